@@ -1,0 +1,254 @@
+//! Every setting of a run, with its meaning and its default. The defaults are those of preset `vgan-mnist`.
+
+use serde::{Deserialize, Serialize};
+
+/// All settings of a run: what `config.toml` holds and what `--set section.key=value` reaches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where the images come from and how they are shown to the nets.
+    pub data: DataSettings,
+    /// The generator.
+    pub generator: GeneratorSettings,
+    /// The discriminator around the bottleneck.
+    pub discriminator: DiscriminatorSettings,
+    /// The variational bottleneck and its constraint.
+    pub bottleneck: BottleneckSettings,
+    /// The optimisers of both nets.
+    pub optimizer: OptimizerSettings,
+    /// Length, batch, seed and the rhythm of reports.
+    pub train: TrainSettings,
+}
+
+/// `[data]`: the data set. `height`, `width` and `channels` are filled in from the images when a run starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSettings {
+    /// `glyphs` (embedded), or the path of an IDX file, a CIFAR-10 binary, a folder or an archive.
+    pub source: String,
+    /// Resize every image of a folder to this many pixels a side; 0 keeps the size.
+    pub resize: usize,
+    /// Convert every image of a folder to this many channels (1 or 3); 0 keeps the channels.
+    pub channels: usize,
+    /// Mirror each image left-right with probability ½, drawn anew at every step.
+    pub flip: bool,
+    /// The interval that pixels 0..=255 are mapped to; it also decides the generator's last activation.
+    pub range: PixelRange,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        DataSettings { source: "glyphs".into(), resize: 0, channels: 0, flip: false, range: PixelRange::ZeroToOne }
+    }
+}
+
+/// The interval that pixels are mapped to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PixelRange {
+    /// [0, 1], and the generator ends in a sigmoid.
+    #[serde(rename = "0..1")]
+    ZeroToOne,
+    /// [−1, 1], and the generator ends in a tanh.
+    #[serde(rename = "-1..1")]
+    MinusOneToOne,
+}
+
+/// `[generator]`: linear layers, then transposed convolutions that double the image.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GeneratorSettings {
+    /// Length of the latent vector z.
+    pub latent: usize,
+    /// The distribution of z.
+    pub prior: Prior,
+    /// Widths of the linear layers before the one that makes the first image; may be empty.
+    pub hidden: Vec<usize>,
+    /// Channels of the images inside the net, smallest image first; each ConvT k4 s2 p1 doubles the image.
+    pub channels: Vec<usize>,
+    /// The layer from `channels.last()` to the picture: `stride2` doubles once more, `stride1` keeps the size.
+    pub output: OutputLayer,
+    /// Decay of the exponential moving average of the weights that samples are drawn with; 0 turns it off.
+    pub ema: f64,
+}
+
+impl Default for GeneratorSettings {
+    fn default() -> Self {
+        GeneratorSettings {
+            latent: 62,
+            prior: Prior::Uniform,
+            hidden: vec![1024],
+            channels: vec![128, 64],
+            output: OutputLayer::Stride2,
+            ema: 0.0,
+        }
+    }
+}
+
+/// The distribution of the latent vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prior {
+    /// U[0, 1) in each dimension, as the article has it.
+    Uniform,
+    /// N(0, 1) in each dimension, as the paper has it.
+    Normal,
+}
+
+/// The generator's last layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputLayer {
+    /// ConvT k4 s2 p1: doubles the image.
+    Stride2,
+    /// ConvT k3 s1 p1: keeps its size.
+    Stride1,
+}
+
+/// `[discriminator]`: convolutions k4 s2 p1 that halve the image, the bottleneck, then linear layers to one logit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiscriminatorSettings {
+    /// Channels after each convolution, largest image first.
+    pub channels: Vec<usize>,
+    /// Whether batch normalisation also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not).
+    pub norm_first: bool,
+    /// Widths of the linear layers between the bottleneck and the logit; may be empty.
+    pub hidden: Vec<usize>,
+    /// Slope of the leaky ReLU for negative inputs.
+    pub leak: f64,
+}
+
+impl Default for DiscriminatorSettings {
+    fn default() -> Self {
+        DiscriminatorSettings { channels: vec![64, 128], norm_first: true, hidden: vec![1024], leak: 0.2 }
+    }
+}
+
+/// `[bottleneck]`: the Variational Discriminator Bottleneck (paper Eq. 8 and 9).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BottleneckSettings {
+    /// Without it the discriminator is that of a plain GAN.
+    pub enabled: bool,
+    /// Channels of z at each position; 0 takes the encoder's last width.
+    pub channels: usize,
+    /// How the KL divergence of one image is reduced over the dimensions of z.
+    pub kl_reduction: KlReduction,
+    /// How the KL of real and of fake images enter the constraint.
+    pub kl_mix: KlMix,
+    /// Which z the generator's step sends through the head.
+    pub generator_z: GeneratorZ,
+    /// Where the bias of `conv_logvar` starts (0 in the article; −3, σ ≈ 0.22, removes the plateau at the start).
+    pub logvar_bias: f64,
+    /// β₀, the constraint's weight at the start.
+    pub beta: f64,
+    /// α_β, the step of β's dual ascent.
+    pub beta_step: f64,
+    /// I_c, the information that the bottleneck may pass, in nats, in the units of `kl_reduction`.
+    pub target_kl: f64,
+}
+
+impl Default for BottleneckSettings {
+    fn default() -> Self {
+        BottleneckSettings {
+            enabled: true,
+            channels: 0,
+            kl_reduction: KlReduction::Mean,
+            kl_mix: KlMix::Sum,
+            generator_z: GeneratorZ::Sampled,
+            logvar_bias: 0.0,
+            beta: 0.0,
+            beta_step: 1e-5,
+            target_kl: 0.1,
+        }
+    }
+}
+
+/// How the KL of one image is reduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KlReduction {
+    /// Mean over all dimensions (the article).
+    Mean,
+    /// Sum over all dimensions (the paper).
+    Sum,
+    /// Sum over channels, mean over positions (the paper's official code).
+    Channels,
+}
+
+/// How the constraint mixes the KL of real and fake images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KlMix {
+    /// (KL_real − I_c) + (KL_fake − I_c) (the article).
+    Sum,
+    /// ½(KL_real + KL_fake) − I_c (the paper).
+    Mean,
+}
+
+/// Which z the generator's step sends through the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GeneratorZ {
+    /// A sample μ + σ·ε (the article and the official code).
+    Sampled,
+    /// The mean μ (paper Eq. 11).
+    Mean,
+}
+
+/// `[optimizer]`: Adam for both nets (Kingma & Ba 2015, with bias correction).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerSettings {
+    /// Learning rate of the discriminator.
+    pub discriminator_lr: f64,
+    /// Learning rate of the generator.
+    pub generator_lr: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Standard deviation of the normal weights at the start.
+    pub init_std: f64,
+}
+
+impl Default for OptimizerSettings {
+    fn default() -> Self {
+        OptimizerSettings {
+            discriminator_lr: 2e-4,
+            generator_lr: 2e-4,
+            beta1: 0.5,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            init_std: 0.02,
+        }
+    }
+}
+
+/// `[train]`: length, batch, seed and the rhythm of reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSettings {
+    /// Images of each kind (real, fake) in a step.
+    pub batch: usize,
+    /// Length in epochs; used where `steps` is 0.
+    pub epochs: usize,
+    /// Length in steps; 0 counts in epochs.
+    pub steps: u64,
+    /// The key of every random draw.
+    pub seed: u64,
+    /// Steps between two lines of `stats.jsonl`.
+    pub tick: u64,
+    /// Steps between two snapshots (checkpoint, grid, curves); 0 takes one an epoch.
+    pub snap: u64,
+    /// How many checkpoints are kept; 0 keeps all.
+    pub keep: usize,
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        TrainSettings { batch: 128, epochs: 25, steps: 0, seed: 0, tick: 20, snap: 0, keep: 2 }
+    }
+}

@@ -1,0 +1,127 @@
+//! The one error type of the library, and the exit code that each error leads to.
+
+use std::path::{Path, PathBuf};
+
+/// What every fallible function of this crate returns.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, grouped by what the user can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line or the configuration asks for something that is not to be had.
+    #[error("{0}")]
+    Usage(String),
+
+    /// A file of the user's is not what it should be.
+    #[error("{}: expected {expected}, found {found}{}", path.display(), hint_suffix(hint))]
+    BadData {
+        /// The file.
+        path: PathBuf,
+        /// What should stand there (with the offset, where there is one).
+        expected: String,
+        /// What stands there.
+        found: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
+
+    /// The device can't do what was asked of it.
+    #[error("{0}")]
+    Device(String),
+
+    /// The model and its activations do not fit into the device's memory.
+    #[error(
+        "this model needs {needed} bytes of memory, and {free} are free; the largest batch that fits is {largest_batch}: \
+         pass --batch {largest_batch} or narrow the model"
+    )]
+    OutOfMemory {
+        /// Bytes that the run would need.
+        needed: u64,
+        /// Bytes that are free now.
+        free: u64,
+        /// The largest batch that would fit (0 if none does).
+        largest_batch: usize,
+    },
+
+    /// A loss, a gradient or a weight is no longer a finite number.
+    #[error("step {step}: {tensor} is not finite ({value}); {advice}")]
+    Diverged {
+        /// The step that was being computed, counted from 1.
+        step: u64,
+        /// The name of the tensor, or of the loss.
+        tensor: String,
+        /// The offending value.
+        value: f64,
+        /// Where the last good checkpoint is, and what to try.
+        advice: String,
+    },
+
+    /// SIGINT or SIGTERM arrived; the run was saved first.
+    #[error("interrupted by {name}; saved: continue with `{resume}`")]
+    Interrupted {
+        /// The signal's number: 2 or 15.
+        signal: i32,
+        /// The signal's name.
+        name: &'static str,
+        /// The command that continues the run.
+        resume: String,
+    },
+
+    /// The operating system refused to read or write.
+    #[error("{}: can't {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb phrase: "read", "create the folder", ….
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+
+    /// Something that should hold inside this program does not.
+    #[error("internal error: {0}; please report this")]
+    Internal(String),
+}
+
+impl Error {
+    /// The process's exit code: 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 130/143 interrupted.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::Usage(_) => 2,
+            Error::BadData { .. } => 3,
+            Error::Device(_) | Error::OutOfMemory { .. } => 4,
+            Error::Diverged { .. } => 5,
+            Error::Interrupted { signal, .. } => 128 + signal,
+            // A file that is not there is the user's data; any other refusal is the system's.
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 3,
+            Error::Io { .. } | Error::Internal(_) => 1,
+        }
+    }
+
+    /// A [`Error::BadData`] without a hint.
+    pub fn bad_data(path: impl AsRef<Path>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Error::BadData {
+            path: path.as_ref().to_path_buf(),
+            expected: expected.into(),
+            found: found.into(),
+            hint: String::new(),
+        }
+    }
+
+    /// Wraps what the system said of `path`; `action` is a verb phrase: "read", "create the folder".
+    pub fn io(path: impl AsRef<Path>, action: &'static str, source: std::io::Error) -> Self {
+        Error::Io { path: path.as_ref().to_path_buf(), action, source }
+    }
+
+    /// Adds what to do about it to a [`Error::BadData`]; other errors stay as they are.
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Error::BadData { hint, .. } = &mut self {
+            *hint = text.into();
+        }
+        self
+    }
+}
+
+fn hint_suffix(hint: &str) -> String {
+    if hint.is_empty() { String::new() } else { format!(": {hint}") }
+}

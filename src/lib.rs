@@ -1,0 +1,27 @@
+//! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018) on hand-written
+//! kernels, with manual backward passes and no autodiff.
+//!
+//! Data flows one way, and a lower room never imports an upper one:
+//!
+//! | room | what it holds |
+//! |---|---|
+//! | [`cli`] | one file a subcommand |
+//! | [`config`] | presets, overrides, validation |
+//! | [`data`] | data sets → resident uint8 images |
+//! | [`train`] | one step (D phase, β update, G phase) and the loop around it |
+//! | [`run`] | the run folder: checkpoints, metrics, pictures, plots |
+//! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head |
+//! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
+//! | [`device`] | memory and launch: the CPU, Philox; the only home of `unsafe` |
+
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod device;
+pub mod error;
+pub mod nn;
+pub mod ops;
+pub mod run;
+pub mod train;
+
+pub use error::{Error, Result};
