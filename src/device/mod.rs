@@ -1,1 +1,108 @@
-//! Memory and launch.
+//! Memory and launch: the only room with `unsafe` in it.
+//!
+//! A [`Backend`] is memory. What can be computed in that memory is said by one small trait an operation, each in its
+//! file under [`crate::ops`].
+
+pub mod cpu;
+pub mod cuda;
+pub mod gemm;
+pub mod matrix;
+pub mod normal;
+pub mod philox;
+mod real;
+pub mod state;
+
+use std::ops::Range;
+
+pub use cpu::Cpu;
+pub use real::Real;
+pub use state::{Metrics, Network, StepState};
+
+use crate::Result;
+
+/// What may lie in a device's memory: plain old data.
+pub trait Element: bytemuck::Pod + Send + Sync {}
+impl<E: bytemuck::Pod + Send + Sync> Element for E {}
+
+/// Memory of one device, holding reals of one type.
+///
+/// A [`Backend::Buffer`] owns memory, [`In`] is a window to read, [`Out`] a window to write. Reading and writing
+/// windows never overlap: that is the borrow checker's business here as on the host.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// The type of activations, parameters and gradients.
+    type Real: Real;
+    /// Owned memory.
+    type Buffer<E: Element>: Send + Sync;
+    /// A window to read.
+    type View<'a, E: Element>: Copy + Send + Sync;
+    /// A window to write.
+    type ViewMut<'a, E: Element>: Send + Sync;
+
+    /// One line for people: which device this is.
+    fn describe(&self) -> String;
+
+    /// Allocates `len` zeroed elements.
+    ///
+    /// # Errors
+    /// When the device's memory is used up.
+    fn alloc<E: Element>(&self, len: usize) -> Result<Self::Buffer<E>>;
+
+    /// The whole buffer, to read.
+    fn view<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>) -> Self::View<'a, E>;
+    /// The whole buffer, to write.
+    fn view_mut<'a, E: Element>(&self, buffer: &'a mut Self::Buffer<E>) -> Self::ViewMut<'a, E>;
+    /// How many elements a window shows.
+    fn len<E: Element>(&self, view: Self::View<'_, E>) -> usize;
+    /// A part of a window, for as long as the window lives or shorter.
+    fn slice<'long: 'short, 'short, E: Element>(
+        &self,
+        view: Self::View<'long, E>,
+        range: Range<usize>,
+    ) -> Self::View<'short, E>;
+    /// A part of a window, to write.
+    fn slice_mut<'a, E: Element>(&self, view: Self::ViewMut<'a, E>, range: Range<usize>) -> Self::ViewMut<'a, E>;
+    /// Two neighbouring windows, the first of `at` elements.
+    fn split_mut<'a, E: Element>(
+        &self,
+        view: Self::ViewMut<'a, E>,
+        at: usize,
+    ) -> (Self::ViewMut<'a, E>, Self::ViewMut<'a, E>);
+    /// The same window, lent on for a shorter time.
+    fn reborrow<'a, E: Element>(&self, view: &'a mut Self::ViewMut<'_, E>) -> Self::ViewMut<'a, E>;
+
+    /// The window, to read from now on.
+    fn freeze<'a, E: Element>(&self, view: Self::ViewMut<'a, E>) -> Self::View<'a, E>;
+
+    /// Host → device; the lengths are equal.
+    fn upload<E: Element>(&self, source: &[E], target: Self::ViewMut<'_, E>) -> Result<()>;
+    /// Device → host; the lengths are equal.
+    fn download<E: Element>(&self, source: Self::View<'_, E>, target: &mut [E]) -> Result<()>;
+    /// Device → device; the lengths are equal.
+    fn copy<E: Element>(&self, source: Self::View<'_, E>, target: Self::ViewMut<'_, E>) -> Result<()>;
+    /// Sets every byte to zero.
+    fn zero<E: Element>(&self, target: Self::ViewMut<'_, E>) -> Result<()>;
+
+    /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// A window's elements, on the host.
+    fn read<E: Element>(&self, view: Self::View<'_, E>) -> Result<Vec<E>> {
+        let mut values = vec![E::zeroed(); self.len(view)];
+        self.download(view, &mut values)?;
+        Ok(values)
+    }
+
+    /// A new buffer that holds `source`.
+    fn buffer_of<E: Element>(&self, source: &[E]) -> Result<Self::Buffer<E>> {
+        let mut buffer = self.alloc(source.len())?;
+        self.upload(source, self.view_mut(&mut buffer))?;
+        Ok(buffer)
+    }
+}
+
+/// A window to read, of a backend's reals unless another element is named.
+pub type In<'a, B, E = <B as Backend>::Real> = <B as Backend>::View<'a, E>;
+/// A window to write, of a backend's reals unless another element is named.
+pub type Out<'a, B, E = <B as Backend>::Real> = <B as Backend>::ViewMut<'a, E>;
+/// Owned memory, of a backend's reals unless another element is named.
+pub type Buffer<B, E = <B as Backend>::Real> = <B as Backend>::Buffer<E>;

@@ -1,1 +1,48 @@
-//! The room `nn`.
+//! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head.
+
+pub mod discriminator;
+pub mod generator;
+pub mod layer;
+mod layers;
+pub mod network;
+pub mod sequential;
+pub mod table;
+
+pub use discriminator::{Discriminator, Verdict, VerdictGradient};
+pub use generator::Generator;
+pub use layer::{Layer, Mode, Pass};
+pub use network::NetworkMemory;
+pub use sequential::Sequential;
+pub use table::{Entry, Table};
+
+/// The size of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageShape {
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl ImageShape {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The tables that building a network fills in.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Parts {
+    /// Parameters.
+    pub params: Table,
+    /// Running statistics of batch normalisation.
+    pub stats: Table,
+}

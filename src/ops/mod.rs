@@ -1,1 +1,58 @@
-//! The room `ops`.
+//! The operations, one a file: its dims struct, its contract (one small trait), the CPU code, its cases.
+//!
+//! Names: `<op>_forward`, `<op>_backward_input`, `<op>_backward_weight`, `<op>_tangent`. Gradients of activations
+//! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
+
+pub mod activation;
+pub mod adam;
+pub mod batch_norm;
+mod batch_norm_case;
+pub mod bottleneck;
+pub mod case;
+pub mod conv2d;
+pub mod conv_transpose2d;
+pub mod ema;
+pub mod gather;
+mod im2col;
+pub mod linear;
+pub mod loss;
+pub mod prior;
+
+use crate::device::{Backend, Cpu, Real};
+
+pub use case::{Case, Fill, Tensor};
+
+/// A backend that has every operation: what networks and training are written against.
+pub trait Executor:
+    Backend
+    + activation::ActivationOp
+    + adam::AdamOp
+    + batch_norm::BatchNormOp
+    + bottleneck::BottleneckOp
+    + conv2d::Conv2dOp
+    + conv_transpose2d::ConvTranspose2dOp
+    + ema::EmaOp
+    + gather::GatherOp
+    + linear::LinearOp
+    + loss::LossOp
+    + prior::PriorOp
+{
+}
+
+impl<T: Real> Executor for Cpu<T> {}
+
+/// Every case of every differentiable operation.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    [
+        activation::cases(),
+        batch_norm::cases(),
+        bottleneck::cases(),
+        conv2d::cases(),
+        conv_transpose2d::cases(),
+        linear::cases(),
+        loss::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

@@ -1,0 +1,154 @@
+//! The CPU as a backend: a buffer is a `Vec`, a window is a slice, and threads come from a pool of its own.
+//!
+//! Every operation splits its work by its shape alone and sums in a fixed order, so the bits of a result do not depend
+//! on the number of threads.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Backend, Element, Real};
+use crate::{Error, Result};
+
+/// The CPU, computing in `T`: f32 to train, f64 to check gradients.
+#[derive(Debug, Clone)]
+pub struct Cpu<T> {
+    pool: Arc<rayon::ThreadPool>,
+    scratch: Arc<Scratch<T>>,
+    real: PhantomData<T>,
+}
+
+/// Memory that operations borrow for the length of a call, so that a step allocates nothing once it is warm.
+#[derive(Debug)]
+struct Scratch<T> {
+    /// One a worker thread.
+    local: Vec<Mutex<Vec<T>>>,
+    /// One for the operation that is under way.
+    shared: Mutex<Vec<T>>,
+}
+
+impl<T: Real> Cpu<T> {
+    /// A CPU backend with `threads` threads; `None` takes every core.
+    ///
+    /// # Errors
+    /// If the system refuses to start the threads.
+    pub fn new(threads: Option<usize>) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.unwrap_or(0))
+            .thread_name(|index| format!("worker-{index}"))
+            .build()
+            .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
+        let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
+        let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
+        Ok(Cpu { pool: Arc::new(pool), scratch, real: PhantomData })
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Lends the calling worker `len` elements of unspecified content. `work` must not start parallel work: a stolen
+    /// task could ask for the same memory.
+    pub(crate) fn with_local<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+        let worker = rayon::current_thread_index().unwrap_or(0) % self.scratch.local.len();
+        lend(&self.scratch.local[worker], len, work)
+    }
+
+    /// Lends the operation under way `len` elements of unspecified content, to share between its threads. Not to be
+    /// nested.
+    pub(crate) fn with_shared<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+        lend(&self.scratch.shared, len, work)
+    }
+}
+
+fn lend<T: Real, R>(memory: &Mutex<Vec<T>>, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+    // The content is scratch: whatever a panicking thread left behind is as good as anything.
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    if memory.len() < len {
+        memory.resize(len, T::ZERO);
+    }
+    work(&mut memory[..len])
+}
+
+/// Runs `work` compiled for the widest vectors that this processor has.
+#[inline(always)]
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+impl<T: Real> Backend for Cpu<T> {
+    type Real = T;
+    type Buffer<E: Element> = Vec<E>;
+    type View<'a, E: Element> = &'a [E];
+    type ViewMut<'a, E: Element> = &'a mut [E];
+
+    fn describe(&self) -> String {
+        let threads = self.threads();
+        format!("CPU, {threads} thread{}, {}", if threads == 1 { "" } else { "s" }, T::NAME)
+    }
+
+    fn alloc<E: Element>(&self, len: usize) -> Result<Vec<E>> {
+        let mut buffer = Vec::new();
+        buffer.try_reserve_exact(len).map_err(|_| {
+            Error::Device(format!("can't allocate {} bytes of memory; use a smaller batch", len * size_of::<E>()))
+        })?;
+        buffer.resize(len, E::zeroed());
+        Ok(buffer)
+    }
+
+    fn view<'a, E: Element>(&self, buffer: &'a Vec<E>) -> &'a [E] {
+        buffer
+    }
+    fn view_mut<'a, E: Element>(&self, buffer: &'a mut Vec<E>) -> &'a mut [E] {
+        buffer
+    }
+    fn len<E: Element>(&self, view: &[E]) -> usize {
+        view.len()
+    }
+    fn slice<'long: 'short, 'short, E: Element>(
+        &self,
+        view: Self::View<'long, E>,
+        range: Range<usize>,
+    ) -> Self::View<'short, E> {
+        &view[range]
+    }
+    fn slice_mut<'a, E: Element>(&self, view: Self::ViewMut<'a, E>, range: Range<usize>) -> Self::ViewMut<'a, E> {
+        &mut view[range]
+    }
+    fn split_mut<'a, E: Element>(
+        &self,
+        view: Self::ViewMut<'a, E>,
+        at: usize,
+    ) -> (Self::ViewMut<'a, E>, Self::ViewMut<'a, E>) {
+        view.split_at_mut(at)
+    }
+    fn reborrow<'a, E: Element>(&self, view: &'a mut &mut [E]) -> &'a mut [E] {
+        view
+    }
+
+    fn freeze<'a, E: Element>(&self, view: Self::ViewMut<'a, E>) -> Self::View<'a, E> {
+        view
+    }
+
+    fn upload<E: Element>(&self, source: &[E], target: &mut [E]) -> Result<()> {
+        target.copy_from_slice(source);
+        Ok(())
+    }
+    fn download<E: Element>(&self, source: &[E], target: &mut [E]) -> Result<()> {
+        target.copy_from_slice(source);
+        Ok(())
+    }
+    fn copy<E: Element>(&self, source: &[E], target: &mut [E]) -> Result<()> {
+        target.copy_from_slice(source);
+        Ok(())
+    }
+    fn zero<E: Element>(&self, target: &mut [E]) -> Result<()> {
+        target.fill(E::zeroed());
+        Ok(())
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+}

@@ -1,0 +1,112 @@
+//! Matrix products on the CPU: crate `gemm` on each thread, the split over threads fixed by the shape alone, so that
+//! the bits do not depend on the number of threads.
+
+use rayon::prelude::*;
+
+use super::Real;
+use super::matrix::{Matrix, MatrixMut};
+
+/// target (+)= lhs · rhs on the calling thread.
+///
+/// # Panics
+/// If the shapes disagree: a mistake of this program's.
+pub fn gemm<T: Real>(mut target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+    T::gemm(&mut target, accumulate, lhs, rhs);
+}
+
+/// target (+)= lhs · rhs, split over the current thread pool by blocks of the target's longer side.
+pub fn gemm_parallel<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+    split(target, accumulate, lhs, rhs);
+}
+
+/// Multiply-adds below which a second thread does not pay.
+const SMALLEST_PART: usize = 1 << 18;
+/// Rows or columns below which the packing of the other operand would weigh too much.
+const NARROWEST_PART: usize = 128;
+
+fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+    let (rows, cols) = (target.rows, target.cols);
+    let longest = rows.max(cols);
+    if longest < 2 * NARROWEST_PART || rows * cols * lhs.cols < 2 * SMALLEST_PART {
+        return gemm(target, accumulate, lhs, rhs);
+    }
+    // Halving gives the same parts on any number of threads.
+    if cols >= rows {
+        let at = (cols / 2).next_multiple_of(16);
+        let (left, right) = target.split_columns(at);
+        rayon::join(
+            || split(left, accumulate, lhs, rhs.columns(0, at)),
+            || split(right, accumulate, lhs, rhs.columns(at, cols - at)),
+        );
+    } else {
+        let at = (rows / 2).next_multiple_of(16);
+        let (top, bottom) = target.split_rows(at);
+        rayon::join(
+            || split(top, accumulate, lhs.rows(0, at), rhs),
+            || split(bottom, accumulate, lhs.rows(at, rows - at), rhs),
+        );
+    }
+}
+
+/// target[j] += Σ_i source[i, j]: the gradient of a bias; whole columns to a thread, rows in order.
+pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
+    const COLUMNS: usize = 32;
+    target.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, target)| {
+        let first = block * COLUMNS;
+        let mut sums = [0.0f64; COLUMNS];
+        for rows in source.chunks(256 * cols) {
+            let mut partial = [T::ZERO; COLUMNS];
+            for row in rows.chunks_exact(cols) {
+                for (sum, &value) in partial.iter_mut().zip(&row[first..first + target.len()]) {
+                    *sum += value;
+                }
+            }
+            for (sum, partial) in sums.iter_mut().zip(partial) {
+                *sum += partial.to_f64();
+            }
+        }
+        for (target, sum) in target.iter_mut().zip(sums) {
+            *target += T::of(sum);
+        }
+    });
+}
+
+pub(super) fn with_crate<T: Real>(target: &mut MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+    assert!(
+        lhs.rows == target.rows && rhs.cols == target.cols && lhs.cols == rhs.rows,
+        "shapes disagree: {}×{} from {}×{} times {}×{}",
+        target.rows,
+        target.cols,
+        lhs.rows,
+        lhs.cols,
+        rhs.rows,
+        rhs.cols
+    );
+    // SAFETY: the constructors of Matrix and MatrixMut checked that every element lies inside its slice; the target is
+    // borrowed mutably, so it overlaps neither operand. Strides fit an isize because the slices exist.
+    #[expect(unsafe_code)]
+    #[expect(clippy::cast_possible_wrap)]
+    unsafe {
+        gemm::gemm(
+            target.rows,
+            target.cols,
+            lhs.cols,
+            target.pointer,
+            1,
+            target.row_stride as isize,
+            accumulate,
+            lhs.data.as_ptr(),
+            lhs.col_stride as isize,
+            lhs.row_stride as isize,
+            rhs.data.as_ptr(),
+            rhs.col_stride as isize,
+            rhs.row_stride as isize,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a counter-based generator.
+//!
+//! Every draw is a function of (seed, stream, sample, step, element), so the CPU and the kernels draw the same bits, a
+//! resumed run draws what the uninterrupted one would have drawn, and two ranks draw what one would.
+
+/// What a draw is for; each purpose has numbers of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stream {
+    /// The weights at the start; `sample` counts tensors.
+    Init = 1,
+    /// z of the discriminator's step.
+    LatentDiscriminator = 2,
+    /// z of the generator's step.
+    LatentGenerator = 3,
+    /// ε of the bottleneck for real images.
+    NoiseReal = 4,
+    /// ε of the bottleneck for fake images in the discriminator's step.
+    NoiseFake = 5,
+    /// ε of the bottleneck in the generator's step.
+    NoiseGenerator = 6,
+    /// Which images are mirrored.
+    Flip = 7,
+    /// The keys of the permutation of the data; `step` counts epochs.
+    Permutation = 8,
+    /// z of samples for people; `sample` is the seed that the user names.
+    LatentSample = 9,
+}
+
+/// Ten rounds of Philox4x32.
+#[inline(always)]
+pub fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for round in 0..10 {
+        if round > 0 {
+            key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+        }
+        let first = u64::from(counter[0]) * 0xD251_1F53;
+        let second = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            high(second) ^ counter[1] ^ key[0],
+            low(second),
+            high(first) ^ counter[3] ^ key[1],
+            low(first),
+        ];
+    }
+    counter
+}
+
+/// Four 32-bit draws: elements `4 * block .. 4 * block + 4` of `stream` for one sample in one step.
+#[inline(always)]
+pub fn draw(seed: u64, stream: Stream, step: u64, sample: u32, block: u32) -> [u32; 4] {
+    philox4x32_10([block, sample, low(step), stream as u32 | (high(step) << 8)], [low(seed), high(seed)])
+}
+
+/// A draw as a number in [0, 1), a multiple of 2⁻²⁴.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss)]
+pub fn uniform(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / 16_777_216.0)
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation)]
+fn low(value: u64) -> u32 {
+    value as u32
+}
+
+#[inline(always)]
+fn high(value: u64) -> u32 {
+    (value >> 32) as u32
+}

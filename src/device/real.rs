@@ -1,0 +1,101 @@
+//! The two types that the engine computes with: f32 to train, f64 to check gradients.
+
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
+
+use super::{Element, matrix};
+
+/// A real number as the operations need it.
+pub trait Real:
+    Element
+    + Default
+    + PartialOrd
+    + std::fmt::Debug
+    + std::fmt::Display
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + SubAssign
+    + MulAssign
+    + Sum
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// `f32` or `f64`.
+    const NAME: &'static str;
+
+    /// Rounds to nearest.
+    fn of(value: f64) -> Self;
+    /// The same value in double precision.
+    fn to_f64(self) -> f64;
+    /// A normal or uniform draw, made in f32 on every device, widened.
+    fn of_f32(value: f32) -> Self;
+    /// e^self.
+    fn exp(self) -> Self;
+    /// √self.
+    fn sqrt(self) -> Self;
+    /// tanh(self).
+    fn tanh(self) -> Self;
+    /// Neither infinite nor NaN.
+    fn is_finite(self) -> bool;
+
+    /// target (+)= lhs · rhs, on the calling thread.
+    #[doc(hidden)]
+    fn gemm(target: &mut matrix::MatrixMut<'_, Self>, accumulate: bool, lhs: matrix::Matrix<'_, Self>, rhs: matrix::Matrix<'_, Self>);
+}
+
+macro_rules! real {
+    ($type:ident) => {
+        impl Real for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            const NAME: &'static str = stringify!($type);
+
+            #[inline(always)]
+            #[allow(clippy::cast_possible_truncation)]
+            fn of(value: f64) -> Self {
+                value as $type
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                f64::from(self)
+            }
+            #[inline(always)]
+            fn of_f32(value: f32) -> Self {
+                $type::from(value)
+            }
+            #[inline(always)]
+            fn exp(self) -> Self {
+                $type::exp(self)
+            }
+            #[inline(always)]
+            fn sqrt(self) -> Self {
+                $type::sqrt(self)
+            }
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $type::tanh(self)
+            }
+            #[inline(always)]
+            fn is_finite(self) -> bool {
+                $type::is_finite(self)
+            }
+            fn gemm(
+                target: &mut matrix::MatrixMut<'_, Self>,
+                accumulate: bool,
+                lhs: matrix::Matrix<'_, Self>,
+                rhs: matrix::Matrix<'_, Self>,
+            ) {
+                super::gemm::with_crate(target, accumulate, lhs, rhs);
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);

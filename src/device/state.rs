@@ -1,0 +1,69 @@
+//! Everything that changes from step to step, in one place in the device's memory, so that a step can be replayed
+//! without the host: step number, β, update counts, and the figures that a step reports.
+
+use bytemuck::{Pod, Zeroable};
+
+/// The two networks, as indices into the arrays of [`StepState`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// The discriminator.
+    Discriminator = 0,
+    /// The generator.
+    Generator = 1,
+}
+
+/// What one step reports; means over the batch.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+pub struct Metrics {
+    /// The discriminator's whole loss: both cross entropies and β's term, in nats.
+    pub loss_d: f64,
+    /// The generator's loss, in nats.
+    pub loss_g: f64,
+    /// β after its update.
+    pub beta: f64,
+    /// KL of real images, reduced as the settings say.
+    pub kl_real: f64,
+    /// KL of fake images, reduced likewise.
+    pub kl_fake: f64,
+    /// Mean D(x) of real images, after the sigmoid.
+    pub d_real: f64,
+    /// Mean D(G(z)) in the discriminator's step, after the sigmoid.
+    pub d_fake: f64,
+}
+
+/// The training state beside weights, moments and running statistics.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+pub struct StepState {
+    /// Steps completed.
+    pub step: u64,
+    /// The key of every random draw.
+    pub seed: u64,
+    /// Updates made to each [`Network`].
+    pub updates: [u64; 2],
+    /// β, the constraint's weight in the next discriminator step.
+    pub beta: f64,
+    /// ∂loss_d / ∂(KL of one image, summed over dimensions), for the real images of the step under way.
+    pub kl_weight: f64,
+    /// 0, or what was first found not finite: one of the `NON_FINITE_*` constants. While it is set no weight changes.
+    pub non_finite: u64,
+    /// The figures of the step under way.
+    pub metrics: Metrics,
+}
+
+impl StepState {
+    /// `non_finite`: the discriminator's loss.
+    pub const NON_FINITE_LOSS_D: u64 = 1;
+    /// `non_finite`: the generator's loss.
+    pub const NON_FINITE_LOSS_G: u64 = 2;
+    /// `non_finite`: a gradient of the discriminator.
+    pub const NON_FINITE_GRADIENT_D: u64 = 3;
+    /// `non_finite`: a gradient of the generator.
+    pub const NON_FINITE_GRADIENT_G: u64 = 4;
+
+    /// The state before the first step.
+    pub fn new(seed: u64, beta: f64) -> Self {
+        StepState { seed, beta, ..StepState::zeroed() }
+    }
+}

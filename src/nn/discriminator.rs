@@ -1,0 +1,241 @@
+//! The discriminator = encoder → bottleneck → head (paper Fig. 2): convolutions that halve the image, two 1×1
+//! convolutions for μ and log σ², z drawn from them, linear layers to one logit.
+
+use super::layer::{Layer, Mode, Pass};
+use super::layers::{ActivationLayer, BatchNormLayer, Conv2dLayer, LinearLayer};
+use super::sequential::Sequential;
+use super::table::{Flattened, Init};
+use super::{ImageShape, Parts};
+use crate::config::Settings;
+use crate::device::{Buffer, In, Out};
+use crate::ops::Executor;
+use crate::ops::activation::Activation;
+use crate::ops::bottleneck::{Bottleneck, Noise};
+use crate::ops::conv2d::Conv2d;
+use crate::{Error, Result};
+
+/// Images `[N, H, W, C]` → logits `[N]`, and the KL divergence of each image's code.
+pub struct Discriminator<B: Executor> {
+    encoder: Sequential<B>,
+    bottleneck: Option<Bottleneck>,
+    head: Sequential<B>,
+    /// The encoder's output: μ and log σ² side by side, or the features themselves.
+    features: Buffer<B>,
+    d_features: Buffer<B>,
+    /// z, or nothing where there is no bottleneck.
+    z: Buffer<B>,
+    d_z: Buffer<B>,
+}
+
+/// What a forward pass writes, one number an image.
+pub struct Verdict<'a, B: Executor> {
+    /// D's logits.
+    pub logits: Out<'a, B>,
+    /// KL, summed over the dimensions of z; left alone where there is no bottleneck.
+    pub kl: Out<'a, B>,
+}
+
+/// What goes into a backward pass.
+pub struct VerdictGradient<'a, B: Executor> {
+    /// The logits of the forward pass.
+    pub logits: In<'a, B>,
+    /// The loss's gradient by them.
+    pub dlogits: In<'a, B>,
+    /// The loss's gradient by each image's KL.
+    pub dkl: In<'a, B>,
+}
+
+impl<B: Executor> Discriminator<B> {
+    /// Builds the layers and their tables, with memory for up to `capacity` images.
+    ///
+    /// # Errors
+    /// If the image can't be halved as often as the widths ask, or memory is used up.
+    pub fn new(backend: &B, settings: &Settings, image: ImageShape, capacity: usize) -> Result<(Self, Parts)> {
+        let mut builder = Builder { backend, settings, parts: Parts::default() };
+        let (mut encoder, last) = builder.encoder(image)?;
+        let mut code = last;
+        let bottleneck = settings.bottleneck.enabled.then(|| {
+            let (layer, d) = builder.bottleneck(last);
+            code.c = d.c;
+            encoder.push(Box::new(layer));
+            d
+        });
+        let head = builder.head(code)?;
+        let parts = builder.parts;
+        let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
+        let memory = |len: usize| backend.alloc(capacity * len);
+        let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
+        let dims = bottleneck.map_or(0, |d| d.dims());
+        let (z, d_z) = (memory(dims)?, memory(dims)?);
+        Ok((Discriminator { encoder, bottleneck, head, features, d_features, z, d_z }, parts))
+    }
+
+    /// The convolutions, up to μ and log σ².
+    pub fn encoder(&self) -> &Sequential<B> {
+        &self.encoder
+    }
+
+    /// The linear layers behind the bottleneck.
+    pub fn head(&self) -> &Sequential<B> {
+        &self.head
+    }
+
+    /// The bottleneck's sizes for `n` images, if there is one.
+    pub fn bottleneck(&self, n: usize) -> Option<Bottleneck> {
+        self.bottleneck.map(|d| Bottleneck { n, ..d })
+    }
+
+    /// μ and log σ² (or the features) of the last forward pass over `n` images.
+    pub fn features<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
+        backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len())
+    }
+
+    /// z of the last forward pass over `n` images; empty without a bottleneck.
+    pub fn z<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
+        backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
+    }
+
+    /// logits = D(images) in training mode, with `groups` groups of statistics.
+    pub fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        groups: usize,
+        mut stats: Out<'_, B>,
+        images: In<'_, B>,
+        noise: Noise<'_, B>,
+        verdict: Verdict<'_, B>,
+    ) -> Result<()> {
+        let (backend, n, mode) = (pass.backend, pass.n, Mode::Train { groups });
+        let len = n * self.encoder.y_len();
+        let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
+        self.encoder.forward(pass, mode, backend.reborrow(&mut stats), images, features)?;
+        let features = backend.slice(backend.view(&self.features), 0..len);
+        let code = match self.bottleneck(n) {
+            None => features,
+            Some(d) => {
+                let z = backend.slice_mut(backend.view_mut(&mut self.z), 0..n * d.dims());
+                backend.bottleneck_forward(&d, features, noise, z, verdict.kl)?;
+                backend.slice(backend.view(&self.z), 0..n * d.dims())
+            }
+        };
+        self.head.forward(pass, mode, stats, code, verdict.logits)
+    }
+
+    /// The gradients of the last forward pass; the same images and noise are given again.
+    pub fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        images: In<'_, B>,
+        noise: Noise<'_, B>,
+        gradient: VerdictGradient<'_, B>,
+        d_images: Option<Out<'_, B>>,
+        mut d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let (backend, n) = (pass.backend, pass.n);
+        let VerdictGradient { logits, dlogits, dkl } = gradient;
+        let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
+        let d_features = backend.slice_mut(backend.view_mut(&mut self.d_features), 0..n * self.encoder.y_len());
+        let weights = d_params.as_mut().map(|d_params| backend.reborrow(d_params));
+        match self.bottleneck.map(|d| Bottleneck { n, ..d }) {
+            None => self.head.backward(pass, features, logits, dlogits, Some(d_features), weights)?,
+            Some(d) => {
+                let z = backend.slice(backend.view(&self.z), 0..n * d.dims());
+                let d_z = backend.slice_mut(backend.view_mut(&mut self.d_z), 0..n * d.dims());
+                self.head.backward(pass, z, logits, dlogits, Some(d_z), weights)?;
+                let d_z = backend.slice(backend.view(&self.d_z), 0..n * d.dims());
+                backend.bottleneck_backward_input(&d, features, noise, d_z, dkl, d_features)?;
+            }
+        }
+        let d_features = backend.slice(backend.view(&self.d_features), 0..n * self.encoder.y_len());
+        self.encoder.backward(pass, images, features, d_features, d_images, d_params)
+    }
+}
+
+struct Builder<'a, B: Executor> {
+    backend: &'a B,
+    settings: &'a Settings,
+    parts: Parts,
+}
+
+impl<B: Executor> Builder<'_, B> {
+    fn init(&self) -> Init {
+        Init::Normal(self.settings.optimizer.init_std)
+    }
+
+    fn leak(&self) -> Activation {
+        Activation::LeakyRelu(self.settings.discriminator.leak)
+    }
+
+    /// Convolution k4 s2 p1, batch normalisation, leaky ReLU for each width. PyTorch's indices count every layer.
+    fn encoder(&mut self, image: ImageShape) -> Result<(Vec<Box<dyn Layer<B>>>, Flattened)> {
+        let settings = &self.settings.discriminator;
+        let (init, leak) = (self.init(), self.leak());
+        let Parts { params, stats } = &mut self.parts;
+        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
+        let (mut index, mut last) = (0, Flattened { h: image.h, w: image.w, c: image.c });
+        for (i, &k) in settings.channels.iter().enumerate() {
+            if !last.h.is_multiple_of(2) || !last.w.is_multiple_of(2) {
+                return Err(Error::Usage(format!(
+                    "discriminator.channels = {:?} halves an image {} times, but {}×{} can only be halved {i} times: \
+                     pass --resize, or shorten discriminator.channels",
+                    settings.channels,
+                    settings.channels.len(),
+                    image.w,
+                    image.h
+                )));
+            }
+            let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
+            layers.push(Box::new(Conv2dLayer::new(params, &format!("conv.{index}"), d, init)));
+            last = Flattened { h: d.oh(), w: d.ow(), c: k };
+            if i > 0 || settings.norm_first {
+                let (name, positions, features) = (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
+                let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
+                layers.push(Box::new(norm));
+                index += 3;
+            } else {
+                layers.push(Box::new(ActivationLayer { f: leak, len: last.len() }));
+                index += 2;
+            }
+        }
+        if layers.is_empty() {
+            return Err(Error::Usage("discriminator.channels is empty: expected at least one width, such as [64, 128]".into()));
+        }
+        Ok((layers, last))
+    }
+
+    /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
+    /// side, so one product computes both.
+    fn bottleneck(&mut self, last: Flattened) -> (Conv2dLayer, Bottleneck) {
+        let settings = &self.settings.bottleneck;
+        let c = if settings.channels == 0 { last.c } else { settings.channels };
+        let init = self.init();
+        let params = &mut self.parts.params;
+        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init);
+        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init);
+        let mean_bias = params.add_vector("conv_mean.bias".into(), Flattened::vector(c), Init::Constant(0.0));
+        let logvar_bias = Init::Constant(settings.logvar_bias);
+        let logvar_bias = params.add_vector("conv_logvar.bias".into(), Flattened::vector(c), logvar_bias);
+        let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
+        let layer = Conv2dLayer { d, weight: mean.start..logvar.end, bias: mean_bias.start..logvar_bias.end };
+        (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
+    }
+
+    /// Linear, batch normalisation, leaky ReLU for each hidden width; then the logit.
+    fn head(&mut self, code: Flattened) -> Result<Vec<Box<dyn Layer<B>>>> {
+        let (init, leak) = (self.init(), self.leak());
+        let Parts { params, stats } = &mut self.parts;
+        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
+        let mut inputs = code;
+        let widths = &self.settings.discriminator.hidden;
+        for (i, &width) in widths.iter().enumerate() {
+            let outputs = Flattened::vector(width);
+            layers.push(Box::new(LinearLayer::new(params, &format!("fc.{}", 3 * i), inputs, outputs, init)));
+            let name = format!("fc.{}", 3 * i + 1);
+            layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
+            inputs = outputs;
+        }
+        let name = format!("fc.{}", 3 * widths.len());
+        layers.push(Box::new(LinearLayer::new(params, &name, inputs, Flattened::vector(1), init)));
+        Ok(layers)
+    }
+}

@@ -1,0 +1,361 @@
+//! The layers that have parameters, as thin wrappers of their operations.
+
+use std::ops::Range;
+
+use super::layer::{Layer, Mode, Pass};
+use super::table::{Flattened, Init, Table};
+use crate::Result;
+use crate::device::{Buffer, In, Out};
+use crate::ops::Executor;
+use crate::ops::activation::Activation;
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::conv2d::Conv2d;
+use crate::ops::linear::Linear;
+
+/// A window on the arena of gradients: a tensor and its bias, which lies right behind it.
+fn weight_and_bias<'a, B: Executor>(
+    backend: &B,
+    arena: Out<'a, B>,
+    weight: &Range<usize>,
+    bias: &Range<usize>,
+) -> (Out<'a, B>, Out<'a, B>) {
+    debug_assert_eq!(weight.end, bias.start);
+    backend.split_mut(backend.slice_mut(arena, weight.start..bias.end), weight.len())
+}
+
+/// Convolution with bias; `d.n` is filled in at each pass.
+pub(super) struct Conv2dLayer {
+    pub(super) d: Conv2d,
+    pub(super) weight: Range<usize>,
+    pub(super) bias: Range<usize>,
+}
+
+impl Conv2dLayer {
+    /// Adds `{name}.weight` and `{name}.bias` to the table.
+    pub(super) fn new(table: &mut Table, name: &str, d: Conv2d, init: Init) -> Self {
+        let weight = table.add_filter(format!("{name}.weight"), [d.k, d.r, d.s, d.c], init);
+        let bias = table.add_vector(format!("{name}.bias"), Flattened::vector(d.k), Init::Constant(0.0));
+        Conv2dLayer { d, weight, bias }
+    }
+
+    fn dims(&self, n: usize) -> Conv2d {
+        Conv2d { n, ..self.d }
+    }
+}
+
+impl<B: Executor> Layer<B> for Conv2dLayer {
+    fn describe(&self) -> String {
+        let Conv2d { c, k, r, stride, padding, .. } = self.d;
+        format!("conv2d {c}→{k} k{r} s{stride} p{padding}")
+    }
+    fn x_len(&self) -> usize {
+        self.dims(1).x_len()
+    }
+    fn y_len(&self) -> usize {
+        self.dims(1).y_len()
+    }
+    fn flops(&self) -> u64 {
+        self.dims(1).flops()
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
+        pass.backend.conv2d_forward(&self.dims(pass.n), x, w, Some(b), y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        _y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let (backend, d) = (pass.backend, self.dims(pass.n));
+        if let Some(d_params) = d_params {
+            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
+            backend.conv2d_backward_weight(&d, x, dy, dw, Some(db))?;
+        }
+        dx.map_or(Ok(()), |dx| backend.conv2d_backward_input(&d, dy, pass.param(&self.weight), dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.conv2d_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
+    }
+}
+
+/// Transposed convolution with bias; `d.n` is filled in at each pass.
+pub(super) struct ConvTranspose2dLayer {
+    d: ConvTranspose2d,
+    weight: Range<usize>,
+    bias: Range<usize>,
+}
+
+impl ConvTranspose2dLayer {
+    /// Adds `{name}.weight` and `{name}.bias` to the table.
+    pub(super) fn new(table: &mut Table, name: &str, d: ConvTranspose2d, init: Init) -> Self {
+        let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init);
+        let bias = table.add_vector(format!("{name}.bias"), Flattened::vector(d.k), Init::Constant(0.0));
+        ConvTranspose2dLayer { d, weight, bias }
+    }
+
+    fn dims(&self, n: usize) -> ConvTranspose2d {
+        ConvTranspose2d { n, ..self.d }
+    }
+}
+
+impl<B: Executor> Layer<B> for ConvTranspose2dLayer {
+    fn describe(&self) -> String {
+        let ConvTranspose2d { c, k, r, stride, padding, .. } = self.d;
+        format!("conv_transpose2d {c}→{k} k{r} s{stride} p{padding}")
+    }
+    fn x_len(&self) -> usize {
+        self.dims(1).reversed().y_len()
+    }
+    fn y_len(&self) -> usize {
+        self.dims(1).reversed().x_len()
+    }
+    fn flops(&self) -> u64 {
+        self.dims(1).reversed().flops()
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
+        pass.backend.conv_transpose2d_forward(&self.dims(pass.n), x, w, Some(b), y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        _y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let (backend, d) = (pass.backend, self.dims(pass.n));
+        if let Some(d_params) = d_params {
+            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
+            backend.conv_transpose2d_backward_weight(&d, x, dy, dw, Some(db))?;
+        }
+        dx.map_or(Ok(()), |dx| backend.conv_transpose2d_backward_input(&d, dy, pass.param(&self.weight), dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.conv_transpose2d_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
+    }
+}
+
+/// Linear layer with bias; `d.n` is filled in at each pass.
+pub(super) struct LinearLayer {
+    d: Linear,
+    weight: Range<usize>,
+    bias: Range<usize>,
+}
+
+impl LinearLayer {
+    /// Adds `{name}.weight` and `{name}.bias` to the table; either side may be a flattened image.
+    pub(super) fn new(table: &mut Table, name: &str, inputs: Flattened, outputs: Flattened, init: Init) -> Self {
+        let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init);
+        let bias = table.add_vector(format!("{name}.bias"), outputs, Init::Constant(0.0));
+        LinearLayer { d: Linear { n: 0, c: inputs.len(), k: outputs.len() }, weight, bias }
+    }
+
+    fn dims(&self, n: usize) -> Linear {
+        Linear { n, ..self.d }
+    }
+}
+
+impl<B: Executor> Layer<B> for LinearLayer {
+    fn describe(&self) -> String {
+        format!("linear {}→{}", self.d.c, self.d.k)
+    }
+    fn x_len(&self) -> usize {
+        self.d.c
+    }
+    fn y_len(&self) -> usize {
+        self.d.k
+    }
+    fn flops(&self) -> u64 {
+        2 * (self.d.c * self.d.k) as u64
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
+        pass.backend.linear_forward(&self.dims(pass.n), x, w, Some(b), y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        _y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let (backend, d) = (pass.backend, self.dims(pass.n));
+        if let Some(d_params) = d_params {
+            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
+            backend.linear_backward_weight(&d, x, dy, dw, Some(db))?;
+        }
+        dx.map_or(Ok(()), |dx| backend.linear_backward_input(&d, dy, pass.param(&self.weight), dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.linear_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
+    }
+}
+
+/// An activation on its own, where no normalisation goes before it.
+pub(super) struct ActivationLayer {
+    pub(super) f: Activation,
+    pub(super) len: usize,
+}
+
+impl<B: Executor> Layer<B> for ActivationLayer {
+    fn describe(&self) -> String {
+        format!("{:?}", self.f)
+    }
+    fn x_len(&self) -> usize {
+        self.len
+    }
+    fn y_len(&self) -> usize {
+        self.len
+    }
+    fn flops(&self) -> u64 {
+        self.len as u64
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        pass.backend.activation_forward(self.f, x, y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _x: In<'_, B>,
+        y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        _: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        dx.map_or(Ok(()), |dx| pass.backend.activation_backward_input(self.f, y, dy, dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.activation_backward_input(self.f, y, vx, vy)
+    }
+}
+
+/// Batch normalisation and the activation behind it. It remembers the batch's statistics for its backward pass.
+pub(super) struct BatchNormLayer<B: Executor> {
+    /// Rows of one image.
+    positions: usize,
+    c: usize,
+    activation: Activation,
+    /// γ, then β.
+    gamma: Range<usize>,
+    beta: Range<usize>,
+    running: Range<usize>,
+    /// Groups of the last forward pass.
+    groups: usize,
+    saved: Buffer<B>,
+    sums: Buffer<B>,
+}
+
+impl<B: Executor> BatchNormLayer<B> {
+    /// The most groups that a pass may have: real and fake.
+    const MOST_GROUPS: usize = 2;
+
+    /// Adds `{name}.weight` and `{name}.bias` to the table and `{name}.running_mean`, `_var` to that of the statistics.
+    pub(super) fn new(
+        backend: &B,
+        params: &mut Table,
+        stats: &mut Table,
+        name: &str,
+        positions: usize,
+        features: Flattened,
+        activation: Activation,
+    ) -> Result<Self> {
+        let gamma = params.add_vector(format!("{name}.weight"), features, Init::Constant(1.0));
+        let beta = params.add_vector(format!("{name}.bias"), features, Init::Constant(0.0));
+        let mean = stats.add_vector(format!("{name}.running_mean"), features, Init::Constant(0.0));
+        let variance = stats.add_vector(format!("{name}.running_var"), features, Init::Constant(1.0));
+        let c = features.len();
+        let memory = || backend.alloc(2 * Self::MOST_GROUPS * c);
+        let running = mean.start..variance.end;
+        Ok(BatchNormLayer { positions, c, activation, gamma, beta, running, groups: 1, saved: memory()?, sums: memory()? })
+    }
+
+    fn dims(&self, n: usize) -> BatchNorm {
+        BatchNorm {
+            rows: n * self.positions,
+            c: self.c,
+            groups: self.groups,
+            epsilon: 1e-5,
+            momentum: 0.1,
+            activation: self.activation,
+        }
+    }
+}
+
+impl<B: Executor> Layer<B> for BatchNormLayer<B> {
+    fn describe(&self) -> String {
+        format!("batch_norm {} + {:?}", self.c, self.activation)
+    }
+    fn x_len(&self) -> usize {
+        self.positions * self.c
+    }
+    fn y_len(&self) -> usize {
+        self.positions * self.c
+    }
+    fn flops(&self) -> u64 {
+        8 * (self.positions * self.c) as u64
+    }
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        mode: Mode,
+        stats: Out<'_, B>,
+        x: In<'_, B>,
+        y: Out<'_, B>,
+    ) -> Result<()> {
+        let backend = pass.backend;
+        let (gamma, beta) = (pass.param(&self.gamma), pass.param(&self.beta));
+        let running = backend.slice_mut(stats, self.running.clone());
+        match mode {
+            Mode::Eval => {
+                backend.batch_norm_eval(&self.dims(pass.n), x, gamma, beta, backend.freeze(running), y)
+            }
+            Mode::Train { groups } => {
+                self.groups = groups;
+                let d = self.dims(pass.n);
+                let saved = backend.view_mut(&mut self.saved);
+                let saved = backend.slice_mut(saved, 0..2 * groups * self.c);
+                backend.batch_norm_forward(&d, x, gamma, beta, running, saved, y)
+            }
+        }
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let (backend, d) = (pass.backend, self.dims(pass.n));
+        let used = 0..2 * d.groups * d.c;
+        let saved = backend.slice(backend.view(&self.saved), used.clone());
+        let sums = backend.slice_mut(backend.view_mut(&mut self.sums), used.clone());
+        backend.batch_norm_backward_sums(&d, x, y, dy, saved, sums)?;
+        let sums = backend.slice(backend.view(&self.sums), used);
+        if let Some(dx) = dx {
+            backend.batch_norm_backward_input(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx)?;
+        }
+        if let Some(d_params) = d_params {
+            let (dgamma, dbeta) = weight_and_bias(backend, d_params, &self.gamma, &self.beta);
+            backend.batch_norm_backward_weight(&d, sums, dgamma, dbeta)?;
+        }
+        Ok(())
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        let (backend, d) = (pass.backend, self.dims(pass.n));
+        let used = 0..2 * d.groups * d.c;
+        let saved = backend.slice(backend.view(&self.saved), used.clone());
+        let sums = backend.slice_mut(backend.view_mut(&mut self.sums), used);
+        backend.batch_norm_tangent(&d, x, y, vx, pass.param(&self.gamma), saved, sums, vy)
+    }
+}

@@ -1,0 +1,235 @@
+//! The table of a flat arena: which tensor lies where, how it starts, and how PyTorch would lay it out.
+
+use std::ops::Range;
+
+use crate::device::Real;
+use crate::device::normal::fill_normals;
+use crate::device::philox::Stream;
+
+/// How a tensor starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    /// N(0, std²), drawn from the seed.
+    Normal(f64),
+    /// The same number everywhere.
+    Constant(f64),
+}
+
+/// One tensor of an arena.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// PyTorch's key: `conv.0.weight`.
+    pub name: String,
+    /// PyTorch's shape.
+    pub shape: Vec<usize>,
+    /// The axes as they lie here, slowest first.
+    axes: Vec<usize>,
+    /// PyTorch's order of those axes: its axis i is `axes[order[i]]`.
+    order: Vec<usize>,
+    /// The first element in the arena.
+    pub offset: usize,
+    /// How it starts.
+    pub init: Init,
+}
+
+impl Entry {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.axes.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where it lies in the arena.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+
+    /// Our layout → PyTorch's.
+    pub fn to_pytorch<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        permute(values, &self.axes, &self.order)
+    }
+
+    /// PyTorch's layout → ours.
+    pub fn from_pytorch<T: Copy>(&self, values: &[T]) -> Vec<T> {
+        let axes: Vec<usize> = self.order.iter().map(|&axis| self.axes[axis]).collect();
+        let mut back = vec![0; self.order.len()];
+        self.order.iter().enumerate().for_each(|(i, &axis)| back[axis] = i);
+        permute(values, &axes, &back)
+    }
+}
+
+/// The tensor with axis i of the result being axis `order[i]` of `values`, whose axes are `axes`.
+pub fn permute<T: Copy>(values: &[T], axes: &[usize], order: &[usize]) -> Vec<T> {
+    assert_eq!(values.len(), axes.iter().product::<usize>(), "{} values for axes {axes:?}", values.len());
+    let mut strides = vec![1; axes.len()];
+    for axis in (1..axes.len()).rev() {
+        strides[axis - 1] = strides[axis] * axes[axis];
+    }
+    let mut result = Vec::with_capacity(values.len());
+    let mut index = vec![0; order.len()];
+    for _ in 0..values.len() {
+        result.push(values[index.iter().zip(order).map(|(i, &axis)| i * strides[axis]).sum::<usize>()]);
+        for (i, &axis) in index.iter_mut().zip(order).rev() {
+            *i += 1;
+            if *i < axes[axis] {
+                break;
+            }
+            *i = 0;
+        }
+    }
+    result
+}
+
+/// How a vector of features lies, if it is an image flattened: ours is H, W, C and PyTorch's C, H, W.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flattened {
+    /// Rows.
+    pub h: usize,
+    /// Columns.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl Flattened {
+    /// A plain vector of features.
+    pub fn vector(features: usize) -> Self {
+        Flattened { h: 1, w: 1, c: features }
+    }
+
+    /// Elements.
+    pub fn len(&self) -> usize {
+        self.h * self.w * self.c
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn axes(self) -> [usize; 3] {
+        [self.h, self.w, self.c]
+    }
+}
+
+/// All tensors of one arena, in the order in which they lie, without gaps.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Table {
+    entries: Vec<Entry>,
+    len: usize,
+}
+
+impl Table {
+    /// Elements of the arena.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the arena is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The tensors, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The tensor that holds arena element `index`.
+    pub fn at(&self, index: usize) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.range().contains(&index))
+    }
+
+    /// Adds a filter, KRSC here and KCRS there.
+    pub fn add_filter(&mut self, name: String, [k, r, s, c]: [usize; 4], init: Init) -> Range<usize> {
+        self.add(name, vec![k, c, r, s], vec![k, r, s, c], vec![0, 3, 1, 2], init)
+    }
+
+    /// Adds a matrix `[outputs, inputs]` whose sides may be flattened images.
+    pub fn add_matrix(&mut self, name: String, outputs: Flattened, inputs: Flattened, init: Init) -> Range<usize> {
+        let axes = [outputs.axes(), inputs.axes()].concat();
+        self.add(name, vec![outputs.len(), inputs.len()], axes, vec![2, 0, 1, 5, 3, 4], init)
+    }
+
+    /// Adds a vector that may be a flattened image.
+    pub fn add_vector(&mut self, name: String, features: Flattened, init: Init) -> Range<usize> {
+        self.add(name, vec![features.len()], features.axes().to_vec(), vec![2, 0, 1], init)
+    }
+
+    fn add(
+        &mut self,
+        name: String,
+        shape: Vec<usize>,
+        axes: Vec<usize>,
+        order: Vec<usize>,
+        init: Init,
+    ) -> Range<usize> {
+        let entry = Entry { name, shape, axes, order, offset: self.len, init };
+        let range = entry.range();
+        self.len = range.end;
+        self.entries.push(entry);
+        range
+    }
+
+    /// The arena's first values. `first_tensor` numbers the tensors of several arenas on, so that no two draw alike.
+    pub fn initial_values<T: Real>(&self, seed: u64, first_tensor: u32) -> Vec<T> {
+        let mut values = vec![T::ZERO; self.len];
+        for (tensor, entry) in (first_tensor..).zip(&self.entries) {
+            let target = &mut values[entry.range()];
+            match entry.init {
+                Init::Constant(value) => target.fill(T::of(value)),
+                Init::Normal(std) => {
+                    let mut drawn = vec![0.0; target.len()];
+                    fill_normals(seed, Stream::Init, 0, tensor, 0, &mut drawn);
+                    target.iter_mut().zip(drawn).for_each(|(t, d)| *t = T::of(std * f64::from(d)));
+                }
+            }
+        }
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layouts_round_trip_and_match_by_index() {
+        let mut table = Table::default();
+        table.add_filter("filter".into(), [2, 3, 4, 5], Init::Constant(0.0));
+        table.add_matrix("matrix".into(), Flattened { h: 2, w: 3, c: 4 }, Flattened::vector(5), Init::Constant(0.0));
+        table.add_vector("vector".into(), Flattened { h: 2, w: 3, c: 4 }, Init::Constant(0.0));
+        for entry in table.entries() {
+            let ours: Vec<usize> = (0..entry.len()).collect();
+            let theirs = entry.to_pytorch(&ours);
+            assert_eq!(entry.from_pytorch(&theirs), ours, "{}", entry.name);
+        }
+        let [filter, matrix, vector] = table.entries() else { panic!("three tensors") };
+        // PyTorch's [k, c, r, s] = [1, 4, 2, 3] is ours [1, 2, 3, 4].
+        let ours: Vec<usize> = (0..filter.len()).collect();
+        assert_eq!(filter.to_pytorch(&ours)[((1 * 5 + 4) * 3 + 2) * 4 + 3], ((1 * 3 + 2) * 4 + 3) * 5 + 4);
+        // PyTorch's row (c, h, w) = (3, 1, 2) is our row (h, w, c).
+        let ours: Vec<usize> = (0..matrix.len()).collect();
+        assert_eq!(matrix.to_pytorch(&ours)[((3 * 2 + 1) * 3 + 2) * 5 + 4], ((1 * 3 + 2) * 4 + 3) * 5 + 4);
+        let ours: Vec<usize> = (0..vector.len()).collect();
+        assert_eq!(vector.to_pytorch(&ours)[(3 * 2 + 1) * 3 + 2], (1 * 3 + 2) * 4 + 3);
+        assert_eq!(table.at(filter.len()).map(|e| e.name.as_str()), Some("matrix"));
+    }
+
+    #[test]
+    fn normal_weights_have_their_spread() {
+        let mut table = Table::default();
+        table.add_vector("a".into(), Flattened::vector(20_000), Init::Normal(0.02));
+        table.add_vector("b".into(), Flattened::vector(3), Init::Constant(1.0));
+        let values: Vec<f64> = table.initial_values(1, 0);
+        let mean = values[..20_000].iter().sum::<f64>() / 20_000.0;
+        let variance = values[..20_000].iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 20_000.0;
+        assert!(mean.abs() < 1e-3 && (variance.sqrt() - 0.02).abs() < 4e-4, "{mean} {variance}");
+        assert_eq!(values[20_000..], [1.0; 3]);
+        assert_ne!(values, table.initial_values::<f64>(1, 1));
+    }
+}

@@ -1,0 +1,139 @@
+//! Activations: y = f(x), element by element. Every derivative here is a function of y, so x need not be kept.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
+use crate::ops::{Case, Executor, Fill, Tensor};
+
+/// Which function.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// x.
+    Identity,
+    /// max(x, 0).
+    Relu,
+    /// x where positive, slope · x elsewhere; 0 < slope < 1.
+    LeakyRelu(f64),
+    /// 1 / (1 + e^−x).
+    Sigmoid,
+    /// tanh x.
+    Tanh,
+}
+
+impl Activation {
+    /// f(x).
+    #[inline(always)]
+    pub fn value<T: Real>(self, x: T) -> T {
+        match self {
+            Activation::Identity => x,
+            Activation::Relu => if x > T::ZERO { x } else { T::ZERO },
+            Activation::LeakyRelu(slope) => if x > T::ZERO { x } else { x * T::of(slope) },
+            Activation::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+
+    /// f′(x) where f(x) = y.
+    #[inline(always)]
+    pub fn slope<T: Real>(self, y: T) -> T {
+        match self {
+            Activation::Identity => T::ONE,
+            Activation::Relu => if y > T::ZERO { T::ONE } else { T::ZERO },
+            Activation::LeakyRelu(slope) => if y > T::ZERO { T::ONE } else { T::of(slope) },
+            Activation::Sigmoid => y * (T::ONE - y),
+            Activation::Tanh => T::ONE - y * y,
+        }
+    }
+}
+
+/// The activation's passes.
+pub trait ActivationOp: Backend {
+    /// y = f(x).
+    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+
+    /// dx = f′ · dy, and, since f is applied element by element, also the tangent; overwrites.
+    fn activation_backward_input(&self, f: Activation, y: In<'_, Self>, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+}
+
+/// Elements to a task.
+const CHUNK: usize = 1 << 14;
+
+impl<T: Real> ActivationOp for Cpu<T> {
+    fn activation_forward(&self, f: Activation, x: &[T], y: &mut [T]) -> Result<()> {
+        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+            vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
+        });
+        Ok(())
+    }
+
+    fn activation_backward_input(&self, f: Activation, y: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+        dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
+            vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
+        });
+        Ok(())
+    }
+}
+
+struct ActivationCase {
+    f: Activation,
+    len: usize,
+}
+
+/// Each function at odd lengths, away from the kinks.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
+    for f in [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu(0.2),
+        Activation::Sigmoid,
+        Activation::Tanh,
+    ] {
+        for len in [1, 3, 17, 33] {
+            cases.push(Box::new(ActivationCase { f, len }));
+        }
+    }
+    cases
+}
+
+impl<B: Executor> Case<B> for ActivationCase {
+    fn op(&self) -> &'static str {
+        "activation"
+    }
+    fn name(&self) -> String {
+        format!("{:?} len{}", self.f, self.len)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.len).filled(Fill::AwayFromZero)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.len)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.activation_forward(self.f, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (y, dy) = (be.view(&outputs[0]), be.view(&d_outputs[0]));
+        be.activation_backward_input(self.f, y, dy, be.view_mut(&mut d_inputs[0]))
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        let (y, v) = (be.view(&outputs[0]), be.view(v_input));
+        Some(be.activation_backward_input(self.f, y, v, be.view_mut(&mut v_outputs[0])))
+    }
+}

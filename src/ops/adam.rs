@@ -1,0 +1,167 @@
+//! Adam (Kingma & Ba 2015, with bias correction), over a whole network's arena at once, and the check that comes first.
+//!
+//! m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  w ← w − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+//!
+//! t is the number of updates of that network, kept in the step state.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::{Backend, Cpu, In, Network, Out, Real, StepState};
+
+/// Adam's constants for one network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Adam {
+    /// Which network's updates count.
+    pub network: Network,
+    /// Learning rate.
+    pub lr: f64,
+    /// β₁.
+    pub beta1: f64,
+    /// β₂.
+    pub beta2: f64,
+    /// ε.
+    pub epsilon: f64,
+}
+
+/// The optimiser's passes.
+pub trait AdamOp: Backend {
+    /// Looks through all gradients of a network: if one is not finite it sets the state's `non_finite`, and if nothing
+    /// was found so far it counts the update that is to follow.
+    fn check_gradients(
+        &self,
+        network: Network,
+        gradients: In<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()>;
+
+    /// One update of weights and moments in place; nothing happens while `non_finite` is set.
+    fn adam_update(
+        &self,
+        d: &Adam,
+        gradients: In<'_, Self>,
+        weights: Out<'_, Self>,
+        first_moments: Out<'_, Self>,
+        second_moments: Out<'_, Self>,
+        state: In<'_, Self, StepState>,
+    ) -> Result<()>;
+}
+
+/// Elements to a task.
+const CHUNK: usize = 1 << 16;
+
+/// base^exponent by squaring: multiplications alone, so every device gets the same bits.
+pub fn power(mut base: f64, mut exponent: u64) -> f64 {
+    let mut result = 1.0;
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result *= base;
+        }
+        base *= base;
+        exponent >>= 1;
+    }
+    result
+}
+
+impl<T: Real> AdamOp for Cpu<T> {
+    fn check_gradients(&self, network: Network, gradients: &[T], state: &mut [StepState]) -> Result<()> {
+        // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
+        let finite = gradients.par_chunks(CHUNK).all(|chunk| {
+            vectorised(|| {
+                let mut lanes = [T::ZERO; 16];
+                for part in chunk.chunks(16) {
+                    lanes.iter_mut().zip(part).for_each(|(lane, &g)| *lane += g * T::ZERO);
+                }
+                lanes.iter().all(|&lane| lane == T::ZERO)
+            })
+        });
+        let state = &mut state[0];
+        if !finite && state.non_finite == 0 {
+            state.non_finite = match network {
+                Network::Discriminator => StepState::NON_FINITE_GRADIENT_D,
+                Network::Generator => StepState::NON_FINITE_GRADIENT_G,
+            };
+        }
+        if state.non_finite == 0 {
+            state.updates[network as usize] += 1;
+        }
+        Ok(())
+    }
+
+    fn adam_update(
+        &self,
+        d: &Adam,
+        gradients: &[T],
+        weights: &mut [T],
+        first_moments: &mut [T],
+        second_moments: &mut [T],
+        state: &[StepState],
+    ) -> Result<()> {
+        if state[0].non_finite != 0 {
+            return Ok(());
+        }
+        let t = state[0].updates[d.network as usize];
+        let rate = T::of(d.lr / (1.0 - power(d.beta1, t)));
+        let root = T::of(1.0 / (1.0 - power(d.beta2, t)).sqrt());
+        let (beta1, beta2, epsilon) = (T::of(d.beta1), T::of(d.beta2), T::of(d.epsilon));
+        let (rest1, rest2) = (T::of(1.0 - d.beta1), T::of(1.0 - d.beta2));
+        let moments = first_moments.par_chunks_mut(CHUNK).zip(second_moments.par_chunks_mut(CHUNK));
+        weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), (m, v))| {
+            vectorised(|| {
+                for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+                    *m = beta1 * *m + rest1 * g;
+                    *v = beta2 * *v + rest2 * g * g;
+                    *w -= rate * *m / ((*v).sqrt() * root + epsilon);
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn powers_agree_with_the_library() {
+        for (base, exponent) in [(0.5, 0), (0.5, 1), (0.999, 7), (0.999, 46_800), (0.9, 1023)] {
+            let expected = f64::powf(base, exponent as f64);
+            assert!((power(base, exponent) - expected).abs() <= 1e-12 * expected, "{base}^{exponent}");
+        }
+    }
+
+    #[test]
+    fn two_steps_by_hand() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let d = Adam { network: Network::Generator, lr: 0.1, beta1: 0.5, beta2: 0.75, epsilon: 0.0 };
+        let (mut w, mut m, mut v) = ([1.0], [0.0], [0.0]);
+        let mut state = [StepState::new(0, 0.0)];
+        // Step 1: m̂ = g and v̂ = g², so the weight moves by lr · sign(g).
+        cpu.check_gradients(Network::Generator, &[4.0], &mut state).expect("check");
+        cpu.adam_update(&d, &[4.0], &mut w, &mut m, &mut v, &state).expect("update");
+        assert!((w[0] - 0.9f64).abs() < 1e-12);
+        // Step 2 with g = −2: m = 0.5·2 − 0.5·2 = 0, so the weight stays.
+        cpu.check_gradients(Network::Generator, &[-2.0], &mut state).expect("check");
+        cpu.adam_update(&d, &[-2.0], &mut w, &mut m, &mut v, &state).expect("update");
+        assert!((w[0] - 0.9f64).abs() < 1e-12);
+        assert_eq!((m[0], v[0]), (0.0, 0.75 * 4.0 + 0.25 * 4.0));
+        assert_eq!(state[0].updates, [0, 2]);
+    }
+
+    #[test]
+    fn a_bad_gradient_stops_every_update() {
+        let cpu = Cpu::<f32>::new(Some(2)).expect("threads");
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 15, 16, CHUNK, 2 * CHUNK + 4] {
+                let mut gradients = vec![1.0; 2 * CHUNK + 5];
+                gradients[at] = bad;
+                let mut state = [StepState::new(0, 0.0)];
+                cpu.check_gradients(Network::Discriminator, &gradients, &mut state).expect("check");
+                assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_D, "{bad} at {at}");
+                assert_eq!(state[0].updates, [0, 0]);
+            }
+        }
+    }
+}

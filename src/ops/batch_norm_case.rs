@@ -1,0 +1,93 @@
+//! The cases of batch normalisation; a file of its own because the operation fills one.
+
+use super::activation::Activation;
+use super::batch_norm::BatchNorm;
+use super::{Case, Executor, Tensor};
+use crate::Result;
+use crate::device::Buffer;
+
+struct BatchNormCase(BatchNorm);
+
+pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let size = |rows, c, groups, activation| BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation };
+    [
+        size(2, 1, 1, Activation::Identity),
+        size(6, 3, 2, Activation::Identity),
+        size(33, 17, 1, Activation::LeakyRelu(0.2)),
+        size(34, 33, 2, Activation::LeakyRelu(0.2)),
+        size(17, 3, 1, Activation::Relu),
+        size(300, 1, 2, Activation::Relu),
+        size(6, 5, 3, Activation::Tanh),
+    ]
+    .into_iter()
+    .map(|d| Box::new(BatchNormCase(d)) as Box<dyn Case<B>>)
+    .collect()
+}
+
+impl BatchNormCase {
+    /// The forward pass with statistics of this case's own: returns `saved`.
+    fn normalise<B: Executor>(&self, be: &B, inputs: &[Buffer<B>], y: &mut Buffer<B>) -> Result<Buffer<B>> {
+        let d = &self.0;
+        let mut running = be.alloc(2 * d.c)?;
+        let mut saved = be.alloc(2 * d.groups * d.c)?;
+        let [x, gamma, beta] = [0, 1, 2].map(|i| be.view(&inputs[i]));
+        be.batch_norm_forward(d, x, gamma, beta, be.view_mut(&mut running), be.view_mut(&mut saved), be.view_mut(y))?;
+        Ok(saved)
+    }
+}
+
+impl<B: Executor> Case<B> for BatchNormCase {
+    fn op(&self) -> &'static str {
+        "batch_norm"
+    }
+    fn name(&self) -> String {
+        let BatchNorm { rows, c, groups, activation, .. } = self.0;
+        format!("rows{rows} c{c} groups{groups} {activation:?}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let BatchNorm { rows, c, .. } = self.0;
+        vec![Tensor::new("x", rows * c), Tensor::new("gamma", c), Tensor::new("beta", c)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.0.rows * self.0.c)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        self.normalise(be, inputs, &mut outputs[0]).map(drop)
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let d = &self.0;
+        let saved = self.normalise(be, inputs, &mut be.alloc(d.rows * d.c)?)?;
+        let mut sums = be.alloc(2 * d.groups * d.c)?;
+        let [x, gamma, saved] = [be.view(&inputs[0]), be.view(&inputs[1]), be.view(&saved)];
+        let (y, dy) = (be.view(&outputs[0]), be.view(&d_outputs[0]));
+        be.batch_norm_backward_sums(d, x, y, dy, saved, be.view_mut(&mut sums))?;
+        let [dx, dgamma, dbeta] = d_inputs else { unreachable!("three inputs") };
+        be.batch_norm_backward_input(d, x, y, dy, gamma, saved, be.view(&sums), be.view_mut(dx))?;
+        be.batch_norm_backward_weight(d, be.view(&sums), be.view_mut(dgamma), be.view_mut(dbeta))
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        let d = &self.0;
+        let mut run = || {
+            let saved = self.normalise(be, inputs, &mut be.alloc(d.rows * d.c)?)?;
+            let mut sums = be.alloc(2 * d.groups * d.c)?;
+            let [x, gamma] = [be.view(&inputs[0]), be.view(&inputs[1])];
+            let (y, v, saved) = (be.view(&outputs[0]), be.view(v_input), be.view(&saved));
+            be.batch_norm_tangent(d, x, y, v, gamma, saved, be.view_mut(&mut sums), be.view_mut(&mut v_outputs[0]))
+        };
+        Some(run())
+    }
+}

@@ -1,0 +1,278 @@
+//! The variational bottleneck (Peng et al. 2018, Eq. 4 and 8): reparameterisation and KL in one pass.
+//!
+//! The encoder's output holds μ and log σ² side by side: `[N, positions, 2, C]`, μ first. Then, for every dimension,
+//!
+//! z = μ + e^{½ logvar} · ε, ε ~ N(0, 1);  KL(N(μ, σ²) ‖ N(0, 1)) = −½ (1 + logvar − μ² − e^logvar)
+//!
+//! with z `[N, positions, C]` and `kl` `[N]`, the sum over an image's dimensions, in nats. ε comes from Philox and is
+//! drawn again in the backward pass, never stored.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::normal::fill_normals;
+use crate::device::philox::Stream;
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::ops::{Case, Executor, Fill, Tensor};
+
+/// Sizes of a bottleneck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bottleneck {
+    /// Images.
+    pub n: usize,
+    /// Positions of the encoder's last image.
+    pub positions: usize,
+    /// Channels of z at each position.
+    pub c: usize,
+}
+
+impl Bottleneck {
+    /// Dimensions of one image's z.
+    pub fn dims(&self) -> usize {
+        self.positions * self.c
+    }
+}
+
+/// Where ε comes from.
+pub enum Noise<'a, B: Backend> {
+    /// ε = 0: z is the mean.
+    Mean,
+    /// Given, in the layout of z.
+    Given(In<'a, B>),
+    /// Drawn for the step in `state`. The images come in equal groups, one a stream; within its group an image is
+    /// numbered from 0.
+    Drawn {
+        /// The streams of the groups.
+        streams: &'a [Stream],
+        /// Seed and step.
+        state: In<'a, B, StepState>,
+    },
+}
+
+impl<B: Backend> Clone for Noise<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backend> Copy for Noise<'_, B> {}
+
+/// The bottleneck's passes.
+pub trait BottleneckOp: Backend {
+    /// Writes z and kl.
+    fn bottleneck_forward(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        z: Out<'_, Self>,
+        kl: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// The gradient of mu_logvar from that of z and of kl; overwrites. `dkl` is one number an image.
+    fn bottleneck_backward_input(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        dz: In<'_, Self>,
+        dkl: In<'_, Self>,
+        d_mu_logvar: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// v_z = v_μ + ½ e^{½ logvar} ε · v_logvar; overwrites.
+    fn bottleneck_tangent(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        v_mu_logvar: In<'_, Self>,
+        v_z: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+/// Elements for which noise is drawn at once.
+const BLOCK: usize = 256;
+
+/// Calls `work(first element, ε)` block by block over one image's dimensions.
+#[inline(always)]
+fn each_block<T: Real>(
+    d: &Bottleneck,
+    noise: Noise<'_, Cpu<T>>,
+    image: usize,
+    mut work: impl FnMut(std::ops::Range<usize>, &[T]),
+) {
+    for from in (0..d.dims()).step_by(BLOCK) {
+        let range = from..(from + BLOCK).min(d.dims());
+        match noise {
+            Noise::Mean => work(range.clone(), &[T::ZERO; BLOCK][..range.len()]),
+            Noise::Given(given) => work(range.clone(), &given[image * d.dims()..][range]),
+            Noise::Drawn { streams, state } => {
+                let group = d.n / streams.len();
+                let sample = u32::try_from(image % group).unwrap_or(u32::MAX);
+                let mut drawn = [0.0f32; BLOCK];
+                fill_normals(state[0].seed, streams[image / group], state[0].step, sample, from, &mut drawn);
+                let widened = drawn.map(T::of_f32);
+                work(range.clone(), &widened[..range.len()]);
+            }
+        }
+    }
+}
+
+/// Where dimension `i` has its μ in `[positions, 2, C]`; its log-variance is C further on.
+#[inline(always)]
+fn mu_index(d: &Bottleneck, i: usize) -> usize {
+    i + i / d.c * d.c
+}
+
+impl<T: Real> BottleneckOp for Cpu<T> {
+    fn bottleneck_forward(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: &[T],
+        noise: Noise<'_, Self>,
+        z: &mut [T],
+        kl: &mut [T],
+    ) -> Result<()> {
+        let half = T::of(0.5);
+        let images = z.par_chunks_mut(d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
+        images.zip(kl).enumerate().for_each(|(image, ((z, mu_logvar), kl))| {
+            let mut total = 0.0;
+            vectorised(|| {
+                each_block(d, noise, image, |range, epsilon| {
+                    let mut sum = T::ZERO;
+                    for (i, &epsilon) in range.zip(epsilon) {
+                        let at = mu_index(d, i);
+                        let (mu, logvar) = (mu_logvar[at], mu_logvar[at + d.c]);
+                        let sigma = (half * logvar).exp();
+                        z[i] = mu + sigma * epsilon;
+                        sum += mu * mu + sigma * sigma - logvar - T::ONE;
+                    }
+                    total += 0.5 * sum.to_f64();
+                });
+            });
+            *kl = T::of(total);
+        });
+        Ok(())
+    }
+
+    fn bottleneck_backward_input(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: &[T],
+        noise: Noise<'_, Self>,
+        dz: &[T],
+        dkl: &[T],
+        d_mu_logvar: &mut [T],
+    ) -> Result<()> {
+        let half = T::of(0.5);
+        let images = d_mu_logvar.par_chunks_mut(2 * d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
+        images.zip(dz.par_chunks(d.dims())).zip(dkl).enumerate().for_each(|(image, (((target, mu_logvar), dz), &dkl))| {
+            vectorised(|| {
+                each_block(d, noise, image, |range, epsilon| {
+                    for (i, &epsilon) in range.zip(epsilon) {
+                        let at = mu_index(d, i);
+                        let (mu, logvar) = (mu_logvar[at], mu_logvar[at + d.c]);
+                        let sigma = (half * logvar).exp();
+                        target[at] = dz[i] + dkl * mu;
+                        target[at + d.c] = half * (dz[i] * sigma * epsilon + dkl * (sigma * sigma - T::ONE));
+                    }
+                });
+            });
+        });
+        Ok(())
+    }
+
+    fn bottleneck_tangent(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: &[T],
+        noise: Noise<'_, Self>,
+        v_mu_logvar: &[T],
+        v_z: &mut [T],
+    ) -> Result<()> {
+        let half = T::of(0.5);
+        let images = v_z.par_chunks_mut(d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
+        images.zip(v_mu_logvar.par_chunks(2 * d.dims())).enumerate().for_each(|(image, ((v_z, mu_logvar), v))| {
+            each_block(d, noise, image, |range, epsilon| {
+                for (i, &epsilon) in range.zip(epsilon) {
+                    let at = mu_index(d, i);
+                    v_z[i] = v[at] + half * (half * mu_logvar[at + d.c]).exp() * epsilon * v[at + d.c];
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+struct BottleneckCase {
+    d: Bottleneck,
+    /// Drawn from Philox, or the mean.
+    drawn: bool,
+}
+
+/// Odd sizes, more dimensions than one block of noise, sampled and mean z.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let size = |n, positions, c, drawn| BottleneckCase { d: Bottleneck { n, positions, c }, drawn };
+    [size(2, 1, 1, true), size(2, 3, 5, true), size(4, 17, 33, true), size(2, 1, 17, false), size(2, 9, 3, false)]
+        .into_iter()
+        .map(|case| Box::new(case) as Box<dyn Case<B>>)
+        .collect()
+}
+
+impl BottleneckCase {
+    fn with_noise<B: Executor>(&self, be: &B, work: impl FnOnce(Noise<'_, B>) -> Result<()>) -> Result<()> {
+        let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
+        let streams = &[Stream::NoiseReal, Stream::NoiseFake];
+        work(if self.drawn { Noise::Drawn { streams, state: be.view(&state) } } else { Noise::Mean })
+    }
+}
+
+impl<B: Executor> Case<B> for BottleneckCase {
+    fn op(&self) -> &'static str {
+        "bottleneck"
+    }
+    fn name(&self) -> String {
+        let Bottleneck { n, positions, c } = self.d;
+        format!("n{n} positions{positions} c{c} {}", if self.drawn { "sampled" } else { "mean" })
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("mu_logvar", 2 * self.d.n * self.d.dims()).filled(Fill::Uniform(-2.0, 2.0))]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("z", self.d.n * self.d.dims()), Tensor::new("kl", self.d.n)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [z, kl] = outputs else { unreachable!("two outputs") };
+        self.with_noise(be, |noise| {
+            be.bottleneck_forward(&self.d, be.view(&inputs[0]), noise, be.view_mut(z), be.view_mut(kl))
+        })
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (dz, dkl) = (be.view(&d_outputs[0]), be.view(&d_outputs[1]));
+        self.with_noise(be, |noise| {
+            let target = be.view_mut(&mut d_inputs[0]);
+            be.bottleneck_backward_input(&self.d, be.view(&inputs[0]), noise, dz, dkl, target)
+        })
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        Some(self.with_noise(be, |noise| {
+            let v_z = be.view_mut(&mut v_outputs[0]);
+            be.bottleneck_tangent(&self.d, be.view(&inputs[0]), noise, be.view(v_input), v_z)
+        }))
+    }
+}

@@ -1,0 +1,179 @@
+//! Transposed 2-d convolution: x `[N, H, W, C]`, w `[C, R, S, K]`, b `[K]`, y `[N, OH, OW, K]` with
+//! OH = (H − 1)·stride − 2·padding + R.
+//!
+//! It is the convolution of y's size to x's size run backwards: its forward pass is that convolution's input gradient,
+//! its input gradient that convolution's forward pass, and its weight gradient the same with x and dy exchanged. w lies
+//! as that convolution's filters do, with C in the place of K.
+
+use super::conv2d::{self, Conv2d, Conv2dOp, case_sizes, size_name};
+use crate::Result;
+use crate::device::gemm::add_column_sums;
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
+use crate::ops::{Case, Executor, Tensor};
+
+/// The sizes of a transposed convolution.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct ConvTranspose2d {
+    /// Images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels of the input.
+    pub c: usize,
+    /// Channels of the output.
+    pub k: usize,
+    /// Rows of a filter.
+    pub r: usize,
+    /// Columns of a filter.
+    pub s: usize,
+    /// Pixels of the output between two of the input.
+    pub stride: usize,
+    /// Rows and columns cut off around the output.
+    pub padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// Rows of the output.
+    pub fn oh(&self) -> usize {
+        (self.h - 1) * self.stride + self.r - 2 * self.padding
+    }
+    /// Columns of the output.
+    pub fn ow(&self) -> usize {
+        (self.w - 1) * self.stride + self.s - 2 * self.padding
+    }
+    /// The convolution that this one reverses.
+    pub fn reversed(&self) -> Conv2d {
+        let ConvTranspose2d { n, c, k, r, s, stride, padding, .. } = *self;
+        Conv2d { n, h: self.oh(), w: self.ow(), c: k, k: c, r, s, stride, padding }
+    }
+}
+
+/// The transposed convolution's passes.
+pub trait ConvTranspose2dOp: Backend {
+    /// y = convᵀ(x, w) + b. Without `b` it is also the tangent: the map is linear in x.
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx = conv(dy, w); overwrites.
+    fn conv_transpose2d_backward_input(
+        &self,
+        d: &ConvTranspose2d,
+        dy: In<'_, Self>,
+        w: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dw += xᵀ · windows(dy), db += Σ dy; accumulates.
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()>;
+}
+
+impl<T: Real> ConvTranspose2dOp for Cpu<T> {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: &[T],
+        w: &[T],
+        b: Option<&[T]>,
+        y: &mut [T],
+    ) -> Result<()> {
+        conv2d::backward_input(self, &d.reversed(), x, w, b, y);
+        Ok(())
+    }
+
+    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+    ) -> Result<()> {
+        conv2d::backward_weight(self, &d.reversed(), dy, x, dw);
+        if let Some(db) = db {
+            add_column_sums(dy, d.k, db);
+        }
+        Ok(())
+    }
+}
+
+struct ConvTranspose2dCase(ConvTranspose2d);
+
+/// The sizes of [`conv2d::cases`], reversed.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    case_sizes()
+        .into_iter()
+        .map(|d| {
+            let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
+            let d = ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding };
+            Box::new(ConvTranspose2dCase(d)) as Box<dyn Case<B>>
+        })
+        .collect()
+}
+
+impl<B: Executor> Case<B> for ConvTranspose2dCase {
+    fn op(&self) -> &'static str {
+        "conv_transpose2d"
+    }
+    fn name(&self) -> String {
+        let ConvTranspose2d { n, h, w, c, k, r, s, stride, padding } = self.0;
+        size_name(&Conv2d { n, h, w, c, k, r, s, stride, padding })
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let d = self.0.reversed();
+        vec![Tensor::new("x", d.y_len()), Tensor::new("w", d.w_len()), Tensor::new("b", d.c)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.0.reversed().x_len())]
+    }
+    fn flops(&self) -> u64 {
+        self.0.reversed().flops()
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [x, w, b] = [0, 1, 2].map(|i| be.view(&inputs[i]));
+        be.conv_transpose2d_forward(&self.0, x, w, Some(b), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let dy = be.view(&d_outputs[0]);
+        let [dx, dw, db] = d_inputs else { unreachable!("three inputs") };
+        be.conv_transpose2d_backward_input(&self.0, dy, be.view(&inputs[1]), be.view_mut(dx))?;
+        be.conv_transpose2d_backward_weight(&self.0, be.view(&inputs[0]), dy, be.view_mut(dw), Some(be.view_mut(db)))
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        let (v, w) = (be.view(v_input), be.view(&inputs[1]));
+        Some(be.conv_transpose2d_forward(&self.0, v, w, None, be.view_mut(&mut v_outputs[0])))
+    }
+}

@@ -1,0 +1,208 @@
+//! The losses of a VGAN step: value and gradient in one pass, with β's update (facts of the article's notebook; paper
+//! Eq. 8 and 9).
+//!
+//! loss_d = mean BCE(real, 1) + mean BCE(fake, 0) + β · C,  C = m [(KL_real − I_c) + (KL_fake − I_c)],
+//! β ← max(0, β + α_β · C);  loss_g = mean BCE(D(G(z)), 1), the non-saturating one.
+//!
+//! m is 1 where the settings sum real and fake, ½ where they mix. BCE is computed from logits ℓ:
+//! BCE(ℓ, 1) = softplus(−ℓ), BCE(ℓ, 0) = softplus(ℓ), softplus(ℓ) = max(ℓ, 0) + ln(1 + e^−|ℓ|).
+
+use crate::Result;
+use crate::device::{Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState};
+use crate::ops::{Case, Executor, Fill, Tensor};
+
+/// Sizes and constants of the discriminator's loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DiscriminatorLoss {
+    /// Images of each kind.
+    pub n: usize,
+    /// What the sum of one image's KL is multiplied by: 1, 1 / dimensions or 1 / positions. 0 without a bottleneck.
+    pub kl_scale: f64,
+    /// m: 1 (sum) or ½ (mixture).
+    pub kl_mix: f64,
+    /// I_c.
+    pub target_kl: f64,
+    /// α_β.
+    pub beta_step: f64,
+}
+
+/// The losses' passes.
+pub trait LossOp: Backend {
+    /// From logits `[2N]` (real, then fake) and kl `[2N]` (sums over dimensions): dlogits, dkl, the metrics, β's update.
+    fn discriminator_loss(
+        &self,
+        d: &DiscriminatorLoss,
+        logits: In<'_, Self>,
+        kl: In<'_, Self>,
+        dlogits: Out<'_, Self>,
+        dkl: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()>;
+
+    /// From the fake images' logits `[N]`: dlogits and the metric; dkl is zeroed, since the generator does not pay for
+    /// information.
+    fn generator_loss(
+        &self,
+        logits: In<'_, Self>,
+        dlogits: Out<'_, Self>,
+        dkl: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()>;
+
+    /// Counts the step as done.
+    fn finish_step(&self, state: Out<'_, Self, StepState>) -> Result<()>;
+}
+
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Mean BCE against `target` (0 or 1) and mean sigmoid; writes the gradient of the former.
+fn cross_entropy<T: Real>(logits: &[T], target: f64, dlogits: &mut [T]) -> (f64, f64) {
+    let count = logits.len() as f64;
+    let (mut loss, mut probability) = (0.0, 0.0);
+    for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
+        let logit = logit.to_f64();
+        let p = sigmoid(logit);
+        loss += softplus(if target > 0.5 { -logit } else { logit });
+        probability += p;
+        *dlogit = T::of((p - target) / count);
+    }
+    (loss / count, probability / count)
+}
+
+impl<T: Real> LossOp for Cpu<T> {
+    fn discriminator_loss(
+        &self,
+        d: &DiscriminatorLoss,
+        logits: &[T],
+        kl: &[T],
+        dlogits: &mut [T],
+        dkl: &mut [T],
+        state: &mut [StepState],
+    ) -> Result<()> {
+        let state = &mut state[0];
+        let (d_logits_real, d_logits_fake) = dlogits.split_at_mut(d.n);
+        let (loss_real, d_real) = cross_entropy(&logits[..d.n], 1.0, d_logits_real);
+        let (loss_fake, d_fake) = cross_entropy(&logits[d.n..], 0.0, d_logits_fake);
+        let reduced = |kl: &[T]| kl.iter().map(|v| v.to_f64()).sum::<f64>() * d.kl_scale / d.n as f64;
+        let (kl_real, kl_fake) = (reduced(&kl[..d.n]), reduced(&kl[d.n..]));
+        let mut loss_d = loss_real + loss_fake;
+        if d.kl_scale > 0.0 {
+            let constraint = d.kl_mix * ((kl_real - d.target_kl) + (kl_fake - d.target_kl));
+            loss_d += state.beta * constraint;
+            dkl.fill(T::of(state.beta * d.kl_mix * d.kl_scale / d.n as f64));
+            if loss_d.is_finite() && state.non_finite == 0 {
+                state.beta = (state.beta + d.beta_step * constraint).max(0.0);
+            }
+        }
+        if !loss_d.is_finite() && state.non_finite == 0 {
+            state.non_finite = StepState::NON_FINITE_LOSS_D;
+        }
+        state.metrics = Metrics { loss_d, beta: state.beta, kl_real, kl_fake, d_real, d_fake, loss_g: 0.0 };
+        Ok(())
+    }
+
+    fn generator_loss(&self, logits: &[T], dlogits: &mut [T], dkl: &mut [T], state: &mut [StepState]) -> Result<()> {
+        let (loss_g, _) = cross_entropy(logits, 1.0, dlogits);
+        dkl.fill(T::ZERO);
+        state[0].metrics.loss_g = loss_g;
+        if !loss_g.is_finite() && state[0].non_finite == 0 {
+            state[0].non_finite = StepState::NON_FINITE_LOSS_G;
+        }
+        Ok(())
+    }
+
+    fn finish_step(&self, state: &mut [StepState]) -> Result<()> {
+        if state[0].non_finite == 0 {
+            state[0].step += 1;
+        }
+        Ok(())
+    }
+}
+
+enum LossCase {
+    Discriminator(DiscriminatorLoss),
+    Generator(usize),
+}
+
+/// Both losses, every reduction and mix; β is 0.7.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let discriminator =
+        |n, kl_scale, kl_mix| LossCase::Discriminator(DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 });
+    [
+        discriminator(1, 1.0, 1.0),
+        discriminator(3, 0.25, 0.5),
+        discriminator(17, 0.125, 1.0),
+        discriminator(33, 0.0, 1.0),
+        LossCase::Generator(1),
+        LossCase::Generator(17),
+    ]
+    .into_iter()
+    .map(|case| Box::new(case) as Box<dyn Case<B>>)
+    .collect()
+}
+
+impl LossCase {
+    /// Runs the loss on a state of its own: (loss, dlogits, dkl).
+    fn run<B: Executor>(&self, be: &B, inputs: &[Buffer<B>]) -> Result<(f64, Buffer<B>, Buffer<B>)> {
+        let (logits, kl) = (be.view(&inputs[0]), be.view(&inputs[1]));
+        let mut dlogits = be.alloc(be.len(logits))?;
+        let mut dkl = be.alloc(be.len(kl))?;
+        let mut state = be.buffer_of(&[StepState::new(0, 0.7)])?;
+        let (dl, dk, st) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl), be.view_mut(&mut state));
+        match self {
+            LossCase::Discriminator(d) => be.discriminator_loss(d, logits, kl, dl, dk, st)?,
+            LossCase::Generator(_) => be.generator_loss(logits, dl, dk, st)?,
+        }
+        let metrics = be.read(be.view(&state))?[0].metrics;
+        let loss = if matches!(self, LossCase::Generator(_)) { metrics.loss_g } else { metrics.loss_d };
+        Ok((loss, dlogits, dkl))
+    }
+}
+
+impl<B: Executor> Case<B> for LossCase {
+    fn op(&self) -> &'static str {
+        "loss"
+    }
+    fn name(&self) -> String {
+        match self {
+            LossCase::Discriminator(d) => format!("discriminator n{} kl_scale{} kl_mix{}", d.n, d.kl_scale, d.kl_mix),
+            LossCase::Generator(n) => format!("generator n{n}"),
+        }
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let n = match self {
+            LossCase::Discriminator(d) => 2 * d.n,
+            LossCase::Generator(n) => *n,
+        };
+        vec![Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)), Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0))]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("loss", 1)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let (loss, _, _) = self.run(be, inputs)?;
+        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (_, dlogits, dkl) = self.run(be, inputs)?;
+        let scale = be.read(be.view(&d_outputs[0]))?[0];
+        for (gradient, target) in [dlogits, dkl].iter().zip(d_inputs) {
+            let scaled: Vec<B::Real> = be.read(be.view(gradient))?.into_iter().map(|g| g * scale).collect();
+            be.upload(&scaled, be.view_mut(target))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Draws the latent vectors z `[N, latent]` from Philox: U[0, 1) or N(0, 1).
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::normal::fill_normals;
+use crate::device::philox::{Stream, draw, uniform};
+use crate::device::{Backend, Cpu, In, Out, Real, StepState};
+
+/// The distribution of z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distribution {
+    /// U[0, 1).
+    Uniform,
+    /// N(0, 1).
+    Normal,
+}
+
+/// Sizes of a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prior {
+    /// Length of one z.
+    pub latent: usize,
+    /// From which distribution.
+    pub distribution: Distribution,
+    /// For which purpose.
+    pub stream: Stream,
+    /// The number of the first sample; the others follow.
+    pub first_sample: u32,
+}
+
+/// Drawing z.
+pub trait PriorOp: Backend {
+    /// Fills z for the step in `state`.
+    fn prior_sample(&self, d: &Prior, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()>;
+}
+
+impl<T: Real> PriorOp for Cpu<T> {
+    fn prior_sample(&self, d: &Prior, state: &[StepState], z: &mut [T]) -> Result<()> {
+        const BLOCK: usize = 64;
+        let StepState { seed, step, .. } = state[0];
+        z.par_chunks_mut(d.latent).enumerate().for_each(|(image, z)| {
+            let sample = d.first_sample.wrapping_add(u32::try_from(image).unwrap_or(u32::MAX));
+            for (block, z) in z.chunks_mut(BLOCK).enumerate() {
+                let mut drawn = [0.0f32; BLOCK];
+                match d.distribution {
+                    Distribution::Normal => fill_normals(seed, d.stream, step, sample, block * BLOCK, &mut drawn),
+                    Distribution::Uniform => {
+                        for (four, drawn) in drawn.chunks_exact_mut(4).enumerate() {
+                            let counter = u32::try_from(block * BLOCK / 4 + four).unwrap_or(u32::MAX);
+                            drawn.copy_from_slice(&draw(seed, d.stream, step, sample, counter).map(uniform));
+                        }
+                    }
+                }
+                z.iter_mut().zip(drawn).for_each(|(z, drawn)| *z = T::of_f32(drawn));
+            }
+        });
+        Ok(())
+    }
+}
