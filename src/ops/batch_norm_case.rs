@@ -17,7 +17,7 @@ pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         size(34, 33, 2, Activation::LeakyRelu(0.2)),
         size(17, 3, 1, Activation::Relu),
         size(300, 1, 2, Activation::Relu),
-        size(6, 5, 3, Activation::Tanh),
+        size(15, 5, 3, Activation::Tanh),
     ]
     .into_iter()
     .map(|d| Box::new(BatchNormCase(d)) as Box<dyn Case<B>>)

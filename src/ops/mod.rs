@@ -13,6 +13,7 @@ pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod ema;
 pub mod gather;
+pub mod gradient_check;
 mod im2col;
 pub mod linear;
 pub mod loss;

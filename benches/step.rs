@@ -1,0 +1,102 @@
+//! One whole training step of the article's models on the CPU, on random data.
+//!
+//! `cargo bench --bench step` measures with criterion. `cargo bench --bench step -- --json --batch 128 --threads 2
+//! --steps 10` prints the one JSON line that `benches/compare.sh` holds against `benches/peers/torch_step.py`.
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use vgan_cuda::Result;
+use vgan_cuda::config::{OutputLayer, PixelRange, Settings};
+use vgan_cuda::device::{Backend, Cpu};
+use vgan_cuda::nn::ImageShape;
+use vgan_cuda::ops::gather::Gather;
+use vgan_cuda::train::Trainer;
+use vgan_cuda::train::batch::Batch;
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
+    if arguments.iter().any(|a| a == "--json") {
+        let number = |flag, default| value(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
+        let model = value("--model").map_or("mnist", |m| m.as_str());
+        return print_json(model, number("--batch", 128), number("--threads", 2), number("--steps", 10));
+    }
+    let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
+    let mut group = criterion.benchmark_group("step");
+    for (model, batch) in [("mnist", 64), ("mnist", 128), ("cifar10", 64)] {
+        let (mut trainer, data) = model_and_data(model, batch, None)?;
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(format!("vgan-{model}/batch{batch}"), |bencher| {
+            let backend = trainer.backend.clone();
+            backend.run(|| bencher.iter(|| trainer.step(&data).expect("a step")));
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+    Ok(())
+}
+
+fn model_and_data(model: &str, batch: usize, threads: Option<usize>) -> Result<(Trainer<Cpu<f32>>, Batch<Cpu<f32>>)> {
+    let mut settings = Settings::default();
+    settings.train.batch = batch;
+    let mut image = ImageShape { h: 28, w: 28, c: 1 };
+    if model == "cifar10" {
+        image = ImageShape { h: 32, w: 32, c: 3 };
+        settings.data.range = PixelRange::MinusOneToOne;
+        settings.generator.latent = 100;
+        settings.generator.hidden = vec![];
+        settings.generator.channels = vec![512, 256, 128, 64];
+        settings.generator.output = OutputLayer::Stride1;
+        settings.discriminator.channels = vec![64, 128, 256, 512];
+    }
+    let cpu = Cpu::new(threads)?;
+    let count = 4 * batch;
+    let images: Vec<u8> = (0..count * image.len()).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+    let images = cpu.buffer_of(&images)?;
+    let ImageShape { h, w, c } = image;
+    let gather = Gather { n: batch, count, h, w, c, low: 0.0, high: 1.0, flip: false };
+    Ok((Trainer::new(cpu, settings, image)?, Batch::Drawn { gather, images }))
+}
+
+/// Wall and CPU milliseconds a step, after two steps that are not counted.
+#[expect(clippy::print_stdout, reason = "the line is what the script reads")]
+fn print_json(model: &str, batch: usize, threads: usize, steps: usize) -> Result<()> {
+    let (mut trainer, data) = model_and_data(model, batch, Some(threads))?;
+    let backend = trainer.backend.clone();
+    let mut walls = Vec::with_capacity(steps);
+    let mut cpu_start = 0.0;
+    backend.run(|| {
+        for step in 0..steps + 2 {
+            if step == 2 {
+                cpu_start = cpu_seconds();
+            }
+            let start = Instant::now();
+            trainer.step(&data)?;
+            if step >= 2 {
+                walls.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+        Result::Ok(())
+    })?;
+    let cpu = (cpu_seconds() - cpu_start) * 1e3 / steps as f64;
+    walls.sort_by(f64::total_cmp);
+    let (median, fastest) = (walls[steps / 2], walls[0]);
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown");
+    println!(
+        "{{\"who\":\"vgan-cuda\",\"model\":\"{model}\",\"batch\":{batch},\"threads\":{threads},\"wall_ms_median\":{median:.1},\
+         \"wall_ms_min\":{fastest:.1},\"cpu_ms\":{cpu:.1},\"images_per_s\":{:.1},\"load\":\"{load}\"}}",
+        batch as f64 / median * 1e3
+    );
+    Ok(())
+}
+
+/// User and system time of this process so far.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    // Linux counts in hundredths of a second.
+    (ticks(11) + ticks(12)) / 100.0
+}

@@ -1,0 +1,264 @@
+//! One training step, in the article's order: the discriminator on real and fake images, β, the generator on fresh z.
+//!
+//! Real and fake images pass the discriminator as one batch of 2N with statistics of their own, fakes are generated
+//! straight into the second half of that batch, and the generator's step computes no weight gradient of D.
+
+use super::batch::{Batch, Phase};
+use crate::Result;
+use crate::config::{KlMix, KlReduction, Settings};
+use crate::device::{Buffer, In, Network, StepState};
+use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
+use crate::ops::Executor;
+use crate::ops::adam::Adam;
+use crate::ops::loss::DiscriminatorLoss;
+
+/// Both networks, their optimisers and everything that a step touches.
+pub struct Trainer<B: Executor> {
+    /// Where it runs.
+    pub backend: B,
+    /// The run's settings.
+    pub settings: Settings,
+    /// The size of an image.
+    pub image: ImageShape,
+    /// The generator's layers.
+    pub generator: Generator<B>,
+    /// The discriminator's layers.
+    pub discriminator: Discriminator<B>,
+    /// The generator's arenas.
+    pub generator_memory: NetworkMemory<B>,
+    /// The discriminator's arenas.
+    pub discriminator_memory: NetworkMemory<B>,
+    /// Moving averages of the generator's parameters and of its statistics, where the settings ask for one.
+    pub average: Option<Average<B>>,
+    /// All that changes from step to step beside the arenas.
+    pub state: Buffer<B, StepState>,
+    work: Workspace<B>,
+}
+
+/// The moving average that samples are drawn with.
+pub struct Average<B: Executor> {
+    /// Parameters.
+    pub params: Buffer<B>,
+    /// Running statistics.
+    pub stats: Buffer<B>,
+}
+
+/// Batches and what the losses say of them; 2N images: real, then fake.
+struct Workspace<B: Executor> {
+    images: Buffer<B>,
+    d_images: Buffer<B>,
+    latents: Buffer<B>,
+    logits: Buffer<B>,
+    dlogits: Buffer<B>,
+    kl: Buffer<B>,
+    dkl: Buffer<B>,
+}
+
+impl<B: Executor> Trainer<B> {
+    /// Builds both networks for images of this size and draws their first weights from the seed.
+    ///
+    /// # Errors
+    /// If the widths do not fit the image, or memory is used up.
+    pub fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
+        let (n, seed) = (settings.train.batch, settings.train.seed);
+        let (generator, generator_parts) = Generator::new(&backend, &settings, image, n)?;
+        let (discriminator, discriminator_parts) = Discriminator::new(&backend, &settings, image, 2 * n)?;
+        let first_of_d = u32::try_from(generator_parts.params.entries().len()).unwrap_or(u32::MAX);
+        let generator_memory = NetworkMemory::new(&backend, generator_parts, seed, 0)?;
+        let discriminator_memory = NetworkMemory::new(&backend, discriminator_parts, seed, first_of_d)?;
+        let average = if settings.generator.ema > 0.0 {
+            let copy = |source: &Buffer<B>| backend.buffer_of(&backend.read(backend.view(source))?);
+            Some(Average { params: copy(&generator_memory.params)?, stats: copy(&generator_memory.stats)? })
+        } else {
+            None
+        };
+        let work = Workspace {
+            images: backend.alloc(2 * n * image.len())?,
+            d_images: backend.alloc(n * image.len())?,
+            latents: backend.alloc(n * settings.generator.latent)?,
+            logits: backend.alloc(2 * n)?,
+            dlogits: backend.alloc(2 * n)?,
+            kl: backend.alloc(2 * n)?,
+            dkl: backend.alloc(2 * n)?,
+        };
+        let state = backend.buffer_of(&[StepState::new(seed, settings.bottleneck.beta)])?;
+        Ok(Trainer {
+            backend,
+            settings,
+            image,
+            generator,
+            discriminator,
+            generator_memory,
+            discriminator_memory,
+            average,
+            state,
+            work,
+        })
+    }
+
+    /// One whole step.
+    pub fn step(&mut self, batch: &Batch<B>) -> Result<()> {
+        self.discriminator_gradients(batch)?;
+        self.update(Network::Discriminator)?;
+        self.generator_gradients(batch)?;
+        self.update(Network::Generator)?;
+        self.update_average()?;
+        self.backend.finish_step(self.backend.view_mut(&mut self.state))
+    }
+
+    /// The state after the steps so far.
+    pub fn read_state(&self) -> Result<StepState> {
+        Ok(self.backend.read(self.backend.view(&self.state))?[0])
+    }
+
+    /// The discriminator's loss, β's update, and the gradients of the discriminator's parameters.
+    pub fn discriminator_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+        let n = self.settings.train.batch;
+        self.generate(batch, Phase::Discriminator)?;
+        {
+            let backend = &self.backend;
+            let images = backend.view_mut(&mut self.work.images);
+            batch.real_images(backend, backend.view(&self.state), backend.slice_mut(images, 0..n * self.image.len()))?;
+        }
+        self.judge(batch, Phase::Discriminator)?;
+        let loss = self.discriminator_loss();
+        let Trainer { backend, work, state, .. } = self;
+        let (dlogits, dkl) = (backend.view_mut(&mut work.dlogits), backend.view_mut(&mut work.dkl));
+        let (logits, kl) = (backend.view(&work.logits), backend.view(&work.kl));
+        backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))?;
+        backend.zero(backend.view_mut(&mut self.discriminator_memory.gradients))?;
+        self.blame(batch, Phase::Discriminator)
+    }
+
+    /// The generator's loss and the gradients of the generator's parameters.
+    pub fn generator_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+        let n = self.settings.train.batch;
+        self.generate(batch, Phase::Generator)?;
+        self.judge(batch, Phase::Generator)?;
+        let Trainer { backend, work, state, .. } = self;
+        let dlogits = backend.slice_mut(backend.view_mut(&mut work.dlogits), 0..n);
+        let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
+        let logits = backend.slice(backend.view(&work.logits), 0..n);
+        backend.generator_loss(logits, dlogits, dkl, backend.view_mut(state))?;
+        self.blame(batch, Phase::Generator)?;
+        let Trainer { backend, work, generator_memory: memory, .. } = self;
+        backend.zero(backend.view_mut(&mut memory.gradients))?;
+        let pass = Pass { backend, params: backend.view(&memory.params), n };
+        let images = self.image.len() * n..self.image.len() * 2 * n;
+        let images = backend.slice(backend.view(&work.images), images);
+        let (z, d_images) = (backend.view(&work.latents), backend.view(&work.d_images));
+        self.generator.backward(pass, z, images, d_images, backend.view_mut(&mut memory.gradients))
+    }
+
+    /// Fake images from a phase's latents, into the second half of the batch.
+    fn generate(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
+        let (n, image) = (self.settings.train.batch, self.image.len());
+        let Trainer { backend, work, generator_memory: memory, state, .. } = self;
+        let latents = backend.view_mut(&mut work.latents);
+        batch.latents(backend, &self.settings, phase, backend.view(state), latents)?;
+        let pass = Pass { backend, params: backend.view(&memory.params), n };
+        let fakes = backend.slice_mut(backend.view_mut(&mut work.images), n * image..2 * n * image);
+        let stats = backend.view_mut(&mut memory.stats);
+        self.generator.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&work.latents), fakes)
+    }
+
+    /// The discriminator's verdict on real and fake images (its own phase) or on the fake ones.
+    fn judge(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
+        let part = self.part(phase);
+        let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
+        let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
+        let images = backend.slice(backend.view(&work.images), part.images);
+        let noise = batch.noise(backend, &self.settings, phase, backend.view(state));
+        let verdict = Verdict {
+            logits: backend.slice_mut(backend.view_mut(&mut work.logits), 0..part.n),
+            kl: backend.slice_mut(backend.view_mut(&mut work.kl), 0..part.n),
+        };
+        self.discriminator.forward(pass, part.groups, backend.view_mut(&mut memory.stats), images, noise, verdict)
+    }
+
+    /// The way back through the discriminator: to its parameters in its own phase, to the images in the generator's.
+    fn blame(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
+        let part = self.part(phase);
+        let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
+        let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
+        let images = backend.slice(backend.view(&work.images), part.images);
+        let noise = batch.noise(backend, &self.settings, phase, backend.view(state));
+        let gradient = VerdictGradient {
+            logits: backend.slice(backend.view(&work.logits), 0..part.n),
+            dlogits: backend.slice(backend.view(&work.dlogits), 0..part.n),
+            dkl: backend.slice(backend.view(&work.dkl), 0..part.n),
+        };
+        let (d_images, d_params) = match phase {
+            Phase::Discriminator => (None, Some(backend.view_mut(&mut memory.gradients))),
+            Phase::Generator => (Some(backend.view_mut(&mut work.d_images)), None),
+        };
+        self.discriminator.backward(pass, images, noise, gradient, d_images, d_params)
+    }
+
+    fn part(&self, phase: Phase) -> Part {
+        let (n, image) = (self.settings.train.batch, self.image.len());
+        match phase {
+            Phase::Discriminator => Part { n: 2 * n, groups: 2, images: 0..2 * n * image },
+            Phase::Generator => Part { n, groups: 1, images: n * image..2 * n * image },
+        }
+    }
+
+    fn discriminator_loss(&self) -> DiscriminatorLoss {
+        let settings = &self.settings.bottleneck;
+        let n = self.settings.train.batch;
+        let kl_scale = self.discriminator.bottleneck(n).map_or(0.0, |d| match settings.kl_reduction {
+            KlReduction::Mean => 1.0 / d.dims() as f64,
+            KlReduction::Sum => 1.0,
+            KlReduction::Channels => 1.0 / d.positions as f64,
+        });
+        let kl_mix = match settings.kl_mix {
+            KlMix::Sum => 1.0,
+            KlMix::Mean => 0.5,
+        };
+        DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: settings.target_kl, beta_step: settings.beta_step }
+    }
+
+    /// Checks a network's gradients and takes an Adam step with them.
+    fn update(&mut self, network: Network) -> Result<()> {
+        let optimizer = &self.settings.optimizer;
+        let (memory, lr) = match network {
+            Network::Discriminator => (&mut self.discriminator_memory, optimizer.discriminator_lr),
+            Network::Generator => (&mut self.generator_memory, optimizer.generator_lr),
+        };
+        let (beta1, beta2, epsilon) = (optimizer.beta1, optimizer.beta2, optimizer.epsilon);
+        let (backend, gradients) = (&self.backend, &memory.gradients);
+        backend.check_gradients(network, backend.view(gradients), backend.view_mut(&mut self.state))?;
+        backend.adam_update(
+            &Adam { network, lr, beta1, beta2, epsilon },
+            backend.view(gradients),
+            backend.view_mut(&mut memory.params),
+            backend.view_mut(&mut memory.first_moments),
+            backend.view_mut(&mut memory.second_moments),
+            backend.view(&self.state),
+        )
+    }
+
+    fn update_average(&mut self) -> Result<()> {
+        let Some(average) = &mut self.average else { return Ok(()) };
+        let (backend, memory, decay) = (&self.backend, &self.generator_memory, self.settings.generator.ema);
+        backend.ema_update(decay, backend.view(&memory.params), backend.view_mut(&mut average.params))?;
+        backend.ema_update(decay, backend.view(&memory.stats), backend.view_mut(&mut average.stats))
+    }
+
+    /// The 2N images of the last discriminator step, or, after a generator step, its N fakes in the second half.
+    pub fn images(&self) -> In<'_, B> {
+        self.backend.view(&self.work.images)
+    }
+
+    /// The logits of the last forward pass of D; N or 2N of them are meaningful.
+    pub fn logits(&self) -> In<'_, B> {
+        self.backend.view(&self.work.logits)
+    }
+}
+
+/// Which images a phase shows to the discriminator.
+struct Part {
+    n: usize,
+    groups: usize,
+    images: std::ops::Range<usize>,
+}
