@@ -22,7 +22,8 @@ fn main() -> Result<()> {
         let model = value("--model").map_or("mnist", |m| m.as_str());
         return print_json(model, number("--batch", 128), number("--threads", 2), number("--steps", 10));
     }
-    let mut criterion = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
+    let mut criterion =
+        Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
     let mut group = criterion.benchmark_group("step");
     for (model, batch) in [("mnist", 64), ("mnist", 128), ("cifar10", 64)] {
         let (mut trainer, data) = model_and_data(model, batch, None)?;

@@ -14,7 +14,9 @@ pub fn probe() -> String {
         cudarc::driver::result::device::get_count().map_err(|error| error.0 as u32)
     });
     match probed {
-        Ok(Ok(count)) => format!("a CUDA driver and {count} GPU(s); this version has no kernels yet, so they are not used"),
+        Ok(Ok(count)) => {
+            format!("a CUDA driver and {count} GPU(s); this version has no kernels yet, so they are not used")
+        }
         Ok(Err(code)) => format!("a CUDA driver that does not work (error {code})"),
         Err(_) => "a CUDA driver library without the functions of CUDA 13 (a stub, or too old)".into(),
     }

@@ -22,7 +22,7 @@ pub fn gemm_parallel<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: M
 /// Multiply-adds below which a second thread does not pay.
 const SMALLEST_PART: usize = 1 << 18;
 /// Rows or columns below which the packing of the other operand would weigh too much.
-const NARROWEST_PART: usize = 128;
+const NARROWEST_PART: usize = 256;
 
 fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
     let (rows, cols) = (target.rows, target.cols);
@@ -71,7 +71,12 @@ pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
     });
 }
 
-pub(super) fn with_crate<T: Real>(target: &mut MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+pub(super) fn with_crate<T: Real>(
+    target: &mut MatrixMut<'_, T>,
+    accumulate: bool,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
     assert!(
         lhs.rows == target.rows && rhs.cols == target.cols && lhs.cols == rhs.rows,
         "shapes disagree: {}×{} from {}×{} times {}×{}",

@@ -104,7 +104,13 @@ impl<'a, T> MatrixMut<'a, T> {
         #[expect(unsafe_code)]
         let right = unsafe { self.pointer.add(step) };
         let left = MatrixMut { cols: at, ..self };
-        let right = MatrixMut { pointer: right, rows: self.rows, cols: self.cols - at, row_stride: self.row_stride, owner: PhantomData };
+        let right = MatrixMut {
+            pointer: right,
+            rows: self.rows,
+            cols: self.cols - at,
+            row_stride: self.row_stride,
+            owner: PhantomData,
+        };
         (left, right)
     }
 
@@ -115,7 +121,13 @@ impl<'a, T> MatrixMut<'a, T> {
         // SAFETY: row `at` exists where the pointer moves; an empty rest keeps the old pointer and is never read.
         #[expect(unsafe_code)]
         let pointer = unsafe { self.pointer.add(below) };
-        let rest = MatrixMut { pointer, rows: self.rows - at, cols: self.cols, row_stride: self.row_stride, owner: PhantomData };
+        let rest = MatrixMut {
+            pointer,
+            rows: self.rows - at,
+            cols: self.cols,
+            row_stride: self.row_stride,
+            owner: PhantomData,
+        };
         (MatrixMut { rows: at, ..self }, rest)
     }
 }
@@ -123,7 +135,11 @@ impl<'a, T> MatrixMut<'a, T> {
 fn assert_inside(len: usize, rows: usize, cols: usize, row_stride: usize, col_stride: usize) {
     if rows > 0 && cols > 0 {
         let last = (rows - 1) * row_stride + (cols - 1) * col_stride;
-        assert!(last < len, "a {rows}×{cols} matrix with rows {row_stride} apart needs {} elements, got {len}", last + 1);
+        assert!(
+            last < len,
+            "a {rows}×{cols} matrix with rows {row_stride} apart needs {} elements, got {len}",
+            last + 1
+        );
     }
 }
 

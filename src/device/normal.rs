@@ -64,8 +64,7 @@ fn sin_cos_turns(turns: u32) -> (f32, f32) {
     let angle = rest as f32 * (std::f32::consts::FRAC_PI_2 / 4_194_304.0);
     let q = angle * angle;
     let sin = angle * (1.0 - q * (1.0 / 6.0 - q * (1.0 / 120.0 - q * (1.0 / 5040.0 - q * (1.0 / 362_880.0)))));
-    let cos = 1.0
-        - q * (0.5 - q * (1.0 / 24.0 - q * (1.0 / 720.0 - q * (1.0 / 40_320.0 - q * (1.0 / 3_628_800.0)))));
+    let cos = 1.0 - q * (0.5 - q * (1.0 / 24.0 - q * (1.0 / 720.0 - q * (1.0 / 40_320.0 - q * (1.0 / 3_628_800.0)))));
     let (sin, cos) = if quadrant & 1 == 0 { (sin, cos) } else { (cos, -sin) };
     if quadrant & 2 == 0 { (sin, cos) } else { (-sin, -cos) }
 }

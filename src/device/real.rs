@@ -46,7 +46,12 @@ pub trait Real:
 
     /// target (+)= lhs · rhs, on the calling thread.
     #[doc(hidden)]
-    fn gemm(target: &mut matrix::MatrixMut<'_, Self>, accumulate: bool, lhs: matrix::Matrix<'_, Self>, rhs: matrix::Matrix<'_, Self>);
+    fn gemm(
+        target: &mut matrix::MatrixMut<'_, Self>,
+        accumulate: bool,
+        lhs: matrix::Matrix<'_, Self>,
+        rhs: matrix::Matrix<'_, Self>,
+    );
 }
 
 macro_rules! real {

@@ -174,7 +174,7 @@ impl<B: Executor> Builder<'_, B> {
         let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
         let (mut index, mut last) = (0, Flattened { h: image.h, w: image.w, c: image.c });
         for (i, &k) in settings.channels.iter().enumerate() {
-            if !last.h.is_multiple_of(2) || !last.w.is_multiple_of(2) {
+            if last.h < 2 || last.w < 2 {
                 return Err(Error::Usage(format!(
                     "discriminator.channels = {:?} halves an image {} times, but {}×{} can only be halved {i} times: \
                      pass --resize, or shorten discriminator.channels",
@@ -188,7 +188,8 @@ impl<B: Executor> Builder<'_, B> {
             layers.push(Box::new(Conv2dLayer::new(params, &format!("conv.{index}"), d, init)));
             last = Flattened { h: d.oh(), w: d.ow(), c: k };
             if i > 0 || settings.norm_first {
-                let (name, positions, features) = (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
+                let (name, positions, features) =
+                    (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
                 let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
                 layers.push(Box::new(norm));
                 index += 3;
@@ -198,7 +199,9 @@ impl<B: Executor> Builder<'_, B> {
             }
         }
         if layers.is_empty() {
-            return Err(Error::Usage("discriminator.channels is empty: expected at least one width, such as [64, 128]".into()));
+            return Err(Error::Usage(
+                "discriminator.channels is empty: expected at least one width, such as [64, 128]".into(),
+            ));
         }
         Ok((layers, last))
     }

@@ -56,14 +56,7 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn flops(&self) -> u64;
 
     /// y = f(x). `stats` is the network's arena of running statistics.
-    fn forward(
-        &mut self,
-        pass: Pass<'_, B>,
-        mode: Mode,
-        stats: Out<'_, B>,
-        x: In<'_, B>,
-        y: Out<'_, B>,
-    ) -> Result<()>;
+    fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()>;
 
     /// The gradients of the last forward pass in [`Mode::Train`], whose x and y are given again. `d_params` is the whole
     /// arena of gradients.

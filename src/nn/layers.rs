@@ -275,7 +275,17 @@ impl<B: Executor> BatchNormLayer<B> {
         let c = features.len();
         let memory = || backend.alloc(2 * Self::MOST_GROUPS * c);
         let running = mean.start..variance.end;
-        Ok(BatchNormLayer { positions, c, activation, gamma, beta, running, groups: 1, saved: memory()?, sums: memory()? })
+        Ok(BatchNormLayer {
+            positions,
+            c,
+            activation,
+            gamma,
+            beta,
+            running,
+            groups: 1,
+            saved: memory()?,
+            sums: memory()?,
+        })
     }
 
     fn dims(&self, n: usize) -> BatchNorm {
@@ -303,21 +313,12 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     fn flops(&self) -> u64 {
         8 * (self.positions * self.c) as u64
     }
-    fn forward(
-        &mut self,
-        pass: Pass<'_, B>,
-        mode: Mode,
-        stats: Out<'_, B>,
-        x: In<'_, B>,
-        y: Out<'_, B>,
-    ) -> Result<()> {
+    fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         let backend = pass.backend;
         let (gamma, beta) = (pass.param(&self.gamma), pass.param(&self.beta));
         let running = backend.slice_mut(stats, self.running.clone());
         match mode {
-            Mode::Eval => {
-                backend.batch_norm_eval(&self.dims(pass.n), x, gamma, beta, backend.freeze(running), y)
-            }
+            Mode::Eval => backend.batch_norm_eval(&self.dims(pass.n), x, gamma, beta, backend.freeze(running), y),
             Mode::Train { groups } => {
                 self.groups = groups;
                 let d = self.dims(pass.n);

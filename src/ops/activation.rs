@@ -22,29 +22,60 @@ pub enum Activation {
     Tanh,
 }
 
-impl Activation {
+/// A function that a loop is compiled for, so that it runs in vectors.
+pub(super) trait Function<T>: Copy + Send + Sync {
     /// f(x).
+    fn value(self, x: T) -> T;
+    /// f′(x) where f(x) = y.
+    fn slope(self, y: T) -> T;
+}
+
+/// x where positive, `negative` · x elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct PiecewiseLinear<T> {
+    negative: T,
+}
+
+impl<T: Real> Function<T> for PiecewiseLinear<T> {
     #[inline(always)]
-    pub fn value<T: Real>(self, x: T) -> T {
+    fn value(self, x: T) -> T {
+        if x > T::ZERO { x } else { x * self.negative }
+    }
+    #[inline(always)]
+    fn slope(self, y: T) -> T {
+        if y > T::ZERO { T::ONE } else { self.negative }
+    }
+}
+
+impl<T: Real> Function<T> for Activation {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
         match self {
-            Activation::Identity => x,
-            Activation::Relu => if x > T::ZERO { x } else { T::ZERO },
-            Activation::LeakyRelu(slope) => if x > T::ZERO { x } else { x * T::of(slope) },
             Activation::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
             Activation::Tanh => x.tanh(),
+            _ => self.piecewise_linear().map_or(x, |f| f.value(x)),
         }
     }
-
-    /// f′(x) where f(x) = y.
     #[inline(always)]
-    pub fn slope<T: Real>(self, y: T) -> T {
+    fn slope(self, y: T) -> T {
         match self {
-            Activation::Identity => T::ONE,
-            Activation::Relu => if y > T::ZERO { T::ONE } else { T::ZERO },
-            Activation::LeakyRelu(slope) => if y > T::ZERO { T::ONE } else { T::of(slope) },
             Activation::Sigmoid => y * (T::ONE - y),
             Activation::Tanh => T::ONE - y * y,
+            _ => self.piecewise_linear().map_or(T::ONE, |f| f.slope(y)),
         }
+    }
+}
+
+impl Activation {
+    /// The function as one that bends at 0 and nowhere else, if it is one.
+    pub(super) fn piecewise_linear<T: Real>(self) -> Option<PiecewiseLinear<T>> {
+        let negative = match self {
+            Activation::Identity => 1.0,
+            Activation::Relu => 0.0,
+            Activation::LeakyRelu(slope) => slope,
+            Activation::Sigmoid | Activation::Tanh => return None,
+        };
+        Some(PiecewiseLinear { negative: T::of(negative) })
     }
 }
 
@@ -54,7 +85,13 @@ pub trait ActivationOp: Backend {
     fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
 
     /// dx = f′ · dy, and, since f is applied element by element, also the tangent; overwrites.
-    fn activation_backward_input(&self, f: Activation, y: In<'_, Self>, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+    fn activation_backward_input(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
 }
 
 /// Elements to a task.
@@ -62,18 +99,32 @@ const CHUNK: usize = 1 << 14;
 
 impl<T: Real> ActivationOp for Cpu<T> {
     fn activation_forward(&self, f: Activation, x: &[T], y: &mut [T]) -> Result<()> {
-        y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-            vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
-        });
+        match f.piecewise_linear() {
+            Some(f) => forward(f, x, y),
+            None => forward(f, x, y),
+        }
         Ok(())
     }
 
     fn activation_backward_input(&self, f: Activation, y: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
-        dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
-            vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
-        });
+        match f.piecewise_linear() {
+            Some(f) => backward(f, y, dy, dx),
+            None => backward(f, y, dy, dx),
+        }
         Ok(())
     }
+}
+
+fn forward<T: Real>(f: impl Function<T>, x: &[T], y: &mut [T]) {
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
+    });
+}
+
+fn backward<T: Real>(f: impl Function<T>, y: &[T], dy: &[T], dx: &mut [T]) {
+    dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
+        vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
+    });
 }
 
 struct ActivationCase {
@@ -84,13 +135,8 @@ struct ActivationCase {
 /// Each function at odd lengths, away from the kinks.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
-    for f in [
-        Activation::Identity,
-        Activation::Relu,
-        Activation::LeakyRelu(0.2),
-        Activation::Sigmoid,
-        Activation::Tanh,
-    ] {
+    for f in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Sigmoid, Activation::Tanh]
+    {
         for len in [1, 3, 17, 33] {
             cases.push(Box::new(ActivationCase { f, len }));
         }

@@ -29,12 +29,8 @@ pub struct Adam {
 pub trait AdamOp: Backend {
     /// Looks through all gradients of a network: if one is not finite it sets the state's `non_finite`, and if nothing
     /// was found so far it counts the update that is to follow.
-    fn check_gradients(
-        &self,
-        network: Network,
-        gradients: In<'_, Self>,
-        state: Out<'_, Self, StepState>,
-    ) -> Result<()>;
+    fn check_gradients(&self, network: Network, gradients: In<'_, Self>, state: Out<'_, Self, StepState>)
+    -> Result<()>;
 
     /// One update of weights and moments in place; nothing happens while `non_finite` is set.
     fn adam_update(

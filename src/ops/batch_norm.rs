@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::activation::Activation;
+use super::activation::{Activation, Function};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::matrix::{MatrixMut, for_each_block};
@@ -104,8 +104,10 @@ pub trait BatchNormOp: Backend {
     ) -> Result<()>;
 }
 
-/// Channels of one task where columns are summed: a cache line of f32.
-const COLUMNS: usize = 16;
+/// Channels of one task where columns are summed.
+const COLUMNS: usize = 256;
+/// Rows of one task where columns are summed.
+const ROWS: usize = 512;
 /// Rows that are summed in `T` before they join the sum in f64.
 const PARTIAL_ROWS: usize = 128;
 /// Elements of one task where rows are walked.
@@ -122,26 +124,31 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         saved: &mut [T],
         y: &mut [T],
     ) -> Result<()> {
+        // Sums of x − shift: with the group's first row for a shift nothing large cancels in the variance.
         let group_rows = d.rows / d.groups;
-        let count = group_rows as f64;
-        for_each_block(MatrixMut::dense(saved, 2 * d.groups, d.c), 2 * d.groups, COLUMNS, &|_, first, mut part| {
-            for group in 0..d.groups {
-                let x = &x[group * group_rows * d.c..][..group_rows * d.c];
-                let mean = column_sums(x, d.c, first, part.cols, |x, _| x, &[T::ZERO; COLUMNS]).map(|s| T::of(s / count));
-                let squares = column_sums(x, d.c, first, part.cols, |x, mean| (x - mean) * (x - mean), &mean);
-                let cols = part.cols;
-                part.row(2 * group).copy_from_slice(&mean[..cols]);
-                for (inverse, sum) in part.row(2 * group + 1).iter_mut().zip(squares) {
-                    *inverse = T::of(1.0 / (sum / count + d.epsilon).sqrt());
-                }
+        let shifts = |group: usize| &x[group * group_rows * d.c..][..d.c];
+        let add = |group: usize, at: usize, column: usize, [sums, squares]: [&mut [T]; 2]| {
+            let n = sums.len();
+            let (x, shift, squares) = (&x[at..at + n], &shifts(group)[column..column + n], &mut squares[..n]);
+            for j in 0..n {
+                let moved = x[j] - shift[j];
+                sums[j] += moved;
+                squares[j] += moved * moved;
             }
+        };
+        let count = group_rows as f64;
+        pair_sums(self, d, add, |group, column, [sum, square]| {
+            let mean = sum / count;
+            let variance = (square / count - mean * mean).max(0.0);
+            saved[2 * group * d.c + column] = T::of(shifts(group)[column].to_f64() + mean);
+            saved[(2 * group + 1) * d.c + column] = T::of(1.0 / (variance + d.epsilon).sqrt());
         });
         update_running(d, saved, running);
         let saved = &*saved;
         y.par_chunks_mut(row_chunk(d)).zip(x.par_chunks(row_chunk(d))).enumerate().for_each(|(chunk, (y, x))| {
             each_group(d, chunk, y.len(), |group, rows| {
                 let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c);
-                vectorised(|| normalise(d, &x[rows.clone()], mean, inverse, gamma, beta, &mut y[rows.clone()]));
+                normalise(d, &x[rows.clone()], mean, inverse, gamma, beta, &mut y[rows.clone()]);
             });
         });
         Ok(())
@@ -163,7 +170,7 @@ impl<T: Real> BatchNormOp for Cpu<T> {
             }
             let inverse = &*inverse;
             y.par_chunks_mut(row_chunk(d)).zip(x.par_chunks(row_chunk(d))).for_each(|(y, x)| {
-                vectorised(|| normalise(d, x, mean, inverse, gamma, beta, y));
+                normalise(d, x, mean, inverse, gamma, beta, y);
             });
         });
         Ok(())
@@ -178,8 +185,10 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         saved: &[T],
         sums: &mut [T],
     ) -> Result<()> {
-        let f = d.activation;
-        gradient_sums(d, x, y, dy, saved, sums, |y, dy| f.slope(y) * dy);
+        match d.activation.piecewise_linear() {
+            Some(f) => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| f.slope(y) * dy),
+            None => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| d.activation.slope(y) * dy),
+        }
         Ok(())
     }
 
@@ -194,8 +203,10 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         sums: &[T],
         dx: &mut [T],
     ) -> Result<()> {
-        let f = d.activation;
-        project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| f.slope(y) * dy, |_, dx| dx);
+        match d.activation.piecewise_linear() {
+            Some(f) => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| f.slope(y) * dy, |_, dx| dx),
+            None => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| d.activation.slope(y) * dy, |_, dx| dx),
+        }
         Ok(())
     }
 
@@ -220,7 +231,7 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         vy: &mut [T],
     ) -> Result<()> {
         let f = d.activation;
-        gradient_sums(d, x, y, vx, saved, sums, |_, v| v);
+        gradient_sums(self, d, x, y, vx, saved, sums, |_, v| v);
         project(d, x, y, vx, gamma, saved, sums, vy, |_, v| v, |y, v| f.slope(y) * v);
         Ok(())
     }
@@ -248,29 +259,48 @@ fn each_group(d: &BatchNorm, chunk: usize, len: usize, mut work: impl FnMut(usiz
     }
 }
 
-/// Σ over rows of f(x[row, first + j], shift[j]) for j < cols.
-fn column_sums<T: Real>(
-    x: &[T],
-    c: usize,
-    first: usize,
-    cols: usize,
-    f: impl Fn(T, T) -> T + Copy,
-    shift: &[T; COLUMNS],
-) -> [f64; COLUMNS] {
-    vectorised(|| {
-        let mut sums = [0.0; COLUMNS];
-        for rows in x.chunks(PARTIAL_ROWS * c) {
-            let mut partial = [T::ZERO; COLUMNS];
-            for row in rows.chunks_exact(c) {
-                let row = &row[first..first + cols];
-                for ((sum, &x), &shift) in partial.iter_mut().zip(row).zip(shift) {
-                    *sum += f(x, shift);
+/// Two sums per group and column over the group's rows. `add(group, element, column, sums)` adds the row part that
+/// starts at `element`, in column `column`; `finish(group, column, sums)` gets the result. Parts and order are fixed.
+fn pair_sums<T: Real>(
+    cpu: &Cpu<T>,
+    d: &BatchNorm,
+    add: impl Fn(usize, usize, usize, [&mut [T]; 2]) + Sync,
+    mut finish: impl FnMut(usize, usize, [f64; 2]),
+) {
+    let group_rows = d.rows / d.groups;
+    let parts = group_rows.div_ceil(ROWS);
+    cpu.with_shared(2 * d.groups * parts * d.c, |partial| {
+        let target = MatrixMut::dense(partial, 2 * d.groups * parts, d.c);
+        for_each_block(target, 2, COLUMNS, &|row, column, mut target| {
+            let (group, part) = (row / 2 / parts, row / 2 % parts);
+            let rows = part * ROWS..((part + 1) * ROWS).min(group_rows);
+            let mut totals = [[0.0f64; COLUMNS]; 2];
+            vectorised(|| {
+                for from in rows.clone().step_by(PARTIAL_ROWS) {
+                    let mut sums = [[T::ZERO; COLUMNS]; 2];
+                    let [first, second] = &mut sums;
+                    for row in from..(from + PARTIAL_ROWS).min(rows.end) {
+                        let at = (group * group_rows + row) * d.c + column;
+                        add(group, at, column, [&mut first[..target.cols], &mut second[..target.cols]]);
+                    }
+                    let totals = totals.as_flattened_mut().iter_mut();
+                    totals.zip(sums.as_flattened()).for_each(|(total, sum)| *total += sum.to_f64());
                 }
+            });
+            for (half, totals) in totals.iter().enumerate() {
+                target.row(half).iter_mut().zip(totals).for_each(|(t, &total)| *t = T::of(total));
             }
-            sums.iter_mut().zip(partial).for_each(|(sum, partial)| *sum += partial.to_f64());
+        });
+        for group in 0..d.groups {
+            for column in 0..d.c {
+                let sum = |half: usize| {
+                    let part = |part: usize| partial[(2 * (group * parts + part) + half) * d.c + column].to_f64();
+                    (0..parts).map(part).sum()
+                };
+                finish(group, column, [sum(0), sum(1)]);
+            }
         }
-        sums
-    })
+    });
 }
 
 fn update_running<T: Real>(d: &BatchNorm, saved: &[T], running: &mut [T]) {
@@ -288,19 +318,36 @@ fn update_running<T: Real>(d: &BatchNorm, saved: &[T], running: &mut [T]) {
     }
 }
 
-#[inline(always)]
 fn normalise<T: Real>(d: &BatchNorm, x: &[T], mean: &[T], inverse: &[T], gamma: &[T], beta: &[T], y: &mut [T]) {
-    let f = d.activation;
-    for (y, x) in y.chunks_exact_mut(d.c).zip(x.chunks_exact(d.c)) {
-        let per_channel = mean.iter().zip(inverse).zip(gamma.iter().zip(beta));
-        for ((y, &x), ((&mean, &inverse), (&gamma, &beta))) in y.iter_mut().zip(x).zip(per_channel) {
-            *y = f.value((x - mean) * inverse * gamma + beta);
+    match d.activation.piecewise_linear() {
+        Some(f) => vectorised(|| normalise_with(f, x, mean, inverse, gamma, beta, y)),
+        None => vectorised(|| normalise_with(d.activation, x, mean, inverse, gamma, beta, y)),
+    }
+}
+
+#[inline(always)]
+fn normalise_with<T: Real>(
+    f: impl Function<T>,
+    x: &[T],
+    mean: &[T],
+    inverse: &[T],
+    gamma: &[T],
+    beta: &[T],
+    y: &mut [T],
+) {
+    let n = mean.len();
+    let (inverse, gamma, beta) = (&inverse[..n], &gamma[..n], &beta[..n]);
+    for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+        let (x, y) = (&x[..n], &mut y[..n]);
+        for j in 0..n {
+            y[j] = f.value((x[j] - mean[j]) * inverse[j] * gamma[j] + beta[j]);
         }
     }
 }
 
 /// sums = (Σ g, Σ g · x̂) with g = f(y, dy), per group and channel.
 fn gradient_sums<T: Real>(
+    cpu: &Cpu<T>,
     d: &BatchNorm,
     x: &[T],
     y: &[T],
@@ -309,32 +356,19 @@ fn gradient_sums<T: Real>(
     sums: &mut [T],
     f: impl Fn(T, T) -> T + Copy + Sync,
 ) {
-    let group_rows = d.rows / d.groups;
-    for_each_block(MatrixMut::dense(sums, 2 * d.groups, d.c), 2 * d.groups, COLUMNS, &|_, first, mut part| {
-        for group in 0..d.groups {
-            let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c).map(|s| &s[first..first + part.cols]);
-            let mut totals = [[0.0; COLUMNS]; 2];
-            vectorised(|| {
-                for start in (0..group_rows).step_by(PARTIAL_ROWS) {
-                    let mut partial = [[T::ZERO; COLUMNS]; 2];
-                    for row in start..(start + PARTIAL_ROWS).min(group_rows) {
-                        let at = (group * group_rows + row) * d.c + first;
-                        let (x, y, dy) = (&x[at..], &y[at..], &dy[at..]);
-                        for j in 0..mean.len() {
-                            let g = f(y[j], dy[j]);
-                            partial[0][j] += g;
-                            partial[1][j] += g * ((x[j] - mean[j]) * inverse[j]);
-                        }
-                    }
-                    for (total, partial) in totals.as_flattened_mut().iter_mut().zip(partial.as_flattened()) {
-                        *total += partial.to_f64();
-                    }
-                }
-            });
-            for (half, totals) in totals.iter().enumerate() {
-                part.row(2 * group + half).iter_mut().zip(totals).for_each(|(t, &total)| *t = T::of(total));
-            }
+    let add = |group: usize, at: usize, column: usize, [plain, hat]: [&mut [T]; 2]| {
+        let n = plain.len();
+        let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c).map(|s| &s[column..column + n]);
+        let (x, y, dy, hat) = (&x[at..at + n], &y[at..at + n], &dy[at..at + n], &mut hat[..n]);
+        for j in 0..n {
+            let g = f(y[j], dy[j]);
+            plain[j] += g;
+            hat[j] += g * ((x[j] - mean[j]) * inverse[j]);
         }
+    };
+    pair_sums(cpu, d, add, |group, column, [plain, hat]| {
+        sums[2 * group * d.c + column] = T::of(plain);
+        sums[(2 * group + 1) * d.c + column] = T::of(hat);
     });
 }
 
@@ -355,14 +389,17 @@ fn project<T: Real>(
     dx.par_chunks_mut(row_chunk(d)).enumerate().for_each(|(chunk, dx)| {
         let start = chunk * row_chunk(d);
         each_group(d, chunk, dx.len(), |group, elements| {
-            let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c);
-            let [sum, sum_hat] = halves(&sums[group * 2 * d.c..], d.c);
+            let n = d.c;
+            let [mean, inverse] = halves(&saved[group * 2 * n..], n);
+            let [sum, sum_hat] = halves(&sums[group * 2 * n..], n);
+            let gamma = &gamma[..n];
             let dx = &mut dx[elements.clone()];
             let whole = start + elements.start..start + elements.end;
             let rows = x[whole.clone()].chunks_exact(d.c).zip(y[whole.clone()].chunks_exact(d.c));
             vectorised(|| {
-                for ((dx, (x, y)), dy) in dx.chunks_exact_mut(d.c).zip(rows).zip(dy[whole].chunks_exact(d.c)) {
-                    for j in 0..d.c {
+                for ((dx, (x, y)), dy) in dx.chunks_exact_mut(n).zip(rows).zip(dy[whole].chunks_exact(n)) {
+                    let (dx, x, y, dy) = (&mut dx[..n], &x[..n], &y[..n], &dy[..n]);
+                    for j in 0..n {
                         let x_hat = (x[j] - mean[j]) * inverse[j];
                         let centred = before(y[j], dy[j]) - sum[j] * scale - x_hat * (sum_hat[j] * scale);
                         dx[j] = after(y[j], gamma[j] * inverse[j] * centred);

@@ -11,7 +11,7 @@ struct BatchNormCase(BatchNorm);
 pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let size = |rows, c, groups, activation| BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation };
     [
-        size(2, 1, 1, Activation::Identity),
+        size(3, 1, 1, Activation::Identity),
         size(6, 3, 2, Activation::Identity),
         size(33, 17, 1, Activation::LeakyRelu(0.2)),
         size(34, 33, 2, Activation::LeakyRelu(0.2)),

@@ -115,8 +115,8 @@ impl<T: Real> Conv2dOp for Cpu<T> {
     }
 }
 
-/// Elements of a packed block: half of a small second-level cache of f32.
-const BLOCK: usize = 1 << 16;
+/// Elements of a packed block: it stays in the caches, and packing the filters again for each does not weigh.
+const BLOCK: usize = 1 << 18;
 /// Rows of a block: enough that packing the other operand does not weigh, few enough to share among threads.
 const BLOCK_ROWS: Range<usize> = 64..1024;
 /// Channels up to which the input gradient multiplies first and adds the windows back.
@@ -165,8 +165,9 @@ pub(super) fn backward_input<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T
         }
         let filters = &*filters;
         let image = d.h * d.w * d.c;
-        let per_image = d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride) * d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k;
-        let images = (2 * BLOCK / per_image.max(1)).clamp(1, 16);
+        let per_image =
+            d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride) * d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k;
+        let images = (BLOCK / per_image.max(1)).clamp(1, 16);
         dx[..d.x_len()].par_chunks_mut(images * image).enumerate().for_each(|(group, dx)| {
             let dy = &dy[group * images * d.oh() * d.ow() * d.k..];
             for parity in im2col::parities(d) {
@@ -279,7 +280,7 @@ fn backward_weight_part<T: Real>(
 ) {
     let width = taps.len() * d.s * d.c;
     let total = d.n * d.oh() * d.ow();
-    let block = (2 * BLOCK / width.max(1)).clamp(128, 2048);
+    let block = (BLOCK / width.max(1)).clamp(128, 2048);
     for first in (0..total).step_by(block) {
         let rows = block.min(total - first);
         let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();

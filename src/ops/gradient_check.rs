@@ -85,7 +85,8 @@ impl<'a, B: Backend> Probe<'a, B> {
     }
 
     fn read(&self, buffers: &[Buffer<B>]) -> Result<Vec<Vec<f64>>> {
-        let read = |buffer: &Buffer<B>| Ok(self.backend.read(self.backend.view(buffer))?.iter().map(|v| v.to_f64()).collect());
+        let read =
+            |buffer: &Buffer<B>| Ok(self.backend.read(self.backend.view(buffer))?.iter().map(|v| v.to_f64()).collect());
         buffers.iter().map(read).collect()
     }
 

@@ -132,8 +132,9 @@ enum LossCase {
 
 /// Both losses, every reduction and mix; β is 0.7.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let discriminator =
-        |n, kl_scale, kl_mix| LossCase::Discriminator(DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 });
+    let discriminator = |n, kl_scale, kl_mix| {
+        LossCase::Discriminator(DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
+    };
     [
         discriminator(1, 1.0, 1.0),
         discriminator(3, 0.25, 0.5),
@@ -180,7 +181,10 @@ impl<B: Executor> Case<B> for LossCase {
             LossCase::Discriminator(d) => 2 * d.n,
             LossCase::Generator(n) => *n,
         };
-        vec![Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)), Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0))]
+        vec![
+            Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)),
+            Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0)),
+        ]
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("loss", 1)]

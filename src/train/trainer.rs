@@ -118,7 +118,11 @@ impl<B: Executor> Trainer<B> {
         {
             let backend = &self.backend;
             let images = backend.view_mut(&mut self.work.images);
-            batch.real_images(backend, backend.view(&self.state), backend.slice_mut(images, 0..n * self.image.len()))?;
+            batch.real_images(
+                backend,
+                backend.view(&self.state),
+                backend.slice_mut(images, 0..n * self.image.len()),
+            )?;
         }
         self.judge(batch, Phase::Discriminator)?;
         let loss = self.discriminator_loss();
