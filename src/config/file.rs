@@ -8,7 +8,7 @@ use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
 use super::overrides::merge;
-use super::schema::{Key, nearest, nearest_key, sections, shorten};
+use super::schema::{Key, nearest, nearest_key, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
 use crate::error::{Error, Result};
@@ -37,8 +37,9 @@ pub fn read(path: impl AsRef<Path>, base: &Settings) -> Result<Settings> {
 /// [`Error::Usage`] for a whole number above 2⁶³ − 1, which TOML can't hold; [`validate`](super::validate) refuses
 /// those too.
 pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
-    let table = super::schema::to_table(settings)?;
-    let body = toml::to_string(&table).map_err(|error| Error::Internal(format!("settings as TOML: {error}")))?;
+    // A table holds only what TOML can be read back from; written straight, the settings keep their order.
+    to_table(settings)?;
+    let body = toml::to_string(settings).map_err(unwritable)?;
     Ok(format!(
         "# The settings of a run of vgan-cuda {}. To train with exactly these once more:\n\
          #     vgan-cuda train {} --config config.toml\n\n{body}",
@@ -160,7 +161,8 @@ impl File<'_> {
 
     /// Line and column, both from 1, of a byte of the file.
     fn place(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
+        let boundary = (0..=offset).rev().find(|&at| self.text.is_char_boundary(at)).unwrap_or(0);
+        let before = &self.text[..boundary];
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
         (before.matches('\n').count() + 1, column)
     }

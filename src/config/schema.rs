@@ -41,10 +41,12 @@ pub(super) fn sections() -> impl Iterator<Item = &'static str> {
 
 /// The settings as TOML: a table of sections.
 pub(super) fn to_table(settings: &Settings) -> Result<Table> {
-    // TOML's integers end at 2⁶³ − 1; nothing else in the settings can fail to be written.
-    Table::try_from(settings).map_err(|error| {
-        Error::Usage(format!("these settings can't be written as TOML (is a number above {}?): {error}", i64::MAX))
-    })
+    Table::try_from(settings).map_err(unwritable)
+}
+
+/// TOML's integers end at 2⁶³ − 1; nothing else in the settings can fail to be written.
+pub(super) fn unwritable(error: toml::ser::Error) -> Error {
+    Error::Usage(format!("these settings can't be written as TOML (is a number above {}?): {error}", i64::MAX))
 }
 
 /// Reads settings from a table whose keys and kinds of values were checked before.
