@@ -1,6 +1,139 @@
-//! The command line.
+//! The command line: one file a subcommand.
+//!
+//! Each file holds the subcommand's arguments as clap parses them (`…Args`), the options that they resolve to
+//! (`…Options`: complete, checked, free of clap), and `run`, which does the work. The program prints results to
+//! standard output and everything else to standard error.
+
+mod arguments;
+mod completions;
+mod dataset;
+mod doctor;
+mod generate;
+mod gradcheck;
+mod interpolate;
+mod output;
+mod resume;
+mod trace;
+mod train;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Train GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018).
+#[derive(Debug, Parser)]
+#[command(name = "vgan-cuda", version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vgan-cuda train                            a first look: digits within two minutes
+  vgan-cuda train vgan-mnist --data FILE     the article's model on your own copy of MNIST
+  vgan-cuda resume runs/00000-quick-b64      go on where a run was stopped
+  vgan-cuda generate runs/00000-quick-b64    sample from it
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 130/143 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(train::TrainArgs),
+    Resume(resume::ResumeArgs),
+    Generate(generate::GenerateArgs),
+    Interpolate(interpolate::InterpolateArgs),
+    Trace(trace::TraceArgs),
+    Gradcheck(gradcheck::GradcheckArgs),
+    Dataset(dataset::DatasetArgs),
+    Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+impl Command {
+    fn run(self) -> Result<()> {
+        match self {
+            Command::Train(args) => train::run(args.resolve()?),
+            Command::Resume(args) => resume::run(args.resolve()),
+            Command::Generate(args) => generate::run(args.resolve()),
+            Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::Trace(args) => trace::run(args.resolve()?),
+            Command::Gradcheck(args) => gradcheck::run(args.resolve()),
+            Command::Dataset(args) => dataset::run(args.resolve()),
+            Command::Doctor(_) => doctor::run(),
+            Command::Completions(args) => completions::run(args.shell),
+        }
+    }
+}
 
 /// Runs the program on the process's own arguments.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+///
+/// An error goes to standard error as `error: …`, and its kind decides the exit code ([`Error::exit_code`]). Where
+/// the reader of standard output has gone away (`vgan-cuda … | head`), the program ends quietly with code 0.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version arrive here too, with code 0. A closed pipe is no reason to complain.
+        Err(error) => {
+            let _ = error.print();
+            return exit_code(error.exit_code());
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            exit_code(error.exit_code())
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+/// Prints the chain of errors, leaving out causes that the message before them tells already.
+fn report(error: &Error) {
+    let mut stderr = std::io::stderr().lock();
+    let mut shown = error.to_string();
+    let _ = writeln!(stderr, "error: {shown}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !shown.contains(&text) {
+            let _ = writeln!(stderr, "  caused by: {text}");
+            shown = text;
+        }
+        cause = error.source();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_and_flag_is_documented() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                assert!(sub.get_about().is_some(), "{} has no description", sub.get_name());
+                check(sub);
+            }
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+        }
+        check(&Cli::command());
+    }
 }

@@ -1,5 +1,20 @@
 //! Presets, overrides and validation: from words to [`Settings`].
+//!
+//! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
+//! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod file;
+mod overrides;
+mod presets;
+mod resolve;
+mod schema;
 mod settings;
+mod validate;
 
+pub use file::{read, to_toml};
+pub use overrides::{Override, apply};
+pub use presets::{PRESETS, image_size, preset};
+pub use resolve::{Sources, resolve};
+pub use schema::known_keys;
 pub use settings::*;
+pub use validate::{validate, validate_for_images};

@@ -24,7 +24,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSettings {
-    /// `glyphs` (embedded), or the path of an IDX file, a CIFAR-10 binary, a folder or an archive.
+    /// `glyphs` (embedded), or the path of an IDX file, a CIFAR-10 binary, a folder or an archive; empty in a preset
+    /// whose images the user must name.
     pub source: String,
     /// Resize every image of a folder to this many pixels a side; 0 keeps the size.
     pub resize: usize,
@@ -231,13 +232,14 @@ impl Default for OptimizerSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSettings {
-    /// Images of each kind (real, fake) in a step.
+    /// Images of each kind (real, fake) in a step; at least 2, for batch normalisation.
     pub batch: usize,
-    /// Length in epochs; used where `steps` is 0.
+    /// Length in epochs; used where `steps` is 0. A layer of settings (a file, the command line) that gives this and
+    /// not `steps` sets `steps` to 0.
     pub epochs: usize,
     /// Length in steps; 0 counts in epochs.
     pub steps: u64,
-    /// The key of every random draw.
+    /// The key of every random draw; at most 2⁶³ − 1, the largest number of a TOML file.
     pub seed: u64,
     /// Steps between two lines of `stats.jsonl`.
     pub tick: u64,

@@ -1,0 +1,137 @@
+//! Arguments that several subcommands share.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+
+use crate::config::{Override, PRESETS};
+use crate::error::Result;
+
+/// Where to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceChoice {
+    /// The best there is.
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The GPU of this number, as the CUDA driver counts them.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let wrong = || "expected auto, cpu, cuda or cuda:N".to_string();
+        match text {
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(|number| number.parse().ok()).map(Self::Cuda).ok_or_else(wrong),
+        }
+    }
+}
+
+/// Where to compute, and with how many threads.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub(super) struct DeviceArgs {
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub(super) device: DeviceChoice,
+
+    /// CPU threads [default: all cores]; the results don't depend on it
+    #[arg(long, value_name = "N", value_parser = parse_threads)]
+    pub(super) threads: Option<usize>,
+}
+
+fn parse_threads(text: &str) -> std::result::Result<usize, String> {
+    match text.parse() {
+        Ok(threads @ 1..=1024) => Ok(threads),
+        _ => Err("expected a whole number from 1 to 1024".into()),
+    }
+}
+
+/// The layers of settings that any command may put over a preset.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub(super) struct SettingsArgs {
+    /// Put the settings of a TOML file over the preset; flags and --set go over the file
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Change any setting, as section.key=value; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingsArgs {
+    /// What `--set` was given, in order.
+    pub(super) fn overrides(&self) -> Result<Vec<Override>> {
+        self.set.iter().map(|text| Override::parse(text)).collect()
+    }
+}
+
+/// Accepts the names of presets, and lists them in the help.
+pub(super) fn preset_parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(PRESETS.iter().map(|(name, description)| PossibleValue::new(*name).help(*description)))
+}
+
+/// Seeds of samples, as `0-31,40`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seeds(pub(crate) Vec<u64>);
+
+/// As many samples as one command may draw.
+const MOST_SEEDS: u64 = 65_536;
+
+impl FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let number = |part: &str| {
+            part.trim().parse::<u64>().map_err(|_| format!("expected seeds such as 0-31,40, found `{part}`"))
+        };
+        let mut seeds = Vec::new();
+        for part in text.split(',') {
+            let (first, last) = match part.split_once('-') {
+                Some((first, last)) => (number(first)?, number(last)?),
+                None => (number(part)?, number(part)?),
+            };
+            if first > last {
+                return Err(format!("the range {part} runs backwards"));
+            }
+            if last - first >= MOST_SEEDS - seeds.len() as u64 {
+                return Err(format!("at most {MOST_SEEDS} seeds at once"));
+            }
+            seeds.extend(first..=last);
+        }
+        Ok(Seeds(seeds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cpu".parse(), Ok(DeviceChoice::Cpu));
+        assert_eq!("cuda".parse(), Ok(DeviceChoice::Cuda(0)));
+        assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seeds() {
+        assert_eq!("7".parse(), Ok(Seeds(vec![7])));
+        assert_eq!("0-3,40, 2-2".parse(), Ok(Seeds(vec![0, 1, 2, 3, 40, 2])));
+        assert_eq!("18446744073709551615".parse(), Ok(Seeds(vec![u64::MAX])));
+        assert_eq!("0-65535".parse::<Seeds>().map(|seeds| seeds.0.len()), Ok(65_536));
+        for wrong in ["", ",", "1,", "a", "3-1", "-1", "1-", "1.5", "0-65536", "0-65535,1", "0-18446744073709551615"] {
+            assert!(wrong.parse::<Seeds>().is_err(), "{wrong}");
+        }
+    }
+}

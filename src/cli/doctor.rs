@@ -1,0 +1,98 @@
+//! `doctor`: what this machine offers, for bug reports and for those who wonder why a run is slow.
+
+use clap::Args;
+
+use super::output;
+use crate::error::Result;
+
+/// Report what this machine offers: system, processor, memory
+#[derive(Debug, Args)]
+pub(super) struct DoctorArgs {}
+
+/// Prints the report.
+pub(super) fn run() -> Result<()> {
+    // WIRE: the GPU's line, from device.
+    let lines = [
+        ("vgan-cuda", format!("{}{}", env!("CARGO_PKG_VERSION"), features())),
+        ("system", system()),
+        ("processor", processor()),
+        ("memory", memory()),
+    ];
+    output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).concat())
+}
+
+fn features() -> &'static str {
+    if cfg!(feature = "download") { "" } else { " (without the feature `download`)" }
+}
+
+fn system() -> String {
+    let release = read("/etc/os-release");
+    let name = field(&release, "PRETTY_NAME", '=').map(|name| name.trim_matches('"'));
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let name = name.unwrap_or("unknown");
+    format!("{name}, {} {} {}", std::env::consts::OS, kernel.trim(), std::env::consts::ARCH)
+}
+
+fn processor() -> String {
+    let information = read("/proc/cpuinfo");
+    let model = field(&information, "model name", ':').unwrap_or("unknown");
+    let threads = std::thread::available_parallelism().map_or("unknown".into(), |count| count.to_string());
+    format!("{model}, {threads} threads, {}", vector_instructions())
+}
+
+/// The instructions that decide the speed of matrix products.
+fn vector_instructions() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "AVX-512";
+        }
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            return "AVX2 and FMA";
+        }
+        "neither AVX-512 nor AVX2: slow"
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    "not an x86-64"
+}
+
+fn memory() -> String {
+    let information = read("/proc/meminfo");
+    let gib = |name| match field(&information, name, ':').and_then(kibibytes) {
+        Some(kibibytes) => format!("{:.1} GiB", kibibytes / f64::from(1 << 20)),
+        None => "unknown".into(),
+    };
+    format!("{}, of which free {}", gib("MemTotal"), gib("MemAvailable"))
+}
+
+/// Reads `123 kB`.
+fn kibibytes(text: &str) -> Option<f64> {
+    text.strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// A file of the system's, or nothing where there is no such file.
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The value of the first line `name <separator> value`.
+fn field<'a>(text: &'a str, name: &str, separator: char) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(separator))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, v)| v.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields() {
+        let text = "MemTotal:       16318480 kB\nMemFree: 3 kB\nmodel name\t: Some CPU @ 2: GHz\n";
+        assert_eq!(field(text, "MemTotal", ':').and_then(kibibytes), Some(16_318_480.0));
+        assert_eq!(field(text, "model name", ':'), Some("Some CPU @ 2: GHz"));
+        assert_eq!(field(text, "Mem", ':'), None);
+        assert_eq!(kibibytes("12 MB"), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! `interpolate`: walks through the latent space from seed to seed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::arguments::{DeviceArgs, DeviceChoice, Seeds};
+use crate::error::{Error, Result};
+
+/// Walk through the latent space from seed to seed: a PNG with one row of pictures for each pair of neighbours
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vgan-cuda interpolate runs/00000-quick-b64 --seeds 1,5,9
+  vgan-cuda interpolate runs/00000-quick-b64 --seeds 0-8 --frames 12 --output walk.png
+
+The way is straight for a uniform prior, and along the sphere for a normal one.")]
+pub(super) struct InterpolateArgs {
+    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    source: PathBuf,
+
+    /// The seeds to visit, two or more
+    #[arg(long, value_name = "SEEDS", default_value = "0-7")]
+    seeds: Seeds,
+
+    /// Pictures a row, with both ends
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(2..=1000))]
+    frames: u16,
+
+    /// The PNG to write
+    #[arg(long, value_name = "FILE", default_value = "interpolation.png")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Which way to walk.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InterpolateOptions {
+    /// A run's folder or a checkpoint's.
+    pub(crate) source: PathBuf,
+    /// The samples to visit, at least two.
+    pub(crate) seeds: Vec<u64>,
+    /// Pictures a row, with both ends; at least two.
+    pub(crate) frames: usize,
+    /// The PNG to write.
+    pub(crate) output: PathBuf,
+    /// Where to compute.
+    pub(crate) device: DeviceChoice,
+    /// CPU threads; `None` takes all cores.
+    pub(crate) threads: Option<usize>,
+}
+
+impl InterpolateArgs {
+    pub(super) fn resolve(self) -> Result<InterpolateOptions> {
+        if self.seeds.0.len() < 2 {
+            return Err(Error::Usage("--seeds: expected two seeds or more, such as 1,5,9, found one".into()));
+        }
+        if !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+            let found = self.output.display();
+            return Err(Error::Usage(format!("--output: expected a name that ends in .png, found `{found}`")));
+        }
+        let DeviceArgs { device, threads } = self.device;
+        Ok(InterpolateOptions {
+            source: self.source,
+            seeds: self.seeds.0,
+            frames: usize::from(self.frames),
+            output: self.output,
+            device,
+            threads,
+        })
+    }
+}
+
+/// Draws the walk.
+pub(super) fn run(_options: InterpolateOptions) -> Result<()> {
+    // WIRE: load the generator, interpolate the latents (spherical for Prior::Normal, else linear), write the PNG.
+    Err(Error::Internal("not wired yet".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    fn options(words: &str) -> Result<InterpolateOptions> {
+        match Cli::try_parse_from(["vgan-cuda", "interpolate"].into_iter().chain(words.split(' '))).map(|c| c.command) {
+            Ok(Command::Interpolate(args)) => args.resolve(),
+            other => Err(Error::Internal(format!("{other:?}"))),
+        }
+    }
+
+    #[test]
+    fn resolution() {
+        let walk = options("runs/1 --seeds 1,5 --frames 3 --output a.PNG --device cpu --threads 2").unwrap();
+        let (source, output, device) = ("runs/1".into(), "a.PNG".into(), DeviceChoice::Cpu);
+        let expected = InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, device, threads: Some(2) };
+        assert_eq!(walk, expected);
+        for words in ["runs/1 --seeds 3", "runs/1 --output a.gif", "runs/1 --output png"] {
+            assert_eq!(options(words).unwrap_err().exit_code(), 2, "{words}");
+        }
+        assert!(options("runs/1 --frames 1").is_err());
+    }
+}

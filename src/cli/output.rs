@@ -1,0 +1,24 @@
+//! Standard output, without the panic of `println!` where its reader has gone away.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+const STANDARD_OUTPUT: &str = "standard output";
+
+/// Writes `text` to standard output as it is, and flushes.
+///
+/// # Errors
+/// [`Error::Io`]; [`reader_is_gone`] tells the one that is to end the program quietly.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|source| Error::io(STANDARD_OUTPUT, "write", source))
+}
+
+/// Whether `error` says that nobody reads standard output any more.
+pub(super) fn reader_is_gone(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source, .. }
+        if path == Path::new(STANDARD_OUTPUT) && source.kind() == ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,292 @@
+//! `train`: trains a model and leaves a run folder.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+
+use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, preset_parser};
+use super::output;
+use crate::config::{Override, Settings, Sources, image_size, resolve, to_toml};
+use crate::error::{Error, Result};
+
+/// Train a model: each run gets a folder of its own, which `resume` and `generate` take
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct TrainArgs {
+    /// The settings to start from
+    #[arg(default_value = "quick", value_parser = preset_parser())]
+    preset: String,
+
+    /// Images: an IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs` [default: the preset's]
+    #[arg(long, value_name = "PATH|glyphs")]
+    data: Option<String>,
+
+    /// The folder that gets the run's folder
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    outdir: PathBuf,
+
+    /// A word for the name of the run's folder
+    #[arg(long, value_name = "WORD", value_parser = parse_description)]
+    desc: Option<String>,
+
+    /// Length in steps [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = whole_number(1), conflicts_with = "epochs")]
+    steps: Option<u64>,
+
+    /// Length in epochs [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = whole_number(1))]
+    epochs: Option<u64>,
+
+    /// Images of each kind in a step [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = whole_number(0))]
+    batch: Option<u64>,
+
+    /// The key of every random draw [default: 0]
+    #[arg(long, value_name = "N", value_parser = whole_number(0))]
+    seed: Option<u64>,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Steps between two lines of numbers [default: the preset's]
+    #[arg(long, value_name = "STEPS", value_parser = whole_number(1))]
+    tick: Option<u64>,
+
+    /// Steps between two snapshots (checkpoint, pictures, curves); 0 is once an epoch [default: the preset's]
+    #[arg(long, value_name = "STEPS", value_parser = whole_number(0))]
+    snap: Option<u64>,
+
+    /// How many checkpoints to keep; 0 keeps all [default: the preset's]
+    #[arg(long, value_name = "N", value_parser = whole_number(0))]
+    keep: Option<u64>,
+
+    /// Resize every image of a folder to N×N [default: no]
+    #[arg(long, value_name = "N", value_parser = whole_number(0))]
+    resize: Option<u64>,
+
+    /// Convert every image of a folder to grey (1) or colour (3) [default: as they are]
+    #[arg(long, value_name = "N", value_parser = ["1", "3"])]
+    channels: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    /// Print the settings and what the run would need, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vgan-cuda train
+  vgan-cuda train vgan-mnist --data data/mnist --epochs 25 --desc first
+  vgan-cuda train --data photos --resize 32 --channels 3 --set data.flip=true
+  vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
+  vgan-cuda train --config runs/00000-quick-b64/config.toml
+
+Every setting of --dry-run's output can be changed with --set, or in a file for --config.";
+
+/// What to train, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrainOptions {
+    /// All settings; `data.source` is `glyphs` or an absolute path.
+    pub(crate) settings: Settings,
+    /// The preset that they started from.
+    pub(crate) preset: String,
+    /// The folder that gets the run's folder.
+    pub(crate) outdir: PathBuf,
+    /// The user's word for the name of the run's folder.
+    pub(crate) description: Option<String>,
+    /// Where to compute.
+    pub(crate) device: DeviceChoice,
+    /// CPU threads; `None` takes all cores.
+    pub(crate) threads: Option<usize>,
+    /// Whether to print what would be done instead.
+    pub(crate) dry_run: bool,
+}
+
+impl TrainArgs {
+    /// Preset, then file, then flags, then `--set`, then validation.
+    pub(super) fn resolve(self) -> Result<TrainOptions> {
+        let mut overrides = self.flags();
+        overrides.extend(self.settings.overrides()?);
+        let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
+        let mut settings = resolve(&sources)?;
+        settings.data.source = locate(&settings.data.source, &sources.preset)?;
+        Ok(TrainOptions {
+            settings,
+            preset: sources.preset,
+            outdir: self.outdir,
+            description: self.desc,
+            device: self.device.device,
+            threads: self.device.threads,
+            dry_run: self.dry_run,
+        })
+    }
+
+    /// The short flags as the settings that they stand for.
+    fn flags(&self) -> Vec<Override> {
+        let numbers = [
+            ("--steps", "train.steps", self.steps),
+            ("--epochs", "train.epochs", self.epochs),
+            ("--batch", "train.batch", self.batch),
+            ("--seed", "train.seed", self.seed),
+            ("--tick", "train.tick", self.tick),
+            ("--snap", "train.snap", self.snap),
+            ("--keep", "train.keep", self.keep),
+            ("--resize", "data.resize", self.resize),
+        ];
+        let words = [("--data", "data.source", &self.data), ("--channels", "data.channels", &self.channels)];
+        let numbers = numbers.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value?)));
+        let words = words.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value.as_ref()?)));
+        numbers.chain(words).collect()
+    }
+}
+
+/// Where the images are: as an absolute path, so that the run can be resumed from another folder.
+fn locate(source: &str, preset: &str) -> Result<String> {
+    if source.is_empty() {
+        let colour = image_size(preset).is_some_and(|[_, _, channels]| channels == 3);
+        let name = if colour { "cifar10" } else { "mnist" };
+        return Err(Error::Usage(format!(
+            "preset `{preset}` needs images: pass --data PATH (an IDX file, a CIFAR-10 binary, a folder of PNG or \
+             JPEG, or an archive), or download some with `vgan-cuda dataset fetch {name}` and pass --data data/{name}, \
+             or pass --data glyphs for the embedded digits"
+        )));
+    }
+    if source == "glyphs" {
+        return Ok(source.to_string());
+    }
+    let path = std::path::absolute(source).map_err(|error| Error::io(source, "find", error))?;
+    // A path that TOML can't hold stays as the user wrote it.
+    Ok(path.into_os_string().into_string().unwrap_or_else(|_| source.to_string()))
+}
+
+/// A whole number from `least` to the largest that a configuration file can hold.
+fn whole_number(least: u64) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(least..=i64::MAX as u64)
+}
+
+/// A description becomes part of a folder's name.
+fn parse_description(text: &str) -> std::result::Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
+        return Err("expected at most 64 letters, digits, `-`, `_` or `.`".into());
+    }
+    Ok(text.to_string())
+}
+
+/// Trains, or prints what would be trained.
+pub(super) fn run(options: TrainOptions) -> Result<()> {
+    if options.dry_run {
+        return dry_run(&options);
+    }
+    // WIRE: load the images (data), check them with config::validate_for_images, build the model, open the run's
+    // folder, train, and end with the one line that says how to sample from the result.
+    Err(Error::Internal("not wired yet".into()))
+}
+
+/// Prints the resolved settings as TOML, which `--config` takes.
+fn dry_run(options: &TrainOptions) -> Result<()> {
+    let text = to_toml(&options.settings, &options.preset)?;
+    // WIRE: the parameter table, the memory and the time, as TOML comments, so that the whole stays a valid file.
+    output::print(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    fn options(words: &str) -> Result<TrainOptions> {
+        let words = words.split_whitespace();
+        match Cli::try_parse_from(["vgan-cuda", "train"].into_iter().chain(words)).map(|cli| cli.command) {
+            Ok(Command::Train(args)) => args.resolve(),
+            other => Err(Error::Usage(format!("{other:?}"))),
+        }
+    }
+
+    #[test]
+    fn without_arguments_it_is_quick_on_glyphs() {
+        let options = options("").unwrap();
+        assert_eq!(options.settings, crate::config::preset("quick").unwrap());
+        assert_eq!((options.preset.as_str(), options.settings.data.source.as_str()), ("quick", "glyphs"));
+        assert_eq!((options.outdir, options.description), (PathBuf::from("runs"), None));
+        assert_eq!((options.device, options.threads, options.dry_run), (DeviceChoice::Auto, None, false));
+    }
+
+    #[test]
+    fn every_flag_reaches_its_setting() {
+        let options = options(
+            "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --batch 9 --seed 11 --device cuda:2 \
+             --threads 3 --tick 5 --snap 6 --keep 4 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
+        )
+        .unwrap();
+        let (train, data) = (&options.settings.train, &options.settings.data);
+        assert_eq!((train.steps, train.batch, train.seed), (7, 9, 11));
+        assert_eq!((train.tick, train.snap, train.keep), (5, 6, 4));
+        assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
+        assert_eq!(options.settings.bottleneck.target_kl, 0.2);
+        assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));
+        assert_eq!((options.device, options.threads, options.dry_run), (DeviceChoice::Cuda(2), Some(3), true));
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[train]\nbatch = 10\nseed = 10\ntick = 10\n").unwrap();
+        let config = file.path().display();
+        let options = options(&format!("--config {config} --batch 20 --seed 20 --set train.seed=30")).unwrap();
+        let train = options.settings.train;
+        assert_eq!((train.tick, train.batch, train.seed, train.snap), (10, 20, 30, 500));
+    }
+
+    #[test]
+    fn epochs_replace_the_presets_steps() {
+        let train = options("--epochs 2").unwrap().settings.train;
+        assert_eq!((train.epochs, train.steps), (2, 0));
+    }
+
+    #[test]
+    fn a_path_becomes_absolute_and_a_folder_named_glyphs_can_be_meant() {
+        let here = std::env::current_dir().unwrap();
+        for (word, path) in [("images", here.join("images")), ("./glyphs", here.join("glyphs"))] {
+            let source = options(&format!("--data {word}")).unwrap().settings.data.source;
+            assert_eq!(PathBuf::from(source), path);
+        }
+    }
+
+    #[test]
+    fn without_data_the_error_tells_three_ways() {
+        for (preset, fetch) in [("vgan-mnist", "dataset fetch mnist"), ("vgan-cifar10", "dataset fetch cifar10")] {
+            let error = options(preset).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            for part in ["--data PATH", fetch, "--data glyphs"] {
+                assert!(error.to_string().contains(part), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn refused() {
+        for words in [
+            "--steps 3 --epochs 2",
+            "--steps 0",
+            "--batch 1",
+            "--batch x",
+            "--seed 18446744073709551615",
+            "--channels 2",
+            "--threads 0",
+            "--device gpu",
+            "--desc a/b",
+            "--set train.batch=0",
+            "--set nothing",
+            "vgan-mnst",
+        ] {
+            assert!(matches!(options(words), Err(Error::Usage(_))), "{words}");
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! What settings must satisfy before anything is built from them.
+
+use super::settings::{
+    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, OptimizerSettings, OutputLayer,
+    Settings, TrainSettings,
+};
+use crate::error::{Error, Result};
+
+/// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
+/// that the count of its parameters can't overflow.
+const WIDEST: usize = 1 << 16;
+const MOST_LAYERS: usize = 16;
+
+/// The largest whole number that a configuration file can hold.
+const LARGEST: u64 = i64::MAX as u64;
+
+/// A setting out of its range.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Violation {
+    /// `section.key`.
+    pub(super) key: &'static str,
+    pub(super) expected: String,
+    pub(super) found: String,
+}
+
+/// Checks every setting's range.
+///
+/// # Errors
+/// [`Error::Usage`] that names each setting out of range, what it must be, and what it is.
+pub fn validate(settings: &Settings) -> Result<()> {
+    let violations = violations(settings);
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> =
+        violations.iter().map(|v| format!("`{}` must be {}, and is {}", v.key, v.expected, v.found)).collect();
+    Err(Error::Usage(lines.join("; ")))
+}
+
+/// Checks that nets of these settings make and take images of `height` × `width` × `channels`.
+///
+/// The generator doubles its first image with every layer, so it makes only multiples of a power of two; the
+/// discriminator halves and rounds down, so it takes any size that leaves at least one position.
+///
+/// # Errors
+/// [`Error::Usage`] that says which sizes, or which widths, would fit.
+pub fn validate_for_images(settings: &Settings, height: usize, width: usize, channels: usize) -> Result<()> {
+    if !matches!(channels, 1 | 3) {
+        return Err(Error::Usage(format!(
+            "images must have 1 or 3 channels, and these have {channels}: pass --channels 1 or --channels 3"
+        )));
+    }
+    check_generator(&settings.generator, height, width)?;
+    check_discriminator(&settings.discriminator, height, width)
+}
+
+fn check_generator(generator: &GeneratorSettings, height: usize, width: usize) -> Result<()> {
+    let doublings = generator.channels.len().saturating_sub(1) + usize::from(generator.output == OutputLayer::Stride2);
+    let multiple = 1usize << doublings.min(32);
+    if height > 0 && width > 0 && height.is_multiple_of(multiple) && width.is_multiple_of(multiple) {
+        return Ok(());
+    }
+    let below = |size: usize| (size / multiple).max(1) * multiple;
+    let (low, high) = (below(height.min(width)), height.max(width).div_ceil(multiple).max(1) * multiple);
+    let sizes = if low == high { format!("--resize {low}") } else { format!("--resize {low} or --resize {high}") };
+    Err(Error::Usage(format!(
+        "the generator doubles its first image {doublings} times (generator.channels = {:?}, generator.output = \
+         {}), so it makes images whose height and width are multiples of {multiple}, and these are {height}×{width}: \
+         pass {sizes}, or fewer layers: {}",
+        generator.channels,
+        output_name(generator.output),
+        fitting_generator(generator, height, width)
+    )))
+}
+
+/// The flags that make the generator fit images of `height` × `width`: its last layers, as many as can double.
+fn fitting_generator(generator: &GeneratorSettings, height: usize, width: usize) -> String {
+    let doublings = height.trailing_zeros().min(width.trailing_zeros()) as usize;
+    let (length, output) = match generator.output {
+        OutputLayer::Stride2 if doublings > 0 => (doublings, ""),
+        OutputLayer::Stride2 => (1, " --set generator.output=stride1"),
+        OutputLayer::Stride1 => (doublings + 1, ""),
+    };
+    let last = &generator.channels[generator.channels.len().saturating_sub(length)..];
+    format!("--set generator.channels={}{output}", comma_separated(last))
+}
+
+fn check_discriminator(discriminator: &DiscriminatorSettings, height: usize, width: usize) -> Result<()> {
+    let halvings = discriminator.channels.len();
+    let smaller = height.min(width);
+    let most = smaller.checked_ilog2().unwrap_or(0) as usize;
+    if halvings <= most {
+        return Ok(());
+    }
+    let advice = if most == 0 {
+        String::new()
+    } else {
+        format!(", or fewer layers: --set discriminator.channels={}", comma_separated(&discriminator.channels[..most]))
+    };
+    Err(Error::Usage(format!(
+        "the discriminator halves the image {halvings} times (discriminator.channels = {:?}), so it needs images of \
+         at least {least}×{least}, and these are {height}×{width}: pass --resize {least}{advice}",
+        discriminator.channels,
+        least = 1usize << halvings.min(32)
+    )))
+}
+
+fn output_name(output: OutputLayer) -> &'static str {
+    match output {
+        OutputLayer::Stride2 => "stride2",
+        OutputLayer::Stride1 => "stride1",
+    }
+}
+
+fn comma_separated(widths: &[usize]) -> String {
+    widths.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Every setting that is out of its range.
+pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
+    let mut checker = Checker { violations: Vec::new() };
+    checker.data(&settings.data);
+    checker.generator(&settings.generator);
+    checker.discriminator(&settings.discriminator);
+    checker.bottleneck(&settings.bottleneck);
+    checker.optimizer(&settings.optimizer);
+    checker.train(&settings.train);
+    checker.violations
+}
+
+struct Checker {
+    violations: Vec<Violation>,
+}
+
+impl Checker {
+    fn require(&mut self, holds: bool, key: &'static str, expected: impl Into<String>, found: impl ToString) {
+        if !holds {
+            self.violations.push(Violation { key, expected: expected.into(), found: found.to_string() });
+        }
+    }
+
+    fn data(&mut self, data: &DataSettings) {
+        self.require(data.resize <= WIDEST, "data.resize", format!("at most {WIDEST}"), data.resize);
+        let known = matches!(data.channels, 0 | 1 | 3);
+        self.require(known, "data.channels", "1 (grey), 3 (colour) or 0 (as they are)", data.channels);
+    }
+
+    fn generator(&mut self, generator: &GeneratorSettings) {
+        let latent = generator.latent;
+        self.require((1..=WIDEST).contains(&latent), "generator.latent", format!("from 1 to {WIDEST}"), latent);
+        self.widths("generator.hidden", &generator.hidden, 0);
+        self.widths("generator.channels", &generator.channels, 1);
+        self.decay("generator.ema", generator.ema);
+    }
+
+    fn discriminator(&mut self, discriminator: &DiscriminatorSettings) {
+        self.widths("discriminator.hidden", &discriminator.hidden, 0);
+        self.widths("discriminator.channels", &discriminator.channels, 1);
+        self.decay("discriminator.leak", discriminator.leak);
+    }
+
+    fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
+        let channels = bottleneck.channels;
+        self.require(channels <= WIDEST, "bottleneck.channels", format!("at most {WIDEST}"), channels);
+        // e^logvar and its square must stay far from the ends of f32.
+        let bias = bottleneck.logvar_bias;
+        self.require(bias.abs() <= 20.0, "bottleneck.logvar_bias", "from -20 to 20", bias);
+        self.not_negative("bottleneck.beta", bottleneck.beta);
+        self.not_negative("bottleneck.beta_step", bottleneck.beta_step);
+        self.not_negative("bottleneck.target_kl", bottleneck.target_kl);
+    }
+
+    fn optimizer(&mut self, optimizer: &OptimizerSettings) {
+        self.positive("optimizer.discriminator_lr", optimizer.discriminator_lr);
+        self.positive("optimizer.generator_lr", optimizer.generator_lr);
+        self.decay("optimizer.beta1", optimizer.beta1);
+        self.decay("optimizer.beta2", optimizer.beta2);
+        self.positive("optimizer.epsilon", optimizer.epsilon);
+        self.positive("optimizer.init_std", optimizer.init_std);
+    }
+
+    fn train(&mut self, train: &TrainSettings) {
+        let batch = train.batch;
+        let expected = format!("from 2 (batch normalisation needs two images) to {WIDEST}");
+        self.require((2..=WIDEST).contains(&batch), "train.batch", expected, batch);
+        let has_length = train.steps > 0 || train.epochs > 0;
+        self.require(has_length, "train.epochs", "at least 1 where train.steps is 0", train.epochs);
+        self.require(train.tick > 0, "train.tick", "at least 1", train.tick);
+        let numbers = [
+            ("train.epochs", train.epochs as u64),
+            ("train.steps", train.steps),
+            ("train.seed", train.seed),
+            ("train.tick", train.tick),
+            ("train.snap", train.snap),
+            ("train.keep", train.keep as u64),
+        ];
+        for (key, number) in numbers {
+            self.require(number <= LARGEST, key, format!("at most {LARGEST}"), number);
+        }
+    }
+
+    fn widths(&mut self, key: &'static str, widths: &[usize], fewest: usize) {
+        let expected = format!("a list of {fewest} to {MOST_LAYERS} widths from 1 to {WIDEST}");
+        let holds = (fewest..=MOST_LAYERS).contains(&widths.len()) && widths.iter().all(|w| (1..=WIDEST).contains(w));
+        self.require(holds, key, expected, format!("{widths:?}"));
+    }
+
+    fn decay(&mut self, key: &'static str, value: f64) {
+        self.require((0.0..1.0).contains(&(value as f32)), key, "at least 0 and below 1", value);
+    }
+
+    /// Training computes in f32, so a value that only f64 can tell from 0 or from infinity does not count.
+    fn positive(&mut self, key: &'static str, value: f64) {
+        let value32 = value as f32;
+        self.require(value32 > 0.0 && value32.is_finite(), key, "a finite number above 0", value);
+    }
+
+    fn not_negative(&mut self, key: &'static str, value: f64) {
+        self.require(value >= 0.0 && (value as f32).is_finite(), key, "a finite number, 0 or more", value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Override, apply, preset};
+
+    #[test]
+    fn ranges() {
+        let out_of_range = [
+            "train.batch=1",
+            "train.batch=0",
+            "train.tick=0",
+            "train.epochs=0",
+            "data.channels=2",
+            "data.resize=100000",
+            "generator.latent=0",
+            "generator.channels=[]",
+            "generator.channels=8,0",
+            "generator.hidden=0",
+            "generator.ema=1",
+            "generator.ema=nan",
+            "generator.ema=0.99999999999",
+            "discriminator.channels=[]",
+            "discriminator.hidden=65537",
+            "discriminator.leak=-0.1",
+            "bottleneck.logvar_bias=inf",
+            "bottleneck.beta=-1",
+            "bottleneck.beta_step=nan",
+            "bottleneck.target_kl=-0.1",
+            "optimizer.generator_lr=0",
+            "optimizer.discriminator_lr=-inf",
+            "optimizer.beta1=1",
+            "optimizer.beta2=-0.5",
+            "optimizer.epsilon=1e-60",
+            "optimizer.init_std=1e60",
+        ];
+        for word in out_of_range {
+            let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
+            let error = validate(&settings).unwrap_err();
+            let key = word.split_once('=').unwrap().0;
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().starts_with(&format!("`{key}` must be ")), "{word}: {error}");
+        }
+        for word in ["train.batch=2", "beta1=0", "ema=0.999", "logvar_bias=-3", "target_kl=0", "generator.hidden=[]"] {
+            let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
+            validate(&settings).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        let mut settings = Settings::default();
+        (settings.train.batch, settings.train.seed, settings.optimizer.beta1) = (1, u64::MAX, 2.0);
+        let error = validate(&settings).unwrap_err().to_string();
+        for key in ["`train.batch`", "`train.seed`", "`optimizer.beta1`"] {
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_fit() {
+        let mnist = preset("vgan-mnist").unwrap();
+        for (height, width) in [(28, 28), (4, 4), (32, 20), (64, 4)] {
+            validate_for_images(&mnist, height, width, 1).unwrap();
+        }
+        let cifar = preset("vgan-cifar10").unwrap();
+        for (height, width) in [(32, 32), (64, 16)] {
+            validate_for_images(&cifar, height, width, 3).unwrap();
+        }
+        let mut odd = mnist.clone();
+        (odd.generator.channels, odd.generator.output) = (vec![8], OutputLayer::Stride1);
+        validate_for_images(&odd, 17, 33, 1).unwrap();
+    }
+
+    /// Each proposal of the message, taken at its word, fits.
+    #[test]
+    fn a_size_that_does_not_fit_says_what_would() {
+        for (name, height, width) in
+            [("vgan-mnist", 30, 28), ("vgan-mnist", 27, 28), ("vgan-cifar10", 28, 28), ("vgan-cifar10", 4, 4)]
+        {
+            let settings = preset(name).unwrap();
+            let message = validate_for_images(&settings, height, width, 1).unwrap_err().to_string();
+            assert!(message.contains(&format!("{height}×{width}")), "{message}");
+            let sizes = message.split("--resize ").skip(1).map(|rest| rest.split([',', ' ', ':']).next().unwrap());
+            let mut proposals = 0;
+            for size in sizes.map(|size| size.parse::<usize>().unwrap()) {
+                check_generator(&settings.generator, size, size).unwrap();
+                proposals += 1;
+            }
+            assert!(proposals > 0, "{message}");
+            let words = message.split("--set ").skip(1).map(|rest| rest.split_whitespace().next().unwrap());
+            let overrides: Vec<Override> = words.map(|word| Override::parse(word).unwrap()).collect();
+            let changed = apply(&settings, &overrides).unwrap();
+            check_generator(&changed.generator, height, width).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_image_too_small_for_the_discriminator() {
+        let mut settings = preset("vgan-cifar10").unwrap();
+        settings.generator.channels = vec![8];
+        let message = validate_for_images(&settings, 9, 15, 3).unwrap_err().to_string();
+        assert!(message.contains("at least 16×16") && message.contains("channels=64,128,256"), "{message}");
+        validate_for_images(&settings, 16, 17, 3).unwrap();
+        assert!(validate_for_images(&settings, 0, 0, 3).is_err());
+        assert!(validate_for_images(&settings, 32, 32, 4).unwrap_err().to_string().contains("--channels"));
+    }
+}
