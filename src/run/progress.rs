@@ -99,7 +99,7 @@ fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> Strin
 /// A number of any size in few characters: two significant digits for small ones.
 fn short(value: f64) -> String {
     match value.abs() {
-        size if size == 0.0 => "0".into(),
+        0.0 => "0".into(),
         size if size < 1e-3 => format!("{value:.1e}"),
         size if size < 0.1 => format!("{value:.4}"),
         size if size < 1e4 => format!("{value:.2}"),
