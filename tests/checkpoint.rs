@@ -303,7 +303,8 @@ fn a_checkpoint_that_could_not_be_loaded_is_not_saved() {
 fn child(test: &str, folder: &Path, setup: &str) -> Command {
     let program: PathBuf = std::env::current_exe().unwrap();
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("{setup} exec \"$0\" \"$@\"")).arg(program).args(["--exact", test, "--nocapture"]);
+    let exec = if setup.starts_with("exec ") { "" } else { "exec" };
+    command.arg("-c").arg(format!("{setup} {exec} \"$0\" \"$@\"")).arg(program).args(["--exact", test, "--nocapture"]);
     command.env(CHILD, folder).stdin(Stdio::null());
     command
 }
@@ -375,6 +376,51 @@ fn kill_9_loses_nothing_that_was_saved() {
     let last = newest(folder.path()).0.state.step;
     checkpoint::save(folder.path(), &sample(last + 1, 0), 1).unwrap();
     assert_eq!(names(folder.path()), [format!("{:06}", last + 1), "latest".into()]);
+}
+
+/// No kill can show a missing fsync, since the system keeps what a killed process wrote; only a loss of power would.
+/// So the order of the calls is read from the system, where `strace` is installed.
+#[test]
+fn everything_is_on_the_disk_before_it_gets_its_name() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let folder = Path::new(&folder);
+        checkpoint::save(folder, &sample(200, 1), 1).unwrap();
+        checkpoint::save(folder, &sample(200, 2), 1).unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (trace, checkpoints) = (folder.path().join("trace"), folder.path().join("checkpoints"));
+    let setup = "exec strace -f -y -e trace=fsync,rename,renameat,renameat2 -o ../trace --";
+    fs::create_dir(&checkpoints).unwrap();
+    let test = "everything_is_on_the_disk_before_it_gets_its_name";
+    child(test, &checkpoints, setup).current_dir(&checkpoints).output().unwrap();
+    let trace = fs::read_to_string(trace).unwrap_or_default();
+    if !trace.contains("+++ exited with") {
+        eprintln!("SKIPPED: strace is not installed, or may not trace here");
+        return;
+    }
+    // "fsync <last part of the path>" or "rename <its new name>", temporaries without their numbers.
+    let calls: Vec<String> = trace
+        .lines()
+        .filter(|line| line.contains("fsync(") || line.contains("rename"))
+        .map(|line| {
+            let (call, path) = if line.contains("fsync(") {
+                ("fsync", line.split(['<', '>']).nth(1).unwrap())
+            } else {
+                ("rename", line.rsplit('"').nth(1).unwrap())
+            };
+            let name = path.rsplit('/').next().unwrap();
+            let end = ["000200", "latest"].iter().find_map(|target| Some(name.find(target)? + target.len()));
+            format!("{call} {}", &name[..end.unwrap_or(name.len())])
+        })
+        .collect();
+    let written = ["fsync model.safetensors", "fsync optim.safetensors", "fsync state.json", "fsync .tmp-000200"];
+    let in_place = ["rename 000200", "fsync checkpoints"];
+    let latest = ["fsync .tmp-latest", "rename latest", "fsync checkpoints", "fsync checkpoints"];
+    let first = [written.as_slice(), &in_place, &latest].concat();
+    let aside = ["rename .old-000200"];
+    let second = [written.as_slice(), &aside, &in_place, &["rename .tmp-.old-000200"], &latest].concat();
+    assert_eq!(calls, [first, second].concat(), "{trace}");
 }
 
 /// Goes on where the folder ends. Each step is saved three times, so that overwriting is killed too.

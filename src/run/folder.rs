@@ -227,6 +227,21 @@ mod tests {
         assert_eq!(numbers, (0..64).collect());
     }
 
+    /// The threads above may miss each other by luck; here one start is held between the other's look and its make.
+    #[test]
+    fn a_start_waits_for_the_one_before_it() {
+        let outdir = tempfile::tempdir().unwrap();
+        let other = File::open(outdir.path()).unwrap();
+        other.lock().unwrap();
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| RunFolder::create(outdir.path(), "second").unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            fs::create_dir(outdir.path().join("00000-first")).unwrap();
+            drop(other);
+            assert_eq!(name(&start.join().unwrap()), "00001-second");
+        });
+    }
+
     #[test]
     fn opening_says_what_is_missing_and_what_was_meant() {
         let outdir = tempfile::tempdir().unwrap();
@@ -272,7 +287,8 @@ mod tests {
         let outdir = tempfile::tempdir().unwrap();
         let run = RunFolder::create(outdir.path(), "quick").unwrap();
         let held = outdir.path().join("held");
-        let script = r#"touch "$1"; exec sleep 60"#;
+        // Nothing but the process itself may hold the lock's file, so the shell makes the sign without a child.
+        let script = r#": > "$1"; exec sleep 60"#;
         let child = Command::new("flock")
             .arg("--no-fork")
             .arg(run.path().join(".lock"))
