@@ -1,1 +1,31 @@
-//! The room `run`.
+//! The run folder: everything that a run leaves on disk, and how it is read back.
+//!
+//! ```text
+//! runs/00003-vgan-mnist-b128/
+//!   config.toml  env.json  log.txt  stats.jsonl
+//!   reals.png  fakes_init.png  fakes000200.png  curves.svg
+//!   checkpoints/000200/{model,optim}.safetensors state.json   checkpoints/latest
+//! ```
+//!
+//! This room knows nothing of nets or of training: it keeps named tensors, a state, and records of numbers.
+
+mod atomic;
+pub mod checkpoint;
+pub mod curves;
+pub mod env;
+pub mod folder;
+pub mod log;
+pub mod picture;
+pub mod progress;
+pub mod state;
+pub mod stats;
+pub mod tensors;
+
+pub use atomic::write_file;
+pub use checkpoint::Checkpoint;
+pub use folder::{RunFolder, RunLock};
+pub use log::LogFile;
+pub use progress::Progress;
+pub use state::{AdamPowers, DataPosition, FileEntry, Files, RngPosition, State};
+pub use stats::{Record, StatsLog};
+pub use tensors::Tensor;

@@ -1,0 +1,203 @@
+//! Grids of images as 8-bit PNG.
+
+use std::path::Path;
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+/// Pixels between two cells of a grid.
+pub const GAP: usize = 2;
+
+/// The colour of the gap and of empty cells; it stands out from black and from white images.
+const GAP_COLOUR: u8 = 96;
+
+/// The least width that [`fitting_scale`] aims at, in pixels.
+const LEAST_WIDTH: usize = 600;
+
+/// Writes `count` images as a grid of `columns` cells a row, each pixel as `scale` × `scale` pixels, and nothing
+/// around the grid. A `scale` of 0 takes [`fitting_scale`]. The file appears whole or not at all.
+///
+/// `pixels`: `[count, height, width, channels]`, 0 is black; `channels` is 1 (grey) or 3 (red, green, blue).
+///
+/// # Errors
+/// [`Error::Io`] where the file can't be written; [`Error::Internal`] where the sizes make no picture.
+pub fn write_grid(
+    path: &Path,
+    pixels: &[u8],
+    count: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    columns: usize,
+    scale: usize,
+) -> Result<()> {
+    let cell = Cell { height, width, channels };
+    let scale = if scale == 0 { fitting_scale(columns.min(count), width) } else { scale };
+    let grid = Grid::new(cell, count, columns, scale)
+        .filter(|_| Some(pixels.len()) == cell.bytes().and_then(|b| b.checked_mul(count)))
+        .ok_or_else(|| {
+            let bytes = pixels.len();
+            let sizes = format!("{count} × {height} × {width} × {channels}, {columns} columns, scale {scale}");
+            Error::Internal(format!("{bytes} bytes make no grid of {sizes}"))
+        })?;
+    atomic::write_file(path, &encode(&grid, &grid.draw(pixels))?)
+}
+
+/// The smallest scale at which `columns` images of this width make a grid of 600 pixels or more.
+pub fn fitting_scale(columns: usize, width: usize) -> usize {
+    let gaps = columns.saturating_sub(1).saturating_mul(GAP);
+    let cells = columns.saturating_mul(width).max(1);
+    LEAST_WIDTH.saturating_sub(gaps).div_ceil(cells).max(1)
+}
+
+#[derive(Clone, Copy)]
+struct Cell {
+    height: usize,
+    width: usize,
+    channels: usize,
+}
+
+impl Cell {
+    fn bytes(self) -> Option<usize> {
+        self.height.checked_mul(self.width)?.checked_mul(self.channels)
+    }
+}
+
+struct Grid {
+    cell: Cell,
+    columns: usize,
+    scale: usize,
+    /// Of the whole picture, in pixels.
+    height: usize,
+    width: usize,
+}
+
+impl Grid {
+    /// `None` where the sizes make no picture: something is zero, too large, or neither grey nor colour.
+    fn new(cell: Cell, count: usize, columns: usize, scale: usize) -> Option<Grid> {
+        let columns = columns.min(count);
+        if columns == 0 || scale == 0 || cell.bytes()? == 0 || !matches!(cell.channels, 1 | 3) {
+            return None;
+        }
+        let extent = |cells: usize, size: usize| {
+            let scaled = size.checked_mul(scale)?.checked_add(GAP)?.checked_mul(cells)? - GAP;
+            (scaled <= i32::MAX as usize).then_some(scaled)
+        };
+        let height = extent(count.div_ceil(columns), cell.height)?;
+        let width = extent(columns, cell.width)?;
+        height.checked_mul(width)?.checked_mul(cell.channels)?;
+        Some(Grid { cell, columns, scale, height, width })
+    }
+
+    /// The picture `[height, width, channels]`.
+    fn draw(&self, pixels: &[u8]) -> Vec<u8> {
+        let Grid { cell: Cell { height, width, channels }, columns, scale, .. } = *self;
+        let stride = self.width * channels;
+        let mut picture = vec![GAP_COLOUR; self.height * stride];
+        for (index, image) in pixels.chunks_exact(height * width * channels).enumerate() {
+            let top = index / columns * (height * scale + GAP);
+            let left = index % columns * (width * scale + GAP);
+            for (y, row) in image.chunks_exact(width * channels).enumerate() {
+                let line = magnify(row, channels, scale);
+                for repeat in 0..scale {
+                    let start = (top + y * scale + repeat) * stride + left * channels;
+                    picture[start..start + line.len()].copy_from_slice(&line);
+                }
+            }
+        }
+        picture
+    }
+}
+
+/// Each pixel of a row, `scale` times.
+fn magnify(row: &[u8], channels: usize, scale: usize) -> Vec<u8> {
+    row.chunks_exact(channels).flat_map(|pixel| pixel.repeat(scale)).collect()
+}
+
+fn encode(grid: &Grid, picture: &[u8]) -> Result<Vec<u8>> {
+    let internal = |e: png::EncodingError| Error::Internal(format!("PNG: {e}"));
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, grid.width as u32, grid.height as u32);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_color(if grid.cell.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    let mut writer = encoder.write_header().map_err(internal)?;
+    writer.write_image_data(picture).map_err(internal)?;
+    writer.finish().map_err(internal)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(path: &Path) -> (usize, usize, usize, Vec<u8>) {
+        let file = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+        let mut reader = png::Decoder::new(file).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        (info.height as usize, info.width as usize, info.color_type.samples(), pixels)
+    }
+
+    /// Every pixel of the decoded picture against the definition, for odd sizes and a last row that is not full.
+    #[test]
+    fn every_pixel_is_where_it_belongs() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        for (count, h, w, c, columns, scale) in
+            [(1, 1, 1, 1, 1, 1), (5, 3, 2, 1, 3, 4), (7, 2, 5, 3, 2, 3), (4, 3, 3, 3, 9, 1), (1, 28, 28, 1, 8, 2)]
+        {
+            // Never the gap's colour.
+            let pixels: Vec<u8> = (0..count * h * w * c).map(|i| 100 + (i * 37 % 151) as u8).collect();
+            write_grid(&path, &pixels, count, h, w, c, columns, scale).unwrap();
+            let (height, width, channels, picture) = decode(&path);
+            let across = columns.min(count);
+            let down = count.div_ceil(across);
+            assert_eq!((height, channels), (down * h * scale + (down - 1) * GAP, c));
+            assert_eq!(width, across * w * scale + (across - 1) * GAP);
+            for (index, &found) in picture.iter().enumerate() {
+                let (y, x, channel) = (index / c / width, index / c % width, index % c);
+                let (row, dy) = (y / (h * scale + GAP), y % (h * scale + GAP));
+                let (column, dx) = (x / (w * scale + GAP), x % (w * scale + GAP));
+                let image = row * across + column;
+                let expected = if dy >= h * scale || dx >= w * scale || image >= count {
+                    GAP_COLOUR
+                } else {
+                    pixels[((image * h + dy / scale) * w + dx / scale) * c + channel]
+                };
+                assert_eq!(found, expected, "y {y}, x {x}, channel {channel}");
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_large_enough_to_see() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        write_grid(&path, &[0; 64 * 784], 64, 28, 28, 1, 8, 0).unwrap();
+        let (_, width, _, _) = decode(&path);
+        assert!((600..900).contains(&width), "{width}");
+        assert_eq!(fitting_scale(8, 28), 3);
+        assert_eq!(fitting_scale(1, 28), 22);
+        assert_eq!(fitting_scale(10, 128), 1);
+        assert_eq!(fitting_scale(0, 0), 600);
+    }
+
+    #[test]
+    fn sizes_that_make_no_picture_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        let huge = usize::MAX;
+        for (bytes, count, h, w, c, columns, scale) in [
+            (0, 0, 1, 1, 1, 1, 1),
+            (8, 2, 2, 2, 1, 0, 1),
+            (8, 1, 2, 2, 2, 1, 1),
+            (7, 2, 2, 2, 1, 1, 1),
+            (4, 1, 2, 2, 1, 1, huge),
+            (0, 1, 0, 2, 1, 1, 1),
+            (4, huge, huge, 1, 1, 1, 0),
+        ] {
+            assert!(write_grid(&path, &vec![0; bytes], count, h, w, c, columns, scale).is_err());
+        }
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,174 @@
+//! `state.json`: everything of a checkpoint that is not a tensor, and the sha256 of the files that hold the tensors.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The version of the checkpoint's layout. It grows when an older program could not read a newer checkpoint.
+pub const FORMAT: u32 = 1;
+
+/// The most bytes that a `state.json` may have; ours have about 1,000.
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
+
+/// The state of a run after `step` steps. The same state gives the same bytes: there are no times in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// The version of the program that wrote it.
+    pub version: String,
+    /// The preset that the run's configuration began with.
+    pub preset: String,
+    /// The key of every random draw.
+    pub seed: u64,
+    /// Training steps done.
+    pub step: u64,
+    /// Real images shown to the discriminator.
+    pub samples_seen: u64,
+    /// Passes over the data set, with the fraction.
+    pub epoch: f64,
+    /// β, the weight of the bottleneck's constraint.
+    pub beta: f64,
+    /// Adam's running powers, for the bias correction.
+    pub adam_powers: AdamPowers,
+    /// Where the random streams stand.
+    pub rng: RngPosition,
+    /// Where the data stands.
+    pub data: DataPosition,
+    /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
+    pub files: Files,
+}
+
+/// β₁ᵗ and β₂ᵗ of both optimisers (Kingma & Ba 2015, algorithm 1), from 1 at the start towards 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdamPowers {
+    /// β₁ᵗ of the discriminator's optimiser.
+    pub d_beta1: f64,
+    /// β₂ᵗ of the discriminator's optimiser.
+    pub d_beta2: f64,
+    /// β₁ᵗ of the generator's optimiser.
+    pub g_beta1: f64,
+    /// β₂ᵗ of the generator's optimiser.
+    pub g_beta2: f64,
+}
+
+/// Where the counter-based random streams stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RngPosition {
+    /// The step whose draws come next.
+    pub step: u64,
+}
+
+/// Where the data stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataPosition {
+    /// The global number of the sample that comes next.
+    pub position: u64,
+}
+
+/// The checkpoint's other files.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Files {
+    /// Both nets, their running statistics, and the EMA.
+    #[serde(rename = "model.safetensors")]
+    pub model: FileEntry,
+    /// The moments of both optimisers.
+    #[serde(rename = "optim.safetensors")]
+    pub optim: FileEntry,
+}
+
+/// What is known of one of the checkpoint's files.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256, as 64 hexadecimal digits in lower case.
+    pub sha256: String,
+}
+
+impl State {
+    /// The text of `state.json`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where a field is out of its range.
+    pub fn to_json(&self) -> Result<String> {
+        if let Some(Fault { field, range, found }) = self.fault() {
+            return Err(Error::Internal(format!("the state's {field} should be {range} and is {found}")));
+        }
+        let text = serde_json::to_string_pretty(self).map_err(|e| Error::Internal(format!("state.json: {e}")))?;
+        Ok(text + "\n")
+    }
+
+    /// Reads the text of a `state.json`; `path` is for the messages.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where it is no JSON, or a field is missing, unknown, given twice or out of its range.
+    pub fn from_json(path: &Path, bytes: &[u8]) -> Result<State> {
+        // The format comes first: a newer one may well have other fields.
+        #[derive(Deserialize)]
+        struct FormatOnly {
+            format: u32,
+        }
+        let FormatOnly { format } = serde_json::from_slice(bytes)
+            .map_err(|e| Error::bad_data(path, format!("a JSON object with \"format\": {FORMAT}"), e.to_string()))?;
+        if format != FORMAT {
+            let error = Error::bad_data(path, format!("checkpoint format {FORMAT}"), format!("format {format}"));
+            return Err(error.with_hint("read it with the version of vgan-cuda that wrote it"));
+        }
+        let state: State = serde_json::from_slice(bytes)
+            .map_err(|e| Error::bad_data(path, "the fields of a checkpoint's state", e.to_string()))?;
+        match state.fault() {
+            Some(Fault { field, range, found }) => Err(Error::bad_data(path, format!("{field} to be {range}"), found)),
+            None => Ok(state),
+        }
+    }
+
+    /// The first field that is out of its range.
+    fn fault(&self) -> Option<Fault> {
+        let fault = |field, range, found: String| Some(Fault { field, range, found });
+        for (field, value) in [("epoch", self.epoch), ("beta", self.beta)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return fault(field, "a finite number from 0", value.to_string());
+            }
+        }
+        let AdamPowers { d_beta1, d_beta2, g_beta1, g_beta2 } = self.adam_powers;
+        let powers = [
+            ("adam_powers.d_beta1", d_beta1),
+            ("adam_powers.d_beta2", d_beta2),
+            ("adam_powers.g_beta1", g_beta1),
+            ("adam_powers.g_beta2", g_beta2),
+        ];
+        for (field, value) in powers {
+            if !(0.0..=1.0).contains(&value) {
+                return fault(field, "a number from 0 to 1", value.to_string());
+            }
+        }
+        for (field, text) in [("version", &self.version), ("preset", &self.preset)] {
+            if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+                return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
+            }
+        }
+        let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        for (field, entry) in [("model.safetensors", &self.files.model), ("optim.safetensors", &self.files.optim)] {
+            if entry.sha256.len() != 64 || !entry.sha256.chars().all(is_hex) {
+                let range = "listed with a sha256 of 64 hexadecimal digits in lower case";
+                return fault(field, range, format!("{:?}", entry.sha256));
+            }
+        }
+        None
+    }
+}
+
+struct Fault {
+    field: &'static str,
+    range: &'static str,
+    found: String,
+}

@@ -1,0 +1,220 @@
+//! `stats.jsonl`: one record a tick, one JSON object a line.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::atomic;
+use crate::error::{Error, Result};
+
+/// What is known of the run at one step. A number that is not finite is written as `null` and read as NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Training steps done.
+    pub step: u64,
+    /// Passes over the data set, with the fraction.
+    #[serde(with = "finite_or_null")]
+    pub epoch: f64,
+    /// The discriminator's loss.
+    #[serde(with = "finite_or_null")]
+    pub loss_d: f64,
+    /// The generator's loss.
+    #[serde(with = "finite_or_null")]
+    pub loss_g: f64,
+    /// β, the weight of the bottleneck's constraint.
+    #[serde(with = "finite_or_null")]
+    pub beta: f64,
+    /// KL of the bottleneck on real images, in nats, reduced as the configuration says.
+    #[serde(with = "finite_or_null")]
+    pub kl_real: f64,
+    /// KL of the bottleneck on fake images, in nats, reduced as the configuration says.
+    #[serde(with = "finite_or_null")]
+    pub kl_fake: f64,
+    /// Mean sigmoid output of the discriminator on real images.
+    #[serde(with = "finite_or_null")]
+    pub d_real: f64,
+    /// Mean sigmoid output of the discriminator on fake images.
+    #[serde(with = "finite_or_null")]
+    pub d_fake: f64,
+    /// Real images trained on per second, since the tick before.
+    #[serde(with = "finite_or_null")]
+    pub images_per_s: f64,
+    /// Seconds of training, over all starts of the run.
+    #[serde(with = "finite_or_null")]
+    pub elapsed_s: f64,
+}
+
+/// An open `stats.jsonl`; records go to its end.
+#[derive(Debug)]
+pub struct StatsLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl StatsLog {
+    /// Starts the log of a new run.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file is there already, or the system refuses.
+    pub fn create(path: &Path) -> Result<StatsLog> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = file.map_err(|e| Error::io(path, "create the file", e))?;
+        Ok(StatsLog { path: path.to_path_buf(), file })
+    }
+
+    /// Goes on with the log of a run that is resumed after `step`: the records of later steps, which come again, and
+    /// a last line that a crash cut short are removed. The other lines keep their bytes.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where a line is no record; [`Error::Io`] where the system refuses.
+    pub fn resume(path: &Path, step: u64) -> Result<StatsLog> {
+        let mut kept = String::new();
+        let text = match read_text(path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => String::new(),
+            other => other?,
+        };
+        for (line, record) in parse(path, &text)? {
+            if record.step <= step {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+        if kept != text || !path.exists() {
+            atomic::write_file(path, kept.as_bytes())?;
+        }
+        let file = OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", e))?;
+        Ok(StatsLog { path: path.to_path_buf(), file })
+    }
+
+    /// Appends one record, in one call of the system: a kill cuts no line in two.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk is full or refuses.
+    pub fn append(&mut self, record: &Record) -> Result<()> {
+        let line = serde_json::to_string(record).map_err(|e| Error::Internal(format!("stats.jsonl: {e}")))?;
+        self.file.write_all((line + "\n").as_bytes()).map_err(|e| Error::io(&self.path, "append", e))
+    }
+}
+
+/// Reads all records. A last line that a crash cut short is passed over.
+///
+/// # Errors
+/// [`Error::BadData`] with the number of a line that is no record; [`Error::Io`] where the file can't be read.
+pub fn read(path: &Path) -> Result<Vec<Record>> {
+    Ok(parse(path, &read_text(path)?)?.into_iter().map(|(_, record)| record).collect())
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    // Bytes that are no UTF-8 make their line unreadable, and `parse` says which.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn parse<'a>(path: &Path, text: &'a str) -> Result<Vec<(&'a str, Record)>> {
+    let mut records = Vec::new();
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let (content, is_whole) = line.strip_suffix('\n').map_or((line, false), |content| (content, true));
+        match serde_json::from_str(content) {
+            Ok(record) => records.push((content, record)),
+            Err(_) if !is_whole => {}
+            Err(e) => {
+                let error = Error::bad_data(path, format!("a record in line {}", index + 1), e.to_string());
+                return Err(error.with_hint("remove that line"));
+            }
+        }
+    }
+    Ok(records)
+}
+
+/// JSON has no NaN and no infinity.
+mod finite_or_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        value.is_finite().then_some(*value).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn record(step: u64) -> Record {
+        Record {
+            step,
+            epoch: step as f64 / 468.0,
+            loss_d: 1.386_294_361_119_890_6,
+            loss_g: 0.1 + 0.2,
+            beta: 1e-7 * step as f64,
+            kl_real: 0.125,
+            kl_fake: 1.0 / 3.0,
+            d_real: 0.5,
+            d_fake: 0.499_999_999_999_999_94,
+            images_per_s: 312.0,
+            elapsed_s: 7.25,
+        }
+    }
+
+    fn steps(path: &Path) -> Vec<u64> {
+        read(path).unwrap().iter().map(|r| r.step).collect()
+    }
+
+    #[test]
+    fn records_come_back_bit_for_bit_and_have_the_promised_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.jsonl");
+        let mut log = StatsLog::create(&path).unwrap();
+        log.append(&record(20)).unwrap();
+        log.append(&Record { kl_fake: f64::NAN, loss_g: f64::INFINITY, ..record(40) }).unwrap();
+        let records = read(&path).unwrap();
+        assert_eq!(records[0], record(20));
+        assert!(records[1].kl_fake.is_nan() && records[1].loss_g.is_nan());
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(r#"{"step":20,"epoch":0.042735042735042736,"loss_d":1.3862943611198906,"loss_g":"#));
+        for name in ["beta", "kl_real", "kl_fake", "d_real", "d_fake", "images_per_s", "elapsed_s"] {
+            assert_eq!(text.matches(&format!("\"{name}\":")).count(), 2, "{name}");
+        }
+        assert!(StatsLog::create(&path).is_err(), "a new run must not overwrite an old log");
+    }
+
+    #[test]
+    fn a_resumed_log_has_each_step_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.jsonl");
+        let mut log = StatsLog::create(&path).unwrap();
+        (1..=5).for_each(|i| log.append(&record(20 * i)).unwrap());
+        log.file.write_all(br#"{"step":120,"epo"#).unwrap();
+        assert_eq!(steps(&path), [20, 40, 60, 80, 100]);
+
+        let mut log = StatsLog::resume(&path, 60).unwrap();
+        log.append(&record(80)).unwrap();
+        assert_eq!(steps(&path), [20, 40, 60, 80]);
+        assert!(fs::read_to_string(&path).unwrap().ends_with("}\n"));
+
+        let mut log = StatsLog::resume(&folder.path().join("new.jsonl"), 60).unwrap();
+        log.append(&record(80)).unwrap();
+        assert_eq!(steps(&folder.path().join("new.jsonl")), [80]);
+    }
+
+    #[test]
+    fn a_torn_line_within_the_log_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.jsonl");
+        StatsLog::create(&path).unwrap().append(&record(20)).unwrap();
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, [&good, b"{\"step\":30}\n".as_slice(), &good].concat()).unwrap();
+        let error = read(&path).unwrap_err();
+        assert_eq!(error.exit_code(), 3);
+        assert!(error.to_string().contains("a record in line 2, found missing field `epoch`"), "{error}");
+        fs::write(&path, [&good, b"\xff\xfe\n".as_slice()].concat()).unwrap();
+        assert!(read(&path).is_err());
+        fs::write(&path, [&good, [0; 9].as_slice()].concat()).unwrap();
+        assert_eq!(steps(&path), [20]);
+    }
+}
