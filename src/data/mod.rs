@@ -1,4 +1,38 @@
 //! Data sets, read once into resident 8-bit images.
+//!
+//! | file | what it reads |
+//! |---|---|
+//! | [`glyphs`] | nothing: draws the embedded digits |
+//! | `idx` | MNIST's format, plain or gzipped |
+//! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
+//! | `folder`, `picture` | folders of PNG and JPEG |
+//! | `find`, `source` | which of these a path is; opening and unzipping it |
+//! | `convert` | number of channels, resizing |
+//! | `check` | every bad file of a data set |
+//! | `fetch` | downloads (feature `download`) |
+
+mod check;
+mod cifar;
+mod convert;
+#[cfg(feature = "download")]
+mod fetch;
+mod find;
+mod folder;
+pub mod glyphs;
+mod idx;
+mod picture;
+mod source;
+mod strokes;
+
+use std::path::Path;
+
+pub use check::{BadFile, CheckReport, check};
+#[cfg(feature = "download")]
+pub use fetch::{DATASETS, Dataset, RemoteFile, fetch, fetch_files};
+pub use picture::MAX_SIDE;
+
+use crate::error::{Error, Result};
+use find::Found;
 
 /// A whole data set in memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,4 +49,82 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// One line for people: where they come from.
     pub description: String,
+}
+
+/// How images are brought into one shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Crop each image to its central square and resize that to this many pixels a side; 0 keeps the size.
+    pub resize: usize,
+    /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
+    pub channels: usize,
+    /// The seed of `glyphs`; other sources don't use it.
+    pub seed: u64,
+}
+
+impl LoadOptions {
+    fn validate(&self) -> Result<()> {
+        if self.resize > MAX_SIDE {
+            return Err(Error::Usage(format!("resize is {}, and the most is {MAX_SIDE}", self.resize)));
+        }
+        if !matches!(self.channels, 0 | 1 | 3) {
+            return Err(Error::Usage(format!(
+                "channels is {}: pass 1 (grey), 3 (red, green, blue) or 0 (keep them as they are)",
+                self.channels
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// The most bytes of pixels that a data set may have.
+const MAX_BYTES: u64 = 64 << 30;
+
+/// Loads a data set: `glyphs` draws the embedded one, anything else is a path.
+///
+/// A path may be an IDX file or a folder that holds MNIST's files (the training images are taken before the test
+/// images), a CIFAR-10 binary file, a folder of them or its archive, or a folder of PNG and JPEG images at any depth,
+/// in the order of their paths. What a file is, is seen from its content; IDX, CIFAR and tar files may be gzipped.
+///
+/// # Errors
+/// [`Error::BadData`] names the file, what was expected, what was found and what to do; [`Error::Usage`] where
+/// `options` ask for something that does not exist.
+pub fn load(source: &str, options: &LoadOptions) -> Result<Images> {
+    options.validate()?;
+    if source == "glyphs" {
+        return convert::images(glyphs::draw(glyphs::COUNT, options.seed), options);
+    }
+    if source.is_empty() {
+        return Err(Error::Usage(format!("the data source is empty: pass {}", find::ACCEPTED)));
+    }
+    match find::find(Path::new(source))? {
+        Found::Idx(path) => convert::images(idx::load(&path)?, options),
+        Found::Cifar(paths) => convert::images(cifar::load(&paths)?, options),
+        Found::CifarArchive(path) => convert::images(cifar::load_archive(&path)?, options),
+        Found::Folder(path) => folder::load(&path, options),
+    }
+}
+
+/// A zeroed buffer for `count` images of `shape` = height, width, channels; `path` is where they come from.
+fn allocate(path: &Path, count: usize, shape: [usize; 3]) -> Result<Vec<u8>> {
+    let [height, width, channels] = shape;
+    let too_large = |found: String| {
+        Error::bad_data(path, format!("a data set of at most {MAX_BYTES} bytes of pixels"), found)
+            .with_hint("split it, or make the images smaller with --resize N")
+    };
+    let describe = || format!("{count} images of {height}×{width}×{channels}");
+    let bytes = [count, height, width, channels].iter().try_fold(1u64, |product, &n| product.checked_mul(n as u64));
+    let bytes = bytes.filter(|&bytes| bytes <= MAX_BYTES).and_then(|bytes| usize::try_from(bytes).ok());
+    let bytes = bytes.ok_or_else(|| too_large(describe()))?;
+    let mut pixels = Vec::new();
+    pixels
+        .try_reserve_exact(bytes)
+        .map_err(|_| too_large(format!("{}, which do not fit into this machine's memory", describe())))?;
+    pixels.resize(bytes, 0);
+    Ok(pixels)
+}
+
+/// `1 file`, `2 files`.
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -1,0 +1,139 @@
+//! The IDX format of MNIST: magic `00 00 type dimensions`, each dimension as a big-endian u32, then the elements.
+//! Source: the description on MNIST's page (LeCun, Cortes & Burges).
+
+use std::path::Path;
+
+use super::source::{Source, hex};
+use super::{Images, MAX_BYTES, MAX_SIDE};
+use crate::error::{Error, Result};
+
+/// Reads an IDX file of unsigned bytes with 3 dimensions: images, rows, columns.
+///
+/// # Errors
+/// [`Error::BadData`] with the offset of the first field that is wrong, or the number of bytes that are missing or
+/// too many.
+pub(crate) fn load(path: &Path) -> Result<Images> {
+    let mut source = Source::open(path)?;
+    let [count, height, width] = read_header::<3>(path, &mut source)?;
+    for (offset, name, value) in [(8, "rows", height), (12, "columns", width)] {
+        if value > MAX_SIDE as u64 {
+            return Err(Error::bad_data(
+                path,
+                format!("at most {MAX_SIDE} {name} at offset {offset}"),
+                value.to_string(),
+            ));
+        }
+    }
+    let what = format!("{count} images of {height}×{width}");
+    let pixels = read_elements(path, &mut source, &[count, height, width], &what)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(Images {
+        count: count as usize,
+        height: height as usize,
+        width: width as usize,
+        channels: 1,
+        pixels,
+        description: format!("{what} from {name} (IDX)"),
+    })
+}
+
+/// Checks an IDX file of labels: unsigned bytes with 1 dimension. Returns how many there are.
+pub(crate) fn check_labels(path: &Path) -> Result<usize> {
+    let mut source = Source::open(path)?;
+    let [count] = read_header::<1>(path, &mut source)?;
+    read_elements(path, &mut source, &[count], &format!("{count} labels"))?;
+    Ok(count as usize)
+}
+
+/// Reads magic and dimensions; no dimension is 0.
+fn read_header<const DIMENSIONS: usize>(path: &Path, source: &mut Source) -> Result<[u64; DIMENSIONS]> {
+    let length = 4 + 4 * DIMENSIONS;
+    let header = source.read_up_to(length as u64)?;
+    check_magic(path, &header, DIMENSIONS)?;
+    if header.len() < length {
+        return Err(Error::bad_data(
+            path,
+            format!("an IDX header of {length} bytes"),
+            format!("a file that ends after {}", header.len()),
+        )
+        .with_hint("the file was cut off: fetch it again"));
+    }
+    let mut sizes = [0; DIMENSIONS];
+    for (index, size) in sizes.iter_mut().enumerate() {
+        let offset = 4 + 4 * index;
+        let field = &header[offset..offset + 4];
+        *size = field.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
+        if *size == 0 {
+            let name = ["count", "rows", "columns"][index];
+            return Err(Error::bad_data(path, format!("at least 1 as {name} at offset {offset}"), "0"));
+        }
+    }
+    Ok(sizes)
+}
+
+fn check_magic(path: &Path, header: &[u8], dimensions: usize) -> Result<()> {
+    let magic = [0, 0, 8, dimensions as u8];
+    let Some(found) = header.get(..4) else {
+        let found = if header.is_empty() { "an empty file".into() } else { format!("only {} bytes", header.len()) };
+        return Err(Error::bad_data(path, format!("the IDX magic {} at offset 0", hex(&magic)), found)
+            .with_hint("the file was cut off: fetch it again"));
+    };
+    if found[..2] != [0, 0] {
+        return Err(Error::bad_data(
+            path,
+            format!("the bytes 00 00 (IDX magic {}) at offset 0", hex(&magic)),
+            hex(&found[..2]),
+        ));
+    }
+    if found[2] != 8 {
+        let name = match found[2] {
+            0x09 => " (signed bytes)",
+            0x0b => " (16-bit integers)",
+            0x0c => " (32-bit integers)",
+            0x0d => " (32-bit floats)",
+            0x0e => " (64-bit floats)",
+            _ => " (no IDX type)",
+        };
+        return Err(Error::bad_data(
+            path,
+            "element type 08 (unsigned bytes) at offset 2",
+            format!("{:02x}{name}", found[2]),
+        ));
+    }
+    if usize::from(found[3]) != dimensions {
+        let error =
+            Error::bad_data(path, format!("{dimensions} as number of dimensions at offset 3"), found[3].to_string());
+        return Err(match found[3] {
+            1 => error.with_hint("this is a file of labels: pass the file of images, like train-images-idx3-ubyte.gz"),
+            _ => error.with_hint("images have 3 dimensions (count, rows, columns), labels 1"),
+        });
+    }
+    Ok(())
+}
+
+/// Reads the elements after a header with these `sizes`, and makes sure that the file ends there.
+fn read_elements(path: &Path, source: &mut Source, sizes: &[u64], what: &str) -> Result<Vec<u8>> {
+    let header = 4 + 4 * sizes.len() as u64;
+    let total = sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(size));
+    let Some(total) = total.filter(|&total| total <= MAX_BYTES) else {
+        return Err(Error::bad_data(path, format!("sizes for at most {MAX_BYTES} bytes at offset 4"), what));
+    };
+    let elements = source.read_up_to(total)?;
+    if (elements.len() as u64) < total {
+        return Err(Error::bad_data(
+            path,
+            format!("{total} bytes after the header ({what})"),
+            format!("{} bytes, the file ends at offset {}", elements.len(), header + elements.len() as u64),
+        )
+        .with_hint("the file was cut off: fetch it again"));
+    }
+    if !source.read_up_to(1)?.is_empty() {
+        return Err(Error::bad_data(
+            path,
+            format!("the end of the file at offset {} ({what})", header + total),
+            "more bytes",
+        )
+        .with_hint("the header's sizes do not fit the file"));
+    }
+    Ok(elements)
+}

@@ -1,0 +1,97 @@
+//! Opening a file, unzipping it where it is gzipped, and reading no more of it than is there.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::error::{Error, Result};
+
+/// A file that is read from start to end, as its plain content.
+pub(crate) struct Source {
+    path: PathBuf,
+    reader: Box<dyn Read>,
+    gzipped: bool,
+}
+
+impl Source {
+    /// Opens a regular file; whether it is gzipped is seen from its first two bytes.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
+        if !metadata.is_file() {
+            return Err(Error::bad_data(path, "a regular file", "a folder, a device or a pipe"));
+        }
+        let mut buffered = BufReader::with_capacity(1 << 16, file);
+        let start = buffered.fill_buf().map_err(|e| Error::io(path, "read", e))?;
+        let gzipped = start.starts_with(&[0x1f, 0x8b]);
+        let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
+        Ok(Source { path: path.to_path_buf(), reader, gzipped })
+    }
+
+    /// Reads at most `limit` bytes; fewer come only where the file ends.
+    ///
+    /// The buffer grows with what arrives, so a `limit` from a lying header costs no memory.
+    pub(crate) fn read_up_to(&mut self, limit: u64) -> Result<Vec<u8>> {
+        read_up_to(&mut self.reader, limit).map_err(|e| self.error(e))
+    }
+
+    /// The error for what reading this source ran into.
+    pub(crate) fn error(&self, error: io::Error) -> Error {
+        let broken =
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
+        if self.gzipped && broken {
+            let found = match error.kind() {
+                ErrorKind::UnexpectedEof => "a stream that ends too early".to_string(),
+                _ => format!("a damaged one ({error})"),
+            };
+            return Error::bad_data(&self.path, "a whole gzip stream", found)
+                .with_hint("the file was cut off or damaged on its way here: fetch it again");
+        }
+        Error::io(&self.path, "read", error)
+    }
+
+    /// The plain content as a stream, for the tar reader.
+    pub(crate) fn stream(&mut self) -> &mut dyn Read {
+        &mut self.reader
+    }
+}
+
+/// Reads at most `limit` bytes from any reader, in steps, so that running out of memory is an error.
+pub(crate) fn read_up_to(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
+    const STEP: u64 = 1 << 22;
+    let mut bytes = Vec::new();
+    while (bytes.len() as u64) < limit {
+        let step = STEP.min(limit - bytes.len() as u64);
+        bytes.try_reserve(step as usize).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
+        if reader.take(step).read_to_end(&mut bytes)? == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The length of a file's plain content: of a gzipped one, what its last four bytes say (modulo 2³²), which is good
+/// enough for a guess at the format and for nothing else.
+pub(crate) fn plain_length(path: &Path) -> Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    let read = || -> io::Result<u64> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut start = [0u8; 2];
+        if length < 18 || file.read_exact(&mut start).is_err() || start != [0x1f, 0x8b] {
+            return Ok(length);
+        }
+        let mut trailer = [0u8; 4];
+        file.seek(SeekFrom::End(-4))?;
+        file.read_exact(&mut trailer)?;
+        Ok(u64::from(u32::from_le_bytes(trailer)))
+    };
+    read().map_err(|e| Error::io(path, "read", e))
+}
+
+/// `ab cd ef`: bytes for a message.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
