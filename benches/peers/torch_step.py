@@ -1,0 +1,162 @@
+"""The peer of benches/step.rs: one training step in PyTorch on the CPU, same model, same optimiser, same order.
+
+    OMP_WAIT_POLICY=passive python benches/peers/torch_step.py --model vgan-mnist --batch 128 --threads 2
+
+It prints one JSON line. The step is as strong as eager PyTorch allows: the data resident, the generator's graph not
+recorded for the discriminator's fakes, no weight gradients of the discriminator in the generator's step, fused Adam,
+denormals flushed, and the faster memory format by default. Real and fake images go through the discriminator in two
+calls, as in the article, because each has batch statistics of its own.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import sys
+import time
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
+
+from model import Discriminator, Generator, kl_divergence  # noqa: E402
+from settings import PRESETS, with_defaults  # noqa: E402
+
+MODELS = {"mnist": "vgan-mnist", "cifar10": "vgan-cifar10"} | {name: name for name in PRESETS}
+RESIDENT_IMAGES = 4096
+CHANNELS_LAST = False
+
+
+class Peer:
+    """Both nets, their optimisers, beta and the resident images."""
+
+    def __init__(self, preset, batch, adam, memory_format, compiled):
+        image, changes = PRESETS[preset]
+        self.settings, self.batch, self.beta = with_defaults(changes), batch, 0.0
+        torch.manual_seed(0)
+        self.images = torch.rand(RESIDENT_IMAGES, *image)
+        if self.settings["data"]["range"] == "-1..1":
+            self.images = 2 * self.images - 1
+        self.images = self.images.contiguous(memory_format=memory_format)
+        self.generator = Generator(self.settings, image)
+        self.discriminator = Discriminator(self.settings, image)
+        self.noise = (batch, *self.discriminator.code) if self.settings["bottleneck"]["enabled"] else None
+        optimizer = self.settings["optimizer"]
+        self.optimizers = []
+        for name, net in (("generator", self.generator), ("discriminator", self.discriminator)):
+            net.to(memory_format=memory_format).train()
+            for key, parameter in net.named_parameters():
+                if parameter.dim() > 1:
+                    torch.nn.init.normal_(parameter, std=0.02)
+                elif key.endswith(".bias"):
+                    torch.nn.init.zeros_(parameter)
+            options = {"lr": optimizer[f"{name}_lr"], "betas": (optimizer["beta1"], optimizer["beta2"]), adam: True}
+            self.optimizers.append(torch.optim.Adam(net.parameters(), **options))
+        self.run_generator, self.run_discriminator = self.generator, self.discriminator
+        if compiled:
+            self.run_generator = torch.compile(self.generator)
+            self.run_discriminator = torch.compile(self.discriminator)
+
+    def draw(self):
+        """Fresh latents and bottleneck noise."""
+        sample = torch.rand if self.settings["generator"]["prior"] == "uniform" else torch.randn
+        return sample(self.batch, self.settings["generator"]["latent"])
+
+    def discriminate(self, images):
+        return self.run_discriminator(images, torch.randn(self.noise) if self.noise else None)
+
+    def step(self):
+        """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses."""
+        generator_adam, discriminator_adam = self.optimizers
+        bottleneck = self.settings["bottleneck"]
+        reals = self.images[torch.randint(RESIDENT_IMAGES, (self.batch,))]
+        with torch.no_grad():
+            fakes = self.run_generator(self.draw())
+        logits_real, real = self.discriminate(reals)
+        logits_fake, fake = self.discriminate(fakes)
+        loss_d = bce(logits_real, 1.0) + bce(logits_fake, 0.0)
+        if self.noise:
+            kl = sum(kl_divergence(code["mu"], code["logvar"], bottleneck["kl_reduction"]) for code in (real, fake))
+            constraint = kl - 2 * bottleneck["target_kl"]
+            loss_d = loss_d + self.beta * constraint
+        discriminator_adam.zero_grad(set_to_none=True)
+        loss_d.backward()
+        discriminator_adam.step()
+        if self.noise:
+            self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
+
+        self.discriminator.requires_grad_(False)
+        logits, _ = self.discriminate(self.run_generator(self.draw()))
+        loss_g = bce(logits, 1.0)
+        generator_adam.zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.discriminator.requires_grad_(True)
+        generator_adam.step()
+        return loss_d.item(), loss_g.item()
+
+
+def bce(logits, target):
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def cpu_seconds():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="vgan-mnist", choices=MODELS)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--adam", default="fused", choices=["fused", "foreach"])
+    parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=None, help="default: the faster")
+    parser.add_argument("--compile", action="store_true", help="torch.compile both nets (needs a C++ compiler)")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
+    preset = MODELS[arguments.model]
+    channels_last = CHANNELS_LAST if arguments.channels_last is None else arguments.channels_last
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    peer = Peer(preset, arguments.batch, arguments.adam, memory_format, arguments.compile)
+    for _ in range(arguments.warmup):
+        peer.step()
+    walls, cpu_start = [], cpu_seconds()
+    for _ in range(arguments.steps):
+        start = time.perf_counter()
+        losses = peer.step()
+        walls.append(time.perf_counter() - start)
+    cpu = (cpu_seconds() - cpu_start) / arguments.steps
+    wall = statistics.median(walls)
+    print(
+        json.dumps(
+            {
+                "name": "pytorch",
+                "version": torch.__version__,
+                "model": preset,
+                "batch": arguments.batch,
+                "threads": arguments.threads,
+                "steps": arguments.steps,
+                "wall_ms": round(1e3 * wall, 2),
+                "wall_ms_min": round(1e3 * min(walls), 2),
+                "cpu_ms": round(1e3 * cpu, 2),
+                "images_per_s": round(arguments.batch / wall, 1),
+                "adam": arguments.adam,
+                "channels_last": channels_last,
+                "compiled": arguments.compile,
+                "loss_d": round(losses[0], 4),
+                "loss_g": round(losses[1], 4),
+                "load": round(os.getloadavg()[0], 2),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

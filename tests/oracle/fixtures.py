@@ -1,0 +1,191 @@
+"""Makes tests/fixtures/, or with --check recomputes it and compares. README.md says what each file is."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import torch
+from torch.nn import functional
+
+import exchange
+import settings as settings_module
+from step import random_inputs, run_step, run_trajectory
+
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
+CHECK_TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+SHORT = {torch.float64: "f64", torch.float32: "f32"}
+
+# name: (image as (channels, height, width), settings that differ from the defaults, steps or None for a single step).
+# beta_step is large where beta shall move visibly; batch and widths are as small as batch normalisation lets them be.
+VGAN_MNIST = {
+    "generator": {"latent": 5, "hidden": [7], "channels": [6, 4]},
+    "discriminator": {"channels": [4, 6], "hidden": [9]},
+    "bottleneck": {"beta": 0.05, "beta_step": 0.01},
+    "train": {"batch": 6},
+}
+PAPER = {
+    "data": {"range": "-1..1"},
+    "generator": {"latent": 6, "prior": "normal", "hidden": [8], "channels": [7, 5, 4], "output": "stride1"},
+    "discriminator": {"channels": [4, 5, 8], "hidden": [7]},
+    "bottleneck": {
+        "channels": 3,
+        "kl_reduction": "sum",
+        "kl_mix": "mean",
+        "generator_z": "mean",
+        "beta": 0.1,
+        "beta_step": 0.002,
+    },
+    "train": {"batch": 7},
+}
+CHANNELS = {
+    "generator": {"latent": 4, "hidden": [], "channels": [5]},
+    "discriminator": {"channels": [3], "norm_first": False, "hidden": []},
+    "bottleneck": {"kl_reduction": "channels", "channels": 5, "beta": 0.3, "beta_step": 0.001, "target_kl": 0.5},
+    "optimizer": {"discriminator_lr": 1e-3, "generator_lr": 5e-4, "beta1": 0.0, "beta2": 0.9, "epsilon": 1e-6},
+    "train": {"batch": 3},
+}
+GAN_MNIST = {
+    "generator": {"latent": 5, "hidden": [7], "channels": [6, 4]},
+    "discriminator": {"channels": [4, 6], "norm_first": False, "hidden": [9]},
+    "bottleneck": {"enabled": False},
+    "train": {"batch": 6},
+}
+# Beta starts so small, and the target so high, that the update meets the floor at 0.
+LOGVAR_BIAS = {
+    "generator": {"latent": 3, "hidden": [5, 6], "channels": [4, 3]},
+    "discriminator": {"channels": [3, 5], "hidden": [8, 6], "leak": 0.1},
+    "bottleneck": {"logvar_bias": -3.0, "beta": 0.02, "beta_step": 0.01, "target_kl": 50.0},
+    "train": {"batch": 8},
+}
+CASES = {
+    "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
+    "step-paper": ((3, 8, 8), PAPER, None),
+    "step-channels": ((3, 6, 10), CHANNELS, None),
+    "step-gan-mnist": ((1, 8, 12), GAN_MNIST, None),
+    "step-logvar-bias": ((1, 8, 8), LOGVAR_BIAS, None),
+    "trajectory-vgan-mnist": ((1, 12, 8), VGAN_MNIST, 10),
+    "trajectory-paper": ((3, 8, 8), PAPER, 10),
+    "trajectory-gan-mnist": ((1, 8, 12), GAN_MNIST, 10),
+}
+
+# Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), odd sizes 1, 3 and 17 among them.
+OPERATORS = [
+    ("conv2d", 3, 2, 1, 3, 2, 2, 17, 3),
+    ("conv2d", 3, 2, 1, 1, 3, 3, 1, 1),
+    ("conv2d", 4, 2, 1, 3, 4, 1, 17, 17),
+    ("conv2d", 4, 2, 1, 1, 3, 1, 3, 17),
+    ("conv2d", 4, 2, 1, 2, 1, 3, 3, 3),
+    ("conv2d", 1, 1, 0, 3, 4, 2, 3, 1),
+    ("conv2d", 1, 1, 0, 17, 3, 2, 3, 3),
+    ("conv2d", 5, 1, 2, 2, 3, 2, 17, 3),
+    ("conv2d", 5, 1, 2, 3, 1, 1, 1, 1),
+    ("conv2d", 3, 1, 0, 3, 2, 2, 3, 3),
+    ("conv2d", 3, 1, 0, 2, 3, 1, 17, 5),
+    ("conv_transpose2d", 3, 2, 1, 3, 2, 2, 17, 3),
+    ("conv_transpose2d", 3, 2, 1, 1, 3, 3, 1, 1),
+    ("conv_transpose2d", 4, 2, 1, 3, 2, 1, 9, 17),
+    ("conv_transpose2d", 4, 2, 1, 3, 1, 2, 3, 3),
+    ("conv_transpose2d", 4, 2, 1, 17, 3, 2, 1, 1),
+    ("conv_transpose2d", 1, 1, 0, 3, 4, 2, 3, 1),
+    ("conv_transpose2d", 5, 1, 2, 2, 3, 2, 17, 3),
+    ("conv_transpose2d", 3, 1, 0, 3, 2, 2, 3, 3),
+    ("conv_transpose2d", 3, 1, 0, 2, 3, 1, 1, 17),
+    ("batch_norm", None, None, None, 3, 3, 2, 17, 3),
+    ("batch_norm", None, None, None, 1, 1, 3, 1, 1),
+    ("batch_norm", None, None, None, 17, 17, 3, 1, 1),
+    ("batch_norm", None, None, None, 2, 2, 1, 3, 3),
+    ("batch_norm_eval", None, None, None, 3, 3, 2, 3, 17),
+]
+
+
+def model_files():
+    """Yield (file stem, dtype, tensors, metadata) of every model fixture; both dtypes start from the same values."""
+    for index, (name, (image, changes, steps)) in enumerate(CASES.items()):
+        settings = settings_module.with_defaults(changes)
+        inputs = random_inputs(settings, image, seed=1000 + index, steps=steps)
+        text = settings_module.to_toml(settings)
+        for dtype, short in SHORT.items():
+            given = {key: value.to(dtype) for key, value in inputs.items()}
+            out, loose = run_step(settings, given) if steps is None else run_trajectory(settings, given, steps)
+            metadata = {"settings": text}
+            if steps is not None:
+                metadata["steps"] = str(steps)
+            yield f"{name}.{short}.in", dtype, given, metadata
+            yield f"{name}.{short}.out", dtype, out, metadata | {"loose": json.dumps(loose)}
+
+
+def operator_file():
+    """(file stem, dtype, tensors, metadata) of the operator fixture: forward values and every gradient, f64."""
+    random = torch.Generator().manual_seed(7)
+
+    def draw(*shape):
+        return torch.randn(shape, dtype=torch.float64, generator=random)
+
+    tensors, cases = {}, []
+    for index, (kind, kernel, stride, padding, inputs, outputs, count, height, width) in enumerate(OPERATORS):
+        x, b = draw(count, inputs, height, width), draw(outputs)
+        case = {"op": kind}
+        extra = {}
+        if kind.startswith("batch_norm"):
+            # In training the running statistics start at 0 and 1 and are an output; in evaluation they are an input.
+            training = kind == "batch_norm"
+            w, mean, variance = draw(outputs), torch.zeros(outputs).double(), torch.ones(outputs).double()
+            if not training:
+                mean, variance = draw(outputs), draw(outputs).abs() + 0.5
+            extra = {"running_mean": mean, "running_var": variance}
+            leaves = [leaf.requires_grad_() for leaf in (x, w, b)]
+            y = functional.batch_norm(x, mean, variance, w, b, training=training)
+        else:
+            w = draw(*((outputs, inputs) if kind == "conv2d" else (inputs, outputs)), kernel, kernel)
+            leaves = [leaf.requires_grad_() for leaf in (x, w, b)]
+            y = getattr(functional, kind)(x, w, b, stride, padding)
+            case |= {"kernel": kernel, "stride": stride, "padding": padding}
+        dy = draw(*y.shape)
+        dx, dw, db = torch.autograd.grad(y, leaves, dy)
+        cases.append(case)
+        parts = {"x": x, "w": w, "b": b, "y": y, "dy": dy, "dx": dx, "dw": dw, "db": db} | extra
+        tensors |= {f"case{index}.{key}": value.detach() for key, value in parts.items()}
+    return "operators.f64", torch.float64, tensors, {"cases": json.dumps(cases)}
+
+
+def check(stem, dtype, tensors, metadata):
+    """Whether the committed file holds these tensors and this metadata, within the check's tolerance."""
+    path = FOLDER / f"{stem}.safetensors"
+    if not path.exists():
+        print(f"{stem}: missing; run tests/oracle/fixtures.py")
+        return False
+    committed, committed_metadata = exchange.load(path)
+    loose = json.loads(committed_metadata.get("loose", "{}"))
+    rows = exchange.compare(tensors, committed, CHECK_TOLERANCE[dtype], loose)
+    bad = exchange.failures(rows)
+    if committed_metadata.get("settings") != metadata.get("settings"):
+        bad.append(("settings", float("inf"), 0, "differ"))
+    if committed.keys() != tensors.keys():
+        bad.append((str(committed.keys() ^ tensors.keys()), float("inf"), 0, "only in one of them"))
+    for key, error, allowed, note in bad:
+        print(f"{stem}: {key}: error {error:.2e}, allowed {allowed:.1e} {note}")
+    return not bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="recompute and compare with the committed files")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+    files = [*model_files(), operator_file()]
+    if arguments.check:
+        good = [check(*file) for file in files]
+        print(f"{sum(good)} of {len(files)} files agree")
+        sys.exit(not all(good))
+    FOLDER.mkdir(exist_ok=True)
+    for stem, _, tensors, metadata in files:
+        exchange.save(FOLDER / f"{stem}.safetensors", tensors, metadata)
+    size = sum(path.stat().st_size for path in FOLDER.glob("*.safetensors"))
+    print(f"{len(files)} files, {size / 1e6:.2f} MB in {FOLDER.name}/")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The article's generator and discriminator in PyTorch, generic over the settings (see settings.py).
+
+The state-dict keys are those of the article's notebook, because nn.Sequential counts activations too: `fc.0.weight`,
+`deconv.3.weight`, `conv.0.weight`, `conv_mean.weight`, ... There is one deliberate difference from the notebook: the last sigmoid of
+the discriminator is part of the loss (binary cross-entropy with logits), which is the same function.
+"""
+
+import torch
+from torch import nn
+
+
+class Generator(nn.Module):
+    """Latent [N, latent] -> image [N, C, H, W]: linear layers, then transposed convolutions, all batch-normalised."""
+
+    def __init__(self, settings, image):
+        super().__init__()
+        generator = settings["generator"]
+        channels, height, width = image
+        widths = generator["channels"]
+        stride2 = generator["output"] == "stride2"
+        shrink = 2 ** (len(widths) - 1 + stride2)
+        if height % shrink or width % shrink:
+            raise SystemExit(f"the generator doubles its images to a multiple of {shrink}, found {height}x{width}")
+        self.first = (widths[0], height // shrink, width // shrink)
+
+        features = [generator["latent"], *generator["hidden"], self.first[0] * self.first[1] * self.first[2]]
+        fc = []
+        for inputs, outputs in zip(features, features[1:]):
+            fc += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+        self.fc = nn.Sequential(*fc)
+
+        deconv = []
+        for inputs, outputs in zip(widths, widths[1:]):
+            deconv += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        kernel, stride = (4, 2) if stride2 else (3, 1)
+        deconv.append(nn.ConvTranspose2d(widths[-1], channels, kernel, stride, 1))
+        deconv.append(nn.Sigmoid() if settings["data"]["range"] == "0..1" else nn.Tanh())
+        self.deconv = nn.Sequential(*deconv)
+
+    def forward(self, latents):
+        return self.deconv(self.fc(latents).view(-1, *self.first))
+
+
+class Discriminator(nn.Module):
+    """Image [N, C, H, W] -> logit [N], through the variational bottleneck where that is enabled."""
+
+    def __init__(self, settings, image):
+        super().__init__()
+        discriminator, bottleneck = settings["discriminator"], settings["bottleneck"]
+        leak = discriminator["leak"]
+        channels, height, width = image
+
+        conv = []
+        for index, outputs in enumerate(discriminator["channels"]):
+            conv.append(nn.Conv2d(channels, outputs, 4, 2, 1))
+            if index > 0 or discriminator["norm_first"]:
+                conv.append(nn.BatchNorm2d(outputs))
+            conv.append(nn.LeakyReLU(leak))
+            channels, height, width = outputs, height // 2, width // 2
+        self.conv = nn.Sequential(*conv)
+
+        self.bottleneck = bottleneck["enabled"]
+        if self.bottleneck:
+            inputs, channels = channels, bottleneck["channels"] or channels
+            self.conv_mean = nn.Conv2d(inputs, channels, 1)
+            self.conv_logvar = nn.Conv2d(inputs, channels, 1)
+        self.code = (channels, height, width)
+
+        features = channels * height * width
+        fc = []
+        for outputs in discriminator["hidden"]:
+            fc += [nn.Linear(features, outputs), nn.BatchNorm1d(outputs), nn.LeakyReLU(leak)]
+            features = outputs
+        self.fc = nn.Sequential(*fc, nn.Linear(features, 1))
+
+    def forward(self, images, noise=None):
+        """`noise` is the bottleneck's epsilon, shaped as the code; without it z is the mean.
+
+        Returns the logits and {mu, logvar, z}, the latter empty without a bottleneck.
+        """
+        x = self.conv(images)
+        code = {}
+        if self.bottleneck:
+            mu, logvar = self.conv_mean(x), self.conv_logvar(x)
+            x = mu if noise is None else mu + (0.5 * logvar).exp() * noise
+            code = {"mu": mu, "logvar": logvar, "z": x}
+        return self.fc(x.flatten(1)).flatten(), code
+
+
+def kl_divergence(mu, logvar, reduction):
+    """KL(N(mu, e^logvar) || N(0, 1)) of [N, C, H, W], reduced over one image as asked, then averaged over the batch."""
+    kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())
+    if reduction == "mean":
+        return kl.mean()
+    if reduction == "sum":
+        return kl.sum(dim=(1, 2, 3)).mean()
+    if reduction == "channels":
+        return kl.sum(dim=1).mean()
+    raise SystemExit(f"unknown bottleneck.kl_reduction {reduction!r}")
+
+
+def initialise(net, settings, generator):
+    """Random weights that make every activation and the KL of order one, so that no check rests on tiny numbers.
+
+    The training init (weights N(0, 0.02), biases 0) would leave the KL near zero and biases without a scale.
+    """
+    for name, tensor in net.state_dict().items():
+        draw = torch.randn(tensor.shape, generator=generator)
+        if name.endswith("num_batches_tracked"):
+            continue
+        if tensor.dim() > 1:
+            # A transposed convolution's inputs are its first axis; with stride 2 a quarter of the taps meets each output.
+            fan = tensor.shape[0] * 4 if name.startswith("deconv") else tensor[0].numel()
+            tensor.copy_(draw * (1.5 / fan) ** 0.5)
+        elif name.endswith("running_var"):
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+        else:
+            tensor.copy_(0.1 * draw)
+    for module in net.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.weight.data += 1
+    if isinstance(net, Discriminator) and net.bottleneck:
+        net.conv_logvar.bias.data += settings["bottleneck"]["logvar_bias"]
+
+
+def vanishing_biases(net):
+    """{bias: running mean of the batch norm behind it} for the biases whose gradient is zero.
+
+    A batch norm takes a bias out again, so in exact arithmetic the gradient of a bias right before it is zero. The
+    bias of conv_mean meets the first batch norm of the head through a linear layer alone: only the KL reaches it.
+    """
+    found = {}
+    for part, sequence in net.named_children():
+        if not isinstance(sequence, nn.Sequential):
+            continue
+        for index, (layer, follower) in enumerate(zip(sequence, list(sequence)[1:])):
+            if hasattr(layer, "bias") and isinstance(follower, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                    found[f"{part}.{index}.bias"] = f"{part}.{index + 1}.running_mean"
+    if getattr(net, "bottleneck", False) and len(net.fc) > 1:
+        found["conv_mean.bias"] = "fc.1.running_mean"
+    return found

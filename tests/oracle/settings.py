@@ -1,0 +1,97 @@
+"""The settings of a run, under the names of src/config/settings.rs, as nested dicts {section: {key: value}}.
+
+Only the settings that change a training step on given inputs are here. The presets are written down a second
+time on purpose: a preset that drifts in the Rust code then fails in live.py.
+"""
+
+import copy
+import json
+import tomllib
+
+DEFAULTS = {
+    "data": {"range": "0..1"},
+    "generator": {"latent": 62, "prior": "uniform", "hidden": [1024], "channels": [128, 64], "output": "stride2"},
+    "discriminator": {"channels": [64, 128], "norm_first": True, "hidden": [1024], "leak": 0.2},
+    "bottleneck": {
+        "enabled": True,
+        "channels": 0,
+        "kl_reduction": "mean",
+        "kl_mix": "sum",
+        "generator_z": "sampled",
+        "logvar_bias": 0.0,
+        "beta": 0.0,
+        "beta_step": 1e-5,
+        "target_kl": 0.1,
+    },
+    "optimizer": {
+        "discriminator_lr": 2e-4,
+        "generator_lr": 2e-4,
+        "beta1": 0.5,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+    },
+    "train": {"batch": 128},
+}
+
+# Per preset: the image (channels, height, width) and what differs from the defaults.
+PRESETS = {
+    "vgan-mnist": ((1, 28, 28), {}),
+    "gan-mnist": ((1, 28, 28), {"bottleneck": {"enabled": False}, "discriminator": {"norm_first": False}}),
+    "vgan-cifar10": (
+        (3, 32, 32),
+        {
+            "data": {"range": "-1..1"},
+            "generator": {"latent": 100, "hidden": [], "channels": [512, 256, 128, 64], "output": "stride1"},
+            "discriminator": {"channels": [64, 128, 256, 512], "hidden": [1024]},
+        },
+    ),
+}
+
+
+def with_defaults(changes):
+    """The defaults with `changes` ({section: {key: value}}) laid over them; an unknown name is an error."""
+    settings = copy.deepcopy(DEFAULTS)
+    for section, values in changes.items():
+        for key, value in values.items():
+            assign(settings, section, key, value)
+    return settings
+
+
+def assign(settings, section, key, value):
+    """Set one setting; it must exist and keep its type (an int may stand for a float)."""
+    if key not in settings.get(section, {}):
+        raise SystemExit(f"unknown setting {section}.{key}: see tests/oracle/settings.py for those the oracle knows")
+    old = settings[section][key]
+    if isinstance(old, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(old):
+        raise SystemExit(f"{section}.{key}: expected a {type(old).__name__}, found {value!r}")
+    settings[section][key] = value
+
+
+def assign_text(settings, text):
+    """Apply `section.key=value`, as the command line takes it; a value that is no TOML value is a bare string."""
+    name, equals, value = text.partition("=")
+    section, dot, key = name.partition(".")
+    if not (equals and dot):
+        raise SystemExit(f"--set {text}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    assign(settings, section, key, value)
+
+
+def to_toml(settings):
+    """The settings as TOML text. Our values (strings, numbers, flags, lists of integers) look the same as in JSON."""
+    lines = []
+    for section, values in settings.items():
+        lines.append(f"[{section}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def from_toml(text):
+    """The settings that `to_toml` wrote."""
+    return with_defaults(tomllib.loads(text))

@@ -1,0 +1,193 @@
+"""The article's training step on given weights, images, latents and noise, with everything it computes recorded.
+
+The names of the inputs and outputs are the exchange format of `vgan-cuda trace`; README.md has the table.
+"""
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from model import Discriminator, Generator, initialise, kl_divergence, vanishing_biases
+
+
+def random_inputs(settings, image, seed, steps=None):
+    """The IN tensors of one step, or of a trajectory of `steps` steps, in f32; `image` is (C, H, W)."""
+    random = torch.Generator().manual_seed(seed)
+    tensors = {"beta": torch.tensor([settings["bottleneck"]["beta"]])}
+    for name, net in nets(settings, image).items():
+        with torch.no_grad():
+            initialise(net, settings, random)
+        tensors |= {f"{name}.{key}": value for key, value in weights(net).items()}
+        code = getattr(net, "code", None)
+    prefixes = [""] if steps is None else [f"step{k}." for k in range(steps)]
+    for prefix in prefixes:
+        draws = random_batch(settings, image, code, random)
+        tensors |= {prefix + key: value for key, value in draws.items()}
+    return tensors
+
+
+def random_batch(settings, image, code, random):
+    """Images, latents and bottleneck noise of one step; `code` is the shape (c, h, w) of z."""
+    count = settings["train"]["batch"]
+    latent = (count, settings["generator"]["latent"])
+    draw_latents = torch.rand if settings["generator"]["prior"] == "uniform" else torch.randn
+    images = torch.rand((count, *image), generator=random)
+    draws = {"images": images if settings["data"]["range"] == "0..1" else 2 * images - 1}
+    draws["latents_d"] = draw_latents(latent, generator=random)
+    draws["latents_g"] = draw_latents(latent, generator=random)
+    if settings["bottleneck"]["enabled"]:
+        names = ["noise_real", "noise_fake"]
+        if settings["bottleneck"]["generator_z"] == "sampled":
+            names.append("noise_g")
+        draws |= {name: torch.randn((count, *code), generator=random) for name in names}
+    return draws
+
+
+def nets(settings, image):
+    """Both nets; the discriminator last, because its `code` is what the noise is shaped as."""
+    return {"generator": Generator(settings, image), "discriminator": Discriminator(settings, image)}
+
+
+def weights(net):
+    """The weights and running statistics of a net, copied; without PyTorch's counter of batches."""
+    state = net.state_dict()
+    return {key: value.detach().clone() for key, value in state.items() if not key.endswith("num_batches_tracked")}
+
+
+class Trainer:
+    """Both nets, both optimisers and beta, started from IN tensors; their dtype is the dtype of all arithmetic."""
+
+    def __init__(self, settings, tensors):
+        self.settings = settings
+        images = next(value for key, value in tensors.items() if key.rpartition(".")[2] == "images")
+        self.image = tuple(images.shape[1:])
+        self.beta = float(tensors["beta"])
+        optimizer = settings["optimizer"]
+        self.nets, self.optimizers = nets(settings, self.image), {}
+        for name, net in self.nets.items():
+            net.to(images.dtype).train()
+            given = {key.removeprefix(name + "."): v for key, v in tensors.items() if key.startswith(name + ".")}
+            missing = net.load_state_dict(given, strict=False)
+            wrong = [key for key in missing.missing_keys if not key.endswith("num_batches_tracked")]
+            if wrong or missing.unexpected_keys:
+                raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
+            self.optimizers[name] = torch.optim.Adam(
+                net.parameters(),
+                lr=optimizer[f"{name}_lr"],
+                betas=(optimizer["beta1"], optimizer["beta2"]),
+                eps=optimizer["epsilon"],
+            )
+
+    def step(self, batch):
+        """One step on `batch` (images, latents, noise). Returns the OUT tensors without the updated weights."""
+        return self.discriminator_phase(batch) | self.generator_phase(batch)
+
+    def discriminator_phase(self, batch):
+        """Discriminator on reals, then on fakes, as two batches with statistics of their own; then beta."""
+        net, optimizer = self.nets["discriminator"], self.optimizers["discriminator"]
+        bottleneck = self.settings["bottleneck"]
+        fakes = self.nets["generator"](batch["latents_d"]).detach()
+        logits_real, real = net(batch["images"], batch.get("noise_real"))
+        logits_fake, fake = net(fakes, batch.get("noise_fake"))
+        loss = bce(logits_real, 1.0) + bce(logits_fake, 0.0)
+        out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
+        if bottleneck["enabled"]:
+            kl_real, kl_fake = (kl_divergence(c["mu"], c["logvar"], bottleneck["kl_reduction"]) for c in (real, fake))
+            if bottleneck["kl_mix"] == "sum":
+                constraint = (kl_real - bottleneck["target_kl"]) + (kl_fake - bottleneck["target_kl"])
+            else:
+                constraint = 0.5 * (kl_real + kl_fake) - bottleneck["target_kl"]
+            loss = loss + self.beta * constraint
+            out |= {"kl_real": kl_real, "kl_fake": kl_fake}
+            out |= {f"{key}_real": value for key, value in real.items()}
+            out |= {f"{key}_fake": value for key, value in fake.items()}
+        out["loss_d"] = loss
+        optimizer.zero_grad()
+        loss.backward()
+        out |= gradients("discriminator", net)
+        optimizer.step()
+        if bottleneck["enabled"]:
+            self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
+            out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
+        return recorded(out)
+
+    def generator_phase(self, batch):
+        """Generator on fresh latents through the discriminator just updated, whose weights take no gradient."""
+        net, optimizer, critic = self.nets["generator"], self.optimizers["generator"], self.nets["discriminator"]
+        critic.requires_grad_(False)
+        fakes = net(batch["latents_g"])
+        logits, code = critic(fakes, batch.get("noise_g"))
+        loss = bce(logits, 1.0)
+        optimizer.zero_grad()
+        loss.backward()
+        critic.requires_grad_(True)
+        out = {"fakes_g": fakes, "logits_g": logits, "loss_g": loss}
+        out |= {f"{key}_g": value for key, value in code.items()}
+        out |= gradients("generator", net)
+        optimizer.step()
+        return recorded(out)
+
+    def updated(self):
+        """The weights and running statistics as they stand, under their names in the exchange format."""
+        return {f"{name}.{key}": value for name, net in self.nets.items() for key, value in weights(net).items()}
+
+
+def bce(logits, target):
+    """Mean binary cross-entropy of the sigmoid of `logits` against a constant target."""
+    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def gradients(name, net):
+    return {f"grad.{name}.{key}": parameter.grad for key, parameter in net.named_parameters()}
+
+
+def recorded(tensors):
+    """Copies that later steps do not overwrite; a scalar becomes a vector of one."""
+    return {key: value.detach().clone().reshape(value.shape or (1,)) for key, value in tensors.items()}
+
+
+def run_step(settings, tensors):
+    """All OUT tensors of one step, and the absolute tolerances that some of them need (see `loose_tolerances`)."""
+    trainer = Trainer(settings, tensors)
+    out = trainer.step(tensors)
+    loose = loose_tolerances(trainer, [out])
+    return out | trainer.updated(), loose
+
+
+def run_trajectory(settings, tensors, steps):
+    """`step<k>.<scalar>` of every step and the weights at the end, and the absolute tolerances that some need."""
+    trainer, out, all_steps = Trainer(settings, tensors), {}, []
+    for k in range(steps):
+        prefix = f"step{k}."
+        batch = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        all_steps.append(trainer.step(batch))
+        for key in ("loss_d", "loss_g", "kl_real", "kl_fake", "beta"):
+            if key in all_steps[-1]:
+                out[prefix + key] = all_steps[-1][key]
+    loose = loose_tolerances(trainer, all_steps)
+    out |= trainer.updated()
+    return out, {key: value for key, value in loose.items() if key in out}
+
+
+def loose_tolerances(trainer, steps):
+    """{output: absolute tolerance} for the outputs whose own size is no measure of their rounding noise.
+
+    The gradient of a bias is a sum over the whole batch that may cancel, so its noise has the scale of the weight's
+    gradient beside it. In front of a batch norm it cancels to zero; Adam then divides noise by its own size, so
+    the bias wanders by up to lr a step, and the running mean behind it follows. No other output depends on such a bias
+    (but for conv_mean's, where beta is so small that the KL does not hold it).
+    """
+    loose = {}
+    for name, net in trainer.nets.items():
+        vanishing = vanishing_biases(net)
+        for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):
+            weight = bias.removesuffix("bias") + "weight"
+            largest = max(out[f"grad.{name}.{weight}"].abs().max().item() for out in steps)
+            noise = 64 * torch.finfo(steps[0]["loss_d"].dtype).eps * largest
+            loose[f"grad.{name}.{bias}"] = noise
+            if bias in vanishing:
+                optimizer = trainer.settings["optimizer"]
+                wander = 2 * len(steps) * optimizer[f"{name}_lr"] * noise / (noise + optimizer["epsilon"])
+                loose[f"{name}.{bias}"] = wander
+                running_mean = f"{name}.{vanishing[bias]}"
+                loose[running_mean] = max(wander, loose.get(running_mean, 0.0))
+    return loose
