@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::config::{Override, PRESETS};
-use crate::error::Result;
+use crate::device::Cpu;
+use crate::error::{Error, Result};
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,21 @@ pub(crate) enum DeviceChoice {
     Cpu,
     /// The GPU of this number, as the CUDA driver counts them.
     Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The backend that this choice stands for, with `threads` CPU threads (`None` takes every core).
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a GPU, which this version can't compute on.
+    pub(crate) fn backend(self, threads: Option<usize>) -> Result<Cpu<f32>> {
+        match self {
+            DeviceChoice::Auto | DeviceChoice::Cpu => Cpu::new(threads),
+            DeviceChoice::Cuda(number) => Err(Error::Device(format!(
+                "device cuda:{number} was asked for, but this version computes on the CPU alone: pass --device cpu"
+            ))),
+        }
+    }
 }
 
 impl FromStr for DeviceChoice {

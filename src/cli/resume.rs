@@ -5,7 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice};
-use crate::error::{Error, Result};
+use super::train::{load_images, say_how_to_sample, to_stderr};
+use crate::config::{self, Settings};
+use crate::device::Backend;
+use crate::error::Result;
+use crate::run::env::Environment;
+use crate::run::{RunFolder, checkpoint};
+use crate::train::{Interrupt, Session};
 
 /// Continue a run from its newest checkpoint, as if it had never stopped
 #[derive(Debug, Args)]
@@ -46,9 +52,26 @@ impl ResumeArgs {
 }
 
 /// Continues the run.
-pub(super) fn run(_options: ResumeOptions) -> Result<()> {
-    // WIRE: config::read(run/config.toml, &Settings::default()), the newest valid checkpoint, the loop.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: ResumeOptions) -> Result<()> {
+    let folder = RunFolder::open(&options.run)?;
+    let lock = folder.lock()?;
+    let mut settings = config::read(&folder.config_path(), &Settings::default())?;
+    if let Some(steps) = options.steps {
+        settings.train.steps = steps;
+    }
+    let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
+    for reason in passed_over {
+        to_stderr(&format!("passed over: {reason}"));
+    }
+    let backend = options.device.backend(options.threads)?;
+    let images = load_images(&settings)?;
+    Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
+    let interrupt = Interrupt::listen()?;
+    let step = checkpoint.state.step;
+    to_stderr(&format!("{} from step {step} ({})", folder.path().display(), backend.describe()));
+    let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
+    session.train(&interrupt)?;
+    say_how_to_sample(session.folder())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `train`: trains a model and leaves a run folder.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,8 +8,13 @@ use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, preset_parser};
 use super::output;
-use crate::config::{Override, Settings, Sources, image_size, resolve, to_toml};
+use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
+use crate::data::{Images, LoadOptions, load};
+use crate::device::Backend;
 use crate::error::{Error, Result};
+use crate::run::env::Environment;
+use crate::run::{RunFolder, write_file};
+use crate::train::{Interrupt, Session};
 
 /// Train a model: each run gets a folder of its own, which `resume` and `generate` take
 #[derive(Debug, Args)]
@@ -182,9 +188,37 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     if options.dry_run {
         return dry_run(&options);
     }
-    // WIRE: load the images (data), check them with config::validate_for_images, build the model, open the run's
-    // folder, train, and end with the one line that says how to sample from the result.
-    Err(Error::Internal("not wired yet".into()))
+    let TrainOptions { settings, preset, outdir, description, device, threads, .. } = options;
+    let backend = device.backend(threads)?;
+    let images = load_images(&settings)?;
+    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
+    let folder = RunFolder::create(&outdir, &name)?;
+    write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
+    Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
+    let interrupt = Interrupt::listen()?;
+    to_stderr(&format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display()));
+    let mut session = Session::start(backend, settings, &preset, &images, folder)?;
+    session.train(&interrupt)?;
+    say_how_to_sample(session.folder())
+}
+
+/// Reads the images that the settings name, and holds the settings against them.
+pub(super) fn load_images(settings: &Settings) -> Result<Images> {
+    let DataSettings { resize, channels, .. } = settings.data;
+    let images = load(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })?;
+    validate_for_images(settings, images.height, images.width, images.channels)?;
+    Ok(images)
+}
+
+/// The one line that a finished run ends with.
+pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
+    let path = folder.path().display();
+    output::print(&format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid\n"))
+}
+
+/// Says something to a person; nobody listening is no reason to stop.
+pub(super) fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Prints the resolved settings as TOML, which `--config` takes.

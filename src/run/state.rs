@@ -32,8 +32,8 @@ pub struct State {
     pub epoch: f64,
     /// β, the weight of the bottleneck's constraint.
     pub beta: f64,
-    /// Adam's running powers, for the bias correction.
-    pub adam_powers: AdamPowers,
+    /// Updates made by both optimisers, for Adam's bias correction.
+    pub updates: Updates,
     /// Where the random streams stand.
     pub rng: RngPosition,
     /// Where the data stands.
@@ -42,18 +42,14 @@ pub struct State {
     pub files: Files,
 }
 
-/// β₁ᵗ and β₂ᵗ of both optimisers (Kingma & Ba 2015, algorithm 1), from 1 at the start towards 0.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Updates made by the optimisers: t in Kingma & Ba 2015, algorithm 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AdamPowers {
-    /// β₁ᵗ of the discriminator's optimiser.
-    pub d_beta1: f64,
-    /// β₂ᵗ of the discriminator's optimiser.
-    pub d_beta2: f64,
-    /// β₁ᵗ of the generator's optimiser.
-    pub g_beta1: f64,
-    /// β₂ᵗ of the generator's optimiser.
-    pub g_beta2: f64,
+pub struct Updates {
+    /// Of the discriminator.
+    pub discriminator: u64,
+    /// Of the generator.
+    pub generator: u64,
 }
 
 /// Where the counter-based random streams stand.
@@ -137,18 +133,6 @@ impl State {
         for (field, value) in [("epoch", self.epoch), ("beta", self.beta)] {
             if !(value.is_finite() && value >= 0.0) {
                 return fault(field, "a finite number from 0", value.to_string());
-            }
-        }
-        let AdamPowers { d_beta1, d_beta2, g_beta1, g_beta2 } = self.adam_powers;
-        let powers = [
-            ("adam_powers.d_beta1", d_beta1),
-            ("adam_powers.d_beta2", d_beta2),
-            ("adam_powers.g_beta1", g_beta1),
-            ("adam_powers.g_beta2", g_beta2),
-        ];
-        for (field, value) in powers {
-            if !(0.0..=1.0).contains(&value) {
-                return fault(field, "a number from 0 to 1", value.to_string());
             }
         }
         for (field, text) in [("version", &self.version), ("preset", &self.preset)] {

@@ -1,6 +1,12 @@
 //! Training: one step, and the loop around it.
 
 pub mod batch;
+pub mod interrupt;
+pub mod sampler;
+pub mod session;
+pub mod snapshot;
 pub mod trainer;
 
+pub use interrupt::Interrupt;
+pub use session::Session;
 pub use trainer::Trainer;

@@ -1,0 +1,304 @@
+//! A run from start to end: steps, ticks, snapshots, and what is left behind when something goes wrong.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::batch::Batch;
+use super::interrupt::Interrupt;
+use super::sampler::{Sampler, latent};
+use super::snapshot::{self, F32Executor};
+use super::trainer::Trainer;
+use crate::config::{PixelRange, Settings};
+use crate::data::Images;
+use crate::device::{Metrics, Network, StepState};
+use crate::nn::{ImageShape, NetworkMemory};
+use crate::ops::gather::Gather;
+use crate::run::{Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats};
+use crate::{Error, Result};
+
+/// Images in the grid of a snapshot.
+const GRID: usize = 64;
+/// Images in a row of it.
+const GRID_COLUMNS: usize = 8;
+
+/// A run in a folder.
+pub struct Session<B: F32Executor> {
+    trainer: Trainer<B>,
+    batch: Batch<B>,
+    sampler: Sampler<B>,
+    grid_latents: Vec<f32>,
+    preset: String,
+    plan: Plan,
+    folder: RunFolder,
+    stats: StatsLog,
+    records: Vec<Record>,
+    log: LogFile,
+    // Held for as long as the run goes on.
+    _lock: RunLock,
+}
+
+/// Lengths of a run, in steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Steps of an epoch: whole batches only.
+    pub epoch: u64,
+    /// Steps of the run.
+    pub total: u64,
+    /// Steps between snapshots.
+    pub snap: u64,
+}
+
+impl Plan {
+    /// From the settings and the number of images.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where the data set is smaller than a batch.
+    pub fn new(settings: &Settings, images: usize) -> Result<Self> {
+        let train = &settings.train;
+        let epoch = (images / train.batch.max(1)) as u64;
+        if epoch == 0 {
+            return Err(Error::Usage(format!(
+                "a batch of {} images needs a data set of at least that many, and this one has {images}: \
+                 pass --batch {images} or fewer",
+                train.batch
+            )));
+        }
+        let total = if train.steps > 0 { train.steps } else { train.epochs as u64 * epoch };
+        Ok(Plan { epoch, total, snap: if train.snap > 0 { train.snap } else { epoch } })
+    }
+}
+
+/// How images are picked from a data set and shown to the nets.
+pub fn gather(settings: &Settings, images: &Images) -> Gather {
+    let (low, high) = match settings.data.range {
+        PixelRange::ZeroToOne => (0.0, 1.0),
+        PixelRange::MinusOneToOne => (-1.0, 1.0),
+    };
+    let Images { count, height: h, width: w, channels: c, .. } = *images;
+    Gather { n: settings.train.batch, count, h, w, c, low, high, flip: settings.data.flip }
+}
+
+/// The size of a data set's images.
+pub fn image_shape(images: &Images) -> ImageShape {
+    ImageShape { h: images.height, w: images.width, c: images.channels }
+}
+
+impl<B: F32Executor> Session<B> {
+    /// Starts a run in a folder that holds its config.toml and nothing else: writes the pictures of the real images and
+    /// of the untrained generator, and the checkpoint of step 0.
+    pub fn start(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
+        let lock = folder.lock()?;
+        let stats = StatsLog::create(&folder.stats_path())?;
+        let mut session = Self::build(backend, settings, preset, images, folder, stats, lock)?;
+        let Images { height, width, channels, .. } = *images;
+        let shown = GRID.min(images.count);
+        let reals = &images.pixels[..shown * height * width * channels];
+        picture::write_grid(&session.folder.reals_path(), reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
+        session.write_fakes(&session.folder.fakes_init_path())?;
+        session.save()?;
+        Ok(session)
+    }
+
+    /// Goes on from a checkpoint.
+    pub fn resume(
+        backend: B,
+        settings: Settings,
+        images: &Images,
+        folder: RunFolder,
+        lock: RunLock,
+        (path, checkpoint): (PathBuf, Checkpoint),
+    ) -> Result<Self> {
+        let stats = StatsLog::resume(&folder.stats_path(), checkpoint.state.step)?;
+        let preset = checkpoint.state.preset.clone();
+        let mut session = Self::build(backend, settings, &preset, images, folder, stats, lock)?;
+        session.records = stats::read(&session.folder.stats_path())?;
+        snapshot::restore(&mut session.trainer, checkpoint, &path)?;
+        Ok(session)
+    }
+
+    fn build(
+        backend: B,
+        settings: Settings,
+        preset: &str,
+        images: &Images,
+        folder: RunFolder,
+        stats: StatsLog,
+        lock: RunLock,
+    ) -> Result<Self> {
+        let plan = Plan::new(&settings, images.count)?;
+        let shape = image_shape(images);
+        let batch = Batch::Drawn { gather: gather(&settings, images), images: backend.buffer_of(&images.pixels)? };
+        let sampler = Sampler::new(&backend, &settings, shape)?;
+        let grid_latents = (0..GRID as u64).flat_map(|seed| latent(&settings, seed)).collect();
+        let log = LogFile::open(&folder.log_path())?;
+        let trainer = Trainer::new(backend, settings, shape)?;
+        let (preset, records) = (preset.to_string(), Vec::new());
+        Ok(Session { trainer, batch, sampler, grid_latents, preset, plan, folder, stats, records, log, _lock: lock })
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &RunFolder {
+        &self.folder
+    }
+
+    /// Steps done so far.
+    pub fn steps_done(&self) -> Result<u64> {
+        Ok(self.trainer.read_state()?.step)
+    }
+
+    /// Trains to the end of the plan, or to the first signal.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] once the run is saved, [`Error::Diverged`] with the last good checkpoint in place, and what
+    /// the disk refuses.
+    pub fn train(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let backend = self.trainer.backend.clone();
+        backend.run(|| self.train_here(interrupt))
+    }
+
+    fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let Plan { epoch, total, snap } = self.plan;
+        let tick = self.trainer.settings.train.tick.max(1);
+        let mut done = self.steps_done()?;
+        let mut saved = Some(done);
+        let progress = Progress::new(done, total);
+        let mut since = Since::new(self.records.last().map_or(0.0, |record| record.elapsed_s));
+        while done < total {
+            self.trainer.step(&self.batch)?;
+            let state = self.trainer.read_state()?;
+            if state.non_finite != 0 {
+                progress.finish();
+                return Err(self.diverged(&state));
+            }
+            done = state.step;
+            since.add(&state.metrics);
+            progress.step(done);
+            if done.is_multiple_of(tick) || done == total {
+                let record = since.take(done, epoch, self.trainer.settings.train.batch);
+                self.stats.append(&record)?;
+                self.records.push(record);
+                self.log.line(&progress.tick(&record))?;
+            }
+            if done.is_multiple_of(snap) || done == total {
+                self.snapshot(done)?;
+                saved = Some(done);
+            }
+            if let Some((signal, name)) = interrupt.arrived() {
+                if saved != Some(done) {
+                    self.save()?;
+                }
+                progress.finish();
+                let resume = format!("vgan-cuda resume {}", self.folder.path().display());
+                self.log.line(&format!("interrupted by {name} after step {done}"))?;
+                return Err(Error::Interrupted { signal, name, resume });
+            }
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// Checkpoint, grid and curves.
+    fn snapshot(&mut self, step: u64) -> Result<()> {
+        self.save()?;
+        self.write_fakes(&self.folder.snapshot_picture_path(step))?;
+        let bottleneck = &self.trainer.settings.bottleneck;
+        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))
+    }
+
+    fn save(&self) -> Result<()> {
+        let images_per_epoch = self.plan.epoch * self.trainer.settings.train.batch as u64;
+        let state = snapshot::checkpoint(&self.trainer, &self.preset, images_per_epoch)?;
+        checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep).map(drop)
+    }
+
+    fn write_fakes(&mut self, path: &std::path::Path) -> Result<()> {
+        let trainer = &mut self.trainer;
+        let (params, stats) = match &mut trainer.average {
+            Some(average) => (&average.params, &mut average.stats),
+            None => (&trainer.generator_memory.params, &mut trainer.generator_memory.stats),
+        };
+        let pixels = self.sampler.draw(&trainer.backend, params, stats, &self.grid_latents)?;
+        let ImageShape { h, w, c } = trainer.image;
+        picture::write_grid(path, &pixels, GRID, h, w, c, GRID_COLUMNS, 0)
+    }
+
+    /// Names what is not finite.
+    fn diverged(&mut self, state: &StepState) -> Error {
+        let advice = format!(
+            "the last good checkpoint is in {}; try a smaller learning rate (--set optimizer.generator_lr=… \
+             --set optimizer.discriminator_lr=…)",
+            self.folder.checkpoints_path().display()
+        );
+        let found = match state.non_finite {
+            StepState::NON_FINITE_LOSS_D => Ok(("loss_d".to_string(), state.metrics.loss_d)),
+            StepState::NON_FINITE_LOSS_G => Ok(("loss_g".to_string(), state.metrics.loss_g)),
+            StepState::NON_FINITE_GRADIENT_D => self.bad_gradient(Network::Discriminator),
+            _ => self.bad_gradient(Network::Generator),
+        };
+        match found {
+            Ok((tensor, value)) => {
+                let error = Error::Diverged { step: state.step + 1, tensor, value, advice };
+                // The run has failed already; a log that can't be written must not hide why.
+                let _ = self.log.line(&error.to_string());
+                error
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn bad_gradient(&self, network: Network) -> Result<(String, f64)> {
+        let (name, memory): (_, &NetworkMemory<B>) = match network {
+            Network::Discriminator => ("discriminator", &self.trainer.discriminator_memory),
+            Network::Generator => ("generator", &self.trainer.generator_memory),
+        };
+        let backend = &self.trainer.backend;
+        let gradients = backend.read(backend.view(&memory.gradients))?;
+        let index = gradients.iter().position(|g| !g.is_finite()).unwrap_or_default();
+        let tensor = memory.parts.params.at(index).map_or_else(String::new, |entry| entry.name.clone());
+        Ok((format!("the gradient of {name}.{tensor}"), f64::from(gradients[index])))
+    }
+}
+
+/// Means of the metrics since the last tick.
+struct Since {
+    sums: [f64; 6],
+    steps: u32,
+    start: Instant,
+    elapsed: f64,
+    beta: f64,
+}
+
+impl Since {
+    fn new(elapsed: f64) -> Self {
+        Since { sums: [0.0; 6], steps: 0, start: Instant::now(), elapsed, beta: 0.0 }
+    }
+
+    fn add(&mut self, metrics: &Metrics) {
+        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta } = *metrics;
+        for (sum, value) in self.sums.iter_mut().zip([loss_d, loss_g, kl_real, kl_fake, d_real, d_fake]) {
+            *sum += value;
+        }
+        self.steps += 1;
+        self.beta = beta;
+    }
+
+    fn take(&mut self, step: u64, epoch_steps: u64, batch: usize) -> Record {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake] = self.sums.map(|sum| sum / f64::from(self.steps));
+        let record = Record {
+            step,
+            epoch: step as f64 / epoch_steps as f64,
+            loss_d,
+            loss_g,
+            beta: self.beta,
+            kl_real,
+            kl_fake,
+            d_real,
+            d_fake,
+            images_per_s: f64::from(self.steps) * batch as f64 / seconds.max(1e-9),
+            elapsed_s: self.elapsed + seconds,
+        };
+        *self = Since::new(record.elapsed_s);
+        record
+    }
+}

@@ -1,0 +1,171 @@
+//! A trainer's whole state as a checkpoint, and back.
+//!
+//! Tensors go by PyTorch's keys and in PyTorch's layouts, so that a checkpoint's files can be loaded there as they are:
+//! `generator.…` and `discriminator.…` hold weights and running statistics, `average.…` the generator's moving average,
+//! and in `optim.safetensors` each weight has an `….exp_avg` and an `….exp_avg_sq`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::trainer::Trainer;
+use crate::device::{Backend, Buffer};
+use crate::nn::Table;
+use crate::ops::Executor;
+use crate::run::{Checkpoint, DataPosition, Files, RngPosition, State, Tensor, Updates, state};
+use crate::{Error, Result};
+
+/// A trainer whose tensors a checkpoint can hold bit for bit.
+pub trait F32Executor: Executor + Backend<Real = f32> {}
+impl<B: Executor + Backend<Real = f32>> F32Executor for B {}
+
+/// The tensors of an arena under PyTorch's keys: `{prefix}{key}{suffix}`.
+pub fn arena_tensors<B: F32Executor>(
+    backend: &B,
+    table: &Table,
+    arena: &Buffer<B>,
+    prefix: &str,
+    suffix: &str,
+) -> Result<Vec<Tensor>> {
+    let values = backend.read(backend.view(arena))?;
+    let tensor = |entry: &crate::nn::Entry| Tensor {
+        name: format!("{prefix}{}{suffix}", entry.name),
+        shape: entry.shape.clone(),
+        values: entry.to_pytorch(&values[entry.range()]),
+    };
+    Ok(table.entries().iter().map(tensor).collect())
+}
+
+/// Everything that a run needs to go on.
+pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per_epoch: u64) -> Result<Checkpoint> {
+    let backend = &trainer.backend;
+    let (mut model, mut optim) = (Vec::new(), Vec::new());
+    for (prefix, memory) in
+        [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)]
+    {
+        let parts = &memory.parts;
+        model.extend(arena_tensors(backend, &parts.params, &memory.params, prefix, "")?);
+        model.extend(arena_tensors(backend, &parts.stats, &memory.stats, prefix, "")?);
+        optim.extend(arena_tensors(backend, &parts.params, &memory.first_moments, prefix, FIRST_MOMENT)?);
+        optim.extend(arena_tensors(backend, &parts.params, &memory.second_moments, prefix, SECOND_MOMENT)?);
+    }
+    if let Some(average) = &trainer.average {
+        let parts = &trainer.generator_memory.parts;
+        model.extend(arena_tensors(backend, &parts.params, &average.params, "average.", "")?);
+        model.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
+    }
+    let step_state = trainer.read_state()?;
+    let samples_seen = step_state.step * trainer.settings.train.batch as u64;
+    let state = State {
+        format: state::FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        preset: preset.into(),
+        seed: step_state.seed,
+        step: step_state.step,
+        samples_seen,
+        epoch: samples_seen as f64 / images_per_epoch as f64,
+        beta: step_state.beta,
+        updates: Updates { discriminator: step_state.updates[0], generator: step_state.updates[1] },
+        rng: RngPosition { step: step_state.step },
+        data: DataPosition { position: samples_seen },
+        files: Files::default(),
+    };
+    Ok(Checkpoint { model, optim, state })
+}
+
+/// PyTorch's names for Adam's moments.
+const FIRST_MOMENT: &str = ".exp_avg";
+const SECOND_MOMENT: &str = ".exp_avg_sq";
+
+/// Puts a checkpoint's state into a trainer that was built from the same settings. `path` is for the messages.
+///
+/// # Errors
+/// [`Error::BadData`] where the checkpoint belongs to another model: a tensor is missing, unknown or of another shape.
+pub fn restore<B: F32Executor>(trainer: &mut Trainer<B>, checkpoint: Checkpoint, path: &Path) -> Result<()> {
+    let backend = trainer.backend.clone();
+    let files = [path.join("model.safetensors"), path.join("optim.safetensors")];
+    let mut model = TensorSet::new(checkpoint.model, &files[0]);
+    let mut optim = TensorSet::new(checkpoint.optim, &files[1]);
+    let Trainer { generator_memory, discriminator_memory, average, .. } = trainer;
+    for (prefix, memory) in [("generator.", generator_memory), ("discriminator.", discriminator_memory)] {
+        let parts = &memory.parts;
+        model.fill(&backend, &parts.params, &mut memory.params, prefix, "")?;
+        model.fill(&backend, &parts.stats, &mut memory.stats, prefix, "")?;
+        optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, FIRST_MOMENT)?;
+        optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, SECOND_MOMENT)?;
+    }
+    if let Some(average) = average {
+        let parts = trainer.generator_memory.parts.clone();
+        model.fill(&backend, &parts.params, &mut average.params, "average.", "")?;
+        model.fill(&backend, &parts.stats, &mut average.stats, "average.", "")?;
+    }
+    model.finish()?;
+    optim.finish()?;
+    let mut state = trainer.read_state()?;
+    let saved = checkpoint.state;
+    (state.step, state.seed, state.beta) = (saved.step, saved.seed, saved.beta);
+    state.updates = [saved.updates.discriminator, saved.updates.generator];
+    backend.upload(&[state], backend.view_mut(&mut trainer.state))
+}
+
+/// The tensors of a file, taken out one by one.
+pub struct TensorSet<'a> {
+    path: &'a Path,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl<'a> TensorSet<'a> {
+    /// `path` is for the messages.
+    pub fn new(tensors: Vec<Tensor>, path: &'a Path) -> Self {
+        TensorSet { path, tensors: tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect() }
+    }
+
+    /// Takes the tensor of this name and shape.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where it is missing or of another shape.
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let expected = || format!("a tensor `{name}` of shape {shape:?}");
+        let tensor = self.tensors.remove(name).ok_or_else(|| {
+            Error::bad_data(self.path, expected(), "none of that name").with_hint("are these the settings it was made with?")
+        })?;
+        if tensor.shape != shape {
+            let error = Error::bad_data(self.path, expected(), format!("shape {:?}", tensor.shape));
+            return Err(error.with_hint("are these the settings it was made with?"));
+        }
+        Ok(tensor.values)
+    }
+
+    /// Fills an arena from tensors named as [`arena_tensors`] does.
+    ///
+    /// # Errors
+    /// Those of [`TensorSet::take`].
+    pub fn fill<B: F32Executor>(
+        &mut self,
+        backend: &B,
+        table: &Table,
+        arena: &mut Buffer<B>,
+        prefix: &str,
+        suffix: &str,
+    ) -> Result<()> {
+        let mut values = vec![0.0; table.len()];
+        for entry in table.entries() {
+            let tensor = self.take(&format!("{prefix}{}{suffix}", entry.name), &entry.shape)?;
+            values[entry.range()].copy_from_slice(&entry.from_pytorch(&tensor));
+        }
+        backend.upload(&values, backend.view_mut(arena))
+    }
+
+    /// Says which tensor nobody asked for.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where one is left.
+    pub fn finish(self) -> Result<()> {
+        match self.tensors.keys().next() {
+            None => Ok(()),
+            Some(name) => {
+                let error = Error::bad_data(self.path, "only tensors of this model", format!("a tensor `{name}`"));
+                Err(error.with_hint("are these the settings it was made with?"))
+            }
+        }
+    }
+}
