@@ -216,7 +216,7 @@ mod tests {
                 scope.spawn(move || {
                     barrier.wait();
                     // Half of them with descriptions of their own, half with the same one.
-                    let description = if index % 2 == 0 { "same".into() } else { format!("run{index}") };
+                    let description = if index.is_multiple_of(2) { "same".into() } else { format!("run{index}") };
                     (0..4).map(|_| name(&RunFolder::create(outdir, &description).unwrap()).to_owned()).collect()
                 })
             };

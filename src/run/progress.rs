@@ -132,7 +132,7 @@ mod tests {
             line(&record, 11_700, Some(Duration::from_secs(3720))),
             "step 200/11700  epoch 0.43  D 1.3863  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m"
         );
-        let first = Record { beta: 0.0, kl_real: 123_456.0, kl_fake: f64::NAN, images_per_s: 3.14159, ..record };
+        let first = Record { beta: 0.0, kl_real: 123_456.0, kl_fake: f64::NAN, images_per_s: 3.06, ..record };
         assert_eq!(
             line(&first, 200, None),
             "step 200/200  epoch 0.43  D 1.3863  G 0.6933  beta 0  kl 1.23e5/NaN  3.1 images/s"
