@@ -5,10 +5,11 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::source::hex;
+use super::source::{hex, printable};
 use crate::error::{Error, Result};
 
 /// The most rows or columns that an image may have.
@@ -151,7 +152,7 @@ fn bad_png(path: &Path, error: png::DecodingError) -> Error {
         png::DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             "a file that ends too early".to_string()
         }
-        _ => format!("a damaged one ({error})"),
+        _ => format!("a damaged one ({})", printable(&error)),
     };
     Error::bad_data(path, "a whole PNG image", found)
 }
@@ -210,16 +211,19 @@ fn over_black(pixels: &[u8], channels: usize) -> Vec<u8> {
     flat
 }
 
-fn bad_jpeg(path: &Path, reason: impl std::fmt::Debug) -> Error {
-    let reason = format!("{reason:?}");
-    Error::bad_data(path, "a whole JPEG image", format!("a damaged one ({})", reason.trim_matches('"')))
+fn bad_jpeg(path: &Path, error: DecodeErrors) -> Error {
+    let found = match error {
+        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => "a file that ends too early".to_string(),
+        error => format!("a damaged one ({})", printable(format!("{error:?}").trim_matches('"'))),
+    };
+    Error::bad_data(path, "a whole JPEG image", found)
 }
 
 fn jpeg_shape(path: &Path, length: u64, bytes: &[u8]) -> Result<Shape> {
     let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), jpeg_options());
     decoder.decode_headers().map_err(|e| bad_jpeg(path, e))?;
     let (Some((width, height)), Some(colors)) = (decoder.dimensions(), decoder.input_colorspace()) else {
-        return Err(bad_jpeg(path, "no frame header"));
+        return Err(bad_jpeg(path, DecodeErrors::FormatStatic("no frame header")));
     };
     guard(path, Codec::Jpeg, length, width, height)?;
     let channels = if colors == ColorSpace::Luma { 1 } else { 3 };
@@ -242,7 +246,8 @@ fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<Picture> {
     let options = jpeg_options().jpeg_set_out_colorspace(colors);
     let pixels = JpegDecoder::new_with_options(Cursor::new(bytes), options).decode().map_err(|e| bad_jpeg(path, e))?;
     if pixels.len() != shape.height * shape.width * shape.channels {
-        return Err(bad_jpeg(path, format!("{} bytes decoded for {shape:?}", pixels.len())));
+        let reason = format!("{} bytes decoded for {shape:?}", pixels.len());
+        return Err(bad_jpeg(path, DecodeErrors::Format(reason)));
     }
     Ok(Picture { shape, pixels })
 }
