@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::source::{Source, read_up_to};
+use super::source::{Source, printable, read_up_to};
 use super::{Images, MAX_BYTES, allocate, plural};
 use crate::error::{Error, Result};
 
@@ -81,7 +81,7 @@ pub(crate) fn load_archive(path: &Path) -> Result<Images> {
 /// The CIFAR-10 files of an archive: name without folders, content.
 fn unpack(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let broken = |error: std::io::Error| {
-        Error::bad_data(path, "a whole tar archive", format!("a damaged one ({error})"))
+        Error::bad_data(path, "a whole tar archive", format!("a damaged one ({})", printable(error)))
             .with_hint("the file was cut off or damaged on its way here: fetch it again")
     };
     let mut source = Source::open(path)?;
@@ -90,17 +90,17 @@ fn unpack(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let inner = entry.path().map_err(broken)?.into_owned();
-        let name = inner.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = printable(inner.file_name().unwrap_or_default().to_string_lossy());
         let size = entry.size();
         if batches(std::slice::from_ref(&name)).is_empty() || !entry.header().entry_type().is_file() {
-            others.push(inner.display().to_string());
+            others.push(printable(inner.display()));
             continue;
         }
         let bytes = read_up_to(&mut entry, size.min(MAX_BYTES)).map_err(broken)?;
         if bytes.len() as u64 != size {
             return Err(Error::bad_data(
                 path,
-                format!("{size} bytes of {}", inner.display()),
+                format!("{size} bytes of {}", printable(inner.display())),
                 format!("{}, then the archive ends", bytes.len()),
             ));
         }

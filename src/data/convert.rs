@@ -1,9 +1,11 @@
 //! Bringing images to a number of channels and a size.
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
 
 use super::picture::Shape;
@@ -37,33 +39,44 @@ pub(crate) fn images(images: Images, options: &LoadOptions) -> Result<Images> {
     Ok(Images { count: images.count, height: to.height, width: to.width, channels: to.channels, pixels, description })
 }
 
-/// Converts one image: channels first, then, where the size differs, the centre cut to the new proportions and resized
-/// with a Lanczos filter (which averages over the area when it makes images smaller).
+/// Converts one image: channels first, then, where the size differs, its central square is cut out and resized with a
+/// Lanczos filter (which averages over the area when it makes images smaller).
 pub(crate) fn fit(resizer: &mut Resizer, from: Shape, old: &[u8], to: Shape, new: &mut [u8]) -> Result<()> {
-    let converted;
-    let old = match (from.channels, to.channels) {
-        (1, 3) => {
-            converted = old.iter().flat_map(|&grey| [grey; 3]).collect::<Vec<u8>>();
-            &converted
-        }
-        (3, 1) => {
-            converted = old.chunks_exact(3).map(luma).collect::<Vec<u8>>();
-            &converted
-        }
-        _ => old,
+    let old: Cow<'_, [u8]> = match (from.channels, to.channels) {
+        (1, 3) => old.iter().flat_map(|&grey| [grey; 3]).collect(),
+        (3, 1) => old.chunks_exact(3).map(luma).collect(),
+        _ => old.into(),
     };
     if (from.height, from.width) == (to.height, to.width) {
-        new.copy_from_slice(old);
+        new.copy_from_slice(&old);
         return Ok(());
     }
-    let pixel = if to.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("resizing {from:?} to {to:?}: {error}"));
-    let source = ImageRef::new(from.width as u32, from.height as u32, old, pixel).map_err(|e| failed(&e))?;
-    let mut target = Image::from_slice_u8(to.width as u32, to.height as u32, new, pixel).map_err(|e| failed(&e))?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3))
-        .fit_into_destination(Some((0.5, 0.5)));
-    resizer.resize(&source, &mut target, &options).map_err(|e| failed(&e))
+    // Cut before resizing, or the filter would reach for pixels outside the square.
+    let side = from.height.min(from.width);
+    let (top, left) = ((from.height - side) / 2, (from.width - side) / 2);
+    let mut small = vec![U8::new(0); to.height * to.width];
+    for channel in 0..to.channels {
+        let rows = old.chunks_exact(from.width * to.channels).skip(top).take(side);
+        let plane: Vec<U8> = rows
+            .flat_map(|row| row.iter().skip(left * to.channels + channel).step_by(to.channels).take(side))
+            .map(|&value| U8::new(value))
+            .collect();
+        resize_plane(resizer, &plane, side, &mut small, to)?;
+        for (value, small) in new.iter_mut().skip(channel).step_by(to.channels).zip(&small) {
+            *value = small.0;
+        }
+    }
+    Ok(())
+}
+
+/// Resizes one channel. Planes of a single type keep the resizer, which is generic over all of its pixel types, from
+/// being compiled a dozen times: that takes minutes.
+fn resize_plane(resizer: &mut Resizer, plane: &[U8], side: usize, small: &mut [U8], to: Shape) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("resizing {side}×{side} to {to:?}: {error}"));
+    let source = TypedImageRef::new(side as u32, side as u32, plane).map_err(|e| failed(&e))?;
+    let mut target = TypedImage::from_pixels_slice(to.width as u32, to.height as u32, small).map_err(|e| failed(&e))?;
+    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
+    resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }
 
 /// Luma of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.

@@ -1,14 +1,15 @@
 //! Decoding one PNG or JPEG file to 8 bits and 1 or 3 channels.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Cursor, Read, Seek};
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use zune_jpeg::JpegDecoder;
+use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::source::hex;
+use super::source::{hex, printable};
 use crate::error::{Error, Result};
 
 /// The most rows or columns that an image may have.
@@ -67,14 +68,24 @@ impl Codec {
 /// # Errors
 /// [`Error::BadData`] where the header is damaged, or asks for more pixels than the file can hold.
 pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
+    const START: u64 = 1 << 16;
     let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
     let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
-    let mut reader = BufReader::new(file);
-    let codec = Codec::of(reader.fill_buf().map_err(|e| Error::io(path, "read", e))?);
-    match required(path, codec, reader.buffer())? {
-        Codec::Png => png_shape(path, length, &mut png_decoder(reader)),
-        Codec::Jpeg => jpeg_shape(path, length, reader).map(|(shape, _)| shape),
+    let mut bytes = Vec::new();
+    file.take(START).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+    let shape = |bytes: &[u8]| match required(path, bytes)? {
+        Codec::Png => png_shape(path, length, &mut png_decoder(bytes)),
+        Codec::Jpeg => jpeg_shape(path, length, bytes),
+    };
+    if length > START && shape(&bytes).is_err() {
+        // A JPEG may have a preview picture and more before its header.
+        bytes = read_all(path)?;
     }
+    shape(&bytes)
+}
+
+fn read_all(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|e| Error::io(path, "read", e))
 }
 
 /// Reads and decodes a file. Palettes are resolved, 16 bits become 8, alpha is laid over black; what a JPEG says of its
@@ -83,9 +94,8 @@ pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
 /// # Errors
 /// [`Error::BadData`] for anything that is not a whole, valid PNG or JPEG image of a sensible size.
 pub(crate) fn decode(path: &Path) -> Result<Picture> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|e| Error::io(path, "read", e))?;
-    match required(path, Codec::of(&bytes), &bytes)? {
+    let bytes = read_all(path)?;
+    match required(path, &bytes)? {
         Codec::Png => decode_png(path, &bytes),
         Codec::Jpeg => decode_jpeg(path, &bytes),
     }
@@ -99,8 +109,8 @@ pub(crate) fn looks_like_picture(path: &Path) -> bool {
         && Codec::of(&start).is_some()
 }
 
-fn required(path: &Path, codec: Option<Codec>, start: &[u8]) -> Result<Codec> {
-    codec.ok_or_else(|| {
+fn required(path: &Path, start: &[u8]) -> Result<Codec> {
+    Codec::of(start).ok_or_else(|| {
         let found = match start {
             [] => "an empty file".to_string(),
             [b'G', b'I', b'F', b'8', ..] => "a GIF".to_string(),
@@ -142,22 +152,22 @@ fn bad_png(path: &Path, error: png::DecodingError) -> Error {
         png::DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             "a file that ends too early".to_string()
         }
-        _ => format!("a damaged one ({error})"),
+        _ => format!("a damaged one ({})", printable(&error)),
     };
     Error::bad_data(path, "a whole PNG image", found)
 }
 
-fn png_decoder<R: BufRead + Seek>(reader: R) -> png::Decoder<R> {
+fn png_decoder(bytes: &[u8]) -> png::Decoder<Cursor<&[u8]>> {
     let mut options = png::DecodeOptions::default();
     options.set_ignore_adler32(false);
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    let mut decoder = png::Decoder::new_with_options(reader, options);
+    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     decoder
 }
 
-fn png_shape<R: BufRead + Seek>(path: &Path, length: u64, decoder: &mut png::Decoder<R>) -> Result<Shape> {
+fn png_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8]>>) -> Result<Shape> {
     let info = decoder.read_header_info().map_err(|e| bad_png(path, e))?;
     let (height, width) = (info.height as usize, info.width as usize);
     let channels = match info.color_type {
@@ -169,7 +179,7 @@ fn png_shape<R: BufRead + Seek>(path: &Path, length: u64, decoder: &mut png::Dec
 }
 
 fn decode_png(path: &Path, bytes: &[u8]) -> Result<Picture> {
-    let mut decoder = png_decoder(Cursor::new(bytes));
+    let mut decoder = png_decoder(bytes);
     let shape = png_shape(path, bytes.len() as u64, &mut decoder)?;
     let mut reader = decoder.read_info().map_err(|e| bad_png(path, e))?;
     let size = reader.output_buffer_size().ok_or_else(|| bad_png(path, png::DecodingError::LimitsExceeded))?;
@@ -201,20 +211,23 @@ fn over_black(pixels: &[u8], channels: usize) -> Vec<u8> {
     flat
 }
 
-fn bad_jpeg(path: &Path, reason: impl std::fmt::Debug) -> Error {
-    let reason = format!("{reason:?}");
-    Error::bad_data(path, "a whole JPEG image", format!("a damaged one ({})", reason.trim_matches('"')))
+fn bad_jpeg(path: &Path, error: DecodeErrors) -> Error {
+    let found = match error {
+        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => "a file that ends too early".to_string(),
+        error => format!("a damaged one ({})", printable(format!("{error:?}").trim_matches('"'))),
+    };
+    Error::bad_data(path, "a whole JPEG image", found)
 }
 
-fn jpeg_shape<R: BufRead + Seek>(path: &Path, length: u64, reader: R) -> Result<(Shape, ColorSpace)> {
-    let mut decoder = JpegDecoder::new_with_options(reader, jpeg_options());
+fn jpeg_shape(path: &Path, length: u64, bytes: &[u8]) -> Result<Shape> {
+    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), jpeg_options());
     decoder.decode_headers().map_err(|e| bad_jpeg(path, e))?;
     let (Some((width, height)), Some(colors)) = (decoder.dimensions(), decoder.input_colorspace()) else {
-        return Err(bad_jpeg(path, "no frame header"));
+        return Err(bad_jpeg(path, DecodeErrors::FormatStatic("no frame header")));
     };
     guard(path, Codec::Jpeg, length, width, height)?;
     let channels = if colors == ColorSpace::Luma { 1 } else { 3 };
-    Ok((Shape { height, width, channels }, colors))
+    Ok(Shape { height, width, channels })
 }
 
 fn jpeg_options() -> DecoderOptions {
@@ -222,7 +235,7 @@ fn jpeg_options() -> DecoderOptions {
 }
 
 fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<Picture> {
-    let (shape, _) = jpeg_shape(path, bytes.len() as u64, Cursor::new(bytes))?;
+    let shape = jpeg_shape(path, bytes.len() as u64, bytes)?;
     // The decoder fills what is missing at the end of a cut file with grey, so the end mark is looked for here.
     let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
     if last(0xd9) <= last(0xda) {
@@ -233,7 +246,8 @@ fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<Picture> {
     let options = jpeg_options().jpeg_set_out_colorspace(colors);
     let pixels = JpegDecoder::new_with_options(Cursor::new(bytes), options).decode().map_err(|e| bad_jpeg(path, e))?;
     if pixels.len() != shape.height * shape.width * shape.channels {
-        return Err(bad_jpeg(path, format!("{} bytes decoded for {shape:?}", pixels.len())));
+        let reason = format!("{} bytes decoded for {shape:?}", pixels.len());
+        return Err(bad_jpeg(path, DecodeErrors::Format(reason)));
     }
     Ok(Picture { shape, pixels })
 }

@@ -44,7 +44,7 @@ impl Source {
         if self.gzipped && broken {
             let found = match error.kind() {
                 ErrorKind::UnexpectedEof => "a stream that ends too early".to_string(),
-                _ => format!("a damaged one ({error})"),
+                _ => format!("a damaged one ({})", printable(&error)),
             };
             return Error::bad_data(&self.path, "a whole gzip stream", found)
                 .with_hint("the file was cut off or damaged on its way here: fetch it again");
@@ -94,4 +94,16 @@ pub(crate) fn plain_length(path: &Path) -> Result<u64> {
 /// `ab cd ef`: bytes for a message.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// What a decoder says or a file holds, made fit for a terminal: no control characters, not too long.
+pub(crate) fn printable(text: impl std::fmt::Display) -> String {
+    const LONGEST: usize = 120;
+    let text = text.to_string();
+    let clean = |c: char| if c.is_control() || c == char::REPLACEMENT_CHARACTER { '?' } else { c };
+    let mut short: String = text.trim().chars().map(clean).take(LONGEST).collect();
+    if text.chars().count() > LONGEST {
+        short.push('…');
+    }
+    short
 }
