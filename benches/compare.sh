@@ -75,7 +75,8 @@ print(f"{'median of ' + str(len(runs['ours'])) + ' rounds':22} {'ours':>10} {'pe
 for key in ("wall_ms", "cpu_ms"):
     ours, peer = (statistics.median(run[key] for run in runs[side]) for side in ("ours", "peer"))
     ratios = [b[key] / a[key] for a, b in zip(runs["ours"], runs["peer"])]
-    print(f"{key + ' a step':22} {ours:10.1f} {peer:10.1f} {peer / ours:10.2f}  (rounds {min(ratios):.2f} to {max(ratios):.2f})")
+    spread = f"(rounds {min(ratios):.2f} to {max(ratios):.2f})"
+    print(f"{key + ' a step':22} {ours:10.1f} {peer:10.1f} {peer / ours:10.2f}  {spread}")
 for key in ("model", "batch", "threads"):
     ours, peer = runs["ours"][0].get(key), runs["peer"][0][key]
     if ours is not None and ours != peer:

@@ -69,7 +69,7 @@ CASES = {
     "trajectory-gan-mnist": ((1, 8, 12), GAN_MNIST, 10),
 }
 
-# Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), odd sizes 1, 3 and 17 among them.
+# Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
 OPERATORS = [
     ("conv2d", 3, 2, 1, 3, 2, 2, 17, 3),
     ("conv2d", 3, 2, 1, 1, 3, 3, 1, 1),

@@ -1,8 +1,8 @@
 """The article's generator and discriminator in PyTorch, generic over the settings (see settings.py).
 
 The state-dict keys are those of the article's notebook, because nn.Sequential counts activations too: `fc.0.weight`,
-`deconv.3.weight`, `conv.0.weight`, `conv_mean.weight`, ... There is one deliberate difference from the notebook: the last sigmoid of
-the discriminator is part of the loss (binary cross-entropy with logits), which is the same function.
+`deconv.3.weight`, `conv.0.weight`, `conv_mean.weight`, ... One difference from the notebook is deliberate: the last
+sigmoid of the discriminator is part of the loss (binary cross-entropy with logits), which is the same function.
 """
 
 import torch
@@ -109,7 +109,7 @@ def initialise(net, settings, generator):
         if name.endswith("num_batches_tracked"):
             continue
         if tensor.dim() > 1:
-            # A transposed convolution's inputs are its first axis; with stride 2 a quarter of the taps meets each output.
+            # A transposed convolution has its inputs first; with stride 2 a quarter of 16 taps meets each output.
             fan = tensor.shape[0] * 4 if name.startswith("deconv") else tensor[0].numel()
             tensor.copy_(draw * (1.5 / fan) ** 0.5)
         elif name.endswith("running_var"):

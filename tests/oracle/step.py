@@ -145,11 +145,11 @@ def recorded(tensors):
     return {key: value.detach().clone().reshape(value.shape or (1,)) for key, value in tensors.items()}
 
 
-def run_step(settings, tensors):
+def run_step(settings, tensors, eps=None):
     """All OUT tensors of one step, and the absolute tolerances that some of them need (see `loose_tolerances`)."""
     trainer = Trainer(settings, tensors)
     out = trainer.step(tensors)
-    loose = loose_tolerances(trainer, [out])
+    loose = loose_tolerances(trainer, [out], eps)
     return out | trainer.updated(), loose
 
 
@@ -168,21 +168,22 @@ def run_trajectory(settings, tensors, steps):
     return out, {key: value for key, value in loose.items() if key in out}
 
 
-def loose_tolerances(trainer, steps):
+def loose_tolerances(trainer, steps, eps=None):
     """{output: absolute tolerance} for the outputs whose own size is no measure of their rounding noise.
 
     The gradient of a bias is a sum over the whole batch that may cancel, so its noise has the scale of the weight's
     gradient beside it. In front of a batch norm it cancels to zero; Adam then divides noise by its own size, so
     the bias wanders by up to lr a step, and the running mean behind it follows. No other output depends on such a bias
-    (but for conv_mean's, where beta is so small that the KL does not hold it).
+    (but for conv_mean's, where beta is so small that the KL does not hold it). `eps` is the unit of rounding of the
+    side to be judged; without it, that of this arithmetic.
     """
-    loose = {}
+    loose, eps = {}, eps or torch.finfo(steps[0]["loss_d"].dtype).eps
     for name, net in trainer.nets.items():
         vanishing = vanishing_biases(net)
         for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):
             weight = bias.removesuffix("bias") + "weight"
             largest = max(out[f"grad.{name}.{weight}"].abs().max().item() for out in steps)
-            noise = 64 * torch.finfo(steps[0]["loss_d"].dtype).eps * largest
+            noise = 64 * eps * largest
             loose[f"grad.{name}.{bias}"] = noise
             if bias in vanishing:
                 optimizer = trainer.settings["optimizer"]
