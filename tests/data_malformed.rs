@@ -273,6 +273,12 @@ fn malformed_png_files_are_refused() {
         ("header's checksum", with(valid(), 30, valid()[30] ^ 1), "CRC"),
         ("data's checksum", with(valid(), end - 14, valid()[end - 14] ^ 1), "CRC"),
         ("a flipped bit in the data", with(valid(), 45, valid()[45] ^ 1), "a damaged one"),
+        ("the end's checksum", with(valid(), end - 1, valid()[end - 1] ^ 1), "CRC"),
+        (
+            "an unknown chunk after the data",
+            raw_png(&[header(), data(), chunk(b"ABCD", &[1]), finish()]),
+            "a damaged one",
+        ),
         ("data first", raw_png(&[data(), header(), finish()]), "a damaged one"),
         ("no data", raw_png(&[header(), finish()]), "a damaged one"),
         ("no header", raw_png(&[finish()]), "a damaged one"),
