@@ -112,7 +112,8 @@ def report(arguments, expected, found, loose):
     extra = sorted(found.keys() - expected.keys())
     if extra:
         print(f"not compared, PyTorch has no such tensor: {', '.join(extra)}")
-    print(f"{arguments.preset}, {arguments.dtype}, seed {arguments.seed}: {len(rows) - len(bad)} of {len(rows)} tensors agree")
+    case = f"{arguments.preset}, {arguments.dtype}, seed {arguments.seed}"
+    print(f"{case}: {len(rows) - len(bad)} of {len(rows)} tensors agree")
     return 1 if bad else 0
 
 
