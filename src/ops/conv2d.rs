@@ -133,20 +133,38 @@ fn is_pointwise(d: &Conv2d) -> bool {
 fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
     let width = d.r * d.s * d.c;
     let rows = block_rows(width);
-    let filters = Matrix::dense(w, d.k, width).transposed();
-    y[..d.y_len()].par_chunks_mut(rows * d.k).enumerate().for_each(|(block, y)| {
-        let (first, rows) = (block * rows, y.len() / d.k);
-        if let Some(b) = b {
-            y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(&b[..d.k]));
-        }
-        let y = MatrixMut::dense(y, rows, d.k);
-        if is_pointwise(d) {
-            return gemm(y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
-        }
-        cpu.with_local(rows * width, |panel| {
-            im2col::pack(d, x, first, 0..d.r, panel);
-            gemm(y, b.is_some(), Matrix::dense(panel, rows, width), filters);
+    cpu.with_shared(d.w_len(), |filters| {
+        // Turned once, so that the product of each block finds them as it wants them: [R·S·C, K].
+        transpose(w, d.k, width, filters);
+        let filters = Matrix::dense(filters, width, d.k);
+        y[..d.y_len()].par_chunks_mut(rows * d.k).enumerate().for_each(|(block, y)| {
+            let (first, rows) = (block * rows, y.len() / d.k);
+            if let Some(b) = b {
+                y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(&b[..d.k]));
+            }
+            let y = MatrixMut::dense(y, rows, d.k);
+            if is_pointwise(d) {
+                return gemm(y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
+            }
+            cpu.with_local(rows * width, |panel| {
+                im2col::pack(d, x, first, 0..d.r, panel);
+                gemm(y, b.is_some(), Matrix::dense(panel, rows, width), filters);
+            });
         });
+    });
+}
+
+/// `[rows, columns]` → `[columns, rows]`, by tiles that stay in the cache.
+fn transpose<T: Real>(source: &[T], rows: usize, columns: usize, target: &mut [T]) {
+    const TILE: usize = 16;
+    target.par_chunks_mut(TILE * rows).enumerate().for_each(|(block, target)| {
+        for first in (0..rows).step_by(TILE) {
+            for (column, target) in (block * TILE..).zip(target.chunks_exact_mut(rows)) {
+                for row in first..(first + TILE).min(rows) {
+                    target[row] = source[row * columns + column];
+                }
+            }
+        }
     });
 }
 
