@@ -105,7 +105,7 @@ pub fn check(path: &Path, options: &LoadOptions) -> Result<CheckReport> {
 }
 
 fn check_idx(path: &Path, file: PathBuf) -> Result<CheckReport> {
-    let (files, others) = siblings(path, &file, |name| find::is_idx_name(name))?;
+    let (files, others) = siblings(path, &file, find::is_idx_name)?;
     let mut report = CheckReport { format: "IDX", files: files.len(), others, ..CheckReport::default() };
     for file in &files {
         let is_labels = file.file_name().is_some_and(|name| name.to_string_lossy().contains("idx1"));
