@@ -1,5 +1,5 @@
 //! The embedded data set: 28×28 handwriting-like digits, drawn at start from the pen strokes of
-//! [`strokes`](super::strokes).
+//! `strokes.rs`.
 //!
 //! Every number comes from the seed and the image's number through integer arithmetic and the operations that IEEE 754
 //! defines to the last bit (+ − × ÷ √), so that a seed gives the same bytes on every platform and any number of threads.
