@@ -53,7 +53,7 @@ fn model_and_data(model: &str, batch: usize, threads: Option<usize>) -> Result<(
     }
     let cpu = Cpu::new(threads)?;
     let count = 4 * batch;
-    let images: Vec<u8> = (0..count * image.len()).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+    let images: Vec<u8> = (0..count * image.len()).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
     let images = cpu.buffer_of(&images)?;
     let ImageShape { h, w, c } = image;
     let gather = Gather { n: batch, count, h, w, c, low: 0.0, high: 1.0, flip: false };

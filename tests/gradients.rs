@@ -9,7 +9,7 @@ fn every_case_of_every_operation() {
     let mut failed = Vec::new();
     for case in ops::cases::<Cpu<f64>>() {
         for finding in gradient_check::check(&cpu, &*case).expect("the CPU computes") {
-            println!("{:20} {:45} {:12} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
+            eprintln!("{:20} {:45} {:12} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
             if !finding.passes(1e-6) {
                 failed.push(finding);
             }

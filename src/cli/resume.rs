@@ -55,7 +55,7 @@ impl ResumeArgs {
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let folder = RunFolder::open(&options.run)?;
     let lock = folder.lock()?;
-    let mut settings = config::read(&folder.config_path(), &Settings::default())?;
+    let mut settings = config::read(folder.config_path(), &Settings::default())?;
     if let Some(steps) = options.steps {
         settings.train.steps = steps;
     }

@@ -48,7 +48,8 @@ fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>
     }
 }
 
-/// target[j] += Σ_i source[i, j]: the gradient of a bias; whole columns to a thread, rows in order.
+/// `target[j] += Σ_i source[i, j]`, source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs on the current
+/// thread pool, whole columns to a thread, rows in order, so the bits do not depend on the number of threads.
 pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
     const COLUMNS: usize = 32;
     target.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, target)| {

@@ -11,8 +11,9 @@ pub fn normals4(bits: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
-/// Calls `use_block(first element, four normals)` for the elements `0 .. len` of one sample; the last block may reach
-/// past `len`.
+/// Fills `target` with the N(0, 1) draws of one sample's elements `first_element ..` in `stream` at `step`.
+/// `first_element` is a multiple of four, since draws come in fours; element i gets the same draw however the elements
+/// are split over calls.
 #[inline(always)]
 pub fn fill_normals(seed: u64, stream: Stream, step: u64, sample: u32, first_element: usize, target: &mut [f32]) {
     debug_assert!(first_element.is_multiple_of(4));

@@ -197,6 +197,11 @@ impl Table {
 mod tests {
     use super::*;
 
+    /// Where element `index` of a dense tensor of this shape stands.
+    fn at<const N: usize>(index: [usize; N], shape: [usize; N]) -> usize {
+        index.iter().zip(shape).fold(0, |at, (index, size)| at * size + index)
+    }
+
     #[test]
     fn layouts_round_trip_and_match_by_index() {
         let mut table = Table::default();
@@ -211,12 +216,12 @@ mod tests {
         let [filter, matrix, vector] = table.entries() else { panic!("three tensors") };
         // PyTorch's [k, c, r, s] = [1, 4, 2, 3] is ours [1, 2, 3, 4].
         let ours: Vec<usize> = (0..filter.len()).collect();
-        assert_eq!(filter.to_pytorch(&ours)[((1 * 5 + 4) * 3 + 2) * 4 + 3], ((1 * 3 + 2) * 4 + 3) * 5 + 4);
+        assert_eq!(filter.to_pytorch(&ours)[at([1, 4, 2, 3], [2, 5, 3, 4])], at([1, 2, 3, 4], [2, 3, 4, 5]));
         // PyTorch's row (c, h, w) = (3, 1, 2) is our row (h, w, c).
         let ours: Vec<usize> = (0..matrix.len()).collect();
-        assert_eq!(matrix.to_pytorch(&ours)[((3 * 2 + 1) * 3 + 2) * 5 + 4], ((1 * 3 + 2) * 4 + 3) * 5 + 4);
+        assert_eq!(matrix.to_pytorch(&ours)[at([3, 1, 2, 4], [4, 2, 3, 5])], at([1, 2, 3, 4], [2, 3, 4, 5]));
         let ours: Vec<usize> = (0..vector.len()).collect();
-        assert_eq!(vector.to_pytorch(&ours)[(3 * 2 + 1) * 3 + 2], (1 * 3 + 2) * 4 + 3);
+        assert_eq!(vector.to_pytorch(&ours)[at([3, 1, 2], [4, 2, 3])], at([1, 2, 3], [2, 3, 4]));
         assert_eq!(table.at(filter.len()).map(|e| e.name.as_str()), Some("matrix"));
     }
 

@@ -1,4 +1,5 @@
-//! Activations: y = f(x), element by element. Every derivative here is a function of y, so x need not be kept.
+//! Activations: y = f(x), element by element, tensors of any shape and of equal length. Every derivative here is a
+//! function of y, so x need not be kept. At the kink of a ReLU the derivative is that of the negative side, as in PyTorch.
 
 use rayon::prelude::*;
 
@@ -84,7 +85,8 @@ pub trait ActivationOp: Backend {
     /// y = f(x).
     fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
 
-    /// dx = f′ · dy, and, since f is applied element by element, also the tangent; overwrites.
+    /// dx = f′(x) · dy, with f′ taken from y = f(x); overwrites. Since f is applied element by element, it is also the
+    /// tangent, of dy.
     fn activation_backward_input(
         &self,
         f: Activation,

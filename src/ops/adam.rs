@@ -32,7 +32,8 @@ pub trait AdamOp: Backend {
     fn check_gradients(&self, network: Network, gradients: In<'_, Self>, state: Out<'_, Self, StepState>)
     -> Result<()>;
 
-    /// One update of weights and moments in place; nothing happens while `non_finite` is set.
+    /// One update of weights and moments in place, all five of the network's arena's length; nothing happens while
+    /// `non_finite` is set. Follows [`AdamOp::check_gradients`], which has counted this update.
     fn adam_update(
         &self,
         d: &Adam,
@@ -47,7 +48,7 @@ pub trait AdamOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 16;
 
-/// base^exponent by squaring: multiplications alone, so every device gets the same bits.
+/// base^exponent by repeated squaring: multiplications alone, in one order, so every device gets the same bits.
 pub fn power(mut base: f64, mut exponent: u64) -> f64 {
     let mut result = 1.0;
     while exponent > 0 {

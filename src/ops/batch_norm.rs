@@ -1,8 +1,11 @@
 //! Batch normalisation (Ioffe & Szegedy 2015) with the activation that follows it, in one pass:
 //! x `[rows, C]`, y = f(γ · x̂ + β), x̂ = (x − μ) · σ⁻¹, σ² = mean (x − μ)² + ε, per channel and per group of rows.
 //!
+//! The batch is normalised by its biased variance (divided by the number of rows of a group).
+//!
 //! Groups let real and fake images pass as one batch of 2N with statistics of their own. Evaluation uses the running
-//! statistics instead, which follow the batches group by group: r ← (1 − m) r + m · batch, the variance unbiased.
+//! statistics instead, which follow the batches group by group: r ← (1 − m) r + m · batch, the variance unbiased
+//! (divided by one row less), as PyTorch keeps it.
 
 use rayon::prelude::*;
 
@@ -31,10 +34,10 @@ pub struct BatchNorm {
 
 /// The passes of batch normalisation.
 ///
-/// `saved` is `[groups, 2, C]`: μ and σ⁻¹. `sums` is `[groups, 2, C]`: Σ g and Σ g · x̂ with g = dy · f′. `running` is
-/// `[2, C]`: mean and variance.
+/// x, y and their gradients are `[rows, C]`, γ and β `[C]`. `saved` is `[groups, 2, C]`: μ and σ⁻¹. `sums` is
+/// `[groups, 2, C]`: Σ g and Σ g · x̂ with g = dy · f′. `running` is `[2, C]`: mean and variance.
 pub trait BatchNormOp: Backend {
-    /// Normalises by the batch; writes y and `saved`, updates `running`.
+    /// Normalises by the batch; overwrites y and `saved`, updates `running` once a group, in order.
     fn batch_norm_forward(
         &self,
         d: &BatchNorm,
@@ -46,7 +49,7 @@ pub trait BatchNormOp: Backend {
         y: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// Normalises by the running statistics.
+    /// Normalises by the running statistics; overwrites y. `d.groups` and `d.momentum` do not matter.
     fn batch_norm_eval(
         &self,
         d: &BatchNorm,
@@ -57,7 +60,7 @@ pub trait BatchNormOp: Backend {
         y: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// The sums that both gradients need; overwrites `sums`.
+    /// The sums that both gradients need, from `saved` of the forward pass; overwrites `sums`.
     fn batch_norm_backward_sums(
         &self,
         d: &BatchNorm,
@@ -68,7 +71,8 @@ pub trait BatchNormOp: Backend {
         sums: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)); overwrites.
+    /// dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)), means over a group's rows, from
+    /// [`BatchNormOp::batch_norm_backward_sums`]; overwrites.
     fn batch_norm_backward_input(
         &self,
         d: &BatchNorm,
@@ -81,7 +85,7 @@ pub trait BatchNormOp: Backend {
         dx: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// dγ += Σ g x̂, dβ += Σ g; accumulates.
+    /// dγ += Σ g x̂, dβ += Σ g, over all groups, from [`BatchNormOp::batch_norm_backward_sums`]; accumulates.
     fn batch_norm_backward_weight(
         &self,
         d: &BatchNorm,
@@ -90,7 +94,8 @@ pub trait BatchNormOp: Backend {
         dbeta: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// vy = f′ · γ σ⁻¹ (vx − mean vx − x̂ · mean(vx x̂)), the forward pass linearised at x; overwrites `sums` and `vy`.
+    /// vy = f′ · γ σ⁻¹ (vx − mean vx − x̂ · mean(vx x̂)), the forward pass linearised at x; overwrites vy, and
+    /// `sums` with those of vx in the place of g.
     fn batch_norm_tangent(
         &self,
         d: &BatchNorm,

@@ -61,7 +61,7 @@ impl<B: Backend> Copy for Noise<'_, B> {}
 
 /// The bottleneck's passes.
 pub trait BottleneckOp: Backend {
-    /// Writes z and kl.
+    /// z = μ + σ·ε `[N, positions, C]` and kl `[N]`; overwrites both.
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
@@ -71,7 +71,8 @@ pub trait BottleneckOp: Backend {
         kl: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// The gradient of mu_logvar from that of z and of kl; overwrites. `dkl` is one number an image.
+    /// dμ = dz + dkl · μ and d logvar = ½ (dz · σ · ε + dkl · (σ² − 1)); overwrites. dz is `[N, positions, C]`, dkl
+    /// `[N]`; the noise is that of the forward pass.
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
@@ -82,7 +83,7 @@ pub trait BottleneckOp: Backend {
         d_mu_logvar: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// v_z = v_μ + ½ e^{½ logvar} ε · v_logvar; overwrites.
+    /// v_z = v_μ + ½ e^{½ logvar} ε · v_logvar, the tangent of z alone (kl has none here); overwrites.
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,

@@ -50,7 +50,7 @@ pub trait Case<B: Backend>: Send + Sync {
     fn inputs(&self) -> Vec<Tensor>;
     /// What comes out.
     fn outputs(&self) -> Vec<Tensor>;
-    /// Multiply-adds and transcendental functions of one forward pass, for throughput; 0 where only bytes count.
+    /// Multiplications and additions of one forward pass, for throughput; 0 where only bytes count.
     fn flops(&self) -> u64 {
         0
     }
@@ -68,7 +68,7 @@ pub trait Case<B: Backend>: Send + Sync {
         d_inputs: &mut [Buffer<B>],
     ) -> Result<()>;
 
-    /// v_outputs[0] = (∂outputs[0]/∂inputs[0]) v_input, the other inputs held fixed; `None` where the operation has no
+    /// `v_outputs[0] = (∂outputs[0]/∂inputs[0]) v_input`, the other inputs held fixed; `None` where the operation has no
     /// tangent.
     fn tangent(
         &self,

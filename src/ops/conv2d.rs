@@ -1,7 +1,7 @@
 //! 2-d convolution (cross-correlation, as in every framework): x `[N, H, W, C]`, w `[K, R, S, C]`, b `[K]`,
 //! y `[N, OH, OW, K]`:
 //!
-//! y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]
+//! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
 //! On the CPU: im2col packed a block of rows at a time and multiplied while it is in the cache. The input gradient runs
 //! one stride-1 product for each parity of the input's pixels, so nothing is multiplied by stuffed zeros; with few

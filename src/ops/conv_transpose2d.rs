@@ -44,7 +44,7 @@ impl ConvTranspose2d {
     pub fn ow(&self) -> usize {
         (self.w - 1) * self.stride + self.s - 2 * self.padding
     }
-    /// The convolution that this one reverses.
+    /// The convolution that this one reverses: its x is our y, its filters are ours.
     pub fn reversed(&self) -> Conv2d {
         let ConvTranspose2d { n, c, k, r, s, stride, padding, .. } = *self;
         Conv2d { n, h: self.oh(), w: self.ow(), c: k, k: c, r, s, stride, padding }

@@ -8,7 +8,7 @@ use crate::device::{Backend, Cpu, In, Out, Real};
 
 /// The average's update.
 pub trait EmaOp: Backend {
-    /// Updates `average` in place.
+    /// Updates `average` in place; both are of the same length, and `decay` is in `[0, 1)`.
     fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()>;
 }
 

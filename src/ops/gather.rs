@@ -41,7 +41,8 @@ impl Gather {
 
 /// Picking a batch.
 pub trait GatherOp: Backend {
-    /// x `[N, H, W, C]` = the batch of the step in `state`, from images `[count, H, W, C]`.
+    /// x `[N, H, W, C]` = the batch of the step in `state`, from images `[count, H, W, C]`; overwrites. Byte p becomes
+    /// low + (high − low) · p / 255.
     fn gather(
         &self,
         d: &Gather,

@@ -1,4 +1,4 @@
-//! The losses of a VGAN step: value and gradient in one pass, with β's update (facts of the article's notebook; paper
+//! The losses of a VGAN step: value and gradient in one pass, with β's update (the article's notebook; Peng et al. 2018,
 //! Eq. 8 and 9).
 //!
 //! loss_d = mean BCE(real, 1) + mean BCE(fake, 0) + β · C,  C = m [(KL_real − I_c) + (KL_fake − I_c)],
@@ -28,7 +28,11 @@ pub struct DiscriminatorLoss {
 
 /// The losses' passes.
 pub trait LossOp: Backend {
-    /// From logits `[2N]` (real, then fake) and kl `[2N]` (sums over dimensions): dlogits, dkl, the metrics, β's update.
+    /// From logits `[2N]` (real, then fake) and kl `[2N]` (sums over dimensions, in nats): overwrites dlogits and dkl, both
+    /// `[2N]`, and the state's metrics, and takes β's step. The loss and its gradients use β from before that step.
+    ///
+    /// With `kl_scale` 0 neither kl nor dkl nor β is touched. A loss that is not finite leaves β alone and is noted in
+    /// the state's `non_finite`, unless something was noted before.
     fn discriminator_loss(
         &self,
         d: &DiscriminatorLoss,
@@ -39,8 +43,8 @@ pub trait LossOp: Backend {
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 
-    /// From the fake images' logits `[N]`: dlogits and the metric; dkl is zeroed, since the generator does not pay for
-    /// information.
+    /// From the fake images' logits `[N]`: overwrites dlogits `[N]` and the metric; dkl is zeroed, since the generator
+    /// does not pay for information. A loss that is not finite is noted as in the discriminator's.
     fn generator_loss(
         &self,
         logits: In<'_, Self>,
@@ -49,7 +53,7 @@ pub trait LossOp: Backend {
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 
-    /// Counts the step as done.
+    /// Counts the step as done, unless something was not finite.
     fn finish_step(&self, state: Out<'_, Self, StepState>) -> Result<()>;
 }
 

@@ -31,7 +31,7 @@ pub struct Prior {
 
 /// Drawing z.
 pub trait PriorOp: Backend {
-    /// Fills z for the step in `state`.
+    /// Overwrites z `[N, latent]` with the draws of samples `first_sample ..` for the seed and step in `state`.
     fn prior_sample(&self, d: &Prior, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()>;
 }
 
