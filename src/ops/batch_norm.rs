@@ -414,8 +414,3 @@ fn project<T: Real>(
         });
     });
 }
-
-/// Odd sizes, one and two groups, every activation that follows a normalisation; backward and tangent passes.
-pub fn cases<B: super::Executor>() -> Vec<Box<dyn super::Case<B>>> {
-    super::batch_norm_case::cases()
-}

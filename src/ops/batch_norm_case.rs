@@ -8,6 +8,7 @@ use crate::device::Buffer;
 
 struct BatchNormCase(BatchNorm);
 
+/// Odd sizes, one and two groups, every activation that follows a normalisation; backward and tangent passes.
 pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let size = |rows, c, groups, activation| BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation };
     [

@@ -46,7 +46,7 @@ impl<T: Real> Executor for Cpu<T> {}
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     [
         activation::cases(),
-        batch_norm::cases(),
+        batch_norm_case::cases(),
         bottleneck::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
