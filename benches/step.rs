@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use vgan_cuda::Result;
-use vgan_cuda::config::{OutputLayer, PixelRange, Settings};
+use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::gather::Gather;
@@ -19,16 +19,16 @@ fn main() -> Result<()> {
     let value = |flag: &str| arguments.iter().position(|a| a == flag).and_then(|i| arguments.get(i + 1));
     if arguments.iter().any(|a| a == "--json") {
         let number = |flag, default| value(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
-        let model = value("--model").map_or("mnist", |m| m.as_str());
+        let model = value("--model").map_or("vgan-mnist", |m| m.as_str());
         return print_json(model, number("--batch", 128), number("--threads", 2), number("--steps", 10));
     }
     let mut criterion =
         Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
     let mut group = criterion.benchmark_group("step");
-    for (model, batch) in [("mnist", 64), ("mnist", 128), ("cifar10", 64)] {
+    for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64)] {
         let (mut trainer, data) = model_and_data(model, batch, None)?;
         group.throughput(Throughput::Elements(batch as u64));
-        group.bench_function(format!("vgan-{model}/batch{batch}"), |bencher| {
+        group.bench_function(format!("{model}/batch{batch}"), |bencher| {
             let backend = trainer.backend.clone();
             backend.run(|| bencher.iter(|| trainer.step(&data).expect("a step")));
         });
@@ -39,23 +39,14 @@ fn main() -> Result<()> {
 }
 
 fn model_and_data(model: &str, batch: usize, threads: Option<usize>) -> Result<(Trainer<Cpu<f32>>, Batch<Cpu<f32>>)> {
-    let mut settings = Settings::default();
+    let mut settings = preset(model)?;
     settings.train.batch = batch;
-    let mut image = ImageShape { h: 28, w: 28, c: 1 };
-    if model == "cifar10" {
-        image = ImageShape { h: 32, w: 32, c: 3 };
-        settings.data.range = PixelRange::MinusOneToOne;
-        settings.generator.latent = 100;
-        settings.generator.hidden = vec![];
-        settings.generator.channels = vec![512, 256, 128, 64];
-        settings.generator.output = OutputLayer::Stride1;
-        settings.discriminator.channels = vec![64, 128, 256, 512];
-    }
+    let [h, w, c] = image_size(model).unwrap_or([28, 28, 1]);
+    let image = ImageShape { h, w, c };
     let cpu = Cpu::new(threads)?;
     let count = 4 * batch;
-    let images: Vec<u8> = (0..count * image.len()).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
-    let images = cpu.buffer_of(&images)?;
-    let ImageShape { h, w, c } = image;
+    let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
+    let images = cpu.buffer_of(&(0..count * image.len()).map(noise).collect::<Vec<u8>>())?;
     let gather = Gather { n: batch, count, h, w, c, low: 0.0, high: 1.0, flip: false };
     Ok((Trainer::new(cpu, settings, image)?, Batch::Drawn { gather, images }))
 }
@@ -86,7 +77,7 @@ fn print_json(model: &str, batch: usize, threads: usize, steps: usize) -> Result
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown");
     println!(
-        "{{\"who\":\"vgan-cuda\",\"model\":\"{model}\",\"batch\":{batch},\"threads\":{threads},\"wall_ms_median\":{median:.1},\
+        "{{\"name\":\"vgan-cuda\",\"model\":\"{model}\",\"batch\":{batch},\"threads\":{threads},\"wall_ms\":{median:.1},\
          \"wall_ms_min\":{fastest:.1},\"cpu_ms\":{cpu:.1},\"images_per_s\":{:.1},\"load\":\"{load}\"}}",
         batch as f64 / median * 1e3
     );
