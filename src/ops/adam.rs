@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::{Backend, Cpu, In, Network, Out, Real, StepState};
+use crate::device::{Backend, Buffer, Cpu, In, Network, Out, Real, StepState};
+use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Adam's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -114,6 +115,48 @@ impl<T: Real> AdamOp for Cpu<T> {
             });
         });
         Ok(())
+    }
+}
+
+struct AdamCase(usize);
+
+/// Lengths below, at and above a vector; the third update of a network.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    [1, 3, 17, 33, 1000].into_iter().map(|len| Box::new(AdamCase(len)) as Box<dyn Case<B>>).collect()
+}
+
+impl<B: Executor> Case<B> for AdamCase {
+    fn op(&self) -> &'static str {
+        "adam"
+    }
+    fn name(&self) -> String {
+        format!("len{}", self.0)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let second = Tensor::new("second_moments", self.0).filled(Fill::Uniform(0.0, 1.0));
+        vec![
+            Tensor::new("gradients", self.0),
+            Tensor::new("weights", self.0),
+            Tensor::new("first_moments", self.0),
+            second,
+        ]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        ["weights", "first_moments", "second_moments"].map(|name| Tensor::new(name, self.0)).into()
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let mut state = be.buffer_of(&[StepState { updates: [0, 2], ..StepState::new(0, 0.0) }])?;
+        be.check_gradients(Network::Generator, be.view(&inputs[0]), be.view_mut(&mut state))?;
+        for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
+            be.copy(be.view(input), be.view_mut(output))?;
+        }
+        let d = Adam { network: Network::Generator, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+        let [w, m, v] = outputs else { unreachable!("three outputs") };
+        let (w, m, v) = (be.view_mut(w), be.view_mut(m), be.view_mut(v));
+        be.adam_update(&d, be.view(&inputs[0]), w, m, v, be.view(&state))
     }
 }
 

@@ -54,21 +54,28 @@ pub trait Case<B: Backend>: Send + Sync {
     fn flops(&self) -> u64 {
         0
     }
+    /// Whether it has a backward pass: drawing, picking and updating have none.
+    fn differentiable(&self) -> bool {
+        true
+    }
 
     /// outputs = f(inputs).
     fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()>;
 
-    /// d_inputs = (∂f/∂inputs)ᵀ d_outputs. `outputs` holds f(inputs); `d_inputs` comes zeroed.
+    /// d_inputs = (∂f/∂inputs)ᵀ d_outputs. `outputs` holds f(inputs); `d_inputs` comes zeroed. Not called where
+    /// [`Case::differentiable`] says no.
     fn backward(
         &self,
-        backend: &B,
-        inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()>;
+        _backend: &B,
+        _inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        _d_outputs: &[Buffer<B>],
+        _d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        Ok(())
+    }
 
-    /// `v_outputs[0] = (∂outputs[0]/∂inputs[0]) v_input`, the other inputs held fixed; `None` where the operation has no
+    /// v_outputs[0] = (∂outputs[0]/∂inputs[0]) v_input, the other inputs held fixed; `None` where the operation has no
     /// tangent.
     fn tangent(
         &self,

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
+use crate::ops::{Case, Executor, Tensor};
 
 /// The average's update.
 pub trait EmaOp: Backend {
@@ -20,6 +21,35 @@ impl<T: Real> EmaOp for Cpu<T> {
             vectorised(|| average.iter_mut().zip(weights).for_each(|(a, &w)| *a = keep * *a + take * w));
         });
         Ok(())
+    }
+}
+
+struct EmaCase(usize);
+
+/// Lengths below, at and above a vector.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    [1, 3, 17, 33].into_iter().map(|len| Box::new(EmaCase(len)) as Box<dyn Case<B>>).collect()
+}
+
+impl<B: Executor> Case<B> for EmaCase {
+    fn op(&self) -> &'static str {
+        "ema"
+    }
+    fn name(&self) -> String {
+        format!("len{}", self.0)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("weights", self.0), Tensor::new("average", self.0)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("average", self.0)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.copy(be.view(&inputs[1]), be.view_mut(&mut outputs[0]))?;
+        be.ema_update(0.9, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
     }
 }
 

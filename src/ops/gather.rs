@@ -9,7 +9,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::philox::{Stream, draw};
-use crate::device::{Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::ops::{Case, Executor, Tensor};
 
 /// Sizes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,6 +104,43 @@ impl<T: Real> GatherOp for Cpu<T> {
             }
         });
         Ok(())
+    }
+}
+
+struct GatherCase(Gather);
+
+/// Odd sizes, grey and colour, both ranges, mirrored and not; the batch crosses into the second epoch.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let size = |n, count, h, w, c, flip| Gather { n, count, h, w, c, low: -1.0, high: 1.0, flip };
+    [size(1, 1, 1, 1, 1, false), size(3, 10, 5, 3, 3, true), size(17, 33, 3, 17, 1, true), size(4, 9, 7, 5, 1, false)]
+        .into_iter()
+        .map(|d| Box::new(GatherCase(d)) as Box<dyn Case<B>>)
+        .collect()
+}
+
+impl<B: Executor> Case<B> for GatherCase {
+    fn op(&self) -> &'static str {
+        "gather"
+    }
+    fn name(&self) -> String {
+        let Gather { n, count, h, w, c, flip, .. } = self.0;
+        format!("n{n} of {count} {h}x{w}x{c} flip {flip}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        Vec::new()
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.0.n * self.0.h * self.0.w * self.0.c)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let d = &self.0;
+        let pixels: Vec<u8> = (0..d.count * d.h * d.w * d.c).map(|i| (i * 31 % 256) as u8).collect();
+        let (images, state) = (be.buffer_of(&pixels)?, [StepState { step: 3, ..StepState::new(4, 0.0) }]);
+        let state = be.buffer_of(&state)?;
+        be.gather(d, be.view(&images), be.view(&state), be.view_mut(&mut outputs[0]))
     }
 }
 

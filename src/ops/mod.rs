@@ -42,16 +42,20 @@ pub trait Executor:
 
 impl<T: Real> Executor for Cpu<T> {}
 
-/// Every case of every differentiable operation.
+/// Every case of every operation.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     [
         activation::cases(),
+        adam::cases(),
         batch_norm_case::cases(),
         bottleneck::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
+        ema::cases(),
+        gather::cases(),
         linear::cases(),
         loss::cases(),
+        prior::cases(),
     ]
     .into_iter()
     .flatten()

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
-use crate::device::{Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::ops::{Case, Executor, Tensor};
 
 /// The distribution of z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,5 +57,44 @@ impl<T: Real> PriorOp for Cpu<T> {
             }
         });
         Ok(())
+    }
+}
+
+struct PriorCase {
+    d: Prior,
+    n: usize,
+}
+
+/// Both distributions, lengths that end within a draw of four, several samples.
+pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
+    let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
+    for distribution in [Distribution::Uniform, Distribution::Normal] {
+        for (n, latent) in [(1, 1), (3, 17), (2, 62), (5, 130)] {
+            let d = Prior { latent, distribution, stream: Stream::LatentGenerator, first_sample: 7 };
+            cases.push(Box::new(PriorCase { d, n }));
+        }
+    }
+    cases
+}
+
+impl<B: Executor> Case<B> for PriorCase {
+    fn op(&self) -> &'static str {
+        "prior"
+    }
+    fn name(&self) -> String {
+        format!("n{} latent{} {:?}", self.n, self.d.latent, self.d.distribution)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        Vec::new()
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("z", self.n * self.d.latent)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
+        be.prior_sample(&self.d, be.view(&state), be.view_mut(&mut outputs[0]))
     }
 }
