@@ -5,6 +5,7 @@ pub mod interrupt;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
+pub mod trace;
 pub mod trainer;
 
 pub use interrupt::Interrupt;
