@@ -13,7 +13,9 @@ use crate::data::Images;
 use crate::device::{Metrics, Network, StepState};
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::gather::Gather;
-use crate::run::{Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats};
+use crate::run::{
+    Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
+};
 use crate::{Error, Result};
 
 /// Images in the grid of a snapshot.

@@ -76,7 +76,8 @@ impl<B: Executor> Tracer<B> {
         validate_for_images(&settings, image.h, image.w, image.c)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
         let backend = trainer.backend.clone();
-        let nets = [("generator.", &mut trainer.generator_memory), ("discriminator.", &mut trainer.discriminator_memory)];
+        let nets =
+            [("generator.", &mut trainer.generator_memory), ("discriminator.", &mut trainer.discriminator_memory)];
         for (prefix, memory) in nets {
             input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
             input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
@@ -177,7 +178,8 @@ impl<B: Executor> Tracer<B> {
         let logits = backend.read(backend.slice(self.trainer.logits(), 0..total))?;
         let grouped = |name: &str, shape: &[usize], values: Vec<B::Real>| {
             let parts = values.chunks_exact(values.len() / groups.len());
-            let named = groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into()));
+            let named =
+                groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into()));
             named.collect::<Vec<_>>()
         };
         let mut out = grouped("logits", &[n], logits);

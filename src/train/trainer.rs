@@ -215,7 +215,9 @@ impl<B: Executor> Trainer<B> {
             dkl: backend.slice(backend.view(&work.dkl), 0..part.n),
         };
         let (d_images, d_params) = match phase {
-            Phase::Discriminator => (d_images.as_mut().map(|d| backend.reborrow(d)), Some(backend.view_mut(&mut memory.gradients))),
+            Phase::Discriminator => {
+                (d_images.as_mut().map(|d| backend.reborrow(d)), Some(backend.view_mut(&mut memory.gradients)))
+            }
             Phase::Generator => (Some(backend.view_mut(&mut work.d_images)), None),
         };
         self.discriminator.backward(pass, images, noise, gradient, d_images, d_params)
