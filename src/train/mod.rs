@@ -7,6 +7,7 @@ pub mod session;
 pub mod snapshot;
 pub mod trace;
 pub mod trainer;
+pub mod whole;
 
 pub use interrupt::Interrupt;
 pub use session::Session;
