@@ -50,20 +50,20 @@ IN (N images of C×H×W; z of c×h×w):
   generator.KEY, discriminator.KEY  weights, running_mean and running_var, as in a state_dict
   images                            [N, C, H, W], in the range that the generator ends in
   latents_d, latents_g              [N, latent], for the fakes of D's step and of G's step
-  noise_real, noise_fake, noise_g   [N, c, h, w], the bottleneck's ε; noise_g only if generator_z is sampled
+  noise_real, noise_fake, noise_g   [N, c, h, w]; noise_g only if generator_z is sampled
   beta                              [1], β before the step
 
 OUT:
   fakes_d, fakes_g                  [N, C, H, W]
-  mu_X, logvar_X, z_X               [N, c, h, w], with X = real, fake (both in D's step) and g (in G's)
+  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's
   logits_X                          [N]
   loss_d, loss_g, kl_real, kl_fake  [1]
   beta                              [1], β after the step
   grad.NET.KEY                      gradients of loss_d by D's weights, of loss_g by G's
   NET.KEY                           weights and running statistics after the step
 
-Without a bottleneck there is no noise, mu, logvar, z, kl, and no beta in OUT. Linear weights are [out, in],
-convolutions OIHW, transposed ones IOHW, a flattened image C, H, W.";
+Without a bottleneck there is no noise, mu, logvar, z or kl, and no beta in OUT. Linear weights
+are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.";
 
 /// What to trace.
 #[derive(Debug, Clone, PartialEq)]
