@@ -1,19 +1,141 @@
-//! Every derivative against central differences, in f64.
+//! Every derivative against central differences, in f64; and the check against planted faults.
 
-use vgan_cuda::device::Cpu;
-use vgan_cuda::ops::{self, gradient_check};
+use vgan_cuda::Result;
+use vgan_cuda::device::{Backend, Buffer, Cpu};
+use vgan_cuda::ops::gradient_check::{self, Finding, TOLERANCE};
+use vgan_cuda::ops::{self, Case, Tensor};
+use vgan_cuda::train::whole;
 
-#[test]
-fn every_case_of_every_operation() {
-    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+/// Checks all cases on one thread: they are small, and tests run side by side.
+fn check_all(cpu: &Cpu<f64>, cases: &[Box<dyn Case<Cpu<f64>>>]) {
     let mut failed = Vec::new();
-    for case in ops::cases::<Cpu<f64>>() {
-        for finding in gradient_check::check(&cpu, &*case).expect("the CPU computes") {
-            eprintln!("{:20} {:45} {:12} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
-            if !finding.passes(1e-6) {
+    for case in cases {
+        for finding in cpu.run(|| gradient_check::check(cpu, &**case)).expect("the CPU computes") {
+            println!("{:20} {:45} {:25} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
+            if !finding.passes(TOLERANCE) {
                 failed.push(finding);
             }
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn cpu() -> Cpu<f64> {
+    Cpu::new(Some(1)).expect("a thread")
+}
+
+#[test]
+fn every_case_of_every_operation() {
+    check_all(&cpu(), &ops::cases());
+}
+
+#[test]
+fn the_whole_losses_by_every_parameter_and_input() {
+    let cpu = cpu();
+    let cases = whole::cases(&cpu).expect("narrow models");
+    check_all(&cpu, &cases);
+    // Both losses of four models, and each checks more than its last input.
+    assert_eq!(cases.len(), 8);
+    for case in &cases {
+        let names: Vec<String> = case.inputs().into_iter().map(|tensor| tensor.name.into_owned()).collect();
+        let (net, last) =
+            if case.op() == "loss_d" { ("conv.0.weight", "images") } else { ("deconv.0.weight", "latents") };
+        assert!(names.iter().any(|name| name == net) && names.last().is_some_and(|name| name == last), "{names:?}");
+    }
+}
+
+/// A case with a fault in its backward or in its tangent pass.
+struct Planted {
+    case: Box<dyn Case<Cpu<f64>>>,
+    backward: fn(&mut [f64]),
+    tangent: fn(&mut [f64]),
+}
+
+impl Case<Cpu<f64>> for Planted {
+    fn op(&self) -> &'static str {
+        self.case.op()
+    }
+    fn name(&self) -> String {
+        self.case.name()
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        self.case.inputs()
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        self.case.outputs()
+    }
+    fn forward(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], outputs: &mut [Vec<f64>]) -> Result<()> {
+        self.case.forward(cpu, inputs, outputs)
+    }
+    fn backward(
+        &self,
+        cpu: &Cpu<f64>,
+        inputs: &[Vec<f64>],
+        outputs: &[Vec<f64>],
+        d_outputs: &[Vec<f64>],
+        d_inputs: &mut [Vec<f64>],
+    ) -> Result<()> {
+        self.case.backward(cpu, inputs, outputs, d_outputs, d_inputs)?;
+        (self.backward)(&mut d_inputs[0]);
+        Ok(())
+    }
+    fn tangent(
+        &self,
+        cpu: &Cpu<f64>,
+        inputs: &[Vec<f64>],
+        outputs: &[Vec<f64>],
+        v_input: &Buffer<Cpu<f64>>,
+        v_outputs: &mut [Vec<f64>],
+    ) -> Option<Result<()>> {
+        let done = self.case.tangent(cpu, inputs, outputs, v_input, v_outputs);
+        (self.tangent)(&mut v_outputs[0]);
+        done
+    }
+}
+
+fn nothing(_: &mut [f64]) {}
+
+fn wrong_sign(values: &mut [f64]) {
+    values.iter_mut().for_each(|value| *value = -*value);
+}
+
+/// Neither the easiest catch nor an element that is as good as zero: of those above 1 % of the largest, the median.
+fn one_element_slightly(values: &mut [f64]) {
+    let largest = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let mut order: Vec<usize> = (0..values.len()).filter(|&i| values[i].abs() > 0.01 * largest).collect();
+    order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    values[order[order.len() / 2]] *= 1.0 + 1e-4;
+}
+
+fn not_a_number(values: &mut [f64]) {
+    values[values.len() - 1] = f64::NAN;
+}
+
+/// The findings that fail, for each case with the faults planted. Both losses of one model stand for the whole.
+fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, Vec<Finding>)> {
+    let cpu = cpu();
+    let mut cases = ops::cases();
+    cases.extend(whole::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
+    let check = |case| {
+        let planted = Planted { case, backward, tangent };
+        let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");
+        let failed = findings.into_iter().filter(|finding| !finding.passes(TOLERANCE)).collect();
+        (format!("{} {}", planted.op(), planted.name()), failed)
+    };
+    cases.into_iter().map(check).collect()
+}
+
+#[test]
+fn planted_faults_are_caught() {
+    for (fault, plant) in
+        [("sign", wrong_sign as fn(&mut [f64])), ("1e-4 in one element", one_element_slightly), ("NaN", not_a_number)]
+    {
+        for (case, failed) in failures(plant, nothing) {
+            assert_eq!(failed.len(), 1, "{fault} in {case}: {failed:?}");
+            assert!(failed[0].of.starts_with("d "), "{fault} in {case}: {failed:?}");
+        }
+    }
+    let caught = failures(nothing, wrong_sign);
+    let with_tangent = caught.iter().filter(|(_, failed)| failed.iter().any(|finding| finding.of == "tangent")).count();
+    assert!(with_tangent > 30, "{with_tangent} of {} cases have a tangent", caught.len());
 }

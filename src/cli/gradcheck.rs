@@ -3,9 +3,17 @@
 use clap::Args;
 
 use super::arguments::DeviceChoice;
+use super::output;
+use crate::device::{Backend, Cpu};
 use crate::error::{Error, Result};
+use crate::ops::gradient_check::{Finding, TOLERANCE, check};
+use crate::ops::{self, Case};
+use crate::train::whole;
 
 /// Check every backward pass against central differences, and print the table
+///
+/// In f64: each operation by each of its inputs, and the whole losses of both nets by every parameter and input. A
+/// relative error above 1e-6 fails, and then the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,9 +51,66 @@ impl GradcheckArgs {
 }
 
 /// Checks, and prints op, case, worst error and where.
-pub(super) fn run(_options: GradcheckOptions) -> Result<()> {
-    // WIRE: walk the cases of ops and the losses of train; exit 1 if one fails.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: GradcheckOptions) -> Result<()> {
+    if let DeviceChoice::Cuda(_) = options.device {
+        options.device.backend(None)?;
+    }
+    let backend = Cpu::<f64>::new(None)?;
+    let cases = chosen_cases(&backend, options.filter.as_deref())?;
+    if !options.json {
+        output::print(&format!("{:<18} {:<38} {:<22} {:>8} {:>9}  at\n", "op", "case", "of", "elements", "worst"))?;
+    }
+    let (mut total, mut failed) = (0, 0);
+    for case in cases {
+        for finding in backend.run(|| check(&backend, &*case))? {
+            total += 1;
+            failed += usize::from(!finding.passes(TOLERANCE));
+            output::print(&if options.json { json_line(&finding)? } else { table_line(&finding) })?;
+        }
+    }
+    match failed {
+        0 if options.json => Ok(()),
+        0 => output::print(&format!("{total} derivatives, none off by more than {TOLERANCE:.0e}\n")),
+        _ => Err(Error::Internal(format!("{failed} of {total} derivatives are off by more than {TOLERANCE:.0e}"))),
+    }
+}
+
+/// Operations first, then the whole losses.
+fn chosen_cases(backend: &Cpu<f64>, filter: Option<&str>) -> Result<Vec<Box<dyn Case<Cpu<f64>>>>> {
+    let mut cases = ops::cases();
+    cases.extend(whole::cases(backend)?);
+    if let Some(text) = filter {
+        let mut names: Vec<&str> = cases.iter().map(|case| case.op()).collect();
+        names.dedup();
+        let names = names.join(", ");
+        cases.retain(|case| case.op().contains(text) || case.name().contains(text));
+        if cases.is_empty() {
+            return Err(Error::Usage(format!("--filter {text} matches no case; the operations are {names}")));
+        }
+    }
+    Ok(cases)
+}
+
+fn table_line(finding: &Finding) -> String {
+    let Finding { op, case, of, elements, worst, at, analytic, numeric } = finding;
+    let verdict = match finding.passes(TOLERANCE) {
+        true => String::new(),
+        false => format!("  FAIL: backward pass {analytic:.9e}, differences {numeric:.9e}"),
+    };
+    format!("{op:<18} {case:<38} {of:<22} {elements:>8} {worst:>9.1e}  {at}{verdict}\n")
+}
+
+fn json_line(finding: &Finding) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        #[serde(flatten)]
+        finding: &'a Finding,
+        tolerance: f64,
+        passes: bool,
+    }
+    let line = Line { finding, tolerance: TOLERANCE, passes: finding.passes(TOLERANCE) };
+    let text = serde_json::to_string(&line).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
+    Ok(text + "\n")
 }
 
 #[cfg(test)]

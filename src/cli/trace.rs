@@ -5,17 +5,21 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{SettingsArgs, preset_parser};
-use crate::config::{Settings, Sources, resolve};
+use crate::config::{Settings, Sources, image_size, resolve};
 use crate::error::{Error, Result};
+use crate::nn::ImageShape;
+use crate::run::tensors;
+use crate::train::trace;
 
 /// Run one training step on given weights, images and noise, and write every value that it computes
 ///
-/// Both files are safetensors under PyTorch's key names and layouts, so that any framework can check this engine.
+/// Both files are safetensors under PyTorch's key names and layouts, so that any framework can check this engine. The
+/// step computes in the type of IN's tensors, f32 or f64, on as many images as IN's `images` holds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   vgan-cuda trace --preset vgan-mnist --example in.safetensors
-  vgan-cuda trace --preset vgan-mnist --input in.safetensors --output out.safetensors")]
+  vgan-cuda trace --preset vgan-mnist --input in.safetensors --output out.safetensors", after_long_help = LONG_HELP)]
 pub(super) struct TraceArgs {
     /// The settings to start from
     #[arg(long, default_value = "quick", value_parser = preset_parser())]
@@ -36,6 +40,30 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"])]
     example: Option<PathBuf>,
 }
+
+const LONG_HELP: &str = "\
+Examples:
+  vgan-cuda trace --preset vgan-mnist --example in.safetensors
+  vgan-cuda trace --preset vgan-mnist --input in.safetensors --output out.safetensors
+
+IN (N images of C×H×W; z of c×h×w):
+  generator.KEY, discriminator.KEY  weights, running_mean and running_var, as in a state_dict
+  images                            [N, C, H, W], in the range that the generator ends in
+  latents_d, latents_g              [N, latent], for the fakes of D's step and of G's step
+  noise_real, noise_fake, noise_g   [N, c, h, w]; noise_g only if generator_z is sampled
+  beta                              [1], β before the step
+
+OUT:
+  fakes_d, fakes_g                  [N, C, H, W]
+  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's
+  logits_X                          [N]
+  loss_d, loss_g, kl_real, kl_fake  [1]
+  beta                              [1], β after the step
+  grad.NET.KEY                      gradients of loss_d by D's weights, of loss_g by G's
+  NET.KEY                           weights and running statistics after the step
+
+Without a bottleneck there is no noise, mu, logvar, z or kl, and no beta in OUT. Linear weights
+are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.";
 
 /// What to trace.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,9 +105,16 @@ impl TraceArgs {
 }
 
 /// Runs the step, or writes the example.
-pub(super) fn run(_options: TraceOptions) -> Result<()> {
-    // WIRE: config::image_size(preset) gives the example's images; a step takes its size from IN's images.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: TraceOptions) -> Result<()> {
+    match options.task {
+        TraceTask::Step { input, output } => trace::trace_file(&options.settings, &input, &output),
+        TraceTask::Example(path) => {
+            let Some([h, w, c]) = image_size(&options.preset) else {
+                return Err(Error::Internal(format!("preset {} has no image size", options.preset)));
+            };
+            tensors::write(&path, &trace::example(&options.settings, ImageShape { h, w, c })?)
+        }
+    }
 }
 
 #[cfg(test)]

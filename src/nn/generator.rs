@@ -49,16 +49,17 @@ impl<B: Executor> Generator<B> {
         self.net.forward(pass, mode, stats, z, images)
     }
 
-    /// The gradients of all parameters, accumulated.
+    /// The gradients of all parameters, accumulated; and that of z, if it is wanted.
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
         z: In<'_, B>,
         images: In<'_, B>,
         d_images: In<'_, B>,
+        d_z: Option<Out<'_, B>>,
         d_params: Out<'_, B>,
     ) -> Result<()> {
-        self.net.backward(pass, z, images, d_images, None, Some(d_params))
+        self.net.backward(pass, z, images, d_images, d_z, Some(d_params))
     }
 }
 

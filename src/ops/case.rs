@@ -1,6 +1,8 @@
 //! A case: one operation at one size and mode, described so that gradient checks, parity tests and benchmarks can all
 //! walk the same list.
 
+use std::borrow::Cow;
+
 use crate::Result;
 use crate::device::{Backend, Buffer};
 
@@ -19,7 +21,7 @@ pub enum Fill {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
     /// Its name in the operation's contract: x, w, b, mu, ….
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Elements.
     pub len: usize,
     /// How it is filled (inputs only).
@@ -28,8 +30,8 @@ pub struct Tensor {
 
 impl Tensor {
     /// A tensor of `len` elements, filled with normal draws.
-    pub fn new(name: &'static str, len: usize) -> Self {
-        Tensor { name, len, fill: Fill::Normal }
+    pub fn new(name: impl Into<Cow<'static, str>>, len: usize) -> Self {
+        Tensor { name: name.into(), len, fill: Fill::Normal }
     }
 
     /// The same, filled otherwise.

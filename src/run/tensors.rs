@@ -1,4 +1,5 @@
-//! Named f32 tensors in safetensors files, written in one canonical order and read with every check there is.
+//! Named tensors in safetensors files (f32 in checkpoints), written in one canonical order and read with every check
+//! there is.
 //!
 //! Writing is left to crate `safetensors`. Reading is stricter than it: the crate takes duplicate names and NaN, and
 //! its errors don't always name the tensor.
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::atomic;
+use crate::device::Real;
 use crate::error::{Error, Result};
 
 /// Safetensors stores little-endian numbers, and [`Tensor`]'s memory is written as it is.
@@ -24,18 +26,18 @@ const PREFIX: usize = 8;
 
 /// A named tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
+pub struct Tensor<T = f32> {
     /// The name, as PyTorch's `state_dict` would have it.
     pub name: String,
     /// The length of each dimension; empty for a scalar.
     pub shape: Vec<usize>,
     /// The values, row-major; as many as the product of `shape`.
-    pub values: Vec<f32>,
+    pub values: Vec<T>,
 }
 
-impl View for &Tensor {
+impl<T: Real> View for &Tensor<T> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        if size_of::<T>() == size_of::<f64>() { Dtype::F64 } else { Dtype::F32 }
     }
 
     fn shape(&self) -> &[usize] {
@@ -47,7 +49,7 @@ impl View for &Tensor {
     }
 
     fn data_len(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+        self.values.len() * size_of::<T>()
     }
 }
 
@@ -55,7 +57,7 @@ impl View for &Tensor {
 ///
 /// # Errors
 /// [`Error::Internal`] where two tensors share a name, or a shape and its values disagree.
-pub fn encode(tensors: &[Tensor]) -> Result<Vec<u8>> {
+pub fn encode<T: Real>(tensors: &[Tensor<T>]) -> Result<Vec<u8>> {
     let mut seen = BTreeMap::new();
     for tensor in tensors {
         let Tensor { name, shape, values } = tensor;
@@ -76,9 +78,17 @@ pub fn encode(tensors: &[Tensor]) -> Result<Vec<u8>> {
 /// [`Error::BadData`] where the header, a name, a dtype, a shape, an offset or the length is wrong, or a value is not
 /// finite.
 pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor>> {
+    decode_as(path, bytes)
+}
+
+/// [`decode`] for tensors of either type.
+///
+/// # Errors
+/// Those of [`decode`]; a tensor of another type than `T` is one.
+pub fn decode_as<T: Real>(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor<T>>> {
     let header = read_header(path, bytes)?;
     for (name, info) in &header.tensors {
-        check_info(path, name, info)?;
+        check_info::<T>(path, name, info)?;
     }
     // What remains is the layout as a whole: no overlap, no hole, nothing after the end.
     let layout = SafeTensors::deserialize(bytes).map_err(|e| {
@@ -94,7 +104,7 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor>> {
     for (name, info) in header.tensors {
         let view =
             layout.tensor(&name).map_err(|e| Error::bad_data(path, format!("the tensor `{name}`"), e.to_string()))?;
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = view.data().chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
         let shape = info.shape.iter().map(|&d| d as usize).collect();
         let tensor = Tensor { name, shape, values };
         if let Some((index, value)) = first_not_finite(&tensor) {
@@ -104,6 +114,14 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor>> {
         tensors.push(tensor);
     }
     Ok(tensors)
+}
+
+/// Whether the tensor `name` holds f64, by the header alone; `None` where there is no such tensor.
+///
+/// # Errors
+/// [`Error::BadData`] where the header is not one.
+pub fn holds_f64(path: &Path, bytes: &[u8], name: &str) -> Result<Option<bool>> {
+    Ok(read_header(path, bytes)?.tensors.get(name).map(|info| info.dtype == "F64"))
 }
 
 /// Reads a safetensors file; see [`decode`].
@@ -118,12 +136,12 @@ pub fn read(path: &Path) -> Result<Vec<Tensor>> {
 ///
 /// # Errors
 /// [`Error::Io`] where it can't be written; [`Error::Internal`] as [`encode`] has it.
-pub fn write(path: &Path, tensors: &[Tensor]) -> Result<()> {
+pub fn write<T: Real>(path: &Path, tensors: &[Tensor<T>]) -> Result<()> {
     atomic::write_file(path, &encode(tensors)?)
 }
 
 /// The first value that is NaN or infinite, with its index.
-pub(crate) fn first_not_finite(tensor: &Tensor) -> Option<(usize, f32)> {
+pub(crate) fn first_not_finite<T: Real>(tensor: &Tensor<T>) -> Option<(usize, T)> {
     tensor.values.iter().copied().enumerate().find(|(_, value)| !value.is_finite())
 }
 
@@ -161,12 +179,13 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<Header> {
     Ok(Header { tensors, data_start: PREFIX + header.len() })
 }
 
-fn check_info(path: &Path, name: &str, info: &Info) -> Result<()> {
+fn check_info<T: Real>(path: &Path, name: &str, info: &Info) -> Result<()> {
     let Info { dtype, shape, data_offsets: (begin, end) } = info;
-    if dtype != "F32" {
-        return Err(Error::bad_data(path, format!("dtype F32 for tensor `{name}`"), dtype));
+    let expected = T::NAME.to_uppercase();
+    if *dtype != expected {
+        return Err(Error::bad_data(path, format!("dtype {expected} for tensor `{name}`"), dtype));
     }
-    let needed = element_count(shape.iter().copied()).and_then(|count| count.checked_mul(4));
+    let needed = element_count(shape.iter().copied()).and_then(|count| count.checked_mul(size_of::<T>() as u64));
     let given = end.checked_sub(*begin);
     if needed.is_none() || needed != given {
         let needed = needed.map_or("more bytes than there are".into(), |n| format!("{n} bytes"));

@@ -5,7 +5,9 @@ pub mod interrupt;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
+pub mod trace;
 pub mod trainer;
+pub mod whole;
 
 pub use interrupt::Interrupt;
 pub use session::Session;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::trainer::Trainer;
-use crate::device::{Backend, Buffer};
+use crate::device::{Backend, Buffer, Real};
 use crate::nn::Table;
 use crate::ops::Executor;
 use crate::run::{Checkpoint, DataPosition, Files, RngPosition, State, Tensor, Updates, state};
@@ -19,13 +19,13 @@ pub trait F32Executor: Executor + Backend<Real = f32> {}
 impl<B: Executor + Backend<Real = f32>> F32Executor for B {}
 
 /// The tensors of an arena under PyTorch's keys: `{prefix}{key}{suffix}`.
-pub fn arena_tensors<B: F32Executor>(
+pub fn arena_tensors<B: Executor>(
     backend: &B,
     table: &Table,
     arena: &Buffer<B>,
     prefix: &str,
     suffix: &str,
-) -> Result<Vec<Tensor>> {
+) -> Result<Vec<Tensor<B::Real>>> {
     let values = backend.read(backend.view(arena))?;
     let tensor = |entry: &crate::nn::Entry| Tensor {
         name: format!("{prefix}{}{suffix}", entry.name),
@@ -108,22 +108,32 @@ pub fn restore<B: F32Executor>(trainer: &mut Trainer<B>, checkpoint: Checkpoint,
 }
 
 /// The tensors of a file, taken out one by one.
-pub struct TensorSet<'a> {
+pub struct TensorSet<'a, T> {
     path: &'a Path,
-    tensors: BTreeMap<String, Tensor>,
+    tensors: BTreeMap<String, Tensor<T>>,
 }
 
-impl<'a> TensorSet<'a> {
+impl<'a, T: Real> TensorSet<'a, T> {
     /// `path` is for the messages.
-    pub fn new(tensors: Vec<Tensor>, path: &'a Path) -> Self {
+    pub fn new(tensors: Vec<Tensor<T>>, path: &'a Path) -> Self {
         TensorSet { path, tensors: tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect() }
+    }
+
+    /// The shape of the tensor of this name, if there is one.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|tensor| &tensor.shape[..])
+    }
+
+    /// The file, for messages.
+    pub fn path(&self) -> &'a Path {
+        self.path
     }
 
     /// Takes the tensor of this name and shape.
     ///
     /// # Errors
     /// [`Error::BadData`] where it is missing or of another shape.
-    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
         let expected = || format!("a tensor `{name}` of shape {shape:?}");
         let tensor = self.tensors.remove(name).ok_or_else(|| {
             Error::bad_data(self.path, expected(), "none of that name")
@@ -140,7 +150,7 @@ impl<'a> TensorSet<'a> {
     ///
     /// # Errors
     /// Those of [`TensorSet::take`].
-    pub fn fill<B: F32Executor>(
+    pub fn fill<B: Executor<Real = T>>(
         &mut self,
         backend: &B,
         table: &Table,
@@ -148,7 +158,7 @@ impl<'a> TensorSet<'a> {
         prefix: &str,
         suffix: &str,
     ) -> Result<()> {
-        let mut values = vec![0.0; table.len()];
+        let mut values = vec![T::ZERO; table.len()];
         for entry in table.entries() {
             let tensor = self.take(&format!("{prefix}{}{suffix}", entry.name), &entry.shape)?;
             values[entry.range()].copy_from_slice(&entry.from_pytorch(&tensor));

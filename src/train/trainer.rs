@@ -6,7 +6,7 @@
 use super::batch::{Batch, Phase};
 use crate::Result;
 use crate::config::{KlMix, KlReduction, Settings};
-use crate::device::{Buffer, In, Network, StepState};
+use crate::device::{Buffer, In, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::adam::Adam;
@@ -98,10 +98,25 @@ impl<B: Executor> Trainer<B> {
 
     /// One whole step.
     pub fn step(&mut self, batch: &Batch<B>) -> Result<()> {
+        self.discriminator_phase(batch)?;
+        self.generator_phase(batch)?;
+        self.finish()
+    }
+
+    /// The discriminator's half of a step: its loss, β, its update.
+    pub(crate) fn discriminator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
         self.discriminator_gradients(batch)?;
-        self.update(Network::Discriminator)?;
-        self.generator_gradients(batch)?;
-        self.update(Network::Generator)?;
+        self.update(Network::Discriminator)
+    }
+
+    /// The generator's half of a step, through the discriminator just updated.
+    pub(crate) fn generator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
+        self.generator_gradients(batch, None)?;
+        self.update(Network::Generator)
+    }
+
+    /// What ends a step: the moving average, and the count of steps.
+    pub(crate) fn finish(&mut self) -> Result<()> {
         self.update_average()?;
         self.backend.finish_step(self.backend.view_mut(&mut self.state))
     }
@@ -124,6 +139,12 @@ impl<B: Executor> Trainer<B> {
                 backend.slice_mut(images, 0..n * self.image.len()),
             )?;
         }
+        self.image_gradients(batch, None)
+    }
+
+    /// [`Trainer::discriminator_gradients`] for the 2N images that lie in [`Trainer::images`], whatever they are; and
+    /// the gradient of these images, if it is wanted.
+    pub(crate) fn image_gradients(&mut self, batch: &Batch<B>, d_images: Option<Out<'_, B>>) -> Result<()> {
         self.judge(batch, Phase::Discriminator)?;
         let loss = self.discriminator_loss();
         let Trainer { backend, work, state, .. } = self;
@@ -131,11 +152,11 @@ impl<B: Executor> Trainer<B> {
         let (logits, kl) = (backend.view(&work.logits), backend.view(&work.kl));
         backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))?;
         backend.zero(backend.view_mut(&mut self.discriminator_memory.gradients))?;
-        self.blame(batch, Phase::Discriminator)
+        self.blame(batch, Phase::Discriminator, d_images)
     }
 
-    /// The generator's loss and the gradients of the generator's parameters.
-    pub fn generator_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+    /// The generator's loss and the gradients of the generator's parameters; and that of its latents, if it is wanted.
+    pub fn generator_gradients(&mut self, batch: &Batch<B>, d_latents: Option<Out<'_, B>>) -> Result<()> {
         let n = self.settings.train.batch;
         self.generate(batch, Phase::Generator)?;
         self.judge(batch, Phase::Generator)?;
@@ -144,14 +165,14 @@ impl<B: Executor> Trainer<B> {
         let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
         let logits = backend.slice(backend.view(&work.logits), 0..n);
         backend.generator_loss(logits, dlogits, dkl, backend.view_mut(state))?;
-        self.blame(batch, Phase::Generator)?;
+        self.blame(batch, Phase::Generator, None)?;
         let Trainer { backend, work, generator_memory: memory, .. } = self;
         backend.zero(backend.view_mut(&mut memory.gradients))?;
         let pass = Pass { backend, params: backend.view(&memory.params), n };
         let images = self.image.len() * n..self.image.len() * 2 * n;
         let images = backend.slice(backend.view(&work.images), images);
         let (z, d_images) = (backend.view(&work.latents), backend.view(&work.d_images));
-        self.generator.backward(pass, z, images, d_images, backend.view_mut(&mut memory.gradients))
+        self.generator.backward(pass, z, images, d_images, d_latents, backend.view_mut(&mut memory.gradients))
     }
 
     /// Fake images from a phase's latents, into the second half of the batch.
@@ -180,8 +201,9 @@ impl<B: Executor> Trainer<B> {
         self.discriminator.forward(pass, part.groups, backend.view_mut(&mut memory.stats), images, noise, verdict)
     }
 
-    /// The way back through the discriminator: to its parameters in its own phase, to the images in the generator's.
-    fn blame(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
+    /// The way back through the discriminator: to its parameters (and to `d_images`, if wanted) in its own phase, to the
+    /// images in the generator's.
+    fn blame(&mut self, batch: &Batch<B>, phase: Phase, mut d_images: Option<Out<'_, B>>) -> Result<()> {
         let part = self.part(phase);
         let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
         let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
@@ -193,7 +215,9 @@ impl<B: Executor> Trainer<B> {
             dkl: backend.slice(backend.view(&work.dkl), 0..part.n),
         };
         let (d_images, d_params) = match phase {
-            Phase::Discriminator => (None, Some(backend.view_mut(&mut memory.gradients))),
+            Phase::Discriminator => {
+                (d_images.as_mut().map(|d| backend.reborrow(d)), Some(backend.view_mut(&mut memory.gradients)))
+            }
             Phase::Generator => (Some(backend.view_mut(&mut work.d_images)), None),
         };
         self.discriminator.backward(pass, images, noise, gradient, d_images, d_params)
@@ -252,6 +276,11 @@ impl<B: Executor> Trainer<B> {
     /// The 2N images of the last discriminator step, or, after a generator step, its N fakes in the second half.
     pub fn images(&self) -> In<'_, B> {
         self.backend.view(&self.work.images)
+    }
+
+    /// [`Trainer::images`], to write.
+    pub(crate) fn images_mut(&mut self) -> Out<'_, B> {
+        self.backend.view_mut(&mut self.work.images)
     }
 
     /// The logits of the last forward pass of D; N or 2N of them are meaningful.

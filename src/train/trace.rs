@@ -1,0 +1,287 @@
+//! One training step on given weights, images and noise, with everything that it computes read out, in PyTorch's layouts.
+//!
+//! It is how the engine is held against another framework. The names and shapes of what goes in and comes out are in
+//! tests/oracle/README.md, "The exchange format". The file's own type, f32 or f64, is what the step computes in.
+
+use std::path::Path;
+
+use super::batch::{Batch, Given, prior};
+use super::snapshot::{TensorSet, arena_tensors};
+use super::trainer::Trainer;
+use crate::config::{GeneratorZ, PixelRange, Settings, validate_for_images};
+use crate::device::normal::fill_normals;
+use crate::device::philox::{self, Stream};
+use crate::device::{Backend, Buffer, Cpu, Real, StepState};
+use crate::nn::table::permute;
+use crate::nn::{ImageShape, NetworkMemory};
+use crate::ops::Executor;
+use crate::run::{Tensor, tensors};
+use crate::{Error, Result};
+
+/// Runs one step on the CPU from the file `input` to the file `output`. The batch is as large as IN's `images`.
+///
+/// # Errors
+/// [`Error::BadData`] where a tensor is missing, unknown, misshapen or not finite; [`Error::Usage`] where the settings
+/// don't fit the images; [`Error::Diverged`] where the step meets what is not a finite number.
+pub fn trace_file(settings: &Settings, input: &Path, output: &Path) -> Result<()> {
+    let bytes = std::fs::read(input).map_err(|error| Error::io(input, "read", error))?;
+    let Some(double) = tensors::holds_f64(input, &bytes, "images")? else {
+        return Err(Error::bad_data(input, "a tensor `images`", "none of that name").with_hint(HINT));
+    };
+    let computed = if double { trace_bytes::<f64> } else { trace_bytes::<f32> };
+    computed(settings, input, &bytes, output)
+}
+
+const HINT: &str = "`vgan-cuda trace --example PATH` writes a valid file";
+
+fn trace_bytes<T: Real>(settings: &Settings, input: &Path, bytes: &[u8], output: &Path) -> Result<()> {
+    let tensors = TensorSet::new(tensors::decode_as::<T>(input, bytes)?, input);
+    let backend = Cpu::<T>::new(None)?;
+    let out = backend.clone().run(|| trace(backend, settings, tensors))?;
+    tensors::write(output, &out)
+}
+
+/// One step on the tensors of IN; the tensors of OUT.
+///
+/// # Errors
+/// Those of [`trace_file`].
+pub fn trace<B: Executor>(
+    backend: B,
+    settings: &Settings,
+    mut input: TensorSet<'_, B::Real>,
+) -> Result<Vec<Tensor<B::Real>>> {
+    let mut tracer = Tracer::new(backend, settings, &mut input)?;
+    let mut out = tracer.step(&mut input)?;
+    input.finish()?;
+    out.extend(tracer.weights()?);
+    Ok(out)
+}
+
+/// A trainer that is fed with given tensors, step by step.
+pub struct Tracer<B: Executor> {
+    trainer: Trainer<B>,
+    /// c, h, w of z; `None` without a bottleneck.
+    code: Option<[usize; 3]>,
+}
+
+impl<B: Executor> Tracer<B> {
+    /// Takes weights, running statistics and `beta` out of `input`, and the size of the batch from its `images`.
+    ///
+    /// # Errors
+    /// Those of [`trace_file`].
+    pub fn new(backend: B, settings: &Settings, input: &mut TensorSet<'_, B::Real>) -> Result<Self> {
+        let (n, image) = image_size(input)?;
+        let mut settings = settings.clone();
+        settings.train.batch = n;
+        validate_for_images(&settings, image.h, image.w, image.c)?;
+        let mut trainer = Trainer::new(backend, settings, image)?;
+        let backend = trainer.backend.clone();
+        let nets =
+            [("generator.", &mut trainer.generator_memory), ("discriminator.", &mut trainer.discriminator_memory)];
+        for (prefix, memory) in nets {
+            input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
+            input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
+        }
+        let state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
+        backend.upload(&[state], backend.view_mut(&mut trainer.state))?;
+        let code = trainer.discriminator.bottleneck(n).map(|d| {
+            let halvings = trainer.settings.discriminator.channels.len();
+            [d.c, image.h >> halvings, image.w >> halvings]
+        });
+        Ok(Tracer { trainer, code })
+    }
+
+    /// One step on the images, latents and noise of `input`: all of OUT but the updated weights.
+    ///
+    /// # Errors
+    /// Those of [`trace_file`].
+    pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
+        let batch = self.batch(input)?;
+        self.trainer.discriminator_phase(&batch)?;
+        let mut out = self.discriminator_values()?;
+        self.trainer.generator_phase(&batch)?;
+        out.extend(self.generator_values()?);
+        self.trainer.finish()?;
+        let Tracer { trainer, code } = self;
+        let state = trainer.read_state()?;
+        let metrics = state.metrics;
+        check_finite(&state)?;
+        let scalar = |name: &str, value| self::tensor(name, &[1], vec![B::Real::of(value)]);
+        out.extend([scalar("loss_d", metrics.loss_d), scalar("loss_g", metrics.loss_g)]);
+        if code.is_some() {
+            let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
+            out.extend(kl.into_iter().chain([scalar("beta", state.beta)]));
+        }
+        Ok(out)
+    }
+
+    /// Weights and running statistics as they stand: `generator.<key>`, `discriminator.<key>`.
+    pub fn weights(&self) -> Result<Vec<Tensor<B::Real>>> {
+        weights(&self.trainer)
+    }
+
+    /// The inputs of a step in our layouts.
+    fn batch(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
+        let Trainer { backend, settings, image, .. } = &self.trainer;
+        let n = settings.train.batch;
+        let latent = [n, settings.generator.latent];
+        let mut channels_last = |name: &str, [c, h, w]: [usize; 3]| {
+            Ok::<_, Error>(permute(&input.take(name, &[n, c, h, w])?, &[n, c, h, w], &[0, 2, 3, 1]))
+        };
+        let images = channels_last("images", [image.c, image.h, image.w])?;
+        let (mut noise_d, mut noise_g) = (Vec::new(), Vec::new());
+        if let Some(code) = self.code {
+            noise_d = channels_last("noise_real", code)?;
+            noise_d.extend(channels_last("noise_fake", code)?);
+            if settings.bottleneck.generator_z == GeneratorZ::Sampled {
+                noise_g = channels_last("noise_g", code)?;
+            }
+        }
+        Ok(Batch::Given(Given {
+            images: backend.buffer_of(&images)?,
+            latents_d: backend.buffer_of(&input.take("latents_d", &latent)?)?,
+            latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
+            noise_d: backend.buffer_of(&noise_d)?,
+            noise_g: backend.buffer_of(&noise_g)?,
+        }))
+    }
+
+    /// What the discriminator's half of a step leaves in memory.
+    fn discriminator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
+        let mut out = vec![self.fakes("fakes_d")?];
+        out.extend(self.verdicts(&["real", "fake"])?);
+        out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
+        Ok(out)
+    }
+
+    /// What the generator's half of a step leaves in memory.
+    fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
+        let mut out = vec![self.fakes("fakes_g")?];
+        out.extend(self.verdicts(&["g"])?);
+        out.extend(gradients(&self.trainer.backend, &self.trainer.generator_memory, "grad.generator.")?);
+        Ok(out)
+    }
+
+    /// The generator's images, the second half of the batch.
+    fn fakes(&self, name: &str) -> Result<Tensor<B::Real>> {
+        let Trainer { backend, image, settings, .. } = &self.trainer;
+        let (n, ImageShape { h, w, c }) = (settings.train.batch, *image);
+        let images = backend.read(backend.slice(self.trainer.images(), n * image.len()..2 * n * image.len()))?;
+        Ok(tensor(name, &[n, c, h, w], permute(&images, &[n, h, w, c], &[0, 3, 1, 2])))
+    }
+
+    /// Logits and code of each group of N images that the discriminator saw last.
+    fn verdicts(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
+        let n = settings.train.batch;
+        let total = n * groups.len();
+        let logits = backend.read(backend.slice(self.trainer.logits(), 0..total))?;
+        let grouped = |name: &str, shape: &[usize], values: Vec<B::Real>| {
+            let parts = values.chunks_exact(values.len() / groups.len());
+            let named =
+                groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into()));
+            named.collect::<Vec<_>>()
+        };
+        let mut out = grouped("logits", &[n], logits);
+        let Some([c, h, w]) = self.code else { return Ok(out) };
+        // μ and log σ² lie side by side at each position.
+        let features = backend.read(discriminator.features(backend, total))?;
+        let mut mu = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
+        let logvar = mu.split_off(mu.len() / 2);
+        let z = permute(&backend.read(discriminator.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
+        for (name, values) in [("mu", mu), ("logvar", logvar), ("z", z)] {
+            out.extend(grouped(name, &[n, c, h, w], values));
+        }
+        Ok(out)
+    }
+}
+
+fn tensor<T>(name: &str, shape: &[usize], values: Vec<T>) -> Tensor<T> {
+    Tensor { name: name.into(), shape: shape.into(), values }
+}
+
+fn gradients<B: Executor>(backend: &B, memory: &NetworkMemory<B>, prefix: &str) -> Result<Vec<Tensor<B::Real>>> {
+    arena_tensors(backend, &memory.parts.params, &memory.gradients, prefix, "")
+}
+
+fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
+    let mut out = Vec::new();
+    for (prefix, memory) in
+        [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)]
+    {
+        out.extend(arena_tensors(&trainer.backend, &memory.parts.params, &memory.params, prefix, "")?);
+        out.extend(arena_tensors(&trainer.backend, &memory.parts.stats, &memory.stats, prefix, "")?);
+    }
+    Ok(out)
+}
+
+/// N and the image size, from the shape of `images`.
+fn image_size<T: Real>(input: &TensorSet<'_, T>) -> Result<(usize, ImageShape)> {
+    let expected = "a tensor `images` of shape [N, C, H, W] with N at least 2 and no empty side";
+    match input.shape("images") {
+        Some(&[n, c, h, w]) if n >= 2 && c * h * w > 0 => Ok((n, ImageShape { h, w, c })),
+        Some(shape) => Err(Error::bad_data(input.path(), expected, format!("shape {shape:?}"))),
+        None => Err(Error::bad_data(input.path(), expected, "none of that name").with_hint(HINT)),
+    }
+}
+
+fn check_finite(state: &StepState) -> Result<()> {
+    let (tensor, value) = match state.non_finite {
+        0 => return Ok(()),
+        StepState::NON_FINITE_LOSS_D => ("loss_d", state.metrics.loss_d),
+        StepState::NON_FINITE_LOSS_G => ("loss_g", state.metrics.loss_g),
+        StepState::NON_FINITE_GRADIENT_D => ("a gradient of the discriminator", f64::NAN),
+        _ => ("a gradient of the generator", f64::NAN),
+    };
+    let advice = "the given values overflow; nothing was written".into();
+    Err(Error::Diverged { step: state.step + 1, tensor: tensor.into(), value, advice })
+}
+
+/// A valid IN for images of this size: the engine's own first weights, and random images, latents and noise, all from
+/// the seed of the settings.
+///
+/// # Errors
+/// [`Error::Usage`] where the settings don't fit the images.
+pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
+    validate_for_images(settings, image.h, image.w, image.c)?;
+    let trainer = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?;
+    let (n, seed) = (settings.train.batch, settings.train.seed);
+    let mut out = weights(&trainer)?;
+    out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
+    out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));
+    for (name, stream) in [("latents_d", Stream::LatentDiscriminator), ("latents_g", Stream::LatentGenerator)] {
+        out.push(tensor(name, &[n, settings.generator.latent], random_latents(&trainer, stream)?));
+    }
+    if let Some(d) = trainer.discriminator.bottleneck(n) {
+        let halvings = settings.discriminator.channels.len();
+        let shape = [n, d.c, image.h >> halvings, image.w >> halvings];
+        let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
+        if settings.bottleneck.generator_z == GeneratorZ::Sampled {
+            noise.push(("noise_g", Stream::NoiseGenerator));
+        }
+        for (name, stream) in noise {
+            let mut values = vec![0.0; n * d.dims()];
+            fill_normals(seed, stream, 0, 0, 0, &mut values);
+            out.push(tensor(name, &shape, values));
+        }
+    }
+    Ok(out)
+}
+
+/// Independent pixels over the whole range.
+fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
+    let (low, high) = match settings.data.range {
+        PixelRange::ZeroToOne => (0.0, 1.0),
+        PixelRange::MinusOneToOne => (-1.0, 1.0),
+    };
+    // The stream of mirrored images: no data set is read here, so nothing else draws from it.
+    let blocks = (0..).flat_map(|block| philox::draw(settings.train.seed, Stream::Flip, 0, 0, block));
+    blocks.take(len).map(|bits| low + (high - low) * philox::uniform(bits)).collect()
+}
+
+fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
+    let Trainer { backend, settings, state, .. } = trainer;
+    let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
+    crate::ops::prior::PriorOp::prior_sample(backend, &prior(settings, stream, 0), state, &mut latents)?;
+    Ok(latents)
+}

@@ -1,0 +1,238 @@
+//! The whole losses as cases: loss_d by every parameter of D and by its images, loss_g by every parameter of G and by
+//! its latents, for narrow models.
+//!
+//! They run through the [`Trainer`] itself, so a check of them is a check of everything in between: layers in the right
+//! order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None of
+//! them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
+
+use super::batch::{Batch, Given};
+use super::trainer::Trainer;
+use crate::Result;
+use crate::config::{
+    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
+    OutputLayer, PixelRange, Settings, TrainSettings,
+};
+use crate::device::{Buffer, Network, Real};
+use crate::nn::table::{Init, Table};
+use crate::nn::{Entry, ImageShape};
+use crate::ops::{Case, Executor, Fill, Tensor, gradient_check};
+
+/// Both losses of every narrow model.
+///
+/// # Errors
+/// Where memory is used up.
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
+    let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
+    for (name, settings, image) in models() {
+        let trainer = Trainer::new(backend.clone(), settings.clone(), image)?;
+        let tables =
+            [&trainer.discriminator_memory, &trainer.generator_memory].map(|memory| memory.parts.params.clone());
+        let dims = trainer.discriminator.bottleneck(1).map_or(0, |d| d.dims());
+        for network in [Network::Discriminator, Network::Generator] {
+            let (settings, tables) = (settings.clone(), tables.clone());
+            cases.push(Box::new(WholeLoss { name, settings, image, tables, dims, network }));
+        }
+    }
+    Ok(cases)
+}
+
+/// Name, settings and image of each model: the article's, the paper's, the plain GAN, and one without hidden layers.
+fn models() -> Vec<(&'static str, Settings, ImageShape)> {
+    let article = Settings {
+        generator: GeneratorSettings {
+            latent: 3,
+            hidden: vec![5],
+            channels: vec![4, 3],
+            ..GeneratorSettings::default()
+        },
+        discriminator: DiscriminatorSettings {
+            channels: vec![3, 4],
+            hidden: vec![5],
+            ..DiscriminatorSettings::default()
+        },
+        bottleneck: BottleneckSettings { beta: 0.3, ..BottleneckSettings::default() },
+        train: TrainSettings { batch: 5, ..TrainSettings::default() },
+        ..Settings::default()
+    };
+    let paper = Settings {
+        data: DataSettings { range: PixelRange::MinusOneToOne, ..DataSettings::default() },
+        generator: GeneratorSettings { output: OutputLayer::Stride1, ..article.generator.clone() },
+        bottleneck: BottleneckSettings {
+            channels: 2,
+            kl_reduction: KlReduction::Sum,
+            kl_mix: KlMix::Mean,
+            generator_z: GeneratorZ::Mean,
+            beta: 0.1,
+            ..BottleneckSettings::default()
+        },
+        ..article.clone()
+    };
+    let plain = Settings {
+        discriminator: DiscriminatorSettings { norm_first: false, ..article.discriminator.clone() },
+        bottleneck: BottleneckSettings { enabled: false, ..BottleneckSettings::default() },
+        ..article.clone()
+    };
+    let shallow = Settings {
+        generator: GeneratorSettings { hidden: vec![], ..article.generator.clone() },
+        discriminator: DiscriminatorSettings { hidden: vec![], leak: 0.1, ..article.discriminator.clone() },
+        bottleneck: BottleneckSettings {
+            kl_reduction: KlReduction::Channels,
+            logvar_bias: -1.0,
+            ..article.bottleneck.clone()
+        },
+        ..article.clone()
+    };
+    vec![
+        ("vgan, KL mean, sampled z", article, ImageShape { h: 8, w: 4, c: 1 }),
+        ("vgan, KL summed and mixed, mean z", paper, ImageShape { h: 4, w: 6, c: 3 }),
+        ("gan", plain, ImageShape { h: 4, w: 8, c: 1 }),
+        ("vgan without hidden layers", shallow, ImageShape { h: 4, w: 4, c: 2 }),
+    ]
+}
+
+struct WholeLoss {
+    name: &'static str,
+    settings: Settings,
+    image: ImageShape,
+    /// Of the discriminator and of the generator, as [`Network`] counts.
+    tables: [Table; 2],
+    /// Elements of one image's z.
+    dims: usize,
+    /// Whose loss it is.
+    network: Network,
+}
+
+/// How a parameter is filled: weights such that activations are of order one, everything else around its start.
+fn parameter(entry: &Entry) -> Tensor {
+    let fill = match entry.init {
+        Init::Normal(_) => {
+            let inputs = entry.len() / entry.shape[0];
+            let bound = (3.0 / inputs as f64).sqrt();
+            Fill::Uniform(-bound, bound)
+        }
+        Init::Constant(value) => Fill::Uniform(value - 0.4, value + 0.4),
+    };
+    Tensor::new(entry.name.clone(), entry.len()).filled(fill)
+}
+
+/// Numbers of the draws that are no inputs of the case, far from those of its inputs.
+const FIXED: u32 = 5000;
+
+impl WholeLoss {
+    fn batch(&self) -> usize {
+        self.settings.train.batch
+    }
+
+    /// A trainer with the case's parameters, and what it is fed with.
+    fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
+        let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
+        let buffer = |values: Vec<f64>| backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>());
+        // In G's case D is fixed; in D's case G has no part.
+        for (number, entry) in (FIXED..).zip(self.tables[0].entries()) {
+            let drawn = buffer(gradient_check::fill(&parameter(entry), number))?;
+            let params = backend.view_mut(&mut trainer.discriminator_memory.params);
+            backend.copy(backend.view(&drawn), backend.slice_mut(params, entry.range()))?;
+        }
+        for (input, entry) in inputs.iter().zip(self.tables[self.network as usize].entries()) {
+            let memory = match self.network {
+                Network::Discriminator => &mut trainer.discriminator_memory,
+                Network::Generator => &mut trainer.generator_memory,
+            };
+            let params = backend.view_mut(&mut memory.params);
+            backend.copy(backend.view(input), backend.slice_mut(params, entry.range()))?;
+        }
+        let shown = backend.view(&inputs[inputs.len() - 1]);
+        let latents_g = match self.network {
+            Network::Discriminator => {
+                backend.copy(shown, trainer.images_mut())?;
+                backend.alloc(0)?
+            }
+            Network::Generator => buffer(backend.read(shown)?.into_iter().map(Real::to_f64).collect())?,
+        };
+        let noise = |images: usize, number| {
+            buffer(gradient_check::fill(&Tensor::new("noise", images * self.dims), FIXED + number))
+        };
+        let batch = Batch::Given(Given {
+            images: backend.alloc(0)?,
+            latents_d: backend.alloc(0)?,
+            latents_g,
+            noise_d: noise(2 * self.batch(), 1000)?,
+            noise_g: noise(self.batch(), 1001)?,
+        });
+        Ok((trainer, batch))
+    }
+
+    /// The trainer after its pass; the gradient of the last input goes to `d_shown`.
+    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>], d_shown: &mut Buffer<B>) -> Result<Trainer<B>> {
+        let (mut trainer, batch) = self.trainer(backend, inputs)?;
+        let d_shown = Some(backend.view_mut(d_shown));
+        match self.network {
+            Network::Discriminator => trainer.image_gradients(&batch, d_shown)?,
+            Network::Generator => trainer.generator_gradients(&batch, d_shown)?,
+        }
+        Ok(trainer)
+    }
+
+    /// The input beside the parameters.
+    fn shown(&self) -> Tensor {
+        let (low, high) = match self.settings.data.range {
+            PixelRange::ZeroToOne => (0.0, 1.0),
+            PixelRange::MinusOneToOne => (-1.0, 1.0),
+        };
+        match self.network {
+            Network::Discriminator => {
+                Tensor::new("images", 2 * self.batch() * self.image.len()).filled(Fill::Uniform(low, high))
+            }
+            Network::Generator => Tensor::new("latents", self.batch() * self.settings.generator.latent),
+        }
+    }
+}
+
+impl<B: Executor> Case<B> for WholeLoss {
+    fn op(&self) -> &'static str {
+        match self.network {
+            Network::Discriminator => "loss_d",
+            Network::Generator => "loss_g",
+        }
+    }
+    fn name(&self) -> String {
+        self.name.into()
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let parameters = self.tables[self.network as usize].entries().iter().map(parameter);
+        parameters.chain([self.shown()]).collect()
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("loss", 1)]
+    }
+    fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let trainer = self.run(backend, inputs, &mut backend.alloc(self.shown().len)?)?;
+        let metrics = trainer.read_state()?.metrics;
+        let loss = if self.network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g };
+        backend.upload(&[B::Real::of(loss)], backend.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        backend: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let mut d_shown = backend.alloc(self.shown().len)?;
+        let trainer = self.run(backend, inputs, &mut d_shown)?;
+        let memory = match self.network {
+            Network::Discriminator => &trainer.discriminator_memory,
+            Network::Generator => &trainer.generator_memory,
+        };
+        let gradients = backend.view(&memory.gradients);
+        let parameters = self.tables[self.network as usize].entries().iter();
+        let sources = parameters.map(|entry| backend.slice(gradients, entry.range())).chain([backend.view(&d_shown)]);
+        let scale = backend.read(backend.view(&d_outputs[0]))?[0];
+        for (source, target) in sources.zip(d_inputs) {
+            let scaled: Vec<B::Real> = backend.read(source)?.into_iter().map(|g| g * scale).collect();
+            backend.upload(&scaled, backend.view_mut(target))?;
+        }
+        Ok(())
+    }
+}

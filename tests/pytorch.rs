@@ -1,0 +1,200 @@
+//! The engine against PyTorch: every fixture of tests/fixtures (made by tests/oracle/fixtures.py) through the library.
+//!
+//! The error of a tensor is max|a − b| / max|b|, b from PyTorch: at most 1e-10 in f64, 1e-5 in f32. Where a tensor is
+//! zero but for rounding that measure means nothing, and the fixture itself states an absolute tolerance and why
+//! (tests/oracle/README.md, "How the comparison is made").
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use vgan_cuda::config::{self, Settings};
+use vgan_cuda::device::{Cpu, Real};
+use vgan_cuda::run::{Tensor, tensors};
+use vgan_cuda::train::snapshot::TensorSet;
+use vgan_cuda::train::trace::{Tracer, trace};
+
+const STEPS: [&str; 5] = ["step-vgan-mnist", "step-paper", "step-channels", "step-gan-mnist", "step-logvar-bias"];
+const TRAJECTORIES: [&str; 3] = ["trajectory-vgan-mnist", "trajectory-paper", "trajectory-gan-mnist"];
+
+/// IN and OUT of one case in one type.
+struct Fixture<T> {
+    path: PathBuf,
+    settings: Settings,
+    input: Vec<Tensor<T>>,
+    output: Vec<Tensor<T>>,
+    /// Absolute tolerances of single tensors.
+    loose: BTreeMap<String, f64>,
+    steps: usize,
+}
+
+fn tolerance<T: Real>() -> f64 {
+    if T::NAME == "f64" { 1e-10 } else { 1e-5 }
+}
+
+fn load<T: Real>(case: &str) -> Fixture<T> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let path = folder.join(format!("{case}.{}.in.safetensors", T::NAME));
+    let out_path = folder.join(format!("{case}.{}.out.safetensors", T::NAME));
+    let [input, output] = [&path, &out_path].map(|path| std::fs::read(path).expect("a committed fixture"));
+    let (_, header) = SafeTensors::read_metadata(&output).expect("safetensors");
+    let metadata = header.metadata().as_ref().expect("metadata");
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), &metadata["settings"]).expect("writing");
+    Fixture {
+        settings: config::read(file.path(), &Settings::default()).expect("settings"),
+        input: tensors::decode_as(&path, &input).expect("IN"),
+        output: tensors::decode_as(&out_path, &output).expect("OUT"),
+        loose: serde_json::from_str(&metadata["loose"]).expect("tolerances"),
+        steps: metadata.get("steps").map_or(1, |steps| steps.parse().expect("a number")),
+        path,
+    }
+}
+
+/// How far one tensor is off.
+#[derive(Debug)]
+struct Row {
+    name: String,
+    error: f64,
+    allowed: f64,
+}
+
+/// One row for each expected tensor, the worst first.
+fn compare<T: Real>(fixture: &Fixture<T>, found: Vec<Tensor<T>>) -> Vec<Row> {
+    let mut found: BTreeMap<String, Tensor<T>> = found.into_iter().map(|t| (t.name.clone(), t)).collect();
+    let mut rows: Vec<Row> = fixture
+        .output
+        .iter()
+        .map(|expected| {
+            let name = expected.name.clone();
+            let largest = expected.values.iter().fold(0.0f64, |m, v| m.max(v.to_f64().abs()));
+            let scale = if largest > 0.0 { largest } else { 1.0 };
+            let allowed = tolerance::<T>().max(fixture.loose.get(&name).copied().unwrap_or(0.0) / scale);
+            let error = match found.remove(&name) {
+                Some(tensor) if tensor.shape == expected.shape => {
+                    let pairs = tensor.values.iter().zip(&expected.values);
+                    let worst = |m: f64, d: f64| if d.is_nan() { f64::INFINITY } else { m.max(d) };
+                    pairs.map(|(a, b)| (a.to_f64() - b.to_f64()).abs() / scale).fold(0.0, worst)
+                }
+                _ => f64::INFINITY,
+            };
+            Row { name, error, allowed }
+        })
+        .collect();
+    assert!(found.is_empty(), "PyTorch has no {:?}", found.keys());
+    rows.sort_by(|a, b| (b.error / b.allowed).total_cmp(&(a.error / a.allowed)));
+    rows
+}
+
+/// Whether all is well; prints the worst tensor.
+fn agrees<T: Real>(case: &str, rows: &[Row]) -> bool {
+    let strict = rows.iter().filter(|row| row.allowed == tolerance::<T>()).map(|row| row.error).fold(0.0, f64::max);
+    let Row { name, error, allowed } = &rows[0];
+    println!(
+        "{case:22} {} {:3} tensors; worst strict {strict:.1e}; nearest to its bound: {name} {error:.1e} of {allowed:.1e}",
+        T::NAME,
+        rows.len()
+    );
+    let bad: Vec<&Row> = rows.iter().filter(|row| row.error > row.allowed).collect();
+    bad.iter().for_each(|row| println!("    off: {row:?}"));
+    bad.is_empty()
+}
+
+/// The engine's OUT for a single step.
+fn step<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
+    let backend = Cpu::<T>::new(Some(2)).expect("threads");
+    trace(backend, &fixture.settings, TensorSet::new(fixture.input.clone(), &fixture.path)).expect("a step")
+}
+
+/// The engine's OUT for a trajectory: `step<k>.<scalar>` and the last weights.
+fn trajectory<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
+    let batch = |k: usize| {
+        let prefix = format!("step{k}.");
+        let renamed = |t: &Tensor<T>| Some(Tensor { name: t.name.strip_prefix(&prefix)?.into(), ..t.clone() });
+        fixture.input.iter().filter_map(renamed).collect::<Vec<_>>()
+    };
+    let weights = fixture.input.iter().filter(|t| !t.name.starts_with("step")).cloned();
+    let first = weights.chain(batch(0)).collect();
+    let mut input = TensorSet::new(first, &fixture.path);
+    let backend = Cpu::<T>::new(Some(2)).expect("threads");
+    let mut tracer = Tracer::new(backend, &fixture.settings, &mut input).expect("a trainer");
+    let mut out = Vec::new();
+    for k in 0..fixture.steps {
+        let values = tracer.step(&mut input).expect("a step");
+        input.finish().expect("nothing left over");
+        let scalars = values
+            .into_iter()
+            .filter(|t| ["loss_d", "loss_g", "kl_real", "kl_fake", "beta"].contains(&t.name.as_str()));
+        out.extend(scalars.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
+        input = TensorSet::new(batch(k + 1), &fixture.path);
+    }
+    out.extend(tracer.weights().expect("the weights"));
+    out
+}
+
+fn all_agree<T: Real>(cases: &[&str], run: impl Fn(&Fixture<T>) -> Vec<Tensor<T>>) {
+    let check = |case: &&str| {
+        let fixture = load::<T>(case);
+        agrees::<T>(case, &compare(&fixture, run(&fixture)))
+    };
+    // Every fixture is looked at before the test fails.
+    assert!(!cases.iter().map(check).collect::<Vec<_>>().contains(&false));
+}
+
+#[test]
+fn single_steps_in_f64() {
+    all_agree::<f64>(&STEPS, step);
+}
+
+#[test]
+fn single_steps_in_f32() {
+    all_agree::<f32>(&STEPS, step);
+}
+
+#[test]
+fn trajectories_in_f64() {
+    all_agree::<f64>(&TRAJECTORIES, trajectory);
+}
+
+#[test]
+fn trajectories_in_f32() {
+    all_agree::<f32>(&TRAJECTORIES, trajectory);
+}
+
+/// The comparison itself: whatever is changed on our side must show.
+#[test]
+fn a_planted_difference_is_caught() {
+    let changes: [(&str, fn(&mut Fixture<f32>)); 9] = [
+        ("one weight of D by 1e-3", |f| scale_largest(f, "discriminator.conv.3.weight", 1.001)),
+        ("one weight of G by 1e-3", |f| scale_largest(f, "generator.deconv.0.weight", 1.001)),
+        ("one pixel by 1e-3", |f| scale_largest(f, "images", 1.001)),
+        ("one ε of the G step by 1e-3", |f| scale_largest(f, "noise_g", 1.001)),
+        ("leak 0.2 → 0.201", |f| f.settings.discriminator.leak = 0.201),
+        ("KL summed", |f| f.settings.bottleneck.kl_reduction = config::KlReduction::Sum),
+        ("KL mixed", |f| f.settings.bottleneck.kl_mix = config::KlMix::Mean),
+        ("β₁ 0.5 → 0.6", |f| f.settings.optimizer.beta1 = 0.6),
+        ("I_c 0.1 → 0.101", |f| f.settings.bottleneck.target_kl = 0.101),
+    ];
+    for (what, change) in changes {
+        let mut fixture = load::<f32>("trajectory-vgan-mnist");
+        for tensor in &mut fixture.input {
+            tensor.name = tensor.name.strip_prefix("step0.").unwrap_or(&tensor.name).into();
+        }
+        change(&mut fixture);
+        for tensor in &mut fixture.input {
+            if ["images", "latents_d", "latents_g", "noise_real", "noise_fake", "noise_g"]
+                .contains(&tensor.name.as_str())
+            {
+                tensor.name = format!("step0.{}", tensor.name);
+            }
+        }
+        let rows = compare(&fixture, trajectory(&fixture));
+        assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+fn scale_largest(fixture: &mut Fixture<f32>, name: &str, by: f32) {
+    let tensor = fixture.input.iter_mut().find(|tensor| tensor.name == name).expect("a tensor of IN");
+    let largest = tensor.values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs())).expect("not empty");
+    *largest *= by;
+}
