@@ -37,7 +37,8 @@ impl<B: Executor> Generator<B> {
         &self.net
     }
 
-    /// images = G(z).
+    /// images = G(z): overwrites images `[n, H, W, C]` from z `[n, latent]`, in the range that the settings name. In
+    /// training mode the running statistics in `stats` follow; in evaluation they are only read.
     pub fn forward(
         &mut self,
         pass: Pass<'_, B>,
@@ -49,7 +50,8 @@ impl<B: Executor> Generator<B> {
         self.net.forward(pass, mode, stats, z, images)
     }
 
-    /// The gradients of all parameters, accumulated.
+    /// The gradients of all parameters by those of the images, `[n, H, W, C]`, accumulated in the arena `d_params`; z and
+    /// images are those of the last forward pass.
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
