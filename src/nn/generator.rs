@@ -50,8 +50,7 @@ impl<B: Executor> Generator<B> {
         self.net.forward(pass, mode, stats, z, images)
     }
 
-    /// The gradients of all parameters by those of the images, `[n, H, W, C]`, accumulated in the arena `d_params`; z and
-    /// images are those of the last forward pass.
+    /// The gradients of all parameters, accumulated.
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
