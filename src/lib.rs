@@ -1,7 +1,8 @@
 //! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018) on hand-written
 //! kernels, with manual backward passes and no autodiff.
 //!
-//! Data flows one way, and a lower room never imports an upper one:
+//! Data flows one way, down this table, and a lower room never imports an upper one. The exceptions are plain values that
+//! flow down: [`train`] and [`nn`] read the settings of [`config`], and [`train`] the images of [`data`].
 //!
 //! | room | what it holds |
 //! |---|---|
@@ -9,10 +10,11 @@
 //! | [`config`] | presets, overrides, validation |
 //! | [`data`] | data sets → resident uint8 images |
 //! | [`train`] | one step (D phase, β update, G phase) and the loop around it |
-//! | [`run`] | the run folder: checkpoints, metrics, pictures, plots |
+//! | [`run`] | the run folder: checkpoints, metrics, pictures, plots; only [`cli`] and [`train`] know it |
 //! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head |
 //! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
 //! | [`device`] | memory and launch: the CPU, Philox; the only home of `unsafe` |
+//! | [`error`] | the one error type, which every room returns, and its exit codes |
 
 pub mod cli;
 pub mod config;

@@ -15,6 +15,9 @@ pub fn gemm<T: Real>(mut target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix
 }
 
 /// target (+)= lhs · rhs, split over the current thread pool by blocks of the target's longer side.
+///
+/// # Panics
+/// If the shapes disagree: a mistake of this program's.
 pub fn gemm_parallel<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
     split(target, accumulate, lhs, rhs);
 }

@@ -40,14 +40,14 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
-    /// Columns `from .. from + cols`.
+    /// Columns `from .. from + cols`; they must be there.
     pub fn columns(self, from: usize, cols: usize) -> Self {
         assert!(from + cols <= self.cols);
         let start = (from * self.col_stride).min(self.data.len());
         Matrix { data: &self.data[start..], cols, ..self }
     }
 
-    /// Rows `from .. from + rows`.
+    /// Rows `from .. from + rows`; they must be there.
     pub fn rows(self, from: usize, rows: usize) -> Self {
         self.transposed().columns(from, rows).transposed()
     }

@@ -27,7 +27,9 @@ impl<E: bytemuck::Pod + Send + Sync> Element for E {}
 /// Memory of one device, holding reals of one type.
 ///
 /// A [`Backend::Buffer`] owns memory, [`In`] is a window to read, [`Out`] a window to write. Reading and writing
-/// windows never overlap: that is the borrow checker's business here as on the host.
+/// windows never overlap: that is the borrow checker's business here as on the host. Lengths count elements. A range
+/// that is not inside its window, or lengths that differ where they must be equal, are mistakes of this program's, and
+/// panic.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The type of activations, parameters and gradients.
     type Real: Real;

@@ -41,7 +41,8 @@ pub fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     counter
 }
 
-/// Four 32-bit draws: elements `4 * block .. 4 * block + 4` of `stream` for one sample in one step.
+/// Four 32-bit draws: elements `4 * block .. 4 * block + 4` of `stream` for one sample in one step. Steps below 2⁵⁶
+/// get draws of their own.
 #[inline(always)]
 pub fn draw(seed: u64, stream: Stream, step: u64, sample: u32, block: u32) -> [u32; 4] {
     philox4x32_10([block, sample, low(step), stream as u32 | (high(step) << 8)], [low(seed), high(seed)])

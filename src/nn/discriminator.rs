@@ -85,17 +85,19 @@ impl<B: Executor> Discriminator<B> {
         self.bottleneck.map(|d| Bottleneck { n, ..d })
     }
 
-    /// μ and log σ² (or the features) of the last forward pass over `n` images.
+    /// μ and log σ² of the last forward pass over `n` images, `[n, positions, 2, C]`; without a bottleneck the
+    /// encoder's output, `[n, positions, C]`.
     pub fn features<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
         backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len())
     }
 
-    /// z of the last forward pass over `n` images; empty without a bottleneck.
+    /// z of the last forward pass over `n` images, `[n, positions, C]`; empty without a bottleneck.
     pub fn z<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
         backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
     }
 
-    /// logits = D(images) in training mode, with `groups` groups of statistics.
+    /// logits = D(images) in training mode. `images` is `[n, H, W, C]`, in 1 or 2 equal groups with batch statistics of
+    /// their own; `stats` is the network's arena of running statistics, which follow.
     pub fn forward(
         &mut self,
         pass: Pass<'_, B>,
@@ -121,7 +123,8 @@ impl<B: Executor> Discriminator<B> {
         self.head.forward(pass, mode, stats, code, verdict.logits)
     }
 
-    /// The gradients of the last forward pass; the same images and noise are given again.
+    /// The gradients of the last forward pass; the same images and noise are given again. `d_images` `[n, H, W, C]` is
+    /// overwritten, the arena `d_params` accumulates, and for what is `None` nothing is computed.
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,

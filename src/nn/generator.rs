@@ -37,7 +37,8 @@ impl<B: Executor> Generator<B> {
         &self.net
     }
 
-    /// images = G(z).
+    /// images = G(z): overwrites images `[n, H, W, C]` from z `[n, latent]`, in the range that the settings name. In
+    /// training mode the running statistics in `stats` follow; in evaluation they are only read.
     pub fn forward(
         &mut self,
         pass: Pass<'_, B>,

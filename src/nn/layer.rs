@@ -43,7 +43,7 @@ impl<'a, B: Executor> Pass<'a, B> {
 
 /// A layer of a network on backend `B`.
 ///
-/// x, y, dx, dy hold exactly `n` images. Gradients of parameters accumulate, gradients of activations overwrite; where a
+/// x, y, dx, dy hold exactly `pass.n` images. Gradients of parameters accumulate, gradients of activations overwrite; where a
 /// gradient is not wanted it is `None`, and nothing is computed for it.
 pub trait Layer<B: Executor>: Send + Sync {
     /// One line for people: `conv2d 1→64 k4 s2 p1`.

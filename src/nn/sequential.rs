@@ -15,7 +15,10 @@ pub struct Sequential<B: Executor> {
 }
 
 impl<B: Executor> Sequential<B> {
-    /// Allocates the memory for up to `capacity` images; at least one layer.
+    /// Allocates the memory for up to `capacity` images. There is at least one layer.
+    ///
+    /// # Errors
+    /// If memory is used up.
     ///
     /// # Panics
     /// If a layer's output is not the next one's input: a mistake of this program's.
@@ -49,7 +52,7 @@ impl<B: Executor> Sequential<B> {
         self.layers.iter().map(|layer| layer.flops()).sum()
     }
 
-    /// y = f(x).
+    /// y = f(x), for `pass.n` images, at most the capacity; `stats` is the network's arena of running statistics.
     pub fn forward(
         &mut self,
         pass: Pass<'_, B>,

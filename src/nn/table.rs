@@ -48,12 +48,12 @@ impl Entry {
         self.offset..self.offset + self.len()
     }
 
-    /// Our layout → PyTorch's.
+    /// Our layout → PyTorch's. Panics if there are not [`Entry::len`] values.
     pub fn to_pytorch<T: Copy>(&self, values: &[T]) -> Vec<T> {
         permute(values, &self.axes, &self.order)
     }
 
-    /// PyTorch's layout → ours.
+    /// PyTorch's layout → ours. Panics if there are not [`Entry::len`] values.
     pub fn from_pytorch<T: Copy>(&self, values: &[T]) -> Vec<T> {
         let axes: Vec<usize> = self.order.iter().map(|&axis| self.axes[axis]).collect();
         let mut back = vec![0; self.order.len()];
@@ -62,7 +62,10 @@ impl Entry {
     }
 }
 
-/// The tensor with axis i of the result being axis `order[i]` of `values`, whose axes are `axes`.
+/// The tensor with axis i of the result being axis `order[i]` of `values`, whose axes are `axes`, slowest first.
+///
+/// # Panics
+/// If `values` is not as long as `axes` say: a mistake of this program's.
 pub fn permute<T: Copy>(values: &[T], axes: &[usize], order: &[usize]) -> Vec<T> {
     assert_eq!(values.len(), axes.iter().product::<usize>(), "{} values for axes {axes:?}", values.len());
     let mut strides = vec![1; axes.len()];

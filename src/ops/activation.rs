@@ -15,7 +15,7 @@ pub enum Activation {
     Identity,
     /// max(x, 0).
     Relu,
-    /// x where positive, slope · x elsewhere; 0 < slope < 1.
+    /// x where positive, slope · x elsewhere; 0 ≤ slope < 1.
     LeakyRelu(f64),
     /// 1 / (1 + e^−x).
     Sigmoid,

@@ -22,7 +22,7 @@ pub struct Adam {
     pub beta1: f64,
     /// β₂.
     pub beta2: f64,
-    /// ε.
+    /// ε, added to the root of the corrected second moment.
     pub epsilon: f64,
 }
 

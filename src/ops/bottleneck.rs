@@ -1,4 +1,4 @@
-//! The variational bottleneck (Peng et al. 2018, Eq. 4 and 8): reparameterisation and KL in one pass.
+//! The variational bottleneck (Peng et al. 2018, Eq. 8): reparameterisation (Kingma & Welling 2014) and KL in one pass.
 //!
 //! The encoder's output holds μ and log σ² side by side: `[N, positions, 2, C]`, μ first. Then, for every dimension,
 //!
