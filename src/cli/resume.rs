@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice};
-use super::train::{load_images, say_how_to_sample, to_stderr};
+use super::train::{load_images, require_memory, say_how_to_sample, to_stderr};
 use crate::config::{self, Settings};
 use crate::device::Backend;
 use crate::error::Result;
@@ -55,7 +55,7 @@ impl ResumeArgs {
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let folder = RunFolder::open(&options.run)?;
     let lock = folder.lock()?;
-    let mut settings = config::read(&folder.config_path(), &Settings::default())?;
+    let mut settings = config::read(folder.config_path(), &Settings::default())?;
     if let Some(steps) = options.steps {
         settings.train.steps = steps;
     }
@@ -65,6 +65,7 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     }
     let backend = options.device.backend(options.threads)?;
     let images = load_images(&settings)?;
+    require_memory(&settings, &images)?;
     Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
     let interrupt = Interrupt::listen()?;
     let step = checkpoint.state.step;

@@ -2,11 +2,14 @@
 
 pub mod batch;
 pub mod interrupt;
+pub mod load;
+pub mod predict;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
 pub mod trainer;
 
 pub use interrupt::Interrupt;
+pub use load::TrainedGenerator;
 pub use session::Session;
 pub use trainer::Trainer;
