@@ -43,7 +43,7 @@ fn network(name: &str, parts: &Parts) -> Vec<String> {
 }
 
 fn memory(memory: &Memory) -> Vec<String> {
-    let row = |(name, bytes): (&str, u64)| format!("  {name:<53} {:>7}", binary(bytes));
+    let row = |(name, bytes): (&str, u64)| format!("  {name:<52} {:>9}", binary(bytes));
     let rows = [
         ("weights, gradients, moments, statistics", memory.networks),
         ("activations and their gradients", memory.activations),
@@ -58,7 +58,7 @@ fn memory(memory: &Memory) -> Vec<String> {
 /// Whether the run fits into this machine.
 fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>) -> Result<Vec<String>> {
     let Some(free) = free else { return Ok(vec![]) };
-    let mut lines = vec![format!("  {:<53} {:>7}", "free on this machine", binary(free))];
+    let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", binary(free))];
     if memory.total() > free {
         lines.push(match largest_batch(settings, images, free)? {
             0 => "  too large for this machine with any batch: narrow the model".into(),
