@@ -152,6 +152,13 @@ fn a_run_is_trained_sampled_walked_and_resumed() {
     let grid = at("grid.png");
     stdout(&format!("generate {path} --seeds 0-19 --grid --output {}", grid.display()));
     assert_eq!(png_size(&grid), [3 * 28 * 3 + 2 * 2, 8 * 28 * 3 + 7 * 2]);
+    // The grid of a snapshot, drawn by the run itself, is that of the seeds from 0.
+    stdout(&format!("generate {path} --seeds 0-63 --grid --output {}", grid.display()));
+    let snapshot = std::fs::read(run_folder.join("fakes000030.png")).expect("a snapshot");
+    assert!(std::fs::read(&grid).expect("a grid") == snapshot);
+    let output = with_closed_pipe(&format!("generate {path} --seeds 7 --outdir {}", at("piped").display()));
+    assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{output:?}");
+    assert!(at("piped/seed0007.png").is_file());
     let walk = at("walk.png");
     let words = format!("interpolate {path} --seeds 3,1,4 --frames 10 --output {}", walk.display());
     assert_contains(&stdout(&words), &["2 rows of 10 pictures"]);
@@ -175,6 +182,14 @@ fn a_broken_checkpoint_is_passed_over(run_folder: &Path, outdir: &Path) {
     assert_contains(&String::from_utf8_lossy(&output.stderr), &["passed over", "000035"]);
     let words = words.replace(" --seeds", "/checkpoints/000035 --seeds");
     assert_contains(&failure(&words, 3), &["model.safetensors", "as state.json says"]);
+
+    // A data set of another size than the run's.
+    let state = run_folder.join("checkpoints/000030/state.json");
+    let text = std::fs::read_to_string(&state).expect("a state");
+    std::fs::write(&state, text.replace("\"height\": 28", "\"height\": 32")).expect("writing");
+    let message = failure(&format!("resume {} --steps 40", run_folder.display()), 3);
+    assert_contains(&message, &["expected images of 28×28×1, found images of 32×28×1", "passed over"]);
+    std::fs::write(&state, text).expect("writing");
 
     // Weights of another model's: the settings no longer fit the tensors.
     let config = run_folder.join("config.toml");
@@ -293,15 +308,39 @@ fn the_doctor_reports() {
     assert_contains(&report, &["--device auto takes: CPU"]);
 }
 
-/// The reading end of the pipe is closed before the program starts, so its first write fails.
+/// Toolkits come with a driver library that has no functions in it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_doctor_survives_a_driver_without_functions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        let path = folder.path().join(name);
+        let compiled =
+            std::process::Command::new("cc").args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(path).status();
+        if !compiled.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: there is no C compiler to make a driver library with");
+            return;
+        }
+    }
+    let mut command = assert_cmd::Command::new(PROGRAM);
+    let output = command.arg("doctor").env("LD_LIBRARY_PATH", folder.path()).output().expect("the program starts");
+    assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{output:?}");
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["GPU        a CUDA driver library without"]);
+}
+
+/// Runs the program with the reading end of its standard output closed, so its first write fails.
+fn with_closed_pipe(words: &str) -> Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(words.split(' ')).stdout(writer).stderr(Stdio::piped());
+    command.spawn().and_then(|child| child.wait_with_output()).expect("the program runs")
+}
+
 #[test]
 fn a_broken_pipe_ends_quietly() {
     for words in ["train --dry-run", "doctor", "completions zsh", "--help", "train --help", "--version"] {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        let mut command = std::process::Command::new(PROGRAM);
-        command.args(words.split(' ')).stdout(writer).stderr(Stdio::piped());
-        let output = command.spawn().and_then(|child| child.wait_with_output()).expect("the program runs");
+        let output = with_closed_pipe(words);
         assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{words}: {output:?}");
     }
 }

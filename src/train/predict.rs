@@ -178,7 +178,7 @@ fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -
 mod tests {
     use super::*;
     use crate::config::preset;
-    use crate::device::{Backend, Cpu};
+    use crate::device::Cpu;
 
     const MNIST: Extent = Extent { count: 60_000, height: 28, width: 28, channels: 1 };
 
@@ -281,10 +281,5 @@ mod tests {
         assert!(speed.flops > 1e8 && speed.moved > 1e8, "{speed:?}");
         let speed = Speed { flops: 1e9, moved: 1e8 };
         assert_eq!(speed.seconds(&Work { flops: 2_000_000_000, moved: 50_000_000 }), 2.5);
-    }
-
-    #[test]
-    fn a_dry_run_says_what_it_is() {
-        assert_eq!(DryRun::default().describe(), "a dry run");
     }
 }
