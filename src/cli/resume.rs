@@ -61,7 +61,7 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     }
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
     for reason in passed_over {
-        to_stderr(&format!("passed over: {reason}"));
+        to_stderr(&reason);
     }
     let backend = options.device.backend(options.threads)?;
     let images = load_images(&settings)?;
