@@ -30,10 +30,7 @@ pub enum Error {
     Device(String),
 
     /// The model and its activations do not fit into the device's memory.
-    #[error(
-        "this model needs {needed} bytes of memory, and {free} are free; the largest batch that fits is {largest_batch}: \
-         pass --batch {largest_batch} or narrow the model"
-    )]
+    #[error("this model needs {needed} bytes of memory, and {free} are free; {}", what_fits(*largest_batch))]
     OutOfMemory {
         /// Bytes that the run would need.
         needed: u64,
@@ -119,6 +116,13 @@ impl Error {
             *hint = text.into();
         }
         self
+    }
+}
+
+fn what_fits(largest_batch: usize) -> String {
+    match largest_batch {
+        0 => "it does not fit with any batch: narrow the model".into(),
+        batch => format!("the largest batch that fits is {batch}: pass --batch {batch} or narrow the model"),
     }
 }
 

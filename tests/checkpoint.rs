@@ -10,7 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vgan_cuda::Error;
 use vgan_cuda::run::checkpoint::{self, Checkpoint};
-use vgan_cuda::run::{DataPosition, Files, RngPosition, State, Tensor, Updates, tensors};
+use vgan_cuda::run::{DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, tensors};
 
 /// Set in the child processes that the tests start of this same program.
 const CHILD: &str = "VGAN_TEST_CHILD_FOLDER";
@@ -34,6 +34,7 @@ fn sample(step: u64, samples_seen: u64) -> Checkpoint {
             format: 1,
             version: "0.1.0".into(),
             preset: "quick".into(),
+            image: ImageSize { height: 28, width: 24, channels: 3 },
             seed: u64::MAX,
             step,
             samples_seen,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use vgan_cuda::Error;
 use vgan_cuda::run::checkpoint::{self, Checkpoint};
-use vgan_cuda::run::{DataPosition, Files, RngPosition, State, Tensor, Updates, tensors};
+use vgan_cuda::run::{DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, tensors};
 
 fn sample() -> Checkpoint {
     let tensor = |name: &str, shape: &[usize]| {
@@ -21,6 +21,7 @@ fn sample() -> Checkpoint {
             format: 1,
             version: "0.1.0".into(),
             preset: "quick".into(),
+            image: ImageSize { height: 28, width: 24, channels: 3 },
             seed: 3,
             step: 200,
             samples_seen: 25_600,
@@ -240,6 +241,15 @@ fn malformed_state() {
         ("updates below 0", change("\"generator\": 42", "\"generator\": -42"), "invalid value: integer `-42`"),
         ("updates in fractions", change("\"generator\": 42", "\"generator\": 0.5"), "invalid type: floating point"),
         ("updates too many", change("\"generator\"", "\"h\": 1, \"generator\""), "unknown field `h`"),
+        ("no image", change("\"height\": 28,", ""), "missing field `height`"),
+        (
+            "an image of no rows",
+            change("\"height\": 28", "\"height\": 0"),
+            "image.height to be from 1 to 65536, found 0",
+        ),
+        ("an endless image", change("\"width\": 24", "\"width\": 65537"), "image.width to be from 1 to 65536"),
+        ("an image in fractions", change("\"width\": 24", "\"width\": 2.4"), "invalid type: floating point `2.4`"),
+        ("two channels", change("\"channels\": 3", "\"channels\": 2"), "image.channels to be 1 or 3, found 2"),
         ("a negative position", change("\"position\": 25600", "\"position\": -1"), "invalid value: integer `-1`"),
         ("an empty preset", change("\"quick\"", "\"\""), "preset to be 1 to 200 bytes of plain text, found \"\""),
         ("a preset with an escape", change("\"quick\"", "\"\\u001b[2J\""), "preset to be 1 to 200 bytes of plain text"),

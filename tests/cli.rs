@@ -1,5 +1,6 @@
 //! The program as its users meet it: help, exit codes, messages, and pipes.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vgan-cuda");
@@ -46,7 +47,7 @@ fn each_command_has_help_with_its_defaults() {
         ("gradcheck --help", &["--json", "--filter <TEXT>", "[default: cpu]"]),
         ("dataset --help", &["check", "fetch"]),
         ("dataset check --help", &["--resize <N>", "--channels <N>"]),
-        ("dataset fetch --help", &["mnist", "fashion-mnist", "cifar10", "[default: data]"]),
+        ("dataset fetch --help", &["mnist", "fashion-mnist", "cifar10", "[default: data]", "--mirror <URL>"]),
         ("doctor --help", &["processor"]),
         ("completions --help", &["bash", "fish", "zsh"]),
     ];
@@ -60,12 +61,185 @@ fn each_command_has_help_with_its_defaults() {
 
 #[test]
 fn a_dry_run_prints_a_file_that_gives_the_same_settings() {
-    let first = stdout("train vgan-cifar10 --data glyphs --batch 32 --set target_kl=0.25 --dry-run");
+    let first =
+        stdout("train vgan-cifar10 --data glyphs --resize 32 --channels 3 --batch 32 --set target_kl=0.25 --dry-run");
     assert_contains(&first, &["vgan-cuda train vgan-cifar10", "batch = 32", "target_kl = 0.25", "range = \"-1..1\""]);
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), &first).expect("writing");
     let again = stdout(&format!("train vgan-cifar10 --config {} --dry-run", file.path().display()));
-    assert_eq!(first, again);
+    // The comments hold what was measured: the free memory and the speed.
+    let settings = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with("# ")).map(str::to_string).collect()
+    };
+    assert_eq!(settings(&first), settings(&again));
+    assert!(settings(&first).len() > 40, "{first}");
+}
+
+#[test]
+fn a_dry_run_tells_what_the_run_needs() {
+    let text = stdout("train vgan-mnist --data glyphs --dry-run --threads 1");
+    let parts = [
+        "60,000 images of 28×28, grey",
+        "fc.0.weight            [1024, 62]                     63,488",
+        "6,640,193",
+        "6,592,321",
+        "weights, gradients, moments, statistics",
+        "11,700 steps, an epoch has 468",
+        "43.3 GFLOP a step",
+        "in all on this CPU, 1 thread, f32",
+    ];
+    assert_contains(&text, &parts);
+    assert!(!text.contains("too large"), "{text}");
+    let text = stdout("train quick --set discriminator.channels=65536,65536 --dry-run --threads 1");
+    assert_contains(&text, &["too large for this machine with any batch"]);
+    assert_contains(&failure("train vgan-cifar10 --data glyphs --dry-run", 2), &["--resize 24 or --resize 32"]);
+    assert_contains(&failure("train quick --data /nowhere/at/all --dry-run", 3), &["/nowhere/at/all"]);
+    assert_contains(&stdout("train quick --dry-run --device cuda:7"), &["no estimate: device cuda:7"]);
+}
+
+/// Refused before anything is allocated, and before a run's folder is made.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_does_not_fit_into_memory_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let runs = folder.path().join("runs");
+    let words = format!("train --set discriminator.channels=65536,65536 --outdir {}", runs.display());
+    assert_contains(&failure(&words, 4), &["bytes of memory", "are free", "narrow the model"]);
+    assert!(!runs.exists());
+}
+
+/// `[height, width]` of a PNG.
+fn png_size(path: &Path) -> [u32; 2] {
+    let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut reader = png::Decoder::new(std::io::BufReader::new(file)).read_info().expect("a PNG");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("a size")];
+    let info = reader.next_frame(&mut pixels).expect("whole");
+    assert_eq!(info.color_type, png::ColorType::Grayscale);
+    [info.height, info.width]
+}
+
+/// The commands in the order in which a user meets them, on a net of four channels.
+#[test]
+fn a_run_is_trained_sampled_walked_and_resumed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let tiny = "--set generator.hidden=16 --set generator.channels=4,4 --set discriminator.hidden=16 \
+                --set discriminator.channels=4,4 --set generator.ema=0.9 --batch 8 --threads 1";
+    let runs = at("runs");
+    let trained = run(&format!("train {tiny} --steps 30 --snap 15 --outdir {} --desc tiny", runs.display()));
+    assert_eq!(trained.status.code(), Some(0), "{trained:?}");
+    let run_folder = runs.join("00000-tiny");
+    let path = run_folder.display();
+    assert_contains(&String::from_utf8_lossy(&trained.stdout), &[&format!("vgan-cuda generate {path}")]);
+
+    let samples = at("samples");
+    let seeds = format!("--seeds 0-8,12345 --outdir {}", samples.display());
+    assert_contains(&stdout(&format!("generate {path} {seeds}")), &["10 samples", "000030", "samples"]);
+    assert_eq!(std::fs::read_dir(&samples).expect("a folder").count(), 10);
+    assert_eq!(png_size(&samples.join("seed0000.png")), [28, 28]);
+    let in_company = std::fs::read(samples.join("seed12345.png")).expect("a picture");
+    assert_ne!(in_company, std::fs::read(samples.join("seed0000.png")).expect("another"));
+
+    // Alone, from the checkpoint's own folder, with other threads: the same picture. An older checkpoint: another.
+    let alone = at("alone");
+    for (step, same) in [(30, true), (15, false)] {
+        let words =
+            format!("generate {path}/checkpoints/{step:06} --seeds 12345 --threads 2 --outdir {}", alone.display());
+        assert_contains(&stdout(&words), &["1 sample of"]);
+        assert_eq!(std::fs::read(alone.join("seed12345.png")).expect("a picture") == in_company, same, "step {step}");
+    }
+
+    let grid = at("grid.png");
+    stdout(&format!("generate {path} --seeds 0-19 --grid --output {}", grid.display()));
+    assert_eq!(png_size(&grid), [3 * 28 * 3 + 2 * 2, 8 * 28 * 3 + 7 * 2]);
+    // The grid of a snapshot, drawn by the run itself, is that of the seeds from 0.
+    stdout(&format!("generate {path} --seeds 0-63 --grid --output {}", grid.display()));
+    let snapshot = std::fs::read(run_folder.join("fakes000030.png")).expect("a snapshot");
+    assert!(std::fs::read(&grid).expect("a grid") == snapshot);
+    let output = with_closed_pipe(&format!("generate {path} --seeds 7 --outdir {}", at("piped").display()));
+    assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{output:?}");
+    assert!(at("piped/seed0007.png").is_file());
+    let walk = at("walk.png");
+    let words = format!("interpolate {path} --seeds 3,1,4 --frames 10 --output {}", walk.display());
+    assert_contains(&stdout(&words), &["2 rows of 10 pictures"]);
+    assert_eq!(png_size(&walk), [2 * 28 * 3 + 2, 10 * 28 * 3 + 9 * 2]);
+
+    let resumed = run(&format!("resume {path} --steps 35 --threads 1"));
+    assert_eq!(resumed.status.code(), Some(0), "{resumed:?}");
+    assert!(run_folder.join("checkpoints/000035/state.json").is_file());
+    a_broken_checkpoint_is_passed_over(&run_folder, &at("after"));
+}
+
+/// The newest checkpoint is cut short: the run's folder still stands for the one before it, and says so; asked for by
+/// name, the broken one is an error.
+fn a_broken_checkpoint_is_passed_over(run_folder: &Path, outdir: &Path) {
+    let model = run_folder.join("checkpoints/000035/model.safetensors");
+    std::fs::write(&model, b"cut").expect("writing");
+    let words = format!("generate {} --seeds 1 --outdir {}", run_folder.display(), outdir.display());
+    let output = run(&words);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["000030"]);
+    assert_contains(&String::from_utf8_lossy(&output.stderr), &["passed over", "000035"]);
+    let words = words.replace(" --seeds", "/checkpoints/000035 --seeds");
+    assert_contains(&failure(&words, 3), &["model.safetensors", "as state.json says"]);
+
+    // A data set of another size than the run's.
+    let state = run_folder.join("checkpoints/000030/state.json");
+    let text = std::fs::read_to_string(&state).expect("a state");
+    std::fs::write(&state, text.replace("\"height\": 28", "\"height\": 32")).expect("writing");
+    let message = failure(&format!("resume {} --steps 40", run_folder.display()), 3);
+    assert_contains(&message, &["expected images of 28×28×1, found images of 32×28×1", "passed over"]);
+    std::fs::write(&state, text).expect("writing");
+
+    // Weights of another model's: the settings no longer fit the tensors.
+    let config = run_folder.join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replace("latent = 62", "latent = 63")).expect("writing");
+    let words = format!("generate {}/checkpoints/000030 --outdir {}", run_folder.display(), outdir.display());
+    assert_contains(&failure(&words, 3), &["a tensor `average.fc.0.weight` of shape [16, 63]", "shape [16, 62]"]);
+}
+
+#[test]
+fn data_sets_are_checked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = |name: &str, side: u32| {
+        let file = std::fs::File::create(folder.path().join(name)).expect("a file");
+        let mut encoder = png::Encoder::new(file, side, side);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().expect("a header");
+        writer.write_image_data(&vec![7; (side * side) as usize]).expect("pixels");
+    };
+    picture("a.png", 8);
+    picture("b.png", 8);
+    let path = folder.path().display();
+    assert_contains(&stdout(&format!("dataset check {path}")), &["images    2", "8×8: 2 images", "(0 bad"]);
+    assert_contains(&stdout("dataset check glyphs"), &["60"]);
+
+    picture("c.png", 12);
+    let output = run(&format!("dataset check {path}"));
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["12×12: 1 image", "mixed"]);
+    stdout(&format!("dataset check {path} --resize 8"));
+
+    for name in ["bad1.png", "bad2.jpg"] {
+        std::fs::write(folder.path().join(name), b"no picture").expect("writing");
+    }
+    let output = run(&format!("dataset check {path} --resize 8"));
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["bad1.png: expected", "bad2.jpg: expected", "(2 bad"]);
+    assert_contains(&String::from_utf8_lossy(&output.stderr), &["found 2 bad files"]);
+    assert_contains(&failure("dataset check /nowhere/at/all", 3), &["/nowhere/at/all"]);
+}
+
+/// A port where nobody listens: the answer comes at once, names the address and says what to do.
+#[cfg(feature = "download")]
+#[test]
+fn a_download_that_fails_says_why() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port").port();
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().display();
+    let message = failure(&format!("dataset fetch mnist --mirror http://127.0.0.1:{port}/x --outdir {out}"), 1);
+    assert_contains(&message, &["train-images-idx3-ubyte.gz", "can't download", &format!("127.0.0.1:{port}/x/")]);
 }
 
 #[test]
@@ -92,6 +266,7 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("generate r --output f.png", &["--grid"]),
         ("interpolate r --seeds 1", &["two seeds or more"]),
         ("interpolate r --output a.gif", &["ends in .png"]),
+        ("interpolate r --seeds 0-999 --frames 1000", &["at most 65536"]),
         ("trace", &["--input <IN>"]),
         ("trace --input a", &["--output <OUT>"]),
         ("trace --example a --input b --output c", &["cannot be used with"]),
@@ -111,6 +286,8 @@ fn mistakes_in_a_file_exit_with_3() {
     let path = file.path().display().to_string();
     let message = failure(&format!("train --dry-run --config {path}"), 3);
     assert_contains(&message, &[&format!("error: {path}: "), "line 2, column 1", "the nearest is `train.batch`"]);
+    let message = failure("generate /nowhere/at/all", 3);
+    assert_contains(&message, &["error: /nowhere/at/all: expected the folder of a run", "no such folder"]);
     let message = failure("train --dry-run --config /nowhere/at/all.toml", 3);
     assert_contains(&message, &["error: /nowhere/at/all.toml: can't read the configuration"]);
     assert_eq!(message.lines().count(), 1, "the cause is told once: {message}");
@@ -127,18 +304,43 @@ fn completions_know_commands_and_presets() {
 #[test]
 fn the_doctor_reports() {
     let report = stdout("doctor");
-    assert_contains(&report, &["vgan-cuda", "system", "processor", "memory", std::env::consts::ARCH]);
+    assert_contains(&report, &["vgan-cuda", "system", "processor", "memory", "GPU", std::env::consts::ARCH]);
+    assert_contains(&report, &["--device auto takes: CPU"]);
 }
 
-/// The reading end of the pipe is closed before the program starts, so its first write fails.
+/// Toolkits come with a driver library that has no functions in it.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_doctor_survives_a_driver_without_functions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["libcuda.so", "libcuda.so.1"] {
+        let path = folder.path().join(name);
+        let compiled =
+            std::process::Command::new("cc").args(["-shared", "-x", "c", "/dev/null", "-o"]).arg(path).status();
+        if !compiled.is_ok_and(|status| status.success()) {
+            eprintln!("SKIPPED: there is no C compiler to make a driver library with");
+            return;
+        }
+    }
+    let mut command = assert_cmd::Command::new(PROGRAM);
+    let output = command.arg("doctor").env("LD_LIBRARY_PATH", folder.path()).output().expect("the program starts");
+    assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{output:?}");
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["GPU        a CUDA driver library without"]);
+}
+
+/// Runs the program with the reading end of its standard output closed, so its first write fails.
+fn with_closed_pipe(words: &str) -> Output {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = std::process::Command::new(PROGRAM);
+    command.args(words.split(' ')).stdout(writer).stderr(Stdio::piped());
+    command.spawn().and_then(|child| child.wait_with_output()).expect("the program runs")
+}
+
 #[test]
 fn a_broken_pipe_ends_quietly() {
     for words in ["train --dry-run", "doctor", "completions zsh", "--help", "train --help", "--version"] {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
-        drop(reader);
-        let mut command = std::process::Command::new(PROGRAM);
-        command.args(words.split(' ')).stdout(writer).stderr(Stdio::piped());
-        let output = command.spawn().and_then(|child| child.wait_with_output()).expect("the program runs");
+        let output = with_closed_pipe(words);
         assert!(output.stderr.is_empty() && output.status.code() == Some(0), "{words}: {output:?}");
     }
 }

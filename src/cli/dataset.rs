@@ -1,9 +1,17 @@
 //! `dataset`: checks image files before a run, and downloads the data sets that the presets were made for.
 
-use std::path::PathBuf;
+#[cfg(feature = "download")]
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+#[cfg(feature = "download")]
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output;
+#[cfg(feature = "download")]
+use super::train::to_stderr;
+use crate::data::{self, LoadOptions};
 use crate::error::{Error, Result};
 
 /// Check images before a run, or download a data set
@@ -39,6 +47,10 @@ enum DatasetCommand {
         /// The folder that gets a folder of the data set's name
         #[arg(long, value_name = "DIR", default_value = "data")]
         outdir: PathBuf,
+
+        /// Download from the folder at this address instead of the built-in ones; may be given often
+        #[arg(long = "mirror", value_name = "URL")]
+        mirrors: Vec<String>,
     },
 }
 
@@ -71,6 +83,8 @@ pub(crate) enum DatasetOptions {
         name: DatasetName,
         /// The folder that gets a folder of the data set's name.
         outdir: PathBuf,
+        /// Addresses to download from, the first choice first; empty for the built-in ones.
+        mirrors: Vec<String>,
     },
 }
 
@@ -82,16 +96,116 @@ impl DatasetArgs {
                 resize: resize.map_or(0, usize::from),
                 channels: channels.and_then(|channels| channels.parse().ok()).unwrap_or(0),
             },
-            DatasetCommand::Fetch { name, outdir } => DatasetOptions::Fetch { name, outdir },
+            DatasetCommand::Fetch { name, outdir, mirrors } => DatasetOptions::Fetch { name, outdir, mirrors },
         }
     }
 }
 
 /// Checks or downloads.
-pub(super) fn run(_options: DatasetOptions) -> Result<()> {
-    // WIRE: data's check (one line a bad file, then the count; exit 3 if there is one) and, with the feature
-    // `download`, its fetch; without the feature, a Usage error that names it.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: DatasetOptions) -> Result<()> {
+    match options {
+        DatasetOptions::Check { path, resize, channels } => {
+            let options = LoadOptions { resize, channels, ..LoadOptions::default() };
+            if path == "glyphs" {
+                return output::print(&format!("{}\n", data::load(&path, &options)?.description));
+            }
+            check(Path::new(&path), &options)
+        }
+        DatasetOptions::Fetch { name, outdir, mirrors } => fetch(name, &outdir, &mirrors),
+    }
+}
+
+/// Prints what the data set holds and each bad file.
+///
+/// # Errors
+/// [`Error::BadData`] if `train` would not take it.
+fn check(path: &Path, options: &LoadOptions) -> Result<()> {
+    let report = data::check(path, options)?;
+    output::print(&report.to_string())?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    let (found, hint) = match (report.bad.len(), report.obstacles.first()) {
+        (0, None) => ("none".to_string(), ""),
+        (0, Some(_)) => ("images that differ".to_string(), "see the lines above"),
+        (1, _) => ("1 bad file".to_string(), "repair it, or move it away"),
+        (bad, _) => (format!("{bad} bad files"), "repair them, or move them away"),
+    };
+    Err(Error::bad_data(path, "images that `train` can take", found).with_hint(hint))
+}
+
+/// Downloads into the folder of the data set's name.
+#[cfg(feature = "download")]
+fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
+    let (name, preset) = name.name_and_preset();
+    let target = outdir.join(name);
+    let mut meter = Meter::new();
+    let fetched = data::fetch(name, &target, (!mirrors.is_empty()).then_some(mirrors), &mut |done, total| {
+        meter.show(done, total.unwrap_or(done));
+    });
+    meter.finish();
+    let target = fetched?;
+    let path = target.display();
+    output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {path}\n"))
+}
+
+/// Says how to get a program that can.
+#[cfg(not(feature = "download"))]
+fn fetch(name: DatasetName, _outdir: &Path, _mirrors: &[String]) -> Result<()> {
+    let (name, _) = name.name_and_preset();
+    Err(Error::Usage(format!(
+        "this program was built without downloads: build it with `cargo build --release --features download`, or \
+         get {name} by other means and pass --data PATH"
+    )))
+}
+
+impl DatasetName {
+    /// The name among the data sets, and the preset that was made for it.
+    fn name_and_preset(self) -> (&'static str, &'static str) {
+        match self {
+            DatasetName::Mnist => ("mnist", "vgan-mnist"),
+            DatasetName::FashionMnist => ("fashion-mnist", "vgan-mnist"),
+            DatasetName::Cifar10 => ("cifar10", "vgan-cifar10"),
+        }
+    }
+}
+
+/// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth.
+#[cfg(feature = "download")]
+struct Meter {
+    bar: Option<ProgressBar>,
+    next_tenth: u64,
+}
+
+#[cfg(feature = "download")]
+impl Meter {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            // The template is fixed and valid; were it not, the library's own style would do.
+            let template = "{wide_bar:.cyan/blue} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        Meter { bar, next_tenth: 0 }
+    }
+
+    fn show(&mut self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total);
+            bar.set_position(done);
+        } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            to_stderr(&format!("{:.1} of {:.1} MiB", mib(done), mib(total)));
+            self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -113,7 +227,7 @@ mod tests {
         let check = |resize, channels| Some(DatasetOptions::Check { path: "a".into(), resize, channels });
         assert_eq!(options("check a"), check(0, 0));
         assert_eq!(options("check a --resize 32 --channels 3"), check(32, 3));
-        let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into() });
+        let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into(), mirrors: vec![] });
         assert_eq!(options("fetch fashion-mnist"), fetch(DatasetName::FashionMnist, "data"));
         assert_eq!(options("fetch cifar10 --outdir b"), fetch(DatasetName::Cifar10, "b"));
         assert_eq!(options("fetch mnist"), fetch(DatasetName::Mnist, "data"));

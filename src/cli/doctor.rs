@@ -2,23 +2,34 @@
 
 use clap::Args;
 
+use super::arguments::DeviceChoice;
 use super::output;
+use crate::device::{Backend, cuda};
 use crate::error::Result;
 
-/// Report what this machine offers: system, processor, memory
+/// Report what this machine offers (system, processor, memory, GPU) and what a run would use of it
 #[derive(Debug, Args)]
 pub(super) struct DoctorArgs {}
 
 /// Prints the report.
 pub(super) fn run() -> Result<()> {
-    // WIRE: the GPU's line, from device.
     let lines = [
         ("vgan-cuda", format!("{}{}", env!("CARGO_PKG_VERSION"), features())),
         ("system", system()),
         ("processor", processor()),
         ("memory", memory()),
+        ("GPU", cuda::probe()),
+        ("device", device()),
     ];
     output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).concat())
+}
+
+/// What `--device auto` would take.
+fn device() -> String {
+    match DeviceChoice::Auto.backend(None) {
+        Ok(backend) => format!("--device auto takes: {}", backend.describe()),
+        Err(error) => format!("none: {error}"),
+    }
 }
 
 fn features() -> &'static str {

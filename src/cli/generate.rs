@@ -1,11 +1,18 @@
 //! `generate`: draws samples from a trained generator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, Seeds};
+use super::output;
+use super::train::to_stderr;
+use crate::device::Cpu;
 use crate::error::{Error, Result};
+use crate::nn::ImageShape;
+use crate::run::picture;
+use crate::train::TrainedGenerator;
+use crate::train::sampler::latent;
 
 /// Draw samples from a trained generator: one PNG a seed, or a grid of them
 #[derive(Debug, Args)]
@@ -74,9 +81,39 @@ impl GenerateArgs {
 }
 
 /// Draws the samples.
-pub(super) fn run(_options: GenerateOptions) -> Result<()> {
-    // WIRE: load the generator (EMA where the run has one), draw a latent a seed, write the pictures.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: GenerateOptions) -> Result<()> {
+    let GenerateOptions { source, seeds, target, device, threads } = options;
+    let mut generator = open(&source, device, threads)?;
+    let ImageShape { h, w, c } = generator.image;
+    let latents: Vec<f32> = seeds.iter().flat_map(|&seed| latent(&generator.settings, seed)).collect();
+    let pixels = generator.draw(&latents)?;
+    let place = match target {
+        Target::Grid(path) => {
+            picture::write_grid(&path, &pixels, seeds.len(), h, w, c, columns(seeds.len()), 0)?;
+            path
+        }
+        Target::Folder(folder) => {
+            std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "create the folder", error))?;
+            for (seed, image) in seeds.iter().zip(pixels.chunks_exact(h * w * c)) {
+                picture::write_grid(&folder.join(format!("seed{seed:04}.png")), image, 1, h, w, c, 1, 1)?;
+            }
+            folder
+        }
+    };
+    let samples = if seeds.len() == 1 { "1 sample".into() } else { format!("{} samples", seeds.len()) };
+    output::print(&format!("{samples} of {}: {}\n", generator.checkpoint.display(), place.display()))
+}
+
+/// Loads a generator, and says which checkpoints were passed over for being broken.
+pub(super) fn open(source: &Path, device: DeviceChoice, threads: Option<usize>) -> Result<TrainedGenerator<Cpu<f32>>> {
+    let generator = TrainedGenerator::open(device.backend(threads)?, source)?;
+    generator.passed_over.iter().for_each(|reason| to_stderr(reason));
+    Ok(generator)
+}
+
+/// Eight pictures a row, as in a run's snapshots, or as many as make a square.
+fn columns(count: usize) -> usize {
+    count.isqrt().max(8)
 }
 
 #[cfg(test)]

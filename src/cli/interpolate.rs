@@ -5,7 +5,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, Seeds};
+use super::generate::open;
+use super::output;
 use crate::error::{Error, Result};
+use crate::nn::ImageShape;
+use crate::run::picture;
+use crate::train::sampler::{between, latent};
 
 /// Walk through the latent space from seed to seed: a PNG with one row of pictures for each pair of neighbours
 #[derive(Debug, Args)]
@@ -36,6 +41,9 @@ pub(super) struct InterpolateArgs {
     device: DeviceArgs,
 }
 
+/// As many pictures as one walk may have.
+const MOST_PICTURES: usize = 65_536;
+
 /// Which way to walk.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InterpolateOptions {
@@ -58,6 +66,10 @@ impl InterpolateArgs {
         if self.seeds.0.len() < 2 {
             return Err(Error::Usage("--seeds: expected two seeds or more, such as 1,5,9, found one".into()));
         }
+        if (self.seeds.0.len() - 1) * usize::from(self.frames) > MOST_PICTURES {
+            let (rows, frames) = (self.seeds.0.len() - 1, self.frames);
+            return Err(Error::Usage(format!("{rows} rows of {frames} pictures: at most {MOST_PICTURES} at once")));
+        }
         if !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
             let found = self.output.display();
             return Err(Error::Usage(format!("--output: expected a name that ends in .png, found `{found}`")));
@@ -75,9 +87,22 @@ impl InterpolateArgs {
 }
 
 /// Draws the walk.
-pub(super) fn run(_options: InterpolateOptions) -> Result<()> {
-    // WIRE: load the generator, interpolate the latents (spherical for Prior::Normal, else linear), write the PNG.
-    Err(Error::Internal("not wired yet".into()))
+pub(super) fn run(options: InterpolateOptions) -> Result<()> {
+    let InterpolateOptions { source, seeds, frames, output, device, threads } = options;
+    let mut generator = open(&source, device, threads)?;
+    let (settings, ImageShape { h, w, c }) = (&generator.settings, generator.image);
+    let visited: Vec<Vec<f32>> = seeds.iter().map(|&seed| latent(settings, seed)).collect();
+    let share = |frame: usize| frame as f64 / (frames - 1) as f64;
+    let latents: Vec<f32> = visited
+        .windows(2)
+        .flat_map(|pair| (0..frames).map(move |frame| (pair, frame)))
+        .flat_map(|(pair, frame)| between(settings.generator.prior, &pair[0], &pair[1], share(frame)))
+        .collect();
+    let (rows, pixels) = (seeds.len() - 1, generator.draw(&latents)?);
+    picture::write_grid(&output, &pixels, rows * frames, h, w, c, frames, 0)?;
+    let rows = if rows == 1 { "1 row".into() } else { format!("{rows} rows") };
+    let checkpoint = generator.checkpoint.display();
+    output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", output.display()))
 }
 
 #[cfg(test)]
@@ -100,7 +125,9 @@ mod tests {
         let (source, output, device) = ("runs/1".into(), "a.PNG".into(), DeviceChoice::Cpu);
         let expected = InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, device, threads: Some(2) };
         assert_eq!(walk, expected);
-        for words in ["runs/1 --seeds 3", "runs/1 --output a.gif", "runs/1 --output png"] {
+        for words in
+            ["runs/1 --seeds 3", "runs/1 --seeds 0-700 --frames 100", "runs/1 --output a.gif", "runs/1 --output png"]
+        {
             assert_eq!(options(words).unwrap_err().exit_code(), 2, "{words}");
         }
         assert!(options("runs/1 --frames 1").is_err());

@@ -8,6 +8,7 @@ mod arguments;
 mod completions;
 mod dataset;
 mod doctor;
+mod dry_run;
 mod generate;
 mod gradcheck;
 mod interpolate;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice};
-use super::train::{load_images, say_how_to_sample, to_stderr};
+use super::train::{load_images, require_memory, say_how_to_sample, to_stderr};
 use crate::config::{self, Settings};
 use crate::device::Backend;
 use crate::error::Result;
@@ -61,10 +61,11 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     }
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
     for reason in passed_over {
-        to_stderr(&format!("passed over: {reason}"));
+        to_stderr(&reason);
     }
     let backend = options.device.backend(options.threads)?;
     let images = load_images(&settings)?;
+    require_memory(&settings, &images)?;
     Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
     let interrupt = Interrupt::listen()?;
     let step = checkpoint.state.step;

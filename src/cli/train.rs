@@ -7,14 +7,15 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, preset_parser};
-use super::output;
+use super::{dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Images, LoadOptions, load};
 use crate::device::Backend;
+use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
 use crate::run::{RunFolder, write_file};
-use crate::train::{Interrupt, Session};
+use crate::train::{Interrupt, Session, predict};
 
 /// Train a model: each run gets a folder of its own, which `resume` and `generate` take
 #[derive(Debug, Args)]
@@ -186,11 +187,13 @@ fn parse_description(text: &str) -> std::result::Result<String, String> {
 /// Trains, or prints what would be trained.
 pub(super) fn run(options: TrainOptions) -> Result<()> {
     if options.dry_run {
-        return dry_run(&options);
+        let TrainOptions { settings, preset, device, threads, .. } = &options;
+        return output::print(&dry_run::text(settings, preset, *device, *threads)?);
     }
     let TrainOptions { settings, preset, outdir, description, device, threads, .. } = options;
     let backend = device.backend(threads)?;
     let images = load_images(&settings)?;
+    require_memory(&settings, &images)?;
     let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
     let folder = RunFolder::create(&outdir, &name)?;
     write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
@@ -210,6 +213,14 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     Ok(images)
 }
 
+/// Refuses what does not fit into the machine's memory, before anything is allocated for it.
+pub(super) fn require_memory(settings: &Settings, images: &Images) -> Result<()> {
+    let Some(free) = free_memory() else { return Ok(()) };
+    let extent = images.extent();
+    // The images are in memory already, and counted as needed.
+    predict::require_memory(settings, &extent, free.saturating_add(extent.bytes()))
+}
+
 /// The one line that a finished run ends with.
 pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
     let path = folder.path().display();
@@ -219,13 +230,6 @@ pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
 /// Says something to a person; nobody listening is no reason to stop.
 pub(super) fn to_stderr(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
-}
-
-/// Prints the resolved settings as TOML, which `--config` takes.
-fn dry_run(options: &TrainOptions) -> Result<()> {
-    let text = to_toml(&options.settings, &options.preset)?;
-    // WIRE: the parameter table, the memory and the time, as TOML comments, so that the whole stays a valid file.
-    output::print(&text)
 }
 
 #[cfg(test)]

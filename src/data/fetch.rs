@@ -218,7 +218,7 @@ fn download(file: &RemoteFile<'_>, mirrors: &[String], path: &Path, progress: &m
             }
         }
     }
-    let advice = "run the command again to go on, or name other mirrors";
+    let advice = "run the command again to go on, or name another mirror with --mirror URL";
     let reasons = if reasons.is_empty() { "no mirror was given".to_string() } else { reasons.join("; ") };
     Err(Error::io(path, "download", io::Error::other(format!("{reasons}; {advice}"))))
 }

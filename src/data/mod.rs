@@ -51,6 +51,49 @@ pub struct Images {
     pub description: String,
 }
 
+/// How many images there are, and their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// How many images.
+    pub count: usize,
+    /// Rows of each.
+    pub height: usize,
+    /// Columns of each.
+    pub width: usize,
+    /// Channels of each.
+    pub channels: usize,
+}
+
+impl Extent {
+    /// Bytes of all pixels.
+    pub fn bytes(&self) -> u64 {
+        let sizes = [self.count, self.height, self.width, self.channels];
+        sizes.into_iter().fold(1, |product, size| product.saturating_mul(size as u64))
+    }
+}
+
+impl Images {
+    /// How many they are, and their size.
+    pub fn extent(&self) -> Extent {
+        let Images { count, height, width, channels, .. } = *self;
+        Extent { count, height, width, channels }
+    }
+}
+
+/// The extent of what [`load`] would load; `glyphs` need not be drawn for it, anything else is loaded.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn extent(source: &str, options: &LoadOptions) -> Result<Extent> {
+    if source != "glyphs" {
+        return load(source, options).map(|images| images.extent());
+    }
+    options.validate()?;
+    let drawn = picture::Shape { height: glyphs::SIDE, width: glyphs::SIDE, channels: 1 };
+    let picture::Shape { height, width, channels } = convert::target(drawn, options);
+    Ok(Extent { count: glyphs::COUNT, height, width, channels })
+}
+
 /// How images are brought into one shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {

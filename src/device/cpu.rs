@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Backend, Element, Real};
@@ -15,6 +16,7 @@ use crate::{Error, Result};
 pub struct Cpu<T> {
     pool: Arc<rayon::ThreadPool>,
     scratch: Arc<Scratch<T>>,
+    allocated: Arc<AtomicU64>,
     real: PhantomData<T>,
 }
 
@@ -40,12 +42,17 @@ impl<T: Real> Cpu<T> {
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
-        Ok(Cpu { pool: Arc::new(pool), scratch, real: PhantomData })
+        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), real: PhantomData })
     }
 
     /// How many threads compute.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
+    }
+
+    /// Bytes that [`Backend::alloc`] has handed out so far, freed or not.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
     }
 
     /// Lends the calling worker `len` elements of unspecified content. `work` must not start parallel work: a stolen
@@ -71,6 +78,13 @@ fn lend<T: Real, R>(memory: &Mutex<Vec<T>>, len: usize, work: impl FnOnce(&mut [
     work(&mut memory[..len])
 }
 
+/// Bytes of memory that a program could still get, as far as the system tells.
+pub fn free_memory() -> Option<u64> {
+    let information = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = information.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// Runs `work` compiled for the widest vectors that this processor has.
 #[inline(always)]
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
@@ -94,6 +108,7 @@ impl<T: Real> Backend for Cpu<T> {
             Error::Device(format!("can't allocate {} bytes of memory; use a smaller batch", len * size_of::<E>()))
         })?;
         buffer.resize(len, E::zeroed());
+        self.allocated.fetch_add((len * size_of::<E>()) as u64, Ordering::Relaxed);
         Ok(buffer)
     }
 

@@ -8,11 +8,14 @@ pub fn probe() -> String {
     if !present {
         return "no CUDA driver found (libcuda is not on the library path)".into();
     }
-    // A stub libcuda lacks symbols, and cudarc panics on a missing one.
+    // A stub libcuda lacks symbols, and cudarc panics on a missing one: no news for the user, so nothing is printed.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
     let probed = std::panic::catch_unwind(|| {
         cudarc::driver::result::init().map_err(|error| error.0 as u32)?;
         cudarc::driver::result::device::get_count().map_err(|error| error.0 as u32)
     });
+    std::panic::set_hook(hook);
     match probed {
         Ok(Ok(count)) => {
             format!("a CUDA driver and {count} GPU(s); this version has no kernels yet, so they are not used")

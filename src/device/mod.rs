@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod cuda;
+mod dry_run;
 pub mod gemm;
 pub mod matrix;
 pub mod normal;
@@ -15,6 +16,7 @@ pub mod state;
 use std::ops::Range;
 
 pub use cpu::Cpu;
+pub use dry_run::DryRun;
 pub use real::Real;
 pub use state::{Metrics, Network, StepState};
 
@@ -99,6 +101,14 @@ pub trait Backend: Clone + Send + Sync + 'static {
         let mut buffer = self.alloc(source.len())?;
         self.upload(source, self.view_mut(&mut buffer))?;
         Ok(buffer)
+    }
+
+    /// A new buffer that holds what `content` gives, which is `len` elements. A backend that computes nothing does not
+    /// ask for it.
+    fn buffer_from<E: Element>(&self, len: usize, content: impl FnOnce() -> Vec<E>) -> Result<Self::Buffer<E>> {
+        let content = content();
+        debug_assert_eq!(content.len(), len);
+        self.buffer_of(&content)
     }
 }
 

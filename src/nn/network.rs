@@ -24,13 +24,14 @@ pub struct NetworkMemory<B: Executor> {
 impl<B: Executor> NetworkMemory<B> {
     /// Allocates the arenas and draws the first weights. `first_tensor` keeps the draws of two networks apart.
     pub fn new(backend: &B, parts: Parts, seed: u64, first_tensor: u32) -> Result<Self> {
-        let len = parts.params.len();
+        let (params, stats) = (&parts.params, &parts.stats);
+        let len = params.len();
         Ok(NetworkMemory {
-            params: backend.buffer_of(&parts.params.initial_values(seed, first_tensor))?,
+            params: backend.buffer_from(len, || params.initial_values(seed, first_tensor))?,
             gradients: backend.alloc(len)?,
             first_moments: backend.alloc(len)?,
             second_moments: backend.alloc(len)?,
-            stats: backend.buffer_of(&parts.stats.initial_values(seed, first_tensor))?,
+            stats: backend.buffer_from(stats.len(), || stats.initial_values(seed, first_tensor))?,
             parts,
         })
     }

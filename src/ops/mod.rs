@@ -11,6 +11,7 @@ pub mod bottleneck;
 pub mod case;
 pub mod conv2d;
 pub mod conv_transpose2d;
+mod dry_run;
 pub mod ema;
 pub mod gather;
 pub mod gradient_check;

@@ -26,6 +26,6 @@ pub use checkpoint::Checkpoint;
 pub use folder::{RunFolder, RunLock};
 pub use log::LogFile;
 pub use progress::Progress;
-pub use state::{DataPosition, FileEntry, Files, RngPosition, State, Updates};
+pub use state::{DataPosition, FileEntry, Files, ImageSize, RngPosition, State, Updates};
 pub use stats::{Record, StatsLog};
 pub use tensors::Tensor;

@@ -22,6 +22,8 @@ pub struct State {
     pub version: String,
     /// The preset that the run's configuration began with.
     pub preset: String,
+    /// The size of the images that both nets were made for.
+    pub image: ImageSize,
     /// The key of every random draw.
     pub seed: u64,
     /// Training steps done.
@@ -41,6 +43,21 @@ pub struct State {
     /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
     pub files: Files,
 }
+
+/// The size of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSize {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+}
+
+/// The most rows or columns that an image may have.
+const MOST_PIXELS: usize = 1 << 16;
 
 /// Updates made by the optimisers: t in Kingma & Ba 2015, algorithm 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,6 +156,15 @@ impl State {
             if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
                 return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
             }
+        }
+        let ImageSize { height, width, channels } = self.image;
+        for (field, side) in [("image.height", height), ("image.width", width)] {
+            if !(1..=MOST_PIXELS).contains(&side) {
+                return fault(field, "from 1 to 65536", side.to_string());
+            }
+        }
+        if !matches!(channels, 1 | 3) {
+            return fault("image.channels", "1 or 3", channels.to_string());
         }
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         for (field, entry) in [("model.safetensors", &self.files.model), ("optim.safetensors", &self.files.optim)] {

@@ -2,6 +2,8 @@
 
 pub mod batch;
 pub mod interrupt;
+pub mod load;
+pub mod predict;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
@@ -10,5 +12,6 @@ pub mod trainer;
 pub mod whole;
 
 pub use interrupt::Interrupt;
+pub use load::TrainedGenerator;
 pub use session::Session;
 pub use trainer::Trainer;

@@ -6,12 +6,13 @@ use crate::config::{PixelRange, Prior, Settings};
 use crate::device::Buffer;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
-use crate::nn::{Generator, ImageShape, Mode, Pass};
+use crate::nn::{Generator, ImageShape, Mode, Parts, Pass};
 use crate::ops::Executor;
 
 /// A generator with memory of its own, so that sampling leaves the training step's memory alone.
 pub struct Sampler<B: Executor> {
     generator: Generator<B>,
+    parts: Parts,
     image: ImageShape,
     range: PixelRange,
     latents: Buffer<B>,
@@ -24,10 +25,15 @@ const BATCH: usize = 64;
 impl<B: F32Executor> Sampler<B> {
     /// Builds the generator's layers again.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let (generator, _) = Generator::new(backend, settings, image, BATCH)?;
+        let (generator, parts) = Generator::new(backend, settings, image, BATCH)?;
         let latents = backend.alloc(BATCH * settings.generator.latent)?;
         let images = backend.alloc(BATCH * image.len())?;
-        Ok(Sampler { generator, image, range: settings.data.range, latents, images })
+        Ok(Sampler { generator, parts, image, range: settings.data.range, latents, images })
+    }
+
+    /// The tables of the generator's arenas.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
@@ -35,13 +41,13 @@ impl<B: F32Executor> Sampler<B> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
-            let n = z.len() / latent;
             backend.upload(z, backend.slice_mut(backend.view_mut(&mut self.latents), 0..z.len()))?;
-            let pass = Pass { backend, params: backend.view(params), n };
-            let images = backend.slice_mut(backend.view_mut(&mut self.images), 0..n * len);
-            let z = backend.slice(backend.view(&self.latents), 0..z.len());
-            self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z, images)?;
-            let values = backend.read(backend.slice(backend.view(&self.images), 0..n * len))?;
+            // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
+            let pass = Pass { backend, params: backend.view(params), n: BATCH };
+            let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
+            self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
+            let drawn = 0..z.len() / latent * len;
+            let values = backend.read(backend.slice(backend.view(&self.images), drawn))?;
             pixels.extend(values.into_iter().map(|value| pixel(self.range, value)));
         }
         Ok(pixels)
@@ -58,6 +64,30 @@ fn pixel(range: PixelRange, value: f32) -> u8 {
     (unit * 255.0).round().clamp(0.0, 255.0) as u8
 }
 
+/// The latent vector at share `t` of the way from `from` to `to`: straight for a uniform prior, whose samples fill a
+/// cube; along the great circle for a normal one, whose samples lie near a sphere (White 2016, "Sampling generative
+/// networks").
+pub fn between(prior: Prior, from: &[f32], to: &[f32], t: f64) -> Vec<f32> {
+    let (a, b) = match prior {
+        Prior::Uniform => (1.0 - t, t),
+        Prior::Normal => arc_shares(from, to, t),
+    };
+    #[expect(clippy::cast_possible_truncation)]
+    let mixed = |(&x, &y): (&f32, &f32)| (a * f64::from(x) + b * f64::from(y)) as f32;
+    from.iter().zip(to).map(mixed).collect()
+}
+
+/// The shares of both ends at `t` of the arc between them; those of the straight line where there is no one arc.
+fn arc_shares(from: &[f32], to: &[f32], t: f64) -> (f64, f64) {
+    let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum::<f64>();
+    let lengths = (dot(from, from) * dot(to, to)).sqrt();
+    let angle = if lengths > 0.0 { (dot(from, to) / lengths).clamp(-1.0, 1.0).acos() } else { 0.0 };
+    if angle.sin() < 1e-6 {
+        return (1.0 - t, t);
+    }
+    (((1.0 - t) * angle).sin() / angle.sin(), (t * angle).sin() / angle.sin())
+}
+
 /// The latent vector that a user's seed stands for: the same in every run with this prior and length.
 pub fn latent(settings: &Settings, seed: u64) -> Vec<f32> {
     let mut z = vec![0.0; settings.generator.latent];
@@ -70,4 +100,35 @@ pub fn latent(settings: &Settings, seed: u64) -> Vec<f32> {
         }
     }
     z
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ways_between_two_latents() {
+        let (east, north) = ([2.0, 0.0], [0.0, 2.0]);
+        assert_eq!(between(Prior::Uniform, &east, &north, 0.25), [1.5, 0.5]);
+        // A third of a right angle: 30 degrees on the circle of radius 2.
+        let found = between(Prior::Normal, &east, &north, 1.0 / 3.0);
+        assert!((found[0] - 3f32.sqrt()).abs() < 1e-6 && (found[1] - 1.0).abs() < 1e-6, "{found:?}");
+        for prior in [Prior::Uniform, Prior::Normal] {
+            assert_eq!(between(prior, &east, &north, 0.0), east);
+            assert!(between(prior, &east, &north, 1.0).iter().zip(north).all(|(x, y)| (x - y).abs() < 1e-6));
+            // Equal, opposite and absent directions have no arc of their own, and still no NaN.
+            assert_eq!(between(prior, &east, &east, 0.5), east);
+            assert_eq!(between(prior, &east, &[-2.0, 0.0], 0.5), [0.0, 0.0]);
+            assert_eq!(between(prior, &[0.0, 0.0], &east, 0.5), [1.0, 0.0]);
+        }
+    }
+
+    #[test]
+    fn pixels_are_rounded_and_kept_in_range() {
+        let cases = [(-1.0, 0, 0), (0.0, 0, 128), (0.5, 128, 191), (1.0, 255, 255), (2.0, 255, 255), (f32::NAN, 0, 0)];
+        for (value, unit, symmetric) in cases {
+            assert_eq!(pixel(PixelRange::ZeroToOne, value), unit, "{value}");
+            assert_eq!(pixel(PixelRange::MinusOneToOne, value), symmetric, "{value}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::sampler::{Sampler, latent};
 use super::snapshot::{self, F32Executor};
 use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
-use crate::data::Images;
+use crate::data::{Extent, Images};
 use crate::device::{Metrics, Network, StepState};
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::gather::Gather;
@@ -71,12 +71,12 @@ impl Plan {
 }
 
 /// How images are picked from a data set and shown to the nets.
-pub fn gather(settings: &Settings, images: &Images) -> Gather {
+pub fn gather(settings: &Settings, images: &Extent) -> Gather {
     let (low, high) = match settings.data.range {
         PixelRange::ZeroToOne => (0.0, 1.0),
         PixelRange::MinusOneToOne => (-1.0, 1.0),
     };
-    let Images { count, height: h, width: w, channels: c, .. } = *images;
+    let Extent { count, height: h, width: w, channels: c } = *images;
     Gather { n: settings.train.batch, count, h, w, c, low, high, flip: settings.data.flip }
 }
 
@@ -129,7 +129,8 @@ impl<B: F32Executor> Session<B> {
     ) -> Result<Self> {
         let plan = Plan::new(&settings, images.count)?;
         let shape = image_shape(images);
-        let batch = Batch::Drawn { gather: gather(&settings, images), images: backend.buffer_of(&images.pixels)? };
+        let batch =
+            Batch::Drawn { gather: gather(&settings, &images.extent()), images: backend.buffer_of(&images.pixels)? };
         let sampler = Sampler::new(&backend, &settings, shape)?;
         let grid_latents = (0..GRID as u64).flat_map(|seed| latent(&settings, seed)).collect();
         let log = LogFile::open(&folder.log_path())?;

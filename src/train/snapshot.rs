@@ -9,9 +9,9 @@ use std::path::Path;
 
 use super::trainer::Trainer;
 use crate::device::{Backend, Buffer, Real};
-use crate::nn::Table;
+use crate::nn::{ImageShape, Table};
 use crate::ops::Executor;
-use crate::run::{Checkpoint, DataPosition, Files, RngPosition, State, Tensor, Updates, state};
+use crate::run::{Checkpoint, DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, state};
 use crate::{Error, Result};
 
 /// A trainer whose tensors a checkpoint can hold bit for bit.
@@ -59,6 +59,7 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         preset: preset.into(),
+        image: image_size(trainer.image),
         seed: step_state.seed,
         step: step_state.step,
         samples_seen,
@@ -72,6 +73,10 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per
     Ok(Checkpoint { model, optim, state })
 }
 
+fn image_size(image: ImageShape) -> ImageSize {
+    ImageSize { height: image.h, width: image.w, channels: image.c }
+}
+
 /// PyTorch's names for Adam's moments.
 const FIRST_MOMENT: &str = ".exp_avg";
 const SECOND_MOMENT: &str = ".exp_avg_sq";
@@ -82,6 +87,12 @@ const SECOND_MOMENT: &str = ".exp_avg_sq";
 /// [`Error::BadData`] where the checkpoint belongs to another model: a tensor is missing, unknown or of another shape.
 pub fn restore<B: F32Executor>(trainer: &mut Trainer<B>, checkpoint: Checkpoint, path: &Path) -> Result<()> {
     let backend = trainer.backend.clone();
+    let (expected, found) = (image_size(trainer.image), checkpoint.state.image);
+    if expected != found {
+        let size = |s: ImageSize| format!("images of {}×{}×{}", s.height, s.width, s.channels);
+        let error = Error::bad_data(path.join("state.json"), size(expected), size(found));
+        return Err(error.with_hint("is this the data set that the run was started with?"));
+    }
     let files = [path.join("model.safetensors"), path.join("optim.safetensors")];
     let mut model = TensorSet::new(checkpoint.model, &files[0]);
     let mut optim = TensorSet::new(checkpoint.optim, &files[1]);

@@ -67,7 +67,12 @@ impl<B: Executor> Trainer<B> {
         let generator_memory = NetworkMemory::new(&backend, generator_parts, seed, 0)?;
         let discriminator_memory = NetworkMemory::new(&backend, discriminator_parts, seed, first_of_d)?;
         let average = if settings.generator.ema > 0.0 {
-            let copy = |source: &Buffer<B>| backend.buffer_of(&backend.read(backend.view(source))?);
+            let copy = |source: &Buffer<B>| {
+                let source = backend.view(source);
+                let mut target = backend.alloc(backend.len(source))?;
+                backend.copy(source, backend.view_mut(&mut target))?;
+                Result::Ok(target)
+            };
             Some(Average { params: copy(&generator_memory.params)?, stats: copy(&generator_memory.stats)? })
         } else {
             None

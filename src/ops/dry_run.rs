@@ -1,0 +1,247 @@
+//! Every operation on [`DryRun`]: what it multiplies, and what it reads and writes. Matrix products and convolutions are
+//! counted as arithmetic; all else is bound by memory, and counted as such.
+
+use super::Executor;
+use super::activation::{Activation, ActivationOp};
+use super::adam::{Adam, AdamOp};
+use super::batch_norm::{BatchNorm, BatchNormOp};
+use super::bottleneck::{Bottleneck, BottleneckOp, Noise};
+use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
+use super::conv2d::{Conv2d, Conv2dOp};
+use super::ema::EmaOp;
+use super::gather::{Gather, GatherOp};
+use super::linear::{Linear, LinearOp};
+use super::loss::{DiscriminatorLoss, LossOp};
+use super::prior::{Prior, PriorOp};
+use crate::Result;
+use crate::device::{DryRun, Network};
+
+impl Executor for DryRun {}
+
+impl DryRun {
+    fn product(&self, n: usize, c: usize, k: usize, moved: usize) -> Result<()> {
+        self.multiplies(&[n, c, k]);
+        self.moves(moved);
+        Ok(())
+    }
+
+    fn convolution(&self, d: &Conv2d, moved: usize) -> Result<()> {
+        self.multiplies(&[d.n, d.oh(), d.ow(), d.k, d.r, d.s, d.c]);
+        self.moves(moved);
+        Ok(())
+    }
+
+    fn elements(&self, moved: usize) -> Result<()> {
+        self.moves(moved);
+        Ok(())
+    }
+}
+
+impl ActivationOp for DryRun {
+    fn activation_forward(&self, _f: Activation, x: usize, y: usize) -> Result<()> {
+        self.elements(x + y)
+    }
+    fn activation_backward_input(&self, _f: Activation, y: usize, dy: usize, dx: usize) -> Result<()> {
+        self.elements(y + dy + dx)
+    }
+}
+
+impl AdamOp for DryRun {
+    fn check_gradients(&self, _network: Network, gradients: usize, _state: usize) -> Result<()> {
+        self.elements(gradients)
+    }
+    fn adam_update(&self, _d: &Adam, gradients: usize, w: usize, m: usize, v: usize, _state: usize) -> Result<()> {
+        self.elements(gradients + 2 * (w + m + v))
+    }
+}
+
+impl BatchNormOp for DryRun {
+    fn batch_norm_forward(
+        &self,
+        _d: &BatchNorm,
+        x: usize,
+        _gamma: usize,
+        _beta: usize,
+        _running: usize,
+        _saved: usize,
+        y: usize,
+    ) -> Result<()> {
+        // x is read for the mean, for the variance, and to normalise.
+        self.elements(3 * x + y)
+    }
+    fn batch_norm_eval(
+        &self,
+        _d: &BatchNorm,
+        x: usize,
+        _gamma: usize,
+        _beta: usize,
+        _running: usize,
+        y: usize,
+    ) -> Result<()> {
+        self.elements(x + y)
+    }
+    fn batch_norm_backward_sums(
+        &self,
+        _d: &BatchNorm,
+        x: usize,
+        y: usize,
+        dy: usize,
+        _saved: usize,
+        _sums: usize,
+    ) -> Result<()> {
+        self.elements(x + y + dy)
+    }
+    fn batch_norm_backward_input(
+        &self,
+        _d: &BatchNorm,
+        x: usize,
+        y: usize,
+        dy: usize,
+        _gamma: usize,
+        _saved: usize,
+        _sums: usize,
+        dx: usize,
+    ) -> Result<()> {
+        self.elements(x + y + dy + dx)
+    }
+    fn batch_norm_backward_weight(&self, _d: &BatchNorm, sums: usize, dgamma: usize, dbeta: usize) -> Result<()> {
+        self.elements(sums + dgamma + dbeta)
+    }
+    fn batch_norm_tangent(
+        &self,
+        _d: &BatchNorm,
+        x: usize,
+        y: usize,
+        vx: usize,
+        _gamma: usize,
+        _saved: usize,
+        _sums: usize,
+        vy: usize,
+    ) -> Result<()> {
+        self.elements(2 * (x + vx) + y + vy)
+    }
+}
+
+impl BottleneckOp for DryRun {
+    fn bottleneck_forward(
+        &self,
+        _d: &Bottleneck,
+        mu_logvar: usize,
+        _noise: Noise<'_, Self>,
+        z: usize,
+        kl: usize,
+    ) -> Result<()> {
+        self.elements(mu_logvar + z + kl)
+    }
+    fn bottleneck_backward_input(
+        &self,
+        _d: &Bottleneck,
+        mu_logvar: usize,
+        _noise: Noise<'_, Self>,
+        dz: usize,
+        dkl: usize,
+        d_mu_logvar: usize,
+    ) -> Result<()> {
+        self.elements(mu_logvar + dz + dkl + d_mu_logvar)
+    }
+    fn bottleneck_tangent(
+        &self,
+        _d: &Bottleneck,
+        mu_logvar: usize,
+        _noise: Noise<'_, Self>,
+        v_mu_logvar: usize,
+        v_z: usize,
+    ) -> Result<()> {
+        self.elements(mu_logvar + v_mu_logvar + v_z)
+    }
+}
+
+impl Conv2dOp for DryRun {
+    fn conv2d_forward(&self, d: &Conv2d, x: usize, w: usize, _b: Option<usize>, y: usize) -> Result<()> {
+        self.convolution(d, x + w + y)
+    }
+    fn conv2d_backward_input(&self, d: &Conv2d, dy: usize, w: usize, dx: usize) -> Result<()> {
+        // The filters are laid out anew for it.
+        self.borrows(w);
+        self.convolution(d, dy + w + dx)
+    }
+    fn conv2d_backward_weight(&self, d: &Conv2d, x: usize, dy: usize, dw: usize, _db: Option<usize>) -> Result<()> {
+        self.convolution(d, x + dy + 2 * dw)
+    }
+}
+
+impl ConvTranspose2dOp for DryRun {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: usize,
+        w: usize,
+        _b: Option<usize>,
+        y: usize,
+    ) -> Result<()> {
+        self.conv2d_backward_input(&d.reversed(), x, w, y)
+    }
+    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: usize, w: usize, dx: usize) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: usize,
+        dy: usize,
+        dw: usize,
+        db: Option<usize>,
+    ) -> Result<()> {
+        self.conv2d_backward_weight(&d.reversed(), dy, x, dw, db)
+    }
+}
+
+impl EmaOp for DryRun {
+    fn ema_update(&self, _decay: f64, weights: usize, average: usize) -> Result<()> {
+        self.elements(weights + 2 * average)
+    }
+}
+
+impl GatherOp for DryRun {
+    fn gather(&self, _d: &Gather, _images: usize, _state: usize, x: usize) -> Result<()> {
+        self.elements(x + x / 4)
+    }
+}
+
+impl LinearOp for DryRun {
+    fn linear_forward(&self, d: &Linear, x: usize, w: usize, _b: Option<usize>, y: usize) -> Result<()> {
+        self.product(d.n, d.c, d.k, x + w + y)
+    }
+    fn linear_backward_input(&self, d: &Linear, dy: usize, w: usize, dx: usize) -> Result<()> {
+        self.product(d.n, d.c, d.k, dy + w + dx)
+    }
+    fn linear_backward_weight(&self, d: &Linear, x: usize, dy: usize, dw: usize, _db: Option<usize>) -> Result<()> {
+        self.product(d.n, d.c, d.k, x + dy + 2 * dw)
+    }
+}
+
+impl LossOp for DryRun {
+    fn discriminator_loss(
+        &self,
+        _d: &DiscriminatorLoss,
+        logits: usize,
+        kl: usize,
+        dlogits: usize,
+        dkl: usize,
+        _state: usize,
+    ) -> Result<()> {
+        self.elements(logits + kl + dlogits + dkl)
+    }
+    fn generator_loss(&self, logits: usize, dlogits: usize, dkl: usize, _state: usize) -> Result<()> {
+        self.elements(logits + dlogits + dkl)
+    }
+    fn finish_step(&self, _state: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl PriorOp for DryRun {
+    fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
+        self.elements(z)
+    }
+}

@@ -1,0 +1,285 @@
+//! What a run will need, before it needs it: parameters, memory, arithmetic. All of it is counted on [`DryRun`] with the
+//! code that trains, so there is no second set of formulas to go out of step.
+
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::sampler::Sampler;
+use super::session::gather;
+use super::trainer::Trainer;
+use crate::config::Settings;
+use crate::data::Extent;
+use crate::device::DryRun;
+use crate::nn::{ImageShape, Parts};
+use crate::ops::Executor;
+use crate::ops::activation::Activation;
+use crate::ops::linear::Linear;
+use crate::{Error, Result};
+
+/// What training by some settings on images of some size needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// The generator's tensors.
+    pub generator: Parts,
+    /// The discriminator's tensors.
+    pub discriminator: Parts,
+    /// Bytes of memory.
+    pub memory: Memory,
+    /// What one step computes.
+    pub work: Work,
+}
+
+/// Bytes of memory, by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Weights, their gradients, both moments, running statistics, and the moving average.
+    pub networks: u64,
+    /// What lies between the layers, with its gradients, and what operations borrow.
+    pub activations: u64,
+    /// The generator that draws the pictures of snapshots.
+    pub sampler: u64,
+    /// The data set: as it was read, and in the device's memory.
+    pub images: u64,
+    /// A checkpoint while it is written: its tensors and its files.
+    pub checkpoint: u64,
+}
+
+impl Memory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        let parts = [self.networks, self.activations, self.sampler, self.images, self.checkpoint];
+        parts.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// What one training step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Multiplications and additions of matrix products and convolutions.
+    pub flops: u64,
+    /// Bytes that its operations read and write.
+    pub moved: u64,
+}
+
+/// Counts what training by `settings` on such images needs.
+///
+/// # Errors
+/// If the widths do not fit the images.
+pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
+    let plan = DryRun::default();
+    let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
+    let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
+    let training = plan.allocated();
+    // On a dry run a buffer is its length.
+    let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize };
+    trainer.step(&batch)?;
+    let work = Work { flops: plan.flops(), moved: plan.moved() };
+
+    let sampling = DryRun::default();
+    Sampler::new(&sampling, settings, shape)?;
+
+    let (generator, discriminator) = (trainer.generator_memory.parts, trainer.discriminator_memory.parts);
+    let bytes = |reals: usize| 4 * reals as u64;
+    let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
+    let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
+    let networks = arenas(&generator, 4) + arenas(&discriminator, 4) + average;
+    let saved = arenas(&generator, 3) + arenas(&discriminator, 3) + average;
+    let memory = Memory {
+        networks,
+        activations: (training - networks).saturating_add(plan.scratch()),
+        sampler: sampling.allocated(),
+        images: images.bytes().saturating_mul(2),
+        checkpoint: 2 * saved,
+    };
+    Ok(Prediction { generator, discriminator, memory, work })
+}
+
+/// Refuses a run that does not fit into `free` bytes.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] with the largest batch that would fit, and those of [`predict`].
+pub fn require_memory(settings: &Settings, images: &Extent, free: u64) -> Result<()> {
+    let needed = predict(settings, images)?.memory.total();
+    if needed <= free {
+        return Ok(());
+    }
+    Err(Error::OutOfMemory { needed, free, largest_batch: largest_batch(settings, images, free)? })
+}
+
+/// The largest batch below that of the settings with which training fits into `free` bytes; 0 if none does.
+///
+/// # Errors
+/// Those of [`predict`].
+pub fn largest_batch(settings: &Settings, images: &Extent, free: u64) -> Result<usize> {
+    // Batch normalisation needs two images.
+    let (mut fits, mut too_large) = (1, settings.train.batch.max(2));
+    while too_large - fits > 1 {
+        let mut tried = settings.clone();
+        tried.train.batch = fits.midpoint(too_large);
+        if predict(&tried, images)?.memory.total() <= free {
+            fits = tried.train.batch;
+        } else {
+            too_large = tried.train.batch;
+        }
+    }
+    Ok(if fits < 2 { 0 } else { fits })
+}
+
+/// What a device does in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed {
+    /// Multiplications and additions of matrix products.
+    pub flops: f64,
+    /// Bytes read and written.
+    pub moved: f64,
+}
+
+impl Speed {
+    /// Measures for about 0.3 s: a matrix product of middling size, and an activation over more than the caches hold.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn measure<B: Executor>(backend: &B) -> Result<Speed> {
+        const SIDE: usize = 512;
+        const LONG: usize = 1 << 23;
+        let linear = Linear { n: SIDE, c: SIDE, k: SIDE };
+        let square = || backend.alloc(SIDE * SIDE);
+        let (x, w, mut y) = (square()?, square()?, square()?);
+        let product = rate(backend, || {
+            let y = backend.view_mut(&mut y);
+            backend.linear_forward(&linear, backend.view(&x), backend.view(&w), None, y)
+        })?;
+        let (x, mut y) = (backend.alloc(LONG)?, backend.alloc(LONG)?);
+        let pass =
+            rate(backend, || backend.activation_forward(Activation::Relu, backend.view(&x), backend.view_mut(&mut y)))?;
+        Ok(Speed { flops: product * 2.0 * SIDE.pow(3) as f64, moved: pass * (8 * LONG) as f64 })
+    }
+
+    /// Seconds that this much work takes, if arithmetic and memory wait for each other.
+    pub fn seconds(&self, work: &Work) -> f64 {
+        work.flops as f64 / self.flops + work.moved as f64 / self.moved
+    }
+}
+
+/// How often a second `work` can be done, after one time that is not counted.
+fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -> Result<f64> {
+    backend.run(|| {
+        work()?;
+        let (start, mut times) = (Instant::now(), 0.0);
+        while start.elapsed() < Duration::from_millis(150) {
+            work()?;
+            times += 1.0;
+        }
+        Ok(times / start.elapsed().as_secs_f64())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::preset;
+    use crate::device::Cpu;
+
+    const MNIST: Extent = Extent { count: 60_000, height: 28, width: 28, channels: 1 };
+
+    fn settings(name: &str, batch: usize) -> Settings {
+        let mut settings = preset(name).unwrap();
+        settings.train.batch = batch;
+        settings
+    }
+
+    #[test]
+    fn the_articles_model_has_the_articles_parameters() {
+        let Prediction { generator, discriminator, .. } = predict(&settings("vgan-mnist", 128), &MNIST).unwrap();
+        assert_eq!((generator.params.len(), discriminator.params.len()), (6_640_193, 6_592_321));
+    }
+
+    /// Every byte that training on the CPU allocates, predicted: narrow and wide, with and without bottleneck and
+    /// moving average.
+    #[test]
+    fn the_bytes_are_those_that_the_cpu_allocates() {
+        for (name, batch, ema) in [
+            ("quick", 3, 0.0),
+            ("quick", 64, 0.9),
+            ("vgan-mnist", 2, 0.0),
+            ("vgan-mnist", 17, 0.0),
+            ("gan-mnist", 5, 0.0),
+        ] {
+            let mut settings = settings(name, batch);
+            settings.generator.ema = ema;
+            let memory = predict(&settings, &MNIST).unwrap().memory;
+            let cpu = Cpu::<f32>::new(Some(1)).unwrap();
+            let shape = ImageShape { h: 28, w: 28, c: 1 };
+            let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
+            let arenas = [&trainer.generator_memory, &trainer.discriminator_memory].map(|memory| {
+                [&memory.params, &memory.gradients, &memory.first_moments, &memory.second_moments, &memory.stats]
+                    .map(|buffer| buffer.len())
+            });
+            let average = trainer.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
+            let networks = 4 * (arenas.as_flattened().iter().sum::<usize>() + average) as u64;
+            assert_eq!(memory.networks, networks, "{name} {batch}");
+            // What operations borrow comes on top: of these models' filters the largest with an input gradient.
+            let borrowed = 4 * 16 * settings.generator.channels[0] * settings.generator.channels[1];
+            assert_eq!(memory.activations, cpu.allocated() - networks + borrowed as u64, "{name} {batch}");
+            let before = cpu.allocated();
+            Sampler::new(&cpu, &settings, shape).unwrap();
+            assert_eq!(memory.sampler, cpu.allocated() - before, "{name} {batch}");
+        }
+    }
+
+    /// One step of the article's model by hand. An image costs, in multiply-adds: G: 62·1024 + 1024·6272 + 7²·16·128·64
+    /// + 14²·16·64·1; D: 14²·16·1·64 + 7²·16·64·128 + 7²·128·256 + 6272·1024 + 1024.
+    #[test]
+    fn the_arithmetic_of_a_step_is_that_of_the_hand() {
+        let g_first = 62 * 1024;
+        let g = g_first + 1024 * 6272 + 49 * 16 * 128 * 64 + 196 * 16 * 64;
+        let d_first = 196 * 16 * 64;
+        let d = d_first + 49 * 16 * 64 * 128 + 49 * 128 * 256 + 6272 * 1024 + 1024;
+        // D's phase: G forward, D forward and both gradients on twice the images, but not the gradient of the images.
+        let d_phase = g + 2 * (3 * d - d_first);
+        // G's phase: G forward and both gradients, but not that of z; D forward and the gradient of its input.
+        let g_phase = 3 * g - g_first + 2 * d;
+        for batch in [2, 128] {
+            let work = predict(&settings("vgan-mnist", batch), &MNIST).unwrap().work;
+            assert_eq!(work.flops, 2 * batch as u64 * (d_phase + g_phase), "batch {batch}");
+        }
+    }
+
+    #[test]
+    fn the_largest_batch_is_the_last_that_fits() {
+        let bytes = |batch| predict(&settings("quick", batch), &MNIST).unwrap().memory.total();
+        let refused = |batch, free| match require_memory(&settings("quick", batch), &MNIST, free) {
+            Err(Error::OutOfMemory { needed, free: told, largest_batch }) => {
+                assert_eq!((needed, told), (bytes(batch), free));
+                Some(largest_batch)
+            }
+            other => other.map(|()| None).unwrap(),
+        };
+        assert_eq!(refused(64, bytes(64)), None);
+        assert_eq!(refused(64, bytes(64) - 1), Some(63));
+        assert_eq!(refused(1000, bytes(100)), Some(100));
+        assert_eq!(refused(1000, bytes(2)), Some(2));
+        assert_eq!(refused(1000, bytes(2) - 1), Some(0));
+        assert_eq!(refused(2, 0), Some(0));
+    }
+
+    /// Nothing is allocated: the widest model that the configuration takes would need more than a terabyte.
+    #[test]
+    fn the_widest_model_is_counted_at_once() {
+        let mut settings = settings("vgan-mnist", 65_536);
+        settings.generator.hidden = vec![65_536; 16];
+        settings.generator.ema = 0.5;
+        settings.discriminator.channels = vec![65_536; 4];
+        let start = Instant::now();
+        assert!(predict(&settings, &MNIST).unwrap().memory.total() > 1 << 40);
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn speed_is_measured_and_turned_into_time() {
+        let speed = Speed::measure(&Cpu::<f32>::new(Some(1)).unwrap()).unwrap();
+        assert!(speed.flops > 1e8 && speed.moved > 1e8, "{speed:?}");
+        let speed = Speed { flops: 1e9, moved: 1e8 };
+        assert_eq!(speed.seconds(&Work { flops: 2_000_000_000, moved: 50_000_000 }), 2.5);
+    }
+}
