@@ -50,6 +50,7 @@ fn memory(memory: &Memory) -> Vec<String> {
         ("the generator of the snapshots' pictures", memory.sampler),
         ("the data set, as read and as used", memory.images),
         ("a checkpoint while it is written", memory.checkpoint),
+        ("allowance for the program and its threads", memory.allowance()),
         ("in all", memory.total()),
     ];
     [String::new(), "memory".into()].into_iter().chain(rows.map(row)).collect()
