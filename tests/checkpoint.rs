@@ -58,9 +58,7 @@ fn bits(tensors: &[Tensor]) -> Vec<(&str, &[usize], Vec<u32>)> {
 fn assert_same(saved: &Checkpoint, loaded: &Checkpoint) {
     assert_eq!(bits(&saved.model), bits(&loaded.model));
     assert_eq!(bits(&saved.optim), bits(&loaded.optim));
-    let numbers = |s: &State| {
-        [s.epoch, s.beta].map(f64::to_bits)
-    };
+    let numbers = |s: &State| [s.epoch, s.beta].map(f64::to_bits);
     assert_eq!(numbers(&saved.state), numbers(&loaded.state));
     assert_eq!(State { files: Files::default(), ..loaded.state.clone() }, saved.state);
 }

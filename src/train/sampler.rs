@@ -31,13 +31,7 @@ impl<B: F32Executor> Sampler<B> {
     }
 
     /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
-    pub fn draw(
-        &mut self,
-        backend: &B,
-        params: &Buffer<B>,
-        stats: &mut Buffer<B>,
-        latents: &[f32],
-    ) -> Result<Vec<u8>> {
+    pub fn draw(&mut self, backend: &B, params: &Buffer<B>, stats: &mut Buffer<B>, latents: &[f32]) -> Result<Vec<u8>> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {

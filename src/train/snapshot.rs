@@ -126,7 +126,8 @@ impl<'a> TensorSet<'a> {
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
         let expected = || format!("a tensor `{name}` of shape {shape:?}");
         let tensor = self.tensors.remove(name).ok_or_else(|| {
-            Error::bad_data(self.path, expected(), "none of that name").with_hint("are these the settings it was made with?")
+            Error::bad_data(self.path, expected(), "none of that name")
+                .with_hint("are these the settings it was made with?")
         })?;
         if tensor.shape != shape {
             let error = Error::bad_data(self.path, expected(), format!("shape {:?}", tensor.shape));
