@@ -1,4 +1,4 @@
-//! A training step allocates nothing once it is warm.
+//! A training step allocates nothing of its own once it is warm.
 
 use std::alloc::System;
 
@@ -42,12 +42,17 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
     })
 }
 
+/// None of ours, that is: crate `gemm` takes up to two small buffers a product, for the packed right-hand side and for
+/// flags of what is packed on the left. Measured on AVX2, all of them in that crate by their backtraces: 109 in the 81
+/// products of a step at batch 16, 252 in the 185 at batch 48. A buffer of ours for each layer of each pass would add
+/// some 60, one for each batch normalisation 21.
+///
 /// One test, so that no other thread of this process allocates meanwhile.
 #[test]
 fn a_step_allocates_nothing_once_warm() {
-    for (threads, batch) in [(1, 16), (2, 16), (2, 48)] {
+    for (threads, batch, most) in [(1, 16, 125), (2, 16, 125), (2, 48, 270)] {
         let counts = allocations(threads, batch, 5);
         eprintln!("{threads} threads, batch {batch}: {counts:?} allocations in 5 steps");
-        assert!(counts.iter().sum::<usize>() <= 12, "{threads} threads, batch {batch}: {counts:?}");
+        assert!(counts.iter().all(|&count| count <= most), "{threads} threads, batch {batch}: {counts:?}");
     }
 }

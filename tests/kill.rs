@@ -72,9 +72,12 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
     let place = Place::new();
     let start = Instant::now();
     succeed(place.train_wide("straight", &words));
-    // The time of a start that makes four snapshots, the program's own start included.
-    let stretch = start.elapsed().div_f64(steps as f64).mul_f64(4.0 * SNAP as f64) + Duration::from_millis(30);
+    // Time enough for a start that makes four snapshots.
+    let training = start.elapsed().mul_f64(4.0 * SNAP as f64 / steps as f64);
     let straight = place.run("straight");
+    let start = Instant::now();
+    succeed(straight.resume(""));
+    let stretch = start.elapsed() + training;
 
     // The first start is stopped once there is something to resume.
     let mut child = place.train_wide("killed", &words).spawn().expect("the program starts");

@@ -116,7 +116,10 @@ fn threads_do_not_change_the_bits_of_wider_nets() {
     let place = Place::new();
     std::fs::write(place.path("digits"), whole_runs::idx(40, 28)).expect("writing");
     let data = place.path("digits");
-    for preset in ["vgan-mnist --set discriminator.hidden=640 --set generator.hidden=96", "gan-mnist"] {
+    for preset in [
+        "vgan-mnist --set discriminator.hidden=640 --set generator.hidden=96",
+        "gan-mnist --set discriminator.hidden=64 --set generator.hidden=640",
+    ] {
         let mut first = None;
         for threads in [1, 2, 3, 8] {
             let words = format!(

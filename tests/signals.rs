@@ -23,7 +23,7 @@ fn told_command(output: &Output) -> String {
 
 #[test]
 fn the_first_signal_saves_and_tells_how_to_go_on() {
-    const STEPS: u64 = 60;
+    const STEPS: u64 = 40;
     let place = Place::new();
     // No snapshot but at the end: what is resumed from was saved by the signal.
     let words = format!("quick --steps {STEPS} --tick 1 --snap 1000000 --batch 40");
@@ -37,7 +37,7 @@ fn the_first_signal_saves_and_tells_how_to_go_on() {
             let mut child = command.spawn().expect("the program starts");
             let stats = place.path(&format!("{signal}/00000-quick-b40/stats.jsonl"));
             let lines = || std::fs::read_to_string(&stats).map_or(0, |text| text.lines().count());
-            let wanted = 3 + round * 20;
+            let wanted = 3 + round * 12;
             wait_for(&mut child, "record", || lines() >= wanted);
             send(&child, signal);
             let (output, _) = end_of(child);
@@ -84,7 +84,8 @@ fn a_second_signal_does_not_wait_for_a_long_step() {
         send(&child, signals[1]);
         let (output, time) = end_of(child);
         assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-        assert!(time < Duration::from_millis(500), "{time:?}");
+        // Giving back the memory takes a moment; the step takes many seconds.
+        assert!(time < Duration::from_secs(3), "{time:?}");
         assert!(run.records().is_empty() && run.newest_step() == 0, "the step was still under way");
     }
 }
@@ -102,7 +103,7 @@ fn a_second_signal_during_a_save_quits_and_harms_nothing() {
     send(&child, "INT");
     let (output, time) = end_of(child);
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
-    assert!(time < Duration::from_millis(500), "{time:?}");
+    assert!(time < Duration::from_secs(3), "{time:?}");
     let newest = run.newest_step();
     assert!(newest >= 3);
     // Whoever goes on finds nothing in the way.

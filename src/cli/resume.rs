@@ -59,11 +59,12 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
     passed_over.iter().for_each(|reason| to_stderr(reason));
     let step = checkpoint.state.step;
+    // So that a run stopped on the way to its new length goes on to that one.
+    let mut longer = None;
     if let Some(steps) = options.steps {
         let is_new = steps != std::mem::replace(&mut settings.train.steps, steps);
         if is_new && steps > step {
-            // So that a run stopped on the way to its new length goes on to that one.
-            write_file(&folder.config_path(), to_toml(&settings, &checkpoint.state.preset)?.as_bytes())?;
+            longer = Some(to_toml(&settings, &checkpoint.state.preset)?);
         }
     }
     let backend = options.device.backend(options.threads)?;
@@ -72,6 +73,9 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let interrupt = Interrupt::listen()?;
     to_stderr(&format!("{} from step {step} ({})", folder.path().display(), backend.describe()));
     let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
+    if let Some(config) = longer {
+        write_file(&session.folder().config_path(), config.as_bytes())?;
+    }
     if step >= session.plan().total {
         to_stderr(&format!("nothing left to do at step {step}; pass --steps N with a larger N to train further"));
     }

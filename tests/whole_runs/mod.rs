@@ -37,7 +37,7 @@ impl Place {
 
     /// The command that starts a run of the tiny model in the folder `outdir`; `words` begin with the preset.
     pub fn train(&self, outdir: &str, words: &str) -> Command {
-        self.train_wide(outdir, &format!("{words} {TINY}"))
+        self.train_wide(outdir, &format!("{TINY} {words}"))
     }
 
     /// The same with the preset's widths.
