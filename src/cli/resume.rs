@@ -55,7 +55,7 @@ impl ResumeArgs {
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let folder = RunFolder::open(&options.run)?;
     let lock = folder.lock()?;
-    let mut settings = config::read(&folder.config_path(), &Settings::default())?;
+    let mut settings = config::read(folder.config_path(), &Settings::default())?;
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
     passed_over.iter().for_each(|reason| to_stderr(reason));
     let step = checkpoint.state.step;
