@@ -13,7 +13,7 @@ fn check_all(cpu: &Cpu<f64>, cases: &[Box<dyn Case<Cpu<f64>>>]) {
     let mut failed = Vec::new();
     for case in cases {
         for finding in cpu.run(|| gradient_check::check(cpu, &**case)).expect("the CPU computes") {
-            println!("{:20} {:45} {:25} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
+            eprintln!("{:20} {:45} {:25} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
             if !finding.passes(TOLERANCE) {
                 failed.push(finding);
             }
@@ -117,6 +117,7 @@ fn not_a_number(values: &mut [f64]) {
 fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, Vec<Finding>)> {
     let cpu = cpu();
     let mut cases = ops::cases();
+    cases.retain(|case| case.differentiable());
     cases.extend(whole::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
     let check = |case| {
         let planted = Planted { case, backward, tangent };

@@ -115,7 +115,7 @@ fn normals_have_their_moments_and_their_distribution() {
             assert!((found - expected).abs() < bound, "{stream:?}: moment {k} is {found}, bound {bound}");
         }
         let distance = kolmogorov_smirnov(values, normal_distribution);
-        println!("{stream:?}: √n · distance {distance:.3}");
+        eprintln!("{stream:?}: √n · distance {distance:.3}");
         assert!(distance < 1.95, "{stream:?}: {distance}");
     }
 }

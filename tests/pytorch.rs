@@ -92,13 +92,13 @@ fn compare<T: Real>(fixture: &Fixture<T>, found: Vec<Tensor<T>>) -> Vec<Row> {
 fn agrees<T: Real>(case: &str, rows: &[Row]) -> bool {
     let strict = rows.iter().filter(|row| row.allowed == tolerance::<T>()).map(|row| row.error).fold(0.0, f64::max);
     let Row { name, error, allowed } = &rows[0];
-    println!(
+    eprintln!(
         "{case:22} {} {:3} tensors; worst strict {strict:.1e}; nearest to its bound: {name} {error:.1e} of {allowed:.1e}",
         T::NAME,
         rows.len()
     );
     let bad: Vec<&Row> = rows.iter().filter(|row| row.error > row.allowed).collect();
-    bad.iter().for_each(|row| println!("    off: {row:?}"));
+    bad.iter().for_each(|row| eprintln!("    off: {row:?}"));
     bad.is_empty()
 }
 

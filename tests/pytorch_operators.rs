@@ -135,6 +135,6 @@ fn operators_agree() {
             }
         }
     }
-    println!("{} cases; worst {worst:?}", operators.len());
+    eprintln!("{} cases; worst {worst:?}", operators.len());
     assert!(operators.len() >= 20 && bad.is_empty(), "{bad:#?}");
 }

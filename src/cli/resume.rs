@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice};
 use super::train::{load_images, require_memory, say_how_to_sample, to_stderr};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, to_toml};
 use crate::device::Backend;
 use crate::error::Result;
 use crate::run::env::Environment;
-use crate::run::{RunFolder, checkpoint};
+use crate::run::{RunFolder, checkpoint, write_file};
 use crate::train::{Interrupt, Session};
 
 /// Continue a run from its newest checkpoint, as if it had never stopped
@@ -23,7 +23,7 @@ pub(super) struct ResumeArgs {
     /// The run's folder
     run: PathBuf,
 
-    /// Train to this step, counted from the run's start [default: the run's own length]
+    /// Train to this step, counted from the run's start; it becomes the run's length [default: the run's length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     steps: Option<u64>,
 
@@ -56,21 +56,30 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let folder = RunFolder::open(&options.run)?;
     let lock = folder.lock()?;
     let mut settings = config::read(folder.config_path(), &Settings::default())?;
-    if let Some(steps) = options.steps {
-        settings.train.steps = steps;
-    }
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-    for reason in passed_over {
-        to_stderr(&reason);
+    passed_over.iter().for_each(|reason| to_stderr(reason));
+    let step = checkpoint.state.step;
+    // So that a run stopped on the way to its new length goes on to that one.
+    let mut longer = None;
+    if let Some(steps) = options.steps {
+        let is_new = steps != std::mem::replace(&mut settings.train.steps, steps);
+        if is_new && steps > step {
+            longer = Some(to_toml(&settings, &checkpoint.state.preset)?);
+        }
     }
     let backend = options.device.backend(options.threads)?;
     let images = load_images(&settings)?;
     require_memory(&settings, &images)?;
     Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
     let interrupt = Interrupt::listen()?;
-    let step = checkpoint.state.step;
     to_stderr(&format!("{} from step {step} ({})", folder.path().display(), backend.describe()));
     let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
+    if let Some(config) = longer {
+        write_file(&session.folder().config_path(), config.as_bytes())?;
+    }
+    if step >= session.plan().total {
+        to_stderr(&format!("nothing left to do at step {step}; pass --steps N with a larger N to train further"));
+    }
     session.train(&interrupt)?;
     say_how_to_sample(session.folder())
 }

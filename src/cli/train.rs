@@ -15,6 +15,7 @@ use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
 use crate::run::{RunFolder, write_file};
+use crate::train::session::Plan;
 use crate::train::{Interrupt, Session, predict};
 
 /// Train a model: each run gets a folder of its own, which `resume` and `generate` take
@@ -210,6 +211,8 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     let DataSettings { resize, channels, .. } = settings.data;
     let images = load(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })?;
     validate_for_images(settings, images.height, images.width, images.channels)?;
+    // A set smaller than a batch is refused here, before there is a folder for the run.
+    Plan::new(settings, images.count)?;
     Ok(images)
 }
 

@@ -44,8 +44,6 @@ pub struct StepState {
     pub updates: [u64; 2],
     /// β, the constraint's weight in the next discriminator step.
     pub beta: f64,
-    /// ∂loss_d / ∂(KL of one image, summed over dimensions), for the real images of the step under way.
-    pub kl_weight: f64,
     /// 0, or what was first found not finite: one of the `NON_FINITE_*` constants. While it is set no weight changes.
     pub non_finite: u64,
     /// The figures of the step under way.

@@ -23,6 +23,7 @@ impl<B: Executor> Sequential<B> {
     /// # Panics
     /// If a layer's output is not the next one's input: a mistake of this program's.
     pub fn new(backend: &B, layers: Vec<Box<dyn Layer<B>>>, capacity: usize) -> Result<Self> {
+        assert!(!layers.is_empty(), "a chain needs a layer");
         for pair in layers.windows(2) {
             assert_eq!(pair[0].y_len(), pair[1].x_len(), "{} before {}", pair[0].describe(), pair[1].describe());
         }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::error::{Error, Result};
 
-/// What is known of the run at one step. A number that is not finite is written as `null` and read as NaN.
+/// What is known of the run at one step. Losses, KL and the discriminator's outputs are means over the steps since
+/// the record before; the first record after a resume takes the steps since that resume, if they are fewer. A number
+/// that is not finite is written as `null` and read as NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Training steps done.
@@ -38,10 +40,10 @@ pub struct Record {
     /// Mean sigmoid output of the discriminator on fake images.
     #[serde(with = "finite_or_null")]
     pub d_fake: f64,
-    /// Real images trained on per second, since the tick before.
+    /// Real images trained on per second over the same steps, the time of snapshots left out.
     #[serde(with = "finite_or_null")]
     pub images_per_s: f64,
-    /// Seconds of training, over all starts of the run.
+    /// Seconds of training over all starts of the run, likewise.
     #[serde(with = "finite_or_null")]
     pub elapsed_s: f64,
 }

@@ -1,7 +1,7 @@
 //! A run from start to end: steps, ticks, snapshots, and what is left behind when something goes wrong.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::batch::Batch;
 use super::interrupt::Interrupt;
@@ -144,6 +144,11 @@ impl<B: F32Executor> Session<B> {
         &self.folder
     }
 
+    /// The run's lengths.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
     /// Steps done so far.
     pub fn steps_done(&self) -> Result<u64> {
         Ok(self.trainer.read_state()?.step)
@@ -156,7 +161,12 @@ impl<B: F32Executor> Session<B> {
     /// the disk refuses.
     pub fn train(&mut self, interrupt: &Interrupt) -> Result<()> {
         let backend = self.trainer.backend.clone();
-        backend.run(|| self.train_here(interrupt))
+        let outcome = backend.run(|| self.train_here(interrupt));
+        if let Err(error) = &outcome {
+            // The run has stopped already; a log that can't be written must not hide why.
+            let _ = self.log.line(&error.to_string());
+        }
+        outcome
     }
 
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
@@ -183,7 +193,9 @@ impl<B: F32Executor> Session<B> {
                 self.log.line(&progress.tick(&record))?;
             }
             if done.is_multiple_of(snap) || done == total {
+                let start = Instant::now();
                 self.snapshot(done)?;
+                since.pause(start.elapsed());
                 saved = Some(done);
             }
             if let Some((signal, name)) = interrupt.arrived() {
@@ -192,7 +204,6 @@ impl<B: F32Executor> Session<B> {
                 }
                 progress.finish();
                 let resume = format!("vgan-cuda resume {}", self.folder.path().display());
-                self.log.line(&format!("interrupted by {name} after step {done}"))?;
                 return Err(Error::Interrupted { signal, name, resume });
             }
         }
@@ -200,12 +211,12 @@ impl<B: F32Executor> Session<B> {
         Ok(())
     }
 
-    /// Checkpoint, grid and curves.
+    /// Grid, curves and checkpoint; the checkpoint last, so that a run killed in between makes all three again.
     fn snapshot(&mut self, step: u64) -> Result<()> {
-        self.save()?;
         self.write_fakes(&self.folder.snapshot_picture_path(step))?;
         let bottleneck = &self.trainer.settings.bottleneck;
-        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))
+        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))?;
+        self.save()
     }
 
     fn save(&self) -> Result<()> {
@@ -226,7 +237,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     /// Names what is not finite.
-    fn diverged(&mut self, state: &StepState) -> Error {
+    fn diverged(&self, state: &StepState) -> Error {
         let advice = format!(
             "the last good checkpoint is in {}; try a smaller learning rate (--set optimizer.generator_lr=… \
              --set optimizer.discriminator_lr=…)",
@@ -239,12 +250,7 @@ impl<B: F32Executor> Session<B> {
             _ => self.bad_gradient(Network::Generator),
         };
         match found {
-            Ok((tensor, value)) => {
-                let error = Error::Diverged { step: state.step + 1, tensor, value, advice };
-                // The run has failed already; a log that can't be written must not hide why.
-                let _ = self.log.line(&error.to_string());
-                error
-            }
+            Ok((tensor, value)) => Error::Diverged { step: state.step + 1, tensor, value, advice },
             Err(error) => error,
         }
     }
@@ -262,7 +268,7 @@ impl<B: F32Executor> Session<B> {
     }
 }
 
-/// Means of the metrics since the last tick.
+/// Means of the metrics since the last tick or, for the first tick of a start, since that start.
 struct Since {
     sums: [f64; 6],
     steps: u32,
@@ -283,6 +289,11 @@ impl Since {
         }
         self.steps += 1;
         self.beta = beta;
+    }
+
+    /// Leaves the time of a snapshot out of the speed.
+    fn pause(&mut self, time: Duration) {
+        self.start += time;
     }
 
     fn take(&mut self, step: u64, epoch_steps: u64, batch: usize) -> Record {
