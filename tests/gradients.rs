@@ -1,7 +1,5 @@
 //! Every derivative against central differences, in f64; and the check against planted faults.
 
-#![expect(clippy::print_stdout, reason = "the worst errors, for those who run with --nocapture")]
-
 use vgan_cuda::Result;
 use vgan_cuda::device::{Backend, Buffer, Cpu};
 use vgan_cuda::ops::gradient_check::{self, Finding, TOLERANCE};

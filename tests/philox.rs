@@ -1,8 +1,6 @@
 //! Philox against Random123's known answers and another implementation; the draws made of it against their
 //! distributions. All draws are fixed by their seed, so the bounds can't fail by chance.
 
-#![expect(clippy::print_stdout, reason = "the worst errors, for those who run with --nocapture")]
-
 use vgan_cuda::device::normal::{fill_normals, normals4};
 use vgan_cuda::device::philox::{self, Stream, draw, philox4x32_10};
 

@@ -4,8 +4,6 @@
 //! zero but for rounding that measure means nothing, and the fixture itself states an absolute tolerance and why
 //! (tests/oracle/README.md, "How the comparison is made").
 
-#![expect(clippy::print_stdout, reason = "the worst errors, for those who run with --nocapture")]
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 //! Convolution, transposed convolution and batch normalisation alone against PyTorch's, at odd sizes, in f64: values,
 //! every gradient and running statistics, through the traits of the operations. Relative to each tensor's largest.
 
-#![expect(clippy::print_stdout, reason = "the worst errors, for those who run with --nocapture")]
-
 use std::collections::BTreeMap;
 use std::path::Path;
 

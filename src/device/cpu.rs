@@ -8,6 +8,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 use super::{Backend, Element, Real};
 use crate::{Error, Result};
 
@@ -159,7 +161,8 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
     fn zero<E: Element>(&self, target: &mut [E]) -> Result<()> {
-        target.fill(E::zeroed());
+        const CHUNK: usize = 1 << 18;
+        target.par_chunks_mut(CHUNK).for_each(|part| part.fill(E::zeroed()));
         Ok(())
     }
 

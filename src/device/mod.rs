@@ -6,6 +6,7 @@
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
+pub mod exponential;
 pub mod gemm;
 pub mod matrix;
 pub mod normal;
