@@ -2,7 +2,7 @@
 //! convolutions for μ and log σ², z drawn from them, linear layers to one logit.
 
 use super::layer::{Layer, Mode, Pass};
-use super::layers::{ActivationLayer, BatchNormLayer, Conv2dLayer, LinearLayer};
+use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
 use super::table::{Flattened, Init};
 use super::{ImageShape, Parts};
@@ -188,7 +188,7 @@ impl<B: Executor> Builder<'_, B> {
                 )));
             }
             let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
-            layers.push(Box::new(Conv2dLayer::new(params, &format!("conv.{index}"), d, init)));
+            layers.push(Box::new(AffineLayer::conv2d(params, &format!("conv.{index}"), d, init)));
             last = Flattened { h: d.oh(), w: d.ow(), c: k };
             if i > 0 || settings.norm_first {
                 let (name, positions, features) =
@@ -211,7 +211,7 @@ impl<B: Executor> Builder<'_, B> {
 
     /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
     /// side, so one product computes both.
-    fn bottleneck(&mut self, last: Flattened) -> (Conv2dLayer, Bottleneck) {
+    fn bottleneck(&mut self, last: Flattened) -> (AffineLayer<Conv2d>, Bottleneck) {
         let settings = &self.settings.bottleneck;
         let c = if settings.channels == 0 { last.c } else { settings.channels };
         let init = self.init();
@@ -222,7 +222,7 @@ impl<B: Executor> Builder<'_, B> {
         let logvar_bias = Init::Constant(settings.logvar_bias);
         let logvar_bias = params.add_vector("conv_logvar.bias".into(), Flattened::vector(c), logvar_bias);
         let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
-        let layer = Conv2dLayer { d, weight: mean.start..logvar.end, bias: mean_bias.start..logvar_bias.end };
+        let layer = AffineLayer { map: d, weight: mean.start..logvar.end, bias: mean_bias.start..logvar_bias.end };
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
     }
 
@@ -235,13 +235,13 @@ impl<B: Executor> Builder<'_, B> {
         let widths = &self.settings.discriminator.hidden;
         for (i, &width) in widths.iter().enumerate() {
             let outputs = Flattened::vector(width);
-            layers.push(Box::new(LinearLayer::new(params, &format!("fc.{}", 3 * i), inputs, outputs, init)));
+            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{}", 3 * i), inputs, outputs, init)));
             let name = format!("fc.{}", 3 * i + 1);
             layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
             inputs = outputs;
         }
         let name = format!("fc.{}", 3 * widths.len());
-        layers.push(Box::new(LinearLayer::new(params, &name, inputs, Flattened::vector(1), init)));
+        layers.push(Box::new(AffineLayer::linear(params, &name, inputs, Flattened::vector(1), init)));
         Ok(layers)
     }
 }

@@ -2,7 +2,7 @@
 //! notebook; the widths are DCGAN's, Radford et al. 2016).
 
 use super::layer::{Layer, Mode, Pass};
-use super::layers::{ActivationLayer, BatchNormLayer, ConvTranspose2dLayer, LinearLayer};
+use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
 use super::table::{Flattened, Init};
 use super::{ImageShape, Parts};
@@ -102,7 +102,7 @@ impl<B: Executor> Builder<'_, B> {
         for (i, outputs) in outputs.enumerate() {
             let init = self.init();
             let Parts { params, stats } = &mut self.parts;
-            let linear = LinearLayer::new(params, &format!("fc.{}", 3 * i), inputs, outputs, init);
+            let linear = AffineLayer::linear(params, &format!("fc.{}", 3 * i), inputs, outputs, init);
             let name = format!("fc.{}", 3 * i + 1);
             let norm = BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, Activation::Relu)?;
             self.layers.push(Box::new(linear));
@@ -122,7 +122,7 @@ impl<B: Executor> Builder<'_, B> {
         for (i, &width) in widths.iter().enumerate().skip(1) {
             d.k = width;
             let name = format!("deconv.{}", 3 * (i - 1));
-            self.layers.push(Box::new(ConvTranspose2dLayer::new(params, &name, d, init)));
+            self.layers.push(Box::new(AffineLayer::conv_transpose2d(params, &name, d, init)));
             (d.h, d.w, d.c) = (d.oh(), d.ow(), d.k);
             let name = format!("deconv.{}", 3 * (i - 1) + 1);
             let (positions, features) = (d.h * d.w, Flattened::vector(width));
@@ -134,7 +134,7 @@ impl<B: Executor> Builder<'_, B> {
             (d.r, d.s, d.stride, d.padding) = (3, 3, 1, 1);
         }
         let name = format!("deconv.{}", 3 * (widths.len() - 1));
-        self.layers.push(Box::new(ConvTranspose2dLayer::new(params, &name, d, init)));
+        self.layers.push(Box::new(AffineLayer::conv_transpose2d(params, &name, d, init)));
         let f = match self.settings.data.range {
             PixelRange::ZeroToOne => Activation::Sigmoid,
             PixelRange::MinusOneToOne => Activation::Tanh,

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
+use crate::ops::affine::Affine;
 use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
@@ -24,160 +25,60 @@ fn weight_and_bias<'a, B: Executor>(
     backend.split_mut(backend.slice_mut(arena, weight.start..bias.end), weight.len())
 }
 
-/// Convolution with bias; `d.n` is filled in at each pass.
-pub(super) struct Conv2dLayer {
-    pub(super) d: Conv2d,
+/// Convolution, transposed convolution or linear layer, with bias; the number of images is filled in at each pass.
+pub(super) struct AffineLayer<M> {
+    pub(super) map: M,
     pub(super) weight: Range<usize>,
     pub(super) bias: Range<usize>,
 }
 
-impl Conv2dLayer {
+impl AffineLayer<Conv2d> {
     /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn new(table: &mut Table, name: &str, d: Conv2d, init: Init) -> Self {
+    pub(super) fn conv2d(table: &mut Table, name: &str, d: Conv2d, init: Init) -> Self {
         let weight = table.add_filter(format!("{name}.weight"), [d.k, d.r, d.s, d.c], init);
-        let bias = table.add_vector(format!("{name}.bias"), Flattened::vector(d.k), Init::Constant(0.0));
-        Conv2dLayer { d, weight, bias }
-    }
-
-    fn dims(&self, n: usize) -> Conv2d {
-        Conv2d { n, ..self.d }
+        let bias = add_bias(table, name, Flattened::vector(d.k));
+        AffineLayer { map: d, weight, bias }
     }
 }
 
-impl<B: Executor> Layer<B> for Conv2dLayer {
-    fn describe(&self) -> String {
-        let Conv2d { c, k, r, stride, padding, .. } = self.d;
-        format!("conv2d {c}→{k} k{r} s{stride} p{padding}")
-    }
-    fn x_len(&self) -> usize {
-        self.dims(1).x_len()
-    }
-    fn y_len(&self) -> usize {
-        self.dims(1).y_len()
-    }
-    fn flops(&self) -> u64 {
-        self.dims(1).flops()
-    }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
-        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
-        pass.backend.conv2d_forward(&self.dims(pass.n), x, w, Some(b), y)
-    }
-    fn backward(
-        &mut self,
-        pass: Pass<'_, B>,
-        x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
-        d_params: Option<Out<'_, B>>,
-    ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n));
-        if let Some(d_params) = d_params {
-            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
-            backend.conv2d_backward_weight(&d, x, dy, dw, Some(db))?;
-        }
-        dx.map_or(Ok(()), |dx| backend.conv2d_backward_input(&d, dy, pass.param(&self.weight), dx))
-    }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
-        pass.backend.conv2d_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
-    }
-}
-
-/// Transposed convolution with bias; `d.n` is filled in at each pass.
-pub(super) struct ConvTranspose2dLayer {
-    d: ConvTranspose2d,
-    weight: Range<usize>,
-    bias: Range<usize>,
-}
-
-impl ConvTranspose2dLayer {
+impl AffineLayer<ConvTranspose2d> {
     /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn new(table: &mut Table, name: &str, d: ConvTranspose2d, init: Init) -> Self {
+    pub(super) fn conv_transpose2d(table: &mut Table, name: &str, d: ConvTranspose2d, init: Init) -> Self {
         let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init);
-        let bias = table.add_vector(format!("{name}.bias"), Flattened::vector(d.k), Init::Constant(0.0));
-        ConvTranspose2dLayer { d, weight, bias }
-    }
-
-    fn dims(&self, n: usize) -> ConvTranspose2d {
-        ConvTranspose2d { n, ..self.d }
+        let bias = add_bias(table, name, Flattened::vector(d.k));
+        AffineLayer { map: d, weight, bias }
     }
 }
 
-impl<B: Executor> Layer<B> for ConvTranspose2dLayer {
-    fn describe(&self) -> String {
-        let ConvTranspose2d { c, k, r, stride, padding, .. } = self.d;
-        format!("conv_transpose2d {c}→{k} k{r} s{stride} p{padding}")
-    }
-    fn x_len(&self) -> usize {
-        self.dims(1).reversed().y_len()
-    }
-    fn y_len(&self) -> usize {
-        self.dims(1).reversed().x_len()
-    }
-    fn flops(&self) -> u64 {
-        self.dims(1).reversed().flops()
-    }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
-        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
-        pass.backend.conv_transpose2d_forward(&self.dims(pass.n), x, w, Some(b), y)
-    }
-    fn backward(
-        &mut self,
-        pass: Pass<'_, B>,
-        x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
-        d_params: Option<Out<'_, B>>,
-    ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n));
-        if let Some(d_params) = d_params {
-            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
-            backend.conv_transpose2d_backward_weight(&d, x, dy, dw, Some(db))?;
-        }
-        dx.map_or(Ok(()), |dx| backend.conv_transpose2d_backward_input(&d, dy, pass.param(&self.weight), dx))
-    }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
-        pass.backend.conv_transpose2d_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
-    }
-}
-
-/// Linear layer with bias; `d.n` is filled in at each pass.
-pub(super) struct LinearLayer {
-    d: Linear,
-    weight: Range<usize>,
-    bias: Range<usize>,
-}
-
-impl LinearLayer {
+impl AffineLayer<Linear> {
     /// Adds `{name}.weight` and `{name}.bias` to the table; either side may be a flattened image.
-    pub(super) fn new(table: &mut Table, name: &str, inputs: Flattened, outputs: Flattened, init: Init) -> Self {
+    pub(super) fn linear(table: &mut Table, name: &str, inputs: Flattened, outputs: Flattened, init: Init) -> Self {
         let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init);
-        let bias = table.add_vector(format!("{name}.bias"), outputs, Init::Constant(0.0));
-        LinearLayer { d: Linear { n: 0, c: inputs.len(), k: outputs.len() }, weight, bias }
-    }
-
-    fn dims(&self, n: usize) -> Linear {
-        Linear { n, ..self.d }
+        let bias = add_bias(table, name, outputs);
+        AffineLayer { map: Linear { n: 0, c: inputs.len(), k: outputs.len() }, weight, bias }
     }
 }
 
-impl<B: Executor> Layer<B> for LinearLayer {
+fn add_bias(table: &mut Table, name: &str, features: Flattened) -> Range<usize> {
+    table.add_vector(format!("{name}.bias"), features, Init::Constant(0.0))
+}
+
+impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     fn describe(&self) -> String {
-        format!("linear {}→{}", self.d.c, self.d.k)
+        format!("{} {}", M::OP, self.map.describe())
     }
     fn x_len(&self) -> usize {
-        self.d.c
+        self.map.with_n(1).x_len()
     }
     fn y_len(&self) -> usize {
-        self.d.k
+        self.map.with_n(1).y_len()
     }
     fn flops(&self) -> u64 {
-        2 * (self.d.c * self.d.k) as u64
+        self.map.with_n(1).flops()
     }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
-        pass.backend.linear_forward(&self.dims(pass.n), x, w, Some(b), y)
+        self.map.with_n(pass.n).forward(pass.backend, x, w, Some(b), y)
     }
     fn backward(
         &mut self,
@@ -188,15 +89,15 @@ impl<B: Executor> Layer<B> for LinearLayer {
         dx: Option<Out<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n));
+        let (backend, map) = (pass.backend, self.map.with_n(pass.n));
         if let Some(d_params) = d_params {
             let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
-            backend.linear_backward_weight(&d, x, dy, dw, Some(db))?;
+            map.backward_weight(backend, x, dy, dw, db)?;
         }
-        dx.map_or(Ok(()), |dx| backend.linear_backward_input(&d, dy, pass.param(&self.weight), dx))
+        dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
     }
     fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
-        pass.backend.linear_forward(&self.dims(pass.n), vx, pass.param(&self.weight), None, vy)
+        self.map.with_n(pass.n).forward(pass.backend, vx, pass.param(&self.weight), None, vy)
     }
 }
 

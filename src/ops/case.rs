@@ -77,7 +77,7 @@ pub trait Case<B: Backend>: Send + Sync {
         Ok(())
     }
 
-    /// v_outputs[0] = (∂outputs[0]/∂inputs[0]) v_input, the other inputs held fixed; `None` where the operation has no
+    /// `v_outputs[0]` = (∂ `outputs[0]` / ∂ `inputs[0]`) `v_input`, the other inputs held fixed; `None` where there is no
     /// tangent.
     fn tangent(
         &self,

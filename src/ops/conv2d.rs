@@ -15,8 +15,9 @@ use super::im2col::{self, Parity};
 use crate::Result;
 use crate::device::gemm::{add_column_sums, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
-use crate::ops::{Case, Executor, Tensor};
+use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::ops::affine::{self, Affine};
+use crate::ops::{Case, Executor};
 
 /// The sizes of a convolution.
 #[repr(C)]
@@ -313,11 +314,48 @@ fn backward_weight_part<T: Real>(
     }
 }
 
-struct Conv2dCase(Conv2d);
+impl<B: Executor> Affine<B> for Conv2d {
+    const OP: &'static str = "conv2d";
+
+    fn describe(&self) -> String {
+        let Conv2d { h, w, c, k, r, s, stride, padding, .. } = self;
+        format!("{h}x{w}x{c} k{k} {r}x{s} stride{stride} pad{padding}")
+    }
+    fn n(&self) -> usize {
+        self.n
+    }
+    fn with_n(self, n: usize) -> Self {
+        Conv2d { n, ..self }
+    }
+    fn x_len(&self) -> usize {
+        Conv2d::x_len(self)
+    }
+    fn w_len(&self) -> usize {
+        Conv2d::w_len(self)
+    }
+    fn b_len(&self) -> usize {
+        self.k
+    }
+    fn y_len(&self) -> usize {
+        Conv2d::y_len(self)
+    }
+    fn flops(&self) -> u64 {
+        Conv2d::flops(self)
+    }
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+        be.conv2d_forward(self, x, w, b, y)
+    }
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+        be.conv2d_backward_input(self, dy, w, dx)
+    }
+    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()> {
+        be.conv2d_backward_weight(self, x, dy, dw, Some(db))
+    }
+}
 
 /// Odd sizes, every stride and padding in use, one image and several, few and many channels.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    case_sizes().into_iter().map(|d| Box::new(Conv2dCase(d)) as Box<dyn Case<B>>).collect()
+    affine::cases(case_sizes())
 }
 
 /// The sizes that both convolutions are tried at, as those of the plain one.
@@ -336,54 +374,4 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(1, 5, 4, 7, 2, 1, 2, 0),
         Conv2d { n: 1, h: 5, w: 6, c: 5, k: 3, r: 3, s: 2, stride: 2, padding: 1 },
     ]
-}
-
-pub(super) fn size_name(d: &Conv2d) -> String {
-    let Conv2d { n, h, w, c, k, r, s, stride, padding } = *d;
-    format!("n{n} {h}x{w}x{c} k{k} {r}x{s} stride{stride} pad{padding}")
-}
-
-impl<B: Executor> Case<B> for Conv2dCase {
-    fn op(&self) -> &'static str {
-        "conv2d"
-    }
-    fn name(&self) -> String {
-        size_name(&self.0)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.0.x_len()), Tensor::new("w", self.0.w_len()), Tensor::new("b", self.0.k)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.y_len())]
-    }
-    fn flops(&self) -> u64 {
-        self.0.flops()
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [x, w, b] = [0, 1, 2].map(|i| be.view(&inputs[i]));
-        be.conv2d_forward(&self.0, x, w, Some(b), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let dy = be.view(&d_outputs[0]);
-        let [dx, dw, db] = d_inputs else { unreachable!("three inputs") };
-        be.conv2d_backward_input(&self.0, dy, be.view(&inputs[1]), be.view_mut(dx))?;
-        be.conv2d_backward_weight(&self.0, be.view(&inputs[0]), dy, be.view_mut(dw), Some(be.view_mut(db)))
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        Some(be.conv2d_forward(&self.0, be.view(v_input), be.view(&inputs[1]), None, be.view_mut(&mut v_outputs[0])))
-    }
 }

@@ -5,11 +5,12 @@
 //! its input gradient that convolution's forward pass, and its weight gradient the same with x and dy exchanged. w lies
 //! as that convolution's filters do, with C in the place of K.
 
-use super::conv2d::{self, Conv2d, Conv2dOp, case_sizes, size_name};
+use super::conv2d::{self, Conv2d, Conv2dOp, case_sizes};
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
-use crate::ops::{Case, Executor, Tensor};
+use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::ops::affine::{self, Affine};
+use crate::ops::{Case, Executor};
 
 /// The sizes of a transposed convolution.
 #[repr(C)]
@@ -116,64 +117,49 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
     }
 }
 
-struct ConvTranspose2dCase(ConvTranspose2d);
+impl<B: Executor> Affine<B> for ConvTranspose2d {
+    const OP: &'static str = "conv_transpose2d";
+
+    fn describe(&self) -> String {
+        let ConvTranspose2d { h, w, c, k, r, s, stride, padding, .. } = self;
+        format!("{h}x{w}x{c} k{k} {r}x{s} stride{stride} pad{padding}")
+    }
+    fn n(&self) -> usize {
+        self.n
+    }
+    fn with_n(self, n: usize) -> Self {
+        ConvTranspose2d { n, ..self }
+    }
+    fn x_len(&self) -> usize {
+        self.reversed().y_len()
+    }
+    fn w_len(&self) -> usize {
+        self.reversed().w_len()
+    }
+    fn b_len(&self) -> usize {
+        self.k
+    }
+    fn y_len(&self) -> usize {
+        self.reversed().x_len()
+    }
+    fn flops(&self) -> u64 {
+        self.reversed().flops()
+    }
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+        be.conv_transpose2d_forward(self, x, w, b, y)
+    }
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+        be.conv_transpose2d_backward_input(self, dy, w, dx)
+    }
+    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()> {
+        be.conv_transpose2d_backward_weight(self, x, dy, dw, Some(db))
+    }
+}
 
 /// The sizes of [`conv2d::cases`], reversed.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    case_sizes()
-        .into_iter()
-        .map(|d| {
-            let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
-            let d = ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding };
-            Box::new(ConvTranspose2dCase(d)) as Box<dyn Case<B>>
-        })
-        .collect()
-}
-
-impl<B: Executor> Case<B> for ConvTranspose2dCase {
-    fn op(&self) -> &'static str {
-        "conv_transpose2d"
-    }
-    fn name(&self) -> String {
-        let ConvTranspose2d { n, h, w, c, k, r, s, stride, padding } = self.0;
-        size_name(&Conv2d { n, h, w, c, k, r, s, stride, padding })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let d = self.0.reversed();
-        vec![Tensor::new("x", d.y_len()), Tensor::new("w", d.w_len()), Tensor::new("b", d.c)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.reversed().x_len())]
-    }
-    fn flops(&self) -> u64 {
-        self.0.reversed().flops()
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [x, w, b] = [0, 1, 2].map(|i| be.view(&inputs[i]));
-        be.conv_transpose2d_forward(&self.0, x, w, Some(b), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let dy = be.view(&d_outputs[0]);
-        let [dx, dw, db] = d_inputs else { unreachable!("three inputs") };
-        be.conv_transpose2d_backward_input(&self.0, dy, be.view(&inputs[1]), be.view_mut(dx))?;
-        be.conv_transpose2d_backward_weight(&self.0, be.view(&inputs[0]), dy, be.view_mut(dw), Some(be.view_mut(db)))
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        let (v, w) = (be.view(v_input), be.view(&inputs[1]));
-        Some(be.conv_transpose2d_forward(&self.0, v, w, None, be.view_mut(&mut v_outputs[0])))
-    }
+    affine::cases(case_sizes().into_iter().map(|d| {
+        let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
+        ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
+    }))
 }

@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::device::gemm::{add_column_sums, gemm_parallel};
 use crate::device::matrix::{Matrix, MatrixMut};
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
-use crate::ops::{Case, Executor, Tensor};
+use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::ops::affine::{self, Affine};
+use crate::ops::{Case, Executor};
 
 /// The sizes of a linear layer.
 #[repr(C)]
@@ -70,58 +71,46 @@ impl<T: Real> LinearOp for Cpu<T> {
     }
 }
 
-struct LinearCase(Linear);
+impl<B: Executor> Affine<B> for Linear {
+    const OP: &'static str = "linear";
+
+    fn describe(&self) -> String {
+        format!("c{} k{}", self.c, self.k)
+    }
+    fn n(&self) -> usize {
+        self.n
+    }
+    fn with_n(self, n: usize) -> Self {
+        Linear { n, ..self }
+    }
+    fn x_len(&self) -> usize {
+        self.n * self.c
+    }
+    fn w_len(&self) -> usize {
+        self.k * self.c
+    }
+    fn b_len(&self) -> usize {
+        self.k
+    }
+    fn y_len(&self) -> usize {
+        self.n * self.k
+    }
+    fn flops(&self) -> u64 {
+        2 * (self.n * self.c * self.k) as u64
+    }
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+        be.linear_forward(self, x, w, b, y)
+    }
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+        be.linear_backward_input(self, dy, w, dx)
+    }
+    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()> {
+        be.linear_backward_weight(self, x, dy, dw, Some(db))
+    }
+}
 
 /// One row and many, one feature and many.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)]
-        .into_iter()
-        .map(|(n, c, k)| Box::new(LinearCase(Linear { n, c, k })) as Box<dyn Case<B>>)
-        .collect()
-}
-
-impl<B: Executor> Case<B> for LinearCase {
-    fn op(&self) -> &'static str {
-        "linear"
-    }
-    fn name(&self) -> String {
-        format!("n{} c{} k{}", self.0.n, self.0.c, self.0.k)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let Linear { n, c, k } = self.0;
-        vec![Tensor::new("x", n * c), Tensor::new("w", k * c), Tensor::new("b", k)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.n * self.0.k)]
-    }
-    fn flops(&self) -> u64 {
-        2 * (self.0.n * self.0.c * self.0.k) as u64
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [x, w, b] = [0, 1, 2].map(|i| be.view(&inputs[i]));
-        be.linear_forward(&self.0, x, w, Some(b), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let dy = be.view(&d_outputs[0]);
-        let [dx, dw, db] = d_inputs else { unreachable!("three inputs") };
-        be.linear_backward_input(&self.0, dy, be.view(&inputs[1]), be.view_mut(dx))?;
-        be.linear_backward_weight(&self.0, be.view(&inputs[0]), dy, be.view_mut(dw), Some(be.view_mut(db)))
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        Some(be.linear_forward(&self.0, be.view(v_input), be.view(&inputs[1]), None, be.view_mut(&mut v_outputs[0])))
-    }
+    let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
+    affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
 }

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod adam;
+pub mod affine;
 pub mod batch_norm;
 mod batch_norm_case;
 pub mod bottleneck;
