@@ -1,4 +1,5 @@
-//! Every setting of a run, with its meaning and its default. The defaults are those of preset `vgan-mnist`.
+//! Every setting of a run, with its meaning and its default. The defaults are those of preset `vgan-mnist`,
+//! but for `data.source`: `glyphs` here, empty there.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,16 +21,16 @@ pub struct Settings {
     pub train: TrainSettings,
 }
 
-/// `[data]`: the data set. `height`, `width` and `channels` are filled in from the images when a run starts.
+/// `[data]`: the data set. The size of the images is no setting: the images have it, after `resize` and `channels`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSettings {
     /// `glyphs` (embedded), or the path of an IDX file, a CIFAR-10 binary, a folder or an archive; empty in a preset
     /// whose images the user must name.
     pub source: String,
-    /// Resize every image of a folder to this many pixels a side; 0 keeps the size.
+    /// Crop each image to its central square and resize that to this many pixels a side; 0 keeps the size.
     pub resize: usize,
-    /// Convert every image of a folder to this many channels (1 or 3); 0 keeps the channels.
+    /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
     /// Mirror each image left-right with probability ½, drawn anew at every step.
     pub flip: bool,

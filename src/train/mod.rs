@@ -1,4 +1,17 @@
 //! Training: one step, and the loop around it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`trainer`] | one step: the discriminator, β, the generator |
+//! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
+//! | [`session`] | a run from start to end: steps, ticks, snapshots |
+//! | [`snapshot`] | a trainer's state as a checkpoint, and back |
+//! | [`interrupt`] | SIGINT and SIGTERM |
+//! | [`sampler`] | pictures from a generator |
+//! | [`load`] | a trained generator from a run's folder or a checkpoint's |
+//! | [`predict`] | what a run will need: parameters, memory, arithmetic |
+//! | [`trace`] | one step on given values, every value read out |
+//! | [`whole`] | the whole losses as cases of the gradient check |
 
 pub mod batch;
 pub mod interrupt;

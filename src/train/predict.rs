@@ -1,5 +1,7 @@
-//! What a run will need, before it needs it: parameters, memory, arithmetic. All of it is counted on [`DryRun`] with the
-//! code that trains, so there is no second set of formulas to go out of step.
+//! What a run will need, before it needs it: parameters, memory, arithmetic. Nets and step are those that train,
+//! run on [`DryRun`], so layers and buffers can't go out of step. What an operation costs stands once more, in
+//! `src/ops/dry_run.rs`; what the data set and a checkpoint take is counted here. The tests hold the bytes of nets and
+//! buffers against what the CPU allocates, and the arithmetic against a count by hand.
 
 use std::time::{Duration, Instant};
 
