@@ -48,6 +48,24 @@ fn a_folder_of_mnist_gives_the_training_images() {
     assert_eq!(load_plain(folder.path()).pixels, [4; 4]);
 }
 
+#[test]
+fn a_folder_with_the_name_of_a_file_is_not_taken_for_it() {
+    let folder = tempdir().unwrap();
+    std::fs::create_dir_all(folder.path().join("mnist/train-images-idx3-ubyte")).unwrap();
+    write(folder.path(), "mnist/train-images.idx3-ubyte", &idx(&[1, 2, 2], &[4; 4]));
+    assert_eq!(load_plain(&folder.path().join("mnist")).pixels, [4; 4]);
+    std::fs::create_dir_all(folder.path().join("cifar/data_batch_1.bin")).unwrap();
+    write(folder.path(), "cifar/data_batch_1.bin.gz", &gz(&cifar(&[6])));
+    assert!(load_plain(&folder.path().join("cifar")).pixels == cifar_pixels(&[6]));
+    for name in ["mnist", "cifar"] {
+        let report = check(&folder.path().join(name), &LoadOptions::default()).unwrap();
+        assert_eq!((report.files, report.others, report.is_clean()), (1, 0, true), "{report}");
+    }
+    std::fs::create_dir_all(folder.path().join("pictures/cifar-10-binary.tar.gz")).unwrap();
+    write(folder.path(), "pictures/a.png", &flat_grey(1, 1, 7));
+    assert_eq!(load_plain(&folder.path().join("pictures")).pixels, [7]);
+}
+
 /// `[count, 32, 32, 3]`, from the definition of the samples and not from the reader.
 fn cifar_pixels(labels: &[u8]) -> Vec<u8> {
     let mut pixels = Vec::new();
@@ -433,6 +451,30 @@ fn check_reads_the_files_that_load_leaves_out() {
     assert_eq!((report.files, report.images, report.bad.len()), (3, 1, 2), "{report}");
     let one = check(&folder.path().join("cifar/data_batch_1.bin"), &LoadOptions::default()).unwrap();
     assert_eq!((one.files, one.images, one.is_clean()), (1, 1, true));
-    let path = write(folder.path(), "x.tar.gz", &gz(&tar(&[("data_batch_1.bin", &cifar(&[11]))])));
-    assert_eq!(check(&path, &LoadOptions::default()).unwrap().bad.len(), 1);
+}
+
+#[test]
+fn check_lists_every_bad_file_of_an_archive() {
+    let folder = tempdir().unwrap();
+    let archive = gz(&tar(&[
+        ("cifar-10-batches-bin/test_batch.bin", &cifar(&[1])[1..]),
+        ("cifar-10-batches-bin/data_batch_3.bin", &cifar(&[3, 4])),
+        ("cifar-10-batches-bin/data_batch_2.bin", &cifar(&[1, 12])),
+        ("cifar-10-batches-bin/readme.html", b"hello"),
+        ("cifar-10-batches-bin/data_batch_1.bin", b""),
+    ]));
+    let path = write(folder.path(), "x.tar.gz", &archive);
+    let report = check(&path, &LoadOptions::default()).unwrap();
+    assert_eq!((report.files, report.images, report.others, report.bad.len()), (4, 2, 1, 3), "{report}");
+    for (bad, part) in report.bad.iter().zip([
+        "records of 3073 bytes in data_batch_1.bin",
+        "offset 3073 (record 1) in data_batch_2.bin",
+        "a multiple of 3073 bytes in test_batch.bin",
+    ]) {
+        assert!(bad.path == path && bad.reason.contains(part), "{part:?} is not in {}", bad.reason);
+    }
+    // What can't be unpacked is one bad file.
+    let path = write(folder.path(), "cut.tar.gz", &archive[..archive.len() / 2]);
+    let report = check(&path, &LoadOptions::default()).unwrap();
+    assert_eq!((report.files, report.images, report.bad.len(), report.is_clean()), (1, 0, 1, false), "{report}");
 }

@@ -27,7 +27,7 @@ pub struct BadFile {
 pub struct CheckReport {
     /// The format, for people: `IDX`, `CIFAR-10`, `PNG and JPEG`.
     pub format: &'static str,
-    /// Files that were read, good and bad; files of other kinds in the folder are not among them.
+    /// Files that were read, good and bad, those in an archive too; files of other kinds are not among them.
     pub files: usize,
     /// Images in the good files, of training and test sets together.
     pub images: usize,
@@ -35,9 +35,9 @@ pub struct CheckReport {
     pub sizes: BTreeMap<(usize, usize), usize>,
     /// How many images there are of each number of channels.
     pub channels: BTreeMap<usize, usize>,
-    /// Files in the folder that are not part of the data set and are left out.
+    /// Files in the folder or archive that are not part of the data set and are left out.
     pub others: usize,
-    /// Every bad file, sorted by path; of an archive at most one reason.
+    /// Every bad file, sorted by path; of an archive each bad file in it, by name.
     pub bad: Vec<BadFile>,
     /// What else keeps the good files from being loaded together, with the advice: mixed sizes or channels.
     pub obstacles: Vec<String>,
@@ -53,6 +53,13 @@ impl CheckReport {
         self.images += images;
         *self.sizes.entry((shape.height, shape.width)).or_default() += images;
         *self.channels.entry(shape.channels).or_default() += images;
+    }
+
+    fn add_cifar(&mut self, file: &Path, images: Result<usize>) {
+        match images {
+            Ok(images) => self.add(images, Shape { height: 32, width: 32, channels: 3 }),
+            Err(error) => self.add_bad(file, &error),
+        }
     }
 
     fn add_bad(&mut self, path: &Path, error: &Error) {
@@ -82,8 +89,8 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// Reads every file of the data set at `path` and reports all bad ones. Of a folder of MNIST's or CIFAR-10's files, the
-/// label and test files are read too.
+/// Reads every file of the data set at `path` and reports all bad ones. Of a folder or archive of MNIST's or CIFAR-10's
+/// files, the label and test files are read too.
 ///
 /// # Errors
 /// Only where there is nothing to report on: the path is missing, can't be listed, or holds no data set.
@@ -92,14 +99,7 @@ pub fn check(path: &Path, options: &LoadOptions) -> Result<CheckReport> {
     match find::find(path)? {
         Found::Idx(file) => check_idx(path, file),
         Found::Cifar(files) => check_cifar(path, files),
-        Found::CifarArchive(file) => {
-            let mut report = CheckReport { format: "CIFAR-10 archive", files: 1, ..CheckReport::default() };
-            match cifar::load_archive(&file) {
-                Ok(images) => report.add(images.count, Shape { height: 32, width: 32, channels: 3 }),
-                Err(error) => report.add_bad(&file, &error),
-            }
-            Ok(report)
-        }
+        Found::CifarArchive(file) => Ok(check_archive(&file)),
         Found::Folder(root) => check_folder(&root, options),
     }
 }
@@ -130,12 +130,17 @@ fn check_cifar(path: &Path, files: Vec<PathBuf>) -> Result<CheckReport> {
     })?;
     let mut report = CheckReport { format: "CIFAR-10", files: files.len(), others, ..CheckReport::default() };
     for file in &files {
-        match cifar::read(file) {
-            Ok(bytes) => report.add(bytes.len() / RECORD, Shape { height: 32, width: 32, channels: 3 }),
-            Err(error) => report.add_bad(file, &error),
-        }
+        report.add_cifar(file, cifar::read(file).map(|bytes| bytes.len() / RECORD));
     }
     Ok(report)
+}
+
+fn check_archive(file: &Path) -> CheckReport {
+    // What can't be unpacked counts as one bad file.
+    let (members, others) = cifar::check_archive(file).unwrap_or_else(|error| (vec![Err(error)], 0));
+    let mut report = CheckReport { format: "CIFAR-10 archive", files: members.len(), others, ..CheckReport::default() };
+    members.into_iter().for_each(|member| report.add_cifar(file, member));
+    report
 }
 
 /// `file` alone where the user named it, or else every file beside it that `belongs`; and how many others there are.

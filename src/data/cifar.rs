@@ -66,7 +66,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::BadData`] for a damaged archive, for one without CIFAR-10's files, and as [`load`] does.
 pub(crate) fn load_archive(path: &Path) -> Result<Images> {
-    let files = unpack(path)?;
+    let (files, _) = unpack(path)?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let wanted = batches(&names);
     let mut contents: Vec<(String, Vec<u8>)> = files.into_iter().filter(|(name, _)| wanted.contains(name)).collect();
@@ -78,8 +78,20 @@ pub(crate) fn load_archive(path: &Path) -> Result<Images> {
     to_images(path, &contents, &path.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// The CIFAR-10 files of an archive: name without folders, content.
-fn unpack(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+/// Checks each CIFAR-10 file of an archive, training and test batches, in the order of their names: how many images it
+/// holds. With the number of other files in the archive.
+///
+/// # Errors
+/// [`Error::BadData`] for a damaged archive and for one without CIFAR-10's files.
+pub(crate) fn check_archive(path: &Path) -> Result<(Vec<Result<usize>>, usize)> {
+    let (mut files, others) = unpack(path)?;
+    files.sort();
+    let check = |(name, bytes): &(String, Vec<u8>)| check_records(path, name, bytes).map(|()| bytes.len() / RECORD);
+    Ok((files.iter().map(check).collect(), others))
+}
+
+/// The CIFAR-10 files of an archive, name without folders and content, and how many other files it holds.
+fn unpack(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, usize)> {
     let broken = |error: std::io::Error| {
         Error::bad_data(path, "a whole tar archive", format!("a damaged one ({})", printable(error)))
             .with_hint("the file was cut off or damaged on its way here: fetch it again")
@@ -89,6 +101,9 @@ fn unpack(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let (mut files, mut others) = (Vec::new(), Vec::new());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        if entry.header().entry_type().is_dir() {
+            continue;
+        }
         let inner = entry.path().map_err(broken)?.into_owned();
         let name = printable(inner.file_name().unwrap_or_default().to_string_lossy());
         let size = entry.size();
@@ -116,7 +131,7 @@ fn unpack(path: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         return Err(Error::bad_data(path, format!("an archive with {FOLDER}/data_batch_1.bin and so on"), found)
             .with_hint(format!("only the binary version of CIFAR-10 is read: {ARCHIVE}")));
     }
-    Ok(files)
+    Ok((files, others.len()))
 }
 
 /// Makes sure that `bytes` are whole records; `entry` is the name inside an archive, or empty.

@@ -25,7 +25,11 @@ pub(crate) enum Found {
     Folder(PathBuf),
 }
 
-/// Finds out what `path` is, from content where it is a file, from the names in it where it is a folder.
+/// Finds out what `path` is.
+///
+/// A folder is known by the names in it. A file is known by its content where that is a picture or a tar
+/// archive; then by a name that ends in `.tar`, `.tgz` or `.bin`; then as IDX, by its content or its name; at last as
+/// CIFAR-10, by a label at its start and the length of whole records. `.gz` at the end of a name does not count.
 pub(crate) fn find(path: &Path) -> Result<Found> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -47,24 +51,25 @@ fn find_in_folder(folder: &Path) -> Result<Found> {
     if !batches.is_empty() {
         return Ok(Found::Cifar(batches.into_iter().map(|name| folder.join(name)).collect()));
     }
-    for name in names {
-        let inside = folder.join(&name);
-        if name == cifar::FOLDER && inside.is_dir() {
-            return find_in_folder(&inside);
-        }
-        if name == cifar::ARCHIVE {
-            return Ok(Found::CifarArchive(inside));
-        }
+    let inside = folder.join(cifar::FOLDER);
+    if inside.is_dir() {
+        return find_in_folder(&inside);
+    }
+    if names.iter().any(|name| name == cifar::ARCHIVE) {
+        return Ok(Found::CifarArchive(folder.join(cifar::ARCHIVE)));
     }
     Ok(Found::Folder(folder.to_path_buf()))
 }
 
-/// The names in a folder, sorted; names that are no Unicode can't be one of ours and are left out.
+/// The names of the files in a folder, sorted, without those of the folders in it: one may have been unpacked under the
+/// name of a file. Names that are no Unicode can't be one of ours and are left out.
 pub(crate) fn list_names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, "list", e))? {
         let entry = entry.map_err(|e| Error::io(folder, "list", e))?;
-        names.extend(entry.file_name().into_string());
+        if !entry.path().is_dir() {
+            names.extend(entry.file_name().into_string());
+        }
     }
     names.sort();
     Ok(names)

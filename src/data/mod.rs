@@ -127,7 +127,8 @@ const MAX_BYTES: u64 = 64 << 30;
 ///
 /// A path may be an IDX file or a folder that holds MNIST's files (the training images are taken before the test
 /// images), a CIFAR-10 binary file, a folder of them or its archive, or a folder of PNG and JPEG images at any depth,
-/// in the order of their paths. What a file is, is seen from its content; IDX, CIFAR and tar files may be gzipped.
+/// in the order of their paths. What a folder is, is seen from the names in it; what a file is, from its content,
+/// or from its name where the content leaves a doubt. IDX, CIFAR and tar files may be gzipped.
 ///
 /// # Errors
 /// [`Error::BadData`] names the file, what was expected, what was found and what to do; [`Error::Usage`] where
