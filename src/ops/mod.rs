@@ -2,6 +2,9 @@
 //!
 //! Names: `<op>_forward`, `<op>_backward_input`, `<op>_backward_weight`, `<op>_tangent`. Gradients of activations
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
+//!
+//! A new operation joins [`Executor`] and [`cases`], and needs its lines in `dry_run.rs`, which say what it counts;
+//! without them the crate does not compile.
 
 pub mod activation;
 pub mod adam;
