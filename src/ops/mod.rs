@@ -9,6 +9,7 @@
 pub mod activation;
 pub mod adam;
 pub mod affine;
+mod article;
 pub mod batch_norm;
 mod batch_norm_case;
 pub mod bottleneck;
@@ -26,6 +27,7 @@ pub mod prior;
 
 use crate::device::{Backend, Cpu, Real};
 
+pub use article::article_cases;
 pub use case::{Case, Fill, Tensor};
 
 /// A backend that has every operation: what networks and training are written against.
