@@ -16,6 +16,8 @@ use crate::train::whole;
 /// relative error above 1e-6 fails, and then the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+The error is relative to the element, but at least to 1e-2 of its tensor's largest, 1e-3 of the case's largest and 1e-8.
+
 Examples:
   vgan-cuda gradcheck
   vgan-cuda gradcheck --filter batch_norm --json")]

@@ -13,7 +13,8 @@ const ROUND: f32 = 12_582_912.0;
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 pub fn exp(x: f32) -> f32 {
-    let n = (x * LOG2_E + ROUND) - ROUND;
+    // Where the result is finite and not 0, n lies in −126 ..= 128; elsewhere it must only stay an exponent.
+    let n = ((x * LOG2_E + ROUND) - ROUND).clamp(-127.0, 129.0);
     // |r| ≤ ½ ln 2, so the first term of the series that is left out is below 2⁻²⁶.
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
     let series = 1.0

@@ -1,7 +1,8 @@
 //! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a counter-based generator.
 //!
-//! Every draw is a function of (seed, stream, sample, step, element), so the CPU and the kernels draw the same bits, a
-//! resumed run draws what the uninterrupted one would have drawn, and two ranks draw what one would.
+//! Every draw is a function of (seed, stream, sample, step, element), so the CPU and the kernels draw the same bits, and a
+//! resumed run draws what the uninterrupted one would have drawn. Samples are numbered within their batch: several
+//! ranks would draw what one does only with numbers that run on from rank to rank.
 
 /// What a draw is for; each purpose has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub enum Stream {
     Flip = 7,
     /// The keys of the permutation of the data; `step` counts epochs.
     Permutation = 8,
-    /// z of samples for people; `sample` is the seed that the user names.
+    /// z of samples for people; the seed that the user names is the key, step and `sample` are 0.
     LatentSample = 9,
 }
 

@@ -118,11 +118,30 @@ impl<T: Real> AdamOp for Cpu<T> {
     }
 }
 
-struct AdamCase(usize);
+struct AdamCase {
+    len: usize,
+    network: Network,
+    /// Something was noted as not finite before: the update must move nothing and count nothing.
+    stopped: bool,
+}
 
-/// Lengths below, at and above a vector; the third update of a network.
+/// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, and one
+/// that is not to happen.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    [1, 3, 17, 33, 1000].into_iter().map(|len| Box::new(AdamCase(len)) as Box<dyn Case<B>>).collect()
+    let size = |len, network, stopped| AdamCase { len, network, stopped };
+    [
+        size(1, Network::Generator, false),
+        size(3, Network::Generator, false),
+        size(17, Network::Generator, false),
+        size(33, Network::Generator, false),
+        size(1000, Network::Generator, false),
+        size(33, Network::Discriminator, false),
+        size(33, Network::Generator, true),
+        size(17, Network::Discriminator, true),
+    ]
+    .into_iter()
+    .map(|case| Box::new(case) as Box<dyn Case<B>>)
+    .collect()
 }
 
 impl<B: Executor> Case<B> for AdamCase {
@@ -130,31 +149,32 @@ impl<B: Executor> Case<B> for AdamCase {
         "adam"
     }
     fn name(&self) -> String {
-        format!("len{}", self.0)
+        let AdamCase { len, network, stopped } = self;
+        format!("len{len} {network:?}{}", if *stopped { " stopped" } else { "" })
     }
     fn inputs(&self) -> Vec<Tensor> {
-        let second = Tensor::new("second_moments", self.0).filled(Fill::Uniform(0.0, 1.0));
-        vec![
-            Tensor::new("gradients", self.0),
-            Tensor::new("weights", self.0),
-            Tensor::new("first_moments", self.0),
-            second,
-        ]
+        let second = Tensor::new("second_moments", self.len).filled(Fill::Uniform(0.0, 1.0));
+        let first = ["gradients", "weights", "first_moments"].map(|name| Tensor::new(name, self.len));
+        first.into_iter().chain([second]).collect()
     }
     fn outputs(&self) -> Vec<Tensor> {
-        ["weights", "first_moments", "second_moments"].map(|name| Tensor::new(name, self.0)).into()
+        let moved = ["weights", "first_moments", "second_moments"].map(|name| Tensor::new(name, self.len));
+        moved.into_iter().chain([Tensor::new("updates", 2)]).collect()
     }
     fn differentiable(&self) -> bool {
         false
     }
     fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let mut state = be.buffer_of(&[StepState { updates: [0, 2], ..StepState::new(0, 0.0) }])?;
-        be.check_gradients(Network::Generator, be.view(&inputs[0]), be.view_mut(&mut state))?;
+        let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+        let mut state = be.buffer_of(&[StepState { updates: [5, 2], non_finite, ..StepState::new(0, 0.0) }])?;
+        be.check_gradients(self.network, be.view(&inputs[0]), be.view_mut(&mut state))?;
         for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
             be.copy(be.view(input), be.view_mut(output))?;
         }
-        let d = Adam { network: Network::Generator, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
-        let [w, m, v] = outputs else { unreachable!("three outputs") };
+        let d = Adam { network: self.network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+        let [w, m, v, updates] = outputs else { unreachable!("four outputs") };
+        let counted = be.read(be.view(&state))?[0].updates.map(|count| B::Real::of(count as f64));
+        be.upload(&counted, be.view_mut(updates))?;
         let (w, m, v) = (be.view_mut(w), be.view_mut(m), be.view_mut(v));
         be.adam_update(&d, be.view(&inputs[0]), w, m, v, be.view(&state))
     }
@@ -163,6 +183,7 @@ impl<B: Executor> Case<B> for AdamCase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::gradient_check;
 
     #[test]
     fn powers_agree_with_the_library() {
@@ -188,6 +209,20 @@ mod tests {
         assert!((w[0] - 0.9f64).abs() < 1e-12);
         assert_eq!((m[0], v[0]), (0.0, 0.75 * 4.0 + 0.25 * 4.0));
         assert_eq!(state[0].updates, [0, 2]);
+    }
+
+    #[test]
+    fn a_stopped_update_moves_nothing() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        for (len, network) in [(33, Network::Generator), (17, Network::Discriminator)] {
+            let case: &dyn Case<Cpu<f64>> = &AdamCase { len, network, stopped: true };
+            let inputs: Vec<Vec<f64>> =
+                (0..).zip(&case.inputs()).map(|(number, tensor)| gradient_check::fill(tensor, number)).collect();
+            let mut outputs: Vec<Vec<f64>> = case.outputs().iter().map(|tensor| vec![0.0; tensor.len]).collect();
+            case.forward(&cpu, &inputs, &mut outputs).expect("an update");
+            assert_eq!(outputs[..3], inputs[1..]);
+            assert_eq!(outputs[3], [5.0, 2.0]);
+        }
     }
 
     #[test]

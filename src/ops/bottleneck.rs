@@ -16,6 +16,7 @@ use crate::device::cpu::vectorised;
 use crate::device::normal::fill_normals;
 use crate::device::philox::Stream;
 use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::ops::gradient_check::fill;
 use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Sizes of a bottleneck.
@@ -227,26 +228,49 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     }
 }
 
-struct BottleneckCase {
-    d: Bottleneck,
-    /// Drawn from Philox, or the mean.
-    drawn: bool,
+#[derive(Clone, Copy)]
+enum CaseNoise {
+    Mean,
+    Given,
+    Sampled,
 }
 
-/// Odd sizes, more dimensions than one block of noise, sampled and mean z.
+struct BottleneckCase {
+    d: Bottleneck,
+    noise: CaseNoise,
+}
+
+/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let size = |n, positions, c, drawn| BottleneckCase { d: Bottleneck { n, positions, c }, drawn };
-    [size(2, 1, 1, true), size(2, 3, 5, true), size(4, 17, 33, true), size(2, 1, 17, false), size(2, 9, 3, false)]
-        .into_iter()
-        .map(|case| Box::new(case) as Box<dyn Case<B>>)
-        .collect()
+    let size = |n, positions, c, noise| BottleneckCase { d: Bottleneck { n, positions, c }, noise };
+    [
+        size(2, 1, 1, CaseNoise::Sampled),
+        size(2, 3, 5, CaseNoise::Sampled),
+        size(4, 17, 33, CaseNoise::Sampled),
+        size(3, 1, 17, CaseNoise::Given),
+        size(2, 9, 33, CaseNoise::Given),
+        size(2, 1, 17, CaseNoise::Mean),
+        size(2, 9, 3, CaseNoise::Mean),
+    ]
+    .into_iter()
+    .map(|case| Box::new(case) as Box<dyn Case<B>>)
+    .collect()
 }
 
 impl BottleneckCase {
     fn with_noise<B: Executor>(&self, be: &B, work: impl FnOnce(Noise<'_, B>) -> Result<()>) -> Result<()> {
-        let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
-        let streams = &[Stream::NoiseReal, Stream::NoiseFake];
-        work(if self.drawn { Noise::Drawn { streams, state: be.view(&state) } } else { Noise::Mean })
+        match self.noise {
+            CaseNoise::Mean => work(Noise::Mean),
+            CaseNoise::Given => {
+                let epsilon = fill(&Tensor::new("epsilon", self.d.n * self.d.dims()), 2000);
+                let epsilon: Vec<B::Real> = epsilon.into_iter().map(|e| B::Real::of_f32(e as f32)).collect();
+                work(Noise::Given(be.view(&be.buffer_of(&epsilon)?)))
+            }
+            CaseNoise::Sampled => {
+                let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
+                work(Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], state: be.view(&state) })
+            }
+        }
     }
 }
 
@@ -256,7 +280,12 @@ impl<B: Executor> Case<B> for BottleneckCase {
     }
     fn name(&self) -> String {
         let Bottleneck { n, positions, c } = self.d;
-        format!("n{n} positions{positions} c{c} {}", if self.drawn { "sampled" } else { "mean" })
+        let noise = match self.noise {
+            CaseNoise::Mean => "mean",
+            CaseNoise::Given => "given",
+            CaseNoise::Sampled => "sampled",
+        };
+        format!("n{n} positions{positions} c{c} {noise}")
     }
     fn inputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("mu_logvar", 2 * self.d.n * self.d.dims()).filled(Fill::Uniform(-2.0, 2.0))]

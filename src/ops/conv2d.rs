@@ -208,6 +208,10 @@ fn backward_input_parity<T: Real>(
 ) {
     let taps = parity.r_taps * parity.s_taps;
     let (pixels, width) = (parity.rows * parity.cols, taps * d.k);
+    if pixels == 0 {
+        // An image smaller than the stride has none of this parity.
+        return;
+    }
     let images = dx.len() / (d.h * d.w * d.c);
     let rows = images * pixels;
     cpu.with_local(rows * (width + d.c), |scratch| {
@@ -372,6 +376,9 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(1, 7, 7, 5, 2, 5, 1, 2),
         size(1, 5, 5, 2, 3, 2, 3, 0),
         size(1, 5, 4, 7, 2, 1, 2, 0),
+        // Smaller than the stride: some parities have no pixel.
+        size(1, 1, 1, 5, 3, 1, 2, 0),
+        size(2, 1, 4, 5, 3, 1, 3, 0),
         Conv2d { n: 1, h: 5, w: 6, c: 5, k: 3, r: 3, s: 2, stride: 2, padding: 1 },
     ]
 }

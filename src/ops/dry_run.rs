@@ -1,5 +1,7 @@
 //! Every operation on [`DryRun`]: what it multiplies, and what it reads and writes. Matrix products and convolutions are
 //! counted as arithmetic; all else is bound by memory, and counted as such.
+//!
+//! A new operation needs its lines here: [`DryRun`] is an [`Executor`] too, and the estimates run the same step on it.
 
 use super::Executor;
 use super::activation::{Activation, ActivationOp};

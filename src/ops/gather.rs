@@ -109,13 +109,20 @@ impl<T: Real> GatherOp for Cpu<T> {
 
 struct GatherCase(Gather);
 
-/// Odd sizes, grey and colour, both ranges, mirrored and not; the batch crosses into the second epoch.
+/// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let size = |n, count, h, w, c, flip| Gather { n, count, h, w, c, low: -1.0, high: 1.0, flip };
-    [size(1, 1, 1, 1, 1, false), size(3, 10, 5, 3, 3, true), size(17, 33, 3, 17, 1, true), size(4, 9, 7, 5, 1, false)]
-        .into_iter()
-        .map(|d| Box::new(GatherCase(d)) as Box<dyn Case<B>>)
-        .collect()
+    let size = |n, count, h, w, c, low, flip| Gather { n, count, h, w, c, low, high: 1.0, flip };
+    [
+        size(1, 1, 1, 1, 1, -1.0, false),
+        size(3, 10, 5, 3, 3, -1.0, true),
+        size(17, 33, 3, 17, 1, -1.0, true),
+        size(4, 9, 7, 5, 1, -1.0, false),
+        size(3, 10, 5, 3, 3, 0.0, false),
+        size(2, 5, 3, 5, 1, 0.0, true),
+    ]
+    .into_iter()
+    .map(|d| Box::new(GatherCase(d)) as Box<dyn Case<B>>)
+    .collect()
 }
 
 impl<B: Executor> Case<B> for GatherCase {
@@ -123,8 +130,8 @@ impl<B: Executor> Case<B> for GatherCase {
         "gather"
     }
     fn name(&self) -> String {
-        let Gather { n, count, h, w, c, flip, .. } = self.0;
-        format!("n{n} of {count} {h}x{w}x{c} flip {flip}")
+        let Gather { n, count, h, w, c, low, high, flip } = self.0;
+        format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip}")
     }
     fn inputs(&self) -> Vec<Tensor> {
         Vec::new()

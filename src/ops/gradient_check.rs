@@ -3,6 +3,10 @@
 //! With a fixed random cotangent u and the scalar L = Σ u · f(x), the backward pass must give
 //! (L(x + h) − L(x − h)) / 2h for every element of every input; the tangent pass must give
 //! (f(x + h v) − f(x − h v)) / 2h. The differences are summed output by output, so that nothing large cancels.
+//!
+//! The error of an element is |analytic − numeric| relative to the larger of the two, or to a floor where that is
+//! larger: 1e-2 of its tensor's largest element, 1e-3 of the largest gradient in the case (not for tangents), and 1e-8.
+//! Elements below the floor are thus held to an absolute error, 1e-6 of the floor.
 
 use crate::Result;
 use crate::device::philox::{Stream, draw};

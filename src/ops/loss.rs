@@ -134,22 +134,32 @@ enum LossCase {
     Generator(usize),
 }
 
-/// Both losses, every reduction and mix; β is 0.7.
+/// Both losses, every reduction and mix; β is 0.7. Then β's step: up, down, and stopped at 0.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let discriminator = |n, kl_scale, kl_mix| {
         LossCase::Discriminator(DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
     };
-    [
+    let beta =
+        |n, target_kl, beta_step| BetaCase(DiscriminatorLoss { n, kl_scale: 0.5, kl_mix: 0.5, target_kl, beta_step });
+    let losses = [
         discriminator(1, 1.0, 1.0),
         discriminator(3, 0.25, 0.5),
         discriminator(17, 0.125, 1.0),
         discriminator(33, 0.0, 1.0),
         LossCase::Generator(1),
         LossCase::Generator(17),
+    ];
+    let losses = losses.map(|case| Box::new(case) as Box<dyn Case<B>>);
+    let steps = [beta(3, 0.1, 0.01), beta(17, 5.0, 0.01), beta(5, 100.0, 1.0)];
+    losses.into_iter().chain(steps.map(|case| Box::new(case) as Box<dyn Case<B>>)).collect()
+}
+
+/// Logits and KL of `n` images, or of the two halves of a discriminator's batch.
+fn case_inputs(n: usize) -> Vec<Tensor> {
+    vec![
+        Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)),
+        Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0)),
     ]
-    .into_iter()
-    .map(|case| Box::new(case) as Box<dyn Case<B>>)
-    .collect()
 }
 
 impl LossCase {
@@ -181,14 +191,10 @@ impl<B: Executor> Case<B> for LossCase {
         }
     }
     fn inputs(&self) -> Vec<Tensor> {
-        let n = match self {
+        case_inputs(match self {
             LossCase::Discriminator(d) => 2 * d.n,
             LossCase::Generator(n) => *n,
-        };
-        vec![
-            Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)),
-            Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0)),
-        ]
+        })
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("loss", 1)]
@@ -212,5 +218,57 @@ impl<B: Executor> Case<B> for LossCase {
             be.upload(&scaled, be.view_mut(target))?;
         }
         Ok(())
+    }
+}
+
+/// The discriminator's loss with a step of β. What comes out is the state after it, not a function to differentiate.
+struct BetaCase(DiscriminatorLoss);
+
+impl<B: Executor> Case<B> for BetaCase {
+    fn op(&self) -> &'static str {
+        "loss"
+    }
+    fn name(&self) -> String {
+        let DiscriminatorLoss { n, target_kl, beta_step, .. } = self.0;
+        format!("beta n{n} target_kl{target_kl} beta_step{beta_step}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        case_inputs(2 * self.0.n)
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("beta", 1), Tensor::new("loss", 1), Tensor::new("dkl", 2 * self.0.n)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [beta, loss, dkl] = outputs else { unreachable!("three outputs") };
+        let mut dlogits = be.alloc(2 * self.0.n)?;
+        let mut state = be.buffer_of(&[StepState::new(0, 0.7)])?;
+        let (dl, dk, st) = (be.view_mut(&mut dlogits), be.view_mut(dkl), be.view_mut(&mut state));
+        be.discriminator_loss(&self.0, be.view(&inputs[0]), be.view(&inputs[1]), dl, dk, st)?;
+        let state = be.read(be.view(&state))?[0];
+        be.upload(&[B::Real::of(state.beta)], be.view_mut(beta))?;
+        be.upload(&[B::Real::of(state.metrics.loss_d)], be.view_mut(loss))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beta_follows_the_constraint_and_stops_at_zero() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        // KL 1 and 3 of one image each, so C = ½ (1 + 3) − I_c.
+        for (target_kl, expected) in [(0.5, 0.7 + 0.1 * 1.5), (4.0, 0.7 - 0.1 * 2.0), (100.0, 0.0)] {
+            let case = BetaCase(DiscriminatorLoss { n: 1, kl_scale: 1.0, kl_mix: 0.5, target_kl, beta_step: 0.1 });
+            let case: &dyn Case<Cpu<f64>> = &case;
+            let mut outputs = vec![vec![f64::NAN], vec![f64::NAN], vec![f64::NAN; 2]];
+            case.forward(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]], &mut outputs).expect("a loss");
+            assert!((outputs[0][0] - expected).abs() < 1e-15, "{target_kl}: {outputs:?}");
+            // The gradient is by the β before the step.
+            assert_eq!(outputs[2], [0.35, 0.35]);
+        }
     }
 }

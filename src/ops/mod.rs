@@ -2,10 +2,14 @@
 //!
 //! Names: `<op>_forward`, `<op>_backward_input`, `<op>_backward_weight`, `<op>_tangent`. Gradients of activations
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
+//!
+//! A new operation joins [`Executor`] and [`cases`], and needs its lines in `dry_run.rs`, which say what it counts;
+//! without them the crate does not compile.
 
 pub mod activation;
 pub mod adam;
 pub mod affine;
+mod article;
 pub mod batch_norm;
 mod batch_norm_case;
 pub mod bottleneck;
@@ -23,6 +27,7 @@ pub mod prior;
 
 use crate::device::{Backend, Cpu, Real};
 
+pub use article::article_cases;
 pub use case::{Case, Fill, Tensor};
 
 /// A backend that has every operation: what networks and training are written against.
