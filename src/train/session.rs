@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
-use super::snapshot::{self, F32Executor};
+use super::snapshot::{self, DataIdentity, F32Executor};
 use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
@@ -30,6 +30,7 @@ pub struct Session<B: F32Executor> {
     sampler: Sampler<B>,
     grid_latents: Vec<f32>,
     preset: String,
+    data: DataIdentity,
     plan: Plan,
     folder: RunFolder,
     stats: StatsLog,
@@ -114,7 +115,7 @@ impl<B: F32Executor> Session<B> {
         let preset = checkpoint.state.preset.clone();
         let mut session = Self::build(backend, settings, &preset, images, folder, stats, lock)?;
         session.records = stats::read(&session.folder.stats_path())?;
-        snapshot::restore(&mut session.trainer, checkpoint, &path)?;
+        snapshot::restore(&mut session.trainer, &session.data, checkpoint, &path)?;
         Ok(session)
     }
 
@@ -135,8 +136,21 @@ impl<B: F32Executor> Session<B> {
         let grid_latents = (0..GRID as u64).flat_map(|seed| latent(&settings, seed)).collect();
         let log = LogFile::open(&folder.log_path())?;
         let trainer = Trainer::new(backend, settings, shape)?;
-        let (preset, records) = (preset.to_string(), Vec::new());
-        Ok(Session { trainer, batch, sampler, grid_latents, preset, plan, folder, stats, records, log, _lock: lock })
+        let (preset, data, records) = (preset.to_string(), DataIdentity::of(images), Vec::new());
+        Ok(Session {
+            trainer,
+            batch,
+            sampler,
+            grid_latents,
+            preset,
+            data,
+            plan,
+            folder,
+            stats,
+            records,
+            log,
+            _lock: lock,
+        })
     }
 
     /// The run's folder.
@@ -220,8 +234,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn save(&self) -> Result<()> {
-        let images_per_epoch = self.plan.epoch * self.trainer.settings.train.batch as u64;
-        let state = snapshot::checkpoint(&self.trainer, &self.preset, images_per_epoch)?;
+        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data)?;
         checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep).map(drop)
     }
 
