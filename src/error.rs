@@ -75,6 +75,10 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// A check that the user asked for found something wrong.
+    #[error("{0}")]
+    Failed(String),
+
     /// Something that should hold inside this program does not.
     #[error("internal error: {0}; please report this")]
     Internal(String),
@@ -91,7 +95,7 @@ impl Error {
             Error::Interrupted { signal, .. } => 128 + signal,
             // A file that is not there is the user's data; any other refusal is the system's.
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 3,
-            Error::Io { .. } | Error::Internal(_) => 1,
+            Error::Io { .. } | Error::Failed(_) | Error::Internal(_) => 1,
         }
     }
 

@@ -20,9 +20,9 @@ fn tensor(name: &str, shape: &[usize], first: f32) -> Tensor {
     Tensor { name: name.into(), shape: shape.into(), values: (0..count).map(|i| first + i as f32 * 0.37).collect() }
 }
 
-/// A checkpoint whose every part differs from that of any other `step` and `samples`.
-fn sample(step: u64, samples_seen: u64) -> Checkpoint {
-    let first = step as f32 + samples_seen as f32 * 1e-3;
+/// A checkpoint whose every part differs from that of any other `step` and `seed`.
+fn sample(step: u64, seed: u64) -> Checkpoint {
+    let first = step as f32 + seed as f32 * 1e-3;
     Checkpoint {
         model: vec![
             tensor("d.conv.weight", &[3, 4, 4, 1], first),
@@ -35,14 +35,15 @@ fn sample(step: u64, samples_seen: u64) -> Checkpoint {
             version: "0.1.0".into(),
             preset: "quick".into(),
             image: ImageSize { height: 28, width: 24, channels: 3 },
-            seed: u64::MAX,
+            seed,
             step,
-            samples_seen,
+            batch: 128,
+            samples_seen: step * 128,
             epoch: step as f64 / 468.0,
             beta: 0.1 + 0.2,
             updates: Updates { discriminator: u64::MAX, generator: 7 },
-            rng: RngPosition { step: step + 1 },
-            data: DataPosition { position: (1 << 53) + 1 },
+            rng: RngPosition { step },
+            data: DataPosition { position: step * 128, count: (1 << 53) + 1, sha256: "7".repeat(64) },
             files: Files::default(),
         },
     }
@@ -128,7 +129,7 @@ proptest! {
         words in prop::collection::vec(any::<u32>(), 0..60),
         columns in 1_usize..7,
         epoch in any::<u64>(), beta in any::<u64>(),
-        counts in any::<[u64; 7]>(),
+        counts in any::<[u64; 5]>(), batch in 1_u64..1 << 16,
         preset in "[ -~äβ\u{1F600}]{1,40}",
     ) {
         let finite32 = |bits: u32| Some(f32::from_bits(bits)).filter(|v| v.is_finite()).unwrap_or(-0.0);
@@ -137,14 +138,17 @@ proptest! {
         let rows = words.len() / columns;
         let values = words[..rows * columns].iter().map(|&w| finite32(w)).collect();
         saved.model.push(Tensor { name: "ß \"quoted\" \\ \u{7}".into(), shape: vec![rows, 1, columns], values });
-        let [seed, samples_seen, rng, position, step, discriminator, generator] = counts;
+        let [seed, step, more, discriminator, generator] = counts;
+        let step = step >> 16;
+        let position = step * batch;
         saved.state = State {
-            preset, seed, samples_seen, step,
+            preset, seed, step, batch,
+            samples_seen: position,
             epoch: positive64(epoch),
             beta: positive64(beta),
             updates: Updates { discriminator, generator },
-            rng: RngPosition { step: rng },
-            data: DataPosition { position },
+            rng: RngPosition { step },
+            data: DataPosition { position, count: batch.saturating_add(more), sha256: "0f".repeat(32) },
             ..saved.state
         };
         let folder = tempfile::tempdir().unwrap();
@@ -183,7 +187,7 @@ fn what_was_just_saved_is_kept_even_below_a_later_step() {
     assert_eq!((loaded.state.step, passed_over.len()), (300, 1));
     checkpoint::save(folder.path(), &sample(400, 1), 1).unwrap();
     assert_eq!(names(folder.path()), ["000400", "latest"]);
-    assert_eq!(newest(folder.path()).0.state.samples_seen, 1);
+    assert_eq!(newest(folder.path()).0.state.seed, 1);
 }
 
 #[test]
@@ -256,10 +260,10 @@ fn a_crash_between_any_two_steps_of_an_overwrite_leaves_one_that_loads() {
     for (name, bytes) in contents(&checkpoint::save(&at("elsewhere"), &sample(300, 1), 0).unwrap()) {
         fs::write(copy.join(name), bytes).unwrap();
     }
-    assert_eq!(newest(folder.path()).0.state.samples_seen, 2);
+    assert_eq!(newest(folder.path()).0.state.seed, 2);
     checkpoint::save(folder.path(), &sample(400, 3), 0).unwrap();
     assert_eq!(names(folder.path()), ["000200", "000300", "000400", "elsewhere", "latest"]);
-    assert_eq!(checkpoint::load(&at("000300")).unwrap().state.samples_seen, 2);
+    assert_eq!(checkpoint::load(&at("000300")).unwrap().state.seed, 2);
 }
 
 #[test]
@@ -357,7 +361,7 @@ fn kill_9_loses_nothing_that_was_saved() {
         reported = lines.filter_map(|line| number(&line.unwrap())).last().unwrap_or(reported);
 
         let (path, loaded, passed_over) = checkpoint::newest_valid(folder.path()).unwrap();
-        let found = loaded.state.samples_seen;
+        let found = loaded.state.seed;
         assert!(found == reported || found == reported + 1, "round {round}: reported {reported}, found {found}");
         assert_eq!(passed_over, Vec::<String>::new(), "round {round}: no half a checkpoint under a step's name");
         assert_same(&sample(loaded.state.step, found), &loaded);
@@ -418,7 +422,7 @@ fn everything_is_on_the_disk_before_it_gets_its_name() {
 
 /// Goes on where the folder ends. Each step is saved three times, so that overwriting is killed too.
 fn save_forever(checkpoints: &Path) -> ! {
-    let mut samples = checkpoint::newest_valid(checkpoints).map_or(0, |(_, last, _)| last.state.samples_seen);
+    let mut samples = checkpoint::newest_valid(checkpoints).map_or(0, |(_, last, _)| last.state.seed);
     loop {
         samples += 1;
         checkpoint::save(checkpoints, &sample(samples / 3, samples), 2).unwrap();

@@ -24,12 +24,13 @@ fn sample() -> Checkpoint {
             image: ImageSize { height: 28, width: 24, channels: 3 },
             seed: 3,
             step: 200,
+            batch: 128,
             samples_seen: 25_600,
             epoch: 0.5,
             beta: 0.25,
             updates: Updates { discriminator: 41, generator: 42 },
             rng: RngPosition { step: 200 },
-            data: DataPosition { position: 25_600 },
+            data: DataPosition { position: 25_600, count: 60_000, sha256: "5".repeat(64) },
             files: Files::default(),
         },
     }
@@ -188,7 +189,8 @@ fn malformed_state() {
     let (_keep, folder) = valid();
     let path = folder.join("state.json");
     let good = fs::read_to_string(&path).unwrap();
-    let sha256 = good.split('"').find(|word| word.len() == 64).unwrap();
+    let sums: Vec<&str> = good.split('"').filter(|word| word.len() == 64).collect();
+    let [data_sum, sha256, _] = sums[..] else { panic!("{good}") };
     let change = |from: &str, to: &str| {
         assert_eq!(good.matches(from).count(), 1, "{from} must come once in {good}");
         good.replace(from, to).into_bytes()
@@ -219,10 +221,11 @@ fn malformed_state() {
         ("a field twice", change("\"seed\": 3", "\"seed\": 3, \"seed\": 3"), "duplicate field `seed`"),
         ("a negative step", change("\"step\": 200,", "\"step\": -200,"), "invalid value: integer `-200`"),
         ("a fractional step", change("\"step\": 200,", "\"step\": 200.0,"), "floating point `200.0`"),
+        ("samples beyond 64 bits", change("\"step\": 200,", "\"step\": 18446744073709551615,"), "step × batch, found"),
         ("a step beyond 64 bits", change("\"step\": 200,", "\"step\": 18446744073709551616,"), "invalid type"),
         (
             "the step of another folder",
-            change("\"step\": 200,", "\"step\": 201,"),
+            good.replace("\"step\": 200", "\"step\": 201").replace("25600", "25728").into_bytes(),
             "expected step 200, as the folder's name",
         ),
         ("a seed of text", change("\"seed\": 3", "\"seed\": \"3\""), "expected u64"),
@@ -251,6 +254,23 @@ fn malformed_state() {
         ("an image in fractions", change("\"width\": 24", "\"width\": 2.4"), "invalid type: floating point `2.4`"),
         ("two channels", change("\"channels\": 3", "\"channels\": 2"), "image.channels to be 1 or 3, found 2"),
         ("a negative position", change("\"position\": 25600", "\"position\": -1"), "invalid value: integer `-1`"),
+        ("another position", change("\"position\": 25600", "\"position\": 25601"), "data.position to be equal to"),
+        ("samples of other steps", change("\"samples_seen\": 25600", "\"samples_seen\": 25472"), "step × batch, found"),
+        ("another batch", change("\"batch\": 128", "\"batch\": 64"), "samples_seen to be step × batch, found 25600"),
+        (
+            "a batch beyond the data set",
+            change("\"batch\": 128", "\"batch\": 92233720368547758"),
+            "batch to be from 1 to data.count, found 92233720368547758",
+        ),
+        ("a batch of none", change("\"batch\": 128", "\"batch\": 0"), "batch to be from 1 to data.count, found 0"),
+        ("no batch", change("\"batch\": 128,", ""), "missing field `batch`"),
+        ("fewer images than a batch", change("\"count\": 60000", "\"count\": 127"), "from 1 to data.count, found 128"),
+        (
+            "the draws of another step",
+            good.replace("    \"step\": 200\n", "    \"step\": 199\n").into_bytes(),
+            "rng.step to be equal to step, found 199",
+        ),
+        ("a short sha256 of the data", change(data_sum, "abc"), "data to be listed with a sha256 of 64"),
         ("an empty preset", change("\"quick\"", "\"\""), "preset to be 1 to 200 bytes of plain text, found \"\""),
         ("a preset with an escape", change("\"quick\"", "\"\\u001b[2J\""), "preset to be 1 to 200 bytes of plain text"),
         ("half a surrogate", change("\"quick\"", "\"\\ud800\""), "found unexpected end of hex escape"),

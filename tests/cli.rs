@@ -188,7 +188,7 @@ fn a_broken_checkpoint_is_passed_over(run_folder: &Path, outdir: &Path) {
     let text = std::fs::read_to_string(&state).expect("a state");
     std::fs::write(&state, text.replace("\"height\": 28", "\"height\": 32")).expect("writing");
     let message = failure(&format!("resume {} --steps 40", run_folder.display()), 3);
-    assert_contains(&message, &["expected images of 28×28×1, found images of 32×28×1", "passed over"]);
+    assert_contains(&message, &["60000 images of 28×28×1, ", "found 60000 images of 32×28×1, ", "passed over"]);
     std::fs::write(&state, text).expect("writing");
 
     // Weights of another model's: the settings no longer fit the tensors.
@@ -260,6 +260,8 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("train --channels 2", &["possible values: 1, 3"]),
         ("train --desc a/b", &["letters, digits"]),
         ("train vgan-mnist", &["--data PATH", "dataset fetch mnist", "--data glyphs"]),
+        ("train vgan-cifar10", &["--data PATH", "dataset fetch cifar10"]),
+        ("train --epochs 9223372036854775807", &["9223372036854775807 epochs of ", "too many: pass at most "]),
         ("resume", &["<RUN>"]),
         ("generate r --seeds 3-1", &["runs backwards"]),
         ("generate r --grid --outdir d", &["cannot be used with"]),

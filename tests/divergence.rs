@@ -227,7 +227,10 @@ fn a_run_names_the_gradient_of_the_generator() {
     let place = Place::new();
     let run = place.trained("run", "gan-mnist --steps 2 --tick 1");
     let (path, mut edited) = (run.file("checkpoints"), run.newest());
-    edited.state.step = 3;
+    let state = &mut edited.state;
+    (state.step, state.rng.step) = (3, 3);
+    state.samples_seen = 3 * state.batch;
+    state.data.position = state.samples_seen;
     for tensor in &mut edited.model {
         let values = tensor.values.iter_mut();
         match tensor.name.as_str() {

@@ -117,6 +117,10 @@ fn folders_that_are_not_what_they_should_be() {
     let run = place.trained("run", "quick --steps 3 --keep 0");
     let config = String::from_utf8(run.bytes("config.toml")).expect("UTF-8");
     let resumed = |code: i32| stderr(&exit_with(run.resume("--steps 9"), code));
+    // As a killed run leaves it: with a record of a step that no checkpoint has.
+    let stats = String::from_utf8(run.bytes("stats.jsonl")).expect("UTF-8");
+    let stats = format!("{stats}{}", stats.replace("\"step\":3,", "\"step\":4,"));
+    fs::write(run.file("stats.jsonl"), &stats).expect("writing");
     let edited = |from: &str, to: &str| {
         assert!(config.contains(from), "{config}");
         fs::write(run.file("config.toml"), config.replace(from, to)).expect("writing");
@@ -136,7 +140,28 @@ fn folders_that_are_not_what_they_should_be() {
     assert_contains(&resumed(3), &["config.toml"]);
     edited("batch = 8", "batch = 4096");
     assert_contains(&resumed(2), &["a batch of 4096 images", "pass --batch 44 or fewer"]);
+    edited("batch = 8", "batch = 9");
+    assert_contains(
+        &resumed(3),
+        &["expected batch 9, as config.toml says, found batch 8: write batch = 8 into [train]"],
+    );
+    edited("seed = 0", "seed = 1");
+    assert_contains(&resumed(3), &["state.json: expected seed 1, as config.toml says, found seed 0: write seed = 0"]);
     fs::write(run.file("config.toml"), &config).expect("writing");
+
+    // Another data set at the same place: more images, others of the same number, others of another size.
+    let data = place.path("images-idx3-ubyte");
+    let images = fs::read(&data).expect("reading");
+    let mut changed = images.clone();
+    changed[1000] ^= 1;
+    for (other, found) in [(whole_runs::idx(45, 8), "45 images of 8×8×1"), (changed, "44 images of 8×8×1")] {
+        fs::write(&data, other).expect("writing");
+        let message = resumed(3);
+        assert_contains(&message, &[found, "as the data set has now, found 44 images of 8×8×1, sha256 "]);
+        assert_contains(&message, &["the run began with other images: put them back, or start a new run"]);
+    }
+    fs::write(&data, images).expect("writing");
+    assert_eq!(run.bytes("stats.jsonl"), stats.as_bytes(), "a resume that fails takes no record away");
 
     // Another preset's checkpoint, newer than its own.
     let other = place.trained("other", "gan-mnist --steps 5");
@@ -177,4 +202,51 @@ fn a_run_has_one_process() {
     assert_eq!(child.wait_with_output().expect("the child's end").status.code(), Some(143));
     let reached = run.newest_step();
     succeed(run.resume(&format!("--steps {}", reached + 1)));
+}
+
+/// A picture that can't be written stops the run, but costs no step; the next start draws it.
+#[test]
+fn a_picture_that_can_not_be_written_costs_no_step() {
+    let place = Place::new();
+    let words = "quick --snap 4 --tick 2 --set train.steps=8";
+    let straight = place.trained("straight", words);
+    let run = place.trained("run", &format!("{words} --set train.steps=2"));
+    let picture = run.file("fakes000004.png");
+    fs::create_dir_all(picture.join("in the way")).expect("a folder");
+    let text = stderr(&exit_with(run.resume("--steps 8"), 1));
+    assert_contains(text.lines().last().unwrap_or_default(), &["error: ", "fakes000004.png: can't "]);
+    assert_eq!(run.newest_step(), 4);
+    fs::remove_dir_all(&picture).expect("removing");
+    succeed(run.resume(""));
+    assert_eq!(run.bytes("fakes000004.png"), straight.bytes("fakes000004.png"));
+    assert_same_checkpoint(&run.checkpoint(8), &straight.checkpoint(8), "after the picture");
+}
+
+/// What nothing depends on must not stop a resume, and what a killed start left half written goes.
+#[test]
+fn a_damaged_env_json_and_stale_temporaries() {
+    let place = Place::new();
+    let run = place.trained("run", "quick --steps 2");
+    fs::write(run.file("env.json"), "{").expect("writing");
+    for name in [".tmp-curves.svg-1-0", ".tmp-notes"] {
+        fs::write(run.file(name), "").expect("writing");
+    }
+    let text = stderr(&succeed(run.resume("--steps 3")));
+    assert_contains(&text, &["warning: ", "env.json: expected a JSON list", "move the file away"]);
+    assert_eq!(run.bytes("env.json"), b"{");
+    assert!(!run.file(".tmp-curves.svg-1-0").exists(), "a stale temporary is cleared away");
+    assert!(run.file(".tmp-notes").exists(), "a file of another name is the user's");
+}
+
+#[test]
+fn the_log_has_what_was_said() {
+    let place = Place::new();
+    let run = place.trained("run", "quick --steps 2 --keep 0");
+    fs::write(run.file("checkpoints/000002/state.json"), "{").expect("writing");
+    succeed(run.resume(""));
+    succeed(run.resume(""));
+    let log = String::from_utf8(run.bytes("log.txt")).expect("UTF-8");
+    let starts = ["quick on ", "passed over: ", " from step 0 (", "nothing left to do at step 2; "];
+    assert_contains(&log, &starts);
+    assert_eq!(log.matches("done; draw samples with: vgan-cuda generate ").count(), 3, "{log}");
 }

@@ -110,3 +110,18 @@ fn a_second_signal_during_a_save_quits_and_harms_nothing() {
     succeed(run.resume(&format!("--steps {}", newest + 1)));
     assert_eq!(run.newest_step(), newest + 1);
 }
+
+/// The work is done: the signal has nothing left to interrupt.
+#[test]
+fn a_signal_during_the_last_snapshot_does_not_interrupt() {
+    let place = Place::new();
+    let words = "quick --steps 1 --snap 1000000 --batch 8 --set discriminator.hidden=2048";
+    let mut child = place.train_wide("run", words).spawn().expect("the program starts");
+    let picture = place.path("run/00000-quick-b8/fakes000001.png");
+    wait_for(&mut child, "last picture", || picture.is_file());
+    send(&child, "INT");
+    let (output, _) = end_of(child);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(whole_runs::stdout(&output).starts_with("done; "), "{output:?}");
+    assert_eq!(place.run("run").newest_step(), 1);
+}

@@ -73,7 +73,7 @@ pub(super) fn run(options: GradcheckOptions) -> Result<()> {
     match failed {
         0 if options.json => Ok(()),
         0 => output::print(&format!("{total} derivatives, none off by more than {TOLERANCE:.0e}\n")),
-        _ => Err(Error::Internal(format!("{failed} of {total} derivatives are off by more than {TOLERANCE:.0e}"))),
+        _ => Err(Error::Failed(format!("{failed} of {total} derivatives are off by more than {TOLERANCE:.0e}"))),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice};
-use super::train::{load_images, require_memory, say_how_to_sample, to_stderr};
+use super::train::{load_images, require_memory, say, say_how_to_sample, to_stderr};
 use crate::config::{self, Settings, to_toml};
 use crate::device::Backend;
 use crate::error::Result;
@@ -57,7 +57,7 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let lock = folder.lock()?;
     let mut settings = config::read(folder.config_path(), &Settings::default())?;
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-    passed_over.iter().for_each(|reason| to_stderr(reason));
+    passed_over.iter().try_for_each(|reason| say(&folder, reason))?;
     let step = checkpoint.state.step;
     // So that a run stopped on the way to its new length goes on to that one.
     let mut longer = None;
@@ -70,15 +70,19 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let backend = options.device.backend(options.threads)?;
     let images = load_images(&settings)?;
     require_memory(&settings, &images)?;
-    Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
+    // Nothing depends on this file: damaged, it is no reason not to go on.
+    if let Err(error) = Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path()) {
+        to_stderr(&format!("warning: {error}"));
+    }
     let interrupt = Interrupt::listen()?;
-    to_stderr(&format!("{} from step {step} ({})", folder.path().display(), backend.describe()));
+    say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
     let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
     if let Some(config) = longer {
         write_file(&session.folder().config_path(), config.as_bytes())?;
     }
     if step >= session.plan().total {
-        to_stderr(&format!("nothing left to do at step {step}; pass --steps N with a larger N to train further"));
+        let text = format!("nothing left to do at step {step}; pass --steps N with a larger N to train further");
+        say(session.folder(), &text)?;
     }
     session.train(&interrupt)?;
     say_how_to_sample(session.folder())

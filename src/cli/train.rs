@@ -9,12 +9,12 @@ use clap::builder::RangedU64ValueParser;
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, preset_parser};
 use super::{dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
-use crate::data::{Images, LoadOptions, load};
+use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
-use crate::run::{RunFolder, write_file};
+use crate::run::{LogFile, RunFolder, write_file};
 use crate::train::session::Plan;
 use crate::train::{Interrupt, Session, predict};
 
@@ -121,7 +121,7 @@ impl TrainArgs {
         overrides.extend(self.settings.overrides()?);
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
         let mut settings = resolve(&sources)?;
-        settings.data.source = locate(&settings.data.source, &sources.preset)?;
+        settings.data.source = locate(&settings, &sources.preset)?;
         Ok(TrainOptions {
             settings,
             preset: sources.preset,
@@ -153,14 +153,16 @@ impl TrainArgs {
 }
 
 /// Where the images are: as an absolute path, so that the run can be resumed from another folder.
-fn locate(source: &str, preset: &str) -> Result<String> {
+fn locate(settings: &Settings, preset: &str) -> Result<String> {
+    let source = &settings.data.source[..];
     if source.is_empty() {
         let colour = image_size(preset).is_some_and(|[_, _, channels]| channels == 3);
         let name = if colour { "cifar10" } else { "mnist" };
+        let glyphs = if glyphs_fit(settings) { ", or pass --data glyphs for the embedded digits" } else { "" };
         return Err(Error::Usage(format!(
             "preset `{preset}` needs images: pass --data PATH (an IDX file, a CIFAR-10 binary, a folder of PNG or \
-             JPEG, or an archive), or download some with `vgan-cuda dataset fetch {name}` and pass --data data/{name}, \
-             or pass --data glyphs for the embedded digits"
+             JPEG, or an archive), or download some with `vgan-cuda dataset fetch {name}` and pass --data \
+             data/{name}{glyphs}"
         )));
     }
     if source == "glyphs" {
@@ -169,6 +171,14 @@ fn locate(source: &str, preset: &str) -> Result<String> {
     let path = std::path::absolute(source).map_err(|error| Error::io(source, "find", error))?;
     // A path that TOML can't hold stays as the user wrote it.
     Ok(path.into_os_string().into_string().unwrap_or_else(|_| source.to_string()))
+}
+
+/// Whether these nets can be trained on the embedded digits, resized and converted as the settings say.
+fn glyphs_fit(settings: &Settings) -> bool {
+    let DataSettings { resize, channels, .. } = settings.data;
+    let options = LoadOptions { resize, channels, seed: settings.train.seed };
+    let fits = |size: Extent| validate_for_images(settings, size.height, size.width, size.channels);
+    extent("glyphs", &options).and_then(fits).is_ok()
 }
 
 /// A whole number from `least` to the largest that a configuration file can hold.
@@ -200,7 +210,8 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
     Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
     let interrupt = Interrupt::listen()?;
-    to_stderr(&format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display()));
+    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
+    say(&folder, &start)?;
     let mut session = Session::start(backend, settings, &preset, &images, folder)?;
     session.train(&interrupt)?;
     say_how_to_sample(session.folder())
@@ -227,7 +238,15 @@ pub(super) fn require_memory(settings: &Settings, images: &Images) -> Result<()>
 /// The one line that a finished run ends with.
 pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
     let path = folder.path().display();
-    output::print(&format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid\n"))
+    let line = format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid");
+    LogFile::open(&folder.log_path())?.line(&line)?;
+    output::print(&(line + "\n"))
+}
+
+/// Says something to a person, and keeps it in the run's log.
+pub(super) fn say(folder: &RunFolder, text: &str) -> Result<()> {
+    to_stderr(text);
+    LogFile::open(&folder.log_path())?.line(text)
 }
 
 /// Says something to a person; nobody listening is no reason to stop.
@@ -301,13 +320,18 @@ mod tests {
     }
 
     #[test]
-    fn without_data_the_error_tells_three_ways() {
-        for (preset, fetch) in [("vgan-mnist", "dataset fetch mnist"), ("vgan-cifar10", "dataset fetch cifar10")] {
-            let error = options(preset).unwrap_err();
+    fn without_data_the_error_tells_the_ways_that_work() {
+        for (words, fetch, glyphs) in [
+            ("vgan-mnist", "dataset fetch mnist", true),
+            ("vgan-cifar10", "dataset fetch cifar10", false),
+            ("vgan-cifar10 --resize 32", "dataset fetch cifar10", true),
+        ] {
+            let error = options(words).unwrap_err();
             assert_eq!(error.exit_code(), 2);
-            for part in ["--data PATH", fetch, "--data glyphs"] {
+            for part in ["--data PATH", fetch] {
                 assert!(error.to_string().contains(part), "{error}");
             }
+            assert_eq!(error.to_string().contains("--data glyphs"), glyphs, "{words}: {error}");
         }
     }
 

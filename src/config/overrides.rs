@@ -57,6 +57,10 @@ pub fn apply(base: &Settings, overrides: &[Override]) -> Result<Settings> {
             let (expected, found) = (mismatch.expected, mismatch.found);
             Error::Usage(format!("{}: `{}` expected {expected}, found {found}", one.typed, key.dotted()))
         })?;
+        // The last one wins, and epochs are another way to say how many steps.
+        if (key.section, key.name) == ("train", "epochs") {
+            layer.retain(|(other, _): &(Key, Value)| (other.section, other.name) != ("train", "steps"));
+        }
         layer.push((key, value));
     }
     merge(base, layer)
@@ -162,6 +166,8 @@ mod tests {
         assert_eq!((epochs.train.epochs, epochs.train.steps), (3, 0));
         let both = set("quick", &["train.epochs=3", "train.steps=10"]).unwrap();
         assert_eq!((both.train.epochs, both.train.steps), (3, 10));
+        let last = set("quick", &["train.steps=10", "train.epochs=3"]).unwrap();
+        assert_eq!((last.train.epochs, last.train.steps), (3, 0));
     }
 
     #[test]

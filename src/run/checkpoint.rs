@@ -15,15 +15,13 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::atomic::{self, Temporary};
-use super::state::{self, FileEntry, Files, State};
+use super::state::{self, FileEntry, Files, MODEL, OPTIM, State};
 use super::tensors::{self, Tensor};
 use crate::error::{Error, Result};
 
 /// What the name of a folder begins with that was renamed aside: `.old-<step>-<process>-<count>`.
 const ASIDE: &str = ".old-";
 
-const MODEL: &str = "model.safetensors";
-const OPTIM: &str = "optim.safetensors";
 const STATE: &str = "state.json";
 
 /// Everything that a run needs to go on as if it had never stopped.
@@ -205,7 +203,8 @@ fn entry(bytes: &[u8]) -> FileEntry {
     FileEntry { bytes: bytes.len() as u64, sha256: sha256(bytes) }
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of `bytes`, as 64 hexadecimal digits in lower case.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -122,6 +122,8 @@ impl RunFolder {
     /// Takes the run for this process. The lock falls when the [`RunLock`] is dropped and when the process ends, in
     /// whatever way. On a file system without locks it holds nobody back.
     ///
+    /// What a killed process left half written in the folder is cleared away.
+    ///
     /// # Errors
     /// [`Error::Usage`] where another process has it; [`Error::Io`] where the lock's file can't be made.
     pub fn lock(&self) -> Result<RunLock> {
@@ -146,6 +148,7 @@ impl RunFolder {
         let text = format!("pid {}\n", std::process::id());
         let written = file.rewind().and_then(|()| file.set_len(0)).and_then(|()| file.write_all(text.as_bytes()));
         written.map_err(|e| Error::io(&path, "write the lock", e))?;
+        atomic::sweep(&self.path);
         Ok(RunLock { _file: file })
     }
 }

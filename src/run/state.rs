@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 /// The version of the checkpoint's layout. It grows when an older program could not read a newer checkpoint.
 pub const FORMAT: u32 = 1;
 
+/// The names of the checkpoint's other files.
+pub(crate) const MODEL: &str = "model.safetensors";
+pub(crate) const OPTIM: &str = "optim.safetensors";
+
 /// The most bytes that a `state.json` may have; ours have about 1,000.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
@@ -28,7 +32,9 @@ pub struct State {
     pub seed: u64,
     /// Training steps done.
     pub step: u64,
-    /// Real images shown to the discriminator.
+    /// Images of each kind in a step.
+    pub batch: u64,
+    /// Real images shown to the discriminator: `step` × `batch`.
     pub samples_seen: u64,
     /// Passes over the data set, with the fraction.
     pub epoch: f64,
@@ -38,7 +44,7 @@ pub struct State {
     pub updates: Updates,
     /// Where the random streams stand.
     pub rng: RngPosition,
-    /// Where the data stands.
+    /// Which data the run is trained on, and where it stands in it.
     pub data: DataPosition,
     /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
     pub files: Files,
@@ -73,16 +79,20 @@ pub struct Updates {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RngPosition {
-    /// The step whose draws come next.
+    /// The step whose draws come next: as many as are done.
     pub step: u64,
 }
 
-/// Where the data stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Which data the run is trained on, and where it stands in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataPosition {
-    /// The global number of the sample that comes next.
+    /// The global number of the sample that comes next: as many as were shown.
     pub position: u64,
+    /// Images of the data set.
+    pub count: u64,
+    /// The SHA-256 of all its pixels, as 64 hexadecimal digits in lower case.
+    pub sha256: String,
 }
 
 /// The checkpoint's other files.
@@ -167,11 +177,30 @@ impl State {
             return fault("image.channels", "1 or 3", channels.to_string());
         }
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        for (field, entry) in [("model.safetensors", &self.files.model), ("optim.safetensors", &self.files.optim)] {
-            if entry.sha256.len() != 64 || !entry.sha256.chars().all(is_hex) {
-                let range = "listed with a sha256 of 64 hexadecimal digits in lower case";
-                return fault(field, range, format!("{:?}", entry.sha256));
+        let Files { model, optim } = &self.files;
+        let sums = [("data", &self.data.sha256), (MODEL, &model.sha256), (OPTIM, &optim.sha256)];
+        for (field, sum) in sums {
+            if sum.len() != 64 || !sum.chars().all(is_hex) {
+                return fault(field, "listed with a sha256 of 64 hexadecimal digits in lower case", format!("{sum:?}"));
             }
+        }
+        self.contradiction()
+    }
+
+    /// The first field that does not go with another one.
+    fn contradiction(&self) -> Option<Fault> {
+        let fault = |field, range, found: u64| Some(Fault { field, range, found: found.to_string() });
+        if self.batch == 0 || self.batch > self.data.count {
+            return fault("batch", "from 1 to data.count", self.batch);
+        }
+        if self.step.checked_mul(self.batch) != Some(self.samples_seen) {
+            return fault("samples_seen", "step × batch", self.samples_seen);
+        }
+        if self.rng.step != self.step {
+            return fault("rng.step", "equal to step", self.rng.step);
+        }
+        if self.data.position != self.samples_seen {
+            return fault("data.position", "equal to samples_seen", self.data.position);
         }
         None
     }

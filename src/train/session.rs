@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
-use super::snapshot::{self, F32Executor};
+use super::snapshot::{self, DataIdentity, F32Executor};
 use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
@@ -30,10 +30,13 @@ pub struct Session<B: F32Executor> {
     sampler: Sampler<B>,
     grid_latents: Vec<f32>,
     preset: String,
+    data: DataIdentity,
     plan: Plan,
     folder: RunFolder,
     stats: StatsLog,
     records: Vec<Record>,
+    // The step of the newest checkpoint.
+    saved: Option<u64>,
     log: LogFile,
     // Held for as long as the run goes on.
     _lock: RunLock,
@@ -54,7 +57,7 @@ impl Plan {
     /// From the settings and the number of images.
     ///
     /// # Errors
-    /// [`Error::Usage`] where the data set is smaller than a batch.
+    /// [`Error::Usage`] where the data set is smaller than a batch, or the steps can't be counted.
     pub fn new(settings: &Settings, images: usize) -> Result<Self> {
         let train = &settings.train;
         let epoch = (images / train.batch.max(1)) as u64;
@@ -65,8 +68,16 @@ impl Plan {
                 train.batch
             )));
         }
-        let total = if train.steps > 0 { train.steps } else { train.epochs as u64 * epoch };
+        let total = if train.steps > 0 { Some(train.steps) } else { (train.epochs as u64).checked_mul(epoch) };
+        let total = total.ok_or_else(|| {
+            let most = u64::MAX / epoch;
+            Error::Usage(format!("{} epochs of {epoch} steps are too many: pass at most {most}", train.epochs))
+        })?;
         Ok(Plan { epoch, total, snap: if train.snap > 0 { train.snap } else { epoch } })
+    }
+
+    fn has_snapshot(&self, step: u64) -> bool {
+        step.is_multiple_of(self.snap) || step == self.total
     }
 }
 
@@ -89,9 +100,15 @@ impl<B: F32Executor> Session<B> {
     /// Starts a run in a folder that holds its config.toml and nothing else: writes the pictures of the real images and
     /// of the untrained generator, and the checkpoint of step 0.
     pub fn start(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
+        // Building and drawing use as many threads as training does.
+        backend.clone().run(move || Self::start_here(backend, settings, preset, images, folder))
+    }
+
+    fn start_here(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
         let lock = folder.lock()?;
-        let stats = StatsLog::create(&folder.stats_path())?;
-        let mut session = Self::build(backend, settings, preset, images, folder, stats, lock)?;
+        let mut session = Self::build(backend, settings, preset, images, folder, lock, |_, _, folder| {
+            Ok((StatsLog::create(&folder.stats_path())?, Vec::new()))
+        })?;
         let Images { height, width, channels, .. } = *images;
         let shown = GRID.min(images.count);
         let reals = &images.pixels[..shown * height * width * channels];
@@ -101,8 +118,23 @@ impl<B: F32Executor> Session<B> {
         Ok(session)
     }
 
-    /// Goes on from a checkpoint.
+    /// Goes on from a checkpoint. The picture and the curves of its step are made again where the picture is missing:
+    /// the disk refused it, or the user removed it.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where the checkpoint is one of other settings or images; the records are then as they were.
     pub fn resume(
+        backend: B,
+        settings: Settings,
+        images: &Images,
+        folder: RunFolder,
+        lock: RunLock,
+        checkpoint: (PathBuf, Checkpoint),
+    ) -> Result<Self> {
+        backend.clone().run(move || Self::resume_here(backend, settings, images, folder, lock, checkpoint))
+    }
+
+    fn resume_here(
         backend: B,
         settings: Settings,
         images: &Images,
@@ -110,11 +142,16 @@ impl<B: F32Executor> Session<B> {
         lock: RunLock,
         (path, checkpoint): (PathBuf, Checkpoint),
     ) -> Result<Self> {
-        let stats = StatsLog::resume(&folder.stats_path(), checkpoint.state.step)?;
-        let preset = checkpoint.state.preset.clone();
-        let mut session = Self::build(backend, settings, &preset, images, folder, stats, lock)?;
-        session.records = stats::read(&session.folder.stats_path())?;
-        snapshot::restore(&mut session.trainer, checkpoint, &path)?;
+        let (step, preset) = (checkpoint.state.step, checkpoint.state.preset.clone());
+        let mut session = Self::build(backend, settings, &preset, images, folder, lock, |trainer, data, folder| {
+            snapshot::restore(trainer, data, checkpoint, &path)?;
+            let log = StatsLog::resume(&folder.stats_path(), step)?;
+            Ok((log, stats::read(&folder.stats_path())?))
+        })?;
+        session.saved = Some(step);
+        if step > 0 && session.plan.has_snapshot(step) && !session.folder.snapshot_picture_path(step).exists() {
+            session.draw_snapshot(step)?;
+        }
         Ok(session)
     }
 
@@ -124,8 +161,9 @@ impl<B: F32Executor> Session<B> {
         preset: &str,
         images: &Images,
         folder: RunFolder,
-        stats: StatsLog,
         lock: RunLock,
+        // What may still fail comes before the records, which a resume cuts.
+        records: impl FnOnce(&mut Trainer<B>, &DataIdentity, &RunFolder) -> Result<(StatsLog, Vec<Record>)>,
     ) -> Result<Self> {
         let plan = Plan::new(&settings, images.count)?;
         let shape = image_shape(images);
@@ -134,9 +172,24 @@ impl<B: F32Executor> Session<B> {
         let sampler = Sampler::new(&backend, &settings, shape)?;
         let grid_latents = (0..GRID as u64).flat_map(|seed| latent(&settings, seed)).collect();
         let log = LogFile::open(&folder.log_path())?;
-        let trainer = Trainer::new(backend, settings, shape)?;
-        let (preset, records) = (preset.to_string(), Vec::new());
-        Ok(Session { trainer, batch, sampler, grid_latents, preset, plan, folder, stats, records, log, _lock: lock })
+        let mut trainer = Trainer::new(backend, settings, shape)?;
+        let (preset, data) = (preset.to_string(), DataIdentity::of(images));
+        let (stats, records) = records(&mut trainer, &data, &folder)?;
+        Ok(Session {
+            trainer,
+            batch,
+            sampler,
+            grid_latents,
+            preset,
+            data,
+            plan,
+            folder,
+            stats,
+            records,
+            saved: None,
+            log,
+            _lock: lock,
+        })
     }
 
     /// The run's folder.
@@ -170,10 +223,8 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
-        let Plan { epoch, total, snap } = self.plan;
-        let tick = self.trainer.settings.train.tick.max(1);
+        let total = self.plan.total;
         let mut done = self.steps_done()?;
-        let mut saved = Some(done);
         let progress = Progress::new(done, total);
         let mut since = Since::new(self.records.last().map_or(0.0, |record| record.elapsed_s));
         while done < total {
@@ -186,22 +237,15 @@ impl<B: F32Executor> Session<B> {
             done = state.step;
             since.add(&state.metrics);
             progress.step(done);
-            if done.is_multiple_of(tick) || done == total {
-                let record = since.take(done, epoch, self.trainer.settings.train.batch);
-                self.stats.append(&record)?;
-                self.records.push(record);
-                self.log.line(&progress.tick(&record))?;
+            if let Err(error) = self.report(done, &mut since, &progress) {
+                progress.finish();
+                // A line or a picture that the disk refuses must not cost the steps since the last checkpoint.
+                let _ = self.save_once(done);
+                return Err(error);
             }
-            if done.is_multiple_of(snap) || done == total {
-                let start = Instant::now();
-                self.snapshot(done)?;
-                since.pause(start.elapsed());
-                saved = Some(done);
-            }
-            if let Some((signal, name)) = interrupt.arrived() {
-                if saved != Some(done) {
-                    self.save()?;
-                }
+            // Of a run that is done there is nothing to interrupt.
+            if let Some((signal, name)) = interrupt.arrived().filter(|_| done < total) {
+                self.save_once(done)?;
                 progress.finish();
                 let resume = format!("vgan-cuda resume {}", self.folder.path().display());
                 return Err(Error::Interrupted { signal, name, resume });
@@ -211,18 +255,41 @@ impl<B: F32Executor> Session<B> {
         Ok(())
     }
 
-    /// Grid, curves and checkpoint; the checkpoint last, so that a run killed in between makes all three again.
-    fn snapshot(&mut self, step: u64) -> Result<()> {
-        self.write_fakes(&self.folder.snapshot_picture_path(step))?;
-        let bottleneck = &self.trainer.settings.bottleneck;
-        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))?;
-        self.save()
+    /// The record of a tick; the files of a snapshot.
+    fn report(&mut self, done: u64, since: &mut Since, progress: &Progress) -> Result<()> {
+        let train = &self.trainer.settings.train;
+        if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
+            let record = since.take(done, self.plan.epoch, train.batch);
+            self.stats.append(&record)?;
+            self.records.push(record);
+            self.log.line(&progress.tick(&record))?;
+        }
+        if self.plan.has_snapshot(done) {
+            let start = Instant::now();
+            // The checkpoint last, so that a run killed in between makes all three again.
+            self.draw_snapshot(done)?;
+            self.save()?;
+            since.pause(start.elapsed());
+        }
+        Ok(())
     }
 
-    fn save(&self) -> Result<()> {
-        let images_per_epoch = self.plan.epoch * self.trainer.settings.train.batch as u64;
-        let state = snapshot::checkpoint(&self.trainer, &self.preset, images_per_epoch)?;
-        checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep).map(drop)
+    /// Grid and curves.
+    fn draw_snapshot(&mut self, step: u64) -> Result<()> {
+        self.write_fakes(&self.folder.snapshot_picture_path(step))?;
+        let bottleneck = &self.trainer.settings.bottleneck;
+        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))
+    }
+
+    fn save_once(&mut self, done: u64) -> Result<()> {
+        if self.saved == Some(done) { Ok(()) } else { self.save() }
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data)?;
+        checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep)?;
+        self.saved = Some(state.state.step);
+        Ok(())
     }
 
     fn write_fakes(&mut self, path: &std::path::Path) -> Result<()> {

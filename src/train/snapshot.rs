@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::trainer::Trainer;
+use crate::data::Images;
 use crate::device::{Backend, Buffer, Real};
 use crate::nn::{ImageShape, Table};
 use crate::ops::Executor;
-use crate::run::{Checkpoint, DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, state};
+use crate::run::{Checkpoint, DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, checkpoint, state};
 use crate::{Error, Result};
 
 /// A trainer whose tensors a checkpoint can hold bit for bit.
@@ -35,8 +36,22 @@ pub fn arena_tensors<B: Executor>(
     Ok(table.entries().iter().map(tensor).collect())
 }
 
+/// What tells one data set from another: a run goes on with the images that it began with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataIdentity {
+    count: u64,
+    sha256: String,
+}
+
+impl DataIdentity {
+    /// Reads every pixel.
+    pub fn of(images: &Images) -> Self {
+        DataIdentity { count: images.count as u64, sha256: checkpoint::sha256(&images.pixels) }
+    }
+}
+
 /// Everything that a run needs to go on.
-pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per_epoch: u64) -> Result<Checkpoint> {
+pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &DataIdentity) -> Result<Checkpoint> {
     let backend = &trainer.backend;
     let (mut model, mut optim) = (Vec::new(), Vec::new());
     for (prefix, memory) in
@@ -54,7 +69,10 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per
         model.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
     }
     let step_state = trainer.read_state()?;
-    let samples_seen = step_state.step * trainer.settings.train.batch as u64;
+    let batch = trainer.settings.train.batch as u64;
+    let samples_seen = step_state.step * batch;
+    // An epoch has whole batches only.
+    let images_per_epoch = data.count / batch * batch;
     let state = State {
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -62,12 +80,13 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, images_per
         image: image_size(trainer.image),
         seed: step_state.seed,
         step: step_state.step,
+        batch,
         samples_seen,
         epoch: samples_seen as f64 / images_per_epoch as f64,
         beta: step_state.beta,
         updates: Updates { discriminator: step_state.updates[0], generator: step_state.updates[1] },
         rng: RngPosition { step: step_state.step },
-        data: DataPosition { position: samples_seen },
+        data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
         files: Files::default(),
     };
     Ok(Checkpoint { model, optim, state })
@@ -81,18 +100,50 @@ fn image_size(image: ImageShape) -> ImageSize {
 const FIRST_MOMENT: &str = ".exp_avg";
 const SECOND_MOMENT: &str = ".exp_avg_sq";
 
-/// Puts a checkpoint's state into a trainer that was built from the same settings. `path` is for the messages.
+/// Refuses a checkpoint of a run with other images, another batch or another seed: it would go on as a third run, which
+/// nothing reproduces.
+fn require_same_run<B: F32Executor>(
+    trainer: &Trainer<B>,
+    data: &DataIdentity,
+    state: &State,
+    path: &Path,
+) -> Result<()> {
+    let other =
+        |expected, found, hint: &str| Err(Error::bad_data(path.join("state.json"), expected, found).with_hint(hint));
+    let train = &trainer.settings.train;
+    for (key, now, then) in [("batch", train.batch as u64, state.batch), ("seed", train.seed, state.seed)] {
+        if now != then {
+            let hint =
+                format!("write {key} = {then} into [train] of config.toml again, or start a new run with `train`");
+            return other(format!("{key} {now}, as config.toml says"), format!("{key} {then}"), &hint);
+        }
+    }
+    let size = |s: ImageSize| format!("{}×{}×{}", s.height, s.width, s.channels);
+    let now = (size(image_size(trainer.image)), data.count, &data.sha256);
+    let then = (size(state.image), state.data.count, &state.data.sha256);
+    if now != then {
+        let images =
+            |(size, count, sha256): (String, u64, &String)| format!("{count} images of {size}, sha256 {sha256}");
+        let hint = "the run began with other images: put them back, or start a new run with `train`";
+        return other(format!("{}, as the data set has now", images(now)), images(then), hint);
+    }
+    Ok(())
+}
+
+/// Puts a checkpoint's state into a trainer that was built from the same settings, for the same images. `path` is for
+/// the messages.
 ///
 /// # Errors
-/// [`Error::BadData`] where the checkpoint belongs to another model: a tensor is missing, unknown or of another shape.
-pub fn restore<B: F32Executor>(trainer: &mut Trainer<B>, checkpoint: Checkpoint, path: &Path) -> Result<()> {
+/// [`Error::BadData`] where the checkpoint belongs to another model (a tensor is missing, unknown or of another shape),
+/// to other images, to another batch or seed.
+pub fn restore<B: F32Executor>(
+    trainer: &mut Trainer<B>,
+    data: &DataIdentity,
+    checkpoint: Checkpoint,
+    path: &Path,
+) -> Result<()> {
     let backend = trainer.backend.clone();
-    let (expected, found) = (image_size(trainer.image), checkpoint.state.image);
-    if expected != found {
-        let size = |s: ImageSize| format!("images of {}×{}×{}", s.height, s.width, s.channels);
-        let error = Error::bad_data(path.join("state.json"), size(expected), size(found));
-        return Err(error.with_hint("is this the data set that the run was started with?"));
-    }
+    require_same_run(trainer, data, &checkpoint.state, path)?;
     let files = [path.join("model.safetensors"), path.join("optim.safetensors")];
     let mut model = TensorSet::new(checkpoint.model, &files[0]);
     let mut optim = TensorSet::new(checkpoint.optim, &files[1]);
