@@ -114,7 +114,7 @@ const COLUMNS: usize = 256;
 /// Rows of one task where columns are summed.
 const ROWS: usize = 512;
 /// Rows that are summed in `T` before they join the sum in f64. With 128 the gradients of a narrow net lost a decimal
-/// place against PyTorch, whose sums are in f64 throughout; with 16 they do not, and it costs no time.
+/// place against PyTorch, whose sums are in f64 throughout; with 16 they do not.
 const PARTIAL_ROWS: usize = 16;
 /// Elements of one task where rows are walked.
 const CHUNK: usize = 1 << 15;
