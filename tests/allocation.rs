@@ -43,14 +43,15 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
 }
 
 /// None of ours, that is: crate `gemm` takes up to two small buffers a product, for the packed right-hand side and for
-/// flags of what is packed on the left. Measured on AVX2, all of them in that crate by their backtraces: 109 in the 81
-/// products of a step at batch 16, 252 in the 185 at batch 48. A buffer of ours for each layer of each pass would add
-/// some 60, one for each batch normalisation 21.
+/// flags of what is packed on the left; how many depends on the processor's vectors. With AVX-512 a step takes 116 at batch
+/// 16 and 276 at batch 48 (118 once); with AVX2, before the weight gradient of few channels did without a product, it
+/// took 109 and 252, all of them in that crate by their backtraces, where AVX-512 took 122 and 290. A buffer of ours for
+/// each layer of each pass would add some 60, one for each batch normalisation 21.
 ///
 /// One test, so that no other thread of this process allocates meanwhile.
 #[test]
 fn a_step_allocates_nothing_once_warm() {
-    for (threads, batch, most) in [(1, 16, 125), (2, 16, 125), (2, 48, 270)] {
+    for (threads, batch, most) in [(1, 16, 122), (2, 16, 122), (2, 48, 300)] {
         let counts = allocations(threads, batch, 5);
         eprintln!("{threads} threads, batch {batch}: {counts:?} allocations in 5 steps");
         assert!(counts.iter().all(|&count| count <= most), "{threads} threads, batch {batch}: {counts:?}");

@@ -39,6 +39,8 @@ pub trait Real:
     fn exp(self) -> Self;
     /// √self.
     fn sqrt(self) -> Self;
+    /// self · factor + addend, rounded once.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
     /// tanh(self).
     fn tanh(self) -> Self;
     /// Neither infinite nor NaN.
@@ -77,6 +79,10 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 $exp(self)
+            }
+            #[inline(always)]
+            fn mul_add(self, factor: Self, addend: Self) -> Self {
+                $type::mul_add(self, factor, addend)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {

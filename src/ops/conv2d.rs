@@ -5,12 +5,14 @@
 //!
 //! On the CPU: im2col packed a block of rows at a time and multiplied while it is in the cache. The input gradient runs
 //! one stride-1 product for each parity of the input's pixels, so nothing is multiplied by stuffed zeros; with few
-//! channels C, where that product would be thin, it multiplies first and adds the windows back (col2im).
+//! channels C, where that product would be thin, it multiplies first and adds the windows back (col2im), and the weight
+//! gradient does without a product (conv2d_direct.rs).
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::conv2d_direct as direct;
 use super::im2col::{self, Parity};
 use crate::Result;
 use crate::device::gemm::{add_column_sums, gemm};
@@ -280,6 +282,9 @@ fn add_window<T: Real>(d: &Conv2d, row: usize, window: &[T], dx: &mut [T]) {
 
 /// dw += dyᵀ · im2col(x): a task owns a block of filters and some filter rows, and walks the pixels in order.
 pub(super) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
+    if d.c <= direct::CHANNELS {
+        return direct::backward_weight(cpu, d, x, dy, dw);
+    }
     let run = d.s * d.c;
     // Filter rows make wide enough column groups, unless there are few channels.
     let r_group = if run < 64 { d.r } else { 1 };
@@ -380,5 +385,9 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(1, 1, 1, 5, 3, 1, 2, 0),
         size(2, 1, 4, 5, 3, 1, 3, 0),
         Conv2d { n: 1, h: 5, w: 6, c: 5, k: 3, r: 3, s: 2, stride: 2, padding: 1 },
+        Conv2d { n: 2, h: 6, w: 5, c: 3, k: 2, r: 2, s: 3, stride: 2, padding: 1 },
+        // Several tasks and several blocks of filters of the direct weight gradient.
+        size(9, 5, 4, 1, 33, 4, 2, 1),
+        size(5, 6, 5, 3, 17, 3, 1, 1),
     ]
 }

@@ -15,6 +15,7 @@ mod batch_norm_case;
 pub mod bottleneck;
 pub mod case;
 pub mod conv2d;
+mod conv2d_direct;
 pub mod conv_transpose2d;
 mod dry_run;
 pub mod ema;
