@@ -106,7 +106,7 @@ fn step<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
     trace(backend, &fixture.settings, TensorSet::new(fixture.input.clone(), &fixture.path)).expect("a step")
 }
 
-/// The engine's OUT for a trajectory: `step<k>.<scalar>` and the last weights.
+/// The engine's OUT for a trajectory: `step<k>.<name>` of the losses, KL, β and every weight after each step.
 fn trajectory<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
     let batch = |k: usize| {
         let prefix = format!("step{k}.");
@@ -125,10 +125,10 @@ fn trajectory<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
         let scalars = values
             .into_iter()
             .filter(|t| ["loss_d", "loss_g", "kl_real", "kl_fake", "beta"].contains(&t.name.as_str()));
-        out.extend(scalars.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
+        let kept = scalars.chain(tracer.weights().expect("the weights"));
+        out.extend(kept.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
         input = TensorSet::new(batch(k + 1), &fixture.path);
     }
-    out.extend(tracer.weights().expect("the weights"));
     out
 }
 

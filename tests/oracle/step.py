@@ -8,6 +8,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from model import Discriminator, Generator, initialise, kl_divergence, vanishing_biases
 
+# What a trajectory keeps of each step beside the weights.
+TRAJECTORY = ("loss_d", "loss_g", "kl_real", "kl_fake", "beta")
+# Units of rounding that the gradient of a bias may be off by, of the sum of the magnitudes that it adds up.
+BIAS_NOISE = 8
+
 
 def random_inputs(settings, image, seed, steps=None):
     """The IN tensors of one step, or of a trajectory of `steps` steps, in f32; `image` is (C, H, W)."""
@@ -63,6 +68,8 @@ class Trainer:
         self.beta = float(tensors["beta"])
         optimizer = settings["optimizer"]
         self.nets, self.optimizers = nets(settings, self.image), {}
+        # What each gradient of a bias is a sum of: the largest sum of magnitudes over its channels, of any step.
+        self.summed, self.largest_sums = {}, {}
         for name, net in self.nets.items():
             net.to(images.dtype).train()
             given = {key.removeprefix(name + "."): v for key, v in tensors.items() if key.startswith(name + ".")}
@@ -70,12 +77,38 @@ class Trainer:
             wrong = [key for key in missing.missing_keys if not key.endswith("num_batches_tracked")]
             if wrong or missing.unexpected_keys:
                 raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
+            self.watch_biases(name, net)
             self.optimizers[name] = torch.optim.Adam(
                 net.parameters(),
                 lr=optimizer[f"{name}_lr"],
                 betas=(optimizer["beta1"], optimizer["beta2"]),
                 eps=optimizer["epsilon"],
             )
+
+    def watch_biases(self, name, net):
+        """Adds up the magnitudes that each bias's gradient sums, in every backward pass."""
+
+        def watch(bias):
+            def add(dy):
+                sums = dy.abs().sum(dim=[axis for axis in range(dy.dim()) if axis != 1])
+                self.summed[bias] = self.summed.get(bias, 0.0) + sums
+
+            def hook(_module, _inputs, output):
+                if output.requires_grad:
+                    output.register_hook(add)
+
+            return hook
+
+        for key, module in net.named_modules():
+            if getattr(module, "bias", None) is not None:
+                module.register_forward_hook(watch(f"{name}.{key}.bias"))
+
+    def record_sums(self, name):
+        """Keeps what `name`'s biases summed in the backward pass just done, and begins anew."""
+        for bias, sums in self.summed.items():
+            if bias.startswith(name + "."):
+                self.largest_sums[bias] = max(self.largest_sums.get(bias, 0.0), sums.max().item())
+        self.summed = {}
 
     def step(self, batch):
         """One step on `batch` (images, latents, noise). Returns the OUT tensors without the updated weights."""
@@ -103,6 +136,7 @@ class Trainer:
         out["loss_d"] = loss
         optimizer.zero_grad()
         loss.backward()
+        self.record_sums("discriminator")
         out |= gradients("discriminator", net)
         optimizer.step()
         if bottleneck["enabled"]:
@@ -122,6 +156,7 @@ class Trainer:
         critic.requires_grad_(True)
         out = {"fakes_g": fakes, "logits_g": logits, "loss_g": loss}
         out |= {f"{key}_g": value for key, value in code.items()}
+        self.record_sums("generator")
         out |= gradients("generator", net)
         optimizer.step()
         return recorded(out)
@@ -154,36 +189,32 @@ def run_step(settings, tensors, eps=None):
 
 
 def run_trajectory(settings, tensors, steps):
-    """`step<k>.<scalar>` of every step and the weights at the end, and the absolute tolerances that some need."""
-    trainer, out, all_steps = Trainer(settings, tensors), {}, []
+    """`step<k>.<name>` of the losses, KL, beta and every weight after each step, and the absolute tolerances."""
+    trainer, out, loose, all_steps = Trainer(settings, tensors), {}, {}, []
     for k in range(steps):
         prefix = f"step{k}."
         batch = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         all_steps.append(trainer.step(batch))
-        for key in ("loss_d", "loss_g", "kl_real", "kl_fake", "beta"):
-            if key in all_steps[-1]:
-                out[prefix + key] = all_steps[-1][key]
-    loose = loose_tolerances(trainer, all_steps)
-    out |= trainer.updated()
-    return out, {key: value for key, value in loose.items() if key in out}
+        kept = {key: all_steps[-1][key] for key in TRAJECTORY if key in all_steps[-1]} | trainer.updated()
+        out |= {prefix + key: value for key, value in kept.items()}
+        loose |= {prefix + key: value for key, value in loose_tolerances(trainer, all_steps).items() if key in kept}
+    return out, loose
 
 
 def loose_tolerances(trainer, steps, eps=None):
     """{output: absolute tolerance} for the outputs whose own size is no measure of their rounding noise.
 
-    The gradient of a bias is a sum over the whole batch that may cancel, so its noise has the scale of the weight's
-    gradient beside it. In front of a batch norm it cancels to zero; Adam then divides noise by its own size, so
-    the bias wanders by up to lr a step, and the running mean behind it follows. No other output depends on such a bias
-    (but for conv_mean's, where beta is so small that the KL does not hold it). `eps` is the unit of rounding of the
-    side to be judged; without it, that of this arithmetic.
+    The gradient of a bias is a sum over the whole batch that may cancel, so its noise has the scale of the magnitudes
+    summed. In front of a batch norm it cancels to zero; Adam then divides noise by its own size, so the bias wanders by
+    up to lr a step, and the running mean behind it follows. No other output depends on such a bias (but for
+    conv_mean's, where beta is so small that the KL does not hold it). `eps` is the unit of rounding of the side to be
+    judged; without it, that of this arithmetic.
     """
     loose, eps = {}, eps or torch.finfo(steps[0]["loss_d"].dtype).eps
     for name, net in trainer.nets.items():
         vanishing = vanishing_biases(net)
         for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):
-            weight = bias.removesuffix("bias") + "weight"
-            largest = max(out[f"grad.{name}.{weight}"].abs().max().item() for out in steps)
-            noise = 64 * eps * largest
+            noise = BIAS_NOISE * eps * trainer.largest_sums[f"{name}.{bias}"]
             loose[f"grad.{name}.{bias}"] = noise
             if bias in vanishing:
                 optimizer = trainer.settings["optimizer"]
