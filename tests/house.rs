@@ -1,7 +1,14 @@
 //! Rules of the source tree that the compiler does not check.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use vgan_cuda::config::{image_size, preset};
+use vgan_cuda::data::Extent;
+use vgan_cuda::device::Cpu;
+use vgan_cuda::ops::{Case, article_cases};
+use vgan_cuda::train::predict::predict;
 
 /// No file is longer: beyond that it holds more than one thing.
 const MOST_LINES: usize = 500;
@@ -70,4 +77,24 @@ fn nothing_prints_past_the_output_room() {
             }
         }
     }
+}
+
+/// src/ops/article.rs types the shapes of the article's two models once more, because operations know no nets.
+#[test]
+fn the_benchmarks_shapes_are_the_presets() {
+    let mut expected = BTreeSet::new();
+    for name in ["vgan-mnist", "vgan-cifar10"] {
+        let [height, width, channels] = image_size(name).expect("a size");
+        let images = Extent { count: 1000, height, width, channels };
+        let prediction = predict(&preset(name).expect("a preset"), &images).expect("a prediction");
+        let entries = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.entries());
+        for entry in entries.concat().iter().filter(|entry| entry.shape.len() > 1) {
+            // μ and log σ² are computed as one layer of twice the width.
+            let layers = if entry.name.starts_with("conv_") { 2 } else { 1 };
+            expected.insert(layers * entry.len());
+        }
+    }
+    let weight = |case: Box<dyn Case<Cpu<f32>>>| case.inputs()[1].len;
+    let found: BTreeSet<usize> = article_cases().into_iter().map(weight).collect();
+    assert_eq!(found, expected, "elements of the weights");
 }
