@@ -32,10 +32,10 @@ RESIDENT_IMAGES = 4096
 class Peer:
     """Both nets, their optimisers, beta and the resident images."""
 
-    def __init__(self, preset, batch, adam, memory_format, compiled):
+    def __init__(self, preset, batch, adam, memory_format, compiled, seed=0):
         image, changes = PRESETS[preset]
         self.settings, self.batch, self.beta = with_defaults(changes), batch, 0.0
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         self.images = torch.rand(RESIDENT_IMAGES, *image)
         if self.settings["data"]["range"] == "-1..1":
             self.images = 2 * self.images - 1
@@ -64,6 +64,10 @@ class Peer:
         sample = torch.rand if self.settings["generator"]["prior"] == "uniform" else torch.randn
         return sample(self.batch, self.settings["generator"]["latent"])
 
+    def reals(self):
+        """The next batch of images."""
+        return self.images[torch.randint(RESIDENT_IMAGES, (self.batch,))]
+
     def discriminate(self, images):
         return self.run_discriminator(images, torch.randn(self.noise) if self.noise else None)
 
@@ -71,7 +75,7 @@ class Peer:
         """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses."""
         generator_adam, discriminator_adam = self.optimizers
         bottleneck = self.settings["bottleneck"]
-        reals = self.images[torch.randint(RESIDENT_IMAGES, (self.batch,))]
+        reals = self.reals()
         with torch.no_grad():
             fakes = self.run_generator(self.draw())
         logits_real, real = self.discriminate(reals)
