@@ -43,6 +43,7 @@ PRESETS = {
             "data": {"range": "-1..1"},
             "generator": {"latent": 100, "hidden": [], "channels": [512, 256, 128, 64], "output": "stride1"},
             "discriminator": {"channels": [64, 128, 256, 512], "hidden": [1024]},
+            "bottleneck": {"beta": 0.01},
         },
     ),
 }
