@@ -1,0 +1,37 @@
+// Activations as the kernels know them; src/ops/activation.rs has the formulas.
+#pragma once
+
+#include "device.cuh"
+#include "exponential.cuh"
+
+// The function, and the slope of the negative side of one that bends at 0.
+struct Activation {
+    int kind;
+    real negative;
+};
+// Identity, ReLU and leaky ReLU are one kind: they differ in the slope of their negative side.
+constexpr int PIECEWISE_LINEAR = 0;
+constexpr int SIGMOID = 1;
+constexpr int TANH = 2;
+
+// f(x).
+__device__ __forceinline__ real activation_value(Activation f, real x) {
+    if (f.kind == SIGMOID) {
+        return (real)1 / ((real)1 + exponential(-x));
+    }
+    if (f.kind == TANH) {
+        return tanh(x);
+    }
+    return x > (real)0 ? x : x * f.negative;
+}
+
+// f'(x) where f(x) = y.
+__device__ __forceinline__ real activation_slope(Activation f, real y) {
+    if (f.kind == SIGMOID) {
+        return y * ((real)1 - y);
+    }
+    if (f.kind == TANH) {
+        return (real)1 - y * y;
+    }
+    return y > (real)0 ? (real)1 : f.negative;
+}

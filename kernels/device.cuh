@@ -1,0 +1,39 @@
+// What every kernel file includes: the type of numbers, how kernels and shared memory are declared, loops over elements.
+//
+// A file is compiled once with REAL=float, to train, and once with REAL=double, to check gradients. Products and sums
+// are not fused unless fma() says so (--fmad=false), so that a kernel rounds as its twin on the CPU does.
+#pragma once
+
+#include "launch.h"
+
+#ifdef SIMT
+#include <simt.h>
+#else
+// A kernel that the host can launch by its name.
+#define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
+// The same with a promise of how many threads a block has at most.
+#define KERNEL_BOUNDED(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
+// Shared memory of a block: SHARED(float, tile, [16][17]).
+#define SHARED(type, name, extent) __shared__ type name extent
+#endif
+
+using real = REAL;
+
+// The elements of one thread where a grid walks over `count` of them.
+#define FOR_EACH_ELEMENT(i, count)                                                           \
+    for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x;   \
+         i < (count); i += gridDim.x * (unsigned long long)blockDim.x)
+
+// What changes from step to step; StepState of src/device/state.rs, field for field.
+struct Metrics {
+    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake;
+};
+struct StepState {
+    unsigned long long step, seed, updates[2];
+    double beta;
+    unsigned long long non_finite;
+    Metrics metrics;
+};
+constexpr int NON_FINITE_LOSS_D = 1;
+constexpr int NON_FINITE_LOSS_G = 2;
+constexpr int NON_FINITE_GRADIENT_D = 3;

@@ -1,0 +1,99 @@
+#include "reduce.cuh"
+
+// Sizes and constants of the discriminator's loss; DiscriminatorLoss of src/ops/loss.rs.
+struct DiscriminatorLoss {
+    double kl_scale, kl_mix, target_kl, beta_step;
+    int n;
+};
+
+__device__ double softplus(double x) {
+    return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
+}
+
+// Mean binary cross entropy of `count` logits against target 0 or 1, and the mean sigmoid; writes the gradient of the
+// former. All threads of the block take part, and all get the result.
+__device__ double2 cross_entropy(const real* logits, double target, real* dlogits, int count) {
+    double loss = 0.0, probability = 0.0;
+    for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
+        double logit = (double)logits[i];
+        double p = 1.0 / (1.0 + exp(-logit));
+        loss += softplus(target > 0.5 ? -logit : logit);
+        probability += p;
+        dlogits[i] = (real)((p - target) / count);
+    }
+    loss = block_sum<LOSS_THREADS>(loss);
+    probability = block_sum<LOSS_THREADS>(probability);
+    return make_double2(loss / count, probability / count);
+}
+
+// The reduced KL of `count` images. All threads of the block take part, and all get the result.
+__device__ double reduced_kl(const real* kl, double scale, int count) {
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
+        sum += (double)kl[i];
+    }
+    return block_sum<LOSS_THREADS>(sum) * scale / count;
+}
+
+// Value and gradient of the discriminator's loss, and beta's step.
+// logits, dlogits: [2N], real then fake; kl, dkl: [2N]; state: one. A single block; threads walk the images. Overwrites
+// dlogits, dkl (unless kl_scale is 0) and the state's metrics, changes its beta and non_finite.
+// Twin: Cpu::discriminator_loss in src/ops/loss.rs.
+KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real* logits, const real* kl, real* dlogits,
+               real* dkl, StepState* state) {
+    double2 reals = cross_entropy(logits, 1.0, dlogits, d.n);
+    double2 fakes = cross_entropy(logits + d.n, 0.0, dlogits + d.n, d.n);
+    double kl_real = reduced_kl(kl, d.kl_scale, d.n);
+    double kl_fake = reduced_kl(kl + d.n, d.kl_scale, d.n);
+    // Read by all before thread 0 changes it: the sums above and below are barriers.
+    double beta = state->beta;
+    if (d.kl_scale > 0.0) {
+        for (int i = threadIdx.x; i < 2 * d.n; i += LOSS_THREADS) {
+            dkl[i] = (real)(beta * d.kl_mix * d.kl_scale / d.n);
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x != 0) {
+        return;
+    }
+    double loss = reals.x + fakes.x;
+    if (d.kl_scale > 0.0) {
+        double constraint = d.kl_mix * ((kl_real - d.target_kl) + (kl_fake - d.target_kl));
+        loss += beta * constraint;
+        if (isfinite(loss) && state->non_finite == 0) {
+            double next = beta + d.beta_step * constraint;
+            state->beta = next > 0.0 ? next : 0.0;
+        }
+    }
+    if (!isfinite(loss) && state->non_finite == 0) {
+        state->non_finite = NON_FINITE_LOSS_D;
+    }
+    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, reals.y, fakes.y};
+}
+
+// Value and gradient of the generator's loss; the KL has none.
+// logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
+// dkl and the state's loss_g, changes non_finite.
+// Twin: Cpu::generator_loss in src/ops/loss.rs.
+KERNEL_BOUNDED(LOSS_THREADS, generator_loss, int n, int kl_count, const real* logits, real* dlogits, real* dkl,
+               StepState* state) {
+    double2 fakes = cross_entropy(logits, 1.0, dlogits, n);
+    for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {
+        dkl[i] = (real)0;
+    }
+    if (threadIdx.x == 0) {
+        state->metrics.loss_g = fakes.x;
+        if (!isfinite(fakes.x) && state->non_finite == 0) {
+            state->non_finite = NON_FINITE_LOSS_G;
+        }
+    }
+}
+
+// Counts the step as done, unless something was not finite.
+// state: one. A single thread. Changes state.
+// Twin: Cpu::finish_step in src/ops/loss.rs.
+KERNEL(finish_step, StepState* state) {
+    if (state->non_finite == 0) {
+        state->step += 1;
+    }
+}

@@ -1,0 +1,67 @@
+// The main loop of every matrix product: C[m, n] (+)= sum over k of A[m, k] B[k, n], a tile a block.
+//
+// A and B are functions of their indices, so one loop serves linear layers and convolutions (implicit GEMM): whoever calls
+// says where an element lies, and 0 outside the image. A block of TILE_THREADS threads computes TILE_M × TILE_N; each
+// thread sums THREAD_M × THREAD_N elements in registers, in the order of k.
+#pragma once
+
+#include "device.cuh"
+
+__device__ __forceinline__ float multiply_add(float a, float b, float c) {
+    return fmaf(a, b, c);
+}
+__device__ __forceinline__ double multiply_add(double a, double b, double c) {
+    return fma(a, b, c);
+}
+
+// Sums k in k_from .. k_to of the tile at (m0, n0). `a(m, k)` and `b(k, n)` are asked only inside M, N and that range;
+// `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block must come.
+template <class A, class B, class Store>
+__device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b, Store store) {
+    SHARED(real, tile_a, [TILE_K][TILE_M + 1]);
+    SHARED(real, tile_b, [TILE_K][TILE_N + 1]);
+    int thread = (int)threadIdx.x;
+    int row = thread / (TILE_N / THREAD_N) * THREAD_M, column = thread % (TILE_N / THREAD_N) * THREAD_N;
+    real sums[THREAD_M][THREAD_N] = {};
+    for (int k0 = k_from; k0 < k_to; k0 += TILE_K) {
+        // Neighbouring threads take neighbouring k of A and neighbouring n of B: that is how both lie in memory.
+        for (int i = thread; i < TILE_M * TILE_K; i += TILE_THREADS) {
+            int m = i / TILE_K, k = i % TILE_K;
+            tile_a[k][m] = m0 + m < M && k0 + k < k_to ? a(m0 + m, k0 + k) : (real)0;
+        }
+        for (int i = thread; i < TILE_N * TILE_K; i += TILE_THREADS) {
+            int n = i % TILE_N, k = i / TILE_N;
+            tile_b[k][n] = n0 + n < N && k0 + k < k_to ? b(k0 + k, n0 + n) : (real)0;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < TILE_K; ++k) {
+            real left[THREAD_M], right[THREAD_N];
+#pragma unroll
+            for (int i = 0; i < THREAD_M; ++i) {
+                left[i] = tile_a[k][row + i];
+            }
+#pragma unroll
+            for (int j = 0; j < THREAD_N; ++j) {
+                right[j] = tile_b[k][column + j];
+            }
+#pragma unroll
+            for (int i = 0; i < THREAD_M; ++i) {
+#pragma unroll
+                for (int j = 0; j < THREAD_N; ++j) {
+                    sums[i][j] = multiply_add(left[i], right[j], sums[i][j]);
+                }
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int i = 0; i < THREAD_M; ++i) {
+#pragma unroll
+        for (int j = 0; j < THREAD_N; ++j) {
+            if (m0 + row + i < M && n0 + column + j < N) {
+                store(m0 + row + i, n0 + column + j, sums[i][j]);
+            }
+        }
+    }
+}
