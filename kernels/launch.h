@@ -9,17 +9,23 @@ constexpr int ELEMENT_BLOCKS = 2048;
 constexpr int LOSS_THREADS = 256;
 // Threads of the block that sums one image's KL.
 constexpr int KL_THREADS = 128;
-// Columns and rows of threads of a block that sums columns; one block takes COLUMN_ROWS rows.
+// Columns of a block that sums columns, a thread each.
 constexpr int COLUMN_THREADS_X = 32;
+// Threads of such a block that share a column.
 constexpr int COLUMN_THREADS_Y = 8;
+// Rows that such a block sums.
 constexpr int COLUMN_ROWS = 512;
-// A matrix product's tile: rows, columns, and depth of one step.
+// Rows of a matrix product's tile.
 constexpr int TILE_M = 64;
+// Columns of a matrix product's tile.
 constexpr int TILE_N = 64;
+// Depth of one step of a matrix product.
 constexpr int TILE_K = 16;
-// Threads of a tile's block; each has THREAD_M × THREAD_N sums in registers.
+// Threads of a tile's block.
 constexpr int TILE_THREADS = 256;
+// Rows of the sums that a thread holds in registers.
 constexpr int THREAD_M = 4;
+// Columns of the sums that a thread holds in registers.
 constexpr int THREAD_N = 4;
 // Depth of one part of a product that is split along its depth.
 constexpr int SPLIT_K = 1024;

@@ -3,11 +3,14 @@
 //! A [`Backend`] is memory. What can be computed in that memory is said by one small trait an operation, each in its
 //! file under [`crate::ops`].
 
+pub mod accelerator;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
 pub mod exponential;
 pub mod gemm;
+pub mod kernels;
+pub mod launch;
 pub mod matrix;
 pub mod normal;
 pub mod philox;
@@ -16,8 +19,10 @@ pub mod state;
 
 use std::ops::Range;
 
+pub use accelerator::Accelerator;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
+pub use launch::{Argument, Launch, Launcher};
 pub use real::Real;
 pub use state::{Metrics, Network, StepState};
 

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Which function.
@@ -127,6 +128,37 @@ fn backward<T: Real>(f: impl Function<T>, y: &[T], dy: &[T], dx: &mut [T]) {
     dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
         vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
     });
+}
+
+impl Activation {
+    /// As the kernels' parameter: the kind, then the slope of the negative side, aligned as C aligns it.
+    pub(super) fn argument<T: Real>(self) -> Argument {
+        let (kind, negative) = match self.piecewise_linear::<T>() {
+            Some(f) => (0i32, f.negative),
+            None if self == Activation::Sigmoid => (1, T::ZERO),
+            None => (2, T::ZERO),
+        };
+        Argument::pair(kind, negative)
+    }
+}
+
+impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
+    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+        let arguments = [f.argument::<T>(), x.argument(), y.argument(), Argument::new(y.len() as u64)];
+        self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)
+    }
+
+    fn activation_backward_input(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        let count = Argument::new(dx.len() as u64);
+        let arguments = [f.argument::<T>(), y.argument(), dy.argument(), dx.argument(), count];
+        self.launch_elements(Kernel::ActivationBackwardInput, dx.len(), &arguments)
+    }
 }
 
 struct ActivationCase {

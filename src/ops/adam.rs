@@ -7,8 +7,10 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::device::accelerator::element_blocks;
 use crate::device::cpu::vectorised;
-use crate::device::{Backend, Buffer, Cpu, In, Network, Out, Real, StepState};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Adam's constants for one network.
@@ -115,6 +117,57 @@ impl<T: Real> AdamOp for Cpu<T> {
             });
         });
         Ok(())
+    }
+}
+
+/// Adam's constants as kernels/adam.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelAdam {
+    lr: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+}
+
+impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
+    fn check_gradients(
+        &self,
+        network: Network,
+        gradients: In<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let blocks = element_blocks(gradients.len());
+        self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
+            let arguments = [gradients.argument(), Argument::new(gradients.len() as u64), flags.argument()];
+            self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
+            let network = Argument::new(network as i32);
+            let arguments = [network, flags.argument(), Argument::new(blocks), state.argument()];
+            self.launch(Kernel::NoteGradients, [1, 1, 1], [1, 1, 1], &arguments)
+        })
+    }
+
+    fn adam_update(
+        &self,
+        d: &Adam,
+        gradients: In<'_, Self>,
+        weights: Out<'_, Self>,
+        first_moments: Out<'_, Self>,
+        second_moments: Out<'_, Self>,
+        state: In<'_, Self, StepState>,
+    ) -> Result<()> {
+        let Adam { network, lr, beta1, beta2, epsilon } = *d;
+        let arguments = [
+            Argument::new(KernelAdam { lr, beta1, beta2, epsilon }),
+            Argument::new(network as i32),
+            gradients.argument(),
+            weights.argument(),
+            first_moments.argument(),
+            second_moments.argument(),
+            state.argument(),
+            Argument::new(weights.len() as u64),
+        ];
+        self.launch_elements(Kernel::AdamUpdate, weights.len(), &arguments)
     }
 }
 

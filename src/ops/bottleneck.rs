@@ -12,10 +12,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
+use crate::device::kernels::{Kernel, size};
 use crate::device::normal::fill_normals;
 use crate::device::philox::Stream;
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::gradient_check::fill;
 use crate::ops::{Case, Executor, Fill, Tensor};
 
@@ -225,6 +227,76 @@ impl<T: Real> BottleneckOp for Cpu<T> {
             });
         });
         Ok(())
+    }
+}
+
+/// The sizes and the kind of noise as kernels/bottleneck.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelBottleneck {
+    sizes: [i32; 3],
+    noise: i32,
+    group: i32,
+    streams: [u32; 2],
+}
+
+/// The sizes, the given noise and the state, as the kernels' parameters.
+fn noise_arguments<L: Launcher, T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<L, T>>) -> [Argument; 3] {
+    let none = Argument::new(0u64);
+    let (kind, streams, given, state): (i32, &[Stream], Argument, Argument) = match noise {
+        Noise::Mean => (0, &[], none, none),
+        Noise::Given(given) => (1, &[], given.argument(), none),
+        Noise::Drawn { streams, state } => (2, streams, none, state.argument()),
+    };
+    let stream = |group: usize| streams.get(group).map_or(0, |&stream| stream as u32);
+    assert!(streams.len() <= 2, "the kernels know two groups at most");
+    let group = int(d.n / streams.len().max(1));
+    let sizes = [d.n, d.positions, d.c].map(int);
+    let sizes = KernelBottleneck { sizes, noise: kind, group, streams: [stream(0), stream(1)] };
+    [Argument::new(sizes), given, state]
+}
+
+impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
+    fn bottleneck_forward(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        z: Out<'_, Self>,
+        kl: Out<'_, Self>,
+    ) -> Result<()> {
+        let [sizes, given, state] = noise_arguments(d, noise);
+        let arguments = [sizes, mu_logvar.argument(), given, state, z.argument(), kl.argument()];
+        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
+        self.launch(Kernel::BottleneckForward, [blocks, 1, 1], [size::KL_THREADS, 1, 1], &arguments)
+    }
+
+    fn bottleneck_backward_input(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        dz: In<'_, Self>,
+        dkl: In<'_, Self>,
+        d_mu_logvar: Out<'_, Self>,
+    ) -> Result<()> {
+        let [sizes, given, state] = noise_arguments(d, noise);
+        let [dz, dkl, target] = [dz.argument(), dkl.argument(), d_mu_logvar.argument()];
+        let arguments = [sizes, mu_logvar.argument(), given, state, dz, dkl, target];
+        self.launch_elements(Kernel::BottleneckBackwardInput, d.n * d.dims(), &arguments)
+    }
+
+    fn bottleneck_tangent(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        v_mu_logvar: In<'_, Self>,
+        v_z: Out<'_, Self>,
+    ) -> Result<()> {
+        let [sizes, given, state] = noise_arguments(d, noise);
+        let arguments = [sizes, mu_logvar.argument(), given, state, v_mu_logvar.argument(), v_z.argument()];
+        self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims(), &arguments)
     }
 }
 

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::{Case, Executor, Tensor};
 
 /// The average's update.
@@ -21,6 +22,15 @@ impl<T: Real> EmaOp for Cpu<T> {
             vectorised(|| average.iter_mut().zip(weights).for_each(|(a, &w)| *a = keep * *a + take * w));
         });
         Ok(())
+    }
+}
+
+impl<L: Launcher, T: Real> EmaOp for Accelerator<L, T> {
+    fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()> {
+        let [decay, rest] = [decay, 1.0 - decay].map(|value| Argument::new(T::of(value)));
+        let count = Argument::new(average.len() as u64);
+        let arguments = [decay, rest, weights.argument(), average.argument(), count];
+        self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)
     }
 }
 

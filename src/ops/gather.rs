@@ -8,8 +8,10 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
 use crate::device::philox::{Stream, draw};
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::{Case, Executor, Tensor};
 
 /// Sizes of a batch.
@@ -104,6 +106,42 @@ impl<T: Real> GatherOp for Cpu<T> {
             }
         });
         Ok(())
+    }
+}
+
+/// The sizes as kernels/gather.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelGather {
+    epoch_images: u64,
+    count: u64,
+    sizes: [i32; 4],
+    flip: i32,
+    padding: i32,
+    low: f64,
+    high: f64,
+}
+
+impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
+    fn gather(
+        &self,
+        d: &Gather,
+        images: In<'_, Self, u8>,
+        state: In<'_, Self, StepState>,
+        x: Out<'_, Self>,
+    ) -> Result<()> {
+        let sizes = KernelGather {
+            epoch_images: d.epoch_images(),
+            count: d.count as u64,
+            sizes: [d.n, d.h, d.w, d.c].map(int),
+            flip: i32::from(d.flip),
+            padding: 0,
+            low: d.low,
+            high: d.high,
+        };
+        let arguments = [Argument::new(sizes), images.argument(), state.argument(), x.argument()];
+        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX).min(size::ELEMENT_BLOCKS);
+        self.launch(Kernel::Gather, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], &arguments)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Linear layer: x `[N, C]`, w `[K, C]`, b `[K]`, y `[N, K]`: y = x · wᵀ + b.
 
 use crate::Result;
+use crate::device::accelerator::{int, optional};
 use crate::device::gemm::{add_column_sums, gemm_parallel};
+use crate::device::kernels::{Kernel, size};
 use crate::device::matrix::{Matrix, MatrixMut};
-use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::affine::{self, Affine};
 use crate::ops::{Case, Executor};
 
@@ -68,6 +70,73 @@ impl<T: Real> LinearOp for Cpu<T> {
             add_column_sums(dy, d.k, db);
         }
         Ok(())
+    }
+}
+
+/// Blocks of a product of `rows` × `columns`: x walks the columns' tiles, y the rows'.
+pub(super) fn tiles(rows: usize, columns: usize) -> [u32; 2] {
+    let blocks = |len: usize, tile: u32| u32::try_from(len).unwrap_or(u32::MAX).div_ceil(tile);
+    [blocks(columns, size::TILE_N), blocks(rows, size::TILE_M)]
+}
+
+/// target += the column sums of `source` `[rows, columns]`: the gradient of a bias, on the kernels.
+pub(super) fn launch_column_sums<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    columns: usize,
+    source: In<'_, Accelerator<L, T>>,
+    target: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let rows = source.len() / columns;
+    let parts = rows.div_ceil(size::COLUMN_ROWS as usize);
+    be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<L, T>, f64>| {
+        let [rows, columns_, parts_] = [rows, columns, parts].map(|value| Argument::new(int(value)));
+        let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
+        let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
+        let arguments = [rows, columns_, source.argument(), partial.argument()];
+        be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments)?;
+        let arguments = [parts_, columns_, partial.argument(), target.argument()];
+        be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments)
+    })
+}
+
+impl Linear {
+    fn argument(&self) -> Argument {
+        Argument::new([self.n, self.c, self.k].map(int))
+    }
+}
+
+impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
+    fn linear_forward(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        let [across, down] = tiles(d.n, d.k);
+        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        self.launch(Kernel::LinearForward, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)
+    }
+
+    fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        let [across, down] = tiles(d.n, d.c);
+        let arguments = [d.argument(), dy.argument(), w.argument(), dx.argument()];
+        self.launch(Kernel::LinearBackwardInput, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)
+    }
+
+    fn linear_backward_weight(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        let [across, down] = tiles(d.k, d.c);
+        let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
+        self.launch(Kernel::LinearBackwardWeight, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }
 }
 

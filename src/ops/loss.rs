@@ -8,7 +8,9 @@
 //! BCE(ℓ, 1) = softplus(−ℓ), BCE(ℓ, 0) = softplus(ℓ), softplus(ℓ) = max(ℓ, 0) + ln(1 + e^−|ℓ|).
 
 use crate::Result;
-use crate::device::{Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState};
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Sizes and constants of the discriminator's loss.
@@ -126,6 +128,57 @@ impl<T: Real> LossOp for Cpu<T> {
             state[0].step += 1;
         }
         Ok(())
+    }
+}
+
+/// The constants as kernels/loss.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelLoss {
+    kl_scale: f64,
+    kl_mix: f64,
+    target_kl: f64,
+    beta_step: f64,
+    n: i32,
+    padding: i32,
+}
+
+impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
+    fn discriminator_loss(
+        &self,
+        d: &DiscriminatorLoss,
+        logits: In<'_, Self>,
+        kl: In<'_, Self>,
+        dlogits: Out<'_, Self>,
+        dkl: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let DiscriminatorLoss { n, kl_scale, kl_mix, target_kl, beta_step } = *d;
+        let arguments = [
+            Argument::new(KernelLoss { kl_scale, kl_mix, target_kl, beta_step, n: int(n), padding: 0 }),
+            logits.argument(),
+            kl.argument(),
+            dlogits.argument(),
+            dkl.argument(),
+            state.argument(),
+        ];
+        self.launch(Kernel::DiscriminatorLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+    }
+
+    fn generator_loss(
+        &self,
+        logits: In<'_, Self>,
+        dlogits: Out<'_, Self>,
+        dkl: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let [n, kl_count] = [logits.len(), dkl.len()].map(|len| Argument::new(int(len)));
+        let arguments = [n, kl_count, logits.argument(), dlogits.argument(), dkl.argument(), state.argument()];
+        self.launch(Kernel::GeneratorLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+    }
+
+    fn finish_step(&self, state: Out<'_, Self, StepState>) -> Result<()> {
+        self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &[state.argument()])
     }
 }
 

@@ -12,10 +12,12 @@ pub mod affine;
 mod article;
 pub mod batch_norm;
 mod batch_norm_case;
+mod batch_norm_kernels;
 pub mod bottleneck;
 pub mod case;
 pub mod conv2d;
 mod conv2d_direct;
+mod conv2d_kernels;
 pub mod conv_transpose2d;
 mod dry_run;
 pub mod ema;
@@ -26,7 +28,7 @@ pub mod linear;
 pub mod loss;
 pub mod prior;
 
-use crate::device::{Backend, Cpu, Real};
+use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
 
 pub use article::article_cases;
 pub use case::{Case, Fill, Tensor};
@@ -49,6 +51,7 @@ pub trait Executor:
 }
 
 impl<T: Real> Executor for Cpu<T> {}
+impl<L: Launcher, T: Real> Executor for Accelerator<L, T> {}
 
 /// Every case of every operation.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {

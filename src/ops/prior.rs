@@ -3,9 +3,11 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
-use crate::device::{Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::{Case, Executor, Tensor};
 
 /// The distribution of z.
@@ -57,6 +59,21 @@ impl<T: Real> PriorOp for Cpu<T> {
             }
         });
         Ok(())
+    }
+}
+
+impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
+    fn prior_sample(&self, d: &Prior, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
+        let arguments = [
+            Argument::new(i32::from(d.distribution == Distribution::Normal)),
+            Argument::new(d.stream as u32),
+            Argument::new(d.first_sample),
+            Argument::new(int(d.latent)),
+            state.argument(),
+            z.argument(),
+            Argument::new(z.len() as u64),
+        ];
+        self.launch_elements(Kernel::PriorSample, z.len(), &arguments)
     }
 }
 

@@ -1,0 +1,222 @@
+//! Compiles kernels/*.cu for every architecture, embeds the result, and generates what Rust knows of them: a variant of
+//! `Kernel` for each kernel, and the constants of kernels/launch.h. Without nvcc the table is there and no code is.
+//!
+//! Compiled files are kept under a hash of all that went in, beside the other build products, so that a second profile
+//! or a second set of features does not compile them anew.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::{env, fs};
+
+/// What is compiled where CUDA_COMPUTE_CAP does not say otherwise.
+const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
+/// The oldest of them, as PTX for any later GPU.
+const PTX: &str = "80";
+/// Each file is compiled for both types of numbers.
+const REALS: [(&str, &str); 2] = [("f32", "float"), ("f64", "double")];
+/// How the pinned compiler is installed.
+const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
+                       nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
+
+/// A kernel as its declaration says it.
+struct Declared {
+    name: String,
+    file: String,
+}
+
+fn main() {
+    println!("cargo::rerun-if-changed=kernels");
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP", "VIRTUAL_ENV", "DOCS_RS"] {
+        println!("cargo::rerun-if-env-changed={variable}");
+    }
+    let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let mut files = listed(&root.join("kernels"), "cu");
+    files.sort();
+    let kernels: Vec<Declared> = files.iter().flat_map(|file| declared(file)).collect();
+    let mut generated = kernel_table(&kernels);
+    generated += &constants(&read(&root.join("kernels/launch.h")));
+    let architectures = architectures();
+    let binaries = match find_nvcc(&root) {
+        _ if env::var_os("DOCS_RS").is_some() => Vec::new(),
+        None => {
+            println!("cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}");
+            Vec::new()
+        }
+        Some(nvcc) => compile_all(&nvcc, &root, &files, &architectures, &out),
+    };
+    let embedded = if binaries.is_empty() { Vec::new() } else { architectures };
+    writeln!(generated, "/// The architectures that code is embedded for; none where nvcc was missing.").unwrap();
+    writeln!(generated, "pub const ARCHITECTURES: &[&str] = &{embedded:?};").unwrap();
+    writeln!(generated, "/// Compiled files: kernel file, type of numbers, fatbin.").unwrap();
+    writeln!(generated, "pub const BINARIES: &[(&str, &str, &[u8])] = &[").unwrap();
+    for (file, real, path) in &binaries {
+        writeln!(generated, "    ({file:?}, {real:?}, include_bytes!({path:?})),").unwrap();
+    }
+    writeln!(generated, "];").unwrap();
+    fs::write(out.join("kernels.rs"), generated).expect("writing into OUT_DIR");
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+/// The kernels of a file: `KERNEL(name, …` and `KERNEL_BOUNDED(threads, name, …` at the beginning of a line.
+fn declared(file: &Path) -> Vec<Declared> {
+    let text = read(file);
+    let name = |line: &str| {
+        let name = match line.strip_prefix("KERNEL(") {
+            Some(rest) => rest.split(',').next()?,
+            None => line.strip_prefix("KERNEL_BOUNDED(")?.split(',').nth(1)?,
+        };
+        Some(Declared { name: name.trim().to_string(), file: stem(file) })
+    };
+    text.lines().filter_map(name).collect()
+}
+
+fn kernel_table(kernels: &[Declared]) -> String {
+    let camel = |name: &str| -> String {
+        name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect::<String>()
+    };
+    let mut text =
+        String::from("/// Every kernel of kernels/*.cu.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\n");
+    text += "pub enum Kernel {\n";
+    for Declared { name, file } in kernels {
+        writeln!(text, "    /// `{name}` of kernels/{file}.cu.\n    {},", camel(name)).unwrap();
+    }
+    text += "}\n\nimpl Kernel {\n    /// All of them.\n    pub const ALL: &'static [Kernel] = &[\n";
+    for Declared { name, .. } in kernels {
+        writeln!(text, "        Kernel::{},", camel(name)).unwrap();
+    }
+    text += "    ];\n\n    /// Its name in the file.\n    pub fn name(self) -> &'static str {\n        match self {\n";
+    for Declared { name, .. } in kernels {
+        writeln!(text, "            Kernel::{} => {name:?},", camel(name)).unwrap();
+    }
+    text += "        }\n    }\n\n    /// The file without its ending.\n    pub fn file(self) -> &'static str {\n        match self {\n";
+    for Declared { name, file } in kernels {
+        writeln!(text, "            Kernel::{} => {file:?},", camel(name)).unwrap();
+    }
+    text + "        }\n    }\n}\n\n"
+}
+
+/// `constexpr int NAME = value;` with the comment lines above it.
+fn constants(header: &str) -> String {
+    let mut text = String::from("/// Block and tile sizes, as kernels/launch.h has them.\npub mod size {\n");
+    let mut comment = String::new();
+    for line in header.lines() {
+        if let Some(rest) = line.strip_prefix("//") {
+            writeln!(comment, "    ///{rest}").unwrap();
+        } else if let Some((name, value)) = line
+            .strip_prefix("constexpr int ")
+            .and_then(|rest| rest.strip_suffix(';'))
+            .and_then(|rest| rest.split_once(" = "))
+        {
+            write!(text, "{comment}    pub const {name}: u32 = {value};\n").unwrap();
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    text + "}\n\n"
+}
+
+fn architectures() -> Vec<String> {
+    let chosen = env::var("CUDA_COMPUTE_CAP").unwrap_or_default();
+    let wanted: Vec<String> =
+        chosen.split([',', ' ', ';']).filter(|part| !part.is_empty()).map(|part| part.replace('.', "")).collect();
+    if wanted.is_empty() { ARCHITECTURES.map(String::from).to_vec() } else { wanted }
+}
+
+/// nvcc: NVCC, CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, .cuda/ beside Cargo.toml, the active virtual environment.
+fn find_nvcc(root: &Path) -> Option<PathBuf> {
+    let variable = |name: &str| env::var_os(name).map(PathBuf::from);
+    let mut candidates: Vec<PathBuf> = variable("NVCC").into_iter().collect();
+    candidates.extend(["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable).map(|home| home.join("bin/nvcc")));
+    if let Some(path) = env::var_os("PATH") {
+        candidates.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
+    }
+    candidates.push("/usr/local/cuda/bin/nvcc".into());
+    candidates.push(root.join(".cuda/nvidia/cu13/bin/nvcc"));
+    candidates.extend(variable("VIRTUAL_ENV").into_iter().flat_map(|home| {
+        let packages = listed_folders(&home.join("lib"));
+        packages.into_iter().map(|python| python.join("site-packages/nvidia/cu13/bin/nvcc"))
+    }));
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+fn listed_folders(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Compiles every file for both types of numbers, as many at once as there are cores.
+fn compile_all(
+    nvcc: &Path,
+    root: &Path,
+    files: &[PathBuf],
+    architectures: &[String],
+    out: &Path,
+) -> Vec<(String, &'static str, PathBuf)> {
+    // target/<profile>/build/<package>/out → target/kernels, which all profiles share.
+    let cache = out.ancestors().nth(4).unwrap_or(out).join("kernels");
+    fs::create_dir_all(&cache).expect("a folder beside the build products");
+    let mut headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&root.join("kernels"), kind)).collect();
+    headers.sort();
+    let headers: String = headers.iter().map(|path| read(path)).collect();
+    let mut flags = vec!["-std=c++17".to_string(), "--fmad=false".into(), "-lineinfo".into(), "-fatbin".into()];
+    for architecture in architectures {
+        flags.push(format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"));
+    }
+    flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
+    let jobs: Vec<(&PathBuf, &str, &str)> =
+        files.iter().flat_map(|file| REALS.map(|(real, ctype)| (file, real, ctype))).collect();
+    let queue = Mutex::new(jobs.iter());
+    let compile = || {
+        while let Some((file, real, ctype)) = { queue.lock().expect("no panics").next() } {
+            let target = cache.join(format!("{}.{real}.{:016x}.fatbin", stem(file), {
+                hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()])
+            }));
+            if !target.is_file() {
+                compile_one(nvcc, file, ctype, &flags, &target);
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(compile))));
+    let path = |(file, real, _): &(&PathBuf, &'static str, &str)| {
+        let name = format!("{}.{real}.{:016x}.fatbin", stem(file), {
+            hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()])
+        });
+        (stem(file), *real, cache.join(name))
+    };
+    jobs.iter().map(path).collect()
+}
+
+fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Path) {
+    // Written beside and renamed, so that a build that was cut off leaves nothing that looks whole.
+    let partial = target.with_extension(format!("{}.partial", std::process::id()));
+    let output =
+        Command::new(nvcc).args(flags).arg(format!("-DREAL={ctype}")).arg("-o").arg(&partial).arg(file).output();
+    let output = output.unwrap_or_else(|error| panic!("can't run {}: {error}", nvcc.display()));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} does not compile:\n{errors}", file.display());
+    errors.lines().for_each(|line| println!("cargo::warning={line}"));
+    fs::rename(&partial, target).expect("renaming a compiled kernel");
+}
+
+/// FNV-1a: names what went into a compiled file; nobody attacks it.
+fn hash(parts: &[&str]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,222 @@
+//! The backend of the kernels, on whatever runs them: a GPU or an emulator.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::kernels::{Kernel, size};
+use super::launch::{Argument, Launch, Launcher};
+use super::{Backend, Element, Real};
+use crate::Result;
+
+/// Kernels in type `T` (f32 to train, f64 to check gradients) on a [`Launcher`].
+pub struct Accelerator<L: Launcher, T> {
+    launcher: L,
+    workspace: Arc<Mutex<Option<Workspace<L>>>>,
+    real: PhantomData<T>,
+}
+
+struct Workspace<L: Launcher> {
+    memory: L::Memory,
+    bytes: usize,
+}
+
+impl<L: Launcher, T> Clone for Accelerator<L, T> {
+    fn clone(&self) -> Self {
+        Accelerator { launcher: self.launcher.clone(), workspace: self.workspace.clone(), real: PhantomData }
+    }
+}
+
+/// Owned device memory of `len` elements.
+pub struct DeviceBuffer<L: Launcher, E> {
+    memory: L::Memory,
+    len: usize,
+    element: PhantomData<E>,
+}
+
+/// A window to read.
+#[derive(Debug)]
+pub struct DeviceView<'a, E> {
+    address: u64,
+    len: usize,
+    element: PhantomData<&'a [E]>,
+}
+
+impl<E> Clone for DeviceView<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for DeviceView<'_, E> {}
+
+/// A window to write.
+#[derive(Debug)]
+pub struct DeviceViewMut<'a, E> {
+    address: u64,
+    len: usize,
+    element: PhantomData<&'a mut [E]>,
+}
+
+impl<E> DeviceView<'_, E> {
+    /// As a kernel's pointer.
+    pub(crate) fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+impl<E> DeviceViewMut<'_, E> {
+    /// As a kernel's pointer.
+    pub(crate) fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
+    /// Elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+}
+
+/// The pointer of an operand that may be missing.
+pub(crate) fn optional<E>(view: Option<DeviceView<'_, E>>) -> Argument {
+    view.map_or(Argument::new(0u64), |view| view.argument())
+}
+
+impl<L: Launcher, T: Real> Accelerator<L, T> {
+    /// The kernels on `launcher`.
+    pub fn new(launcher: L) -> Self {
+        Accelerator { launcher, workspace: Arc::default(), real: PhantomData }
+    }
+
+    /// Who runs the kernels.
+    pub fn launcher(&self) -> &L {
+        &self.launcher
+    }
+
+    /// Runs a kernel on a grid of blocks. Nothing happens where a grid is empty.
+    pub(crate) fn launch(&self, kernel: Kernel, grid: [u32; 3], block: [u32; 3], arguments: &[Argument]) -> Result<()> {
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        self.launcher.launch(&Launch { kernel, real: T::NAME, grid, block, arguments })
+    }
+
+    /// Runs a kernel whose grid strides over `count` elements.
+    pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
+        self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
+    /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It grows in the first step
+    /// and then stays as it is.
+    pub(crate) fn with_workspace<E: Element, R>(
+        &self,
+        len: usize,
+        work: impl FnOnce(DeviceViewMut<'_, E>) -> Result<R>,
+    ) -> Result<R> {
+        let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = len.max(1) * size_of::<E>();
+        if workspace.as_ref().is_none_or(|workspace| workspace.bytes < bytes) {
+            *workspace = None;
+            *workspace = Some(Workspace { memory: self.launcher.alloc(bytes)?, bytes });
+        }
+        let address = workspace.as_ref().map_or(0, |workspace| self.launcher.address(&workspace.memory));
+        work(DeviceViewMut { address, len, element: PhantomData })
+    }
+}
+
+/// Blocks of a launch that strides over `count` elements.
+pub(crate) fn element_blocks(count: usize) -> u32 {
+    let blocks = count.div_ceil(size::ELEMENT_THREADS as usize).min(size::ELEMENT_BLOCKS as usize);
+    u32::try_from(blocks).unwrap_or(size::ELEMENT_BLOCKS)
+}
+
+/// A size as kernels count: 32 bits.
+///
+/// # Panics
+/// If it is larger; no tensor dimension of a network that fits a GPU is.
+pub(crate) fn int(value: usize) -> i32 {
+    i32::try_from(value).expect("a dimension beyond 2^31")
+}
+
+fn range_bytes<E>(len: usize, range: &Range<usize>) -> u64 {
+    assert!(range.start <= range.end && range.end <= len, "{range:?} is not inside a window of {len} elements");
+    (range.start * size_of::<E>()) as u64
+}
+
+impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
+    type Real = T;
+    type Buffer<E: Element> = DeviceBuffer<L, E>;
+    type View<'a, E: Element> = DeviceView<'a, E>;
+    type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
+
+    fn describe(&self) -> String {
+        format!("{}, {}", self.launcher.describe(), T::NAME)
+    }
+
+    fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
+        // An empty buffer has an address all the same.
+        let memory = self.launcher.alloc(len.max(1) * size_of::<E>())?;
+        Ok(DeviceBuffer { memory, len, element: PhantomData })
+    }
+
+    fn view<'a, E: Element>(&self, buffer: &'a DeviceBuffer<L, E>) -> Self::View<'a, E> {
+        DeviceView { address: self.launcher.address(&buffer.memory), len: buffer.len, element: PhantomData }
+    }
+    fn view_mut<'a, E: Element>(&self, buffer: &'a mut DeviceBuffer<L, E>) -> Self::ViewMut<'a, E> {
+        DeviceViewMut { address: self.launcher.address(&buffer.memory), len: buffer.len, element: PhantomData }
+    }
+    fn len<E: Element>(&self, view: DeviceView<'_, E>) -> usize {
+        view.len
+    }
+    fn slice<'long: 'short, 'short, E: Element>(
+        &self,
+        view: Self::View<'long, E>,
+        range: Range<usize>,
+    ) -> Self::View<'short, E> {
+        let address = view.address + range_bytes::<E>(view.len, &range);
+        DeviceView { address, len: range.len(), element: PhantomData }
+    }
+    fn slice_mut<'a, E: Element>(&self, view: Self::ViewMut<'a, E>, range: Range<usize>) -> Self::ViewMut<'a, E> {
+        let address = view.address + range_bytes::<E>(view.len, &range);
+        DeviceViewMut { address, len: range.len(), element: PhantomData }
+    }
+    fn split_mut<'a, E: Element>(
+        &self,
+        view: Self::ViewMut<'a, E>,
+        at: usize,
+    ) -> (Self::ViewMut<'a, E>, Self::ViewMut<'a, E>) {
+        let address = view.address + range_bytes::<E>(view.len, &(at..view.len));
+        (
+            DeviceViewMut { address: view.address, len: at, element: PhantomData },
+            DeviceViewMut { address, len: view.len - at, element: PhantomData },
+        )
+    }
+    fn reborrow<'a, E: Element>(&self, view: &'a mut DeviceViewMut<'_, E>) -> Self::ViewMut<'a, E> {
+        DeviceViewMut { address: view.address, len: view.len, element: PhantomData }
+    }
+    fn freeze<'a, E: Element>(&self, view: Self::ViewMut<'a, E>) -> Self::View<'a, E> {
+        DeviceView { address: view.address, len: view.len, element: PhantomData }
+    }
+
+    fn upload<E: Element>(&self, source: &[E], target: DeviceViewMut<'_, E>) -> Result<()> {
+        assert_eq!(source.len(), target.len, "lengths");
+        self.launcher.upload(bytemuck::cast_slice(source), target.address)
+    }
+    fn download<E: Element>(&self, source: DeviceView<'_, E>, target: &mut [E]) -> Result<()> {
+        assert_eq!(source.len, target.len(), "lengths");
+        self.launcher.download(source.address, bytemuck::cast_slice_mut(target))
+    }
+    fn copy<E: Element>(&self, source: DeviceView<'_, E>, target: DeviceViewMut<'_, E>) -> Result<()> {
+        assert_eq!(source.len, target.len, "lengths");
+        self.launcher.copy(source.address, target.address, source.len * size_of::<E>())
+    }
+    fn zero<E: Element>(&self, target: DeviceViewMut<'_, E>) -> Result<()> {
+        self.launcher.zero(target.address, target.len * size_of::<E>())
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+}

@@ -1,0 +1,85 @@
+//! Who runs kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
+//! training steps are the same on a GPU and in an emulator of one.
+
+use super::kernels::Kernel;
+use crate::Result;
+
+/// Device memory by address, and kernels that work in it.
+///
+/// Addresses are the device's and mean nothing to the host. Work is done in the order in which it is asked for.
+pub trait Launcher: Clone + Send + Sync + 'static {
+    /// Owned device memory, freed when it goes.
+    type Memory: Send + Sync;
+
+    /// One line for people: which device this is.
+    fn describe(&self) -> String;
+
+    /// Allocates `bytes` bytes, aligned for any element, zeroed.
+    ///
+    /// # Errors
+    /// When the device's memory is used up.
+    fn alloc(&self, bytes: usize) -> Result<Self::Memory>;
+    /// Where it begins.
+    fn address(&self, memory: &Self::Memory) -> u64;
+    /// Host → device.
+    fn upload(&self, source: &[u8], target: u64) -> Result<()>;
+    /// Device → host; waits for all work before.
+    fn download(&self, source: u64, target: &mut [u8]) -> Result<()>;
+    /// Device → device, of memory that does not overlap.
+    fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()>;
+    /// Sets bytes to zero.
+    fn zero(&self, target: u64, bytes: usize) -> Result<()>;
+    /// Runs one kernel.
+    fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+}
+
+/// One launch of a kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    /// Which kernel.
+    pub kernel: Kernel,
+    /// The type of numbers that the kernel was compiled for: `f32` or `f64`.
+    pub real: &'static str,
+    /// Blocks, in x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block, in x, y and z.
+    pub block: [u32; 3],
+    /// The arguments in the kernel's order.
+    pub arguments: &'a [Argument],
+}
+
+/// One argument of a kernel: its bytes, as the kernel's parameter has them.
+#[derive(Debug, Clone, Copy)]
+pub struct Argument {
+    bytes: [u64; Argument::WORDS],
+    len: usize,
+}
+
+impl Argument {
+    const WORDS: usize = 8;
+
+    /// From plain data of at most 64 bytes.
+    ///
+    /// # Panics
+    /// If it is larger: a mistake of this program's.
+    pub fn new<P: bytemuck::NoUninit>(value: P) -> Self {
+        let mut argument = Argument { bytes: [0; Self::WORDS], len: size_of::<P>() };
+        bytemuck::bytes_of_mut(&mut argument.bytes)[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&value));
+        argument
+    }
+
+    /// A structure of two fields, the second aligned to its size, as C lays it out.
+    pub fn pair<P: bytemuck::NoUninit, Q: bytemuck::NoUninit>(first: P, second: Q) -> Self {
+        let at = size_of::<P>().next_multiple_of(align_of::<Q>());
+        let mut argument = Argument { bytes: [0; Self::WORDS], len: at + size_of::<Q>() };
+        let bytes = bytemuck::bytes_of_mut(&mut argument.bytes);
+        bytes[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&first));
+        bytes[at..at + size_of::<Q>()].copy_from_slice(bytemuck::bytes_of(&second));
+        argument
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::bytes_of(&self.bytes)[..self.len]
+    }
+}

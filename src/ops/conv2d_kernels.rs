@@ -1,0 +1,119 @@
+//! Both convolutions on the kernels of kernels/conv2d.cu. The transposed one is the same three kernels: its forward pass is
+//! the plain one's input gradient.
+
+use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
+use super::conv2d::{Conv2d, Conv2dOp};
+use super::linear::{launch_column_sums, tiles};
+use crate::Result;
+use crate::device::accelerator::{int, optional};
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
+
+const TILE: [u32; 3] = [size::TILE_THREADS, 1, 1];
+
+impl Conv2d {
+    fn argument(&self) -> Argument {
+        let Conv2d { n, h, w, c, k, r, s, stride, padding } = *self;
+        Argument::new([n, h, w, c, k, r, s, stride, padding, self.oh(), self.ow()].map(int))
+    }
+}
+
+fn backward_input<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    dy: In<'_, Accelerator<L, T>>,
+    w: In<'_, Accelerator<L, T>>,
+    b: Option<In<'_, Accelerator<L, T>>>,
+    dx: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    // The largest parity class decides; blocks beyond a smaller one's end return at once.
+    let [across, down] = tiles(d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride), d.c);
+    let parities = int(d.stride * d.stride).unsigned_abs();
+    let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
+    be.launch(Kernel::Conv2dBackwardInput, [across, down, parities], TILE, &arguments)
+}
+
+fn backward_weight<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    x: In<'_, Accelerator<L, T>>,
+    dy: In<'_, Accelerator<L, T>>,
+    dw: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let parts = (d.n * d.oh() * d.ow()).div_ceil(size::SPLIT_K as usize);
+    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<L, T>>| {
+        let [across, down] = tiles(d.k, d.r * d.s * d.c);
+        let arguments = [d.argument(), x.argument(), dy.argument(), partial.argument()];
+        let grid = [across, down, int(parts).unsigned_abs()];
+        be.launch(Kernel::Conv2dBackwardWeightPartial, grid, TILE, &arguments)?;
+        let count = Argument::new(d.w_len() as u64);
+        let arguments = [Argument::new(int(parts)), count, partial.argument(), dw.argument()];
+        be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
+    })
+}
+
+impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
+    fn conv2d_forward(
+        &self,
+        d: &Conv2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        let [across, down] = tiles(d.n * d.oh() * d.ow(), d.k);
+        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        self.launch(Kernel::Conv2dForward, [across, down, 1], TILE, &arguments)
+    }
+
+    fn conv2d_backward_input(&self, d: &Conv2d, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        backward_input(self, d, dy, w, None, dx)
+    }
+
+    fn conv2d_backward_weight(
+        &self,
+        d: &Conv2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        backward_weight(self, d, x, dy, dw)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
+
+impl<L: Launcher, T: Real> ConvTranspose2dOp for Accelerator<L, T> {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        backward_input(self, &d.reversed(), x, w, b, y)
+    }
+
+    fn conv_transpose2d_backward_input(
+        &self,
+        d: &ConvTranspose2d,
+        dy: In<'_, Self>,
+        w: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        backward_weight(self, &d.reversed(), dy, x, dw)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
