@@ -123,7 +123,7 @@ fn constants(header: &str) -> String {
             .and_then(|rest| rest.strip_suffix(';'))
             .and_then(|rest| rest.split_once(" = "))
         {
-            write!(text, "{comment}    pub const {name}: u32 = {value};\n").unwrap();
+            writeln!(text, "{comment}    pub const {name}: u32 = {value};").unwrap();
             comment.clear();
         } else {
             comment.clear();
@@ -174,7 +174,13 @@ fn compile_all(
     let mut headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&root.join("kernels"), kind)).collect();
     headers.sort();
     let headers: String = headers.iter().map(|path| read(path)).collect();
-    let mut flags = vec!["-std=c++17".to_string(), "--fmad=false".into(), "-lineinfo".into(), "-fatbin".into()];
+    let mut flags = vec![
+        "-std=c++17".to_string(),
+        "--fmad=false".into(),
+        "-lineinfo".into(),
+        "--compress-mode=size".into(),
+        "-fatbin".into(),
+    ];
     for architecture in architectures {
         flags.push(format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"));
     }

@@ -6,9 +6,12 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
+use super::train::to_stderr;
 use crate::config::{Override, PRESETS};
-use crate::device::Cpu;
-use crate::error::{Error, Result};
+use crate::device::cuda::{self, Driver};
+use crate::device::gpu::Gpu;
+use crate::device::{Accelerator, Cpu};
+use crate::error::Result;
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,17 +24,52 @@ pub(crate) enum DeviceChoice {
     Cuda(usize),
 }
 
+/// An opened device. [`on_device`] runs generic code on it.
+pub(crate) enum Opened {
+    /// The processor.
+    Cpu(Cpu<f32>),
+    /// A GPU.
+    Gpu(Accelerator<Gpu, f32>),
+}
+
+impl Opened {
+    /// CPU threads that compute; none where a GPU does.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Opened::Cpu(cpu) => cpu.threads(),
+            Opened::Gpu(_) => 0,
+        }
+    }
+}
+
+/// Runs `$work` with `$backend` as the backend of an [`Opened`] device, compiled for each kind.
+macro_rules! on_device {
+    ($opened:expr, |$backend:ident| $work:expr) => {
+        match $opened {
+            $crate::cli::arguments::Opened::Cpu($backend) => $work,
+            $crate::cli::arguments::Opened::Gpu($backend) => $work,
+        }
+    };
+}
+pub(crate) use on_device;
+
 impl DeviceChoice {
-    /// The backend that this choice stands for, with `threads` CPU threads (`None` takes every core).
+    /// Opens the device that this choice stands for, with `threads` CPU threads (`None` takes every core).
     ///
     /// # Errors
-    /// [`Error::Device`] for a GPU, which this version can't compute on.
-    pub(crate) fn backend(self, threads: Option<usize>) -> Result<Cpu<f32>> {
+    /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
+    pub(crate) fn open(self, threads: Option<usize>) -> Result<Opened> {
         match self {
-            DeviceChoice::Auto | DeviceChoice::Cpu => Cpu::new(threads),
-            DeviceChoice::Cuda(number) => Err(Error::Device(format!(
-                "device cuda:{number} was asked for, but this version computes on the CPU alone: pass --device cpu"
-            ))),
+            DeviceChoice::Cpu => Ok(Opened::Cpu(Cpu::new(threads)?)),
+            DeviceChoice::Cuda(number) => Ok(Opened::Gpu(Accelerator::new(cuda::open(number)?))),
+            DeviceChoice::Auto => match cuda::driver() {
+                // The usual machine without a GPU: nothing to be said.
+                Driver::Missing | Driver::Working(0) => Ok(Opened::Cpu(Cpu::new(threads)?)),
+                _ => cuda::open(0).map(|gpu| Opened::Gpu(Accelerator::new(gpu))).or_else(|error| {
+                    to_stderr(&format!("note: computing on the CPU: {error}"));
+                    Ok(Opened::Cpu(Cpu::new(threads)?))
+                }),
+            },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::arguments::DeviceChoice;
+use super::arguments::{DeviceChoice, on_device};
 use super::output;
 use crate::device::{Backend, cuda};
 use crate::error::Result;
@@ -18,7 +18,8 @@ pub(super) fn run() -> Result<()> {
         ("system", system()),
         ("processor", processor()),
         ("memory", memory()),
-        ("GPU", cuda::probe()),
+        ("kernels", cuda::describe_kernels()),
+        ("GPU", cuda::describe(cuda::driver())),
         ("device", device()),
     ];
     output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).concat())
@@ -26,8 +27,8 @@ pub(super) fn run() -> Result<()> {
 
 /// What `--device auto` would take.
 fn device() -> String {
-    match DeviceChoice::Auto.backend(None) {
-        Ok(backend) => format!("--device auto takes: {}", backend.describe()),
+    match DeviceChoice::Auto.open(None) {
+        Ok(opened) => format!("--device auto takes: {}", on_device!(opened, |backend| backend.describe())),
         Err(error) => format!("none: {error}"),
     }
 }

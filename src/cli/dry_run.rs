@@ -1,6 +1,6 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
-use super::arguments::DeviceChoice;
+use super::arguments::{DeviceChoice, on_device};
 use crate::config::{Settings, to_toml, validate_for_images};
 use crate::data::{Extent, LoadOptions, extent};
 use crate::device::Backend;
@@ -79,15 +79,17 @@ fn time(prediction: &Prediction, plan: &Plan, device: DeviceChoice, threads: Opt
         format!("  {} steps, an epoch has {}", grouped(plan.total), grouped(plan.epoch)),
         format!("  {per_step:.1} GFLOP a step, {} moved", binary(work.moved)),
     ];
-    let estimate = device.backend(threads).and_then(|backend| {
-        let speed = Speed::measure(&backend)?;
-        let (step, device) = (speed.seconds(work), backend.describe());
+    let measured = device.open(threads).and_then(|opened| {
+        on_device!(opened, |backend| Speed::measure(&backend).map(|speed| (speed, backend.describe())))
+    });
+    let estimate = measured.map(|(speed, device)| {
+        let step = speed.seconds(work);
         let run = duration(step * plan.total as f64);
         let (gflops, moved) = (speed.flops / 1e9, binary(speed.moved as u64));
-        Ok([
+        [
             format!("  about {} a step and {run} in all on this {device}", duration(step)),
             format!("  an estimate, from {gflops:.0} GFLOP/s and {moved}/s measured just now"),
-        ])
+        ]
     });
     match estimate {
         Ok(estimate) => lines.extend(estimate),

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, Seeds};
+use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
 use super::output;
 use super::train::to_stderr;
-use crate::device::Cpu;
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
 use crate::run::picture;
 use crate::train::TrainedGenerator;
 use crate::train::sampler::latent;
+use crate::train::snapshot::F32Executor;
 
 /// Draw samples from a trained generator: one PNG a seed, or a grid of them
 #[derive(Debug, Args)]
@@ -82,8 +82,11 @@ impl GenerateArgs {
 
 /// Draws the samples.
 pub(super) fn run(options: GenerateOptions) -> Result<()> {
-    let GenerateOptions { source, seeds, target, device, threads } = options;
-    let mut generator = open(&source, device, threads)?;
+    let opened = options.device.open(options.threads)?;
+    on_device!(opened, |backend| generate(open(backend, &options.source)?, &options.seeds, options.target))
+}
+
+fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], target: Target) -> Result<()> {
     let ImageShape { h, w, c } = generator.image;
     let latents: Vec<f32> = seeds.iter().flat_map(|&seed| latent(&generator.settings, seed)).collect();
     let pixels = generator.draw(&latents)?;
@@ -105,8 +108,8 @@ pub(super) fn run(options: GenerateOptions) -> Result<()> {
 }
 
 /// Loads a generator, and says which checkpoints were passed over for being broken.
-pub(super) fn open(source: &Path, device: DeviceChoice, threads: Option<usize>) -> Result<TrainedGenerator<Cpu<f32>>> {
-    let generator = TrainedGenerator::open(device.backend(threads)?, source)?;
+pub(super) fn open<B: F32Executor>(backend: B, source: &Path) -> Result<TrainedGenerator<B>> {
+    let generator = TrainedGenerator::open(backend, source)?;
     generator.passed_over.iter().for_each(|reason| to_stderr(reason));
     Ok(generator)
 }

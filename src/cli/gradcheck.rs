@@ -4,10 +4,10 @@ use clap::Args;
 
 use super::arguments::DeviceChoice;
 use super::output;
-use crate::device::{Backend, Cpu};
+use crate::device::{Accelerator, Cpu, cuda};
 use crate::error::{Error, Result};
 use crate::ops::gradient_check::{Finding, TOLERANCE, check};
-use crate::ops::{self, Case};
+use crate::ops::{self, Case, Executor};
 use crate::train::whole;
 
 /// Check every backward pass against central differences, and print the table
@@ -54,10 +54,13 @@ impl GradcheckArgs {
 
 /// Checks, and prints op, case, worst error and where.
 pub(super) fn run(options: GradcheckOptions) -> Result<()> {
-    if let DeviceChoice::Cuda(_) = options.device {
-        options.device.backend(None)?;
+    match options.device {
+        DeviceChoice::Cuda(number) => check_on(Accelerator::<_, f64>::new(cuda::open(number)?), &options),
+        DeviceChoice::Auto | DeviceChoice::Cpu => check_on(Cpu::<f64>::new(None)?, &options),
     }
-    let backend = Cpu::<f64>::new(None)?;
+}
+
+fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> Result<()> {
     let cases = chosen_cases(&backend, options.filter.as_deref())?;
     if !options.json {
         output::print(&format!("{:<18} {:<38} {:<22} {:>8} {:>9}  at\n", "op", "case", "of", "elements", "worst"))?;
@@ -78,7 +81,7 @@ pub(super) fn run(options: GradcheckOptions) -> Result<()> {
 }
 
 /// Operations first, then the whole losses.
-fn chosen_cases(backend: &Cpu<f64>, filter: Option<&str>) -> Result<Vec<Box<dyn Case<Cpu<f64>>>>> {
+fn chosen_cases<B: Executor<Real = f64>>(backend: &B, filter: Option<&str>) -> Result<Vec<Box<dyn Case<B>>>> {
     let mut cases = ops::cases();
     cases.extend(whole::cases(backend)?);
     if let Some(text) = filter {

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, Seeds};
+use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
 use super::generate::open;
 use super::output;
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
 use crate::run::picture;
+use crate::train::TrainedGenerator;
 use crate::train::sampler::{between, latent};
+use crate::train::snapshot::F32Executor;
 
 /// Walk through the latent space from seed to seed: a PNG with one row of pictures for each pair of neighbours
 #[derive(Debug, Args)]
@@ -88,8 +90,12 @@ impl InterpolateArgs {
 
 /// Draws the walk.
 pub(super) fn run(options: InterpolateOptions) -> Result<()> {
-    let InterpolateOptions { source, seeds, frames, output, device, threads } = options;
-    let mut generator = open(&source, device, threads)?;
+    let opened = options.device.open(options.threads)?;
+    on_device!(opened, |backend| walk(open(backend, &options.source)?, options))
+}
+
+fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: InterpolateOptions) -> Result<()> {
+    let InterpolateOptions { seeds, frames, output, .. } = options;
     let (settings, ImageShape { h, w, c }) = (&generator.settings, generator.image);
     let visited: Vec<Vec<f32>> = seeds.iter().map(|&seed| latent(settings, seed)).collect();
     let share = |frame: usize| frame as f64 / (frames - 1) as f64;

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice};
+use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::train::{load_images, require_memory, say, say_how_to_sample, to_stderr};
 use crate::config::{self, Settings, to_toml};
-use crate::device::Backend;
 use crate::error::Result;
 use crate::run::env::Environment;
-use crate::run::{RunFolder, checkpoint, write_file};
+use crate::run::{Checkpoint, RunFolder, RunLock, checkpoint, write_file};
+use crate::train::snapshot::F32Executor;
 use crate::train::{Interrupt, Session};
 
 /// Continue a run from its newest checkpoint, as if it had never stopped
@@ -67,11 +67,26 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
             longer = Some(to_toml(&settings, &checkpoint.state.preset)?);
         }
     }
-    let backend = options.device.backend(options.threads)?;
+    let opened = options.device.open(options.threads)?;
+    let threads = opened.threads();
+    on_device!(opened, |backend| go_on(backend, threads, settings, folder, lock, (path, checkpoint), longer))
+}
+
+/// Takes the run on from its checkpoint; `longer` is the new config.toml of one that is to become longer.
+fn go_on<B: F32Executor>(
+    backend: B,
+    threads: usize,
+    settings: Settings,
+    folder: RunFolder,
+    lock: RunLock,
+    (path, checkpoint): (PathBuf, Checkpoint),
+    longer: Option<String>,
+) -> Result<()> {
+    let step = checkpoint.state.step;
     let images = load_images(&settings)?;
     require_memory(&settings, &images)?;
     // Nothing depends on this file: damaged, it is no reason not to go on.
-    if let Err(error) = Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path()) {
+    if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = Interrupt::listen()?;

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, preset_parser};
+use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
 use super::{dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
-use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, write_file};
 use crate::train::session::Plan;
+use crate::train::snapshot::F32Executor;
 use crate::train::{Interrupt, Session, predict};
 
 /// Train a model: each run gets a folder of its own, which `resume` and `generate` take
@@ -201,14 +201,20 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         let TrainOptions { settings, preset, device, threads, .. } = &options;
         return output::print(&dry_run::text(settings, preset, *device, *threads)?);
     }
-    let TrainOptions { settings, preset, outdir, description, device, threads, .. } = options;
-    let backend = device.backend(threads)?;
+    let opened = options.device.open(options.threads)?;
+    let threads = opened.threads();
+    on_device!(opened, |backend| train(backend, threads, options))
+}
+
+/// Trains on `backend`, which computes with `threads` CPU threads.
+fn train<B: F32Executor>(backend: B, threads: usize, options: TrainOptions) -> Result<()> {
+    let TrainOptions { settings, preset, outdir, description, .. } = options;
     let images = load_images(&settings)?;
     require_memory(&settings, &images)?;
     let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
     let folder = RunFolder::create(&outdir, &name)?;
     write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
-    Environment::now(&backend.describe(), backend.threads()).add_to(&folder.env_path())?;
+    Environment::now(&backend.describe(), threads).add_to(&folder.env_path())?;
     let interrupt = Interrupt::listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;

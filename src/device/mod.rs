@@ -9,6 +9,7 @@ pub mod cuda;
 mod dry_run;
 pub mod exponential;
 pub mod gemm;
+pub mod gpu;
 pub mod kernels;
 pub mod launch;
 pub mod matrix;

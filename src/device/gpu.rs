@@ -1,0 +1,179 @@
+//! A GPU as a launcher, through the CUDA driver.
+
+use std::collections::HashMap;
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+
+use super::kernels::{BINARIES, Kernel};
+use super::launch::{Launch, Launcher};
+use crate::{Error, Result};
+
+/// One GPU: its context, one stream that all work goes through, and every kernel in both types of numbers.
+#[derive(Debug, Clone)]
+pub struct Gpu(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    functions: HashMap<(&'static str, Kernel), Function>,
+    name: String,
+}
+
+/// A kernel that was loaded. Modules stay loaded for as long as the process lives.
+#[derive(Debug, Clone, Copy)]
+struct Function(sys::CUfunction);
+
+// SAFETY: a handle of the driver's, which may be used from any thread that has the context current.
+#[expect(unsafe_code)]
+unsafe impl Send for Function {}
+// SAFETY: as above; the handle is never written through.
+#[expect(unsafe_code)]
+unsafe impl Sync for Function {}
+
+/// Memory on the GPU.
+#[derive(Debug)]
+pub struct GpuMemory {
+    address: sys::CUdeviceptr,
+    context: Arc<CudaContext>,
+}
+
+impl Drop for GpuMemory {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: the address came from malloc_sync and is freed once; freeing waits for work that is under way.
+            #[expect(unsafe_code)]
+            // A context that is broken has no memory left to give back.
+            let _ = unsafe { result::free_sync(self.address) };
+        }
+    }
+}
+
+fn failed(doing: &str) -> impl Fn(DriverError) -> Error + '_ {
+    move |error| {
+        let name = error.error_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Error::Device(format!("the GPU failed while {doing}: {name} (error {})", error.0 as u32))
+    }
+}
+
+impl Gpu {
+    /// Opens GPU number `ordinal` and loads all kernels.
+    ///
+    /// # Errors
+    /// If the driver refuses, or no embedded code runs on this GPU.
+    pub(super) fn open(ordinal: usize) -> Result<Self> {
+        let context = CudaContext::new(ordinal).map_err(failed("it was opened"))?;
+        let stream = context.new_stream().map_err(failed("a stream was made"))?;
+        let mut functions = HashMap::new();
+        for (file, real, bytes) in BINARIES {
+            // SAFETY: the bytes are a whole fatbin, embedded at build time, and live for ever.
+            #[expect(unsafe_code)]
+            let module = unsafe { result::module::load_data(bytes.as_ptr().cast::<c_void>()) }
+                .map_err(failed("its kernels were loaded; was this program built for its architecture?"))?;
+            for kernel in Kernel::ALL.iter().filter(|kernel| kernel.file() == *file) {
+                let name = CString::new(kernel.name()).map_err(|error| Error::Device(error.to_string()))?;
+                // SAFETY: the module was just loaded and is never unloaded.
+                #[expect(unsafe_code)]
+                let function =
+                    unsafe { result::module::get_function(module, name) }.map_err(failed("a kernel was looked up"))?;
+                functions.insert((*real, *kernel), Function(function));
+            }
+        }
+        let name = context.name().map_err(failed("its name was asked for"))?;
+        Ok(Gpu(Arc::new(Opened { context, stream, functions, name: format!("cuda:{ordinal} {name}") })))
+    }
+
+    fn bind(&self) -> Result<()> {
+        self.0.context.bind_to_thread().map_err(failed("its context was made current"))
+    }
+}
+
+impl Launcher for Gpu {
+    type Memory = GpuMemory;
+
+    fn describe(&self) -> String {
+        self.0.name.clone()
+    }
+
+    fn alloc(&self, bytes: usize) -> Result<GpuMemory> {
+        self.bind()?;
+        // SAFETY: the memory is zeroed below before anyone sees it.
+        #[expect(unsafe_code)]
+        let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| {
+            let free = result::mem_get_info().map_or(0, |(free, _)| free);
+            let name = error.error_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            Error::Device(format!(
+                "can't allocate {bytes} bytes on the GPU, where {free} are free ({name}): use a smaller batch"
+            ))
+        })?;
+        let memory = GpuMemory { address, context: self.0.context.clone() };
+        self.zero(address, bytes)?;
+        Ok(memory)
+    }
+
+    fn address(&self, memory: &GpuMemory) -> u64 {
+        memory.address
+    }
+
+    fn upload(&self, source: &[u8], target: u64) -> Result<()> {
+        self.bind()?;
+        self.0.stream.synchronize().map_err(failed("it was waited for"))?;
+        // SAFETY: the target is memory of a live buffer, at least as long as the source; the copy is done on return.
+        #[expect(unsafe_code)]
+        unsafe { result::memcpy_htod_sync(target, source) }.map_err(failed("data was sent to it"))
+    }
+
+    fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
+        self.bind()?;
+        self.0.stream.synchronize().map_err(failed("its kernels ran"))?;
+        // SAFETY: the source is memory of a live buffer, at least as long as the target; the copy is done on return.
+        #[expect(unsafe_code)]
+        unsafe { result::memcpy_dtoh_sync(target, source) }.map_err(failed("data was fetched from it"))
+    }
+
+    fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: both are memory of live buffers of at least that length; a buffer is freed only after all work.
+        #[expect(unsafe_code)]
+        unsafe { result::memcpy_dtod_async(target, source, bytes, self.0.stream.cu_stream()) }
+            .map_err(failed("data was copied on it"))
+    }
+
+    fn zero(&self, target: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the target is memory of a live buffer of at least that length.
+        #[expect(unsafe_code)]
+        unsafe { result::memset_d8_async(target, 0, bytes, self.0.stream.cu_stream()) }
+            .map_err(failed("memory was zeroed on it"))
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        const MOST: usize = 16;
+        let Launch { kernel, real, grid: [gx, gy, gz], block: [bx, by, bz], arguments } = *launch;
+        let function = self.0.functions.get(&(real, kernel)).ok_or_else(|| {
+            Error::Device(format!("kernel {} in {real} is not among those that were embedded", kernel.name()))
+        })?;
+        self.bind()?;
+        assert!(arguments.len() <= MOST, "{} has {} arguments", kernel.name(), arguments.len());
+        let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
+        for (pointer, argument) in pointers.iter_mut().zip(arguments) {
+            *pointer = argument.bytes().as_ptr().cast_mut().cast();
+        }
+        // SAFETY: the function is loaded; the arguments are those of its declaration (the emulator checks their number and
+        // sizes in the tests), copied by the driver before this returns; addresses among them are windows of live buffers.
+        #[expect(unsafe_code)]
+        unsafe {
+            result::launch_kernel(
+                function.0,
+                (gx, gy, gz),
+                (bx, by, bz),
+                0,
+                self.0.stream.cu_stream(),
+                &mut pointers[..arguments.len()],
+            )
+        }
+        .map_err(failed(kernel.name()))
+    }
+}
