@@ -1,0 +1,12 @@
+// The runtime as one translation unit, so that the checks of an access are inlined into the hooks that call them.
+#include "memory.cpp"
+#include "findings.cpp"
+#include "schedule.cpp"
+#include "faults.cpp"
+#include "shadow.cpp"
+#include "hooks.cpp"
+#include "collective.cpp"
+#include "matrix.cpp"
+#include "async.cpp"
+#include "atomics.cpp"
+#include "launch.cpp"
