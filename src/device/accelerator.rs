@@ -158,6 +158,7 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
         // An empty buffer has an address all the same.
         let memory = self.launcher.alloc(len.max(1) * size_of::<E>())?;
+        self.launcher.zero(self.launcher.address(&memory), len.max(1) * size_of::<E>())?;
         Ok(DeviceBuffer { memory, len, element: PhantomData })
     }
 

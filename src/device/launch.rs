@@ -14,7 +14,7 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     /// One line for people: which device this is.
     fn describe(&self) -> String;
 
-    /// Allocates `bytes` bytes, aligned for any element, zeroed.
+    /// Allocates `bytes` bytes of unspecified content, aligned for any element.
     ///
     /// # Errors
     /// When the device's memory is used up.

@@ -1,0 +1,143 @@
+//! What the tests of several executors share: the kernels under the emulator, and what a case computes.
+
+// Each test takes what it needs of this.
+#![allow(dead_code)]
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use simt::{Emulator, Options, Program, Sources};
+use vgan_cuda::device::{Accelerator, Argument, Backend, Launch, Launcher, Real};
+use vgan_cuda::ops::gradient_check::fill;
+use vgan_cuda::ops::{Case, Tensor};
+use vgan_cuda::{Error, Result};
+
+/// The kernels' files, as the emulator runs them, in one type of numbers.
+#[derive(Clone)]
+pub struct Emulated {
+    emulator: Arc<Emulator>,
+    real: &'static str,
+}
+
+/// Memory of an emulator.
+pub struct EmulatedMemory {
+    address: u64,
+    emulator: Arc<Emulator>,
+}
+
+impl Drop for EmulatedMemory {
+    fn drop(&mut self) {
+        self.emulator.free(self.address).expect("memory that was allocated");
+    }
+}
+
+/// Compiles the kernels once a process for each type of numbers.
+fn program(real: &'static str) -> &'static Program {
+    static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
+    PROGRAMS[which].get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+        let entries = std::fs::read_dir(&folder).expect("the kernels' folder");
+        let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+        files.sort();
+        let defines = vec![format!("REAL={ctype}")];
+        let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
+        Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
+    })
+}
+
+/// The kernels in type `T` under the emulator.
+pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
+    let emulator = Emulator::new(program(T::NAME), options).unwrap_or_else(|error| panic!("{error}"));
+    Accelerator::new(Emulated { emulator: Arc::new(emulator), real: T::NAME })
+}
+
+fn device_error(text: impl ToString) -> Error {
+    Error::Device(text.to_string())
+}
+
+impl Launcher for Emulated {
+    type Memory = EmulatedMemory;
+
+    fn describe(&self) -> String {
+        "the emulator".into()
+    }
+    fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
+        let address = self.emulator.alloc(bytes).map_err(device_error)?;
+        Ok(EmulatedMemory { address, emulator: self.emulator.clone() })
+    }
+    fn address(&self, memory: &EmulatedMemory) -> u64 {
+        memory.address
+    }
+    fn upload(&self, source: &[u8], target: u64) -> Result<()> {
+        self.emulator.upload(source, target).map_err(device_error)
+    }
+    fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
+        self.emulator.download(source, target).map_err(device_error)
+    }
+    fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
+        self.emulator.copy(source, target, bytes).map_err(device_error)
+    }
+    fn zero(&self, target: u64, bytes: usize) -> Result<()> {
+        self.emulator.fill_zero(target, bytes).map_err(device_error)
+    }
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        assert_eq!(launch.real, self.real, "the kernels were compiled for the other type");
+        let arguments: Vec<&[u8]> = launch.arguments.iter().map(Argument::bytes).collect();
+        self.emulator.launch(launch.kernel.name(), launch.grid, launch.block, 0, &arguments).map_err(device_error)
+    }
+}
+
+/// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
+pub fn results<B: Backend>(backend: &B, case: &dyn Case<B>) -> Vec<(String, Vec<f64>)> {
+    backend.run(|| {
+        let filled = |tensors: &[Tensor], first: u32| -> Vec<_> {
+            let values = (first..).zip(tensors).map(|(number, tensor)| fill(tensor, number));
+            let real = |values: Vec<f64>| values.into_iter().map(|v| B::Real::of_f32(v as f32)).collect::<Vec<_>>();
+            values.map(|values| backend.buffer_of(&real(values)).expect("memory")).collect()
+        };
+        let zeros = |tensors: &[Tensor]| -> Vec<_> {
+            tensors.iter().map(|tensor| backend.alloc(tensor.len).expect("memory")).collect()
+        };
+        let (inputs, outputs) = (case.inputs(), case.outputs());
+        let (x, u) = (filled(&inputs, 0), filled(&outputs, 1000));
+        let (mut y, mut dx) = (zeros(&outputs), zeros(&inputs));
+        let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
+        case.forward(backend, &x, &mut y).unwrap_or_else(named);
+        if case.differentiable() {
+            case.backward(backend, &x, &y, &u, &mut dx).unwrap_or_else(named);
+        }
+        let names = outputs.iter().map(|t| t.name.to_string()).chain(inputs.iter().map(|t| format!("d {}", t.name)));
+        let read =
+            |buffer| backend.read(backend.view(buffer)).expect("a copy").iter().map(|v: &B::Real| v.to_f64()).collect();
+        names.zip(y.iter().chain(&dx).map(read)).collect()
+    })
+}
+
+/// Holds an executor in f32 against the CPU in f64, case by case; a line for each tensor that is off.
+///
+/// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
+/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
+/// once widened.
+pub fn differences<B: Backend<Real = f32>>(
+    backend: &B,
+    cases: Vec<Box<dyn Case<B>>>,
+    exact: &[Vec<(String, Vec<f64>)>],
+) -> Vec<String> {
+    assert_eq!(cases.len(), exact.len());
+    let mut failed = Vec::new();
+    for (case, exact) in cases.iter().zip(exact) {
+        let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { 1e-5 };
+        for ((name, ours), (_, exact)) in results(backend, &**case).into_iter().zip(exact) {
+            let scale = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+            let errors = ours.iter().zip(exact).map(|(a, b)| (a - b).abs() / scale);
+            let (at, worst) = errors.enumerate().fold((0, 0.0), |m, e| if e.1 > m.1 || e.1.is_nan() { e } else { m });
+            if worst.is_nan() || worst > tolerance {
+                let (op, case, a, b) = (case.op(), case.name(), ours[at], exact[at]);
+                failed.push(format!("{op} {case}: {name}[{at}] is {a}, exactly {b}: {worst:.2e}"));
+            }
+        }
+    }
+    failed
+}
