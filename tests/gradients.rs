@@ -1,16 +1,21 @@
 //! Every derivative against central differences, in f64; and the check against planted faults.
 
+mod executors;
+
+use executors::{Emulated, emulated};
+use simt::Options;
 use vgan_cuda::Result;
-use vgan_cuda::device::{Backend, Buffer, Cpu};
+use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu};
 use vgan_cuda::ops::gradient_check::{self, Finding, TOLERANCE};
 use vgan_cuda::ops::{self, Case, Tensor};
 use vgan_cuda::train::whole;
 
-/// Checks all cases on one thread: they are small, and tests run side by side.
-fn check_all(cpu: &Cpu<f64>, cases: &[Box<dyn Case<Cpu<f64>>>]) {
+/// Checks all cases; each is small.
+fn check_all<B: Backend>(backend: &B, cases: &[Box<dyn Case<B>>]) {
     let mut failed = Vec::new();
     for case in cases {
-        for finding in cpu.run(|| gradient_check::check(cpu, &**case)).expect("the CPU computes") {
+        for finding in backend.run(|| gradient_check::check(backend, &**case)).unwrap_or_else(|error| panic!("{error}"))
+        {
             eprintln!("{:20} {:45} {:25} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
             if !finding.passes(TOLERANCE) {
                 failed.push(finding);
@@ -20,8 +25,25 @@ fn check_all(cpu: &Cpu<f64>, cases: &[Box<dyn Case<Cpu<f64>>>]) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+/// On one thread: tests run side by side.
 fn cpu() -> Cpu<f64> {
     Cpu::new(Some(1)).expect("a thread")
+}
+
+/// The kernels compiled with REAL=double: the very same lines as in f32.
+fn kernels() -> Accelerator<Emulated, f64> {
+    emulated(Options { detection: false, ..Options::default() })
+}
+
+#[test]
+fn every_case_of_every_operation_on_the_kernels() {
+    check_all(&kernels(), &ops::cases());
+}
+
+#[test]
+fn the_whole_losses_on_the_kernels() {
+    let kernels = kernels();
+    check_all(&kernels, &whole::cases(&kernels).expect("narrow models"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the tests of several executors share: the kernels under the emulator, and what a case computes.
 
-// Each test takes what it needs of this.
-#![allow(dead_code)]
+// Each test takes what it needs of this, and none is a library.
+#![allow(dead_code, unreachable_pub)]
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};

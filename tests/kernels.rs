@@ -1,0 +1,176 @@
+//! Whole training steps through the kernels, thread by thread under the emulator, against the CPU path.
+
+mod executors;
+
+use executors::emulated;
+use simt::{Options, Order};
+use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings};
+use vgan_cuda::data::Extent;
+use vgan_cuda::device::{Cpu, Real, StepState};
+use vgan_cuda::nn::{ImageShape, Parts};
+use vgan_cuda::ops::Executor;
+use vgan_cuda::ops::gather::Gather;
+use vgan_cuda::train::Trainer;
+use vgan_cuda::train::batch::Batch;
+use vgan_cuda::train::predict::predict;
+
+const STEPS: usize = 20;
+const COUNT: usize = 50;
+
+/// `vgan-mnist` with few channels, on pictures of 12×12; β moves enough to be seen.
+fn narrow_mnist() -> (Settings, ImageShape) {
+    let mut settings = Settings::default();
+    settings.train.batch = 6;
+    settings.generator.latent = 5;
+    settings.generator.hidden = vec![17];
+    settings.generator.channels = vec![9, 5];
+    settings.generator.ema = 0.9;
+    settings.discriminator.channels = vec![5, 9];
+    settings.discriminator.hidden = vec![17];
+    settings.bottleneck.beta = 0.05;
+    settings.bottleneck.beta_step = 0.01;
+    (settings, ImageShape { h: 12, w: 12, c: 1 })
+}
+
+/// The other choices: colour, flips, tanh, normal latents, the paper's KL.
+fn narrow_colour() -> (Settings, ImageShape) {
+    let (mut settings, _) = narrow_mnist();
+    settings.data.range = PixelRange::MinusOneToOne;
+    settings.data.flip = true;
+    settings.generator.prior = Prior::Normal;
+    settings.generator.channels = vec![8, 6, 5];
+    settings.generator.output = OutputLayer::Stride1;
+    settings.generator.ema = 0.0;
+    settings.bottleneck.kl_reduction = KlReduction::Sum;
+    settings.bottleneck.kl_mix = KlMix::Mean;
+    settings.bottleneck.beta_step = 1e-4;
+    (settings, ImageShape { h: 8, w: 8, c: 3 })
+}
+
+/// The state after each step and, at the end, weights, moments and statistics of both nets and the average.
+#[derive(Debug, PartialEq)]
+struct Trained {
+    states: Vec<StepState>,
+    arenas: Vec<(&'static str, Vec<f64>)>,
+}
+
+fn train<B: Executor>(backend: &B, (settings, image): (Settings, ImageShape)) -> Trained {
+    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
+    let ImageShape { h, w, c } = image;
+    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
+    let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") };
+    let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
+    let states = (0..STEPS)
+        .map(|_| {
+            backend.run(|| trainer.step(&batch)).unwrap_or_else(|error| panic!("{error}"));
+            trainer.read_state().expect("the state")
+        })
+        .collect();
+    let read = |name, buffer| {
+        let values = backend.read(backend.view(buffer)).expect("a copy");
+        (name, values.iter().map(|value: &B::Real| value.to_f64()).collect())
+    };
+    let (g, d) = (&trainer.generator_memory, &trainer.discriminator_memory);
+    let mut arenas = vec![
+        read("weights of D", &d.params),
+        read("weights of G", &g.params),
+        read("statistics of D", &d.stats),
+        read("statistics of G", &g.stats),
+        read("first moments of D", &d.first_moments),
+        read("second moments of G", &g.second_moments),
+    ];
+    arenas.extend(trainer.average.as_ref().map(|average| read("average", &average.params)));
+    Trained { states, arenas }
+}
+
+fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {
+    let near = (ours - theirs).abs() <= tolerance * theirs.abs().max(1.0);
+    assert!(near, "{what}: {ours} on the kernels, {theirs} on the CPU");
+}
+
+/// How far apart two runs in f32 may be, element by element of an arena.
+///
+/// The gradient of a bias right before a batch norm is zero but for rounding. Adam divides that noise by its own size, so
+/// the bias wanders by up to the learning rate a step, and the running mean behind it follows; nothing else depends on
+/// it. (In f64 the noise is far below Adam's epsilon, and there is no such allowance.)
+fn tolerances(arena: &str, parts: &Parts, learning_rate: f64) -> Vec<f64> {
+    let wander = 2.0 * learning_rate * STEPS as f64;
+    if arena.starts_with("statistics") {
+        return vec![wander; parts.stats.len()];
+    }
+    let mut tolerances = vec![1e-4; parts.params.len()];
+    for pair in parts.params.entries().windows(2) {
+        let bias = pair[0].name.ends_with("bias") && pair[1].name.ends_with("weight") && pair[1].shape.len() == 1;
+        // The bottleneck's mean goes into the head's first batch norm through a linear layer alone.
+        if bias || pair[0].name == "conv_mean.bias" {
+            tolerances[pair[0].range()].fill(wander);
+        }
+    }
+    tolerances
+}
+
+fn agree<T: Real>(model: fn() -> (Settings, ImageShape)) {
+    let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model());
+    let kernels = train(&emulated::<T>(Options { detection: false, ..Options::default() }), model());
+    let strict = if T::NAME == "f64" { 1e-9 } else { 1e-4 };
+    for (step, (ours, theirs)) in kernels.states.iter().zip(&cpu.states).enumerate() {
+        assert_eq!((ours.step, ours.updates, ours.non_finite), (theirs.step, theirs.updates, 0));
+        let (o, t) = (ours.metrics, theirs.metrics);
+        for (what, ours, theirs) in [
+            ("loss_d", o.loss_d, t.loss_d),
+            ("loss_g", o.loss_g, t.loss_g),
+            ("kl_real", o.kl_real, t.kl_real),
+            ("kl_fake", o.kl_fake, t.kl_fake),
+            ("beta", o.beta, t.beta),
+            ("d_real", o.d_real, t.d_real),
+            ("d_fake", o.d_fake, t.d_fake),
+        ] {
+            assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
+        }
+    }
+    assert_eq!(cpu.states.last().map(|state| state.step), Some(STEPS as u64));
+    assert_ne!(cpu.states[0].beta, cpu.states[STEPS - 1].beta, "β stands still: nothing is checked of it");
+    let (settings, ImageShape { h, w, c }) = model();
+    let images = Extent { count: COUNT, height: h, width: w, channels: c };
+    let prediction = predict(&settings, &images).expect("a prediction");
+    for ((what, ours), (_, theirs)) in kernels.arenas.iter().zip(&cpu.arenas) {
+        let parts = if what.ends_with('D') { &prediction.discriminator } else { &prediction.generator };
+        let tolerances = tolerances(what, parts, settings.optimizer.discriminator_lr);
+        assert_eq!((ours.len(), theirs.len()), (tolerances.len(), tolerances.len()), "{what}");
+        for (at, ((&ours, &theirs), tolerance)) in ours.iter().zip(theirs).zip(tolerances).enumerate() {
+            let tolerance = if T::NAME == "f64" { strict } else { tolerance };
+            assert_near(&format!("{what}[{at}]"), ours, theirs, tolerance);
+        }
+    }
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_vgan_mnist_agree_with_the_cpu() {
+    agree::<f32>(narrow_mnist);
+    agree::<f64>(narrow_mnist);
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_colour_net_agree_with_the_cpu() {
+    agree::<f32>(narrow_colour);
+    agree::<f64>(narrow_colour);
+}
+
+/// A step with every access checked.
+#[test]
+fn nothing_is_found_in_a_whole_step() {
+    for model in [narrow_mnist, narrow_colour] {
+        train(&emulated::<f32>(Options::default()), model());
+    }
+}
+
+#[test]
+fn two_runs_agree_in_every_bit_whatever_the_order() {
+    let run = |threads, blocks| {
+        train(&emulated::<f32>(Options { threads, blocks, detection: false, ..Options::default() }), narrow_mnist())
+    };
+    let expected = run(Order::Ascending, Order::Ascending);
+    assert_eq!(run(Order::Ascending, Order::Ascending), expected);
+    assert_eq!(run(Order::Random(3), Order::Descending), expected);
+}
