@@ -93,9 +93,17 @@ const COMMON: &[&str] = &[
     "-DSIMT",
 ];
 
-/// Hooks before every access, and a check of what a pointer is aligned to.
-const DETECTION: &[&str] =
-    &["-O2", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0", "-fsanitize=alignment"];
+/// Hooks before every access, and a check of what a pointer is aligned to. Two lines that do the same stay two places,
+/// lest a report name the wrong one.
+const DETECTION: &[&str] = &[
+    "-O2",
+    "-fsanitize=thread",
+    "--param",
+    "tsan-instrument-func-entry-exit=0",
+    "-fsanitize=alignment",
+    "-fno-crossjumping",
+    "-fno-tree-tail-merge",
+];
 
 /// Calls of the C library that a kernel must not make unseen.
 const REDIRECTED: &[&str] = &["__assert_fail=simt_assert_failed", "abort=simt_trap"];
