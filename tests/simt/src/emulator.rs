@@ -276,8 +276,7 @@ impl Emulator {
         let mut offsets: Vec<u64> = raw.iter().flat_map(|finding| finding.sites().iter().map(|site| site.pc)).collect();
         offsets.extend(pairs.iter().flatten());
         let lines = places(&self.loaded.path, &offsets, &crate_root().join("include"));
-        let mut findings: Vec<Finding> =
-            raw.iter().map(|raw| finding(table, kernel, launch, raw, &lines)).collect();
+        let mut findings: Vec<Finding> = raw.iter().map(|raw| finding(table, kernel, launch, raw, &lines)).collect();
         for pair in pairs {
             let [here, there] = pair.map(|pc| lines.get(&pc).cloned().unwrap_or_default());
             // The compiler may have copied one barrier to several places.
@@ -323,9 +322,7 @@ fn order_number(order: Order) -> u32 {
 }
 
 fn check_arguments(kernel: &KernelEntry, arguments: &[&[u8]]) -> Result<(), Report> {
-    let signature = || {
-        format!("{}({}) of {}:{}", kernel.name, kernel.parameters, kernel.file.display(), kernel.line)
-    };
+    let signature = || format!("{}({}) of {}:{}", kernel.name, kernel.parameters, kernel.file.display(), kernel.line);
     let wrong = |detail| Err(Report::of_host(Kind::Arguments, &kernel.name, detail));
     if arguments.len() != kernel.sizes.len() {
         return wrong(format!("{} given, {} has {}", arguments.len(), signature(), kernel.sizes.len()));
@@ -349,17 +346,22 @@ fn finding(
     let sites = raw.sites().iter().map(|site| Site {
         role: site.role(),
         block: [site.block % width, site.block / width % height, site.block / width / height],
-        threads: (0..1024).filter(|thread| site.threads[thread / 32] >> (thread % 32) & 1 == 1).map(|t| t as u32).collect(),
+        threads: (0..1024)
+            .filter(|thread| site.threads[thread / 32] >> (thread % 32) & 1 == 1)
+            .map(|t| t as u32)
+            .collect(),
         places: lines.get(&site.pc).cloned().unwrap_or_default(),
         detail: site.text(),
     });
     let kind = raw.kind();
     let shared = !raw.text().is_empty() && raw.address != 0;
-    let address = (raw.address != 0).then(|| if shared {
-        // The runtime has put "array offset bytes" there.
-        shared_address(&raw.text(), raw.address)
-    } else {
-        table.locate(raw.address)
+    let address = (raw.address != 0).then(|| {
+        if shared {
+            // The runtime has put "array offset bytes" there.
+            shared_address(&raw.text(), raw.address)
+        } else {
+            table.locate(raw.address)
+        }
     });
     Finding {
         kind,

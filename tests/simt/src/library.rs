@@ -196,8 +196,7 @@ impl Loaded {
     ) -> Vec<RawFinding> {
         let mut findings = vec![RawFinding::EMPTY; MOST_FINDINGS];
         // SAFETY: the caller vouches for device and arguments; the array has as many elements as we say.
-        let count =
-            unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) };
+        let count = unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) };
         findings.truncate(count as usize);
         findings
     }

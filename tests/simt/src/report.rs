@@ -226,8 +226,7 @@ pub struct Report {
 impl Report {
     /// One finding about a call of the host's.
     pub(crate) fn of_host(kind: Kind, kernel: &str, detail: String) -> Report {
-        let finding =
-            Finding { kind, kernel: kernel.into(), sites: vec![], address: None, bytes: 0, count: 1, detail };
+        let finding = Finding { kind, kernel: kernel.into(), sites: vec![], address: None, bytes: 0, count: 1, detail };
         Report { findings: vec![finding] }
     }
 

@@ -82,7 +82,12 @@ fn source(kind: usize, lane: i32, argument: i32, width: i32) -> i32 {
 
 #[test]
 fn shuffles_move_what_they_should() {
-    fn check<T: Element + PartialEq + std::fmt::Debug>(found: &[T], argument: i32, width: i32, value: impl Fn(i32) -> T) {
+    fn check<T: Element + PartialEq + std::fmt::Debug>(
+        found: &[T],
+        argument: i32,
+        width: i32,
+        value: impl Fn(i32) -> T,
+    ) {
         for kind in 0..4 {
             for lane in 0..32 {
                 let expected = value(source(kind, lane, argument, width));
@@ -92,7 +97,9 @@ fn shuffles_move_what_they_should() {
         }
     }
     for emulator in emulators() {
-        for (argument, width) in [(0, 32), (1, 32), (5, 32), (31, 32), (16, 32), (3, 16), (2, 4), (1, 2), (9, 8), (0, 1)] {
+        for (argument, width) in
+            [(0, 32), (1, 32), (5, 32), (31, 32), (16, 32), (3, 16), (2, 4), (1, 2), (9, 8), (0, 1)]
+        {
             let ints = room::<i32>(&emulator, 128);
             let unsigneds = room::<u32>(&emulator, 128);
             let floats = room::<f32>(&emulator, 128);
@@ -188,10 +195,37 @@ fn nearest(value: f32, candidates: [u32; 2], decode: impl Fn(u32) -> f64, choose
 fn tricky_floats() -> Vec<f32> {
     let mut draws = Draws(2);
     let mut bits = vec![
-        0x0000_0000, 0x8000_0000, 0x3f80_8000, 0x3f81_8000, 0x3f80_8001, 0x3f80_7fff, 0x7f7f_ffff, 0xff7f_ffff, 0x7f7f_7fff,
-        0x7f80_0000, 0xff80_0000, 0x7f80_0001, 0x7fc0_0000, 0xffff_ffff, 0x0000_0001, 0x0000_8000, 0x0001_8000, 0x007f_ffff,
-        0x3f80_1000, 0x3f80_3000, 0x3f80_0fff, 0x477f_e000, 0x477f_efff, 0x477f_f000, 0x3880_0000, 0x387f_ffff, 0x3300_0000,
-        0x3300_0001, 0x3380_0000, 0xb3c0_0000, 0x33c0_0000,
+        0x0000_0000,
+        0x8000_0000,
+        0x3f80_8000,
+        0x3f81_8000,
+        0x3f80_8001,
+        0x3f80_7fff,
+        0x7f7f_ffff,
+        0xff7f_ffff,
+        0x7f7f_7fff,
+        0x7f80_0000,
+        0xff80_0000,
+        0x7f80_0001,
+        0x7fc0_0000,
+        0xffff_ffff,
+        0x0000_0001,
+        0x0000_8000,
+        0x0001_8000,
+        0x007f_ffff,
+        0x3f80_1000,
+        0x3f80_3000,
+        0x3f80_0fff,
+        0x477f_e000,
+        0x477f_efff,
+        0x477f_f000,
+        0x3880_0000,
+        0x387f_ffff,
+        0x3300_0000,
+        0x3300_0001,
+        0x3380_0000,
+        0xb3c0_0000,
+        0x33c0_0000,
     ];
     bits.extend((0..2000).map(|_| draws.next() as u32));
     // Ties of bf16 and of tf32, and numbers that half can hold.
@@ -265,7 +299,9 @@ fn conversions_round_to_the_nearest() {
                 sign | 0x7c00
             } else {
                 // The largest half number that is not larger.
-                let below = (0..0x7c00u32).collect::<Vec<_>>().partition_point(|&half| half_value(half) <= f64::from(value.abs()));
+                let below = (0..0x7c00u32)
+                    .collect::<Vec<_>>()
+                    .partition_point(|&half| half_value(half) <= f64::from(value.abs()));
                 let below = sign | (below as u32 - 1);
                 nearest(value, [below, below + 1], half_value, even)
             };
@@ -367,7 +403,8 @@ fn mma_is_a_matrix_product() {
         let [at_a, at_b, at_c] = [put(&emulator, &a), put(&emulator, &b), put(&emulator, &c)];
         for kernel in ["mma_bf16", "mma_bf16_loaded"] {
             let d = room::<f32>(&emulator, 128);
-            let arguments: [&[u8]; 4] = [&at_a.to_ne_bytes(), &at_b.to_ne_bytes(), &at_c.to_ne_bytes(), &d.to_ne_bytes()];
+            let arguments: [&[u8]; 4] =
+                [&at_a.to_ne_bytes(), &at_b.to_ne_bytes(), &at_c.to_ne_bytes(), &d.to_ne_bytes()];
             launch(&emulator, kernel, [1, 1, 1], [32, 1, 1], &arguments);
             assert_close(&get::<f32>(&emulator, d, 128), &expected, kernel);
         }
