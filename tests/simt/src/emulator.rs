@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::library::{KernelEntry, Loaded, MOST_FINDINGS, RawFinding, RawLaunch};
 use crate::lines::places;
@@ -42,12 +43,20 @@ pub struct Options {
     /// Whether accesses are checked. Without, kernels run some ten times as fast, and only barriers, collectives and
     /// what the processor itself refuses are reported.
     pub detection: bool,
+    /// How long one launch may take.
+    pub time_limit: Duration,
 }
 
 impl Default for Options {
-    /// Ascending order, late copies, detection on.
+    /// Ascending order, late copies, detection on, one minute.
     fn default() -> Options {
-        Options { threads: Order::Ascending, blocks: Order::Ascending, copies: CopyMode::Late, detection: true }
+        Options {
+            threads: Order::Ascending,
+            blocks: Order::Ascending,
+            copies: CopyMode::Late,
+            detection: true,
+            time_limit: Duration::from_secs(60),
+        }
     }
 }
 
@@ -249,6 +258,7 @@ impl Emulator {
             // Each launch draws other orders, the same ones in each run of the process.
             seed: seed(self.options.threads) ^ seed(self.options.blocks).rotate_left(32) ^ (device.launches << 20),
             dynamic_shared: dynamic_shared as u64,
+            time_limit: self.options.time_limit.as_millis().try_into().unwrap_or(1 << 40).min(1 << 40),
             arguments: pointers.as_mut_ptr(),
             barrier_pairs: 0,
             barrier_pcs: [0; 32],

@@ -34,6 +34,7 @@ pub(crate) struct RawLaunch {
     pub(crate) late_copies: u32,
     pub(crate) seed: u64,
     pub(crate) dynamic_shared: u64,
+    pub(crate) time_limit: u64,
     pub(crate) arguments: *mut *mut c_void,
     pub(crate) barrier_pairs: u32,
     pub(crate) barrier_pcs: [u64; 32],

@@ -124,8 +124,9 @@ impl Build {
 
     /// The shared object of one variant: found in the cache or made.
     fn library(&self, detection: bool) -> Result<PathBuf, String> {
-        let runtime = crate_root().join("runtime/all.cpp");
-        let mut jobs: Vec<(&Path, bool)> = vec![(&runtime, false)];
+        // In this order: by it the runtime tells its own code from the kernels'.
+        let runtime = ["runtime/all.cpp", "runtime/end.cpp"].map(|file| crate_root().join(file));
+        let mut jobs: Vec<(&Path, bool)> = runtime.iter().map(|file| (file.as_path(), false)).collect();
         jobs.extend(self.sources.files.iter().map(|file| (file.as_path(), true)));
         let objects = self.objects(&jobs, detection)?;
         let digest = digest(&[&objects.iter().map(|object| object.as_os_str()).collect::<Vec<_>>()]);

@@ -1,5 +1,7 @@
 //! Every planted bug is caught, where it stands; its clean twin raises nothing and gives the same bits whatever the order.
 
+use std::time::Duration;
+
 use simt::{CopyMode, Emulator, Kind, Options, Order, Program, Report, Sources};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/bugs.cu");
@@ -44,7 +46,13 @@ const ORDERS: [Order; 4] = [Order::Ascending, Order::Descending, Order::Random(1
 
 fn every_mode(detection: bool) -> impl Iterator<Item = Options> {
     ORDERS.into_iter().flat_map(move |order| {
-        [CopyMode::Early, CopyMode::Late].map(|copies| Options { threads: order, blocks: order, copies, detection })
+        [CopyMode::Early, CopyMode::Late].map(|copies| Options {
+            threads: order,
+            blocks: order,
+            copies,
+            detection,
+            ..Options::default()
+        })
     })
 }
 
@@ -149,5 +157,20 @@ fn without_detection_no_bug_hangs_or_crashes() {
                 assert!(result.is_err_and(|report| report.has(kind)), "{name} with {options:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_kernel_that_does_not_end_is_stopped() {
+    let program = program();
+    for detection in [false, true] {
+        let options = Options { detection, time_limit: Duration::from_millis(100), ..Options::default() };
+        let emulator = Emulator::new(&program, options).expect("an emulator");
+        let report = run(&emulator, "endless", 2, 0).expect_err("it does not end");
+        let finding = report.findings.iter().find(|finding| finding.kind == Kind::TimeLimit).expect("stopped");
+        if detection {
+            assert!(finding.place().is_some_and(|place| marked("endless").contains(&place.line)), "{report}");
+        }
+        run(&emulator, "barrier_clean", 1, 0).expect("what follows is not disturbed");
     }
 }

@@ -6,7 +6,13 @@ fn emulators() -> Vec<Emulator> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/intrinsics.cu");
     let program = Program::compile(&Sources { files: vec![file.into()], ..Sources::default() }).expect("it compiles");
     [(Order::Ascending, false), (Order::Random(3), false), (Order::Descending, true), (Order::Random(4), true)]
-        .map(|(order, detection)| Options { threads: order, blocks: order, copies: CopyMode::Late, detection })
+        .map(|(order, detection)| Options {
+            threads: order,
+            blocks: order,
+            copies: CopyMode::Late,
+            detection,
+            ..Options::default()
+        })
         .map(|options| Emulator::new(&program, options).expect("an emulator"))
         .into()
 }
@@ -176,7 +182,7 @@ fn integer_intrinsics_are_those_of_rust() {
         launch(&emulator, "integers", [1, 1, 1], [64, 1, 1], &arguments);
         for (&x, found) in values.iter().zip(get::<u32>(&emulator, out, 8 * values.len()).chunks(8)) {
             let first = if x == 0 { 0 } else { x.trailing_zeros() + 1 };
-            let high = (u64::from(x) * 0x9e37_79b9 >> 32) as u32;
+            let high = ((u64::from(x) * 0x9e37_79b9) >> 32) as u32;
             let wide = (u64::from(x) << 20 | u64::from(x)).count_ones();
             let sum = x.min(77).wrapping_add(x.max(5));
             let expected = [x.count_ones(), first, x.leading_zeros(), x.reverse_bits(), high, x, wide, sum];

@@ -477,3 +477,10 @@ KERNEL(recursion_bug, const float* in, float* out, int n) {
 KERNEL(recursion_clean, const float* in, float* out, int n) {
     out[threadIdx.x] = deep(in, 10);
 }
+
+// Waits for a block that comes only after it.
+KERNEL(endless, const float* in, float* out, int n) {
+    volatile float* flag = out;
+    if (blockIdx.x == 0) flag[threadIdx.x] = 0;
+    while (flag[threadIdx.x] == 0) continue;  // BUG endless
+}
