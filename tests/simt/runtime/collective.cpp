@@ -56,25 +56,31 @@ static const char* const names[] = {"__syncwarp", "a vote", "a shuffle", "__matc
     abandon();
 }
 
-// Whether all lanes of the mask have come to this very operation. Lanes that came to another one and count on this lane
-// will never be satisfied: that is reported at once.
-static bool complete(Warp& warp, const Post& mine, u32 lane, u64 pc) {
-    bool all = true;
+// Lanes that came to another operation and count on this lane will never be satisfied.
+static inline bool same(const Post& a, const Post& b) {
+    return a.mask == b.mask && a.operation == b.operation && a.variant == b.variant;
+}
+static inline void check_against(const Warp& warp, const Post& mine, u32 lane, u32 other, u64 pc) {
+    const Post& post = warp.posts[other];
+    if (!same(post, mine) && post.mask >> lane & 1)
+        report_mismatch(pc, names[mine.operation], (state.current & ~31u) + other, names[post.operation]);
+}
+
+// Whether all lanes of the mask have come to this very operation. Before they are all there, one of them is compared:
+// it stands for those that came before it, and whom it misses, the deadlock reports.
+static inline bool complete(const Warp& warp, const Post& mine, u32 lane, u64 pc) {
+    const u32 here = warp.posted & mine.mask;
+    if (here != mine.mask) {
+        if (const u32 others = here & ~(1u << lane)) check_against(warp, mine, lane, u32(__builtin_ctz(others)), pc);
+        return false;
+    }
     for (u32 rest = mine.mask; rest; rest &= rest - 1) {
         const u32 other = u32(__builtin_ctz(rest));
-        if (!(warp.posted >> other & 1)) {
-            all = false;
-            continue;
-        }
-        const Post& post = warp.posts[other];
-        if (post.mask == mine.mask && post.operation == mine.operation && post.variant == mine.variant) continue;
-        if (!(post.mask >> lane & 1)) {
-            all = false;
-            continue;
-        }
-        report_mismatch(pc, names[mine.operation], (state.current & ~31u) + other, names[post.operation]);
+        if (same(warp.posts[other], mine)) continue;
+        check_against(warp, mine, lane, other, pc);
+        return false;
     }
-    return all;
+    return true;
 }
 
 template <class Perform>
@@ -90,7 +96,7 @@ static inline void meet(u32 operation, u32 variant, u32 mask, u64 pc, Post& mine
         abandon();
     }
     warp.posted |= 1u << lane;
-    if ((SIMT_DETECT || (warp.posted & mask) == mask) && complete(warp, mine, lane, pc)) {
+    if (complete(warp, mine, lane, pc)) {
         perform(warp, mask);
         join_clocks(warp, mask);
         warp.posted &= ~mask;

@@ -82,7 +82,7 @@ static void run_blocks(const Launch& launch) {
         for (u32 b = 0; b < blocks; ++b) shuffled.push_back(b);
         for (u32 b = blocks; b > 1; --b) std::swap(shuffled[b - 1], shuffled[random_below(b)]);
     }
-    for (u32 b = 0; b < blocks && finding_count < finding_capacity; ++b) {
+    for (u32 b = 0; b < blocks && finding_count < finding_capacity && !state.stopped; ++b) {
         start_block(!shuffled.empty() ? shuffled[b] : launch.block_order == Order::Descending ? blocks - 1 - b : b);
         if (launch.dynamic_shared) open_dynamic_shared(launch.dynamic_shared);
         run_block();
@@ -108,12 +108,13 @@ SIMT_EXPORT u32 simt_launch(Device* device, const Kernel* kernel, Launch* launch
     simt::device = device, state.kernel = kernel, state.launch = launch;
     ++state.launch_serial;
     state.static_shared = 0;
+    state.stopped = false;
     state.random = launch->seed * 0x9e3779b97f4a7c15 + 0x632be59bd9b4e019;
     if (state.random == 0) state.random = 1;
     state.launch_epoch = ++state.epoch;
     forget_fences();
     prepare(*launch);
-    const FaultScope scope;
+    const FaultScope scope(launch->time_limit);
     run_blocks(*launch);
     name_shared();
     return finding_count;

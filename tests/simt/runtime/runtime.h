@@ -28,7 +28,7 @@ constexpr u32 MAX_WARPS = 32;
 enum class Kind : u32 {
     SharedRace, GlobalRace, BlockRace, UninitialisedShared, UninitialisedGlobal, OutOfBoundsShared, OutOfBoundsGlobal,
     Misaligned, DivergentBarrier, DivergentCollective, MismatchedCollective, InactiveLane, PendingCopy, FloatAtomic,
-    SharedLimit, BlockLimit, Arguments, UnknownKernel, AssertFailed, Trap, Fault, ForeignStack,
+    SharedLimit, BlockLimit, Arguments, UnknownKernel, AssertFailed, Trap, Fault, ForeignStack, TimeLimit,
 };
 
 // What a site did, as src/report.rs words it.
@@ -154,6 +154,7 @@ struct Launch {  // mirrored in src/library.rs
     u32 late_copies;
     u64 seed;
     u64 dynamic_shared;
+    u64 time_limit;  // milliseconds
     void** arguments;
     // Pairs of places at which threads of one block met in one __syncthreads. Different lines make it a finding, and
     // only the Rust side knows lines.
@@ -179,7 +180,7 @@ struct State {
     u32 exited;
     u32 current;  // thread
     u32 fiber;    // the fiber that runs
-    bool abandoned;
+    bool stopped;  // no further block is to run
 
     u32 at_barrier;
     int barrier_kind, barrier_sum, barrier_result;
@@ -224,9 +225,8 @@ const Copy* pending_copy(const char* address, u32& thread);
 
 // ---- faults (faults.cpp) ----
 
-void catch_faults();
 struct FaultScope {
-    FaultScope();
+    explicit FaultScope(u64 time_limit);
     ~FaultScope();
 };
 

@@ -7,7 +7,8 @@
 
 #include "runtime.h"
 
-// simt_switch(save, load): pushes what a callee must keep, stores the stack pointer, takes up the other stack.
+// simt_switch(save, load): pushes what a callee must keep, stores the stack pointer, takes up the other stack. It leaves by
+// a return although the processor expects that elsewhere: a jump unsettles the returns of all callers (measured).
 #if defined(__x86_64__)
 asm(R"(
     .text

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::library::{KernelEntry, Loaded, MOST_FINDINGS, RawFinding, RawLaunch};
 use crate::lines::places;
@@ -42,12 +43,20 @@ pub struct Options {
     /// Whether accesses are checked. Without, kernels run some ten times as fast, and only barriers, collectives and
     /// what the processor itself refuses are reported.
     pub detection: bool,
+    /// How long one launch may take.
+    pub time_limit: Duration,
 }
 
 impl Default for Options {
-    /// Ascending order, late copies, detection on.
+    /// Ascending order, late copies, detection on, one minute.
     fn default() -> Options {
-        Options { threads: Order::Ascending, blocks: Order::Ascending, copies: CopyMode::Late, detection: true }
+        Options {
+            threads: Order::Ascending,
+            blocks: Order::Ascending,
+            copies: CopyMode::Late,
+            detection: true,
+            time_limit: Duration::from_secs(60),
+        }
     }
 }
 
@@ -249,6 +258,7 @@ impl Emulator {
             // Each launch draws other orders, the same ones in each run of the process.
             seed: seed(self.options.threads) ^ seed(self.options.blocks).rotate_left(32) ^ (device.launches << 20),
             dynamic_shared: dynamic_shared as u64,
+            time_limit: self.options.time_limit.as_millis().try_into().unwrap_or(1 << 40).min(1 << 40),
             arguments: pointers.as_mut_ptr(),
             barrier_pairs: 0,
             barrier_pcs: [0; 32],
@@ -276,8 +286,7 @@ impl Emulator {
         let mut offsets: Vec<u64> = raw.iter().flat_map(|finding| finding.sites().iter().map(|site| site.pc)).collect();
         offsets.extend(pairs.iter().flatten());
         let lines = places(&self.loaded.path, &offsets, &crate_root().join("include"));
-        let mut findings: Vec<Finding> =
-            raw.iter().map(|raw| finding(table, kernel, launch, raw, &lines)).collect();
+        let mut findings: Vec<Finding> = raw.iter().map(|raw| finding(table, kernel, launch, raw, &lines)).collect();
         for pair in pairs {
             let [here, there] = pair.map(|pc| lines.get(&pc).cloned().unwrap_or_default());
             // The compiler may have copied one barrier to several places.
@@ -323,9 +332,7 @@ fn order_number(order: Order) -> u32 {
 }
 
 fn check_arguments(kernel: &KernelEntry, arguments: &[&[u8]]) -> Result<(), Report> {
-    let signature = || {
-        format!("{}({}) of {}:{}", kernel.name, kernel.parameters, kernel.file.display(), kernel.line)
-    };
+    let signature = || format!("{}({}) of {}:{}", kernel.name, kernel.parameters, kernel.file.display(), kernel.line);
     let wrong = |detail| Err(Report::of_host(Kind::Arguments, &kernel.name, detail));
     if arguments.len() != kernel.sizes.len() {
         return wrong(format!("{} given, {} has {}", arguments.len(), signature(), kernel.sizes.len()));
@@ -349,17 +356,22 @@ fn finding(
     let sites = raw.sites().iter().map(|site| Site {
         role: site.role(),
         block: [site.block % width, site.block / width % height, site.block / width / height],
-        threads: (0..1024).filter(|thread| site.threads[thread / 32] >> (thread % 32) & 1 == 1).map(|t| t as u32).collect(),
+        threads: (0..1024)
+            .filter(|thread| site.threads[thread / 32] >> (thread % 32) & 1 == 1)
+            .map(|t| t as u32)
+            .collect(),
         places: lines.get(&site.pc).cloned().unwrap_or_default(),
         detail: site.text(),
     });
     let kind = raw.kind();
     let shared = !raw.text().is_empty() && raw.address != 0;
-    let address = (raw.address != 0).then(|| if shared {
-        // The runtime has put "array offset bytes" there.
-        shared_address(&raw.text(), raw.address)
-    } else {
-        table.locate(raw.address)
+    let address = (raw.address != 0).then(|| {
+        if shared {
+            // The runtime has put "array offset bytes" there.
+            shared_address(&raw.text(), raw.address)
+        } else {
+            table.locate(raw.address)
+        }
     });
     Finding {
         kind,

@@ -34,6 +34,7 @@ pub(crate) struct RawLaunch {
     pub(crate) late_copies: u32,
     pub(crate) seed: u64,
     pub(crate) dynamic_shared: u64,
+    pub(crate) time_limit: u64,
     pub(crate) arguments: *mut *mut c_void,
     pub(crate) barrier_pairs: u32,
     pub(crate) barrier_pcs: [u64; 32],
@@ -196,8 +197,7 @@ impl Loaded {
     ) -> Vec<RawFinding> {
         let mut findings = vec![RawFinding::EMPTY; MOST_FINDINGS];
         // SAFETY: the caller vouches for device and arguments; the array has as many elements as we say.
-        let count =
-            unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) };
+        let count = unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) };
         findings.truncate(count as usize);
         findings
     }

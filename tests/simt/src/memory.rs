@@ -131,7 +131,7 @@ mod tests {
         assert_eq!((near.buffer.as_str(), near.offset), ("buffer 0", 1004));
         table.at(address).expect("the buffer").freed = true;
         assert!(table.check(address, 1).is_err() && table.locate(address).buffer.contains("freed"));
-        for _ in 0..20 {
+        for _ in 0..21 {
             let next = table.place(1).expect("room");
             table.insert(next);
         }

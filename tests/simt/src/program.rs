@@ -93,9 +93,17 @@ const COMMON: &[&str] = &[
     "-DSIMT",
 ];
 
-/// Hooks before every access, and a check of what a pointer is aligned to.
-const DETECTION: &[&str] =
-    &["-O2", "-fsanitize=thread", "--param", "tsan-instrument-func-entry-exit=0", "-fsanitize=alignment"];
+/// Hooks before every access, and a check of what a pointer is aligned to. Two lines that do the same stay two places,
+/// lest a report name the wrong one.
+const DETECTION: &[&str] = &[
+    "-O2",
+    "-fsanitize=thread",
+    "--param",
+    "tsan-instrument-func-entry-exit=0",
+    "-fsanitize=alignment",
+    "-fno-crossjumping",
+    "-fno-tree-tail-merge",
+];
 
 /// Calls of the C library that a kernel must not make unseen.
 const REDIRECTED: &[&str] = &["__assert_fail=simt_assert_failed", "abort=simt_trap"];
@@ -116,8 +124,9 @@ impl Build {
 
     /// The shared object of one variant: found in the cache or made.
     fn library(&self, detection: bool) -> Result<PathBuf, String> {
-        let runtime = crate_root().join("runtime/all.cpp");
-        let mut jobs: Vec<(&Path, bool)> = vec![(&runtime, false)];
+        // In this order: by it the runtime tells its own code from the kernels'.
+        let runtime = ["runtime/all.cpp", "runtime/end.cpp"].map(|file| crate_root().join(file));
+        let mut jobs: Vec<(&Path, bool)> = runtime.iter().map(|file| (file.as_path(), false)).collect();
         jobs.extend(self.sources.files.iter().map(|file| (file.as_path(), true)));
         let objects = self.objects(&jobs, detection)?;
         let digest = digest(&[&objects.iter().map(|object| object.as_os_str()).collect::<Vec<_>>()]);

@@ -51,11 +51,13 @@ pub enum Kind {
     Fault,
     /// A thread touches another's local variables.
     ForeignStack,
+    /// A launch that does not end in its time: perhaps a loop that waits for what another thread or block does.
+    TimeLimit,
 }
 
 impl Kind {
     /// In the runtime's numbering.
-    pub(crate) const ALL: [Kind; 22] = [
+    pub(crate) const ALL: [Kind; 23] = [
         Kind::SharedRace,
         Kind::GlobalRace,
         Kind::BlockRace,
@@ -78,6 +80,7 @@ impl Kind {
         Kind::Trap,
         Kind::Fault,
         Kind::ForeignStack,
+        Kind::TimeLimit,
     ];
 
     fn words(self) -> &'static str {
@@ -104,6 +107,7 @@ impl Kind {
             Kind::Trap => "__trap",
             Kind::Fault => "fault",
             Kind::ForeignStack => "access to another thread's local variable",
+            Kind::TimeLimit => "it does not end",
         }
     }
 }
@@ -226,8 +230,7 @@ pub struct Report {
 impl Report {
     /// One finding about a call of the host's.
     pub(crate) fn of_host(kind: Kind, kernel: &str, detail: String) -> Report {
-        let finding =
-            Finding { kind, kernel: kernel.into(), sites: vec![], address: None, bytes: 0, count: 1, detail };
+        let finding = Finding { kind, kernel: kernel.into(), sites: vec![], address: None, bytes: 0, count: 1, detail };
         Report { findings: vec![finding] }
     }
 
