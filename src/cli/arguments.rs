@@ -62,14 +62,22 @@ impl DeviceChoice {
         match self {
             DeviceChoice::Cpu => Ok(Opened::Cpu(Cpu::new(threads)?)),
             DeviceChoice::Cuda(number) => Ok(Opened::Gpu(Accelerator::new(cuda::open(number)?))),
-            DeviceChoice::Auto => match cuda::driver() {
-                // The usual machine without a GPU: nothing to be said.
-                Driver::Missing | Driver::Working(0) => Ok(Opened::Cpu(Cpu::new(threads)?)),
-                _ => cuda::open(0).map(|gpu| Opened::Gpu(Accelerator::new(gpu))).or_else(|error| {
-                    to_stderr(&format!("note: computing on the CPU: {error}"));
-                    Ok(Opened::Cpu(Cpu::new(threads)?))
-                }),
-            },
+            DeviceChoice::Auto => {
+                // The usual machine without a GPU: nothing to be said beyond the device's name.
+                let reason = match cuda::driver() {
+                    Driver::Missing | Driver::Working(0) => return Ok(Opened::Cpu(Cpu::new(threads)?)),
+                    _ => cuda::obstacle(0),
+                };
+                let reason = match reason {
+                    Some(reason) => reason,
+                    None => match cuda::open(0) {
+                        Ok(gpu) => return Ok(Opened::Gpu(Accelerator::new(gpu))),
+                        Err(error) => error.to_string(),
+                    },
+                };
+                to_stderr(&format!("note: computing on the CPU: {reason}"));
+                Ok(Opened::Cpu(Cpu::new(threads)?))
+            }
         }
     }
 }

@@ -65,22 +65,27 @@ pub fn describe_kernels() -> String {
     format!("compiled for sm_{}, and PTX for later ones", ARCHITECTURES.join(", sm_"))
 }
 
+/// Why GPU number `ordinal` can't be used, or `None` if nothing is known against it.
+pub fn obstacle(ordinal: usize) -> Option<String> {
+    if ARCHITECTURES.is_empty() {
+        let how = "install nvcc as the build's warning says, and build again";
+        return Some(format!("this program was built without the kernels ({how})"));
+    }
+    match driver() {
+        Driver::Working(count) if ordinal < count => None,
+        found => Some(format!("there is {}", describe(found))),
+    }
+}
+
 /// GPU number `ordinal`, ready to run kernels.
 ///
 /// # Errors
 /// [`Error::Device`], saying what is missing: the kernels, the driver, the GPU, or code for it.
 pub fn open(ordinal: usize) -> Result<Gpu> {
-    if ARCHITECTURES.is_empty() {
-        return Err(Error::Device(format!(
-            "device cuda:{ordinal} was asked for, but this program was built without the kernels: install nvcc as the \
-             build's warning says and build again, or pass --device cpu"
-        )));
-    }
-    match driver() {
-        Driver::Working(count) if ordinal < count => Gpu::open(ordinal),
-        found => Err(Error::Device(format!(
-            "device cuda:{ordinal} was asked for, but there is {}: pass --device cpu",
-            describe(found)
-        ))),
+    match obstacle(ordinal) {
+        None => Gpu::open(ordinal),
+        Some(reason) => {
+            Err(Error::Device(format!("device cuda:{ordinal} was asked for, but {reason}: pass --device cpu")))
+        }
     }
 }

@@ -5,6 +5,13 @@
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
+// The threads' shares cover a tile, and a block is not larger than CUDA allows.
+const _: () = {
+    use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
+    assert!(TILE_THREADS * THREAD_M * THREAD_N == TILE_M * TILE_N);
+    assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -28,13 +35,5 @@ mod tests {
             // The magic number of a fatbin.
             assert_eq!(bytes[..4], [0x50, 0xed, 0x55, 0xba], "{file} {real}");
         }
-    }
-
-    /// A thread's share of a tile covers the tile, and a warp's columns fit.
-    #[test]
-    fn sizes_fit_together() {
-        use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
-        assert_eq!(TILE_THREADS * THREAD_M * THREAD_N, TILE_M * TILE_N);
-        assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
     }
 }
