@@ -89,11 +89,12 @@ KERNEL_BOUNDED(LOSS_THREADS, generator_loss, int n, int kl_count, const real* lo
     }
 }
 
-// Counts the step as done, unless something was not finite.
-// state: one. A single thread. Changes state.
+// Counts the step as done, unless something was not finite, and notes its figures at place step mod length.
+// state: one; history: [length]. A single thread. Changes state and one element of history.
 // Twin: Cpu::finish_step in src/ops/loss.rs.
-KERNEL(finish_step, StepState* state) {
+KERNEL(finish_step, StepState* state, Metrics* history, unsigned long long length) {
     if (state->non_finite == 0) {
+        history[state->step % length] = state->metrics;
         state->step += 1;
     }
 }

@@ -6,7 +6,7 @@ use executors::emulated;
 use simt::{Options, Order};
 use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings};
 use vgan_cuda::data::Extent;
-use vgan_cuda::device::{Cpu, Real, StepState};
+use vgan_cuda::device::{Cpu, Metrics, Real, StepState};
 use vgan_cuda::nn::{ImageShape, Parts};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::gather::Gather;
@@ -61,12 +61,15 @@ fn train<B: Executor>(backend: &B, (settings, image): (Settings, ImageShape)) ->
     let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
     let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") };
     let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
-    let states = (0..STEPS)
+    let states: Vec<StepState> = (0..STEPS)
         .map(|_| {
             backend.run(|| trainer.step(&batch)).unwrap_or_else(|error| panic!("{error}"));
             trainer.read_state().expect("the state")
         })
         .collect();
+    let history = trainer.read_history(0, STEPS as u64).expect("the figures of all steps");
+    let reported: Vec<Metrics> = states.iter().map(|state| state.metrics).collect();
+    assert_eq!(history, reported, "the figures that were kept are those of each step");
     let read = |name, buffer| {
         let values = backend.read(backend.view(buffer)).expect("a copy");
         (name, values.iter().map(|value: &B::Real| value.to_f64()).collect())

@@ -34,6 +34,18 @@ pub struct DeviceBuffer<L: Launcher, E> {
     element: PhantomData<E>,
 }
 
+/// How often work was done that is to be repeated, and its recording.
+#[derive(Default)]
+pub enum Repeated<L: Launcher> {
+    /// Not yet.
+    #[default]
+    Never,
+    /// Once, launch by launch.
+    Once,
+    /// More often, and from then on by replaying this.
+    Recorded(L::Recording),
+}
+
 /// A window to read.
 #[derive(Debug)]
 pub struct DeviceView<'a, E> {
@@ -215,6 +227,28 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     }
     fn zero<E: Element>(&self, target: DeviceViewMut<'_, E>) -> Result<()> {
         self.launcher.zero(target.address, target.len * size_of::<E>())
+    }
+
+    type Repeated = Repeated<L>;
+    fn repeat(&self, repeated: &mut Repeated<L>, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        match repeated {
+            // Only when the workspace has grown to its size do all launches go to where they will always go.
+            Repeated::Never => {
+                work()?;
+                *repeated = Repeated::Once;
+                Ok(())
+            }
+            Repeated::Once => {
+                let recording = self.launcher.record(&mut work)?;
+                self.launcher.replay(&recording)?;
+                *repeated = Repeated::Recorded(recording);
+                Ok(())
+            }
+            Repeated::Recorded(recording) => self.launcher.replay(recording),
+        }
+    }
+    fn steps_between_looks(&self) -> u64 {
+        u64::MAX
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

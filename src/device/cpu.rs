@@ -166,6 +166,14 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
 
+    type Repeated = ();
+    fn repeat(&self, (): &mut (), mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        work()
+    }
+    fn steps_between_looks(&self) -> u64 {
+        1
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
     }

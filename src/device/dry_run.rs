@@ -132,6 +132,14 @@ impl Backend for DryRun {
         Ok(())
     }
 
+    type Repeated = ();
+    fn repeat(&self, (): &mut (), mut work: impl FnMut() -> Result<()>) -> Result<()> {
+        work()
+    }
+    fn steps_between_looks(&self) -> u64 {
+        1
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

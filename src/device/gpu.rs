@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::kernels::{BINARIES, Kernel};
 use super::launch::{Launch, Launcher};
@@ -32,6 +32,14 @@ unsafe impl Send for Function {}
 // SAFETY: as above; the handle is never written through.
 #[expect(unsafe_code)]
 unsafe impl Sync for Function {}
+
+/// A CUDA graph.
+pub struct GpuGraph(CudaGraph);
+
+// SAFETY: the graph is launched through a shared reference from one thread at a time, since a Recording is not Sync, and
+// each launch makes the context current first.
+#[expect(unsafe_code)]
+unsafe impl Send for GpuGraph {}
 
 /// Memory on the GPU.
 #[derive(Debug)]
@@ -65,6 +73,11 @@ impl Gpu {
     /// If the driver refuses, or no embedded code runs on this GPU.
     pub(super) fn open(ordinal: usize) -> Result<Self> {
         let context = CudaContext::new(ordinal).map_err(failed("it was opened"))?;
+        // SAFETY: all work goes through the one stream below, in order; there is nothing for events to keep apart.
+        #[expect(unsafe_code)]
+        unsafe {
+            context.disable_event_tracking();
+        }
         let stream = context.new_stream().map_err(failed("a stream was made"))?;
         let mut functions = HashMap::new();
         for (file, real, bytes) in BINARIES {
@@ -173,5 +186,22 @@ impl Launcher for Gpu {
             )
         }
         .map_err(failed(kernel.name()))
+    }
+
+    type Recording = GpuGraph;
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<GpuGraph> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.0.stream.begin_capture(mode).map_err(failed("a recording was begun"))?;
+        let done = work();
+        // Ended in any case: a stream that is left recording takes no other work.
+        let graph = self.0.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        done?;
+        let graph = graph.map_err(failed("a recording was ended"))?;
+        graph.map(GpuGraph).ok_or_else(|| Error::Device("the GPU recorded nothing of a training step".into()))
+    }
+
+    fn replay(&self, recording: &GpuGraph) -> Result<()> {
+        recording.0.launch().map_err(failed("a training step was replayed"))
     }
 }

@@ -31,6 +31,13 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn zero(&self, target: u64, bytes: usize) -> Result<()>;
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// Work that can be done again as a whole.
+    type Recording: Send;
+    /// Records what `work` asks for (launches, copies and zeroing on the device) instead of doing it.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
+    /// Does what was recorded.
+    fn replay(&self, recording: &Self::Recording) -> Result<()>;
 }
 
 /// One launch of a kernel.

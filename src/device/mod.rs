@@ -96,6 +96,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
+    /// What [`Backend::repeat`] remembers of the work that it repeats.
+    type Repeated: Default + Send;
+    /// Does `work`, which is the same at every call with this `repeated`: the same operations on the same memory, whose
+    /// content alone has changed. A backend may do from memory what it has seen before, without calling `work`.
+    fn repeat(&self, repeated: &mut Self::Repeated, work: impl FnMut() -> Result<()>) -> Result<()>;
+
+    /// How many steps of training may pass before the host looks at the state: 1 where looking costs nothing.
+    fn steps_between_looks(&self) -> u64;
+
     /// A window's elements, on the host.
     fn read<E: Element>(&self, view: Self::View<'_, E>) -> Result<Vec<E>> {
         let mut values = vec![E::zeroed(); self.len(view)];

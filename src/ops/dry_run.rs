@@ -237,7 +237,7 @@ impl LossOp for DryRun {
     fn generator_loss(&self, logits: usize, dlogits: usize, dkl: usize, _state: usize) -> Result<()> {
         self.elements(logits + dlogits + dkl)
     }
-    fn finish_step(&self, _state: usize) -> Result<()> {
+    fn finish_step(&self, _state: usize, _history: usize) -> Result<()> {
         Ok(())
     }
 }

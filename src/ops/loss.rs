@@ -55,8 +55,9 @@ pub trait LossOp: Backend {
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 
-    /// Counts the step as done, unless something was not finite.
-    fn finish_step(&self, state: Out<'_, Self, StepState>) -> Result<()>;
+    /// Counts the step as done, unless something was not finite, and notes its figures: those of step s (from 0) go to
+    /// place s mod L of `history`, L elements long.
+    fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()>;
 }
 
 fn softplus(x: f64) -> f64 {
@@ -123,8 +124,10 @@ impl<T: Real> LossOp for Cpu<T> {
         Ok(())
     }
 
-    fn finish_step(&self, state: &mut [StepState]) -> Result<()> {
+    fn finish_step(&self, state: &mut [StepState], history: &mut [Metrics]) -> Result<()> {
         if state[0].non_finite == 0 {
+            let place = state[0].step % history.len() as u64;
+            history[place as usize] = state[0].metrics;
             state[0].step += 1;
         }
         Ok(())
@@ -177,8 +180,9 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
         self.launch(Kernel::GeneratorLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
     }
 
-    fn finish_step(&self, state: Out<'_, Self, StepState>) -> Result<()> {
-        self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &[state.argument()])
+    fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()> {
+        let arguments = [state.argument(), history.argument(), Argument::new(history.len() as u64)];
+        self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &arguments)
     }
 }
 

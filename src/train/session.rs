@@ -7,7 +7,7 @@ use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor};
-use super::trainer::Trainer;
+use super::trainer::{HISTORY, Trainer};
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Metrics, Network, StepState};
@@ -228,14 +228,21 @@ impl<B: F32Executor> Session<B> {
         let progress = Progress::new(done, total);
         let mut since = Since::new(self.records.last().map_or(0.0, |record| record.elapsed_s));
         while done < total {
-            self.trainer.step(&self.batch)?;
+            let mut signal = None;
+            for _ in done..self.next_look(done) {
+                self.trainer.step(&self.batch)?;
+                signal = signal.or_else(|| interrupt.arrived());
+                if signal.is_some() {
+                    break;
+                }
+            }
             let state = self.trainer.read_state()?;
             if state.non_finite != 0 {
                 progress.finish();
                 return Err(self.diverged(&state));
             }
+            self.trainer.read_history(done, state.step)?.iter().for_each(|metrics| since.add(metrics));
             done = state.step;
-            since.add(&state.metrics);
             progress.step(done);
             if let Err(error) = self.report(done, &mut since, &progress) {
                 progress.finish();
@@ -244,7 +251,7 @@ impl<B: F32Executor> Session<B> {
                 return Err(error);
             }
             // Of a run that is done there is nothing to interrupt.
-            if let Some((signal, name)) = interrupt.arrived().filter(|_| done < total) {
+            if let Some((signal, name)) = signal.filter(|_| done < total) {
                 self.save_once(done)?;
                 progress.finish();
                 let resume = format!("vgan-cuda resume {}", self.folder.path().display());
@@ -253,6 +260,14 @@ impl<B: F32Executor> Session<B> {
         }
         progress.finish();
         Ok(())
+    }
+
+    /// The step up to which the device works before the host looks at it: the end of the tick at the latest.
+    fn next_look(&self, done: u64) -> u64 {
+        let next = |period: u64| done.saturating_add(period - done % period);
+        let unwatched = self.trainer.backend.steps_between_looks().min(HISTORY);
+        let tick = self.trainer.settings.train.tick.max(1);
+        done.saturating_add(unwatched).min(next(tick)).min(next(self.plan.snap)).min(self.plan.total)
     }
 
     /// The record of a tick; the files of a snapshot.

@@ -6,7 +6,7 @@
 use super::batch::{Batch, Phase};
 use crate::Result;
 use crate::config::{KlMix, KlReduction, Settings};
-use crate::device::{Buffer, In, Network, Out, StepState};
+use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::adam::Adam;
@@ -32,6 +32,8 @@ pub struct Trainer<B: Executor> {
     pub average: Option<Average<B>>,
     /// All that changes from step to step beside the arenas.
     pub state: Buffer<B, StepState>,
+    history: Buffer<B, Metrics>,
+    repeated: B::Repeated,
     work: Workspace<B>,
 }
 
@@ -42,6 +44,9 @@ pub struct Average<B: Executor> {
     /// Running statistics.
     pub stats: Buffer<B>,
 }
+
+/// Steps whose figures are kept on the device.
+pub const HISTORY: u64 = 256;
 
 /// Batches and what the losses say of them; 2N images: real, then fake.
 struct Workspace<B: Executor> {
@@ -87,7 +92,10 @@ impl<B: Executor> Trainer<B> {
             dkl: backend.alloc(2 * n)?,
         };
         let state = backend.buffer_of(&[StepState::new(seed, settings.bottleneck.beta)])?;
+        let history = backend.alloc(HISTORY as usize)?;
         Ok(Trainer {
+            history,
+            repeated: B::Repeated::default(),
             backend,
             settings,
             image,
@@ -101,11 +109,16 @@ impl<B: Executor> Trainer<B> {
         })
     }
 
-    /// One whole step.
+    /// One whole step; always on the same `batch`, whose images differ from step to step by the state alone.
     pub fn step(&mut self, batch: &Batch<B>) -> Result<()> {
-        self.discriminator_phase(batch)?;
-        self.generator_phase(batch)?;
-        self.finish()
+        let (backend, mut repeated) = (self.backend.clone(), std::mem::take(&mut self.repeated));
+        let done = backend.repeat(&mut repeated, || {
+            self.discriminator_phase(batch)?;
+            self.generator_phase(batch)?;
+            self.finish()
+        });
+        self.repeated = repeated;
+        done
     }
 
     /// The discriminator's half of a step: its loss, β, its update.
@@ -123,12 +136,19 @@ impl<B: Executor> Trainer<B> {
     /// What ends a step: the moving average, and the count of steps.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.update_average()?;
-        self.backend.finish_step(self.backend.view_mut(&mut self.state))
+        let backend = &self.backend;
+        backend.finish_step(backend.view_mut(&mut self.state), backend.view_mut(&mut self.history))
     }
 
     /// The state after the steps so far.
     pub fn read_state(&self) -> Result<StepState> {
         Ok(self.backend.read(self.backend.view(&self.state))?[0])
+    }
+
+    /// The figures of the steps `from .. to`, of which the last [`HISTORY`] are kept.
+    pub fn read_history(&self, from: u64, to: u64) -> Result<Vec<Metrics>> {
+        let history = self.backend.read(self.backend.view(&self.history))?;
+        Ok((from.max(to.saturating_sub(HISTORY))..to).map(|step| history[(step % HISTORY) as usize]).collect())
     }
 
     /// The discriminator's loss, β's update, and the gradients of the discriminator's parameters.

@@ -4,10 +4,11 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
-use vgan_cuda::device::{Accelerator, Argument, Backend, Launch, Launcher, Real};
+use vgan_cuda::device::kernels::Kernel;
+use vgan_cuda::device::{Accelerator, Backend, Launch, Launcher, Real};
 use vgan_cuda::ops::gradient_check::fill;
 use vgan_cuda::ops::{Case, Tensor};
 use vgan_cuda::{Error, Result};
@@ -17,6 +18,37 @@ use vgan_cuda::{Error, Result};
 pub struct Emulated {
     emulator: Arc<Emulator>,
     real: &'static str,
+    // What is being recorded, while something is.
+    recorded: Arc<Mutex<Option<Vec<Recorded>>>>,
+}
+
+/// One piece of recorded work, with the arguments of the moment when it was asked for: if anything of a step depended on
+/// the host, the replay would show it.
+#[derive(Clone)]
+pub enum Recorded {
+    Launch { kernel: Kernel, grid: [u32; 3], block: [u32; 3], arguments: Vec<Vec<u8>> },
+    Copy { source: u64, target: u64, bytes: usize },
+    Zero { target: u64, bytes: usize },
+}
+
+impl Emulated {
+    /// Does a piece of work, or writes it down.
+    fn work(&self, piece: Recorded) -> Result<()> {
+        if let Some(recorded) = &mut *self.recorded.lock().expect("no panics") {
+            recorded.push(piece);
+            return Ok(());
+        }
+        match &piece {
+            Recorded::Launch { kernel, grid, block, arguments } => {
+                let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+                self.emulator.launch(kernel.name(), *grid, *block, 0, &arguments).map_err(device_error)
+            }
+            Recorded::Copy { source, target, bytes } => {
+                self.emulator.copy(*source, *target, *bytes).map_err(device_error)
+            }
+            Recorded::Zero { target, bytes } => self.emulator.fill_zero(*target, *bytes).map_err(device_error),
+        }
+    }
 }
 
 /// Memory of an emulator.
@@ -50,7 +82,7 @@ fn program(real: &'static str) -> &'static Program {
 /// The kernels in type `T` under the emulator.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
     let emulator = Emulator::new(program(T::NAME), options).unwrap_or_else(|error| panic!("{error}"));
-    Accelerator::new(Emulated { emulator: Arc::new(emulator), real: T::NAME })
+    Accelerator::new(Emulated { emulator: Arc::new(emulator), real: T::NAME, recorded: Arc::default() })
 }
 
 fn device_error(text: impl ToString) -> Error {
@@ -64,6 +96,7 @@ impl Launcher for Emulated {
         "the emulator".into()
     }
     fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
+        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step asks for memory");
         let address = self.emulator.alloc(bytes).map_err(device_error)?;
         Ok(EmulatedMemory { address, emulator: self.emulator.clone() })
     }
@@ -71,21 +104,35 @@ impl Launcher for Emulated {
         memory.address
     }
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
+        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step waits for the host");
         self.emulator.upload(source, target).map_err(device_error)
     }
     fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
+        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step waits for the host");
         self.emulator.download(source, target).map_err(device_error)
     }
     fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
-        self.emulator.copy(source, target, bytes).map_err(device_error)
+        self.work(Recorded::Copy { source, target, bytes })
     }
     fn zero(&self, target: u64, bytes: usize) -> Result<()> {
-        self.emulator.fill_zero(target, bytes).map_err(device_error)
+        self.work(Recorded::Zero { target, bytes })
     }
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         assert_eq!(launch.real, self.real, "the kernels were compiled for the other type");
-        let arguments: Vec<&[u8]> = launch.arguments.iter().map(Argument::bytes).collect();
-        self.emulator.launch(launch.kernel.name(), launch.grid, launch.block, 0, &arguments).map_err(device_error)
+        let Launch { kernel, grid, block, arguments, .. } = *launch;
+        let arguments = arguments.iter().map(|argument| argument.bytes().to_vec()).collect();
+        self.work(Recorded::Launch { kernel, grid, block, arguments })
+    }
+
+    type Recording = Vec<Recorded>;
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Recorded>> {
+        *self.recorded.lock().expect("no panics") = Some(Vec::new());
+        let done = work();
+        let recorded = self.recorded.lock().expect("no panics").take();
+        done.map(|()| recorded.unwrap_or_default())
+    }
+    fn replay(&self, recording: &Vec<Recorded>) -> Result<()> {
+        recording.iter().try_for_each(|piece| self.work(piece.clone()))
     }
 }
 
