@@ -112,6 +112,19 @@ static void enter_slot(Slot& slot, u64 pc) {
     }
 }
 
+bool in_shared(const void* address) {
+    return u64(static_cast<const char*>(address) - shared_region.base) < shared_region.bytes;
+}
+
+[[noreturn]] void wrong_space(Kind kind, const void* address, u32 bytes, u64 pc, const char* text) {
+    if (Finding* finding = report(kind, pc)) {
+        add_site(*finding, Role::Waits, pc, state.block, state.current);
+        finding->bytes = bytes;
+        describe(*finding, "%s (address %p)", text, address);
+    }
+    abandon();
+}
+
 // The name of the SHARED array that holds an address, or lies nearest before it.
 static std::vector<Slot*> slots;
 

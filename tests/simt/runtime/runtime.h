@@ -103,6 +103,10 @@ void region_open(Region& region, u64 offset, u64 bytes);
 void region_close(Region& region, u64 offset, u64 bytes);
 void region_written(Region& region, u64 offset, u64 bytes);
 
+bool in_shared(const void* address);
+// An instruction was given an address of the wrong kind of memory.
+[[noreturn]] void wrong_space(Kind kind, const void* address, u32 bytes, u64 pc, const char* text);
+
 constexpr int POISON = 0xff;  // a NaN in every float format
 
 // ---- threads (schedule.cpp) ----
