@@ -32,6 +32,9 @@ using namespace simt;
 
 extern "C" void simt_copy_async(void* shared, const void* global, int bytes, bool valid) {
     const u64 pc = SIMT_CALLER;
+    if (!in_shared(shared)) wrong_space(Kind::OutOfBoundsShared, shared, u32(bytes), pc, "cp.async into what is not shared memory");
+    if (valid && in_shared(global))
+        wrong_space(Kind::OutOfBoundsGlobal, global, u32(bytes), pc, "cp.async from what is not global memory");
     if (valid) touch(global, u32(bytes), Access::Read, pc, u32(bytes));
     touch(shared, u32(bytes), Access::Write, pc, u32(bytes));
     note_copy(static_cast<char*>(shared), u32(bytes), pc, true);

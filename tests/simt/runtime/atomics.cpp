@@ -20,7 +20,7 @@ static U apply(int operation, U old, U value, U compare) {
 }
 
 extern "C" unsigned simt_atomic_32(int operation, unsigned* address, unsigned value, unsigned compare) {
-    touch(address, 4, Access::AtomicWrite, SIMT_CALLER, 4);
+    touch(address, 4, Access::Atomic, SIMT_CALLER, 4);
     note_fence(false, address);
     const unsigned old = *address;
     *address = apply<u32, std::int32_t>(operation, old, value, compare);
@@ -29,7 +29,7 @@ extern "C" unsigned simt_atomic_32(int operation, unsigned* address, unsigned va
 
 extern "C" unsigned long long simt_atomic_64(int operation, unsigned long long* address, unsigned long long value,
                                              unsigned long long compare) {
-    touch(address, 8, Access::AtomicWrite, SIMT_CALLER, 8);
+    touch(address, 8, Access::Atomic, SIMT_CALLER, 8);
     note_fence(false, address);
     const u64 old = *address;
     *address = apply<u64, std::int64_t>(operation, old, value, compare);
@@ -38,7 +38,7 @@ extern "C" unsigned long long simt_atomic_64(int operation, unsigned long long* 
 
 extern "C" double simt_float_atomic(void* address, double value, int bytes) {
     const u64 pc = SIMT_CALLER;
-    touch(address, u32(bytes), Access::AtomicWrite, pc, u32(bytes));
+    touch(address, u32(bytes), Access::Atomic, pc, u32(bytes));
     if (Finding* finding = report(Kind::FloatAtomic, pc)) {
         add_site(*finding, Role::WritesAtomically, pc, state.block, state.current);
         finding->address = reinterpret_cast<u64>(address);

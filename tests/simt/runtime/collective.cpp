@@ -139,7 +139,12 @@ extern "C" int simt_barrier(int kind, int predicate) {
         state.barrier_result = kind == COUNT ? int(sum) : kind == ALL_OF ? sum == state.thread_count : sum != 0;
         ++state.epoch;
         state.ready_warps = u32((1ull << state.warp_count) - 1);
-        for (u32 w = 0; w < state.warp_count; ++w) state.warps[w].ready = state.warps[w].exists;
+        for (u32 w = 0; w < state.warp_count; ++w) {
+            Warp& warp = state.warps[w];
+            warp.ready = warp.exists;
+            warp.clock = 1;  // the epoch outweighs it
+            warp.partial = false;
+        }
     }
     suspend(kinds[kind], pc);
     return state.barrier_result;

@@ -10,7 +10,10 @@ using namespace simt;
 static Fragment ldmatrix(u32 count, bool transposed, const void* row, u64 pc) {
     Post& mine = my_post();
     mine.row = static_cast<const char*>(row);
-    if (state.current % 32 < count * 8) touch(row, 16, Access::Read, pc, 16);
+    if (state.current % 32 < count * 8) {
+        if (!in_shared(row)) wrong_space(Kind::OutOfBoundsShared, row, 16, pc, "ldmatrix of what is not shared memory");
+        touch(row, 16, Access::Read, pc, 16);
+    }
     meet(transposed ? LDMATRIX_TRANSPOSED : LDMATRIX, count, 0xffffffff, pc, mine, [count, transposed](Warp& warp, u32) {
         for (u32 matrix = 0; matrix < count; ++matrix) {
             u16 elements[8][8];

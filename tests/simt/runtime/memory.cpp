@@ -12,12 +12,13 @@ static char* reserve(u64 bytes, int protection) {
 
 // All virtual: pages come into being where they are touched. base is null where the system refuses.
 Region region_reserve(u64 bytes) {
-    Region region = {reserve(bytes, PROT_NONE), bytes, nullptr, nullptr, nullptr};
+    Region region = {reserve(bytes, PROT_NONE), bytes, nullptr, nullptr, nullptr, nullptr};
     if (SIMT_DETECT && region.base) {
         region.states = reinterpret_cast<u16*>(reserve(bytes / 4 * sizeof(u16), PROT_READ | PROT_WRITE));
         region.cells = reinterpret_cast<Cell*>(reserve(bytes / 4 * sizeof(Cell), PROT_READ | PROT_WRITE));
         region.byte_cells = reinterpret_cast<Cell*>(reserve(bytes * sizeof(Cell), PROT_READ | PROT_WRITE));
-        if (!region.states || !region.cells || !region.byte_cells) region_release(region);
+        region.atomics = reinterpret_cast<Atomics*>(reserve(bytes / 4 * sizeof(Atomics), PROT_READ | PROT_WRITE));
+        if (!region.atomics || !region.states || !region.cells || !region.byte_cells) region_release(region);
     }
     return region;
 }
@@ -27,6 +28,7 @@ void region_release(Region& region) {
     if (region.states) munmap(region.states, region.bytes / 4 * sizeof(u16));
     if (region.cells) munmap(region.cells, region.bytes / 4 * sizeof(Cell));
     if (region.byte_cells) munmap(region.byte_cells, region.bytes * sizeof(Cell));
+    if (region.atomics) munmap(region.atomics, region.bytes / 4 * sizeof(Atomics));
     region = {};
 }
 
@@ -108,6 +110,19 @@ static void enter_slot(Slot& slot, u64 pc) {
                  slot.name, (unsigned long long)state.static_shared, (unsigned long long)MOST_STATIC,
                  (unsigned long long)total, (unsigned long long)MOST_DYNAMIC);
     }
+}
+
+bool in_shared(const void* address) {
+    return u64(static_cast<const char*>(address) - shared_region.base) < shared_region.bytes;
+}
+
+[[noreturn]] void wrong_space(Kind kind, const void* address, u32 bytes, u64 pc, const char* text) {
+    if (Finding* finding = report(kind, pc)) {
+        add_site(*finding, Role::Waits, pc, state.block, state.current);
+        finding->bytes = bytes;
+        describe(*finding, "%s (address %p)", text, address);
+    }
+    abandon();
 }
 
 // The name of the SHARED array that holds an address, or lies nearest before it.

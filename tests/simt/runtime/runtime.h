@@ -32,7 +32,7 @@ enum class Kind : u32 {
 };
 
 // What a site did, as src/report.rs words it.
-enum class Role : u32 { Reads, Writes, ReadsAtomically, WritesAtomically, Waits, Exited, Declares, Copies, Launches };
+enum class Role : u32 { Reads, Writes, WritesAtomically, Waits, Exited, Declares, Copies, Launches };
 
 struct Site {
     u64 pc;  // offset in this module of the instruction; 0: none
@@ -71,13 +71,15 @@ inline u64 module_offset(const void* return_address) {
 struct Record {
     u32 epoch;
     u32 who;  // thread | clock of the warp << 10
-    u32 pc;   // top bit: atomic
+    u32 pc;
 };
-constexpr u32 ATOMIC_BIT = 1u << 31;
 
 struct Cell {
     Record write;
     Record read[2];
+};
+struct Atomics {
+    Record last[2];
 };
 
 // Address space with shadows at fixed distances: no table is searched on an access.
@@ -87,10 +89,12 @@ struct Region {
     u16* states;  // one for each 4 bytes, see below
     Cell* cells;  // one for each 4 bytes
     Cell* byte_cells;
+    Atomics* atomics;  // one for each 4 bytes
 };
 // Bits 0-3: the byte may be touched; bits 4-7: it was written.
 constexpr u16 SPLIT = 1 << 8;     // the word's bytes have cells of their own
 constexpr u16 PENDING = 1 << 9;   // a cp.async into it is under way
+constexpr u16 ATOMIC = 1 << 10;   // atomics have touched it
 constexpr u16 WHOLE = 0xff;
 
 Region region_reserve(u64 bytes);
@@ -98,6 +102,10 @@ void region_release(Region& region);
 void region_open(Region& region, u64 offset, u64 bytes);
 void region_close(Region& region, u64 offset, u64 bytes);
 void region_written(Region& region, u64 offset, u64 bytes);
+
+bool in_shared(const void* address);
+// An instruction was given an address of the wrong kind of memory.
+[[noreturn]] void wrong_space(Kind kind, const void* address, u32 bytes, u64 pc, const char* text);
 
 constexpr int POISON = 0xff;  // a NaN in every float format
 
@@ -232,7 +240,7 @@ struct FaultScope {
 
 // ---- detection (shadow.cpp); all empty without it ----
 
-enum class Access : u32 { Read, Write, AtomicRead, AtomicWrite };
+enum class Access : u32 { Read, Write, Atomic };
 // Checks an access of the current thread and notes it.
 void touch(const void* address, u32 bytes, Access access, u64 pc, u32 alignment);
 void note_copy(char* shared, u32 bytes, u64 pc, bool pending);

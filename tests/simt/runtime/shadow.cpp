@@ -93,21 +93,19 @@ static inline bool concurrent(const Record& record, u32 first_epoch) {
 
 // ---- findings ----
 
-static void report_race(bool shared, const char* address, u32 bytes, const Record& before, bool wrote, Access access, u64 pc) {
+static Role role_of(Access access) {
+    return access == Access::Read ? Role::Reads : access == Access::Write ? Role::Writes : Role::WritesAtomically;
+}
+
+static void report_race(bool shared, const char* address, u32 bytes, const Record& before, Role role, Access access, u64 pc) {
     const bool block_race = before.epoch < state.block_epoch;
     const Kind kind = shared ? Kind::SharedRace : block_race ? Kind::BlockRace : Kind::GlobalRace;
-    const u64 before_pc = before.pc & ~ATOMIC_BIT;
-    Finding* finding = report(kind, pc, before_pc);
+    Finding* finding = report(kind, pc, before.pc);
     if (!finding) return;
     finding->address = reinterpret_cast<u64>(address);
     finding->bytes = bytes;
-    const bool writes = access == Access::Write || access == Access::AtomicWrite;
-    const bool atomic = access == Access::AtomicRead || access == Access::AtomicWrite;
-    add_site(*finding, atomic ? (writes ? Role::WritesAtomically : Role::ReadsAtomically) : writes ? Role::Writes : Role::Reads,
-             pc, state.block, state.current);
-    const bool atomic_before = before.pc & ATOMIC_BIT;
-    add_site(*finding, wrote ? (atomic_before ? Role::WritesAtomically : Role::Writes) : Role::Reads, before_pc,
-             block_of(before.epoch), thread_of(before));
+    add_site(*finding, role_of(access), pc, state.block, state.current);
+    add_site(*finding, role, before.pc, block_of(before.epoch), thread_of(before));
 }
 
 static void report_access(Kind kind, const void* address, u32 bytes, Access access, u64 pc) {
@@ -115,8 +113,7 @@ static void report_access(Kind kind, const void* address, u32 bytes, Access acce
     if (!finding) return;
     finding->address = reinterpret_cast<u64>(address);
     finding->bytes = bytes;
-    const bool writes = access == Access::Write || access == Access::AtomicWrite;
-    add_site(*finding, writes ? Role::Writes : Role::Reads, pc, state.block, state.current);
+    add_site(*finding, role_of(access), pc, state.block, state.current);
 }
 
 static void report_pending(const char* address, u32 bytes, Access access, u64 pc) {
@@ -126,45 +123,66 @@ static void report_pending(const char* address, u32 bytes, Access access, u64 pc
     if (!finding) return;
     finding->address = reinterpret_cast<u64>(address);
     finding->bytes = bytes;
-    const bool writes = access == Access::Write || access == Access::AtomicWrite;
-    add_site(*finding, writes ? Role::Writes : Role::Reads, pc, state.block, state.current);
+    add_site(*finding, role_of(access), pc, state.block, state.current);
     if (copy) add_site(*finding, Role::Copies, copy->pc, state.block, thread);
 }
 
 // ---- one cell ----
 
-// `quiet`: of the bytes of one access only the first collision is told. Returns whether there was one.
+// Remembers one more of those that do not collide with each other. Two are enough, if they are of different warps or
+// blocks where there are such: whoever collides with any of them later collides with one of the two.
+static inline void remember(Record (&records)[2], const Record& now, u32 first_epoch) {
+    if (!concurrent(records[0], first_epoch)) {
+        records[0] = now;
+    } else if (thread_of(records[0]) / 32 == thread_of(records[1]) / 32 || !concurrent(records[1], first_epoch)) {
+        records[1] = now;
+    }
+}
+
+// Checks and notes a plain access. `quiet`: of the bytes of one access only the first collision is told. Returns whether
+// there was one.
 static inline bool check_cell(Cell& cell, bool shared, u32 first_epoch, const char* address, u32 bytes, Access access, u64 pc,
                               bool quiet = false) {
-    const bool write = access == Access::Write || access == Access::AtomicWrite;
-    const bool atomic = access == Access::AtomicRead || access == Access::AtomicWrite;
-    const Record now = {state.epoch, state.who, u32(pc) | (atomic ? ATOMIC_BIT : 0)};
-    if (!write && cell.read[0].epoch == now.epoch && cell.read[0].who == now.who) return false;
-    bool raced = false;
-    if (concurrent(cell.write, first_epoch) && !(atomic && cell.write.pc & ATOMIC_BIT)) {
-        raced = true;
-        if (!quiet) report_race(shared, address, bytes, cell.write, true, access, pc);
-    }
-    if (write) {
-        for (const Record& read : cell.read)
-            if (concurrent(read, first_epoch) && !(atomic && read.pc & ATOMIC_BIT)) {
-                if (!quiet && !raced) report_race(shared, address, bytes, read, false, access, pc);
-                raced = true;
-                break;
-            }
-        cell.write = now;
+    const Record now = {state.epoch, state.who, u32(pc)};
+    if (access == Access::Read && cell.read[0].epoch == now.epoch && cell.read[0].who == now.who) return false;
+    bool raced = concurrent(cell.write, first_epoch);
+    if (raced && !quiet) report_race(shared, address, bytes, cell.write, Role::Writes, access, pc);
+    if (access == Access::Read) {
+        remember(cell.read, now, first_epoch);
         return raced;
     }
-    // Two readers are enough to remember, if they are of different warps where there are such: whoever writes later
-    // without having met both is found out by one of them.
-    Record& first = cell.read[0];
-    Record& second = cell.read[1];
-    if (thread_of(first) == state.current || !concurrent(first, first_epoch)) {
-        first = now;
-    } else if (thread_of(first) / 32 == thread_of(second) / 32 || !concurrent(second, first_epoch)) {
-        second = now;
+    for (const Record& read : cell.read) {
+        if (raced || !concurrent(read, first_epoch)) continue;
+        raced = true;
+        if (!quiet) report_race(shared, address, bytes, read, Role::Reads, access, pc);
     }
+    cell.write = now;
     return raced;
+}
+
+// Whether an access of another kind collides with atomics on this word.
+static bool check_atomics(Region& region, u64 word, bool shared, u32 first_epoch, const char* address, u32 bytes, Access access,
+                          u64 pc, bool quiet) {
+    for (const Record& atomic : region.atomics[word].last) {
+        if (!concurrent(atomic, first_epoch)) continue;
+        if (!quiet) report_race(shared, address, bytes, atomic, Role::WritesAtomically, access, pc);
+        return true;
+    }
+    return false;
+}
+
+// An atomic collides with plain accesses, not with atomics.
+static bool check_atomic(Region& region, u64 word, const Cell& cell, bool shared, u32 first_epoch, const char* address,
+                         u32 bytes, u64 pc, bool quiet) {
+    const Record* before[] = {&cell.write, &cell.read[0], &cell.read[1]};
+    remember(region.atomics[word].last, {state.epoch, state.who, u32(pc)}, first_epoch);
+    for (const Record* record : before) {
+        if (!concurrent(*record, first_epoch)) continue;
+        const Role role = record == &cell.write ? Role::Writes : Role::Reads;
+        if (!quiet) report_race(shared, address, bytes, *record, role, Access::Atomic, pc);
+        return true;
+    }
+    return false;
 }
 
 // ---- one access ----
@@ -176,7 +194,6 @@ static inline bool check_cell(Cell& cell, bool shared, u32 first_epoch, const ch
 
 static __attribute__((noinline)) void touch_bytes(Region& region, bool shared, u32 first_epoch, const char* address, u32 bytes,
                                                   Access access, u64 pc) {
-    const bool write = access == Access::Write || access == Access::AtomicWrite;
     const u64 offset = u64(address - region.base);
     bool uninitialised = false, pending = false, raced = false;
     for (u64 byte = offset; byte < offset + bytes; ++byte) {
@@ -187,12 +204,20 @@ static __attribute__((noinline)) void touch_bytes(Region& region, bool shared, u
         const u16 written = u16(0x10 << byte % 4);
         pending |= (cell_state & PENDING) != 0;
         uninitialised |= access != Access::Write && !(cell_state & written);
-        if (write) cell_state |= written;
+        if (access != Access::Read) cell_state |= written;
+        if (access == Access::Atomic) cell_state |= ATOMIC;
         if (!(cell_state & SPLIT)) {
             for (int i = 0; i < 4; ++i) region.byte_cells[word * 4 + u64(i)] = region.cells[word];
             cell_state |= SPLIT;
         }
-        if (!(cell_state & PENDING)) raced |= check_cell(region.byte_cells[byte], shared, first_epoch, address, bytes, access, pc, raced);
+        if (cell_state & PENDING) continue;
+        Cell& cell = region.byte_cells[byte];
+        if (access == Access::Atomic) {
+            raced |= check_atomic(region, word, cell, shared, first_epoch, address, bytes, pc, raced);
+            continue;
+        }
+        if (cell_state & ATOMIC) raced |= check_atomics(region, word, shared, first_epoch, address, bytes, access, pc, raced);
+        raced |= check_cell(cell, shared, first_epoch, address, bytes, access, pc, raced);
     }
     if (pending) report_pending(address, bytes, access, pc);
     if (uninitialised && !pending)
@@ -205,7 +230,7 @@ static inline void touch_region(Region& region, bool shared, u32 first_epoch, co
         u64 word = offset / 4;
         for (const u64 end = word + bytes / 4; word < end; ++word) {
             u16& cell_state = region.states[word];
-            if (cell_state == WHOLE) {
+            if (cell_state == WHOLE && access != Access::Atomic) {
             } else if (access == Access::Write && cell_state == 0xf) {
                 cell_state = WHOLE;
             } else {

@@ -120,8 +120,6 @@ pub enum Role {
     Reads,
     /// A plain write.
     Writes,
-    /// An atomic read.
-    ReadsAtomically,
     /// An atomic read and write.
     WritesAtomically,
     /// They wait here or, for findings about one thread alone, are here.
@@ -138,10 +136,9 @@ pub enum Role {
 
 impl Role {
     /// In the runtime's numbering.
-    pub(crate) const ALL: [Role; 9] = [
+    pub(crate) const ALL: [Role; 8] = [
         Role::Reads,
         Role::Writes,
-        Role::ReadsAtomically,
         Role::WritesAtomically,
         Role::Waits,
         Role::Exited,
@@ -301,7 +298,6 @@ impl fmt::Display for Site {
         let verb = match (self.role, plural) {
             (Role::Reads, _) => "reads",
             (Role::Writes, _) => "writes",
-            (Role::ReadsAtomically, _) => "reads atomically",
             (Role::WritesAtomically, _) => "writes atomically",
             (Role::Waits, _) if self.detail.is_empty() => "is",
             (Role::Waits, false) => "is in",

@@ -126,6 +126,13 @@ fn impossible_launches_are_refused() {
 }
 
 #[test]
+fn a_kernel_may_have_no_parameters() {
+    for detection in [false, true] {
+        emulator(detection).launch("nothing", [2, 1, 1], [33, 1, 1], 0, &[]).expect("a clean run");
+    }
+}
+
+#[test]
 fn a_freed_buffer_is_named_when_it_is_used() {
     let emulator = emulator(true);
     let x = floats(&emulator, (0..10).map(|i| i as f32));

@@ -20,3 +20,7 @@ KERNEL(reverse_unsynchronised, const int* in, int* out) {
     tile[threadIdx.x] = in[first + threadIdx.x];
     out[first + threadIdx.x] = tile[blockDim.x - 1 - threadIdx.x];
 }
+
+KERNEL(nothing) {
+    if (threadIdx.x == 0) printf("a kernel without parameters runs in block %u\n", blockIdx.x);
+}

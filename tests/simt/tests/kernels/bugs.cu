@@ -233,6 +233,40 @@ KERNEL(block_read_clean, const float* in, float* out, int n) {
     }
 }
 
+// One zeroes, all count: without a barrier between, a count may be lost.
+KERNEL(atomic_race_bug, const float* in, float* out, int n) {
+    SHARED(unsigned, count, [1]);
+    if (threadIdx.x == 0) count[0] = 0;  // BUG atomic_race_bug
+    atomicAdd(&count[0], 1u);            // BUG atomic_race_bug
+    __syncthreads();
+    out[threadIdx.x] = float(count[0]);
+}
+
+KERNEL(atomic_race_clean, const float* in, float* out, int n) {
+    SHARED(unsigned, count, [1]);
+    if (threadIdx.x == 0) count[0] = 0;
+    __syncthreads();
+    atomicAdd(&count[0], 1u);
+    __syncthreads();
+    out[threadIdx.x] = float(count[0]);
+}
+
+KERNEL(misaligned_copy_bug, const float* in, float* out, int n) {
+    SHARED(float4, tile, [64]);
+    cp_async_16(&tile[threadIdx.x], in + threadIdx.x, true);  // BUG misaligned_copy_bug
+    cp_async_commit();
+    cp_async_wait<0>();
+    out[threadIdx.x] = tile[threadIdx.x].x;
+}
+
+KERNEL(misaligned_copy_clean, const float* in, float* out, int n) {
+    SHARED(float4, tile, [64]);
+    cp_async_16(&tile[threadIdx.x], in + threadIdx.x / 4 * 4, true);
+    cp_async_commit();
+    cp_async_wait<0>();
+    out[threadIdx.x] = tile[threadIdx.x].x;
+}
+
 KERNEL(float_atomic_bug, const float* in, float* out, int n) {
     out[threadIdx.x] = 0;
     __syncthreads();
@@ -416,6 +450,20 @@ KERNEL(copy_target_clean, const float* in, float* out, int n) {
     if (threadIdx.x == 5) tile[threadIdx.x] = 0;
     __syncthreads();
     out[threadIdx.x] = tile[threadIdx.x ^ 1];
+}
+
+KERNEL(copy_space_bug, const float* in, float* out, int n) {
+    cp_async_4(&out[threadIdx.x], in + threadIdx.x, true);  // BUG copy_space_bug
+    cp_async_commit();
+    cp_async_wait<0>();
+}
+
+KERNEL(copy_space_clean, const float* in, float* out, int n) {
+    SHARED(float, tile, [64]);
+    cp_async_4(&tile[threadIdx.x], in + threadIdx.x, true);
+    cp_async_commit();
+    cp_async_wait<0>();
+    out[threadIdx.x] = tile[threadIdx.x];
 }
 
 KERNEL(copy_bounds_bug, const float* in, float* out, int n) {

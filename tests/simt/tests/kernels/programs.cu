@@ -51,21 +51,21 @@ KERNEL_BOUNDED(128, product_bf16, const __nv_bfloat16* a, const __nv_bfloat16* b
 
 // ---- softmax of rows, a block each: shuffles within warps, shared memory between them ----
 
-template <class Combine>
-__device__ float combine_block(float value, Combine combine) {
+__device__ float combine(float a, float b, bool maximum) { return maximum ? fmaxf(a, b) : a + b; }
+
+__device__ float combine_block(float value, bool maximum) {
     SHARED(float, parts, [32]);
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    for (int offset = 16; offset > 0; offset /= 2) value = combine(value, __shfl_xor_sync(0xffffffff, value, offset));
+    for (int offset = 16; offset > 0; offset /= 2) {
+        value = combine(value, __shfl_xor_sync(0xffffffff, value, offset), maximum);
+    }
     if (lane == 0) parts[warp] = value;
     __syncthreads();
     if (warp == 0) {
-        float part = parts[lane < warps ? lane : 0];
-        const float mine = lane < warps ? part : parts[0];
-        part = mine;
-        float all = __shfl_sync(0xffffffff, part, 0);
-        for (unsigned i = 1; i < warps; ++i) all = combine(all, __shfl_sync(0xffffffff, part, int(i)));
-        __syncwarp();
-        if (lane == 0) parts[0] = all;
+        const float part = parts[lane < warps ? lane : 0];
+        value = __shfl_sync(0xffffffff, part, 0);
+        for (int i = 1; i < int(warps); ++i) value = combine(value, __shfl_sync(0xffffffff, part, i), maximum);
+        if (lane == 0) parts[0] = value;
     }
     __syncthreads();
     value = parts[0];
@@ -77,10 +77,10 @@ KERNEL(softmax, const float* in, float* out, int width) {
     const float* row = in + blockIdx.x * width;
     float largest = -INFINITY;
     for (int i = threadIdx.x; i < width; i += blockDim.x) largest = fmaxf(largest, row[i]);
-    largest = combine_block(largest, [](float a, float b) { return fmaxf(a, b); });
+    largest = combine_block(largest, true);
     float sum = 0;
     for (int i = threadIdx.x; i < width; i += blockDim.x) sum += expf(row[i] - largest);
-    sum = combine_block(sum, [](float a, float b) { return a + b; });
+    sum = combine_block(sum, false);
     for (int i = threadIdx.x; i < width; i += blockDim.x) out[blockIdx.x * width + i] = expf(row[i] - largest) / sum;
 }
 
