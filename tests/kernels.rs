@@ -2,17 +2,21 @@
 
 mod executors;
 
+use std::path::Path;
+
 use executors::emulated;
 use simt::{Options, Order};
-use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings};
-use vgan_cuda::data::Extent;
+use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings, TrainSettings};
+use vgan_cuda::data::{Extent, Images};
 use vgan_cuda::device::{Cpu, Metrics, Real, StepState};
 use vgan_cuda::nn::{ImageShape, Parts};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::gather::Gather;
-use vgan_cuda::train::Trainer;
+use vgan_cuda::run::{RunFolder, checkpoint};
 use vgan_cuda::train::batch::Batch;
 use vgan_cuda::train::predict::predict;
+use vgan_cuda::train::snapshot::F32Executor;
+use vgan_cuda::train::{Interrupt, Session, Trainer};
 
 const STEPS: usize = 20;
 const COUNT: usize = 50;
@@ -176,4 +180,61 @@ fn two_runs_agree_in_every_bit_whatever_the_order() {
     let expected = run(Order::Ascending, Order::Ascending);
     assert_eq!(run(Order::Ascending, Order::Ascending), expected);
     assert_eq!(run(Order::Random(3), Order::Descending), expected);
+}
+
+/// A checkpoint holds the same on either device, and either goes on from it.
+#[test]
+fn a_run_goes_on_on_the_other_device() {
+    let (mut settings, image) = narrow_mnist();
+    settings.train.steps = 12;
+    settings.train.snap = 6;
+    settings.train.tick = 4;
+    let pixels = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    let images =
+        Images { count: COUNT, height: image.h, width: image.w, channels: image.c, pixels, description: "".into() };
+    let place = tempfile::tempdir().expect("a folder");
+    let (cpu, kernels) = (Cpu::<f32>::new(Some(2)).expect("threads"), emulated::<f32>(unchecked()));
+    let begin = |name| {
+        let folder = RunFolder::create(place.path(), name).expect("a run's folder");
+        std::fs::write(folder.config_path(), "").expect("writing");
+        folder
+    };
+    let newest = |folder: &RunFolder| checkpoint::newest_valid(&folder.checkpoints_path()).expect("a checkpoint");
+    let [there, back] = ["there", "back"].map(begin);
+    let paths = [there.path().to_path_buf(), back.path().to_path_buf()];
+    let half = Settings { train: TrainSettings { steps: 6, ..settings.train.clone() }, ..settings.clone() };
+    // Six steps on one device, six on the other, in both orders.
+    run_session(Session::start(cpu.clone(), half.clone(), "vgan-mnist", &images, there));
+    run_session(Session::start(kernels.clone(), half, "vgan-mnist", &images, back));
+    let resumed = |path: &Path| {
+        let folder = RunFolder::open(path).expect("a run's folder");
+        let (lock, found) = (folder.lock().expect("nobody trains"), newest(&folder));
+        assert_eq!(found.1.state.step, 6);
+        (folder, lock, (found.0, found.1))
+    };
+    let (folder, lock, found) = resumed(&paths[0]);
+    run_session(Session::resume(kernels, settings.clone(), &images, folder, lock, found));
+    let (folder, lock, found) = resumed(&paths[1]);
+    run_session(Session::resume(cpu, settings, &images, folder, lock, found));
+    let [there, back] = paths.map(|path| newest(&RunFolder::open(&path).expect("a run's folder")).1);
+    assert_eq!((there.state.step, back.state.step), (12, 12));
+    assert_near("beta", there.state.beta, back.state.beta, 1e-4);
+    for (ours, theirs) in there.model.iter().zip(&back.model) {
+        assert_eq!(ours.name, theirs.name);
+        // Biases before a batch norm, and the means behind them, wander: see `tolerances`.
+        let wanders = ours.name.ends_with("bias") || ours.name.ends_with("running_mean");
+        let tolerance = if wanders { 2.0 * 2e-4 * 12.0 } else { 1e-4 };
+        for (&a, &b) in ours.values.iter().zip(&theirs.values) {
+            assert_near(&ours.name, a.into(), b.into(), tolerance);
+        }
+    }
+}
+
+fn unchecked() -> Options {
+    Options { detection: false, ..Options::default() }
+}
+
+fn run_session<B: F32Executor>(session: vgan_cuda::Result<Session<B>>) {
+    let interrupt = Interrupt::listen().expect("signals");
+    session.and_then(|mut session| session.train(&interrupt)).unwrap_or_else(|error| panic!("{error}"));
 }

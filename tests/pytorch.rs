@@ -4,12 +4,17 @@
 //! zero but for rounding that measure means nothing, and the fixture itself states an absolute tolerance and why
 //! (tests/oracle/README.md, "How the comparison is made").
 
+mod executors;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use executors::{Emulated, emulated};
 use safetensors::SafeTensors;
+use simt::Options;
 use vgan_cuda::config::{self, Settings};
-use vgan_cuda::device::{Cpu, Real};
+use vgan_cuda::device::{Accelerator, Cpu, Real};
+use vgan_cuda::ops::Executor;
 use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
@@ -100,23 +105,31 @@ fn agrees<T: Real>(case: &str, rows: &[Row]) -> bool {
     bad.is_empty()
 }
 
+/// The CPU.
+fn cpu<T: Real>() -> Cpu<T> {
+    Cpu::new(Some(2)).expect("threads")
+}
+
+/// The kernels, thread by thread.
+fn kernels<T: Real>() -> Accelerator<Emulated, T> {
+    emulated(Options { detection: false, ..Options::default() })
+}
+
 /// The engine's OUT for a single step.
-fn step<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
-    let backend = Cpu::<T>::new(Some(2)).expect("threads");
+fn step<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Real>> {
     trace(backend, &fixture.settings, TensorSet::new(fixture.input.clone(), &fixture.path)).expect("a step")
 }
 
 /// The engine's OUT for a trajectory: `step<k>.<name>` of the losses, KL, β and every weight after each step.
-fn trajectory<T: Real>(fixture: &Fixture<T>) -> Vec<Tensor<T>> {
+fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Real>> {
     let batch = |k: usize| {
         let prefix = format!("step{k}.");
-        let renamed = |t: &Tensor<T>| Some(Tensor { name: t.name.strip_prefix(&prefix)?.into(), ..t.clone() });
+        let renamed = |t: &Tensor<B::Real>| Some(Tensor { name: t.name.strip_prefix(&prefix)?.into(), ..t.clone() });
         fixture.input.iter().filter_map(renamed).collect::<Vec<_>>()
     };
     let weights = fixture.input.iter().filter(|t| !t.name.starts_with("step")).cloned();
     let first = weights.chain(batch(0)).collect();
     let mut input = TensorSet::new(first, &fixture.path);
-    let backend = Cpu::<T>::new(Some(2)).expect("threads");
     let mut tracer = Tracer::new(backend, &fixture.settings, &mut input).expect("a trainer");
     let mut out = Vec::new();
     for k in 0..fixture.steps {
@@ -143,22 +156,34 @@ fn all_agree<T: Real>(cases: &[&str], run: impl Fn(&Fixture<T>) -> Vec<Tensor<T>
 
 #[test]
 fn single_steps_in_f64() {
-    all_agree::<f64>(&STEPS, step);
+    all_agree::<f64>(&STEPS, |fixture| step(cpu(), fixture));
 }
 
 #[test]
 fn single_steps_in_f32() {
-    all_agree::<f32>(&STEPS, step);
+    all_agree::<f32>(&STEPS, |fixture| step(cpu(), fixture));
 }
 
 #[test]
 fn trajectories_in_f64() {
-    all_agree::<f64>(&TRAJECTORIES, trajectory);
+    all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(cpu(), fixture));
 }
 
 #[test]
 fn trajectories_in_f32() {
-    all_agree::<f32>(&TRAJECTORIES, trajectory);
+    all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(cpu(), fixture));
+}
+
+#[test]
+fn single_steps_on_the_kernels() {
+    all_agree::<f64>(&STEPS, |fixture| step(kernels(), fixture));
+    all_agree::<f32>(&STEPS, |fixture| step(kernels(), fixture));
+}
+
+#[test]
+fn trajectories_on_the_kernels() {
+    all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
+    all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
 }
 
 /// The comparison itself: whatever is changed on our side must show.
@@ -188,7 +213,7 @@ fn a_planted_difference_is_caught() {
                 tensor.name = format!("step0.{}", tensor.name);
             }
         }
-        let rows = compare(&fixture, trajectory(&fixture));
+        let rows = compare(&fixture, trajectory(cpu(), &fixture));
         assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
     }
 }

@@ -61,7 +61,7 @@ fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>
     let Some(free) = free else { return Ok(vec![]) };
     let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", binary(free))];
     if memory.total() > free {
-        lines.push(match largest_batch(settings, images, free)? {
+        lines.push(match largest_batch(settings, images, Memory::total, free)? {
             0 => "  too large for this machine with any batch: narrow the model".into(),
             batch => format!("  too large for this machine: the largest batch that fits is {batch}"),
         });

@@ -84,7 +84,7 @@ fn go_on<B: F32Executor>(
 ) -> Result<()> {
     let step = checkpoint.state.step;
     let images = load_images(&settings)?;
-    require_memory(&settings, &images)?;
+    require_memory(&backend, &settings, &images)?;
     // Nothing depends on this file: damaged, it is no reason not to go on.
     if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));

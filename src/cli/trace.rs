@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{SettingsArgs, preset_parser};
+use super::arguments::{DeviceChoice, SettingsArgs, preset_parser};
 use crate::config::{Settings, Sources, image_size, resolve};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
@@ -35,6 +35,10 @@ pub(super) struct TraceArgs {
     /// The file for activations, losses, gradients and updated weights
     #[arg(long, value_name = "OUT", requires = "input")]
     output: Option<PathBuf>,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N; auto is the CPU
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: DeviceChoice,
 
     /// Write a valid IN file here, and stop
     #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"])]
@@ -74,6 +78,8 @@ pub(crate) struct TraceOptions {
     pub(crate) preset: String,
     /// What to do.
     pub(crate) task: TraceTask,
+    /// Where to compute.
+    pub(crate) device: DeviceChoice,
 }
 
 /// What `trace` is to do.
@@ -100,14 +106,17 @@ impl TraceArgs {
             (None, Some(input), Some(output)) => TraceTask::Step { input, output },
             _ => return Err(Error::Usage("trace needs --input and --output, or --example".into())),
         };
-        Ok(TraceOptions { settings, preset: sources.preset, task })
+        Ok(TraceOptions { settings, preset: sources.preset, task, device: self.device })
     }
 }
 
 /// Runs the step, or writes the example.
 pub(super) fn run(options: TraceOptions) -> Result<()> {
     match options.task {
-        TraceTask::Step { input, output } => trace::trace_file(&options.settings, &input, &output),
+        TraceTask::Step { input, output } => {
+            let gpu = if let DeviceChoice::Cuda(number) = options.device { Some(number) } else { None };
+            trace::trace_file(&options.settings, &input, &output, gpu)
+        }
         TraceTask::Example(path) => {
             let Some([h, w, c]) = image_size(&options.preset) else {
                 return Err(Error::Internal(format!("preset {} has no image size", options.preset)));

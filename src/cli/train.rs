@@ -10,10 +10,12 @@ use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset
 use super::{dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
+use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, write_file};
+use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
 use crate::train::{Interrupt, Session, predict};
@@ -210,7 +212,7 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
 fn train<B: F32Executor>(backend: B, threads: usize, options: TrainOptions) -> Result<()> {
     let TrainOptions { settings, preset, outdir, description, .. } = options;
     let images = load_images(&settings)?;
-    require_memory(&settings, &images)?;
+    require_memory(&backend, &settings, &images)?;
     let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
     let folder = RunFolder::create(&outdir, &name)?;
     write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
@@ -233,12 +235,15 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     Ok(images)
 }
 
-/// Refuses what does not fit into the machine's memory, before anything is allocated for it.
-pub(super) fn require_memory(settings: &Settings, images: &Images) -> Result<()> {
-    let Some(free) = free_memory() else { return Ok(()) };
+/// Refuses what does not fit into the machine's memory, or into the device's own, before anything is allocated for it.
+pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<()> {
     let extent = images.extent();
-    // The images are in memory already, and counted as needed.
-    predict::require_memory(settings, &extent, free.saturating_add(extent.bytes()))
+    if let Some(free) = free_memory() {
+        // The images are in memory already, and counted as needed.
+        predict::require_memory(settings, &extent, Memory::total, free.saturating_add(extent.bytes()))?;
+    }
+    let own = backend.own_memory();
+    own.map_or(Ok(()), |free| predict::require_memory(settings, &extent, Memory::on_device, free))
 }
 
 /// The one line that a finished run ends with.

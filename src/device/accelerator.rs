@@ -247,6 +247,9 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
             Repeated::Recorded(recording) => self.launcher.replay(recording),
         }
     }
+    fn own_memory(&self) -> Option<u64> {
+        self.launcher.free_memory()
+    }
     fn steps_between_looks(&self) -> u64 {
         u64::MAX
     }

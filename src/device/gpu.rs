@@ -110,6 +110,11 @@ impl Launcher for Gpu {
         self.0.name.clone()
     }
 
+    fn free_memory(&self) -> Option<u64> {
+        self.bind().ok()?;
+        result::mem_get_info().ok().map(|(free, _)| free as u64)
+    }
+
     fn alloc(&self, bytes: usize) -> Result<GpuMemory> {
         self.bind()?;
         // SAFETY: only kernels and copies see the memory, and they take any bytes.

@@ -14,6 +14,8 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     /// One line for people: which device this is.
     fn describe(&self) -> String;
 
+    /// Bytes that could still be allocated, as far as the device tells.
+    fn free_memory(&self) -> Option<u64>;
     /// Allocates `bytes` bytes of unspecified content, aligned for any element.
     ///
     /// # Errors

@@ -102,6 +102,11 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// content alone has changed. A backend may do from memory what it has seen before, without calling `work`.
     fn repeat(&self, repeated: &mut Self::Repeated, work: impl FnMut() -> Result<()>) -> Result<()>;
 
+    /// Bytes that are free in the device's own memory; `None` where it has none and lives in the host's.
+    fn own_memory(&self) -> Option<u64> {
+        None
+    }
+
     /// How many steps of training may pass before the host looks at the state: 1 where looking costs nothing.
     fn steps_between_looks(&self) -> u64;
 

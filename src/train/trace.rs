@@ -11,33 +11,45 @@ use super::trainer::Trainer;
 use crate::config::{GeneratorZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, Stream};
-use crate::device::{Backend, Buffer, Cpu, Real, StepState};
+use crate::device::{Accelerator, Backend, Buffer, Cpu, Real, StepState, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
 use crate::run::{Tensor, tensors};
 use crate::{Error, Result};
 
-/// Runs one step on the CPU from the file `input` to the file `output`. The batch is as large as IN's `images`.
+/// Runs one step from the file `input` to the file `output`, on the CPU or on the GPU of that number. The batch is as
+/// large as IN's `images`.
 ///
 /// # Errors
 /// [`Error::BadData`] where a tensor is missing, unknown, misshapen or not finite; [`Error::Usage`] where the settings
 /// don't fit the images; [`Error::Diverged`] where the step meets what is not a finite number.
-pub fn trace_file(settings: &Settings, input: &Path, output: &Path) -> Result<()> {
+pub fn trace_file(settings: &Settings, input: &Path, output: &Path, gpu: Option<usize>) -> Result<()> {
     let bytes = std::fs::read(input).map_err(|error| Error::io(input, "read", error))?;
     let Some(double) = tensors::holds_f64(input, &bytes, "images")? else {
         return Err(Error::bad_data(input, "a tensor `images`", "none of that name").with_hint(HINT));
     };
     let computed = if double { trace_bytes::<f64> } else { trace_bytes::<f32> };
-    computed(settings, input, &bytes, output)
+    computed(settings, input, &bytes, output, gpu)
 }
 
 const HINT: &str = "`vgan-cuda trace --example PATH` writes a valid file";
 
-fn trace_bytes<T: Real>(settings: &Settings, input: &Path, bytes: &[u8], output: &Path) -> Result<()> {
+fn trace_bytes<T: Real>(
+    settings: &Settings,
+    input: &Path,
+    bytes: &[u8],
+    output: &Path,
+    gpu: Option<usize>,
+) -> Result<()> {
     let tensors = TensorSet::new(tensors::decode_as::<T>(input, bytes)?, input);
-    let backend = Cpu::<T>::new(None)?;
-    let out = backend.clone().run(|| trace(backend, settings, tensors))?;
+    let out = match gpu {
+        Some(number) => trace(Accelerator::<_, T>::new(cuda::open(number)?), settings, tensors)?,
+        None => {
+            let cpu = Cpu::<T>::new(None)?;
+            cpu.clone().run(|| trace(cpu, settings, tensors))?
+        }
+    };
     tensors::write(output, &out)
 }
 

@@ -95,6 +95,9 @@ impl Launcher for Emulated {
     fn describe(&self) -> String {
         "the emulator".into()
     }
+    fn free_memory(&self) -> Option<u64> {
+        None
+    }
     fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
         assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step asks for memory");
         let address = self.emulator.alloc(bytes).map_err(device_error)?;
