@@ -1,11 +1,4 @@
-#include "product.cuh"
-
-// Sizes of a convolution; Conv2d of src/ops/conv2d.rs. The transposed convolution is the same three kernels: its forward
-// pass is the input gradient (with a bias), its input gradient the forward pass, its weight gradient that with x and dy
-// exchanged.
-struct Conv2d {
-    int n, h, w, c, k, r, s, stride, padding, oh, ow;
-};
+#include "conv2d.cuh"
 
 // y[n, i, j, k] = b[k] + sum over r, s, c of x[n, i stride + r - padding, j stride + s - padding, c] w[k, r, s, c].
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Implicit GEMM: rows are output pixels, columns

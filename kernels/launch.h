@@ -29,3 +29,11 @@ constexpr int THREAD_M = 4;
 constexpr int THREAD_N = 4;
 // Depth of one part of a product that is split along its depth.
 constexpr int SPLIT_K = 1024;
+// Channels up to which convolutions have direct kernels.
+constexpr int DIRECT_CHANNELS = 4;
+// Threads of a warp, which share a pixel in the direct kernels.
+constexpr int WARP = 32;
+// Warps of a block of the direct kernels.
+constexpr int DIRECT_WARPS = 8;
+// Pixels that a warp of the direct forward kernel computes.
+constexpr int DIRECT_PIXELS = 4;

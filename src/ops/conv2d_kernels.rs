@@ -1,4 +1,4 @@
-//! Both convolutions on the kernels of kernels/conv2d.cu. The transposed one is the same three kernels: its forward pass is
+//! Both convolutions on the kernels of kernels/conv2d.cu and, with few channels, of conv2d_direct.cu. The transposed one is the same three kernels: its forward pass is
 //! the plain one's input gradient.
 
 use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
@@ -10,6 +10,7 @@ use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
 
 const TILE: [u32; 3] = [size::TILE_THREADS, 1, 1];
+const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
 impl Conv2d {
     fn argument(&self) -> Argument {
@@ -26,6 +27,11 @@ fn backward_input<L: Launcher, T: Real>(
     b: Option<In<'_, Accelerator<L, T>>>,
     dx: Out<'_, Accelerator<L, T>>,
 ) -> Result<()> {
+    if d.c <= size::DIRECT_CHANNELS as usize {
+        let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
+        let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
+        return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
+    }
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
     let [across, down] = tiles(d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride), d.c);
     let parities = int(d.stride * d.stride).unsigned_abs();
@@ -61,8 +67,18 @@ impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
         b: Option<In<'_, Self>>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        let [across, down] = tiles(d.n * d.oh() * d.ow(), d.k);
         let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        if d.c <= size::DIRECT_CHANNELS as usize {
+            let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
+            let down = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
+            return self.launch(
+                Kernel::Conv2dDirectForward,
+                [filters.div_ceil(size::WARP), down, 1],
+                WARPS,
+                &arguments,
+            );
+        }
+        let [across, down] = tiles(d.n * d.oh() * d.ow(), d.k);
         self.launch(Kernel::Conv2dForward, [across, down, 1], TILE, &arguments)
     }
 
