@@ -10,8 +10,11 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::{env, fs};
 
-/// What is compiled where CUDA_COMPUTE_CAP does not say otherwise.
-const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
+#[path = "build/nvcc.rs"]
+mod nvcc;
+
+use nvcc::{ARCHITECTURES, FLAGS, find_nvcc, gencode};
+
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
 /// Each file is compiled for both types of numbers.
@@ -28,6 +31,7 @@ struct Declared {
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
+    println!("cargo::rerun-if-changed=build");
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP", "VIRTUAL_ENV", "DOCS_RS"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -139,27 +143,6 @@ fn architectures() -> Vec<String> {
     if wanted.is_empty() { ARCHITECTURES.map(String::from).to_vec() } else { wanted }
 }
 
-/// nvcc: NVCC, CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, .cuda/ beside Cargo.toml, the active virtual environment.
-fn find_nvcc(root: &Path) -> Option<PathBuf> {
-    let variable = |name: &str| env::var_os(name).map(PathBuf::from);
-    let mut candidates: Vec<PathBuf> = variable("NVCC").into_iter().collect();
-    candidates.extend(["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable).map(|home| home.join("bin/nvcc")));
-    if let Some(path) = env::var_os("PATH") {
-        candidates.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
-    }
-    candidates.push("/usr/local/cuda/bin/nvcc".into());
-    candidates.push(root.join(".cuda/nvidia/cu13/bin/nvcc"));
-    candidates.extend(variable("VIRTUAL_ENV").into_iter().flat_map(|home| {
-        let packages = listed_folders(&home.join("lib"));
-        packages.into_iter().map(|python| python.join("site-packages/nvidia/cu13/bin/nvcc"))
-    }));
-    candidates.into_iter().find(|path| path.is_file())
-}
-
-fn listed_folders(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
 /// Compiles every file for both types of numbers, as many at once as there are cores.
 fn compile_all(
     nvcc: &Path,
@@ -174,16 +157,8 @@ fn compile_all(
     let mut headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&root.join("kernels"), kind)).collect();
     headers.sort();
     let headers: String = headers.iter().map(|path| read(path)).collect();
-    let mut flags = vec![
-        "-std=c++17".to_string(),
-        "--fmad=false".into(),
-        "-lineinfo".into(),
-        "--compress-mode=size".into(),
-        "-fatbin".into(),
-    ];
-    for architecture in architectures {
-        flags.push(format!("-gencode=arch=compute_{architecture},code=sm_{architecture}"));
-    }
+    let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
+    flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
     let jobs: Vec<(&PathBuf, &str, &str)> =
         files.iter().flat_map(|file| REALS.map(|(real, ctype)| (file, real, ctype))).collect();

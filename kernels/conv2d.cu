@@ -6,7 +6,7 @@
 // Twin: Cpu::conv2d_forward in src/ops/conv2d.rs.
 KERNEL_BOUNDED(TILE_THREADS, conv2d_forward, Conv2d d, const real* x, const real* w, const real* b, real* y) {
     int run = d.s * d.c, width = d.r * run;
-    product_tile(
+    product_tile<Along::Depth, Along::Depth>(
         (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, d.n * d.oh * d.ow, d.k, 0, width,
         [=](int pixel, int tap) {
             int image = pixel / (d.oh * d.ow), i = pixel / d.ow % d.oh, j = pixel % d.ow;
@@ -34,7 +34,7 @@ KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_input, Conv2d d, const real* dy, co
     if ((int)blockIdx.y * TILE_M >= pixels) {
         return;
     }
-    product_tile(
+    product_tile<Along::Depth, Along::Across>(
         (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, pixels, d.c, 0, r_taps * s_taps * d.k,
         [=](int pixel, int depth) {
             int image = pixel / (rows * columns), tap = depth / d.k;
@@ -64,7 +64,7 @@ KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_weight_partial, Conv2d d, const rea
     int run = d.s * d.c, width = d.r * run, pixels = d.n * d.oh * d.ow;
     int from = (int)blockIdx.z * SPLIT_K, to = from + SPLIT_K < pixels ? from + SPLIT_K : pixels;
     real* target = partial + (size_t)blockIdx.z * d.k * width;
-    product_tile(
+    product_tile<Along::Across, Along::Across>(
         (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, d.k, width, from, to,
         [=](int k, int pixel) { return dy[(size_t)pixel * d.k + k]; },
         [=](int pixel, int tap) {

@@ -13,8 +13,8 @@
 #define KERNEL(name, ...) extern "C" __global__ void name(__VA_ARGS__)
 // The same with a promise of how many threads a block has at most.
 #define KERNEL_BOUNDED(threads, name, ...) extern "C" __global__ void __launch_bounds__(threads) name(__VA_ARGS__)
-// Shared memory of a block: SHARED(float, tile, [16][17]).
-#define SHARED(type, name, extent) __shared__ type name extent
+// Shared memory of a block: SHARED(float, tile, [16][17]). Aligned, so that neighbouring elements can be read as a vector.
+#define SHARED(type, name, extent) __shared__ __align__(16) type name extent
 #endif
 
 using real = REAL;

@@ -6,18 +6,17 @@ struct DiscriminatorLoss {
     int n;
 };
 
-__device__ double softplus(double x) {
-    return (x > 0.0 ? x : 0.0) + log1p(exp(-fabs(x)));
-}
-
 // Mean binary cross entropy of `count` logits against target 0 or 1, and the mean sigmoid; writes the gradient of the
 // former. All threads of the block take part, and all get the result.
 __device__ double2 cross_entropy(const real* logits, double target, real* dlogits, int count) {
     double loss = 0.0, probability = 0.0;
     for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
         double logit = (double)logits[i];
-        double p = 1.0 / (1.0 + exp(-logit));
-        loss += softplus(target > 0.5 ? -logit : logit);
+        // One exponential serves both: sigmoid(l) = (l < 0 ? e : 1) / (1 + e), softplus(l) = max(l, 0) + ln(1 + e).
+        double e = exp(-fabs(logit));
+        double p = (logit < 0.0 ? e : 1.0) / (1.0 + e);
+        double against = target > 0.5 ? -logit : logit;
+        loss += (against > 0.0 ? against : 0.0) + log1p(e);
         probability += p;
         dlogits[i] = (real)((p - target) / count);
     }
@@ -41,10 +40,22 @@ __device__ double reduced_kl(const real* kl, double scale, int count) {
 // Twin: Cpu::discriminator_loss in src/ops/loss.rs.
 KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real* logits, const real* kl, real* dlogits,
                real* dkl, StepState* state) {
-    double2 reals = cross_entropy(logits, 1.0, dlogits, d.n);
-    double2 fakes = cross_entropy(logits + d.n, 0.0, dlogits + d.n, d.n);
-    double kl_real = reduced_kl(kl, d.kl_scale, d.n);
-    double kl_fake = reduced_kl(kl + d.n, d.kl_scale, d.n);
+    // Thread 0 keeps the sums of real (0) and fake (1) here: registers that live on through the second round's calls of
+    // division and logarithm would spill.
+    SHARED(double, loss_of, [2]);
+    SHARED(double, probability_of, [2]);
+    SHARED(double, kl_of, [2]);
+#pragma unroll 1
+    for (int kind = 0; kind < 2; ++kind) {
+        int from = kind * d.n;
+        double2 mean = cross_entropy(logits + from, kind == 0 ? 1.0 : 0.0, dlogits + from, d.n);
+        double reduced = reduced_kl(kl + from, d.kl_scale, d.n);
+        if (threadIdx.x == 0) {
+            loss_of[kind] = mean.x;
+            probability_of[kind] = mean.y;
+            kl_of[kind] = reduced;
+        }
+    }
     // Read by all before thread 0 changes it: the sums above and below are barriers.
     double beta = state->beta;
     if (d.kl_scale > 0.0) {
@@ -56,7 +67,7 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (threadIdx.x != 0) {
         return;
     }
-    double loss = reals.x + fakes.x;
+    double loss = loss_of[0] + loss_of[1], kl_real = kl_of[0], kl_fake = kl_of[1];
     if (d.kl_scale > 0.0) {
         double constraint = d.kl_mix * ((kl_real - d.target_kl) + (kl_fake - d.target_kl));
         loss += beta * constraint;
@@ -68,7 +79,7 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (!isfinite(loss) && state->non_finite == 0) {
         state->non_finite = NON_FINITE_LOSS_D;
     }
-    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, reals.y, fakes.y};
+    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, probability_of[0], probability_of[1]};
 }
 
 // Value and gradient of the generator's loss; the KL has none.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "device.cuh"
+#include "tile.cuh"
 
 __device__ __forceinline__ float multiply_add(float a, float b, float c) {
     return fmaf(a, b, c);
@@ -15,22 +16,23 @@ __device__ __forceinline__ double multiply_add(double a, double b, double c) {
 }
 
 // Sums k in k_from .. k_to of the tile at (m0, n0). `a(m, k)` and `b(k, n)` are asked only inside M, N and that range;
-// `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block must come.
-template <class A, class B, class Store>
+// `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block must come. ALONG_A
+// and ALONG_B say how A and B lie in memory; the sums do not depend on it.
+template <Along ALONG_A, Along ALONG_B, class A, class B, class Store>
 __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b, Store store) {
-    SHARED(real, tile_a, [TILE_K][TILE_M + 1]);
-    SHARED(real, tile_b, [TILE_K][TILE_N + 1]);
+    SHARED(real, tile_a, [TILE_K][TILE_A_STRIDE]);
+    SHARED(real, tile_b, [TILE_K][TILE_B_STRIDE]);
     int thread = (int)threadIdx.x;
-    int row = thread / (TILE_N / THREAD_N) * THREAD_M, column = thread % (TILE_N / THREAD_N) * THREAD_N;
+    int row = thread_row(thread), column = thread_column(thread);
     real sums[THREAD_M][THREAD_N] = {};
     for (int k0 = k_from; k0 < k_to; k0 += TILE_K) {
-        // Neighbouring threads take neighbouring k of A and neighbouring n of B: that is how both lie in memory.
+        // Neighbouring threads fetch what lies side by side in memory.
         for (int i = thread; i < TILE_M * TILE_K; i += TILE_THREADS) {
-            int m = i / TILE_K, k = i % TILE_K;
+            int m = tile_across<ALONG_A>(i, TILE_M), k = tile_depth<ALONG_A>(i, TILE_M);
             tile_a[k][m] = m0 + m < M && k0 + k < k_to ? a(m0 + m, k0 + k) : (real)0;
         }
         for (int i = thread; i < TILE_N * TILE_K; i += TILE_THREADS) {
-            int n = i % TILE_N, k = i / TILE_N;
+            int n = tile_across<ALONG_B>(i, TILE_N), k = tile_depth<ALONG_B>(i, TILE_N);
             tile_b[k][n] = n0 + n < N && k0 + k < k_to ? b(k0 + k, n0 + n) : (real)0;
         }
         __syncthreads();

@@ -1,0 +1,36 @@
+//! Where nvcc is, and how kernels/*.cu are compiled: shared by build.rs and tests/resources.rs.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// What is compiled where CUDA_COMPUTE_CAP does not say otherwise.
+pub(crate) const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
+
+/// Flags that decide what the compiled code is.
+pub(crate) const FLAGS: [&str; 3] = ["-std=c++17", "--fmad=false", "-lineinfo"];
+
+/// nvcc: NVCC, CUDA_HOME or CUDA_PATH, PATH, /usr/local/cuda, .cuda/ beside Cargo.toml, the active virtual environment.
+pub(crate) fn find_nvcc(root: &Path) -> Option<PathBuf> {
+    let variable = |name: &str| env::var_os(name).map(PathBuf::from);
+    let mut candidates: Vec<PathBuf> = variable("NVCC").into_iter().collect();
+    candidates.extend(["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(variable).map(|home| home.join("bin/nvcc")));
+    if let Some(path) = env::var_os("PATH") {
+        candidates.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
+    }
+    candidates.push("/usr/local/cuda/bin/nvcc".into());
+    candidates.push(root.join(".cuda/nvidia/cu13/bin/nvcc"));
+    candidates.extend(variable("VIRTUAL_ENV").into_iter().flat_map(|home| {
+        let packages = listed_folders(&home.join("lib"));
+        packages.into_iter().map(|python| python.join("site-packages/nvidia/cu13/bin/nvcc"))
+    }));
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+fn listed_folders(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// `-gencode` for code of one architecture.
+pub(crate) fn gencode(architecture: &str) -> String {
+    format!("-gencode=arch=compute_{architecture},code=sm_{architecture}")
+}
