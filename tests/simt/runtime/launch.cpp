@@ -9,6 +9,7 @@ namespace simt {
 extern Finding* findings;
 extern u32 finding_count, finding_capacity;
 extern Region shared_region;
+char* dynamic_shared();
 const Slot* slot_near(const char* address);
 bool prepare_stacks();
 bool open_dynamic_shared(u64 bytes);
@@ -69,7 +70,7 @@ static void name_shared() {
         const char* address = reinterpret_cast<const char*>(finding.address);
         if (finding.text[0] || u64(address - shared_region.base) >= shared_region.bytes) continue;
         const Slot* slot = slot_near(address);
-        const char* start = slot ? slot->address : shared_region.base;
+        const char* start = slot ? slot->address : dynamic_shared();
         describe(finding, "%s %lld %llu", slot ? slot->name : "dynamic", (long long)(address - start),
                  (unsigned long long)(slot ? slot->bytes : state.launch->dynamic_shared));
     }

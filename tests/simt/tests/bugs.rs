@@ -27,6 +27,7 @@ const BUGS: &[(&str, Kind, u32, usize)] = &[
     ("block_write", Kind::BlockRace, 3, 0),
     ("block_read", Kind::BlockRace, 3, 0),
     ("atomic_race", Kind::SharedRace, 1, 0),
+    ("misaligned_shared", Kind::Misaligned, 1, 1024),
     ("misaligned_copy", Kind::Misaligned, 1, 0),
     ("float_atomic", Kind::FloatAtomic, 1, 0),
     ("barrier", Kind::DivergentBarrier, 1, 0),

@@ -251,6 +251,28 @@ KERNEL(atomic_race_clean, const float* in, float* out, int n) {
     out[threadIdx.x] = float(count[0]);
 }
 
+// A type that wants more than the 16 bytes to which shared memory is aligned.
+struct alignas(32) Wide {
+    float values[8];
+};
+
+KERNEL(misaligned_shared_bug, const float* in, float* out, int n) {
+    DYNAMIC_SHARED(float, buffer);
+    if (threadIdx.x > 0) return;
+    Wide* wide = reinterpret_cast<Wide*>(buffer);
+    wide->values[0] = in[0];  // BUG misaligned_shared_bug
+    out[0] = wide->values[0];
+}
+
+KERNEL(misaligned_shared_clean, const float* in, float* out, int n) {
+    DYNAMIC_SHARED(float, buffer);
+    SHARED(Wide, wide, [2]);
+    if (threadIdx.x > 0) return;
+    *reinterpret_cast<float4*>(buffer + 4) = make_float4(in[0], 1, 2, 3);
+    wide[1].values[0] = in[0];
+    out[0] = wide[1].values[0] + buffer[5];
+}
+
 KERNEL(misaligned_copy_bug, const float* in, float* out, int n) {
     SHARED(float4, tile, [64]);
     cp_async_16(&tile[threadIdx.x], in + threadIdx.x, true);  // BUG misaligned_copy_bug
