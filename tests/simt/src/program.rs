@@ -191,7 +191,7 @@ impl Build {
         flags.extend(["-I".into(), own.clone().into_os_string()]);
         flags.extend(processor_flags().iter().map(OsString::from));
         if !kernels {
-            flags.push("-O2".into());
+            flags.push("-O3".into());
             return flags;
         }
         flags.extend(["-include".into(), own.join("simt.h").into_os_string()]);
