@@ -70,6 +70,7 @@ static inline void check_against(const Warp& warp, const Post& mine, u32 lane, u
 // it stands for those that came before it, and whom it misses, the deadlock reports.
 static inline bool complete(const Warp& warp, const Post& mine, u32 lane, u64 pc) {
     const u32 here = warp.posted & mine.mask;
+    if (warp.uniform) return here == mine.mask;
     if (here != mine.mask) {
         if (const u32 others = here & ~(1u << lane)) check_against(warp, mine, lane, u32(__builtin_ctz(others)), pc);
         return false;
@@ -95,6 +96,10 @@ static inline void meet(u32 operation, u32 variant, u32 mask, u64 pc, Post& mine
         }
         abandon();
     }
+    // As long as all who wait came to the same, nobody has to be compared.
+    const u64 meeting = u64(mask) << 32 | operation << 8 | variant;
+    if (!warp.posted) warp.meeting = meeting, warp.uniform = true;
+    if (meeting != warp.meeting) warp.uniform = false;
     warp.posted |= 1u << lane;
     if (complete(warp, mine, lane, pc)) {
         perform(warp, mask);

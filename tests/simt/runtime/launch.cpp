@@ -9,6 +9,7 @@ namespace simt {
 extern Finding* findings;
 extern u32 finding_count, finding_capacity;
 extern Region shared_region;
+char* dynamic_shared();
 const Slot* slot_near(const char* address);
 bool prepare_stacks();
 bool open_dynamic_shared(u64 bytes);
@@ -35,6 +36,9 @@ static bool within_limits(const Launch& launch, const Kernel& kernel) {
     auto check = [](u64 value, u64 most, const char* format) {
         if (value > most) launch_finding(Kind::BlockLimit, format, value, most);
     };
+    check(launch.block[0], MAX_THREADS, "the block is %llu threads wide, a GPU takes at most %llu");
+    check(launch.block[1], MAX_THREADS, "the block is %llu threads high, a GPU takes at most %llu");
+    if (finding_count != before) return false;  // and the product may not fit any number
     const u64 threads = u64(launch.block[0]) * launch.block[1] * launch.block[2];
     check(threads, MAX_THREADS, "the block has %llu threads, a GPU takes at most %llu");
     check(launch.block[2], 64, "the block is %llu threads deep, a GPU takes at most %llu");
@@ -42,6 +46,7 @@ static bool within_limits(const Launch& launch, const Kernel& kernel) {
     check(launch.grid[1], 65535, "the grid is %llu blocks high, a GPU takes at most %llu");
     check(launch.grid[2], 65535, "the grid is %llu blocks deep, a GPU takes at most %llu");
     if (kernel.max_threads) check(threads, kernel.max_threads, "the block has %llu threads, the kernel declares at most %llu");
+    if (finding_count != before) return false;
     const u64 blocks = u64(launch.grid[0]) * launch.grid[1] * launch.grid[2];
     if (threads == 0 || blocks == 0) launch_finding(Kind::BlockLimit, "grid or block has no threads", 0, 0);
     check(blocks, 0x7fffffff, "the grid has %llu blocks, the emulator takes at most %llu");
@@ -69,7 +74,7 @@ static void name_shared() {
         const char* address = reinterpret_cast<const char*>(finding.address);
         if (finding.text[0] || u64(address - shared_region.base) >= shared_region.bytes) continue;
         const Slot* slot = slot_near(address);
-        const char* start = slot ? slot->address : shared_region.base;
+        const char* start = slot ? slot->address : dynamic_shared();
         describe(finding, "%s %lld %llu", slot ? slot->name : "dynamic", (long long)(address - start),
                  (unsigned long long)(slot ? slot->bytes : state.launch->dynamic_shared));
     }

@@ -63,6 +63,7 @@ void region_written(Region& region, u64 offset, u64 bytes) {
 // Dynamic shared memory lies at the start; a SHARED array gets a place, for good, when a thread first comes upon it.
 constexpr u64 SHARED_BYTES = 64 << 20;
 constexpr u64 FIRST_SLOT = 1 << 20;
+constexpr u64 ALIGNMENT = 16;  // what SHARED and DYNAMIC_SHARED promise: nothing lies at a multiple of more
 constexpr u64 GAP = 1024;  // no index that is off by a row leads from one array into the next
 constexpr u64 MOST_STATIC = 48 << 10, MOST_DYNAMIC = 227 << 10;
 Region shared_region;
@@ -79,23 +80,27 @@ static bool ready_shared() {
 bool open_dynamic_shared(u64 bytes) {
     if (!ready_shared()) return false;
     static u64 before = 0;
-    if (before > bytes) region_close(shared_region, bytes & ~u64(3), before - (bytes & ~u64(3)));
+    if (before > bytes) region_close(shared_region, ALIGNMENT + (bytes & ~u64(3)), before - (bytes & ~u64(3)));
     before = bytes;
-    region_open(shared_region, 0, bytes);
+    region_open(shared_region, ALIGNMENT, bytes);
     return true;
 }
 
+char* dynamic_shared() { return shared_region.base + ALIGNMENT; }
+
 static void enter_slot(Slot& slot, u64 pc) {
     if (!slot.address) {
-        if (next_slot + slot.bytes + GAP > SHARED_BYTES) {
+        const u64 alignment = slot.alignment > ALIGNMENT ? slot.alignment : ALIGNMENT;
+        const u64 place = ((next_slot + 2 * alignment - 1) & ~(2 * alignment - 1)) + alignment;
+        if (place + slot.bytes + GAP > SHARED_BYTES) {
             if (Finding* finding = report(Kind::SharedLimit, pc)) {
                 add_site(*finding, Role::Declares, pc, state.block, state.current);
                 describe(*finding, "the program declares more shared arrays than the emulator has room for");
             }
             abandon();
         }
-        slot.address = shared_region.base + next_slot;
-        next_slot = (next_slot + slot.bytes + GAP + 127) & ~u64(127);
+        slot.address = shared_region.base + place;
+        next_slot = place + slot.bytes + GAP;
     }
     slot.block = state.block_serial;
     region_open(shared_region, u64(slot.address - shared_region.base), slot.bytes);
@@ -147,7 +152,7 @@ extern "C" void* simt_shared(Slot* slot) {
     return slot->address;
 }
 
-extern "C" void* simt_dynamic_shared() { return shared_region.base; }
+extern "C" void* simt_dynamic_shared() { return dynamic_shared(); }
 
 extern "C" unsigned simt_shared_address(const void* address) {
     return unsigned(static_cast<const char*>(address) - shared_region.base);

@@ -147,6 +147,8 @@ struct Post {
 struct Warp {
     u32 exists, ready, posted;
     u32 clock;     // counts the times that all lanes met
+    bool uniform;  // all lanes that wait have come to `meeting`
+    u64 meeting;
     bool partial;  // since then some, but not all, have met: lane_clock and known are in use
     u32 lane_clock[32];
     u32 known[32][32];  // known[i][j]: what lane j did before this clock, lane i comes after

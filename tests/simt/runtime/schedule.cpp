@@ -286,10 +286,11 @@ void run_block() { simt_switch(&main_stack_pointer, enter(pick())); }
 static void report_deadlock() {
     bool barrier = false;
     u64 first_pc = 0;
+    u32 first = 0;
     for (u32 t = 0; t < state.thread_count; ++t) {
         const Thread& thread = state.threads[t];
         if (thread.exited) continue;
-        if (!first_pc) first_pc = thread.pc;
+        if (!first_pc) first_pc = thread.pc, first = t;
         if (std::strncmp(thread.waits, "__syncthreads", 13) == 0) {
             if (!barrier) first_pc = thread.pc;
             barrier = true;
@@ -301,6 +302,8 @@ static void report_deadlock() {
     for (int round = 0; round < 3; ++round) {
         for (u32 t = 0; t < state.thread_count; ++t) {
             const Thread& thread = state.threads[t];
+            // Other warps have no part in what a warp waits for.
+            if (!barrier && t / 32 != first / 32) continue;
             const int its_round = thread.exited ? 2 : thread.pc == first_pc ? 0 : 1;
             if (its_round != round) continue;
             const u64 pc = thread.exited ? 0 : thread.pc;
@@ -316,18 +319,16 @@ static void report_deadlock() {
         }
     }
     // Which lanes a collective waits in vain for, by the mask of the first that waits.
-    for (u32 t = 0; t < state.thread_count && !barrier; ++t) {
-        if (state.threads[t].exited) continue;
-        const Warp& warp = state.warps[t / 32];
-        const u32 mask = warp.posts[t % 32].mask;
+    if (!barrier) {
+        const Warp& warp = state.warps[first / 32];
+        const u32 mask = warp.posts[first % 32].mask;
         u32 missing = mask & ~warp.exists;
         for (u32 lane = 0; lane < 32; ++lane) {
             const Post& post = warp.posts[lane];
             if ((mask & warp.exists) >> lane & 1 && (!(warp.posted >> lane & 1) || post.mask != mask)) missing |= 1u << lane;
         }
-        describe(*finding, "warp %u: mask 0x%08x names lanes 0x%08x, which do not come%s", t / 32, mask, missing,
+        describe(*finding, "warp %u: mask 0x%08x names lanes 0x%08x, which do not come%s", first / 32, mask, missing,
                  missing & ~warp.exists ? " (the block has no such threads)" : "");
-        break;
     }
 }
 

@@ -77,6 +77,8 @@ struct Device {
     handle: *mut c_void,
     table: Table,
     launches: u64,
+    /// Where the runtime writes, kept because it is large.
+    findings: Box<[RawFinding; MOST_FINDINGS]>,
 }
 
 // SAFETY: the handle is used under the mutex alone, and the runtime does not care which thread calls.
@@ -99,7 +101,12 @@ impl Emulator {
         }
         // SAFETY: the handle is a live device.
         let base = unsafe { (loaded.base)(handle) };
-        let device = Mutex::new(Device { handle, table: Table::new(base, bytes), launches: 0 });
+        let device = Mutex::new(Device {
+            handle,
+            table: Table::new(base, bytes),
+            launches: 0,
+            findings: Box::new([RawFinding::EMPTY; MOST_FINDINGS]),
+        });
         Ok(Emulator { loaded, options, device })
     }
 
@@ -263,9 +270,10 @@ impl Emulator {
             barrier_pairs: 0,
             barrier_pcs: [0; 32],
         };
+        let Device { handle, findings, table, .. } = &mut *device;
         // SAFETY: the device lives as long as self; number and sizes of the arguments are checked above.
-        let raw = unsafe { self.loaded.launch(device.handle, entry, &mut launch) };
-        let findings = self.translate(&device.table, entry, &launch, &raw);
+        let count = unsafe { self.loaded.launch(*handle, entry, &mut launch, findings) };
+        let findings = self.translate(table, entry, &launch, &findings[..count]);
         if findings.is_empty() { Ok(()) } else { Err(Report { findings }) }
     }
 
@@ -285,6 +293,9 @@ impl Emulator {
             .collect();
         let mut offsets: Vec<u64> = raw.iter().flat_map(|finding| finding.sites().iter().map(|site| site.pc)).collect();
         offsets.extend(pairs.iter().flatten());
+        if offsets.is_empty() && raw.is_empty() {
+            return Vec::new();
+        }
         let lines = places(&self.loaded.path, &offsets, &crate_root().join("include"));
         let mut findings: Vec<Finding> = raw.iter().map(|raw| finding(table, kernel, launch, raw, &lines)).collect();
         for pair in pairs {

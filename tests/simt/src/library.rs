@@ -41,7 +41,7 @@ pub(crate) struct RawLaunch {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct RawSite {
     pub(crate) pc: u64,
     pub(crate) role: u32,
@@ -51,7 +51,7 @@ pub(crate) struct RawSite {
 }
 
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct RawFinding {
     pub(crate) kind: u32,
     pub(crate) count: u32,
@@ -183,7 +183,7 @@ impl Loaded {
         Ok(loaded)
     }
 
-    /// Runs a kernel whose arguments the caller has checked.
+    /// Runs a kernel whose arguments the caller has checked. Returns how many findings there are.
     ///
     /// # Safety
     ///
@@ -194,12 +194,10 @@ impl Loaded {
         device: *mut c_void,
         kernel: &KernelEntry,
         launch: &mut RawLaunch,
-    ) -> Vec<RawFinding> {
-        let mut findings = vec![RawFinding::EMPTY; MOST_FINDINGS];
+        findings: &mut [RawFinding; MOST_FINDINGS],
+    ) -> usize {
         // SAFETY: the caller vouches for device and arguments; the array has as many elements as we say.
-        let count = unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) };
-        findings.truncate(count as usize);
-        findings
+        unsafe { (self.launch)(device, kernel.raw, launch, findings.as_mut_ptr(), MOST_FINDINGS as u32) as usize }
     }
 }
 

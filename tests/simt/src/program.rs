@@ -72,6 +72,14 @@ struct Build {
     cache: PathBuf,
 }
 
+/// One compilation.
+struct Job<'a> {
+    file: &'a Path,
+    /// Of kernels, not of the runtime.
+    kernels: bool,
+    detection: bool,
+}
+
 /// Options of every compilation. No contraction: a * b + c rounds twice, as the kernels' comments say; no errno, so that
 /// sqrtf is one instruction; no tail calls, so that a return address lies in the line that called.
 const COMMON: &[&str] = &[
@@ -122,15 +130,28 @@ impl Build {
         Ok(Build { sources, compiler, version, cache })
     }
 
-    /// The shared object of one variant: found in the cache or made.
+    /// The shared object of one variant: found in the cache or made. Of several who need the same at once, in this
+    /// process or another, one makes it, and the others wait.
     fn library(&self, detection: bool) -> Result<PathBuf, String> {
         // In this order: by it the runtime tells its own code from the kernels'.
         let runtime = ["runtime/all.cpp", "runtime/end.cpp"].map(|file| crate_root().join(file));
-        let mut jobs: Vec<(&Path, bool)> = runtime.iter().map(|file| (file.as_path(), false)).collect();
-        jobs.extend(self.sources.files.iter().map(|file| (file.as_path(), true)));
-        let objects = self.objects(&jobs, detection)?;
-        let digest = digest(&[&objects.iter().map(|object| object.as_os_str()).collect::<Vec<_>>()]);
-        let library = self.cache.join(format!("{digest}.so"));
+        let mut jobs: Vec<Job<'_>> = runtime.iter().map(|file| Job { file, kernels: false, detection }).collect();
+        jobs.extend(self.sources.files.iter().map(|file| Job { file, kernels: true, detection }));
+        let named = |objects: &[PathBuf]| self.cache.join(format!("{}.so", digest(&[&objects])));
+        let cached = || -> Result<Option<PathBuf>, String> {
+            let objects: Result<Vec<Option<PathBuf>>, String> = jobs.iter().map(|job| self.cached(job)).collect();
+            let objects: Option<Vec<PathBuf>> = objects?.into_iter().collect();
+            Ok(objects.map(|objects| named(&objects)).filter(|library| library.exists()))
+        };
+        if let Some(library) = cached()? {
+            return Ok(library);
+        }
+        let lock = self.cache.join("lock");
+        let wrong = |error| format!("{}: {error}", lock.display());
+        let held = fs::File::create(&lock).map_err(wrong)?;
+        held.lock().map_err(wrong)?;
+        let objects = self.objects(&jobs)?;
+        let library = named(&objects);
         if !library.exists() {
             let written = self.temporary("so");
             // -z now: no symbol is looked up on a kernel's small stack.
@@ -143,7 +164,7 @@ impl Build {
     }
 
     /// Compiles on as many processors as there are.
-    fn objects(&self, jobs: &[(&Path, bool)], detection: bool) -> Result<Vec<PathBuf>, String> {
+    fn objects(&self, jobs: &[Job<'_>]) -> Result<Vec<PathBuf>, String> {
         let next = AtomicUsize::new(0);
         let results: Vec<Mutex<Option<Result<PathBuf, String>>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
@@ -152,8 +173,8 @@ impl Build {
                 scope.spawn(|| {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(&(file, kernels)) = jobs.get(index) else { break };
-                        let result = self.object(file, kernels, detection);
+                        let Some(job) = jobs.get(index) else { break };
+                        let result = self.object(job);
                         *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                     }
                 });
@@ -163,14 +184,14 @@ impl Build {
         results.collect()
     }
 
-    fn flags(&self, kernels: bool, detection: bool) -> Vec<OsString> {
+    fn flags(&self, &Job { kernels, detection, .. }: &Job<'_>) -> Vec<OsString> {
         let mut flags: Vec<OsString> = COMMON.iter().map(OsString::from).collect();
         flags.push(format!("-DSIMT_DETECT={}", u8::from(detection)).into());
         let own = crate_root().join("include");
         flags.extend(["-I".into(), own.clone().into_os_string()]);
         flags.extend(processor_flags().iter().map(OsString::from));
         if !kernels {
-            flags.push("-O2".into());
+            flags.push("-O3".into());
             return flags;
         }
         flags.extend(["-include".into(), own.join("simt.h").into_os_string()]);
@@ -187,36 +208,49 @@ impl Build {
         flags
     }
 
-    /// An object is named by all that goes into it. Which headers go in, the compiler told when it last compiled this
-    /// very source.
-    fn object(&self, file: &Path, kernels: bool, detection: bool) -> Result<PathBuf, String> {
-        let flags = self.flags(kernels, detection);
-        let text = fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let source = digest(&[&self.compiler, &self.version, &flags, &file, &text]);
-        let list = self.cache.join(format!("{source}.headers"));
-        let object = |headers: &str| -> Option<PathBuf> {
-            let contents: Option<Vec<Vec<u8>>> = headers.lines().map(|header| fs::read(header).ok()).collect();
-            Some(self.cache.join(format!("{}.o", digest(&[&source, &contents?]))))
-        };
-        if let Some(found) = fs::read_to_string(&list).ok().as_deref().and_then(object).filter(|path| path.exists()) {
-            return Ok(found);
+    /// What a source is known by before its headers are: itself and all that the compiler is told.
+    fn source_digest(&self, job: &Job<'_>) -> Result<String, String> {
+        let text = fs::read(job.file).map_err(|error| format!("{}: {error}", job.file.display()))?;
+        Ok(digest(&[&self.compiler, &self.version, &self.flags(job), &job.file, &text]))
+    }
+
+    /// An object is named by all that goes into it.
+    fn object_path(&self, source: &str, headers: &str) -> Option<PathBuf> {
+        let contents: Option<Vec<Vec<u8>>> = headers.lines().map(|header| fs::read(header).ok()).collect();
+        Some(self.cache.join(format!("{}.o", digest(&[&source, &contents?]))))
+    }
+
+    /// The object of an earlier run. Which headers go in, the compiler told when it last compiled this very source.
+    fn cached(&self, job: &Job<'_>) -> Result<Option<PathBuf>, String> {
+        let source = self.source_digest(job)?;
+        let headers = fs::read_to_string(self.cache.join(format!("{source}.headers"))).ok();
+        Ok(headers.and_then(|headers| self.object_path(&source, &headers)).filter(|object| object.exists()))
+    }
+
+    fn object(&self, job: &Job<'_>) -> Result<PathBuf, String> {
+        if let Some(object) = self.cached(job)? {
+            return Ok(object);
         }
+        let source = self.source_digest(job)?;
         let written = self.temporary("o");
         let dependencies = self.temporary("d");
         let mut compile = Command::new(&self.compiler);
-        compile.args(&flags).arg("-MMD").arg("-MF").arg(&dependencies).arg("-c").arg(file).arg("-o").arg(&written);
-        run(&mut compile)?;
-        if kernels {
-            self.isolate(&written, detection)?;
-        }
-        let rule = fs::read_to_string(&dependencies).map_err(|error| format!("{}: {error}", dependencies.display()))?;
+        compile.args(self.flags(job)).arg("-MMD").arg("-MF").arg(&dependencies);
+        let compiled = run(compile.arg("-c").arg(job.file).arg("-o").arg(&written));
+        let rule = fs::read_to_string(&dependencies);
         let _ = fs::remove_file(&dependencies);
+        compiled?;
+        if job.kernels {
+            self.isolate(&written, job.detection)?;
+        }
+        let rule = rule.map_err(|error| format!("{}: {error}", dependencies.display()))?;
         let headers = parse_rule(&rule).join("\n");
-        let target = object(&headers).ok_or_else(|| format!("a header of {} is gone", file.display()))?;
+        let target = self.object_path(&source, &headers);
+        let target = target.ok_or_else(|| format!("a header of {} is gone", job.file.display()))?;
         publish(&written, &target)?;
-        let unpublished = self.temporary("headers");
-        fs::write(&unpublished, headers).map_err(|error| format!("{}: {error}", unpublished.display()))?;
-        publish(&unpublished, &list)?;
+        let list = self.temporary("headers");
+        fs::write(&list, headers).map_err(|error| format!("{}: {error}", list.display()))?;
+        publish(&list, &self.cache.join(format!("{source}.headers")))?;
         Ok(target)
     }
 

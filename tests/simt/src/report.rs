@@ -293,6 +293,8 @@ impl fmt::Display for Site {
         let [x, y, z] = self.block;
         if !self.threads.is_empty() {
             write!(f, "block ({x}, {y}, {z}) {} ", ranges(&self.threads))?;
+        } else if self.role == Role::Waits {
+            f.write_str("some ")?;
         }
         let plural = self.threads.len() != 1;
         let verb = match (self.role, plural) {

@@ -117,6 +117,7 @@ fn impossible_launches_are_refused() {
         ([1, 1, 1], [1, 1, 65], 0, Kind::BlockLimit),
         ([1, 70000, 1], [1, 1, 1], 0, Kind::BlockLimit),
         ([0, 1, 1], [1, 1, 1], 0, Kind::BlockLimit),
+        ([1, 1, 1], [1 << 31, 1 << 31, 4], 0, Kind::BlockLimit),
         ([u32::MAX, u32::MAX, 1], [u32::MAX, u32::MAX, 1], 0, Kind::BlockLimit),
         ([1, 1, 1], [1, 1, 1], (227 << 10) + 1, Kind::SharedLimit),
     ] {

@@ -1,10 +1,11 @@
 //! Every planted bug is caught, where it stands; its clean twin raises nothing and gives the same bits whatever the order.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use simt::{CopyMode, Emulator, Kind, Options, Order, Program, Report, Sources};
+use simt::{CopyMode, Emulator, Kind, Options, Order, Place, Program, Report, Sources};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kernels/bugs.cu");
+const FILES: [&str; 2] = ["tests/kernels/bugs_memory.cu", "tests/kernels/bugs_waits.cu"];
 /// Odd, so that buffers end beside every alignment.
 const N: usize = 4097;
 
@@ -26,6 +27,7 @@ const BUGS: &[(&str, Kind, u32, usize)] = &[
     ("block_write", Kind::BlockRace, 3, 0),
     ("block_read", Kind::BlockRace, 3, 0),
     ("atomic_race", Kind::SharedRace, 1, 0),
+    ("misaligned_shared", Kind::Misaligned, 1, 1024),
     ("misaligned_copy", Kind::Misaligned, 1, 0),
     ("float_atomic", Kind::FloatAtomic, 1, 0),
     ("barrier", Kind::DivergentBarrier, 1, 0),
@@ -59,8 +61,12 @@ fn every_mode(detection: bool) -> impl Iterator<Item = Options> {
     })
 }
 
+fn files() -> [PathBuf; 2] {
+    FILES.map(|file| Path::new(env!("CARGO_MANIFEST_DIR")).join(file))
+}
+
 fn program() -> Program {
-    Program::compile(&Sources { files: vec![FILE.into()], ..Sources::default() }).expect("the kernels compile")
+    Program::compile(&Sources { files: files().into(), ..Sources::default() }).expect("the kernels compile")
 }
 
 /// The bits that a kernel leaves in `out`.
@@ -83,10 +89,15 @@ fn run(emulator: &Emulator, kernel: &str, blocks: u32, dynamic_shared: usize) ->
 }
 
 /// The lines that a kernel's BUG comments mark.
-fn marked(kernel: &str) -> Vec<u32> {
-    let text = std::fs::read_to_string(FILE).expect("the kernels");
+fn marked(kernel: &str) -> Vec<Place> {
     let mark = format!("// BUG {kernel}");
-    (1..).zip(text.lines()).filter(|(_, line)| line.ends_with(&mark)).map(|(number, _)| number).collect()
+    let mut places = Vec::new();
+    for file in files() {
+        let text = std::fs::read_to_string(&file).expect("the kernels");
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| line.ends_with(&mark));
+        places.extend(lines.map(|(line, _)| Place { file: file.clone(), line }));
+    }
+    places
 }
 
 #[test]
@@ -105,8 +116,7 @@ fn every_bug_is_caught_where_it_stands() {
                 continue;
             };
             let caught = report.findings.iter().any(|finding| {
-                let place = finding.place().filter(|place| place.file.ends_with("bugs.cu"));
-                let there = place.is_some_and(|place| lines.contains(&place.line)) || lines.is_empty();
+                let there = finding.place().is_some_and(|place| lines.contains(place)) || lines.is_empty();
                 finding.kind == kind && finding.kernel == kernel && there
             });
             if !caught {
@@ -172,7 +182,7 @@ fn a_kernel_that_does_not_end_is_stopped() {
         let report = run(&emulator, "endless", 2, 0).expect_err("it does not end");
         let finding = report.findings.iter().find(|finding| finding.kind == Kind::TimeLimit).expect("stopped");
         if detection {
-            assert!(finding.place().is_some_and(|place| marked("endless").contains(&place.line)), "{report}");
+            assert!(finding.place().is_some_and(|place| marked("endless").contains(place)), "{report}");
         }
         run(&emulator, "barrier_clean", 1, 0).expect("what follows is not disturbed");
     }

@@ -29,8 +29,8 @@ fn reports(emulator: &Emulator) -> Vec<Report> {
     let (input, second, out) = (buffer(1 << 16), buffer(1 << 16), buffer(1 << 16));
     let number = |value: i32| value.to_ne_bytes();
     let (n32, n64, n77, n100) = (number(32), number(64), number(77), number(100));
-    let launches: [(&str, [u32; 3], [u32; 3], usize, Vec<&[u8]>); 6] = [
-        ("product_bf16", [1, 1, 1], [128, 1, 1], 0, vec![&input, &second, &out, &n32, &n32, &n64]),
+    let launches = [
+        ("product_bf16", [1, 1, 1], [128, 1, 1], 0, vec![&input[..], &second, &out, &n32, &n32, &n64]),
         ("softmax", [2, 1, 1], [96, 1, 1], 0, vec![&input, &out, &n77]),
         ("transpose_2", [2, 1, 1], [32, 8, 1], 0, vec![&input, &out, &n32, &n64]),
         ("transpose_8", [2, 1, 1], [32, 8, 1], 0, vec![&input, &out, &n32, &n64]),

@@ -63,6 +63,7 @@ struct Access {
     bytes: std::ops::Range<u32>,
 }
 
+#[expect(clippy::needless_range_loop, reason = "threads and steps are indices of several tables")]
 /// Whether any two accesses collide that nothing orders, within a block and between blocks: by vector clocks.
 fn races(steps: &Steps, shared: bool) -> [bool; 2] {
     let threads = steps.len();

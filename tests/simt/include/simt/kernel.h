@@ -48,7 +48,8 @@ struct Registration {
 
 #define KERNEL(name, ...) KERNEL_BOUNDED(0, name, __VA_ARGS__)
 
-// A reference to an array that all threads of the block see: SHARED(float, tile, [16][17]);
+// A reference to an array that all threads of the block see, aligned to 16 bytes (or more, if its type is):
+// SHARED(float, tile, [16][17]);
 #define SHARED(type, name, dimensions)                                                                      \
     using simt_type_##name = type dimensions;                                                               \
     static ::simt::Slot simt_slot_##name = {sizeof(simt_type_##name), alignof(simt_type_##name), #name, 0, 0, nullptr}; \
