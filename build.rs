@@ -14,8 +14,10 @@ use std::{env, fs};
 const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
-/// Each file is compiled for both types of numbers.
+/// Each file is compiled for both types of numbers, but for those whose name ends in [`TENSOR`].
 const REALS: [(&str, &str); 2] = [("f32", "float"), ("f64", "double")];
+/// The end of the name of a file of kernels on tensor cores, which only f32 has.
+const TENSOR: &str = "_tensor";
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
@@ -160,7 +162,12 @@ fn listed_folders(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
-/// Compiles every file for both types of numbers, as many at once as there are cores.
+/// The types of numbers that a file is compiled for.
+fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
+    if stem(file).ends_with(TENSOR) { &REALS[..1] } else { &REALS }
+}
+
+/// Compiles every file for its types of numbers, as many at once as there are cores.
 fn compile_all(
     nvcc: &Path,
     root: &Path,
@@ -186,7 +193,7 @@ fn compile_all(
     }
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
     let jobs: Vec<(&PathBuf, &str, &str)> =
-        files.iter().flat_map(|file| REALS.map(|(real, ctype)| (file, real, ctype))).collect();
+        files.iter().flat_map(|file| reals(file).iter().map(move |&(real, ctype)| (file, real, ctype))).collect();
     let queue = Mutex::new(jobs.iter());
     let compile = || {
         while let Some((file, real, ctype)) = { queue.lock().expect("no panics").next() } {

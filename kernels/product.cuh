@@ -14,6 +14,9 @@ __device__ __forceinline__ double multiply_add(double a, double b, double c) {
     return fma(a, b, c);
 }
 
+// In which index an operand's neighbours are neighbours in memory: depth, or its other one (m of A, n of B).
+enum class Along { Depth, Across };
+
 // Sums k in k_from .. k_to of the tile at (m0, n0). `a(m, k)` and `b(k, n)` are asked only inside M, N and that range;
 // `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block must come.
 template <class A, class B, class Store>
@@ -65,3 +68,15 @@ __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k
         }
     }
 }
+
+// This loop, for kernels that are written once for it and for the one on tensor cores (product_tensor.cuh). It does not
+// ask in which index an operand lies contiguous.
+struct Scalar {
+    static constexpr int ROWS = TILE_M, COLUMNS = TILE_N;
+
+    template <Along, Along, class A, class B, class Store>
+    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
+                                                   Store store) {
+        product_tile(m0, n0, M, N, k_from, k_to, a, b, store);
+    }
+};

@@ -19,10 +19,15 @@ mod tests {
         assert_eq!(names.len(), Kernel::ALL.len(), "a name stands for two kernels");
     }
 
+    /// Tensor cores know no f64.
     #[test]
-    fn every_file_is_compiled_for_both_types_or_none_is() {
+    fn every_file_is_compiled_for_its_types_or_none_is() {
         let files: BTreeSet<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
-        assert!(BINARIES.is_empty() || BINARIES.len() == 2 * files.len());
+        let types = |file: &str| if file.ends_with("_tensor") { vec!["f32"] } else { vec!["f32", "f64"] };
+        let expected: BTreeSet<_> =
+            files.iter().flat_map(|file| types(file).into_iter().map(move |t| (*file, t))).collect();
+        let compiled: BTreeSet<_> = BINARIES.iter().map(|(file, real, _)| (*file, *real)).collect();
+        assert!(BINARIES.is_empty() || compiled == expected, "{compiled:?}");
         assert_eq!(BINARIES.is_empty(), ARCHITECTURES.is_empty());
         for (file, real, bytes) in BINARIES {
             // The magic number of a fatbin.
@@ -30,10 +35,14 @@ mod tests {
         }
     }
 
-    /// A thread's share of a tile covers the tile, and a warp's columns fit.
+    /// The shares of threads and warps cover a tile, and a warp's columns fit.
     #[test]
     fn sizes_fit_together() {
         use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
+        use size::{TENSOR_M, TENSOR_N, TENSOR_STRIDE, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N, TENSOR_WORDS};
+        assert_eq!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N, TENSOR_M * TENSOR_N);
+        assert_eq!((TENSOR_M % TENSOR_WARP_M, TENSOR_N % TENSOR_WARP_N), (0, 0));
+        assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE.is_multiple_of(4), "ldmatrix takes 16 bytes at once");
         assert_eq!(TILE_THREADS * THREAD_M * THREAD_N, TILE_M * TILE_N);
         assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
     }

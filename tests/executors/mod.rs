@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
-use vgan_cuda::device::{Accelerator, Argument, Backend, Launch, Launcher, Real};
+use vgan_cuda::device::{Accelerator, Argument, Backend, Launch, Launcher, Precision, Real};
 use vgan_cuda::ops::gradient_check::fill;
 use vgan_cuda::ops::{Case, Tensor};
 use vgan_cuda::{Error, Result};
@@ -40,6 +40,8 @@ fn program(real: &'static str) -> &'static Program {
         let entries = std::fs::read_dir(&folder).expect("the kernels' folder");
         let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+        // Tensor cores know no f64.
+        files.retain(|path| real == "f32" || !path.to_string_lossy().ends_with("_tensor.cu"));
         files.sort();
         let defines = vec![format!("REAL={ctype}")];
         let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
@@ -47,10 +49,19 @@ fn program(real: &'static str) -> &'static Program {
     })
 }
 
+fn emulator(real: &'static str, options: Options) -> Emulated {
+    let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
+    Emulated { emulator: Arc::new(emulator), real }
+}
+
 /// The kernels in type `T` under the emulator.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
-    let emulator = Emulator::new(program(T::NAME), options).unwrap_or_else(|error| panic!("{error}"));
-    Accelerator::new(Emulated { emulator: Arc::new(emulator), real: T::NAME })
+    Accelerator::new(emulator(T::NAME, options))
+}
+
+/// The kernels in f32 under the emulator, products in `precision`.
+pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<Emulated, f32> {
+    Accelerator::with_precision(emulator("f32", options), precision)
 }
 
 fn device_error(text: impl ToString) -> Error {
