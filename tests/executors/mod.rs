@@ -102,10 +102,16 @@ impl Launcher for Emulated {
 
 /// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
 pub fn results<B: Backend>(backend: &B, case: &dyn Case<B>) -> Vec<(String, Vec<f64>)> {
+    results_from(backend, case, Precision::F32)
+}
+
+/// The same, with everything that goes in rounded before.
+pub fn results_from<B: Backend>(backend: &B, case: &dyn Case<B>, rounded: Precision) -> Vec<(String, Vec<f64>)> {
     backend.run(|| {
         let filled = |tensors: &[Tensor], first: u32| -> Vec<_> {
             let values = (first..).zip(tensors).map(|(number, tensor)| fill(tensor, number));
-            let real = |values: Vec<f64>| values.into_iter().map(|v| B::Real::of_f32(v as f32)).collect::<Vec<_>>();
+            let round = |value: f64| B::Real::of_f32(rounded.round(value as f32));
+            let real = |values: Vec<f64>| values.into_iter().map(round).collect::<Vec<_>>();
             values.map(|values| backend.buffer_of(&real(values)).expect("memory")).collect()
         };
         let zeros = |tensors: &[Tensor]| -> Vec<_> {
@@ -127,20 +133,30 @@ pub fn results<B: Backend>(backend: &B, case: &dyn Case<B>) -> Vec<(String, Vec<
 }
 
 /// Holds an executor in f32 against the CPU in f64, case by case; a line for each tensor that is off.
-///
-/// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
-/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
-/// once widened.
 pub fn differences<B: Backend<Real = f32>>(
     backend: &B,
     cases: Vec<Box<dyn Case<B>>>,
     exact: &[Vec<(String, Vec<f64>)>],
 ) -> Vec<String> {
+    differences_from(backend, cases, exact, Precision::F32)
+}
+
+/// The same for inputs that were rounded before, as those of `exact` were.
+///
+/// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
+/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
+/// once widened.
+pub fn differences_from<B: Backend<Real = f32>>(
+    backend: &B,
+    cases: Vec<Box<dyn Case<B>>>,
+    exact: &[Vec<(String, Vec<f64>)>],
+    rounded: Precision,
+) -> Vec<String> {
     assert_eq!(cases.len(), exact.len());
     let mut failed = Vec::new();
     for (case, exact) in cases.iter().zip(exact) {
         let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { 1e-5 };
-        for ((name, ours), (_, exact)) in results(backend, &**case).into_iter().zip(exact) {
+        for ((name, ours), (_, exact)) in results_from(backend, &**case, rounded).into_iter().zip(exact) {
             let scale = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
             let errors = ours.iter().zip(exact).map(|(a, b)| (a - b).abs() / scale);
             let (at, worst) = errors.enumerate().fold((0, 0.0), |m, e| if e.1 > m.1 || e.1.is_nan() { e } else { m });
