@@ -11,19 +11,122 @@ struct Conv2d {
     int n, h, w, c, k, r, s, stride, padding, oh, ow;
 };
 
+// A pixel, or the way from one pixel to another: rows, columns, elements. Their sum is a pixel again.
+struct Spot {
+    int h, w;
+    long long offset;
+};
+
+// Images [N, H, W, C] as an operand: an element lies at the sum of two spots, and is 0 where that is no pixel.
+struct Pixels {
+    using Across = Spot;
+    using Depth = Spot;
+    const real* data;
+    int height, width;
+
+    __device__ __forceinline__ real at(Spot a, Spot b) const {
+        bool inside = (unsigned)(a.h + b.h) < (unsigned)height && (unsigned)(a.w + b.w) < (unsigned)width;
+        return inside ? data[a.offset + b.offset] : (real)0;
+    }
+};
+
+// The windows of a convolution's input: where the one of an output pixel begins, and the way from there to a tap.
+struct Windows : Pixels {
+    Conv2d d;
+    __device__ __forceinline__ Windows(Conv2d d, const real* x) : Pixels{x, d.h, d.w}, d(d) {}
+
+    __device__ __forceinline__ Spot corner(int pixel) const {
+        int image = pixel / (d.oh * d.ow), i = pixel / d.ow % d.oh, j = pixel % d.ow;
+        int h = i * d.stride - d.padding, w = j * d.stride - d.padding;
+        return Spot{h, w, (((long long)image * d.h + h) * d.w + w) * d.c};
+    }
+    __device__ __forceinline__ Spot tap(int tap) const {
+        int run = d.s * d.c, h = tap / run, w = tap % run / d.c;
+        return Spot{h, w, ((long long)h * d.w + w) * d.c + tap % d.c};
+    }
+};
+struct WindowsAsRows : Windows {
+    using Windows::Windows;
+    __device__ __forceinline__ Spot across(int pixel) const {
+        return corner(pixel);
+    }
+    __device__ __forceinline__ Spot depth(int index) const {
+        return tap(index);
+    }
+};
+struct WindowsAsDepth : Windows {
+    using Windows::Windows;
+    __device__ __forceinline__ Spot across(int index) const {
+        return tap(index);
+    }
+    __device__ __forceinline__ Spot depth(int pixel) const {
+        return corner(pixel);
+    }
+};
+
+// The input pixels of one parity, those with (h, w) congruent to (ph, pw) modulo the stride, and the taps that reach them.
+struct Parity {
+    Conv2d d;
+    int ph, pw, r0, s0, r_taps, s_taps, rows, columns;
+
+    __device__ __forceinline__ Parity(Conv2d d, int number) : d(d), ph(number / d.stride), pw(number % d.stride) {
+        r0 = (ph + d.padding) % d.stride, s0 = (pw + d.padding) % d.stride;
+        r_taps = d.r > r0 ? (d.r - r0 + d.stride - 1) / d.stride : 0;
+        s_taps = d.s > s0 ? (d.s - s0 + d.stride - 1) / d.stride : 0;
+        rows = d.h > ph ? (d.h - ph + d.stride - 1) / d.stride : 0;
+        columns = d.w > pw ? (d.w - pw + d.stride - 1) / d.stride : 0;
+    }
+    __device__ __forceinline__ int h(int pixel) const {
+        return ph + pixel / columns % rows * d.stride;
+    }
+    __device__ __forceinline__ int w(int pixel) const {
+        return pw + pixel % columns * d.stride;
+    }
+};
+
+// The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
+struct Reached : Pixels {
+    Parity p;
+    __device__ __forceinline__ Reached(Parity p, const real* dy) : Pixels{dy, p.d.oh, p.d.ow}, p(p) {}
+
+    __device__ __forceinline__ Spot across(int pixel) const {
+        // A whole number of steps, by the choice of r0 and s0.
+        int image = pixel / (p.rows * p.columns);
+        int i = (p.h(pixel) + p.d.padding - p.r0) / p.d.stride, j = (p.w(pixel) + p.d.padding - p.s0) / p.d.stride;
+        return Spot{i, j, (((long long)image * p.d.oh + i) * p.d.ow + j) * p.d.k};
+    }
+    __device__ __forceinline__ Spot depth(int index) const {
+        int tap = index / p.d.k, i = -(tap / p.s_taps), j = -(tap % p.s_taps);
+        return Spot{i, j, ((long long)i * p.d.ow + j) * p.d.k + index % p.d.k};
+    }
+};
+// The filters [K, R, S, C] at those taps: across the channels.
+struct ReachingFilters {
+    using Across = int;
+    using Depth = size_t;
+    Parity p;
+    const real* w;
+
+    __device__ __forceinline__ int across(int c) const {
+        return c;
+    }
+    __device__ __forceinline__ size_t depth(int index) const {
+        int tap = index / p.d.k;
+        int r = p.r0 + tap / p.s_taps * p.d.stride, s = p.s0 + tap % p.s_taps * p.d.stride;
+        return (((size_t)(index % p.d.k) * p.d.r + r) * p.d.s + s) * p.d.c;
+    }
+    __device__ __forceinline__ real at(int c, size_t depth) const {
+        return w[depth + c];
+    }
+};
+
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C.
 template <class Loop>
 __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, const real* x, const real* w, const real* b, real* y) {
-    int run = d.s * d.c, width = d.r * run;
+    int width = d.r * d.s * d.c;
     Loop::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n * d.oh * d.ow, d.k, 0, width,
-        [=](int pixel, int tap) {
-            int image = pixel / (d.oh * d.ow), i = pixel / d.ow % d.oh, j = pixel % d.ow;
-            int h = i * d.stride + tap / run - d.padding, column = j * d.stride + tap % run / d.c - d.padding;
-            bool inside = h >= 0 && h < d.h && column >= 0 && column < d.w;
-            return inside ? x[(((size_t)image * d.h + h) * d.w + column) * d.c + tap % d.c] : (real)0;
-        },
-        [=](int tap, int k) { return w[(size_t)k * width + tap]; },
+        WindowsAsRows(d, x), Strided{w, width, 1},
         [=](int pixel, int k, real sum) { y[(size_t)pixel * d.k + k] = b ? sum + b[k] : sum; });
 }
 
@@ -31,35 +134,16 @@ __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, const real* x, con
 template <class Loop>
 __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real* dy, const real* w, const real* b,
                                                            real* dx) {
-    int ph = (int)blockIdx.z / d.stride, pw = (int)blockIdx.z % d.stride;
-    int r0 = (ph + d.padding) % d.stride, s0 = (pw + d.padding) % d.stride;
-    int r_taps = d.r > r0 ? (d.r - r0 + d.stride - 1) / d.stride : 0;
-    int s_taps = d.s > s0 ? (d.s - s0 + d.stride - 1) / d.stride : 0;
-    int rows = d.h > ph ? (d.h - ph + d.stride - 1) / d.stride : 0;
-    int columns = d.w > pw ? (d.w - pw + d.stride - 1) / d.stride : 0;
-    int pixels = d.n * rows * columns;
+    Parity p(d, (int)blockIdx.z);
+    int pixels = d.n * p.rows * p.columns;
     if ((int)blockIdx.y * Loop::ROWS >= pixels) {
         return;
     }
     Loop::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, pixels, d.c, 0, r_taps * s_taps * d.k,
-        [=](int pixel, int depth) {
-            int image = pixel / (rows * columns), tap = depth / d.k;
-            int h = ph + pixel / columns % rows * d.stride, column = pw + pixel % columns * d.stride;
-            // A whole number of steps, by the choice of r0 and s0.
-            int i = (h + d.padding - r0) / d.stride - tap / s_taps;
-            int j = (column + d.padding - s0) / d.stride - tap % s_taps;
-            bool inside = i >= 0 && i < d.oh && j >= 0 && j < d.ow;
-            return inside ? dy[(((size_t)image * d.oh + i) * d.ow + j) * d.k + depth % d.k] : (real)0;
-        },
-        [=](int depth, int c) {
-            int tap = depth / d.k, r = r0 + tap / s_taps * d.stride, s = s0 + tap % s_taps * d.stride;
-            return w[(((size_t)(depth % d.k) * d.r + r) * d.s + s) * d.c + c];
-        },
-        [=](int pixel, int c, real sum) {
-            int image = pixel / (rows * columns);
-            int h = ph + pixel / columns % rows * d.stride, column = pw + pixel % columns * d.stride;
-            dx[(((size_t)image * d.h + h) * d.w + column) * d.c + c] = b ? sum + b[c] : sum;
+        (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, pixels, d.c, 0, p.r_taps * p.s_taps * d.k,
+        Reached(p, dy), ReachingFilters{p, w}, [=](int pixel, int c, real sum) {
+            int image = pixel / (p.rows * p.columns);
+            dx[(((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c + c] = b ? sum + b[c] : sum;
         });
 }
 
@@ -67,17 +151,10 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real*
 template <class Loop>
 __device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, const real* x, const real* dy,
                                                                     real* partial) {
-    int run = d.s * d.c, width = d.r * run, pixels = d.n * d.oh * d.ow;
+    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
     int from = (int)blockIdx.z * SPLIT_K, to = from + SPLIT_K < pixels ? from + SPLIT_K : pixels;
     real* target = partial + (size_t)blockIdx.z * d.k * width;
     Loop::template product<Along::Across, Along::Across>(
-        (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.k, width, from, to,
-        [=](int k, int pixel) { return dy[(size_t)pixel * d.k + k]; },
-        [=](int pixel, int tap) {
-            int image = pixel / (d.oh * d.ow), i = pixel / d.ow % d.oh, j = pixel % d.ow;
-            int h = i * d.stride + tap / run - d.padding, column = j * d.stride + tap % run / d.c - d.padding;
-            bool inside = h >= 0 && h < d.h && column >= 0 && column < d.w;
-            return inside ? x[(((size_t)image * d.h + h) * d.w + column) * d.c + tap % d.c] : (real)0;
-        },
-        [=](int k, int tap, real sum) { target[(size_t)k * width + tap] = sum; });
+        (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.k, width, from, to, Strided{dy, 1, d.k},
+        WindowsAsDepth(d, x), [=](int k, int tap, real sum) { target[(size_t)k * width + tap] = sum; });
 }

@@ -13,7 +13,7 @@ template <class Loop>
 __device__ __forceinline__ void linear_forward_tile(Linear d, const real* x, const real* w, const real* b, real* y) {
     Loop::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n, d.k, 0, d.c,
-        [=](int n, int c) { return x[(size_t)n * d.c + c]; }, [=](int c, int k) { return w[(size_t)k * d.c + c]; },
+        Strided{x, d.c, 1}, Strided{w, d.c, 1},
         [=](int n, int k, real sum) { y[(size_t)n * d.k + k] = b ? sum + b[k] : sum; });
 }
 
@@ -22,7 +22,7 @@ template <class Loop>
 __device__ __forceinline__ void linear_backward_input_tile(Linear d, const real* dy, const real* w, real* dx) {
     Loop::template product<Along::Depth, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n, d.c, 0, d.k,
-        [=](int n, int k) { return dy[(size_t)n * d.k + k]; }, [=](int k, int c) { return w[(size_t)k * d.c + c]; },
+        Strided{dy, d.k, 1}, Strided{w, 1, d.c},
         [=](int n, int c, real sum) { dx[(size_t)n * d.c + c] = sum; });
 }
 
@@ -31,6 +31,6 @@ template <class Loop>
 __device__ __forceinline__ void linear_backward_weight_tile(Linear d, const real* x, const real* dy, real* dw) {
     Loop::template product<Along::Across, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.k, d.c, 0, d.n,
-        [=](int k, int n) { return dy[(size_t)n * d.k + k]; }, [=](int n, int c) { return x[(size_t)n * d.c + c]; },
+        Strided{dy, 1, d.k}, Strided{x, 1, d.c},
         [=](int k, int c, real sum) { dw[(size_t)k * d.c + c] += sum; });
 }

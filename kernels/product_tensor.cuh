@@ -74,20 +74,35 @@ __device__ __forceinline__ Loaded fragment_b(int lane) {
     return Loaded{lane / 16 * 8 + lane % 8, lane / 8 % 2 * 4};
 }
 
-// A thread's share of one operand's next stage, in registers: `at(row, depth)` where both are in range, 0 elsewhere.
-template <class Number, Along ALONG, int ROWS>
+// A thread's share of one operand's next stage, in registers: its elements where both indices are in range, 0 elsewhere.
+template <class Number, Along ALONG, int ROWS, class Operand>
 struct Share {
-    float values[ROWS / LOADED_ROWS][Number::PER_WORD];
+    static constexpr int COUNT = ROWS / LOADED_ROWS;
+    typename Operand::Across across[COUNT];
+    float values[COUNT][Number::PER_WORD];
+    Operand operand;
+    int first_row, rows;
 
-    template <class At>
-    __device__ __forceinline__ void load(int first_row, int rows, int first_depth, int depth_end, At at) {
-        Loaded mine = loaded_by(ALONG, (int)threadIdx.x);
+    // For rows from `first_row`, of which `rows` is the end.
+    __device__ __forceinline__ Share(int first_row, int rows, Operand operand)
+        : operand(operand), first_row(first_row + loaded_by(ALONG, (int)threadIdx.x).row), rows(rows) {
 #pragma unroll
-        for (int i = 0; i < ROWS / LOADED_ROWS; ++i) {
+        for (int i = 0; i < COUNT; ++i) {
+            int row = this->first_row + i * LOADED_ROWS;
+            across[i] = row < rows ? operand.across(row) : typename Operand::Across{};
+        }
+    }
+
+    __device__ __forceinline__ void load(int first_depth, int depth_end) {
 #pragma unroll
-            for (int part = 0; part < Number::PER_WORD; ++part) {
-                int row = first_row + mine.row + i * LOADED_ROWS, depth = first_depth + mine.word + part * TENSOR_WORDS;
-                values[i][part] = row < rows && depth < depth_end ? at(row, depth) : 0.0f;
+        for (int part = 0; part < Number::PER_WORD; ++part) {
+            int index = first_depth + loaded_by(ALONG, (int)threadIdx.x).word + part * TENSOR_WORDS;
+            bool within = index < depth_end;
+            auto depth = within ? operand.depth(index) : typename Operand::Depth{};
+#pragma unroll
+            for (int i = 0; i < COUNT; ++i) {
+                bool inside = within && first_row + i * LOADED_ROWS < rows;
+                values[i][part] = inside ? operand.at(across[i], depth) : 0.0f;
             }
         }
     }
@@ -161,8 +176,9 @@ template <class Number>
 struct Tensor {
     static constexpr int ROWS = TENSOR_M, COLUMNS = TENSOR_N;
 
-    // Sums k in k_from .. k_to of the tile at (m0, n0). `a(m, k)` and `b(k, n)` are asked only inside M, N and that range;
-    // `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block must come.
+    // Sums k in k_from .. k_to of the tile at (m0, n0), for operands as product.cuh describes them, with `a` across m and
+    // `b` across n; `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block
+    // must come.
     template <Along A_ALONG, Along B_ALONG, class A, class B, class Store>
     static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
                                                    Store store) {
@@ -172,12 +188,11 @@ struct Tensor {
         int warp = (int)threadIdx.x / 32;
         int row = warp / (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_M;
         int column = warp % (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_N;
-        auto b_transposed = [=](int n, int k) { return b(k, n); };
-        Share<Number, A_ALONG, TENSOR_M> next_a;
-        Share<Number, B_ALONG, TENSOR_N> next_b;
+        Share<Number, A_ALONG, TENSOR_M, A> next_a(m0, M, a);
+        Share<Number, B_ALONG, TENSOR_N, B> next_b(n0, N, b);
         WarpSums<Number> sums;
-        next_a.load(m0, M, k_from, k_to, a);
-        next_b.load(n0, N, k_from, k_to, b_transposed);
+        next_a.load(k_from, k_to);
+        next_b.load(k_from, k_to);
         next_a.store(tile_a[0]);
         next_b.store(tile_b[0]);
         __syncthreads();
@@ -185,8 +200,8 @@ struct Tensor {
         for (int k0 = k_from; k0 < k_to; k0 += DEPTH) {
             bool more = k0 + DEPTH < k_to;
             if (more) {
-                next_a.load(m0, M, k0 + DEPTH, k_to, a);
-                next_b.load(n0, N, k0 + DEPTH, k_to, b_transposed);
+                next_a.load(k0 + DEPTH, k_to);
+                next_b.load(k0 + DEPTH, k_to);
             }
             sums.add(tile_a[stage], tile_b[stage], row, column);
             stage ^= 1;
