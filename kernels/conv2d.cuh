@@ -11,22 +11,24 @@ struct Conv2d {
     int n, h, w, c, k, r, s, stride, padding, oh, ow;
 };
 
-// A pixel, or the way from one pixel to another: rows, columns, elements. Their sum is a pixel again.
+// A place among the pixels of all images, which may lie beyond its image's edge: row, column, elements before it.
 struct Spot {
     int h, w;
     long long offset;
 };
+// The way from there to an element of the same image: rows, columns, elements.
+struct Way {
+    int h, w, offset;
+};
 
-// Images [N, H, W, C] as an operand: an element lies at the sum of two spots, and is 0 where that is no pixel.
+// Images [N, H, W, C], whose elements are found by a spot and the way from it; 0 where that leads out of the image.
 struct Pixels {
-    using Across = Spot;
-    using Depth = Spot;
     const real* data;
     int height, width;
 
-    __device__ __forceinline__ real at(Spot a, Spot b) const {
-        bool inside = (unsigned)(a.h + b.h) < (unsigned)height && (unsigned)(a.w + b.w) < (unsigned)width;
-        return inside ? data[a.offset + b.offset] : (real)0;
+    __device__ __forceinline__ real reached(Spot from, Way way) const {
+        bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
+        return inside ? data[from.offset + way.offset] : (real)0;
     }
 };
 
@@ -40,27 +42,37 @@ struct Windows : Pixels {
         int h = i * d.stride - d.padding, w = j * d.stride - d.padding;
         return Spot{h, w, (((long long)image * d.h + h) * d.w + w) * d.c};
     }
-    __device__ __forceinline__ Spot tap(int tap) const {
+    __device__ __forceinline__ Way tap(int tap) const {
         int run = d.s * d.c, h = tap / run, w = tap % run / d.c;
-        return Spot{h, w, ((long long)h * d.w + w) * d.c + tap % d.c};
+        return Way{h, w, (h * d.w + w) * d.c + tap % d.c};
     }
 };
 struct WindowsAsRows : Windows {
+    using Across = Spot;
+    using Depth = Way;
     using Windows::Windows;
     __device__ __forceinline__ Spot across(int pixel) const {
         return corner(pixel);
     }
-    __device__ __forceinline__ Spot depth(int index) const {
+    __device__ __forceinline__ Way depth(int index) const {
         return tap(index);
+    }
+    __device__ __forceinline__ real at(Spot corner, Way tap) const {
+        return reached(corner, tap);
     }
 };
 struct WindowsAsDepth : Windows {
+    using Across = Way;
+    using Depth = Spot;
     using Windows::Windows;
-    __device__ __forceinline__ Spot across(int index) const {
+    __device__ __forceinline__ Way across(int index) const {
         return tap(index);
     }
     __device__ __forceinline__ Spot depth(int pixel) const {
         return corner(pixel);
+    }
+    __device__ __forceinline__ real at(Way tap, Spot corner) const {
+        return reached(corner, tap);
     }
 };
 
@@ -86,6 +98,8 @@ struct Parity {
 
 // The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
 struct Reached : Pixels {
+    using Across = Spot;
+    using Depth = Way;
     Parity p;
     __device__ __forceinline__ Reached(Parity p, const real* dy) : Pixels{dy, p.d.oh, p.d.ow}, p(p) {}
 
@@ -95,9 +109,12 @@ struct Reached : Pixels {
         int i = (p.h(pixel) + p.d.padding - p.r0) / p.d.stride, j = (p.w(pixel) + p.d.padding - p.s0) / p.d.stride;
         return Spot{i, j, (((long long)image * p.d.oh + i) * p.d.ow + j) * p.d.k};
     }
-    __device__ __forceinline__ Spot depth(int index) const {
+    __device__ __forceinline__ Way depth(int index) const {
         int tap = index / p.d.k, i = -(tap / p.s_taps), j = -(tap % p.s_taps);
-        return Spot{i, j, ((long long)i * p.d.ow + j) * p.d.k + index % p.d.k};
+        return Way{i, j, (i * p.d.ow + j) * p.d.k + index % p.d.k};
+    }
+    __device__ __forceinline__ real at(Spot pixel, Way tap) const {
+        return reached(pixel, tap);
     }
 };
 // The filters [K, R, S, C] at those taps: across the channels.
@@ -127,7 +144,10 @@ __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, const real* x, con
     Loop::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n * d.oh * d.ow, d.k, 0, width,
         WindowsAsRows(d, x), Strided{w, width, 1},
-        [=](int pixel, int k, real sum) { y[(size_t)pixel * d.k + k] = b ? sum + b[k] : sum; });
+        [=](int pixel) {
+            real* row = y + (size_t)pixel * d.k;
+            return [=](int k, real sum) { row[k] = b ? sum + b[k] : sum; };
+        });
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K.
@@ -141,9 +161,10 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real*
     }
     Loop::template product<Along::Depth, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, pixels, d.c, 0, p.r_taps * p.s_taps * d.k,
-        Reached(p, dy), ReachingFilters{p, w}, [=](int pixel, int c, real sum) {
+        Reached(p, dy), ReachingFilters{p, w}, [=](int pixel) {
             int image = pixel / (p.rows * p.columns);
-            dx[(((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c + c] = b ? sum + b[c] : sum;
+            real* row = dx + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
+            return [=](int c, real sum) { row[c] = b ? sum + b[c] : sum; };
         });
 }
 
@@ -156,5 +177,8 @@ __device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, co
     real* target = partial + (size_t)blockIdx.z * d.k * width;
     Loop::template product<Along::Across, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.k, width, from, to, Strided{dy, 1, d.k},
-        WindowsAsDepth(d, x), [=](int k, int tap, real sum) { target[(size_t)k * width + tap] = sum; });
+        WindowsAsDepth(d, x), [=](int k) {
+            real* row = target + (size_t)k * width;
+            return [=](int tap, real sum) { row[tap] = sum; };
+        });
 }

@@ -14,7 +14,10 @@ __device__ __forceinline__ void linear_forward_tile(Linear d, const real* x, con
     Loop::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n, d.k, 0, d.c,
         Strided{x, d.c, 1}, Strided{w, d.c, 1},
-        [=](int n, int k, real sum) { y[(size_t)n * d.k + k] = b ? sum + b[k] : sum; });
+        [=](int n) {
+            real* row = y + (size_t)n * d.k;
+            return [=](int k, real sum) { row[k] = b ? sum + b[k] : sum; };
+        });
 }
 
 // dx = dy w: rows n, columns c, depth k.
@@ -23,7 +26,10 @@ __device__ __forceinline__ void linear_backward_input_tile(Linear d, const real*
     Loop::template product<Along::Depth, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.n, d.c, 0, d.k,
         Strided{dy, d.k, 1}, Strided{w, 1, d.c},
-        [=](int n, int c, real sum) { dx[(size_t)n * d.c + c] = sum; });
+        [=](int n) {
+            real* row = dx + (size_t)n * d.c;
+            return [=](int c, real sum) { row[c] = sum; };
+        });
 }
 
 // dw += dy^T x: rows k, columns c, depth n.
@@ -32,5 +38,8 @@ __device__ __forceinline__ void linear_backward_weight_tile(Linear d, const real
     Loop::template product<Along::Across, Along::Across>(
         (int)blockIdx.y * Loop::ROWS, (int)blockIdx.x * Loop::COLUMNS, d.k, d.c, 0, d.n,
         Strided{dy, 1, d.k}, Strided{x, 1, d.c},
-        [=](int k, int c, real sum) { dw[(size_t)k * d.c + c] += sum; });
+        [=](int k) {
+            real* row = dw + (size_t)k * d.c;
+            return [=](int c, real sum) { row[c] += sum; };
+        });
 }

@@ -73,7 +73,7 @@ __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k
 //
 // There an operand is no function of two indices but of what each of them stands for: across(m or n) and depth(k), which
 // a loop may keep, so that the divisions in them are done once a row and once a step; and at(across, depth), the element.
-// Both are asked only of indices in range.
+// Both are asked only of indices in range. In the same way store(m) gives a function of (n, sum) that puts a sum away.
 
 // A matrix: element (i, k) lies at i across_stride + k depth_stride.
 struct Strided {
@@ -102,6 +102,7 @@ struct Scalar {
                                                    Store store) {
         product_tile(
             m0, n0, M, N, k_from, k_to, [=](int m, int k) { return a.at(a.across(m), a.depth(k)); },
-            [=](int k, int n) { return b.at(b.across(n), b.depth(k)); }, store);
+            [=](int k, int n) { return b.at(b.across(n), b.depth(k)); },
+            [=](int m, int n, real sum) { store(m)(n, sum); });
     }
 };

@@ -151,19 +151,23 @@ struct WarpSums {
         }
     }
 
-    // Calls `store(row, column, sum)` for every element of the warp's part that lies inside M and N.
+    // Puts every element of the warp's part away that lies inside M and N.
     template <class Store>
     __device__ __forceinline__ void store(int row, int column, int M, int N, Store store) const {
         int lane = (int)threadIdx.x % 32;
 #pragma unroll
-        for (int i = 0; i < DOWN; ++i) {
+        for (int half = 0; half < DOWN * 2; ++half) {
+            int m = row + 8 * half + lane / 4;
+            if (m < M) {
+                auto put = store(m);
 #pragma unroll
-            for (int j = 0; j < ACROSS; ++j) {
+                for (int j = 0; j < ACROSS; ++j) {
 #pragma unroll
-                for (int e = 0; e < 4; ++e) {
-                    int m = row + 16 * i + lane / 4 + e / 2 * 8, n = column + 8 * j + lane % 4 * 2 + e % 2;
-                    if (m < M && n < N) {
-                        store(m, n, values[i][j][e]);
+                    for (int e = 0; e < 2; ++e) {
+                        int n = column + 8 * j + lane % 4 * 2 + e;
+                        if (n < N) {
+                            put(n, values[half / 2][j][half % 2 * 2 + e]);
+                        }
                     }
                 }
             }
@@ -177,7 +181,7 @@ struct Tensor {
     static constexpr int ROWS = TENSOR_M, COLUMNS = TENSOR_N;
 
     // Sums k in k_from .. k_to of the tile at (m0, n0), for operands as product.cuh describes them, with `a` across m and
-    // `b` across n; `store(m, n, sum)` is called for every element of the tile inside M and N. Every thread of the block
+    // `b` across n; `store(m)(n, sum)` is called for every element of the tile inside M and N. Every thread of the block
     // must come.
     template <Along A_ALONG, Along B_ALONG, class A, class B, class Store>
     static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
