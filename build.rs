@@ -17,8 +17,10 @@ use nvcc::{ARCHITECTURES, FLAGS, find_nvcc, gencode};
 
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
-/// Each file is compiled for both types of numbers.
+/// Each file is compiled for both types of numbers, but for those whose name ends in [`TENSOR`].
 const REALS: [(&str, &str); 2] = [("f32", "float"), ("f64", "double")];
+/// The end of the name of a file of kernels on tensor cores, which only f32 has.
+const TENSOR: &str = "_tensor";
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
@@ -143,7 +145,12 @@ fn architectures() -> Vec<String> {
     if wanted.is_empty() { ARCHITECTURES.map(String::from).to_vec() } else { wanted }
 }
 
-/// Compiles every file for both types of numbers, as many at once as there are cores.
+/// The types of numbers that a file is compiled for.
+fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
+    if stem(file).ends_with(TENSOR) { &REALS[..1] } else { &REALS }
+}
+
+/// Compiles every file for its types of numbers, as many at once as there are cores.
 fn compile_all(
     nvcc: &Path,
     root: &Path,
@@ -161,7 +168,7 @@ fn compile_all(
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
     let jobs: Vec<(&PathBuf, &str, &str)> =
-        files.iter().flat_map(|file| REALS.map(|(real, ctype)| (file, real, ctype))).collect();
+        files.iter().flat_map(|file| reals(file).iter().map(move |&(real, ctype)| (file, real, ctype))).collect();
     let queue = Mutex::new(jobs.iter());
     let compile = || {
         while let Some((file, real, ctype)) = { queue.lock().expect("no panics").next() } {

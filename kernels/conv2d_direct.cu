@@ -1,14 +1,14 @@
 #include "conv2d.cuh"
 
 // The forward pass for few channels C: a window is so short that a tile of a matrix product would be mostly loading.
-// x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Block (filters in groups of a warp, pixels in
-// groups); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
+// x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Block (pixels in groups, filters in groups of a
+// warp); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
 // y is written in whole lines. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/conv2d.rs.
 KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real* x, const real* w, const real* b,
                real* y) {
-    int k = (int)blockIdx.x * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
-    int first = ((int)blockIdx.y * DIRECT_WARPS + (int)threadIdx.y) * DIRECT_PIXELS, pixels = d.n * d.oh * d.ow;
+    int k = (int)blockIdx.y * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
+    int first = ((int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y) * DIRECT_PIXELS, pixels = d.n * d.oh * d.ow;
     if (k >= d.k) {
         return;
     }

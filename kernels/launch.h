@@ -37,3 +37,17 @@ constexpr int WARP = 32;
 constexpr int DIRECT_WARPS = 8;
 // Pixels that a warp of the direct forward kernel computes.
 constexpr int DIRECT_PIXELS = 4;
+// Rows of a matrix product's tile on tensor cores.
+constexpr int TENSOR_M = 64;
+// Columns of such a tile.
+constexpr int TENSOR_N = 64;
+// Words of depth in one step of it: each one tf32 or two bf16.
+constexpr int TENSOR_WORDS = 16;
+// Words from one row of such a step to the next in shared memory: four more, against bank conflicts.
+constexpr int TENSOR_STRIDE = 20;
+// Threads of such a tile's block.
+constexpr int TENSOR_THREADS = 128;
+// Rows of the part of the tile that a warp computes.
+constexpr int TENSOR_WARP_M = 32;
+// Columns of that part.
+constexpr int TENSOR_WARP_N = 32;

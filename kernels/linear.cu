@@ -1,38 +1,24 @@
-#include "product.cuh"
-
-// Sizes of a linear layer; Linear of src/ops/linear.rs.
-struct Linear {
-    int n, c, k;
-};
+#include "linear.cuh"
 
 // y = x w^T + b.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [N, K]. Block (tile of K, tile of N). Overwrites y.
+// x: [N, C]; w: [K, C]; b: [K] or null; y: [N, K]. Block (tile of N, tile of K). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/linear.rs.
 KERNEL_BOUNDED(TILE_THREADS, linear_forward, Linear d, const real* x, const real* w, const real* b, real* y) {
-    product_tile<Along::Depth, Along::Depth>(
-        (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, d.n, d.k, 0, d.c,
-        [=](int n, int c) { return x[(size_t)n * d.c + c]; }, [=](int c, int k) { return w[(size_t)k * d.c + c]; },
-        [=](int n, int k, real sum) { y[(size_t)n * d.k + k] = b ? sum + b[k] : sum; });
+    linear_forward_tile<Scalar>(d, x, w, b, y);
 }
 
 // dx = dy w.
-// dy: [N, K]; w: [K, C]; dx: [N, C]. Block (tile of C, tile of N). Overwrites dx.
+// dy: [N, K]; w: [K, C]; dx: [N, C]. Block (tile of N, tile of C). Overwrites dx.
 // Twin: Cpu::linear_backward_input in src/ops/linear.rs.
 KERNEL_BOUNDED(TILE_THREADS, linear_backward_input, Linear d, const real* dy, const real* w, real* dx) {
-    product_tile<Along::Depth, Along::Across>(
-        (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, d.n, d.c, 0, d.k,
-        [=](int n, int k) { return dy[(size_t)n * d.k + k]; }, [=](int k, int c) { return w[(size_t)k * d.c + c]; },
-        [=](int n, int c, real sum) { dx[(size_t)n * d.c + c] = sum; });
+    linear_backward_input_tile<Scalar>(d, dy, w, dx);
 }
 
 // dw += dy^T x.
-// x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of C, tile of K). Changes dw.
+// x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/linear.rs.
 KERNEL_BOUNDED(TILE_THREADS, linear_backward_weight, Linear d, const real* x, const real* dy, real* dw) {
-    product_tile<Along::Across, Along::Across>(
-        (int)blockIdx.y * TILE_M, (int)blockIdx.x * TILE_N, d.k, d.c, 0, d.n,
-        [=](int k, int n) { return dy[(size_t)n * d.k + k]; }, [=](int n, int c) { return x[(size_t)n * d.c + c]; },
-        [=](int k, int c, real sum) { dw[(size_t)k * d.c + c] += sum; });
+    linear_backward_weight_tile<Scalar>(d, x, dy, dw);
 }
 
 // Sums of COLUMN_ROWS rows, the first half of the gradient of a bias.

@@ -67,3 +67,41 @@ __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k
         }
     }
 }
+
+// What follows is for kernels that are written once for this loop and for the one on tensor cores (product_tensor.cuh).
+//
+// There an operand is no function of two indices but of what each of them stands for: across(m or n) and depth(k), which
+// a loop may keep, so that the divisions in them are done once a row and once a step; and at(across, depth), the element.
+// Both are asked only of indices in range. In the same way store(m) gives a function of (n, sum) that puts a sum away.
+
+// A matrix: element (i, k) lies at i across_stride + k depth_stride.
+struct Strided {
+    using Across = size_t;
+    using Depth = size_t;
+    const real* data;
+    int across_stride, depth_stride;
+
+    __device__ __forceinline__ size_t across(int i) const {
+        return (size_t)i * across_stride;
+    }
+    __device__ __forceinline__ size_t depth(int k) const {
+        return (size_t)k * depth_stride;
+    }
+    __device__ __forceinline__ real at(size_t across, size_t depth) const {
+        return data[across + depth];
+    }
+};
+
+// This loop on such operands.
+struct Scalar {
+    static constexpr int ROWS = TILE_M, COLUMNS = TILE_N;
+
+    template <Along ALONG_A, Along ALONG_B, class A, class B, class Store>
+    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
+                                                   Store store) {
+        product_tile<ALONG_A, ALONG_B>(
+            m0, n0, M, N, k_from, k_to, [=](int m, int k) { return a.at(a.across(m), a.depth(k)); },
+            [=](int k, int n) { return b.at(b.across(n), b.depth(k)); },
+            [=](int m, int n, real sum) { store(m)(n, sum); });
+    }
+};

@@ -7,11 +7,11 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::train::to_stderr;
-use crate::config::{Override, PRESETS};
+use crate::config::{Dtype, Override, PRESETS};
 use crate::device::cuda::{self, Driver};
 use crate::device::gpu::Gpu;
-use crate::device::{Accelerator, Cpu};
-use crate::error::Result;
+use crate::device::{Accelerator, Cpu, Precision};
+use crate::error::{Error, Result};
 
 /// Where to compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,28 @@ macro_rules! on_device {
 pub(crate) use on_device;
 
 impl DeviceChoice {
-    /// Opens the device that this choice stands for, with `threads` CPU threads (`None` takes every core).
+    /// Opens the device that this choice stands for, to compute products in `dtype`.
+    ///
+    /// # Errors
+    /// As [`DeviceChoice::open`], and [`Error::Usage`] where it stands for the CPU, which computes in f32 alone.
+    pub(crate) fn open_in(self, threads: Option<usize>, dtype: Dtype) -> Result<Opened> {
+        let precision = match dtype {
+            Dtype::F32 => return self.open(threads),
+            Dtype::Tf32 => Precision::Tf32,
+            Dtype::Bf16 => Precision::Bf16,
+        };
+        let number = match (self, cuda::driver()) {
+            (DeviceChoice::Cuda(number), _) => number,
+            (DeviceChoice::Auto, Driver::Working(1..)) => 0,
+            (DeviceChoice::Cpu, _) => return Err(needs_gpu(precision, "and not the CPU")),
+            (DeviceChoice::Auto, found) => {
+                return Err(needs_gpu(precision, &format!("and there is {}", cuda::describe(found))));
+            }
+        };
+        Ok(Opened::Gpu(Accelerator::with_precision(cuda::open(number)?, precision)))
+    }
+
+    /// Opens the device that this choice stands for, with `threads` CPU threads (`None` takes every core), in f32.
     ///
     /// # Errors
     /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
@@ -80,6 +101,22 @@ impl DeviceChoice {
             }
         }
     }
+}
+
+/// That products in `precision` need tensor cores, and what there is instead.
+fn needs_gpu(precision: Precision, instead: &str) -> Error {
+    let name = precision.name();
+    Error::Usage(format!("`train.dtype` is {name}, which needs --device cuda, {instead}: pass that, or set it to f32"))
+}
+
+/// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
+pub(super) fn require_f32(command: &str, dtype: Dtype) -> Result<()> {
+    if dtype == Dtype::F32 {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "`{command}` computes on the CPU, which knows no `train.dtype` but f32: pass --set train.dtype=f32"
+    )))
 }
 
 impl FromStr for DeviceChoice {
@@ -184,6 +221,19 @@ mod tests {
         for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_cpu_computes_in_f32_alone() {
+        for (dtype, name) in [(Dtype::Tf32, "tf32"), (Dtype::Bf16, "bf16")] {
+            let Err(error) = DeviceChoice::Cpu.open_in(Some(1), dtype) else { panic!("{name} on the CPU") };
+            let text = error.to_string();
+            assert_eq!(error.exit_code(), 2);
+            assert!(text.contains(name) && text.contains("--device cuda") && text.contains("f32"), "{text}");
+            assert!(require_f32("trace", dtype).is_err());
+        }
+        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Dtype::F32), Ok(Opened::Cpu(_))));
+        require_f32("trace", Dtype::F32).unwrap();
     }
 
     #[test]

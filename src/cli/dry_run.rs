@@ -1,6 +1,6 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
-use super::arguments::{DeviceChoice, on_device};
+use super::arguments::{DeviceChoice, Opened, on_device};
 use crate::config::{Settings, to_toml, validate_for_images};
 use crate::data::{Extent, LoadOptions, extent};
 use crate::device::Backend;
@@ -23,7 +23,7 @@ pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, thre
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(memory(&prediction.memory));
     lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
-    lines.extend(time(&prediction, &plan, device, threads));
+    lines.extend(time(&prediction, &plan, || device.open_in(threads, settings.train.dtype)));
     let comments = lines.iter().map(|line| format!("{}\n", format!("# {line}").trim_end()));
     Ok(format!("{}\n{}", to_toml(settings, preset)?, comments.collect::<String>()))
 }
@@ -70,7 +70,7 @@ fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>
 }
 
 /// How long the run would take.
-fn time(prediction: &Prediction, plan: &Plan, device: DeviceChoice, threads: Option<usize>) -> Vec<String> {
+fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Opened>) -> Vec<String> {
     let work = &prediction.work;
     let per_step = work.flops as f64 / 1e9;
     let mut lines = vec![
@@ -79,7 +79,7 @@ fn time(prediction: &Prediction, plan: &Plan, device: DeviceChoice, threads: Opt
         format!("  {} steps, an epoch has {}", grouped(plan.total), grouped(plan.epoch)),
         format!("  {per_step:.1} GFLOP a step, {} moved", binary(work.moved)),
     ];
-    let measured = device.open(threads).and_then(|opened| {
+    let measured = open().and_then(|opened| {
         on_device!(opened, |backend| Speed::measure(&backend).map(|speed| (speed, backend.describe())))
     });
     let estimate = measured.map(|(speed, device)| {

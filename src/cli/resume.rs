@@ -67,7 +67,7 @@ pub(super) fn run(options: ResumeOptions) -> Result<()> {
             longer = Some(to_toml(&settings, &checkpoint.state.preset)?);
         }
     }
-    let opened = options.device.open(options.threads)?;
+    let opened = options.device.open_in(options.threads, settings.train.dtype)?;
     let threads = opened.threads();
     on_device!(opened, |backend| go_on(backend, threads, settings, folder, lock, (path, checkpoint), longer))
 }

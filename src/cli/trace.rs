@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::arguments::{DeviceChoice, SettingsArgs, preset_parser};
+use super::arguments::{DeviceChoice, SettingsArgs, preset_parser, require_f32};
 use crate::config::{Settings, Sources, image_size, resolve};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
@@ -101,6 +101,7 @@ impl TraceArgs {
         let overrides = self.settings.overrides()?;
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
         let settings = resolve(&sources)?;
+        require_f32("trace", settings.train.dtype)?;
         let task = match (self.example, self.input, self.output) {
             (Some(path), _, _) => TraceTask::Example(path),
             (None, Some(input), Some(output)) => TraceTask::Step { input, output },

@@ -71,6 +71,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     keep: Option<u64>,
 
+    /// To what products round their operands; tf32 and bf16 need --device cuda [default: the preset's]
+    #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
+    dtype: Option<String>,
+
     /// Resize every image of a folder to N×N [default: no]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     resize: Option<u64>,
@@ -147,7 +151,11 @@ impl TrainArgs {
             ("--keep", "train.keep", self.keep),
             ("--resize", "data.resize", self.resize),
         ];
-        let words = [("--data", "data.source", &self.data), ("--channels", "data.channels", &self.channels)];
+        let words = [
+            ("--data", "data.source", &self.data),
+            ("--channels", "data.channels", &self.channels),
+            ("--dtype", "train.dtype", &self.dtype),
+        ];
         let numbers = numbers.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value?)));
         let words = words.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value.as_ref()?)));
         numbers.chain(words).collect()
@@ -203,7 +211,7 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         let TrainOptions { settings, preset, device, threads, .. } = &options;
         return output::print(&dry_run::text(settings, preset, *device, *threads)?);
     }
-    let opened = options.device.open(options.threads)?;
+    let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
     on_device!(opened, |backend| train(backend, threads, options))
 }
@@ -271,6 +279,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
+    use crate::config::Dtype;
 
     fn options(words: &str) -> Result<TrainOptions> {
         let words = words.split_whitespace();
@@ -293,12 +302,12 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let options = options(
             "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --batch 9 --seed 11 --device cuda:2 \
-             --threads 3 --tick 5 --snap 6 --keep 4 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
+             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
         )
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
         assert_eq!((train.steps, train.batch, train.seed), (7, 9, 11));
-        assert_eq!((train.tick, train.snap, train.keep), (5, 6, 4));
+        assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Dtype::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));

@@ -248,10 +248,25 @@ pub struct TrainSettings {
     pub snap: u64,
     /// How many checkpoints are kept; 0 keeps all.
     pub keep: usize,
+    /// To what the products of linear layers and convolutions round their operands; all but f32 needs a GPU.
+    pub dtype: Dtype,
 }
 
 impl Default for TrainSettings {
     fn default() -> Self {
-        TrainSettings { batch: 128, epochs: 25, steps: 0, seed: 0, tick: 20, snap: 0, keep: 2 }
+        TrainSettings { batch: 128, epochs: 25, steps: 0, seed: 0, tick: 20, snap: 0, keep: 2, dtype: Dtype::F32 }
     }
+}
+
+/// To what the products of linear layers and convolutions round their operands. Weights, activations, gradients and the
+/// optimiser's moments are f32 whatever is chosen, and so are the sums of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Not at all.
+    F32,
+    /// To tf32, 11 bits of significand, on a GPU's tensor cores.
+    Tf32,
+    /// To bf16, 8 bits of significand, on a GPU's tensor cores.
+    Bf16,
 }

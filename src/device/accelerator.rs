@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, Launch, Launcher};
-use super::{Backend, Element, Real};
+use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
 /// Kernels in type `T` (f32 to train, f64 to check gradients) on a [`Launcher`].
 pub struct Accelerator<L: Launcher, T> {
     launcher: L,
+    precision: Precision,
     workspace: Arc<Mutex<Option<Workspace<L>>>>,
     real: PhantomData<T>,
 }
@@ -23,7 +24,8 @@ struct Workspace<L: Launcher> {
 
 impl<L: Launcher, T> Clone for Accelerator<L, T> {
     fn clone(&self) -> Self {
-        Accelerator { launcher: self.launcher.clone(), workspace: self.workspace.clone(), real: PhantomData }
+        let Accelerator { launcher, precision, workspace, real } = self;
+        Accelerator { launcher: launcher.clone(), precision: *precision, workspace: workspace.clone(), real: *real }
     }
 }
 
@@ -96,10 +98,17 @@ pub(crate) fn optional<E>(view: Option<DeviceView<'_, E>>) -> Argument {
     view.map_or(Argument::new(0u64), |view| view.argument())
 }
 
+impl<L: Launcher> Accelerator<L, f32> {
+    /// The kernels on `launcher`; those of linear layers and convolutions round their operands to `precision`.
+    pub fn with_precision(launcher: L, precision: Precision) -> Self {
+        Accelerator { precision, ..Accelerator::new(launcher) }
+    }
+}
+
 impl<L: Launcher, T: Real> Accelerator<L, T> {
-    /// The kernels on `launcher`.
+    /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: L) -> Self {
-        Accelerator { launcher, workspace: Arc::default(), real: PhantomData }
+        Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
     }
 
     /// Who runs the kernels.
@@ -118,6 +127,27 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     /// Runs a kernel whose grid strides over `count` elements.
     pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
         self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
+    /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
+    /// tile, x walking the rows' tiles (which may be more than y can count) and y the columns'. The kernels are in the order of [`Precision::ALL`].
+    pub(crate) fn launch_product(
+        &self,
+        kernels: [Kernel; 3],
+        [rows, columns, times]: [usize; 3],
+        arguments: &[Argument],
+    ) -> Result<()> {
+        let [plain, tf32, bf16] = kernels;
+        let scalar = [size::TILE_M, size::TILE_N, size::TILE_THREADS];
+        let tensor = [size::TENSOR_M, size::TENSOR_N, size::TENSOR_THREADS];
+        let (kernel, [tile_rows, tile_columns, threads]) = match self.precision {
+            Precision::F32 => (plain, scalar),
+            Precision::Tf32 => (tf32, tensor),
+            Precision::Bf16 => (bf16, tensor),
+        };
+        let [rows, columns, times] = [rows, columns, times].map(|count| int(count).unsigned_abs());
+        let grid = [rows.div_ceil(tile_rows), columns.div_ceil(tile_columns), times];
+        self.launch(kernel, grid, [threads, 1, 1], arguments)
     }
 
     /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It grows in the first step
@@ -164,7 +194,8 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
 
     fn describe(&self) -> String {
-        format!("{}, {}", self.launcher.describe(), T::NAME)
+        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.name() };
+        format!("{}, {numbers}", self.launcher.describe())
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {

@@ -10,7 +10,7 @@ use super::kernels::{BINARIES, Kernel};
 use super::launch::{Launch, Launcher};
 use crate::{Error, Result};
 
-/// One GPU: its context, one stream that all work goes through, and every kernel in both types of numbers.
+/// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
 #[derive(Debug, Clone)]
 pub struct Gpu(Arc<Opened>);
 

@@ -5,9 +5,14 @@
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
-// The threads' shares cover a tile, and a block is not larger than CUDA allows.
+// The shares of threads and warps cover a tile, and a block is not larger than CUDA allows.
 const _: () = {
     use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
+    use size::{TENSOR_M, TENSOR_N, TENSOR_STRIDE, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N, TENSOR_WORDS};
+    assert!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N == TENSOR_M * TENSOR_N);
+    assert!(TENSOR_M % TENSOR_WARP_M == 0 && TENSOR_N % TENSOR_WARP_N == 0);
+    // ldmatrix takes 16 bytes at once.
+    assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE % 4 == 0);
     assert!(TILE_THREADS * THREAD_M * THREAD_N == TILE_M * TILE_N);
     assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
 };
@@ -26,10 +31,15 @@ mod tests {
         assert_eq!(names.len(), Kernel::ALL.len(), "a name stands for two kernels");
     }
 
+    /// Tensor cores know no f64.
     #[test]
-    fn every_file_is_compiled_for_both_types_or_none_is() {
+    fn every_file_is_compiled_for_its_types_or_none_is() {
         let files: BTreeSet<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
-        assert!(BINARIES.is_empty() || BINARIES.len() == 2 * files.len());
+        let types = |file: &str| if file.ends_with("_tensor") { vec!["f32"] } else { vec!["f32", "f64"] };
+        let expected: BTreeSet<_> =
+            files.iter().flat_map(|file| types(file).into_iter().map(move |t| (*file, t))).collect();
+        let compiled: BTreeSet<_> = BINARIES.iter().map(|(file, real, _)| (*file, *real)).collect();
+        assert!(BINARIES.is_empty() || compiled == expected, "{compiled:?}");
         assert_eq!(BINARIES.is_empty(), ARCHITECTURES.is_empty());
         for (file, real, bytes) in BINARIES {
             // The magic number of a fatbin.

@@ -15,6 +15,7 @@ pub mod launch;
 pub mod matrix;
 pub mod normal;
 pub mod philox;
+mod precision;
 mod real;
 pub mod state;
 
@@ -24,6 +25,7 @@ pub use accelerator::Accelerator;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
 pub use launch::{Argument, Launch, Launcher};
+pub use precision::Precision;
 pub use real::Real;
 pub use state::{Metrics, Network, StepState};
 

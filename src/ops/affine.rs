@@ -39,7 +39,7 @@ pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
 struct AffineCase<M>(M);
 
 /// These sizes as cases.
-pub(super) fn cases<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Box<dyn Case<B>>> {
+pub fn cases<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Box<dyn Case<B>>> {
     sizes.into_iter().map(|d| Box::new(AffineCase(d)) as Box<dyn Case<B>>).collect()
 }
 

@@ -73,12 +73,6 @@ impl<T: Real> LinearOp for Cpu<T> {
     }
 }
 
-/// Blocks of a product of `rows` × `columns`: x walks the columns' tiles, y the rows'.
-pub(super) fn tiles(rows: usize, columns: usize) -> [u32; 2] {
-    let blocks = |len: usize, tile: u32| u32::try_from(len).unwrap_or(u32::MAX).div_ceil(tile);
-    [blocks(columns, size::TILE_N), blocks(rows, size::TILE_M)]
-}
-
 /// target += the column sums of `source` `[rows, columns]`: the gradient of a bias, on the kernels.
 pub(super) fn launch_column_sums<L: Launcher, T: Real>(
     be: &Accelerator<L, T>,
@@ -114,15 +108,16 @@ impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
         b: Option<In<'_, Self>>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        let [across, down] = tiles(d.n, d.k);
+        const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
         let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
-        self.launch(Kernel::LinearForward, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)
+        self.launch_product(KERNELS, [d.n, d.k, 1], &arguments)
     }
 
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
-        let [across, down] = tiles(d.n, d.c);
+        const KERNELS: [Kernel; 3] =
+            [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
         let arguments = [d.argument(), dy.argument(), w.argument(), dx.argument()];
-        self.launch(Kernel::LinearBackwardInput, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)
+        self.launch_product(KERNELS, [d.n, d.c, 1], &arguments)
     }
 
     fn linear_backward_weight(
@@ -133,9 +128,10 @@ impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
-        let [across, down] = tiles(d.k, d.c);
+        const KERNELS: [Kernel; 3] =
+            [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTf32, Kernel::LinearBackwardWeightBf16];
         let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
-        self.launch(Kernel::LinearBackwardWeight, [across, down, 1], [size::TILE_THREADS, 1, 1], &arguments)?;
+        self.launch_product(KERNELS, [d.k, d.c, 1], &arguments)?;
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
 use vgan_cuda::device::kernels::Kernel;
-use vgan_cuda::device::{Accelerator, Backend, Launch, Launcher, Real};
+use vgan_cuda::device::{Accelerator, Backend, Launch, Launcher, Precision, Real};
 use vgan_cuda::ops::gradient_check::fill;
 use vgan_cuda::ops::{Case, Tensor};
 use vgan_cuda::{Error, Result};
@@ -72,6 +72,8 @@ fn program(real: &'static str) -> &'static Program {
         let entries = std::fs::read_dir(&folder).expect("the kernels' folder");
         let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "cu"));
+        // Tensor cores know no f64.
+        files.retain(|path| real == "f32" || !path.to_string_lossy().ends_with("_tensor.cu"));
         files.sort();
         let defines = vec![format!("REAL={ctype}")];
         let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
@@ -79,10 +81,19 @@ fn program(real: &'static str) -> &'static Program {
     })
 }
 
+fn emulator(real: &'static str, options: Options) -> Emulated {
+    let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
+    Emulated { emulator: Arc::new(emulator), real, recorded: Arc::default() }
+}
+
 /// The kernels in type `T` under the emulator.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
-    let emulator = Emulator::new(program(T::NAME), options).unwrap_or_else(|error| panic!("{error}"));
-    Accelerator::new(Emulated { emulator: Arc::new(emulator), real: T::NAME, recorded: Arc::default() })
+    Accelerator::new(emulator(T::NAME, options))
+}
+
+/// The kernels in f32 under the emulator, products in `precision`.
+pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<Emulated, f32> {
+    Accelerator::with_precision(emulator("f32", options), precision)
 }
 
 fn device_error(text: impl ToString) -> Error {
@@ -141,10 +152,16 @@ impl Launcher for Emulated {
 
 /// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
 pub fn results<B: Backend>(backend: &B, case: &dyn Case<B>) -> Vec<(String, Vec<f64>)> {
+    results_from(backend, case, Precision::F32)
+}
+
+/// The same, with everything that goes in rounded before.
+pub fn results_from<B: Backend>(backend: &B, case: &dyn Case<B>, rounded: Precision) -> Vec<(String, Vec<f64>)> {
     backend.run(|| {
         let filled = |tensors: &[Tensor], first: u32| -> Vec<_> {
             let values = (first..).zip(tensors).map(|(number, tensor)| fill(tensor, number));
-            let real = |values: Vec<f64>| values.into_iter().map(|v| B::Real::of_f32(v as f32)).collect::<Vec<_>>();
+            let round = |value: f64| B::Real::of_f32(rounded.round(value as f32));
+            let real = |values: Vec<f64>| values.into_iter().map(round).collect::<Vec<_>>();
             values.map(|values| backend.buffer_of(&real(values)).expect("memory")).collect()
         };
         let zeros = |tensors: &[Tensor]| -> Vec<_> {
@@ -166,20 +183,30 @@ pub fn results<B: Backend>(backend: &B, case: &dyn Case<B>) -> Vec<(String, Vec<
 }
 
 /// Holds an executor in f32 against the CPU in f64, case by case; a line for each tensor that is off.
-///
-/// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
-/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
-/// once widened.
 pub fn differences<B: Backend<Real = f32>>(
     backend: &B,
     cases: Vec<Box<dyn Case<B>>>,
     exact: &[Vec<(String, Vec<f64>)>],
 ) -> Vec<String> {
+    differences_from(backend, cases, exact, Precision::F32)
+}
+
+/// The same for inputs that were rounded before, as those of `exact` were.
+///
+/// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
+/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
+/// once widened.
+pub fn differences_from<B: Backend<Real = f32>>(
+    backend: &B,
+    cases: Vec<Box<dyn Case<B>>>,
+    exact: &[Vec<(String, Vec<f64>)>],
+    rounded: Precision,
+) -> Vec<String> {
     assert_eq!(cases.len(), exact.len());
     let mut failed = Vec::new();
     for (case, exact) in cases.iter().zip(exact) {
         let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { 1e-5 };
-        for ((name, ours), (_, exact)) in results(backend, &**case).into_iter().zip(exact) {
+        for ((name, ours), (_, exact)) in results_from(backend, &**case, rounded).into_iter().zip(exact) {
             let scale = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
             let errors = ours.iter().zip(exact).map(|(a, b)| (a - b).abs() / scale);
             let (at, worst) = errors.enumerate().fold((0, 0.0), |m, e| if e.1 > m.1 || e.1.is_nan() { e } else { m });
