@@ -73,8 +73,18 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
-    (2usize..4096, 1usize..1000, large.clone(), large, 1u64..1000, 0u64..1000, 0usize..9).prop_map(
-        |(batch, epochs, steps, seed, tick, snap, keep)| TrainSettings { batch, epochs, steps, seed, tick, snap, keep },
+    let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::Tf32), Just(Dtype::Bf16)];
+    (2usize..4096, 1usize..1000, large.clone(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
+        |(batch, epochs, steps, seed, tick, snap, keep, dtype)| TrainSettings {
+            batch,
+            epochs,
+            steps,
+            seed,
+            tick,
+            snap,
+            keep,
+            dtype,
+        },
     )
 }
 
