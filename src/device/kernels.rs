@@ -44,6 +44,6 @@ mod tests {
         assert_eq!((TENSOR_M % TENSOR_WARP_M, TENSOR_N % TENSOR_WARP_N), (0, 0));
         assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE.is_multiple_of(4), "ldmatrix takes 16 bytes at once");
         assert_eq!(TILE_THREADS * THREAD_M * THREAD_N, TILE_M * TILE_N);
-        assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
+        const { assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024) };
     }
 }
