@@ -242,6 +242,24 @@ fn a_download_that_fails_says_why() {
     assert_contains(&message, &["train-images-idx3-ubyte.gz", "can't download", &format!("127.0.0.1:{port}/x/")]);
 }
 
+/// Whatever GPUs the machine has: the CPU is asked for.
+#[test]
+fn products_in_less_than_f32_are_refused_on_the_cpu() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let runs = folder.path().join("runs");
+    for (dtype, words) in [("bf16", "--dtype bf16"), ("tf32", "--set train.dtype=tf32")] {
+        let refused = failure(&format!("train --device cpu --outdir {} {words}", runs.display()), 2);
+        assert_contains(&refused, &["`train.dtype`", dtype, "--device cuda", "f32"]);
+        assert!(!runs.exists(), "nothing is left behind");
+        // The settings are shown all the same, for a run elsewhere.
+        let text = stdout(&format!("train --device cpu --dry-run {words}"));
+        assert_contains(&text, &[&format!("dtype = \"{dtype}\""), "no estimate: `train.dtype`"]);
+    }
+    assert_contains(&stdout("train --device cpu --threads 1 --dry-run"), &["dtype = \"f32\"", "an estimate"]);
+    assert_contains(&failure("train --set train.dtype=f16", 2), &["`f32`, `tf32`, `bf16`"]);
+    assert_contains(&failure("trace --example x --set train.dtype=bf16", 2), &["train.dtype=f32"]);
+}
+
 #[test]
 fn mistakes_on_the_command_line_exit_with_2() {
     let cases: &[(&str, &[&str])] = &[

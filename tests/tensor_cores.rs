@@ -22,8 +22,8 @@ const TENSOR: [Precision; 2] = [Precision::Tf32, Precision::Bf16];
 
 /// The products among all cases, and sizes of several tiles and steps with tails in every direction.
 fn products<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let mut cases = ops::cases();
-    cases.retain(|case: &Box<dyn Case<B>>| ["linear", "conv2d", "conv_transpose2d"].contains(&case.op()));
+    let mut cases = ops::cases::<B>();
+    cases.retain(|case| ["linear", "conv2d", "conv_transpose2d"].contains(&case.op()));
     assert!(cases.len() > 30, "{} cases", cases.len());
     let linear = [(65, 67, 33), (130, 70, 100), (64, 64, 64), (3, 129, 65)];
     cases.extend(affine::cases(linear.map(|(n, c, k)| Linear { n, c, k })));

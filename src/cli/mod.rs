@@ -43,7 +43,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverge
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Train(train::TrainArgs),
+    Train(Box<train::TrainArgs>),
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),

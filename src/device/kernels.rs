@@ -10,9 +10,9 @@ const _: () = {
     use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
     use size::{TENSOR_M, TENSOR_N, TENSOR_STRIDE, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N, TENSOR_WORDS};
     assert!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N == TENSOR_M * TENSOR_N);
-    assert!(TENSOR_M % TENSOR_WARP_M == 0 && TENSOR_N % TENSOR_WARP_N == 0);
+    assert!(TENSOR_M.is_multiple_of(TENSOR_WARP_M) && TENSOR_N.is_multiple_of(TENSOR_WARP_N));
     // ldmatrix takes 16 bytes at once.
-    assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE % 4 == 0);
+    assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE.is_multiple_of(4));
     assert!(TILE_THREADS * THREAD_M * THREAD_N == TILE_M * TILE_N);
     assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
 };
