@@ -217,6 +217,10 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
         self.launcher.zero(target.address, target.len * size_of::<E>())
     }
 
+    fn synchronize(&self) -> Result<()> {
+        self.launcher.synchronize()
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

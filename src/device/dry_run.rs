@@ -132,6 +132,10 @@ impl Backend for DryRun {
         Ok(())
     }
 
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

@@ -82,6 +82,9 @@ impl Launcher for Emulated {
     fn zero(&self, target: u64, bytes: usize) -> Result<()> {
         self.emulator.fill_zero(target, bytes).map_err(device_error)
     }
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         assert_eq!(launch.real, self.real, "the kernels were compiled for the other type");
         let arguments: Vec<&[u8]> = launch.arguments.iter().map(Argument::bytes).collect();
