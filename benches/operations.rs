@@ -1,15 +1,16 @@
-//! Forward and backward passes of the article's layers on the CPU, one operation at a time.
+//! Every pass of every operation at the article's sizes on the CPU, timed as `vgan-cuda bench` times them, with
+//! criterion's statistics and its comparison with the run before.
 //!
 //! `cargo bench --bench operations -- conv2d` measures those whose name contains the text. Throughput is in
-//! multiplications and additions a second; where an operation has none to speak of, in bytes of its tensors.
+//! multiplications and additions a second; where an operation has none to speak of, in bytes that it must move.
 
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use vgan_cuda::Result;
-use vgan_cuda::device::{Backend, Buffer, Cpu};
-use vgan_cuda::ops::gradient_check::fill;
-use vgan_cuda::ops::{self, Case, Tensor};
+use vgan_cuda::device::{Cpu, DryRun};
+use vgan_cuda::ops::measure::time;
+use vgan_cuda::ops::passes::{Pass, article_passes, counted};
 
 type Device = Cpu<f32>;
 
@@ -20,43 +21,26 @@ fn main() -> Result<()> {
         .measurement_time(Duration::from_millis(800))
         .configure_from_args();
     let cpu = Device::new(None)?;
-    for case in ops::article_cases::<Device>() {
-        measure(&mut criterion, &cpu, &*case)?;
+    for (pass, twin) in article_passes::<Device>().iter().zip(article_passes::<DryRun>()) {
+        measure(&mut criterion, &cpu, pass, &twin)?;
     }
     criterion.final_summary();
     Ok(())
 }
 
-fn measure(criterion: &mut Criterion, cpu: &Device, case: &dyn Case<Device>) -> Result<()> {
-    let (inputs, outputs) = (case.inputs(), case.outputs());
-    let (x, u) = (filled(cpu, &inputs, 0)?, filled(cpu, &outputs, 1000)?);
-    let (mut y, mut dx) = (zeros(cpu, &outputs)?, zeros(cpu, &inputs)?);
-    let bytes = 4 * inputs.iter().chain(&outputs).map(|tensor| tensor.len as u64).sum::<u64>();
-    let throughput = |passes| match case.flops() {
-        0 => Throughput::Bytes(passes * bytes),
-        flops => Throughput::Elements(passes * flops),
-    };
-    let mut group = criterion.benchmark_group(format!("{}/{}", case.op(), case.name()));
-    group.throughput(throughput(1));
-    group.bench_function("forward", |bencher| {
-        cpu.run(|| bencher.iter(|| case.forward(cpu, &x, &mut y).expect("a forward pass")));
+fn measure(criterion: &mut Criterion, cpu: &Device, pass: &Pass<Device>, twin: &Pass<DryRun>) -> Result<()> {
+    let counts = counted(twin)?;
+    let mut group = criterion.benchmark_group(format!("{}/{}", pass.op, pass.shape));
+    group.throughput(if counts.flops > 0 {
+        Throughput::Elements(counts.flops)
+    } else {
+        Throughput::Bytes(counts.bytes)
     });
-    if case.differentiable() {
-        // By the input and by the weights: each costs as much as the forward pass.
-        group.throughput(throughput(2));
-        group.bench_function("backward", |bencher| {
-            cpu.run(|| bencher.iter(|| case.backward(cpu, &x, &y, &u, &mut dx).expect("a backward pass")));
-        });
-    }
+    group.bench_function(BenchmarkId::from_parameter(pass.pass), |bencher| {
+        // Here, and not before, so that what the filter leaves out takes no memory.
+        let mut work = pass.prepare(cpu).expect("memory");
+        bencher.iter_custom(|repetitions| time(cpu, &mut work, repetitions).expect("a pass"));
+    });
     group.finish();
     Ok(())
-}
-
-fn filled(cpu: &Device, tensors: &[Tensor], first: u32) -> Result<Vec<Buffer<Device>>> {
-    let values = |(number, tensor)| fill(tensor, number).into_iter().map(|v| v as f32).collect::<Vec<_>>();
-    (first..).zip(tensors).map(values).map(|values| cpu.buffer_of(&values)).collect()
-}
-
-fn zeros(cpu: &Device, tensors: &[Tensor]) -> Result<Vec<Buffer<Device>>> {
-    tensors.iter().map(|tensor| cpu.alloc(tensor.len)).collect()
 }

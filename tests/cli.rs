@@ -33,7 +33,7 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands = "train resume generate interpolate trace gradcheck dataset doctor completions";
+    let commands = "train resume generate interpolate trace gradcheck bench dataset doctor completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
@@ -45,6 +45,7 @@ fn each_command_has_help_with_its_defaults() {
         ("interpolate --help", &["--frames <N>", "[default: 10]", "[default: interpolation.png]", "[default: 0-7]"]),
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
         ("gradcheck --help", &["--json", "--filter <TEXT>", "[default: cpu]"]),
+        ("bench --help", &["--json", "--filter <TEXT>", "[default: f32]", "[default: 200]", "Examples:"]),
         ("dataset --help", &["check", "fetch"]),
         ("dataset check --help", &["--resize <N>", "--channels <N>"]),
         ("dataset fetch --help", &["mnist", "fashion-mnist", "cifar10", "[default: data]", "--mirror <URL>"]),
@@ -291,6 +292,9 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("trace --input a", &["--output <OUT>"]),
         ("trace --example a --input b --output c", &["cannot be used with"]),
         ("gradcheck --device tpu", &["expected auto, cpu"]),
+        ("bench --filter nothing-is-called-so", &["matches no pass", "activation, adam, batch_norm", "linear, loss"]),
+        ("bench --dtype f8", &["possible values: f32, f64"]),
+        ("bench --budget 0", &["1..=60000"]),
         ("dataset fetch imagenet", &["possible values: mnist, fashion-mnist, cifar10"]),
         ("completions tcsh", &["possible values"]),
     ];
@@ -384,4 +388,39 @@ fn a_closed_standard_error_does_not_panic() {
     let mut command = std::process::Command::new(PROGRAM);
     let status = command.args(["train", "--batch", "1"]).stderr(writer).status().expect("the program runs");
     assert_eq!(status.code(), Some(2));
+}
+
+/// Every pass, as short as can be: what is printed, not how fast it was.
+#[test]
+fn the_benchmark_names_every_operation() {
+    let table = stdout("bench --device cpu --budget 1");
+    assert_contains(&table, &["device   CPU", "copy ", "fma ", "µs", "GB/s", "TFLOP/s"]);
+    for case in vgan_cuda::ops::cases::<vgan_cuda::device::Cpu<f32>>() {
+        let row = table.lines().find(|line| line.starts_with(&format!("{} ", case.op())));
+        assert!(case.op() == "ceiling" || row.is_some(), "{table}\n\nlacks {}", case.op());
+    }
+    for row in table.lines().skip_while(|line| !line.starts_with("op ")).skip(1) {
+        let microseconds = row.split_whitespace().rev().nth(4).and_then(|cell| cell.parse::<f64>().ok());
+        assert!(microseconds.is_some_and(|time| time > 0.0), "{row}");
+        assert!(row.ends_with("%  copy") || row.ends_with("%  fma"), "{row}");
+    }
+}
+
+#[test]
+fn the_benchmark_prints_json() {
+    let text = stdout("bench --device cpu --budget 1 --json --dtype f64 --filter latent");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let names =
+        |name: &str| lines.iter().map(|line| line[name].as_str().unwrap_or("-").to_string()).collect::<Vec<_>>();
+    assert_eq!(names("op"), ["ceiling", "prior", "prior"]);
+    assert_eq!(names("dtype"), ["-", "f64", "f64"]);
+    assert_eq!(names("size"), ["-", "n64 latent62", "n64 latent100"]);
+    for line in &lines[1..] {
+        let number = |name: &str| line[name].as_f64().expect("a number");
+        let bytes = number("gigabytes_per_second") * number("microseconds") * 1e3;
+        let latent: f64 = if line["size"] == "n64 latent62" { 62.0 } else { 100.0 };
+        assert!((bytes - 64.0 * 8.0 * latent).abs() < 1.0, "{line}: {bytes} bytes");
+        let copied = number("gigabytes_per_second") / lines[0]["gigabytes_per_second"].as_f64().expect("a ceiling");
+        assert!((number("fraction_of_ceiling") - copied).abs() < 1e-9 && line["ceiling"] == "copy", "{line}");
+    }
 }

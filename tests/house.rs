@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::data::Extent;
 use vgan_cuda::device::Cpu;
+use vgan_cuda::ops::article::{CIFAR, MNIST};
 use vgan_cuda::ops::{Case, article_cases};
 use vgan_cuda::train::predict::predict;
 
@@ -83,10 +84,12 @@ fn nothing_prints_past_the_output_room() {
 #[test]
 fn the_benchmarks_shapes_are_the_presets() {
     let mut expected = BTreeSet::new();
-    for name in ["vgan-mnist", "vgan-cifar10"] {
+    for (name, lengths) in [("vgan-mnist", MNIST), ("vgan-cifar10", CIFAR)] {
         let [height, width, channels] = image_size(name).expect("a size");
         let images = Extent { count: 1000, height, width, channels };
         let prediction = predict(&preset(name).expect("a preset"), &images).expect("a prediction");
+        let found = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.len());
+        assert_eq!(lengths, found, "parameters of {name}");
         let entries = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.entries());
         for entry in entries.concat().iter().filter(|entry| entry.shape.len() > 1) {
             // μ and log σ² are computed as one layer of twice the width.

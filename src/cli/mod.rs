@@ -5,6 +5,7 @@
 //! standard output and everything else to standard error.
 
 mod arguments;
+mod bench;
 mod completions;
 mod dataset;
 mod doctor;
@@ -49,6 +50,7 @@ enum Command {
     Interpolate(interpolate::InterpolateArgs),
     Trace(trace::TraceArgs),
     Gradcheck(gradcheck::GradcheckArgs),
+    Bench(bench::BenchArgs),
     Dataset(dataset::DatasetArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -63,6 +65,7 @@ impl Command {
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
+            Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),

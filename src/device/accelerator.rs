@@ -285,6 +285,10 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
         u64::MAX
     }
 
+    fn synchronize(&self) -> Result<()> {
+        self.launcher.synchronize()
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

@@ -71,6 +71,9 @@ impl<T: Real> Cpu<T> {
     }
 }
 
+/// Elements of one part where memory is copied or zeroed.
+const CHUNK: usize = 1 << 18;
+
 fn lend<T: Real, R>(memory: &Mutex<Vec<T>>, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
     // The content is scratch: whatever a panicking thread left behind is as good as anything.
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,9 +90,10 @@ pub fn free_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Runs `work` compiled for the widest vectors that this processor has.
+/// Runs `work` compiled for the widest vectors that this processor has. A closure will do where the compiler inlines it;
+/// a larger piece implements [`pulp::NullaryFnOnce`] with `#[inline(always)]`.
 #[inline(always)]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn vectorised<R>(work: impl pulp::NullaryFnOnce<Output = R>) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
@@ -157,11 +161,12 @@ impl<T: Real> Backend for Cpu<T> {
         Ok(())
     }
     fn copy<E: Element>(&self, source: &[E], target: &mut [E]) -> Result<()> {
-        target.copy_from_slice(source);
+        assert_eq!(source.len(), target.len(), "lengths");
+        let parts = target.par_chunks_mut(CHUNK).zip(source.par_chunks(CHUNK));
+        parts.for_each(|(target, source)| target.copy_from_slice(source));
         Ok(())
     }
     fn zero<E: Element>(&self, target: &mut [E]) -> Result<()> {
-        const CHUNK: usize = 1 << 18;
         target.par_chunks_mut(CHUNK).for_each(|part| part.fill(E::zeroed()));
         Ok(())
     }
@@ -172,6 +177,10 @@ impl<T: Real> Backend for Cpu<T> {
     }
     fn steps_between_looks(&self) -> u64 {
         1
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

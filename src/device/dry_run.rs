@@ -140,6 +140,10 @@ impl Backend for DryRun {
         1
     }
 
+    fn synchronize(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
     }

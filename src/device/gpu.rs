@@ -165,6 +165,11 @@ impl Launcher for Gpu {
             .map_err(failed("memory was zeroed on it"))
     }
 
+    fn synchronize(&self) -> Result<()> {
+        self.bind()?;
+        self.0.stream.synchronize().map_err(failed("its kernels ran"))
+    }
+
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         const MOST: usize = 16;
         let Launch { kernel, real, grid: [gx, gy, gz], block: [bx, by, bz], arguments } = *launch;

@@ -31,6 +31,8 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()>;
     /// Sets bytes to zero.
     fn zero(&self, target: u64, bytes: usize) -> Result<()>;
+    /// Waits for all work that was asked for.
+    fn synchronize(&self) -> Result<()>;
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
 

@@ -95,6 +95,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Sets every byte to zero.
     fn zero<E: Element>(&self, target: Self::ViewMut<'_, E>) -> Result<()>;
 
+    /// Waits until all work that was asked for is done. Operations may return before; reading always waits.
+    fn synchronize(&self) -> Result<()>;
+
     /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 

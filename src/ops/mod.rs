@@ -9,12 +9,13 @@
 pub mod activation;
 pub mod adam;
 pub mod affine;
-mod article;
+pub mod article;
 pub mod batch_norm;
 mod batch_norm_case;
 mod batch_norm_kernels;
 pub mod bottleneck;
 pub mod case;
+pub mod ceiling;
 pub mod conv2d;
 mod conv2d_direct;
 mod conv2d_kernels;
@@ -26,6 +27,8 @@ pub mod gradient_check;
 mod im2col;
 pub mod linear;
 pub mod loss;
+pub mod measure;
+pub mod passes;
 pub mod prior;
 
 use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
@@ -40,6 +43,7 @@ pub trait Executor:
     + adam::AdamOp
     + batch_norm::BatchNormOp
     + bottleneck::BottleneckOp
+    + ceiling::CeilingOp
     + conv2d::Conv2dOp
     + conv_transpose2d::ConvTranspose2dOp
     + ema::EmaOp
@@ -60,6 +64,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         adam::cases(),
         batch_norm_case::cases(),
         bottleneck::cases(),
+        ceiling::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
         ema::cases(),

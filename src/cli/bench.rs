@@ -1,0 +1,236 @@
+//! `bench`: times every operation at the article's sizes against what the device does at best.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::arguments::DeviceChoice;
+use super::output;
+use crate::device::cuda::{self, Driver};
+use crate::device::{Accelerator, Cpu, DryRun, Real};
+use crate::error::{Error, Result};
+use crate::ops::Executor;
+use crate::ops::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
+use crate::ops::passes::{Pass, article_passes};
+
+/// Time every operation at the sizes of the article's two models, and print the table
+///
+/// Two ceilings come first, measured on the device itself: a copy within its memory, and multiply-adds that stay in
+/// registers. Each pass is then given as a part of the ceiling that it lies under, arithmetic or memory: the time that the
+/// ceiling allows divided by the time that it took. What fits a cache can beat the copy.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Times are the median of seven samples. Bytes are those that must be read and written once; flop are those of matrix
+products and convolutions.
+
+Examples:
+  vgan-cuda bench
+  vgan-cuda bench --filter conv2d --json")]
+pub(super) struct BenchArgs {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+
+    /// Only passes whose operation, size or name contains this text [default: all]
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: DeviceChoice,
+
+    /// The type of numbers
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
+    dtype: Type,
+
+    /// Time to spend on each pass, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "200", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    budget: u64,
+}
+
+/// Types of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Type {
+    /// Single precision, as in training.
+    F32,
+    /// Double precision, as in gradient checks.
+    F64,
+}
+
+/// What to time, where, and how to print it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct BenchOptions {
+    /// JSON lines instead of a table.
+    pub(crate) json: bool,
+    /// Only passes whose operation, size or name contains this text.
+    pub(crate) filter: Option<String>,
+    /// Where to compute.
+    pub(crate) device: DeviceChoice,
+    /// In which type.
+    pub(crate) dtype: Type,
+    /// Time to spend on each pass.
+    pub(crate) budget: Duration,
+}
+
+impl BenchArgs {
+    pub(super) fn resolve(self) -> BenchOptions {
+        let BenchArgs { json, filter, device, dtype, budget } = self;
+        BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget) }
+    }
+}
+
+/// Measures and prints.
+pub(super) fn run(options: BenchOptions) -> Result<()> {
+    match options.dtype {
+        Type::F32 => in_type::<f32>(&options),
+        Type::F64 => in_type::<f64>(&options),
+    }
+}
+
+fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
+    let gpu = match (options.device, cuda::driver()) {
+        (DeviceChoice::Cuda(number), _) => Some(number),
+        (DeviceChoice::Auto, Driver::Working(1..)) => Some(0),
+        _ => None,
+    };
+    match gpu {
+        Some(number) => on_backend(&Accelerator::<_, T>::new(cuda::open(number)?), options),
+        None => on_backend(&Cpu::<T>::new(None)?, options),
+    }
+}
+
+fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
+    let passes = chosen(options.filter.as_deref())?;
+    let ceilings = ceilings(backend, options.budget)?;
+    let device = backend.describe();
+    output::print(&if options.json { ceilings_json(&device, &ceilings)? } else { heading(&device, &ceilings) })?;
+    for (pass, twin) in passes {
+        let measured = measure(backend, &pass, &twin, options.budget)?;
+        let line = Line::new(&pass, type_name::<B>(), &measured, &ceilings);
+        output::print(&if options.json { line.json()? } else { line.table() })?;
+    }
+    Ok(())
+}
+
+/// Each pass beside its twin that counts.
+fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
+    let mut passes: Vec<_> = article_passes::<B>().into_iter().zip(article_passes::<DryRun>()).collect();
+    let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
+    names.sort_unstable();
+    names.dedup();
+    if let Some(text) = filter {
+        passes.retain(|(pass, _)| pass.op.contains(text) || pass.shape.contains(text) || pass.pass.contains(text));
+        if passes.is_empty() {
+            let names = names.join(", ");
+            return Err(Error::Usage(format!("--filter {text} matches no pass; the operations are {names}")));
+        }
+    }
+    Ok(passes)
+}
+
+fn heading(device: &str, ceilings: &Ceilings) -> String {
+    format!(
+        "device   {device}\ncopy     {:.1} GB/s, read and written\nfma      {:.3} TFLOP/s in registers\n\n\
+         {:<17} {:<45} {:<15} {:>11} {:>8} {:>8} {:>8}  under\n",
+        ceilings.bytes_per_second / 1e9,
+        ceilings.flops_per_second / 1e12,
+        "op",
+        "size",
+        "pass",
+        "µs",
+        "GB/s",
+        "TFLOP/s",
+        "ceiling"
+    )
+}
+
+fn ceilings_json(device: &str, ceilings: &Ceilings) -> Result<String> {
+    #[derive(serde::Serialize)]
+    struct Line<'a> {
+        op: &'a str,
+        device: &'a str,
+        gigabytes_per_second: f64,
+        teraflops: f64,
+    }
+    json_line(&Line {
+        op: "ceiling",
+        device,
+        gigabytes_per_second: ceilings.bytes_per_second / 1e9,
+        teraflops: ceilings.flops_per_second / 1e12,
+    })
+}
+
+fn json_line(line: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(line).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
+    Ok(text + "\n")
+}
+
+/// A row of the table.
+#[derive(Debug, serde::Serialize)]
+struct Line<'a> {
+    op: &'a str,
+    size: &'a str,
+    pass: &'a str,
+    dtype: &'a str,
+    microseconds: f64,
+    gigabytes_per_second: f64,
+    teraflops: f64,
+    fraction_of_ceiling: f64,
+    ceiling: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn new<B>(pass: &'a Pass<B>, dtype: &'a str, measured: &Measured, ceilings: &Ceilings) -> Self {
+        let (fraction_of_ceiling, bound) = measured.of_ceiling(ceilings);
+        Line {
+            op: pass.op,
+            size: &pass.shape,
+            pass: pass.pass,
+            dtype,
+            microseconds: measured.seconds * 1e6,
+            gigabytes_per_second: measured.counts.bytes as f64 / measured.seconds / 1e9,
+            teraflops: measured.counts.flops as f64 / measured.seconds / 1e12,
+            fraction_of_ceiling,
+            ceiling: match bound {
+                Bound::Memory => "copy",
+                Bound::Arithmetic => "fma",
+            },
+        }
+    }
+
+    fn table(&self) -> String {
+        let Line { op, size, pass, microseconds, gigabytes_per_second, teraflops, ceiling, .. } = self;
+        let percent = 100.0 * self.fraction_of_ceiling;
+        format!(
+            "{op:<17} {size:<45} {pass:<15} {microseconds:>11.1} {gigabytes_per_second:>8.1} {teraflops:>8.3} \
+             {percent:>7.1}%  {ceiling}\n"
+        )
+    }
+
+    fn json(&self) -> Result<String> {
+        json_line(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    #[test]
+    fn options() {
+        let cli =
+            Cli::try_parse_from("vgan-cuda bench --json --filter conv --device cuda --dtype f64".split(' ')).unwrap();
+        let Command::Bench(args) = cli.command else { panic!("{cli:?}") };
+        let expected = BenchOptions {
+            json: true,
+            filter: Some("conv".into()),
+            device: DeviceChoice::Cuda(0),
+            dtype: Type::F64,
+            budget: Duration::from_millis(200),
+        };
+        assert_eq!(args.resolve(), expected);
+    }
+}

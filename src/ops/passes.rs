@@ -1,0 +1,343 @@
+//! Every operation at the sizes of the article's two models, pass by pass, with its memory set up beforehand: what
+//! benchmarks time. What a pass computes and moves is counted by running it once on [`DryRun`].
+
+use super::Executor;
+use super::activation::Activation;
+use super::adam::Adam;
+use super::affine::Affine;
+use super::article;
+use super::batch_norm::BatchNorm;
+use super::bottleneck::{Bottleneck, Noise};
+use super::gather::Gather;
+use super::loss::DiscriminatorLoss;
+use super::prior::{Distribution, Prior};
+use crate::Result;
+use crate::device::philox::Stream;
+use crate::device::{Backend, Buffer, DryRun, Network, Real, StepState};
+
+/// A pass, ready to run again and again.
+pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
+
+/// One pass of one operation at one size.
+pub struct Pass<B> {
+    /// The operation's one name.
+    pub op: &'static str,
+    /// Its size.
+    pub shape: String,
+    /// Which of its passes.
+    pub pass: &'static str,
+    prepare: Box<dyn Fn(&B) -> Result<Work> + Send + Sync>,
+}
+
+impl<B: Backend> Pass<B> {
+    fn new(
+        op: &'static str,
+        shape: impl Into<String>,
+        pass: &'static str,
+        prepare: impl Fn(B) -> Result<Work> + Send + Sync + 'static,
+    ) -> Self {
+        Pass { op, shape: shape.into(), pass, prepare: Box::new(move |be| prepare(be.clone())) }
+    }
+
+    /// Allocates and fills what the pass works on.
+    ///
+    /// # Errors
+    /// If the device has not the memory.
+    pub fn prepare(&self, backend: &B) -> Result<Work> {
+        (self.prepare)(backend)
+    }
+}
+
+/// What one run of a pass computes and moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Multiplications and additions of matrix products and convolutions.
+    pub flops: u64,
+    /// Bytes that must be read and written, in f32.
+    pub bytes: u64,
+}
+
+/// Counts a pass.
+///
+/// # Errors
+/// None that a dry run makes.
+pub fn counted(pass: &Pass<DryRun>) -> Result<Counts> {
+    let dry = DryRun::default();
+    let mut work = pass.prepare(&dry)?;
+    let before = (dry.flops(), dry.moved());
+    work()?;
+    Ok(Counts { flops: dry.flops() - before.0, bytes: dry.moved() - before.1 })
+}
+
+/// Numbers in [-1, 1) without a pattern that a processor could take advantage of.
+pub(super) fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
+    be.buffer_from(len, || {
+        let scattered = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1) >> 8;
+        (0..len).map(|i| B::Real::of_f32(scattered(i) as f32 / 8_388_608.0 - 1.0)).collect()
+    })
+}
+
+fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
+    be.buffer_from(1, || vec![StepState { step: 3, updates: [5, 5], ..StepState::new(11, 0.5) }])
+}
+
+/// Every pass of every operation of a training step of `vgan-mnist` and `vgan-cifar10`.
+pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
+    let mut passes = Vec::new();
+    article::convolutions().into_iter().for_each(|d| passes.extend(affine(d)));
+    article::transposed().into_iter().for_each(|d| passes.extend(affine(d)));
+    article::linear().into_iter().for_each(|d| passes.extend(affine(d)));
+    article::batch_norms().into_iter().for_each(|d| passes.extend(batch_norm(d)));
+    article::activations().into_iter().for_each(|(f, len)| passes.extend(activation(f, len)));
+    article::bottlenecks().into_iter().for_each(|d| passes.extend(bottleneck(d)));
+    passes.extend(losses(article::BATCH));
+    article::networks().into_iter().for_each(|(network, len)| passes.extend(adam(network, len)));
+    let generators = article::networks().into_iter().filter(|(network, _)| *network == Network::Generator);
+    passes.extend(generators.map(|(_, len)| ema(len)));
+    passes.extend(article::gathers().map(gather));
+    passes.extend(article::priors().map(prior));
+    passes
+}
+
+fn affine<B: Executor, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+    let shape = format!("n{} {}", d.n(), d.describe());
+    let (x_len, w_len, b_len, y_len) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
+    let forward = move |be: B| -> Result<Work> {
+        let (x, w, b, mut y) = (filled(&be, x_len)?, filled(&be, w_len)?, filled(&be, b_len)?, be.alloc(y_len)?);
+        Ok(Box::new(move || d.forward(&be, be.view(&x), be.view(&w), Some(be.view(&b)), be.view_mut(&mut y))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (dy, w, mut dx) = (filled(&be, y_len)?, filled(&be, w_len)?, be.alloc(x_len)?);
+        Ok(Box::new(move || d.backward_input(&be, be.view(&dy), be.view(&w), be.view_mut(&mut dx))))
+    };
+    let backward_weight = move |be: B| -> Result<Work> {
+        let (x, dy) = (filled(&be, x_len)?, filled(&be, y_len)?);
+        let (mut dw, mut db) = (be.alloc(w_len)?, be.alloc(b_len)?);
+        Ok(Box::new(move || {
+            let (dw, db) = (be.view_mut(&mut dw), be.view_mut(&mut db));
+            d.backward_weight(&be, be.view(&x), be.view(&dy), dw, db)
+        }))
+    };
+    [
+        Pass::new(M::OP, shape.clone(), "forward", forward),
+        Pass::new(M::OP, shape.clone(), "backward_input", backward_input),
+        Pass::new(M::OP, shape, "backward_weight", backward_weight),
+    ]
+}
+
+/// What a pass of a batch normalisation works on, after one forward pass.
+struct Normalised<B: Executor> {
+    be: B,
+    x: Buffer<B>,
+    gamma: Buffer<B>,
+    beta: Buffer<B>,
+    running: Buffer<B>,
+    saved: Buffer<B>,
+    y: Buffer<B>,
+}
+
+impl<B: Executor> Normalised<B> {
+    fn new(be: B, d: &BatchNorm) -> Result<Self> {
+        let len = d.rows * d.c;
+        let (x, gamma, beta) = (filled(&be, len)?, filled(&be, d.c)?, filled(&be, d.c)?);
+        let (running, saved, y) = (be.alloc(2 * d.c)?, be.alloc(2 * d.groups * d.c)?, be.alloc(len)?);
+        let mut this = Normalised { be, x, gamma, beta, running, saved, y };
+        this.forward(d)?;
+        Ok(this)
+    }
+
+    fn forward(&mut self, d: &BatchNorm) -> Result<()> {
+        let Normalised { be, x, gamma, beta, running, saved, y } = self;
+        let (running, saved, y) = (be.view_mut(running), be.view_mut(saved), be.view_mut(y));
+        be.batch_norm_forward(d, be.view(x), be.view(gamma), be.view(beta), running, saved, y)
+    }
+}
+
+fn batch_norm<B: Executor>(d: BatchNorm) -> [Pass<B>; 3] {
+    let shape = format!("rows{} c{} groups{} {:?}", d.rows, d.c, d.groups, d.activation);
+    let forward = move |be: B| -> Result<Work> {
+        let mut normalised = Normalised::new(be, &d)?;
+        Ok(Box::new(move || normalised.forward(&d)))
+    };
+    let backward = move |be: B| -> Result<Work> {
+        let (dy, mut dx) = (filled(&be, d.rows * d.c)?, be.alloc(d.rows * d.c)?);
+        let (mut sums, mut dgamma, mut dbeta) = (be.alloc(2 * d.groups * d.c)?, be.alloc(d.c)?, be.alloc(d.c)?);
+        let Normalised { be, x, gamma, saved, y, .. } = Normalised::new(be, &d)?;
+        Ok(Box::new(move || {
+            let (xv, yv, dyv) = (be.view(&x), be.view(&y), be.view(&dy));
+            let (gamma, saved) = (be.view(&gamma), be.view(&saved));
+            be.batch_norm_backward_sums(&d, xv, yv, dyv, saved, be.view_mut(&mut sums))?;
+            let summed = be.view(&sums);
+            be.batch_norm_backward_input(&d, xv, yv, dyv, gamma, saved, summed, be.view_mut(&mut dx))?;
+            be.batch_norm_backward_weight(&d, summed, be.view_mut(&mut dgamma), be.view_mut(&mut dbeta))
+        }))
+    };
+    let eval = move |be: B| -> Result<Work> {
+        let Normalised { be, x, gamma, beta, running, mut y, .. } = Normalised::new(be, &d)?;
+        Ok(Box::new(move || {
+            let (x, gamma, beta) = (be.view(&x), be.view(&gamma), be.view(&beta));
+            be.batch_norm_eval(&d, x, gamma, beta, be.view(&running), be.view_mut(&mut y))
+        }))
+    };
+    [
+        Pass::new("batch_norm", shape.clone(), "forward", forward),
+        Pass::new("batch_norm", shape.clone(), "backward", backward),
+        Pass::new("batch_norm", shape, "eval", eval),
+    ]
+}
+
+fn activation<B: Executor>(f: Activation, len: usize) -> [Pass<B>; 2] {
+    let forward = move |be: B| -> Result<Work> {
+        let (x, mut y) = (filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || be.activation_forward(f, be.view(&x), be.view_mut(&mut y))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (y, dy, mut dx) = (filled(&be, len)?, filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || be.activation_backward_input(f, be.view(&y), be.view(&dy), be.view_mut(&mut dx))))
+    };
+    let shape = format!("{f:?} len{len}");
+    [
+        Pass::new("activation", shape.clone(), "forward", forward),
+        Pass::new("activation", shape, "backward_input", backward_input),
+    ]
+}
+
+const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
+
+fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
+    let shape = format!("n{} positions{} c{}", d.n, d.positions, d.c);
+    let len = d.n * d.dims();
+    let forward = move |be: B| -> Result<Work> {
+        let (x, state, mut z, mut kl) = (filled(&be, 2 * len)?, state(&be)?, be.alloc(len)?, be.alloc(d.n)?);
+        Ok(Box::new(move || {
+            let noise = Noise::Drawn { streams: &STREAMS, state: be.view(&state) };
+            be.bottleneck_forward(&d, be.view(&x), noise, be.view_mut(&mut z), be.view_mut(&mut kl))
+        }))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (x, state, dz) = (filled(&be, 2 * len)?, state(&be)?, filled(&be, len)?);
+        let (dkl, mut dx) = (filled(&be, d.n)?, be.alloc(2 * len)?);
+        Ok(Box::new(move || {
+            let noise = Noise::Drawn { streams: &STREAMS, state: be.view(&state) };
+            let target = be.view_mut(&mut dx);
+            be.bottleneck_backward_input(&d, be.view(&x), noise, be.view(&dz), be.view(&dkl), target)
+        }))
+    };
+    [
+        Pass::new("bottleneck", shape.clone(), "forward", forward),
+        Pass::new("bottleneck", shape, "backward_input", backward_input),
+    ]
+}
+
+fn losses<B: Executor>(n: usize) -> [Pass<B>; 2] {
+    let d = DiscriminatorLoss { n, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
+    let discriminator = move |be: B| -> Result<Work> {
+        let (logits, kl, mut state) = (filled(&be, 2 * n)?, filled(&be, 2 * n)?, state(&be)?);
+        let (mut dlogits, mut dkl) = (be.alloc(2 * n)?, be.alloc(2 * n)?);
+        Ok(Box::new(move || {
+            let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
+            be.discriminator_loss(&d, be.view(&logits), be.view(&kl), dlogits, dkl, be.view_mut(&mut state))
+        }))
+    };
+    let generator = move |be: B| -> Result<Work> {
+        let (logits, mut state) = (filled(&be, n)?, state(&be)?);
+        let (mut dlogits, mut dkl) = (be.alloc(n)?, be.alloc(n)?);
+        Ok(Box::new(move || {
+            let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
+            be.generator_loss(be.view(&logits), dlogits, dkl, be.view_mut(&mut state))
+        }))
+    };
+    [
+        Pass::new("loss", format!("n{n}"), "discriminator", discriminator),
+        Pass::new("loss", format!("n{n}"), "generator", generator),
+    ]
+}
+
+fn adam<B: Executor>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let check = move |be: B| -> Result<Work> {
+        let (gradients, mut state) = (filled(&be, len)?, state(&be)?);
+        Ok(Box::new(move || be.check_gradients(network, be.view(&gradients), be.view_mut(&mut state))))
+    };
+    let update = move |be: B| -> Result<Work> {
+        let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+        let (gradients, state, mut w) = (filled(&be, len)?, state(&be)?, filled(&be, len)?);
+        let (mut m, mut v) = (be.alloc(len)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (w, m, v) = (be.view_mut(&mut w), be.view_mut(&mut m), be.view_mut(&mut v));
+            be.adam_update(&d, be.view(&gradients), w, m, v, be.view(&state))
+        }))
+    };
+    let shape = format!("len{len} {network:?}");
+    [Pass::new("adam", shape.clone(), "check", check), Pass::new("adam", shape, "update", update)]
+}
+
+fn ema<B: Executor>(len: usize) -> Pass<B> {
+    Pass::new("ema", format!("len{len}"), "update", move |be: B| -> Result<Work> {
+        let (weights, mut average) = (filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || be.ema_update(0.999, be.view(&weights), be.view_mut(&mut average))))
+    })
+}
+
+fn gather<B: Executor>(d: Gather) -> Pass<B> {
+    let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
+    Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
+        let image = d.h * d.w * d.c;
+        let images =
+            be.buffer_from(d.count * image, || (0..d.count * image).map(|i| (i * 31 % 256) as u8).collect())?;
+        let (state, mut x) = (state(&be)?, be.alloc(d.n * image)?);
+        Ok(Box::new(move || be.gather(&d, be.view(&images), be.view(&state), be.view_mut(&mut x))))
+    })
+}
+
+fn prior<B: Executor>((n, latent): (usize, usize)) -> Pass<B> {
+    Pass::new("prior", format!("n{n} latent{latent}"), "sample", move |be: B| -> Result<Work> {
+        let stream = Stream::LatentGenerator;
+        let d = Prior { latent, distribution: Distribution::Uniform, stream, first_sample: 0 };
+        let (state, mut z) = (state(&be)?, be.alloc(n * latent)?);
+        Ok(Box::new(move || be.prior_sample(&d, be.view(&state), be.view_mut(&mut z))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::device::Cpu;
+
+    #[test]
+    fn every_operation_is_there_and_names_are_unique() {
+        let passes = article_passes::<DryRun>();
+        let ops: BTreeSet<&str> = passes.iter().map(|pass| pass.op).collect();
+        let mut expected: BTreeSet<&str> = crate::ops::cases::<DryRun>().iter().map(|case| case.op()).collect();
+        expected.remove("ceiling");
+        assert_eq!(ops, expected);
+        let names: BTreeSet<_> = passes.iter().map(|pass| (pass.op, &pass.shape, pass.pass)).collect();
+        assert_eq!(names.len(), passes.len());
+    }
+
+    #[test]
+    fn counts_are_of_the_pass_alone() {
+        let count = |op: &str, shape: &str, name: &str| {
+            let passes = article_passes::<DryRun>();
+            let found = passes.iter().find(|pass| pass.op == op && pass.shape.contains(shape) && pass.pass == name);
+            counted(found.expect("a pass")).expect("counts")
+        };
+        let bytes = 4 * (64 * 62 + 62 * 1024 + 64 * 1024);
+        assert_eq!(count("linear", "c62 k1024", "forward"), Counts { flops: 2 * 64 * 62 * 1024, bytes });
+        let elements = 64 * 14 * 14 * 64;
+        assert_eq!(count("batch_norm", "rows12544 c64", "forward"), Counts { flops: 0, bytes: 4 * 4 * elements });
+    }
+
+    /// Passes can be run often: what they compute stays finite.
+    #[test]
+    fn passes_run() {
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
+        for pass in article_passes::<Cpu<f32>>() {
+            if ["loss", "prior", "bottleneck"].contains(&pass.op) {
+                let mut work = pass.prepare(&cpu).expect("memory");
+                (0..3).for_each(|_| work().expect("a pass"));
+            }
+        }
+    }
+}
