@@ -4,7 +4,7 @@ mod executors;
 
 use executors::{differences, emulated, results};
 use simt::{CopyMode, Options, Order};
-use vgan_cuda::device::Cpu;
+use vgan_cuda::device::{Accelerator, Cpu, cuda};
 use vgan_cuda::ops;
 
 /// What the CPU computes in f64.
@@ -23,6 +23,25 @@ fn single_precision_agrees_with_double() {
 fn the_kernels_agree_with_the_cpu_and_nothing_is_found_in_them() {
     let failed = differences(&emulated::<f32>(Options::default()), ops::cases(), &exact());
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// The first GPU; `None`, and said why, where there is none to compute on.
+fn gpu() -> Option<Accelerator<vgan_cuda::device::gpu::Gpu, f32>> {
+    cuda::open(0).map(Accelerator::new).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
+}
+
+#[test]
+fn a_gpu_agrees_with_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    let failed = differences(&gpu, ops::cases(), &exact());
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn a_gpu_computes_the_same_bits_again() {
+    let Some(gpu) = gpu() else { return };
+    let run = || ops::cases().iter().map(|case| results(&gpu, &**case)).collect::<Vec<_>>();
+    assert_eq!(run(), run());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::arguments::DeviceChoice;
 use super::output;
 use crate::device::cuda::{self, Driver};
-use crate::device::{Accelerator, Cpu, DryRun, Real};
+use crate::device::{Accelerator, Cpu, DryRun, Precision, Real};
 use crate::error::{Error, Result};
 use crate::ops::Executor;
 use crate::ops::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
@@ -55,6 +55,10 @@ pub(crate) enum Type {
     F32,
     /// Double precision, as in gradient checks.
     F64,
+    /// Single precision, the operands of products rounded to tf32, on tensor cores.
+    Tf32,
+    /// Single precision, the operands of products rounded to bf16, on tensor cores.
+    Bf16,
 }
 
 /// What to time, where, and how to print it.
@@ -84,16 +88,30 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
     match options.dtype {
         Type::F32 => in_type::<f32>(&options),
         Type::F64 => in_type::<f64>(&options),
+        Type::Tf32 => on_tensor_cores(Precision::Tf32, &options),
+        Type::Bf16 => on_tensor_cores(Precision::Bf16, &options),
     }
 }
 
-fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
-    let gpu = match (options.device, cuda::driver()) {
+/// The number of the GPU to compute on, if one is.
+fn gpu(device: DeviceChoice) -> Option<usize> {
+    match (device, cuda::driver()) {
         (DeviceChoice::Cuda(number), _) => Some(number),
         (DeviceChoice::Auto, Driver::Working(1..)) => Some(0),
         _ => None,
+    }
+}
+
+fn on_tensor_cores(precision: Precision, options: &BenchOptions) -> Result<()> {
+    let Some(number) = gpu(options.device) else {
+        let message = "bench --dtype tf32 and bf16 need a GPU: pass --device cuda, or --dtype f32";
+        return Err(Error::Usage(message.into()));
     };
-    match gpu {
+    on_backend(&Accelerator::with_precision(cuda::open(number)?, precision), options)
+}
+
+fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
+    match gpu(options.device) {
         Some(number) => on_backend(&Accelerator::<_, T>::new(cuda::open(number)?), options),
         None => on_backend(&Cpu::<T>::new(None)?, options),
     }

@@ -11,8 +11,6 @@ use crate::ops::{Case, Executor, Tensor};
 
 /// Chains that run side by side, so that none waits for another's result.
 const CHAINS: usize = 16;
-/// Elements of a vector: with more or fewer, the compiler does not keep the chains in registers.
-const LANES: usize = 8;
 
 /// The chains.
 pub trait CeilingOp: Backend {
@@ -27,7 +25,7 @@ const ADDEND: f64 = 0.25;
 /// The chains of one vector of elements, which begin at element `first`.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-fn chains<T: Real>(rounds: usize, first: usize, y: &mut [T]) {
+fn chains<T: Real, const LANES: usize>(rounds: usize, first: usize, y: &mut [T]) {
     let (factor, addend) = (T::of(FACTOR), T::of(ADDEND));
     let mut x = [[T::ZERO; LANES]; CHAINS];
     // Loops over numbers, not closures: only so does the compiler keep the array in registers.
@@ -64,8 +62,11 @@ impl<T: Real> pulp::NullaryFnOnce for Part<'_, T> {
 
     #[inline(always)]
     fn call(self) {
-        for (part, y) in self.y.chunks_mut(LANES).enumerate() {
-            chains(self.rounds, self.first + part * LANES, y);
+        // 32 bytes in either type: with more the compiler gives up on registers.
+        let lanes = 32 / size_of::<T>();
+        for (part, y) in self.y.chunks_mut(lanes).enumerate() {
+            let first = self.first + part * lanes;
+            if lanes == 8 { chains::<T, 8>(self.rounds, first, y) } else { chains::<T, 4>(self.rounds, first, y) }
         }
     }
 }
