@@ -44,6 +44,20 @@ fn a_gpu_computes_the_same_bits_again() {
     assert_eq!(run(), run());
 }
 
+/// Draws and picks: Philox, the permutation of the data, normals by arithmetic that every device does alike.
+#[test]
+fn what_is_drawn_is_the_same_in_every_bit() {
+    let (cpu, kernels) = (Cpu::<f32>::new(Some(2)).expect("threads"), emulated::<f32>(Options::default()));
+    let mut compared = 0;
+    for (on_cpu, on_kernels) in ops::cases().iter().zip(&ops::cases()) {
+        if on_cpu.inputs().is_empty() {
+            assert_eq!(results(&kernels, &**on_kernels), results(&cpu, &**on_cpu), "{} {}", on_cpu.op(), on_cpu.name());
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{compared} cases that draw");
+}
+
 #[test]
 fn the_order_of_threads_changes_no_bit() {
     let run = |threads, blocks, copies| {
