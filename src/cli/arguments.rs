@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
-use super::train::to_stderr;
+use super::output::to_stderr;
 use crate::config::{Dtype, Override, PRESETS};
 use crate::device::cuda::{self, Driver};
 use crate::device::gpu::Gpu;

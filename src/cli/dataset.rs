@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 #[cfg(feature = "download")]
-use super::train::to_stderr;
+use super::output::to_stderr;
 use crate::data::{self, LoadOptions};
 use crate::error::{Error, Result};
 

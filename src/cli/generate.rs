@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
 use super::output;
-use super::train::to_stderr;
+use super::output::to_stderr;
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
 use crate::run::picture;

@@ -1,4 +1,4 @@
-//! Standard output, without the panic of `println!` where its reader has gone away.
+//! Standard output and error, without the panic of `println!` where the reader has gone away.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -15,6 +15,11 @@ pub(super) fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
     written.map_err(|source| Error::io(STANDARD_OUTPUT, "write", source))
+}
+
+/// Says something to a person; nobody listening is no reason to stop.
+pub(super) fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Whether `error` says that nobody reads standard output any more.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
-use super::train::{load_images, require_memory, say, say_how_to_sample, to_stderr};
+use super::output::to_stderr;
+use super::train::{load_images, require_memory, say, say_how_to_sample};
 use crate::config::{self, Settings, to_toml};
 use crate::error::Result;
 use crate::run::env::Environment;

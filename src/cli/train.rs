@@ -1,6 +1,5 @@
 //! `train`: trains a model and leaves a run folder.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -264,13 +263,8 @@ pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
 
 /// Says something to a person, and keeps it in the run's log.
 pub(super) fn say(folder: &RunFolder, text: &str) -> Result<()> {
-    to_stderr(text);
+    output::to_stderr(text);
     LogFile::open(&folder.log_path())?.line(text)
-}
-
-/// Says something to a person; nobody listening is no reason to stop.
-pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(test)]
