@@ -135,18 +135,22 @@ impl Launcher for Gpu {
 
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
         self.bind()?;
-        self.0.stream.synchronize().map_err(failed("it was waited for"))?;
-        // SAFETY: the target is memory of a live buffer, at least as long as the source; the copy is done on return.
+        // On the stream, in its order: a copy on the default stream may still be under way when the call returns, and this
+        // stream does not wait for that one.
+        // SAFETY: the target is memory of a live buffer, at least as long as the source, which lives until all is done.
         #[expect(unsafe_code)]
-        unsafe { result::memcpy_htod_sync(target, source) }.map_err(failed("data was sent to it"))
+        unsafe { result::memcpy_htod_async(target, source, self.0.stream.cu_stream()) }
+            .map_err(failed("data was sent to it"))?;
+        self.0.stream.synchronize().map_err(failed("data was sent to it"))
     }
 
     fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
         self.bind()?;
-        self.0.stream.synchronize().map_err(failed("its kernels ran"))?;
-        // SAFETY: the source is memory of a live buffer, at least as long as the target; the copy is done on return.
+        // SAFETY: the source is memory of a live buffer, at least as long as the target, which lives until all is done.
         #[expect(unsafe_code)]
-        unsafe { result::memcpy_dtoh_sync(target, source) }.map_err(failed("data was fetched from it"))
+        unsafe { result::memcpy_dtoh_async(target, source, self.0.stream.cu_stream()) }
+            .map_err(failed("data was fetched from it"))?;
+        self.0.stream.synchronize().map_err(failed("its kernels ran"))
     }
 
     fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
