@@ -125,7 +125,8 @@ fn a_run_is_trained_sampled_walked_and_resumed() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
     let tiny = "--set generator.hidden=16 --set generator.channels=4,4 --set discriminator.hidden=16 \
-                --set discriminator.channels=4,4 --set generator.ema=0.9 --batch 8 --threads 1";
+                --set discriminator.channels=4,4 --set generator.ema=0.9 --batch 8 --threads 1 \
+                --set generator_lr=5e-3 --set discriminator_lr=5e-3";
     let runs = at("runs");
     let trained = run(&format!("train {tiny} --steps 30 --snap 15 --outdir {} --desc tiny", runs.display()));
     assert_eq!(trained.status.code(), Some(0), "{trained:?}");
