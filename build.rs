@@ -48,7 +48,9 @@ fn main() {
     let binaries = match find_nvcc(&root) {
         _ if env::var_os("DOCS_RS").is_some() => Vec::new(),
         None => {
-            println!("cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}");
+            println!(
+                "cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}; then touch build.rs"
+            );
             Vec::new()
         }
         Some(nvcc) => compile_all(&nvcc, &root, &files, &architectures, &out),
@@ -167,28 +169,22 @@ fn compile_all(
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
-    let jobs: Vec<(&PathBuf, &str, &str)> =
-        files.iter().flat_map(|file| reals(file).iter().map(move |&(real, ctype)| (file, real, ctype))).collect();
+    let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
+        let hash = hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()]);
+        (file.clone(), real, ctype, cache.join(format!("{}.{real}.{hash:016x}.fatbin", stem(file))))
+    };
+    let jobs: Vec<_> = files.iter().flat_map(|file| reals(file).iter().map(|&real| job(file, real))).collect();
     let queue = Mutex::new(jobs.iter());
     let compile = || {
-        while let Some((file, real, ctype)) = { queue.lock().expect("no panics").next() } {
-            let target = cache.join(format!("{}.{real}.{:016x}.fatbin", stem(file), {
-                hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()])
-            }));
+        while let Some((file, _, ctype, target)) = { queue.lock().expect("no panics").next() } {
             if !target.is_file() {
-                compile_one(nvcc, file, ctype, &flags, &target);
+                compile_one(nvcc, file, ctype, &flags, target);
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(compile))));
-    let path = |(file, real, _): &(&PathBuf, &'static str, &str)| {
-        let name = format!("{}.{real}.{:016x}.fatbin", stem(file), {
-            hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()])
-        });
-        (stem(file), *real, cache.join(name))
-    };
-    jobs.iter().map(path).collect()
+    jobs.into_iter().map(|(file, real, _, target)| (stem(&file), real, target)).collect()
 }
 
 fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Path) {
