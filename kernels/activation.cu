@@ -17,3 +17,13 @@ KERNEL(activation_backward_input, Activation f, const real* y, const real* dy, r
         dx[i] = activation_slope(f, y[i]) * dy[i];
     }
 }
+
+// dx += f''(x) vx dy, with f'' taken from y = f(x): the derivative by x of the tangent f'(x) vx against dy.
+// y, vx, dy, dx: [count]. The grid's threads stride over the elements. Changes dx.
+// Twin: Cpu::activation_curvature in src/ops/activation.rs.
+KERNEL(activation_curvature, Activation f, const real* y, const real* vx, const real* dy, real* dx,
+       unsigned long long count) {
+    FOR_EACH_ELEMENT(i, count) {
+        dx[i] += activation_curvature_of(f, y[i]) * vx[i] * dy[i];
+    }
+}

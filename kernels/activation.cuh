@@ -35,3 +35,14 @@ __device__ __forceinline__ real activation_slope(Activation f, real y) {
     }
     return y > (real)0 ? (real)1 : f.negative;
 }
+
+// f''(x) where f(x) = y; 0 for what is piecewise linear.
+__device__ __forceinline__ real activation_curvature_of(Activation f, real y) {
+    if (f.kind == SIGMOID) {
+        return y * ((real)1 - y) * ((real)1 - (y + y));
+    }
+    if (f.kind == TANH) {
+        return -(y + y) * ((real)1 - y * y);
+    }
+    return (real)0;
+}

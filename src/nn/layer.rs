@@ -1,5 +1,13 @@
-//! What a layer is: a function of its input and its parameters that knows its forward pass, its gradients and its
-//! tangent. A layer owns no parameters, only ranges of an arena, and whatever its backward pass needs to remember.
+//! What a layer is: a function of its input and its parameters that knows its forward pass, its gradients, its tangent
+//! and what a gradient penalty asks of it. A layer owns no parameters, only ranges of an arena, and whatever its backward
+//! pass needs to remember.
+//!
+//! A gradient penalty R(g₀) of the gradient g₀ = J₁ᵀ ⋯ J_Lᵀ 1 of the logit by the image is differentiated without
+//! automatic differentiation. With v₀ = ∂R/∂g₀ held fixed, dR = d⟨v₀, g₀⟩ = d⟨J_L ⋯ J₁ v₀, 1⟩. So the backward pass gives
+//! g_l = J_lᵀ g_{l+1} at every layer, the tangent pass v_{l+1} = J_l v_l, and layer l adds the derivative of
+//! ⟨J_l v_l, g_{l+1}⟩ by its parameters ([`Layer::tangent_weight`]) and by its input ([`Layer::curvature`]), which then
+//! goes back through the layers below it like any gradient. Layers that are piecewise linear in their input have none of
+//! the latter.
 
 use crate::Result;
 use crate::device::{In, Out};
@@ -70,6 +78,55 @@ pub trait Layer<B: Executor>: Send + Sync {
         d_params: Option<Out<'_, B>>,
     ) -> Result<()>;
 
-    /// vy = (∂f/∂x) vx at the last forward pass in [`Mode::Train`].
+    /// Allocates what a layer made of layers keeps from [`Layer::tangent`] for [`Layer::tangent_weight`], for up to
+    /// `capacity` images. Called once, before the first tangent pass, and only where a gradient penalty is wanted.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    fn allocate_tangents(&mut self, _backend: &B, _capacity: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// vy = J vx, J = ∂f/∂x at the last forward pass in [`Mode::Train`].
     fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()>;
+
+    /// `d_params` += ∂⟨J vx, dy⟩/∂θ for the layer's parameters θ, x held fixed; a layer without parameters adds nothing.
+    /// `d_params` is the whole arena.
+    ///
+    /// It follows a [`Layer::backward`] with this dy and then a [`Layer::tangent`] with this vx, for the same images and
+    /// with no other pass between, so that a layer made of layers finds its inner gradients and tangents in place.
+    ///
+    /// # Errors
+    /// A layer whose Jacobian mixes the images of a batch, as batch normalisation does, has no such derivative of one
+    /// image's gradient, and refuses.
+    fn tangent_weight(
+        &mut self,
+        _pass: Pass<'_, B>,
+        _vx: In<'_, B>,
+        _dy: In<'_, B>,
+        _d_params: Out<'_, B>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether J depends on x beyond jumps: whether there is a [`Layer::curvature`] to ask for. Not so for what is
+    /// piecewise linear. A layer made of layers must be that: its backward pass, which the curvature from above goes down
+    /// through, takes its inner gradients.
+    fn curves(&self) -> bool {
+        false
+    }
+
+    /// dx += ∂⟨J vx, dy⟩/∂x, where the layer [curves](Layer::curves). It adds, since the curvature of the layers above
+    /// has come down to dx before.
+    fn curvature(
+        &mut self,
+        _pass: Pass<'_, B>,
+        _x: In<'_, B>,
+        _y: In<'_, B>,
+        _vx: In<'_, B>,
+        _dy: In<'_, B>,
+        _dx: Out<'_, B>,
+    ) -> Result<()> {
+        Ok(())
+    }
 }

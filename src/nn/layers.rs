@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use super::layer::{Layer, Mode, Pass};
 use super::table::{Flattened, Init, Table};
-use crate::Result;
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
@@ -13,6 +12,7 @@ use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::linear::Linear;
+use crate::{Error, Result};
 
 /// A window on the arena of gradients: a tensor and its bias, which lies right behind it.
 fn weight_and_bias<'a, B: Executor>(
@@ -92,12 +92,17 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
         let (backend, map) = (pass.backend, self.map.with_n(pass.n));
         if let Some(d_params) = d_params {
             let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
-            map.backward_weight(backend, x, dy, dw, db)?;
+            map.backward_weight(backend, x, dy, dw, Some(db))?;
         }
         dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
     }
     fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
         self.map.with_n(pass.n).forward(pass.backend, vx, pass.param(&self.weight), None, vy)
+    }
+    fn tangent_weight(&mut self, pass: Pass<'_, B>, vx: In<'_, B>, dy: In<'_, B>, d_params: Out<'_, B>) -> Result<()> {
+        // ⟨A(w) vx, dy⟩ is linear in w as ⟨A(w) x, dy⟩ is, and knows no bias.
+        let dw = pass.backend.slice_mut(d_params, self.weight.clone());
+        self.map.with_n(pass.n).backward_weight(pass.backend, vx, dy, dw, None)
     }
 }
 
@@ -136,6 +141,20 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     }
     fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
         pass.backend.activation_backward_input(self.f, y, vx, vy)
+    }
+    fn curves(&self) -> bool {
+        self.f.curves()
+    }
+    fn curvature(
+        &mut self,
+        pass: Pass<'_, B>,
+        _x: In<'_, B>,
+        y: In<'_, B>,
+        vx: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Out<'_, B>,
+    ) -> Result<()> {
+        pass.backend.activation_curvature(self.f, y, vx, dy, dx)
     }
 }
 
@@ -259,5 +278,11 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         let saved = backend.slice(backend.view(&self.saved), used.clone());
         let sums = backend.slice_mut(backend.view_mut(&mut self.sums), used);
         backend.batch_norm_tangent(&d, x, y, vx, pass.param(&self.gamma), saved, sums, vy)
+    }
+    fn tangent_weight(&mut self, _: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, _: Out<'_, B>) -> Result<()> {
+        Err(Error::Internal(
+            "a gradient penalty is one of each image on its own, and batch normalisation mixes the images of a batch"
+                .into(),
+        ))
     }
 }

@@ -12,6 +12,10 @@ pub struct Sequential<B: Executor> {
     activations: Vec<Buffer<B>>,
     /// Their gradients.
     gradients: Vec<Buffer<B>>,
+    /// Their tangents; none before [`Sequential::allocate_tangents`].
+    tangents: Vec<Buffer<B>>,
+    /// What comes down to them from layers that curve; none where no layer does.
+    curvatures: Vec<Buffer<B>>,
 }
 
 impl<B: Executor> Sequential<B> {
@@ -30,7 +34,7 @@ impl<B: Executor> Sequential<B> {
         let inner = layers.iter().take(layers.len().saturating_sub(1)).map(|layer| capacity * layer.y_len());
         let activations = inner.clone().map(|len| backend.alloc(len)).collect::<Result<_>>()?;
         let gradients = inner.map(|len| backend.alloc(len)).collect::<Result<_>>()?;
-        Ok(Sequential { layers, activations, gradients })
+        Ok(Sequential { layers, activations, gradients, tangents: Vec::new(), curvatures: Vec::new() })
     }
 
     /// One line a layer, for people.
@@ -108,8 +112,22 @@ impl<B: Executor> Sequential<B> {
         Ok(())
     }
 
-    /// vy = (∂f/∂x) vx at the last forward pass in training mode. The inner tangents take the place of the inner
-    /// gradients.
+    /// Allocates the memory that [`Sequential::tangent`] and what follows it work in, for up to `capacity` images.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub fn allocate_tangents(&mut self, backend: &B, capacity: usize) -> Result<()> {
+        self.layers.iter_mut().try_for_each(|layer| layer.allocate_tangents(backend, capacity))?;
+        let inner = self.layers.iter().take(self.layers.len() - 1).map(|layer| capacity * layer.y_len());
+        self.tangents = inner.clone().map(|len| backend.alloc(len)).collect::<Result<_>>()?;
+        if self.curves() {
+            self.curvatures = inner.map(|len| backend.alloc(len)).collect::<Result<_>>()?;
+        }
+        Ok(())
+    }
+
+    /// vy = J vx at the last forward pass in training mode. The inner tangents are kept, and the inner gradients with
+    /// them. [`Sequential::allocate_tangents`] came before.
     pub fn tangent(
         &mut self,
         pass: Pass<'_, B>,
@@ -121,7 +139,7 @@ impl<B: Executor> Sequential<B> {
         let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let (x_len, y_len) = (n * layer.x_len(), n * layer.y_len());
-            let (before, after) = self.gradients.split_at_mut(i);
+            let (before, after) = self.tangents.split_at_mut(i);
             let (x, vx) = match before.last() {
                 None => (backend.slice(x, 0..x_len), backend.slice(vx, 0..x_len)),
                 Some(before) => (first(backend, &self.activations[i - 1], x_len), first(backend, before, x_len)),
@@ -135,6 +153,115 @@ impl<B: Executor> Sequential<B> {
         }
         Ok(())
     }
+
+    /// `d_params` += ∂⟨J vx, dy⟩/∂θ as the layers have it, every layer's input held fixed. It follows
+    /// [`Sequential::backward`] with this dy and [`Sequential::tangent`] with this vx.
+    ///
+    /// # Errors
+    /// Those of [`Layer::tangent_weight`].
+    pub fn tangent_weight(
+        &mut self,
+        pass: Pass<'_, B>,
+        vx: In<'_, B>,
+        dy: In<'_, B>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        let Sequential { layers, gradients, tangents, .. } = self;
+        for (i, layer) in layers.iter_mut().enumerate() {
+            let vx = input_of(pass, i, layer.x_len(), tangents, vx);
+            let dy = output_of(pass, i, layer.y_len(), gradients, dy);
+            layer.tangent_weight(pass, vx, dy, pass.backend.reborrow(&mut d_params))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a layer curves.
+    pub fn curves(&self) -> bool {
+        self.layers.iter().any(|layer| layer.curves())
+    }
+
+    /// What is left of the gradient of ⟨J vx, dy⟩ after [`Sequential::tangent_weight`]: that by way of the layers' inputs.
+    /// The curvature of each layer goes down through the layers below it, to their parameters in `d_params`, which
+    /// accumulates, and to `dx`, which is overwritten if there is something to write. `above` is what comes down from what
+    /// follows the chain. The inner gradients are lost.
+    ///
+    /// Nothing is computed, and `dx` is left as it is, where nothing comes down from above and no layer curves.
+    #[expect(clippy::too_many_arguments, reason = "the pass, what went through the chain, and what it adds to")]
+    pub fn curvature(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        y: In<'_, B>,
+        vx: In<'_, B>,
+        dy: In<'_, B>,
+        above: Option<In<'_, B>>,
+        mut dx: Option<Out<'_, B>>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        if !self.curves() {
+            return above.map_or(Ok(()), |above| self.backward(pass, x, y, above, dx, Some(d_params)));
+        }
+        let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
+        let Sequential { layers, activations, gradients, tangents, curvatures } = self;
+        let mut comes_down = above.is_some();
+        for (i, layer) in layers.iter_mut().enumerate().rev() {
+            if !comes_down && !layer.curves() {
+                continue;
+            }
+            let (below, here) = curvatures.split_at_mut(i);
+            let mut target = match below.last_mut() {
+                None => dx.as_mut().map(|dx| backend.reborrow(dx)),
+                Some(below) => Some(first_mut(backend, below, n * layer.x_len())),
+            };
+            let (x_len, y_len) = (layer.x_len(), layer.y_len());
+            let (x, vx) = (input_of(pass, i, x_len, activations, x), input_of(pass, i, x_len, tangents, vx));
+            let (y, dy) = (output_of(pass, i, y_len, activations, y), output_of(pass, i, y_len, gradients, dy));
+            let from_above = match above {
+                Some(above) if i == last => Some(backend.slice(above, 0..n * y_len)),
+                _ if comes_down => Some(first(backend, &here[0], n * y_len)),
+                _ => None,
+            };
+            let lent = target.as_mut().map(|target| backend.reborrow(target));
+            match (from_above, lent) {
+                (Some(c), dx) => layer.backward(pass, x, y, c, dx, Some(backend.reborrow(&mut d_params)))?,
+                (None, Some(dx)) => backend.zero(dx)?,
+                (None, None) => {}
+            }
+            if let Some(dx) = target.filter(|_| layer.curves()) {
+                layer.curvature(pass, x, y, vx, dy, dx)?;
+            }
+            comes_down = true;
+        }
+        Ok(())
+    }
+}
+
+/// The window on layer i's input: `outside` for the first layer, else the buffer of the layer before it.
+fn input_of<'long: 'a, 'a, B: Executor>(
+    pass: Pass<'_, B>,
+    i: usize,
+    len: usize,
+    buffers: &'a [Buffer<B>],
+    outside: In<'long, B>,
+) -> In<'a, B> {
+    match i.checked_sub(1) {
+        None => pass.backend.slice(outside, 0..pass.n * len),
+        Some(before) => first(pass.backend, &buffers[before], pass.n * len),
+    }
+}
+
+/// The window on layer i's output: its buffer, or `outside` for the last layer.
+fn output_of<'long: 'a, 'a, B: Executor>(
+    pass: Pass<'_, B>,
+    i: usize,
+    len: usize,
+    buffers: &'a [Buffer<B>],
+    outside: In<'long, B>,
+) -> In<'a, B> {
+    match buffers.get(i) {
+        None => pass.backend.slice(outside, 0..pass.n * len),
+        Some(buffer) => first(pass.backend, buffer, pass.n * len),
+    }
 }
 
 /// The first `len` elements of a buffer.
@@ -145,4 +272,98 @@ fn first<'a, B: Executor>(backend: &B, buffer: &'a Buffer<B>, len: usize) -> In<
 /// The first `len` elements of a buffer, to write.
 fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut Buffer<B>, len: usize) -> Out<'a, B> {
     backend.slice_mut(backend.view_mut(buffer), 0..len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Cpu;
+    use crate::nn::layers::{ActivationLayer, AffineLayer};
+    use crate::nn::table::{Flattened, Init, Table};
+    use crate::ops::Tensor;
+    use crate::ops::activation::Activation;
+    use crate::ops::gradient_check::fill;
+
+    const N: usize = 3;
+    const WIDTHS: [usize; 4] = [4, 5, 3, 2];
+
+    /// Three linear layers with these functions behind the first two, their inputs x, direction vx and cotangent dy.
+    struct Chain {
+        cpu: Cpu<f64>,
+        net: Sequential<Cpu<f64>>,
+        params: Vec<f64>,
+        vx: Vec<f64>,
+        dy: Vec<f64>,
+    }
+
+    fn normals(len: usize, number: u32) -> Vec<f64> {
+        fill(&Tensor::new("", len), number)
+    }
+
+    impl Chain {
+        fn new(functions: [Activation; 2]) -> Chain {
+            let cpu = Cpu::new(Some(1)).expect("a thread");
+            let mut table = Table::default();
+            let mut layers: Vec<Box<dyn Layer<Cpu<f64>>>> = Vec::new();
+            for (i, pair) in WIDTHS.windows(2).enumerate() {
+                let [c, k] = [pair[0], pair[1]].map(Flattened::vector);
+                layers.push(Box::new(AffineLayer::linear(&mut table, &format!("{i}"), c, k, Init::Constant(0.0))));
+                if let Some(&f) = functions.get(i) {
+                    layers.push(Box::new(ActivationLayer { f, len: k.len() }));
+                }
+            }
+            let mut net = Sequential::new(&cpu, layers, N).expect("memory");
+            net.allocate_tangents(&cpu, N).expect("memory");
+            let params = normals(table.len(), 1);
+            Chain { cpu, net, params, vx: normals(N * WIDTHS[0], 3), dy: normals(N * WIDTHS[3], 4) }
+        }
+
+        /// ⟨J vx, dy⟩, and what it came from: y.
+        fn value(&mut self, params: &[f64], x: &[f64]) -> (f64, Vec<f64>) {
+            let Chain { cpu, net, vx, dy, .. } = self;
+            let pass = Pass { backend: &*cpu, params, n: N };
+            let (mut y, mut vy) = (vec![0.0; N * WIDTHS[3]], vec![0.0; N * WIDTHS[3]]);
+            net.forward(pass, Mode::Train { groups: 1 }, &mut [], x, &mut y).expect("a pass");
+            net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");
+            (vy.iter().zip(dy).map(|(v, d)| v * *d).sum(), y)
+        }
+
+        /// Its gradients by the parameters and by x.
+        fn gradients(&mut self, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
+            let params = self.params.clone();
+            let (_, y) = self.value(&params, x);
+            let Chain { cpu, net, vx, dy, .. } = self;
+            let pass = Pass { backend: &*cpu, params: &params, n: N };
+            let (mut d_params, mut dx, mut vy) = (vec![0.0; params.len()], vec![0.0; x.len()], vec![0.0; y.len()]);
+            net.backward(pass, x, &y, dy, None, None).expect("a pass");
+            net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");
+            net.tangent_weight(pass, vx, dy, &mut d_params).expect("a pass");
+            net.curvature(pass, x, &y, vx, dy, None, Some(&mut dx), &mut d_params).expect("a pass");
+            (d_params, dx)
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_a_tangent_is_that_of_central_differences() {
+        use Activation::{LeakyRelu, Sigmoid, Tanh};
+        for functions in [[Sigmoid, Tanh], [LeakyRelu(0.2), Sigmoid], [Tanh, LeakyRelu(0.2)], [LeakyRelu(0.2); 2]] {
+            let mut chain = Chain::new(functions);
+            let x = normals(N * WIDTHS[0], 2);
+            let (d_params, dx) = chain.gradients(&x);
+            assert_eq!(dx.iter().any(|&d| d != 0.0), chain.net.curves(), "{functions:?}");
+            let analytic = [d_params, dx].concat();
+            let inputs = [chain.params.clone(), x].concat();
+            for (i, analytic) in analytic.into_iter().enumerate() {
+                let mut at = |h: f64| {
+                    let mut moved = inputs.clone();
+                    moved[i] += h;
+                    let (params, x) = moved.split_at(chain.params.len());
+                    chain.value(params, x).0
+                };
+                let numeric = (at(1e-5) - at(-1e-5)) / 2e-5;
+                // The differences err by about 1e-10 here.
+                assert!((analytic - numeric).abs() < 1e-8, "{functions:?} {i}: {analytic}, differences {numeric}");
+            }
+        }
+    }
 }

@@ -31,8 +31,15 @@ pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
     fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()>;
     /// dx = A(w)ᵀ dy; overwrites.
     fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()>;
-    /// dw and db; both accumulate.
-    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()>;
+    /// dw and, if it is wanted, db; both accumulate.
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()>;
 }
 
 /// One size as a case.
@@ -75,7 +82,7 @@ impl<B: Executor, M: Affine<B>> Case<B> for AffineCase<M> {
         let dy = be.view(&d_outputs[0]);
         let [dx, dw, db] = d_inputs else { unreachable!("three inputs") };
         self.0.backward_input(be, dy, be.view(&inputs[1]), be.view_mut(dx))?;
-        self.0.backward_weight(be, be.view(&inputs[0]), dy, be.view_mut(dw), be.view_mut(db))
+        self.0.backward_weight(be, be.view(&inputs[0]), dy, be.view_mut(dw), Some(be.view_mut(db)))
     }
     fn tangent(
         &self,

@@ -151,8 +151,15 @@ impl<B: Executor> Affine<B> for ConvTranspose2d {
     fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
         be.conv_transpose2d_backward_input(self, dy, w, dx)
     }
-    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()> {
-        be.conv_transpose2d_backward_weight(self, x, dy, dw, Some(db))
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        be.conv_transpose2d_backward_weight(self, x, dy, dw, db)
     }
 }
 

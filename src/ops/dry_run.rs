@@ -46,6 +46,9 @@ impl ActivationOp for DryRun {
     fn activation_backward_input(&self, _f: Activation, y: usize, dy: usize, dx: usize) -> Result<()> {
         self.elements(y + dy + dx)
     }
+    fn activation_curvature(&self, f: Activation, y: usize, vx: usize, dy: usize, dx: usize) -> Result<()> {
+        if f.curves() { self.elements(y + vx + dy + 2 * dx) } else { Ok(()) }
+    }
 }
 
 impl AdamOp for DryRun {

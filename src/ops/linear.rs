@@ -169,8 +169,15 @@ impl<B: Executor> Affine<B> for Linear {
     fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
         be.linear_backward_input(self, dy, w, dx)
     }
-    fn backward_weight(&self, be: &B, x: In<'_, B>, dy: In<'_, B>, dw: Out<'_, B>, db: Out<'_, B>) -> Result<()> {
-        be.linear_backward_weight(self, x, dy, dw, Some(db))
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        be.linear_backward_weight(self, x, dy, dw, db)
     }
 }
 

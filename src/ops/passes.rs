@@ -115,7 +115,7 @@ fn affine<B: Executor, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
         let (mut dw, mut db) = (be.alloc(w_len)?, be.alloc(b_len)?);
         Ok(Box::new(move || {
             let (dw, db) = (be.view_mut(&mut dw), be.view_mut(&mut db));
-            d.backward_weight(&be, be.view(&x), be.view(&dy), dw, db)
+            d.backward_weight(&be, be.view(&x), be.view(&dy), dw, Some(db))
         }))
     };
     [
