@@ -1,28 +1,26 @@
+#include "objective.cuh"
 #include "reduce.cuh"
 
 // Sizes and constants of the discriminator's loss; DiscriminatorLoss of src/ops/loss.rs.
 struct DiscriminatorLoss {
     double kl_scale, kl_mix, target_kl, beta_step;
+    Objective objective;
     int n;
 };
 
-// Mean binary cross entropy of `count` logits against target 0 or 1, and the mean sigmoid; writes the gradient of the
-// former. All threads of the block take part, and all get the result.
-__device__ double2 cross_entropy(const real* logits, double target, real* dlogits, int count) {
-    double loss = 0.0, probability = 0.0;
+// The mean cost of `count` outputs on a side, and the mean output; writes the gradient of the former. All threads of the
+// block take part, and all get the result.
+__device__ double2 mean_terms(const Objective& objective, int side, const real* logits, real* dlogits, int count) {
+    double loss = 0.0, output = 0.0;
     for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
-        double logit = (double)logits[i];
-        // One exponential serves both: sigmoid(l) = (l < 0 ? e : 1) / (1 + e), softplus(l) = max(l, 0) + ln(1 + e).
-        double e = exp(-fabs(logit));
-        double p = (logit < 0.0 ? e : 1.0) / (1.0 + e);
-        double against = target > 0.5 ? -logit : logit;
-        loss += (against > 0.0 ? against : 0.0) + log1p(e);
-        probability += p;
-        dlogits[i] = (real)((p - target) / count);
+        Term term = objective_term(objective, side, (double)logits[i]);
+        loss += term.value;
+        output += term.output;
+        dlogits[i] = (real)(term.derivative / count);
     }
     loss = block_sum<LOSS_THREADS>(loss);
-    probability = block_sum<LOSS_THREADS>(probability);
-    return make_double2(loss / count, probability / count);
+    output = block_sum<LOSS_THREADS>(output);
+    return make_double2(loss / count, output / count);
 }
 
 // The reduced KL of `count` images. All threads of the block take part, and all get the result.
@@ -43,16 +41,16 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     // Thread 0 keeps the sums of real (0) and fake (1) here: registers that live on through the second round's calls of
     // division and logarithm would spill.
     SHARED(double, loss_of, [2]);
-    SHARED(double, probability_of, [2]);
+    SHARED(double, output_of, [2]);
     SHARED(double, kl_of, [2]);
 #pragma unroll 1
     for (int kind = 0; kind < 2; ++kind) {
         int from = kind * d.n;
-        double2 mean = cross_entropy(logits + from, kind == 0 ? 1.0 : 0.0, dlogits + from, d.n);
+        double2 mean = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, logits + from, dlogits + from, d.n);
         double reduced = reduced_kl(kl + from, d.kl_scale, d.n);
         if (threadIdx.x == 0) {
             loss_of[kind] = mean.x;
-            probability_of[kind] = mean.y;
+            output_of[kind] = mean.y;
             kl_of[kind] = reduced;
         }
     }
@@ -79,16 +77,16 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (!isfinite(loss) && state->non_finite == 0) {
         state->non_finite = NON_FINITE_LOSS_D;
     }
-    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, probability_of[0], probability_of[1]};
+    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, output_of[0], output_of[1]};
 }
 
 // Value and gradient of the generator's loss; the KL has none.
 // logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
 // dkl and the state's loss_g, changes non_finite.
 // Twin: Cpu::generator_loss in src/ops/loss.rs.
-KERNEL_BOUNDED(LOSS_THREADS, generator_loss, int n, int kl_count, const real* logits, real* dlogits, real* dkl,
-               StepState* state) {
-    double2 fakes = cross_entropy(logits, 1.0, dlogits, n);
+KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
+               real* dkl, StepState* state) {
+    double2 fakes = mean_terms(objective, SIDE_GENERATOR, logits, dlogits, n);
     for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {
         dkl[i] = (real)0;
     }

@@ -58,6 +58,14 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     )
 }
 
+fn objective() -> impl Strategy<Value = ObjectiveSettings> {
+    let loss = prop_oneof![Just(Loss::Gan), Just(Loss::Ns), Just(Loss::Lsgan), Just(Loss::Hinge), Just(Loss::Wgan)];
+    (loss, 0.01..1.0).prop_map(|(loss, target)| {
+        let real_target = if loss.is_log_odds() { target } else { 1.0 };
+        ObjectiveSettings { loss, real_target }
+    })
+}
+
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
     (positive(), positive(), 0.0..0.999, 0.0..0.999, positive(), positive()).prop_map(
         |(discriminator_lr, generator_lr, beta1, beta2, epsilon, init_std)| OptimizerSettings {
@@ -89,12 +97,13 @@ fn train() -> impl Strategy<Value = TrainSettings> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (data(), generator(), discriminator(), bottleneck(), optimizer(), train()).prop_map(
-        |(data, generator, discriminator, bottleneck, optimizer, train)| Settings {
+    (data(), generator(), discriminator(), bottleneck(), objective(), optimizer(), train()).prop_map(
+        |(data, generator, discriminator, bottleneck, objective, optimizer, train)| Settings {
             data,
             generator,
             discriminator,
             bottleneck,
+            objective,
             optimizer,
             train,
         },

@@ -4,6 +4,7 @@
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
 mod file;
+mod objective;
 mod overrides;
 mod presets;
 mod resolve;
@@ -12,6 +13,7 @@ mod settings;
 mod validate;
 
 pub use file::{read, to_toml};
+pub use objective::{Loss, ObjectiveSettings};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};
 pub use resolve::{Sources, resolve};

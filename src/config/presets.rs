@@ -77,6 +77,7 @@ fn quick() -> Settings {
         bottleneck: BottleneckSettings { logvar_bias: -3.0, ..BottleneckSettings::default() },
         optimizer: OptimizerSettings { discriminator_lr: 1e-3, generator_lr: 1e-3, ..OptimizerSettings::default() },
         train: TrainSettings { batch: 64, steps: 1500, tick: 20, snap: 500, ..TrainSettings::default() },
+        ..Settings::default()
     }
 }
 

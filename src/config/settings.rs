@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::objective::ObjectiveSettings;
+
 /// All settings of a run: what `config.toml` holds and what `--set section.key=value` reaches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +17,8 @@ pub struct Settings {
     pub discriminator: DiscriminatorSettings,
     /// The variational bottleneck and its constraint.
     pub bottleneck: BottleneckSettings,
+    /// What the nets play for.
+    pub objective: ObjectiveSettings,
     /// The optimisers of both nets.
     pub optimizer: OptimizerSettings,
     /// Length, batch, seed and the rhythm of reports.

@@ -1,5 +1,6 @@
 //! What settings must satisfy before anything is built from them.
 
+use super::objective::ObjectiveSettings;
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, OptimizerSettings, OutputLayer,
     Settings, TrainSettings,
@@ -123,6 +124,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.generator(&settings.generator);
     checker.discriminator(&settings.discriminator);
     checker.bottleneck(&settings.bottleneck);
+    checker.objective(&settings.objective);
     checker.optimizer(&settings.optimizer);
     checker.train(&settings.train);
     checker.violations
@@ -168,6 +170,17 @@ impl Checker {
         self.not_negative("bottleneck.beta", bottleneck.beta);
         self.not_negative("bottleneck.beta_step", bottleneck.beta_step);
         self.not_negative("bottleneck.target_kl", bottleneck.target_kl);
+    }
+
+    fn objective(&mut self, objective: &ObjectiveSettings) {
+        let target = objective.real_target;
+        if objective.loss.is_log_odds() {
+            let holds = target > 0.0 && target <= 1.0;
+            self.require(holds, "objective.real_target", "above 0 and at most 1", target);
+        } else {
+            let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
+            self.require(target == 1.0, "objective.real_target", expected, target);
+        }
     }
 
     fn optimizer(&mut self, optimizer: &OptimizerSettings) {
@@ -248,6 +261,9 @@ mod tests {
             "bottleneck.beta=-1",
             "bottleneck.beta_step=nan",
             "bottleneck.target_kl=-0.1",
+            "objective.real_target=0",
+            "objective.real_target=1.1",
+            "objective.real_target=nan",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",

@@ -16,9 +16,10 @@ pub enum Network {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Metrics {
-    /// The discriminator's whole loss: both cross entropies and β's term, in nats.
+    /// The discriminator's whole loss: what real and fake images cost, and β's term. In nats where the loss is one of
+    /// log-odds (`gan`, `ns`).
     pub loss_d: f64,
-    /// The generator's loss, in nats.
+    /// The generator's loss, likewise.
     pub loss_g: f64,
     /// β after its update.
     pub beta: f64,
@@ -26,9 +27,9 @@ pub struct Metrics {
     pub kl_real: f64,
     /// KL of fake images, reduced likewise.
     pub kl_fake: f64,
-    /// Mean D(x) of real images, after the sigmoid.
+    /// Mean D(x) of real images: after the sigmoid where D's output is a log-odds (`gan`, `ns`), else as it is.
     pub d_real: f64,
-    /// Mean D(G(z)) in the discriminator's step, after the sigmoid.
+    /// Mean D(G(z)) in the discriminator's step, likewise.
     pub d_fake: f64,
 }
 

@@ -15,6 +15,8 @@ pub enum Fill {
     Uniform(f64, f64),
     /// |x| ≥ 0.1, either sign: away from a kink at 0.
     AwayFromZero,
+    /// ||x| − 1| ≥ 0.1, on either side of either one: away from kinks at ±1.
+    AwayFromOne,
 }
 
 /// One input or output of a case.

@@ -14,6 +14,7 @@ use super::ema::EmaOp;
 use super::gather::{Gather, GatherOp};
 use super::linear::{Linear, LinearOp};
 use super::loss::{DiscriminatorLoss, LossOp};
+use super::objective::Objective;
 use super::prior::{Prior, PriorOp};
 use crate::Result;
 use crate::device::{DryRun, Network};
@@ -237,7 +238,14 @@ impl LossOp for DryRun {
     ) -> Result<()> {
         self.elements(logits + kl + dlogits + dkl)
     }
-    fn generator_loss(&self, logits: usize, dlogits: usize, dkl: usize, _state: usize) -> Result<()> {
+    fn generator_loss(
+        &self,
+        _objective: &Objective,
+        logits: usize,
+        dlogits: usize,
+        dkl: usize,
+        _state: usize,
+    ) -> Result<()> {
         self.elements(logits + dlogits + dkl)
     }
     fn finish_step(&self, _state: usize, _history: usize) -> Result<()> {

@@ -194,6 +194,11 @@ pub fn fill(tensor: &Tensor, number: u32) -> Vec<f64> {
         .map(|(i, &normal)| match tensor.fill {
             Fill::Normal => f64::from(normal),
             Fill::Uniform(low, high) => low + (high - low) * uniform(i),
+            Fill::AwayFromOne => {
+                // Of N(0, 2²) three in eight lie between the kinks, the others beyond either.
+                let x = 2.0 * f64::from(normal);
+                if x.abs() < 1.0 { 0.9 * x } else { 1.1 * x }
+            }
             Fill::AwayFromZero => f64::from(normal) + 0.1f64.copysign(f64::from(normal)),
         })
         .collect()

@@ -1,16 +1,17 @@
-//! The losses of a VGAN step: value and gradient in one pass, with β's update (the article's notebook; Peng et al. 2018,
-//! Eq. 8 and 9).
+//! The losses of a step: value and gradient in one pass, with β's update (Peng et al. 2018, Eq. 8 and 9; the article's
+//! notebook).
 //!
-//! loss_d = mean BCE(real, 1) + mean BCE(fake, 0) + β · C,  C = m [(KL_real − I_c) + (KL_fake − I_c)],
-//! β ← max(0, β + α_β · C);  loss_g = mean BCE(D(G(z)), 1), the non-saturating one.
+//! loss_d = mean cost of real + mean cost of fake + β · C,  C = m [(KL_real − I_c) + (KL_fake − I_c)],
+//! β ← max(0, β + α_β · C);  loss_g = mean cost of G's images.
 //!
-//! m is 1 where the settings sum real and fake, ½ where they mix. BCE is computed from logits ℓ:
-//! BCE(ℓ, 1) = softplus(−ℓ), BCE(ℓ, 0) = softplus(ℓ), softplus(ℓ) = max(ℓ, 0) + ln(1 + e^−|ℓ|).
+//! What one output of D costs is the objective's business ([`Objective::term`]); m is 1 where the settings sum real and
+//! fake, ½ where they mix. Multipliers that a loss moves in the same way as β belong here too, beside β's step.
 
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
+use crate::ops::objective::{Loss, Objective, Side, Term};
 use crate::ops::{Case, Executor, Fill, Tensor};
 
 /// Sizes and constants of the discriminator's loss.
@@ -18,6 +19,8 @@ use crate::ops::{Case, Executor, Fill, Tensor};
 pub struct DiscriminatorLoss {
     /// Images of each kind.
     pub n: usize,
+    /// What an output costs.
+    pub objective: Objective,
     /// What the sum of one image's KL is multiplied by: 1, 1 / dimensions or 1 / positions. 0 without a bottleneck.
     pub kl_scale: f64,
     /// m: 1 (sum) or ½ (mixture).
@@ -49,6 +52,7 @@ pub trait LossOp: Backend {
     /// does not pay for information. A loss that is not finite is noted as in the discriminator's.
     fn generator_loss(
         &self,
+        objective: &Objective,
         logits: In<'_, Self>,
         dlogits: Out<'_, Self>,
         dkl: Out<'_, Self>,
@@ -60,26 +64,17 @@ pub trait LossOp: Backend {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()>;
 }
 
-fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
-/// Mean BCE against `target` (0 or 1) and mean sigmoid; writes the gradient of the former.
-fn cross_entropy<T: Real>(logits: &[T], target: f64, dlogits: &mut [T]) -> (f64, f64) {
+/// The mean cost of the outputs on a side, and the mean output; writes the gradient of the former.
+fn mean_terms<T: Real>(objective: &Objective, side: Side, logits: &[T], dlogits: &mut [T]) -> (f64, f64) {
     let count = logits.len() as f64;
-    let (mut loss, mut probability) = (0.0, 0.0);
+    let (mut loss, mut output) = (0.0, 0.0);
     for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
-        let logit = logit.to_f64();
-        let p = sigmoid(logit);
-        loss += softplus(if target > 0.5 { -logit } else { logit });
-        probability += p;
-        *dlogit = T::of((p - target) / count);
+        let Term { value, derivative } = objective.term(side, logit.to_f64());
+        loss += value;
+        output += objective.output(logit.to_f64());
+        *dlogit = T::of(derivative / count);
     }
-    (loss / count, probability / count)
+    (loss / count, output / count)
 }
 
 impl<T: Real> LossOp for Cpu<T> {
@@ -94,8 +89,8 @@ impl<T: Real> LossOp for Cpu<T> {
     ) -> Result<()> {
         let state = &mut state[0];
         let (d_logits_real, d_logits_fake) = dlogits.split_at_mut(d.n);
-        let (loss_real, d_real) = cross_entropy(&logits[..d.n], 1.0, d_logits_real);
-        let (loss_fake, d_fake) = cross_entropy(&logits[d.n..], 0.0, d_logits_fake);
+        let (loss_real, d_real) = mean_terms(&d.objective, Side::Real, &logits[..d.n], d_logits_real);
+        let (loss_fake, d_fake) = mean_terms(&d.objective, Side::Fake, &logits[d.n..], d_logits_fake);
         let reduced = |kl: &[T]| kl.iter().map(|v| v.to_f64()).sum::<f64>() * d.kl_scale / d.n as f64;
         let (kl_real, kl_fake) = (reduced(&kl[..d.n]), reduced(&kl[d.n..]));
         let mut loss_d = loss_real + loss_fake;
@@ -114,8 +109,15 @@ impl<T: Real> LossOp for Cpu<T> {
         Ok(())
     }
 
-    fn generator_loss(&self, logits: &[T], dlogits: &mut [T], dkl: &mut [T], state: &mut [StepState]) -> Result<()> {
-        let (loss_g, _) = cross_entropy(logits, 1.0, dlogits);
+    fn generator_loss(
+        &self,
+        objective: &Objective,
+        logits: &[T],
+        dlogits: &mut [T],
+        dkl: &mut [T],
+        state: &mut [StepState],
+    ) -> Result<()> {
+        let (loss_g, _) = mean_terms(objective, Side::Generator, logits, dlogits);
         dkl.fill(T::ZERO);
         state[0].metrics.loss_g = loss_g;
         if !loss_g.is_finite() && state[0].non_finite == 0 {
@@ -134,6 +136,21 @@ impl<T: Real> LossOp for Cpu<T> {
     }
 }
 
+/// An objective as kernels/objective.cuh has it.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelObjective {
+    real_target: f64,
+    loss: i32,
+    padding: i32,
+}
+
+impl KernelObjective {
+    fn of(objective: &Objective) -> Self {
+        KernelObjective { real_target: objective.real_target, loss: objective.loss as i32, padding: 0 }
+    }
+}
+
 /// The constants as kernels/loss.cu has them.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -142,6 +159,7 @@ struct KernelLoss {
     kl_mix: f64,
     target_kl: f64,
     beta_step: f64,
+    objective: KernelObjective,
     n: i32,
     padding: i32,
 }
@@ -156,9 +174,10 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let DiscriminatorLoss { n, kl_scale, kl_mix, target_kl, beta_step } = *d;
+        let DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl, beta_step } = *d;
+        let objective = KernelObjective::of(&objective);
         let arguments = [
-            Argument::new(KernelLoss { kl_scale, kl_mix, target_kl, beta_step, n: int(n), padding: 0 }),
+            Argument::new(KernelLoss { kl_scale, kl_mix, target_kl, beta_step, objective, n: int(n), padding: 0 }),
             logits.argument(),
             kl.argument(),
             dlogits.argument(),
@@ -170,13 +189,16 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
 
     fn generator_loss(
         &self,
+        objective: &Objective,
         logits: In<'_, Self>,
         dlogits: Out<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         let [n, kl_count] = [logits.len(), dkl.len()].map(|len| Argument::new(int(len)));
-        let arguments = [n, kl_count, logits.argument(), dlogits.argument(), dkl.argument(), state.argument()];
+        let objective = Argument::new(KernelObjective::of(objective));
+        let arguments =
+            [objective, n, kl_count, logits.argument(), dlogits.argument(), dkl.argument(), state.argument()];
         self.launch(Kernel::GeneratorLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
     }
 
@@ -188,35 +210,38 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
 
 enum LossCase {
     Discriminator(DiscriminatorLoss),
-    Generator(usize),
+    Generator(usize, Objective),
 }
 
-/// Both losses, every reduction and mix; β is 0.7. Then β's step: up, down, and stopped at 0.
+/// Both losses of every objective, every reduction and mix; β is 0.7. Then β's step: up, down, and stopped at 0.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let discriminator = |n, kl_scale, kl_mix| {
-        LossCase::Discriminator(DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
+    let ns = Objective { loss: Loss::Ns, real_target: 1.0 };
+    let discriminator = |n, objective, kl_scale, kl_mix| {
+        let constants = DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 };
+        LossCase::Discriminator(constants)
     };
-    let beta =
-        |n, target_kl, beta_step| BetaCase(DiscriminatorLoss { n, kl_scale: 0.5, kl_mix: 0.5, target_kl, beta_step });
-    let losses = [
-        discriminator(1, 1.0, 1.0),
-        discriminator(3, 0.25, 0.5),
-        discriminator(17, 0.125, 1.0),
-        discriminator(33, 0.0, 1.0),
-        LossCase::Generator(1),
-        LossCase::Generator(17),
+    let mut losses = vec![
+        discriminator(1, ns, 1.0, 1.0),
+        discriminator(3, ns, 0.25, 0.5),
+        discriminator(33, ns, 0.0, 1.0),
+        discriminator(17, Objective { real_target: 0.9, ..ns }, 0.0, 1.0),
+        LossCase::Generator(1, ns),
     ];
-    let losses = losses.map(|case| Box::new(case) as Box<dyn Case<B>>);
+    for loss in Loss::ALL {
+        let objective = Objective { loss, ..ns };
+        losses.extend([discriminator(17, objective, 0.125, 1.0), LossCase::Generator(17, objective)]);
+    }
+    let beta = |n, target_kl, beta_step| {
+        BetaCase(DiscriminatorLoss { n, objective: ns, kl_scale: 0.5, kl_mix: 0.5, target_kl, beta_step })
+    };
     let steps = [beta(3, 0.1, 0.01), beta(17, 5.0, 0.01), beta(5, 100.0, 1.0)];
-    losses.into_iter().chain(steps.map(|case| Box::new(case) as Box<dyn Case<B>>)).collect()
+    let losses = losses.into_iter().map(|case| Box::new(case) as Box<dyn Case<B>>);
+    losses.chain(steps.map(|case| Box::new(case) as Box<dyn Case<B>>)).collect()
 }
 
-/// Logits and KL of `n` images, or of the two halves of a discriminator's batch.
+/// Logits and KL of `n` images, or of the two halves of a discriminator's batch; away from the hinge's kinks at ±1.
 fn case_inputs(n: usize) -> Vec<Tensor> {
-    vec![
-        Tensor::new("logits", n).filled(Fill::Uniform(-6.0, 6.0)),
-        Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0)),
-    ]
+    vec![Tensor::new("logits", n).filled(Fill::AwayFromOne), Tensor::new("kl", n).filled(Fill::Uniform(0.0, 4.0))]
 }
 
 impl LossCase {
@@ -229,10 +254,10 @@ impl LossCase {
         let (dl, dk, st) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl), be.view_mut(&mut state));
         match self {
             LossCase::Discriminator(d) => be.discriminator_loss(d, logits, kl, dl, dk, st)?,
-            LossCase::Generator(_) => be.generator_loss(logits, dl, dk, st)?,
+            LossCase::Generator(_, objective) => be.generator_loss(objective, logits, dl, dk, st)?,
         }
         let metrics = be.read(be.view(&state))?[0].metrics;
-        let loss = if matches!(self, LossCase::Generator(_)) { metrics.loss_g } else { metrics.loss_d };
+        let loss = if matches!(self, LossCase::Generator(..)) { metrics.loss_g } else { metrics.loss_d };
         Ok((loss, dlogits, dkl))
     }
 }
@@ -243,14 +268,17 @@ impl<B: Executor> Case<B> for LossCase {
     }
     fn name(&self) -> String {
         match self {
-            LossCase::Discriminator(d) => format!("discriminator n{} kl_scale{} kl_mix{}", d.n, d.kl_scale, d.kl_mix),
-            LossCase::Generator(n) => format!("generator n{n}"),
+            LossCase::Discriminator(d) => {
+                let Objective { loss, real_target } = d.objective;
+                format!("discriminator {loss:?} to {real_target} n{} kl_scale{} kl_mix{}", d.n, d.kl_scale, d.kl_mix)
+            }
+            LossCase::Generator(n, objective) => format!("generator {:?} n{n}", objective.loss),
         }
     }
     fn inputs(&self) -> Vec<Tensor> {
         case_inputs(match self {
             LossCase::Discriminator(d) => 2 * d.n,
-            LossCase::Generator(n) => *n,
+            LossCase::Generator(n, _) => *n,
         })
     }
     fn outputs(&self) -> Vec<Tensor> {
@@ -319,7 +347,9 @@ mod tests {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
         // KL 1 and 3 of one image each, so C = ½ (1 + 3) − I_c.
         for (target_kl, expected) in [(0.5, 0.7 + 0.1 * 1.5), (4.0, 0.7 - 0.1 * 2.0), (100.0, 0.0)] {
-            let case = BetaCase(DiscriminatorLoss { n: 1, kl_scale: 1.0, kl_mix: 0.5, target_kl, beta_step: 0.1 });
+            let objective = Objective { loss: Loss::Ns, real_target: 1.0 };
+            let (kl_scale, kl_mix) = (1.0, 0.5);
+            let case = BetaCase(DiscriminatorLoss { n: 1, objective, kl_scale, kl_mix, target_kl, beta_step: 0.1 });
             let case: &dyn Case<Cpu<f64>> = &case;
             let mut outputs = vec![vec![f64::NAN], vec![f64::NAN], vec![f64::NAN; 2]];
             case.forward(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]], &mut outputs).expect("a loss");

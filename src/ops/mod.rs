@@ -28,6 +28,7 @@ mod im2col;
 pub mod linear;
 pub mod loss;
 pub mod measure;
+pub mod objective;
 pub mod passes;
 pub mod prior;
 

@@ -10,6 +10,7 @@ use super::batch_norm::BatchNorm;
 use super::bottleneck::{Bottleneck, Noise};
 use super::gather::Gather;
 use super::loss::DiscriminatorLoss;
+use super::objective::{Loss, Objective};
 use super::prior::{Distribution, Prior};
 use crate::Result;
 use crate::device::philox::Stream;
@@ -230,7 +231,8 @@ fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
 }
 
 fn losses<B: Executor>(n: usize) -> [Pass<B>; 2] {
-    let d = DiscriminatorLoss { n, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
+    let objective = Objective { loss: Loss::Ns, real_target: 1.0 };
+    let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
     let discriminator = move |be: B| -> Result<Work> {
         let (logits, kl, mut state) = (filled(&be, 2 * n)?, filled(&be, 2 * n)?, state(&be)?);
         let (mut dlogits, mut dkl) = (be.alloc(2 * n)?, be.alloc(2 * n)?);
@@ -244,7 +246,7 @@ fn losses<B: Executor>(n: usize) -> [Pass<B>; 2] {
         let (mut dlogits, mut dkl) = (be.alloc(n)?, be.alloc(n)?);
         Ok(Box::new(move || {
             let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-            be.generator_loss(be.view(&logits), dlogits, dkl, be.view_mut(&mut state))
+            be.generator_loss(&objective, be.view(&logits), dlogits, dkl, be.view_mut(&mut state))
         }))
     };
     [

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`trainer`] | one step: the discriminator, β, the generator |
+//! | [`objective`] | from settings to the constants of the losses |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod interrupt;
 pub mod load;
+pub mod objective;
 pub mod predict;
 pub mod sampler;
 pub mod session;

@@ -4,13 +4,13 @@
 //! straight into the second half of that batch, and the generator's step computes no weight gradient of D.
 
 use super::batch::{Batch, Phase};
+use super::objective;
 use crate::Result;
-use crate::config::{KlMix, KlReduction, Settings};
+use crate::config::Settings;
 use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::adam::Adam;
-use crate::ops::loss::DiscriminatorLoss;
 
 /// Both networks, their optimisers and everything that a step touches.
 pub struct Trainer<B: Executor> {
@@ -171,7 +171,8 @@ impl<B: Executor> Trainer<B> {
     /// the gradient of these images, if it is wanted.
     pub(crate) fn image_gradients(&mut self, batch: &Batch<B>, d_images: Option<Out<'_, B>>) -> Result<()> {
         self.judge(batch, Phase::Discriminator)?;
-        let loss = self.discriminator_loss();
+        let n = self.settings.train.batch;
+        let loss = objective::discriminator_loss(&self.settings, self.discriminator.bottleneck(n));
         let Trainer { backend, work, state, .. } = self;
         let (dlogits, dkl) = (backend.view_mut(&mut work.dlogits), backend.view_mut(&mut work.dkl));
         let (logits, kl) = (backend.view(&work.logits), backend.view(&work.kl));
@@ -189,7 +190,7 @@ impl<B: Executor> Trainer<B> {
         let dlogits = backend.slice_mut(backend.view_mut(&mut work.dlogits), 0..n);
         let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
         let logits = backend.slice(backend.view(&work.logits), 0..n);
-        backend.generator_loss(logits, dlogits, dkl, backend.view_mut(state))?;
+        backend.generator_loss(&objective::objective(&self.settings), logits, dlogits, dkl, backend.view_mut(state))?;
         self.blame(batch, Phase::Generator, None)?;
         let Trainer { backend, work, generator_memory: memory, .. } = self;
         backend.zero(backend.view_mut(&mut memory.gradients))?;
@@ -254,21 +255,6 @@ impl<B: Executor> Trainer<B> {
             Phase::Discriminator => Part { n: 2 * n, groups: 2, images: 0..2 * n * image },
             Phase::Generator => Part { n, groups: 1, images: n * image..2 * n * image },
         }
-    }
-
-    fn discriminator_loss(&self) -> DiscriminatorLoss {
-        let settings = &self.settings.bottleneck;
-        let n = self.settings.train.batch;
-        let kl_scale = self.discriminator.bottleneck(n).map_or(0.0, |d| match settings.kl_reduction {
-            KlReduction::Mean => 1.0 / d.dims() as f64,
-            KlReduction::Sum => 1.0,
-            KlReduction::Channels => 1.0 / d.positions as f64,
-        });
-        let kl_mix = match settings.kl_mix {
-            KlMix::Sum => 1.0,
-            KlMix::Mean => 0.5,
-        };
-        DiscriminatorLoss { n, kl_scale, kl_mix, target_kl: settings.target_kl, beta_step: settings.beta_step }
     }
 
     /// Checks a network's gradients and takes an Adam step with them.

@@ -9,8 +9,8 @@ use super::batch::{Batch, Given};
 use super::trainer::Trainer;
 use crate::Result;
 use crate::config::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
-    OutputLayer, PixelRange, Settings, TrainSettings,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, GeneratorZ, KlMix, KlReduction, Loss,
+    ObjectiveSettings, OutputLayer, PixelRange, Settings, TrainSettings,
 };
 use crate::device::{Buffer, Network, Real};
 use crate::nn::table::{Init, Table};
@@ -36,7 +36,8 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     Ok(cases)
 }
 
-/// Name, settings and image of each model: the article's, the paper's, the plain GAN, and one without hidden layers.
+/// Name, settings and image of each model: the article's, the paper's, the plain GAN, one without hidden layers, and the
+/// article's with every other loss.
 fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     let article = Settings {
         generator: GeneratorSettings {
@@ -82,12 +83,23 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         },
         ..article.clone()
     };
-    vec![
-        ("vgan, KL mean, sampled z", article, ImageShape { h: 8, w: 4, c: 1 }),
+    let mut models = vec![
+        ("vgan, KL mean, sampled z", article.clone(), ImageShape { h: 8, w: 4, c: 1 }),
         ("vgan, KL summed and mixed, mean z", paper, ImageShape { h: 4, w: 6, c: 3 }),
         ("gan", plain, ImageShape { h: 4, w: 8, c: 1 }),
         ("vgan without hidden layers", shallow, ImageShape { h: 4, w: 4, c: 2 }),
-    ]
+    ];
+    for (name, loss) in [
+        ("vgan, minimax", Loss::Gan),
+        ("vgan, least squares", Loss::Lsgan),
+        ("vgan, hinge", Loss::Hinge),
+        ("vgan, Wasserstein", Loss::Wgan),
+    ] {
+        let real_target = if loss.is_log_odds() { 0.9 } else { 1.0 };
+        let objective = ObjectiveSettings { loss, real_target };
+        models.push((name, Settings { objective, ..article.clone() }, ImageShape { h: 4, w: 4, c: 1 }));
+    }
+    models
 }
 
 struct WholeLoss {

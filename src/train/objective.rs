@@ -1,0 +1,40 @@
+//! From settings to the constants of the losses.
+
+use crate::config::{KlMix, KlReduction, Loss as LossSetting, Settings};
+use crate::ops::bottleneck::Bottleneck;
+use crate::ops::loss::DiscriminatorLoss;
+use crate::ops::objective::{Loss, Objective};
+
+/// The objective that the settings ask for.
+pub fn objective(settings: &Settings) -> Objective {
+    let loss = match settings.objective.loss {
+        LossSetting::Gan => Loss::Gan,
+        LossSetting::Ns => Loss::Ns,
+        LossSetting::Lsgan => Loss::Lsgan,
+        LossSetting::Hinge => Loss::Hinge,
+        LossSetting::Wgan => Loss::Wgan,
+    };
+    Objective { loss, real_target: settings.objective.real_target }
+}
+
+/// The constants of the discriminator's loss, where its bottleneck has these sizes.
+pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -> DiscriminatorLoss {
+    let constraint = &settings.bottleneck;
+    let kl_scale = bottleneck.map_or(0.0, |d| match constraint.kl_reduction {
+        KlReduction::Mean => 1.0 / d.dims() as f64,
+        KlReduction::Sum => 1.0,
+        KlReduction::Channels => 1.0 / d.positions as f64,
+    });
+    let kl_mix = match constraint.kl_mix {
+        KlMix::Sum => 1.0,
+        KlMix::Mean => 0.5,
+    };
+    DiscriminatorLoss {
+        n: settings.train.batch,
+        objective: objective(settings),
+        kl_scale,
+        kl_mix,
+        target_kl: constraint.target_kl,
+        beta_step: constraint.beta_step,
+    }
+}
