@@ -21,57 +21,76 @@ struct Way {
     int h, w, offset;
 };
 
-// Images [N, H, W, C], whose elements are found by a spot and the way from it; 0 where that leads out of the image.
+// Images [N, H, W, C], whose elements are found by a spot and the way from it; null where that leads out of the image.
 struct Pixels {
     const real* data;
-    int height, width;
+    int height, width, channels;
 
-    __device__ __forceinline__ real reached(Spot from, Way way) const {
+    __device__ __forceinline__ const real* reached(Spot from, Way way) const {
         bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
-        return inside ? data[from.offset + way.offset] : (real)0;
+        return inside ? data + from.offset + way.offset : nullptr;
+    }
+    // Four channels of one pixel.
+    __device__ __forceinline__ bool in_quads() const {
+        return channels % 4 == 0 && aligned_to_quads(data);
     }
 };
 
-// The windows of a convolution's input: where the one of an output pixel begins, and the way from there to a tap.
-struct Windows : Pixels {
-    Conv2d d;
-    __device__ __forceinline__ Windows(Conv2d d, const real* x) : Pixels{x, d.h, d.w}, d(d) {}
+// Depths that are counted in digits.
+struct Counted {
+    using Count = Digits;
+    Bases bases;
 
-    __device__ __forceinline__ Spot corner(int pixel) const {
-        int image = pixel / (d.oh * d.ow), i = pixel / d.ow % d.oh, j = pixel % d.ow;
-        int h = i * d.stride - d.padding, w = j * d.stride - d.padding;
-        return Spot{h, w, (((long long)image * d.h + h) * d.w + w) * d.c};
+    __device__ __forceinline__ Digits count(int k) const {
+        return bases.digits(k);
     }
-    __device__ __forceinline__ Way tap(int tap) const {
-        int run = d.s * d.c, h = tap / run, w = tap % run / d.c;
-        return Way{h, w, (h * d.w + w) * d.c + tap % d.c};
+    __device__ __forceinline__ Digits sum(Digits a, Digits b) const {
+        return bases.sum(a, b);
+    }
+};
+
+// The windows of a convolution's input: where the one of an output pixel (columns, rows, images) begins, and the way from
+// there to a tap (channels, columns, rows).
+struct Windows : Pixels, Counted {
+    Conv2d d;
+    __device__ __forceinline__ Windows(Conv2d d, const real* x, Bases bases)
+        : Pixels{x, d.h, d.w, d.c}, Counted{bases}, d(d) {}
+
+    __device__ __forceinline__ Spot corner(Digits pixel) const {
+        int h = pixel.middle * d.stride - d.padding, w = pixel.low * d.stride - d.padding;
+        return Spot{h, w, (((long long)pixel.high * d.h + h) * d.w + w) * d.c};
+    }
+    __device__ __forceinline__ Way tap(Digits tap) const {
+        return Way{tap.high, tap.middle, (tap.high * d.w + tap.middle) * d.c + tap.low};
     }
 };
 struct WindowsAsRows : Windows {
     using Across = Spot;
     using Depth = Way;
-    using Windows::Windows;
+    __device__ __forceinline__ WindowsAsRows(Conv2d d, const real* x) : Windows(d, x, Bases{d.c, d.s}) {}
+
     __device__ __forceinline__ Spot across(int pixel) const {
-        return corner(pixel);
+        return corner(Bases{d.ow, d.oh}.digits(pixel));
     }
-    __device__ __forceinline__ Way depth(int index) const {
-        return tap(index);
+    __device__ __forceinline__ Way depth(Digits count) const {
+        return tap(count);
     }
-    __device__ __forceinline__ real at(Spot corner, Way tap) const {
+    __device__ __forceinline__ const real* place(Spot corner, Way tap) const {
         return reached(corner, tap);
     }
 };
 struct WindowsAsDepth : Windows {
     using Across = Way;
     using Depth = Spot;
-    using Windows::Windows;
+    __device__ __forceinline__ WindowsAsDepth(Conv2d d, const real* x) : Windows(d, x, Bases{d.ow, d.oh}) {}
+
     __device__ __forceinline__ Way across(int index) const {
-        return tap(index);
+        return tap(Bases{d.c, d.s}.digits(index));
     }
-    __device__ __forceinline__ Spot depth(int pixel) const {
-        return corner(pixel);
+    __device__ __forceinline__ Spot depth(Digits count) const {
+        return corner(count);
     }
-    __device__ __forceinline__ real at(Way tap, Spot corner) const {
+    __device__ __forceinline__ const real* place(Way tap, Spot corner) const {
         return reached(corner, tap);
     }
 };
@@ -94,14 +113,19 @@ struct Parity {
     __device__ __forceinline__ int w(int pixel) const {
         return pw + pixel % columns * d.stride;
     }
+    // Of the depth: filters, then the taps of a row. A parity without taps has no depth to count.
+    __device__ __forceinline__ Bases bases() const {
+        return Bases{d.k, s_taps};
+    }
 };
 
 // The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
-struct Reached : Pixels {
+struct Reached : Pixels, Counted {
     using Across = Spot;
     using Depth = Way;
     Parity p;
-    __device__ __forceinline__ Reached(Parity p, const real* dy) : Pixels{dy, p.d.oh, p.d.ow}, p(p) {}
+    __device__ __forceinline__ Reached(Parity p, const real* dy)
+        : Pixels{dy, p.d.oh, p.d.ow, p.d.k}, Counted{p.bases()}, p(p) {}
 
     __device__ __forceinline__ Spot across(int pixel) const {
         // A whole number of steps, by the choice of r0 and s0.
@@ -109,31 +133,34 @@ struct Reached : Pixels {
         int i = (p.h(pixel) + p.d.padding - p.r0) / p.d.stride, j = (p.w(pixel) + p.d.padding - p.s0) / p.d.stride;
         return Spot{i, j, (((long long)image * p.d.oh + i) * p.d.ow + j) * p.d.k};
     }
-    __device__ __forceinline__ Way depth(int index) const {
-        int tap = index / p.d.k, i = -(tap / p.s_taps), j = -(tap % p.s_taps);
-        return Way{i, j, (i * p.d.ow + j) * p.d.k + index % p.d.k};
+    __device__ __forceinline__ Way depth(Digits count) const {
+        return Way{-count.high, -count.middle, count.low - (count.high * p.d.ow + count.middle) * p.d.k};
     }
-    __device__ __forceinline__ real at(Spot pixel, Way tap) const {
+    __device__ __forceinline__ const real* place(Spot pixel, Way tap) const {
         return reached(pixel, tap);
     }
 };
 // The filters [K, R, S, C] at those taps: across the channels.
-struct ReachingFilters {
+struct ReachingFilters : Counted {
     using Across = int;
     using Depth = size_t;
+    const real* data;
     Parity p;
-    const real* w;
+    __device__ __forceinline__ ReachingFilters(Parity p, const real* w) : Counted{p.bases()}, data(w), p(p) {}
 
     __device__ __forceinline__ int across(int c) const {
         return c;
     }
-    __device__ __forceinline__ size_t depth(int index) const {
-        int tap = index / p.d.k;
-        int r = p.r0 + tap / p.s_taps * p.d.stride, s = p.s0 + tap % p.s_taps * p.d.stride;
-        return (((size_t)(index % p.d.k) * p.d.r + r) * p.d.s + s) * p.d.c;
+    __device__ __forceinline__ size_t depth(Digits count) const {
+        int r = p.r0 + count.high * p.d.stride, s = p.s0 + count.middle * p.d.stride;
+        return (((size_t)count.low * p.d.r + r) * p.d.s + s) * p.d.c;
     }
-    __device__ __forceinline__ real at(int c, size_t depth) const {
-        return w[depth + c];
+    __device__ __forceinline__ const real* place(int c, size_t depth) const {
+        return data + depth + c;
+    }
+    // Four channels of one tap.
+    __device__ __forceinline__ bool in_quads() const {
+        return p.d.c % 4 == 0 && aligned_to_quads(data);
     }
 };
 
@@ -161,7 +188,7 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real*
     }
     Loop::template product<Along::Depth, Along::Across>(
         (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, 0, p.r_taps * p.s_taps * d.k,
-        Reached(p, dy), ReachingFilters{p, w}, [=](int pixel) {
+        Reached(p, dy), ReachingFilters(p, w), [=](int pixel) {
             int image = pixel / (p.rows * p.columns);
             real* row = dx + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
             return [=](int c, real sum) { row[c] = b ? sum + b[c] : sum; };

@@ -41,10 +41,10 @@ constexpr int DIRECT_PIXELS = 4;
 constexpr int TENSOR_M = 64;
 // Columns of such a tile.
 constexpr int TENSOR_N = 64;
-// Words of depth in one step of it: each one tf32 or two bf16.
-constexpr int TENSOR_WORDS = 16;
-// Words from one row of such a step to the next in shared memory: four more, against bank conflicts.
-constexpr int TENSOR_STRIDE = 20;
+// Depth of one of its stages, in numbers.
+constexpr int TENSOR_K = 16;
+// Stages that it keeps in shared memory: one is multiplied while the others are on their way.
+constexpr int TENSOR_STAGES = 4;
 // Threads of such a tile's block.
 constexpr int TENSOR_THREADS = 128;
 // Rows of the part of the tile that a warp computes.

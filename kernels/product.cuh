@@ -70,13 +70,22 @@ __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k
 
 // What follows is for kernels that are written once for this loop and for the one on tensor cores (product_tensor.cuh).
 //
-// There an operand is no function of two indices but of what each of them stands for: across(m or n) and depth(k), which
-// a loop may keep, so that the divisions in them are done once a row and once a step; and at(across, depth), the element.
-// Both are asked only of indices in range. In the same way store(m) gives a function of (n, sum) that puts a sum away.
+// There an operand is no function of two indices but of what each of them stands for, which a loop may keep: across(m or n),
+// and depth(count), where a count is k in a form that can be added to without a division: count(k), and sum(count, count).
+// place(across, depth) is where the element lies, or null where it is 0 because it lies outside an image. Indices are in
+// range wherever across and place are asked. In the same way store(m) gives a function of (n, sum) that puts a sum away.
+//
+// in_quads() says whether four neighbours, the first at a multiple of 4, always lie side by side in memory, aligned to 16
+// bytes, all in range or none, all inside the image or none: then they can be copied as one.
 
-// A matrix: element (i, k) lies at i across_stride + k depth_stride.
+__device__ __forceinline__ bool aligned_to_quads(const real* data) {
+    return (unsigned long long)data % 16 == 0;
+}
+
+// A matrix: element (i, k) lies at i across_stride + k depth_stride, and one of the strides is 1.
 struct Strided {
     using Across = size_t;
+    using Count = int;
     using Depth = size_t;
     const real* data;
     int across_stride, depth_stride;
@@ -84,11 +93,47 @@ struct Strided {
     __device__ __forceinline__ size_t across(int i) const {
         return (size_t)i * across_stride;
     }
+    __device__ __forceinline__ int count(int k) const {
+        return k;
+    }
+    __device__ __forceinline__ int sum(int a, int b) const {
+        return a + b;
+    }
     __device__ __forceinline__ size_t depth(int k) const {
         return (size_t)k * depth_stride;
     }
-    __device__ __forceinline__ real at(size_t across, size_t depth) const {
-        return data[across + depth];
+    __device__ __forceinline__ const real* place(size_t across, size_t depth) const {
+        return data + across + depth;
+    }
+    // The other stride is the length of a row, so that rows are whole quads where it is a multiple of 4.
+    __device__ __forceinline__ bool in_quads() const {
+        return (depth_stride == 1 ? across_stride : depth_stride) % 4 == 0 && aligned_to_quads(data);
+    }
+};
+
+// A number in digits: low < bases.low, middle < bases.middle, and the rest.
+struct Digits {
+    int low, middle, high;
+};
+struct Bases {
+    int low, middle;
+
+    __device__ __forceinline__ Digits digits(int number) const {
+        int rest = number / low;
+        return Digits{number - rest * low, rest % middle, rest / middle};
+    }
+    // Of numbers in digits, by carrying: two comparisons where digits of the sum would be three divisions.
+    __device__ __forceinline__ Digits sum(Digits a, Digits b) const {
+        int one = a.low + b.low, two = a.middle + b.middle, three = a.high + b.high;
+        if (one >= low) {
+            one -= low;
+            two += 1;
+        }
+        if (two >= middle) {
+            two -= middle;
+            three += 1;
+        }
+        return Digits{one, two, three};
     }
 };
 
@@ -96,12 +141,16 @@ struct Strided {
 struct Scalar {
     static constexpr int ROWS = TILE_M, COLUMNS = TILE_N;
 
+    template <class Operand>
+    static __device__ __forceinline__ real element(const Operand& operand, int across, int depth) {
+        const real* place = operand.place(operand.across(across), operand.depth(operand.count(depth)));
+        return place ? *place : (real)0;
+    }
     template <Along ALONG_A, Along ALONG_B, class A, class B, class Store>
     static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
                                                    Store store) {
         product_tile<ALONG_A, ALONG_B>(
-            m0, n0, M, N, k_from, k_to, [=](int m, int k) { return a.at(a.across(m), a.depth(k)); },
-            [=](int k, int n) { return b.at(b.across(n), b.depth(k)); },
-            [=](int m, int n, real sum) { store(m)(n, sum); });
+            m0, n0, M, N, k_from, k_to, [=](int m, int k) { return element(a, m, k); },
+            [=](int k, int n) { return element(b, n, k); }, [=](int m, int n, real sum) { store(m)(n, sum); });
     }
 };

@@ -2,37 +2,28 @@
 // sums in f32.
 //
 // A block of TENSOR_THREADS threads computes TENSOR_M × TENSOR_N; each warp TENSOR_WARP_M × TENSOR_WARP_N of it, in mma
-// fragments of 16 × 8. A step takes TENSOR_WORDS words of depth: one tf32 or two bf16 a word. Both operands lie in shared
-// memory as rows of words, a row an index m or n, so that both types share one layout: a fragment of mma.m16n8k8 in tf32
-// and one of mma.m16n8k16 in bf16 are the same words in the same lanes, and ldmatrix, which moves rows of four words,
-// loads either.
+// fragments of 16 × 8. The depth is walked in stages of TENSOR_K, of which TENSOR_STAGES lie in shared memory: while the
+// warps multiply one, cp.async copies the next ones, and no thread waits for memory or holds on the way what it fetched.
 //
-// Word w of a row holds depth w and, in bf16, depth w + TENSOR_WORDS. mma takes them for depths 2 w and 2 w + 1, but a sum
-// over depth may be taken in any order that A and B share, and in this one each load of a warp takes runs of words that
-// lie side by side in memory, whole sectors of them.
-//
-// Two stages: while the warps multiply one, each thread has its share of the next on the way into registers. cp.async would
-// spare those registers, but it copies bytes as they are: every operand here must be rounded on its way (mma would cut
-// tf32 off instead of rounding it), and the elements of a window beyond the image's edge are not even contiguous.
+// Copies are of bytes as they are, so a stage is f32, and operands are rounded in registers, between shared memory and mma
+// (which would cut tf32 off instead of rounding it). A fragment of mma.m16n8k16 in bf16 is made of two of
+// mma.m16n8k8 in tf32, eight depths apart: register i holds what would be their registers i. mma takes the two
+// halves of a register for neighbouring depths, but a sum over depth may be taken in any order that A and B share.
 #pragma once
 
 #include <cuda_bf16.h>
 
 #include "product.cuh"
 #include "ptx.cuh"
+#include "tile_tensor.cuh"
 
 static_assert(sizeof(real) == 4, "tensor cores sum in f32: files that include this end in _tensor.cu");
 
-// A stage's row of words; the padding puts any eight neighbouring rows' equal quarters on different banks.
-struct alignas(16) TensorRow {
-    unsigned words[TENSOR_STRIDE];
-};
-
-// How a type of numbers fills a word, and its product of fragments.
+// How a type of numbers is made of f32, and its product of fragments. A fragment of depth 8 PARTS comes as PARTS of depth 8.
 struct Tf32 {
-    static constexpr int PER_WORD = 1;
-    static __device__ __forceinline__ unsigned rounded(const float (&values)[PER_WORD]) {
-        return to_tf32(values[0]);
+    static constexpr int PARTS = 1;
+    static __device__ __forceinline__ unsigned rounded(const unsigned (&bits)[PARTS]) {
+        return to_tf32(__uint_as_float(bits[0]));
     }
     static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
                                                         const unsigned (&b)[2]) {
@@ -40,9 +31,9 @@ struct Tf32 {
     }
 };
 struct Bf16 {
-    static constexpr int PER_WORD = 2;
-    static __device__ __forceinline__ unsigned rounded(const float (&values)[PER_WORD]) {
-        __nv_bfloat162 pair = __floats2bfloat162_rn(values[0], values[1]);
+    static constexpr int PARTS = 2;
+    static __device__ __forceinline__ unsigned rounded(const unsigned (&bits)[PARTS]) {
+        __nv_bfloat162 pair = __floats2bfloat162_rn(__uint_as_float(bits[0]), __uint_as_float(bits[1]));
         unsigned word;
         memcpy(&word, &pair, sizeof word);
         return word;
@@ -53,65 +44,66 @@ struct Bf16 {
     }
 };
 
-// Which word of which rows a thread brings: `word`, of rows `row`, `row` + LOADED_ROWS, and so on. Along the depth a warp
-// takes 16 words of two rows, which lie four apart because then they fill all banks; across, four words of eight rows.
-constexpr int LOADED_ROWS = TENSOR_THREADS / TENSOR_WORDS;
-struct Loaded {
-    int row, word;
-};
-__device__ __forceinline__ Loaded loaded_by(Along along, int thread) {
-    int warp = thread / 32, lane = thread % 32;
-    return along == Along::Depth ? Loaded{warp + lane / 16 * 4, lane % 16} : Loaded{lane % 8, warp * 4 + lane / 8};
-}
-static_assert(TENSOR_WORDS == 16 && LOADED_ROWS == 8, "loaded_by is made for these");
-
-// The row of four words that a lane points ldmatrix_x4 at, so that the registers come in mma's order. A: rows 0–7 and 8–15
-// of words 0–3, then of words 4–7; B, two fragments of eight columns: words 0–3 and 4–7 of the first, then of the second.
-__device__ __forceinline__ Loaded fragment_a(int lane) {
-    return Loaded{lane % 16, lane / 16 * 4};
-}
-__device__ __forceinline__ Loaded fragment_b(int lane) {
-    return Loaded{lane / 16 * 8 + lane % 8, lane / 8 % 2 * 4};
-}
-
-// A thread's share of one operand's next stage, in registers: its elements where both indices are in range, 0 elsewhere.
-template <class Number, Along ALONG, int ROWS, class Operand>
-struct Share {
-    static constexpr int COUNT = ROWS / LOADED_ROWS;
-    typename Operand::Across across[COUNT];
-    float values[COUNT][Number::PER_WORD];
+// A thread's share of the copies of one operand: quads of the tile whose first index across is `first`, stage by stage. As
+// quads where the operand lies in quads, and number by number elsewhere.
+template <Along ALONG, int SIDE, bool QUADS, class Operand>
+struct Copier {
+    static constexpr int COUNT = SIDE * TENSOR_K / 4 / TENSOR_THREADS;
+    // Along the depth a thread's quads lie at one depth of COUNT rows, across at COUNT depths of one place: what they
+    // share is worked out once.
+    static constexpr int ROWS = ALONG == Along::Depth ? COUNT : 1, DEPTHS = COUNT / ROWS;
     Operand operand;
-    int first_row, rows;
+    int first, end, depth_end;
+    typename Operand::Across across[ROWS];
+    typename Operand::Count counts[DEPTHS], stride;
 
-    // For rows from `first_row`, of which `rows` is the end.
-    __device__ __forceinline__ Share(int first_row, int rows, Operand operand)
-        : operand(operand), first_row(first_row + loaded_by(ALONG, (int)threadIdx.x).row), rows(rows) {
+    // For indices across from `first`, of which `end` is the end, and depths from `from` to `depth_end`.
+    __device__ __forceinline__ Copier(int first, int end, int from, int depth_end, Operand operand)
+        : operand(operand), first(first), end(end), depth_end(depth_end), stride(operand.count(TENSOR_K)) {
+#pragma unroll
+        for (int i = 0; i < ROWS; ++i) {
+            int index = first + quad(i).across;
+            across[i] = index < end ? operand.across(index) : typename Operand::Across{};
+        }
+#pragma unroll
+        for (int i = 0; i < DEPTHS; ++i) {
+            counts[i] = operand.count(from + quad(i).depth);
+        }
+    }
+
+    static __device__ __forceinline__ Quad quad(int i) {
+        return stage_quad<ALONG, SIDE>((int)threadIdx.x + i * TENSOR_THREADS);
+    }
+
+    // Begins to copy the next TENSOR_K depths, which begin at `from`; zeros beyond the ends.
+    __device__ __forceinline__ void begin(float (&stage)[SIDE * TENSOR_K], int from) {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            int row = this->first_row + i * LOADED_ROWS;
-            across[i] = row < rows ? operand.across(row) : typename Operand::Across{};
-        }
-    }
-
-    __device__ __forceinline__ void load(int first_depth, int depth_end) {
-#pragma unroll
-        for (int part = 0; part < Number::PER_WORD; ++part) {
-            int index = first_depth + loaded_by(ALONG, (int)threadIdx.x).word + part * TENSOR_WORDS;
-            bool within = index < depth_end;
-            auto depth = within ? operand.depth(index) : typename Operand::Depth{};
-#pragma unroll
-            for (int i = 0; i < COUNT; ++i) {
-                bool inside = within && first_row + i * LOADED_ROWS < rows;
-                values[i][part] = inside ? operand.at(across[i], depth) : 0.0f;
+            Quad q = quad(i);
+            float* target = &stage[stage_place<ALONG, SIDE>(q.across, q.depth)];
+            if (QUADS) {
+                bool within = first + q.across < end && from + q.depth < depth_end;
+                const real* place = within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr;
+                cp_async_16(target, place ? place : operand.data, place != nullptr);
+            } else {
+                one_by_one(target, first + q.across, from + q.depth);
             }
         }
+#pragma unroll
+        for (int i = 0; i < DEPTHS; ++i) {
+            counts[i] = operand.sum(counts[i], stride);
+        }
     }
 
-    __device__ __forceinline__ void store(TensorRow (&stage)[ROWS]) const {
-        Loaded mine = loaded_by(ALONG, (int)threadIdx.x);
-#pragma unroll
-        for (int i = 0; i < ROWS / LOADED_ROWS; ++i) {
-            stage[mine.row + i * LOADED_ROWS].words[mine.word] = Number::rounded(values[i]);
+    __device__ __forceinline__ void one_by_one(float* target, int index, int depth) const {
+#pragma unroll 1
+        for (int i = 0; i < 4; ++i) {
+            bool within = index < end && depth < depth_end;
+            const real* place =
+                within ? operand.place(operand.across(index), operand.depth(operand.count(depth))) : nullptr;
+            cp_async_4(target + i, place ? place : operand.data, place != nullptr);
+            index += ALONG == Along::Across;
+            depth += ALONG == Along::Depth;
         }
     }
 };
@@ -119,26 +111,81 @@ struct Share {
 // A warp's sums: fragments of 16 × 8, in which lane 4 g + m holds columns 2 m and 2 m + 1 of rows g and g + 8.
 template <class Number>
 struct WarpSums {
-    static constexpr int DOWN = TENSOR_WARP_M / 16, ACROSS = TENSOR_WARP_N / 8;
+    static constexpr int DOWN = TENSOR_WARP_M / 16, ACROSS = TENSOR_WARP_N / 8, PARTS = Number::PARTS;
     static_assert(ACROSS % 2 == 0, "fragments of B are loaded in pairs");
     float values[DOWN][ACROSS][4] = {};
 
-    // Adds the product of a stage; `row` and `column` are where the warp's part of the tile begins.
-    __device__ __forceinline__ void add(const TensorRow (&a)[TENSOR_M], const TensorRow (&b)[TENSOR_N], int row,
-                                        int column) {
+    // A fragment of A: lane 4 g + m gets rows g and g + 8 of depth m, then of depth m + 4.
+    template <Along ALONG>
+    static __device__ __forceinline__ void load_a(unsigned (&bits)[4], const float (&stage)[TENSOR_M * TENSOR_K], int row,
+                                                  int depth) {
         int lane = (int)threadIdx.x % 32;
-        Loaded from_a = fragment_a(lane), from_b = fragment_b(lane);
+        if (ALONG == Along::Depth) {
+            Quad from = fragment_a(lane);
+            ldmatrix_x4(bits, &stage[stage_place<ALONG, TENSOR_M>(row + from.across, depth + from.depth)]);
+        } else {
 #pragma unroll
-        for (int word = 0; word < TENSOR_WORDS; word += 8) {
+            for (int i = 0; i < 4; ++i) {
+                Quad from = alone_a(lane, i);
+                bits[i] = __float_as_uint(stage[stage_place<ALONG, TENSOR_M>(row + from.across, depth + from.depth)]);
+            }
+        }
+    }
+    // Two fragments of B: lane 4 g + m gets depths m and m + 4 of column g, then of column g + 8.
+    template <Along ALONG>
+    static __device__ __forceinline__ void load_b(unsigned (&bits)[4], const float (&stage)[TENSOR_N * TENSOR_K],
+                                                  int column, int depth) {
+        int lane = (int)threadIdx.x % 32;
+        if (ALONG == Along::Depth) {
+            Quad from = fragment_b(lane);
+            ldmatrix_x4(bits, &stage[stage_place<ALONG, TENSOR_N>(column + from.across, depth + from.depth)]);
+        } else {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                Quad from = alone_b(lane, i);
+                bits[i] = __float_as_uint(stage[stage_place<ALONG, TENSOR_N>(column + from.across, depth + from.depth)]);
+            }
+        }
+    }
+
+    // Rounds what `load(bits, part)` brings of every part of a fragment.
+    template <class Load>
+    static __device__ __forceinline__ void rounded(unsigned (&fragment)[4], Load load) {
+        unsigned parts[PARTS][4];
+#pragma unroll
+        for (int part = 0; part < PARTS; ++part) {
+            load(parts[part], part);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            unsigned bits[PARTS];
+#pragma unroll
+            for (int part = 0; part < PARTS; ++part) {
+                bits[part] = parts[part][i];
+            }
+            fragment[i] = Number::rounded(bits);
+        }
+    }
+
+    // Adds the product of a stage; `row` and `column` are where the warp's part of the tile begins.
+    template <Along A_ALONG, Along B_ALONG>
+    __device__ __forceinline__ void add(const float (&a)[TENSOR_M * TENSOR_K], const float (&b)[TENSOR_N * TENSOR_K],
+                                        int row, int column) {
+#pragma unroll
+        for (int depth = 0; depth < TENSOR_K; depth += 8 * PARTS) {
             unsigned left[DOWN][4], right[ACROSS][2];
 #pragma unroll
             for (int i = 0; i < DOWN; ++i) {
-                ldmatrix_x4(left[i], &a[row + 16 * i + from_a.row].words[word + from_a.word]);
+                rounded(left[i], [&](unsigned(&bits)[4], int part) {
+                    load_a<A_ALONG>(bits, a, row + 16 * i, depth + 8 * part);
+                });
             }
 #pragma unroll
             for (int j = 0; j < ACROSS; j += 2) {
                 unsigned two[4];
-                ldmatrix_x4(two, &b[column + 8 * j + from_b.row].words[word + from_b.word]);
+                rounded(two, [&](unsigned(&bits)[4], int part) {
+                    load_b<B_ALONG>(bits, b, column + 8 * j, depth + 8 * part);
+                });
                 right[j][0] = two[0], right[j][1] = two[1], right[j + 1][0] = two[2], right[j + 1][1] = two[3];
             }
 #pragma unroll
@@ -182,40 +229,66 @@ struct Tensor {
 
     // Sums k in k_from .. k_to of the tile at (m0, n0), for operands as product.cuh describes them, with `a` across m and
     // `b` across n; `store(m)(n, sum)` is called for every element of the tile inside M and N. Every thread of the block
-    // must come.
+    // must come, and k_from is a multiple of 4.
     template <Along A_ALONG, Along B_ALONG, class A, class B, class Store>
     static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
                                                    Store store) {
-        constexpr int DEPTH = TENSOR_WORDS * Number::PER_WORD;
-        SHARED(TensorRow, tile_a, [2][TENSOR_M]);
-        SHARED(TensorRow, tile_b, [2][TENSOR_N]);
-        int warp = (int)threadIdx.x / 32;
-        int row = warp / (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_M;
-        int column = warp % (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_N;
-        Share<Number, A_ALONG, TENSOR_M, A> next_a(m0, M, a);
-        Share<Number, B_ALONG, TENSOR_N, B> next_b(n0, N, b);
-        WarpSums<Number> sums;
-        next_a.load(k_from, k_to);
-        next_b.load(k_from, k_to);
-        next_a.store(tile_a[0]);
-        next_b.store(tile_b[0]);
-        __syncthreads();
-        int stage = 0;
-        for (int k0 = k_from; k0 < k_to; k0 += DEPTH) {
-            bool more = k0 + DEPTH < k_to;
-            if (more) {
-                next_a.load(k0 + DEPTH, k_to);
-                next_b.load(k0 + DEPTH, k_to);
-            }
-            sums.add(tile_a[stage], tile_b[stage], row, column);
-            stage ^= 1;
-            if (more) {
-                // All have read this stage: they came to the barrier that ended the step before.
-                next_a.store(tile_a[stage]);
-                next_b.store(tile_b[stage]);
-            }
-            __syncthreads();
+        SHARED(float, stages_a, [TENSOR_STAGES][TENSOR_M * TENSOR_K]);
+        SHARED(float, stages_b, [TENSOR_STAGES][TENSOR_N * TENSOR_K]);
+        if (k_from >= k_to) {
+            // Nothing to count in, and nothing to sum: a parity that no tap reaches.
+            WarpSums<Number>{}.store(m0 + warp_row(), n0 + warp_column(), M, N, store);
+        } else if (a.in_quads() && b.in_quads()) {
+            loop<A_ALONG, B_ALONG, true>(stages_a, stages_b, m0, n0, M, N, k_from, k_to, a, b, store);
+        } else {
+            loop<A_ALONG, B_ALONG, false>(stages_a, stages_b, m0, n0, M, N, k_from, k_to, a, b, store);
         }
-        sums.store(m0 + row, n0 + column, M, N, store);
+    }
+
+private:
+    // Where the warp's part of the tile begins.
+    static __device__ __forceinline__ int warp_row() {
+        return (int)threadIdx.x / 32 / (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_M;
+    }
+    static __device__ __forceinline__ int warp_column() {
+        return (int)threadIdx.x / 32 % (TENSOR_N / TENSOR_WARP_N) * TENSOR_WARP_N;
+    }
+
+    template <Along A_ALONG, Along B_ALONG, bool QUADS, class A, class B, class Store>
+    static __device__ __forceinline__ void loop(float (&stages_a)[TENSOR_STAGES][TENSOR_M * TENSOR_K],
+                                                float (&stages_b)[TENSOR_STAGES][TENSOR_N * TENSOR_K], int m0, int n0,
+                                                int M, int N, int k_from, int k_to, A a, B b, Store store) {
+        constexpr int AHEAD = TENSOR_STAGES - 1;
+        Copier<A_ALONG, TENSOR_M, QUADS, A> copier_a(m0, M, k_from, k_to, a);
+        Copier<B_ALONG, TENSOR_N, QUADS, B> copier_b(n0, N, k_from, k_to, b);
+        WarpSums<Number> sums;
+        // One group of copies a stage, empty ones behind the end, so that what is waited for is always the oldest.
+        auto begin = [&](int stage, int from) {
+            if (from < k_to) {
+                copier_a.begin(stages_a[stage], from);
+                copier_b.begin(stages_b[stage], from);
+            }
+            cp_async_commit();
+        };
+#pragma unroll 1
+        for (int stage = 0; stage < AHEAD; ++stage) {
+            begin(stage, k_from + stage * TENSOR_K);
+        }
+        // A round of all stages a time, so that every place in shared memory is one of the thread's plus a constant.
+#pragma unroll 1
+        for (int k0 = k_from; k0 < k_to; k0 += TENSOR_STAGES * TENSOR_K) {
+#pragma unroll
+            for (int stage = 0; stage < TENSOR_STAGES; ++stage) {
+                int from = k0 + stage * TENSOR_K;
+                if (from < k_to) {
+                    cp_async_wait<AHEAD - 1>();
+                    // Now all have their copies of this stage, and all are done with the one before, which is free.
+                    __syncthreads();
+                    begin((stage + AHEAD) % TENSOR_STAGES, from + AHEAD * TENSOR_K);
+                    sums.template add<A_ALONG, B_ALONG>(stages_a[stage], stages_b[stage], warp_row(), warp_column());
+                }
+            }
+        }
+        sums.store(m0 + warp_row(), n0 + warp_column(), M, N, store);
     }
 };

@@ -155,11 +155,27 @@ fn both_operands_of_every_product_are_rounded_to_nearest() {
     }
 }
 
-/// Places in a stage of shared memory, one a thread: (row, word of the row, word of the stage).
-type Places = Vec<(usize, usize, usize)>;
+/// An element of a stage of shared memory: across, depth, and its place in the stage, in numbers.
+#[derive(Debug, Clone, Copy)]
+struct Element {
+    across: usize,
+    depth: usize,
+    place: usize,
+}
 
-/// What the index functions of kernels/product_tensor.cuh say: stores along the depth and across it, fragments of A and B.
-fn layout() -> [Places; 4] {
+/// What the index functions of kernels/tile_tensor.cuh say, an element a thread: see tests/probes/tensor_layout.cu.
+struct Layout {
+    /// The first number of each quad that is copied, of an operand along the depth and of one across it.
+    along: [Vec<Element>; 2],
+    across: [Vec<Element>; 2],
+    /// The quads that ldmatrix is pointed at, for A and B.
+    matrices: [Vec<Element>; 2],
+    /// The numbers that are loaded alone, for A and B, register by register.
+    alone: [[Vec<Element>; 4]; 2],
+}
+
+fn layout() -> Layout {
+    const SHOWN: usize = 14;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
     let sources = Sources {
@@ -171,20 +187,26 @@ fn layout() -> [Places; 4] {
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
     let threads = size::TENSOR_THREADS as usize;
-    let addresses = [0; 3].map(|_: i32| emulator.alloc(4 * 4 * threads).expect("memory"));
+    let addresses = [0; 3].map(|_: i32| emulator.alloc(4 * SHOWN * threads).expect("memory"));
     let arguments = addresses.map(u64::to_ne_bytes);
     let arguments: Vec<&[u8]> = arguments.iter().map(|bytes| &bytes[..]).collect();
     let block = [size::TENSOR_THREADS, 1, 1];
     emulator.launch("tensor_layout", [1, 1, 1], block, 0, &arguments).unwrap_or_else(|report| panic!("{report}"));
-    let [rows, words, places] = addresses.map(|address| {
-        let mut bytes = vec![0; 4 * 4 * threads];
+    let [across, depth, place] = addresses.map(|address| {
+        let mut bytes = vec![0; 4 * SHOWN * threads];
         emulator.download(address, &mut bytes).expect("a copy");
         bytes.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]) as usize).collect::<Vec<_>>()
     });
-    [0, 1, 2, 3].map(|i| {
-        let of = |values: &[usize], thread: usize| values[i * threads + thread];
-        (0..threads).map(|t| (of(&rows, t), of(&words, t), of(&places, t))).collect()
-    })
+    let shown = |i: usize| -> Vec<Element> {
+        let element = |at: usize| Element { across: across[at], depth: depth[at], place: place[at] };
+        (i * threads..(i + 1) * threads).map(element).collect()
+    };
+    Layout {
+        along: [shown(0), shown(1)],
+        across: [shown(2), shown(3)],
+        matrices: [shown(4), shown(5)],
+        alone: [[6, 7, 8, 9].map(shown), [10, 11, 12, 13].map(shown)],
+    }
 }
 
 /// How often the busiest of 32 banks is asked at once: 1 where there is no conflict.
@@ -193,47 +215,67 @@ fn busiest(words: impl Iterator<Item = usize>) -> usize {
     (0..32).map(|bank| words.iter().filter(|word| *word % 32 == bank).count()).max().unwrap_or(0)
 }
 
+/// The four numbers of a quad.
+fn quad(first: &Element) -> impl Iterator<Item = usize> {
+    let first = first.place;
+    first..first + 4
+}
+
 #[test]
 fn shared_memory_is_stored_and_loaded_without_bank_conflicts() {
     assert_eq!((busiest(0..32), busiest((0..32).map(|i| i * 2)), busiest((0..32).map(|_| 7))), (1, 2, 1));
-    let [along, across, a, b] = layout();
-    for (name, stores) in [("along", &along), ("across", &across)] {
-        for (warp, lanes) in stores.chunks(32).enumerate() {
-            assert_eq!(busiest(lanes.iter().map(|place| place.2)), 1, "stores of warp {warp}, {name} the depth");
+    let layout = layout();
+    let quads = layout.along.iter().chain(&layout.across).chain(&layout.matrices).flatten();
+    quads.for_each(|element| assert_eq!(element.place % 4, 0, "16 bytes, aligned: {element:?}"));
+    // A request of 16 bytes a thread is served in four parts of eight threads.
+    for (name, stores) in [("along", &layout.along), ("across", &layout.across)] {
+        for (part, threads) in stores.iter().flat_map(|stores| stores.chunks(8)).enumerate() {
+            assert_eq!(busiest(threads.iter().flat_map(quad)), 1, "copies of part {part}, {name} the depth");
         }
     }
-    // ldmatrix reads eight rows of four words at once, and a warp begins at a multiple of eight rows and eight words.
-    for (name, rows) in [("A", &a[..32]), ("B", &b[..32])] {
-        for (matrix, lanes) in rows.chunks(8).enumerate() {
-            let words = lanes.iter().flat_map(|place| (0..4).map(|word| place.2 + word));
-            assert_eq!(busiest(words), 1, "matrix {matrix} of {name}");
-            assert!(lanes.iter().all(|place| place.2 % 4 == 0), "16 bytes, aligned");
+    // ldmatrix reads eight rows of four words at once. A warp begins at a multiple of eight rows and of eight depths, which
+    // moves all its rows alike: rows by whole rounds of the permutation, depths by an XOR with one number.
+    for (name, rows) in ["A", "B"].into_iter().zip(&layout.matrices) {
+        for (matrix, lanes) in rows[..32].chunks(8).enumerate() {
+            assert_eq!(busiest(lanes.iter().flat_map(quad)), 1, "matrix {matrix} of {name}");
+        }
+    }
+    for (name, registers) in ["A", "B"].into_iter().zip(&layout.alone) {
+        for (register, lanes) in registers.iter().enumerate() {
+            let words = lanes[..32].iter().map(|element| element.place);
+            assert_eq!(busiest(words), 1, "register {register} of {name}, across the depth");
         }
     }
 }
 
-/// A warp's load takes 32 elements in runs that fill whole sectors of 32 bytes, as the operand lies in memory.
+/// A warp's copies are of whole sectors of 32 bytes, as the operand lies in memory: 32 quads are 16 sectors at best.
 #[test]
-fn global_memory_is_loaded_in_whole_sectors() {
-    let [along, across, ..] = layout();
-    for (warp, lanes) in along.chunks(32).enumerate() {
-        let sectors: BTreeSet<_> = lanes.iter().map(|&(row, word, _)| (row, word / 8)).collect();
-        assert_eq!(sectors.len(), 4, "warp {warp}, along the depth");
+fn global_memory_is_copied_in_whole_sectors() {
+    let layout = layout();
+    for warp in layout.along.iter().flat_map(|quads| quads.chunks(32)) {
+        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.across, quad.depth / 8)).collect();
+        assert_eq!(sectors.len(), 16, "along the depth");
     }
-    for (warp, lanes) in across.chunks(32).enumerate() {
-        let sectors: BTreeSet<_> = lanes.iter().map(|&(row, word, _)| (row / 8, word)).collect();
-        assert_eq!(sectors.len(), 4, "warp {warp}, across the depth");
+    for warp in layout.across.iter().flat_map(|quads| quads.chunks(32)) {
+        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.depth, quad.across / 8)).collect();
+        assert_eq!(sectors.len(), 16, "across the depth");
     }
 }
 
-/// Every word of a stage is brought by one thread.
+/// Every number of a stage is copied by one thread, to a place of its own.
 #[test]
-fn the_threads_bring_every_word_once() {
-    let words = size::TENSOR_WORDS as usize;
-    let rows_at_once = size::TENSOR_THREADS as usize / words;
-    for places in layout().into_iter().take(2) {
-        let brought: BTreeSet<_> = places.iter().map(|&(row, word, _)| (row, word)).collect();
-        assert_eq!(brought, (0..rows_at_once).flat_map(|row| (0..words).map(move |word| (row, word))).collect());
-        assert_eq!(brought.len(), places.len());
+fn the_threads_copy_every_number_once() {
+    let layout = layout();
+    let (rows, depths) = (size::TENSOR_M as usize, size::TENSOR_K as usize);
+    let all: BTreeSet<_> = (0..rows).flat_map(|row| (0..depths).map(move |depth| (row, depth))).collect();
+    for (quads, along) in [(&layout.along, true), (&layout.across, false)] {
+        let numbers = quads.iter().flatten().flat_map(|quad| {
+            let Element { across, depth, place } = *quad;
+            (0..4).map(move |i| if along { (across, depth + i, place + i) } else { (across + i, depth, place + i) })
+        });
+        let numbers: Vec<_> = numbers.collect();
+        assert_eq!(numbers.len(), all.len());
+        assert_eq!(numbers.iter().map(|&(across, depth, _)| (across, depth)).collect::<BTreeSet<_>>(), all);
+        assert_eq!(numbers.iter().map(|number| number.2).collect::<BTreeSet<_>>(), (0..rows * depths).collect());
     }
 }

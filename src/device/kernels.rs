@@ -8,11 +8,14 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 // The shares of threads and warps cover a tile, and a block is not larger than CUDA allows.
 const _: () = {
     use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
-    use size::{TENSOR_M, TENSOR_N, TENSOR_STRIDE, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N, TENSOR_WORDS};
+    use size::{TENSOR_K, TENSOR_M, TENSOR_N, TENSOR_STAGES, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N};
     assert!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N == TENSOR_M * TENSOR_N);
     assert!(TENSOR_M.is_multiple_of(TENSOR_WARP_M) && TENSOR_N.is_multiple_of(TENSOR_WARP_N));
-    // ldmatrix takes 16 bytes at once.
-    assert!(TENSOR_STRIDE >= TENSOR_WORDS && TENSOR_STRIDE.is_multiple_of(4));
+    // A thread copies quads of four numbers, as many as every other thread.
+    assert!((TENSOR_M * TENSOR_K / 4).is_multiple_of(TENSOR_THREADS));
+    assert!((TENSOR_N * TENSOR_K / 4).is_multiple_of(TENSOR_THREADS));
+    // What the hardware gives a block that does not ask for more.
+    assert!(TENSOR_STAGES * (TENSOR_M + TENSOR_N) * TENSOR_K * 4 <= 48 * 1024);
     assert!(TILE_THREADS * THREAD_M * THREAD_N == TILE_M * TILE_N);
     assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
 };

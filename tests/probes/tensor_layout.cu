@@ -1,18 +1,30 @@
-// Shows the test where the threads of kernels/product_tensor.cuh go in shared memory.
+// Shows the test where the threads of kernels/product_tensor.cuh go in a stage of shared memory.
 #include "product_tensor.cuh"
 
-// Each a word's number in a stage, an int a thread: the first that the thread stores of an operand that lies along the
-// depth and of one that lies across it, and the first of the four that its lane points ldmatrix at, for A and for B.
-// row, word: [4, TENSOR_THREADS], the row and the word of that row behind each of the four; words: the same shape.
-// One block. Overwrites all three.
-KERNEL_BOUNDED(TENSOR_THREADS, tensor_layout, int* row, int* word, int* words) {
-    SHARED(TensorRow, stage, [TENSOR_M]);
+// For each thread the i-th of its quads of an operand along the depth (i = 0, 1) and of one across it (i = 2, 3), the quad
+// that its lane points ldmatrix at for A (i = 4) and for B (i = 5), and the number that it loads alone as register i - 6 of
+// a fragment of A (i = 6 to 9) and i - 10 of B (i = 10 to 13) that lie across.
+// across, depth, place: [14, TENSOR_THREADS], the element's indices and its place in the stage, in numbers. One block.
+// Overwrites all three.
+KERNEL_BOUNDED(TENSOR_THREADS, tensor_layout, int* across, int* depth, int* place) {
+    constexpr Along DEPTH = Along::Depth, ACROSS = Along::Across;
     int thread = (int)threadIdx.x, lane = thread % 32;
-    Loaded places[4] = {loaded_by(Along::Depth, thread), loaded_by(Along::Across, thread), fragment_a(lane),
-                        fragment_b(lane)};
+    auto show = [&](int i, Quad quad, int at) {
+        across[i * TENSOR_THREADS + thread] = quad.across;
+        depth[i * TENSOR_THREADS + thread] = quad.depth;
+        place[i * TENSOR_THREADS + thread] = at;
+    };
+    for (int i = 0; i < 2; ++i) {
+        Quad along = stage_quad<DEPTH, TENSOR_M>(thread + i * TENSOR_THREADS);
+        show(i, along, stage_place<DEPTH, TENSOR_M>(along.across, along.depth));
+        Quad beside = stage_quad<ACROSS, TENSOR_M>(thread + i * TENSOR_THREADS);
+        show(2 + i, beside, stage_place<ACROSS, TENSOR_M>(beside.across, beside.depth));
+    }
+    show(4, fragment_a(lane), stage_place<DEPTH, TENSOR_M>(fragment_a(lane).across, fragment_a(lane).depth));
+    show(5, fragment_b(lane), stage_place<DEPTH, TENSOR_N>(fragment_b(lane).across, fragment_b(lane).depth));
     for (int i = 0; i < 4; ++i) {
-        row[i * TENSOR_THREADS + thread] = places[i].row;
-        word[i * TENSOR_THREADS + thread] = places[i].word;
-        words[i * TENSOR_THREADS + thread] = (int)(&stage[places[i].row].words[places[i].word] - &stage[0].words[0]);
+        Quad a = alone_a(lane, i), b = alone_b(lane, i);
+        show(6 + i, a, stage_place<ACROSS, TENSOR_M>(a.across, a.depth));
+        show(10 + i, b, stage_place<ACROSS, TENSOR_N>(b.across, b.depth));
     }
 }
