@@ -45,8 +45,12 @@ fn main() {
     let mut generated = kernel_table(&kernels);
     generated += &constants(&read(&root.join("kernels/launch.h")));
     let architectures = architectures();
-    let binaries = match find_nvcc(&root) {
-        _ if env::var_os("DOCS_RS").is_some() => Vec::new(),
+    let nvcc = find_nvcc(&root).filter(|_| env::var_os("DOCS_RS").is_none());
+    let compiler = nvcc.as_deref().map(version).unwrap_or_default();
+    writeln!(generated, "/// The compiler of what is embedded, such as `nvcc 13.0.88`; empty where it was missing.").unwrap();
+    writeln!(generated, "pub const COMPILER: &str = {compiler:?};").unwrap();
+    let binaries = match nvcc {
+        None if env::var_os("DOCS_RS").is_some() => Vec::new(),
         None => {
             println!(
                 "cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}; then touch build.rs"
@@ -65,6 +69,14 @@ fn main() {
     }
     writeln!(generated, "];").unwrap();
     fs::write(out.join("kernels.rs"), generated).expect("writing into OUT_DIR");
+}
+
+/// What nvcc calls itself: the last line but one of `nvcc --version` ends in `V13.0.88`.
+fn version(nvcc: &Path) -> String {
+    let output = Command::new(nvcc).arg("--version").output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let number = text.split(", V").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("of unknown version");
+    format!("nvcc {number}")
 }
 
 fn read(path: &Path) -> String {

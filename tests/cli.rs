@@ -330,7 +330,7 @@ fn completions_know_commands_and_presets() {
 #[test]
 fn the_doctor_reports() {
     let report = stdout("doctor");
-    assert_contains(&report, &["vgan-cuda", "system", "processor", "memory", "GPU", std::env::consts::ARCH]);
+    assert_contains(&report, &["vgan-cuda", "system", "processor", "memory", "kernels", "driver", "device", std::env::consts::ARCH]);
     assert_contains(&report, &["--device auto takes: CPU"]);
 }
 
@@ -351,7 +351,7 @@ fn the_doctor_survives_a_driver_without_functions() {
     let mut command = assert_cmd::Command::new(PROGRAM);
     let output = command.arg("doctor").env("LD_LIBRARY_PATH", folder.path()).output().expect("the program starts");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_contains(&String::from_utf8_lossy(&output.stdout), &["GPU        a CUDA driver library without"]);
+    assert_contains(&String::from_utf8_lossy(&output.stdout), &["driver     a CUDA driver library without"]);
     let note = String::from_utf8_lossy(&output.stderr);
     assert!(note.starts_with("note: computing on the CPU: ") && note.lines().count() == 1, "{note}");
 }

@@ -13,16 +13,19 @@ pub(super) struct DoctorArgs {}
 
 /// Prints the report.
 pub(super) fn run() -> Result<()> {
-    let lines = [
+    let driver = cuda::driver_version().map_or(String::new(), |version| format!("; it serves CUDA {version}"));
+    let mut lines = vec![
         ("vgan-cuda", format!("{}{}", env!("CARGO_PKG_VERSION"), features())),
         ("system", system()),
         ("processor", processor()),
         ("memory", memory()),
         ("kernels", cuda::describe_kernels()),
-        ("GPU", cuda::describe(cuda::driver())),
-        ("device", device()),
+        ("driver", cuda::describe(cuda::driver()) + &driver),
     ];
-    output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).concat())
+    lines.extend(cuda::describe_gpus().into_iter().map(|gpu| ("GPU", gpu)));
+    lines.push(("device", device()));
+    let lines = lines.iter();
+    output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>())
 }
 
 /// What `--device auto` would take.

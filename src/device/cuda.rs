@@ -1,7 +1,7 @@
 //! What can be said of the machine's NVIDIA GPUs, and opening one. Nothing here panics, whatever the driver is like.
 
 use super::gpu::Gpu;
-use super::kernels::ARCHITECTURES;
+use super::kernels::{ARCHITECTURES, COMPILER};
 use crate::{Error, Result};
 
 /// What a look at the driver gives.
@@ -62,7 +62,70 @@ pub fn describe_kernels() -> String {
     if ARCHITECTURES.is_empty() {
         return "none: this program was built without nvcc (the build's warning says how to install it)".into();
     }
-    format!("compiled for sm_{}, and PTX for later ones", ARCHITECTURES.join(", sm_"))
+    format!("compiled for sm_{}, and PTX for later ones, by {COMPILER}", ARCHITECTURES.join(", sm_"))
+}
+
+/// The version of CUDA that the driver serves, such as `13.0`, where there is a driver that answers.
+pub fn driver_version() -> Option<String> {
+    if !matches!(driver(), Driver::Working(_) | Driver::Broken(_)) {
+        return None;
+    }
+    let version = quietly(|| {
+        let mut version = 0;
+        // SAFETY: writes one integer, which lives until the call returns.
+        #[expect(unsafe_code)]
+        unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }.result().ok().map(|()| version)
+    });
+    version.flatten().map(|version| format!("{}.{}", version / 1000, version % 1000 / 10))
+}
+
+/// One line a GPU: number, name, architecture, memory, and which of the embedded code would run on it.
+pub fn describe_gpus() -> Vec<String> {
+    let Driver::Working(count) = driver() else { return Vec::new() };
+    let describe = |ordinal: usize| quietly(move || describe_gpu(ordinal)).flatten();
+    let unknown = |ordinal| format!("cuda:{ordinal} does not answer");
+    (0..count).map(|ordinal| describe(ordinal).unwrap_or_else(|| unknown(ordinal))).collect()
+}
+
+fn describe_gpu(ordinal: usize) -> Option<String> {
+    use cudarc::driver::CudaContext;
+    use cudarc::driver::sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+    };
+    let context = CudaContext::new(ordinal).ok()?;
+    let attribute = |which| u32::try_from(context.attribute(which).ok()?).ok();
+    let capability = (
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    );
+    let (free, total) = cudarc::driver::result::mem_get_info().ok()?;
+    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
+    let code = code_for(capability, ARCHITECTURES).unwrap_or_else(|| "no embedded code runs on it".into());
+    Some(format!(
+        "cuda:{ordinal} {}, sm_{}{}, {:.1} GiB, of which free {:.1} GiB; runs {code}",
+        context.name().ok()?,
+        capability.0,
+        capability.1,
+        gib(total),
+        gib(free)
+    ))
+}
+
+/// Which code of these architectures a GPU of this compute capability runs: compiled code of its own major number and at
+/// most its minor one, the latest there is; with an `a` behind it only on exactly that GPU (CUDA C++ Programming Guide,
+/// "Binary compatibility"). Else the PTX of 8.0, which the driver compiles for any later GPU; `None` for an earlier one.
+fn code_for((major, minor): (u32, u32), architectures: &[&str]) -> Option<String> {
+    let fits = |architecture: &&&str| {
+        let specific = architecture.ends_with('a');
+        let number: u32 = architecture.trim_end_matches('a').parse().unwrap_or(0);
+        number / 10 == major && (if specific { number % 10 == minor } else { number % 10 <= minor })
+    };
+    let number = |architecture: &&&str| architecture.trim_end_matches('a').parse::<u32>().unwrap_or(0);
+    match architectures.iter().filter(fits).max_by_key(number) {
+        Some(architecture) => Some(format!("sm_{architecture}")),
+        None if (major, minor) >= (8, 0) && !architectures.is_empty() => Some("PTX, compiled by the driver".into()),
+        None => None,
+    }
 }
 
 /// Why GPU number `ordinal` can't be used, or `None` if nothing is known against it.
@@ -87,5 +150,31 @@ pub fn open(ordinal: usize) -> Result<Gpu> {
         Some(reason) => {
             Err(Error::Device(format!("device cuda:{ordinal} was asked for, but {reason}: pass --device cpu")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_chosen_as_cuda_chooses_it() {
+        let all = ["80", "86", "89", "90a", "100", "120"];
+        let ptx = Some("PTX, compiled by the driver".to_string());
+        let compiled = |name: &str| Some(name.to_string());
+        // A100, A40, L4, Orin, H100, B200, B300, RTX 5090, and what comes after them.
+        assert_eq!(code_for((8, 0), &all), compiled("sm_80"));
+        assert_eq!(code_for((8, 6), &all), compiled("sm_86"));
+        assert_eq!(code_for((8, 9), &all), compiled("sm_89"));
+        assert_eq!(code_for((8, 7), &all), compiled("sm_86"));
+        assert_eq!(code_for((9, 0), &all), compiled("sm_90a"));
+        assert_eq!(code_for((10, 0), &all), compiled("sm_100"));
+        assert_eq!(code_for((10, 3), &all), compiled("sm_100"));
+        assert_eq!(code_for((12, 0), &all), compiled("sm_120"));
+        assert_eq!(code_for((13, 0), &all), ptx);
+        // `a` code runs nowhere else; what is older than the PTX runs nothing.
+        assert_eq!(code_for((9, 1), &all), ptx);
+        assert_eq!(code_for((7, 5), &all), None);
+        assert_eq!(code_for((9, 0), &[]), None);
     }
 }
