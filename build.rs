@@ -47,7 +47,8 @@ fn main() {
     let architectures = architectures();
     let nvcc = find_nvcc(&root).filter(|_| env::var_os("DOCS_RS").is_none());
     let compiler = nvcc.as_deref().map(version).unwrap_or_default();
-    writeln!(generated, "/// The compiler of what is embedded, such as `nvcc 13.0.88`; empty where it was missing.").unwrap();
+    writeln!(generated, "/// The compiler of what is embedded, such as `nvcc 13.0.88`; empty where it was missing.")
+        .unwrap();
     writeln!(generated, "pub const COMPILER: &str = {compiler:?};").unwrap();
     let binaries = match nvcc {
         None if env::var_os("DOCS_RS").is_some() => Vec::new(),
@@ -75,7 +76,8 @@ fn main() {
 fn version(nvcc: &Path) -> String {
     let output = Command::new(nvcc).arg("--version").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    let number = text.split(", V").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("of unknown version");
+    let number =
+        text.split(", V").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or("of unknown version");
     format!("nvcc {number}")
 }
 

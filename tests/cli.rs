@@ -330,7 +330,10 @@ fn completions_know_commands_and_presets() {
 #[test]
 fn the_doctor_reports() {
     let report = stdout("doctor");
-    assert_contains(&report, &["vgan-cuda", "system", "processor", "memory", "kernels", "driver", "device", std::env::consts::ARCH]);
+    assert_contains(
+        &report,
+        &["vgan-cuda", "system", "processor", "memory", "kernels", "driver", "device", std::env::consts::ARCH],
+    );
     assert_contains(&report, &["--device auto takes: CPU"]);
 }
 
