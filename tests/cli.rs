@@ -33,7 +33,7 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands = "train resume generate interpolate trace gradcheck bench dataset doctor completions";
+    let commands = "train resume generate interpolate compare trace gradcheck bench dataset doctor completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
@@ -43,6 +43,10 @@ fn each_command_has_help_with_its_defaults() {
         ("resume --help", &["<RUN>", "--steps <N>", "Examples:"]),
         ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "[default: samples.png]"]),
         ("interpolate --help", &["--frames <N>", "[default: 10]", "[default: interpolation.png]", "[default: 0-7]"]),
+        (
+            "compare --help",
+            &["<RUN>...", "[default: compare]", "--smooth <N>", "--json", "Examples:", "last 10 records"],
+        ),
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
         ("gradcheck --help", &["--json", "--filter <TEXT>", "[default: cpu]"]),
         ("bench --help", &["--json", "--filter <TEXT>", "[default: f32]", "[default: 200]", "Examples:"]),
@@ -288,6 +292,8 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("generate r --output f.png", &["--grid"]),
         ("interpolate r --seeds 1", &["two seeds or more"]),
         ("interpolate r --output a.gif", &["ends in .png"]),
+        ("compare", &["<RUN>..."]),
+        ("compare r --smooth 0", &["1..=1000"]),
         ("interpolate r --seeds 0-999 --frames 1000", &["at most 65536"]),
         ("trace", &["--input <IN>"]),
         ("trace --input a", &["--output <OUT>"]),

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod compare;
 mod completions;
 mod dataset;
 mod doctor;
@@ -48,6 +49,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    Compare(compare::CompareArgs),
     Trace(trace::TraceArgs),
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
@@ -63,6 +65,7 @@ impl Command {
             Command::Resume(args) => resume::run(args.resolve()),
             Command::Generate(args) => generate::run(args.resolve()),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::Compare(args) => compare::run(args.resolve()),
             Command::Trace(args) => trace::run(args.resolve()?),
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),

@@ -3,6 +3,7 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod differences;
 mod file;
 mod objective;
 mod overrides;
@@ -12,6 +13,7 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use differences::{Difference, SettingValue, differences};
 pub use file::{read, to_toml};
 pub use objective::{Loss, ObjectiveSettings};
 pub use overrides::{Override, apply};

@@ -20,7 +20,7 @@ mod find;
 mod folder;
 pub mod glyphs;
 mod idx;
-mod picture;
+pub(crate) mod picture;
 mod source;
 mod strokes;
 

@@ -105,6 +105,22 @@ pub fn newest_valid(checkpoints: &Path) -> Result<(PathBuf, Checkpoint, Vec<Stri
     }
 }
 
+/// Reads the state of the newest checkpoint whose `state.json` is whole, without its tensors.
+///
+/// # Errors
+/// [`Error::BadData`] where there is none.
+pub fn newest_state(checkpoints: &Path) -> Result<State> {
+    let mut passed_over = Vec::new();
+    for (_, folder) in candidates(checkpoints) {
+        let path = folder.join(STATE);
+        match read_file(&path, state::MAX_BYTES).and_then(|bytes| State::from_json(&path, &bytes)) {
+            Ok(state) => return Ok(state),
+            Err(error) => passed_over.push(error.to_string()),
+        }
+    }
+    Err(none_valid(checkpoints, &passed_over))
+}
+
 fn none_valid(checkpoints: &Path, passed_over: &[String]) -> Error {
     let found = match passed_over {
         [] if !checkpoints.is_dir() => "no such folder".to_owned(),

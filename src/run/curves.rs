@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 use super::atomic;
@@ -21,7 +22,10 @@ const FIRST: RGBColor = RGBColor(31, 119, 180);
 const SECOND: RGBColor = RGBColor(230, 110, 20);
 const REFERENCE: RGBColor = RGBColor(90, 90, 90);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// A panel's plot, between its axes.
+pub(super) type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
 /// One line of a panel: what the legend calls it, its colour, and its value in a record.
 struct Line {
@@ -75,7 +79,7 @@ pub fn render(records: &[Record], target_kl: Option<f64>) -> Result<String> {
     Ok(text)
 }
 
-type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+pub(super) type Drawn<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn draw_panels(root: &Area<'_>, panels: &[Panel<'_>], records: &[Record]) -> Drawn {
     root.fill(&WHITE)?;
@@ -90,13 +94,29 @@ fn draw_panels(root: &Area<'_>, panels: &[Panel<'_>], records: &[Record]) -> Dra
 fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, records: &[Record], steps: Range<f64>) -> Drawn {
     let lines: Vec<Vec<(f64, f64)>> = panel.lines.iter().map(|line| thin(points(records, line.value))).collect();
     let values = lines.iter().flatten().map(|&(_, value)| value).chain(panel.level.map(|(level, _)| level));
+    let mut chart = plot(area, steps.clone(), range_of(values))?;
+    for (line, points) in panel.lines.iter().zip(lines) {
+        // A line needs two points; a single record still has to be seen.
+        let dots = if points.len() == 1 { points.clone() } else { Vec::new() };
+        chart.draw_series(dots.into_iter().map(|point| Circle::new(point, 3, line.colour.filled())))?;
+        chart.draw_series(LineSeries::new(points, line.colour.stroke_width(2)))?;
+    }
+    if let Some((level, _)) = panel.level.filter(|(level, _)| level.is_finite()) {
+        let ends = [(steps.start, level), (steps.end, level)];
+        chart.draw_series(DashedLineSeries::new(ends, 6, 4, REFERENCE.stroke_width(2)))?;
+    }
+    draw_heading(area, panel)
+}
+
+/// Draws the axes of a panel over steps, with room above for its heading.
+pub(super) fn plot<'a, 'b>(area: &'a Area<'b>, steps: Range<f64>, values: Range<f64>) -> Drawn<Plot<'a, 'b>> {
     let mut chart = ChartBuilder::on(area)
         .margin(12)
         .margin_top(38)
         .margin_right(24)
         .x_label_area_size(42)
         .y_label_area_size(76)
-        .build_cartesian_2d(steps.clone(), range_of(values))?;
+        .build_cartesian_2d(steps, values)?;
     chart
         .configure_mesh()
         .x_desc("step")
@@ -110,17 +130,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel<'_>, records: &[Record], steps: Ran
         .light_line_style(TRANSPARENT)
         .axis_style(BLACK.mix(0.5))
         .draw()?;
-    for (line, points) in panel.lines.iter().zip(lines) {
-        // A line needs two points; a single record still has to be seen.
-        let dots = if points.len() == 1 { points.clone() } else { Vec::new() };
-        chart.draw_series(dots.into_iter().map(|point| Circle::new(point, 3, line.colour.filled())))?;
-        chart.draw_series(LineSeries::new(points, line.colour.stroke_width(2)))?;
-    }
-    if let Some((level, _)) = panel.level.filter(|(level, _)| level.is_finite()) {
-        let ends = [(steps.start, level), (steps.end, level)];
-        chart.draw_series(DashedLineSeries::new(ends, 6, 4, REFERENCE.stroke_width(2)))?;
-    }
-    draw_heading(area, panel)
+    Ok(chart)
 }
 
 /// The title on the left and the legend on the right, above the plot, where no line can run behind them.
@@ -149,7 +159,7 @@ fn points(records: &[Record], value: fn(&Record) -> f64) -> Vec<(f64, f64)> {
 
 /// At most [`MOST_POINTS`] points: the least and the greatest of each of as many stretches as that allows, so that no
 /// peak is lost.
-fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+pub(super) fn thin(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     if points.len() <= MOST_POINTS {
         return points;
     }
@@ -169,7 +179,7 @@ fn steps_of(records: &[Record]) -> Range<f64> {
 }
 
 /// The y axis: all values with a margin; never empty, whatever the values.
-fn range_of(values: impl Iterator<Item = f64>) -> Range<f64> {
+pub(super) fn range_of(values: impl Iterator<Item = f64>) -> Range<f64> {
     let finite = values.filter(|value| value.is_finite());
     let (low, high) = finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     if low > high {

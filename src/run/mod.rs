@@ -11,9 +11,12 @@
 
 mod atomic;
 pub mod checkpoint;
+pub mod comparison;
+pub mod contact_sheet;
 pub mod curves;
 pub mod env;
 pub mod folder;
+mod font;
 pub mod log;
 pub mod picture;
 pub mod progress;

@@ -40,7 +40,7 @@ pub fn write_grid(
             let sizes = format!("{count} × {height} × {width} × {channels}, {columns} columns, scale {scale}");
             Error::Internal(format!("{bytes} bytes make no grid of {sizes}"))
         })?;
-    atomic::write_file(path, &encode(&grid, &grid.draw(pixels))?)
+    atomic::write_file(path, &encode(grid.height, grid.width, channels, &grid.draw(pixels), None)?)
 }
 
 /// The smallest scale at which `columns` images of this width make a grid of 600 pixels or more.
@@ -114,12 +114,22 @@ fn magnify(row: &[u8], channels: usize, scale: usize) -> Vec<u8> {
     row.chunks_exact(channels).flat_map(|pixel| pixel.repeat(scale)).collect()
 }
 
-fn encode(grid: &Grid, picture: &[u8]) -> Result<Vec<u8>> {
+/// The picture `[height, width, channels]` as a PNG; `software` is noted in it as what made it.
+pub(super) fn encode(
+    height: usize,
+    width: usize,
+    channels: usize,
+    picture: &[u8],
+    software: Option<&str>,
+) -> Result<Vec<u8>> {
     let internal = |e: png::EncodingError| Error::Internal(format!("PNG: {e}"));
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, grid.width as u32, grid.height as u32);
+    let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
     encoder.set_depth(png::BitDepth::Eight);
-    encoder.set_color(if grid.cell.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    encoder.set_color(if channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb });
+    if let Some(software) = software {
+        encoder.add_text_chunk("Software".into(), software.into()).map_err(internal)?;
+    }
     let mut writer = encoder.write_header().map_err(internal)?;
     writer.write_image_data(picture).map_err(internal)?;
     writer.finish().map_err(internal)?;

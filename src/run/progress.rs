@@ -97,7 +97,7 @@ fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> Strin
 }
 
 /// A number of any size in few characters: two significant digits for small ones.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
         size if size < 1e-3 => format!("{value:.1e}"),
@@ -108,7 +108,7 @@ fn short(value: f64) -> String {
 }
 
 /// The two largest units: `1h02m`, `3m07s`, `12s`, `2d05h`.
-fn duration(time: Duration) -> String {
+pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {

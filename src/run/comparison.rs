@@ -1,0 +1,345 @@
+//! The curves of several runs in one picture: a colour a run, a panel a quantity.
+
+use std::ops::Range;
+use std::path::Path;
+
+use plotters::element::DashedPathElement;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::atomic;
+use super::contact_sheet::middle_cut;
+use super::curves::{Area, Drawn, Plot, plot, range_of, thin};
+use super::stats::Record;
+use crate::error::{Error, Result};
+
+/// One run's curves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curves<'a> {
+    /// What the legend calls the run.
+    pub name: &'a str,
+    /// Its number among the runs, from 0, which decides its colour.
+    pub number: usize,
+    /// Its records, in order.
+    pub records: &'a [Record],
+    /// I_c, where the run has a bottleneck.
+    pub target_kl: Option<f64>,
+}
+
+/// Of the whole picture, in pixels.
+const WIDTH: u32 = 1400;
+/// Of a panel.
+const PANEL: u32 = 340;
+/// Of a row of the legend.
+const LEGEND_ROW: u32 = 24;
+/// Of an entry of the legend; four stand in a row.
+const LEGEND_ENTRY: u32 = 340;
+/// Letters of a name that fit into an entry.
+const LEGEND_LETTERS: usize = 34;
+
+/// Colours that stay apart on white, for most colour-blind readers too, in this order.
+const COLOURS: [[u8; 3]; 8] = [
+    [31, 119, 180],
+    [230, 110, 20],
+    [0, 140, 100],
+    [190, 40, 110],
+    [125, 95, 200],
+    [130, 95, 50],
+    [70, 185, 225],
+    [100, 100, 100],
+];
+
+const TARGET: RGBColor = RGBColor(90, 90, 90);
+
+/// The colour of the run of this number, from 0. After eight they come again, and the lines are dashed.
+pub fn colour(number: usize) -> [u8; 3] {
+    COLOURS[number % COLOURS.len()]
+}
+
+fn rgb(number: usize) -> RGBColor {
+    let [red, green, blue] = colour(number);
+    RGBColor(red, green, blue)
+}
+
+/// Length of a dash and of the gap after it, in pixels; `None` for the first eight runs, whose lines are whole.
+fn dashes(number: usize) -> Option<(u32, u32)> {
+    match number / COLOURS.len() {
+        0 => None,
+        1 => Some((9, 4)),
+        round => Some((3, 2 + round as u32 % 8)),
+    }
+}
+
+/// What a panel shows.
+struct Panel {
+    title: &'static str,
+    value: fn(&Record) -> f64,
+    /// Whether only a bottleneck has it.
+    of_bottleneck: bool,
+    /// Whether I_c is a level of it.
+    has_target: bool,
+}
+
+const PANELS: [Panel; 6] = [
+    Panel { title: "Loss of the discriminator", value: |r| r.loss_d, of_bottleneck: false, has_target: false },
+    Panel { title: "Loss of the generator", value: |r| r.loss_g, of_bottleneck: false, has_target: false },
+    Panel { title: "KL on real images (nats)", value: |r| r.kl_real, of_bottleneck: true, has_target: true },
+    Panel { title: "KL on fake images (nats)", value: |r| r.kl_fake, of_bottleneck: true, has_target: true },
+    Panel {
+        title: "β (weight of the bottleneck's constraint)",
+        value: |r| r.beta,
+        of_bottleneck: true,
+        has_target: false,
+    },
+    Panel {
+        title: "Lead of D: its mean output on real minus on fake images",
+        value: |r| r.d_real - r.d_fake,
+        of_bottleneck: false,
+        has_target: false,
+    },
+];
+
+/// Draws the curves of these runs. `smooth` is the number of records that a line's points are means over; above 1 the
+/// records themselves stand faintly behind. `mark` goes into the file's first line as a comment. Values that are not
+/// finite are left out; panels that no run has anything for are too. The file appears whole or not at all.
+///
+/// # Errors
+/// [`Error::Io`] where the file can't be written; [`Error::Internal`] where the plotting library fails.
+pub fn draw(path: &Path, runs: &[Curves<'_>], smooth: usize, mark: &str) -> Result<()> {
+    let svg = render(runs, smooth)?;
+    atomic::write_file(path, format!("<!-- {mark} -->\n{svg}").as_bytes())
+}
+
+fn render(runs: &[Curves<'_>], smooth: usize) -> Result<String> {
+    let shown = |panel: &&Panel| !panel.of_bottleneck || runs.iter().any(|run| run.target_kl.is_some());
+    let panels: Vec<&Panel> = PANELS.iter().filter(shown).collect();
+    let per_row = WIDTH / LEGEND_ENTRY;
+    let legend = LEGEND_ROW * (runs.len() as u32).div_ceil(per_row) + 24;
+    let size = (WIDTH, legend + PANEL * (panels.len() as u32).div_ceil(2));
+    let mut text = String::new();
+    let drawn = {
+        let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        draw_all(&root, &panels, runs, smooth, legend)
+    };
+    drawn.map_err(|e| Error::Internal(format!("the curves: {e}")))?;
+    Ok(text)
+}
+
+fn draw_all(root: &Area<'_>, panels: &[&Panel], runs: &[Curves<'_>], smooth: usize, legend: u32) -> Drawn {
+    root.fill(&WHITE)?;
+    draw_legend(root, runs)?;
+    let (_, below) = root.split_vertically(legend);
+    let last = runs.iter().flat_map(|run| run.records.iter().map(|record| record.step)).max();
+    let steps = 0.0..last.unwrap_or(0).max(1) as f64;
+    for (area, panel) in below.split_evenly((panels.len().div_ceil(2), 2)).iter().zip(panels) {
+        draw_panel(area, panel, runs, steps.clone(), smooth)?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// The runs' names over all panels, a stroke of the run's own line before each.
+fn draw_legend(root: &Area<'_>, runs: &[Curves<'_>]) -> Drawn {
+    let per_row = (WIDTH / LEGEND_ENTRY) as usize;
+    for (place, run) in runs.iter().enumerate() {
+        let left = 24 + (place % per_row) as i32 * LEGEND_ENTRY as i32;
+        let middle = 24 + (place / per_row) as i32 * LEGEND_ROW as i32;
+        let stroke = [(left, middle), (left + 30, middle)];
+        let style = rgb(run.number).stroke_width(3);
+        match dashes(run.number) {
+            None => root.draw(&PathElement::new(stroke, style))?,
+            Some((dash, gap)) => {
+                root.draw(&DashedPathElement::new(stroke, dash, gap, style))?;
+            }
+        }
+        let name = middle_cut(run.name, LEGEND_LETTERS);
+        root.draw(&Text::new(name, (left + 38, middle - 6), ("sans-serif", 15).into_font().color(&BLACK)))?;
+    }
+    Ok(())
+}
+
+fn draw_panel(area: &Area<'_>, panel: &Panel, runs: &[Curves<'_>], steps: Range<f64>, smooth: usize) -> Drawn {
+    let runs: Vec<&Curves<'_>> = runs.iter().filter(|run| !panel.of_bottleneck || run.target_kl.is_some()).collect();
+    let raw: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run.records, panel.value)).collect();
+    let smoothed: Vec<Vec<(f64, f64)>> = raw.iter().map(|points| moving_means(points, smooth)).collect();
+    let targets = if panel.has_target { distinct(runs.iter().filter_map(|run| run.target_kl)) } else { Vec::new() };
+    let shown = if smooth > 1 { &smoothed } else { &raw };
+    let (values, is_cut) = axis(shown, &targets);
+    let mut chart = plot(area, steps.clone(), values.clone())?;
+    for target in targets {
+        let ends = [(steps.start, target), (steps.end, target)];
+        chart.draw_series(DashedLineSeries::new(ends, 6, 4, TARGET.stroke_width(1)))?;
+    }
+    let inside = |points: &[(f64, f64)]| {
+        let clamp = |&(step, value): &(f64, f64)| (step, value.clamp(values.start, values.end));
+        thin(points.to_vec()).iter().map(clamp).collect::<Vec<_>>()
+    };
+    if smooth > 1 {
+        for (run, points) in runs.iter().zip(&raw) {
+            chart.draw_series(LineSeries::new(inside(points), rgb(run.number).mix(0.25).stroke_width(1)))?;
+        }
+    }
+    for (run, points) in runs.iter().zip(shown) {
+        draw_line(&mut chart, run.number, inside(points))?;
+    }
+    draw_title(area, panel, smooth, is_cut)
+}
+
+fn draw_line(chart: &mut Plot<'_, '_>, number: usize, points: Vec<(f64, f64)>) -> Drawn {
+    // A line needs two points; a single record still has to be seen.
+    if let [point] = points[..] {
+        chart.draw_series([Circle::new(point, 3, rgb(number).filled())])?;
+        return Ok(());
+    }
+    let style = rgb(number).stroke_width(2);
+    match dashes(number) {
+        None => chart.draw_series(LineSeries::new(points, style))?,
+        Some((dash, gap)) => chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?,
+    };
+    Ok(())
+}
+
+/// The title, and beside it what a reader must know to read the lines.
+fn draw_title(area: &Area<'_>, panel: &Panel, smooth: usize, is_cut: bool) -> Drawn {
+    area.draw(&Text::new(panel.title, (88, 14), ("sans-serif", 17).into_font().color(&BLACK)))?;
+    let mut notes = Vec::new();
+    if smooth > 1 {
+        notes.push(format!("means of {smooth} records"));
+    }
+    if panel.has_target {
+        notes.push("dashed: I_c".into());
+    }
+    if is_cut {
+        notes.push("peaks cut".into());
+    }
+    let text = notes.join("; ");
+    let style = ("sans-serif", 13).into_font().color(&TARGET).pos(Pos::new(HPos::Right, VPos::Top));
+    area.draw(&Text::new(text, ((WIDTH / 2) as i32 - 24, 16), style))?;
+    Ok(())
+}
+
+fn points(records: &[Record], value: fn(&Record) -> f64) -> Vec<(f64, f64)> {
+    let points = records.iter().map(|record| (record.step as f64, value(record)));
+    points.filter(|(_, value)| value.is_finite()).collect()
+}
+
+/// The mean over the `window` points around each, or as many of them as there are.
+fn moving_means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
+    let mean = |index: usize| {
+        let before = window.saturating_sub(1) / 2;
+        let end = index.saturating_add(window.max(1) - before).min(points.len());
+        let values = &points[index.saturating_sub(before)..end];
+        // Each divided first: a sum may overflow.
+        values.iter().map(|&(_, value)| value / values.len() as f64).sum()
+    };
+    points.iter().enumerate().map(|(index, &(step, _))| (step, mean(index))).collect()
+}
+
+/// The y axis, and whether peaks lie beyond it: where the outermost hundredth of a run's values would make the axis more
+/// than four times as long, it ends before them, so that one run's start does not flatten all that follows.
+fn axis(lines: &[Vec<(f64, f64)>], targets: &[f64]) -> (Range<f64>, bool) {
+    let values = || lines.iter().flatten().map(|&(_, value)| value);
+    let whole = range_of(values().chain(targets.iter().copied()));
+    let inner = lines.iter().flat_map(|line| {
+        let mut sorted: Vec<f64> = line.iter().map(|&(_, value)| value).collect();
+        sorted.sort_by(f64::total_cmp);
+        let outside = sorted.len().div_ceil(100).min(sorted.len() / 3);
+        sorted[outside..sorted.len() - outside].to_vec()
+    });
+    let inner = range_of(inner.chain(targets.iter().copied()));
+    if whole.end - whole.start > 4.0 * (inner.end - inner.start) { (inner, true) } else { (whole, false) }
+}
+
+fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::stats::tests::record;
+
+    /// The lines of each colour among the first eight, as the number of their points.
+    fn lines(svg: &str, number: usize) -> Vec<usize> {
+        let [red, green, blue] = colour(number);
+        let colour = format!("stroke=\"#{red:02X}{green:02X}{blue:02X}\"");
+        let tags = svg.split("<polyline ").skip(1).filter_map(|part| part.split_once("/>"));
+        let ours = tags.filter(|(tag, _)| tag.contains(&colour));
+        ours.filter_map(|(tag, _)| Some(tag.split_once("points=\"")?.1.split('"').next()?.split_whitespace().count()))
+            .collect()
+    }
+
+    fn run<'a>(number: usize, name: &'a str, records: &'a [Record], target_kl: Option<f64>) -> Curves<'a> {
+        Curves { name, number, records, target_kl }
+    }
+
+    #[test]
+    fn each_run_has_its_curves_in_its_colour_and_its_name() {
+        let long: Vec<Record> = (1..=50).map(|i| record(20 * i)).collect();
+        let short: Vec<Record> = (1..=7).map(|i| record(10 * i)).collect();
+        let runs = [run(0, "with <a> bottleneck & β", &long, Some(0.1)), run(1, "plain", &short, None)];
+        let svg = render(&runs, 1).unwrap();
+        // The first entry of each is its stroke in the legend.
+        assert_eq!(lines(&svg, 0), [2, 50, 50, 50, 50, 50, 50]);
+        assert_eq!(lines(&svg, 1), [2, 7, 7, 7], "no KL and no β");
+        for text in ["with &lt;a&gt; bottleneck &amp; β", "plain", "dashed: I_c", "Loss of the generator"] {
+            assert!(svg.contains(text), "{text}");
+        }
+        assert!(!svg.contains("peaks cut") && !svg.contains("means of"));
+        let plain = render(&runs[1..], 1).unwrap();
+        assert!(!plain.contains("KL") && lines(&plain, 1) == [2, 7, 7, 7]);
+        let smooth = render(&runs, 5).unwrap();
+        assert!(smooth.contains("means of 5 records"));
+        assert_eq!(lines(&smooth, 1), [2, 7, 7, 7, 7, 7, 7], "the records, and the means over them");
+    }
+
+    #[test]
+    fn any_runs_make_a_picture() {
+        let hard = [f64::NAN, f64::INFINITY, f64::MAX, f64::MIN, 5e-324, -0.0, 1e300, 1.0];
+        let mut records = Vec::new();
+        for (i, a) in hard.into_iter().enumerate() {
+            records.push(Record { loss_d: a, kl_real: a, beta: a, d_real: a, ..record(i as u64) });
+        }
+        records.push(record(u64::MAX));
+        let names: Vec<String> = (0..40).map(|i| format!("run {i} {}", "x".repeat(2 * i))).collect();
+        let many: Vec<Curves<'_>> = names.iter().enumerate().map(|(i, n)| run(i, n, &records, Some(1e-9))).collect();
+        for runs in [&[][..], &[run(0, "", &[], Some(f64::NAN))], &[run(3, "one", &records[8..], None)], &many] {
+            for smooth in [1, 3, usize::MAX] {
+                let svg = render(runs, smooth).unwrap();
+                assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+            }
+        }
+        assert!(render(&many, 1).unwrap().contains("run 39"));
+    }
+
+    #[test]
+    fn one_peak_does_not_flatten_the_rest() {
+        let mut line: Vec<(f64, f64)> = (0..200).map(|i| (f64::from(i), f64::from(i % 10))).collect();
+        assert_eq!(axis(&[line.clone()], &[]), (0.0..9.54, false));
+        line[3].1 = 1e5;
+        let (range, is_cut) = axis(&[line.clone()], &[]);
+        assert!(is_cut && range.start <= 0.0 && (9.0..20.0).contains(&range.end), "{range:?}");
+        // A level stays on the axis, and short runs are shown whole.
+        assert!(axis(&[line], &[30.0]).0.end > 30.0);
+        assert!(!axis(&[vec![(0.0, 1.0), (1.0, 1000.0)]], &[]).1);
+    }
+
+    #[test]
+    fn means_are_over_the_points_around() {
+        let points = [(1.0, 2.0), (2.0, 4.0), (3.0, 9.0)];
+        assert_eq!(moving_means(&points, 1), points);
+        assert_eq!(moving_means(&points, 2), [(1.0, 3.0), (2.0, 6.5), (3.0, 9.0)]);
+        assert_eq!(moving_means(&points, 3), [(1.0, 3.0), (2.0, 5.0), (3.0, 6.5)]);
+        assert_eq!(moving_means(&points, usize::MAX), [(1.0, 5.0), (2.0, 5.0), (3.0, 5.0)]);
+        assert!(moving_means(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn sixteen_runs_look_different() {
+        let looks: Vec<_> = (0..16).map(|number| (colour(number), dashes(number))).collect();
+        assert!((0..16).all(|i| !looks[..i].contains(&looks[i])));
+    }
+}
