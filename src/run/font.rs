@@ -146,6 +146,7 @@ mod tests {
     fn ink_is_where_the_letters_are() {
         let pixels: Vec<[usize; 2]> = ink("-l").collect();
         assert_eq!(pixels[..3], [[3, 1], [3, 2], [3, 3]]);
+        assert_eq!(pixels[3..6], [[0, ADVANCE + 1], [0, ADVANCE + 2], [1, ADVANCE + 2]]);
         assert!(pixels[3..].iter().all(|&[y, x]| y < 7 && (ADVANCE..2 * ADVANCE).contains(&x)));
         assert_eq!((ink("").count(), ink("  ").count()), (0, 0));
     }
