@@ -4,8 +4,9 @@ mod executors;
 
 use std::path::Path;
 
-use executors::{emulated, emulated_in};
+use executors::{Allocation, emulated, emulated_carved, emulated_in};
 use simt::{Options, Order};
+use vgan_cuda::Error;
 use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
 use vgan_cuda::device::{Cpu, Metrics, Precision, Real, StepState};
@@ -14,8 +15,11 @@ use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::gather::Gather;
 use vgan_cuda::run::{RunFolder, checkpoint};
 use vgan_cuda::train::batch::Batch;
+use vgan_cuda::train::memory::ModelBytes;
 use vgan_cuda::train::predict::predict;
+use vgan_cuda::train::sampler::Sampler;
 use vgan_cuda::train::snapshot::F32Executor;
+use vgan_cuda::train::trainer::HISTORY;
 use vgan_cuda::train::{Interrupt, Session, Trainer};
 
 const STEPS: usize = 20;
@@ -51,6 +55,22 @@ fn narrow_colour() -> (Settings, ImageShape) {
     (settings, ImageShape { h: 8, w: 8, c: 3 })
 }
 
+/// Batches that are drawn from a small data set.
+fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
+    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
+    let ImageShape { h, w, c } = image;
+    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
+    Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") }
+}
+
+/// The state after one more step.
+fn step<B: Executor>(trainer: &mut Trainer<B>, batch: &Batch<B>) -> StepState {
+    let backend = trainer.backend.clone();
+    backend.run(|| trainer.step(batch)).unwrap_or_else(|error| panic!("{error}"));
+    trainer.read_state().expect("the state")
+}
+
 /// The state after each step and, at the end, weights, moments and statistics of both nets and the average.
 #[derive(Debug, PartialEq)]
 struct Trained {
@@ -59,18 +79,9 @@ struct Trained {
 }
 
 fn train<B: Executor>(backend: &B, (settings, image): (Settings, ImageShape)) -> Trained {
-    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
-    let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
-    let ImageShape { h, w, c } = image;
-    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
-    let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") };
+    let batch = batch(backend, &settings, image);
     let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
-    let states: Vec<StepState> = (0..STEPS)
-        .map(|_| {
-            backend.run(|| trainer.step(&batch)).unwrap_or_else(|error| panic!("{error}"));
-            trainer.read_state().expect("the state")
-        })
-        .collect();
+    let states: Vec<StepState> = (0..STEPS).map(|_| step(&mut trainer, &batch)).collect();
     let history = trainer.read_history(0, STEPS as u64).expect("the figures of all steps");
     let reported: Vec<Metrics> = states.iter().map(|state| state.metrics).collect();
     assert_eq!(history, reported, "the figures that were kept are those of each step");
@@ -201,6 +212,86 @@ fn steps_on_tensor_cores_are_near_those_in_f32() {
             assert!(off > 0.0 && off <= tolerance, "{what} in {precision:?}: {ours}, in f32 {theirs}");
         }
     }
+}
+
+/// Where buffers lie next to each other, as on a GPU, everything is as where each is alone.
+#[test]
+fn carved_memory_changes_no_bit() {
+    for model in [narrow_mnist, narrow_colour] {
+        let separate = train(&emulated::<f32>(unchecked()), model());
+        assert_eq!(train(&emulated_carved::<f32>(unchecked(), None), model()), separate);
+    }
+}
+
+/// What is predicted is what is allocated: one allocation for the arenas, one for the activations, and the pinned ring of
+/// figures. The steps add a workspace, in the first of them, and nothing else.
+fn model_is_allocated_as_predicted<T: Real>(model: fn() -> (Settings, ImageShape)) {
+    let (settings, image) = model();
+    let bytes = ModelBytes::of::<T>(&settings, image).expect("a count");
+    let backend = emulated_carved::<T>(unchecked(), Some(bytes.total()));
+    let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+    let ring = HISTORY * size_of::<Metrics>() as u64;
+    let expected = [Allocation::Device(bytes.activations), Allocation::Device(bytes.arenas), Allocation::Pinned(ring)];
+    assert_eq!(backend.launcher().allocations(), expected);
+
+    let batch = batch(&backend, &settings, image);
+    step(&mut trainer, &batch);
+    let warm = backend.launcher().allocations();
+    // Recorded and replayed.
+    (0..3).for_each(|_| assert_eq!(step(&mut trainer, &batch).non_finite, 0));
+    assert_eq!(backend.launcher().allocations(), warm);
+}
+
+#[test]
+fn a_model_is_allocated_as_predicted() {
+    for model in [narrow_mnist, narrow_colour] {
+        model_is_allocated_as_predicted::<f32>(model);
+        model_is_allocated_as_predicted::<f64>(model);
+        let (settings, image) = model();
+        let images = Extent { count: COUNT, height: image.h, width: image.w, channels: image.c };
+        let memory = predict(&settings, &images).expect("a prediction").memory;
+        assert_eq!(memory.model_on_device, ModelBytes::of::<f32>(&settings, image).expect("a count"));
+        let backend = emulated_carved::<f32>(unchecked(), None);
+        Sampler::new(&backend, &settings, image).expect("a sampler");
+        assert_eq!(backend.launcher().allocations(), [Allocation::Device(memory.sampler_on_device)]);
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_anything_is_allocated() {
+    let (settings, image) = narrow_mnist();
+    let bytes = |batch| {
+        let settings = Settings { train: TrainSettings { batch, ..settings.train.clone() }, ..settings.clone() };
+        ModelBytes::of::<f32>(&settings, image).expect("a count").total()
+    };
+    for (available, expected) in [(bytes(6) - 1, 5), (bytes(3), 3), (bytes(2) - 1, 0)] {
+        let backend = emulated_carved::<f32>(unchecked(), Some(available));
+        match Trainer::new(backend.clone(), settings.clone(), image).err() {
+            Some(Error::OutOfMemory { needed, free, largest_batch }) => {
+                assert_eq!((needed, free, largest_batch), (bytes(6), available, expected));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(backend.launcher().allocations(), []);
+    }
+}
+
+/// A larger model on the same device needs a larger workspace; the steps of the smaller one were recorded in theirs.
+#[test]
+fn a_recorded_step_keeps_its_workspace() {
+    let ((settings, image), backend) = (narrow_mnist(), emulated_carved::<f32>(unchecked(), None));
+    let small = batch(&backend, &settings, image);
+    let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+    (0..3).for_each(|_| assert_eq!(step(&mut trainer, &small).non_finite, 0));
+    let before = backend.launcher().allocations().len();
+    let mut wide = settings;
+    wide.discriminator.channels = vec![10, 18];
+    let large = batch(&backend, &wide, image);
+    let mut other = Trainer::new(backend.clone(), wide, image).expect("a trainer");
+    let built = backend.launcher().allocations().len();
+    step(&mut other, &large);
+    assert!(built == before + 4 && backend.launcher().allocations().len() > built, "the workspace has grown");
+    assert_eq!(step(&mut trainer, &small), train(&emulated::<f32>(unchecked()), narrow_mnist()).states[3]);
 }
 
 /// A checkpoint holds the same on either device, and either goes on from it.

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::carve::Carved;
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, Launch, Launcher};
 use super::{Backend, Element, Precision, Real};
@@ -14,24 +15,36 @@ pub struct Accelerator<L: Launcher, T> {
     launcher: L,
     precision: Precision,
     workspace: Arc<Mutex<Option<Workspace<L>>>>,
+    /// What buffers are carved from, inside [`Backend::together`].
+    carved: Option<Arc<Carved<L>>>,
+    /// Whether [`Backend::together`] carves.
+    carves: bool,
     real: PhantomData<T>,
 }
 
 struct Workspace<L: Launcher> {
-    memory: L::Memory,
+    memory: Arc<L::Memory>,
     bytes: usize,
 }
 
 impl<L: Launcher, T> Clone for Accelerator<L, T> {
     fn clone(&self) -> Self {
-        let Accelerator { launcher, precision, workspace, real } = self;
-        Accelerator { launcher: launcher.clone(), precision: *precision, workspace: workspace.clone(), real: *real }
+        Accelerator {
+            launcher: self.launcher.clone(),
+            precision: self.precision,
+            workspace: self.workspace.clone(),
+            carved: self.carved.clone(),
+            carves: self.carves,
+            real: PhantomData,
+        }
     }
 }
 
-/// Owned device memory of `len` elements.
+/// Owned device memory of `len` elements: an allocation, or a part of one that others share.
 pub struct DeviceBuffer<L: Launcher, E> {
-    memory: L::Memory,
+    memory: Arc<L::Memory>,
+    /// Bytes between the allocation's beginning and the first element.
+    offset: u64,
     len: usize,
     element: PhantomData<E>,
 }
@@ -45,7 +58,12 @@ pub enum Repeated<L: Launcher> {
     /// Once, launch by launch.
     Once,
     /// More often, and from then on by replaying this.
-    Recorded(L::Recording),
+    Recorded {
+        /// What was done.
+        recording: L::Recording,
+        /// The workspace that it was done in, which must not go where another operation has needed a larger one since.
+        workspace: Option<Arc<L::Memory>>,
+    },
 }
 
 /// A window to read.
@@ -108,7 +126,20 @@ impl<L: Launcher> Accelerator<L, f32> {
 impl<L: Launcher, T: Real> Accelerator<L, T> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: L) -> Self {
-        Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
+        Accelerator {
+            launcher,
+            precision: Precision::F32,
+            workspace: Arc::default(),
+            carved: None,
+            carves: true,
+            real: PhantomData,
+        }
+    }
+
+    /// The same, but every buffer is an allocation of its own, inside [`Backend::together`] too: an emulator that checks
+    /// bounds by allocations then finds an access beyond a buffer, which otherwise would only reach its neighbour.
+    pub fn with_separate_buffers(self) -> Self {
+        Accelerator { carves: false, ..self }
     }
 
     /// Who runs the kernels.
@@ -150,8 +181,9 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
         self.launch(kernel, grid, [threads, 1, 1], arguments)
     }
 
-    /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It grows in the first step
-    /// and then stays as it is.
+    /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It is an allocation of its
+    /// own, shared by all that runs on this device: it grows in the first step and then stays as it is, so that a step
+    /// which is recorded, the second or a later one, allocates nothing.
     pub(crate) fn with_workspace<E: Element, R>(
         &self,
         len: usize,
@@ -161,10 +193,20 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
         let bytes = len.max(1) * size_of::<E>();
         if workspace.as_ref().is_none_or(|workspace| workspace.bytes < bytes) {
             *workspace = None;
-            *workspace = Some(Workspace { memory: self.launcher.alloc(bytes)?, bytes });
+            *workspace = Some(Workspace { memory: Arc::new(self.launcher.alloc(bytes)?), bytes });
         }
         let address = workspace.as_ref().map_or(0, |workspace| self.launcher.address(&workspace.memory));
         work(DeviceViewMut { address, len, element: PhantomData })
+    }
+
+    /// The workspace as it is now.
+    fn workspace(&self) -> Option<Arc<L::Memory>> {
+        let workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
+        workspace.as_ref().map(|workspace| workspace.memory.clone())
+    }
+
+    fn address_of<E>(&self, buffer: &DeviceBuffer<L, E>) -> u64 {
+        self.launcher.address(&buffer.memory) + buffer.offset
     }
 }
 
@@ -199,17 +241,40 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
+        if let Some(carved) = &self.carved {
+            let (memory, offset) = carved.take::<E>(len);
+            return Ok(DeviceBuffer { memory, offset, len, element: PhantomData });
+        }
         // An empty buffer has an address all the same.
-        let memory = self.launcher.alloc(len.max(1) * size_of::<E>())?;
-        self.launcher.zero(self.launcher.address(&memory), len.max(1) * size_of::<E>())?;
-        Ok(DeviceBuffer { memory, len, element: PhantomData })
+        let bytes = len.max(1) * size_of::<E>();
+        let memory = self.launcher.alloc(bytes)?;
+        self.launcher.zero(self.launcher.address(&memory), bytes)?;
+        Ok(DeviceBuffer { memory: Arc::new(memory), offset: 0, len, element: PhantomData })
+    }
+    fn alloc_pinned<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
+        let memory = self.launcher.alloc_pinned(len.max(1) * size_of::<E>())?;
+        Ok(DeviceBuffer { memory: Arc::new(memory), offset: 0, len, element: PhantomData })
+    }
+    fn read_pinned<E: Element>(&self, buffer: &DeviceBuffer<L, E>) -> Result<Vec<E>> {
+        let mut values = vec![E::zeroed(); buffer.len];
+        self.launcher.read_pinned(&buffer.memory, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+    fn together<R>(&self, bytes: u64, build: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
+        if !self.carves {
+            return build(self);
+        }
+        let carved = Arc::new(Carved::new(&self.launcher, bytes)?);
+        let built = build(&Accelerator { carved: Some(carved.clone()), ..self.clone() })?;
+        assert_eq!(carved.left(), 0, "bytes are left over of an allocation of {bytes}");
+        Ok(built)
     }
 
     fn view<'a, E: Element>(&self, buffer: &'a DeviceBuffer<L, E>) -> Self::View<'a, E> {
-        DeviceView { address: self.launcher.address(&buffer.memory), len: buffer.len, element: PhantomData }
+        DeviceView { address: self.address_of(buffer), len: buffer.len, element: PhantomData }
     }
     fn view_mut<'a, E: Element>(&self, buffer: &'a mut DeviceBuffer<L, E>) -> Self::ViewMut<'a, E> {
-        DeviceViewMut { address: self.launcher.address(&buffer.memory), len: buffer.len, element: PhantomData }
+        DeviceViewMut { address: self.address_of(buffer), len: buffer.len, element: PhantomData }
     }
     fn len<E: Element>(&self, view: DeviceView<'_, E>) -> usize {
         view.len
@@ -272,10 +337,10 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
             Repeated::Once => {
                 let recording = self.launcher.record(&mut work)?;
                 self.launcher.replay(&recording)?;
-                *repeated = Repeated::Recorded(recording);
+                *repeated = Repeated::Recorded { recording, workspace: self.workspace() };
                 Ok(())
             }
-            Repeated::Recorded(recording) => self.launcher.replay(recording),
+            Repeated::Recorded { recording, .. } => self.launcher.replay(recording),
         }
     }
     fn own_memory(&self) -> Option<u64> {

@@ -1,31 +1,47 @@
 //! A backend that computes nothing and counts everything: bytes of memory, arithmetic, bytes moved. The same networks
 //! and the same training step run on it as on the others, so what it predicts is what they do.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Backend, Element};
+use super::carve::carved_bytes;
+use super::{Backend, Element, Real};
 use crate::Result;
 
-/// Counts instead of computing. A buffer is its length, and so is a window.
-#[derive(Debug, Clone, Default)]
-pub struct DryRun {
+/// Counts instead of computing, for reals of type `T`. A buffer is its length, and so is a window.
+#[derive(Debug, Clone)]
+pub struct DryRun<T = f32> {
     counts: Arc<Counts>,
+    real: PhantomData<T>,
+}
+
+impl<T> Default for DryRun<T> {
+    fn default() -> Self {
+        DryRun { counts: Arc::default(), real: PhantomData }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     allocated: AtomicU64,
+    carved: AtomicU64,
     scratch: AtomicU64,
     flops: AtomicU64,
     moved: AtomicU64,
 }
 
-impl DryRun {
-    /// Bytes allocated so far.
+impl<T: Real> DryRun<T> {
+    /// Bytes allocated so far, pinned ones too.
     pub fn allocated(&self) -> u64 {
         self.counts.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of one allocation for all that was allocated so far, but for what is pinned, with each buffer at a multiple
+    /// of [`super::ALIGNMENT`] bytes: what [`Backend::together`] is to be given.
+    pub fn carved(&self) -> u64 {
+        self.counts.carved.load(Ordering::Relaxed)
     }
 
     /// Bytes that the operation which borrows most has borrowed from the CPU's scratch memory for whole tensors.
@@ -50,12 +66,12 @@ impl DryRun {
 
     /// Notes that this many reals are read or written.
     pub(crate) fn moves(&self, reals: usize) {
-        add(&self.counts.moved, bytes::<f32>(reals));
+        add(&self.counts.moved, bytes::<T>(reals));
     }
 
     /// Notes that this many reals are borrowed for the length of an operation.
     pub(crate) fn borrows(&self, reals: usize) {
-        self.counts.scratch.fetch_max(bytes::<f32>(reals), Ordering::Relaxed);
+        self.counts.scratch.fetch_max(bytes::<T>(reals), Ordering::Relaxed);
     }
 }
 
@@ -68,8 +84,8 @@ fn add(count: &AtomicU64, amount: u64) {
     count.store(count.load(Ordering::Relaxed).saturating_add(amount), Ordering::Relaxed);
 }
 
-impl Backend for DryRun {
-    type Real = f32;
+impl<T: Real> Backend for DryRun<T> {
+    type Real = T;
     type Buffer<E: Element> = usize;
     type View<'a, E: Element> = usize;
     type ViewMut<'a, E: Element> = usize;
@@ -79,6 +95,11 @@ impl Backend for DryRun {
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<usize> {
+        add(&self.counts.carved, carved_bytes::<E>(len));
+        add(&self.counts.allocated, bytes::<E>(len));
+        Ok(len)
+    }
+    fn alloc_pinned<E: Element>(&self, len: usize) -> Result<usize> {
         add(&self.counts.allocated, bytes::<E>(len));
         Ok(len)
     }

@@ -41,21 +41,56 @@ pub struct GpuGraph(CudaGraph);
 #[expect(unsafe_code)]
 unsafe impl Send for GpuGraph {}
 
-/// Memory on the GPU.
+/// Memory that the GPU's kernels work in.
 #[derive(Debug)]
 pub struct GpuMemory {
+    /// Where kernels find it.
     address: sys::CUdeviceptr,
+    kind: Kind,
     context: Arc<CudaContext>,
 }
 
+#[derive(Debug)]
+enum Kind {
+    /// On the GPU.
+    Device,
+    /// The host's, page-locked and mapped into the GPU's addresses.
+    Pinned(Pinned),
+}
+
+/// Where the host finds pinned memory, and how many bytes it has.
+#[derive(Debug)]
+struct Pinned {
+    host: *mut u8,
+    bytes: usize,
+}
+
+// SAFETY: the pointer is read through only in Gpu::read_pinned, after all work that writes there is done, and freed once.
+#[expect(unsafe_code)]
+unsafe impl Send for Pinned {}
+// SAFETY: as above; the host never writes through it once it is shared.
+#[expect(unsafe_code)]
+unsafe impl Sync for Pinned {}
+
 impl Drop for GpuMemory {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_ok() {
+        if self.context.bind_to_thread().is_err() {
+            return;
+        }
+        // A context that is broken has no memory left to give back.
+        let _ = match &self.kind {
             // SAFETY: the address came from malloc_sync and is freed once; freeing waits for work that is under way.
             #[expect(unsafe_code)]
-            // A context that is broken has no memory left to give back.
-            let _ = unsafe { result::free_sync(self.address) };
-        }
+            Kind::Device => unsafe { result::free_sync(self.address) },
+            // cuMemFreeHost promises no such waiting.
+            Kind::Pinned(pinned) => self.context.synchronize().and_then(|()| {
+                // SAFETY: the pointer came from malloc_host and is freed once; no work is under way that knows it.
+                #[expect(unsafe_code)]
+                unsafe {
+                    result::free_host(pinned.host.cast())
+                }
+            }),
+        };
     }
 }
 
@@ -126,7 +161,49 @@ impl Launcher for Gpu {
                 "can't allocate {bytes} bytes on the GPU, where {free} are free ({name}): use a smaller batch"
             ))
         })?;
-        Ok(GpuMemory { address, context: self.0.context.clone() })
+        Ok(GpuMemory { address, kind: Kind::Device, context: self.0.context.clone() })
+    }
+
+    /// Not write-combined: the host reads it, and reads of write-combined memory are slow.
+    fn alloc_pinned(&self, bytes: usize) -> Result<GpuMemory> {
+        self.bind()?;
+        let doing = "pinned memory was allocated for it";
+        // With unified addressing, which every GPU has that these kernels are built for, the driver maps such memory
+        // whatever flags its context was made with (CUDA Driver API, "Unified Addressing", "Automatic Mapping of Host
+        // Allocated Host Memory").
+        // SAFETY: the content is unset and is written below, before anyone reads it.
+        #[expect(unsafe_code)]
+        let host = unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_DEVICEMAP) }.map_err(failed(doing))?.cast();
+        // Owned from here on, so that it is freed where the driver gives no address for it.
+        let pinned = Kind::Pinned(Pinned { host, bytes });
+        let mut memory = GpuMemory { address: 0, kind: pinned, context: self.0.context.clone() };
+        // SAFETY: the allocation is that long, and no kernel knows of it yet. What the host wrote before a launch is what
+        // the kernel sees.
+        #[expect(unsafe_code)]
+        unsafe {
+            host.write_bytes(0, bytes);
+        }
+        // SAFETY: the pointer is one that malloc_host gave for mapped memory; the flags are 0, as the driver demands.
+        #[expect(unsafe_code)]
+        unsafe { sys::cuMemHostGetDevicePointer_v2(&raw mut memory.address, host.cast(), 0) }
+            .result()
+            .map_err(failed(doing))?;
+        Ok(memory)
+    }
+
+    /// Pinned memory is read where it lies. What a kernel wrote to mapped memory is there for the host once the stream is
+    /// synchronised (CUDA C++ Programming Guide, "Mapped Memory": the application must synchronise by streams or events).
+    fn read_pinned(&self, memory: &GpuMemory, target: &mut [u8]) -> Result<()> {
+        let Kind::Pinned(Pinned { host, bytes }) = memory.kind else { return self.download(memory.address, target) };
+        assert!(target.len() <= bytes, "{} bytes of {bytes}", target.len());
+        self.synchronize()?;
+        // SAFETY: the allocation is live and at least that long, all work that may write there is done, and none begins
+        // in this copy, since the work of a buffer that is borrowed to be read is asked for by nobody.
+        #[expect(unsafe_code)]
+        unsafe {
+            host.copy_to_nonoverlapping(target.as_mut_ptr(), target.len());
+        }
+        Ok(())
     }
 
     fn address(&self, memory: &GpuMemory) -> u64 {

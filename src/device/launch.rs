@@ -16,11 +16,26 @@ pub trait Launcher: Clone + Send + Sync + 'static {
 
     /// Bytes that could still be allocated, as far as the device tells.
     fn free_memory(&self) -> Option<u64>;
-    /// Allocates `bytes` bytes of unspecified content, aligned for any element.
+    /// Allocates `bytes` bytes of unspecified content, at a multiple of [`super::ALIGNMENT`] bytes. Not while work is
+    /// recorded.
     ///
     /// # Errors
     /// When the device's memory is used up.
     fn alloc(&self, bytes: usize) -> Result<Self::Memory>;
+    /// Allocates `bytes` zeroed bytes of the host's memory that kernels can write; on a device that shares no memory
+    /// with the host, of its own. Not while work is recorded.
+    ///
+    /// # Errors
+    /// When the memory is used up.
+    fn alloc_pinned(&self, bytes: usize) -> Result<Self::Memory> {
+        let memory = self.alloc(bytes)?;
+        self.zero(self.address(&memory), bytes)?;
+        Ok(memory)
+    }
+    /// The first bytes of memory that came from [`Launcher::alloc_pinned`]; waits for all work before.
+    fn read_pinned(&self, memory: &Self::Memory, target: &mut [u8]) -> Result<()> {
+        self.download(self.address(memory), target)
+    }
     /// Where it begins.
     fn address(&self, memory: &Self::Memory) -> u64;
     /// Host → device.

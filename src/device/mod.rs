@@ -4,6 +4,7 @@
 //! file under [`crate::ops`].
 
 pub mod accelerator;
+mod carve;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
@@ -22,6 +23,7 @@ pub mod state;
 use std::ops::Range;
 
 pub use accelerator::Accelerator;
+pub use carve::ALIGNMENT;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
 pub use launch::{Argument, Launch, Launcher};
@@ -59,6 +61,34 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// When the device's memory is used up.
     fn alloc<E: Element>(&self, len: usize) -> Result<Self::Buffer<E>>;
+
+    /// Allocates `len` zeroed elements in the host's memory, pinned where this backend's device is not the host: kernels
+    /// write them like any others, and [`Backend::read_pinned`] needs no copy from the device. For little that is written
+    /// seldom and read often: each access of a kernel's goes through the bus.
+    ///
+    /// # Errors
+    /// When the host's memory is used up.
+    fn alloc_pinned<E: Element>(&self, len: usize) -> Result<Self::Buffer<E>> {
+        self.alloc(len)
+    }
+    /// The elements of a buffer that came from [`Backend::alloc_pinned`], once all work before is done.
+    fn read_pinned<E: Element>(&self, buffer: &Self::Buffer<E>) -> Result<Vec<E>> {
+        self.read(self.view(buffer))
+    }
+
+    /// Runs `build` with a backend whose [`Backend::alloc`] carves buffers out of one allocation, each at a multiple of
+    /// [`ALIGNMENT`] bytes. `bytes` is what `build` takes in all: [`DryRun::carved`] after the same work on a dry run. A
+    /// backend without memory of its own allocates each buffer by itself.
+    ///
+    /// # Errors
+    /// When the device's memory is used up, before `build` is run; and those of `build`.
+    ///
+    /// # Panics
+    /// If `build` takes more than `bytes`, or less: a mistake of this program's.
+    fn together<R>(&self, bytes: u64, build: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
+        let _ = bytes;
+        build(self)
+    }
 
     /// The whole buffer, to read.
     fn view<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>) -> Self::View<'a, E>;

@@ -89,7 +89,7 @@ impl<L: Launcher, T: Real> CeilingOp for Accelerator<L, T> {
     }
 }
 
-impl CeilingOp for DryRun {
+impl<T: Real> CeilingOp for DryRun<T> {
     fn multiply_add_chains(&self, rounds: usize, y: usize) -> Result<()> {
         self.multiplies(&[CHAINS, rounds, y]);
         Ok(())

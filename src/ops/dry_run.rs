@@ -17,11 +17,11 @@ use super::loss::{DiscriminatorLoss, LossOp};
 use super::objective::Objective;
 use super::prior::{Prior, PriorOp};
 use crate::Result;
-use crate::device::{DryRun, Network};
+use crate::device::{DryRun, Network, Real};
 
-impl Executor for DryRun {}
+impl<T: Real> Executor for DryRun<T> {}
 
-impl DryRun {
+impl<T: Real> DryRun<T> {
     fn product(&self, n: usize, c: usize, k: usize, moved: usize) -> Result<()> {
         self.multiplies(&[n, c, k]);
         self.moves(moved);
@@ -40,7 +40,7 @@ impl DryRun {
     }
 }
 
-impl ActivationOp for DryRun {
+impl<T: Real> ActivationOp for DryRun<T> {
     fn activation_forward(&self, _f: Activation, x: usize, y: usize) -> Result<()> {
         self.elements(x + y)
     }
@@ -52,7 +52,7 @@ impl ActivationOp for DryRun {
     }
 }
 
-impl AdamOp for DryRun {
+impl<T: Real> AdamOp for DryRun<T> {
     fn check_gradients(&self, _network: Network, gradients: usize, _state: usize) -> Result<()> {
         self.elements(gradients)
     }
@@ -61,7 +61,7 @@ impl AdamOp for DryRun {
     }
 }
 
-impl BatchNormOp for DryRun {
+impl<T: Real> BatchNormOp for DryRun<T> {
     fn batch_norm_forward(
         &self,
         _d: &BatchNorm,
@@ -128,7 +128,7 @@ impl BatchNormOp for DryRun {
     }
 }
 
-impl BottleneckOp for DryRun {
+impl<T: Real> BottleneckOp for DryRun<T> {
     fn bottleneck_forward(
         &self,
         _d: &Bottleneck,
@@ -162,7 +162,7 @@ impl BottleneckOp for DryRun {
     }
 }
 
-impl Conv2dOp for DryRun {
+impl<T: Real> Conv2dOp for DryRun<T> {
     fn conv2d_forward(&self, d: &Conv2d, x: usize, w: usize, _b: Option<usize>, y: usize) -> Result<()> {
         self.convolution(d, x + w + y)
     }
@@ -176,7 +176,7 @@ impl Conv2dOp for DryRun {
     }
 }
 
-impl ConvTranspose2dOp for DryRun {
+impl<T: Real> ConvTranspose2dOp for DryRun<T> {
     fn conv_transpose2d_forward(
         &self,
         d: &ConvTranspose2d,
@@ -202,19 +202,19 @@ impl ConvTranspose2dOp for DryRun {
     }
 }
 
-impl EmaOp for DryRun {
+impl<T: Real> EmaOp for DryRun<T> {
     fn ema_update(&self, _decay: f64, weights: usize, average: usize) -> Result<()> {
         self.elements(weights + 2 * average)
     }
 }
 
-impl GatherOp for DryRun {
+impl<T: Real> GatherOp for DryRun<T> {
     fn gather(&self, _d: &Gather, _images: usize, _state: usize, x: usize) -> Result<()> {
         self.elements(x + x / 4)
     }
 }
 
-impl LinearOp for DryRun {
+impl<T: Real> LinearOp for DryRun<T> {
     fn linear_forward(&self, d: &Linear, x: usize, w: usize, _b: Option<usize>, y: usize) -> Result<()> {
         self.product(d.n, d.c, d.k, x + w + y)
     }
@@ -226,7 +226,7 @@ impl LinearOp for DryRun {
     }
 }
 
-impl LossOp for DryRun {
+impl<T: Real> LossOp for DryRun<T> {
     fn discriminator_loss(
         &self,
         _d: &DiscriminatorLoss,
@@ -253,7 +253,7 @@ impl LossOp for DryRun {
     }
 }
 
-impl PriorOp for DryRun {
+impl<T: Real> PriorOp for DryRun<T> {
     fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
         self.elements(z)
     }

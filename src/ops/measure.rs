@@ -94,7 +94,7 @@ pub fn ceilings<B: Executor>(backend: &B, budget: Duration) -> Result<Ceilings> 
     drop(copy);
     let (be, mut sums) = (backend.clone(), backend.alloc(SUMS)?);
     let mut chains: Work = Box::new(move || be.multiply_add_chains(ROUNDS, be.view_mut(&mut sums)));
-    let dry = DryRun::default();
+    let dry = DryRun::<f32>::default();
     super::ceiling::CeilingOp::multiply_add_chains(&dry, ROUNDS, SUMS)?;
     let flops_per_second = dry.flops() as f64 / seconds(backend, &mut chains, budget)?;
     Ok(Ceilings { bytes_per_second, flops_per_second })

@@ -63,7 +63,7 @@ pub struct Counts {
 /// # Errors
 /// None that a dry run makes.
 pub fn counted(pass: &Pass<DryRun>) -> Result<Counts> {
-    let dry = DryRun::default();
+    let dry = DryRun::<f32>::default();
     let mut work = pass.prepare(&dry)?;
     let before = (dry.flops(), dry.moved());
     work()?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`trainer`] | one step: the discriminator, β, the generator |
 //! | [`objective`] | from settings to the constants of the losses |
+//! | [`memory`] | what a trainer holds: arenas and activations, an allocation each |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
@@ -17,6 +18,7 @@
 pub mod batch;
 pub mod interrupt;
 pub mod load;
+pub mod memory;
 pub mod objective;
 pub mod predict;
 pub mod sampler;

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
+use super::memory::{ModelBytes, largest_batch_within};
 use super::sampler::Sampler;
 use super::session::gather;
 use super::trainer::Trainer;
@@ -44,6 +45,10 @@ pub struct Memory {
     pub images: u64,
     /// A checkpoint while it is written: its tensors and its files.
     pub checkpoint: u64,
+    /// Networks and activations in the memory of a device that has its own: the two allocations that a trainer makes.
+    pub model_on_device: ModelBytes,
+    /// The sampler there, an allocation too.
+    pub sampler_on_device: u64,
 }
 
 impl Memory {
@@ -53,10 +58,11 @@ impl Memory {
         (24 << 20) + self.counted() / 8
     }
 
-    /// What lies in the memory of a device that has its own: no checkpoint, the data set once, and a sixteenth for what
+    /// What lies in the memory of a device that has its own, each buffer at a multiple of
+    /// [`ALIGNMENT`](crate::device::ALIGNMENT) bytes: no checkpoint, the data set once, and a sixteenth for what
     /// reductions borrow and the driver rounds up.
     pub fn on_device(&self) -> u64 {
-        let parts = [self.networks, self.activations, self.sampler, self.images / 2];
+        let parts = [self.model_on_device.total(), self.sampler_on_device, self.images / 2];
         let counted = parts.into_iter().fold(0, u64::saturating_add);
         counted.saturating_add(counted / 16)
     }
@@ -86,7 +92,7 @@ pub struct Work {
 /// # Errors
 /// If the widths do not fit the images.
 pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
-    let plan = DryRun::default();
+    let plan = DryRun::<f32>::default();
     let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let training = plan.allocated();
@@ -95,7 +101,7 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     trainer.step(&batch)?;
     let work = Work { flops: plan.flops(), moved: plan.moved() };
 
-    let sampling = DryRun::default();
+    let sampling = DryRun::<f32>::default();
     Sampler::new(&sampling, settings, shape)?;
 
     let (generator, discriminator) = (trainer.generator_memory.parts, trainer.discriminator_memory.parts);
@@ -110,6 +116,8 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
         sampler: sampling.allocated(),
         images: images.bytes().saturating_mul(2),
         checkpoint: 2 * saved,
+        model_on_device: ModelBytes::of::<f32>(settings, shape)?,
+        sampler_on_device: sampling.carved(),
     };
     Ok(Prediction { generator, discriminator, memory, work })
 }
@@ -132,18 +140,7 @@ pub fn require_memory(settings: &Settings, images: &Extent, needed: fn(&Memory) 
 /// # Errors
 /// Those of [`predict`].
 pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -> u64, free: u64) -> Result<usize> {
-    // Batch normalisation needs two images.
-    let (mut fits, mut too_large) = (1, settings.train.batch.max(2));
-    while too_large - fits > 1 {
-        let mut tried = settings.clone();
-        tried.train.batch = fits.midpoint(too_large);
-        if needed(&predict(&tried, images)?.memory) <= free {
-            fits = tried.train.batch;
-        } else {
-            too_large = tried.train.batch;
-        }
-    }
-    Ok(if fits < 2 { 0 } else { fits })
+    largest_batch_within(settings, free, |tried| Ok(needed(&predict(tried, images)?.memory)))
 }
 
 /// What a device does in a second.

@@ -4,6 +4,7 @@
 //! straight into the second half of that batch, and the generator's step computes no weight gradient of D.
 
 use super::batch::{Batch, Phase};
+use super::memory::{self, Average, BatchMemory};
 use super::objective;
 use crate::Result;
 use crate::config::Settings;
@@ -32,80 +33,37 @@ pub struct Trainer<B: Executor> {
     pub average: Option<Average<B>>,
     /// All that changes from step to step beside the arenas.
     pub state: Buffer<B, StepState>,
+    /// The figures of the last [`HISTORY`] steps, that of step s at s mod [`HISTORY`]; pinned.
     history: Buffer<B, Metrics>,
     repeated: B::Repeated,
-    work: Workspace<B>,
+    work: BatchMemory<B>,
 }
 
-/// The moving average that samples are drawn with.
-pub struct Average<B: Executor> {
-    /// Parameters.
-    pub params: Buffer<B>,
-    /// Running statistics.
-    pub stats: Buffer<B>,
-}
-
-/// Steps whose figures are kept on the device.
+/// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
 pub const HISTORY: u64 = 256;
-
-/// Batches and what the losses say of them; 2N images: real, then fake.
-struct Workspace<B: Executor> {
-    images: Buffer<B>,
-    d_images: Buffer<B>,
-    latents: Buffer<B>,
-    logits: Buffer<B>,
-    dlogits: Buffer<B>,
-    kl: Buffer<B>,
-    dkl: Buffer<B>,
-}
 
 impl<B: Executor> Trainer<B> {
     /// Builds both networks for images of this size and draws their first weights from the seed.
     ///
     /// # Errors
-    /// If the widths do not fit the image, or memory is used up.
+    /// If the widths do not fit the image. [`Error::OutOfMemory`](crate::Error::OutOfMemory) where a device's own memory
+    /// is too small, before anything is allocated.
     pub fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
-        let (n, seed) = (settings.train.batch, settings.train.seed);
-        let (generator, generator_parts) = Generator::new(&backend, &settings, image, n)?;
-        let (discriminator, discriminator_parts) = Discriminator::new(&backend, &settings, image, 2 * n)?;
-        let first_of_d = u32::try_from(generator_parts.params.entries().len()).unwrap_or(u32::MAX);
-        let generator_memory = NetworkMemory::new(&backend, generator_parts, seed, 0)?;
-        let discriminator_memory = NetworkMemory::new(&backend, discriminator_parts, seed, first_of_d)?;
-        let average = if settings.generator.ema > 0.0 {
-            let copy = |source: &Buffer<B>| {
-                let source = backend.view(source);
-                let mut target = backend.alloc(backend.len(source))?;
-                backend.copy(source, backend.view_mut(&mut target))?;
-                Result::Ok(target)
-            };
-            Some(Average { params: copy(&generator_memory.params)?, stats: copy(&generator_memory.stats)? })
-        } else {
-            None
-        };
-        let work = Workspace {
-            images: backend.alloc(2 * n * image.len())?,
-            d_images: backend.alloc(n * image.len())?,
-            latents: backend.alloc(n * settings.generator.latent)?,
-            logits: backend.alloc(2 * n)?,
-            dlogits: backend.alloc(2 * n)?,
-            kl: backend.alloc(2 * n)?,
-            dkl: backend.alloc(2 * n)?,
-        };
-        let state = backend.buffer_of(&[StepState::new(seed, settings.bottleneck.beta)])?;
-        let history = backend.alloc(HISTORY as usize)?;
+        let (arenas, activations) = memory::build(&backend, &settings, image)?;
+        let history = backend.alloc_pinned(HISTORY as usize)?;
         Ok(Trainer {
+            generator: activations.generator,
+            discriminator: activations.discriminator,
+            generator_memory: arenas.generator,
+            discriminator_memory: arenas.discriminator,
+            average: arenas.average,
+            state: activations.state,
             history,
             repeated: B::Repeated::default(),
+            work: activations.batch,
             backend,
             settings,
             image,
-            generator,
-            discriminator,
-            generator_memory,
-            discriminator_memory,
-            average,
-            state,
-            work,
         })
     }
 
@@ -147,7 +105,7 @@ impl<B: Executor> Trainer<B> {
 
     /// The figures of the steps `from .. to`, of which the last [`HISTORY`] are kept.
     pub fn read_history(&self, from: u64, to: u64) -> Result<Vec<Metrics>> {
-        let history = self.backend.read(self.backend.view(&self.history))?;
+        let history = self.backend.read_pinned(&self.history)?;
         Ok((from.max(to.saturating_sub(HISTORY))..to).map(|step| history[(step % HISTORY) as usize]).collect())
     }
 

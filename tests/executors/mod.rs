@@ -20,6 +20,17 @@ pub struct Emulated {
     real: &'static str,
     // What is being recorded, while something is.
     recorded: Arc<Mutex<Option<Vec<Recorded>>>>,
+    // What was allocated so far, in order.
+    allocations: Arc<Mutex<Vec<Allocation>>>,
+    // What it says of its free memory.
+    free: Option<u64>,
+}
+
+/// One allocation, freed or not: its bytes, by the kind of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    Device(u64),
+    Pinned(u64),
 }
 
 /// One piece of recorded work, with the arguments of the moment when it was asked for: if anything of a step depended on
@@ -32,6 +43,24 @@ pub enum Recorded {
 }
 
 impl Emulated {
+    /// All allocations so far.
+    pub fn allocations(&self) -> Vec<Allocation> {
+        self.allocations.lock().expect("no panics").clone()
+    }
+
+    /// What a recorded step may not do: a stream that is captured into a graph refuses it.
+    fn refuse_while_recording(&self, doing: &str) {
+        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step {doing}");
+    }
+
+    fn allocate(&self, allocation: Allocation) -> Result<EmulatedMemory> {
+        self.refuse_while_recording("asks for memory");
+        let (Allocation::Device(bytes) | Allocation::Pinned(bytes)) = allocation;
+        let address = self.emulator.alloc(bytes as usize).map_err(device_error)?;
+        self.allocations.lock().expect("no panics").push(allocation);
+        Ok(EmulatedMemory { address, emulator: self.emulator.clone() })
+    }
+
     /// Does a piece of work, or writes it down.
     fn work(&self, piece: Recorded) -> Result<()> {
         if let Some(recorded) = &mut *self.recorded.lock().expect("no panics") {
@@ -83,17 +112,23 @@ fn program(real: &'static str) -> &'static Program {
 
 fn emulator(real: &'static str, options: Options) -> Emulated {
     let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
-    Emulated { emulator: Arc::new(emulator), real, recorded: Arc::default() }
+    let emulator = Arc::new(emulator);
+    Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default(), free: None }
 }
 
-/// The kernels in type `T` under the emulator.
+/// The kernels in type `T` under the emulator. Each buffer is an allocation, so that an access beyond its bounds is found.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
-    Accelerator::new(emulator(T::NAME, options))
+    emulated_carved(options, None).with_separate_buffers()
 }
 
-/// The kernels in f32 under the emulator, products in `precision`.
+/// The same, with buffers carved out of few allocations as on a GPU, which says that `free` bytes are free.
+pub fn emulated_carved<T: Real>(options: Options, free: Option<u64>) -> Accelerator<Emulated, T> {
+    Accelerator::new(Emulated { free, ..emulator(T::NAME, options) })
+}
+
+/// The kernels in f32 under the emulator, products in `precision`; each buffer is an allocation.
 pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<Emulated, f32> {
-    Accelerator::with_precision(emulator("f32", options), precision)
+    Accelerator::with_precision(emulator("f32", options), precision).with_separate_buffers()
 }
 
 fn device_error(text: impl ToString) -> Error {
@@ -107,22 +142,25 @@ impl Launcher for Emulated {
         "the emulator".into()
     }
     fn free_memory(&self) -> Option<u64> {
-        None
+        self.free
     }
     fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
-        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step asks for memory");
-        let address = self.emulator.alloc(bytes).map_err(device_error)?;
-        Ok(EmulatedMemory { address, emulator: self.emulator.clone() })
+        self.allocate(Allocation::Device(bytes as u64))
+    }
+    fn alloc_pinned(&self, bytes: usize) -> Result<EmulatedMemory> {
+        let memory = self.allocate(Allocation::Pinned(bytes as u64))?;
+        self.emulator.fill_zero(memory.address, bytes).map_err(device_error)?;
+        Ok(memory)
     }
     fn address(&self, memory: &EmulatedMemory) -> u64 {
         memory.address
     }
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
-        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step waits for the host");
+        self.refuse_while_recording("waits for the host");
         self.emulator.upload(source, target).map_err(device_error)
     }
     fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
-        assert!(self.recorded.lock().expect("no panics").is_none(), "a recorded step waits for the host");
+        self.refuse_while_recording("waits for the host");
         self.emulator.download(source, target).map_err(device_error)
     }
     fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
@@ -132,6 +170,7 @@ impl Launcher for Emulated {
         self.work(Recorded::Zero { target, bytes })
     }
     fn synchronize(&self) -> Result<()> {
+        self.refuse_while_recording("waits for the device");
         Ok(())
     }
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
