@@ -1,4 +1,6 @@
+// Convolutions with few channels C. Operands are never rounded here: they are exact in f32 whatever type products round to.
 #include "conv2d.cuh"
+#include "direct.cuh"
 
 // The forward pass for few channels C: a window is so short that a tile of a matrix product would be mostly loading.
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Block (pixels in groups, filters in groups of a
@@ -82,5 +84,90 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, cons
         if (c < d.c && (int)threadIdx.x == c) {
             dx[(size_t)pixel * d.c + c] = b ? sums[c] + b[c] : sums[c];
         }
+    }
+}
+
+// The sums of one of each thread's filters, joined over the rows in their order and written to `target` [K, R S C], from
+// filter `first_filter` and tap `first_tap`. Every thread of the block must come.
+__device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int first_filter, int first_tap, int filters,
+                                            int width, real* target) {
+    SHARED(real, joined, [DIRECT_JOINED]);
+    int lane = (int)threadIdx.x, row = (int)threadIdx.y;
+    // The sums before these may still be read.
+    __syncthreads();
+#pragma unroll
+    for (int tap = 0; tap < DIRECT_TAPS; ++tap) {
+        joined[direct_joined(row, lane, tap)] = sums[tap];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int round = 0; round < DIRECT_TAPS / DIRECT_ROWS; ++round) {
+        int filter = round * DIRECT_ROWS + row;
+        real total = (real)0;
+#pragma unroll
+        for (int from = 0; from < DIRECT_ROWS; ++from) {
+            total += joined[direct_joined(from, filter, lane)];
+        }
+        if (first_filter + filter < filters && first_tap + lane < width) {
+            target[(size_t)(first_filter + filter) * width + first_tap + lane] = total;
+        }
+    }
+}
+
+// A part of dw = dy^T windows(x) for few channels C: the sum over `part_pixels` output pixels.
+// x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Block (taps in groups of DIRECT_TAPS, filters in
+// groups of DIRECT_BLOCK_FILTERS, part); direct.cuh says what its threads do. conv2d_backward_weight_add joins the parts.
+// For a pixel and 64 filters the tile of a matrix product makes 4096 multiplications, of which it uses 64 R S C, and each
+// thread reads 8 numbers of shared memory for 16 of them: with 16 taps 4 of 16 are used, with 48 taps 12. Here all of 64
+// are used, for 20 numbers read; dy is read once for every 16 taps (by neighbouring blocks, so from L2 but for the first),
+// in whole sectors, and no division is left in the loop. Overwrites partial.
+// Twin: Cpu::conv2d_backward_weight in src/ops/conv2d.rs.
+KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial, Conv2d d, int part_pixels,
+               const real* x, const real* dy, real* partial) {
+    SHARED(real, windows, [2][DIRECT_STEP * DIRECT_TAPS]);
+    int lane = (int)threadIdx.x, row = (int)threadIdx.y, width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
+    int first_tap = (int)blockIdx.x * DIRECT_TAPS, first_filter = (int)blockIdx.y * DIRECT_BLOCK_FILTERS;
+    int from = (int)blockIdx.z * part_pixels, to = from + part_pixels < pixels ? from + part_pixels : pixels;
+    WindowsAsDepth input(d, x);
+    Way way = input.across(first_tap + lane);
+    // The pixel whose tap this thread brings next, and how far it is to the one after.
+    Digits brought = input.count(from + row), round_pixels = input.count(DIRECT_ROWS);
+    real sums[DIRECT_FILTERS][DIRECT_TAPS] = {};
+    // Two stages of windows, so that one barrier a step is enough.
+    for (int first = from, stage = 0; first < to; first += DIRECT_STEP, stage ^= 1) {
+        real gradients[DIRECT_ROUNDS][DIRECT_FILTERS];
+#pragma unroll
+        for (int round = 0; round < DIRECT_ROUNDS; ++round) {
+            int pixel = first + direct_pixel(row, round);
+#pragma unroll
+            for (int i = 0; i < DIRECT_FILTERS; ++i) {
+                int k = first_filter + direct_filter(lane, i);
+                gradients[round][i] = pixel < to && k < d.k ? dy[(size_t)pixel * d.k + k] : (real)0;
+            }
+        }
+#pragma unroll
+        for (int round = 0; round < DIRECT_ROUNDS; ++round, brought = input.sum(brought, round_pixels)) {
+            int pixel = direct_pixel(row, round);
+            bool exists = first + pixel < to && first_tap + lane < width;
+            const real* place = exists ? input.place(way, input.depth(brought)) : nullptr;
+            windows[stage][direct_window(pixel, lane)] = place ? *place : (real)0;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int round = 0; round < DIRECT_ROUNDS; ++round) {
+#pragma unroll
+            for (int tap = 0; tap < DIRECT_TAPS; ++tap) {
+                real value = windows[stage][direct_window(direct_pixel(row, round), tap)];
+#pragma unroll
+                for (int i = 0; i < DIRECT_FILTERS; ++i) {
+                    sums[i][tap] = multiply_add(gradients[round][i], value, sums[i][tap]);
+                }
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < DIRECT_FILTERS; ++i) {
+        direct_join(sums[i], first_filter + direct_filter(0, i), first_tap, d.k, width,
+                    partial + (size_t)blockIdx.z * d.k * width);
     }
 }

@@ -31,12 +31,24 @@ constexpr int THREAD_N = 4;
 constexpr int SPLIT_K = 1024;
 // Channels up to which convolutions have direct kernels.
 constexpr int DIRECT_CHANNELS = 4;
-// Threads of a warp, which share a pixel in the direct kernels.
+// Threads of a warp, which share a pixel in the direct forward pass and input gradient.
 constexpr int WARP = 32;
-// Warps of a block of the direct kernels.
+// Warps of a block of these two.
 constexpr int DIRECT_WARPS = 8;
 // Pixels that a warp of the direct forward kernel computes.
 constexpr int DIRECT_PIXELS = 4;
+// Taps that a block of the direct weight gradient sums, and threads of one of its rows: each brings one tap of a window.
+constexpr int DIRECT_TAPS = 16;
+// Filters that each of its threads sums, with all of those taps.
+constexpr int DIRECT_FILTERS = 4;
+// Rows of its threads, which share the pixels among them.
+constexpr int DIRECT_ROWS = 8;
+// Pixels of one of its steps.
+constexpr int DIRECT_STEP = 32;
+// Pixels of a part of its sum, unless there would be too many parts.
+constexpr int DIRECT_PART = 128;
+// Parts at most: about a block for each multiprocessor of the largest GPUs, and few enough to be joined quickly.
+constexpr int DIRECT_PARTS = 128;
 // Rows of a matrix product's tile on tensor cores.
 constexpr int TENSOR_M = 64;
 // Columns of such a tile.

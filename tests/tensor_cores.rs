@@ -30,8 +30,8 @@ fn products<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let square = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side, c, k, r, s: r, stride, padding };
     let plain = [square(2, 9, 17, 33, 3, 1, 1), square(3, 9, 17, 33, 4, 2, 1), square(1, 33, 5, 3, 4, 2, 1)];
     cases.extend(affine::cases(plain));
-    // More than SPLIT_K output pixels: the weight gradient comes in parts.
-    cases.extend(affine::cases([square(5, 15, 3, 65, 1, 1, 0)]));
+    // More than SPLIT_K output pixels: the weight gradient comes in parts, in this kernel and in the direct one.
+    cases.extend(affine::cases([square(5, 15, 5, 65, 1, 1, 0), square(5, 15, 3, 65, 1, 1, 0)]));
     cases.extend(affine::cases([ConvTranspose2d {
         n: 2,
         h: 5,
@@ -89,21 +89,21 @@ fn unrounded(len: usize, seed: u32) -> Vec<f32> {
     (0..len).map(|i| value((i, draw() ^ draw() >> 16))).collect()
 }
 
-type Run<'a> = dyn Fn(
-        &Accelerator<Emulated, f32>,
-        In<'_, Accelerator<Emulated, f32>>,
-        In<'_, Accelerator<Emulated, f32>>,
-        Out<'_, Accelerator<Emulated, f32>>,
-    ) -> Result<()>
-    + 'a;
+type Run = dyn Fn(
+    &Accelerator<Emulated, f32>,
+    In<'_, Accelerator<Emulated, f32>>,
+    In<'_, Accelerator<Emulated, f32>>,
+    Out<'_, Accelerator<Emulated, f32>>,
+) -> Result<()>;
 
-/// Every product, as a function of two operands: its name, the elements of both and of the result, and how it runs.
-fn passes() -> Vec<(&'static str, [usize; 3], Box<Run<'static>>)> {
+/// A pass as a function of two operands: its name, the elements of both and of the result, and how it runs.
+type Pass = (&'static str, [usize; 3], Box<Run>);
+
+/// Every product on tensor cores.
+fn passes() -> Vec<Pass> {
     let linear = Linear { n: 9, c: 35, k: 7 };
-    let conv = Conv2d { n: 2, h: 6, w: 5, c: 5, k: 7, r: 3, s: 3, stride: 2, padding: 1 };
     let [x, w, y] = [9 * 35, 35 * 7, 9 * 7];
-    let [cx, cw, cy] = [conv.x_len(), conv.w_len(), conv.y_len()];
-    vec![
+    let mut passes: Vec<Pass> = vec![
         ("linear_forward", [x, w, y], Box::new(move |be, x, w, y| be.linear_forward(&linear, x, w, None, y))),
         (
             "linear_backward_input",
@@ -115,18 +115,37 @@ fn passes() -> Vec<(&'static str, [usize; 3], Box<Run<'static>>)> {
             [x, y, w],
             Box::new(move |be, x, dy, dw| be.linear_backward_weight(&linear, x, dy, dw, None)),
         ),
-        ("conv2d_forward", [cx, cw, cy], Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x, w, None, y))),
-        (
-            "conv2d_backward_input",
-            [cy, cw, cx],
-            Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy, w, dx)),
-        ),
+    ];
+    passes.extend(conv2d_passes(size::DIRECT_CHANNELS as usize + 1));
+    passes
+}
+
+/// Those of a convolution with `c` channels.
+fn conv2d_passes(c: usize) -> Vec<Pass> {
+    let conv = Conv2d { n: 2, h: 6, w: 5, c, k: 7, r: 3, s: 3, stride: 2, padding: 1 };
+    let [x, w, y] = [conv.x_len(), conv.w_len(), conv.y_len()];
+    vec![
+        ("conv2d_forward", [x, w, y], Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x, w, None, y))),
+        ("conv2d_backward_input", [y, w, x], Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy, w, dx))),
         (
             "conv2d_backward_weight",
-            [cx, cy, cw],
+            [x, y, w],
             Box::new(move |be, x, dy, dw| be.conv2d_backward_weight(&conv, x, dy, dw, None)),
         ),
     ]
+}
+
+/// What a pass makes of operands that were rounded before.
+fn computed(be: &Accelerator<Emulated, f32>, pass: &Pass, left: Precision, right: Precision) -> Vec<f32> {
+    let (_, [left_len, right_len, len], run) = pass;
+    let buffer = |len, seed, precision: Precision| {
+        let values: Vec<f32> = unrounded(len, seed).into_iter().map(|v| precision.round(v)).collect();
+        be.buffer_of(&values).expect("memory")
+    };
+    let (left, right) = (buffer(*left_len, 1, left), buffer(*right_len, 2, right));
+    let mut result = be.alloc::<f32>(*len).expect("memory");
+    run(be, be.view(&left), be.view(&right), be.view_mut(&mut result)).expect("no findings");
+    be.read(be.view(&result)).expect("a copy")
 }
 
 /// That the kernels round as [`Precision::round`] does, and round both operands; in f32, that they round neither.
@@ -134,23 +153,31 @@ fn passes() -> Vec<(&'static str, [usize; 3], Box<Run<'static>>)> {
 fn both_operands_of_every_product_are_rounded_to_nearest() {
     for precision in Precision::ALL {
         let be = emulated_in(precision, Options::default());
-        for (name, [left, right, len], run) in passes() {
-            let computed = |round_left: Precision, round_right: Precision| {
-                let buffer = |len, seed, precision: Precision| {
-                    let values: Vec<f32> = unrounded(len, seed).into_iter().map(|v| precision.round(v)).collect();
-                    be.buffer_of(&values).expect("memory")
-                };
-                let (left, right) = (buffer(left, 1, round_left), buffer(right, 2, round_right));
-                let mut result = be.alloc::<f32>(len).expect("memory");
-                run(&be, be.view(&left), be.view(&right), be.view_mut(&mut result)).expect("no findings");
-                be.read(be.view(&result)).expect("a copy")
-            };
+        for pass in passes() {
+            let (name, computed) = (pass.0, |left, right| computed(&be, &pass, left, right));
             let (whole, [tf32, bf16]) = (Precision::F32, TENSOR);
             let ours = computed(whole, whole);
             assert_eq!(ours == computed(tf32, whole), precision == tf32, "{name} in {precision:?}, left in tf32");
             assert_eq!(ours == computed(whole, tf32), precision == tf32, "{name} in {precision:?}, right in tf32");
             assert_eq!(ours == computed(bf16, whole), precision == bf16, "{name} in {precision:?}, left in bf16");
             assert_eq!(ours == computed(whole, bf16), precision == bf16, "{name} in {precision:?}, right in bf16");
+        }
+    }
+}
+
+/// With few channels they stay f32 in every pass, whatever products round to.
+#[test]
+fn operands_of_convolutions_with_few_channels_are_never_rounded() {
+    let exact = emulated_in(Precision::F32, Options::default());
+    for c in 1..=size::DIRECT_CHANNELS as usize {
+        for pass in conv2d_passes(c) {
+            let expected = computed(&exact, &pass, Precision::F32, Precision::F32);
+            for precision in TENSOR {
+                let be = emulated_in(precision, Options::default());
+                let ours = |left, right| computed(&be, &pass, left, right) == expected;
+                assert!(ours(Precision::F32, Precision::F32), "{} with {c} channels in {precision:?}", pass.0);
+                assert!(!ours(precision, Precision::F32) && !ours(Precision::F32, precision), "it would be seen");
+            }
         }
     }
 }

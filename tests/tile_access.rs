@@ -1,5 +1,6 @@
-//! How a warp of a matrix product's f32 tile meets memory: ways of bank conflict in shared memory, sectors of global
-//! memory a request. Counted on the index functions of kernels/tile.cuh, compiled for the host.
+//! How a warp of a matrix product's f32 tile, and one of the direct weight gradient, meets memory: ways of bank conflict in
+//! shared memory, sectors of global memory a request. Counted on the index functions of kernels/tile.cuh and
+//! kernels/direct.cuh, compiled for the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -46,16 +47,7 @@ int main() {
 
 impl Tile {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (source, program) = (folder.path().join("tile.cpp"), folder.path().join("tile"));
-        std::fs::write(&source, PROGRAM).expect("writing");
-        let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-        compiler.args(["-std=c++17", "-D__device__=", "-D__forceinline__=inline", "-I"]).arg(kernels);
-        let compiled = compiler.arg("-o").arg(&program).arg(&source).status().expect("a C++ compiler");
-        assert!(compiled.success(), "kernels/tile.cuh does not compile for the host");
-        let output = Command::new(&program).output().expect("the program runs").stdout;
-        let mut pairs = String::from_utf8(output).expect("text").lines().map(pair).collect::<Vec<_>>().into_iter();
+        let mut pairs = printed_by(PROGRAM).into_iter();
         let (a_stride, b_stride) = pairs.next().expect("strides");
         assert_eq!(size::TILE_M, size::TILE_N, "one list serves both operands");
         let elements = (size::TILE_M * size::TILE_K) as usize;
@@ -63,6 +55,20 @@ impl Tile {
         let by_across = pairs.by_ref().take(elements).collect();
         Tile { a_stride, b_stride, by_depth, by_across, sums: pairs.collect() }
     }
+}
+
+/// What a program prints that is compiled with the kernels' headers: two numbers a line.
+fn printed_by(text: &str) -> Vec<(usize, usize)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, program) = (folder.path().join("access.cpp"), folder.path().join("access"));
+    std::fs::write(&source, text).expect("writing");
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
+    compiler.args(["-std=c++17", "-D__device__=", "-D__forceinline__=inline", "-I"]).arg(kernels);
+    let compiled = compiler.arg("-o").arg(&program).arg(&source).status().expect("a C++ compiler");
+    assert!(compiled.success(), "the kernels' headers do not compile for the host");
+    let output = Command::new(&program).output().expect("the program runs").stdout;
+    String::from_utf8(output).expect("text").lines().map(pair).collect()
 }
 
 fn pair(line: &str) -> (usize, usize) {
@@ -175,5 +181,104 @@ fn storing_the_sums_takes_four_times_the_sectors_that_it_fills() {
     for warp in tile.sums.chunks_exact(WARP) {
         let request = sectors(warp.iter().map(|&(row, column)| row * columns + column));
         assert_eq!(request, 16);
+    }
+}
+
+/// What kernels/direct.cuh says, each list by thread, a row's neighbours side by side.
+struct Direct {
+    /// The pixels of a step that a thread's row takes, and where the thread puts its tap of each in shared memory.
+    brought: Vec<Vec<(usize, usize)>>,
+    /// The filters that a thread sums.
+    filters: Vec<Vec<usize>>,
+    /// Where it puts a filter's sum over each tap to be joined.
+    joined: Vec<Vec<usize>>,
+}
+
+const DIRECT_PROGRAM: &str = r#"
+#include "direct.cuh"
+#include <cstdio>
+int main() {
+    for (int thread = 0; thread < DIRECT_ROWS * DIRECT_TAPS; ++thread) {
+        int row = thread / DIRECT_TAPS, lane = thread % DIRECT_TAPS;
+        for (int round = 0; round < DIRECT_ROUNDS; ++round) {
+            int pixel = direct_pixel(row, round);
+            std::printf("%d %d\n", pixel, direct_window(pixel, lane));
+        }
+        for (int i = 0; i < DIRECT_FILTERS; ++i) {
+            std::printf("%d 0\n", direct_filter(lane, i));
+        }
+        for (int tap = 0; tap < DIRECT_TAPS; ++tap) {
+            std::printf("%d 0\n", direct_joined(row, lane, tap));
+        }
+    }
+}
+"#;
+
+impl Direct {
+    const TAPS: usize = size::DIRECT_TAPS as usize;
+    const ROWS: usize = size::DIRECT_ROWS as usize;
+
+    fn new() -> Self {
+        let (mut pairs, threads) = (printed_by(DIRECT_PROGRAM).into_iter(), Self::ROWS * Self::TAPS);
+        let mut direct = Direct { brought: Vec::new(), filters: Vec::new(), joined: Vec::new() };
+        for _ in 0..threads {
+            direct.brought.push(pairs.by_ref().take(size::DIRECT_STEP as usize / Self::ROWS).collect());
+            direct.filters.push(pairs.by_ref().take(size::DIRECT_FILTERS as usize).map(|pair| pair.0).collect());
+            direct.joined.push(pairs.by_ref().take(Self::TAPS).map(|pair| pair.0).collect());
+        }
+        assert_eq!(pairs.next(), None);
+        direct
+    }
+}
+
+#[test]
+fn the_direct_weight_gradient_brings_every_tap_once_and_sums_every_filter_with_every_pixel_once() {
+    let direct = Direct::new();
+    let mut places: Vec<_> = direct.brought.iter().flatten().map(|brought| brought.1).collect();
+    places.sort_unstable();
+    assert!(places.into_iter().eq(0..size::DIRECT_STEP as usize * Direct::TAPS));
+    let threads = direct.brought.iter().zip(&direct.filters);
+    let summed: BTreeSet<_> = threads
+        .flat_map(|(pixels, filters)| pixels.iter().flat_map(|pixel| filters.iter().map(|filter| (pixel.0, *filter))))
+        .collect();
+    assert_eq!(summed.len(), (size::DIRECT_STEP * size::DIRECT_TAPS * size::DIRECT_FILTERS) as usize);
+    let joined: BTreeSet<_> = direct.joined.iter().flatten().collect();
+    assert_eq!(joined.len(), direct.joined.len() * Direct::TAPS);
+}
+
+/// Half a warp is a row: each request takes 16 filters of two pixels.
+#[test]
+fn the_direct_weight_gradient_reads_dy_in_whole_sectors() {
+    let direct = Direct::new();
+    for k in [64, 128] {
+        for warp in (0..direct.filters.len()).collect::<Vec<_>>().chunks_exact(WARP) {
+            for (round, i) in
+                (0..direct.brought[0].len()).flat_map(|r| (0..direct.filters[0].len()).map(move |i| (r, i)))
+            {
+                let places = warp.iter().map(|&thread| direct.brought[thread][round].0 * k + direct.filters[thread][i]);
+                assert_eq!(sectors(places), 4, "K = {k}, round {round}, filter {i}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_direct_weight_gradient_meets_no_bank_conflict_in_its_loop_and_a_pair_when_it_is_joined() {
+    let direct = Direct::new();
+    for (warp, joined) in direct.brought.chunks_exact(WARP).zip(direct.joined.chunks_exact(WARP)) {
+        for round in 0..warp[0].len() {
+            assert_eq!(ways(warp.iter().map(|thread| thread[round].1)), 1, "bringing windows");
+        }
+        for tap in 0..Direct::TAPS {
+            assert_eq!(ways(joined.iter().map(|thread| thread[tap])), 1, "putting sums down");
+        }
+    }
+    // A window is read in vectors of 16 bytes, a warp in four parts of eight threads, all of one row: a broadcast.
+    assert_eq!(Direct::TAPS % 8, 0);
+    // When a sum is joined, a row's threads read its taps of one filter, and the next row's those of the next.
+    for rows in direct.joined.chunks_exact(Direct::TAPS) {
+        for pair in rows.windows(2) {
+            assert!(ways(pair.iter().flatten().copied()) <= 2, "taking sums up");
+        }
     }
 }

@@ -263,7 +263,8 @@ impl Default for TrainSettings {
 }
 
 /// To what the products of linear layers and convolutions round their operands. Weights, activations, gradients and the
-/// optimiser's moments are f32 whatever is chosen, and so are the sums of a product.
+/// optimiser's moments are f32 whatever is chosen, and so are the sums of a product and the operands of convolutions from or
+/// to at most 4 channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {

@@ -396,5 +396,8 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         // Several tasks and several blocks of filters of the direct weight gradient.
         size(9, 5, 4, 1, 33, 4, 2, 1),
         size(5, 6, 5, 3, 17, 3, 1, 1),
+        // On the kernels: three parts of it, the last not a whole step; two groups of taps and of filters.
+        size(2, 13, 11, 1, 3, 3, 1, 1),
+        size(1, 3, 3, 2, 67, 3, 2, 1),
     ]
 }
