@@ -8,11 +8,12 @@ mod executors;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use executors::{Emulated, differences_from, emulated_in, results, results_from};
+use executors::{Emulated, differences_from, differences_within, emulated_in, results, results_from};
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::size;
-use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Out, Precision};
+use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Precision, cuda};
+use vgan_cuda::ops::ceiling::CeilingOp;
 use vgan_cuda::ops::conv_transpose2d::ConvTranspose2d;
 use vgan_cuda::ops::conv2d::{Conv2d, Conv2dOp};
 use vgan_cuda::ops::linear::{Linear, LinearOp};
@@ -304,5 +305,78 @@ fn the_threads_copy_every_number_once() {
         assert_eq!(numbers.len(), all.len());
         assert_eq!(numbers.iter().map(|&(across, depth, _)| (across, depth)).collect::<BTreeSet<_>>(), all);
         assert_eq!(numbers.iter().map(|number| number.2).collect::<BTreeSet<_>>(), (0..rows * depths).collect());
+    }
+}
+
+/// Elements of one stride of the largest grid.
+fn stride() -> usize {
+    (size::ELEMENT_THREADS * size::ELEMENT_BLOCKS) as usize
+}
+
+/// That the chains which are the ceiling of products end in the numbers that they must, for each (rounds, len).
+fn assert_product_chains<L: Launcher>(be: &Accelerator<L, f32>, sizes: &[(usize, usize)]) {
+    for &(rounds, len) in sizes {
+        let mut y = be.alloc::<f32>(len).expect("memory");
+        be.product_chains(rounds, be.view_mut(&mut y)).unwrap_or_else(|error| panic!("{error}"));
+        for (i, y) in be.read(be.view(&y)).expect("a copy").into_iter().enumerate() {
+            let begun: usize = (0..16).map(|chain| i % 7 + chain).sum();
+            let precision = be.precision();
+            assert_eq!(y, (begun + 16 * rounds) as f32, "{precision:?}, {rounds} rounds, element {i} of {len}");
+        }
+    }
+}
+
+/// In either type, in any order of threads. The lengths end within a warp, at its end and behind it, and behind a stride.
+#[test]
+fn product_chains_give_exactly_what_they_add() {
+    for precision in TENSOR {
+        for threads in [Order::Ascending, Order::Descending, Order::Random(1)] {
+            let be = emulated_in(precision, Options { threads, blocks: threads, ..Options::default() });
+            assert_product_chains(&be, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300)]);
+        }
+        // So many threads that to watch every access would take a minute.
+        let be = emulated_in(precision, Options { detection: false, ..Options::default() });
+        assert_product_chains(&be, &[(1, stride() + 40)]);
+    }
+}
+
+/// A GPU with products in `precision`; `None`, and said why, where there is none to compute on.
+fn gpu(precision: Precision) -> Option<Accelerator<vgan_cuda::device::gpu::Gpu, f32>> {
+    let opened = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
+    Some(Accelerator::with_precision(opened, precision))
+}
+
+/// How far a GPU's sums may be from the exact ones, as a part of a tensor's largest value. Inside an mma, products are
+/// aligned to the largest and cut off, not rounded, at 24 bits or more, four (tf32) or eight (bf16) at a time on the GPUs
+/// that add fewest (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"): in the deepest product here, of
+/// SPLIT_K = 1024, that is 256 times an error of up to 2⁻²³. An operand in the wrong place, or rounded to the other type
+/// (2⁻⁹), is far outside.
+const GPU_TOLERANCE: f64 = 256.0 / (1u32 << 23) as f64;
+
+#[test]
+fn a_gpu_gives_what_the_cpu_gives_for_rounded_operands() {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, &**case, precision)).collect();
+        let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, precision);
+        assert!(failed.is_empty(), "{precision:?}: {failed:#?}");
+    }
+}
+
+#[test]
+fn a_gpu_computes_the_same_bits_again_on_tensor_cores() {
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        let run = || products().iter().map(|case| results(&gpu, &**case)).collect::<Vec<_>>();
+        assert!(run() == run(), "{precision:?}");
+    }
+}
+
+#[test]
+fn a_gpu_adds_product_chains_exactly() {
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        assert_product_chains(&gpu, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300), (1, stride() + 40)]);
     }
 }

@@ -15,12 +15,13 @@ use crate::ops::passes::{Pass, article_passes};
 
 /// Time every operation at the sizes of the article's two models, and print the table
 ///
-/// Two ceilings come first, measured on the device itself: a copy within its memory, and multiply-adds that stay in
-/// registers. Each pass is then given as a part of the ceiling that it lies under, arithmetic or memory: the time that the
-/// ceiling allows divided by the time that it took. What fits a cache can beat the copy.
+/// The ceilings come first, measured on the device itself: a copy within its memory, multiply-adds that stay in registers
+/// and, with tf32 and bf16, products on tensor cores that do. Each pass is then given as a part of the ceiling that it lies
+/// under, memory or arithmetic, which for linear layers and convolutions in tf32 and bf16 is that of tensor cores: the time
+/// that the ceiling allows divided by the time that it took. What fits a cache can beat the copy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Times are the median of seven samples. Bytes are those that must be read and written once; flop are those of matrix
+Times are the median of seven samples of many runs each, by the GPU's own clock if it is one. Bytes are those that must be read and written once; flop are those of matrix
 products and convolutions.
 
 Examples:
@@ -124,7 +125,7 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
     output::print(&if options.json { ceilings_json(&device, &ceilings)? } else { heading(&device, &ceilings) })?;
     for (pass, twin) in passes {
         let measured = measure(backend, &pass, &twin, options.budget)?;
-        let line = Line::new(&pass, type_name::<B>(), &measured, &ceilings);
+        let line = Line::new(&pass, type_name(backend), &measured, &ceilings);
         output::print(&if options.json { line.json()? } else { line.table() })?;
     }
     Ok(())
@@ -147,11 +148,14 @@ fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun
 }
 
 fn heading(device: &str, ceilings: &Ceilings) -> String {
+    let mma = ceilings.mma_flops_per_second;
+    let mma = mma.map(|flops| format!("mma      {:.3} TFLOP/s in registers, on tensor cores\n", flops / 1e12));
     format!(
-        "device   {device}\ncopy     {:.1} GB/s, read and written\nfma      {:.3} TFLOP/s in registers\n\n\
+        "device   {device}\ncopy     {:.1} GB/s, read and written\nfma      {:.3} TFLOP/s in registers\n{}\n\
          {:<17} {:<45} {:<15} {:>11} {:>8} {:>8} {:>8}  under\n",
         ceilings.bytes_per_second / 1e9,
-        ceilings.flops_per_second / 1e12,
+        ceilings.fma_flops_per_second / 1e12,
+        mma.unwrap_or_default(),
         "op",
         "size",
         "pass",
@@ -167,14 +171,17 @@ fn ceilings_json(device: &str, ceilings: &Ceilings) -> Result<String> {
     struct Line<'a> {
         op: &'a str,
         device: &'a str,
-        gigabytes_per_second: f64,
-        teraflops: f64,
+        copy_gigabytes_per_second: f64,
+        fma_teraflops: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mma_teraflops: Option<f64>,
     }
     json_line(&Line {
         op: "ceiling",
         device,
-        gigabytes_per_second: ceilings.bytes_per_second / 1e9,
-        teraflops: ceilings.flops_per_second / 1e12,
+        copy_gigabytes_per_second: ceilings.bytes_per_second / 1e9,
+        fma_teraflops: ceilings.fma_flops_per_second / 1e12,
+        mma_teraflops: ceilings.mma_flops_per_second.map(|flops| flops / 1e12),
     })
 }
 
@@ -212,6 +219,7 @@ impl<'a> Line<'a> {
             ceiling: match bound {
                 Bound::Memory => "copy",
                 Bound::Arithmetic => "fma",
+                Bound::TensorCores => "mma",
             },
         }
     }
@@ -250,5 +258,41 @@ mod tests {
             budget: Duration::from_millis(200),
         };
         assert_eq!(args.resolve(), expected);
+    }
+
+    /// The ceiling of tensor cores is shown where there is one.
+    #[test]
+    fn ceilings_are_shown() {
+        let fma = Ceilings { bytes_per_second: 2e12, fma_flops_per_second: 6e13, mma_flops_per_second: None };
+        let mma = Ceilings { mma_flops_per_second: Some(6.25e14), ..fma };
+        let expected = "device   a GPU\ncopy     2000.0 GB/s, read and written\nfma      60.000 TFLOP/s in registers\n";
+        let (without, with) = (heading("a GPU", &fma), heading("a GPU", &mma));
+        assert!(without.starts_with(&format!("{expected}\nop ")), "{without}");
+        let expected = format!("{expected}mma      625.000 TFLOP/s in registers, on tensor cores\n\nop ");
+        assert!(with.starts_with(&expected), "{with}");
+        let json = |ceilings| -> serde_json::Value {
+            serde_json::from_str(&ceilings_json("a GPU", ceilings).expect("a line")).expect("JSON")
+        };
+        let figures = serde_json::json!({
+            "op": "ceiling", "device": "a GPU", "copy_gigabytes_per_second": 2000.0, "fma_teraflops": 60.0,
+            "mma_teraflops": 625.0
+        });
+        assert_eq!(json(&mma), figures);
+        assert_eq!(json(&fma).get("mma_teraflops"), None);
+    }
+
+    /// With tf32 and bf16 a product is held against tensor cores, and what is none against the copy.
+    #[test]
+    fn passes_are_held_against_their_ceiling() {
+        let ceilings =
+            Ceilings { bytes_per_second: 1e12, fma_flops_per_second: 1e12, mma_flops_per_second: Some(4e12) };
+        for (pass, twin) in chosen::<Cpu<f32>>(None).expect("passes") {
+            let counts = crate::ops::passes::counted(&twin).expect("counts");
+            let line = Line::new(&pass, "bf16", &Measured { seconds: 1.0, counts }, &ceilings);
+            let product = ["linear", "conv2d", "conv_transpose2d"].contains(&pass.op);
+            assert_eq!(counts.flops > 0, product, "{} {}", pass.op, pass.shape);
+            let computes_longer = counts.flops > 4 * counts.bytes;
+            assert_eq!(line.ceiling, if computes_longer { "mma" } else { "copy" }, "{} {}", pass.op, pass.shape);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::carve::Carved;
 use super::kernels::{Kernel, size};
@@ -352,6 +353,12 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
 
     fn synchronize(&self) -> Result<()> {
         self.launcher.synchronize()
+    }
+    fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        self.launcher.timed(work)
+    }
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

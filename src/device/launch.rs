@@ -1,6 +1,8 @@
 //! Who runs kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
 //! training steps are the same on a GPU and in an emulator of one.
 
+use std::time::Duration;
+
 use super::kernels::Kernel;
 use crate::Result;
 
@@ -48,6 +50,11 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn zero(&self, target: u64, bytes: usize) -> Result<()>;
     /// Waits for all work that was asked for.
     fn synchronize(&self) -> Result<()>;
+    /// How long `work` takes on the device, until all that it asked for is done. Nothing else is under way meanwhile. By
+    /// the device's clock, if it has one.
+    fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        super::wall_clock(|| self.synchronize(), work)
+    }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
 

@@ -21,6 +21,7 @@ mod real;
 pub mod state;
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 pub use accelerator::Accelerator;
 pub use carve::ALIGNMENT;
@@ -128,6 +129,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Waits until all work that was asked for is done. Operations may return before; reading always waits.
     fn synchronize(&self) -> Result<()>;
 
+    /// How long `work` takes on the device, until all that it asked for is done. Nothing else is under way meanwhile.
+    ///
+    /// # Errors
+    /// Those of `work`, and if the device fails.
+    fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        wall_clock(|| self.synchronize(), work)
+    }
+
+    /// To what the operands of linear layers and convolutions are rounded on their way in. With [`Precision::F32`] they
+    /// are not; with the others these products run on tensor cores.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
     /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
@@ -166,6 +181,15 @@ pub trait Backend: Clone + Send + Sync + 'static {
         debug_assert_eq!(content.len(), len);
         self.buffer_of(&content)
     }
+}
+
+/// How long `work` takes by the host's clock, between two waits for the device.
+fn wall_clock(synchronize: impl Fn() -> Result<()>, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+    synchronize()?;
+    let start = Instant::now();
+    work()?;
+    synchronize()?;
+    Ok(start.elapsed())
 }
 
 /// A window to read, of a backend's reals unless another element is named.

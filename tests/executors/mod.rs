@@ -236,9 +236,20 @@ pub fn differences<B: Backend<Real = f32>>(
 /// The same for inputs that were rounded before, as those of `exact` were.
 ///
 /// Tolerance: f32 rounds each input once (2⁻²⁴) and each of up to a thousand sums again, in parts that are joined in
-/// f64; that stays below 1e-5 of a tensor's largest value. What has no arithmetic in it (draws, picks) is bit-equal
-/// once widened.
+/// f64; that stays below 1e-5 of a tensor's largest value.
 pub fn differences_from<B: Backend<Real = f32>>(
+    backend: &B,
+    cases: Vec<Box<dyn Case<B>>>,
+    exact: &[Vec<(String, Vec<f64>)>],
+    rounded: Precision,
+) -> Vec<String> {
+    differences_within(1e-5, backend, cases, exact, rounded)
+}
+
+/// The same with a tolerance, as a part of a tensor's largest value. What has no arithmetic in it (draws, picks) is
+/// bit-equal once widened.
+pub fn differences_within<B: Backend<Real = f32>>(
+    tolerance: f64,
     backend: &B,
     cases: Vec<Box<dyn Case<B>>>,
     exact: &[Vec<(String, Vec<f64>)>],
@@ -247,7 +258,7 @@ pub fn differences_from<B: Backend<Real = f32>>(
     assert_eq!(cases.len(), exact.len());
     let mut failed = Vec::new();
     for (case, exact) in cases.iter().zip(exact) {
-        let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { 1e-5 };
+        let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { tolerance };
         for ((name, ours), (_, exact)) in results_from(backend, &**case, rounded).into_iter().zip(exact) {
             let scale = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
             let errors = ours.iter().zip(exact).map(|(a, b)| (a - b).abs() / scale);
