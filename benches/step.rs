@@ -1,15 +1,22 @@
-//! One whole training step of the article's models on the CPU, on random data.
+//! One whole training step of the article's models, on random data.
 //!
-//! `cargo bench --bench step` measures with criterion. `cargo bench --bench step -- --json --batch 128 --threads 2
-//! --steps 10` prints the one JSON line that `benches/compare.sh` holds against `benches/peers/torch_step.py`.
+//! `cargo bench --bench step` measures with criterion, on the device and in the type of numbers that `VGAN_BENCH_DEVICE`
+//! (`auto`, `cpu`, `cuda`, `cuda:N`) and `VGAN_BENCH_DTYPE` (`f32`, `f64`, `tf32`, `bf16`) choose; without them it is f32 on
+//! the GPU, if there is one, and else on the CPU. A GPU is timed by its own clock, with a full queue of steps, as in
+//! training. `cargo bench --bench step -- --json --batch 128 --threads 2 --steps 10` prints the one JSON line that
+//! `benches/compare.sh` holds against `benches/peers/torch_step.py`, of the CPU in f32.
+
+mod place;
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::Result;
 use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
+use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
@@ -22,40 +29,53 @@ fn main() -> Result<()> {
         let model = value("--model").map_or("vgan-mnist", |m| m.as_str());
         return print_json(model, number("--batch", 128), number("--threads", 2), number("--steps", 10));
     }
-    let mut criterion =
+    let criterion =
         Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
-    let mut group = criterion.benchmark_group("step");
-    for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64)] {
-        let (mut trainer, data) = model_and_data(model, batch, None)?;
-        group.throughput(Throughput::Elements(batch as u64));
-        group.bench_function(format!("{model}/batch{batch}"), |bencher| {
-            let backend = trainer.backend.clone();
-            backend.run(|| bencher.iter(|| trainer.step(&data).expect("a step")));
-        });
-    }
-    group.finish();
-    criterion.final_summary();
+    let mut steps = Steps { criterion };
+    measure_at_chosen_place(&mut steps)?;
+    steps.criterion.final_summary();
     Ok(())
 }
 
-fn model_and_data(model: &str, batch: usize, threads: Option<usize>) -> Result<(Trainer<Cpu<f32>>, Batch<Cpu<f32>>)> {
+struct Steps {
+    criterion: Criterion,
+}
+
+impl Benchmark for Steps {
+    fn measure<B: Executor>(&mut self, backend: &B, place: &str) -> Result<()> {
+        let mut group = self.criterion.benchmark_group("step");
+        for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64)] {
+            let (mut trainer, data) = model_and_data(backend, model, batch)?;
+            group.throughput(Throughput::Elements(batch as u64));
+            group.bench_function(format!("{place}/{model}/batch{batch}"), |bencher| {
+                bencher.iter_custom(|steps| {
+                    let mut all = || (0..steps).try_for_each(|_| trainer.step(&data));
+                    backend.run(|| backend.timed(&mut all)).expect("steps")
+                });
+            });
+        }
+        group.finish();
+        Ok(())
+    }
+}
+
+fn model_and_data<B: Executor>(backend: &B, model: &str, batch: usize) -> Result<(Trainer<B>, Batch<B>)> {
     let mut settings = preset(model)?;
     settings.train.batch = batch;
     let [h, w, c] = image_size(model).unwrap_or([28, 28, 1]);
     let image = ImageShape { h, w, c };
-    let cpu = Cpu::new(threads)?;
     let count = 4 * batch;
     let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
-    let images = cpu.buffer_of(&(0..count * image.len()).map(noise).collect::<Vec<u8>>())?;
+    let images = backend.buffer_of(&(0..count * image.len()).map(noise).collect::<Vec<u8>>())?;
     let gather = Gather { n: batch, count, h, w, c, low: 0.0, high: 1.0, flip: false };
-    Ok((Trainer::new(cpu, settings, image)?, Batch::Drawn { gather, images }))
+    Ok((Trainer::new(backend.clone(), settings, image)?, Batch::Drawn { gather, images }))
 }
 
 /// Wall and CPU milliseconds a step, after two steps that are not counted.
 #[expect(clippy::print_stdout, reason = "the line is what the script reads")]
 fn print_json(model: &str, batch: usize, threads: usize, steps: usize) -> Result<()> {
-    let (mut trainer, data) = model_and_data(model, batch, Some(threads))?;
-    let backend = trainer.backend.clone();
+    let backend = Cpu::<f32>::new(Some(threads))?;
+    let (mut trainer, data) = model_and_data(&backend, model, batch)?;
     let mut walls = Vec::with_capacity(steps);
     let mut cpu_start = 0.0;
     backend.run(|| {
