@@ -9,7 +9,7 @@
 #[path = "../build/nvcc.rs"]
 mod nvcc;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -136,6 +136,11 @@ fn parse_table(text: &str) -> (Table, String) {
     (text.lines().filter_map(row).collect(), version.to_string())
 }
 
+/// Whether a kernel's name says that it multiplies on tensor cores.
+fn on_tensor_cores(kernel: &str) -> bool {
+    kernel.ends_with("_tf32") || kernel.ends_with("_bf16")
+}
+
 /// What is wrong with what was compiled; `same_compiler` says whether registers can be compared at all.
 fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -146,6 +151,10 @@ fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<Str
         }
         if now.stack > 0 {
             wrong.push(format!("{name} keeps {} bytes in local memory", now.stack));
+        }
+        // Whatever the table says.
+        if on_tensor_cores(kernel) && now.tensor.as_deref() == Some("no") {
+            wrong.push(format!("{name} has no tensor-core instruction"));
         }
         match written.get(&(kernel.clone(), sm.clone())) {
             None => wrong.push(format!("{name} is not in {TABLE}")),
@@ -223,6 +232,9 @@ fn no_kernel_spills_and_the_table_tells_the_truth() {
     let version = versions.split(", ").find(|part| part.starts_with('V')).unwrap_or_default();
     let version = version.split_whitespace().next().unwrap_or_default();
     let disassembler = find_disassembler(&nvcc);
+    if disassembler.is_none() {
+        eprintln!("SKIPPED: no cuobjdump, so tensor-core instructions are looked for in PTX alone; {DISASSEMBLER}");
+    }
     let compiled = compile_all(&nvcc, disassembler.as_deref());
     assert_eq!(compiled.len(), Kernel::ALL.len() * nvcc::ARCHITECTURES.len(), "kernels and architectures");
     let path = root().join(TABLE);
@@ -236,6 +248,91 @@ fn no_kernel_spills_and_the_table_tells_the_truth() {
     }
     let wrong = complaints(&compiled, &written, version == written_by);
     assert!(wrong.is_empty(), "{wrong:#?}\nwhere the change is meant, `{RENEW}` renews the table");
+}
+
+/// The code of a file of kernels and of all that it includes of ours, but for the wrappers of PTX; without comments.
+fn code_of(file: &Path, seen: &mut BTreeSet<PathBuf>) -> String {
+    if !seen.insert(file.to_path_buf()) || file.ends_with("ptx.cuh") {
+        return String::new();
+    }
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut code = String::new();
+    for line in text.lines() {
+        let line = line.split("//").next().unwrap_or_default();
+        match line.trim().strip_prefix("#include \"") {
+            Some(name) => code += &code_of(&file.with_file_name(name.trim_end_matches('"')), seen),
+            None => code += line,
+        }
+        code.push('\n');
+    }
+    code
+}
+
+/// The instructions of tensor cores and their operands that code asks for, by the names of its wrappers.
+fn instructions_of(code: &str) -> Vec<&'static str> {
+    let asked = [("mma_m16n8k", "mma.sync"), ("ldmatrix_x", "ldmatrix.sync"), ("cp_async_", "cp.async")];
+    asked.into_iter().filter(|(wrapper, _)| code.contains(wrapper)).map(|(_, instruction)| instruction).collect()
+}
+
+/// What kernels of a file's PTX lack: mma, if their name promises it, and what else their code asks for.
+fn missing_in_ptx(ptx: &str, kernels: &[&str], code: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for kernel in kernels.iter().filter(|kernel| on_tensor_cores(kernel)) {
+        let Some(body) = ptx.split(".entry ").find(|part| part.starts_with(&format!("{kernel}("))) else {
+            wrong.push(format!("{kernel} is not in the PTX"));
+            continue;
+        };
+        let expected: BTreeSet<_> = instructions_of(code).into_iter().chain(["mma.sync"]).collect();
+        let missing = expected.into_iter().filter(|instruction| !body.contains(instruction));
+        wrong.extend(missing.map(|instruction| format!("{kernel} has no {instruction} in its PTX")));
+    }
+    wrong
+}
+
+/// Needs no disassembler: the compiler could still drop what PTX has, but not without the result.
+#[test]
+fn kernels_on_tensor_cores_ask_for_them_in_ptx() {
+    let Some(nvcc) = nvcc::find_nvcc(root()) else {
+        eprintln!("SKIPPED: no nvcc, so nothing is known of the kernels' PTX");
+        return;
+    };
+    let files: BTreeSet<&str> = Kernel::ALL.iter().filter(|k| on_tensor_cores(k.name())).map(|k| k.file()).collect();
+    assert!(files.len() >= 3 && files.iter().all(|file| file.ends_with("_tensor")), "{files:?}");
+    let folder = tempfile::tempdir().expect("a folder");
+    for file in files {
+        let source = root().join("kernels").join(file).with_extension("cu");
+        let target = folder.path().join(file).with_extension("ptx");
+        let mut command = Command::new(&nvcc);
+        command.args(nvcc::FLAGS).args(["-arch=compute_80", "-ptx", "-DREAL=float", "-o"]).arg(&target).arg(&source);
+        output_of(&mut command);
+        let ptx = fs::read_to_string(&target).expect("PTX");
+        let kernels: Vec<&str> = Kernel::ALL.iter().filter(|k| k.file() == file).map(|k| k.name()).collect();
+        let wrong = missing_in_ptx(&ptx, &kernels, &code_of(&source, &mut BTreeSet::new()));
+        assert!(wrong.is_empty(), "{file}: {wrong:#?}");
+    }
+}
+
+#[test]
+fn what_ptx_lacks_is_found() {
+    let ptx = ".visible .entry a_tf32(\n.param .u64 p\n)\n{ ldmatrix.sync.aligned mma.sync.aligned }\n\
+               .visible .entry a_bf16(\n)\n{ ldmatrix.sync.aligned fma.rn.f32 }\n.visible .entry add(\n)\n{ }\n";
+    let found = |code: &str| missing_in_ptx(ptx, &["a_tf32", "a_bf16", "add"], code);
+    assert_eq!(found(""), ["a_bf16 has no mma.sync in its PTX"], "by the name alone");
+    assert_eq!(found("ldmatrix_x4(r, p);"), ["a_bf16 has no mma.sync in its PTX"]);
+    assert_eq!(found("cp_async_16(s, g, true);").len(), 3, "neither has cp.async, and one no mma");
+    assert_eq!(missing_in_ptx(ptx, &["b_tf32"], ""), ["b_tf32 is not in the PTX"]);
+    let code = code_of(&root().join("kernels/linear_tensor.cu"), &mut BTreeSet::new());
+    let instructions = instructions_of(&code);
+    assert!(instructions.contains(&"mma.sync") && instructions.contains(&"ldmatrix.sync"), "{instructions:?}");
+}
+
+/// Where the pinned parts stand a second time: .ci/run installs them, so that it always has them to check with.
+#[test]
+fn ci_installs_the_disassembler_that_is_named_here() {
+    let script = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");
+    for part in DISASSEMBLER.split_whitespace().filter(|part| part.contains("==") || part.starts_with(".cuda")) {
+        assert!(script.contains(part), ".ci/run does not install {part}");
+    }
 }
 
 const REPORT: &str = "\
@@ -273,6 +370,14 @@ fn reports_are_read_and_faults_are_found() {
     written.get_mut(&key("first", "sm_80")).expect("a row").registers = 39;
     assert!(found(&written, true).contains("first on sm_80 takes 40 registers"));
     assert!(!found(&written, false).contains("first"), "another compiler's registers are no fault");
+    let mut without = Table::from([(key("first_bf16", "sm_80"), compiled[&key("second", "sm_90a")].clone())]);
+    assert!(found(&without, true).contains("first_bf16 on sm_80, which is not compiled"));
+    without.values_mut().for_each(|resources| resources.stack = 0);
+    let promised = complaints(&without, &without, true).join("\n");
+    assert!(
+        promised.contains("first_bf16 on sm_80 has no tensor-core instruction"),
+        "whatever the table says: {promised}"
+    );
     written.remove(&key("first", "sm_80"));
     written.insert(key("third", "sm_80"), Resources::default());
     let text = found(&written, true);
