@@ -14,7 +14,7 @@ const DEVICE: &str = "VGAN_BENCH_DEVICE";
 const DTYPE: &str = "VGAN_BENCH_DTYPE";
 
 /// What is measured, on any backend.
-pub trait Benchmark {
+pub(crate) trait Benchmark {
     /// Measures; `place` names the device and the type, as criterion's names begin.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ fn gpu(device: &str) -> Result<Option<usize>> {
 ///
 /// # Errors
 /// Those of the benchmark; what is wrong with the choice; that the GPU can't be used.
-pub fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<()> {
+pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<()> {
     let value = |name| env::var(name).unwrap_or_default();
     let (gpu, dtype) = (gpu(&value(DEVICE))?, value(DTYPE));
     let precision = match dtype.as_str() {
