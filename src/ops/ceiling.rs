@@ -229,7 +229,7 @@ mod tests {
     /// A round of 32 lanes on tensor cores is four products of 16 × 8 × 16.
     #[test]
     fn products_are_counted() {
-        let dry = DryRun::default();
+        let dry = DryRun::<f32>::default();
         dry.product_chains(3, 64).expect("a count");
         assert_eq!(dry.flops(), 2 * 3 * 4 * (16 * 8 * 16) * 2);
     }
