@@ -33,20 +33,22 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands = "train resume generate interpolate compare trace gradcheck bench dataset doctor completions";
+    let commands =
+        "train resume generate interpolate compare experiment trace gradcheck bench dataset doctor completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
     let expected: &[(&str, &[&str])] = &[
         ("train --help", &["quick", "vgan-mnist", "gan-mnist", "vgan-cifar10", "[default: quick]", "[default: runs]"]),
         ("train -h", &["--data <PATH|glyphs>", "--set <KEY=VALUE>", "--dry-run", "[default: auto]", "Examples:"]),
-        ("resume --help", &["<RUN>", "--steps <N>", "Examples:"]),
+        ("resume --help", &["<RUN>", "--steps <N>", "--minutes <M>", "Examples:"]),
         ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "[default: samples.png]"]),
         ("interpolate --help", &["--frames <N>", "[default: 10]", "[default: interpolation.png]", "[default: 0-7]"]),
         (
             "compare --help",
             &["<RUN>...", "[default: compare]", "--smooth <N>", "--json", "Examples:", "last 10 records"],
         ),
+        ("experiment --help", &["<FILE>", "--outdir <DIR>", "--minutes <M>", "--dry-run", "Examples:", "interrupted"]),
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
         ("gradcheck --help", &["--json", "--filter <TEXT>", "[default: cpu]"]),
         ("bench --help", &["--json", "--filter <TEXT>", "[default: f32]", "[default: 200]", "Examples:"]),
@@ -293,6 +295,8 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("interpolate r --seeds 1", &["two seeds or more"]),
         ("interpolate r --output a.gif", &["ends in .png"]),
         ("compare", &["<RUN>..."]),
+        ("experiment", &["<FILE>"]),
+        ("train --minutes 0", &["a number above 0"]),
         ("compare r --smooth 0", &["1..=1000"]),
         ("interpolate r --seeds 0-999 --frames 1000", &["at most 65536"]),
         ("trace", &["--input <IN>"]),

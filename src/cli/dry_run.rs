@@ -1,7 +1,7 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
 use super::arguments::{DeviceChoice, Opened, on_device};
-use crate::config::{Settings, to_toml, validate_for_images};
+use crate::config::{DataSettings, Settings, to_toml, validate_for_images};
 use crate::data::{Extent, LoadOptions, extent};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
@@ -12,9 +12,7 @@ use crate::train::session::Plan;
 
 /// The whole text: a file that `--config` takes.
 pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, threads: Option<usize>) -> Result<String> {
-    let options =
-        LoadOptions { resize: settings.data.resize, channels: settings.data.channels, seed: settings.train.seed };
-    let images = extent(&settings.data.source, &options)?;
+    let images = image_extent(settings)?;
     validate_for_images(settings, images.height, images.width, images.channels)?;
     let plan = Plan::new(settings, images.count)?;
     let prediction = predict(settings, &images)?;
@@ -24,8 +22,17 @@ pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, thre
     lines.extend(memory(&prediction.memory));
     lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
     lines.extend(time(&prediction, &plan, || device.open_in(threads, settings.train.dtype)));
+    if settings.train.minutes > 0.0 {
+        lines.push(format!("  at most {} minutes of training, saves left out", settings.train.minutes));
+    }
     let comments = lines.iter().map(|line| format!("{}\n", format!("# {line}").trim_end()));
     Ok(format!("{}\n{}", to_toml(settings, preset)?, comments.collect::<String>()))
+}
+
+/// How many images these settings name, and of which size. All but `glyphs` are loaded for it.
+pub(super) fn image_extent(settings: &Settings) -> Result<Extent> {
+    let DataSettings { resize, channels, .. } = settings.data;
+    extent(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })
 }
 
 fn describe(images: &Extent) -> String {
@@ -99,7 +106,7 @@ fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Open
 }
 
 /// `1,234,567`.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();

@@ -11,6 +11,7 @@ mod completions;
 mod dataset;
 mod doctor;
 mod dry_run;
+mod experiment;
 mod generate;
 mod gradcheck;
 mod interpolate;
@@ -50,6 +51,7 @@ enum Command {
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
     Compare(compare::CompareArgs),
+    Experiment(experiment::ExperimentArgs),
     Trace(trace::TraceArgs),
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
@@ -66,6 +68,7 @@ impl Command {
             Command::Generate(args) => generate::run(args.resolve()),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
             Command::Compare(args) => compare::run(args.resolve()),
+            Command::Experiment(args) => experiment::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),

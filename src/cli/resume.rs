@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::output::to_stderr;
-use super::train::{load_images, require_memory, say, say_how_to_sample};
-use crate::config::{self, Settings, to_toml};
+use super::train::{load_images, parse_minutes, require_memory, say, say_how_to_sample};
+use crate::config::{self, Settings, TrainSettings, to_toml};
 use crate::error::Result;
 use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, checkpoint, write_file};
+use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
 use crate::train::{Interrupt, Session};
 
@@ -19,7 +20,8 @@ use crate::train::{Interrupt, Session};
 #[command(after_help = "\
 Examples:
   vgan-cuda resume runs/00000-quick-b64
-  vgan-cuda resume runs/00000-quick-b64 --steps 3000")]
+  vgan-cuda resume runs/00000-quick-b64 --steps 3000
+  vgan-cuda resume runs/00000-quick-b64 --minutes 20")]
 pub(super) struct ResumeArgs {
     /// The run's folder
     run: PathBuf,
@@ -27,6 +29,10 @@ pub(super) struct ResumeArgs {
     /// Train to this step, counted from the run's start; it becomes the run's length [default: the run's length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     steps: Option<u64>,
+
+    /// Train to so many minutes, counted from the run's start; they become the run's limit [default: the run's limit]
+    #[arg(long, value_name = "M", value_parser = parse_minutes)]
+    minutes: Option<f64>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -39,6 +45,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) run: PathBuf,
     /// The step to train to, counted from the run's start; `None` takes the run's own length.
     pub(crate) steps: Option<u64>,
+    /// The minutes to train to, counted from the run's start; `None` takes the run's own limit.
+    pub(crate) minutes: Option<f64>,
     /// Where to compute.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
@@ -48,32 +56,43 @@ pub(crate) struct ResumeOptions {
 impl ResumeArgs {
     pub(super) fn resolve(self) -> ResumeOptions {
         let DeviceArgs { device, threads } = self.device;
-        ResumeOptions { run: self.run, steps: self.steps, device, threads }
+        ResumeOptions { run: self.run, steps: self.steps, minutes: self.minutes, device, threads }
     }
 }
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let folder = RunFolder::open(&options.run)?;
+    let ResumeOptions { run, steps, minutes, device, threads } = options;
+    let length = |train: &mut TrainSettings| {
+        train.steps = steps.unwrap_or(train.steps);
+        train.minutes = minutes.unwrap_or(train.minutes);
+    };
+    say_how_to_sample(&resume(RunFolder::open(&run)?, length, device, threads, Interrupt::listen)?)
+}
+
+/// Takes a run on from its newest checkpoint to its end, and returns its folder. `length` may give it another length,
+/// which goes into its configuration where that makes it longer; `listen` listens for signals from then on.
+pub(super) fn resume(
+    folder: RunFolder,
+    length: impl FnOnce(&mut TrainSettings),
+    device: DeviceChoice,
+    threads: Option<usize>,
+    listen: impl FnOnce() -> Result<Interrupt>,
+) -> Result<RunFolder> {
     let lock = folder.lock()?;
     let mut settings = config::read(folder.config_path(), &Settings::default())?;
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
     passed_over.iter().try_for_each(|reason| say(&folder, reason))?;
-    let step = checkpoint.state.step;
     // So that a run stopped on the way to its new length goes on to that one.
-    let mut longer = None;
-    if let Some(steps) = options.steps {
-        let is_new = steps != std::mem::replace(&mut settings.train.steps, steps);
-        if is_new && steps > step {
-            longer = Some(to_toml(&settings, &checkpoint.state.preset)?);
-        }
-    }
-    let opened = options.device.open_in(options.threads, settings.train.dtype)?;
+    let before = settings.clone();
+    length(&mut settings.train);
+    let changed = if settings == before { None } else { Some(to_toml(&settings, &checkpoint.state.preset)?) };
+    let opened = device.open_in(threads, settings.train.dtype)?;
     let threads = opened.threads();
-    on_device!(opened, |backend| go_on(backend, threads, settings, folder, lock, (path, checkpoint), longer))
+    on_device!(opened, |backend| go_on(backend, threads, settings, folder, lock, (path, checkpoint), changed, listen))
 }
 
-/// Takes the run on from its checkpoint; `longer` is the new config.toml of one that is to become longer.
+/// Takes the run on from its checkpoint; `changed` is the new config.toml of one that gets another length.
 fn go_on<B: F32Executor>(
     backend: B,
     threads: usize,
@@ -81,8 +100,9 @@ fn go_on<B: F32Executor>(
     folder: RunFolder,
     lock: RunLock,
     (path, checkpoint): (PathBuf, Checkpoint),
-    longer: Option<String>,
-) -> Result<()> {
+    changed: Option<String>,
+    listen: impl FnOnce() -> Result<Interrupt>,
+) -> Result<RunFolder> {
     let step = checkpoint.state.step;
     let images = load_images(&settings)?;
     require_memory(&backend, &settings, &images)?;
@@ -90,18 +110,28 @@ fn go_on<B: F32Executor>(
     if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
-    let interrupt = Interrupt::listen()?;
+    let interrupt = listen()?;
     say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
+    let nothing_left = nothing_left(&settings, step, Plan::new(&settings, images.count)?.total);
     let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
-    if let Some(config) = longer {
+    if step >= session.plan().total {
+        say(session.folder(), &nothing_left)?;
+    } else if let Some(config) = changed {
         write_file(&session.folder().config_path(), config.as_bytes())?;
     }
-    if step >= session.plan().total {
-        let text = format!("nothing left to do at step {step}; pass --steps N with a larger N to train further");
-        say(session.folder(), &text)?;
-    }
     session.train(&interrupt)?;
-    say_how_to_sample(session.folder())
+    Ok(session.folder().clone())
+}
+
+/// What to say of a run that is at its end at `step`, where `total` were planned.
+fn nothing_left(settings: &Settings, step: u64, total: u64) -> String {
+    let (flag, minutes) = if step < total {
+        ("--minutes M with a larger M", settings.train.minutes)
+    } else {
+        ("--steps N with a larger N", 0.0)
+    };
+    let time = if minutes > 0.0 { format!(", its {minutes} minutes are used up") } else { String::new() };
+    format!("nothing left to do at step {step}{time}; pass {flag} to train further")
 }
 
 #[cfg(test)]
@@ -113,9 +143,12 @@ mod tests {
 
     #[test]
     fn options() {
-        let cli = Cli::try_parse_from("vgan-cuda resume runs/1 --steps 9 --device cpu --threads 2".split(' ')).unwrap();
+        let cli =
+            Cli::try_parse_from("vgan-cuda resume runs/1 --steps 9 --minutes 1.5 --device cpu --threads 2".split(' '))
+                .unwrap();
         let Command::Resume(args) = cli.command else { panic!("{cli:?}") };
         let (run, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        assert_eq!(args.resolve(), ResumeOptions { run, steps: Some(9), device, threads: Some(2) });
+        let expected = ResumeOptions { run, steps: Some(9), minutes: Some(1.5), device, threads: Some(2) };
+        assert_eq!(args.resolve(), expected);
     }
 }

@@ -47,6 +47,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(1))]
     epochs: Option<u64>,
 
+    /// Train for so many minutes at most, saves left out [default: the preset's]
+    #[arg(long, value_name = "M", value_parser = parse_minutes)]
+    minutes: Option<f64>,
+
     /// Images of each kind in a step [default: the preset's]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     batch: Option<u64>,
@@ -155,14 +159,15 @@ impl TrainArgs {
             ("--channels", "data.channels", &self.channels),
             ("--dtype", "train.dtype", &self.dtype),
         ];
+        let minutes = self.minutes.map(|minutes| Override::flag("--minutes", "train.minutes", minutes));
         let numbers = numbers.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value?)));
         let words = words.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value.as_ref()?)));
-        numbers.chain(words).collect()
+        numbers.chain(minutes).chain(words).collect()
     }
 }
 
 /// Where the images are: as an absolute path, so that the run can be resumed from another folder.
-fn locate(settings: &Settings, preset: &str) -> Result<String> {
+pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
     let source = &settings.data.source[..];
     if source.is_empty() {
         let colour = image_size(preset).is_some_and(|[_, _, channels]| channels == 3);
@@ -195,6 +200,14 @@ fn whole_number(least: u64) -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(least..=i64::MAX as u64)
 }
 
+/// Minutes of training, above 0.
+pub(super) fn parse_minutes(text: &str) -> std::result::Result<f64, String> {
+    match text.parse() {
+        Ok(minutes) if minutes > 0.0 && f64::is_finite(minutes) => Ok(minutes),
+        _ => Err("expected a number above 0, such as 10 or 0.5".into()),
+    }
+}
+
 /// A description becomes part of a folder's name.
 fn parse_description(text: &str) -> std::result::Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -212,24 +225,34 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     }
     let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
-    on_device!(opened, |backend| train(backend, threads, options))
+    let TrainOptions { settings, preset, outdir, description, .. } = options;
+    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
+    let folder = || RunFolder::create(&outdir, &name);
+    let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
+    say_how_to_sample(&folder)
 }
 
-/// Trains on `backend`, which computes with `threads` CPU threads.
-fn train<B: F32Executor>(backend: B, threads: usize, options: TrainOptions) -> Result<()> {
-    let TrainOptions { settings, preset, outdir, description, .. } = options;
+/// Trains on `backend`, which computes with `threads` CPU threads, to the end of the run, and returns its folder. `folder`
+/// makes that once nothing that can be known beforehand stands against the run; `listen` listens for signals from then on.
+pub(super) fn train<B: F32Executor>(
+    backend: B,
+    threads: usize,
+    settings: Settings,
+    preset: &str,
+    folder: impl FnOnce() -> Result<RunFolder>,
+    listen: impl FnOnce() -> Result<Interrupt>,
+) -> Result<RunFolder> {
     let images = load_images(&settings)?;
     require_memory(&backend, &settings, &images)?;
-    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
-    let folder = RunFolder::create(&outdir, &name)?;
-    write_file(&folder.config_path(), to_toml(&settings, &preset)?.as_bytes())?;
+    let folder = folder()?;
+    write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
     Environment::now(&backend.describe(), threads).add_to(&folder.env_path())?;
-    let interrupt = Interrupt::listen()?;
+    let interrupt = listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
-    let mut session = Session::start(backend, settings, &preset, &images, folder)?;
+    let mut session = Session::start(backend, settings, preset, &images, folder)?;
     session.train(&interrupt)?;
-    say_how_to_sample(session.folder())
+    Ok(session.folder().clone())
 }
 
 /// Reads the images that the settings name, and holds the settings against them.
@@ -295,12 +318,12 @@ mod tests {
     #[test]
     fn every_flag_reaches_its_setting() {
         let options = options(
-            "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --batch 9 --seed 11 --device cuda:2 \
+            "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --minutes 2.5 --batch 9 --seed 11 --device cuda:2 \
              --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
         )
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
-        assert_eq!((train.steps, train.batch, train.seed), (7, 9, 11));
+        assert_eq!((train.steps, train.minutes, train.batch, train.seed), (7, 2.5, 9, 11));
         assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Dtype::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
@@ -354,6 +377,8 @@ mod tests {
         for words in [
             "--steps 3 --epochs 2",
             "--steps 0",
+            "--minutes 0",
+            "--minutes nan",
             "--batch 1",
             "--batch x",
             "--seed 18446744073709551615",

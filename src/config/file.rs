@@ -23,12 +23,16 @@ const LARGEST_FILE: usize = 1 << 20;
 /// wrong kind or out of range; [`Error::Io`] if it can't be read.
 pub fn read(path: impl AsRef<Path>, base: &Settings) -> Result<Settings> {
     let path = path.as_ref();
+    parse(path, &bytes_of(path)?, base)
+}
+
+/// The bytes of a configuration file.
+pub(super) fn bytes_of(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
         return Err(Error::bad_data(path, "a TOML file", "a folder")
             .with_hint("a run's settings are in the file config.toml of its folder"));
     }
-    let bytes = std::fs::read(path).map_err(|source| Error::io(path, "read the configuration", source))?;
-    parse(path, &bytes, base)
+    std::fs::read(path).map_err(|source| Error::io(path, "read the configuration", source))
 }
 
 /// `settings` as a TOML document that [`read`] turns back into equal settings over any base.
@@ -50,50 +54,53 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
 
 /// [`read`] on the bytes of a file; `path` is for errors.
 fn parse(path: &Path, bytes: &[u8], base: &Settings) -> Result<Settings> {
-    if bytes.len() > LARGEST_FILE {
-        return Err(Error::bad_data(path, "a TOML file of at most 1 MiB", format!("{} bytes", bytes.len())));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|error| {
-        let offset = error.valid_up_to();
-        Error::bad_data(path, "UTF-8 text", format!("the byte {:#04x} at offset {offset}", bytes[offset]))
-    })?;
-    let file = File { path, text };
-    let layer = file.layer()?;
-    let spans: HashMap<String, usize> = layer.iter().map(|entry| (entry.key.dotted(), entry.offset)).collect();
-    let settings = merge(base, layer.into_iter().map(|entry| (entry.key, entry.value)).collect())?;
-    // What only the base gets wrong is not the file's fault: the final validation finds it.
-    for violation in violations(&settings) {
-        if let Some(&offset) = spans.get(violation.key) {
-            let expected = format!("`{}` to be {}", violation.key, violation.expected);
-            return Err(file.error(offset, &expected, violation.found));
-        }
-    }
-    Ok(settings)
+    let file = File::new(path, bytes)?;
+    let (places, values) = file.document()?;
+    file.over(base, &[file.layer(places.get_ref(), &values)?])
 }
 
 /// One checked setting of a file, and where its value stands.
-struct Entry {
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
     key: Key,
     value: Value,
     offset: usize,
 }
 
-struct File<'a> {
+/// The text of a file, and the path for errors.
+pub(super) struct File<'a> {
     path: &'a Path,
     text: &'a str,
 }
 
-impl File<'_> {
-    /// All settings of the file, each of a known name and the right kind.
-    fn layer(&self) -> Result<Vec<Entry>> {
+impl<'a> File<'a> {
+    /// Refuses what is no text, or far too long for a configuration.
+    pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+        if bytes.len() > LARGEST_FILE {
+            return Err(Error::bad_data(path, "a TOML file of at most 1 MiB", format!("{} bytes", bytes.len())));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let offset = error.valid_up_to();
+            Error::bad_data(path, "UTF-8 text", format!("the byte {:#04x} at offset {offset}", bytes[offset]))
+        })?;
+        Ok(File { path, text })
+    }
+
+    /// The file as TOML: once with the places of everything, once with the values.
+    pub(super) fn document(&self) -> Result<(Spanned<DeTable<'a>>, Table)> {
         let (places, errors) = DeTable::parse_recoverable(self.text);
         // The first mistake in the file is the one that leads to the others.
         if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
             return Err(self.malformed(error));
         }
-        let values: Table = toml::from_str(self.text).map_err(|error| self.malformed(&error))?;
+        let values = toml::from_str(self.text).map_err(|error| self.malformed(&error))?;
+        Ok((places, values))
+    }
+
+    /// All settings of a table of sections, each of a known name and the right kind.
+    pub(super) fn layer(&self, places: &DeTable<'_>, values: &Table) -> Result<Vec<Entry>> {
         let mut layer = Vec::new();
-        for (section, content) in places.get_ref() {
+        for (section, content) in places {
             let name: &str = section.get_ref();
             self.check_section(name, section.span(), values.get(name))?;
             let (Some(keys), Some(Value::Table(values))) = (content.get_ref().as_table(), values.get(name)) else {
@@ -105,6 +112,24 @@ impl File<'_> {
             }
         }
         Ok(layer)
+    }
+
+    /// Puts layers over `base`, each over the one before, and checks the ranges of what they set.
+    pub(super) fn over(&self, base: &Settings, layers: &[Vec<Entry>]) -> Result<Settings> {
+        let mut settings = base.clone();
+        let mut spans = HashMap::new();
+        for layer in layers {
+            spans.extend(layer.iter().map(|entry| (entry.key.dotted(), entry.offset)));
+            settings = merge(&settings, layer.iter().map(|entry| (entry.key, entry.value.clone())).collect())?;
+        }
+        // What only the base gets wrong is not the file's fault: the final validation finds it.
+        for violation in violations(&settings) {
+            if let Some(&offset) = spans.get(violation.key) {
+                let expected = format!("`{}` to be {}", violation.key, violation.expected);
+                return Err(self.error(offset, &expected, violation.found));
+            }
+        }
+        Ok(settings)
     }
 
     fn check_section(&self, name: &str, span: Range<usize>, value: Option<&Value>) -> Result<()> {
@@ -154,7 +179,7 @@ impl File<'_> {
     }
 
     /// A [`Error::BadData`] that says where in the file.
-    fn error(&self, offset: usize, expected: &str, found: String) -> Error {
+    pub(super) fn error(&self, offset: usize, expected: &str, found: String) -> Error {
         let (line, column) = self.place(offset);
         Error::bad_data(self.path, format!("{expected} (line {line}, column {column})"), found)
     }

@@ -4,6 +4,7 @@
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
 mod differences;
+mod experiment;
 mod file;
 mod objective;
 mod overrides;
@@ -14,6 +15,7 @@ mod settings;
 mod validate;
 
 pub use differences::{Difference, SettingValue, differences};
+pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, to_toml};
 pub use objective::{Loss, ObjectiveSettings};
 pub use overrides::{Override, apply};

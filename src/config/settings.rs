@@ -244,6 +244,9 @@ pub struct TrainSettings {
     pub epochs: usize,
     /// Length in steps; 0 counts in epochs.
     pub steps: u64,
+    /// Most minutes of training, over all starts of the run, the time of snapshots left out: whichever comes first, these
+    /// or the steps, ends the run. 0 sets no limit.
+    pub minutes: f64,
     /// The key of every random draw; at most 2⁶³ − 1, the largest number of a TOML file.
     pub seed: u64,
     /// Steps between two lines of `stats.jsonl`.
@@ -258,7 +261,17 @@ pub struct TrainSettings {
 
 impl Default for TrainSettings {
     fn default() -> Self {
-        TrainSettings { batch: 128, epochs: 25, steps: 0, seed: 0, tick: 20, snap: 0, keep: 2, dtype: Dtype::F32 }
+        TrainSettings {
+            batch: 128,
+            epochs: 25,
+            steps: 0,
+            minutes: 0.0,
+            seed: 0,
+            tick: 20,
+            snap: 0,
+            keep: 2,
+            dtype: Dtype::F32,
+        }
     }
 }
 

@@ -198,6 +198,7 @@ impl Checker {
         self.require((2..=WIDEST).contains(&batch), "train.batch", expected, batch);
         let has_length = train.steps > 0 || train.epochs > 0;
         self.require(has_length, "train.epochs", "at least 1 where train.steps is 0", train.epochs);
+        self.not_negative("train.minutes", train.minutes);
         self.require(train.tick > 0, "train.tick", "at least 1", train.tick);
         let numbers = [
             ("train.epochs", train.epochs as u64),
@@ -245,6 +246,8 @@ mod tests {
             "train.batch=0",
             "train.tick=0",
             "train.epochs=0",
+            "train.minutes=-1",
+            "train.minutes=inf",
             "data.channels=2",
             "data.resize=100000",
             "generator.latent=0",

@@ -44,6 +44,20 @@ impl RunFolder {
         }
     }
 
+    /// Makes the folder `name` for a run, with an empty `checkpoints/` in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it is there already or can't be made.
+    pub fn create_named(outdir: &Path, name: &str) -> Result<RunFolder> {
+        let path = outdir.join(name);
+        fs::create_dir_all(outdir).map_err(|e| Error::io(outdir, "create the folder", e))?;
+        let checkpoints = path.join("checkpoints");
+        for folder in [&path, &checkpoints] {
+            fs::create_dir(folder).map_err(|e| Error::io(folder, "create the folder", e))?;
+        }
+        Ok(RunFolder { path })
+    }
+
     /// Opens the folder of a run that was started before.
     ///
     /// # Errors

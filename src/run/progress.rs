@@ -13,13 +13,16 @@ pub struct Progress {
     total_steps: u64,
     first_step: u64,
     start: Instant,
+    /// How long this start may train; `None` is without limit.
+    time: Option<Duration>,
     /// `None` where stderr is no terminal.
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
-    /// Starts to measure now, at `first_step` of `total_steps`. There is a bar if stderr is a terminal.
-    pub fn new(first_step: u64, total_steps: u64) -> Progress {
+    /// Starts to measure now, at `first_step` of `total_steps`, which `time` may cut short. There is a bar if stderr is a
+    /// terminal.
+    pub fn new(first_step: u64, total_steps: u64, time: Option<Duration>) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr());
             // The template is fixed and valid; were it not, the library's own style would do.
@@ -28,7 +31,7 @@ impl Progress {
             bar.set_position(first_step);
             bar
         });
-        Progress { total_steps, first_step, start: Instant::now(), bar }
+        Progress { total_steps, first_step, start: Instant::now(), time, bar }
     }
 
     /// Moves the bar; cheap enough for every step.
@@ -70,11 +73,14 @@ impl Progress {
         }
     }
 
-    /// How long the rest will take at the mean speed since the start; `None` before the first step.
+    /// How long the rest will take at the mean speed since the start, or how much time is left, if that is less; `None`
+    /// before the first step.
     fn remaining(&self, step: u64, elapsed: Duration) -> Option<Duration> {
         let done = step.checked_sub(self.first_step).filter(|&done| done > 0)?;
         let left = self.total_steps.saturating_sub(step);
-        Duration::try_from_secs_f64(elapsed.as_secs_f64() * left as f64 / done as f64).ok()
+        let for_steps = Duration::try_from_secs_f64(elapsed.as_secs_f64() * left as f64 / done as f64).ok();
+        let left = self.time.map(|time| time.saturating_sub(elapsed));
+        for_steps.into_iter().chain(left).min()
     }
 }
 
@@ -154,10 +160,13 @@ mod tests {
 
     #[test]
     fn the_remaining_time_counts_from_where_this_start_began() {
-        let progress = Progress { total_steps: 1000, first_step: 400, start: Instant::now(), bar: None };
+        let progress = Progress { total_steps: 1000, first_step: 400, start: Instant::now(), time: None, bar: None };
         assert_eq!(progress.remaining(400, Duration::from_secs(5)), None);
         assert_eq!(progress.remaining(500, Duration::from_secs(10)), Some(Duration::from_secs(50)));
         assert_eq!(progress.remaining(1000, Duration::from_secs(60)), Some(Duration::ZERO));
         assert_eq!(progress.remaining(1001, Duration::from_secs(60)), Some(Duration::ZERO));
+        let progress = Progress { time: Some(Duration::from_secs(40)), ..progress };
+        assert_eq!(progress.remaining(500, Duration::from_secs(10)), Some(Duration::from_secs(30)));
+        assert_eq!(progress.remaining(900, Duration::from_secs(10)), Some(Duration::from_secs(2)));
     }
 }

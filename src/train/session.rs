@@ -76,9 +76,22 @@ impl Plan {
         Ok(Plan { epoch, total, snap: if train.snap > 0 { train.snap } else { epoch } })
     }
 
+    /// Whether a run of these settings is at its end: at the step that they name, or out of time.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn is_done(settings: &Settings, images: usize, step: u64, elapsed_s: f64) -> Result<bool> {
+        Ok(step >= Plan::new(settings, images)?.total || elapsed_s >= most_seconds(settings))
+    }
+
     fn has_snapshot(&self, step: u64) -> bool {
         step.is_multiple_of(self.snap) || step == self.total
     }
+}
+
+/// The seconds after which a run of these settings ends, whatever its steps.
+fn most_seconds(settings: &Settings) -> f64 {
+    if settings.train.minutes > 0.0 { settings.train.minutes * 60.0 } else { f64::INFINITY }
 }
 
 /// How images are picked from a data set and shown to the nets.
@@ -149,6 +162,7 @@ impl<B: F32Executor> Session<B> {
             Ok((log, stats::read(&folder.stats_path())?))
         })?;
         session.saved = Some(step);
+        session.end_if_out_of_time(step, session.elapsed());
         if step > 0 && session.plan.has_snapshot(step) && !session.folder.snapshot_picture_path(step).exists() {
             session.draw_snapshot(step)?;
         }
@@ -202,12 +216,24 @@ impl<B: F32Executor> Session<B> {
         self.plan
     }
 
+    /// Seconds of training up to the last record.
+    fn elapsed(&self) -> f64 {
+        self.records.last().map_or(0.0, |record| record.elapsed_s)
+    }
+
+    /// A run that has used up its time ends at this step, with all that the end of a run leaves.
+    fn end_if_out_of_time(&mut self, step: u64, elapsed: f64) {
+        if elapsed >= most_seconds(&self.trainer.settings) {
+            self.plan.total = self.plan.total.min(step);
+        }
+    }
+
     /// Steps done so far.
     pub fn steps_done(&self) -> Result<u64> {
         Ok(self.trainer.read_state()?.step)
     }
 
-    /// Trains to the end of the plan, or to the first signal.
+    /// Trains to the end of the plan or of its time, or to the first signal.
     ///
     /// # Errors
     /// [`Error::Interrupted`] once the run is saved, [`Error::Diverged`] with the last good checkpoint in place, and what
@@ -223,11 +249,11 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
-        let total = self.plan.total;
         let mut done = self.steps_done()?;
-        let progress = Progress::new(done, total);
-        let mut since = Since::new(self.records.last().map_or(0.0, |record| record.elapsed_s));
-        while done < total {
+        let time_left = Duration::try_from_secs_f64(most_seconds(&self.trainer.settings) - self.elapsed()).ok();
+        let progress = Progress::new(done, self.plan.total, time_left);
+        let mut since = Since::new(self.elapsed());
+        while done < self.plan.total {
             let mut signal = None;
             for _ in done..self.next_look(done) {
                 self.trainer.step(&self.batch)?;
@@ -243,6 +269,7 @@ impl<B: F32Executor> Session<B> {
             }
             self.trainer.read_history(done, state.step)?.iter().for_each(|metrics| since.add(metrics));
             done = state.step;
+            self.end_if_out_of_time(done, since.seconds());
             progress.step(done);
             if let Err(error) = self.report(done, &mut since, &progress) {
                 progress.finish();
@@ -251,7 +278,7 @@ impl<B: F32Executor> Session<B> {
                 return Err(error);
             }
             // Of a run that is done there is nothing to interrupt.
-            if let Some((signal, name)) = signal.filter(|_| done < total) {
+            if let Some((signal, name)) = signal.filter(|_| done < self.plan.total) {
                 self.save_once(done)?;
                 progress.finish();
                 let resume = format!("vgan-cuda resume {}", self.folder.path().display());
@@ -371,6 +398,11 @@ impl Since {
         }
         self.steps += 1;
         self.beta = beta;
+    }
+
+    /// Seconds of training over all starts of the run, up to now.
+    fn seconds(&self) -> f64 {
+        self.elapsed + self.start.elapsed().as_secs_f64()
     }
 
     /// Leaves the time of a snapshot out of the speed.

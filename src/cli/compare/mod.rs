@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::member::{Member, members};
+pub(super) use self::table::{aligned, matrix};
 use super::output;
 use crate::error::{Error, Result};
 use crate::run::comparison::{self, Curves};

@@ -95,21 +95,20 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
     let mut text = aligned(&rows, 3);
     text += &format!("losses, KL, D and images/s are means over the last {LAST} records; the rest is the last one's\n");
     let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
-    text += &matrix(&differences(&settings)?, members.len());
+    text += &matrix("settings that differ", &differences(&settings)?, members.len());
     text.push('\n');
     Ok(text)
 }
 
-/// The settings that differ, a row each, a column a run.
-pub(in crate::cli) fn matrix(differences: &[Difference], runs: usize) -> String {
+/// A row for each of these settings under `heading`, a column for each of the runs.
+pub(in crate::cli) fn matrix(heading: &str, differences: &[Difference], runs: usize) -> String {
     let mut text = String::new();
     if differences.is_empty() {
         return text;
     }
     for first in (0..runs).step_by(RUNS_A_BLOCK) {
         let block = first..runs.min(first + RUNS_A_BLOCK);
-        let heading =
-            ["settings that differ".to_string()].into_iter().chain(block.clone().map(|run| format!("#{}", run + 1)));
+        let heading = [heading.to_string()].into_iter().chain(block.clone().map(|run| format!("#{}", run + 1)));
         let mut rows: Vec<Vec<String>> = vec![heading.collect()];
         for Difference { key, values } in differences {
             let values = values[block.clone()].iter().map(|value| cut(&printable(&value.to_string())));
@@ -131,7 +130,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Rows as lines, each column as wide as its widest cell: the first `left` ones flush left, the others flush right.
-fn aligned(rows: &[Vec<String>], left: usize) -> String {
+pub(in crate::cli) fn aligned(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let letters = |text: &String| text.chars().count();
     let width = |column| rows.iter().filter_map(|row: &Vec<String>| row.get(column)).map(letters).max();
@@ -231,10 +230,10 @@ mod tests {
         let mut runs = vec![Settings::default(); 19];
         runs[18].train.batch = 7;
         runs[17].data.source = format!("/very/long/{}/end", "x".repeat(99));
-        let text = matrix(&differences(&runs.iter().collect::<Vec<_>>()).unwrap(), 19);
+        let text = matrix("settings that differ", &differences(&runs.iter().collect::<Vec<_>>()).unwrap(), 19);
         assert_eq!(text.matches("settings that differ").count(), 3);
         assert!(text.lines().all(|line| line.chars().count() < 250) && text.contains("#19"), "{text}");
         assert!(text.contains("xx/end") && text.contains('…'));
-        assert_eq!(matrix(&[], 2), "");
+        assert_eq!(matrix("", &[], 2), "");
     }
 }

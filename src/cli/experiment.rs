@@ -1,0 +1,307 @@
+//! `experiment`: trains the runs of a file one after another, and compares them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::compare::{self, CompareOptions, aligned, matrix};
+use super::dry_run::{grouped, image_extent};
+use super::output::{self, to_stderr};
+use super::resume::resume;
+use super::train::{locate, parse_minutes, train};
+use crate::config::{
+    self, DataSettings, Difference, ExperimentRun, Override, Settings, differences, preset, read_experiment,
+    validate_for_images,
+};
+use crate::data::Extent;
+use crate::error::{Error, Result};
+use crate::run::{RunFolder, checkpoint, stats};
+use crate::train::Interrupt;
+use crate::train::session::Plan;
+
+/// Train the runs of an experiment file one after another, each in a folder of its name, and compare them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vgan-cuda experiment experiments/paper-cifar10.toml --dry-run
+  vgan-cuda experiment experiments/paper-cifar10.toml --data data/cifar10 --minutes 10
+  vgan-cuda experiment mine.toml --outdir runs/mine-2 --set train.seed=2
+
+Given once more, the same command passes over the runs that are done, goes on with one that was interrupted, and trains
+the rest; with a larger --steps or --minutes it makes all runs longer. One that diverges does not keep the others back.
+How such a file is written stands in src/config/experiment.rs.")]
+pub(super) struct ExperimentArgs {
+    /// The experiment: a TOML file with a [[run]] for each run
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The folder that gets the runs' folders and the comparison [default: runs/ and the file's name]
+    #[arg(long, value_name = "DIR")]
+    outdir: Option<PathBuf>,
+
+    /// Images of every run, as `train` takes them [default: the file's]
+    #[arg(long, value_name = "PATH|glyphs")]
+    data: Option<String>,
+
+    /// Length of every run in steps [default: the file's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    steps: Option<u64>,
+
+    /// Minutes that every run may take at most, saves left out [default: the file's]
+    #[arg(long, value_name = "M", value_parser = parse_minutes)]
+    minutes: Option<f64>,
+
+    /// Change any setting in every run, as section.key=value; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print the runs, what is done of each, and their settings, and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What to train, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ExperimentOptions {
+    /// The experiment's file, for messages.
+    pub(crate) file: PathBuf,
+    /// The runs, in order; each `data.source` is `glyphs` or an absolute path.
+    pub(crate) runs: Vec<ExperimentRun>,
+    /// The folder that gets the runs' folders.
+    pub(crate) outdir: PathBuf,
+    /// Where to compute.
+    pub(crate) device: DeviceChoice,
+    /// CPU threads; `None` takes all cores.
+    pub(crate) threads: Option<usize>,
+    /// Whether to print what would be done instead.
+    pub(crate) dry_run: bool,
+}
+
+impl ExperimentArgs {
+    /// Preset, then what the file's runs share, then the run's own, then flags, then `--set`, then validation.
+    pub(super) fn resolve(self) -> Result<ExperimentOptions> {
+        let mut overrides = Vec::new();
+        overrides.extend(self.data.as_ref().map(|data| Override::flag("--data", "data.source", data)));
+        overrides.extend(self.steps.map(|steps| Override::flag("--steps", "train.steps", steps)));
+        overrides.extend(self.minutes.map(|minutes| Override::flag("--minutes", "train.minutes", minutes)));
+        for text in &self.set {
+            overrides.push(Override::parse(text)?);
+        }
+        let mut runs = read_experiment(&self.file, &overrides)?;
+        for run in &mut runs {
+            run.settings.data.source = locate(&run.settings, &run.preset)?;
+        }
+        let name = self.file.file_stem().unwrap_or(self.file.as_os_str());
+        let outdir = self.outdir.unwrap_or_else(|| Path::new("runs").join(name));
+        let DeviceArgs { device, threads } = self.device;
+        Ok(ExperimentOptions { file: self.file, runs, outdir, device, threads, dry_run: self.dry_run })
+    }
+}
+
+/// What is done of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// There is no folder.
+    New,
+    /// It was stopped, or is to become longer.
+    Stopped(u64),
+    /// It is at its end.
+    Done(u64),
+}
+
+/// Trains what is left of all runs, and compares them.
+pub(super) fn run(options: ExperimentOptions) -> Result<()> {
+    // All of it is checked before the first run begins: nobody waits an hour for a mistake in the last one.
+    let lengths = lengths(&options.runs)?;
+    let progress = |(run, length): (&ExperimentRun, &Length)| progress(run, length.images, &options);
+    let progress = options.runs.iter().zip(&lengths).map(progress).collect::<Result<Vec<_>>>()?;
+    if options.dry_run {
+        return output::print(&plan(&options, &lengths, &progress)?);
+    }
+    let interrupt = Interrupt::listen()?;
+    let mut diverged = None;
+    for (index, (run, done)) in options.runs.iter().zip(progress).enumerate() {
+        if let Some((signal, name)) = interrupt.arrived() {
+            return Err(Error::Interrupted { signal, name, resume: same_command() });
+        }
+        to_stderr(&format!("{} of {}: {}, {}", index + 1, options.runs.len(), run.name, describe(done)));
+        match one(run, done, &options, &interrupt) {
+            Err(Error::Interrupted { signal, name, .. }) => {
+                return Err(Error::Interrupted { signal, name, resume: same_command() });
+            }
+            Err(error @ Error::Diverged { .. }) => {
+                to_stderr(&format!("warning: run `{}` stops here: {error}", run.name));
+                diverged = diverged.or(Some(error));
+            }
+            other => other?,
+        }
+    }
+    let runs = options.runs.iter().map(|run| options.outdir.join(&run.name)).collect();
+    let output = options.outdir.join("compare");
+    compare::run(CompareOptions { runs, output, smooth: 1, json: false })?;
+    diverged.map_or(Ok(()), Err)
+}
+
+/// Trains what is left of one run.
+fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interrupt: &Interrupt) -> Result<()> {
+    let ExperimentOptions { outdir, device, threads, .. } = options;
+    let listen = || Ok(interrupt.clone());
+    match done {
+        Progress::Done(_) => {}
+        Progress::Stopped(_) => {
+            let length = |train: &mut config::TrainSettings| {
+                let wanted = &run.settings.train;
+                (train.steps, train.epochs, train.minutes) = (wanted.steps, wanted.epochs, wanted.minutes);
+            };
+            resume(RunFolder::open(&outdir.join(&run.name))?, length, *device, *threads, listen)?;
+        }
+        Progress::New => {
+            let opened = device.open_in(*threads, run.settings.train.dtype)?;
+            let threads = opened.threads();
+            let folder = || RunFolder::create_named(outdir, &run.name);
+            let settings = run.settings.clone();
+            on_device!(opened, |backend| train(backend, threads, settings, &run.preset, folder, listen))?;
+        }
+    }
+    Ok(())
+}
+
+/// The size of a run's data set, and what follows from it.
+struct Length {
+    images: usize,
+    steps: u64,
+}
+
+/// Holds the settings of all runs against their images, which are read once where runs share them.
+fn lengths(runs: &[ExperimentRun]) -> Result<Vec<Length>> {
+    let mut known: Vec<(&DataSettings, Extent)> = Vec::new();
+    let mut lengths = Vec::new();
+    for ExperimentRun { name, settings, .. } in runs {
+        let key = |data: &DataSettings| (data.source.clone(), data.resize, data.channels);
+        let images = match known.iter().find(|(data, _)| key(data) == key(&settings.data)) {
+            Some((_, images)) => *images,
+            None => image_extent(settings)?,
+        };
+        known.push((&settings.data, images));
+        let of_run = |error| match error {
+            Error::Usage(text) => Error::Usage(format!("run `{name}`: {text}")),
+            other => other,
+        };
+        validate_for_images(settings, images.height, images.width, images.channels).map_err(of_run)?;
+        let steps = Plan::new(settings, images.count).map_err(of_run)?.total;
+        lengths.push(Length { images: images.count, steps });
+    }
+    Ok(lengths)
+}
+
+/// Looks into the run's folder, if it is there.
+///
+/// # Errors
+/// [`Error::BadData`] where the folder is no run, or one of other settings.
+fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions) -> Result<Progress> {
+    let path = options.outdir.join(&run.name);
+    if !path.exists() {
+        return Ok(Progress::New);
+    }
+    let hint = "move the folder away to train the run anew, or pass another --outdir";
+    let folder = RunFolder::open(&path).map_err(|error| error.with_hint(hint))?;
+    let found = config::read(folder.config_path(), &Settings::default())?;
+    if let Some(Difference { key, values }) = differences(&[&with_length_of(run, &found), &run.settings])?.first() {
+        let expected = format!("a run with {key} = {}, as {} has it now", values[1], options.file.display());
+        return Err(Error::bad_data(path, expected, format!("one with {}", values[0])).with_hint(hint));
+    }
+    let newest = checkpoint::newest_valid(&folder.checkpoints_path()).map_err(|error| error.with_hint(hint))?;
+    let step = newest.1.state.step;
+    // Records after the checkpoint are of steps that are done again.
+    let records = stats::read(&folder.stats_path())?;
+    let elapsed = records.iter().rfind(|record| record.step <= step).map_or(0.0, |record| record.elapsed_s);
+    let done = Plan::is_done(&run.settings, images, step, elapsed)?;
+    Ok(if done { Progress::Done(step) } else { Progress::Stopped(step) })
+}
+
+/// The settings of a run's folder with the length that the experiment asks for: that alone may change.
+fn with_length_of(run: &ExperimentRun, found: &Settings) -> Settings {
+    let mut settings = found.clone();
+    let wanted = &run.settings.train;
+    (settings.train.steps, settings.train.epochs) = (wanted.steps, wanted.epochs);
+    settings.train.minutes = wanted.minutes;
+    settings
+}
+
+fn describe(progress: Progress) -> String {
+    match progress {
+        Progress::New => "new".into(),
+        Progress::Stopped(step) => format!("goes on from step {}", grouped(step)),
+        Progress::Done(step) => format!("done at step {}", grouped(step)),
+    }
+}
+
+/// The runs, and every setting in which one of them differs from another or from its preset.
+fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) -> Result<String> {
+    let runs = &options.runs;
+    let mut rows = vec![["#", "run", "preset", "state", "length"].map(String::from).to_vec()];
+    for (index, ((run, length), done)) in runs.iter().zip(lengths).zip(progress).enumerate() {
+        let minutes = run.settings.train.minutes;
+        let limit = if minutes > 0.0 { format!(", at most {minutes} minutes") } else { String::new() };
+        let length = format!("{} steps{limit}", grouped(length.steps));
+        rows.push(vec![(index + 1).to_string(), run.name.clone(), run.preset.clone(), describe(*done), length]);
+    }
+    let presets = runs.iter().map(|run| preset(&run.preset)).collect::<Result<Vec<_>>>()?;
+    let settings: Vec<&Settings> = presets.iter().chain(runs.iter().map(|run| &run.settings)).collect();
+    let mut changed = differences(&settings)?;
+    changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
+    let table = aligned(&rows, rows[0].len());
+    let heading = format!("{} into {}", options.file.display(), options.outdir.display());
+    Ok(format!("{heading}\n\n{table}{}", matrix("settings, where not all the presets'", &changed, runs.len())))
+}
+
+/// The command that goes on with an interrupted experiment: this one.
+fn same_command() -> String {
+    let quoted = |word: std::ffi::OsString| {
+        let word = word.to_string_lossy().into_owned();
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+        if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    let words = std::env::args_os().skip(1).map(quoted);
+    ["vgan-cuda".to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    fn options(file: &Path, words: &str) -> Result<ExperimentOptions> {
+        let words = ["vgan-cuda", "experiment"].into_iter().chain(words.split_whitespace());
+        let words = words.map(Into::into).chain([file.as_os_str().to_owned()]);
+        match Cli::try_parse_from(words).map(|cli| cli.command) {
+            Ok(Command::Experiment(args)) => args.resolve(),
+            other => Err(Error::Usage(format!("{other:?}"))),
+        }
+    }
+
+    #[test]
+    fn flags_go_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("two.toml");
+        std::fs::write(&file, "preset = \"vgan-mnist\"\nsettings.train.minutes = 5\n[[run]]\nname = \"a\"\n").unwrap();
+        assert!(options(&file, "").unwrap_err().to_string().contains("--data PATH"));
+        let words = "--data glyphs --minutes 0.5 --steps 7 --set batch=9 --device cpu --threads 2 --dry-run";
+        let found = options(&file, words).unwrap();
+        let (train, data) = (&found.runs[0].settings.train, &found.runs[0].settings.data);
+        assert_eq!((train.steps, train.minutes, train.batch, data.source.as_str()), (7, 0.5, 9, "glyphs"));
+        assert_eq!((found.outdir, found.dry_run), (PathBuf::from("runs/two"), true));
+        assert_eq!((found.device, found.threads), (DeviceChoice::Cpu, Some(2)));
+        let found = options(&file, "--data glyphs --outdir elsewhere").unwrap();
+        assert_eq!((found.runs[0].settings.train.minutes, found.outdir), (5.0, PathBuf::from("elsewhere")));
+        for wrong in ["--minutes 0", "--steps 0", "--set x", "--data glyphs --set nothing=3"] {
+            assert_eq!(options(&file, wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}
