@@ -82,11 +82,12 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
     let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::Tf32), Just(Dtype::Bf16)];
-    (2usize..4096, 1usize..1000, large.clone(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
-        |(batch, epochs, steps, seed, tick, snap, keep, dtype)| TrainSettings {
+    (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
+        |(batch, epochs, steps, minutes, seed, tick, snap, keep, dtype)| TrainSettings {
             batch,
             epochs,
             steps,
+            minutes,
             seed,
             tick,
             snap,
