@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     let mut criterion =
         Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
     let mut group = criterion.benchmark_group("step");
-    for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64)] {
+    for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64), ("vgan-cifar10-resnet", 64)] {
         let (mut trainer, data) = model_and_data(model, batch, None)?;
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(format!("{model}/batch{batch}"), |bencher| {
