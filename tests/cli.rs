@@ -303,7 +303,10 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("trace --input a", &["--output <OUT>"]),
         ("trace --example a --input b --output c", &["cannot be used with"]),
         ("gradcheck --device tpu", &["expected auto, cpu"]),
-        ("bench --filter nothing-is-called-so", &["matches no pass", "activation, adam, batch_norm", "linear, loss"]),
+        (
+            "bench --filter nothing-is-called-so",
+            &["matches no pass", "activation, adam, avg_pool2d, batch_norm", "linear, loss"],
+        ),
         ("bench --dtype f8", &["possible values: f32, f64, tf32, bf16"]),
         ("bench --device cpu --dtype bf16", &["need a GPU"]),
         ("bench --budget 0", &["1..=60000"]),

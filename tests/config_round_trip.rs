@@ -28,13 +28,15 @@ fn generator() -> impl Strategy<Value = GeneratorSettings> {
             channels,
             output,
             ema,
+            ..GeneratorSettings::default()
         },
     )
 }
 
 fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
-    (widths(1), any::<bool>(), widths(0), 0.0..0.99)
-        .prop_map(|(channels, norm_first, hidden, leak)| DiscriminatorSettings { channels, norm_first, hidden, leak })
+    (widths(1), any::<bool>(), widths(0), 0.0..0.99).prop_map(|(channels, norm_first, hidden, leak)| {
+        DiscriminatorSettings { channels, norm_first, hidden, leak, ..DiscriminatorSettings::default() }
+    })
 }
 
 fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
@@ -67,12 +69,15 @@ fn objective() -> impl Strategy<Value = ObjectiveSettings> {
 }
 
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
-    (positive(), positive(), 0.0..0.999, 0.0..0.999, positive(), positive()).prop_map(
-        |(discriminator_lr, generator_lr, beta1, beta2, epsilon, init_std)| OptimizerSettings {
+    let kind = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::Rmsprop)];
+    (kind, positive(), positive(), 0.0..0.999, 0.0..0.999, 0.0..0.999, positive(), positive()).prop_map(
+        |(kind, discriminator_lr, generator_lr, beta1, beta2, decay, epsilon, init_std)| OptimizerSettings {
+            kind,
             discriminator_lr,
             generator_lr,
             beta1,
             beta2,
+            decay,
             epsilon,
             init_std,
         },
@@ -98,17 +103,25 @@ fn train() -> impl Strategy<Value = TrainSettings> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (data(), generator(), discriminator(), bottleneck(), objective(), optimizer(), train()).prop_map(
-        |(data, generator, discriminator, bottleneck, objective, optimizer, train)| Settings {
-            data,
-            generator,
-            discriminator,
-            bottleneck,
-            objective,
-            optimizer,
-            train,
-        },
-    )
+    let all = (data(), generator(), discriminator(), bottleneck(), objective(), optimizer(), train(), residual());
+    all.prop_map(|(data, generator, discriminator, bottleneck, objective, optimizer, train, residual)| {
+        let nets = NetsSettings::default();
+        let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
+        if let Some([width, more]) = residual {
+            let (generator, discriminator) = (&mut settings.generator, &mut settings.discriminator);
+            settings.nets.family = Family::Resnet;
+            (generator.hidden, generator.channels, generator.output) = (vec![], vec![], OutputLayer::Stride1);
+            (discriminator.hidden, discriminator.channels, discriminator.norm_first) = (vec![], vec![], false);
+            (generator.width, generator.max_width) = (width, width + more);
+            (discriminator.width, discriminator.max_width) = (width + more, width + 2 * more);
+        }
+        settings
+    })
+}
+
+/// Widths of residual nets, where the nets are residual.
+fn residual() -> impl Strategy<Value = Option<[usize; 2]>> {
+    prop::option::of([1usize..100, 0usize..900])
 }
 
 proptest! {

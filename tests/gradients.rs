@@ -56,13 +56,19 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = whole::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of eight models, and each checks more than its last input.
-    assert_eq!(cases.len(), 16);
+    // Both losses of nine models, and each checks more than its last input.
+    assert_eq!(cases.len(), 18);
     for case in &cases {
         let names: Vec<String> = case.inputs().into_iter().map(|tensor| tensor.name.into_owned()).collect();
-        let (net, last) =
-            if case.op() == "loss_d" { ("conv.0.weight", "images") } else { ("deconv.0.weight", "latents") };
-        assert!(names.iter().any(|name| name == net) && names.last().is_some_and(|name| name == last), "{names:?}");
+        let (nets, last) = if case.op() == "loss_d" {
+            (["conv.0.weight", "resnet.2.conv_s.weight"], "images")
+        } else {
+            (["deconv.0.weight", "resnet.0.conv_s.weight"], "latents")
+        };
+        assert!(
+            names.iter().any(|name| nets.contains(&name.as_str())) && names.last().is_some_and(|name| name == last),
+            "{names:?}"
+        );
     }
 }
 

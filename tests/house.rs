@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::data::Extent;
 use vgan_cuda::device::Cpu;
-use vgan_cuda::ops::article::{CIFAR, MNIST};
+use vgan_cuda::ops::article::{CIFAR, MNIST, PAPER};
 use vgan_cuda::ops::{Case, article_cases};
 use vgan_cuda::train::predict::predict;
 
@@ -80,11 +80,11 @@ fn nothing_prints_past_the_output_room() {
     }
 }
 
-/// src/ops/article.rs types the shapes of the article's two models once more, because operations know no nets.
+/// src/ops/article.rs and paper.rs type the shapes of the models once more, because operations know no nets.
 #[test]
 fn the_benchmarks_shapes_are_the_presets() {
     let mut expected = BTreeSet::new();
-    for (name, lengths) in [("vgan-mnist", MNIST), ("vgan-cifar10", CIFAR)] {
+    for (name, lengths) in [("vgan-mnist", MNIST), ("vgan-cifar10", CIFAR), ("vgan-cifar10-resnet", PAPER)] {
         let [height, width, channels] = image_size(name).expect("a size");
         let images = Extent { count: 1000, height, width, channels };
         let prediction = predict(&preset(name).expect("a preset"), &images).expect("a prediction");
@@ -93,7 +93,8 @@ fn the_benchmarks_shapes_are_the_presets() {
         let entries = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.entries());
         for entry in entries.concat().iter().filter(|entry| entry.shape.len() > 1) {
             // μ and log σ² are computed as one layer of twice the width.
-            let layers = if entry.name.starts_with("conv_") { 2 } else { 1 };
+            let bottleneck = entry.name.starts_with("conv_mean") || entry.name.starts_with("conv_logvar");
+            let layers = if bottleneck { 2 } else { 1 };
             expected.insert(layers * entry.len());
         }
     }

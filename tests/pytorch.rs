@@ -19,8 +19,10 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 5] = ["step-vgan-mnist", "step-paper", "step-channels", "step-gan-mnist", "step-logvar-bias"];
-const TRAJECTORIES: [&str; 3] = ["trajectory-vgan-mnist", "trajectory-paper", "trajectory-gan-mnist"];
+const STEPS: [&str; 6] =
+    ["step-vgan-mnist", "step-paper", "step-channels", "step-gan-mnist", "step-logvar-bias", "step-resnet"];
+const TRAJECTORIES: [&str; 4] =
+    ["trajectory-vgan-mnist", "trajectory-paper", "trajectory-gan-mnist", "trajectory-resnet"];
 
 /// IN and OUT of one case in one type.
 struct Fixture<T> {
@@ -189,7 +191,7 @@ fn trajectories_on_the_kernels() {
 /// The comparison itself: whatever is changed on our side must show.
 #[test]
 fn a_planted_difference_is_caught() {
-    let changes: [(&str, fn(&mut Fixture<f32>)); 9] = [
+    let article: [(&str, fn(&mut Fixture<f32>)); 9] = [
         ("one weight of D by 1e-3", |f| scale_largest(f, "discriminator.conv.3.weight", 1.001)),
         ("one weight of G by 1e-3", |f| scale_largest(f, "generator.deconv.0.weight", 1.001)),
         ("one pixel by 1e-3", |f| scale_largest(f, "images", 1.001)),
@@ -200,22 +202,34 @@ fn a_planted_difference_is_caught() {
         ("β₁ 0.5 → 0.6", |f| f.settings.optimizer.beta1 = 0.6),
         ("I_c 0.1 → 0.101", |f| f.settings.bottleneck.target_kl = 0.101),
     ];
-    for (what, change) in changes {
-        let mut fixture = load::<f32>("trajectory-vgan-mnist");
-        for tensor in &mut fixture.input {
-            tensor.name = tensor.name.strip_prefix("step0.").unwrap_or(&tensor.name).into();
-        }
-        change(&mut fixture);
-        for tensor in &mut fixture.input {
-            if ["images", "latents_d", "latents_g", "noise_real", "noise_fake", "noise_g"]
-                .contains(&tensor.name.as_str())
-            {
-                tensor.name = format!("step0.{}", tensor.name);
-            }
-        }
-        let rows = compare(&fixture, trajectory(cpu(), &fixture));
-        assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
+    let residual: [(&str, fn(&mut Fixture<f32>)); 5] = [
+        ("one weight of a shortcut by 1e-3", |f| scale_largest(f, "discriminator.resnet.2.conv_s.weight", 1.001)),
+        ("one weight of G's first block by 1e-3", |f| scale_largest(f, "generator.resnet.0.conv_0.weight", 1.001)),
+        ("leak 0.2 → 0.201", |f| f.settings.discriminator.leak = 0.201),
+        ("α 0.9 → 0.901", |f| f.settings.optimizer.decay = 0.901),
+        ("ε 1e-8 → 1e-5", |f| f.settings.optimizer.epsilon = 1e-5),
+    ];
+    for (what, change) in article {
+        assert_caught("trajectory-vgan-mnist", what, change);
     }
+    for (what, change) in residual {
+        assert_caught("trajectory-resnet", what, change);
+    }
+}
+
+fn assert_caught(case: &str, what: &str, change: fn(&mut Fixture<f32>)) {
+    let mut fixture = load::<f32>(case);
+    for tensor in &mut fixture.input {
+        tensor.name = tensor.name.strip_prefix("step0.").unwrap_or(&tensor.name).into();
+    }
+    change(&mut fixture);
+    for tensor in &mut fixture.input {
+        if ["images", "latents_d", "latents_g", "noise_real", "noise_fake", "noise_g"].contains(&tensor.name.as_str()) {
+            tensor.name = format!("step0.{}", tensor.name);
+        }
+    }
+    let rows = compare(&fixture, trajectory(cpu(), &fixture));
+    assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
 }
 
 fn scale_largest(fixture: &mut Fixture<f32>, name: &str, by: f32) {

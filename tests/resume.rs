@@ -53,6 +53,16 @@ fn a_plain_gan() {
     any_split_gives_the_same_bytes("gan-mnist --tick 4 --snap 6");
 }
 
+/// Residual blocks, RMSprop, which has no first moments, and the moving average.
+#[test]
+fn residual_nets_with_rmsprop() {
+    any_split_gives_the_same_bytes(
+        "vgan-cifar10-resnet --tick 4 --snap 6 --set generator.channels=[] --set generator.hidden=[] \
+         --set discriminator.channels=[] --set discriminator.hidden=[] --set generator.width=4 \
+         --set generator.max_width=6 --set discriminator.width=4 --set discriminator.max_width=6",
+    );
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

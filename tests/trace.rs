@@ -56,6 +56,32 @@ fn an_example_goes_through_and_the_output_is_the_same_each_time() {
     }
 }
 
+/// Residual nets: as many levels as the image needs, under the keys of the paper's code.
+#[test]
+fn residual_nets_follow_the_image() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let narrow = "trace --preset vgan-cifar10-resnet --set train.batch=2 --set generator.width=2 \
+                  --set generator.max_width=4 --set discriminator.width=2 --set discriminator.max_width=4";
+    let [example, out] = ["example", "out"].map(|name| folder.path().join(name));
+    let output = run(&format!("{narrow} --example {}", example.display()));
+    assert!(output.status.success(), "{output:?}");
+    let output = run(&format!("{narrow} --input {} --output {}", example.display(), out.display()));
+    assert!(output.status.success(), "{output:?}");
+    let names = names(&out);
+    for name in [
+        "grad.generator.resnet.4.conv_s.weight",
+        "generator.resnet.6.conv_1.bias",
+        "grad.discriminator.resnet.2.conv_0.weight",
+        "discriminator.conv_img.bias",
+        "discriminator.conv_logvar.weight",
+        "discriminator.fc.weight",
+        "z_g",
+    ] {
+        assert!(names.iter().any(|other| other == name), "{name}");
+    }
+    assert!(!names.iter().any(|name| name.contains("resnet.8") || name.contains("running")), "{names:?}");
+}
+
 #[test]
 fn bad_files_are_refused_by_key() {
     let folder = tempfile::tempdir().expect("a folder");

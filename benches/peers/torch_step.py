@@ -22,7 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tests" / "oracle"))
 
-from model import Discriminator, Generator, kl_divergence  # noqa: E402
+from model import kl_divergence, nets  # noqa: E402
 from settings import PRESETS, with_defaults  # noqa: E402
 
 MODELS = {"mnist": "vgan-mnist", "cifar10": "vgan-cifar10"} | {name: name for name in PRESETS}
@@ -34,30 +34,40 @@ class Peer:
 
     def __init__(self, preset, batch, adam, memory_format, compiled, seed=0):
         image, changes = PRESETS[preset]
-        self.settings, self.batch, self.beta = with_defaults(changes), batch, 0.0
+        self.settings, self.batch = with_defaults(changes), batch
+        self.beta = self.settings["bottleneck"]["beta"]
         torch.manual_seed(seed)
         self.images = torch.rand(RESIDENT_IMAGES, *image)
         if self.settings["data"]["range"] == "-1..1":
             self.images = 2 * self.images - 1
         self.images = self.images.contiguous(memory_format=memory_format)
-        self.generator = Generator(self.settings, image)
-        self.discriminator = Discriminator(self.settings, image)
+        self.generator, self.discriminator = nets(self.settings, image).values()
         self.noise = (batch, *self.discriminator.code) if self.settings["bottleneck"]["enabled"] else None
         optimizer = self.settings["optimizer"]
         self.optimizers = []
         for name, net in (("generator", self.generator), ("discriminator", self.discriminator)):
             net.to(memory_format=memory_format).train()
+            self.optimizers.append(self.optimizer(net, optimizer[f"{name}_lr"], adam))
+            if self.settings["nets"]["family"] == "resnet":
+                continue  # PyTorch's own initialisation
             for key, parameter in net.named_parameters():
                 if parameter.dim() > 1:
                     torch.nn.init.normal_(parameter, std=0.02)
                 elif key.endswith(".bias"):
                     torch.nn.init.zeros_(parameter)
-            options = {"lr": optimizer[f"{name}_lr"], "betas": (optimizer["beta1"], optimizer["beta2"]), adam: True}
-            self.optimizers.append(torch.optim.Adam(net.parameters(), **options))
         self.run_generator, self.run_discriminator = self.generator, self.discriminator
         if compiled:
             self.run_generator = torch.compile(self.generator)
             self.run_discriminator = torch.compile(self.discriminator)
+
+    def optimizer(self, net, lr, adam):
+        """The optimiser of the settings; RMSprop has no fused form."""
+        optimizer = self.settings["optimizer"]
+        if optimizer["kind"] == "rmsprop":
+            options = {"alpha": optimizer["decay"], "eps": optimizer["epsilon"], "foreach": True}
+            return torch.optim.RMSprop(net.parameters(), lr=lr, **options)
+        options = {"betas": (optimizer["beta1"], optimizer["beta2"]), adam: True}
+        return torch.optim.Adam(net.parameters(), lr=lr, **options)
 
     def draw(self):
         """Fresh latents and bottleneck noise."""
@@ -73,7 +83,7 @@ class Peer:
 
     def step(self):
         """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses."""
-        generator_adam, discriminator_adam = self.optimizers
+        generator_optimizer, discriminator_optimizer = self.optimizers
         bottleneck = self.settings["bottleneck"]
         reals = self.reals()
         with torch.no_grad():
@@ -83,21 +93,21 @@ class Peer:
         loss_d = bce(logits_real, 1.0) + bce(logits_fake, 0.0)
         if self.noise:
             kl = sum(kl_divergence(code["mu"], code["logvar"], bottleneck["kl_reduction"]) for code in (real, fake))
-            constraint = kl - 2 * bottleneck["target_kl"]
+            constraint = (kl - 2 * bottleneck["target_kl"]) * (0.5 if bottleneck["kl_mix"] == "mean" else 1.0)
             loss_d = loss_d + self.beta * constraint
-        discriminator_adam.zero_grad(set_to_none=True)
+        discriminator_optimizer.zero_grad(set_to_none=True)
         loss_d.backward()
-        discriminator_adam.step()
+        discriminator_optimizer.step()
         if self.noise:
             self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
 
         self.discriminator.requires_grad_(False)
         logits, _ = self.discriminate(self.run_generator(self.draw()))
         loss_g = bce(logits, 1.0)
-        generator_adam.zero_grad(set_to_none=True)
+        generator_optimizer.zero_grad(set_to_none=True)
         loss_g.backward()
         self.discriminator.requires_grad_(True)
-        generator_adam.step()
+        generator_optimizer.step()
         return loss_d.item(), loss_g.item()
 
 

@@ -9,6 +9,7 @@ mod file;
 mod objective;
 mod overrides;
 mod presets;
+pub mod resnet;
 mod resolve;
 mod schema;
 mod settings;

@@ -2,8 +2,8 @@
 
 use super::schema::nearest;
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, OptimizerSettings, OutputLayer,
-    PixelRange, Settings, TrainSettings,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, KlMix, KlReduction,
+    NetsSettings, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
 
@@ -13,6 +13,10 @@ pub const PRESETS: &[(&str, &str)] = &[
     ("vgan-mnist", "the article's VGAN for MNIST"),
     ("gan-mnist", "the same nets without the bottleneck: a plain GAN"),
     ("vgan-cifar10", "the article's recipe for colour, with the widths of DCGAN"),
+    ("vgan-cifar10-resnet", "the paper's residual nets for CIFAR-10; also for larger images, with --resize 64 or 128"),
+    ("wide-2", "vgan-cifar10-resnet with twice the widths, for benchmarks"),
+    ("wide-4", "vgan-cifar10-resnet with four times the widths, for benchmarks"),
+    ("wide-8", "vgan-cifar10-resnet with eight times the widths, for benchmarks"),
 ];
 
 /// The settings of the preset `name`.
@@ -27,6 +31,10 @@ pub fn preset(name: &str) -> Result<Settings> {
         "vgan-mnist" => Ok(vgan_mnist()),
         "gan-mnist" => Ok(gan_mnist()),
         "vgan-cifar10" => Ok(vgan_cifar10()),
+        "vgan-cifar10-resnet" => Ok(vgan_cifar10_resnet()),
+        "wide-2" => Ok(widened(vgan_cifar10_resnet(), 2)),
+        "wide-4" => Ok(widened(vgan_cifar10_resnet(), 4)),
+        "wide-8" => Ok(widened(vgan_cifar10_resnet(), 8)),
         _ => {
             let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
             let suggestion = nearest(name, names.iter().copied()).unwrap_or("quick");
@@ -43,7 +51,7 @@ pub fn preset(name: &str) -> Result<Settings> {
 pub fn image_size(name: &str) -> Option<[usize; 3]> {
     match name {
         "quick" | "vgan-mnist" | "gan-mnist" => Some([28, 28, 1]),
-        "vgan-cifar10" => Some([32, 32, 3]),
+        "vgan-cifar10" | "vgan-cifar10-resnet" | "wide-2" | "wide-4" | "wide-8" => Some([32, 32, 3]),
         _ => None,
     }
 }
@@ -109,10 +117,77 @@ fn vgan_cifar10() -> Settings {
     }
 }
 
+/// The paper's net and recipe as its official code has them (`akanazawa/vgan`, `configs/cifar10_vgan.1.yaml`), without
+/// the embedding of the one class that it feeds to the generator. The length is its `stop_epoch`.
+///
+/// One parameter is another: the code's second 1×1 convolution makes log σ, ours log σ² = 2 log σ. Both start by
+/// PyTorch's default, so ours starts with half the spread of log σ, and moves it half as far for the same step.
+fn vgan_cifar10_resnet() -> Settings {
+    Settings {
+        data: DataSettings {
+            source: String::new(),
+            flip: true,
+            range: PixelRange::MinusOneToOne,
+            ..DataSettings::default()
+        },
+        nets: NetsSettings { family: Family::Resnet },
+        generator: GeneratorSettings {
+            latent: 256,
+            prior: Prior::Normal,
+            hidden: vec![],
+            channels: vec![],
+            width: 32,
+            max_width: 256,
+            output: OutputLayer::Stride1,
+            ema: 0.999,
+        },
+        discriminator: DiscriminatorSettings {
+            channels: vec![],
+            width: 32,
+            max_width: 256,
+            norm_first: false,
+            hidden: vec![],
+            ..DiscriminatorSettings::default()
+        },
+        bottleneck: BottleneckSettings {
+            kl_reduction: KlReduction::Channels,
+            kl_mix: KlMix::Mean,
+            beta: 0.1,
+            ..BottleneckSettings::default()
+        },
+        optimizer: OptimizerSettings {
+            kind: OptimizerKind::Rmsprop,
+            discriminator_lr: 1e-4,
+            generator_lr: 1e-4,
+            init_std: 0.0,
+            ..OptimizerSettings::default()
+        },
+        train: TrainSettings { batch: 64, epochs: 1000, snap: 10_000, ..TrainSettings::default() },
+        ..Settings::default()
+    }
+}
+
+/// The same with every width of both nets `times` as large.
+fn widened(mut settings: Settings, times: usize) -> Settings {
+    let Settings { generator, discriminator, bottleneck, .. } = &mut settings;
+    let lists =
+        [&mut generator.hidden, &mut generator.channels, &mut discriminator.hidden, &mut discriminator.channels];
+    lists.into_iter().flatten().for_each(|width| *width *= times);
+    let widths = [
+        &mut generator.width,
+        &mut generator.max_width,
+        &mut discriminator.width,
+        &mut discriminator.max_width,
+        &mut bottleneck.channels,
+    ];
+    widths.into_iter().for_each(|width| *width *= times);
+    settings
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{KlMix, KlReduction, Prior, validate, validate_for_images};
+    use crate::config::{GeneratorZ, validate, validate_for_images};
 
     #[test]
     fn every_listed_preset_exists_and_fits_its_images() {
@@ -149,6 +224,34 @@ mod tests {
         settings.bottleneck.enabled = true;
         settings.discriminator.norm_first = true;
         assert_eq!(settings, preset("vgan-mnist").unwrap());
+    }
+
+    /// The figures of the official code's configuration, typed here once more on purpose.
+    #[test]
+    fn vgan_cifar10_resnet_is_the_papers_model() {
+        let s = preset("vgan-cifar10-resnet").unwrap();
+        assert_eq!((s.nets.family, s.generator.latent, s.generator.prior), (Family::Resnet, 256, Prior::Normal));
+        assert_eq!((s.generator.width, s.generator.max_width, s.generator.ema), (32, 256, 0.999));
+        assert_eq!((s.discriminator.width, s.discriminator.max_width, s.discriminator.leak), (32, 256, 0.2));
+        assert_eq!((s.optimizer.kind, s.optimizer.decay, s.optimizer.epsilon), (OptimizerKind::Rmsprop, 0.99, 1e-8));
+        assert_eq!((s.optimizer.discriminator_lr, s.optimizer.generator_lr, s.optimizer.init_std), (1e-4, 1e-4, 0.0));
+        assert_eq!((s.bottleneck.target_kl, s.bottleneck.beta_step, s.bottleneck.beta), (0.1, 1e-5, 0.1));
+        assert_eq!((s.bottleneck.kl_reduction, s.bottleneck.kl_mix), (KlReduction::Channels, KlMix::Mean));
+        assert_eq!((s.bottleneck.generator_z, s.bottleneck.channels), (GeneratorZ::Sampled, 0));
+        assert_eq!((s.train.batch, s.data.range, s.data.flip), (64, PixelRange::MinusOneToOne, true));
+    }
+
+    #[test]
+    fn wide_presets_differ_in_their_widths_alone() {
+        for (name, times) in [("wide-2", 2), ("wide-4", 4), ("wide-8", 8)] {
+            let mut settings = preset(name).unwrap();
+            assert_eq!((settings.generator.width, settings.discriminator.max_width), (32 * times, 256 * times));
+            (settings.generator.width, settings.generator.max_width) = (32, 256);
+            (settings.discriminator.width, settings.discriminator.max_width) = (32, 256);
+            assert_eq!(settings, preset("vgan-cifar10-resnet").unwrap());
+        }
+        let wide = widened(preset("vgan-mnist").unwrap(), 3);
+        assert_eq!((wide.generator.hidden, wide.generator.channels), (vec![3072], vec![384, 192]));
     }
 
     #[test]

@@ -11,6 +11,8 @@ use super::objective::ObjectiveSettings;
 pub struct Settings {
     /// Where the images come from and how they are shown to the nets.
     pub data: DataSettings,
+    /// Which family of nets both are of.
+    pub nets: NetsSettings,
     /// The generator.
     pub generator: GeneratorSettings,
     /// The discriminator around the bottleneck.
@@ -59,7 +61,33 @@ pub enum PixelRange {
     MinusOneToOne,
 }
 
-/// `[generator]`: linear layers, then transposed convolutions that double the image.
+/// `[nets]`: what both nets have in common.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetsSettings {
+    /// The family that generator and discriminator are of; it decides which of their widths have a meaning.
+    pub family: Family,
+}
+
+impl Default for NetsSettings {
+    fn default() -> Self {
+        NetsSettings { family: Family::Dcgan }
+    }
+}
+
+/// A family of nets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Convolutions k4 s2 with batch normalisation (Radford et al. 2016; the article). As many layers as the lists
+    /// `channels` and `hidden` of each net name; `width` and `max_width` are 0.
+    Dcgan,
+    /// Residual blocks without normalisation (the paper). As many doublings and halvings as the image needs from about
+    /// 4×4, of widths by `width` and `max_width` of each net; `channels` and `hidden` are empty.
+    Resnet,
+}
+
+/// `[generator]`: linear layers, then transposed convolutions or residual blocks that double the image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GeneratorSettings {
@@ -71,7 +99,11 @@ pub struct GeneratorSettings {
     pub hidden: Vec<usize>,
     /// Channels of the images inside the net, smallest image first; each ConvT k4 s2 p1 doubles the image.
     pub channels: Vec<usize>,
-    /// The layer from `channels.last()` to the picture: `stride2` doubles once more, `stride1` keeps the size.
+    /// Channels at the picture's resolution in a residual net, twice as many at each lower one; 0 in a DCGAN.
+    pub width: usize,
+    /// The most channels of a residual net; 0 in a DCGAN.
+    pub max_width: usize,
+    /// The last layer, to the picture: `stride2` doubles once more, `stride1` keeps the size, as in every residual net.
     pub output: OutputLayer,
     /// Decay of the exponential moving average of the weights that samples are drawn with; 0 turns it off.
     pub ema: f64,
@@ -84,6 +116,8 @@ impl Default for GeneratorSettings {
             prior: Prior::Uniform,
             hidden: vec![1024],
             channels: vec![128, 64],
+            width: 0,
+            max_width: 0,
             output: OutputLayer::Stride2,
             ema: 0.0,
         }
@@ -106,17 +140,23 @@ pub enum Prior {
 pub enum OutputLayer {
     /// ConvT k4 s2 p1: doubles the image.
     Stride2,
-    /// ConvT k3 s1 p1: keeps its size.
+    /// ConvT k3 s1 p1, in a residual net Conv k3 s1 p1: keeps its size.
     Stride1,
 }
 
-/// `[discriminator]`: convolutions k4 s2 p1 that halve the image, the bottleneck, then linear layers to one logit.
+/// `[discriminator]`: convolutions k4 s2 p1, or residual blocks and poolings, that halve the image; the bottleneck; then
+/// linear layers to one logit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DiscriminatorSettings {
     /// Channels after each convolution, largest image first.
     pub channels: Vec<usize>,
-    /// Whether batch normalisation also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not).
+    /// Channels at the image's resolution in a residual net, twice as many at each lower one; 0 in a DCGAN.
+    pub width: usize,
+    /// The most channels of a residual net; 0 in a DCGAN.
+    pub max_width: usize,
+    /// Whether batch normalisation also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not; a
+    /// residual net has no normalisation at all).
     pub norm_first: bool,
     /// Widths of the linear layers between the bottleneck and the logit; may be empty.
     pub hidden: Vec<usize>,
@@ -126,7 +166,14 @@ pub struct DiscriminatorSettings {
 
 impl Default for DiscriminatorSettings {
     fn default() -> Self {
-        DiscriminatorSettings { channels: vec![64, 128], norm_first: true, hidden: vec![1024], leak: 0.2 }
+        DiscriminatorSettings {
+            channels: vec![64, 128],
+            width: 0,
+            max_width: 0,
+            norm_first: true,
+            hidden: vec![1024],
+            leak: 0.2,
+        }
     }
 }
 
@@ -202,35 +249,52 @@ pub enum GeneratorZ {
     Mean,
 }
 
-/// `[optimizer]`: Adam for both nets (Kingma & Ba 2015, with bias correction).
+/// `[optimizer]`: one of a kind for each net, and where the weights start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerSettings {
+    /// The rule of the update.
+    pub kind: OptimizerKind,
     /// Learning rate of the discriminator.
     pub discriminator_lr: f64,
     /// Learning rate of the generator.
     pub generator_lr: f64,
-    /// Decay of the first moment.
+    /// Adam's decay of the first moment.
     pub beta1: f64,
-    /// Decay of the second moment.
+    /// Adam's decay of the second moment.
     pub beta2: f64,
+    /// RMSprop's decay of the second moment, α.
+    pub decay: f64,
     /// Added to the root of the second moment.
     pub epsilon: f64,
-    /// Standard deviation of the normal weights at the start.
+    /// Standard deviation of the normal weights at the start, where biases are 0. With 0 both start as PyTorch's do:
+    /// U(−1/√fan_in, 1/√fan_in).
     pub init_std: f64,
 }
 
 impl Default for OptimizerSettings {
     fn default() -> Self {
         OptimizerSettings {
+            kind: OptimizerKind::Adam,
             discriminator_lr: 2e-4,
             generator_lr: 2e-4,
             beta1: 0.5,
             beta2: 0.999,
+            decay: 0.99,
             epsilon: 1e-8,
             init_std: 0.02,
         }
     }
+}
+
+/// The rule of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Kingma & Ba 2015, with bias correction.
+    Adam,
+    /// Tieleman & Hinton 2012, as PyTorch has it, without momentum.
+    Rmsprop,
 }
 
 /// `[train]`: length, batch, seed and the rhythm of reports.

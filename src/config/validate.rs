@@ -1,8 +1,9 @@
 //! What settings must satisfy before anything is built from them.
 
 use super::objective::ObjectiveSettings;
+use super::resnet;
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, OptimizerSettings, OutputLayer,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, OptimizerSettings, OutputLayer,
     Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
@@ -40,8 +41,9 @@ pub fn validate(settings: &Settings) -> Result<()> {
 
 /// Checks that nets of these settings make and take images of `height` × `width` × `channels`.
 ///
-/// The generator doubles its first image with every layer, so it makes only multiples of a power of two; the
-/// discriminator halves and rounds down, so it takes any size that leaves at least one position.
+/// A DCGAN's generator doubles its first image with every layer, so it makes only multiples of a power of two; its
+/// discriminator halves and rounds down, so it takes any size that leaves at least one position. Residual nets have as
+/// many layers as the image needs, if its sides can be halved as often.
 ///
 /// # Errors
 /// [`Error::Usage`] that says which sizes, or which widths, would fit.
@@ -51,8 +53,13 @@ pub fn validate_for_images(settings: &Settings, height: usize, width: usize, cha
             "images must have 1 or 3 channels, and these have {channels}: pass --channels 1 or --channels 3"
         )));
     }
-    check_generator(&settings.generator, height, width)?;
-    check_discriminator(&settings.discriminator, height, width)
+    match settings.nets.family {
+        Family::Resnet => resnet::check(height, width),
+        Family::Dcgan => {
+            check_generator(&settings.generator, height, width)?;
+            check_discriminator(&settings.discriminator, height, width)
+        }
+    }
 }
 
 fn check_generator(generator: &GeneratorSettings, height: usize, width: usize) -> Result<()> {
@@ -121,6 +128,7 @@ fn comma_separated(widths: &[usize]) -> String {
 pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     let mut checker = Checker { violations: Vec::new() };
     checker.data(&settings.data);
+    checker.family(settings);
     checker.generator(&settings.generator);
     checker.discriminator(&settings.discriminator);
     checker.bottleneck(&settings.bottleneck);
@@ -147,17 +155,56 @@ impl Checker {
         self.require(known, "data.channels", "1 (grey), 3 (colour) or 0 (as they are)", data.channels);
     }
 
+    /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not
+    /// used, so that none is set in vain.
+    fn family(&mut self, settings: &Settings) {
+        let Settings { generator, discriminator, .. } = settings;
+        let lists = [
+            ("generator.hidden", &generator.hidden, 0),
+            ("generator.channels", &generator.channels, 1),
+            ("discriminator.hidden", &discriminator.hidden, 0),
+            ("discriminator.channels", &discriminator.channels, 1),
+        ];
+        let widths = [
+            ("generator.width", "generator.max_width", generator.width, generator.max_width),
+            ("discriminator.width", "discriminator.max_width", discriminator.width, discriminator.max_width),
+        ];
+        match settings.nets.family {
+            Family::Dcgan => {
+                lists.into_iter().for_each(|(key, list, fewest)| self.widths(key, list, fewest));
+                for (key, max_key, width, max_width) in widths {
+                    let expected = "0 where nets.family is dcgan (its widths are the lists `channels` and `hidden`)";
+                    self.require(width == 0, key, expected, width);
+                    self.require(max_width == 0, max_key, expected, max_width);
+                }
+            }
+            Family::Resnet => {
+                for (key, list, _) in lists {
+                    let expected = "[] where nets.family is resnet (its widths follow from `width` and `max_width`)";
+                    self.require(list.is_empty(), key, expected, format!("{list:?}"));
+                }
+                for (key, max_key, width, max_width) in widths {
+                    self.require((1..=WIDEST).contains(&width), key, format!("from 1 to {WIDEST}"), width);
+                    let expected = format!("from `{key}`, {width}, to {WIDEST}");
+                    self.require((width..=WIDEST).contains(&max_width), max_key, expected, max_width);
+                }
+                let expected = "stride1 where nets.family is resnet (its last convolution keeps the size)";
+                let output = generator.output;
+                self.require(output == OutputLayer::Stride1, "generator.output", expected, output_name(output));
+                let expected = "false where nets.family is resnet (it has no batch normalisation)";
+                let norm_first = discriminator.norm_first;
+                self.require(!norm_first, "discriminator.norm_first", expected, norm_first);
+            }
+        }
+    }
+
     fn generator(&mut self, generator: &GeneratorSettings) {
         let latent = generator.latent;
         self.require((1..=WIDEST).contains(&latent), "generator.latent", format!("from 1 to {WIDEST}"), latent);
-        self.widths("generator.hidden", &generator.hidden, 0);
-        self.widths("generator.channels", &generator.channels, 1);
         self.decay("generator.ema", generator.ema);
     }
 
     fn discriminator(&mut self, discriminator: &DiscriminatorSettings) {
-        self.widths("discriminator.hidden", &discriminator.hidden, 0);
-        self.widths("discriminator.channels", &discriminator.channels, 1);
         self.decay("discriminator.leak", discriminator.leak);
     }
 
@@ -189,7 +236,8 @@ impl Checker {
         self.decay("optimizer.beta1", optimizer.beta1);
         self.decay("optimizer.beta2", optimizer.beta2);
         self.positive("optimizer.epsilon", optimizer.epsilon);
-        self.positive("optimizer.init_std", optimizer.init_std);
+        self.decay("optimizer.decay", optimizer.decay);
+        self.not_negative("optimizer.init_std", optimizer.init_std);
     }
 
     fn train(&mut self, train: &TrainSettings) {
@@ -271,6 +319,7 @@ mod tests {
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",
             "optimizer.beta2=-0.5",
+            "optimizer.decay=1",
             "optimizer.epsilon=1e-60",
             "optimizer.init_std=1e60",
         ];
@@ -284,6 +333,36 @@ mod tests {
         for word in ["train.batch=2", "beta1=0", "ema=0.999", "logvar_bias=-3", "target_kl=0", "generator.hidden=[]"] {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
+        }
+    }
+
+    /// A setting of the other family is an error, and so is one that a residual net lacks.
+    #[test]
+    fn each_family_has_settings_of_its_own() {
+        let dcgan = ["generator.width=32", "discriminator.max_width=256", "generator.channels=[]"];
+        let resnet = [
+            "generator.channels=64,32",
+            "generator.hidden=1024",
+            "discriminator.channels=64",
+            "discriminator.hidden=1024",
+            "discriminator.norm_first=true",
+            "generator.output=stride2",
+            "generator.width=0",
+            "discriminator.width=70000",
+            "generator.max_width=31",
+            "discriminator.max_width=0",
+        ];
+        let words = dcgan.map(|word| ("vgan-cifar10", word)).into_iter();
+        for (name, word) in words.chain(resnet.map(|word| ("vgan-cifar10-resnet", word))) {
+            let settings = apply(&preset(name).unwrap(), &[Override::parse(word).unwrap()]).unwrap();
+            let message = validate(&settings).unwrap_err().to_string();
+            let key = word.split_once('=').unwrap().0;
+            assert!(message.starts_with(&format!("`{key}` must be ")), "{word}: {message}");
+        }
+        let changed = [Override::parse("nets.family=resnet").unwrap()];
+        let message = validate(&apply(&preset("vgan-mnist").unwrap(), &changed).unwrap()).unwrap_err().to_string();
+        for key in ["generator.channels", "discriminator.hidden", "generator.output", "discriminator.norm_first"] {
+            assert!(message.contains(&format!("`{key}` must be ")), "{message}");
         }
     }
 
@@ -307,6 +386,12 @@ mod tests {
         for (height, width) in [(32, 32), (64, 16)] {
             validate_for_images(&cifar, height, width, 3).unwrap();
         }
+        let resnet = preset("vgan-cifar10-resnet").unwrap();
+        for (height, width) in [(32, 32), (64, 64), (128, 128), (28, 28), (5, 7)] {
+            validate_for_images(&resnet, height, width, 3).unwrap();
+        }
+        let message = validate_for_images(&resnet, 30, 30, 3).unwrap_err().to_string();
+        assert!(message.contains("--resize 28 or --resize 32"), "{message}");
         let mut odd = mnist.clone();
         (odd.generator.channels, odd.generator.output) = (vec![8], OutputLayer::Stride1);
         validate_for_images(&odd, 17, 33, 1).unwrap();

@@ -161,6 +161,12 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
         self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
 
+    /// Runs a kernel whose blocks stride over `rows` rows of an image and whose threads stride over a row's elements.
+    pub(crate) fn launch_rows(&self, kernel: Kernel, rows: usize, arguments: &[Argument]) -> Result<()> {
+        let blocks = int(rows).unsigned_abs().min(size::ELEMENT_BLOCKS);
+        self.launch(kernel, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
     /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
     /// tile, x walking the rows' tiles (which may be more than y can count) and y the columns'. The kernels are in the order of [`Precision::ALL`].
     pub(crate) fn launch_product(

@@ -1,12 +1,13 @@
-//! The discriminator = encoder → bottleneck → head (paper Fig. 2): convolutions that halve the image, two 1×1
-//! convolutions for μ and log σ², z drawn from them, linear layers to one logit.
+//! The discriminator = encoder → bottleneck → head (paper Fig. 2): convolutions, or residual blocks and poolings
+//! (resnet.rs), that halve the image, two 1×1 convolutions for μ and log σ², z drawn from them, linear layers to one logit.
 
+use super::generator::initialisation;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
-use super::table::{Flattened, Init};
-use super::{ImageShape, Parts};
-use crate::config::Settings;
+use super::table::{Flattened, Initialisation};
+use super::{ImageShape, Parts, resnet};
+use crate::config::{Family, Settings};
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
@@ -18,6 +19,8 @@ use crate::{Error, Result};
 pub struct Discriminator<B: Executor> {
     encoder: Sequential<B>,
     bottleneck: Option<Bottleneck>,
+    /// How z lies, or the features where there is no bottleneck.
+    code: Flattened,
     head: Sequential<B>,
     /// The encoder's output: μ and log σ² side by side, or the features themselves.
     features: Buffer<B>,
@@ -52,7 +55,12 @@ impl<B: Executor> Discriminator<B> {
     /// If the image can't be halved as often as the widths ask, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape, capacity: usize) -> Result<(Self, Parts)> {
         let mut builder = Builder { backend, settings, parts: Parts::default() };
-        let (mut encoder, last) = builder.encoder(image)?;
+        let residual = settings.nets.family == Family::Resnet;
+        let (mut encoder, last) = if residual {
+            resnet::encoder(backend, settings, image, capacity, &mut builder.parts.params)?
+        } else {
+            builder.encoder(image)?
+        };
         let mut code = last;
         let bottleneck = settings.bottleneck.enabled.then(|| {
             let (layer, d) = builder.bottleneck(last);
@@ -60,14 +68,15 @@ impl<B: Executor> Discriminator<B> {
             encoder.push(Box::new(layer));
             d
         });
-        let head = builder.head(code)?;
+        let head =
+            if residual { resnet::head(settings, code, &mut builder.parts.params) } else { builder.head(code)? };
         let parts = builder.parts;
         let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
         let memory = |len: usize| backend.alloc(capacity * len);
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
         let dims = bottleneck.map_or(0, |d| d.dims());
         let (z, d_z) = (memory(dims)?, memory(dims)?);
-        Ok((Discriminator { encoder, bottleneck, head, features, d_features, z, d_z }, parts))
+        Ok((Discriminator { encoder, bottleneck, code, head, features, d_features, z, d_z }, parts))
     }
 
     /// The convolutions, up to μ and log σ².
@@ -78,6 +87,11 @@ impl<B: Executor> Discriminator<B> {
     /// The linear layers behind the bottleneck.
     pub fn head(&self) -> &Sequential<B> {
         &self.head
+    }
+
+    /// Rows, columns and channels of z, or of the features where there is no bottleneck.
+    pub fn code(&self) -> Flattened {
+        self.code
     }
 
     /// The bottleneck's sizes for `n` images, if there is one.
@@ -161,8 +175,8 @@ struct Builder<'a, B: Executor> {
 }
 
 impl<B: Executor> Builder<'_, B> {
-    fn init(&self) -> Init {
-        Init::Normal(self.settings.optimizer.init_std)
+    fn init(&self) -> Initialisation {
+        initialisation(self.settings)
     }
 
     fn leak(&self) -> Activation {
@@ -216,13 +230,15 @@ impl<B: Executor> Builder<'_, B> {
         let c = if settings.channels == 0 { last.c } else { settings.channels };
         let init = self.init();
         let params = &mut self.parts.params;
-        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init);
-        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init);
-        let mean_bias = params.add_vector("conv_mean.bias".into(), Flattened::vector(c), Init::Constant(0.0));
-        let logvar_bias = Init::Constant(settings.logvar_bias);
-        let logvar_bias = params.add_vector("conv_logvar.bias".into(), Flattened::vector(c), logvar_bias);
+        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
+        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
+        let mut bias =
+            |name: &str, centre| params.add_vector(name.into(), Flattened::vector(c), init.bias(last.c, centre));
+        let mean_bias = bias("conv_mean.bias", 0.0);
+        let logvar_bias = bias("conv_logvar.bias", settings.logvar_bias);
         let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
-        let layer = AffineLayer { map: d, weight: mean.start..logvar.end, bias: mean_bias.start..logvar_bias.end };
+        let layer =
+            AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
     }
 

@@ -1,12 +1,12 @@
 //! The generator: linear layers to a small image, then transposed convolutions that double it (facts of the article's
-//! notebook; the widths are DCGAN's, Radford et al. 2016).
+//! notebook; the widths are DCGAN's, Radford et al. 2016), or residual blocks and upsamplings (resnet.rs; the paper's).
 
 use super::layer::{Layer, Mode, Pass};
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
-use super::table::{Flattened, Init};
-use super::{ImageShape, Parts};
-use crate::config::{OutputLayer, PixelRange, Settings};
+use super::table::{Flattened, Initialisation};
+use super::{ImageShape, Parts, resnet};
+use crate::config::{Family, OutputLayer, PixelRange, Settings};
 use crate::device::{In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
@@ -24,6 +24,11 @@ impl<B: Executor> Generator<B> {
     /// # Errors
     /// If the image can't be reached by doubling, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape, capacity: usize) -> Result<(Self, Parts)> {
+        if settings.nets.family == Family::Resnet {
+            let (layers, params) = resnet::generator(backend, settings, image, capacity)?;
+            let net = Sequential::new(backend, layers, capacity)?;
+            return Ok((Generator { net }, Parts { params, ..Parts::default() }));
+        }
         let mut builder = Builder { backend, settings, parts: Parts::default(), layers: Vec::new() };
         let first = first_image(settings, image)?;
         builder.linear_layers(first)?;
@@ -90,8 +95,8 @@ struct Builder<'a, B: Executor> {
 }
 
 impl<B: Executor> Builder<'_, B> {
-    fn init(&self) -> Init {
-        Init::Normal(self.settings.optimizer.init_std)
+    fn init(&self) -> Initialisation {
+        initialisation(self.settings)
     }
 
     /// Linear, batch normalisation, ReLU, for each hidden width and for the first image. PyTorch's indices count by 3.
@@ -135,11 +140,23 @@ impl<B: Executor> Builder<'_, B> {
         }
         let name = format!("deconv.{}", 3 * (widths.len() - 1));
         self.layers.push(Box::new(AffineLayer::conv_transpose2d(params, &name, d, init)));
-        let f = match self.settings.data.range {
-            PixelRange::ZeroToOne => Activation::Sigmoid,
-            PixelRange::MinusOneToOne => Activation::Tanh,
-        };
-        self.layers.push(Box::new(ActivationLayer { f, len: image.len() }));
+        self.layers.push(Box::new(ActivationLayer { f: last_activation(self.settings), len: image.len() }));
         Ok(())
+    }
+}
+
+/// What maps the last layer's output into the interval of the pixels.
+pub(super) fn last_activation(settings: &Settings) -> Activation {
+    match settings.data.range {
+        PixelRange::ZeroToOne => Activation::Sigmoid,
+        PixelRange::MinusOneToOne => Activation::Tanh,
+    }
+}
+
+/// How the weights of both nets start.
+pub(super) fn initialisation(settings: &Settings) -> Initialisation {
+    match settings.optimizer.init_std {
+        0.0 => Initialisation::FanIn,
+        std => Initialisation::Normal(std),
     }
 }

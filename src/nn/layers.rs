@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::layer::{Layer, Mode, Pass};
-use super::table::{Flattened, Init, Table};
+use super::table::{Flattened, Init, Initialisation, Table};
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
@@ -25,42 +25,58 @@ fn weight_and_bias<'a, B: Executor>(
     backend.split_mut(backend.slice_mut(arena, weight.start..bias.end), weight.len())
 }
 
-/// Convolution, transposed convolution or linear layer, with bias; the number of images is filled in at each pass.
+/// Convolution, transposed convolution or linear layer; the number of images is filled in at each pass.
 pub(super) struct AffineLayer<M> {
     pub(super) map: M,
     pub(super) weight: Range<usize>,
-    pub(super) bias: Range<usize>,
+    /// Right behind the weight; a shortcut has none.
+    pub(super) bias: Option<Range<usize>>,
 }
 
 impl AffineLayer<Conv2d> {
     /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn conv2d(table: &mut Table, name: &str, d: Conv2d, init: Init) -> Self {
+    pub(super) fn conv2d(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
+        let layer = AffineLayer::conv2d_without_bias(table, name, d, init);
+        let bias = add_bias(table, name, Flattened::vector(d.k), init, d.r * d.s * d.c);
+        AffineLayer { bias: Some(bias), ..layer }
+    }
+
+    /// Adds `{name}.weight` alone to the table.
+    pub(super) fn conv2d_without_bias(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
+        let init = init.weight(d.r * d.s * d.c);
         let weight = table.add_filter(format!("{name}.weight"), [d.k, d.r, d.s, d.c], init);
-        let bias = add_bias(table, name, Flattened::vector(d.k));
-        AffineLayer { map: d, weight, bias }
+        AffineLayer { map: d, weight, bias: None }
     }
 }
 
 impl AffineLayer<ConvTranspose2d> {
     /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn conv_transpose2d(table: &mut Table, name: &str, d: ConvTranspose2d, init: Init) -> Self {
-        let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init);
-        let bias = add_bias(table, name, Flattened::vector(d.k));
-        AffineLayer { map: d, weight, bias }
+    pub(super) fn conv_transpose2d(table: &mut Table, name: &str, d: ConvTranspose2d, init: Initialisation) -> Self {
+        let fan_in = d.r * d.s * d.k;
+        let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init.weight(fan_in));
+        let bias = add_bias(table, name, Flattened::vector(d.k), init, fan_in);
+        AffineLayer { map: d, weight, bias: Some(bias) }
     }
 }
 
 impl AffineLayer<Linear> {
     /// Adds `{name}.weight` and `{name}.bias` to the table; either side may be a flattened image.
-    pub(super) fn linear(table: &mut Table, name: &str, inputs: Flattened, outputs: Flattened, init: Init) -> Self {
-        let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init);
-        let bias = add_bias(table, name, outputs);
-        AffineLayer { map: Linear { n: 0, c: inputs.len(), k: outputs.len() }, weight, bias }
+    pub(super) fn linear(
+        table: &mut Table,
+        name: &str,
+        inputs: Flattened,
+        outputs: Flattened,
+        init: Initialisation,
+    ) -> Self {
+        let fan_in = inputs.len();
+        let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init.weight(fan_in));
+        let bias = add_bias(table, name, outputs, init, fan_in);
+        AffineLayer { map: Linear { n: 0, c: fan_in, k: outputs.len() }, weight, bias: Some(bias) }
     }
 }
 
-fn add_bias(table: &mut Table, name: &str, features: Flattened) -> Range<usize> {
-    table.add_vector(format!("{name}.bias"), features, Init::Constant(0.0))
+fn add_bias(table: &mut Table, name: &str, features: Flattened, init: Initialisation, fan_in: usize) -> Range<usize> {
+    table.add_vector(format!("{name}.bias"), features, init.bias(fan_in, 0.0))
 }
 
 impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
@@ -77,8 +93,8 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
         self.map.with_n(1).flops()
     }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
-        let (w, b) = (pass.param(&self.weight), pass.param(&self.bias));
-        self.map.with_n(pass.n).forward(pass.backend, x, w, Some(b), y)
+        let (w, b) = (pass.param(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
+        self.map.with_n(pass.n).forward(pass.backend, x, w, b, y)
     }
     fn backward(
         &mut self,
@@ -91,8 +107,14 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     ) -> Result<()> {
         let (backend, map) = (pass.backend, self.map.with_n(pass.n));
         if let Some(d_params) = d_params {
-            let (dw, db) = weight_and_bias(backend, d_params, &self.weight, &self.bias);
-            map.backward_weight(backend, x, dy, dw, Some(db))?;
+            let (dw, db) = match &self.bias {
+                None => (backend.slice_mut(d_params, self.weight.clone()), None),
+                Some(bias) => {
+                    let (dw, db) = weight_and_bias(backend, d_params, &self.weight, bias);
+                    (dw, Some(db))
+                }
+            };
+            map.backward_weight(backend, x, dy, dw, db)?;
         }
         dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
     }

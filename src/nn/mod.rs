@@ -5,6 +5,9 @@ pub mod generator;
 pub mod layer;
 mod layers;
 pub mod network;
+mod resampling;
+mod residual;
+mod resnet;
 pub mod sequential;
 pub mod table;
 

@@ -2,10 +2,11 @@
 
 use super::Parts;
 use crate::Result;
+use crate::config::OptimizerKind;
 use crate::device::Buffer;
 use crate::ops::Executor;
 
-/// Parameters, gradients, Adam's moments and running statistics of one network.
+/// Parameters, gradients, the optimiser's moments and running statistics of one network.
 pub struct NetworkMemory<B: Executor> {
     /// Which tensor lies where.
     pub parts: Parts,
@@ -13,9 +14,9 @@ pub struct NetworkMemory<B: Executor> {
     pub params: Buffer<B>,
     /// Their gradients.
     pub gradients: Buffer<B>,
-    /// Adam's first moments.
+    /// Adam's first moments; empty for RMSprop, which has none.
     pub first_moments: Buffer<B>,
-    /// Adam's second moments.
+    /// The second moments of either optimiser.
     pub second_moments: Buffer<B>,
     /// Running statistics.
     pub stats: Buffer<B>,
@@ -23,13 +24,13 @@ pub struct NetworkMemory<B: Executor> {
 
 impl<B: Executor> NetworkMemory<B> {
     /// Allocates the arenas and draws the first weights. `first_tensor` keeps the draws of two networks apart.
-    pub fn new(backend: &B, parts: Parts, seed: u64, first_tensor: u32) -> Result<Self> {
+    pub fn new(backend: &B, parts: Parts, optimizer: OptimizerKind, seed: u64, first_tensor: u32) -> Result<Self> {
         let (params, stats) = (&parts.params, &parts.stats);
         let len = params.len();
         Ok(NetworkMemory {
             params: backend.buffer_from(len, || params.initial_values(seed, first_tensor))?,
             gradients: backend.alloc(len)?,
-            first_moments: backend.alloc(len)?,
+            first_moments: backend.alloc(if optimizer == OptimizerKind::Adam { len } else { 0 })?,
             second_moments: backend.alloc(len)?,
             stats: backend.buffer_from(stats.len(), || stats.initial_values(seed, first_tensor))?,
             parts,

@@ -265,12 +265,12 @@ fn output_of<'long: 'a, 'a, B: Executor>(
 }
 
 /// The first `len` elements of a buffer.
-fn first<'a, B: Executor>(backend: &B, buffer: &'a Buffer<B>, len: usize) -> In<'a, B> {
+pub(super) fn first<'a, B: Executor>(backend: &B, buffer: &'a Buffer<B>, len: usize) -> In<'a, B> {
     backend.slice(backend.view(buffer), 0..len)
 }
 
 /// The first `len` elements of a buffer, to write.
-fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut Buffer<B>, len: usize) -> Out<'a, B> {
+pub(super) fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut Buffer<B>, len: usize) -> Out<'a, B> {
     backend.slice_mut(backend.view_mut(buffer), 0..len)
 }
 
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
     use crate::device::Cpu;
     use crate::nn::layers::{ActivationLayer, AffineLayer};
-    use crate::nn::table::{Flattened, Init, Table};
+    use crate::nn::table::{Flattened, Initialisation, Table};
     use crate::ops::Tensor;
     use crate::ops::activation::Activation;
     use crate::ops::gradient_check::fill;
@@ -307,7 +307,13 @@ mod tests {
             let mut layers: Vec<Box<dyn Layer<Cpu<f64>>>> = Vec::new();
             for (i, pair) in WIDTHS.windows(2).enumerate() {
                 let [c, k] = [pair[0], pair[1]].map(Flattened::vector);
-                layers.push(Box::new(AffineLayer::linear(&mut table, &format!("{i}"), c, k, Init::Constant(0.0))));
+                layers.push(Box::new(AffineLayer::linear(
+                    &mut table,
+                    &format!("{i}"),
+                    c,
+                    k,
+                    Initialisation::Normal(0.0),
+                )));
                 if let Some(&f) = functions.get(i) {
                     layers.push(Box::new(ActivationLayer { f, len: k.len() }));
                 }

@@ -4,15 +4,52 @@ use std::ops::Range;
 
 use crate::device::Real;
 use crate::device::normal::fill_normals;
-use crate::device::philox::Stream;
+use crate::device::philox::{Stream, draw, uniform};
 
 /// How a tensor starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// N(0, std²), drawn from the seed.
     Normal(f64),
+    /// U[low, high), drawn from the seed.
+    Uniform {
+        /// The smallest value.
+        low: f64,
+        /// What every value is below.
+        high: f64,
+    },
     /// The same number everywhere.
     Constant(f64),
+}
+
+/// How linear layers and convolutions start: their weights and, with them, their biases.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Initialisation {
+    /// Weights N(0, std²), biases 0 (the article, DCGAN).
+    Normal(f64),
+    /// PyTorch's default: weights and biases U[−1/√fan_in, 1/√fan_in), fan_in being the weights that one output sums over
+    /// (`kaiming_uniform_` with a = √5: its gain √(2/6) times √3 is 1). For a transposed convolution PyTorch counts the
+    /// outputs instead, and so do we.
+    FanIn,
+}
+
+impl Initialisation {
+    /// Of a weight.
+    pub fn weight(self, fan_in: usize) -> Init {
+        match self {
+            Initialisation::Normal(std) => Init::Normal(std),
+            Initialisation::FanIn => self.bias(fan_in, 0.0),
+        }
+    }
+
+    /// Of the bias that belongs to that weight, around `centre`.
+    pub fn bias(self, fan_in: usize, centre: f64) -> Init {
+        let bound = 1.0 / (fan_in as f64).sqrt();
+        match self {
+            Initialisation::Normal(_) => Init::Constant(centre),
+            Initialisation::FanIn => Init::Uniform { low: centre - bound, high: centre + bound },
+        }
+    }
 }
 
 /// One tensor of an arena.
@@ -185,6 +222,12 @@ impl Table {
             let target = &mut values[entry.range()];
             match entry.init {
                 Init::Constant(value) => target.fill(T::of(value)),
+                Init::Uniform { low, high } => {
+                    for (block, four) in (0..).zip(target.chunks_mut(4)) {
+                        let drawn = draw(seed, Stream::Init, 0, tensor, block).map(uniform);
+                        four.iter_mut().zip(drawn).for_each(|(t, d)| *t = T::of(low + (high - low) * f64::from(d)));
+                    }
+                }
                 Init::Normal(std) => {
                     let mut drawn = vec![0.0; target.len()];
                     fill_normals(seed, Stream::Init, 0, tensor, 0, &mut drawn);
@@ -239,5 +282,21 @@ mod tests {
         assert!(mean.abs() < 1e-3 && (variance.sqrt() - 0.02).abs() < 4e-4, "{mean} {variance}");
         assert_eq!(values[20_000..], [1.0; 3]);
         assert_ne!(values, table.initial_values::<f64>(1, 1));
+    }
+
+    /// A uniform draw has the bounds, the mean and the variance (2b)²/12 of its definition.
+    #[test]
+    fn uniform_weights_have_their_bounds() {
+        let mut table = Table::default();
+        table.add_vector("a".into(), Flattened::vector(20_001), Initialisation::FanIn.weight(16));
+        table.add_vector("b".into(), Flattened::vector(1001), Initialisation::FanIn.bias(4, -3.0));
+        let values: Vec<f64> = table.initial_values(1, 0);
+        let (a, b) = values.split_at(20_001);
+        let mean = a.iter().sum::<f64>() / a.len() as f64;
+        let variance = a.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / a.len() as f64;
+        assert!(mean.abs() < 3e-3 && (variance * 48.0 - 1.0).abs() < 0.02, "{mean} {variance}");
+        assert!(a.iter().all(|v| (-0.25..0.25).contains(v)) && b.iter().all(|v| (-3.5..-2.5).contains(v)));
+        assert_ne!(a[..1001], b.iter().map(|v| (v + 3.0) / 2.0).collect::<Vec<_>>()[..]);
+        assert_eq!(Initialisation::Normal(0.02).bias(4, -3.0), Init::Constant(-3.0));
     }
 }

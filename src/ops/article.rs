@@ -9,21 +9,24 @@ use super::conv_transpose2d::ConvTranspose2d;
 use super::conv2d::Conv2d;
 use super::gather::Gather;
 use super::linear::Linear;
+use super::paper;
 use super::{Case, Executor};
 use crate::device::Network;
 
 /// Images of a generator's batch.
 pub(super) const BATCH: usize = 64;
 /// Real and fake images of a discriminator's batch.
-const BOTH: usize = 2 * BATCH;
+pub(super) const BOTH: usize = 2 * BATCH;
 
-/// Every convolution, transposed convolution and linear layer of `vgan-mnist` and `vgan-cifar10`; a shape that both
-/// have comes once.
+/// Every convolution, transposed convolution and linear layer of `vgan-mnist`, `vgan-cifar10` and
+/// `vgan-cifar10-resnet`; a shape that comes again is left out.
 pub fn article_cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     affine::cases(convolutions())
         .into_iter()
         .chain(affine::cases(transposed()))
         .chain(affine::cases(linear()))
+        .chain(affine::cases(paper::convolutions()))
+        .chain(affine::cases(paper::linear()))
         .collect()
 }
 
@@ -98,6 +101,8 @@ pub(super) fn networks() -> [(Network, usize); 4] {
 pub const MNIST: [usize; 2] = [6_640_193, 6_592_321];
 /// The same of `vgan-cifar10`.
 pub const CIFAR: [usize; 2] = [3_599_363, 5_385_025];
+/// The same of the paper's model, `vgan-cifar10-resnet`.
+pub const PAPER: [usize; 2] = [1_696_099, 779_361];
 
 pub(super) fn gathers() -> [Gather; 2] {
     let size = |count, side, c, low, flip| Gather { n: BATCH, count, h: side, w: side, c, low, high: 1.0, flip };

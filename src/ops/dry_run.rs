@@ -6,6 +6,7 @@
 use super::Executor;
 use super::activation::{Activation, ActivationOp};
 use super::adam::{Adam, AdamOp};
+use super::avg_pool2d::{AvgPool2d, AvgPool2dOp};
 use super::batch_norm::{BatchNorm, BatchNormOp};
 use super::bottleneck::{Bottleneck, BottleneckOp, Noise};
 use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
@@ -16,6 +17,9 @@ use super::linear::{Linear, LinearOp};
 use super::loss::{DiscriminatorLoss, LossOp};
 use super::objective::Objective;
 use super::prior::{Prior, PriorOp};
+use super::rmsprop::{Rmsprop, RmspropOp};
+use super::scaled_add::ScaledAddOp;
+use super::upsample2d::{Upsample2d, Upsample2dOp};
 use crate::Result;
 use crate::device::{DryRun, Network, Real};
 
@@ -58,6 +62,15 @@ impl<T: Real> AdamOp for DryRun<T> {
     }
     fn adam_update(&self, _d: &Adam, gradients: usize, w: usize, m: usize, v: usize, _state: usize) -> Result<()> {
         self.elements(gradients + 2 * (w + m + v))
+    }
+}
+
+impl<T: Real> AvgPool2dOp for DryRun<T> {
+    fn avg_pool2d_forward(&self, _d: &AvgPool2d, x: usize, y: usize) -> Result<()> {
+        self.elements(x + y)
+    }
+    fn avg_pool2d_backward_input(&self, _d: &AvgPool2d, dy: usize, dx: usize) -> Result<()> {
+        self.elements(dy + dx)
     }
 }
 
@@ -256,5 +269,29 @@ impl<T: Real> LossOp for DryRun<T> {
 impl<T: Real> PriorOp for DryRun<T> {
     fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
         self.elements(z)
+    }
+}
+
+impl<T: Real> RmspropOp for DryRun<T> {
+    fn rmsprop_update(&self, _d: &Rmsprop, gradients: usize, w: usize, v: usize, _state: usize) -> Result<()> {
+        self.elements(gradients + 2 * (w + v))
+    }
+}
+
+impl<T: Real> ScaledAddOp for DryRun<T> {
+    fn scaled_add_forward(&self, _scale: f64, a: usize, b: usize, y: usize) -> Result<()> {
+        self.elements(a + b + y)
+    }
+    fn scaled_add_backward_input(&self, _scale: f64, dy: usize, db: usize) -> Result<()> {
+        self.elements(dy + db)
+    }
+}
+
+impl<T: Real> Upsample2dOp for DryRun<T> {
+    fn upsample2d_forward(&self, _d: &Upsample2d, x: usize, y: usize) -> Result<()> {
+        self.elements(x + y)
+    }
+    fn upsample2d_backward_input(&self, _d: &Upsample2d, dy: usize, dx: usize) -> Result<()> {
+        self.elements(dy + dx)
     }
 }

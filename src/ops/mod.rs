@@ -10,6 +10,7 @@ pub mod activation;
 pub mod adam;
 pub mod affine;
 pub mod article;
+pub mod avg_pool2d;
 pub mod batch_norm;
 mod batch_norm_case;
 mod batch_norm_kernels;
@@ -29,8 +30,12 @@ pub mod linear;
 pub mod loss;
 pub mod measure;
 pub mod objective;
+mod paper;
 pub mod passes;
 pub mod prior;
+pub mod rmsprop;
+pub mod scaled_add;
+pub mod upsample2d;
 
 use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
 
@@ -42,6 +47,7 @@ pub trait Executor:
     Backend
     + activation::ActivationOp
     + adam::AdamOp
+    + avg_pool2d::AvgPool2dOp
     + batch_norm::BatchNormOp
     + bottleneck::BottleneckOp
     + ceiling::CeilingOp
@@ -52,6 +58,9 @@ pub trait Executor:
     + linear::LinearOp
     + loss::LossOp
     + prior::PriorOp
+    + rmsprop::RmspropOp
+    + scaled_add::ScaledAddOp
+    + upsample2d::Upsample2dOp
 {
 }
 
@@ -63,6 +72,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     [
         activation::cases(),
         adam::cases(),
+        avg_pool2d::cases(),
         batch_norm_case::cases(),
         bottleneck::cases(),
         ceiling::cases(),
@@ -73,6 +83,9 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         linear::cases(),
         loss::cases(),
         prior::cases(),
+        rmsprop::cases(),
+        scaled_add::cases(),
+        upsample2d::cases(),
     ]
     .into_iter()
     .flatten()

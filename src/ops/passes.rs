@@ -1,20 +1,24 @@
-//! Every operation at the sizes of the article's two models, pass by pass, with its memory set up beforehand: what
-//! benchmarks time. What a pass computes and moves is counted by running it once on [`DryRun`].
+//! Every operation at the sizes of the article's two models and of the paper's, pass by pass, with its memory set up
+//! beforehand: what benchmarks time. What a pass computes and moves is counted by running it once on [`DryRun`].
 
 use super::Executor;
 use super::activation::Activation;
 use super::adam::Adam;
 use super::affine::Affine;
 use super::article;
+use super::avg_pool2d::AvgPool2d;
 use super::batch_norm::BatchNorm;
 use super::bottleneck::{Bottleneck, Noise};
 use super::gather::Gather;
 use super::loss::DiscriminatorLoss;
 use super::objective::{Loss, Objective};
+use super::paper;
 use super::prior::{Distribution, Prior};
+use super::rmsprop::Rmsprop;
+use super::upsample2d::Upsample2d;
 use crate::Result;
 use crate::device::philox::Stream;
-use crate::device::{Backend, Buffer, DryRun, Network, Real, StepState};
+use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
 
 /// A pass, ready to run again and again.
 pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
@@ -82,7 +86,7 @@ fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_from(1, || vec![StepState { step: 3, updates: [5, 5], ..StepState::new(11, 0.5) }])
 }
 
-/// Every pass of every operation of a training step of `vgan-mnist` and `vgan-cifar10`.
+/// Every pass of every operation of a training step of `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`.
 pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     let mut passes = Vec::new();
     article::convolutions().into_iter().for_each(|d| passes.extend(affine(d)));
@@ -97,6 +101,21 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(generators.map(|(_, len)| ema(len)));
     passes.extend(article::gathers().map(gather));
     passes.extend(article::priors().map(prior));
+    passes.extend(paper_passes());
+    passes
+}
+
+/// Those of the paper's model that the article's do not have.
+fn paper_passes<B: Executor>() -> Vec<Pass<B>> {
+    let mut passes = Vec::new();
+    paper::convolutions().into_iter().for_each(|d| passes.extend(affine(d)));
+    paper::linear().into_iter().for_each(|d| passes.extend(affine(d)));
+    paper::avg_pools().into_iter().for_each(|d| passes.extend(avg_pool2d(d)));
+    paper::upsamples().into_iter().for_each(|d| passes.extend(upsample2d(d)));
+    paper::sums().into_iter().for_each(|len| passes.extend(scaled_add(len)));
+    paper::activations().into_iter().for_each(|(f, len)| passes.extend(activation(f, len)));
+    paper::bottlenecks().into_iter().for_each(|d| passes.extend(bottleneck(d)));
+    passes.extend(article::PAPER.map(rmsprop));
     passes
 }
 
@@ -271,6 +290,67 @@ fn adam<B: Executor>(network: Network, len: usize) -> [Pass<B>; 2] {
     };
     let shape = format!("len{len} {network:?}");
     [Pass::new("adam", shape.clone(), "check", check), Pass::new("adam", shape, "update", update)]
+}
+
+/// A pass from one tensor to another.
+fn unary<B: Executor>(
+    op: &'static str,
+    shape: String,
+    pass: &'static str,
+    [from, to]: [usize; 2],
+    run: impl Fn(&B, In<'_, B>, Out<'_, B>) -> Result<()> + Copy + Send + Sync + 'static,
+) -> Pass<B> {
+    Pass::new(op, shape, pass, move |be: B| -> Result<Work> {
+        let (source, mut target) = (filled(&be, from)?, be.alloc(to)?);
+        Ok(Box::new(move || run(&be, be.view(&source), be.view_mut(&mut target))))
+    })
+}
+
+fn avg_pool2d<B: Executor>(d: AvgPool2d) -> [Pass<B>; 2] {
+    let shape = format!("n{} {}x{}x{}", d.n, d.h, d.w, d.c);
+    let (x, y) = (d.x_len(), d.y_len());
+    [
+        unary("avg_pool2d", shape.clone(), "forward", [x, y], move |be: &B, x, y| be.avg_pool2d_forward(&d, x, y)),
+        unary("avg_pool2d", shape, "backward_input", [y, x], move |be: &B, dy, dx| {
+            be.avg_pool2d_backward_input(&d, dy, dx)
+        }),
+    ]
+}
+
+fn upsample2d<B: Executor>(d: Upsample2d) -> [Pass<B>; 2] {
+    let shape = format!("n{} {}x{}x{}", d.n, d.h, d.w, d.c);
+    let (x, y) = (d.x_len(), d.y_len());
+    [
+        unary("upsample2d", shape.clone(), "forward", [x, y], move |be: &B, x, y| be.upsample2d_forward(&d, x, y)),
+        unary("upsample2d", shape, "backward_input", [y, x], move |be: &B, dy, dx| {
+            be.upsample2d_backward_input(&d, dy, dx)
+        }),
+    ]
+}
+
+fn scaled_add<B: Executor>(len: usize) -> [Pass<B>; 2] {
+    let shape = format!("len{len}");
+    let forward = move |be: B| -> Result<Work> {
+        let (a, b, mut y) = (filled(&be, len)?, filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || be.scaled_add_forward(0.1, be.view(&a), be.view(&b), be.view_mut(&mut y))))
+    };
+    [
+        Pass::new("scaled_add", shape.clone(), "forward", forward),
+        unary("scaled_add", shape, "backward_input", [len, len], move |be: &B, dy, db| {
+            be.scaled_add_backward_input(0.1, dy, db)
+        }),
+    ]
+}
+
+fn rmsprop<B: Executor>(len: usize) -> Pass<B> {
+    Pass::new("rmsprop", format!("len{len}"), "update", move |be: B| -> Result<Work> {
+        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
+        let (gradients, state, mut w, mut v) = (filled(&be, len)?, state(&be)?, filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (w, v) = (be.view_mut(&mut w), be.view_mut(&mut v));
+            be.rmsprop_update(&d, be.view(&gradients), w, v, be.view(&state))
+        }))
+    })
 }
 
 fn ema<B: Executor>(len: usize) -> Pass<B> {

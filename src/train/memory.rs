@@ -24,10 +24,10 @@ pub struct Average<B: Executor> {
 
 impl<B: Executor> Arenas<B> {
     fn new(backend: &B, settings: &Settings, [generator, discriminator]: [Parts; 2]) -> Result<Self> {
-        let seed = settings.train.seed;
+        let (seed, kind) = (settings.train.seed, settings.optimizer.kind);
         let first_of_d = u32::try_from(generator.params.entries().len()).unwrap_or(u32::MAX);
-        let generator = NetworkMemory::new(backend, generator, seed, 0)?;
-        let discriminator = NetworkMemory::new(backend, discriminator, seed, first_of_d)?;
+        let generator = NetworkMemory::new(backend, generator, kind, seed, 0)?;
+        let discriminator = NetworkMemory::new(backend, discriminator, kind, seed, first_of_d)?;
         let average = if settings.generator.ema > 0.0 {
             let copy = |source: &Buffer<B>| {
                 let source = backend.view(source);

@@ -10,7 +10,7 @@ use super::memory::{ModelBytes, largest_batch_within};
 use super::sampler::Sampler;
 use super::session::gather;
 use super::trainer::Trainer;
-use crate::config::Settings;
+use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
 use crate::device::DryRun;
 use crate::nn::{ImageShape, Parts};
@@ -35,7 +35,7 @@ pub struct Prediction {
 /// Bytes of memory, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Weights, their gradients, both moments, running statistics, and the moving average.
+    /// Weights, their gradients, the optimiser's moments, running statistics, and the moving average.
     pub networks: u64,
     /// What lies between the layers, with its gradients, and what operations borrow.
     pub activations: u64,
@@ -108,8 +108,9 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let bytes = |reals: usize| 4 * reals as u64;
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
     let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
-    let networks = arenas(&generator, 4) + arenas(&discriminator, 4) + average;
-    let saved = arenas(&generator, 3) + arenas(&discriminator, 3) + average;
+    let moments = if settings.optimizer.kind == OptimizerKind::Adam { 2 } else { 1 };
+    let networks = arenas(&generator, 2 + moments) + arenas(&discriminator, 2 + moments) + average;
+    let saved = arenas(&generator, 1 + moments) + arenas(&discriminator, 1 + moments) + average;
     let memory = Memory {
         networks,
         activations: (training - networks).saturating_add(plan.scratch()),
@@ -198,6 +199,10 @@ mod tests {
     use crate::config::preset;
     use crate::device::Cpu;
 
+    /// Side of the image, parameters of the generator and of the discriminator.
+    const RESNET_PARAMETERS: [(usize, [usize; 2]); 3] =
+        [(32, [1_696_099, 779_361]), (64, [2_876_259, 1_959_521]), (128, [4_056_419, 3_139_681])];
+
     const MNIST: Extent = Extent { count: 60_000, height: 28, width: 28, channels: 1 };
 
     fn settings(name: &str, batch: usize) -> Settings {
@@ -212,22 +217,37 @@ mod tests {
         assert_eq!((generator.params.len(), discriminator.params.len()), (6_640_193, 6_592_321));
     }
 
-    /// Every byte that training on the CPU allocates, predicted: narrow and wide, with and without bottleneck and
-    /// moving average.
+    /// PyTorch's count of the modules of `tests/oracle/resnet.py` for this preset.
+    #[test]
+    fn the_papers_model_has_the_papers_parameters() {
+        for (side, expected) in RESNET_PARAMETERS {
+            let images = Extent { count: 50_000, height: side, width: side, channels: 3 };
+            let prediction = predict(&settings("vgan-cifar10-resnet", 64), &images).unwrap();
+            let found = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.len());
+            assert_eq!(found, expected, "{side}");
+            assert!(prediction.generator.stats.is_empty() && prediction.discriminator.stats.is_empty());
+        }
+    }
+
+    /// Every byte that training on the CPU allocates, predicted: narrow and wide, with and without bottleneck, moving
+    /// average and first moments.
     #[test]
     fn the_bytes_are_those_that_the_cpu_allocates() {
-        for (name, batch, ema) in [
-            ("quick", 3, 0.0),
-            ("quick", 64, 0.9),
-            ("vgan-mnist", 2, 0.0),
-            ("vgan-mnist", 17, 0.0),
-            ("gan-mnist", 5, 0.0),
+        let cifar = Extent { count: 50_000, height: 32, width: 32, channels: 3 };
+        // What operations borrow comes on top: of each model's filters the largest with an input gradient.
+        for (name, batch, ema, images, borrowed) in [
+            ("quick", 3, 0.0, MNIST, 16 * 32 * 16),
+            ("quick", 64, 0.9, MNIST, 16 * 32 * 16),
+            ("vgan-mnist", 2, 0.0, MNIST, 16 * 128 * 64),
+            ("vgan-mnist", 17, 0.0, MNIST, 16 * 128 * 64),
+            ("gan-mnist", 5, 0.0, MNIST, 16 * 128 * 64),
+            ("vgan-cifar10-resnet", 3, 0.999, cifar, 9 * 256 * 128),
         ] {
             let mut settings = settings(name, batch);
             settings.generator.ema = ema;
-            let memory = predict(&settings, &MNIST).unwrap().memory;
+            let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
-            let shape = ImageShape { h: 28, w: 28, c: 1 };
+            let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
             let arenas = [&trainer.generator_memory, &trainer.discriminator_memory].map(|memory| {
                 [&memory.params, &memory.gradients, &memory.first_moments, &memory.second_moments, &memory.stats]
@@ -236,9 +256,7 @@ mod tests {
             let average = trainer.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
             let networks = 4 * (arenas.as_flattened().iter().sum::<usize>() + average) as u64;
             assert_eq!(memory.networks, networks, "{name} {batch}");
-            // What operations borrow comes on top: of these models' filters the largest with an input gradient.
-            let borrowed = 4 * 16 * settings.generator.channels[0] * settings.generator.channels[1];
-            assert_eq!(memory.activations, cpu.allocated() - networks + borrowed as u64, "{name} {batch}");
+            assert_eq!(memory.activations, cpu.allocated() - networks + 4 * borrowed, "{name} {batch}");
             let before = cpu.allocated();
             Sampler::new(&cpu, &settings, shape).unwrap();
             assert_eq!(memory.sampler, cpu.allocated() - before, "{name} {batch}");

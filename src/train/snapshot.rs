@@ -2,15 +2,17 @@
 //!
 //! Tensors go by PyTorch's keys and in PyTorch's layouts, so that a checkpoint's files can be loaded there as they are:
 //! `generator.…` and `discriminator.…` hold weights and running statistics, `average.…` the generator's moving average,
-//! and in `optim.safetensors` each weight has an `….exp_avg` and an `….exp_avg_sq`.
+//! and in `optim.safetensors` each weight has the moments of its optimiser: `….exp_avg` and `….exp_avg_sq` of Adam,
+//! `….square_avg` of RMSprop.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::trainer::Trainer;
+use crate::config::OptimizerKind;
 use crate::data::Images;
 use crate::device::{Backend, Buffer, Real};
-use crate::nn::{ImageShape, Table};
+use crate::nn::{ImageShape, NetworkMemory, Table};
 use crate::ops::Executor;
 use crate::run::{Checkpoint, DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, checkpoint, state};
 use crate::{Error, Result};
@@ -60,8 +62,9 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         let parts = &memory.parts;
         model.extend(arena_tensors(backend, &parts.params, &memory.params, prefix, "")?);
         model.extend(arena_tensors(backend, &parts.stats, &memory.stats, prefix, "")?);
-        optim.extend(arena_tensors(backend, &parts.params, &memory.first_moments, prefix, FIRST_MOMENT)?);
-        optim.extend(arena_tensors(backend, &parts.params, &memory.second_moments, prefix, SECOND_MOMENT)?);
+        for (moments, suffix) in moments(trainer.settings.optimizer.kind, memory) {
+            optim.extend(arena_tensors(backend, &parts.params, moments, prefix, suffix)?);
+        }
     }
     if let Some(average) = &trainer.average {
         let parts = &trainer.generator_memory.parts;
@@ -96,9 +99,19 @@ fn image_size(image: ImageShape) -> ImageSize {
     ImageSize { height: image.h, width: image.w, channels: image.c }
 }
 
-/// PyTorch's names for Adam's moments.
-const FIRST_MOMENT: &str = ".exp_avg";
-const SECOND_MOMENT: &str = ".exp_avg_sq";
+/// PyTorch's names for the moments that an optimiser has: of the first, if there are any, and of the second.
+fn moment_names(kind: OptimizerKind) -> (Option<&'static str>, &'static str) {
+    match kind {
+        OptimizerKind::Adam => (Some(".exp_avg"), ".exp_avg_sq"),
+        OptimizerKind::Rmsprop => (None, ".square_avg"),
+    }
+}
+
+/// The arenas of moments that a network's optimiser has, each with its name.
+fn moments<B: Executor>(kind: OptimizerKind, memory: &NetworkMemory<B>) -> Vec<(&Buffer<B>, &'static str)> {
+    let (first, second) = moment_names(kind);
+    first.map(|first| (&memory.first_moments, first)).into_iter().chain([(&memory.second_moments, second)]).collect()
+}
 
 /// Refuses a checkpoint of a run with other images, another batch or another seed: it would go on as a third run, which
 /// nothing reproduces.
@@ -147,13 +160,16 @@ pub fn restore<B: F32Executor>(
     let files = [path.join("model.safetensors"), path.join("optim.safetensors")];
     let mut model = TensorSet::new(checkpoint.model, &files[0]);
     let mut optim = TensorSet::new(checkpoint.optim, &files[1]);
+    let (first, second) = moment_names(trainer.settings.optimizer.kind);
     let Trainer { generator_memory, discriminator_memory, average, .. } = trainer;
     for (prefix, memory) in [("generator.", generator_memory), ("discriminator.", discriminator_memory)] {
         let parts = &memory.parts;
         model.fill(&backend, &parts.params, &mut memory.params, prefix, "")?;
         model.fill(&backend, &parts.stats, &mut memory.stats, prefix, "")?;
-        optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, FIRST_MOMENT)?;
-        optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, SECOND_MOMENT)?;
+        if let Some(first) = first {
+            optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, first)?;
+        }
+        optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, second)?;
     }
     if let Some(average) = average {
         let parts = trainer.generator_memory.parts.clone();

@@ -96,9 +96,9 @@ impl<B: Executor> Tracer<B> {
         }
         let state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
         backend.upload(&[state], backend.view_mut(&mut trainer.state))?;
-        let code = trainer.discriminator.bottleneck(n).map(|d| {
-            let halvings = trainer.settings.discriminator.channels.len();
-            [d.c, image.h >> halvings, image.w >> halvings]
+        let code = trainer.discriminator.bottleneck(n).map(|_| {
+            let code = trainer.discriminator.code();
+            [code.c, code.h, code.w]
         });
         Ok(Tracer { trainer, code })
     }
@@ -265,8 +265,8 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
         out.push(tensor(name, &[n, settings.generator.latent], random_latents(&trainer, stream)?));
     }
     if let Some(d) = trainer.discriminator.bottleneck(n) {
-        let halvings = settings.discriminator.channels.len();
-        let shape = [n, d.c, image.h >> halvings, image.w >> halvings];
+        let code = trainer.discriminator.code();
+        let shape = [n, code.c, code.h, code.w];
         let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
         if settings.bottleneck.generator_z == GeneratorZ::Sampled {
             noise.push(("noise_g", Stream::NoiseGenerator));

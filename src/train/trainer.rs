@@ -7,11 +7,12 @@ use super::batch::{Batch, Phase};
 use super::memory::{self, Average, BatchMemory};
 use super::objective;
 use crate::Result;
-use crate::config::Settings;
+use crate::config::{OptimizerKind, OptimizerSettings, Settings};
 use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::adam::Adam;
+use crate::ops::rmsprop::Rmsprop;
 
 /// Both networks, their optimisers and everything that a step touches.
 pub struct Trainer<B: Executor> {
@@ -215,24 +216,28 @@ impl<B: Executor> Trainer<B> {
         }
     }
 
-    /// Checks a network's gradients and takes an Adam step with them.
+    /// Checks a network's gradients and takes the optimiser's step with them.
     fn update(&mut self, network: Network) -> Result<()> {
         let optimizer = &self.settings.optimizer;
         let (memory, lr) = match network {
             Network::Discriminator => (&mut self.discriminator_memory, optimizer.discriminator_lr),
             Network::Generator => (&mut self.generator_memory, optimizer.generator_lr),
         };
-        let (beta1, beta2, epsilon) = (optimizer.beta1, optimizer.beta2, optimizer.epsilon);
-        let (backend, gradients) = (&self.backend, &memory.gradients);
-        backend.check_gradients(network, backend.view(gradients), backend.view_mut(&mut self.state))?;
-        backend.adam_update(
-            &Adam { network, lr, beta1, beta2, epsilon },
-            backend.view(gradients),
-            backend.view_mut(&mut memory.params),
-            backend.view_mut(&mut memory.first_moments),
-            backend.view_mut(&mut memory.second_moments),
-            backend.view(&self.state),
-        )
+        let OptimizerSettings { beta1, beta2, decay, epsilon, .. } = *optimizer;
+        let (backend, gradients) = (&self.backend, self.backend.view(&memory.gradients));
+        backend.check_gradients(network, gradients, backend.view_mut(&mut self.state))?;
+        let state = backend.view(&self.state);
+        let (weights, second) = (backend.view_mut(&mut memory.params), backend.view_mut(&mut memory.second_moments));
+        match optimizer.kind {
+            OptimizerKind::Adam => {
+                let d = Adam { network, lr, beta1, beta2, epsilon };
+                let first = backend.view_mut(&mut memory.first_moments);
+                backend.adam_update(&d, gradients, weights, first, second, state)
+            }
+            OptimizerKind::Rmsprop => {
+                backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, state)
+            }
+        }
     }
 
     fn update_average(&mut self) -> Result<()> {

@@ -9,8 +9,8 @@ use super::batch::{Batch, Given};
 use super::trainer::Trainer;
 use crate::Result;
 use crate::config::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, GeneratorZ, KlMix, KlReduction, Loss,
-    ObjectiveSettings, OutputLayer, PixelRange, Settings, TrainSettings,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
+    Loss, NetsSettings, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, TrainSettings,
 };
 use crate::device::{Buffer, Network, Real};
 use crate::nn::table::{Init, Table};
@@ -36,8 +36,8 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     Ok(cases)
 }
 
-/// Name, settings and image of each model: the article's, the paper's, the plain GAN, one without hidden layers, and the
-/// article's with every other loss.
+/// Name, settings and image of each model: the article's, the paper's objective, the plain GAN, one without hidden layers,
+/// the paper's nets, and the article's with every other loss.
 fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     let article = Settings {
         generator: GeneratorSettings {
@@ -83,11 +83,43 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         },
         ..article.clone()
     };
+    let residual = Settings {
+        data: paper.data.clone(),
+        nets: NetsSettings { family: Family::Resnet },
+        generator: GeneratorSettings {
+            latent: 3,
+            hidden: vec![],
+            channels: vec![],
+            width: 2,
+            max_width: 3,
+            output: OutputLayer::Stride1,
+            ..GeneratorSettings::default()
+        },
+        discriminator: DiscriminatorSettings {
+            hidden: vec![],
+            channels: vec![],
+            width: 2,
+            max_width: 3,
+            norm_first: false,
+            ..DiscriminatorSettings::default()
+        },
+        bottleneck: BottleneckSettings {
+            channels: 2,
+            kl_reduction: KlReduction::Channels,
+            kl_mix: KlMix::Mean,
+            beta: 0.1,
+            ..BottleneckSettings::default()
+        },
+        optimizer: OptimizerSettings { init_std: 0.0, ..OptimizerSettings::default() },
+        train: TrainSettings { batch: 2, ..TrainSettings::default() },
+        ..Settings::default()
+    };
     let mut models = vec![
         ("vgan, KL mean, sampled z", article.clone(), ImageShape { h: 8, w: 4, c: 1 }),
         ("vgan, KL summed and mixed, mean z", paper, ImageShape { h: 4, w: 6, c: 3 }),
         ("gan", plain, ImageShape { h: 4, w: 8, c: 1 }),
         ("vgan without hidden layers", shallow, ImageShape { h: 4, w: 4, c: 2 }),
+        ("vgan of residual blocks", residual, ImageShape { h: 8, w: 10, c: 1 }),
     ];
     for (name, loss) in [
         ("vgan, minimax", Loss::Gan),
@@ -117,12 +149,13 @@ struct WholeLoss {
 /// How a parameter is filled: weights such that activations are of order one, everything else around its start.
 fn parameter(entry: &Entry) -> Tensor {
     let fill = match entry.init {
-        Init::Normal(_) => {
+        Init::Normal(_) | Init::Uniform { .. } if entry.shape.len() > 1 => {
             let inputs = entry.len() / entry.shape[0];
             let bound = (3.0 / inputs as f64).sqrt();
             Fill::Uniform(-bound, bound)
         }
         Init::Constant(value) => Fill::Uniform(value - 0.4, value + 0.4),
+        Init::Normal(_) | Init::Uniform { .. } => Fill::Uniform(-0.4, 0.4),
     };
     Tensor::new(entry.name.clone(), entry.len()).filled(fill)
 }

@@ -1,4 +1,4 @@
-"""The article's generator and discriminator in PyTorch, generic over the settings (see settings.py).
+"""Both nets in PyTorch, generic over the settings (see settings.py): the article's here, the paper's in resnet.py.
 
 The state-dict keys are those of the article's notebook, because nn.Sequential counts activations too: `fc.0.weight`,
 `deconv.3.weight`, `conv.0.weight`, `conv_mean.weight`, ... One difference from the notebook is deliberate: the last
@@ -7,6 +7,15 @@ sigmoid of the discriminator is part of the loss (binary cross-entropy with logi
 
 import torch
 from torch import nn
+
+import resnet
+
+
+def nets(settings, image):
+    """Both nets of the family that the settings name; the discriminator last, since its `code` shapes the noise."""
+    residual = settings["nets"]["family"] == "resnet"
+    generator, discriminator = (resnet.Generator, resnet.Discriminator) if residual else (Generator, Discriminator)
+    return {"generator": generator(settings, image), "discriminator": discriminator(settings, image)}
 
 
 class Generator(nn.Module):
@@ -119,7 +128,7 @@ def initialise(net, settings, generator):
     for module in net.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.weight.data += 1
-    if isinstance(net, Discriminator) and net.bottleneck:
+    if getattr(net, "bottleneck", False):
         net.conv_logvar.bias.data += settings["bottleneck"]["logvar_bias"]
 
 
@@ -137,6 +146,6 @@ def vanishing_biases(net):
             if hasattr(layer, "bias") and isinstance(follower, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
                     found[f"{part}.{index}.bias"] = f"{part}.{index + 1}.running_mean"
-    if getattr(net, "bottleneck", False) and len(net.fc) > 1:
+    if getattr(net, "bottleneck", False) and isinstance(net.fc, nn.Sequential) and len(net.fc) > 1:
         found["conv_mean.bias"] = "fc.1.running_mean"
     return found

@@ -10,8 +10,24 @@ import tomllib
 
 DEFAULTS = {
     "data": {"range": "0..1"},
-    "generator": {"latent": 62, "prior": "uniform", "hidden": [1024], "channels": [128, 64], "output": "stride2"},
-    "discriminator": {"channels": [64, 128], "norm_first": True, "hidden": [1024], "leak": 0.2},
+    "nets": {"family": "dcgan"},
+    "generator": {
+        "latent": 62,
+        "prior": "uniform",
+        "hidden": [1024],
+        "channels": [128, 64],
+        "width": 0,
+        "max_width": 0,
+        "output": "stride2",
+    },
+    "discriminator": {
+        "channels": [64, 128],
+        "width": 0,
+        "max_width": 0,
+        "norm_first": True,
+        "hidden": [1024],
+        "leak": 0.2,
+    },
     "bottleneck": {
         "enabled": True,
         "channels": 0,
@@ -24,10 +40,12 @@ DEFAULTS = {
         "target_kl": 0.1,
     },
     "optimizer": {
+        "kind": "adam",
         "discriminator_lr": 2e-4,
         "generator_lr": 2e-4,
         "beta1": 0.5,
         "beta2": 0.999,
+        "decay": 0.99,
         "epsilon": 1e-8,
     },
     "train": {"batch": 128},
@@ -44,6 +62,32 @@ PRESETS = {
             "generator": {"latent": 100, "hidden": [], "channels": [512, 256, 128, 64], "output": "stride1"},
             "discriminator": {"channels": [64, 128, 256, 512], "hidden": [1024]},
             "bottleneck": {"beta": 0.01},
+        },
+    ),
+    "vgan-cifar10-resnet": (
+        (3, 32, 32),
+        {
+            "data": {"range": "-1..1"},
+            "nets": {"family": "resnet"},
+            "generator": {
+                "latent": 256,
+                "prior": "normal",
+                "hidden": [],
+                "channels": [],
+                "width": 32,
+                "max_width": 256,
+                "output": "stride1",
+            },
+            "discriminator": {
+                "channels": [],
+                "width": 32,
+                "max_width": 256,
+                "norm_first": False,
+                "hidden": [],
+            },
+            "bottleneck": {"kl_reduction": "channels", "kl_mix": "mean", "beta": 0.1},
+            "optimizer": {"kind": "rmsprop", "discriminator_lr": 1e-4, "generator_lr": 1e-4},
+            "train": {"batch": 64},
         },
     ),
 }

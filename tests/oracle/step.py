@@ -1,4 +1,4 @@
-"""The article's training step on given weights, images, latents and noise, with everything it computes recorded.
+"""One training step, in the article's order, on given weights, images, latents and noise, with everything it computes recorded.
 
 The names of the inputs and outputs are the exchange format of `vgan-cuda trace`; README.md has the table.
 """
@@ -6,7 +6,7 @@ The names of the inputs and outputs are the exchange format of `vgan-cuda trace`
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from model import Discriminator, Generator, initialise, kl_divergence, vanishing_biases
+from model import initialise, kl_divergence, nets, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
 TRAJECTORY = ("loss_d", "loss_g", "kl_real", "kl_fake", "beta")
@@ -47,11 +47,6 @@ def random_batch(settings, image, code, random):
     return draws
 
 
-def nets(settings, image):
-    """Both nets; the discriminator last, because its `code` is what the noise is shaped as."""
-    return {"generator": Generator(settings, image), "discriminator": Discriminator(settings, image)}
-
-
 def weights(net):
     """The weights and running statistics of a net, copied; without PyTorch's counter of batches."""
     state = net.state_dict()
@@ -78,12 +73,15 @@ class Trainer:
             if wrong or missing.unexpected_keys:
                 raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
             self.watch_biases(name, net)
-            self.optimizers[name] = torch.optim.Adam(
-                net.parameters(),
-                lr=optimizer[f"{name}_lr"],
-                betas=(optimizer["beta1"], optimizer["beta2"]),
-                eps=optimizer["epsilon"],
-            )
+            self.optimizers[name] = self.optimizer(net.parameters(), optimizer[f"{name}_lr"])
+
+    def optimizer(self, parameters, lr):
+        """The optimiser that the settings name."""
+        optimizer = self.settings["optimizer"]
+        if optimizer["kind"] == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=lr, alpha=optimizer["decay"], eps=optimizer["epsilon"])
+        betas = (optimizer["beta1"], optimizer["beta2"])
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, eps=optimizer["epsilon"])
 
     def watch_biases(self, name, net):
         """Adds up the magnitudes that each bias's gradient sums, in every backward pass."""

@@ -1,0 +1,82 @@
+//! The layers that double and halve an image in the residual nets. They have no parameters.
+
+use super::layer::{Layer, Mode, Pass};
+use crate::Result;
+use crate::device::{In, Out};
+use crate::ops::Executor;
+use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::upsample2d::Upsample2d;
+
+/// Average pooling k3 s2 p1: halves the image. The number of images is filled in at each pass.
+pub(super) struct AvgPoolLayer(pub(super) AvgPool2d);
+
+/// Upsampling to the nearest pixel: doubles the image. The number of images is filled in at each pass.
+pub(super) struct UpsampleLayer(pub(super) Upsample2d);
+
+impl<B: Executor> Layer<B> for AvgPoolLayer {
+    fn describe(&self) -> String {
+        let AvgPool2d { h, w, c, .. } = self.0;
+        format!("avg_pool2d {h}x{w}x{c} 3x3 stride2 pad1")
+    }
+    fn x_len(&self) -> usize {
+        AvgPool2d { n: 1, ..self.0 }.x_len()
+    }
+    fn y_len(&self) -> usize {
+        AvgPool2d { n: 1, ..self.0 }.y_len()
+    }
+    fn flops(&self) -> u64 {
+        9 * AvgPool2d { n: 1, ..self.0 }.y_len() as u64
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        pass.backend.avg_pool2d_forward(&AvgPool2d { n: pass.n, ..self.0 }, x, y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _x: In<'_, B>,
+        _y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        _: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let d = AvgPool2d { n: pass.n, ..self.0 };
+        dx.map_or(Ok(()), |dx| pass.backend.avg_pool2d_backward_input(&d, dy, dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.avg_pool2d_forward(&AvgPool2d { n: pass.n, ..self.0 }, vx, vy)
+    }
+}
+
+impl<B: Executor> Layer<B> for UpsampleLayer {
+    fn describe(&self) -> String {
+        let Upsample2d { h, w, c, .. } = self.0;
+        format!("upsample2d {h}x{w}x{c}")
+    }
+    fn x_len(&self) -> usize {
+        Upsample2d { n: 1, ..self.0 }.x_len()
+    }
+    fn y_len(&self) -> usize {
+        Upsample2d { n: 1, ..self.0 }.y_len()
+    }
+    fn flops(&self) -> u64 {
+        0
+    }
+    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+        pass.backend.upsample2d_forward(&Upsample2d { n: pass.n, ..self.0 }, x, y)
+    }
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _x: In<'_, B>,
+        _y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        _: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let d = Upsample2d { n: pass.n, ..self.0 };
+        dx.map_or(Ok(()), |dx| pass.backend.upsample2d_backward_input(&d, dy, dx))
+    }
+    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        pass.backend.upsample2d_forward(&Upsample2d { n: pass.n, ..self.0 }, vx, vy)
+    }
+}

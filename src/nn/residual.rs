@@ -1,0 +1,407 @@
+//! The residual block of the paper's nets (He et al. 2016, "Identity mappings in deep residual networks", without
+//! normalisation): y = shortcut(x) + 0.1 · conv_1(f(conv_0(f(x)))), f the leaky ReLU, both convolutions 3×3. The hidden
+//! width is the smaller of the two; the shortcut is x itself, or a 1×1 convolution without bias where the width changes.
+//!
+//! It is piecewise linear in x, so a gradient penalty finds no curvature in it.
+
+use super::layer::{Layer, Mode, Pass};
+use super::layers::AffineLayer;
+use super::resnet::same;
+use super::sequential::{first, first_mut};
+use super::table::{Flattened, Initialisation, Table};
+use crate::device::{Buffer, In, Out};
+use crate::ops::Executor;
+use crate::ops::activation::Activation;
+use crate::ops::conv2d::Conv2d;
+use crate::{Error, Result};
+
+/// What the residual branch is multiplied by.
+const SCALE: f64 = 0.1;
+
+/// A residual block with memory for what lies inside of it.
+pub(super) struct ResidualBlock<B: Executor> {
+    f: Activation,
+    conv_0: AffineLayer<Conv2d>,
+    conv_1: AffineLayer<Conv2d>,
+    /// `None` where x itself is the shortcut.
+    conv_s: Option<AffineLayer<Conv2d>>,
+    /// Elements of one image: of x, between the convolutions, and of y.
+    lens: [usize; 3],
+    /// f(x), what `conv_0` takes in.
+    activated_x: Buffer<B>,
+    /// f(conv_0(…)), what `conv_1` takes in.
+    activated_hidden: Buffer<B>,
+    /// The gradient of `conv_0`'s output in the last backward pass.
+    d_hidden: Buffer<B>,
+    /// The gradient of `conv_1`'s output in the last backward pass.
+    d_branch: Buffer<B>,
+    /// What no pass needs when it is over: between the convolutions, and two of the larger of x and y.
+    scratch_hidden: Buffer<B>,
+    scratch: [Buffer<B>; 2],
+    /// `None` before [`Layer::allocate_tangents`].
+    tangents: Option<Tangents<B>>,
+}
+
+/// What the last tangent pass sent into the two convolutions, kept for [`Layer::tangent_weight`].
+struct Tangents<B: Executor> {
+    activated_x: Buffer<B>,
+    activated_hidden: Buffer<B>,
+}
+
+impl<B: Executor> ResidualBlock<B> {
+    /// Adds `{name}.conv_0`, `{name}.conv_1` and, where the width changes, `{name}.conv_s` to the table. x is as `x` says,
+    /// y has `width` channels; there is memory for up to `capacity` images.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    #[expect(clippy::too_many_arguments, reason = "where, what it is called, what it is, how it starts, how many")]
+    pub(super) fn new(
+        backend: &B,
+        params: &mut Table,
+        name: &str,
+        x: Flattened,
+        width: usize,
+        f: Activation,
+        init: Initialisation,
+        capacity: usize,
+    ) -> Result<Self> {
+        let hidden = Flattened { c: x.c.min(width), ..x };
+        let y = Flattened { c: width, ..x };
+        let conv_0 = AffineLayer::conv2d(params, &format!("{name}.conv_0"), same(x, hidden.c, 3), init);
+        let conv_1 = AffineLayer::conv2d(params, &format!("{name}.conv_1"), same(hidden, width, 3), init);
+        let conv_s = (x.c != width)
+            .then(|| AffineLayer::conv2d_without_bias(params, &format!("{name}.conv_s"), same(x, width, 1), init));
+        let memory = |len: usize| backend.alloc(capacity * len);
+        let larger = x.len().max(y.len());
+        Ok(ResidualBlock {
+            f,
+            conv_0,
+            conv_1,
+            conv_s,
+            lens: [x.len(), hidden.len(), y.len()],
+            activated_x: memory(x.len())?,
+            activated_hidden: memory(hidden.len())?,
+            d_hidden: memory(hidden.len())?,
+            d_branch: memory(y.len())?,
+            scratch_hidden: memory(hidden.len())?,
+            scratch: [memory(larger)?, memory(larger)?],
+            tangents: None,
+        })
+    }
+}
+
+impl<B: Executor> Layer<B> for ResidualBlock<B> {
+    fn describe(&self) -> String {
+        let Conv2d { h, w, c, k, .. } = self.conv_0.map;
+        format!("residual {h}x{w}x{c} hidden{k} k{}", self.conv_1.map.k)
+    }
+    fn x_len(&self) -> usize {
+        self.lens[0]
+    }
+    fn y_len(&self) -> usize {
+        self.lens[2]
+    }
+    fn flops(&self) -> u64 {
+        let convolutions = [Some(&self.conv_0), Some(&self.conv_1), self.conv_s.as_ref()];
+        convolutions.into_iter().flatten().map(|conv| Layer::<B>::flops(conv)).sum()
+    }
+
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        mode: Mode,
+        mut stats: Out<'_, B>,
+        x: In<'_, B>,
+        y: Out<'_, B>,
+    ) -> Result<()> {
+        let be = pass.backend;
+        let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
+        let [branch, shortcut] = &mut self.scratch;
+        be.activation_forward(self.f, x, first_mut(be, &mut self.activated_x, x_len))?;
+        let hidden = first_mut(be, &mut self.scratch_hidden, hidden_len);
+        self.conv_0.forward(pass, mode, be.reborrow(&mut stats), first(be, &self.activated_x, x_len), hidden)?;
+        let hidden = first(be, &self.scratch_hidden, hidden_len);
+        be.activation_forward(self.f, hidden, first_mut(be, &mut self.activated_hidden, hidden_len))?;
+        let activated = first(be, &self.activated_hidden, hidden_len);
+        self.conv_1.forward(pass, mode, be.reborrow(&mut stats), activated, first_mut(be, branch, y_len))?;
+        let branch = first(be, branch, y_len);
+        match &mut self.conv_s {
+            None => be.scaled_add_forward(SCALE, x, branch, y),
+            Some(conv_s) => {
+                conv_s.forward(pass, mode, stats, x, first_mut(be, shortcut, y_len))?;
+                be.scaled_add_forward(SCALE, first(be, shortcut, y_len), branch, y)
+            }
+        }
+    }
+
+    fn backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: In<'_, B>,
+        y: In<'_, B>,
+        dy: In<'_, B>,
+        dx: Option<Out<'_, B>>,
+        mut d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let be = pass.backend;
+        let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
+        // A convolution does not ask for its output.
+        let unused = y;
+        be.scaled_add_backward_input(SCALE, dy, first_mut(be, &mut self.d_branch, y_len))?;
+        let (activated, d_branch) = (first(be, &self.activated_hidden, hidden_len), first(be, &self.d_branch, y_len));
+        let d_activated = first_mut(be, &mut self.scratch_hidden, hidden_len);
+        let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
+        self.conv_1.backward(pass, activated, unused, d_branch, Some(d_activated), weights)?;
+        let d_activated = first(be, &self.scratch_hidden, hidden_len);
+        let d_hidden = first_mut(be, &mut self.d_hidden, hidden_len);
+        be.activation_backward_input(self.f, activated, d_activated, d_hidden)?;
+
+        let (activated, d_hidden) = (first(be, &self.activated_x, x_len), first(be, &self.d_hidden, hidden_len));
+        let [d_shortcut, d_through] = &mut self.scratch;
+        // What comes back through the branch, or through the shortcut, is in either scratch in turn.
+        let d_activated = dx.is_some().then(|| first_mut(be, d_shortcut, x_len));
+        let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
+        self.conv_0.backward(pass, activated, unused, d_hidden, d_activated, weights)?;
+        let Some(dx) = dx else {
+            let conv_s = self.conv_s.as_mut();
+            return conv_s.map_or(Ok(()), |conv_s| conv_s.backward(pass, x, unused, dy, None, d_params));
+        };
+        let d_activated = first(be, d_shortcut, x_len);
+        be.activation_backward_input(self.f, activated, d_activated, first_mut(be, d_through, x_len))?;
+        let d_through = first(be, d_through, x_len);
+        match &mut self.conv_s {
+            None => be.scaled_add_forward(1.0, dy, d_through, dx),
+            Some(conv_s) => {
+                conv_s.backward(pass, x, unused, dy, Some(first_mut(be, d_shortcut, x_len)), d_params)?;
+                be.scaled_add_forward(1.0, first(be, d_shortcut, x_len), d_through, dx)
+            }
+        }
+    }
+
+    fn allocate_tangents(&mut self, backend: &B, capacity: usize) -> Result<()> {
+        let [activated_x, activated_hidden] = [self.lens[0], self.lens[1]].map(|len| backend.alloc(capacity * len));
+        self.tangents = Some(Tangents { activated_x: activated_x?, activated_hidden: activated_hidden? });
+        Ok(())
+    }
+
+    fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+        let be = pass.backend;
+        let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
+        let ([v_branch, v_shortcut], tangents) = (&mut self.scratch, allocated(&mut self.tangents)?);
+        let activated = first(be, &self.activated_x, x_len);
+        be.activation_backward_input(self.f, activated, vx, first_mut(be, &mut tangents.activated_x, x_len))?;
+        let v_activated = first(be, &tangents.activated_x, x_len);
+        let v_hidden = first_mut(be, &mut self.scratch_hidden, hidden_len);
+        self.conv_0.tangent(pass, x, y, v_activated, v_hidden)?;
+        let v_hidden = first(be, &self.scratch_hidden, hidden_len);
+        let activated = first(be, &self.activated_hidden, hidden_len);
+        let v_activated = first_mut(be, &mut tangents.activated_hidden, hidden_len);
+        be.activation_backward_input(self.f, activated, v_hidden, v_activated)?;
+        let v_activated = first(be, &tangents.activated_hidden, hidden_len);
+        self.conv_1.tangent(pass, x, y, v_activated, first_mut(be, v_branch, y_len))?;
+        let v_branch = first(be, v_branch, y_len);
+        match &mut self.conv_s {
+            None => be.scaled_add_forward(SCALE, vx, v_branch, vy),
+            Some(conv_s) => {
+                conv_s.tangent(pass, x, y, vx, first_mut(be, v_shortcut, y_len))?;
+                be.scaled_add_forward(SCALE, first(be, v_shortcut, y_len), v_branch, vy)
+            }
+        }
+    }
+
+    fn tangent_weight(
+        &mut self,
+        pass: Pass<'_, B>,
+        vx: In<'_, B>,
+        dy: In<'_, B>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        let be = pass.backend;
+        let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
+        let tangents = allocated(&mut self.tangents)?;
+        let v_x = first(be, &tangents.activated_x, x_len);
+        let v_hidden = first(be, &tangents.activated_hidden, hidden_len);
+        let (d_hidden, d_branch) = (first(be, &self.d_hidden, hidden_len), first(be, &self.d_branch, y_len));
+        self.conv_0.tangent_weight(pass, v_x, d_hidden, be.reborrow(&mut d_params))?;
+        self.conv_1.tangent_weight(pass, v_hidden, d_branch, be.reborrow(&mut d_params))?;
+        self.conv_s.as_mut().map_or(Ok(()), |conv_s| conv_s.tangent_weight(pass, vx, dy, d_params))
+    }
+}
+
+fn allocated<B: Executor>(tangents: &mut Option<Tangents<B>>) -> Result<&mut Tangents<B>> {
+    tangents.as_mut().ok_or_else(|| Error::Internal("a tangent pass before its memory was allocated".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Cpu;
+    use crate::ops::{Case, Tensor, gradient_check};
+
+    const N: usize = 2;
+    const SIDES: (usize, usize) = (3, 2);
+
+    /// A block of these widths as a case: y by x and by the arena of parameters.
+    struct BlockCase {
+        from: usize,
+        to: usize,
+    }
+
+    impl BlockCase {
+        fn block(&self, cpu: &Cpu<f64>) -> (ResidualBlock<Cpu<f64>>, Table) {
+            let mut params = Table::default();
+            let (x, f) = (Flattened { h: SIDES.0, w: SIDES.1, c: self.from }, Activation::LeakyRelu(0.2));
+            let init = Initialisation::FanIn;
+            let block = ResidualBlock::new(cpu, &mut params, "block", x, self.to, f, init, N).expect("memory");
+            (block, params)
+        }
+
+        /// The block after its forward pass.
+        fn run(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
+            let (mut block, _) = self.block(cpu);
+            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
+            block.forward(pass, Mode::Train { groups: 1 }, &mut [], &inputs[0], y)?;
+            Ok(block)
+        }
+    }
+
+    impl Case<Cpu<f64>> for BlockCase {
+        fn op(&self) -> &'static str {
+            "residual"
+        }
+        fn name(&self) -> String {
+            format!("{} to {}", self.from, self.to)
+        }
+        fn inputs(&self) -> Vec<Tensor> {
+            let params = self.block(&Cpu::new(Some(1)).expect("a thread")).1;
+            vec![Tensor::new("x", N * SIDES.0 * SIDES.1 * self.from), Tensor::new("params", params.len())]
+        }
+        fn outputs(&self) -> Vec<Tensor> {
+            vec![Tensor::new("y", N * SIDES.0 * SIDES.1 * self.to)]
+        }
+        fn forward(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], outputs: &mut [Vec<f64>]) -> Result<()> {
+            self.run(cpu, inputs, &mut outputs[0]).map(|_| ())
+        }
+        fn backward(
+            &self,
+            cpu: &Cpu<f64>,
+            inputs: &[Vec<f64>],
+            outputs: &[Vec<f64>],
+            d_outputs: &[Vec<f64>],
+            d_inputs: &mut [Vec<f64>],
+        ) -> Result<()> {
+            let mut block = self.run(cpu, inputs, &mut outputs[0].clone())?;
+            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
+            let [dx, d_params] = d_inputs else { unreachable!("two inputs") };
+            // Without the gradient of x those of the parameters are the same.
+            block.backward(pass, &inputs[0], &outputs[0], &d_outputs[0], None, Some(d_params))?;
+            let alone = std::mem::replace(d_params, vec![0.0; d_params.len()]);
+            block.backward(pass, &inputs[0], &outputs[0], &d_outputs[0], Some(dx), Some(d_params))?;
+            assert_eq!(alone, *d_params);
+            Ok(())
+        }
+        fn tangent(
+            &self,
+            cpu: &Cpu<f64>,
+            inputs: &[Vec<f64>],
+            outputs: &[Vec<f64>],
+            v_input: &Vec<f64>,
+            v_outputs: &mut [Vec<f64>],
+        ) -> Option<Result<()>> {
+            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
+            let block = self.run(cpu, inputs, &mut outputs[0].clone());
+            Some(block.and_then(|mut block| {
+                block.allocate_tangents(cpu, N)?;
+                block.tangent(pass, &inputs[0], &outputs[0], v_input, &mut v_outputs[0])
+            }))
+        }
+    }
+
+    #[test]
+    fn derivatives_are_those_of_central_differences() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
+            let findings = gradient_check::check(&cpu, &case).expect("the CPU computes");
+            assert_eq!(findings.len(), 3);
+            assert!(findings.iter().all(|finding| finding.passes(gradient_check::TOLERANCE)), "{findings:#?}");
+        }
+    }
+
+    /// ⟨J vx, dy⟩ as a case: by the parameters, which a gradient penalty differentiates it by.
+    struct PenaltyCase(BlockCase);
+
+    impl PenaltyCase {
+        /// The value and, where it is asked for, the gradient by the parameters. vx is normal, and so is dy.
+        fn run(&self, cpu: &Cpu<f64>, params: &[f64], d_params: Option<&mut [f64]>) -> Result<f64> {
+            let (mut block, _) = self.0.block(cpu);
+            block.allocate_tangents(cpu, N)?;
+            let lens = [self.0.inputs()[0].len, self.0.outputs()[0].len];
+            let normals = |len: usize, number| gradient_check::fill(&Tensor::new("fixed", len), number);
+            let (x, vx, dy) = (normals(lens[0], 50), normals(lens[0], 51), normals(lens[1], 52));
+            let (mut y, mut vy) = (vec![0.0; lens[1]], vec![0.0; lens[1]]);
+            let pass = Pass { backend: cpu, params, n: N };
+            block.forward(pass, Mode::Train { groups: 1 }, &mut [], &x, &mut y)?;
+            block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; lens[0]]), None)?;
+            block.tangent(pass, &x, &y, &vx, &mut vy)?;
+            if let Some(d_params) = d_params {
+                block.tangent_weight(pass, &vx, &dy, d_params)?;
+            }
+            Ok(vy.iter().zip(&dy).map(|(v, d)| v * d).sum())
+        }
+    }
+
+    impl Case<Cpu<f64>> for PenaltyCase {
+        fn op(&self) -> &'static str {
+            "residual penalty"
+        }
+        fn name(&self) -> String {
+            self.0.name()
+        }
+        fn inputs(&self) -> Vec<Tensor> {
+            self.0.inputs().split_off(1)
+        }
+        fn outputs(&self) -> Vec<Tensor> {
+            vec![Tensor::new("value", 1)]
+        }
+        fn forward(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], outputs: &mut [Vec<f64>]) -> Result<()> {
+            outputs[0][0] = self.run(cpu, &inputs[0], None)?;
+            Ok(())
+        }
+        fn backward(
+            &self,
+            cpu: &Cpu<f64>,
+            inputs: &[Vec<f64>],
+            _outputs: &[Vec<f64>],
+            d_outputs: &[Vec<f64>],
+            d_inputs: &mut [Vec<f64>],
+        ) -> Result<()> {
+            self.run(cpu, &inputs[0], Some(&mut d_inputs[0]))?;
+            d_inputs[0].iter_mut().for_each(|d| *d *= d_outputs[0][0]);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_penaltys_gradient_is_that_of_central_differences() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
+            let findings = gradient_check::check(&cpu, &PenaltyCase(case)).expect("the CPU computes");
+            assert!(findings.len() == 1 && findings[0].analytic != 0.0);
+            assert!(findings[0].passes(gradient_check::TOLERANCE), "{findings:#?}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_are_those_of_the_papers_code() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        let names = |from, to| {
+            let entries = BlockCase { from, to }.block(&cpu).1;
+            entries.entries().iter().map(|entry| format!("{} {:?}", entry.name, entry.shape)).collect::<Vec<_>>()
+        };
+        let convolutions =
+            ["block.conv_0.weight [2, 3, 3, 3]", "block.conv_0.bias [2]", "block.conv_1.weight [2, 2, 3, 3]"];
+        assert_eq!(names(3, 2)[..3], convolutions);
+        assert_eq!(names(3, 2)[3..], ["block.conv_1.bias [2]", "block.conv_s.weight [2, 3, 1, 1]"]);
+        assert_eq!(names(2, 2).len(), 4);
+    }
+}

@@ -1,0 +1,104 @@
+"""The paper's residual generator and discriminator in PyTorch, generic over the settings (see settings.py).
+
+The state-dict keys are those of the paper's official code (gan_training/models/resnet.py of akanazawa/vgan): `fc`,
+`resnet.<i>.conv_0`, `.conv_1`, `.conv_s`, `conv_img`; but `conv_mean` and `conv_logvar`, as in model.py, for its `mean_fn`
+and `logstd_fn`, because the second one here makes log sigma^2. There is no class embedding.
+"""
+
+from torch import nn
+from torch.nn.functional import leaky_relu
+
+SMALLEST = 4
+SCALE = 0.1
+
+
+def halvings(height, width):
+    """How often an image is halved until its shorter side is about 4."""
+    count, side = 0, min(height, width)
+    while side >= 2 * SMALLEST:
+        count, side = count + 1, side // 2
+    if height % 2**count or width % 2**count:
+        raise SystemExit(f"the residual nets need sides that can be halved {count} times, found {height}x{width}")
+    return count
+
+
+def widths(net, count):
+    """Channels at each resolution, the image's first."""
+    return [min(net["width"] * 2**i, net["max_width"]) for i in range(count + 1)]
+
+
+class Block(nn.Module):
+    """shortcut(x) + 0.1 conv_1(f(conv_0(f(x)))), f the leaky ReLU."""
+
+    def __init__(self, inputs, outputs, leak):
+        super().__init__()
+        self.leak = leak
+        hidden = min(inputs, outputs)
+        self.conv_0 = nn.Conv2d(inputs, hidden, 3, padding=1)
+        self.conv_1 = nn.Conv2d(hidden, outputs, 3, padding=1)
+        self.conv_s = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else None
+
+    def forward(self, x):
+        shortcut = x if self.conv_s is None else self.conv_s(x)
+        return shortcut + SCALE * self.conv_1(leaky_relu(self.conv_0(leaky_relu(x, self.leak)), self.leak))
+
+
+class Generator(nn.Module):
+    """Latent [N, latent] -> image [N, C, H, W]."""
+
+    LEAK = 0.2
+
+    def __init__(self, settings, image):
+        super().__init__()
+        channels, height, width = image
+        count = halvings(height, width)
+        sizes = widths(settings["generator"], count)
+        self.first = (sizes[-1], height >> count, width >> count)
+        self.fc = nn.Linear(settings["generator"]["latent"], self.first[0] * self.first[1] * self.first[2])
+        blocks = []
+        for wide, narrow in zip(sizes[:0:-1], sizes[-2::-1]):
+            blocks += [Block(wide, narrow, self.LEAK), nn.Upsample(scale_factor=2)]
+        self.resnet = nn.Sequential(*blocks, Block(sizes[0], sizes[0], self.LEAK))
+        self.conv_img = nn.Conv2d(sizes[0], channels, 3, padding=1)
+        self.last = nn.Sigmoid() if settings["data"]["range"] == "0..1" else nn.Tanh()
+
+    def forward(self, latents):
+        x = self.resnet(self.fc(latents).view(-1, *self.first))
+        return self.last(self.conv_img(leaky_relu(x, self.LEAK)))
+
+
+class Discriminator(nn.Module):
+    """Image [N, C, H, W] -> logit [N], through the variational bottleneck where that is enabled."""
+
+    def __init__(self, settings, image):
+        super().__init__()
+        bottleneck, self.leak = settings["bottleneck"], settings["discriminator"]["leak"]
+        channels, height, width = image
+        count = halvings(height, width)
+        sizes = widths(settings["discriminator"], count)
+        self.conv_img = nn.Conv2d(channels, sizes[0], 3, padding=1)
+        blocks = [Block(sizes[0], sizes[0], self.leak)]
+        for inputs, outputs in zip(sizes, sizes[1:]):
+            blocks += [nn.AvgPool2d(3, stride=2, padding=1), Block(inputs, outputs, self.leak)]
+        self.resnet = nn.Sequential(*blocks)
+        channels = sizes[-1]
+        self.bottleneck = bottleneck["enabled"]
+        if self.bottleneck:
+            inputs, channels = channels, bottleneck["channels"] or channels
+            self.conv_mean = nn.Conv2d(inputs, channels, 1)
+            self.conv_logvar = nn.Conv2d(inputs, channels, 1)
+        self.code = (channels, height >> count, width >> count)
+        self.fc = nn.Linear(channels * self.code[1] * self.code[2], 1)
+
+    def forward(self, images, noise=None):
+        """`noise` is the bottleneck's epsilon, shaped as the code; without it z is the mean.
+
+        Returns the logits and {mu, logvar, z}, the latter empty without a bottleneck.
+        """
+        x = self.resnet(self.conv_img(images))
+        code = {}
+        if self.bottleneck:
+            mu, logvar = self.conv_mean(x), self.conv_logvar(x)
+            x = mu if noise is None else mu + (0.5 * logvar).exp() * noise
+            code = {"mu": mu, "logvar": logvar, "z": x}
+        return self.fc(leaky_relu(x, self.leak).flatten(1)).flatten(), code
