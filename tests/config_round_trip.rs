@@ -33,8 +33,10 @@ fn generator() -> impl Strategy<Value = GeneratorSettings> {
 }
 
 fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
-    (widths(1), any::<bool>(), widths(0), 0.0..0.99)
-        .prop_map(|(channels, norm_first, hidden, leak)| DiscriminatorSettings { channels, norm_first, hidden, leak })
+    let norm = prop_oneof![Just(Norm::Batch), Just(Norm::None)];
+    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99).prop_map(|(channels, norm, norm_first, hidden, leak)| {
+        DiscriminatorSettings { channels, norm, norm_first, hidden, leak }
+    })
 }
 
 fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
@@ -58,12 +60,22 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     )
 }
 
-fn objective() -> impl Strategy<Value = ObjectiveSettings> {
+/// A penalty goes with a discriminator without batch normalisation.
+fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let loss = prop_oneof![Just(Loss::Gan), Just(Loss::Ns), Just(Loss::Lsgan), Just(Loss::Hinge), Just(Loss::Wgan)];
-    (loss, 0.01..1.0).prop_map(|(loss, target)| {
-        let real_target = if loss.is_log_odds() { target } else { 1.0 };
-        ObjectiveSettings { loss, real_target }
-    })
+    let penalties = [Penalty::None, Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
+    let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
+    let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
+    (loss, 0.01..1.0, penalty, positive(), 1u64..=65_536, z).prop_map(
+        |(loss, target, penalty, penalty_weight, penalty_every, penalty_z)| ObjectiveSettings {
+            loss,
+            real_target: if loss.is_log_odds() { target } else { 1.0 },
+            penalty,
+            penalty_weight,
+            penalty_every,
+            penalty_z,
+        },
+    )
 }
 
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
@@ -97,8 +109,9 @@ fn train() -> impl Strategy<Value = TrainSettings> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (data(), generator(), discriminator(), bottleneck(), objective(), optimizer(), train()).prop_map(
-        |(data, generator, discriminator, bottleneck, objective, optimizer, train)| Settings {
+    let discriminators = discriminator().prop_flat_map(|net| (objective(net.norm), Just(net)));
+    (data(), generator(), discriminators, bottleneck(), optimizer(), train()).prop_map(
+        |(data, generator, (objective, discriminator), bottleneck, optimizer, train)| Settings {
             data,
             generator,
             discriminator,

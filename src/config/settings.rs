@@ -116,7 +116,9 @@ pub enum OutputLayer {
 pub struct DiscriminatorSettings {
     /// Channels after each convolution, largest image first.
     pub channels: Vec<usize>,
-    /// Whether batch normalisation also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not).
+    /// What normalises between the layers. A gradient penalty wants `none`.
+    pub norm: Norm,
+    /// Where `norm` is `batch`: whether it also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not).
     pub norm_first: bool,
     /// Widths of the linear layers between the bottleneck and the logit; may be empty.
     pub hidden: Vec<usize>,
@@ -126,8 +128,24 @@ pub struct DiscriminatorSettings {
 
 impl Default for DiscriminatorSettings {
     fn default() -> Self {
-        DiscriminatorSettings { channels: vec![64, 128], norm_first: true, hidden: vec![1024], leak: 0.2 }
+        DiscriminatorSettings {
+            channels: vec![64, 128],
+            norm: Norm::Batch,
+            norm_first: true,
+            hidden: vec![1024],
+            leak: 0.2,
+        }
     }
+}
+
+/// What normalises between the discriminator's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// Batch normalisation, real and fake images each with statistics of their own.
+    Batch,
+    /// Nothing.
+    None,
 }
 
 /// `[bottleneck]`: the Variational Discriminator Bottleneck (paper Eq. 8 and 9).

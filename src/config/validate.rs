@@ -1,8 +1,8 @@
 //! What settings must satisfy before anything is built from them.
 
-use super::objective::ObjectiveSettings;
+use super::objective::{ObjectiveSettings, Penalty};
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, OptimizerSettings, OutputLayer,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, GeneratorSettings, Norm, OptimizerSettings, OutputLayer,
     Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
@@ -11,6 +11,9 @@ use crate::error::{Error, Result};
 /// that the count of its parameters can't overflow.
 const WIDEST: usize = 1 << 16;
 const MOST_LAYERS: usize = 16;
+
+/// The most steps from one gradient penalty to the next: beyond that it holds nothing.
+const LAZIEST: u64 = 1 << 16;
 
 /// The largest whole number that a configuration file can hold.
 const LARGEST: u64 = i64::MAX as u64;
@@ -125,6 +128,9 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.discriminator(&settings.discriminator);
     checker.bottleneck(&settings.bottleneck);
     checker.objective(&settings.objective);
+    if settings.objective.penalty != Penalty::None {
+        checker.penalty(settings);
+    }
     checker.optimizer(&settings.optimizer);
     checker.train(&settings.train);
     checker.violations
@@ -181,6 +187,16 @@ impl Checker {
             let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
             self.require(target == 1.0, "objective.real_target", expected, target);
         }
+        self.positive("objective.penalty_weight", objective.penalty_weight);
+        let every = objective.penalty_every;
+        self.require((1..=LAZIEST).contains(&every), "objective.penalty_every", format!("from 1 to {LAZIEST}"), every);
+    }
+
+    /// What a gradient penalty does not go with.
+    fn penalty(&mut self, settings: &Settings) {
+        let expected = "`none` where objective.penalty is not: the penalty is one of each image's own gradient, and batch \
+                        normalisation mixes the images of a batch (pass --set discriminator.norm=none)";
+        self.require(settings.discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
     }
 
     fn optimizer(&mut self, optimizer: &OptimizerSettings) {
@@ -264,6 +280,10 @@ mod tests {
             "objective.real_target=0",
             "objective.real_target=1.1",
             "objective.real_target=nan",
+            "objective.penalty_weight=0",
+            "objective.penalty_weight=nan",
+            "objective.penalty_every=0",
+            "objective.penalty_every=65537",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",
@@ -282,6 +302,22 @@ mod tests {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
         }
+    }
+
+    #[test]
+    fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
+        let set = |words: &[&str]| {
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap())
+        };
+        for penalty in ["penalty=r1", "penalty=r2", "penalty=wgan-gp", "penalty=dragan"] {
+            let message = set(&[penalty]).unwrap_err().to_string();
+            assert!(message.contains("`discriminator.norm`") && message.contains("mixes the images"), "{message}");
+            // The message, taken at its word.
+            let advice = message.split("--set ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+            set(&[penalty, advice]).unwrap();
+        }
+        set(&["penalty=none"]).unwrap();
     }
 
     #[test]

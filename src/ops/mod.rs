@@ -14,6 +14,7 @@ pub mod batch_norm;
 mod batch_norm_case;
 mod batch_norm_kernels;
 pub mod bottleneck;
+mod bottleneck_case;
 pub mod case;
 pub mod ceiling;
 pub mod conv2d;
@@ -30,6 +31,7 @@ pub mod loss;
 pub mod measure;
 pub mod objective;
 pub mod passes;
+pub mod penalty;
 pub mod prior;
 
 use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
@@ -51,6 +53,7 @@ pub trait Executor:
     + gather::GatherOp
     + linear::LinearOp
     + loss::LossOp
+    + penalty::PenaltyOp
     + prior::PriorOp
 {
 }
@@ -64,7 +67,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         activation::cases(),
         adam::cases(),
         batch_norm_case::cases(),
-        bottleneck::cases(),
+        bottleneck_case::cases(),
         ceiling::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
@@ -72,6 +75,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         gather::cases(),
         linear::cases(),
         loss::cases(),
+        penalty::cases(),
         prior::cases(),
     ]
     .into_iter()
