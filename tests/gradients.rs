@@ -43,7 +43,11 @@ fn every_case_of_every_operation_on_the_kernels() {
 #[test]
 fn the_whole_losses_on_the_kernels() {
     let kernels = kernels();
-    check_all(&kernels, &whole::cases(&kernels).expect("narrow models"));
+    let mut cases = whole::cases(&kernels).expect("narrow models");
+    // One penalty of each model and of each kind of points: the emulator is slow.
+    let penalties = ["R1, no bottleneck", "R2, mean z", "Dragan, sampled z"];
+    cases.retain(|case| case.op() != "gradient_penalty" || penalties.contains(&case.name().as_str()));
+    check_all(&kernels, &cases);
 }
 
 #[test]
