@@ -44,7 +44,9 @@ struct Steps {
 impl Benchmark for Steps {
     fn measure<B: Executor>(&mut self, backend: &B, place: &str) -> Result<()> {
         let mut group = self.criterion.benchmark_group("step");
-        for (model, batch) in [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64), ("vgan-cifar10-resnet", 64)] {
+        for (model, batch) in
+            [("vgan-mnist", 64), ("vgan-mnist", 128), ("vgan-cifar10", 64), ("vgan-cifar10-resnet", 64)]
+        {
             let (mut trainer, data) = model_and_data(backend, model, batch)?;
             group.throughput(Throughput::Elements(batch as u64));
             group.bench_function(format!("{place}/{model}/batch{batch}"), |bencher| {

@@ -83,3 +83,18 @@ KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_logvar, const real* give
         v_z[i] = v_mu_logvar[at] + (real)0.5 * sigma * noise(d, given, state, image, dim) * v_mu_logvar[at + d.c];
     }
 }
+
+// d logvar += 1/4 sigma epsilon v_logvar dz: the derivative of the tangent v_z against dz. The mean's part is left alone.
+// mu_logvar, v_mu_logvar, d_mu_logvar: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C].
+// The grid's threads stride over the dimensions of every image. Changes d_mu_logvar.
+// Twin: Cpu::bottleneck_curvature in src/ops/bottleneck.rs.
+KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_logvar, const real* given, const StepState* state,
+       const real* v_mu_logvar, const real* dz, real* d_mu_logvar) {
+    int dims = d.positions * d.c;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
+        int image = (int)(i / dims), dim = (int)(i % dims);
+        size_t at = mean_at(d, image, dim) + d.c;
+        real sigma = exponential((real)0.5 * mu_logvar[at]);
+        d_mu_logvar[at] += (real)0.25 * sigma * noise(d, given, state, image, dim) * v_mu_logvar[at] * dz[i];
+    }
+}

@@ -26,7 +26,7 @@ using real = REAL;
 
 // What changes from step to step; StepState of src/device/state.rs, field for field.
 struct Metrics {
-    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake;
+    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty;
 };
 struct StepState {
     unsigned long long step, seed, updates[2];

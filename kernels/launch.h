@@ -9,6 +9,8 @@ constexpr int ELEMENT_BLOCKS = 2048;
 constexpr int LOSS_THREADS = 256;
 // Threads of the block that sums one image's KL.
 constexpr int KL_THREADS = 128;
+// Threads of the block that sums over one image, or over one image's gradient.
+constexpr int IMAGE_THREADS = 256;
 // Columns of a block that sums columns, a thread each.
 constexpr int COLUMN_THREADS_X = 32;
 // Threads of such a block that share a column.

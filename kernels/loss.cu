@@ -77,7 +77,7 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (!isfinite(loss) && state->non_finite == 0) {
         state->non_finite = NON_FINITE_LOSS_D;
     }
-    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, output_of[0], output_of[1]};
+    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, output_of[0], output_of[1], 0.0};
 }
 
 // Value and gradient of the generator's loss; the KL has none.

@@ -34,8 +34,9 @@ fn generator() -> impl Strategy<Value = GeneratorSettings> {
 }
 
 fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
-    (widths(1), any::<bool>(), widths(0), 0.0..0.99).prop_map(|(channels, norm_first, hidden, leak)| {
-        DiscriminatorSettings { channels, norm_first, hidden, leak, ..DiscriminatorSettings::default() }
+    let norm = prop_oneof![Just(Norm::Batch), Just(Norm::None)];
+    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99).prop_map(|(channels, norm, norm_first, hidden, leak)| {
+        DiscriminatorSettings { channels, norm, norm_first, hidden, leak, ..DiscriminatorSettings::default() }
     })
 }
 
@@ -60,12 +61,22 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     )
 }
 
-fn objective() -> impl Strategy<Value = ObjectiveSettings> {
+/// A penalty goes with a discriminator without batch normalisation.
+fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let loss = prop_oneof![Just(Loss::Gan), Just(Loss::Ns), Just(Loss::Lsgan), Just(Loss::Hinge), Just(Loss::Wgan)];
-    (loss, 0.01..1.0).prop_map(|(loss, target)| {
-        let real_target = if loss.is_log_odds() { target } else { 1.0 };
-        ObjectiveSettings { loss, real_target }
-    })
+    let penalties = [Penalty::None, Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
+    let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
+    let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
+    (loss, 0.01..1.0, penalty, positive(), 1u64..=65_536, z).prop_map(
+        |(loss, target, penalty, penalty_weight, penalty_every, penalty_z)| ObjectiveSettings {
+            loss,
+            real_target: if loss.is_log_odds() { target } else { 1.0 },
+            penalty,
+            penalty_weight,
+            penalty_every,
+            penalty_z,
+        },
+    )
 }
 
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
@@ -103,8 +114,9 @@ fn train() -> impl Strategy<Value = TrainSettings> {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let all = (data(), generator(), discriminator(), bottleneck(), objective(), optimizer(), train(), residual());
-    all.prop_map(|(data, generator, discriminator, bottleneck, objective, optimizer, train, residual)| {
+    let discriminators = discriminator().prop_flat_map(|net| (objective(net.norm), Just(net)));
+    let all = (data(), generator(), discriminators, bottleneck(), optimizer(), train(), residual());
+    all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual)| {
         let nets = NetsSettings::default();
         let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
         if let Some([width, more]) = residual {
@@ -112,6 +124,7 @@ fn settings() -> impl Strategy<Value = Settings> {
             settings.nets.family = Family::Resnet;
             (generator.hidden, generator.channels, generator.output) = (vec![], vec![], OutputLayer::Stride1);
             (discriminator.hidden, discriminator.channels, discriminator.norm_first) = (vec![], vec![], false);
+            discriminator.norm = Norm::None;
             (generator.width, generator.max_width) = (width, width + more);
             (discriminator.width, discriminator.max_width) = (width + more, width + 2 * more);
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use executors::{Allocation, emulated, emulated_carved, emulated_in};
 use simt::{Options, Order};
 use vgan_cuda::Error;
-use vgan_cuda::config::{KlMix, KlReduction, OutputLayer, PixelRange, Prior, Settings, TrainSettings};
+use vgan_cuda::config::{KlMix, KlReduction, Norm, OutputLayer, Penalty, PixelRange, Prior, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
 use vgan_cuda::device::{Cpu, Metrics, Precision, Real, StepState};
 use vgan_cuda::nn::{ImageShape, Parts};
@@ -65,6 +65,15 @@ fn narrow_resnet() -> (Settings, ImageShape) {
     (settings.discriminator.width, settings.discriminator.max_width) = (5, 7);
     settings.bottleneck.beta_step = 1e-3;
     (settings, ImageShape { h: 8, w: 8, c: 3 })
+}
+
+/// A discriminator without batch normalisation whose every second step has DRAGAN's penalty, at points of its own.
+fn narrow_penalised() -> (Settings, ImageShape) {
+    let (mut settings, image) = narrow_mnist();
+    settings.discriminator.norm = Norm::None;
+    settings.objective.penalty = Penalty::Dragan;
+    settings.objective.penalty_every = 2;
+    (settings, image)
 }
 
 /// Batches that are drawn from a small data set.
@@ -157,6 +166,7 @@ fn agree<T: Real>(model: fn() -> (Settings, ImageShape)) {
             ("beta", o.beta, t.beta),
             ("d_real", o.d_real, t.d_real),
             ("d_fake", o.d_fake, t.d_fake),
+            ("penalty", o.penalty, t.penalty),
         ] {
             assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
         }
@@ -195,10 +205,36 @@ fn twenty_steps_of_a_narrow_residual_net_agree_with_the_cpu() {
     agree::<f64>(narrow_resnet);
 }
 
+#[test]
+fn twenty_steps_with_a_lazy_penalty_agree_with_the_cpu() {
+    agree::<f32>(narrow_penalised);
+    agree::<f64>(narrow_penalised);
+}
+
+/// A run that goes on between two penalties records the step without one first.
+#[test]
+fn a_lazy_penalty_goes_on_from_any_step() {
+    fn metrics<B: Executor>(backend: &B) -> Vec<Metrics> {
+        let (settings, image) = narrow_penalised();
+        let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+        let state = StepState { step: 7, ..trainer.read_state().expect("the state") };
+        trainer.write_state(&state).expect("a state");
+        let batch = batch(backend, &settings, image);
+        (0..8).map(|_| step(&mut trainer, &batch).metrics).collect()
+    }
+    let (ours, theirs) = (metrics(&emulated::<f64>(unchecked())), metrics(&Cpu::<f64>::new(Some(2)).expect("threads")));
+    for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(theirs.penalty > 0.0, step % 2 == 1, "step {step} after the seventh");
+        assert_near("penalty", ours.penalty, theirs.penalty, 1e-9);
+        assert_near("loss_d", ours.loss_d, theirs.loss_d, 1e-9);
+        assert_near("loss_g", ours.loss_g, theirs.loss_g, 1e-9);
+    }
+}
+
 /// A step with every access checked.
 #[test]
 fn nothing_is_found_in_a_whole_step() {
-    for model in [narrow_mnist, narrow_colour, narrow_resnet] {
+    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_penalised] {
         train(&emulated::<f32>(Options::default()), model());
     }
 }

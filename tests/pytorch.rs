@@ -19,10 +19,28 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 6] =
-    ["step-vgan-mnist", "step-paper", "step-channels", "step-gan-mnist", "step-logvar-bias", "step-resnet"];
-const TRAJECTORIES: [&str; 4] =
-    ["trajectory-vgan-mnist", "trajectory-paper", "trajectory-gan-mnist", "trajectory-resnet"];
+const STEPS: [&str; 11] = [
+    "step-vgan-mnist",
+    "step-paper",
+    "step-channels",
+    "step-gan-mnist",
+    "step-logvar-bias",
+    "step-resnet",
+    "step-r1",
+    "step-r2",
+    "step-wgan-gp",
+    "step-dragan",
+    "step-plain-gp",
+];
+const TRAJECTORIES: [&str; 7] = [
+    "trajectory-vgan-mnist",
+    "trajectory-paper",
+    "trajectory-gan-mnist",
+    "trajectory-resnet",
+    "trajectory-r1",
+    "trajectory-wgan-gp",
+    "trajectory-dragan",
+];
 
 /// IN and OUT of one case in one type.
 struct Fixture<T> {
@@ -139,7 +157,7 @@ fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor
         input.finish().expect("nothing left over");
         let scalars = values
             .into_iter()
-            .filter(|t| ["loss_d", "loss_g", "kl_real", "kl_fake", "beta"].contains(&t.name.as_str()));
+            .filter(|t| ["loss_d", "loss_g", "penalty", "kl_real", "kl_fake", "beta"].contains(&t.name.as_str()));
         let kept = scalars.chain(tracer.weights().expect("the weights"));
         out.extend(kept.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
         input = TensorSet::new(batch(k + 1), &fixture.path);
@@ -232,8 +250,28 @@ fn assert_caught(case: &str, what: &str, change: fn(&mut Fixture<f32>)) {
     assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
 }
 
-fn scale_largest(fixture: &mut Fixture<f32>, name: &str, by: f32) {
+/// The same for what only a gradient penalty has.
+#[test]
+fn a_planted_difference_of_a_penalty_is_caught() {
+    let changes: [(&str, &str, fn(&mut Fixture<f64>)); 6] = [
+        ("one u by 1e-3", "step-wgan-gp", |f| scale_largest(f, "penalty_positions", 1.001)),
+        ("one ε at x̂ by 1e-3", "step-wgan-gp", |f| scale_largest(f, "noise_penalty", 1.001)),
+        ("one w by 1e-2", "step-dragan", |f| scale_largest(f, "penalty_directions", 1.01)),
+        ("γ 20 → 20.01", "step-r1", |f| f.settings.objective.penalty_weight = 20.01),
+        ("sampled z → mean", "step-r1", |f| f.settings.objective.penalty_z = config::PenaltyZ::Mean),
+        ("real → generated", "step-r2", |f| f.settings.objective.penalty = config::Penalty::R1),
+    ];
+    for (what, case, change) in changes {
+        let mut fixture = load::<f64>(case);
+        change(&mut fixture);
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+fn scale_largest<T: Real>(fixture: &mut Fixture<T>, name: &str, by: f64) {
     let tensor = fixture.input.iter_mut().find(|tensor| tensor.name == name).expect("a tensor of IN");
-    let largest = tensor.values.iter_mut().max_by(|a, b| a.abs().total_cmp(&b.abs())).expect("not empty");
-    *largest *= by;
+    let largest =
+        tensor.values.iter_mut().max_by(|a, b| a.to_f64().abs().total_cmp(&b.to_f64().abs())).expect("not empty");
+    *largest *= T::of(by);
 }

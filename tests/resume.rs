@@ -63,6 +63,20 @@ fn residual_nets_with_rmsprop() {
     );
 }
 
+/// A penalty of every third step: the cuts at 2, 7, 10 and 11 lie between two of them, the one at 3 on one.
+#[test]
+fn a_lazy_penalty() {
+    let place = Place::new();
+    let words = "quick --tick 4 --snap 6 --set discriminator.norm=none --set penalty=dragan --set penalty_every=3";
+    let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
+    let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
+    assert_same_checkpoint(&pieces.checkpoint(LENGTH), &straight.checkpoint(LENGTH), "cut");
+    let penalties: Vec<f64> = straight.records().iter().map(|record| record.penalty).collect();
+    assert!(penalties.iter().all(|&penalty| penalty > 0.0), "{penalties:?}");
+    let each = place.trained("each", &format!("{} --steps {LENGTH}", words.replace("every=3", "every=1")));
+    assert_ne!(each.checkpoint(LENGTH)[0], straight.checkpoint(LENGTH)[0], "a penalty in each step");
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

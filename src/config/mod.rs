@@ -18,7 +18,7 @@ mod validate;
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, to_toml};
-pub use objective::{Loss, ObjectiveSettings};
+pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};
 pub use resolve::{Sources, resolve};

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `[objective]`: the losses of both nets. β's term of the bottleneck is added to whichever the discriminator has.
+/// `[objective]`: the losses of both nets, and the gradient penalty. β's term of the bottleneck is added to whichever the
+/// discriminator has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectiveSettings {
@@ -11,11 +12,28 @@ pub struct ObjectiveSettings {
     /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
     /// alone have such a target.
     pub real_target: f64,
+    /// What is asked of the gradient of D's logit by the image, all of its pixels and channels. It wants
+    /// `discriminator.norm` to be `none`.
+    pub penalty: Penalty,
+    /// The penalty's weight: γ of `r1` and `r2`, λ of `wgan-gp` and `dragan`. The VGAN-GP of the paper's official code,
+    /// which adds 10 · E‖∇‖² on real images, is `r1` with 20.
+    pub penalty_weight: f64,
+    /// The penalty is taken every this many steps, with as many times its weight (Karras et al. 2020, lazy regularisation).
+    pub penalty_every: u64,
+    /// Which z of the bottleneck the penalised logit comes from.
+    pub penalty_z: PenaltyZ,
 }
 
 impl Default for ObjectiveSettings {
     fn default() -> Self {
-        ObjectiveSettings { loss: Loss::Ns, real_target: 1.0 }
+        ObjectiveSettings {
+            loss: Loss::Ns,
+            real_target: 1.0,
+            penalty: Penalty::None,
+            penalty_weight: 10.0,
+            penalty_every: 1,
+            penalty_z: PenaltyZ::Sampled,
+        }
     }
 }
 
@@ -40,4 +58,30 @@ impl Loss {
     pub fn is_log_odds(self) -> bool {
         matches!(self, Loss::Gan | Loss::Ns)
     }
+}
+
+/// What is asked of the gradient of D's logit by the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Penalty {
+    /// Nothing.
+    None,
+    /// γ/2 · E‖∇‖² on real images (Mescheder et al. 2018).
+    R1,
+    /// γ/2 · E‖∇‖² on generated images (Mescheder et al. 2018).
+    R2,
+    /// λ · E(‖∇‖ − 1)² between real and generated images (Gulrajani et al. 2017).
+    WganGp,
+    /// λ · E(‖∇‖ − 1)² around real images (Kodali et al. 2017).
+    Dragan,
+}
+
+/// Which z of the bottleneck the penalised logit comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PenaltyZ {
+    /// A sample μ + σ·ε (the paper's official code); on images of the batch the one that D's loss is computed with.
+    Sampled,
+    /// The mean μ.
+    Mean,
 }

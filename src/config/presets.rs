@@ -145,6 +145,7 @@ fn vgan_cifar10_resnet() -> Settings {
             channels: vec![],
             width: 32,
             max_width: 256,
+            norm: Norm::None,
             norm_first: false,
             hidden: vec![],
             ..DiscriminatorSettings::default()

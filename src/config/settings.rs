@@ -155,8 +155,10 @@ pub struct DiscriminatorSettings {
     pub width: usize,
     /// The most channels of a residual net; 0 in a DCGAN.
     pub max_width: usize,
-    /// Whether batch normalisation also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not; a
-    /// residual net has no normalisation at all).
+    /// What normalises between the layers of a DCGAN; a residual net has no normalisation at all. A gradient penalty wants
+    /// `none`.
+    pub norm: Norm,
+    /// Where `norm` is `batch`: whether it also follows the first convolution (the article's HEAD has it, its `gan.ipynb` not).
     pub norm_first: bool,
     /// Widths of the linear layers between the bottleneck and the logit; may be empty.
     pub hidden: Vec<usize>,
@@ -170,11 +172,22 @@ impl Default for DiscriminatorSettings {
             channels: vec![64, 128],
             width: 0,
             max_width: 0,
+            norm: Norm::Batch,
             norm_first: true,
             hidden: vec![1024],
             leak: 0.2,
         }
     }
+}
+
+/// What normalises between the discriminator's layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// Batch normalisation, real and fake images each with statistics of their own.
+    Batch,
+    /// Nothing.
+    None,
 }
 
 /// `[bottleneck]`: the Variational Discriminator Bottleneck (paper Eq. 8 and 9).

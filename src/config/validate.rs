@@ -1,10 +1,10 @@
 //! What settings must satisfy before anything is built from them.
 
-use super::objective::ObjectiveSettings;
+use super::objective::{ObjectiveSettings, Penalty};
 use super::resnet;
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, OptimizerSettings, OutputLayer,
-    Settings, TrainSettings,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, Norm, OptimizerSettings,
+    OutputLayer, Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
 
@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 /// that the count of its parameters can't overflow.
 const WIDEST: usize = 1 << 16;
 const MOST_LAYERS: usize = 16;
+
+/// The most steps from one gradient penalty to the next: beyond that it holds nothing.
+const LAZIEST: u64 = 1 << 16;
 
 /// The largest whole number that a configuration file can hold.
 const LARGEST: u64 = i64::MAX as u64;
@@ -133,6 +136,9 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.discriminator(&settings.discriminator);
     checker.bottleneck(&settings.bottleneck);
     checker.objective(&settings.objective);
+    if settings.objective.penalty != Penalty::None {
+        checker.penalty(settings);
+    }
     checker.optimizer(&settings.optimizer);
     checker.train(&settings.train);
     checker.violations
@@ -194,6 +200,8 @@ impl Checker {
                 let expected = "false where nets.family is resnet (it has no batch normalisation)";
                 let norm_first = discriminator.norm_first;
                 self.require(!norm_first, "discriminator.norm_first", expected, norm_first);
+                let expected = "`none` where nets.family is resnet (it has no normalisation)";
+                self.require(discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
             }
         }
     }
@@ -228,6 +236,16 @@ impl Checker {
             let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
             self.require(target == 1.0, "objective.real_target", expected, target);
         }
+        self.positive("objective.penalty_weight", objective.penalty_weight);
+        let every = objective.penalty_every;
+        self.require((1..=LAZIEST).contains(&every), "objective.penalty_every", format!("from 1 to {LAZIEST}"), every);
+    }
+
+    /// What a gradient penalty does not go with.
+    fn penalty(&mut self, settings: &Settings) {
+        let expected = "`none` where objective.penalty is not: the penalty is one of each image's own gradient, and batch \
+                        normalisation mixes the images of a batch (pass --set discriminator.norm=none)";
+        self.require(settings.discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
     }
 
     fn optimizer(&mut self, optimizer: &OptimizerSettings) {
@@ -315,6 +333,10 @@ mod tests {
             "objective.real_target=0",
             "objective.real_target=1.1",
             "objective.real_target=nan",
+            "objective.penalty_weight=0",
+            "objective.penalty_weight=nan",
+            "objective.penalty_every=0",
+            "objective.penalty_every=65537",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",
@@ -346,6 +368,7 @@ mod tests {
             "discriminator.channels=64",
             "discriminator.hidden=1024",
             "discriminator.norm_first=true",
+            "discriminator.norm=batch",
             "generator.output=stride2",
             "generator.width=0",
             "discriminator.width=70000",
@@ -364,6 +387,22 @@ mod tests {
         for key in ["generator.channels", "discriminator.hidden", "generator.output", "discriminator.norm_first"] {
             assert!(message.contains(&format!("`{key}` must be ")), "{message}");
         }
+    }
+
+    #[test]
+    fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
+        let set = |words: &[&str]| {
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap())
+        };
+        for penalty in ["penalty=r1", "penalty=r2", "penalty=wgan-gp", "penalty=dragan"] {
+            let message = set(&[penalty]).unwrap_err().to_string();
+            assert!(message.contains("`discriminator.norm`") && message.contains("mixes the images"), "{message}");
+            // The message, taken at its word.
+            let advice = message.split("--set ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+            set(&[penalty, advice]).unwrap();
+        }
+        set(&["penalty=none"]).unwrap();
     }
 
     #[test]

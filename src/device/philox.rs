@@ -26,6 +26,12 @@ pub enum Stream {
     Permutation = 8,
     /// z of samples for people; the seed that the user names is the key, step and `sample` are 0.
     LatentSample = 9,
+    /// How far along its line the point of a gradient penalty lies.
+    PenaltyPosition = 13,
+    /// The directions in which DRAGAN's penalty perturbs real images.
+    PenaltyDirection = 14,
+    /// ε of the bottleneck at the points of a gradient penalty, where they are no images of the batch.
+    NoisePenalty = 15,
 }
 
 /// Ten rounds of Philox4x32.

@@ -16,8 +16,8 @@ pub enum Network {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Metrics {
-    /// The discriminator's whole loss: what real and fake images cost, and β's term. In nats where the loss is one of
-    /// log-odds (`gan`, `ns`).
+    /// The discriminator's whole loss: what real and fake images cost, β's term, and the gradient penalty. In nats, the
+    /// penalty aside, where the loss is one of log-odds (`gan`, `ns`).
     pub loss_d: f64,
     /// The generator's loss, likewise.
     pub loss_g: f64,
@@ -31,6 +31,8 @@ pub struct Metrics {
     pub d_real: f64,
     /// Mean D(G(z)) in the discriminator's step, likewise.
     pub d_fake: f64,
+    /// The gradient penalty; 0 in a step without one.
+    pub penalty: f64,
 }
 
 /// The training state beside weights, moments and running statistics.

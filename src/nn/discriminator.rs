@@ -7,7 +7,7 @@ use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts, resnet};
-use crate::config::{Family, Settings};
+use crate::config::{Family, Norm, Settings};
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
@@ -27,6 +27,19 @@ pub struct Discriminator<B: Executor> {
     d_features: Buffer<B>,
     /// z, or nothing where there is no bottleneck.
     z: Buffer<B>,
+    d_z: Buffer<B>,
+    /// What a gradient penalty needs beside; none before [`Discriminator::allocate_tangents`].
+    tangents: Option<Tangents<B>>,
+}
+
+/// Tangents between the three parts, and what comes down from those that curve.
+struct Tangents<B: Executor> {
+    features: Buffer<B>,
+    z: Buffer<B>,
+    logits: Buffer<B>,
+    /// The penalty's gradient by the features, by way of what follows them.
+    d_features: Buffer<B>,
+    /// The same by z; empty unless the head curves.
     d_z: Buffer<B>,
 }
 
@@ -76,7 +89,7 @@ impl<B: Executor> Discriminator<B> {
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
         let dims = bottleneck.map_or(0, |d| d.dims());
         let (z, d_z) = (memory(dims)?, memory(dims)?);
-        Ok((Discriminator { encoder, bottleneck, code, head, features, d_features, z, d_z }, parts))
+        Ok((Discriminator { encoder, bottleneck, code, head, features, d_features, z, d_z, tangents: None }, parts))
     }
 
     /// The convolutions, up to μ and log σ².
@@ -166,6 +179,143 @@ impl<B: Executor> Discriminator<B> {
         let d_features = backend.slice(backend.view(&self.d_features), 0..n * self.encoder.y_len());
         self.encoder.backward(pass, images, features, d_features, d_images, d_params)
     }
+
+    /// Allocates what [`Discriminator::penalise`] works in, for up to `capacity` images.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub fn allocate_tangents(&mut self, backend: &B, capacity: usize) -> Result<()> {
+        self.encoder.allocate_tangents(backend, capacity)?;
+        self.head.allocate_tangents(backend, capacity)?;
+        let features = capacity * self.encoder.y_len();
+        let z = capacity * self.bottleneck.map_or(0, |d| d.dims());
+        self.tangents = Some(Tangents {
+            features: backend.alloc(features)?,
+            z: backend.alloc(z)?,
+            logits: backend.alloc(capacity)?,
+            d_features: backend.alloc(features)?,
+            d_z: backend.alloc(if self.head.curves() { z } else { 0 })?,
+        });
+        Ok(())
+    }
+
+    /// The gradient by the parameters of a function R of ∂ℓ/∂x, the gradients of the logits by the images: `d_params`, the
+    /// whole arena, accumulates ([`super::layer`] has the scheme). `v_images` is ∂R/∂(∂ℓ/∂x), `[n, H, W, C]`.
+    ///
+    /// It follows a forward pass over these images with this noise, and a [`Discriminator::backward`] to the images with
+    /// `dlogits` 1 and `dkl` 0, which are given again with the logits.
+    ///
+    /// # Errors
+    /// Where a layer mixes the images of a batch; and without [`Discriminator::allocate_tangents`].
+    pub fn penalise(
+        &mut self,
+        pass: Pass<'_, B>,
+        images: In<'_, B>,
+        noise: Noise<'_, B>,
+        gradient: VerdictGradient<'_, B>,
+        v_images: In<'_, B>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        if self.tangents.is_none() {
+            return Err(Error::Internal("a gradient penalty without memory for its tangents".into()));
+        }
+        self.tangents_up(pass, images, noise, &gradient, v_images, pass.backend.reborrow(&mut d_params))?;
+        self.curvature_down(pass, images, noise, &gradient, v_images, d_params)
+    }
+
+    /// The tangents of all layers, and with them the part of the gradient that each parameter has directly.
+    fn tangents_up(
+        &mut self,
+        pass: Pass<'_, B>,
+        images: In<'_, B>,
+        noise: Noise<'_, B>,
+        gradient: &VerdictGradient<'_, B>,
+        v_images: In<'_, B>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
+        let Discriminator { encoder, head, features, d_features, z, tangents, .. } = self;
+        let Some(tangents) = tangents else { return Ok(()) };
+        let len = n * encoder.y_len();
+        let features = backend.slice(backend.view(features), 0..len);
+        let v_features = backend.slice_mut(backend.view_mut(&mut tangents.features), 0..len);
+        encoder.tangent(pass, images, features, v_images, v_features)?;
+        let d_features = backend.slice(backend.view(d_features), 0..len);
+        encoder.tangent_weight(pass, v_images, d_features, backend.reborrow(&mut d_params))?;
+        let v_features = backend.slice(backend.view(&tangents.features), 0..len);
+        let v_logits = backend.slice_mut(backend.view_mut(&mut tangents.logits), 0..n);
+        let Some(d) = bottleneck else {
+            head.tangent(pass, features, gradient.logits, v_features, v_logits)?;
+            return head.tangent_weight(pass, v_features, gradient.dlogits, d_params);
+        };
+        let len = n * d.dims();
+        let v_z = backend.slice_mut(backend.view_mut(&mut tangents.z), 0..len);
+        backend.bottleneck_tangent(&d, features, noise, v_features, v_z)?;
+        let v_z = backend.slice(backend.view(&tangents.z), 0..len);
+        let z = backend.slice(backend.view(z), 0..len);
+        head.tangent(pass, z, gradient.logits, v_z, v_logits)?;
+        head.tangent_weight(pass, v_z, gradient.dlogits, d_params)
+    }
+
+    /// The part of the gradient by way of the layers' inputs: from wherever something curves, down to the images.
+    fn curvature_down(
+        &mut self,
+        pass: Pass<'_, B>,
+        images: In<'_, B>,
+        noise: Noise<'_, B>,
+        gradient: &VerdictGradient<'_, B>,
+        v_images: In<'_, B>,
+        mut d_params: Out<'_, B>,
+    ) -> Result<()> {
+        let backend = pass.backend;
+        let comes_down = self.curvature_of_code(pass, noise, gradient, backend.reborrow(&mut d_params))?;
+        let Discriminator { encoder, features, d_features, tangents, .. } = self;
+        let Some(tangents) = tangents else { return Ok(()) };
+        let len = pass.n * encoder.y_len();
+        let [features, d_features, below] =
+            [&*features, &*d_features, &tangents.d_features].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+        let above = comes_down.then_some(below);
+        encoder.curvature(pass, images, features, v_images, d_features, above, None, d_params)
+    }
+
+    /// What comes down to the features from head and bottleneck; `false` where neither curves.
+    fn curvature_of_code(
+        &mut self,
+        pass: Pass<'_, B>,
+        noise: Noise<'_, B>,
+        gradient: &VerdictGradient<'_, B>,
+        d_params: Out<'_, B>,
+    ) -> Result<bool> {
+        let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
+        let Discriminator { encoder, head, features, z, d_z, tangents, .. } = self;
+        let Some(Tangents { features: v_features, z: v_z, d_features: below, d_z: below_head, .. }) = tangents else {
+            return Ok(false);
+        };
+        let VerdictGradient { logits, dlogits, dkl } = *gradient;
+        let (len, curves) = (n * encoder.y_len(), head.curves());
+        let [features, v_features] = [&*features, &*v_features].map(|b| backend.slice(backend.view(b), 0..len));
+        let mut below = backend.slice_mut(backend.view_mut(below), 0..len);
+        let Some(d) = bottleneck else {
+            head.curvature(pass, features, logits, v_features, dlogits, None, Some(below), d_params)?;
+            return Ok(curves);
+        };
+        let sampled = !matches!(noise, Noise::Mean);
+        let len = n * d.dims();
+        let [z, v_z, d_z] = [&*z, &*v_z, &*d_z].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+        if curves {
+            let lower = backend.slice_mut(backend.view_mut(below_head), 0..len);
+            head.curvature(pass, z, logits, v_z, dlogits, None, Some(lower), d_params)?;
+            let lower = backend.slice(backend.view(below_head), 0..len);
+            backend.bottleneck_backward_input(&d, features, noise, lower, dkl, backend.reborrow(&mut below))?;
+        } else if sampled {
+            backend.zero(backend.reborrow(&mut below))?;
+        }
+        // At the mean z is linear in the features.
+        if sampled {
+            backend.bottleneck_curvature(&d, features, noise, v_features, d_z, below)?;
+        }
+        Ok(curves || sampled)
+    }
 }
 
 struct Builder<'a, B: Executor> {
@@ -183,7 +333,8 @@ impl<B: Executor> Builder<'_, B> {
         Activation::LeakyRelu(self.settings.discriminator.leak)
     }
 
-    /// Convolution k4 s2 p1, batch normalisation, leaky ReLU for each width. PyTorch's indices count every layer.
+    /// Convolution k4 s2 p1, batch normalisation if the settings have it, leaky ReLU for each width. PyTorch's indices
+    /// count every layer.
     fn encoder(&mut self, image: ImageShape) -> Result<(Vec<Box<dyn Layer<B>>>, Flattened)> {
         let settings = &self.settings.discriminator;
         let (init, leak) = (self.init(), self.leak());
@@ -204,7 +355,7 @@ impl<B: Executor> Builder<'_, B> {
             let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
             layers.push(Box::new(AffineLayer::conv2d(params, &format!("conv.{index}"), d, init)));
             last = Flattened { h: d.oh(), w: d.ow(), c: k };
-            if i > 0 || settings.norm_first {
+            if settings.norm == Norm::Batch && (i > 0 || settings.norm_first) {
                 let (name, positions, features) =
                     (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
                 let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
@@ -242,22 +393,26 @@ impl<B: Executor> Builder<'_, B> {
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
     }
 
-    /// Linear, batch normalisation, leaky ReLU for each hidden width; then the logit.
+    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; then the logit.
     fn head(&mut self, code: Flattened) -> Result<Vec<Box<dyn Layer<B>>>> {
         let (init, leak) = (self.init(), self.leak());
         let Parts { params, stats } = &mut self.parts;
         let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
-        let mut inputs = code;
-        let widths = &self.settings.discriminator.hidden;
-        for (i, &width) in widths.iter().enumerate() {
+        let (mut index, mut inputs) = (0, code);
+        for &width in &self.settings.discriminator.hidden {
             let outputs = Flattened::vector(width);
-            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{}", 3 * i), inputs, outputs, init)));
-            let name = format!("fc.{}", 3 * i + 1);
-            layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
+            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, outputs, init)));
+            if self.settings.discriminator.norm == Norm::Batch {
+                let name = format!("fc.{}", index + 1);
+                layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
+                index += 3;
+            } else {
+                layers.push(Box::new(ActivationLayer { f: leak, len: width }));
+                index += 2;
+            }
             inputs = outputs;
         }
-        let name = format!("fc.{}", 3 * widths.len());
-        layers.push(Box::new(AffineLayer::linear(params, &name, inputs, Flattened::vector(1), init)));
+        layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, Flattened::vector(1), init)));
         Ok(layers)
     }
 }

@@ -17,9 +17,7 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::normal::fill_normals;
 use crate::device::philox::Stream;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::gradient_check::fill;
-use crate::ops::{Case, Executor, Fill, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 
 /// Sizes of a bottleneck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +92,18 @@ pub trait BottleneckOp: Backend {
         noise: Noise<'_, Self>,
         v_mu_logvar: In<'_, Self>,
         v_z: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// d logvar += ¼ e^{½ logvar} ε · v_logvar · dz, which is the derivative of ⟨v_z, dz⟩, v_z the tangent of z; μ's part of
+    /// `d_mu_logvar` is left alone. A gradient penalty needs it.
+    fn bottleneck_curvature(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        v_mu_logvar: In<'_, Self>,
+        dz: In<'_, Self>,
+        d_mu_logvar: Out<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -228,6 +238,29 @@ impl<T: Real> BottleneckOp for Cpu<T> {
         });
         Ok(())
     }
+
+    fn bottleneck_curvature(
+        &self,
+        d: &Bottleneck,
+        mu_logvar: &[T],
+        noise: Noise<'_, Self>,
+        v_mu_logvar: &[T],
+        dz: &[T],
+        d_mu_logvar: &mut [T],
+    ) -> Result<()> {
+        let (half, quarter) = (T::of(0.5), T::of(0.25));
+        let images = d_mu_logvar.par_chunks_mut(2 * d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
+        let directions = v_mu_logvar.par_chunks(2 * d.dims()).zip(dz.par_chunks(d.dims()));
+        images.zip(directions).enumerate().for_each(|(image, ((target, mu_logvar), (v, dz)))| {
+            each_block(d, noise, image, |range, at, epsilon| {
+                for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
+                    let logvar = at + j + d.c;
+                    target[logvar] += quarter * (half * mu_logvar[logvar]).exp() * epsilon * v[logvar] * dz;
+                }
+            });
+        });
+        Ok(())
+    }
 }
 
 /// The sizes and the kind of noise as kernels/bottleneck.cu has them.
@@ -298,104 +331,19 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
         let arguments = [sizes, mu_logvar.argument(), given, state, v_mu_logvar.argument(), v_z.argument()];
         self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims(), &arguments)
     }
-}
 
-#[derive(Clone, Copy)]
-enum CaseNoise {
-    Mean,
-    Given,
-    Sampled,
-}
-
-struct BottleneckCase {
-    d: Bottleneck,
-    noise: CaseNoise,
-}
-
-/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0.
-pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let size = |n, positions, c, noise| BottleneckCase { d: Bottleneck { n, positions, c }, noise };
-    [
-        size(2, 1, 1, CaseNoise::Sampled),
-        size(2, 3, 5, CaseNoise::Sampled),
-        size(4, 17, 33, CaseNoise::Sampled),
-        size(3, 1, 17, CaseNoise::Given),
-        size(2, 9, 33, CaseNoise::Given),
-        size(2, 1, 17, CaseNoise::Mean),
-        size(2, 9, 3, CaseNoise::Mean),
-    ]
-    .into_iter()
-    .map(|case| Box::new(case) as Box<dyn Case<B>>)
-    .collect()
-}
-
-impl BottleneckCase {
-    fn with_noise<B: Executor>(&self, be: &B, work: impl FnOnce(Noise<'_, B>) -> Result<()>) -> Result<()> {
-        match self.noise {
-            CaseNoise::Mean => work(Noise::Mean),
-            CaseNoise::Given => {
-                let epsilon = fill(&Tensor::new("epsilon", self.d.n * self.d.dims()), 2000);
-                let epsilon: Vec<B::Real> = epsilon.into_iter().map(|e| B::Real::of_f32(e as f32)).collect();
-                work(Noise::Given(be.view(&be.buffer_of(&epsilon)?)))
-            }
-            CaseNoise::Sampled => {
-                let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
-                work(Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], state: be.view(&state) })
-            }
-        }
-    }
-}
-
-impl<B: Executor> Case<B> for BottleneckCase {
-    fn op(&self) -> &'static str {
-        "bottleneck"
-    }
-    fn name(&self) -> String {
-        let Bottleneck { n, positions, c } = self.d;
-        let noise = match self.noise {
-            CaseNoise::Mean => "mean",
-            CaseNoise::Given => "given",
-            CaseNoise::Sampled => "sampled",
-        };
-        format!("n{n} positions{positions} c{c} {noise}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("mu_logvar", 2 * self.d.n * self.d.dims()).filled(Fill::Uniform(-2.0, 2.0))]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("z", self.d.n * self.d.dims()), Tensor::new("kl", self.d.n)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [z, kl] = outputs else { unreachable!("two outputs") };
-        self.with_noise(be, |noise| {
-            be.bottleneck_forward(&self.d, be.view(&inputs[0]), noise, be.view_mut(z), be.view_mut(kl))
-        })
-    }
-    fn backward(
+    fn bottleneck_curvature(
         &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
+        d: &Bottleneck,
+        mu_logvar: In<'_, Self>,
+        noise: Noise<'_, Self>,
+        v_mu_logvar: In<'_, Self>,
+        dz: In<'_, Self>,
+        d_mu_logvar: Out<'_, Self>,
     ) -> Result<()> {
-        let (dz, dkl) = (be.view(&d_outputs[0]), be.view(&d_outputs[1]));
-        self.with_noise(be, |noise| {
-            let target = be.view_mut(&mut d_inputs[0]);
-            be.bottleneck_backward_input(&self.d, be.view(&inputs[0]), noise, dz, dkl, target)
-        })
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        Some(self.with_noise(be, |noise| {
-            let v_z = be.view_mut(&mut v_outputs[0]);
-            be.bottleneck_tangent(&self.d, be.view(&inputs[0]), noise, be.view(v_input), v_z)
-        }))
+        let [sizes, given, state] = noise_arguments(d, noise);
+        let [v, dz, target] = [v_mu_logvar.argument(), dz.argument(), d_mu_logvar.argument()];
+        let arguments = [sizes, mu_logvar.argument(), given, state, v, dz, target];
+        self.launch_elements(Kernel::BottleneckCurvature, d.n * d.dims(), &arguments)
     }
 }

@@ -16,6 +16,7 @@ use super::gather::{Gather, GatherOp};
 use super::linear::{Linear, LinearOp};
 use super::loss::{DiscriminatorLoss, LossOp};
 use super::objective::Objective;
+use super::penalty::{GradientPenalty, PenaltyOp};
 use super::prior::{Prior, PriorOp};
 use super::rmsprop::{Rmsprop, RmspropOp};
 use super::scaled_add::ScaledAddOp;
@@ -173,6 +174,18 @@ impl<T: Real> BottleneckOp for DryRun<T> {
     ) -> Result<()> {
         self.elements(mu_logvar + v_mu_logvar + v_z)
     }
+    fn bottleneck_curvature(
+        &self,
+        _d: &Bottleneck,
+        mu_logvar: usize,
+        _noise: Noise<'_, Self>,
+        v_mu_logvar: usize,
+        dz: usize,
+        d_mu_logvar: usize,
+    ) -> Result<()> {
+        // Of what lies beside μ only log σ²'s half is touched.
+        self.elements((mu_logvar + v_mu_logvar) / 2 + dz + d_mu_logvar)
+    }
 }
 
 impl<T: Real> Conv2dOp for DryRun<T> {
@@ -263,6 +276,23 @@ impl<T: Real> LossOp for DryRun<T> {
     }
     fn finish_step(&self, _state: usize, _history: usize) -> Result<()> {
         Ok(())
+    }
+}
+
+impl<T: Real> PenaltyOp for DryRun<T> {
+    fn penalty_interpolate(&self, x: usize, toward: usize, u: usize, target: usize) -> Result<()> {
+        self.elements(x + toward + u + target)
+    }
+    fn penalty_moments(&self, x: usize, moments: usize) -> Result<()> {
+        // Once for the mean, once for the variance.
+        self.elements(2 * x + moments)
+    }
+    fn penalty_perturb(&self, x: usize, moments: usize, w: usize, u: usize, target: usize) -> Result<()> {
+        self.elements(x + moments + w + u + target)
+    }
+    fn gradient_penalty(&self, _d: &GradientPenalty, g: usize, v: usize, norms: usize, _state: usize) -> Result<()> {
+        // Once for the norms, once to scale.
+        self.elements(2 * g + v + 2 * norms)
     }
 }
 

@@ -105,7 +105,8 @@ impl<T: Real> LossOp for Cpu<T> {
         if !loss_d.is_finite() && state.non_finite == 0 {
             state.non_finite = StepState::NON_FINITE_LOSS_D;
         }
-        state.metrics = Metrics { loss_d, beta: state.beta, kl_real, kl_fake, d_real, d_fake, loss_g: 0.0 };
+        state.metrics =
+            Metrics { loss_d, beta: state.beta, kl_real, kl_fake, d_real, d_fake, loss_g: 0.0, penalty: 0.0 };
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod batch_norm;
 mod batch_norm_case;
 mod batch_norm_kernels;
 pub mod bottleneck;
+mod bottleneck_case;
 pub mod case;
 pub mod ceiling;
 pub mod conv2d;
@@ -32,6 +33,7 @@ pub mod measure;
 pub mod objective;
 mod paper;
 pub mod passes;
+pub mod penalty;
 pub mod prior;
 pub mod rmsprop;
 pub mod scaled_add;
@@ -57,6 +59,7 @@ pub trait Executor:
     + gather::GatherOp
     + linear::LinearOp
     + loss::LossOp
+    + penalty::PenaltyOp
     + prior::PriorOp
     + rmsprop::RmspropOp
     + scaled_add::ScaledAddOp
@@ -74,7 +77,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         adam::cases(),
         avg_pool2d::cases(),
         batch_norm_case::cases(),
-        bottleneck::cases(),
+        bottleneck_case::cases(),
         ceiling::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
@@ -82,6 +85,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         gather::cases(),
         linear::cases(),
         loss::cases(),
+        penalty::cases(),
         prior::cases(),
         rmsprop::cases(),
         scaled_add::cases(),

@@ -13,6 +13,7 @@ use super::gather::Gather;
 use super::loss::DiscriminatorLoss;
 use super::objective::{Loss, Objective};
 use super::paper;
+use super::penalty::{Center, GradientPenalty};
 use super::prior::{Distribution, Prior};
 use super::rmsprop::Rmsprop;
 use super::upsample2d::Upsample2d;
@@ -101,6 +102,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(generators.map(|(_, len)| ema(len)));
     passes.extend(article::gathers().map(gather));
     passes.extend(article::priors().map(prior));
+    passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
     passes.extend(paper_passes());
     passes
 }
@@ -377,6 +379,17 @@ fn prior<B: Executor>((n, latent): (usize, usize)) -> Pass<B> {
         let d = Prior { latent, distribution: Distribution::Uniform, stream, first_sample: 0 };
         let (state, mut z) = (state(&be)?, be.alloc(n * latent)?);
         Ok(Box::new(move || be.prior_sample(&d, be.view(&state), be.view_mut(&mut z))))
+    })
+}
+
+fn penalty<B: Executor>(n: usize, len: usize) -> Pass<B> {
+    Pass::new("penalty", format!("n{n} len{len}"), "value", move |be: B| -> Result<Work> {
+        let d = GradientPenalty { n, len, center: Center::One, weight: 10.0 };
+        let (g, mut v, mut norms, mut state) = (filled(&be, n * len)?, be.alloc(n * len)?, be.alloc(n)?, state(&be)?);
+        Ok(Box::new(move || {
+            let (v, norms, state) = (be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state));
+            be.gradient_penalty(&d, be.view(&g), v, norms, state)
+        }))
     })
 }
 

@@ -40,6 +40,10 @@ pub struct Record {
     /// Mean sigmoid output of the discriminator on fake images.
     #[serde(with = "finite_or_null")]
     pub d_fake: f64,
+    /// The gradient penalty, part of the discriminator's loss. One that is taken every k steps, k times as heavy, is so in
+    /// the mean over the steps without it too. 0 where there is none.
+    #[serde(with = "finite_or_null", default)]
+    pub penalty: f64,
     /// Real images trained on per second over the same steps, the time of snapshots left out.
     #[serde(with = "finite_or_null")]
     pub images_per_s: f64,
@@ -158,6 +162,7 @@ pub(crate) mod tests {
             kl_fake: 1.0 / 3.0,
             d_real: 0.5,
             d_fake: 0.499_999_999_999_999_94,
+            penalty: 0.75,
             images_per_s: 312.0,
             elapsed_s: 7.25,
         }
@@ -179,7 +184,7 @@ pub(crate) mod tests {
         assert!(records[1].kl_fake.is_nan() && records[1].loss_g.is_nan());
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(r#"{"step":20,"epoch":0.042735042735042736,"loss_d":1.3862943611198906,"loss_g":"#));
-        for name in ["beta", "kl_real", "kl_fake", "d_real", "d_fake", "images_per_s", "elapsed_s"] {
+        for name in ["beta", "kl_real", "kl_fake", "d_real", "d_fake", "penalty", "images_per_s", "elapsed_s"] {
             assert_eq!(text.matches(&format!("\"{name}\":")).count(), 2, "{name}");
         }
         assert!(StatsLog::create(&path).is_err(), "a new run must not overwrite an old log");

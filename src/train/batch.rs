@@ -1,7 +1,7 @@
 //! What a step is fed with: images, latents and the bottleneck's noise, drawn or given.
 
 use crate::Result;
-use crate::config::{GeneratorZ, Prior as PriorSetting, Settings};
+use crate::config::{GeneratorZ, Penalty, PenaltyZ, Prior as PriorSetting, Settings};
 use crate::device::philox::Stream;
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
@@ -34,6 +34,28 @@ pub struct Given<B: Executor> {
     pub noise_d: Buffer<B>,
     /// ε of the generator's step, `[N, dims]`. Empty without a bottleneck.
     pub noise_g: Buffer<B>,
+    /// The draws of a gradient penalty; empty where it has none.
+    pub penalty: GivenPenalty<B>,
+}
+
+/// The draws of a gradient penalty that is not taken at images of the batch.
+pub struct GivenPenalty<B: Executor> {
+    /// u, how far along its line each point lies, `[N]`.
+    pub positions: Buffer<B>,
+    /// w of DRAGAN, `[N, H, W, C]`.
+    pub directions: Buffer<B>,
+    /// ε at the points, `[N, dims]`. Empty without a bottleneck.
+    pub noise: Buffer<B>,
+}
+
+impl<B: Executor> GivenPenalty<B> {
+    /// No draws.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn none(backend: &B) -> Result<Self> {
+        Ok(GivenPenalty { positions: backend.alloc(0)?, directions: backend.alloc(0)?, noise: backend.alloc(0)? })
+    }
 }
 
 /// The two halves of a step.
@@ -94,6 +116,56 @@ impl<B: Executor> Batch<B> {
             (Batch::Drawn { .. }, Phase::Generator) => Noise::Drawn { streams: &[Stream::NoiseGenerator], state },
         }
     }
+
+    /// Writes u `[N]`, how far along its line each point of a gradient penalty lies: U[0, 1).
+    pub fn penalty_positions(&self, backend: &B, state: In<'_, B, StepState>, target: Out<'_, B>) -> Result<()> {
+        match self {
+            Batch::Given(given) => backend.copy(backend.view(&given.penalty.positions), target),
+            Batch::Drawn { .. } => backend.prior_sample(&uniform(1, Stream::PenaltyPosition), state, target),
+        }
+    }
+
+    /// Writes DRAGAN's draws for each element of N images of `len`: U[0, 1).
+    pub fn penalty_directions(
+        &self,
+        backend: &B,
+        len: usize,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B>,
+    ) -> Result<()> {
+        match self {
+            Batch::Given(given) => backend.copy(backend.view(&given.penalty.directions), target),
+            Batch::Drawn { .. } => backend.prior_sample(&uniform(len, Stream::PenaltyDirection), state, target),
+        }
+    }
+
+    /// The bottleneck's noise where a gradient penalty is taken: on images of the batch that of the discriminator's
+    /// phase, elsewhere its own.
+    pub fn penalty_noise<'a>(&'a self, backend: &B, settings: &Settings, state: In<'a, B, StepState>) -> Noise<'a, B> {
+        let penalty = settings.objective.penalty;
+        match (self, penalty) {
+            _ if settings.objective.penalty_z == PenaltyZ::Mean => Noise::Mean,
+            (Batch::Given(given), _) => {
+                let noise = backend.view(&given.noise_d);
+                let half = backend.len(noise) / 2;
+                Noise::Given(match penalty {
+                    Penalty::None | Penalty::R1 => backend.slice(noise, 0..half),
+                    Penalty::R2 => backend.slice(noise, half..2 * half),
+                    Penalty::WganGp | Penalty::Dragan => backend.view(&given.penalty.noise),
+                })
+            }
+            (Batch::Drawn { .. }, Penalty::None | Penalty::R1) => Noise::Drawn { streams: &[Stream::NoiseReal], state },
+            (Batch::Drawn { .. }, Penalty::R2) => Noise::Drawn { streams: &[Stream::NoiseFake], state },
+            (Batch::Drawn { .. }, Penalty::WganGp | Penalty::Dragan) => {
+                Noise::Drawn { streams: &[Stream::NoisePenalty], state }
+            }
+        }
+    }
+}
+
+/// Draws from U[0, 1), `len` for each image.
+fn uniform(len: usize, stream: Stream) -> Prior {
+    Prior { latent: len, distribution: Distribution::Uniform, stream, first_sample: 0 }
 }
 
 /// The prior that the settings ask for.

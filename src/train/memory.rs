@@ -1,6 +1,7 @@
 //! What a trainer holds in memory: arenas and activations. On a device with memory of its own each is one allocation, of
 //! as many bytes as the same code counts on a dry run, and both are held against what is free before either is made.
 
+use super::penalty::PenaltyWorkspace;
 use crate::config::Settings;
 use crate::device::{Buffer, DryRun, Real, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, NetworkMemory, Parts};
@@ -48,6 +49,7 @@ pub(super) struct Activations<B: Executor> {
     pub(super) generator: Generator<B>,
     pub(super) discriminator: Discriminator<B>,
     pub(super) batch: BatchMemory<B>,
+    pub(super) penalty: Option<PenaltyWorkspace<B>>,
     pub(super) state: Buffer<B, StepState>,
 }
 
@@ -67,7 +69,7 @@ impl<B: Executor> Activations<B> {
     fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<(Self, [Parts; 2])> {
         let n = settings.train.batch;
         let (generator, generator_parts) = Generator::new(backend, settings, image, n)?;
-        let (discriminator, discriminator_parts) = Discriminator::new(backend, settings, image, 2 * n)?;
+        let (mut discriminator, discriminator_parts) = Discriminator::new(backend, settings, image, 2 * n)?;
         let batch = BatchMemory {
             images: backend.alloc(2 * n * image.len())?,
             d_images: backend.alloc(n * image.len())?,
@@ -77,8 +79,12 @@ impl<B: Executor> Activations<B> {
             kl: backend.alloc(2 * n)?,
             dkl: backend.alloc(2 * n)?,
         };
+        let penalty = PenaltyWorkspace::new(backend, settings, image)?;
+        if penalty.is_some() {
+            discriminator.allocate_tangents(backend, n)?;
+        }
         let state = backend.buffer_of(&[StepState::new(settings.train.seed, settings.bottleneck.beta)])?;
-        Ok((Activations { generator, discriminator, batch, state }, [generator_parts, discriminator_parts]))
+        Ok((Activations { generator, discriminator, batch, penalty, state }, [generator_parts, discriminator_parts]))
     }
 }
 

@@ -8,18 +8,22 @@
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
+//! | `penalty` | the gradient penalty's part of the discriminator's step |
 //! | [`interrupt`] | SIGINT and SIGTERM |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
 //! | [`trace`] | one step on given values, every value read out |
 //! | [`whole`] | the whole losses as cases of the gradient check |
+//! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
 pub mod interrupt;
 pub mod load;
 pub mod memory;
 pub mod objective;
+mod penalty;
+pub mod penalty_case;
 pub mod predict;
 pub mod sampler;
 pub mod session;

@@ -98,8 +98,15 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let training = plan.allocated();
     // On a dry run a buffer is its length.
     let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize };
-    trainer.step(&batch)?;
-    let work = Work { flops: plan.flops(), moved: plan.moved() };
+    let mut step = || -> Result<Work> {
+        let before = (plan.flops(), plan.moved());
+        trainer.step(&batch)?;
+        Ok(Work { flops: plan.flops() - before.0, moved: plan.moved() - before.1 })
+    };
+    // Of so many steps the first has a gradient penalty, if there is any.
+    let (first, other, every) = (step()?, step()?, settings.objective.penalty_every.max(1));
+    let mean = |first: u64, other: u64| first.saturating_add(other.saturating_mul(every - 1)) / every;
+    let work = Work { flops: mean(first.flops, other.flops), moved: mean(first.moved, other.moved) };
 
     let sampling = DryRun::<f32>::default();
     Sampler::new(&sampling, settings, shape)?;

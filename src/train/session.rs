@@ -379,7 +379,7 @@ impl<B: F32Executor> Session<B> {
 
 /// Means of the metrics since the last tick or, for the first tick of a start, since that start.
 struct Since {
-    sums: [f64; 6],
+    sums: [f64; 7],
     steps: u32,
     start: Instant,
     elapsed: f64,
@@ -388,12 +388,12 @@ struct Since {
 
 impl Since {
     fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 6], steps: 0, start: Instant::now(), elapsed, beta: 0.0 }
+        Since { sums: [0.0; 7], steps: 0, start: Instant::now(), elapsed, beta: 0.0 }
     }
 
     fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta } = *metrics;
-        for (sum, value) in self.sums.iter_mut().zip([loss_d, loss_g, kl_real, kl_fake, d_real, d_fake]) {
+        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta, penalty } = *metrics;
+        for (sum, value) in self.sums.iter_mut().zip([loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty]) {
             *sum += value;
         }
         self.steps += 1;
@@ -412,7 +412,8 @@ impl Since {
 
     fn take(&mut self, step: u64, epoch_steps: u64, batch: usize) -> Record {
         let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake] = self.sums.map(|sum| sum / f64::from(self.steps));
+        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty] =
+            self.sums.map(|sum| sum / f64::from(self.steps));
         let record = Record {
             step,
             epoch: step as f64 / epoch_steps as f64,
@@ -423,6 +424,7 @@ impl Since {
             kl_fake,
             d_real,
             d_fake,
+            penalty,
             images_per_s: f64::from(self.steps) * batch as f64 / seconds.max(1e-9),
             elapsed_s: self.elapsed + seconds,
         };

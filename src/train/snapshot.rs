@@ -182,7 +182,7 @@ pub fn restore<B: F32Executor>(
     let saved = checkpoint.state;
     (state.step, state.seed, state.beta) = (saved.step, saved.seed, saved.beta);
     state.updates = [saved.updates.discriminator, saved.updates.generator];
-    backend.upload(&[state], backend.view_mut(&mut trainer.state))
+    trainer.write_state(&state)
 }
 
 /// The tensors of a file, taken out one by one.

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use super::batch::{Batch, Given, prior};
+use super::batch::{Batch, Given, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors};
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, PixelRange, Settings, validate_for_images};
+use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, Real, StepState, cuda};
@@ -95,7 +95,7 @@ impl<B: Executor> Tracer<B> {
             input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
         }
         let state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        backend.upload(&[state], backend.view_mut(&mut trainer.state))?;
+        trainer.write_state(&state)?;
         let code = trainer.discriminator.bottleneck(n).map(|_| {
             let code = trainer.discriminator.code();
             [code.c, code.h, code.w]
@@ -109,17 +109,25 @@ impl<B: Executor> Tracer<B> {
     /// Those of [`trace_file`].
     pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
         let batch = self.batch(input)?;
-        self.trainer.discriminator_phase(&batch)?;
-        let mut out = self.discriminator_values()?;
+        self.trainer.discriminator_gradients(&batch)?;
+        // A gradient penalty sends other images through the discriminator.
+        let mut out = vec![self.fakes("fakes_d")?];
+        out.extend(self.verdicts(&["real", "fake"])?);
+        self.trainer.finish_discriminator_phase(&batch)?;
+        out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
         self.trainer.generator_phase(&batch)?;
         out.extend(self.generator_values()?);
         self.trainer.finish()?;
+        self.trainer.steps_begun += 1;
         let Tracer { trainer, code } = self;
         let state = trainer.read_state()?;
         let metrics = state.metrics;
         check_finite(&state)?;
         let scalar = |name: &str, value| self::tensor(name, &[1], vec![B::Real::of(value)]);
         out.extend([scalar("loss_d", metrics.loss_d), scalar("loss_g", metrics.loss_g)]);
+        if trainer.settings.objective.penalty != Penalty::None {
+            out.push(scalar("penalty", metrics.penalty));
+        }
         if code.is_some() {
             let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
             out.extend(kl.into_iter().chain([scalar("beta", state.beta)]));
@@ -149,21 +157,29 @@ impl<B: Executor> Tracer<B> {
                 noise_g = channels_last("noise_g", code)?;
             }
         }
+        let (mut directions, mut noise, mut positions) = (Vec::new(), Vec::new(), Vec::new());
+        let draws = PenaltyDraws::of(settings);
+        if draws.directions {
+            directions = channels_last("penalty_directions", [image.c, image.h, image.w])?;
+        }
+        if let Some(code) = self.code.filter(|_| draws.noise) {
+            noise = channels_last("noise_penalty", code)?;
+        }
+        if draws.positions {
+            positions = input.take("penalty_positions", &[n])?;
+        }
         Ok(Batch::Given(Given {
             images: backend.buffer_of(&images)?,
             latents_d: backend.buffer_of(&input.take("latents_d", &latent)?)?,
             latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
             noise_d: backend.buffer_of(&noise_d)?,
             noise_g: backend.buffer_of(&noise_g)?,
+            penalty: GivenPenalty {
+                positions: backend.buffer_of(&positions)?,
+                directions: backend.buffer_of(&directions)?,
+                noise: backend.buffer_of(&noise)?,
+            },
         }))
-    }
-
-    /// What the discriminator's half of a step leaves in memory.
-    fn discriminator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
-        let mut out = vec![self.fakes("fakes_d")?];
-        out.extend(self.verdicts(&["real", "fake"])?);
-        out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
-        Ok(out)
     }
 
     /// What the generator's half of a step leaves in memory.
@@ -205,6 +221,23 @@ impl<B: Executor> Tracer<B> {
             out.extend(grouped(name, &[n, c, h, w], values));
         }
         Ok(out)
+    }
+}
+
+/// Which draws a gradient penalty is given.
+struct PenaltyDraws {
+    positions: bool,
+    directions: bool,
+    /// With a bottleneck.
+    noise: bool,
+}
+
+impl PenaltyDraws {
+    fn of(settings: &Settings) -> Self {
+        let Settings { objective, .. } = settings;
+        let positions = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
+        let directions = objective.penalty == Penalty::Dragan;
+        PenaltyDraws { positions, directions, noise: positions && objective.penalty_z == PenaltyZ::Sampled }
     }
 }
 
@@ -271,13 +304,29 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
         if settings.bottleneck.generator_z == GeneratorZ::Sampled {
             noise.push(("noise_g", Stream::NoiseGenerator));
         }
+        if PenaltyDraws::of(settings).noise {
+            noise.push(("noise_penalty", Stream::NoisePenalty));
+        }
         for (name, stream) in noise {
             let mut values = vec![0.0; n * d.dims()];
             fill_normals(seed, stream, 0, 0, 0, &mut values);
             out.push(tensor(name, &shape, values));
         }
     }
+    let draws = PenaltyDraws::of(settings);
+    if draws.positions {
+        out.push(tensor("penalty_positions", &[n], uniforms(seed, Stream::PenaltyPosition, n)));
+    }
+    if draws.directions {
+        let values = uniforms(seed, Stream::PenaltyDirection, n * image.len());
+        out.push(tensor("penalty_directions", &[n, image.c, image.h, image.w], values));
+    }
     Ok(out)
+}
+
+/// `len` draws from U[0, 1).
+fn uniforms(seed: u64, stream: Stream, len: usize) -> Vec<f32> {
+    (0..).flat_map(|block| philox::draw(seed, stream, 0, 0, block)).take(len).map(philox::uniform).collect()
 }
 
 /// Independent pixels over the whole range.
@@ -287,8 +336,7 @@ fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
         PixelRange::MinusOneToOne => (-1.0, 1.0),
     };
     // The stream of mirrored images: no data set is read here, so nothing else draws from it.
-    let blocks = (0..).flat_map(|block| philox::draw(settings.train.seed, Stream::Flip, 0, 0, block));
-    blocks.take(len).map(|bits| low + (high - low) * philox::uniform(bits)).collect()
+    uniforms(settings.train.seed, Stream::Flip, len).into_iter().map(|u| low + (high - low) * u).collect()
 }
 
 fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {

@@ -6,6 +6,7 @@
 use super::batch::{Batch, Phase};
 use super::memory::{self, Average, BatchMemory};
 use super::objective;
+use super::penalty::PenaltyWorkspace;
 use crate::Result;
 use crate::config::{OptimizerKind, OptimizerSettings, Settings};
 use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
@@ -36,8 +37,13 @@ pub struct Trainer<B: Executor> {
     pub state: Buffer<B, StepState>,
     /// The figures of the last [`HISTORY`] steps, that of step s at s mod [`HISTORY`]; pinned.
     history: Buffer<B, Metrics>,
-    repeated: B::Repeated,
-    work: BatchMemory<B>,
+    /// Steps begun, as the host counts them: it decides which of two sequences of work a step is, where not every step has
+    /// a gradient penalty. What else changes from step to step the device alone knows.
+    pub(super) steps_begun: u64,
+    /// The step without a penalty, and with one.
+    repeated: [B::Repeated; 2],
+    pub(super) work: BatchMemory<B>,
+    pub(super) penalty: Option<PenaltyWorkspace<B>>,
 }
 
 /// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
@@ -60,8 +66,10 @@ impl<B: Executor> Trainer<B> {
             average: arenas.average,
             state: activations.state,
             history,
-            repeated: B::Repeated::default(),
+            steps_begun: 0,
+            repeated: Default::default(),
             work: activations.batch,
+            penalty: activations.penalty,
             backend,
             settings,
             image,
@@ -70,19 +78,29 @@ impl<B: Executor> Trainer<B> {
 
     /// One whole step; always on the same `batch`, whose images differ from step to step by the state alone.
     pub fn step(&mut self, batch: &Batch<B>) -> Result<()> {
-        let (backend, mut repeated) = (self.backend.clone(), std::mem::take(&mut self.repeated));
+        let (backend, which) = (self.backend.clone(), usize::from(self.penalty_is_due()));
+        let mut repeated = std::mem::take(&mut self.repeated[which]);
         let done = backend.repeat(&mut repeated, || {
             self.discriminator_phase(batch)?;
             self.generator_phase(batch)?;
             self.finish()
         });
-        self.repeated = repeated;
+        self.repeated[which] = repeated;
+        self.steps_begun += 1;
         done
     }
 
     /// The discriminator's half of a step: its loss, β, its update.
     pub(crate) fn discriminator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
         self.discriminator_gradients(batch)?;
+        self.finish_discriminator_phase(batch)
+    }
+
+    /// What follows [`Trainer::discriminator_gradients`]: the gradient penalty, where the step has one, and the update.
+    pub(crate) fn finish_discriminator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
+        if self.penalty_is_due() {
+            self.penalty_gradients(batch)?;
+        }
         self.update(Network::Discriminator)
     }
 
@@ -102,6 +120,15 @@ impl<B: Executor> Trainer<B> {
     /// The state after the steps so far.
     pub fn read_state(&self) -> Result<StepState> {
         Ok(self.backend.read(self.backend.view(&self.state))?[0])
+    }
+
+    /// Puts a state in the place of the one there is: training goes on after its step.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn write_state(&mut self, state: &StepState) -> Result<()> {
+        self.steps_begun = state.step;
+        self.backend.upload(&[*state], self.backend.view_mut(&mut self.state))
     }
 
     /// The figures of the steps `from .. to`, of which the last [`HISTORY`] are kept.

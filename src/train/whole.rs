@@ -5,7 +5,8 @@
 //! order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None of
 //! them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
 
-use super::batch::{Batch, Given};
+use super::batch::{Batch, Given, GivenPenalty};
+use super::penalty_case;
 use super::trainer::Trainer;
 use crate::Result;
 use crate::config::{
@@ -17,7 +18,7 @@ use crate::nn::table::{Init, Table};
 use crate::nn::{Entry, ImageShape};
 use crate::ops::{Case, Executor, Fill, Tensor, gradient_check};
 
-/// Both losses of every narrow model.
+/// Both losses of every narrow model, and every gradient penalty.
 ///
 /// # Errors
 /// Where memory is used up.
@@ -33,6 +34,7 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
             cases.push(Box::new(WholeLoss { name, settings, image, tables, dims, network }));
         }
     }
+    cases.extend(penalty_case::cases(backend)?);
     Ok(cases)
 }
 
@@ -128,7 +130,7 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         ("vgan, Wasserstein", Loss::Wgan),
     ] {
         let real_target = if loss.is_log_odds() { 0.9 } else { 1.0 };
-        let objective = ObjectiveSettings { loss, real_target };
+        let objective = ObjectiveSettings { loss, real_target, ..ObjectiveSettings::default() };
         models.push((name, Settings { objective, ..article.clone() }, ImageShape { h: 4, w: 4, c: 1 }));
     }
     models
@@ -147,7 +149,7 @@ struct WholeLoss {
 }
 
 /// How a parameter is filled: weights such that activations are of order one, everything else around its start.
-fn parameter(entry: &Entry) -> Tensor {
+pub(super) fn parameter(entry: &Entry) -> Tensor {
     let fill = match entry.init {
         Init::Normal(_) | Init::Uniform { .. } if entry.shape.len() > 1 => {
             let inputs = entry.len() / entry.shape[0];
@@ -161,7 +163,7 @@ fn parameter(entry: &Entry) -> Tensor {
 }
 
 /// Numbers of the draws that are no inputs of the case, far from those of its inputs.
-const FIXED: u32 = 5000;
+pub(super) const FIXED: u32 = 5000;
 
 impl WholeLoss {
     fn batch(&self) -> usize {
@@ -203,6 +205,7 @@ impl WholeLoss {
             latents_g,
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
+            penalty: GivenPenalty::none(backend)?,
         });
         Ok((trainer, batch))
     }

@@ -76,6 +76,18 @@ RESNET = {
     "optimizer": {"kind": "rmsprop", "discriminator_lr": 1e-4, "generator_lr": 2e-4, "decay": 0.9},
     "train": {"batch": 4},
 }
+PENALISED = {
+    "generator": {"latent": 4, "hidden": [5], "channels": [4, 3]},
+    "discriminator": {"channels": [3, 4], "norm": "none", "hidden": [6]},
+    "bottleneck": {"channels": 2, "beta": 0.05, "beta_step": 0.01},
+    "train": {"batch": 5},
+}
+# Gradient penalties, for a net without batch normalisation: the paper's VGAN-GP, at the mean, between and around.
+R1 = PENALISED | {"objective": {"penalty": "r1", "penalty_weight": 20.0}}
+R2 = PENALISED | {"objective": {"penalty": "r2", "penalty_z": "mean"}}
+WGAN_GP = PENALISED | {"objective": {"penalty": "wgan-gp", "penalty_every": 3}}
+DRAGAN = PENALISED | {"objective": {"penalty": "dragan"}, "data": {"range": "-1..1"}}
+PLAIN_GP = PENALISED | {"objective": {"penalty": "wgan-gp"}, "bottleneck": {"enabled": False}}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -87,6 +99,14 @@ CASES = {
     "trajectory-gan-mnist": ((1, 8, 12), GAN_MNIST, 10),
     "step-resnet": ((3, 16, 8), RESNET, None),
     "trajectory-resnet": ((3, 8, 8), RESNET, 10),
+    "step-r1": ((1, 8, 12), R1, None),
+    "step-r2": ((3, 8, 8), R2, None),
+    "step-wgan-gp": ((1, 12, 8), WGAN_GP, None),
+    "step-dragan": ((3, 8, 8), DRAGAN, None),
+    "step-plain-gp": ((1, 8, 8), PLAIN_GP, None),
+    "trajectory-r1": ((1, 8, 12), R1, 10),
+    "trajectory-wgan-gp": ((1, 12, 8), WGAN_GP, 10),
+    "trajectory-dragan": ((3, 8, 8), DRAGAN, 10),
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

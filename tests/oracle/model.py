@@ -56,13 +56,13 @@ class Discriminator(nn.Module):
     def __init__(self, settings, image):
         super().__init__()
         discriminator, bottleneck = settings["discriminator"], settings["bottleneck"]
-        leak = discriminator["leak"]
+        leak, normalised = discriminator["leak"], discriminator["norm"] == "batch"
         channels, height, width = image
 
         conv = []
         for index, outputs in enumerate(discriminator["channels"]):
             conv.append(nn.Conv2d(channels, outputs, 4, 2, 1))
-            if index > 0 or discriminator["norm_first"]:
+            if normalised and (index > 0 or discriminator["norm_first"]):
                 conv.append(nn.BatchNorm2d(outputs))
             conv.append(nn.LeakyReLU(leak))
             channels, height, width = outputs, height // 2, width // 2
@@ -78,7 +78,10 @@ class Discriminator(nn.Module):
         features = channels * height * width
         fc = []
         for outputs in discriminator["hidden"]:
-            fc += [nn.Linear(features, outputs), nn.BatchNorm1d(outputs), nn.LeakyReLU(leak)]
+            fc.append(nn.Linear(features, outputs))
+            if normalised:
+                fc.append(nn.BatchNorm1d(outputs))
+            fc.append(nn.LeakyReLU(leak))
             features = outputs
         self.fc = nn.Sequential(*fc, nn.Linear(features, 1))
 
@@ -146,6 +149,7 @@ def vanishing_biases(net):
             if hasattr(layer, "bias") and isinstance(follower, (nn.BatchNorm1d, nn.BatchNorm2d)):
                 if not isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
                     found[f"{part}.{index}.bias"] = f"{part}.{index + 1}.running_mean"
-    if getattr(net, "bottleneck", False) and isinstance(net.fc, nn.Sequential) and len(net.fc) > 1:
+    followed = isinstance(net.fc, nn.Sequential) and len(net.fc) > 1 and isinstance(net.fc[1], nn.BatchNorm1d)
+    if getattr(net, "bottleneck", False) and followed:
         found["conv_mean.bias"] = "fc.1.running_mean"
     return found

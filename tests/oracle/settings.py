@@ -24,6 +24,7 @@ DEFAULTS = {
         "channels": [64, 128],
         "width": 0,
         "max_width": 0,
+        "norm": "batch",
         "norm_first": True,
         "hidden": [1024],
         "leak": 0.2,
@@ -39,6 +40,7 @@ DEFAULTS = {
         "beta_step": 1e-5,
         "target_kl": 0.1,
     },
+    "objective": {"penalty": "none", "penalty_weight": 10.0, "penalty_every": 1, "penalty_z": "sampled"},
     "optimizer": {
         "kind": "adam",
         "discriminator_lr": 2e-4,
@@ -50,6 +52,9 @@ DEFAULTS = {
     },
     "train": {"batch": 128},
 }
+
+# The settings that came after the first fixtures were made.
+LATER = {"discriminator": ["norm"], "objective": ["penalty", "penalty_weight", "penalty_every", "penalty_z"]}
 
 # Per preset: the image (channels, height, width) and what differs from the defaults.
 PRESETS = {
@@ -128,12 +133,16 @@ def assign_text(settings, text):
 
 
 def to_toml(settings):
-    """The settings as TOML text. Our values (strings, numbers, flags, lists of integers) look the same as in JSON."""
+    """The settings as TOML text. Our values (strings, numbers, flags, lists of integers) look the same as in JSON.
+
+    What came after the first fixtures is left out where it is at its default, so that they need not be made anew.
+    """
     lines = []
     for section, values in settings.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in values.items()]
-        lines.append("")
+        later = LATER.get(section, ())
+        kept = {key: value for key, value in values.items() if key not in later or value != DEFAULTS[section][key]}
+        if kept:
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in kept.items()), ""]
     return "\n".join(lines)
 
 

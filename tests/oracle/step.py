@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from model import initialise, kl_divergence, nets, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
-TRAJECTORY = ("loss_d", "loss_g", "kl_real", "kl_fake", "beta")
+TRAJECTORY = ("loss_d", "loss_g", "penalty", "kl_real", "kl_fake", "beta")
 # Units of rounding that the gradient of a bias may be off by, of the sum of the magnitudes that it adds up.
 BIAS_NOISE = 8
 
@@ -44,6 +44,13 @@ def random_batch(settings, image, code, random):
         if settings["bottleneck"]["generator_z"] == "sampled":
             names.append("noise_g")
         draws |= {name: torch.randn((count, *code), generator=random) for name in names}
+    objective = settings["objective"]
+    if objective["penalty"] in ("wgan-gp", "dragan"):
+        draws["penalty_positions"] = torch.rand(count, generator=random)
+        if objective["penalty"] == "dragan":
+            draws["penalty_directions"] = torch.rand((count, *image), generator=random)
+        if settings["bottleneck"]["enabled"] and objective["penalty_z"] == "sampled":
+            draws["noise_penalty"] = torch.randn((count, *code), generator=random)
     return draws
 
 
@@ -64,7 +71,8 @@ class Trainer:
         optimizer = settings["optimizer"]
         self.nets, self.optimizers = nets(settings, self.image), {}
         # What each gradient of a bias is a sum of: the largest sum of magnitudes over its channels, of any step.
-        self.summed, self.largest_sums = {}, {}
+        self.summed, self.largest_sums, self.watching = {}, {}, True
+        self.steps = 0
         for name, net in self.nets.items():
             net.to(images.dtype).train()
             given = {key.removeprefix(name + "."): v for key, v in tensors.items() if key.startswith(name + ".")}
@@ -92,7 +100,7 @@ class Trainer:
                 self.summed[bias] = self.summed.get(bias, 0.0) + sums
 
             def hook(_module, _inputs, output):
-                if output.requires_grad:
+                if self.watching and output.requires_grad:
                     output.register_hook(add)
 
             return hook
@@ -110,7 +118,9 @@ class Trainer:
 
     def step(self, batch):
         """One step on `batch` (images, latents, noise). Returns the OUT tensors without the updated weights."""
-        return self.discriminator_phase(batch) | self.generator_phase(batch)
+        out = self.discriminator_phase(batch) | self.generator_phase(batch)
+        self.steps += 1
+        return out
 
     def discriminator_phase(self, batch):
         """Discriminator on reals, then on fakes, as two batches with statistics of their own; then beta."""
@@ -131,6 +141,9 @@ class Trainer:
             out |= {"kl_real": kl_real, "kl_fake": kl_fake}
             out |= {f"{key}_real": value for key, value in real.items()}
             out |= {f"{key}_fake": value for key, value in fake.items()}
+        if self.settings["objective"]["penalty"] != "none":
+            out["penalty"] = self.penalty(batch, fakes)
+            loss = loss + out["penalty"]
         out["loss_d"] = loss
         optimizer.zero_grad()
         loss.backward()
@@ -141,6 +154,30 @@ class Trainer:
             self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
             out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
         return recorded(out)
+
+    def penalty(self, batch, fakes):
+        """The gradient penalty of the step, by PyTorch's own second derivatives; 0 in a step that has none."""
+        objective, real = self.settings["objective"], batch["images"]
+        if self.steps % objective["penalty_every"]:
+            return real.new_zeros(())
+        kind, noise = objective["penalty"], batch.get("noise_penalty")
+        positions = batch["penalty_positions"].view(-1, 1, 1, 1) if "penalty_positions" in batch else None
+        if kind == "r1":
+            points, noise = real, batch.get("noise_real")
+        elif kind == "r2":
+            points, noise = fakes, batch.get("noise_fake")
+        elif kind == "wgan-gp":
+            points = real + positions * (fakes - real)
+        else:
+            points = real + positions * 0.5 * real.std(unbiased=False) * batch["penalty_directions"]
+        points = points.detach().requires_grad_()
+        self.watching = False
+        logits, _ = self.nets["discriminator"](points, noise if objective["penalty_z"] == "sampled" else None)
+        self.watching = True
+        (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
+        squares = gradient.flatten(1).pow(2).sum(dim=1)
+        cost = 0.5 * squares if kind in ("r1", "r2") else (squares.sqrt() - 1) ** 2
+        return objective["penalty_weight"] * objective["penalty_every"] * cost.mean()
 
     def generator_phase(self, batch):
         """Generator on fresh latents through the discriminator just updated, whose weights take no gradient."""
