@@ -60,10 +60,19 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
 
 fn objective() -> impl Strategy<Value = ObjectiveSettings> {
     let loss = prop_oneof![Just(Loss::Gan), Just(Loss::Ns), Just(Loss::Lsgan), Just(Loss::Hinge), Just(Loss::Wgan)];
-    (loss, 0.01..1.0).prop_map(|(loss, target)| {
-        let real_target = if loss.is_log_odds() { target } else { 1.0 };
-        ObjectiveSettings { loss, real_target }
-    })
+    (loss, 0.01..1.0, positive(), 1u32..100, positive(), 0u64..1000, positive()).prop_map(
+        |(loss, target, clip, discriminator_steps, instance_noise, instance_noise_steps, historical_averaging)| {
+            ObjectiveSettings {
+                loss,
+                real_target: if loss.is_log_odds() { target } else { 1.0 },
+                clip,
+                discriminator_steps,
+                instance_noise,
+                instance_noise_steps,
+                historical_averaging,
+            }
+        },
+    )
 }
 
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {

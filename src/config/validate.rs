@@ -12,6 +12,9 @@ use crate::error::{Error, Result};
 const WIDEST: usize = 1 << 16;
 const MOST_LAYERS: usize = 16;
 
+/// A step of training is one piece of work on the device, and this is as long as one may get.
+const MOST_DISCRIMINATOR_STEPS: u32 = 100;
+
 /// The largest whole number that a configuration file can hold.
 const LARGEST: u64 = i64::MAX as u64;
 
@@ -181,6 +184,16 @@ impl Checker {
             let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
             self.require(target == 1.0, "objective.real_target", expected, target);
         }
+        self.not_negative("objective.clip", objective.clip);
+        let steps = objective.discriminator_steps;
+        let expected = format!("from 1 to {MOST_DISCRIMINATOR_STEPS}");
+        self.require((1..=MOST_DISCRIMINATOR_STEPS).contains(&steps), "objective.discriminator_steps", expected, steps);
+        self.not_negative("objective.instance_noise", objective.instance_noise);
+        let fall = objective.instance_noise_steps;
+        let holds = fall == 0 || (objective.instance_noise > 0.0 && fall <= LARGEST);
+        let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
+        self.require(holds, "objective.instance_noise_steps", expected, fall);
+        self.not_negative("objective.historical_averaging", objective.historical_averaging);
     }
 
     fn optimizer(&mut self, optimizer: &OptimizerSettings) {
@@ -264,6 +277,12 @@ mod tests {
             "objective.real_target=0",
             "objective.real_target=1.1",
             "objective.real_target=nan",
+            "objective.clip=-0.01",
+            "objective.discriminator_steps=0",
+            "objective.discriminator_steps=101",
+            "objective.instance_noise=-1",
+            "objective.instance_noise_steps=10",
+            "objective.historical_averaging=inf",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",
@@ -281,6 +300,21 @@ mod tests {
         for word in ["train.batch=2", "beta1=0", "ema=0.999", "logvar_bias=-3", "target_kl=0", "generator.hidden=[]"] {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
+        }
+    }
+
+    #[test]
+    fn only_losses_of_log_odds_have_a_target_to_smooth() {
+        let smoothed = |loss: &str| {
+            let words = [format!("loss={loss}"), "real_target=0.9".into()];
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("quick").unwrap(), &overrides).unwrap())
+        };
+        smoothed("gan").unwrap();
+        smoothed("ns").unwrap();
+        for loss in ["lsgan", "hinge", "wgan"] {
+            let error = smoothed(loss).unwrap_err().to_string();
+            assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
         }
     }
 

@@ -16,6 +16,7 @@ mod batch_norm_kernels;
 pub mod bottleneck;
 pub mod case;
 pub mod ceiling;
+pub mod clip;
 pub mod conv2d;
 mod conv2d_direct;
 mod conv2d_kernels;
@@ -24,7 +25,9 @@ mod dry_run;
 pub mod ema;
 pub mod gather;
 pub mod gradient_check;
+pub mod historical_averaging;
 mod im2col;
+pub mod instance_noise;
 pub mod linear;
 pub mod loss;
 pub mod measure;
@@ -45,10 +48,13 @@ pub trait Executor:
     + batch_norm::BatchNormOp
     + bottleneck::BottleneckOp
     + ceiling::CeilingOp
+    + clip::ClipOp
     + conv2d::Conv2dOp
     + conv_transpose2d::ConvTranspose2dOp
     + ema::EmaOp
     + gather::GatherOp
+    + historical_averaging::HistoricalAveragingOp
+    + instance_noise::InstanceNoiseOp
     + linear::LinearOp
     + loss::LossOp
     + prior::PriorOp
@@ -66,10 +72,13 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         batch_norm_case::cases(),
         bottleneck::cases(),
         ceiling::cases(),
+        clip::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
         ema::cases(),
         gather::cases(),
+        historical_averaging::cases(),
+        instance_noise::cases(),
         linear::cases(),
         loss::cases(),
         prior::cases(),

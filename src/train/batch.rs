@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::{GeneratorZ, Prior as PriorSetting, Settings};
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::bottleneck::Noise;
@@ -22,7 +22,7 @@ pub enum Batch<B: Executor> {
     Given(Given<B>),
 }
 
-/// Inputs of one step in our layouts: NHWC images, z as `[N, positions, C]`.
+/// Inputs of one step in our layouts, the same for each of its discriminator phases: NHWC images, z as `[N, positions, C]`.
 pub struct Given<B: Executor> {
     /// Real images, normalised, `[N, H, W, C]`.
     pub images: Buffer<B>,
@@ -39,17 +39,33 @@ pub struct Given<B: Executor> {
 /// The two halves of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The discriminator's: real and fake images.
-    Discriminator,
+    /// The discriminator's: real and fake images. A step may have several, each with draws of its own.
+    Discriminator(DrawStep),
     /// The generator's: fake images.
     Generator,
 }
 
-impl<B: Executor> Batch<B> {
-    /// Writes the real images.
-    pub fn real_images(&self, backend: &B, state: In<'_, B, StepState>, target: Out<'_, B>) -> Result<()> {
+impl Phase {
+    /// Which draws of its step are the phase's.
+    pub fn draws(self) -> DrawStep {
         match self {
-            Batch::Drawn { gather, images } => backend.gather(gather, backend.view(images), state, target),
+            Phase::Discriminator(draws) => draws,
+            Phase::Generator => DrawStep::ONCE,
+        }
+    }
+}
+
+impl<B: Executor> Batch<B> {
+    /// Writes the real images of a discriminator's phase.
+    pub fn real_images(
+        &self,
+        backend: &B,
+        draws: DrawStep,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B>,
+    ) -> Result<()> {
+        match self {
+            Batch::Drawn { gather, images } => backend.gather(gather, draws, backend.view(images), state, target),
             Batch::Given(given) => backend.copy(backend.view(&given.images), target),
         }
     }
@@ -65,13 +81,13 @@ impl<B: Executor> Batch<B> {
     ) -> Result<()> {
         match self {
             Batch::Given(given) => {
-                let latents = if phase == Phase::Discriminator { &given.latents_d } else { &given.latents_g };
+                let latents = if phase == Phase::Generator { &given.latents_g } else { &given.latents_d };
                 backend.copy(backend.view(latents), target)
             }
             Batch::Drawn { .. } => {
                 let stream =
-                    if phase == Phase::Discriminator { Stream::LatentDiscriminator } else { Stream::LatentGenerator };
-                backend.prior_sample(&prior(settings, stream, 0), state, target)
+                    if phase == Phase::Generator { Stream::LatentGenerator } else { Stream::LatentDiscriminator };
+                backend.prior_sample(&prior(settings, stream, phase.draws()), state, target)
             }
         }
     }
@@ -86,21 +102,23 @@ impl<B: Executor> Batch<B> {
     ) -> Noise<'a, B> {
         match (self, phase) {
             (_, Phase::Generator) if settings.bottleneck.generator_z == GeneratorZ::Mean => Noise::Mean,
-            (Batch::Given(given), Phase::Discriminator) => Noise::Given(backend.view(&given.noise_d)),
+            (Batch::Given(given), Phase::Discriminator(_)) => Noise::Given(backend.view(&given.noise_d)),
             (Batch::Given(given), Phase::Generator) => Noise::Given(backend.view(&given.noise_g)),
-            (Batch::Drawn { .. }, Phase::Discriminator) => {
-                Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], state }
+            (Batch::Drawn { .. }, Phase::Discriminator(draws)) => {
+                Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], draws, state }
             }
-            (Batch::Drawn { .. }, Phase::Generator) => Noise::Drawn { streams: &[Stream::NoiseGenerator], state },
+            (Batch::Drawn { .. }, Phase::Generator) => {
+                Noise::Drawn { streams: &[Stream::NoiseGenerator], draws: DrawStep::ONCE, state }
+            }
         }
     }
 }
 
 /// The prior that the settings ask for.
-pub fn prior(settings: &Settings, stream: Stream, first_sample: u32) -> Prior {
+pub fn prior(settings: &Settings, stream: Stream, draws: DrawStep) -> Prior {
     let distribution = match settings.generator.prior {
         PriorSetting::Uniform => Distribution::Uniform,
         PriorSetting::Normal => Distribution::Normal,
     };
-    Prior { latent: settings.generator.latent, distribution, stream, first_sample }
+    Prior { latent: settings.generator.latent, distribution, stream, first_sample: 0, draws }
 }

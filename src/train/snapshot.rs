@@ -2,7 +2,8 @@
 //!
 //! Tensors go by PyTorch's keys and in PyTorch's layouts, so that a checkpoint's files can be loaded there as they are:
 //! `generator.…` and `discriminator.…` hold weights and running statistics, `average.…` the generator's moving average,
-//! and in `optim.safetensors` each weight has an `….exp_avg` and an `….exp_avg_sq`.
+//! and in `optim.safetensors` each weight has an `….exp_avg` and an `….exp_avg_sq`, with historical averaging an
+//! `….historical_mean` too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,6 +63,9 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         model.extend(arena_tensors(backend, &parts.stats, &memory.stats, prefix, "")?);
         optim.extend(arena_tensors(backend, &parts.params, &memory.first_moments, prefix, FIRST_MOMENT)?);
         optim.extend(arena_tensors(backend, &parts.params, &memory.second_moments, prefix, SECOND_MOMENT)?);
+        if let Some(mean) = &memory.historical_mean {
+            optim.extend(arena_tensors(backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?);
+        }
     }
     if let Some(average) = &trainer.average {
         let parts = &trainer.generator_memory.parts;
@@ -70,9 +74,10 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
     }
     let step_state = trainer.read_state()?;
     let batch = trainer.settings.train.batch as u64;
-    let samples_seen = step_state.step * batch;
-    // An epoch has whole batches only.
-    let images_per_epoch = data.count / batch * batch;
+    let images_per_step = images_per_step(trainer);
+    let samples_seen = step_state.step * images_per_step;
+    // An epoch has whole steps only.
+    let images_per_epoch = data.count / images_per_step * images_per_step;
     let state = State {
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -92,6 +97,11 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
     Ok(Checkpoint { model, optim, state })
 }
 
+/// Real images that a step shows to the discriminator: a batch for each of its updates.
+fn images_per_step<B: F32Executor>(trainer: &Trainer<B>) -> u64 {
+    trainer.settings.train.batch as u64 * u64::from(trainer.settings.objective.discriminator_steps)
+}
+
 fn image_size(image: ImageShape) -> ImageSize {
     ImageSize { height: image.h, width: image.w, channels: image.c }
 }
@@ -99,8 +109,10 @@ fn image_size(image: ImageShape) -> ImageSize {
 /// PyTorch's names for Adam's moments.
 const FIRST_MOMENT: &str = ".exp_avg";
 const SECOND_MOMENT: &str = ".exp_avg_sq";
+/// That of the mean of the parameters so far.
+const HISTORICAL_MEAN: &str = ".historical_mean";
 
-/// Refuses a checkpoint of a run with other images, another batch or another seed: it would go on as a third run, which
+/// Refuses a checkpoint of a run with other images, another batch, seed or number of discriminator steps: it would go on as a third run, which
 /// nothing reproduces.
 fn require_same_run<B: F32Executor>(
     trainer: &Trainer<B>,
@@ -117,6 +129,16 @@ fn require_same_run<B: F32Executor>(
                 format!("write {key} = {then} into [train] of config.toml again, or start a new run with `train`");
             return other(format!("{key} {now}, as config.toml says"), format!("{key} {then}"), &hint);
         }
+    }
+    if state.step > 0 && state.samples_seen != state.step.saturating_mul(images_per_step(trainer)) {
+        let steps = |samples: u64| samples / (state.step * train.batch.max(1) as u64);
+        let hint = format!(
+            "write discriminator_steps = {} into [objective] of config.toml again, or start a new run with `train`",
+            steps(state.samples_seen)
+        );
+        let now = trainer.settings.objective.discriminator_steps;
+        let found = format!("{} images seen in {} steps", state.samples_seen, state.step);
+        return other(format!("discriminator_steps {now}, as config.toml says"), found, &hint);
     }
     let size = |s: ImageSize| format!("{}×{}×{}", s.height, s.width, s.channels);
     let now = (size(image_size(trainer.image)), data.count, &data.sha256);
@@ -154,6 +176,9 @@ pub fn restore<B: F32Executor>(
         model.fill(&backend, &parts.stats, &mut memory.stats, prefix, "")?;
         optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, FIRST_MOMENT)?;
         optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, SECOND_MOMENT)?;
+        if let Some(mean) = &mut memory.historical_mean {
+            optim.fill(&backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?;
+        }
     }
     if let Some(average) = average {
         let parts = trainer.generator_memory.parts.clone();

@@ -1,4 +1,4 @@
-"""The settings of a run, under the names of src/config/settings.rs, as nested dicts {section: {key: value}}.
+"""The settings of a run, under the names of src/config/, as nested dicts {section: {key: value}}.
 
 Only the settings that change a training step on given inputs are here. The presets are written down a second
 time on purpose: a preset that drifts in the Rust code then fails in live.py.
@@ -23,6 +23,7 @@ DEFAULTS = {
         "beta_step": 1e-5,
         "target_kl": 0.1,
     },
+    "objective": {"loss": "ns", "real_target": 1.0, "clip": 0.0, "historical_averaging": 0.0},
     "optimizer": {
         "discriminator_lr": 2e-4,
         "generator_lr": 2e-4,
