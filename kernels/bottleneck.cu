@@ -10,6 +10,7 @@ struct Bottleneck {
     // Images of a group, and the stream of each group (two at most).
     int group;
     unsigned first_stream, second_stream;
+    DrawStep draws;
 };
 constexpr int NOISE_MEAN = 0;
 constexpr int NOISE_GIVEN = 1;
@@ -23,7 +24,7 @@ __device__ __forceinline__ real noise(const Bottleneck& d, const real* given, co
         return given[(size_t)image * d.positions * d.c + dim];
     }
     unsigned stream = image < d.group ? d.first_stream : d.second_stream;
-    return (real)normal_draw(state->seed, stream, state->step, (unsigned)(image % d.group), (unsigned)dim);
+    return (real)normal_draw(state->seed, stream, draw_step(d.draws, state->step), (unsigned)(image % d.group), (unsigned)dim);
 }
 
 // Where the mean of dimension `dim` of an image stands in [N, positions, 2, C]; its log-variance is C further on.

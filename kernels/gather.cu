@@ -4,6 +4,7 @@
 struct Gather {
     unsigned long long epoch_images, count;
     int n, h, w, c, flip;
+    DrawStep draws;
     double low, high;
 };
 
@@ -47,10 +48,10 @@ __device__ unsigned long long permuted(
 KERNEL(gather, Gather d, const unsigned char* images, const StepState* state, real* x) {
     unsigned row = (unsigned)(d.w * d.c), image_len = (unsigned)d.h * row;
     for (unsigned image = blockIdx.x; image < (unsigned)d.n; image += gridDim.x) {
-        unsigned long long seed = state->seed, step = state->step;
-        unsigned long long sample = step * (unsigned long long)d.n + image;
+        unsigned long long seed = state->seed, number = draw_step(d.draws, state->step);
+        unsigned long long sample = number * (unsigned long long)d.n + image;
         unsigned long long index = permuted(seed, sample / d.epoch_images, sample % d.epoch_images, d.count);
-        bool mirrored = d.flip && (philox_draw(seed, STREAM_FLIP, step, image, 0).x & 1);
+        bool mirrored = d.flip && (philox_draw(seed, STREAM_FLIP, number, image, 0).x & 1);
         const unsigned char* source = images + index * image_len;
         for (unsigned i = threadIdx.x; i < image_len; i += blockDim.x) {
             unsigned column = i % row / (unsigned)d.c, channel = i % (unsigned)d.c;

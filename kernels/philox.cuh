@@ -27,6 +27,16 @@ __device__ __forceinline__ uint4 philox_draw(
     return make_uint4(c0, c1, c2, c3);
 }
 
+// Which of the draws of one kind within a step; src/device/philox.rs.
+struct DrawStep {
+    unsigned per_step, index;
+};
+
+// Its number, which takes the place of the step's own in a draw: DrawStep::of.
+__device__ __forceinline__ unsigned long long draw_step(const DrawStep& draws, unsigned long long step) {
+    return step * draws.per_step + draws.index;
+}
+
 // A draw as a number in [0, 1), a multiple of 2^-24.
 __device__ __forceinline__ float uniform(unsigned bits) {
     return (float)(bits >> 8) * (1.0f / 16777216.0f);

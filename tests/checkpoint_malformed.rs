@@ -256,7 +256,8 @@ fn malformed_state() {
         ("a negative position", change("\"position\": 25600", "\"position\": -1"), "invalid value: integer `-1`"),
         ("another position", change("\"position\": 25600", "\"position\": 25601"), "data.position to be equal to"),
         ("samples of other steps", change("\"samples_seen\": 25600", "\"samples_seen\": 25472"), "step × batch, found"),
-        ("another batch", change("\"batch\": 128", "\"batch\": 64"), "samples_seen to be step × batch, found 25600"),
+        ("another batch", change("\"batch\": 128", "\"batch\": 96"), "a multiple of step × batch, found 25600"),
+        ("samples of no step", change("\"samples_seen\": 25600", "\"samples_seen\": 0"), "step × batch, found 0"),
         (
             "a batch beyond the data set",
             change("\"batch\": 128", "\"batch\": 92233720368547758"),

@@ -67,14 +67,23 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let penalties = [Penalty::None, Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
     let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
     let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
-    (loss, 0.01..1.0, penalty, positive(), 1u64..=65_536, z).prop_map(
-        |(loss, target, penalty, penalty_weight, penalty_every, penalty_z)| ObjectiveSettings {
-            loss,
-            real_target: if loss.is_log_odds() { target } else { 1.0 },
-            penalty,
-            penalty_weight,
-            penalty_every,
-            penalty_z,
+    let penalty = (penalty, positive(), 1u64..=65_536, z);
+    (loss, 0.01..1.0, penalty, positive(), 1u32..100, positive(), 0u64..1000, positive()).prop_map(
+        |(loss, target, penalty, clip, discriminator_steps, instance_noise, instance_noise_steps, averaging)| {
+            let (penalty, penalty_weight, penalty_every, penalty_z) = penalty;
+            ObjectiveSettings {
+                loss,
+                real_target: if loss.is_log_odds() { target } else { 1.0 },
+                penalty,
+                penalty_weight,
+                penalty_every,
+                penalty_z,
+                clip,
+                discriminator_steps,
+                instance_noise,
+                instance_noise_steps,
+                historical_averaging: averaging,
+            }
         },
     )
 }

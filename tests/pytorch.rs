@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 16] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -31,8 +31,13 @@ const STEPS: [&str; 11] = [
     "step-wgan-gp",
     "step-dragan",
     "step-plain-gp",
+    "step-minimax",
+    "step-smoothed",
+    "step-lsgan",
+    "step-hinge",
+    "step-wgan",
 ];
-const TRAJECTORIES: [&str; 7] = [
+const TRAJECTORIES: [&str; 10] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -40,6 +45,9 @@ const TRAJECTORIES: [&str; 7] = [
     "trajectory-r1",
     "trajectory-wgan-gp",
     "trajectory-dragan",
+    "trajectory-lsgan",
+    "trajectory-hinge",
+    "trajectory-wgan",
 ];
 
 /// IN and OUT of one case in one type.
@@ -204,6 +212,25 @@ fn single_steps_on_the_kernels() {
 fn trajectories_on_the_kernels() {
     all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
     all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
+}
+
+/// Each setting of the objective has its part in the trajectory that covers it.
+#[test]
+fn a_planted_difference_of_the_objective_is_caught() {
+    let changes: [(&str, &str, fn(&mut config::ObjectiveSettings)); 6] = [
+        ("trajectory-lsgan", "λ 0.05 → 0.051", |o| o.historical_averaging = 0.051),
+        ("trajectory-lsgan", "hinge", |o| o.loss = config::Loss::Hinge),
+        ("trajectory-hinge", "Wasserstein", |o| o.loss = config::Loss::Wgan),
+        ("trajectory-wgan", "clip 0.3 → 0.301", |o| o.clip = 0.301),
+        ("trajectory-wgan", "no clip", |o| o.clip = 0.0),
+        ("trajectory-hinge", "λ 0 → 0.01", |o| o.historical_averaging = 0.01),
+    ];
+    for (case, what, change) in changes {
+        let mut fixture = load::<f32>(case);
+        change(&mut fixture.settings.objective);
+        let rows = compare(&fixture, trajectory(cpu(), &fixture));
+        assert!(rows.iter().any(|row| row.error > row.allowed), "{case}: {what} went unnoticed: {:?}", rows[0]);
+    }
 }
 
 /// The comparison itself: whatever is changed on our side must show.

@@ -77,6 +77,32 @@ fn a_lazy_penalty() {
     assert_ne!(each.checkpoint(LENGTH)[0], straight.checkpoint(LENGTH)[0], "a penalty in each step");
 }
 
+/// Everything that the objective keeps beside the weights, and two batches a step.
+#[test]
+fn a_clipped_critic_with_noise_and_a_mean_so_far() {
+    any_split_gives_the_same_bytes(
+        "quick --tick 4 --snap 6 --set loss=hinge --set clip=0.1 --set discriminator_steps=2 --set instance_noise=0.2 \
+         --set instance_noise_steps=9 --set historical_averaging=0.01",
+    );
+}
+
+/// A resume with another number of discriminator steps would go on with other draws.
+#[test]
+fn another_number_of_discriminator_steps_is_refused() {
+    let place = Place::new();
+    let run = place.trained("run", "quick --steps 3 --set discriminator_steps=2");
+    let config = run.file("config.toml");
+    let text = std::fs::read_to_string(&config).expect("config.toml");
+    let changed = text.replace("discriminator_steps = 2", "discriminator_steps = 4");
+    assert_ne!(changed, text);
+    std::fs::write(&config, changed).expect("writing");
+    let output = exit_with(run.resume("--steps 5"), 3);
+    let message = stderr(&output);
+    for part in ["discriminator_steps 4, as config.toml says", "48 images seen in 3 steps", "discriminator_steps = 2"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

@@ -82,6 +82,22 @@ fn residual_nets_follow_the_image() {
     assert!(!names.iter().any(|name| name.contains("resnet.8") || name.contains("running")), "{names:?}");
 }
 
+/// A trace is one update of each net on what it is given.
+#[test]
+fn what_cannot_be_given_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("in.safetensors");
+    for (setting, part) in [
+        ("discriminator_steps=2", "`objective.discriminator_steps` is 2: pass --set discriminator_steps=1"),
+        ("instance_noise=0.5", "`objective.instance_noise` is 0.5: pass --set instance_noise=0"),
+    ] {
+        let output = trace("gan-mnist", &format!("--set {setting} --example {}", out.display()));
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{output:?}");
+        assert!(!out.exists());
+    }
+}
+
 #[test]
 fn bad_files_are_refused_by_key() {
     let folder = tempfile::tempdir().expect("a folder");

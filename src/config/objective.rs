@@ -22,6 +22,19 @@ pub struct ObjectiveSettings {
     pub penalty_every: u64,
     /// Which z of the bottleneck the penalised logit comes from.
     pub penalty_z: PenaltyZ,
+    /// After each update every parameter of D is clipped to ± this (Arjovsky et al. 2017: 0.01); 0 clips nothing.
+    pub clip: f64,
+    /// Updates of D, each on images, latents and noise of its own, for one of G (Arjovsky et al. 2017: 5). β and D's
+    /// optimiser move at each of them.
+    pub discriminator_steps: u32,
+    /// σ₀ of the normal noise on every pixel that D sees, in the units of `data.range` (Sønderby et al. 2017; Arjovsky &
+    /// Bottou 2017); 0 adds none.
+    pub instance_noise: f64,
+    /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
+    pub instance_noise_steps: u64,
+    /// λ of λ ‖θ − θ̄‖², which each net's loss gains; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
+    /// 0 turns it off.
+    pub historical_averaging: f64,
 }
 
 impl Default for ObjectiveSettings {
@@ -33,6 +46,11 @@ impl Default for ObjectiveSettings {
             penalty_weight: 10.0,
             penalty_every: 1,
             penalty_z: PenaltyZ::Sampled,
+            clip: 0.0,
+            discriminator_steps: 1,
+            instance_noise: 0.0,
+            instance_noise_steps: 0,
+            historical_averaging: 0.0,
         }
     }
 }

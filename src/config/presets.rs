@@ -3,7 +3,7 @@
 use super::schema::nearest;
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, KlMix, KlReduction,
-    NetsSettings, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, TrainSettings,
+    NetsSettings, Norm, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
 

@@ -15,6 +15,8 @@ const MOST_LAYERS: usize = 16;
 
 /// The most steps from one gradient penalty to the next: beyond that it holds nothing.
 const LAZIEST: u64 = 1 << 16;
+/// A step of training is one piece of work on the device, and this is as long as one may get.
+const MOST_DISCRIMINATOR_STEPS: u32 = 100;
 
 /// The largest whole number that a configuration file can hold.
 const LARGEST: u64 = i64::MAX as u64;
@@ -239,6 +241,16 @@ impl Checker {
         self.positive("objective.penalty_weight", objective.penalty_weight);
         let every = objective.penalty_every;
         self.require((1..=LAZIEST).contains(&every), "objective.penalty_every", format!("from 1 to {LAZIEST}"), every);
+        self.not_negative("objective.clip", objective.clip);
+        let steps = objective.discriminator_steps;
+        let expected = format!("from 1 to {MOST_DISCRIMINATOR_STEPS}");
+        self.require((1..=MOST_DISCRIMINATOR_STEPS).contains(&steps), "objective.discriminator_steps", expected, steps);
+        self.not_negative("objective.instance_noise", objective.instance_noise);
+        let fall = objective.instance_noise_steps;
+        let holds = fall == 0 || (objective.instance_noise > 0.0 && fall <= LARGEST);
+        let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
+        self.require(holds, "objective.instance_noise_steps", expected, fall);
+        self.not_negative("objective.historical_averaging", objective.historical_averaging);
     }
 
     /// What a gradient penalty does not go with.
@@ -337,6 +349,12 @@ mod tests {
             "objective.penalty_weight=nan",
             "objective.penalty_every=0",
             "objective.penalty_every=65537",
+            "objective.clip=-0.01",
+            "objective.discriminator_steps=0",
+            "objective.discriminator_steps=101",
+            "objective.instance_noise=-1",
+            "objective.instance_noise_steps=10",
+            "objective.historical_averaging=inf",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",
@@ -403,6 +421,21 @@ mod tests {
             set(&[penalty, advice]).unwrap();
         }
         set(&["penalty=none"]).unwrap();
+    }
+
+    #[test]
+    fn only_losses_of_log_odds_have_a_target_to_smooth() {
+        let smoothed = |loss: &str| {
+            let words = [format!("loss={loss}"), "real_target=0.9".into()];
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("quick").unwrap(), &overrides).unwrap())
+        };
+        smoothed("gan").unwrap();
+        smoothed("ns").unwrap();
+        for loss in ["lsgan", "hinge", "wgan"] {
+            let error = smoothed(loss).unwrap_err().to_string();
+            assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
+        }
     }
 
     #[test]

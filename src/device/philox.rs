@@ -26,12 +26,40 @@ pub enum Stream {
     Permutation = 8,
     /// z of samples for people; the seed that the user names is the key, step and `sample` are 0.
     LatentSample = 9,
+    /// Instance noise on real images.
+    InstanceReal = 10,
+    /// Instance noise on fake images in the discriminator's step.
+    InstanceFake = 11,
+    /// Instance noise in the generator's step.
+    InstanceGenerator = 12,
     /// How far along its line the point of a gradient penalty lies.
     PenaltyPosition = 13,
     /// The directions in which DRAGAN's penalty perturbs real images.
     PenaltyDirection = 14,
     /// ε of the bottleneck at the points of a gradient penalty, where they are no images of the batch.
     NoisePenalty = 15,
+}
+
+/// Which of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each
+/// draws is numbered on from step to step, so that one a step draws as if there were no other.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::NoUninit)]
+pub struct DrawStep {
+    /// Draws of this kind in each step.
+    pub per_step: u32,
+    /// Which of them, from 0.
+    pub index: u32,
+}
+
+impl DrawStep {
+    /// The only one of its step.
+    pub const ONCE: DrawStep = DrawStep { per_step: 1, index: 0 };
+
+    /// Its number, which takes the place of the step's own in a draw.
+    #[inline(always)]
+    pub fn of(self, step: u64) -> u64 {
+        step * u64::from(self.per_step) + u64::from(self.index)
+    }
 }
 
 /// Ten rounds of Philox4x32.

@@ -20,10 +20,13 @@ pub struct NetworkMemory<B: Executor> {
     pub second_moments: Buffer<B>,
     /// Running statistics.
     pub stats: Buffer<B>,
+    /// The mean of the parameters so far, where historical averaging asks for it.
+    pub historical_mean: Option<Buffer<B>>,
 }
 
 impl<B: Executor> NetworkMemory<B> {
-    /// Allocates the arenas and draws the first weights. `first_tensor` keeps the draws of two networks apart.
+    /// Allocates the arenas, but for that of the mean so far, and draws the first weights. `first_tensor` keeps the draws of
+    /// two networks apart.
     pub fn new(backend: &B, parts: Parts, optimizer: OptimizerKind, seed: u64, first_tensor: u32) -> Result<Self> {
         let (params, stats) = (&parts.params, &parts.stats);
         let len = params.len();
@@ -33,6 +36,7 @@ impl<B: Executor> NetworkMemory<B> {
             first_moments: backend.alloc(if optimizer == OptimizerKind::Adam { len } else { 0 })?,
             second_moments: backend.alloc(len)?,
             stats: backend.buffer_from(stats.len(), || stats.initial_values(seed, first_tensor))?,
+            historical_mean: None,
             parts,
         })
     }

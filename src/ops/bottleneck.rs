@@ -16,7 +16,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::normal::fill_normals;
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 
 /// Sizes of a bottleneck.
@@ -48,6 +48,8 @@ pub enum Noise<'a, B: Backend> {
     Drawn {
         /// The streams of the groups.
         streams: &'a [Stream],
+        /// Which draw of the step.
+        draws: DrawStep,
         /// Seed and step.
         state: In<'a, B, StepState>,
     },
@@ -137,14 +139,15 @@ fn each_block<T: Real>(
             match noise {
                 Noise::Mean => work(first..first + len, mu_at, &[T::ZERO; BLOCK][..len]),
                 Noise::Given(given) => work(first..first + len, mu_at, &given[image * d.dims() + first..][..len]),
-                Noise::Drawn { streams, state } => {
+                Noise::Drawn { streams, draws, state } => {
                     let group = d.n / streams.len();
                     let sample = u32::try_from(image % group).unwrap_or(u32::MAX);
                     // Draws come in fours; a block need not begin at a multiple of four.
                     let before = first % 4;
                     let mut drawn = [0.0f32; BLOCK + 4];
                     let drawn = &mut drawn[..before + len];
-                    fill_normals(state[0].seed, streams[image / group], state[0].step, sample, first - before, drawn);
+                    let (seed, step) = (state[0].seed, draws.of(state[0].step));
+                    fill_normals(seed, streams[image / group], step, sample, first - before, drawn);
                     let mut widened = [T::ZERO; BLOCK];
                     widened.iter_mut().zip(&drawn[before..]).for_each(|(w, &d)| *w = T::of_f32(d));
                     work(first..first + len, mu_at, &widened[..len]);
@@ -271,21 +274,22 @@ struct KernelBottleneck {
     noise: i32,
     group: i32,
     streams: [u32; 2],
+    draws: DrawStep,
 }
 
 /// The sizes, the given noise and the state, as the kernels' parameters.
 fn noise_arguments<L: Launcher, T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<L, T>>) -> [Argument; 3] {
     let none = Argument::new(0u64);
-    let (kind, streams, given, state): (i32, &[Stream], Argument, Argument) = match noise {
-        Noise::Mean => (0, &[], none, none),
-        Noise::Given(given) => (1, &[], given.argument(), none),
-        Noise::Drawn { streams, state } => (2, streams, none, state.argument()),
+    let (kind, streams, draws, given, state): (i32, &[Stream], DrawStep, Argument, Argument) = match noise {
+        Noise::Mean => (0, &[], DrawStep::ONCE, none, none),
+        Noise::Given(given) => (1, &[], DrawStep::ONCE, given.argument(), none),
+        Noise::Drawn { streams, draws, state } => (2, streams, draws, none, state.argument()),
     };
     let stream = |group: usize| streams.get(group).map_or(0, |&stream| stream as u32);
     assert!(streams.len() <= 2, "the kernels know two groups at most");
     let group = int(d.n / streams.len().max(1));
     let sizes = [d.n, d.positions, d.c].map(int);
-    let sizes = KernelBottleneck { sizes, noise: kind, group, streams: [stream(0), stream(1)] };
+    let sizes = KernelBottleneck { sizes, noise: kind, group, streams: [stream(0), stream(1)], draws };
     [Argument::new(sizes), given, state]
 }
 

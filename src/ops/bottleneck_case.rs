@@ -4,7 +4,7 @@ use super::bottleneck::{Bottleneck, Noise};
 use super::gradient_check::fill;
 use super::{Case, Executor, Fill, Tensor};
 use crate::Result;
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, Real, StepState};
 
 #[derive(Clone, Copy)]
@@ -71,7 +71,8 @@ impl BottleneckCase {
             }
             CaseNoise::Sampled => {
                 let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
-                work(Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], state: be.view(&state) })
+                let (streams, draws) = (&[Stream::NoiseReal, Stream::NoiseFake], DrawStep { per_step: 2, index: 1 });
+                work(Noise::Drawn { streams, draws, state: be.view(&state) })
             }
         }
     }

@@ -9,10 +9,13 @@ use super::adam::{Adam, AdamOp};
 use super::avg_pool2d::{AvgPool2d, AvgPool2dOp};
 use super::batch_norm::{BatchNorm, BatchNormOp};
 use super::bottleneck::{Bottleneck, BottleneckOp, Noise};
+use super::clip::ClipOp;
 use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use super::conv2d::{Conv2d, Conv2dOp};
 use super::ema::EmaOp;
 use super::gather::{Gather, GatherOp};
+use super::historical_averaging::HistoricalAveragingOp;
+use super::instance_noise::{InstanceNoise, InstanceNoiseOp};
 use super::linear::{Linear, LinearOp};
 use super::loss::{DiscriminatorLoss, LossOp};
 use super::objective::Objective;
@@ -22,6 +25,7 @@ use super::rmsprop::{Rmsprop, RmspropOp};
 use super::scaled_add::ScaledAddOp;
 use super::upsample2d::{Upsample2d, Upsample2dOp};
 use crate::Result;
+use crate::device::philox::DrawStep;
 use crate::device::{DryRun, Network, Real};
 
 impl<T: Real> Executor for DryRun<T> {}
@@ -188,6 +192,12 @@ impl<T: Real> BottleneckOp for DryRun<T> {
     }
 }
 
+impl<T: Real> ClipOp for DryRun<T> {
+    fn clip_weights(&self, _limit: f64, _state: usize, weights: usize) -> Result<()> {
+        self.elements(2 * weights)
+    }
+}
+
 impl<T: Real> Conv2dOp for DryRun<T> {
     fn conv2d_forward(&self, d: &Conv2d, x: usize, w: usize, _b: Option<usize>, y: usize) -> Result<()> {
         self.convolution(d, x + w + y)
@@ -235,8 +245,31 @@ impl<T: Real> EmaOp for DryRun<T> {
 }
 
 impl<T: Real> GatherOp for DryRun<T> {
-    fn gather(&self, _d: &Gather, _images: usize, _state: usize, x: usize) -> Result<()> {
+    fn gather(&self, _d: &Gather, _draws: DrawStep, _images: usize, _state: usize, x: usize) -> Result<()> {
         self.elements(x + x / 4)
+    }
+}
+
+impl<T: Real> HistoricalAveragingOp for DryRun<T> {
+    fn historical_mean(&self, _network: Network, weights: usize, _state: usize, mean: usize) -> Result<()> {
+        self.elements(weights + 2 * mean)
+    }
+    fn historical_penalty(
+        &self,
+        _network: Network,
+        _weight: f64,
+        weights: usize,
+        mean: usize,
+        gradients: usize,
+        _state: usize,
+    ) -> Result<()> {
+        self.elements(weights + mean + 2 * gradients)
+    }
+}
+
+impl<T: Real> InstanceNoiseOp for DryRun<T> {
+    fn instance_noise(&self, _d: &InstanceNoise<'_>, x: usize, _state: usize, y: usize) -> Result<()> {
+        self.elements(x + y)
     }
 }
 

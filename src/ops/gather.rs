@@ -1,7 +1,8 @@
 //! The batch: images picked from the resident 8-bit set, normalised, mirrored where the draw says so.
 //!
-//! Batches walk a keyed permutation of the set: global sample number p lies in epoch p / E at place p mod E, with
-//! E = ⌊count / batch⌋ · batch, so the last, partial batch is dropped as the article's loader does. The permutation is a
+//! Batches walk a keyed permutation of the set: global sample number p lies in epoch p / E at place p mod E. A step takes
+//! B images, one batch or, with several discriminator steps, several; E = ⌊count / B⌋ · B, so what is left of an epoch
+//! after its last whole step is dropped, as the article's loader drops the last, partial batch. The permutation is a
 //! Feistel network (Luby & Rackoff 1988) on the smallest even power of two that holds the set, walked until it lands
 //! inside (Black & Rogaway 2002, cycle walking): no index array, the same order on every device, any place at once.
 
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
-use crate::device::philox::{Stream, draw};
+use crate::device::philox::{DrawStep, Stream, draw};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::{Case, Executor, Tensor};
 
@@ -36,19 +37,21 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// Images of an epoch: whole batches only.
-    pub fn epoch_images(&self) -> u64 {
-        (self.count / self.n * self.n) as u64
+    /// Images of an epoch of steps that take `batches` batches each: whole steps only.
+    pub fn epoch_images(&self, batches: u32) -> u64 {
+        let step = self.n as u64 * u64::from(batches);
+        self.count as u64 / step * step
     }
 }
 
 /// Picking a batch.
 pub trait GatherOp: Backend {
-    /// x `[N, H, W, C]` = the batch of the step in `state`, from images `[count, H, W, C]`; overwrites. Byte p becomes
-    /// low + (high − low) · p / 255.
+    /// x `[N, H, W, C]` = the batch of number `draws` of the step in `state`, from images `[count, H, W, C]`; overwrites.
+    /// Byte p becomes low + (high − low) · p / 255. The set holds all batches of a step at least.
     fn gather(
         &self,
         d: &Gather,
+        draws: DrawStep,
         images: In<'_, Self, u8>,
         state: In<'_, Self, StepState>,
         x: Out<'_, Self>,
@@ -83,19 +86,20 @@ fn mix(mut x: u32) -> u64 {
 }
 
 impl<T: Real> GatherOp for Cpu<T> {
-    fn gather(&self, d: &Gather, images: &[u8], state: &[StepState], x: &mut [T]) -> Result<()> {
-        let StepState { seed, step, .. } = state[0];
+    fn gather(&self, d: &Gather, draws: DrawStep, images: &[u8], state: &[StepState], x: &mut [T]) -> Result<()> {
+        let (seed, number) = (state[0].seed, draws.of(state[0].step));
+        let epoch_images = d.epoch_images(draws.per_step);
         let mut table = [T::ZERO; 256];
         for (value, entry) in (0u8..=255).zip(&mut table) {
             *entry = T::of(d.low + (d.high - d.low) * f64::from(value) / 255.0);
         }
         let (image_len, row_len) = (d.h * d.w * d.c, d.w * d.c);
         x.par_chunks_mut(image_len).enumerate().for_each(|(i, x)| {
-            let sample = step * d.n as u64 + i as u64;
-            let (epoch, place) = (sample / d.epoch_images(), sample % d.epoch_images());
+            let sample = number * d.n as u64 + i as u64;
+            let (epoch, place) = (sample / epoch_images, sample % epoch_images);
             let index = permuted(seed, epoch, place, d.count as u64) as usize;
             let image = &images[index * image_len..][..image_len];
-            let mirrored = d.flip && draw(seed, Stream::Flip, step, i as u32, 0)[0] & 1 == 1;
+            let mirrored = d.flip && draw(seed, Stream::Flip, number, i as u32, 0)[0] & 1 == 1;
             for (x, row) in x.chunks_exact_mut(row_len).zip(image.chunks_exact(row_len)) {
                 for (column, x) in x.chunks_exact_mut(d.c).enumerate() {
                     let source = if mirrored { d.w - 1 - column } else { column };
@@ -117,6 +121,7 @@ struct KernelGather {
     count: u64,
     sizes: [i32; 4],
     flip: i32,
+    draws: DrawStep,
     padding: i32,
     low: f64,
     high: f64,
@@ -126,15 +131,17 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
     fn gather(
         &self,
         d: &Gather,
+        draws: DrawStep,
         images: In<'_, Self, u8>,
         state: In<'_, Self, StepState>,
         x: Out<'_, Self>,
     ) -> Result<()> {
         let sizes = KernelGather {
-            epoch_images: d.epoch_images(),
+            epoch_images: d.epoch_images(draws.per_step),
             count: d.count as u64,
             sizes: [d.n, d.h, d.w, d.c].map(int),
             flip: i32::from(d.flip),
+            draws,
             padding: 0,
             low: d.low,
             high: d.high,
@@ -145,9 +152,10 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
     }
 }
 
-struct GatherCase(Gather);
+struct GatherCase(Gather, DrawStep);
 
-/// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first.
+/// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first, and in two
+/// cases it is not the only one of its step.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let size = |n, count, h, w, c, low, flip| Gather { n, count, h, w, c, low, high: 1.0, flip };
     [
@@ -159,7 +167,9 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         size(2, 5, 3, 5, 1, 0.0, true),
     ]
     .into_iter()
-    .map(|d| Box::new(GatherCase(d)) as Box<dyn Case<B>>)
+    .map(|d| GatherCase(d, DrawStep::ONCE))
+    .chain([0, 2].map(|index| GatherCase(size(3, 10, 5, 3, 3, 0.0, true), DrawStep { per_step: 3, index })))
+    .map(|case| Box::new(case) as Box<dyn Case<B>>)
     .collect()
 }
 
@@ -169,7 +179,8 @@ impl<B: Executor> Case<B> for GatherCase {
     }
     fn name(&self) -> String {
         let Gather { n, count, h, w, c, low, high, flip } = self.0;
-        format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip}")
+        let DrawStep { per_step, index } = self.1;
+        format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}")
     }
     fn inputs(&self) -> Vec<Tensor> {
         Vec::new()
@@ -185,7 +196,7 @@ impl<B: Executor> Case<B> for GatherCase {
         let pixels: Vec<u8> = (0..d.count * d.h * d.w * d.c).map(|i| (i * 31 % 256) as u8).collect();
         let (images, state) = (be.buffer_of(&pixels)?, [StepState { step: 3, ..StepState::new(4, 0.0) }]);
         let state = be.buffer_of(&state)?;
-        be.gather(d, be.view(&images), be.view(&state), be.view_mut(&mut outputs[0]))
+        be.gather(d, self.1, be.view(&images), be.view(&state), be.view_mut(&mut outputs[0]))
     }
 }
 
@@ -228,7 +239,7 @@ mod tests {
         for step in 0..3 {
             let state = [StepState { step, ..StepState::new(5, 0.0) }];
             let mut x = vec![0.0; 6];
-            cpu.gather(&d, &images, &state, &mut x).expect("gather");
+            cpu.gather(&d, DrawStep::ONCE, &images, &state, &mut x).expect("gather");
             for pair in x.chunks_exact(2) {
                 let bytes: Vec<u32> = pair.iter().map(|v| ((v + 1.0) * 127.5).round() as u32).collect();
                 mirrored += usize::from(bytes[0] > bytes[1]);
@@ -238,5 +249,28 @@ mod tests {
         }
         assert_eq!(seen.len(), 9);
         assert!((1..9).contains(&mirrored), "{mirrored} of 9 mirrored");
+    }
+
+    /// Steps of two batches: ten images make one step of an epoch, of six images, and what is drawn for a later batch is
+    /// what a later step would draw.
+    #[test]
+    fn batches_of_one_step_cover_an_epoch_once() {
+        let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+        let d = Gather { n: 3, count: 10, h: 1, w: 1, c: 1, low: 0.0, high: 255.0, flip: false };
+        let images: Vec<u8> = (0..10).collect();
+        assert_eq!((d.epoch_images(1), d.epoch_images(2), d.epoch_images(3)), (9, 6, 9));
+        let batch = |step, draws| {
+            let (state, mut x) = ([StepState { step, ..StepState::new(5, 0.0) }], vec![0.0; 3]);
+            cpu.gather(&d, draws, &images, &state, &mut x).expect("gather");
+            x
+        };
+        for step in 0..4 {
+            let mut seen: Vec<f64> = [0, 1].map(|index| batch(step, DrawStep { per_step: 2, index })).concat();
+            seen.sort_by(f64::total_cmp);
+            seen.dedup();
+            assert_eq!(seen.len(), 6, "step {step}");
+        }
+        // Three batches a step have the epoch of one batch: nine images.
+        assert_eq!(batch(1, DrawStep { per_step: 3, index: 2 }), batch(5, DrawStep::ONCE));
     }
 }

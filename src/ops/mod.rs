@@ -18,6 +18,7 @@ pub mod bottleneck;
 mod bottleneck_case;
 pub mod case;
 pub mod ceiling;
+pub mod clip;
 pub mod conv2d;
 mod conv2d_direct;
 mod conv2d_kernels;
@@ -26,7 +27,9 @@ mod dry_run;
 pub mod ema;
 pub mod gather;
 pub mod gradient_check;
+pub mod historical_averaging;
 mod im2col;
+pub mod instance_noise;
 pub mod linear;
 pub mod loss;
 pub mod measure;
@@ -53,10 +56,13 @@ pub trait Executor:
     + batch_norm::BatchNormOp
     + bottleneck::BottleneckOp
     + ceiling::CeilingOp
+    + clip::ClipOp
     + conv2d::Conv2dOp
     + conv_transpose2d::ConvTranspose2dOp
     + ema::EmaOp
     + gather::GatherOp
+    + historical_averaging::HistoricalAveragingOp
+    + instance_noise::InstanceNoiseOp
     + linear::LinearOp
     + loss::LossOp
     + penalty::PenaltyOp
@@ -79,10 +85,13 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         batch_norm_case::cases(),
         bottleneck_case::cases(),
         ceiling::cases(),
+        clip::cases(),
         conv2d::cases(),
         conv_transpose2d::cases(),
         ema::cases(),
         gather::cases(),
+        historical_averaging::cases(),
+        instance_noise::cases(),
         linear::cases(),
         loss::cases(),
         penalty::cases(),

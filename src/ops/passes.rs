@@ -10,6 +10,7 @@ use super::avg_pool2d::AvgPool2d;
 use super::batch_norm::BatchNorm;
 use super::bottleneck::{Bottleneck, Noise};
 use super::gather::Gather;
+use super::instance_noise::InstanceNoise;
 use super::loss::DiscriminatorLoss;
 use super::objective::{Loss, Objective};
 use super::paper;
@@ -18,7 +19,7 @@ use super::prior::{Distribution, Prior};
 use super::rmsprop::Rmsprop;
 use super::upsample2d::Upsample2d;
 use crate::Result;
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
 
 /// A pass, ready to run again and again.
@@ -98,9 +99,13 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     article::bottlenecks().into_iter().for_each(|d| passes.extend(bottleneck(d)));
     passes.extend(losses(article::BATCH));
     article::networks().into_iter().for_each(|(network, len)| passes.extend(adam(network, len)));
+    article::networks().into_iter().for_each(|(network, len)| passes.extend(historical_averaging(network, len)));
+    let discriminators = article::networks().into_iter().filter(|(network, _)| *network == Network::Discriminator);
+    passes.extend(discriminators.map(|(_, len)| clip(len)));
     let generators = article::networks().into_iter().filter(|(network, _)| *network == Network::Generator);
     passes.extend(generators.map(|(_, len)| ema(len)));
     passes.extend(article::gathers().map(gather));
+    passes.extend(article::gathers().map(instance_noise));
     passes.extend(article::priors().map(prior));
     passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
     passes.extend(paper_passes());
@@ -232,7 +237,7 @@ fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
     let forward = move |be: B| -> Result<Work> {
         let (x, state, mut z, mut kl) = (filled(&be, 2 * len)?, state(&be)?, be.alloc(len)?, be.alloc(d.n)?);
         Ok(Box::new(move || {
-            let noise = Noise::Drawn { streams: &STREAMS, state: be.view(&state) };
+            let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.view(&state) };
             be.bottleneck_forward(&d, be.view(&x), noise, be.view_mut(&mut z), be.view_mut(&mut kl))
         }))
     };
@@ -240,7 +245,7 @@ fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
         let (x, state, dz) = (filled(&be, 2 * len)?, state(&be)?, filled(&be, len)?);
         let (dkl, mut dx) = (filled(&be, d.n)?, be.alloc(2 * len)?);
         Ok(Box::new(move || {
-            let noise = Noise::Drawn { streams: &STREAMS, state: be.view(&state) };
+            let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.view(&state) };
             let target = be.view_mut(&mut dx);
             be.bottleneck_backward_input(&d, be.view(&x), noise, be.view(&dz), be.view(&dkl), target)
         }))
@@ -362,6 +367,42 @@ fn ema<B: Executor>(len: usize) -> Pass<B> {
     })
 }
 
+fn clip<B: Executor>(len: usize) -> Pass<B> {
+    Pass::new("clip", format!("len{len}"), "weights", move |be: B| -> Result<Work> {
+        let (state, mut weights) = (state(&be)?, filled(&be, len)?);
+        Ok(Box::new(move || be.clip_weights(0.01, be.view(&state), be.view_mut(&mut weights))))
+    })
+}
+
+fn historical_averaging<B: Executor>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let mean = move |be: B| -> Result<Work> {
+        let (weights, state, mut mean) = (filled(&be, len)?, state(&be)?, be.alloc(len)?);
+        Ok(Box::new(move || be.historical_mean(network, be.view(&weights), be.view(&state), be.view_mut(&mut mean))))
+    };
+    let penalty = move |be: B| -> Result<Work> {
+        let (weights, mean, mut state, mut gradients) =
+            (filled(&be, len)?, be.alloc(len)?, state(&be)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (gradients, state) = (be.view_mut(&mut gradients), be.view_mut(&mut state));
+            be.historical_penalty(network, 0.1, be.view(&weights), be.view(&mean), gradients, state)
+        }))
+    };
+    let shape = format!("len{len} {network:?}");
+    let op = "historical_averaging";
+    [Pass::new(op, shape.clone(), "mean", mean), Pass::new(op, shape, "penalty", penalty)]
+}
+
+/// On the real and fake images of a batch of this kind.
+fn instance_noise<B: Executor>(d: Gather) -> Pass<B> {
+    let (n, image) = (2 * d.n, d.h * d.w * d.c);
+    Pass::new("instance_noise", format!("n{n} image{image}"), "forward", move |be: B| -> Result<Work> {
+        let streams = &[Stream::InstanceReal, Stream::InstanceFake];
+        let d = InstanceNoise { n, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
+        let (x, state, mut y) = (filled(&be, n * image)?, state(&be)?, be.alloc(n * image)?);
+        Ok(Box::new(move || be.instance_noise(&d, be.view(&x), be.view(&state), be.view_mut(&mut y))))
+    })
+}
+
 fn gather<B: Executor>(d: Gather) -> Pass<B> {
     let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
     Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
@@ -369,14 +410,15 @@ fn gather<B: Executor>(d: Gather) -> Pass<B> {
         let images =
             be.buffer_from(d.count * image, || (0..d.count * image).map(|i| (i * 31 % 256) as u8).collect())?;
         let (state, mut x) = (state(&be)?, be.alloc(d.n * image)?);
-        Ok(Box::new(move || be.gather(&d, be.view(&images), be.view(&state), be.view_mut(&mut x))))
+        Ok(Box::new(move || be.gather(&d, DrawStep::ONCE, be.view(&images), be.view(&state), be.view_mut(&mut x))))
     })
 }
 
 fn prior<B: Executor>((n, latent): (usize, usize)) -> Pass<B> {
     Pass::new("prior", format!("n{n} latent{latent}"), "sample", move |be: B| -> Result<Work> {
         let stream = Stream::LatentGenerator;
-        let d = Prior { latent, distribution: Distribution::Uniform, stream, first_sample: 0 };
+        let (distribution, draws) = (Distribution::Uniform, DrawStep::ONCE);
+        let d = Prior { latent, distribution, stream, first_sample: 0, draws };
         let (state, mut z) = (state(&be)?, be.alloc(n * latent)?);
         Ok(Box::new(move || be.prior_sample(&d, be.view(&state), be.view_mut(&mut z))))
     })

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
-use crate::device::philox::{Stream, draw, uniform};
+use crate::device::philox::{DrawStep, Stream, draw, uniform};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::{Case, Executor, Tensor};
 
@@ -30,6 +30,8 @@ pub struct Prior {
     pub stream: Stream,
     /// The number of the first sample; the others follow.
     pub first_sample: u32,
+    /// Which draw of the step.
+    pub draws: DrawStep,
 }
 
 /// Drawing z.
@@ -41,7 +43,7 @@ pub trait PriorOp: Backend {
 impl<T: Real> PriorOp for Cpu<T> {
     fn prior_sample(&self, d: &Prior, state: &[StepState], z: &mut [T]) -> Result<()> {
         const BLOCK: usize = 64;
-        let StepState { seed, step, .. } = state[0];
+        let (seed, step) = (state[0].seed, d.draws.of(state[0].step));
         z.par_chunks_mut(d.latent).enumerate().for_each(|(image, z)| {
             let sample = d.first_sample.wrapping_add(u32::try_from(image).unwrap_or(u32::MAX));
             for (block, z) in z.chunks_mut(BLOCK).enumerate() {
@@ -68,6 +70,7 @@ impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
             Argument::new(i32::from(d.distribution == Distribution::Normal)),
             Argument::new(d.stream as u32),
             Argument::new(d.first_sample),
+            Argument::new(d.draws),
             Argument::new(int(d.latent)),
             state.argument(),
             z.argument(),
@@ -87,7 +90,9 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
     for distribution in [Distribution::Uniform, Distribution::Normal] {
         for (n, latent) in [(1, 1), (3, 17), (2, 62), (5, 130)] {
-            let d = Prior { latent, distribution, stream: Stream::LatentGenerator, first_sample: 7 };
+            let (stream, draws) =
+                (Stream::LatentGenerator, DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 });
+            let d = Prior { latent, distribution, stream, first_sample: 7, draws };
             cases.push(Box::new(PriorCase { d, n }));
         }
     }
@@ -113,5 +118,26 @@ impl<B: Executor> Case<B> for PriorCase {
     fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
         let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
         be.prior_sample(&self.d, be.view(&state), be.view_mut(&mut outputs[0]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The second of three draws of step 5 is what a sixteenth step draws that has one.
+    #[test]
+    fn draws_of_one_step_are_numbered_on() {
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
+        let drawn = |step, per_step, index| {
+            let draws = DrawStep { per_step, index };
+            let (distribution, stream) = (Distribution::Uniform, Stream::LatentDiscriminator);
+            let d = Prior { latent: 5, distribution, stream, first_sample: 0, draws };
+            let (state, mut z) = ([StepState { step, ..StepState::new(9, 0.0) }], vec![0.0; 10]);
+            cpu.prior_sample(&d, &state, &mut z).expect("a draw");
+            z
+        };
+        assert_eq!(drawn(5, 3, 1), drawn(16, 1, 0));
+        assert_ne!(drawn(5, 3, 1), drawn(5, 3, 2));
     }
 }

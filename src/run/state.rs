@@ -34,7 +34,7 @@ pub struct State {
     pub step: u64,
     /// Images of each kind in a step.
     pub batch: u64,
-    /// Real images shown to the discriminator: `step` × `batch`.
+    /// Real images shown to the discriminator: `step` × `batch`, once for each of its updates in a step.
     pub samples_seen: u64,
     /// Passes over the data set, with the fraction.
     pub epoch: f64,
@@ -193,8 +193,13 @@ impl State {
         if self.batch == 0 || self.batch > self.data.count {
             return fault("batch", "from 1 to data.count", self.batch);
         }
-        if self.step.checked_mul(self.batch) != Some(self.samples_seen) {
-            return fault("samples_seen", "step × batch", self.samples_seen);
+        // A step shows one batch for each of the discriminator's updates.
+        let shown = self.step.checked_mul(self.batch).filter(|&once| match once {
+            0 => self.samples_seen == 0,
+            _ => self.samples_seen > 0 && self.samples_seen.is_multiple_of(once),
+        });
+        if shown.is_none() {
+            return fault("samples_seen", "a multiple of step × batch", self.samples_seen);
         }
         if self.rng.step != self.step {
             return fault("rng.step", "equal to step", self.rng.step);

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::{GeneratorZ, Penalty, PenaltyZ, Prior as PriorSetting, Settings};
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::bottleneck::Noise;
@@ -22,7 +22,7 @@ pub enum Batch<B: Executor> {
     Given(Given<B>),
 }
 
-/// Inputs of one step in our layouts: NHWC images, z as `[N, positions, C]`.
+/// Inputs of one step in our layouts, the same for each of its discriminator phases: NHWC images, z as `[N, positions, C]`.
 pub struct Given<B: Executor> {
     /// Real images, normalised, `[N, H, W, C]`.
     pub images: Buffer<B>,
@@ -61,17 +61,33 @@ impl<B: Executor> GivenPenalty<B> {
 /// The two halves of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The discriminator's: real and fake images.
-    Discriminator,
+    /// The discriminator's: real and fake images. A step may have several, each with draws of its own.
+    Discriminator(DrawStep),
     /// The generator's: fake images.
     Generator,
 }
 
-impl<B: Executor> Batch<B> {
-    /// Writes the real images.
-    pub fn real_images(&self, backend: &B, state: In<'_, B, StepState>, target: Out<'_, B>) -> Result<()> {
+impl Phase {
+    /// Which draws of its step are the phase's.
+    pub fn draws(self) -> DrawStep {
         match self {
-            Batch::Drawn { gather, images } => backend.gather(gather, backend.view(images), state, target),
+            Phase::Discriminator(draws) => draws,
+            Phase::Generator => DrawStep::ONCE,
+        }
+    }
+}
+
+impl<B: Executor> Batch<B> {
+    /// Writes the real images of a discriminator's phase.
+    pub fn real_images(
+        &self,
+        backend: &B,
+        draws: DrawStep,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B>,
+    ) -> Result<()> {
+        match self {
+            Batch::Drawn { gather, images } => backend.gather(gather, draws, backend.view(images), state, target),
             Batch::Given(given) => backend.copy(backend.view(&given.images), target),
         }
     }
@@ -87,13 +103,13 @@ impl<B: Executor> Batch<B> {
     ) -> Result<()> {
         match self {
             Batch::Given(given) => {
-                let latents = if phase == Phase::Discriminator { &given.latents_d } else { &given.latents_g };
+                let latents = if phase == Phase::Generator { &given.latents_g } else { &given.latents_d };
                 backend.copy(backend.view(latents), target)
             }
             Batch::Drawn { .. } => {
                 let stream =
-                    if phase == Phase::Discriminator { Stream::LatentDiscriminator } else { Stream::LatentGenerator };
-                backend.prior_sample(&prior(settings, stream, 0), state, target)
+                    if phase == Phase::Generator { Stream::LatentGenerator } else { Stream::LatentDiscriminator };
+                backend.prior_sample(&prior(settings, stream, phase.draws()), state, target)
             }
         }
     }
@@ -108,20 +124,28 @@ impl<B: Executor> Batch<B> {
     ) -> Noise<'a, B> {
         match (self, phase) {
             (_, Phase::Generator) if settings.bottleneck.generator_z == GeneratorZ::Mean => Noise::Mean,
-            (Batch::Given(given), Phase::Discriminator) => Noise::Given(backend.view(&given.noise_d)),
+            (Batch::Given(given), Phase::Discriminator(_)) => Noise::Given(backend.view(&given.noise_d)),
             (Batch::Given(given), Phase::Generator) => Noise::Given(backend.view(&given.noise_g)),
-            (Batch::Drawn { .. }, Phase::Discriminator) => {
-                Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], state }
+            (Batch::Drawn { .. }, Phase::Discriminator(draws)) => {
+                Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], draws, state }
             }
-            (Batch::Drawn { .. }, Phase::Generator) => Noise::Drawn { streams: &[Stream::NoiseGenerator], state },
+            (Batch::Drawn { .. }, Phase::Generator) => {
+                Noise::Drawn { streams: &[Stream::NoiseGenerator], draws: DrawStep::ONCE, state }
+            }
         }
     }
 
     /// Writes u `[N]`, how far along its line each point of a gradient penalty lies: U[0, 1).
-    pub fn penalty_positions(&self, backend: &B, state: In<'_, B, StepState>, target: Out<'_, B>) -> Result<()> {
+    pub fn penalty_positions(
+        &self,
+        backend: &B,
+        draws: DrawStep,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B>,
+    ) -> Result<()> {
         match self {
             Batch::Given(given) => backend.copy(backend.view(&given.penalty.positions), target),
-            Batch::Drawn { .. } => backend.prior_sample(&uniform(1, Stream::PenaltyPosition), state, target),
+            Batch::Drawn { .. } => backend.prior_sample(&uniform(1, Stream::PenaltyPosition, draws), state, target),
         }
     }
 
@@ -130,18 +154,25 @@ impl<B: Executor> Batch<B> {
         &self,
         backend: &B,
         len: usize,
+        draws: DrawStep,
         state: In<'_, B, StepState>,
         target: Out<'_, B>,
     ) -> Result<()> {
         match self {
             Batch::Given(given) => backend.copy(backend.view(&given.penalty.directions), target),
-            Batch::Drawn { .. } => backend.prior_sample(&uniform(len, Stream::PenaltyDirection), state, target),
+            Batch::Drawn { .. } => backend.prior_sample(&uniform(len, Stream::PenaltyDirection, draws), state, target),
         }
     }
 
     /// The bottleneck's noise where a gradient penalty is taken: on images of the batch that of the discriminator's
     /// phase, elsewhere its own.
-    pub fn penalty_noise<'a>(&'a self, backend: &B, settings: &Settings, state: In<'a, B, StepState>) -> Noise<'a, B> {
+    pub fn penalty_noise<'a>(
+        &'a self,
+        backend: &B,
+        settings: &Settings,
+        draws: DrawStep,
+        state: In<'a, B, StepState>,
+    ) -> Noise<'a, B> {
         let penalty = settings.objective.penalty;
         match (self, penalty) {
             _ if settings.objective.penalty_z == PenaltyZ::Mean => Noise::Mean,
@@ -154,25 +185,27 @@ impl<B: Executor> Batch<B> {
                     Penalty::WganGp | Penalty::Dragan => backend.view(&given.penalty.noise),
                 })
             }
-            (Batch::Drawn { .. }, Penalty::None | Penalty::R1) => Noise::Drawn { streams: &[Stream::NoiseReal], state },
-            (Batch::Drawn { .. }, Penalty::R2) => Noise::Drawn { streams: &[Stream::NoiseFake], state },
+            (Batch::Drawn { .. }, Penalty::None | Penalty::R1) => {
+                Noise::Drawn { streams: &[Stream::NoiseReal], draws, state }
+            }
+            (Batch::Drawn { .. }, Penalty::R2) => Noise::Drawn { streams: &[Stream::NoiseFake], draws, state },
             (Batch::Drawn { .. }, Penalty::WganGp | Penalty::Dragan) => {
-                Noise::Drawn { streams: &[Stream::NoisePenalty], state }
+                Noise::Drawn { streams: &[Stream::NoisePenalty], draws, state }
             }
         }
     }
 }
 
 /// Draws from U[0, 1), `len` for each image.
-fn uniform(len: usize, stream: Stream) -> Prior {
-    Prior { latent: len, distribution: Distribution::Uniform, stream, first_sample: 0 }
+fn uniform(len: usize, stream: Stream, draws: DrawStep) -> Prior {
+    Prior { latent: len, distribution: Distribution::Uniform, stream, first_sample: 0, draws }
 }
 
 /// The prior that the settings ask for.
-pub fn prior(settings: &Settings, stream: Stream, first_sample: u32) -> Prior {
+pub fn prior(settings: &Settings, stream: Stream, draws: DrawStep) -> Prior {
     let distribution = match settings.generator.prior {
         PriorSetting::Uniform => Distribution::Uniform,
         PriorSetting::Normal => Distribution::Normal,
     };
-    Prior { latent: settings.generator.latent, distribution, stream, first_sample }
+    Prior { latent: settings.generator.latent, distribution, stream, first_sample: 0, draws }
 }

@@ -27,8 +27,13 @@ impl<B: Executor> Arenas<B> {
     fn new(backend: &B, settings: &Settings, [generator, discriminator]: [Parts; 2]) -> Result<Self> {
         let (seed, kind) = (settings.train.seed, settings.optimizer.kind);
         let first_of_d = u32::try_from(generator.params.entries().len()).unwrap_or(u32::MAX);
-        let generator = NetworkMemory::new(backend, generator, kind, seed, 0)?;
-        let discriminator = NetworkMemory::new(backend, discriminator, kind, seed, first_of_d)?;
+        let mut generator = NetworkMemory::new(backend, generator, kind, seed, 0)?;
+        let mut discriminator = NetworkMemory::new(backend, discriminator, kind, seed, first_of_d)?;
+        if settings.objective.historical_averaging > 0.0 {
+            for memory in [&mut generator, &mut discriminator] {
+                memory.historical_mean = Some(backend.alloc(memory.parts.params.len())?);
+            }
+        }
         let average = if settings.generator.ema > 0.0 {
             let copy = |source: &Buffer<B>| {
                 let source = backend.view(source);
@@ -56,6 +61,8 @@ pub(super) struct Activations<B: Executor> {
 /// A step's batches and what the losses say of them; 2N images: real, then fake.
 pub(super) struct BatchMemory<B: Executor> {
     pub(super) images: Buffer<B>,
+    /// The images with instance noise, where the settings ask for it: what the discriminator sees.
+    pub(super) noised: Option<Buffer<B>>,
     pub(super) d_images: Buffer<B>,
     pub(super) latents: Buffer<B>,
     pub(super) logits: Buffer<B>,
@@ -70,8 +77,10 @@ impl<B: Executor> Activations<B> {
         let n = settings.train.batch;
         let (generator, generator_parts) = Generator::new(backend, settings, image, n)?;
         let (mut discriminator, discriminator_parts) = Discriminator::new(backend, settings, image, 2 * n)?;
+        let noise = settings.objective.instance_noise > 0.0;
         let batch = BatchMemory {
             images: backend.alloc(2 * n * image.len())?,
+            noised: noise.then(|| backend.alloc(2 * n * image.len())).transpose()?,
             d_images: backend.alloc(n * image.len())?,
             latents: backend.alloc(n * settings.generator.latent)?,
             logits: backend.alloc(2 * n)?,

@@ -1,7 +1,10 @@
 //! From settings to the constants of the losses.
 
+use super::batch::Phase;
 use crate::config::{KlMix, KlReduction, Loss as LossSetting, Settings};
+use crate::device::philox::Stream;
 use crate::ops::bottleneck::Bottleneck;
+use crate::ops::instance_noise::InstanceNoise;
 use crate::ops::loss::DiscriminatorLoss;
 use crate::ops::objective::{Loss, Objective};
 
@@ -37,4 +40,15 @@ pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -
         target_kl: constraint.target_kl,
         beta_step: constraint.beta_step,
     }
+}
+
+/// The noise on the `n` images of `image` elements that a phase shows to the discriminator.
+pub fn instance_noise(settings: &Settings, phase: Phase, n: usize, image: usize) -> InstanceNoise<'static> {
+    let streams: &[Stream] = match phase {
+        Phase::Discriminator(_) => &[Stream::InstanceReal, Stream::InstanceFake],
+        Phase::Generator => &[Stream::InstanceGenerator],
+    };
+    let objective = &settings.objective;
+    let (sigma, steps) = (objective.instance_noise, objective.instance_noise_steps);
+    InstanceNoise { n, image, sigma, steps, streams, draws: phase.draws() }
 }

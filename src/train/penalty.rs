@@ -6,9 +6,10 @@
 //! nothing flows to the generator.
 
 use super::batch::Batch;
-use super::trainer::Trainer;
+use super::trainer::{Trainer, shown};
 use crate::Result;
 use crate::config::{Penalty, Settings};
+use crate::device::philox::DrawStep;
 use crate::device::{Buffer, In, Real, StepState};
 use crate::nn::{ImageShape, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
@@ -78,6 +79,7 @@ impl<B: Executor> Points<B> {
         &'a mut self,
         backend: &B,
         batch: &Batch<B>,
+        draws: DrawStep,
         images: In<'a, B>,
         state: In<'_, B, StepState>,
     ) -> Result<In<'a, B>> {
@@ -88,13 +90,13 @@ impl<B: Executor> Points<B> {
             Penalty::R2 => return Ok(generated),
             Penalty::WganGp | Penalty::Dragan => {}
         }
-        batch.penalty_positions(backend, state, backend.view_mut(&mut self.positions))?;
+        batch.penalty_positions(backend, draws, state, backend.view_mut(&mut self.positions))?;
         let (u, target) = (backend.view(&self.positions), backend.view_mut(&mut self.images));
         if self.penalty == Penalty::WganGp {
             backend.penalty_interpolate(real, generated, u, target)?;
         } else {
             let len = half / backend.len(u);
-            batch.penalty_directions(backend, len, state, backend.view_mut(&mut self.directions))?;
+            batch.penalty_directions(backend, len, draws, state, backend.view_mut(&mut self.directions))?;
             backend.penalty_moments(real, backend.view_mut(&mut self.moments))?;
             let (moments, directions) = (backend.view(&self.moments), backend.view(&self.directions));
             backend.penalty_perturb(real, moments, directions, u, target)?;
@@ -115,14 +117,15 @@ impl<B: Executor> Trainer<B> {
     ///
     /// # Errors
     /// Those of the device, and of [`Discriminator::penalise`](crate::nn::Discriminator::penalise).
-    pub(crate) fn penalty_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+    pub(crate) fn penalty_gradients(&mut self, batch: &Batch<B>, draws: DrawStep) -> Result<()> {
         let (n, d) = (self.settings.train.batch, self.gradient_penalty());
         let Trainer { backend, settings, discriminator, discriminator_memory: memory, work, state, penalty, .. } = self;
         let Some(PenaltyWorkspace { points, v, norms, logits, kl, ones, zeros }) = penalty else { return Ok(()) };
-        let images = points.place(backend, batch, backend.view(&work.images), backend.view(state))?;
+        let images =
+            points.place(backend, batch, draws, shown(backend, &work.images, &work.noised), backend.view(state))?;
         let pass = Pass { backend, params: backend.view(&memory.params), n };
         let verdict = Verdict { logits: backend.view_mut(logits), kl: backend.view_mut(kl) };
-        let noise = batch.penalty_noise(backend, settings, backend.view(state));
+        let noise = batch.penalty_noise(backend, settings, draws, backend.view(state));
         discriminator.forward(pass, 1, backend.view_mut(&mut memory.stats), images, noise, verdict)?;
         let seed =
             || VerdictGradient { logits: backend.view(logits), dlogits: backend.view(ones), dkl: backend.view(zeros) };
@@ -131,7 +134,7 @@ impl<B: Executor> Trainer<B> {
         let g = backend.view(&work.d_images);
         backend.gradient_penalty(&d, g, backend.view_mut(v), backend.view_mut(norms), backend.view_mut(state))?;
         // Drawn anew from the state just written, whose seed and step are as they were.
-        let noise = batch.penalty_noise(backend, settings, backend.view(state));
+        let noise = batch.penalty_noise(backend, settings, draws, backend.view(state));
         let gradients = backend.view_mut(&mut memory.gradients);
         discriminator.penalise(pass, images, noise, seed(), backend.view(v), gradients)
     }

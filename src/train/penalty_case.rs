@@ -13,6 +13,7 @@ use crate::config::{
     BottleneckSettings, DiscriminatorSettings, GeneratorSettings, Norm, ObjectiveSettings, Penalty, PenaltyZ, Settings,
     TrainSettings,
 };
+use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Real};
 use crate::nn::ImageShape;
 use crate::nn::table::Table;
@@ -108,7 +109,7 @@ impl WholePenalty {
                 noise: drawn(4, n * self.dims, Fill::Normal)?,
             },
         });
-        trainer.penalty_gradients(&batch)?;
+        trainer.penalty_gradients(&batch, DrawStep::ONCE)?;
         Ok(trainer)
     }
 }

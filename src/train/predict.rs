@@ -35,7 +35,7 @@ pub struct Prediction {
 /// Bytes of memory, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Weights, their gradients, the optimiser's moments, running statistics, and the moving average.
+    /// Weights, their gradients, the optimiser's moments, running statistics, the moving average, and the mean so far.
     pub networks: u64,
     /// What lies between the layers, with its gradients, and what operations borrow.
     pub activations: u64,
@@ -116,8 +116,11 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
     let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
     let moments = if settings.optimizer.kind == OptimizerKind::Adam { 2 } else { 1 };
-    let networks = arenas(&generator, 2 + moments) + arenas(&discriminator, 2 + moments) + average;
-    let saved = arenas(&generator, 1 + moments) + arenas(&discriminator, 1 + moments) + average;
+    let params = bytes(generator.params.len() + discriminator.params.len());
+    let historical = if settings.objective.historical_averaging > 0.0 { params } else { 0 };
+    let kept = average + historical;
+    let networks = arenas(&generator, 2 + moments) + arenas(&discriminator, 2 + moments) + kept;
+    let saved = arenas(&generator, 1 + moments) + arenas(&discriminator, 1 + moments) + kept;
     let memory = Memory {
         networks,
         activations: (training - networks).saturating_add(plan.scratch()),
@@ -252,6 +255,10 @@ mod tests {
         ] {
             let mut settings = settings(name, batch);
             settings.generator.ema = ema;
+            // One of them with all that the objective may keep in memory.
+            if batch == 17 {
+                (settings.objective.historical_averaging, settings.objective.instance_noise) = (0.1, 0.1);
+            }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
             let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
@@ -261,7 +268,10 @@ mod tests {
                     .map(|buffer| buffer.len())
             });
             let average = trainer.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
-            let networks = 4 * (arenas.as_flattened().iter().sum::<usize>() + average) as u64;
+            let means = [&trainer.generator_memory, &trainer.discriminator_memory]
+                .map(|memory| memory.historical_mean.as_ref().map_or(0, Vec::len));
+            let kept = average + means.iter().sum::<usize>();
+            let networks = 4 * (arenas.as_flattened().iter().sum::<usize>() + kept) as u64;
             assert_eq!(memory.networks, networks, "{name} {batch}");
             assert_eq!(memory.activations, cpu.allocated() - networks + 4 * borrowed, "{name} {batch}");
             let before = cpu.allocated();
@@ -286,6 +296,9 @@ mod tests {
             let work = predict(&settings("vgan-mnist", batch), &MNIST).unwrap().work;
             assert_eq!(work.flops, 2 * batch as u64 * (d_phase + g_phase), "batch {batch}");
         }
+        let mut five = settings("vgan-mnist", 2);
+        five.objective.discriminator_steps = 5;
+        assert_eq!(predict(&five, &MNIST).unwrap().work.flops, 4 * (5 * d_phase + g_phase), "five updates of D");
     }
 
     #[test]

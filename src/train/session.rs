@@ -45,7 +45,7 @@ pub struct Session<B: F32Executor> {
 /// Lengths of a run, in steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// Steps of an epoch: whole batches only.
+    /// Steps of an epoch, each of them a batch of images for every update of the discriminator; whole steps only.
     pub epoch: u64,
     /// Steps of the run.
     pub total: u64,
@@ -60,12 +60,16 @@ impl Plan {
     /// [`Error::Usage`] where the data set is smaller than a batch, or the steps can't be counted.
     pub fn new(settings: &Settings, images: usize) -> Result<Self> {
         let train = &settings.train;
-        let epoch = (images / train.batch.max(1)) as u64;
+        let updates = settings.objective.discriminator_steps.max(1) as usize;
+        let epoch = (images / (train.batch.max(1) * updates)) as u64;
         if epoch == 0 {
+            let batches = if updates == 1 { String::new() } else { format!(", {updates} times a step,") };
+            let advice = if images < 2 * updates { "--set discriminator_steps=1, or --batch" } else { "--batch" };
             return Err(Error::Usage(format!(
-                "a batch of {} images needs a data set of at least that many, and this one has {images}: \
-                 pass --batch {images} or fewer",
-                train.batch
+                "a batch of {} images{batches} needs a data set of at least that many, and this one has {images}: \
+                 pass {advice} {} or fewer",
+                train.batch,
+                if images < 2 * updates { images } else { images / updates }
             )));
         }
         let total = if train.steps > 0 { Some(train.steps) } else { (train.epochs as u64).checked_mul(epoch) };
@@ -301,7 +305,8 @@ impl<B: F32Executor> Session<B> {
     fn report(&mut self, done: u64, since: &mut Since, progress: &Progress) -> Result<()> {
         let train = &self.trainer.settings.train;
         if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
-            let record = since.take(done, self.plan.epoch, train.batch);
+            let updates = self.trainer.settings.objective.discriminator_steps as usize;
+            let record = since.take(done, self.plan.epoch, train.batch * updates);
             self.stats.append(&record)?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
@@ -410,7 +415,7 @@ impl Since {
         self.start += time;
     }
 
-    fn take(&mut self, step: u64, epoch_steps: u64, batch: usize) -> Record {
+    fn take(&mut self, step: u64, epoch_steps: u64, images: usize) -> Record {
         let seconds = self.start.elapsed().as_secs_f64();
         let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty] =
             self.sums.map(|sum| sum / f64::from(self.steps));
@@ -425,7 +430,7 @@ impl Since {
             d_real,
             d_fake,
             penalty,
-            images_per_s: f64::from(self.steps) * batch as f64 / seconds.max(1e-9),
+            images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
             elapsed_s: self.elapsed + seconds,
         };
         *self = Since::new(record.elapsed_s);

@@ -3,7 +3,7 @@
 //! Tensors go by PyTorch's keys and in PyTorch's layouts, so that a checkpoint's files can be loaded there as they are:
 //! `generator.…` and `discriminator.…` hold weights and running statistics, `average.…` the generator's moving average,
 //! and in `optim.safetensors` each weight has the moments of its optimiser: `….exp_avg` and `….exp_avg_sq` of Adam,
-//! `….square_avg` of RMSprop.
+//! `….square_avg` of RMSprop; with historical averaging a `….historical_mean` too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,6 +65,9 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         for (moments, suffix) in moments(trainer.settings.optimizer.kind, memory) {
             optim.extend(arena_tensors(backend, &parts.params, moments, prefix, suffix)?);
         }
+        if let Some(mean) = &memory.historical_mean {
+            optim.extend(arena_tensors(backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?);
+        }
     }
     if let Some(average) = &trainer.average {
         let parts = &trainer.generator_memory.parts;
@@ -73,9 +76,10 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
     }
     let step_state = trainer.read_state()?;
     let batch = trainer.settings.train.batch as u64;
-    let samples_seen = step_state.step * batch;
-    // An epoch has whole batches only.
-    let images_per_epoch = data.count / batch * batch;
+    let images_per_step = images_per_step(trainer);
+    let samples_seen = step_state.step * images_per_step;
+    // An epoch has whole steps only.
+    let images_per_epoch = data.count / images_per_step * images_per_step;
     let state = State {
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -95,9 +99,17 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
     Ok(Checkpoint { model, optim, state })
 }
 
+/// Real images that a step shows to the discriminator: a batch for each of its updates.
+fn images_per_step<B: F32Executor>(trainer: &Trainer<B>) -> u64 {
+    trainer.settings.train.batch as u64 * u64::from(trainer.settings.objective.discriminator_steps)
+}
+
 fn image_size(image: ImageShape) -> ImageSize {
     ImageSize { height: image.h, width: image.w, channels: image.c }
 }
+
+/// The name of the mean of the parameters so far.
+const HISTORICAL_MEAN: &str = ".historical_mean";
 
 /// PyTorch's names for the moments that an optimiser has: of the first, if there are any, and of the second.
 fn moment_names(kind: OptimizerKind) -> (Option<&'static str>, &'static str) {
@@ -113,7 +125,7 @@ fn moments<B: Executor>(kind: OptimizerKind, memory: &NetworkMemory<B>) -> Vec<(
     first.map(|first| (&memory.first_moments, first)).into_iter().chain([(&memory.second_moments, second)]).collect()
 }
 
-/// Refuses a checkpoint of a run with other images, another batch or another seed: it would go on as a third run, which
+/// Refuses a checkpoint of a run with other images, another batch, seed or number of discriminator steps: it would go on as a third run, which
 /// nothing reproduces.
 fn require_same_run<B: F32Executor>(
     trainer: &Trainer<B>,
@@ -130,6 +142,16 @@ fn require_same_run<B: F32Executor>(
                 format!("write {key} = {then} into [train] of config.toml again, or start a new run with `train`");
             return other(format!("{key} {now}, as config.toml says"), format!("{key} {then}"), &hint);
         }
+    }
+    if state.step > 0 && state.samples_seen != state.step.saturating_mul(images_per_step(trainer)) {
+        let steps = |samples: u64| samples / (state.step * train.batch.max(1) as u64);
+        let hint = format!(
+            "write discriminator_steps = {} into [objective] of config.toml again, or start a new run with `train`",
+            steps(state.samples_seen)
+        );
+        let now = trainer.settings.objective.discriminator_steps;
+        let found = format!("{} images seen in {} steps", state.samples_seen, state.step);
+        return other(format!("discriminator_steps {now}, as config.toml says"), found, &hint);
     }
     let size = |s: ImageSize| format!("{}×{}×{}", s.height, s.width, s.channels);
     let now = (size(image_size(trainer.image)), data.count, &data.sha256);
@@ -170,6 +192,9 @@ pub fn restore<B: F32Executor>(
             optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, first)?;
         }
         optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, second)?;
+        if let Some(mean) = &mut memory.historical_mean {
+            optim.fill(&backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?;
+        }
     }
     if let Some(average) = average {
         let parts = trainer.generator_memory.parts.clone();

@@ -10,7 +10,7 @@ use super::snapshot::{TensorSet, arena_tensors};
 use super::trainer::Trainer;
 use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
-use crate::device::philox::{self, Stream};
+use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, Real, StepState, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
@@ -82,6 +82,7 @@ impl<B: Executor> Tracer<B> {
     /// # Errors
     /// Those of [`trace_file`].
     pub fn new(backend: B, settings: &Settings, input: &mut TensorSet<'_, B::Real>) -> Result<Self> {
+        require_one_step(settings)?;
         let (n, image) = image_size(input)?;
         let mut settings = settings.clone();
         settings.train.batch = n;
@@ -109,11 +110,11 @@ impl<B: Executor> Tracer<B> {
     /// Those of [`trace_file`].
     pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
         let batch = self.batch(input)?;
-        self.trainer.discriminator_gradients(&batch)?;
+        self.trainer.discriminator_gradients(&batch, DrawStep::ONCE)?;
         // A gradient penalty sends other images through the discriminator.
         let mut out = vec![self.fakes("fakes_d")?];
         out.extend(self.verdicts(&["real", "fake"])?);
-        self.trainer.finish_discriminator_phase(&batch)?;
+        self.trainer.finish_discriminator_phase(&batch, DrawStep::ONCE)?;
         out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
         self.trainer.generator_phase(&batch)?;
         out.extend(self.generator_values()?);
@@ -260,6 +261,25 @@ fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
     Ok(out)
 }
 
+/// Refuses settings by which a step takes more than one batch, or draws what can't be given.
+fn require_one_step(settings: &Settings) -> Result<()> {
+    let objective = &settings.objective;
+    if objective.discriminator_steps > 1 {
+        return Err(Error::Usage(format!(
+            "`trace` is given one batch, and `objective.discriminator_steps` is {}: pass --set discriminator_steps=1",
+            objective.discriminator_steps
+        )));
+    }
+    if objective.instance_noise > 0.0 {
+        return Err(Error::Usage(format!(
+            "`trace` is given all that a step draws but for instance noise, and `objective.instance_noise` is {}: pass \
+             --set instance_noise=0 --set instance_noise_steps=0",
+            objective.instance_noise
+        )));
+    }
+    Ok(())
+}
+
 /// N and the image size, from the shape of `images`.
 fn image_size<T: Real>(input: &TensorSet<'_, T>) -> Result<(usize, ImageShape)> {
     let expected = "a tensor `images` of shape [N, C, H, W] with N at least 2 and no empty side";
@@ -288,6 +308,7 @@ fn check_finite(state: &StepState) -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] where the settings don't fit the images.
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
+    require_one_step(settings)?;
     validate_for_images(settings, image.h, image.w, image.c)?;
     let trainer = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?;
     let (n, seed) = (settings.train.batch, settings.train.seed);
@@ -342,6 +363,6 @@ fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
 fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
     let Trainer { backend, settings, state, .. } = trainer;
     let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
-    crate::ops::prior::PriorOp::prior_sample(backend, &prior(settings, stream, 0), state, &mut latents)?;
+    crate::ops::prior::PriorOp::prior_sample(backend, &prior(settings, stream, DrawStep::ONCE), state, &mut latents)?;
     Ok(latents)
 }

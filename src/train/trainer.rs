@@ -1,7 +1,8 @@
 //! One training step, in the article's order: the discriminator on real and fake images, β, the generator on fresh z.
 //!
 //! Real and fake images pass the discriminator as one batch of 2N with statistics of their own, fakes are generated
-//! straight into the second half of that batch, and the generator's step computes no weight gradient of D.
+//! straight into the second half of that batch, and the generator's step computes no weight gradient of D. Where the
+//! settings say so, the discriminator moves several times in a step, each time on images, latents and noise of its own.
 
 use super::batch::{Batch, Phase};
 use super::memory::{self, Average, BatchMemory};
@@ -9,6 +10,7 @@ use super::objective;
 use super::penalty::PenaltyWorkspace;
 use crate::Result;
 use crate::config::{OptimizerKind, OptimizerSettings, Settings};
+use crate::device::philox::DrawStep;
 use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
@@ -81,7 +83,10 @@ impl<B: Executor> Trainer<B> {
         let (backend, which) = (self.backend.clone(), usize::from(self.penalty_is_due()));
         let mut repeated = std::mem::take(&mut self.repeated[which]);
         let done = backend.repeat(&mut repeated, || {
-            self.discriminator_phase(batch)?;
+            let per_step = self.settings.objective.discriminator_steps;
+            for index in 0..per_step {
+                self.discriminator_phase(batch, DrawStep { per_step, index })?;
+            }
             self.generator_phase(batch)?;
             self.finish()
         });
@@ -90,16 +95,16 @@ impl<B: Executor> Trainer<B> {
         done
     }
 
-    /// The discriminator's half of a step: its loss, β, its update.
-    pub(crate) fn discriminator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
-        self.discriminator_gradients(batch)?;
-        self.finish_discriminator_phase(batch)
+    /// One update of the discriminator: its loss, β, its weights.
+    pub(crate) fn discriminator_phase(&mut self, batch: &Batch<B>, draws: DrawStep) -> Result<()> {
+        self.discriminator_gradients(batch, draws)?;
+        self.finish_discriminator_phase(batch, draws)
     }
 
     /// What follows [`Trainer::discriminator_gradients`]: the gradient penalty, where the step has one, and the update.
-    pub(crate) fn finish_discriminator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
+    pub(crate) fn finish_discriminator_phase(&mut self, batch: &Batch<B>, draws: DrawStep) -> Result<()> {
         if self.penalty_is_due() {
-            self.penalty_gradients(batch)?;
+            self.penalty_gradients(batch, draws)?;
         }
         self.update(Network::Discriminator)
     }
@@ -138,25 +143,32 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// The discriminator's loss, β's update, and the gradients of the discriminator's parameters.
-    pub fn discriminator_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+    pub fn discriminator_gradients(&mut self, batch: &Batch<B>, draws: DrawStep) -> Result<()> {
         let n = self.settings.train.batch;
-        self.generate(batch, Phase::Discriminator)?;
+        self.generate(batch, Phase::Discriminator(draws))?;
         {
             let backend = &self.backend;
             let images = backend.view_mut(&mut self.work.images);
             batch.real_images(
                 backend,
+                draws,
                 backend.view(&self.state),
                 backend.slice_mut(images, 0..n * self.image.len()),
             )?;
         }
-        self.image_gradients(batch, None)
+        self.image_gradients(batch, draws, None)
     }
 
     /// [`Trainer::discriminator_gradients`] for the 2N images that lie in [`Trainer::images`], whatever they are; and
     /// the gradient of these images, if it is wanted.
-    pub(crate) fn image_gradients(&mut self, batch: &Batch<B>, d_images: Option<Out<'_, B>>) -> Result<()> {
-        self.judge(batch, Phase::Discriminator)?;
+    pub(crate) fn image_gradients(
+        &mut self,
+        batch: &Batch<B>,
+        draws: DrawStep,
+        d_images: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let phase = Phase::Discriminator(draws);
+        self.judge(batch, phase)?;
         let n = self.settings.train.batch;
         let loss = objective::discriminator_loss(&self.settings, self.discriminator.bottleneck(n));
         let Trainer { backend, work, state, .. } = self;
@@ -164,7 +176,7 @@ impl<B: Executor> Trainer<B> {
         let (logits, kl) = (backend.view(&work.logits), backend.view(&work.kl));
         backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))?;
         backend.zero(backend.view_mut(&mut self.discriminator_memory.gradients))?;
-        self.blame(batch, Phase::Discriminator, d_images)
+        self.blame(batch, phase, d_images)
     }
 
     /// The generator's loss and the gradients of the generator's parameters; and that of its latents, if it is wanted.
@@ -201,10 +213,11 @@ impl<B: Executor> Trainer<B> {
 
     /// The discriminator's verdict on real and fake images (its own phase) or on the fake ones.
     fn judge(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
+        self.add_instance_noise(phase)?;
         let part = self.part(phase);
         let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
         let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
-        let images = backend.slice(backend.view(&work.images), part.images);
+        let images = backend.slice(shown(backend, &work.images, &work.noised), part.images);
         let noise = batch.noise(backend, &self.settings, phase, backend.view(state));
         let verdict = Verdict {
             logits: backend.slice_mut(backend.view_mut(&mut work.logits), 0..part.n),
@@ -219,7 +232,7 @@ impl<B: Executor> Trainer<B> {
         let part = self.part(phase);
         let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
         let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
-        let images = backend.slice(backend.view(&work.images), part.images);
+        let images = backend.slice(shown(backend, &work.images, &work.noised), part.images);
         let noise = batch.noise(backend, &self.settings, phase, backend.view(state));
         let gradient = VerdictGradient {
             logits: backend.slice(backend.view(&work.logits), 0..part.n),
@@ -227,7 +240,7 @@ impl<B: Executor> Trainer<B> {
             dkl: backend.slice(backend.view(&work.dkl), 0..part.n),
         };
         let (d_images, d_params) = match phase {
-            Phase::Discriminator => {
+            Phase::Discriminator(_) => {
                 (d_images.as_mut().map(|d| backend.reborrow(d)), Some(backend.view_mut(&mut memory.gradients)))
             }
             Phase::Generator => (Some(backend.view_mut(&mut work.d_images)), None),
@@ -235,16 +248,29 @@ impl<B: Executor> Trainer<B> {
         self.discriminator.backward(pass, images, noise, gradient, d_images, d_params)
     }
 
+    /// Instance noise on the images of a phase, where the settings ask for it.
+    fn add_instance_noise(&mut self, phase: Phase) -> Result<()> {
+        let part = self.part(phase);
+        let Trainer { backend, work, state, settings, image, .. } = self;
+        let Some(noised) = &mut work.noised else { return Ok(()) };
+        let d = objective::instance_noise(settings, phase, part.n, image.len());
+        let images = backend.slice(backend.view(&work.images), part.images.clone());
+        let noised = backend.slice_mut(backend.view_mut(noised), part.images);
+        backend.instance_noise(&d, images, backend.view(state), noised)
+    }
+
     fn part(&self, phase: Phase) -> Part {
         let (n, image) = (self.settings.train.batch, self.image.len());
         match phase {
-            Phase::Discriminator => Part { n: 2 * n, groups: 2, images: 0..2 * n * image },
+            Phase::Discriminator(_) => Part { n: 2 * n, groups: 2, images: 0..2 * n * image },
             Phase::Generator => Part { n, groups: 1, images: n * image..2 * n * image },
         }
     }
 
-    /// Checks a network's gradients and takes the optimiser's step with them.
+    /// Checks a network's gradients and takes the optimiser's step with them; the discriminator's weights are then clipped,
+    /// if that is asked for.
     fn update(&mut self, network: Network) -> Result<()> {
+        self.pull_to_historical_mean(network)?;
         let optimizer = &self.settings.optimizer;
         let (memory, lr) = match network {
             Network::Discriminator => (&mut self.discriminator_memory, optimizer.discriminator_lr),
@@ -259,12 +285,31 @@ impl<B: Executor> Trainer<B> {
             OptimizerKind::Adam => {
                 let d = Adam { network, lr, beta1, beta2, epsilon };
                 let first = backend.view_mut(&mut memory.first_moments);
-                backend.adam_update(&d, gradients, weights, first, second, state)
+                backend.adam_update(&d, gradients, weights, first, second, state)?;
             }
             OptimizerKind::Rmsprop => {
-                backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, state)
+                backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, state)?;
             }
         }
+        let clip = self.settings.objective.clip;
+        if network == Network::Discriminator && clip > 0.0 {
+            backend.clip_weights(clip, backend.view(&self.state), backend.view_mut(&mut memory.params))?;
+        }
+        Ok(())
+    }
+
+    /// The part of historical averaging in a network's loss and gradients, where the settings ask for it.
+    fn pull_to_historical_mean(&mut self, network: Network) -> Result<()> {
+        let memory = match network {
+            Network::Discriminator => &mut self.discriminator_memory,
+            Network::Generator => &mut self.generator_memory,
+        };
+        let Some(mean) = &mut memory.historical_mean else { return Ok(()) };
+        let (backend, weight) = (&self.backend, self.settings.objective.historical_averaging);
+        let params = backend.view(&memory.params);
+        backend.historical_mean(network, params, backend.view(&self.state), backend.view_mut(mean))?;
+        let (gradients, state) = (backend.view_mut(&mut memory.gradients), backend.view_mut(&mut self.state));
+        backend.historical_penalty(network, weight, params, backend.view(mean), gradients, state)
     }
 
     fn update_average(&mut self) -> Result<()> {
@@ -288,6 +333,11 @@ impl<B: Executor> Trainer<B> {
     pub fn logits(&self) -> In<'_, B> {
         self.backend.view(&self.work.logits)
     }
+}
+
+/// What the discriminator sees of the images: with instance noise, where there is any.
+pub(super) fn shown<'a, B: Executor>(backend: &B, images: &'a Buffer<B>, noised: &'a Option<Buffer<B>>) -> In<'a, B> {
+    backend.view(noised.as_ref().unwrap_or(images))
 }
 
 /// Which images a phase shows to the discriminator.

@@ -13,6 +13,7 @@ use crate::config::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
     Loss, NetsSettings, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, TrainSettings,
 };
+use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, Real};
 use crate::nn::table::{Init, Table};
 use crate::nn::{Entry, ImageShape};
@@ -39,7 +40,7 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
 }
 
 /// Name, settings and image of each model: the article's, the paper's objective, the plain GAN, one without hidden layers,
-/// the paper's nets, and the article's with every other loss.
+/// the paper's nets, the article's with every other loss, and with instance noise.
 fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     let article = Settings {
         generator: GeneratorSettings {
@@ -123,17 +124,27 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         ("vgan without hidden layers", shallow, ImageShape { h: 4, w: 4, c: 2 }),
         ("vgan of residual blocks", residual, ImageShape { h: 8, w: 10, c: 1 }),
     ];
-    for (name, loss) in [
-        ("vgan, minimax", Loss::Gan),
-        ("vgan, least squares", Loss::Lsgan),
-        ("vgan, hinge", Loss::Hinge),
-        ("vgan, Wasserstein", Loss::Wgan),
-    ] {
-        let real_target = if loss.is_log_odds() { 0.9 } else { 1.0 };
-        let objective = ObjectiveSettings { loss, real_target, ..ObjectiveSettings::default() };
-        models.push((name, Settings { objective, ..article.clone() }, ImageShape { h: 4, w: 4, c: 1 }));
-    }
+    models.extend(objectives(&article));
     models
+}
+
+/// The narrowest of the article's model with every other loss, and with instance noise: the layers are checked above.
+fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
+    let narrowest = Settings {
+        generator: GeneratorSettings { hidden: vec![], channels: vec![2, 2], ..article.generator.clone() },
+        discriminator: DiscriminatorSettings { channels: vec![2, 2], hidden: vec![3], ..article.discriminator.clone() },
+        ..article.clone()
+    };
+    let smoothed = |loss, real_target| ObjectiveSettings { loss, real_target, ..ObjectiveSettings::default() };
+    [
+        ("vgan, minimax", smoothed(Loss::Gan, 0.9)),
+        ("vgan, least squares", smoothed(Loss::Lsgan, 1.0)),
+        ("vgan, hinge", smoothed(Loss::Hinge, 1.0)),
+        ("vgan, Wasserstein", smoothed(Loss::Wgan, 1.0)),
+        ("vgan, instance noise", ObjectiveSettings { instance_noise: 0.3, ..ObjectiveSettings::default() }),
+    ]
+    .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, ImageShape { h: 4, w: 4, c: 1 }))
+    .into()
 }
 
 struct WholeLoss {
@@ -215,7 +226,7 @@ impl WholeLoss {
         let (mut trainer, batch) = self.trainer(backend, inputs)?;
         let d_shown = Some(backend.view_mut(d_shown));
         match self.network {
-            Network::Discriminator => trainer.image_gradients(&batch, d_shown)?,
+            Network::Discriminator => trainer.image_gradients(&batch, DrawStep::ONCE, d_shown)?,
             Network::Generator => trainer.generator_gradients(&batch, d_shown)?,
         }
         Ok(trainer)

@@ -88,6 +88,21 @@ R2 = PENALISED | {"objective": {"penalty": "r2", "penalty_z": "mean"}}
 WGAN_GP = PENALISED | {"objective": {"penalty": "wgan-gp", "penalty_every": 3}}
 DRAGAN = PENALISED | {"objective": {"penalty": "dragan"}, "data": {"range": "-1..1"}}
 PLAIN_GP = PENALISED | {"objective": {"penalty": "wgan-gp"}, "bottleneck": {"enabled": False}}
+# Still narrower nets with other losses and simple regularisers. The clip leaves most weights alone, and no gamma. Adam's
+# epsilon is far above rounding noise: by these losses, and where a parameter is pulled to its own past, noise would
+# otherwise be divided by its own size in more places than the biases before a batch norm (D's last bias by wgan and hinge).
+NARROW = {
+    "generator": {"latent": 4, "hidden": [6], "channels": [4, 3]},
+    "discriminator": {"channels": [3, 4], "hidden": [6]},
+    "bottleneck": {"beta": 0.05, "beta_step": 0.01},
+    "optimizer": {"discriminator_lr": 1e-3, "generator_lr": 1e-3, "epsilon": 1e-3},
+    "train": {"batch": 8},
+}
+MINIMAX = NARROW | {"bottleneck": {"enabled": False}, "objective": {"loss": "gan", "real_target": 0.9}}
+SMOOTHED = NARROW | {"objective": {"loss": "ns", "real_target": 0.9}}
+LSGAN = NARROW | {"objective": {"loss": "lsgan", "historical_averaging": 0.05}}
+HINGE = NARROW | {"objective": {"loss": "hinge"}}
+WGAN = NARROW | {"objective": {"loss": "wgan", "clip": 0.3}}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -107,7 +122,18 @@ CASES = {
     "trajectory-r1": ((1, 8, 12), R1, 10),
     "trajectory-wgan-gp": ((1, 12, 8), WGAN_GP, 10),
     "trajectory-dragan": ((3, 8, 8), DRAGAN, 10),
+    "step-minimax": ((1, 8, 8), MINIMAX, None),
+    "step-smoothed": ((1, 8, 8), SMOOTHED, None),
+    "step-lsgan": ((1, 8, 8), LSGAN, None),
+    "step-hinge": ((1, 8, 8), HINGE, None),
+    "step-wgan": ((1, 8, 8), WGAN, None),
+    "trajectory-lsgan": ((1, 8, 8), LSGAN, 10),
+    "trajectory-hinge": ((1, 8, 8), HINGE, 10),
+    "trajectory-wgan": ((1, 8, 8), WGAN, 10),
 }
+
+# Seeds other than 1000 + the case's number. 1014 puts an activation within the rounding of f32 of its kink.
+SEEDS = {"trajectory-hinge": 2014}
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
 OPERATORS = [
@@ -143,7 +169,7 @@ def model_files():
     """Yield (file stem, dtype, tensors, metadata) of every model fixture; both dtypes start from the same values."""
     for index, (name, (image, changes, steps)) in enumerate(CASES.items()):
         settings = settings_module.with_defaults(changes)
-        inputs = random_inputs(settings, image, seed=1000 + index, steps=steps)
+        inputs = random_inputs(settings, image, seed=SEEDS.get(name, 1000 + index), steps=steps)
         text = settings_module.to_toml(settings)
         for dtype, short in SHORT.items():
             given = {key: value.to(dtype) for key, value in inputs.items()}
@@ -215,11 +241,14 @@ def check(stem, dtype, tensors, metadata):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="recompute and compare with the committed files")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="make or check the files of these cases alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
 
     files = [*model_files(), operator_file()]
+    if arguments.only:
+        files = [file for file in files if file[0].partition(".")[0] in arguments.only]
     if arguments.check:
         good = [check(*file) for file in files]
         print(f"{sum(good)} of {len(files)} files agree")

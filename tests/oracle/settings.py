@@ -1,4 +1,4 @@
-"""The settings of a run, under the names of src/config/settings.rs, as nested dicts {section: {key: value}}.
+"""The settings of a run, under the names of src/config/, as nested dicts {section: {key: value}}.
 
 Only the settings that change a training step on given inputs are here. The presets are written down a second
 time on purpose: a preset that drifts in the Rust code then fails in live.py.
@@ -40,7 +40,16 @@ DEFAULTS = {
         "beta_step": 1e-5,
         "target_kl": 0.1,
     },
-    "objective": {"penalty": "none", "penalty_weight": 10.0, "penalty_every": 1, "penalty_z": "sampled"},
+    "objective": {
+        "loss": "ns",
+        "real_target": 1.0,
+        "penalty": "none",
+        "penalty_weight": 10.0,
+        "penalty_every": 1,
+        "penalty_z": "sampled",
+        "clip": 0.0,
+        "historical_averaging": 0.0,
+    },
     "optimizer": {
         "kind": "adam",
         "discriminator_lr": 2e-4,

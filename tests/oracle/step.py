@@ -4,7 +4,7 @@ The names of the inputs and outputs are the exchange format of `vgan-cuda trace`
 """
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
 from model import initialise, kl_divergence, nets, vanishing_biases
 
@@ -70,6 +70,8 @@ class Trainer:
         self.beta = float(tensors["beta"])
         optimizer = settings["optimizer"]
         self.nets, self.optimizers = nets(settings, self.image), {}
+        # The parameters that each net began its updates with, for their mean.
+        self.visited = {name: [] for name in self.nets}
         # What each gradient of a bias is a sum of: the largest sum of magnitudes over its channels, of any step.
         self.summed, self.largest_sums, self.watching = {}, {}, True
         self.steps = 0
@@ -129,7 +131,7 @@ class Trainer:
         fakes = self.nets["generator"](batch["latents_d"]).detach()
         logits_real, real = net(batch["images"], batch.get("noise_real"))
         logits_fake, fake = net(fakes, batch.get("noise_fake"))
-        loss = bce(logits_real, 1.0) + bce(logits_fake, 0.0)
+        loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake)
         out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
         if bottleneck["enabled"]:
             kl_real, kl_fake = (kl_divergence(c["mu"], c["logvar"], bottleneck["kl_reduction"]) for c in (real, fake))
@@ -144,12 +146,17 @@ class Trainer:
         if self.settings["objective"]["penalty"] != "none":
             out["penalty"] = self.penalty(batch, fakes)
             loss = loss + out["penalty"]
+        loss = loss + self.historical_averaging("discriminator")
         out["loss_d"] = loss
         optimizer.zero_grad()
         loss.backward()
         self.record_sums("discriminator")
         out |= gradients("discriminator", net)
         optimizer.step()
+        if self.settings["objective"]["clip"] > 0:
+            clip = self.settings["objective"]["clip"]
+            for parameter in net.parameters():
+                parameter.data.clamp_(-clip, clip)
         if bottleneck["enabled"]:
             self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
             out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
@@ -185,7 +192,7 @@ class Trainer:
         critic.requires_grad_(False)
         fakes = net(batch["latents_g"])
         logits, code = critic(fakes, batch.get("noise_g"))
-        loss = bce(logits, 1.0)
+        loss = generator_loss(self.settings["objective"], logits) + self.historical_averaging("generator")
         optimizer.zero_grad()
         loss.backward()
         critic.requires_grad_(True)
@@ -196,6 +203,16 @@ class Trainer:
         optimizer.step()
         return recorded(out)
 
+    def historical_averaging(self, name):
+        """lambda |theta - mean theta|^2, the mean over the parameters before each update of this net, this one's too."""
+        weight = self.settings["objective"]["historical_averaging"]
+        if weight == 0:
+            return 0.0
+        parameters = list(self.nets[name].parameters())
+        self.visited[name].append([parameter.detach().clone() for parameter in parameters])
+        means = [torch.stack(values).mean(dim=0) for values in zip(*self.visited[name])]
+        return weight * sum(((parameter - mean) ** 2).sum() for parameter, mean in zip(parameters, means))
+
     def updated(self):
         """The weights and running statistics as they stand, under their names in the exchange format."""
         return {f"{name}.{key}": value for name, net in self.nets.items() for key, value in weights(net).items()}
@@ -204,6 +221,32 @@ class Trainer:
 def bce(logits, target):
     """Mean binary cross-entropy of the sigmoid of `logits` against a constant target."""
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def discriminator_loss(objective, real, fake):
+    """What real and fake images cost the discriminator, by its outputs for them."""
+    match objective["loss"]:
+        case "gan" | "ns":
+            return bce(real, objective["real_target"]) + bce(fake, 0.0)
+        case "lsgan":
+            return 0.5 * mse_loss(real, torch.ones_like(real)) + 0.5 * mse_loss(fake, torch.zeros_like(fake))
+        case "hinge":
+            return relu(1 - real).mean() + relu(1 + fake).mean()
+        case "wgan":
+            return fake.mean() - real.mean()
+
+
+def generator_loss(objective, fake):
+    """What the generator pays for its images, by the discriminator's outputs for them."""
+    match objective["loss"]:
+        case "gan":
+            return torch.log1p(-torch.sigmoid(fake)).mean()
+        case "ns":
+            return bce(fake, 1.0)
+        case "lsgan":
+            return 0.5 * mse_loss(fake, torch.ones_like(fake))
+        case "hinge" | "wgan":
+            return -fake.mean()
 
 
 def gradients(name, net):
@@ -243,9 +286,12 @@ def loose_tolerances(trainer, steps, eps=None):
     summed. In front of a batch norm it cancels to zero; Adam then divides noise by its own size, so the bias wanders by
     up to lr a step, and the running mean behind it follows. No other output depends on such a bias (but for
     conv_mean's, where beta is so small that the KL does not hold it). `eps` is the unit of rounding of the side to be
-    judged; without it, that of this arithmetic.
+    judged; without it, that of this arithmetic. The losses hinge and wgan are means of outputs of either sign, which may cancel too.
     """
     loose, eps = {}, eps or torch.finfo(steps[0]["loss_d"].dtype).eps
+    if trainer.settings["objective"]["loss"] in ("hinge", "wgan"):
+        real, fake, g = (steps[-1][f"logits_{kind}"].abs().mean().item() for kind in ("real", "fake", "g"))
+        loose |= {"loss_d": BIAS_NOISE * eps * (real + fake), "loss_g": BIAS_NOISE * eps * g}
     for name, net in trainer.nets.items():
         vanishing = vanishing_biases(net)
         for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):

@@ -1,0 +1,132 @@
+//! Every method learns: 200 steps of a narrow net on the embedded digits, and a sign of learning in both nets that is not
+//! there where the learning rates are 0. A method is a line of `METHODS`.
+
+use vgan_cuda::config::{Override, Settings, apply, preset, validate};
+use vgan_cuda::data::{Images, glyphs};
+use vgan_cuda::device::{Backend, Cpu, Metrics};
+use vgan_cuda::nn::ImageShape;
+use vgan_cuda::train::batch::Batch;
+use vgan_cuda::train::session::gather;
+use vgan_cuda::train::{Trainer, session};
+
+const STEPS: u64 = 200;
+/// The signs are means over the last steps.
+const LAST: u64 = 50;
+const SEEDS: [u64; 3] = [0, 1, 2];
+
+/// What all methods share, over preset `quick`: narrow nets, a high learning rate, and a bottleneck that starts so narrow
+/// that D is not blind.
+const NARROW: &str = "train.batch=16 generator.latent=16 generator.hidden=32 generator.channels=12,8 \
+                      discriminator.channels=6,12 discriminator.hidden=32 bottleneck.logvar_bias=-5 \
+                      optimizer.init_std=0.05 generator_lr=5e-3 discriminator_lr=5e-3";
+
+/// A method: its name, its settings, the figure of a step that tells whether D learns, and where it then lies.
+type Method = (&'static str, &'static str, fn(&Metrics) -> f64, std::ops::Range<f64>);
+
+/// D's loss. A D that says nothing has, without β's term: `gan` and `ns` 2 ln 2 = 1.386, `lsgan` ½ at 0 and ¼ at ½, `hinge` 2.
+fn loss_d(metrics: &Metrics) -> f64 {
+    metrics.loss_d
+}
+
+/// By how much D's output is larger for real images than for fake ones; 0 where D says nothing.
+fn gap(metrics: &Metrics) -> f64 {
+    metrics.d_real - metrics.d_fake
+}
+
+const METHODS: &[Method] = &[
+    ("gan, non-saturating", "loss=ns", loss_d, 0.0..1.3),
+    ("gan, saturating", "loss=gan", loss_d, 0.0..1.3),
+    ("without bottleneck", "loss=ns bottleneck.enabled=false", loss_d, 0.0..1.3),
+    ("label smoothing", "loss=ns real_target=0.9", loss_d, 0.0..1.3),
+    ("lsgan", "loss=lsgan", gap, 0.04..1.0),
+    ("hinge", "loss=hinge", loss_d, 0.0..1.8),
+    ("wgan, clipped", "loss=wgan clip=0.1 discriminator_steps=5 bottleneck.enabled=false", gap, 0.01..10.0),
+    ("two steps of D", "discriminator_steps=2", gap, 0.1..1.0),
+    ("instance noise", "instance_noise=0.1 instance_noise_steps=100", gap, 0.05..1.0),
+    ("historical averaging", "historical_averaging=0.001", gap, 0.05..1.0),
+];
+
+/// Digits of 12×12, for speed: the middle of the embedded ones, each pixel the mean of four.
+fn small_digits(count: usize) -> Images {
+    const SIDE: usize = 12;
+    let large = glyphs::draw(count, 5);
+    let margin = (glyphs::SIDE - 2 * SIDE) / 2;
+    let mut pixels = Vec::with_capacity(count * SIDE * SIDE);
+    for image in large.pixels.chunks_exact(glyphs::SIDE * glyphs::SIDE) {
+        for (row, column) in (0..SIDE).flat_map(|row| (0..SIDE).map(move |column| (row, column))) {
+            let at = (margin + 2 * row) * glyphs::SIDE + margin + 2 * column;
+            let four = [at, at + 1, at + glyphs::SIDE, at + glyphs::SIDE + 1].map(|at| u32::from(image[at]));
+            pixels.push((four.iter().sum::<u32>() / 4) as u8);
+        }
+    }
+    Images { height: SIDE, width: SIDE, pixels, ..large }
+}
+
+fn settings(words: &str, seed: u64) -> Settings {
+    let overrides: Vec<Override> =
+        format!("{NARROW} {words}").split_whitespace().map(|word| Override::parse(word).expect("a setting")).collect();
+    let mut settings = apply(&preset("quick").expect("a preset"), &overrides).expect("settings");
+    validate(&settings).expect("settings in their ranges");
+    settings.train.seed = seed;
+    settings
+}
+
+/// What 200 steps leave: the figure, and how far the mean fake image is from the mean real one, as a mean over pixels.
+struct Signs {
+    figure: f64,
+    distance: f64,
+}
+
+fn train(settings: &Settings, images: &Images, figure: fn(&Metrics) -> f64) -> Signs {
+    let cpu = Cpu::<f32>::new(Some(1)).expect("a thread");
+    let shape: ImageShape = session::image_shape(images);
+    let gather = gather(settings, &images.extent());
+    let batch = Batch::Drawn { gather, images: images.pixels.clone() };
+    let mut trainer = Trainer::new(cpu.clone(), settings.clone(), shape).expect("a trainer");
+    cpu.run(|| (0..STEPS).try_for_each(|_| trainer.step(&batch))).unwrap_or_else(|error| panic!("{error}"));
+    let state = trainer.read_state().expect("the state");
+    assert_eq!((state.step, state.non_finite), (STEPS, 0));
+    let metrics = trainer.read_history(STEPS - LAST, STEPS).expect("figures");
+    let figure = metrics.iter().map(figure).sum::<f64>() / metrics.len() as f64;
+    // After a step the first half of the batch is real, the second was just made by the generator.
+    let shown = trainer.images();
+    let (real, fake) = shown.split_at(shown.len() / 2);
+    let mean = |images: &[f32], pixel: usize| {
+        images.chunks(shape.len()).map(|image| f64::from(image[pixel])).sum::<f64>() / settings.train.batch as f64
+    };
+    let distance = (0..shape.len()).map(|pixel| (mean(real, pixel) - mean(fake, pixel)).abs()).sum::<f64>();
+    Signs { figure, distance: distance / shape.len() as f64 }
+}
+
+/// An untrained generator paints everything grey, at ½, and a digit is mostly black: the means are some 0.4 apart. Two
+/// batches of digits differ by some 0.08.
+const NEAR: f64 = 0.25;
+
+fn learns((_, _, figure, range): &Method, settings: &Settings, images: &Images) -> (bool, bool, Signs) {
+    let signs = train(settings, images, *figure);
+    (range.contains(&signs.figure), signs.distance < NEAR, signs)
+}
+
+#[test]
+fn every_method_learns_and_none_does_without_a_learning_rate() {
+    let images = small_digits(2000);
+    let mut failed = Vec::new();
+    for method in METHODS {
+        let (name, words, ..) = method;
+        for seed in SEEDS {
+            let (d, g, Signs { figure, distance }) = learns(method, &settings(words, seed), &images);
+            eprintln!("{name:22} seed {seed}: figure {figure:8.4}, distance {distance:.3}");
+            if !(d && g) {
+                failed.push(format!("{name}, seed {seed}: D {d} with {figure}, G {g} with {distance}"));
+            }
+        }
+        let mut still = settings(words, 0);
+        (still.optimizer.discriminator_lr, still.optimizer.generator_lr) = (0.0, 0.0);
+        let (d, g, Signs { figure, distance }) = learns(method, &still, &images);
+        eprintln!("{name:22} at rest: figure {figure:8.4}, distance {distance:.3}");
+        if d || g {
+            failed.push(format!("{name}, at rest, seems to learn: D {d} with {figure}, G {g} with {distance}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
