@@ -28,9 +28,9 @@ Examples:
   vgan-cuda experiment experiments/paper-cifar10.toml --data data/cifar10 --minutes 10
   vgan-cuda experiment mine.toml --outdir runs/mine-2 --set train.seed=2
 
-Given once more, the same command passes over the runs that are done, goes on with one that was interrupted, and trains
-the rest; with a larger --steps or --minutes it makes all runs longer. One that diverges does not keep the others back.
-How such a file is written stands in src/config/experiment.rs.")]
+Given once more, the same command passes over the runs that are done, goes on with one that was
+interrupted, and trains the rest; with a larger --steps or --minutes it makes all of them longer.
+One that diverges does not keep the others back.")]
 pub(super) struct ExperimentArgs {
     /// The experiment: a TOML file with a [[run]] for each run
     #[arg(value_name = "FILE")]
@@ -256,7 +256,7 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
     changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
     let table = aligned(&rows, rows[0].len());
     let heading = format!("{} into {}", options.file.display(), options.outdir.display());
-    Ok(format!("{heading}\n\n{table}{}", matrix("settings, where not all the presets'", &changed, runs.len())))
+    Ok(format!("{heading}\n\n{table}{}", matrix("settings not all as in the presets", &changed, runs.len())))
 }
 
 /// The command that goes on with an interrupted experiment: this one.

@@ -11,8 +11,10 @@ use crate::error::{Error, Result};
 const MARGIN: usize = 24;
 /// Beneath a title.
 const TITLE_GAP: usize = 10;
-/// How many times each pixel of a letter is drawn, in both directions, where there is room.
+/// How many times each pixel of a letter is drawn, in both directions: where there is room, and where there is not. Smaller
+/// letters could not be read on a large sheet.
 const TITLE_SCALE: usize = 3;
+const LEAST_SCALE: usize = 2;
 /// A tile is at least so wide, so that a small picture has a title that can be read.
 const LEAST_WIDTH: usize = 300;
 
@@ -110,13 +112,13 @@ impl Sheet {
         }
     }
 
-    /// A square of the run's colour and the title, in letters as large as the width allows.
+    /// A square of the run's colour and the title, in smaller letters if it is long, and cut if it is longer still.
     fn title(&mut self, tile: &Tile, top: usize, left: usize, width: usize) {
         let side = TITLE_SCALE * 7;
         self.square(top, left, side, tile.colour);
         let (left, width) = (left + side + 3 * TITLE_SCALE, width - side - 3 * TITLE_SCALE);
         let letters = tile.title.chars().count();
-        let scale = (1..=TITLE_SCALE).rev().find(|scale| letters * font::ADVANCE * scale <= width).unwrap_or(1);
+        let scale = if letters * font::ADVANCE * TITLE_SCALE <= width { TITLE_SCALE } else { LEAST_SCALE };
         let fitting = width / (scale * font::ADVANCE);
         let text = if letters <= fitting { tile.title.clone() } else { middle_cut(&tile.title, fitting) };
         // Smaller letters stand on the line of the large ones.

@@ -24,8 +24,8 @@ Examples:
   vgan-cuda compare runs/0* --smooth 20 --output comparison
   vgan-cuda compare runs/0* --json
 
-Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and the time are those of
-its last record. A folder that can't be read is named, and the others are compared.")]
+Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and
+the time are those of its last record. A folder that can't be read is named and left out.")]
 pub(super) struct CompareArgs {
     /// The runs' folders
     #[arg(value_name = "RUN", required = true)]
