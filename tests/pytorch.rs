@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 16] = [
+const STEPS: [&str; 17] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -31,6 +31,7 @@ const STEPS: [&str; 16] = [
     "step-wgan-gp",
     "step-dragan",
     "step-plain-gp",
+    "step-resnet-gp",
     "step-minimax",
     "step-smoothed",
     "step-lsgan",

@@ -12,7 +12,7 @@ pub struct ObjectiveSettings {
     /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
     /// alone have such a target.
     pub real_target: f64,
-    /// What is asked of the gradient of D's logit by the image, all of its pixels and channels. It wants
+    /// What is asked of the gradient of D's logit by the image as D sees it, all of its pixels and channels. It wants
     /// `discriminator.norm` to be `none`.
     pub penalty: Penalty,
     /// The penalty's weight: γ of `r1` and `r2`, λ of `wgan-gp` and `dragan`. The VGAN-GP of the paper's official code,

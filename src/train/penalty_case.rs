@@ -10,8 +10,8 @@ use super::trainer::Trainer;
 use super::whole::{FIXED, parameter};
 use crate::Result;
 use crate::config::{
-    BottleneckSettings, DiscriminatorSettings, GeneratorSettings, Norm, ObjectiveSettings, Penalty, PenaltyZ, Settings,
-    TrainSettings,
+    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, NetsSettings, Norm, ObjectiveSettings,
+    OutputLayer, Penalty, PenaltyZ, Settings, TrainSettings,
 };
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Real};
@@ -64,10 +64,30 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         discriminator: DiscriminatorSettings { hidden: vec![], ..sampled.discriminator.clone() },
         ..sampled.clone()
     };
+    let residual = Settings {
+        nets: NetsSettings { family: Family::Resnet },
+        generator: GeneratorSettings {
+            channels: vec![],
+            width: 2,
+            max_width: 2,
+            output: OutputLayer::Stride1,
+            ..sampled.generator.clone()
+        },
+        discriminator: DiscriminatorSettings {
+            channels: vec![],
+            width: 2,
+            max_width: 3,
+            norm_first: false,
+            hidden: vec![],
+            ..sampled.discriminator.clone()
+        },
+        ..sampled.clone()
+    };
     vec![
         ("sampled z", sampled, ImageShape { h: 8, w: 4, c: 1 }),
         ("mean z", mean, ImageShape { h: 4, w: 6, c: 1 }),
         ("no bottleneck", plain, ImageShape { h: 4, w: 4, c: 3 }),
+        ("residual blocks", residual, ImageShape { h: 8, w: 8, c: 1 }),
     ]
 }
 
