@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use vgan_cuda::config::{ExperimentRun, Loss, OptimizerKind, Override, Penalty, read_experiment, validate_for_images};
 use vgan_cuda::run::{checkpoint, stats};
 use whole_runs::{Place, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for};
 
@@ -175,4 +176,51 @@ fn a_run_ends_when_its_minutes_are_over() {
     let text = stdout(&succeed(program("train quick --minutes 2.5 --dry-run --threads 1")));
     assert!(text.contains("minutes = 2.5") && text.contains("at most 2.5 minutes of training"), "{text}");
     assert!(stats::read(&run.file("stats.jsonl")).expect("records").windows(2).all(|pair| pair[0].step < pair[1].step));
+}
+
+/// Every file under experiments/ names runs that could be trained on images of the size they are for.
+#[test]
+fn the_experiments_that_come_along_resolve() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments");
+    let mut seen = 0;
+    for entry in fs::read_dir(&folder).expect("the folder of experiments").flatten() {
+        let runs = read_experiment(&entry.path(), &[]).unwrap_or_else(|error| panic!("{error}"));
+        for ExperimentRun { name, preset, settings } in runs {
+            let [height, width, channels] = vgan_cuda::config::image_size(&preset).expect("a preset's size");
+            validate_for_images(&settings, height, width, channels).unwrap_or_else(|error| panic!("{name}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "{seen} runs");
+}
+
+/// The methods and figures of the paper's Fig. 8 and of Gulrajani et al. 2017, typed here once more on purpose.
+#[test]
+fn the_papers_comparison_has_its_six_methods() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/paper-cifar10.toml");
+    let runs = read_experiment(&path, &[Override::flag("--minutes", "train.minutes", 3)]).expect("it resolves");
+    let shown: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            let (objective, optimizer) = (&run.settings.objective, &run.settings.optimizer);
+            assert_eq!((run.preset.as_str(), run.settings.train.minutes), ("vgan-cifar10-resnet", 3.0));
+            assert_eq!((optimizer.discriminator_lr, optimizer.generator_lr), (1e-4, 1e-4));
+            let penalty = (objective.penalty, objective.penalty_weight);
+            let noise = objective.instance_noise > 0.0 && objective.instance_noise_steps > 0;
+            let adam = (optimizer.kind, optimizer.beta1, optimizer.beta2);
+            let losses = (objective.loss, objective.discriminator_steps, penalty, noise);
+            (run.name.as_str(), run.settings.bottleneck.enabled, losses, adam)
+        })
+        .collect();
+    let (none, r1) = ((Penalty::None, 10.0), (Penalty::R1, 20.0));
+    let rmsprop = (OptimizerKind::Rmsprop, 0.5, 0.999);
+    let expected = [
+        ("gan", false, (Loss::Ns, 1, none, false), rmsprop),
+        ("instance-noise", false, (Loss::Ns, 1, none, true), rmsprop),
+        ("gp", false, (Loss::Ns, 1, r1, false), rmsprop),
+        ("wgan-gp", false, (Loss::Wgan, 5, (Penalty::WganGp, 10.0), false), (OptimizerKind::Adam, 0.5, 0.9)),
+        ("vgan", true, (Loss::Ns, 1, none, false), rmsprop),
+        ("vgan-gp", true, (Loss::Ns, 1, r1, false), rmsprop),
+    ];
+    assert_eq!(shown, expected);
 }
