@@ -5,6 +5,7 @@
 
 mod differences;
 mod experiment;
+mod family;
 mod file;
 mod objective;
 mod overrides;

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
 /// that the count of its parameters can't overflow.
-const WIDEST: usize = 1 << 16;
+pub(super) const WIDEST: usize = 1 << 16;
 const MOST_LAYERS: usize = 16;
 
 /// The most steps from one gradient penalty to the next: beyond that it holds nothing.
@@ -118,7 +118,7 @@ fn check_discriminator(discriminator: &DiscriminatorSettings, height: usize, wid
     )))
 }
 
-fn output_name(output: OutputLayer) -> &'static str {
+pub(super) fn output_name(output: OutputLayer) -> &'static str {
     match output {
         OutputLayer::Stride2 => "stride2",
         OutputLayer::Stride1 => "stride1",
@@ -146,12 +146,18 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.violations
 }
 
-struct Checker {
+pub(super) struct Checker {
     violations: Vec<Violation>,
 }
 
 impl Checker {
-    fn require(&mut self, holds: bool, key: &'static str, expected: impl Into<String>, found: impl ToString) {
+    pub(super) fn require(
+        &mut self,
+        holds: bool,
+        key: &'static str,
+        expected: impl Into<String>,
+        found: impl ToString,
+    ) {
         if !holds {
             self.violations.push(Violation { key, expected: expected.into(), found: found.to_string() });
         }
@@ -161,51 +167,6 @@ impl Checker {
         self.require(data.resize <= WIDEST, "data.resize", format!("at most {WIDEST}"), data.resize);
         let known = matches!(data.channels, 0 | 1 | 3);
         self.require(known, "data.channels", "1 (grey), 3 (colour) or 0 (as they are)", data.channels);
-    }
-
-    /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not
-    /// used, so that none is set in vain.
-    fn family(&mut self, settings: &Settings) {
-        let Settings { generator, discriminator, .. } = settings;
-        let lists = [
-            ("generator.hidden", &generator.hidden, 0),
-            ("generator.channels", &generator.channels, 1),
-            ("discriminator.hidden", &discriminator.hidden, 0),
-            ("discriminator.channels", &discriminator.channels, 1),
-        ];
-        let widths = [
-            ("generator.width", "generator.max_width", generator.width, generator.max_width),
-            ("discriminator.width", "discriminator.max_width", discriminator.width, discriminator.max_width),
-        ];
-        match settings.nets.family {
-            Family::Dcgan => {
-                lists.into_iter().for_each(|(key, list, fewest)| self.widths(key, list, fewest));
-                for (key, max_key, width, max_width) in widths {
-                    let expected = "0 where nets.family is dcgan (its widths are the lists `channels` and `hidden`)";
-                    self.require(width == 0, key, expected, width);
-                    self.require(max_width == 0, max_key, expected, max_width);
-                }
-            }
-            Family::Resnet => {
-                for (key, list, _) in lists {
-                    let expected = "[] where nets.family is resnet (its widths follow from `width` and `max_width`)";
-                    self.require(list.is_empty(), key, expected, format!("{list:?}"));
-                }
-                for (key, max_key, width, max_width) in widths {
-                    self.require((1..=WIDEST).contains(&width), key, format!("from 1 to {WIDEST}"), width);
-                    let expected = format!("from `{key}`, {width}, to {WIDEST}");
-                    self.require((width..=WIDEST).contains(&max_width), max_key, expected, max_width);
-                }
-                let expected = "stride1 where nets.family is resnet (its last convolution keeps the size)";
-                let output = generator.output;
-                self.require(output == OutputLayer::Stride1, "generator.output", expected, output_name(output));
-                let expected = "false where nets.family is resnet (it has no batch normalisation)";
-                let norm_first = discriminator.norm_first;
-                self.require(!norm_first, "discriminator.norm_first", expected, norm_first);
-                let expected = "`none` where nets.family is resnet (it has no normalisation)";
-                self.require(discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
-            }
-        }
     }
 
     fn generator(&mut self, generator: &GeneratorSettings) {
@@ -291,7 +252,7 @@ impl Checker {
         }
     }
 
-    fn widths(&mut self, key: &'static str, widths: &[usize], fewest: usize) {
+    pub(super) fn widths(&mut self, key: &'static str, widths: &[usize], fewest: usize) {
         let expected = format!("a list of {fewest} to {MOST_LAYERS} widths from 1 to {WIDEST}");
         let holds = (fewest..=MOST_LAYERS).contains(&widths.len()) && widths.iter().all(|w| (1..=WIDEST).contains(w));
         self.require(holds, key, expected, format!("{widths:?}"));
@@ -373,37 +334,6 @@ mod tests {
         for word in ["train.batch=2", "beta1=0", "ema=0.999", "logvar_bias=-3", "target_kl=0", "generator.hidden=[]"] {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
-        }
-    }
-
-    /// A setting of the other family is an error, and so is one that a residual net lacks.
-    #[test]
-    fn each_family_has_settings_of_its_own() {
-        let dcgan = ["generator.width=32", "discriminator.max_width=256", "generator.channels=[]"];
-        let resnet = [
-            "generator.channels=64,32",
-            "generator.hidden=1024",
-            "discriminator.channels=64",
-            "discriminator.hidden=1024",
-            "discriminator.norm_first=true",
-            "discriminator.norm=batch",
-            "generator.output=stride2",
-            "generator.width=0",
-            "discriminator.width=70000",
-            "generator.max_width=31",
-            "discriminator.max_width=0",
-        ];
-        let words = dcgan.map(|word| ("vgan-cifar10", word)).into_iter();
-        for (name, word) in words.chain(resnet.map(|word| ("vgan-cifar10-resnet", word))) {
-            let settings = apply(&preset(name).unwrap(), &[Override::parse(word).unwrap()]).unwrap();
-            let message = validate(&settings).unwrap_err().to_string();
-            let key = word.split_once('=').unwrap().0;
-            assert!(message.starts_with(&format!("`{key}` must be ")), "{word}: {message}");
-        }
-        let changed = [Override::parse("nets.family=resnet").unwrap()];
-        let message = validate(&apply(&preset("vgan-mnist").unwrap(), &changed).unwrap()).unwrap_err().to_string();
-        for key in ["generator.channels", "discriminator.hidden", "generator.output", "discriminator.norm_first"] {
-            assert!(message.contains(&format!("`{key}` must be ")), "{message}");
         }
     }
 

@@ -135,7 +135,8 @@ impl<B: Executor> Case<B> for RmspropCase {
         for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
             be.copy(be.view(input), be.view_mut(output))?;
         }
-        let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 1e-8 };
+        // So large that it shows whether it is added to the root or under it.
+        let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
         let [w, v] = outputs else { unreachable!("two outputs") };
         be.rmsprop_update(&d, be.view(&inputs[0]), be.view_mut(w), be.view_mut(v), be.view(&state))
     }

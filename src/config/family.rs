@@ -1,0 +1,87 @@
+//! What the families of nets ask of the settings.
+
+use super::settings::{Family, Norm, OutputLayer, Settings};
+use super::validate::{Checker, WIDEST, output_name};
+
+impl Checker {
+    /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not
+    /// used, so that none is set in vain.
+    pub(super) fn family(&mut self, settings: &Settings) {
+        let Settings { generator, discriminator, .. } = settings;
+        let lists = [
+            ("generator.hidden", &generator.hidden, 0),
+            ("generator.channels", &generator.channels, 1),
+            ("discriminator.hidden", &discriminator.hidden, 0),
+            ("discriminator.channels", &discriminator.channels, 1),
+        ];
+        let widths = [
+            ("generator.width", "generator.max_width", generator.width, generator.max_width),
+            ("discriminator.width", "discriminator.max_width", discriminator.width, discriminator.max_width),
+        ];
+        match settings.nets.family {
+            Family::Dcgan => {
+                lists.into_iter().for_each(|(key, list, fewest)| self.widths(key, list, fewest));
+                for (key, max_key, width, max_width) in widths {
+                    let expected = "0 where nets.family is dcgan (its widths are the lists `channels` and `hidden`)";
+                    self.require(width == 0, key, expected, width);
+                    self.require(max_width == 0, max_key, expected, max_width);
+                }
+            }
+            Family::Resnet => {
+                for (key, list, _) in lists {
+                    let expected = "[] where nets.family is resnet (its widths follow from `width` and `max_width`)";
+                    self.require(list.is_empty(), key, expected, format!("{list:?}"));
+                }
+                for (key, max_key, width, max_width) in widths {
+                    self.require((1..=WIDEST).contains(&width), key, format!("from 1 to {WIDEST}"), width);
+                    let expected = format!("from `{key}`, {width}, to {WIDEST}");
+                    self.require((width..=WIDEST).contains(&max_width), max_key, expected, max_width);
+                }
+                let expected = "stride1 where nets.family is resnet (its last convolution keeps the size)";
+                let output = generator.output;
+                self.require(output == OutputLayer::Stride1, "generator.output", expected, output_name(output));
+                let expected = "false where nets.family is resnet (it has no batch normalisation)";
+                let norm_first = discriminator.norm_first;
+                self.require(!norm_first, "discriminator.norm_first", expected, norm_first);
+                let expected = "`none` where nets.family is resnet (it has no normalisation)";
+                self.require(discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Override, apply, preset, validate};
+
+    /// A setting of the other family is an error, and so is one that a residual net lacks.
+    #[test]
+    fn each_family_has_settings_of_its_own() {
+        let dcgan = ["generator.width=32", "discriminator.max_width=256", "generator.channels=[]"];
+        let resnet = [
+            "generator.channels=64,32",
+            "generator.hidden=1024",
+            "discriminator.channels=64",
+            "discriminator.hidden=1024",
+            "discriminator.norm_first=true",
+            "discriminator.norm=batch",
+            "generator.output=stride2",
+            "generator.width=0",
+            "discriminator.width=70000",
+            "generator.max_width=31",
+            "discriminator.max_width=0",
+        ];
+        let words = dcgan.map(|word| ("vgan-cifar10", word)).into_iter();
+        for (name, word) in words.chain(resnet.map(|word| ("vgan-cifar10-resnet", word))) {
+            let settings = apply(&preset(name).unwrap(), &[Override::parse(word).unwrap()]).unwrap();
+            let message = validate(&settings).unwrap_err().to_string();
+            let key = word.split_once('=').unwrap().0;
+            assert!(message.starts_with(&format!("`{key}` must be ")), "{word}: {message}");
+        }
+        let changed = [Override::parse("nets.family=resnet").unwrap()];
+        let message = validate(&apply(&preset("vgan-mnist").unwrap(), &changed).unwrap()).unwrap_err().to_string();
+        for key in ["generator.channels", "discriminator.hidden", "generator.output", "discriminator.norm_first"] {
+            assert!(message.contains(&format!("`{key}` must be ")), "{message}");
+        }
+    }
+}
