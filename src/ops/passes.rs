@@ -6,6 +6,7 @@ use super::activation::Activation;
 use super::adam::Adam;
 use super::affine::Affine;
 use super::article;
+use super::autoencoder_passes;
 use super::avg_pool2d::AvgPool2d;
 use super::batch_norm::BatchNorm;
 use super::bottleneck::{Bottleneck, Noise};
@@ -37,7 +38,7 @@ pub struct Pass<B> {
 }
 
 impl<B: Backend> Pass<B> {
-    fn new(
+    pub(super) fn new(
         op: &'static str,
         shape: impl Into<String>,
         pass: &'static str,
@@ -84,7 +85,7 @@ pub(super) fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
     })
 }
 
-fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
+pub(super) fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_from(1, || vec![StepState { step: 3, updates: [5, 5], ..StepState::new(11, 0.5) }])
 }
 
@@ -123,6 +124,7 @@ fn paper_passes<B: Executor>() -> Vec<Pass<B>> {
     paper::activations().into_iter().for_each(|(f, len)| passes.extend(activation(f, len)));
     paper::bottlenecks().into_iter().for_each(|d| passes.extend(bottleneck(d)));
     passes.extend(article::PAPER.map(rmsprop));
+    passes.extend(autoencoder_passes::all());
     passes
 }
 
