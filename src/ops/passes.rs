@@ -109,6 +109,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(article::gathers().map(instance_noise));
     passes.extend(article::priors().map(prior));
     passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
+    passes.extend(autoencoder_passes::all());
     passes.extend(paper_passes());
     passes
 }
@@ -124,7 +125,6 @@ fn paper_passes<B: Executor>() -> Vec<Pass<B>> {
     paper::activations().into_iter().for_each(|(f, len)| passes.extend(activation(f, len)));
     paper::bottlenecks().into_iter().for_each(|d| passes.extend(bottleneck(d)));
     passes.extend(article::PAPER.map(rmsprop));
-    passes.extend(autoencoder_passes::all());
     passes
 }
 
@@ -259,7 +259,7 @@ fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
 }
 
 fn losses<B: Executor>(n: usize) -> [Pass<B>; 2] {
-    let objective = Objective { loss: Loss::Ns, real_target: 1.0 };
+    let objective = Objective::new(Loss::Ns);
     let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
     let discriminator = move |be: B| -> Result<Work> {
         let (logits, kl, mut state) = (filled(&be, 2 * n)?, filled(&be, 2 * n)?, state(&be)?);

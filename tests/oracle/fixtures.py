@@ -103,6 +103,14 @@ SMOOTHED = NARROW | {"objective": {"loss": "ns", "real_target": 0.9}}
 LSGAN = NARROW | {"objective": {"loss": "lsgan", "historical_averaging": 0.05}}
 HINGE = NARROW | {"objective": {"loss": "hinge"}}
 WGAN = NARROW | {"objective": {"loss": "wgan", "clip": 0.3}}
+# Discriminators that are autoencoders: without bottleneck and linear layers, and with both; k moves visibly.
+EBGAN = NARROW | {
+    "data": {"range": "-1..1"},
+    "discriminator": {"channels": [3, 4], "hidden": []},
+    "bottleneck": {"enabled": False},
+    "objective": {"loss": "ebgan", "margin": 1.5, "repelling": 0.3},
+}
+BEGAN = NARROW | {"objective": {"loss": "began", "balance_ratio": 0.7, "balance_step": 0.05}}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -130,10 +138,34 @@ CASES = {
     "trajectory-lsgan": ((1, 8, 8), LSGAN, 10),
     "trajectory-hinge": ((1, 8, 8), HINGE, 10),
     "trajectory-wgan": ((1, 8, 8), WGAN, 10),
+    "step-ebgan": ((3, 8, 4), EBGAN, None),
+    "step-began": ((1, 8, 8), BEGAN, None),
+    "trajectory-began": ((1, 8, 8), BEGAN, 10),
 }
 
-# Seeds other than 1000 + the case's number. 1014 puts an activation within the rounding of f32 of its kink.
-SEEDS = {"trajectory-hinge": 2014}
+# Seeds other than 1000 + the case's number: of cases that came before others were put in front of them. 1014 puts an
+# activation of trajectory-hinge within the rounding of f32 of its kink.
+SEEDS = {
+    "step-r1": 1008,
+    "step-r2": 1009,
+    "step-wgan-gp": 1010,
+    "step-dragan": 1011,
+    "step-plain-gp": 1012,
+    "trajectory-r1": 1013,
+    "trajectory-wgan-gp": 1014,
+    "trajectory-dragan": 1015,
+    "step-minimax": 1008,
+    "step-smoothed": 1009,
+    "step-lsgan": 1010,
+    "step-hinge": 1011,
+    "step-wgan": 1012,
+    "trajectory-lsgan": 1013,
+    "trajectory-hinge": 2014,
+    "trajectory-wgan": 1015,
+    "step-ebgan": 1026,
+    "step-began": 1027,
+    "trajectory-began": 1028,
+}
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
 OPERATORS = [
