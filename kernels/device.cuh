@@ -26,11 +26,11 @@ using real = REAL;
 
 // What changes from step to step; StepState of src/device/state.rs, field for field.
 struct Metrics {
-    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty;
+    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty, balance, convergence;
 };
 struct StepState {
     unsigned long long step, seed, updates[2];
-    double beta;
+    double beta, balance;
     unsigned long long non_finite;
     Metrics metrics;
 };

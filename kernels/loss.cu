@@ -8,19 +8,20 @@ struct DiscriminatorLoss {
     int n;
 };
 
-// The mean cost of `count` outputs on a side, and the mean output; writes the gradient of the former. All threads of the
-// block take part, and all get the result.
-__device__ double2 mean_terms(const Objective& objective, int side, const real* logits, real* dlogits, int count) {
+// The mean cost of `count` outputs on a side, times a weight, and the mean output; writes the gradient of the former. All
+// threads of the block take part, and all get the result.
+__device__ double2 mean_terms(const Objective& objective, int side, double weight, const real* logits, real* dlogits,
+                              int count) {
     double loss = 0.0, output = 0.0;
     for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
         Term term = objective_term(objective, side, (double)logits[i]);
         loss += term.value;
         output += term.output;
-        dlogits[i] = (real)(term.derivative / count);
+        dlogits[i] = (real)(weight * term.derivative / count);
     }
     loss = block_sum<LOSS_THREADS>(loss);
     output = block_sum<LOSS_THREADS>(output);
-    return make_double2(loss / count, output / count);
+    return make_double2(weight * loss / count, output / count);
 }
 
 // The reduced KL of `count` images. All threads of the block take part, and all get the result.
@@ -46,7 +47,9 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
 #pragma unroll 1
     for (int kind = 0; kind < 2; ++kind) {
         int from = kind * d.n;
-        double2 mean = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, logits + from, dlogits + from, d.n);
+        bool balanced = kind == 1 && d.objective.loss == LOSS_BEGAN;
+        double2 mean = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, balanced ? state->balance : 1.0,
+                                  logits + from, dlogits + from, d.n);
         double reduced = reduced_kl(kl + from, d.kl_scale, d.n);
         if (threadIdx.x == 0) {
             loss_of[kind] = mean.x;
@@ -77,16 +80,30 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (!isfinite(loss) && state->non_finite == 0) {
         state->non_finite = NON_FINITE_LOSS_D;
     }
-    state->metrics = Metrics{loss, 0.0, state->beta, kl_real, kl_fake, output_of[0], output_of[1], 0.0};
+    state->metrics = Metrics{loss,         0.0,          state->beta, kl_real,        kl_fake,
+                             output_of[0], output_of[1], 0.0,         state->balance, 0.0};
+}
+
+// The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.
+// Changes the state's balance and its metrics' balance and convergence.
+// Twin: step_balance in src/ops/loss.rs.
+__device__ void step_balance(const Objective& objective, double fake, StepState* state) {
+    double surplus = objective.balance_ratio * state->metrics.d_real - fake;
+    state->metrics.convergence = state->metrics.d_real + fabs(surplus);
+    if (state->non_finite == 0) {
+        double next = state->balance + objective.balance_step * surplus;
+        state->balance = next < 0.0 ? 0.0 : next > 1.0 ? 1.0 : next;
+    }
+    state->metrics.balance = state->balance;
 }
 
 // Value and gradient of the generator's loss; the KL has none.
 // logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
-// dkl and the state's loss_g, changes non_finite.
+// dkl and the state's loss_g, changes non_finite, and takes the step of k.
 // Twin: Cpu::generator_loss in src/ops/loss.rs.
 KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
                real* dkl, StepState* state) {
-    double2 fakes = mean_terms(objective, SIDE_GENERATOR, logits, dlogits, n);
+    double2 fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, n);
     for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {
         dkl[i] = (real)0;
     }
@@ -94,6 +111,9 @@ KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_
         state->metrics.loss_g = fakes.x;
         if (!isfinite(fakes.x) && state->non_finite == 0) {
             state->non_finite = NON_FINITE_LOSS_G;
+        }
+        if (objective.loss == LOSS_BEGAN) {
+            step_balance(objective, fakes.x, state);
         }
     }
 }

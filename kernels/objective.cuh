@@ -9,6 +9,8 @@ constexpr int LOSS_NS = 1;
 constexpr int LOSS_LSGAN = 2;
 constexpr int LOSS_HINGE = 3;
 constexpr int LOSS_WGAN = 4;
+constexpr int LOSS_EBGAN = 5;
+constexpr int LOSS_BEGAN = 6;
 
 // Whose cost it is, and of which image; `Side` of src/ops/objective.rs.
 constexpr int SIDE_REAL = 0;
@@ -17,7 +19,7 @@ constexpr int SIDE_GENERATOR = 2;
 
 // A loss and its constants; `Objective` of src/ops/objective.rs.
 struct Objective {
-    double real_target;
+    double real_target, margin, balance_ratio, balance_step;
     int loss;
 };
 
@@ -47,6 +49,14 @@ __device__ __forceinline__ Term objective_term(const Objective& d, int side, dou
     if (d.loss == LOSS_LSGAN) {
         double rest = logit - (side == SIDE_FAKE ? 0.0 : 1.0);
         return Term{0.5 * rest * rest, rest, logit};
+    }
+    if (d.loss == LOSS_EBGAN || d.loss == LOSS_BEGAN) {
+        double rest = d.margin - logit;
+        if (d.loss == LOSS_EBGAN && side == SIDE_FAKE) {
+            return rest <= 0.0 ? Term{0.0, 0.0, logit} : Term{rest, -1.0, logit};
+        }
+        double sign = side == SIDE_FAKE ? -1.0 : 1.0;
+        return Term{sign * logit, sign, logit};
     }
     double sign = side == SIDE_FAKE ? 1.0 : -1.0;
     if (d.loss == LOSS_HINGE && side != SIDE_GENERATOR) {

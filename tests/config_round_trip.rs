@@ -63,7 +63,8 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
 
 /// A penalty goes with a discriminator without batch normalisation.
 fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
-    let loss = prop_oneof![Just(Loss::Gan), Just(Loss::Ns), Just(Loss::Lsgan), Just(Loss::Hinge), Just(Loss::Wgan)];
+    let losses = vec![Loss::Gan, Loss::Ns, Loss::Lsgan, Loss::Hinge, Loss::Wgan, Loss::Ebgan, Loss::Began];
+    let loss = (prop::sample::select(losses), positive(), positive(), 0.01..1.0, positive());
     let penalties = [Penalty::None, Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
     let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
     let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
@@ -71,10 +72,15 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     (loss, 0.01..1.0, penalty, positive(), 1u32..100, positive(), 0u64..1000, positive()).prop_map(
         |(loss, target, penalty, clip, discriminator_steps, instance_noise, instance_noise_steps, averaging)| {
             let (penalty, penalty_weight, penalty_every, penalty_z) = penalty;
+            let (loss, margin, repelling, balance_ratio, balance_step) = loss;
             ObjectiveSettings {
                 loss,
                 real_target: if loss.is_log_odds() { target } else { 1.0 },
-                penalty,
+                margin,
+                repelling: if loss == Loss::Ebgan { repelling } else { 0.0 },
+                balance_ratio,
+                balance_step,
+                penalty: if loss.is_energy() { Penalty::None } else { penalty },
                 penalty_weight,
                 penalty_every,
                 penalty_z,
@@ -134,6 +140,9 @@ fn settings() -> impl Strategy<Value = Settings> {
             (generator.hidden, generator.channels, generator.output) = (vec![], vec![], OutputLayer::Stride1);
             (discriminator.hidden, discriminator.channels, discriminator.norm_first) = (vec![], vec![], false);
             discriminator.norm = Norm::None;
+            if settings.objective.loss.is_energy() {
+                (settings.objective.loss, settings.objective.repelling) = (Loss::Hinge, 0.0);
+            }
             (generator.width, generator.max_width) = (width, width + more);
             (discriminator.width, discriminator.max_width) = (width + more, width + 2 * more);
         }

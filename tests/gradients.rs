@@ -60,8 +60,8 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = whole::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of ten models, and each checks more than its last input; four penalties of four models.
-    assert_eq!(cases.len(), 20 + 16);
+    // Both losses of fourteen models, and each checks more than its last input; four penalties of four models.
+    assert_eq!(cases.len(), 28 + 16);
     for case in &cases {
         if case.op() == "gradient_penalty" {
             continue;

@@ -78,6 +78,14 @@ fn narrow_penalised() -> (Settings, ImageShape) {
     (settings, image)
 }
 
+/// A discriminator that is an autoencoder; k moves enough to be seen.
+fn narrow_began() -> (Settings, ImageShape) {
+    let (mut settings, image) = narrow_mnist();
+    settings.objective.loss = Loss::Began;
+    settings.objective.balance_step = 0.1;
+    (settings, image)
+}
+
 /// A clipped critic that moves twice a step, with instance noise that falls to nothing, and historical averaging. Its loss is
 /// not Wasserstein's, by which the gradient of D's last bias is zero but for rounding: D's outputs would wander.
 fn narrow_critic() -> (Settings, ImageShape) {
@@ -186,6 +194,8 @@ fn agree<T: Real>(model: fn() -> (Settings, ImageShape)) {
             ("beta", o.beta, t.beta),
             ("d_real", o.d_real, t.d_real),
             ("d_fake", o.d_fake, t.d_fake),
+            ("balance", o.balance, t.balance),
+            ("convergence", o.convergence, t.convergence),
             ("penalty", o.penalty, t.penalty),
         ] {
             assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
@@ -255,6 +265,12 @@ fn a_lazy_penalty_goes_on_from_any_step() {
 fn twenty_steps_of_a_narrow_critic_agree_with_the_cpu() {
     agree::<f32>(narrow_critic);
     agree::<f64>(narrow_critic);
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
+    agree::<f32>(narrow_began);
+    agree::<f64>(narrow_began);
 }
 
 /// A step with every access checked.

@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 17] = [
+const STEPS: [&str; 19] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -37,8 +37,10 @@ const STEPS: [&str; 17] = [
     "step-lsgan",
     "step-hinge",
     "step-wgan",
+    "step-ebgan",
+    "step-began",
 ];
-const TRAJECTORIES: [&str; 10] = [
+const TRAJECTORIES: [&str; 11] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -49,6 +51,7 @@ const TRAJECTORIES: [&str; 10] = [
     "trajectory-lsgan",
     "trajectory-hinge",
     "trajectory-wgan",
+    "trajectory-began",
 ];
 
 /// IN and OUT of one case in one type.
@@ -164,9 +167,9 @@ fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor
     for k in 0..fixture.steps {
         let values = tracer.step(&mut input).expect("a step");
         input.finish().expect("nothing left over");
-        let scalars = values
-            .into_iter()
-            .filter(|t| ["loss_d", "loss_g", "penalty", "kl_real", "kl_fake", "beta"].contains(&t.name.as_str()));
+        const SCALARS: [&str; 8] =
+            ["loss_d", "loss_g", "penalty", "balance", "convergence", "kl_real", "kl_fake", "beta"];
+        let scalars = values.into_iter().filter(|t| SCALARS.contains(&t.name.as_str()));
         let kept = scalars.chain(tracer.weights().expect("the weights"));
         out.extend(kept.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
         input = TensorSet::new(batch(k + 1), &fixture.path);
@@ -231,6 +234,27 @@ fn a_planted_difference_of_the_objective_is_caught() {
         change(&mut fixture.settings.objective);
         let rows = compare(&fixture, trajectory(cpu(), &fixture));
         assert!(rows.iter().any(|row| row.error > row.allowed), "{case}: {what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+/// The same for what only an autoencoder has.
+#[test]
+fn a_planted_difference_of_an_autoencoder_is_caught() {
+    let changes: [(&str, &str, fn(&mut Fixture<f64>)); 6] = [
+        ("one weight of the decoder by 1e-3", "step-ebgan", |f| {
+            scale_largest(f, "discriminator.deconv.0.weight", 1.001)
+        }),
+        ("λ_PT 0.3 → 0.301", "step-ebgan", |f| f.settings.objective.repelling = 0.301),
+        ("m 1.5 → 1.501", "step-ebgan", |f| f.settings.objective.margin = 1.501),
+        ("one k by 1e-3", "step-began", |f| scale_largest(f, "balance", 1.001)),
+        ("γ 0.7 → 0.701", "step-began", |f| f.settings.objective.balance_ratio = 0.701),
+        ("λ_k 0.05 → 0.0501", "step-began", |f| f.settings.objective.balance_step = 0.0501),
+    ];
+    for (what, case, change) in changes {
+        let mut fixture = load::<f64>(case);
+        change(&mut fixture);
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
     }
 }
 

@@ -103,6 +103,24 @@ fn another_number_of_discriminator_steps_is_refused() {
     }
 }
 
+/// k of BEGAN goes on from where it stood, and is 0 in the checkpoints of other losses, which say nothing of it.
+#[test]
+fn an_autoencoder_whose_k_moves() {
+    let place = Place::new();
+    let words = "quick --tick 4 --snap 6 --set loss=began --set balance_step=0.1";
+    let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
+    let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
+    assert_same_checkpoint(&pieces.checkpoint(LENGTH), &straight.checkpoint(LENGTH), "cut");
+    let [started, done] =
+        [0, LENGTH].map(|step| String::from_utf8(straight.checkpoint(step)[2].clone()).expect("JSON"));
+    assert!(!started.contains("balance"), "{started}");
+    assert!(done.contains("\"balance\": 0."), "{done}");
+    let records = straight.records();
+    assert!(records.iter().all(|record| record.balance.is_some_and(|k| k > 0.0) && record.convergence.is_some()));
+    let other = place.trained("other", &format!("quick --tick 4 --steps {LENGTH}"));
+    assert!(other.records().iter().all(|record| record.balance.is_none() && record.convergence.is_none()));
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

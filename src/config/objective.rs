@@ -12,6 +12,16 @@ pub struct ObjectiveSettings {
     /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
     /// alone have such a target.
     pub real_target: f64,
+    /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
+    pub margin: f64,
+    /// λ_PT of the repelling term on the generator's codes, with loss `ebgan` alone (Zhao et al. 2017, EBGAN-PT: 0.1); 0
+    /// is EBGAN without it.
+    pub repelling: f64,
+    /// γ of loss `began`, the energy of fake images that it strives for, in energies of real ones: lower for sharper
+    /// images, higher for more different ones.
+    pub balance_ratio: f64,
+    /// λ_k of loss `began`: how fast k, the weight of fake images in D's loss, moves; it starts at 0.
+    pub balance_step: f64,
     /// What is asked of the gradient of D's logit by the image as D sees it, all of its pixels and channels. It wants
     /// `discriminator.norm` to be `none`.
     pub penalty: Penalty,
@@ -42,6 +52,10 @@ impl Default for ObjectiveSettings {
         ObjectiveSettings {
             loss: Loss::Ns,
             real_target: 1.0,
+            margin: 1.0,
+            repelling: 0.0,
+            balance_ratio: 0.5,
+            balance_step: 0.001,
             penalty: Penalty::None,
             penalty_weight: 10.0,
             penalty_every: 1,
@@ -69,12 +83,22 @@ pub enum Loss {
     Hinge,
     /// Wasserstein (Arjovsky et al. 2017); it wants D's weights clipped.
     Wgan,
+    /// D is an autoencoder, and what it says of an image the mean squared error of the reconstruction (Zhao et al. 2017).
+    Ebgan,
+    /// D is an autoencoder, and what it says of an image the mean absolute error of the reconstruction (Berthelot et al.
+    /// 2017).
+    Began,
 }
 
 impl Loss {
     /// Whether D's output is the log-odds of "real", so that there is a probability to smooth and to report.
     pub fn is_log_odds(self) -> bool {
         matches!(self, Loss::Gan | Loss::Ns)
+    }
+
+    /// Whether D's output is the energy of an image under an autoencoder: D then has a decoder in the place of its head.
+    pub fn is_energy(self) -> bool {
+        matches!(self, Loss::Ebgan | Loss::Began)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What settings must satisfy before anything is built from them.
 
-use super::objective::{ObjectiveSettings, Penalty};
+use super::objective::{Loss, ObjectiveSettings, Penalty};
 use super::resnet;
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, Norm, OptimizerSettings,
@@ -62,7 +62,11 @@ pub fn validate_for_images(settings: &Settings, height: usize, width: usize, cha
         Family::Resnet => resnet::check(height, width),
         Family::Dcgan => {
             check_generator(&settings.generator, height, width)?;
-            check_discriminator(&settings.discriminator, height, width)
+            check_discriminator(&settings.discriminator, height, width)?;
+            if settings.objective.loss.is_energy() {
+                check_decoder(&settings.discriminator, height, width)?;
+            }
+            Ok(())
         }
     }
 }
@@ -118,6 +122,28 @@ fn check_discriminator(discriminator: &DiscriminatorSettings, height: usize, wid
     )))
 }
 
+/// An autoencoder doubles its image as often as it halved it.
+fn check_decoder(discriminator: &DiscriminatorSettings, height: usize, width: usize) -> Result<()> {
+    let halvings = discriminator.channels.len();
+    let most = height.trailing_zeros().min(width.trailing_zeros()) as usize;
+    if halvings <= most {
+        return Ok(());
+    }
+    let multiple = 1usize << halvings.min(32);
+    let advice = if most == 0 {
+        String::new()
+    } else {
+        format!(", or fewer layers: --set discriminator.channels={}", comma_separated(&discriminator.channels[..most]))
+    };
+    Err(Error::Usage(format!(
+        "with losses ebgan and began the discriminator is an autoencoder, which halves the image and doubles it again \
+         {halvings} times (discriminator.channels = {:?}), so it takes images whose height and width are multiples of \
+         {multiple}, and these are {height}×{width}: pass --resize {}{advice}",
+        discriminator.channels,
+        height.max(width).div_ceil(multiple) * multiple
+    )))
+}
+
 pub(super) fn output_name(output: OutputLayer) -> &'static str {
     match output {
         OutputLayer::Stride2 => "stride2",
@@ -140,6 +166,9 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.objective(&settings.objective);
     if settings.objective.penalty != Penalty::None {
         checker.penalty(settings);
+    }
+    if settings.objective.loss.is_energy() {
+        checker.autoencoder(settings);
     }
     checker.optimizer(&settings.optimizer);
     checker.train(&settings.train);
@@ -199,6 +228,7 @@ impl Checker {
             let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
             self.require(target == 1.0, "objective.real_target", expected, target);
         }
+        self.energies(objective);
         self.positive("objective.penalty_weight", objective.penalty_weight);
         let every = objective.penalty_every;
         self.require((1..=LAZIEST).contains(&every), "objective.penalty_every", format!("from 1 to {LAZIEST}"), every);
@@ -212,6 +242,31 @@ impl Checker {
         let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
         self.require(holds, "objective.instance_noise_steps", expected, fall);
         self.not_negative("objective.historical_averaging", objective.historical_averaging);
+    }
+
+    /// The constants of the losses of energies.
+    fn energies(&mut self, objective: &ObjectiveSettings) {
+        self.positive("objective.margin", objective.margin);
+        let repelling = objective.repelling;
+        if objective.loss == Loss::Ebgan {
+            self.not_negative("objective.repelling", repelling);
+        } else {
+            let expected = "0 where objective.loss is not ebgan: it is a term of that loss";
+            self.require(repelling == 0.0, "objective.repelling", expected, repelling);
+        }
+        let ratio = objective.balance_ratio;
+        self.require(ratio > 0.0 && ratio <= 1.0, "objective.balance_ratio", "above 0 and at most 1", ratio);
+        self.not_negative("objective.balance_step", objective.balance_step);
+    }
+
+    /// What a discriminator that is an autoencoder does not go with.
+    fn autoencoder(&mut self, settings: &Settings) {
+        let expected = "dcgan where objective.loss is ebgan or began: their discriminator is an autoencoder, and its decoder \
+                        mirrors the convolutions of that family alone";
+        self.require(settings.nets.family == Family::Dcgan, "nets.family", expected, "resnet");
+        let expected = "none where objective.loss is ebgan or began: a penalty is one of the logit's gradient, and an \
+                        autoencoder has an energy, which the image enters twice and which curves in the reconstruction";
+        self.require(settings.objective.penalty == Penalty::None, "objective.penalty", expected, "another");
     }
 
     /// What a gradient penalty does not go with.
@@ -306,6 +361,12 @@ mod tests {
             "objective.real_target=0",
             "objective.real_target=1.1",
             "objective.real_target=nan",
+            "objective.margin=0",
+            "objective.margin=inf",
+            "objective.repelling=0.1",
+            "objective.balance_ratio=0",
+            "objective.balance_ratio=1.5",
+            "objective.balance_step=-0.1",
             "objective.penalty_weight=0",
             "objective.penalty_weight=nan",
             "objective.penalty_every=0",
@@ -366,6 +427,42 @@ mod tests {
             let error = smoothed(loss).unwrap_err().to_string();
             assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_autoencoder_refuses_what_it_does_not_go_with() {
+        let set = |name: &str, words: &[&str]| {
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            let settings = apply(&preset(name).unwrap(), &overrides).unwrap();
+            validate(&settings).map(|()| settings)
+        };
+        for loss in ["loss=ebgan", "loss=began"] {
+            let message = set("quick", &[loss, "penalty=r1", "discriminator.norm=none"]).unwrap_err().to_string();
+            assert!(message.contains("`objective.penalty` must be none where objective.loss is ebgan"), "{message}");
+            let message = set("vgan-cifar10-resnet", &[loss]).unwrap_err().to_string();
+            assert!(message.starts_with("`nets.family` must be dcgan"), "{message}");
+            let message = set("quick", &[loss, "real_target=0.9"]).unwrap_err().to_string();
+            assert!(message.contains("only they have a target to smooth"), "{message}");
+            let settings = set("vgan-mnist", &[loss, "bottleneck.enabled=false"]).unwrap();
+            validate_for_images(&settings, 28, 12, 1).unwrap();
+        }
+        assert!(set("quick", &["loss=began", "repelling=0.1"]).is_err());
+        set("quick", &["loss=ebgan", "repelling=0.1"]).unwrap();
+    }
+
+    /// Each proposal of the message, taken at its word, fits.
+    #[test]
+    fn an_autoencoder_says_which_images_it_takes() {
+        let words =
+            ["loss=began", "generator.channels=8", "generator.output=stride1"].map(|w| Override::parse(w).unwrap());
+        let settings = apply(&preset("vgan-mnist").unwrap(), &words).unwrap();
+        let message = validate_for_images(&settings, 14, 6, 1).unwrap_err().to_string();
+        assert!(message.contains("multiples of 4, and these are 14×6"), "{message}");
+        assert!(message.contains("--resize 16") && message.contains("--set discriminator.channels=64"), "{message}");
+        validate_for_images(&settings, 16, 16, 1).unwrap();
+        let fewer = apply(&settings, &[Override::parse("discriminator.channels=64").unwrap()]).unwrap();
+        validate_for_images(&fewer, 14, 6, 1).unwrap();
+        assert!(validate_for_images(&settings, 17, 33, 1).is_err());
     }
 
     #[test]

@@ -27,12 +27,17 @@ pub struct Metrics {
     pub kl_real: f64,
     /// KL of fake images, reduced likewise.
     pub kl_fake: f64,
-    /// Mean D(x) of real images: after the sigmoid where D's output is a log-odds (`gan`, `ns`), else as it is.
+    /// Mean D(x) of real images: after the sigmoid where D's output is a log-odds (`gan`, `ns`), else as it is; the mean
+    /// energy where D is an autoencoder (`ebgan`, `began`).
     pub d_real: f64,
     /// Mean D(G(z)) in the discriminator's step, likewise.
     pub d_fake: f64,
     /// The gradient penalty; 0 in a step without one.
     pub penalty: f64,
+    /// k after its step; 0 where the loss is not `began`.
+    pub balance: f64,
+    /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))| (Berthelot et al. 2017, section 3.4.1); 0 elsewhere.
+    pub convergence: f64,
 }
 
 /// The training state beside weights, moments and running statistics.
@@ -47,6 +52,8 @@ pub struct StepState {
     pub updates: [u64; 2],
     /// β, the constraint's weight in the next discriminator step.
     pub beta: f64,
+    /// k, the weight of fake images in the next discriminator step of `began`.
+    pub balance: f64,
     /// 0, or what was first found not finite: one of the `NON_FINITE_*` constants. While it is set no weight changes.
     pub non_finite: u64,
     /// The figures of the step under way.

@@ -1,6 +1,9 @@
 //! The discriminator = encoder → bottleneck → head (paper Fig. 2): convolutions, or residual blocks and poolings
-//! (resnet.rs), that halve the image, two 1×1 convolutions for μ and log σ², z drawn from them, linear layers to one logit.
+//! (resnet.rs), that halve the image, two 1×1 convolutions for μ and log σ², z drawn from them, linear layers to one logit. Where
+//! the loss is one of energies the head is a decoder, and the whole an autoencoder (autoencoder.rs): its energies take
+//! the place of the logits everywhere.
 
+use super::autoencoder::{self, Autoencoder};
 use super::generator::initialisation;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
@@ -8,7 +11,7 @@ use super::sequential::Sequential;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, Norm, Settings};
-use crate::device::{Buffer, In, Out};
+use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
 use crate::ops::bottleneck::{Bottleneck, Noise};
@@ -22,6 +25,8 @@ pub struct Discriminator<B: Executor> {
     /// How z lies, or the features where there is no bottleneck.
     code: Flattened,
     head: Sequential<B>,
+    /// What an autoencoder has beside; its decoder is the head.
+    autoencoder: Option<Autoencoder<B>>,
     /// The encoder's output: μ and log σ² side by side, or the features themselves.
     features: Buffer<B>,
     d_features: Buffer<B>,
@@ -81,15 +86,33 @@ impl<B: Executor> Discriminator<B> {
             encoder.push(Box::new(layer));
             d
         });
-        let head =
-            if residual { resnet::head(settings, code, &mut builder.parts.params) } else { builder.head(code)? };
+        let autoencoder = Autoencoder::new(backend, settings, image, code, capacity)?;
+        let head = if autoencoder.is_some() {
+            autoencoder::decoder(backend, settings, image, last, code, &mut builder.parts)?
+        } else if residual {
+            resnet::head(settings, code, &mut builder.parts.params)
+        } else {
+            builder.head(code)?
+        };
         let parts = builder.parts;
         let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
         let memory = |len: usize| backend.alloc(capacity * len);
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
         let dims = bottleneck.map_or(0, |d| d.dims());
         let (z, d_z) = (memory(dims)?, memory(dims)?);
-        Ok((Discriminator { encoder, bottleneck, code, head, features, d_features, z, d_z, tangents: None }, parts))
+        let discriminator = Discriminator {
+            encoder,
+            bottleneck,
+            code,
+            head,
+            autoencoder,
+            features,
+            d_features,
+            z,
+            d_z,
+            tangents: None,
+        };
+        Ok((discriminator, parts))
     }
 
     /// The convolutions, up to μ and log σ².
@@ -97,7 +120,7 @@ impl<B: Executor> Discriminator<B> {
         &self.encoder
     }
 
-    /// The linear layers behind the bottleneck.
+    /// The linear layers behind the bottleneck; the decoder of an autoencoder.
     pub fn head(&self) -> &Sequential<B> {
         &self.head
     }
@@ -147,7 +170,23 @@ impl<B: Executor> Discriminator<B> {
                 backend.slice(backend.view(&self.z), 0..n * d.dims())
             }
         };
-        self.head.forward(pass, mode, stats, code, verdict.logits)
+        match &mut self.autoencoder {
+            None => self.head.forward(pass, mode, stats, code, verdict.logits),
+            Some(energy) => energy.forward(&mut self.head, pass, mode, stats, images, code, verdict.logits),
+        }
+    }
+
+    /// Adds the repelling term of the last forward pass's codes (z, or the features without a bottleneck) to the
+    /// generator's loss in the state, where the settings have it; the next backward pass then includes its gradient.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn repelling_loss(&mut self, pass: Pass<'_, B>, state: Out<'_, B, StepState>) -> Result<()> {
+        let Discriminator { autoencoder: Some(energy), bottleneck, features, z, code, .. } = self else {
+            return Ok(());
+        };
+        let codes = pass.backend.view(if bottleneck.is_some() { z } else { features });
+        energy.repelling_loss(pass, pass.backend.slice(codes, 0..pass.n * code.len()), state)
     }
 
     /// The gradients of the last forward pass; the same images and noise are given again. `d_images` `[n, H, W, C]` is
@@ -158,26 +197,35 @@ impl<B: Executor> Discriminator<B> {
         images: In<'_, B>,
         noise: Noise<'_, B>,
         gradient: VerdictGradient<'_, B>,
-        d_images: Option<Out<'_, B>>,
+        mut d_images: Option<Out<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, n) = (pass.backend, pass.n);
-        let VerdictGradient { logits, dlogits, dkl } = gradient;
+        let dkl = gradient.dkl;
         let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
         let d_features = backend.slice_mut(backend.view_mut(&mut self.d_features), 0..n * self.encoder.y_len());
         let weights = d_params.as_mut().map(|d_params| backend.reborrow(d_params));
         match self.bottleneck.map(|d| Bottleneck { n, ..d }) {
-            None => self.head.backward(pass, features, logits, dlogits, Some(d_features), weights)?,
+            None => {
+                let Discriminator { head, autoencoder, .. } = self;
+                head_backward(head, autoencoder, pass, images, features, &gradient, d_features, weights)?;
+            }
             Some(d) => {
                 let z = backend.slice(backend.view(&self.z), 0..n * d.dims());
                 let d_z = backend.slice_mut(backend.view_mut(&mut self.d_z), 0..n * d.dims());
-                self.head.backward(pass, z, logits, dlogits, Some(d_z), weights)?;
+                let Discriminator { head, autoencoder, .. } = self;
+                head_backward(head, autoencoder, pass, images, z, &gradient, d_z, weights)?;
                 let d_z = backend.slice(backend.view(&self.d_z), 0..n * d.dims());
                 backend.bottleneck_backward_input(&d, features, noise, d_z, dkl, d_features)?;
             }
         }
         let d_features = backend.slice(backend.view(&self.d_features), 0..n * self.encoder.y_len());
-        self.encoder.backward(pass, images, features, d_features, d_images, d_params)
+        let lent = d_images.as_mut().map(|d_images| backend.reborrow(d_images));
+        self.encoder.backward(pass, images, features, d_features, lent, d_params)?;
+        match (&self.autoencoder, d_images) {
+            (Some(energy), Some(d_images)) => energy.backward_images(pass, images, gradient.dlogits, d_images),
+            _ => Ok(()),
+        }
     }
 
     /// Allocates what [`Discriminator::penalise`] works in, for up to `capacity` images.
@@ -315,6 +363,25 @@ impl<B: Executor> Discriminator<B> {
             backend.bottleneck_curvature(&d, features, noise, v_features, d_z, below)?;
         }
         Ok(curves || sampled)
+    }
+}
+
+/// From the verdict's gradient back to the codes, `d_codes` overwritten, and to the head's parameters.
+#[expect(clippy::too_many_arguments, reason = "two parts of the net, a pass, and what goes in and out")]
+fn head_backward<B: Executor>(
+    head: &mut Sequential<B>,
+    autoencoder: &mut Option<Autoencoder<B>>,
+    pass: Pass<'_, B>,
+    images: In<'_, B>,
+    codes: In<'_, B>,
+    gradient: &VerdictGradient<'_, B>,
+    d_codes: Out<'_, B>,
+    d_params: Option<Out<'_, B>>,
+) -> Result<()> {
+    let VerdictGradient { logits, dlogits, .. } = *gradient;
+    match autoencoder {
+        None => head.backward(pass, codes, logits, dlogits, Some(d_codes), d_params),
+        Some(energy) => energy.backward(head, pass, images, codes, dlogits, d_codes, d_params),
     }
 }
 

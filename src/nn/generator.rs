@@ -1,16 +1,15 @@
 //! The generator: linear layers to a small image, then transposed convolutions that double it (facts of the article's
 //! notebook; the widths are DCGAN's, Radford et al. 2016), or residual blocks and upsamplings (resnet.rs; the paper's).
 
-use super::layer::{Layer, Mode, Pass};
-use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
+use super::decoder::DecoderBuilder;
+use super::layer::{Mode, Pass};
 use super::sequential::Sequential;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts, resnet};
-use crate::config::{Family, OutputLayer, PixelRange, Settings};
+use crate::config::{Family, GeneratorSettings, OutputLayer, PixelRange, Settings};
 use crate::device::{In, Out};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
-use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::{Error, Result};
 
 /// z `[N, latent]` → images `[N, H, W, C]`.
@@ -29,12 +28,15 @@ impl<B: Executor> Generator<B> {
             let net = Sequential::new(backend, layers, capacity)?;
             return Ok((Generator { net }, Parts { params, ..Parts::default() }));
         }
-        let mut builder = Builder { backend, settings, parts: Parts::default(), layers: Vec::new() };
+        let GeneratorSettings { latent, hidden, channels, output, .. } = &settings.generator;
         let first = first_image(settings, image)?;
-        builder.linear_layers(first)?;
-        builder.convolutions(first, image)?;
-        let Builder { layers, parts, .. } = builder;
-        Ok((Generator { net: Sequential::new(backend, layers, capacity)? }, parts))
+        let (mut parts, activation, layers) = (Parts::default(), Activation::Relu, Vec::new());
+        let mut builder = DecoderBuilder { backend, settings, parts: &mut parts, layers, activation, normalised: true };
+        let widths = hidden.iter().map(|&width| Flattened::vector(width)).chain([first]);
+        builder.linear_layers(Flattened::vector(*latent), widths)?;
+        builder.convolutions(first, channels.iter().skip(1).copied(), image, *output)?;
+        let net = Sequential::new(backend, builder.layers, capacity)?;
+        Ok((Generator { net }, parts))
     }
 
     /// The chain of layers.
@@ -85,64 +87,6 @@ fn first_image(settings: &Settings, image: ImageShape) -> Result<Flattened> {
         )));
     }
     Ok(Flattened { h: image.h / factor, w: image.w / factor, c })
-}
-
-struct Builder<'a, B: Executor> {
-    backend: &'a B,
-    settings: &'a Settings,
-    parts: Parts,
-    layers: Vec<Box<dyn Layer<B>>>,
-}
-
-impl<B: Executor> Builder<'_, B> {
-    fn init(&self) -> Initialisation {
-        initialisation(self.settings)
-    }
-
-    /// Linear, batch normalisation, ReLU, for each hidden width and for the first image. PyTorch's indices count by 3.
-    fn linear_layers(&mut self, first: Flattened) -> Result<()> {
-        let settings = &self.settings.generator;
-        let mut inputs = Flattened::vector(settings.latent);
-        let outputs = settings.hidden.iter().map(|&width| Flattened::vector(width)).chain([first]);
-        for (i, outputs) in outputs.enumerate() {
-            let init = self.init();
-            let Parts { params, stats } = &mut self.parts;
-            let linear = AffineLayer::linear(params, &format!("fc.{}", 3 * i), inputs, outputs, init);
-            let name = format!("fc.{}", 3 * i + 1);
-            let norm = BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, Activation::Relu)?;
-            self.layers.push(Box::new(linear));
-            self.layers.push(Box::new(norm));
-            inputs = outputs;
-        }
-        Ok(())
-    }
-
-    /// Transposed convolution, batch normalisation, ReLU for each further width; then the one to the picture.
-    fn convolutions(&mut self, first: Flattened, image: ImageShape) -> Result<()> {
-        let widths = self.settings.generator.channels.clone();
-        let init = self.init();
-        let Parts { params, stats } = &mut self.parts;
-        let mut d =
-            ConvTranspose2d { n: 0, h: first.h, w: first.w, c: first.c, k: 0, r: 4, s: 4, stride: 2, padding: 1 };
-        for (i, &width) in widths.iter().enumerate().skip(1) {
-            d.k = width;
-            let name = format!("deconv.{}", 3 * (i - 1));
-            self.layers.push(Box::new(AffineLayer::conv_transpose2d(params, &name, d, init)));
-            (d.h, d.w, d.c) = (d.oh(), d.ow(), d.k);
-            let name = format!("deconv.{}", 3 * (i - 1) + 1);
-            let (positions, features) = (d.h * d.w, Flattened::vector(width));
-            let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, Activation::Relu)?;
-            self.layers.push(Box::new(norm));
-        }
-        d.k = image.c;
-        if self.settings.generator.output == OutputLayer::Stride1 {
-            (d.r, d.s, d.stride, d.padding) = (3, 3, 1, 1);
-        }
-        let name = format!("deconv.{}", 3 * (widths.len() - 1));
-        self.layers.push(Box::new(AffineLayer::conv_transpose2d(params, &name, d, init)));
-        self.layers.push(Box::new(ActivationLayer { f: last_activation(self.settings), len: image.len() }));
-        Ok(())
-    }
 }
 
 /// What maps the last layer's output into the interval of the pixels.

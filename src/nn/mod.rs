@@ -1,5 +1,7 @@
-//! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head.
+//! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head or decoder.
 
+mod autoencoder;
+mod decoder;
 pub mod discriminator;
 pub mod generator;
 pub mod layer;

@@ -13,6 +13,7 @@ use super::clip::ClipOp;
 use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use super::conv2d::{Conv2d, Conv2dOp};
 use super::ema::EmaOp;
+use super::energy::{Energy, EnergyOp};
 use super::gather::{Gather, GatherOp};
 use super::historical_averaging::HistoricalAveragingOp;
 use super::instance_noise::{InstanceNoise, InstanceNoiseOp};
@@ -21,6 +22,7 @@ use super::loss::{DiscriminatorLoss, LossOp};
 use super::objective::Objective;
 use super::penalty::{GradientPenalty, PenaltyOp};
 use super::prior::{Prior, PriorOp};
+use super::repelling::{Repelling, RepellingOp};
 use super::rmsprop::{Rmsprop, RmspropOp};
 use super::scaled_add::ScaledAddOp;
 use super::upsample2d::{Upsample2d, Upsample2dOp};
@@ -244,6 +246,18 @@ impl<T: Real> EmaOp for DryRun<T> {
     }
 }
 
+impl<T: Real> EnergyOp for DryRun<T> {
+    fn energy_forward(&self, _d: &Energy, x: usize, y: usize, e: usize) -> Result<()> {
+        self.elements(x + y + e)
+    }
+    fn energy_backward_input(&self, _d: &Energy, x: usize, y: usize, de: usize, dy: usize) -> Result<()> {
+        self.elements(x + y + de + dy)
+    }
+    fn energy_backward_image(&self, _d: &Energy, x: usize, y: usize, de: usize, dx: usize) -> Result<()> {
+        self.elements(x + y + de + 2 * dx)
+    }
+}
+
 impl<T: Real> GatherOp for DryRun<T> {
     fn gather(&self, _d: &Gather, _draws: DrawStep, _images: usize, _state: usize, x: usize) -> Result<()> {
         self.elements(x + x / 4)
@@ -332,6 +346,18 @@ impl<T: Real> PenaltyOp for DryRun<T> {
 impl<T: Real> PriorOp for DryRun<T> {
     fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
         self.elements(z)
+    }
+}
+
+impl<T: Real> RepellingOp for DryRun<T> {
+    fn repelling_forward(&self, d: &Repelling, codes: usize, cosines: usize) -> Result<()> {
+        self.product(d.n, d.dims, d.n, codes + cosines)
+    }
+    fn repelling_loss(&self, _d: &Repelling, cosines: usize, _state: usize) -> Result<()> {
+        self.elements(cosines)
+    }
+    fn repelling_backward_input(&self, d: &Repelling, codes: usize, cosines: usize, d_codes: usize) -> Result<()> {
+        self.product(d.n, d.n, d.dims, codes + cosines + 2 * d_codes)
     }
 }
 

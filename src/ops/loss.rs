@@ -5,7 +5,14 @@
 //! β ← max(0, β + α_β · C);  loss_g = mean cost of G's images.
 //!
 //! What one output of D costs is the objective's business ([`Objective::term`]); m is 1 where the settings sum real and
-//! fake, ½ where they mix. Multipliers that a loss moves in the same way as β belong here too, beside β's step.
+//! fake, ½ where they mix.
+//!
+//! Multipliers that a loss moves in the same way as β belong here too. `Began` multiplies what fake images cost D by k, and
+//! k ← clip(k + λ_k (γ L(x) − L(G(z))), 0, 1), L(x) being the mean energy of the discriminator's real images and L(G(z)) that
+//! of the generator's images in its own step (Berthelot et al. 2017, section 3.3). The measure of convergence is L(x) +
+//! |γ L(x) − L(G(z))|.
+
+use bytemuck::Zeroable;
 
 use crate::Result;
 use crate::device::accelerator::int;
@@ -64,17 +71,27 @@ pub trait LossOp: Backend {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()>;
 }
 
-/// The mean cost of the outputs on a side, and the mean output; writes the gradient of the former.
-fn mean_terms<T: Real>(objective: &Objective, side: Side, logits: &[T], dlogits: &mut [T]) -> (f64, f64) {
+/// The mean cost of the outputs on a side, times `weight`, and the mean output; writes the gradient of the former.
+fn mean_terms<T: Real>(objective: &Objective, side: Side, weight: f64, logits: &[T], dlogits: &mut [T]) -> (f64, f64) {
     let count = logits.len() as f64;
     let (mut loss, mut output) = (0.0, 0.0);
     for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
         let Term { value, derivative } = objective.term(side, logit.to_f64());
         loss += value;
         output += objective.output(logit.to_f64());
-        *dlogit = T::of(derivative / count);
+        *dlogit = T::of(weight * derivative / count);
     }
-    (loss / count, output / count)
+    (weight * loss / count, output / count)
+}
+
+/// The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.
+fn step_balance(objective: &Objective, fake: f64, state: &mut StepState) {
+    let surplus = objective.balance_ratio * state.metrics.d_real - fake;
+    state.metrics.convergence = state.metrics.d_real + surplus.abs();
+    if state.non_finite == 0 {
+        state.balance = (state.balance + objective.balance_step * surplus).clamp(0.0, 1.0);
+    }
+    state.metrics.balance = state.balance;
 }
 
 impl<T: Real> LossOp for Cpu<T> {
@@ -89,8 +106,9 @@ impl<T: Real> LossOp for Cpu<T> {
     ) -> Result<()> {
         let state = &mut state[0];
         let (d_logits_real, d_logits_fake) = dlogits.split_at_mut(d.n);
-        let (loss_real, d_real) = mean_terms(&d.objective, Side::Real, &logits[..d.n], d_logits_real);
-        let (loss_fake, d_fake) = mean_terms(&d.objective, Side::Fake, &logits[d.n..], d_logits_fake);
+        let weight = if d.objective.loss == Loss::Began { state.balance } else { 1.0 };
+        let (loss_real, d_real) = mean_terms(&d.objective, Side::Real, 1.0, &logits[..d.n], d_logits_real);
+        let (loss_fake, d_fake) = mean_terms(&d.objective, Side::Fake, weight, &logits[d.n..], d_logits_fake);
         let reduced = |kl: &[T]| kl.iter().map(|v| v.to_f64()).sum::<f64>() * d.kl_scale / d.n as f64;
         let (kl_real, kl_fake) = (reduced(&kl[..d.n]), reduced(&kl[d.n..]));
         let mut loss_d = loss_real + loss_fake;
@@ -105,8 +123,8 @@ impl<T: Real> LossOp for Cpu<T> {
         if !loss_d.is_finite() && state.non_finite == 0 {
             state.non_finite = StepState::NON_FINITE_LOSS_D;
         }
-        state.metrics =
-            Metrics { loss_d, beta: state.beta, kl_real, kl_fake, d_real, d_fake, loss_g: 0.0, penalty: 0.0 };
+        let (beta, balance) = (state.beta, state.balance);
+        state.metrics = Metrics { loss_d, beta, kl_real, kl_fake, d_real, d_fake, balance, ..Metrics::zeroed() };
         Ok(())
     }
 
@@ -118,11 +136,14 @@ impl<T: Real> LossOp for Cpu<T> {
         dkl: &mut [T],
         state: &mut [StepState],
     ) -> Result<()> {
-        let (loss_g, _) = mean_terms(objective, Side::Generator, logits, dlogits);
+        let (loss_g, _) = mean_terms(objective, Side::Generator, 1.0, logits, dlogits);
         dkl.fill(T::ZERO);
         state[0].metrics.loss_g = loss_g;
         if !loss_g.is_finite() && state[0].non_finite == 0 {
             state[0].non_finite = StepState::NON_FINITE_LOSS_G;
+        }
+        if objective.loss == Loss::Began {
+            step_balance(objective, loss_g, &mut state[0]);
         }
         Ok(())
     }
@@ -141,14 +162,17 @@ impl<T: Real> LossOp for Cpu<T> {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
 struct KernelObjective {
-    real_target: f64,
+    /// The real target, the margin, γ and λ_k.
+    constants: [f64; 4],
     loss: i32,
     padding: i32,
 }
 
 impl KernelObjective {
     fn of(objective: &Objective) -> Self {
-        KernelObjective { real_target: objective.real_target, loss: objective.loss as i32, padding: 0 }
+        let Objective { loss, real_target, margin, balance_ratio, balance_step } = *objective;
+        let constants = [real_target, margin, balance_ratio, balance_step];
+        KernelObjective { constants, loss: loss as i32, padding: 0 }
     }
 }
 
@@ -214,9 +238,10 @@ enum LossCase {
     Generator(usize, Objective),
 }
 
-/// Both losses of every objective, every reduction and mix; β is 0.7. Then β's step: up, down, and stopped at 0.
+/// Both losses of every objective, every reduction and mix; β is 0.7, k 0.6. Then β's step: up, down, and stopped at 0; and
+/// that of k: in between, and stopped at either end.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let ns = Objective { loss: Loss::Ns, real_target: 1.0 };
+    let ns = Objective::new(Loss::Ns);
     let discriminator = |n, objective, kl_scale, kl_mix| {
         let constants = DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 };
         LossCase::Discriminator(constants)
@@ -237,7 +262,9 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     };
     let steps = [beta(3, 0.1, 0.01), beta(17, 5.0, 0.01), beta(5, 100.0, 1.0)];
     let losses = losses.into_iter().map(|case| Box::new(case) as Box<dyn Case<B>>);
-    losses.chain(steps.map(|case| Box::new(case) as Box<dyn Case<B>>)).collect()
+    let balance = |n, real| Box::new(BalanceCase { n, real }) as Box<dyn Case<B>>;
+    let balances = [balance(1, 0.3), balance(17, 90.0), balance(300, -90.0)];
+    losses.chain(steps.map(|case| Box::new(case) as Box<dyn Case<B>>)).chain(balances).collect()
 }
 
 /// Logits and KL of `n` images, or of the two halves of a discriminator's batch; away from the hinge's kinks at ±1.
@@ -251,7 +278,7 @@ impl LossCase {
         let (logits, kl) = (be.view(&inputs[0]), be.view(&inputs[1]));
         let mut dlogits = be.alloc(be.len(logits))?;
         let mut dkl = be.alloc(be.len(kl))?;
-        let mut state = be.buffer_of(&[StepState::new(0, 0.7)])?;
+        let mut state = be.buffer_of(&[StepState { balance: 0.6, ..StepState::new(0, 0.7) }])?;
         let (dl, dk, st) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl), be.view_mut(&mut state));
         match self {
             LossCase::Discriminator(d) => be.discriminator_loss(d, logits, kl, dl, dk, st)?,
@@ -270,7 +297,7 @@ impl<B: Executor> Case<B> for LossCase {
     fn name(&self) -> String {
         match self {
             LossCase::Discriminator(d) => {
-                let Objective { loss, real_target } = d.objective;
+                let Objective { loss, real_target, .. } = d.objective;
                 format!("discriminator {loss:?} to {real_target} n{} kl_scale{} kl_mix{}", d.n, d.kl_scale, d.kl_mix)
             }
             LossCase::Generator(n, objective) => format!("generator {:?} n{n}", objective.loss),
@@ -339,6 +366,48 @@ impl<B: Executor> Case<B> for BetaCase {
     }
 }
 
+/// The generator's loss with a step of k from 0.6, after a discriminator's with this mean energy of real images.
+struct BalanceCase {
+    n: usize,
+    real: f64,
+}
+
+impl BalanceCase {
+    const OBJECTIVE: Objective =
+        Objective { loss: Loss::Began, real_target: 1.0, margin: 1.0, balance_ratio: 0.4, balance_step: 0.02 };
+}
+
+impl<B: Executor> Case<B> for BalanceCase {
+    fn op(&self) -> &'static str {
+        "loss"
+    }
+    fn name(&self) -> String {
+        format!("balance n{} real{}", self.n, self.real)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("energies", self.n).filled(Fill::Uniform(0.0, 1.0))]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        ["balance", "convergence", "loss"].map(|name| Tensor::new(name, 1)).into()
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let before = StepState { balance: 0.6, ..StepState::new(0, 0.7) };
+        let metrics = Metrics { d_real: self.real, ..before.metrics };
+        let mut state = be.buffer_of(&[StepState { metrics, ..before }])?;
+        let (mut dlogits, mut dkl) = (be.alloc(self.n)?, be.alloc(self.n)?);
+        let (dl, dk) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
+        be.generator_loss(&Self::OBJECTIVE, be.view(&inputs[0]), dl, dk, be.view_mut(&mut state))?;
+        let after = be.read(be.view(&state))?[0];
+        for (value, output) in [after.balance, after.metrics.convergence, after.metrics.loss_g].iter().zip(outputs) {
+            be.upload(&[B::Real::of(*value)], be.view_mut(output))?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,7 +417,7 @@ mod tests {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
         // KL 1 and 3 of one image each, so C = ½ (1 + 3) − I_c.
         for (target_kl, expected) in [(0.5, 0.7 + 0.1 * 1.5), (4.0, 0.7 - 0.1 * 2.0), (100.0, 0.0)] {
-            let objective = Objective { loss: Loss::Ns, real_target: 1.0 };
+            let objective = Objective::new(Loss::Ns);
             let (kl_scale, kl_mix) = (1.0, 0.5);
             let case = BetaCase(DiscriminatorLoss { n: 1, objective, kl_scale, kl_mix, target_kl, beta_step: 0.1 });
             let case: &dyn Case<Cpu<f64>> = &case;
@@ -358,5 +427,34 @@ mod tests {
             // The gradient is by the β before the step.
             assert_eq!(outputs[2], [0.35, 0.35]);
         }
+    }
+
+    /// L(G(z)) is 0.25, γ 0.4, λ_k 0.02, k 0.6 before.
+    #[test]
+    fn k_follows_the_energies_and_stays_between_0_and_1() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        for (real, balance, convergence) in
+            [(0.5, 0.6 + 0.02 * (0.2 - 0.25), 0.5 + 0.05), (90.0, 1.0, 90.0 + 35.75), (-90.0, 0.0, -90.0 + 36.25)]
+        {
+            let case: &dyn Case<Cpu<f64>> = &BalanceCase { n: 2, real };
+            let mut outputs = vec![vec![f64::NAN]; 3];
+            case.forward(&cpu, &[vec![0.1, 0.4]], &mut outputs).expect("a loss");
+            assert!((outputs[0][0] - balance).abs() < 1e-15, "{real}: {outputs:?}");
+            assert!((outputs[1][0] - convergence).abs() < 1e-13, "{real}: {outputs:?}");
+        }
+    }
+
+    #[test]
+    fn k_is_the_weight_of_fake_images_and_stays_where_a_loss_is_not_finite() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let objective = Objective::new(Loss::Began);
+        let d = DiscriminatorLoss { n: 1, objective, kl_scale: 0.0, kl_mix: 1.0, target_kl: 0.0, beta_step: 0.0 };
+        let mut state = [StepState { balance: 0.6, ..StepState::new(0, 0.0) }];
+        let mut dlogits = [0.0; 2];
+        cpu.discriminator_loss(&d, &[0.5, 0.25], &[0.0; 2], &mut dlogits, &mut [0.0; 2], &mut state).expect("a loss");
+        assert_eq!((dlogits, state[0].metrics.loss_d), ([1.0, -0.6], 0.5 - 0.6 * 0.25));
+        assert_eq!((state[0].metrics.d_real, state[0].metrics.d_fake), (0.5, 0.25));
+        cpu.generator_loss(&objective, &[f64::NAN], &mut [0.0], &mut [0.0], &mut state).expect("a loss");
+        assert_eq!((state[0].balance, state[0].non_finite), (0.6, StepState::NON_FINITE_LOSS_G));
     }
 }

@@ -10,6 +10,7 @@ pub mod activation;
 pub mod adam;
 pub mod affine;
 pub mod article;
+mod autoencoder_passes;
 pub mod avg_pool2d;
 pub mod batch_norm;
 mod batch_norm_case;
@@ -25,6 +26,7 @@ mod conv2d_kernels;
 pub mod conv_transpose2d;
 mod dry_run;
 pub mod ema;
+pub mod energy;
 pub mod gather;
 pub mod gradient_check;
 pub mod historical_averaging;
@@ -38,6 +40,7 @@ mod paper;
 pub mod passes;
 pub mod penalty;
 pub mod prior;
+pub mod repelling;
 pub mod rmsprop;
 pub mod scaled_add;
 pub mod upsample2d;
@@ -60,6 +63,7 @@ pub trait Executor:
     + conv2d::Conv2dOp
     + conv_transpose2d::ConvTranspose2dOp
     + ema::EmaOp
+    + energy::EnergyOp
     + gather::GatherOp
     + historical_averaging::HistoricalAveragingOp
     + instance_noise::InstanceNoiseOp
@@ -67,6 +71,7 @@ pub trait Executor:
     + loss::LossOp
     + penalty::PenaltyOp
     + prior::PriorOp
+    + repelling::RepellingOp
     + rmsprop::RmspropOp
     + scaled_add::ScaledAddOp
     + upsample2d::Upsample2dOp
@@ -89,6 +94,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         conv2d::cases(),
         conv_transpose2d::cases(),
         ema::cases(),
+        energy::cases(),
         gather::cases(),
         historical_averaging::cases(),
         instance_noise::cases(),
@@ -96,6 +102,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         loss::cases(),
         penalty::cases(),
         prior::cases(),
+        repelling::cases(),
         rmsprop::cases(),
         scaled_add::cases(),
         upsample2d::cases(),

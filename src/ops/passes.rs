@@ -6,6 +6,7 @@ use super::activation::Activation;
 use super::adam::Adam;
 use super::affine::Affine;
 use super::article;
+use super::autoencoder_passes;
 use super::avg_pool2d::AvgPool2d;
 use super::batch_norm::BatchNorm;
 use super::bottleneck::{Bottleneck, Noise};
@@ -37,7 +38,7 @@ pub struct Pass<B> {
 }
 
 impl<B: Backend> Pass<B> {
-    fn new(
+    pub(super) fn new(
         op: &'static str,
         shape: impl Into<String>,
         pass: &'static str,
@@ -84,7 +85,7 @@ pub(super) fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
     })
 }
 
-fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
+pub(super) fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_from(1, || vec![StepState { step: 3, updates: [5, 5], ..StepState::new(11, 0.5) }])
 }
 
@@ -108,6 +109,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(article::gathers().map(instance_noise));
     passes.extend(article::priors().map(prior));
     passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
+    passes.extend(autoencoder_passes::all());
     passes.extend(paper_passes());
     passes
 }
@@ -257,7 +259,7 @@ fn bottleneck<B: Executor>(d: Bottleneck) -> [Pass<B>; 2] {
 }
 
 fn losses<B: Executor>(n: usize) -> [Pass<B>; 2] {
-    let objective = Objective { loss: Loss::Ns, real_target: 1.0 };
+    let objective = Objective::new(Loss::Ns);
     let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
     let discriminator = move |be: B| -> Result<Work> {
         let (logits, kl, mut state) = (filled(&be, 2 * n)?, filled(&be, 2 * n)?, state(&be)?);

@@ -89,16 +89,21 @@ fn to_stderr(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// `step 200/11700  epoch 0.43  D 1.3865  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m`.
+/// `step 200/11700  epoch 0.43  D 1.3865  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m`; with loss `began`
+/// also `k 0.0012  M 0.15` before the speed.
 fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> String {
     let Record { step, epoch, loss_d, loss_g, beta, kl_real, kl_fake, images_per_s, .. } = record;
     let beta = short(*beta);
     let (kl_real, kl_fake) = (short(*kl_real), short(*kl_fake));
     let speed = format!("{images_per_s:.*} images/s", usize::from(*images_per_s < 10.0));
+    let balanced = match (record.balance, record.convergence) {
+        (Some(balance), Some(convergence)) => format!("k {}  M {}  ", short(balance), short(convergence)),
+        _ => String::new(),
+    };
     let eta = remaining.map_or_else(String::new, |time| format!("  ETA {}", duration(time)));
     format!(
         "step {step}/{total_steps}  epoch {epoch:.2}  D {loss_d:.4}  G {loss_g:.4}  beta {beta}  \
-         kl {kl_real}/{kl_fake}  {speed}{eta}"
+         kl {kl_real}/{kl_fake}  {balanced}{speed}{eta}"
     )
 }
 
@@ -143,6 +148,8 @@ mod tests {
             line(&first, 200, None),
             "step 200/200  epoch 0.43  D 1.3863  G 0.6933  beta 0  kl 1.23e5/NaN  3.1 images/s"
         );
+        let balanced = Record { balance: Some(0.0012), convergence: Some(0.154), ..record };
+        assert!(line(&balanced, 11_700, None).ends_with("kl 0.12/0.11  k 0.0012  M 0.15  312 images/s"));
     }
 
     #[test]

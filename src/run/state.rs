@@ -40,6 +40,9 @@ pub struct State {
     pub epoch: f64,
     /// β, the weight of the bottleneck's constraint.
     pub beta: f64,
+    /// k, the weight of fake images in the loss of `began`; left out where it is 0, as in every run of another loss.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub balance: f64,
     /// Updates made by both optimisers, for Adam's bias correction.
     pub updates: Updates,
     /// Where the random streams stand.
@@ -48,6 +51,11 @@ pub struct State {
     pub data: DataPosition,
     /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
     pub files: Files,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// The size of an image.
@@ -161,6 +169,9 @@ impl State {
             if !(value.is_finite() && value >= 0.0) {
                 return fault(field, "a finite number from 0", value.to_string());
             }
+        }
+        if !(0.0..=1.0).contains(&self.balance) {
+            return fault("balance", "from 0 to 1", self.balance.to_string());
         }
         for (field, text) in [("version", &self.version), ("preset", &self.preset)] {
             if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {

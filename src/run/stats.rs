@@ -34,16 +34,23 @@ pub struct Record {
     /// KL of the bottleneck on fake images, in nats, reduced as the configuration says.
     #[serde(with = "finite_or_null")]
     pub kl_fake: f64,
-    /// Mean sigmoid output of the discriminator on real images.
+    /// Mean output of the discriminator on real images: after the sigmoid where it is a log-odds (losses `gan`, `ns`), the
+    /// mean energy where D is an autoencoder (`ebgan`, `began`), else as it is.
     #[serde(with = "finite_or_null")]
     pub d_real: f64,
-    /// Mean sigmoid output of the discriminator on fake images.
+    /// The same on fake images.
     #[serde(with = "finite_or_null")]
     pub d_fake: f64,
     /// The gradient penalty, part of the discriminator's loss. One that is taken every k steps, k times as heavy, is so in
     /// the mean over the steps without it too. 0 where there is none.
     #[serde(with = "finite_or_null", default)]
     pub penalty: f64,
+    /// k, the weight of fake images in the loss of `began`; in its runs alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<f64>,
+    /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))|; in its runs alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub convergence: Option<f64>,
     /// Real images trained on per second over the same steps, the time of snapshots left out.
     #[serde(with = "finite_or_null")]
     pub images_per_s: f64,
@@ -163,9 +170,27 @@ pub(crate) mod tests {
             d_real: 0.5,
             d_fake: 0.499_999_999_999_999_94,
             penalty: 0.75,
+            balance: None,
+            convergence: None,
             images_per_s: 312.0,
             elapsed_s: 7.25,
         }
+    }
+
+    /// Records of other losses have no such fields, and those of earlier versions neither.
+    #[test]
+    fn figures_of_one_loss_are_left_out_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stats.jsonl");
+        let mut log = StatsLog::create(&path).unwrap();
+        let balanced = Record { balance: Some(0.25), convergence: Some(0.1), ..record(40) };
+        log.append(&record(20)).unwrap();
+        log.append(&balanced).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(!lines[0].contains("balance") && !lines[0].contains("convergence"), "{}", lines[0]);
+        assert!(lines[1].contains(r#""balance":0.25,"convergence":0.1"#), "{}", lines[1]);
+        assert_eq!(read(&path).unwrap(), [record(20), balanced]);
     }
 
     fn steps(path: &Path) -> Vec<u64> {

@@ -1,7 +1,7 @@
 //! From settings to the constants of the losses.
 
 use super::batch::Phase;
-use crate::config::{KlMix, KlReduction, Loss as LossSetting, Settings};
+use crate::config::{KlMix, KlReduction, Loss as LossSetting, ObjectiveSettings, Settings};
 use crate::device::philox::Stream;
 use crate::ops::bottleneck::Bottleneck;
 use crate::ops::instance_noise::InstanceNoise;
@@ -16,8 +16,11 @@ pub fn objective(settings: &Settings) -> Objective {
         LossSetting::Lsgan => Loss::Lsgan,
         LossSetting::Hinge => Loss::Hinge,
         LossSetting::Wgan => Loss::Wgan,
+        LossSetting::Ebgan => Loss::Ebgan,
+        LossSetting::Began => Loss::Began,
     };
-    Objective { loss, real_target: settings.objective.real_target }
+    let ObjectiveSettings { real_target, margin, balance_ratio, balance_step, .. } = settings.objective;
+    Objective { loss, real_target, margin, balance_ratio, balance_step }
 }
 
 /// The constants of the discriminator's loss, where its bottleneck has these sizes.

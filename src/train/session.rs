@@ -8,7 +8,7 @@ use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor};
 use super::trainer::{HISTORY, Trainer};
-use crate::config::{PixelRange, Settings};
+use crate::config::{Loss, PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Metrics, Network, StepState};
 use crate::nn::{ImageShape, NetworkMemory};
@@ -306,7 +306,8 @@ impl<B: F32Executor> Session<B> {
         let train = &self.trainer.settings.train;
         if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
             let updates = self.trainer.settings.objective.discriminator_steps as usize;
-            let record = since.take(done, self.plan.epoch, train.batch * updates);
+            let balanced = self.trainer.settings.objective.loss == Loss::Began;
+            let record = since.take(done, self.plan.epoch, train.batch * updates, balanced);
             self.stats.append(&record)?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
@@ -384,25 +385,26 @@ impl<B: F32Executor> Session<B> {
 
 /// Means of the metrics since the last tick or, for the first tick of a start, since that start.
 struct Since {
-    sums: [f64; 7],
+    sums: [f64; 8],
     steps: u32,
     start: Instant,
     elapsed: f64,
     beta: f64,
+    balance: f64,
 }
 
 impl Since {
     fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 7], steps: 0, start: Instant::now(), elapsed, beta: 0.0 }
+        Since { sums: [0.0; 8], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
     }
 
     fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta, penalty } = *metrics;
-        for (sum, value) in self.sums.iter_mut().zip([loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty]) {
-            *sum += value;
-        }
+        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta, penalty, balance, convergence } =
+            *metrics;
+        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence];
+        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         self.steps += 1;
-        self.beta = beta;
+        (self.beta, self.balance) = (beta, balance);
     }
 
     /// Seconds of training over all starts of the run, up to now.
@@ -415,9 +417,10 @@ impl Since {
         self.start += time;
     }
 
-    fn take(&mut self, step: u64, epoch_steps: u64, images: usize) -> Record {
+    /// The record of the steps so far; k and the measure of convergence are `balanced` runs' alone.
+    fn take(&mut self, step: u64, epoch_steps: u64, images: usize, balanced: bool) -> Record {
         let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty] =
+        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence] =
             self.sums.map(|sum| sum / f64::from(self.steps));
         let record = Record {
             step,
@@ -430,6 +433,8 @@ impl Since {
             d_real,
             d_fake,
             penalty,
+            balance: balanced.then_some(self.balance),
+            convergence: balanced.then_some(convergence),
             images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
             elapsed_s: self.elapsed + seconds,
         };

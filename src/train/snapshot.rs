@@ -91,6 +91,7 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         samples_seen,
         epoch: samples_seen as f64 / images_per_epoch as f64,
         beta: step_state.beta,
+        balance: step_state.balance,
         updates: Updates { discriminator: step_state.updates[0], generator: step_state.updates[1] },
         rng: RngPosition { step: step_state.step },
         data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
@@ -205,7 +206,8 @@ pub fn restore<B: F32Executor>(
     optim.finish()?;
     let mut state = trainer.read_state()?;
     let saved = checkpoint.state;
-    (state.step, state.seed, state.beta) = (saved.step, saved.seed, saved.beta);
+    (state.step, state.seed) = (saved.step, saved.seed);
+    (state.beta, state.balance) = (saved.beta, saved.balance);
     state.updates = [saved.updates.discriminator, saved.updates.generator];
     trainer.write_state(&state)
 }

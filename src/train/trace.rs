@@ -8,7 +8,7 @@ use std::path::Path;
 use super::batch::{Batch, Given, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors};
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
+use crate::config::{GeneratorZ, Loss, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, Real, StepState, cuda};
@@ -95,7 +95,10 @@ impl<B: Executor> Tracer<B> {
             input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
             input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
         }
-        let state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
+        let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
+        if trainer.settings.objective.loss == Loss::Began {
+            state.balance = input.take("balance", &[1])?[0].to_f64();
+        }
         trainer.write_state(&state)?;
         let code = trainer.discriminator.bottleneck(n).map(|_| {
             let code = trainer.discriminator.code();
@@ -128,6 +131,9 @@ impl<B: Executor> Tracer<B> {
         out.extend([scalar("loss_d", metrics.loss_d), scalar("loss_g", metrics.loss_g)]);
         if trainer.settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
+        }
+        if trainer.settings.objective.loss == Loss::Began {
+            out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
         if code.is_some() {
             let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
@@ -314,6 +320,9 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     let (n, seed) = (settings.train.batch, settings.train.seed);
     let mut out = weights(&trainer)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
+    if settings.objective.loss == Loss::Began {
+        out.push(tensor("balance", &[1], vec![0.0]));
+    }
     out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));
     for (name, stream) in [("latents_d", Stream::LatentDiscriminator), ("latents_g", Stream::LatentGenerator)] {
         out.push(tensor(name, &[n, settings.generator.latent], random_latents(&trainer, stream)?));

@@ -189,6 +189,7 @@ impl<B: Executor> Trainer<B> {
         let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
         let logits = backend.slice(backend.view(&work.logits), 0..n);
         backend.generator_loss(&objective::objective(&self.settings), logits, dlogits, dkl, backend.view_mut(state))?;
+        self.repel()?;
         self.blame(batch, Phase::Generator, None)?;
         let Trainer { backend, work, generator_memory: memory, .. } = self;
         backend.zero(backend.view_mut(&mut memory.gradients))?;
@@ -257,6 +258,13 @@ impl<B: Executor> Trainer<B> {
         let images = backend.slice(backend.view(&work.images), part.images.clone());
         let noised = backend.slice_mut(backend.view_mut(noised), part.images);
         backend.instance_noise(&d, images, backend.view(state), noised)
+    }
+
+    /// The repelling term of the generator's loss, where the settings have it.
+    fn repel(&mut self) -> Result<()> {
+        let Trainer { backend, discriminator, discriminator_memory: memory, state, settings, .. } = self;
+        let pass = Pass { backend, params: backend.view(&memory.params), n: settings.train.batch };
+        discriminator.repelling_loss(pass, backend.view_mut(state))
     }
 
     fn part(&self, phase: Phase) -> Part {

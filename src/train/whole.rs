@@ -11,10 +11,10 @@ use super::trainer::Trainer;
 use crate::Result;
 use crate::config::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
-    Loss, NetsSettings, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, TrainSettings,
+    Loss, NetsSettings, Norm, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, TrainSettings,
 };
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network, Real};
+use crate::device::{Buffer, Network, Real, StepState};
 use crate::nn::table::{Init, Table};
 use crate::nn::{Entry, ImageShape};
 use crate::ops::{Case, Executor, Fill, Tensor, gradient_check};
@@ -125,6 +125,7 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         ("vgan of residual blocks", residual, ImageShape { h: 8, w: 10, c: 1 }),
     ];
     models.extend(objectives(&article));
+    models.extend(autoencoders(&article));
     models
 }
 
@@ -145,6 +146,41 @@ fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
     ]
     .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, ImageShape { h: 4, w: 4, c: 1 }))
     .into()
+}
+
+/// Discriminators that are autoencoders: both powers of the error, with and without bottleneck, hidden layers, batch
+/// normalisation and repelling term. Every energy is below the margin, and k is not 0 (see [`WholeLoss::trainer`]).
+fn autoencoders(article: &Settings) -> [(&'static str, Settings, ImageShape); 4] {
+    let of = |loss, repelling| ObjectiveSettings { loss, repelling, ..ObjectiveSettings::default() };
+    let plain = Settings {
+        bottleneck: BottleneckSettings { enabled: false, ..BottleneckSettings::default() },
+        ..article.clone()
+    };
+    // A code narrower than the encoder's last image, and no linear layer to widen it again.
+    let shallow = Settings {
+        data: DataSettings { range: PixelRange::MinusOneToOne, ..DataSettings::default() },
+        discriminator: DiscriminatorSettings { hidden: vec![], norm: Norm::None, ..article.discriminator.clone() },
+        bottleneck: BottleneckSettings { channels: 2, ..article.bottleneck.clone() },
+        ..article.clone()
+    };
+    [
+        (
+            "ebgan, repelling",
+            Settings { objective: of(Loss::Ebgan, 0.7), ..plain.clone() },
+            ImageShape { h: 4, w: 8, c: 1 },
+        ),
+        (
+            "ebgan with bottleneck, repelling",
+            Settings { objective: ObjectiveSettings { margin: 9.0, ..of(Loss::Ebgan, 0.7) }, ..shallow },
+            ImageShape { h: 4, w: 4, c: 2 },
+        ),
+        ("began", Settings { objective: of(Loss::Began, 0.0), ..plain }, ImageShape { h: 8, w: 4, c: 1 }),
+        (
+            "began with bottleneck",
+            Settings { objective: of(Loss::Began, 0.0), ..article.clone() },
+            ImageShape { h: 4, w: 4, c: 1 },
+        ),
+    ]
 }
 
 struct WholeLoss {
@@ -184,6 +220,10 @@ impl WholeLoss {
     /// A trainer with the case's parameters, and what it is fed with.
     fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
+        if self.settings.objective.loss == Loss::Began {
+            // k starts at 0, where fake images would have no part in D's loss.
+            trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
+        }
         let buffer = |values: Vec<f64>| backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>());
         // In G's case D is fixed; in D's case G has no part.
         for (number, entry) in (FIXED..).zip(self.tables[0].entries()) {

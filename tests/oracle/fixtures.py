@@ -107,6 +107,14 @@ SMOOTHED = NARROW | {"objective": {"loss": "ns", "real_target": 0.9}}
 LSGAN = NARROW | {"objective": {"loss": "lsgan", "historical_averaging": 0.05}}
 HINGE = NARROW | {"objective": {"loss": "hinge"}}
 WGAN = NARROW | {"objective": {"loss": "wgan", "clip": 0.3}}
+# Discriminators that are autoencoders: without bottleneck and linear layers, and with both; k moves visibly.
+EBGAN = NARROW | {
+    "data": {"range": "-1..1"},
+    "discriminator": {"channels": [3, 4], "hidden": []},
+    "bottleneck": {"enabled": False},
+    "objective": {"loss": "ebgan", "margin": 1.5, "repelling": 0.3},
+}
+BEGAN = NARROW | {"objective": {"loss": "began", "balance_ratio": 0.7, "balance_step": 0.05}}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -135,6 +143,9 @@ CASES = {
     "trajectory-lsgan": ((1, 8, 8), LSGAN, 10),
     "trajectory-hinge": ((1, 8, 8), HINGE, 10),
     "trajectory-wgan": ((1, 8, 8), WGAN, 10),
+    "step-ebgan": ((3, 8, 4), EBGAN, None),
+    "step-began": ((1, 8, 8), BEGAN, None),
+    "trajectory-began": ((1, 8, 8), BEGAN, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -166,6 +177,9 @@ SEEDS = {
     "trajectory-lsgan": 1013,
     "trajectory-hinge": 2014,
     "trajectory-wgan": 1015,
+    "step-ebgan": 1026,
+    "step-began": 1027,
+    "trajectory-began": 1028,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

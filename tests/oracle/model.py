@@ -8,6 +8,7 @@ sigmoid of the discriminator is part of the loss (binary cross-entropy with logi
 import torch
 from torch import nn
 
+import autoencoder
 import resnet
 
 
@@ -51,7 +52,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image [N, C, H, W] -> logit [N], through the variational bottleneck where that is enabled."""
+    """Image [N, C, H, W] -> logit [N], or energy [N], through the variational bottleneck where that is enabled."""
 
     def __init__(self, settings, image):
         super().__init__()
@@ -68,12 +69,17 @@ class Discriminator(nn.Module):
             channels, height, width = outputs, height // 2, width // 2
         self.conv = nn.Sequential(*conv)
 
+        last = (channels, height, width)
         self.bottleneck = bottleneck["enabled"]
         if self.bottleneck:
             inputs, channels = channels, bottleneck["channels"] or channels
             self.conv_mean = nn.Conv2d(inputs, channels, 1)
             self.conv_logvar = nn.Conv2d(inputs, channels, 1)
         self.code = (channels, height, width)
+        self.exponent = autoencoder.EXPONENTS.get(settings["objective"]["loss"])
+        if self.exponent:
+            self.fc, self.deconv, self.first = autoencoder.decoder(settings, image, last, self.code)
+            return
 
         features = channels * height * width
         fc = []
@@ -96,6 +102,10 @@ class Discriminator(nn.Module):
             mu, logvar = self.conv_mean(x), self.conv_logvar(x)
             x = mu if noise is None else mu + (0.5 * logvar).exp() * noise
             code = {"mu": mu, "logvar": logvar, "z": x}
+        self.codes = x
+        if self.exponent:
+            made = self.deconv(self.fc(x.flatten(1)).view(-1, *self.first))
+            return autoencoder.energies(images, made, self.exponent), code
         return self.fc(x.flatten(1)).flatten(), code
 
 

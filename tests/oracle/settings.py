@@ -49,6 +49,10 @@ DEFAULTS = {
         "penalty_z": "sampled",
         "clip": 0.0,
         "historical_averaging": 0.0,
+        "margin": 1.0,
+        "repelling": 0.0,
+        "balance_ratio": 0.5,
+        "balance_step": 0.001,
     },
     "optimizer": {
         "kind": "adam",
@@ -63,7 +67,19 @@ DEFAULTS = {
 }
 
 # The settings that came after the first fixtures were made.
-LATER = {"discriminator": ["norm"], "objective": ["penalty", "penalty_weight", "penalty_every", "penalty_z"]}
+LATER = {
+    "discriminator": ["norm"],
+    "objective": [
+        "penalty",
+        "penalty_weight",
+        "penalty_every",
+        "penalty_z",
+        "margin",
+        "repelling",
+        "balance_ratio",
+        "balance_step",
+    ],
+}
 
 # Per preset: the image (channels, height, width) and what differs from the defaults.
 PRESETS = {

@@ -6,10 +6,11 @@ The names of the inputs and outputs are the exchange format of `vgan-cuda trace`
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
+import autoencoder
 from model import initialise, kl_divergence, nets, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
-TRAJECTORY = ("loss_d", "loss_g", "penalty", "kl_real", "kl_fake", "beta")
+TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "kl_real", "kl_fake", "beta")
 # Units of rounding that the gradient of a bias may be off by, of the sum of the magnitudes that it adds up.
 BIAS_NOISE = 8
 
@@ -18,6 +19,8 @@ def random_inputs(settings, image, seed, steps=None):
     """The IN tensors of one step, or of a trajectory of `steps` steps, in f32; `image` is (C, H, W)."""
     random = torch.Generator().manual_seed(seed)
     tensors = {"beta": torch.tensor([settings["bottleneck"]["beta"]])}
+    if settings["objective"]["loss"] == "began":
+        tensors["balance"] = torch.tensor([0.3])
     for name, net in nets(settings, image).items():
         with torch.no_grad():
             initialise(net, settings, random)
@@ -67,7 +70,7 @@ class Trainer:
         self.settings = settings
         images = next(value for key, value in tensors.items() if key.rpartition(".")[2] == "images")
         self.image = tuple(images.shape[1:])
-        self.beta = float(tensors["beta"])
+        self.beta, self.balance = float(tensors["beta"]), float(tensors.get("balance", 0.0))
         optimizer = settings["optimizer"]
         self.nets, self.optimizers = nets(settings, self.image), {}
         # The parameters that each net began its updates with, for their mean.
@@ -131,7 +134,8 @@ class Trainer:
         fakes = self.nets["generator"](batch["latents_d"]).detach()
         logits_real, real = net(batch["images"], batch.get("noise_real"))
         logits_fake, fake = net(fakes, batch.get("noise_fake"))
-        loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake)
+        loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake, self.balance)
+        self.energy = logits_real.detach().mean()
         out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
         if bottleneck["enabled"]:
             kl_real, kl_fake = (kl_divergence(c["mu"], c["logvar"], bottleneck["kl_reduction"]) for c in (real, fake))
@@ -192,11 +196,17 @@ class Trainer:
         critic.requires_grad_(False)
         fakes = net(batch["latents_g"])
         logits, code = critic(fakes, batch.get("noise_g"))
-        loss = generator_loss(self.settings["objective"], logits) + self.historical_averaging("generator")
+        loss = generator_loss(self.settings["objective"], logits, critic) + self.historical_averaging("generator")
         optimizer.zero_grad()
         loss.backward()
         critic.requires_grad_(True)
         out = {"fakes_g": fakes, "logits_g": logits, "loss_g": loss}
+        objective = self.settings["objective"]
+        if objective["loss"] == "began":
+            self.balance, out["convergence"] = autoencoder.balanced(
+                objective, self.balance, self.energy, logits.detach().mean()
+            )
+            out["balance"] = torch.tensor(self.balance, dtype=loss.dtype)
         out |= {f"{key}_g": value for key, value in code.items()}
         self.record_sums("generator")
         out |= gradients("generator", net)
@@ -223,9 +233,11 @@ def bce(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
-def discriminator_loss(objective, real, fake):
-    """What real and fake images cost the discriminator, by its outputs for them."""
+def discriminator_loss(objective, real, fake, balance):
+    """What real and fake images cost the discriminator, by its outputs for them; `balance` is BEGAN's k."""
     match objective["loss"]:
+        case "ebgan" | "began":
+            return autoencoder.discriminator_loss(objective, balance, real, fake)
         case "gan" | "ns":
             return bce(real, objective["real_target"]) + bce(fake, 0.0)
         case "lsgan":
@@ -236,9 +248,11 @@ def discriminator_loss(objective, real, fake):
             return fake.mean() - real.mean()
 
 
-def generator_loss(objective, fake):
+def generator_loss(objective, fake, critic):
     """What the generator pays for its images, by the discriminator's outputs for them."""
     match objective["loss"]:
+        case "ebgan" | "began":
+            return autoencoder.generator_loss(objective, critic.codes, fake)
         case "gan":
             return torch.log1p(-torch.sigmoid(fake)).mean()
         case "ns":
