@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 16] = [
+const STEPS: [&str; 18] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -36,8 +36,10 @@ const STEPS: [&str; 16] = [
     "step-lsgan",
     "step-hinge",
     "step-wgan",
+    "step-spectral-norm",
+    "step-spectral-gp",
 ];
-const TRAJECTORIES: [&str; 10] = [
+const TRAJECTORIES: [&str; 11] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -48,6 +50,7 @@ const TRAJECTORIES: [&str; 10] = [
     "trajectory-lsgan",
     "trajectory-hinge",
     "trajectory-wgan",
+    "trajectory-spectral-norm",
 ];
 
 /// IN and OUT of one case in one type.

@@ -103,6 +103,12 @@ fn another_number_of_discriminator_steps_is_refused() {
     }
 }
 
+/// The vectors of the power iterations go on from where they were.
+#[test]
+fn a_spectrally_normalised_discriminator() {
+    any_split_gives_the_same_bytes("quick --tick 4 --snap 6 --set discriminator.spectral_norm=true");
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

@@ -5,6 +5,7 @@ use super::generator::initialisation;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::sequential::Sequential;
+use super::spectral_norm::{SpectralNorm, layers_pass};
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, Norm, Settings};
@@ -28,6 +29,7 @@ pub struct Discriminator<B: Executor> {
     /// z, or nothing where there is no bottleneck.
     z: Buffer<B>,
     d_z: Buffer<B>,
+    spectral_norm: Option<SpectralNorm<B>>,
     /// What a gradient penalty needs beside; none before [`Discriminator::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
@@ -83,13 +85,29 @@ impl<B: Executor> Discriminator<B> {
         });
         let head =
             if residual { resnet::head(settings, code, &mut builder.parts.params) } else { builder.head(code)? };
-        let parts = builder.parts;
+        let mut parts = builder.parts;
+        let normalised = settings.discriminator.spectral_norm;
+        let spectral_norm = normalised.then(|| SpectralNorm::new(backend, &mut parts)).transpose()?;
         let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
         let memory = |len: usize| backend.alloc(capacity * len);
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
         let dims = bottleneck.map_or(0, |d| d.dims());
         let (z, d_z) = (memory(dims)?, memory(dims)?);
-        Ok((Discriminator { encoder, bottleneck, code, head, features, d_features, z, d_z, tangents: None }, parts))
+        Ok((
+            Discriminator {
+                encoder,
+                bottleneck,
+                code,
+                head,
+                features,
+                d_features,
+                z,
+                d_z,
+                tangents: None,
+                spectral_norm,
+            },
+            parts,
+        ))
     }
 
     /// The convolutions, up to μ and log σ².
@@ -123,6 +141,25 @@ impl<B: Executor> Discriminator<B> {
         backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
     }
 
+    /// Spectral normalisation, where the settings ask for it: prepares the weights that the passes from now on are computed
+    /// with, from the arena `params`, after a power iteration on the vectors in `stats`. Nothing is done without.
+    pub fn normalise_weights(&mut self, backend: &B, params: In<'_, B>, stats: Out<'_, B>) -> Result<()> {
+        self.spectral_norm.as_mut().map_or(Ok(()), |spectral_norm| spectral_norm.normalise(backend, params, stats))
+    }
+
+    /// Turns gradients by the weights that [`Discriminator::normalise_weights`] prepared into those by the arena that it was
+    /// given, in place. Once for the sum of all passes; nothing is done without spectral normalisation.
+    pub fn raw_gradients(&self, backend: &B, stats: In<'_, B>, gradients: Out<'_, B>) -> Result<()> {
+        self.spectral_norm.as_ref().map_or(Ok(()), |spectral_norm| spectral_norm.to_raw(backend, stats, gradients))
+    }
+
+    /// Spectral normalisation makes no power iterations from now on: its vectors are constants, as its gradient takes them.
+    pub(crate) fn hold_spectral_norm(&mut self) {
+        if let Some(spectral_norm) = &mut self.spectral_norm {
+            spectral_norm.hold();
+        }
+    }
+
     /// logits = D(images) in training mode. `images` is `[n, H, W, C]`, in 1 or 2 equal groups with batch statistics of
     /// their own; `stats` is the network's arena of running statistics, which follow.
     pub fn forward(
@@ -134,6 +171,7 @@ impl<B: Executor> Discriminator<B> {
         noise: Noise<'_, B>,
         verdict: Verdict<'_, B>,
     ) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n, mode) = (pass.backend, pass.n, Mode::Train { groups });
         let len = n * self.encoder.y_len();
         let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
@@ -161,6 +199,7 @@ impl<B: Executor> Discriminator<B> {
         d_images: Option<Out<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n) = (pass.backend, pass.n);
         let VerdictGradient { logits, dlogits, dkl } = gradient;
         let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
@@ -234,7 +273,8 @@ impl<B: Executor> Discriminator<B> {
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
-        let Discriminator { encoder, head, features, d_features, z, tangents, .. } = self;
+        let Discriminator { encoder, head, features, d_features, z, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(tangents) = tangents else { return Ok(()) };
         let len = n * encoder.y_len();
         let features = backend.slice(backend.view(features), 0..len);
@@ -269,7 +309,8 @@ impl<B: Executor> Discriminator<B> {
     ) -> Result<()> {
         let backend = pass.backend;
         let comes_down = self.curvature_of_code(pass, noise, gradient, backend.reborrow(&mut d_params))?;
-        let Discriminator { encoder, features, d_features, tangents, .. } = self;
+        let Discriminator { encoder, features, d_features, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(tangents) = tangents else { return Ok(()) };
         let len = pass.n * encoder.y_len();
         let [features, d_features, below] =
@@ -287,7 +328,8 @@ impl<B: Executor> Discriminator<B> {
         d_params: Out<'_, B>,
     ) -> Result<bool> {
         let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
-        let Discriminator { encoder, head, features, z, d_z, tangents, .. } = self;
+        let Discriminator { encoder, head, features, z, d_z, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(Tangents { features: v_features, z: v_z, d_features: below, d_z: below_head, .. }) = tangents else {
             return Ok(false);
         };

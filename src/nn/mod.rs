@@ -9,6 +9,7 @@ mod resampling;
 mod residual;
 mod resnet;
 pub mod sequential;
+mod spectral_norm;
 pub mod table;
 
 pub use discriminator::{Discriminator, Verdict, VerdictGradient};
@@ -16,7 +17,7 @@ pub use generator::Generator;
 pub use layer::{Layer, Mode, Pass};
 pub use network::NetworkMemory;
 pub use sequential::Sequential;
-pub use table::{Entry, Table};
+pub use table::{Entry, Init, Table};
 
 /// The size of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -40,6 +40,7 @@ pub mod penalty;
 pub mod prior;
 pub mod rmsprop;
 pub mod scaled_add;
+pub mod spectral_norm;
 pub mod upsample2d;
 
 use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
@@ -69,6 +70,7 @@ pub trait Executor:
     + prior::PriorOp
     + rmsprop::RmspropOp
     + scaled_add::ScaledAddOp
+    + spectral_norm::SpectralNormOp
     + upsample2d::Upsample2dOp
 {
 }
@@ -98,6 +100,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         prior::cases(),
         rmsprop::cases(),
         scaled_add::cases(),
+        spectral_norm::cases(),
         upsample2d::cases(),
     ]
     .into_iter()

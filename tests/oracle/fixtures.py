@@ -103,6 +103,18 @@ SMOOTHED = NARROW | {"objective": {"loss": "ns", "real_target": 0.9}}
 LSGAN = NARROW | {"objective": {"loss": "lsgan", "historical_averaging": 0.05}}
 HINGE = NARROW | {"objective": {"loss": "hinge"}}
 WGAN = NARROW | {"objective": {"loss": "wgan", "clip": 0.3}}
+# Spectral norm with the bottleneck, whose two convolutions are two weights.
+SPECTRAL_NORM = {
+    "generator": {"latent": 4, "hidden": [5], "channels": [4, 3]},
+    "discriminator": {"channels": [3, 4], "hidden": [6], "spectral_norm": True},
+    "bottleneck": {"channels": 2, "beta": 0.05, "beta_step": 0.01},
+    "train": {"batch": 5},
+}
+# The same under WGAN-GP's penalty, which sees the weights that the loss saw.
+SPECTRAL_GP = PENALISED | {
+    "discriminator": PENALISED["discriminator"] | {"spectral_norm": True},
+    "objective": {"penalty": "wgan-gp"},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -130,6 +142,9 @@ CASES = {
     "trajectory-lsgan": ((1, 8, 8), LSGAN, 10),
     "trajectory-hinge": ((1, 8, 8), HINGE, 10),
     "trajectory-wgan": ((1, 8, 8), WGAN, 10),
+    "step-spectral-norm": ((3, 8, 8), SPECTRAL_NORM, None),
+    "step-spectral-gp": ((1, 8, 12), SPECTRAL_GP, None),
+    "trajectory-spectral-norm": ((1, 8, 12), SPECTRAL_NORM, 10),
 }
 
 # Seeds other than 1000 + the case's number. 1014 puts an activation within the rounding of f32 of its kink.

@@ -28,6 +28,7 @@ DEFAULTS = {
         "norm_first": True,
         "hidden": [1024],
         "leak": 0.2,
+        "spectral_norm": False,
     },
     "bottleneck": {
         "enabled": True,
@@ -63,7 +64,10 @@ DEFAULTS = {
 }
 
 # The settings that came after the first fixtures were made.
-LATER = {"discriminator": ["norm"], "objective": ["penalty", "penalty_weight", "penalty_every", "penalty_z"]}
+LATER = {
+    "discriminator": ["norm", "spectral_norm"],
+    "objective": ["penalty", "penalty_weight", "penalty_every", "penalty_z"],
+}
 
 # Per preset: the image (channels, height, width) and what differs from the defaults.
 PRESETS = {
