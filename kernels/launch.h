@@ -17,6 +17,8 @@ constexpr int COLUMN_THREADS_X = 32;
 constexpr int COLUMN_THREADS_Y = 8;
 // Rows that such a block sums.
 constexpr int COLUMN_ROWS = 512;
+// Threads of a block that sums a row of a weight, or a vector, for its spectral norm.
+constexpr int SPECTRAL_THREADS = 256;
 // Rows of a matrix product's tile.
 constexpr int TILE_M = 64;
 // Columns of a matrix product's tile.

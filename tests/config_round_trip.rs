@@ -35,9 +35,12 @@ fn generator() -> impl Strategy<Value = GeneratorSettings> {
 
 fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
     let norm = prop_oneof![Just(Norm::Batch), Just(Norm::None)];
-    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99).prop_map(|(channels, norm, norm_first, hidden, leak)| {
-        DiscriminatorSettings { channels, norm, norm_first, hidden, leak, ..DiscriminatorSettings::default() }
-    })
+    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99, any::<bool>()).prop_map(
+        |(channels, norm, norm_first, hidden, leak, spectral_norm)| {
+            let rest = DiscriminatorSettings::default();
+            DiscriminatorSettings { channels, norm, norm_first, hidden, leak, spectral_norm, ..rest }
+        },
+    )
 }
 
 fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {

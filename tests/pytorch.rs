@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 19] = [
+const STEPS: [&str; 21] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -39,8 +39,10 @@ const STEPS: [&str; 19] = [
     "step-wgan",
     "step-ebgan",
     "step-began",
+    "step-spectral-norm",
+    "step-spectral-gp",
 ];
-const TRAJECTORIES: [&str; 11] = [
+const TRAJECTORIES: [&str; 12] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -52,6 +54,7 @@ const TRAJECTORIES: [&str; 11] = [
     "trajectory-hinge",
     "trajectory-wgan",
     "trajectory-began",
+    "trajectory-spectral-norm",
 ];
 
 /// IN and OUT of one case in one type.

@@ -121,6 +121,12 @@ fn an_autoencoder_whose_k_moves() {
     assert!(other.records().iter().all(|record| record.balance.is_none() && record.convergence.is_none()));
 }
 
+/// The vectors of the power iterations go on from where they were.
+#[test]
+fn a_spectrally_normalised_discriminator() {
+    any_split_gives_the_same_bytes("quick --tick 4 --snap 6 --set discriminator.spectral_norm=true");
+}
+
 /// Of runs that report each step, every number is the same; of others, a record is the mean since the tick or the
 /// resume before it.
 #[test]

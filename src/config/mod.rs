@@ -8,6 +8,7 @@ mod experiment;
 mod family;
 mod file;
 mod objective;
+mod objective_rules;
 mod overrides;
 mod presets;
 pub mod resnet;

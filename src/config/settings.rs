@@ -164,6 +164,8 @@ pub struct DiscriminatorSettings {
     pub hidden: Vec<usize>,
     /// Slope of the leaky ReLU for negative inputs.
     pub leak: f64,
+    /// Whether every weight is divided by its largest singular value (spectral normalisation, Miyato et al. 2018).
+    pub spectral_norm: bool,
 }
 
 impl Default for DiscriminatorSettings {
@@ -176,6 +178,7 @@ impl Default for DiscriminatorSettings {
             norm_first: true,
             hidden: vec![1024],
             leak: 0.2,
+            spectral_norm: false,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! What settings must satisfy before anything is built from them.
 
-use super::objective::{Loss, ObjectiveSettings, Penalty};
+use super::objective::Penalty;
 use super::resnet;
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, Norm, OptimizerSettings,
-    OutputLayer, Settings, TrainSettings,
+    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, OptimizerSettings, OutputLayer,
+    Settings, TrainSettings,
 };
 use crate::error::{Error, Result};
 
@@ -13,13 +13,8 @@ use crate::error::{Error, Result};
 pub(super) const WIDEST: usize = 1 << 16;
 const MOST_LAYERS: usize = 16;
 
-/// The most steps from one gradient penalty to the next: beyond that it holds nothing.
-const LAZIEST: u64 = 1 << 16;
-/// A step of training is one piece of work on the device, and this is as long as one may get.
-const MOST_DISCRIMINATOR_STEPS: u32 = 100;
-
 /// The largest whole number that a configuration file can hold.
-const LARGEST: u64 = i64::MAX as u64;
+pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 /// A setting out of its range.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,63 +214,6 @@ impl Checker {
         self.not_negative("bottleneck.target_kl", bottleneck.target_kl);
     }
 
-    fn objective(&mut self, objective: &ObjectiveSettings) {
-        let target = objective.real_target;
-        if objective.loss.is_log_odds() {
-            let holds = target > 0.0 && target <= 1.0;
-            self.require(holds, "objective.real_target", "above 0 and at most 1", target);
-        } else {
-            let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
-            self.require(target == 1.0, "objective.real_target", expected, target);
-        }
-        self.energies(objective);
-        self.positive("objective.penalty_weight", objective.penalty_weight);
-        let every = objective.penalty_every;
-        self.require((1..=LAZIEST).contains(&every), "objective.penalty_every", format!("from 1 to {LAZIEST}"), every);
-        self.not_negative("objective.clip", objective.clip);
-        let steps = objective.discriminator_steps;
-        let expected = format!("from 1 to {MOST_DISCRIMINATOR_STEPS}");
-        self.require((1..=MOST_DISCRIMINATOR_STEPS).contains(&steps), "objective.discriminator_steps", expected, steps);
-        self.not_negative("objective.instance_noise", objective.instance_noise);
-        let fall = objective.instance_noise_steps;
-        let holds = fall == 0 || (objective.instance_noise > 0.0 && fall <= LARGEST);
-        let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
-        self.require(holds, "objective.instance_noise_steps", expected, fall);
-        self.not_negative("objective.historical_averaging", objective.historical_averaging);
-    }
-
-    /// The constants of the losses of energies.
-    fn energies(&mut self, objective: &ObjectiveSettings) {
-        self.positive("objective.margin", objective.margin);
-        let repelling = objective.repelling;
-        if objective.loss == Loss::Ebgan {
-            self.not_negative("objective.repelling", repelling);
-        } else {
-            let expected = "0 where objective.loss is not ebgan: it is a term of that loss";
-            self.require(repelling == 0.0, "objective.repelling", expected, repelling);
-        }
-        let ratio = objective.balance_ratio;
-        self.require(ratio > 0.0 && ratio <= 1.0, "objective.balance_ratio", "above 0 and at most 1", ratio);
-        self.not_negative("objective.balance_step", objective.balance_step);
-    }
-
-    /// What a discriminator that is an autoencoder does not go with.
-    fn autoencoder(&mut self, settings: &Settings) {
-        let expected = "dcgan where objective.loss is ebgan or began: their discriminator is an autoencoder, and its decoder \
-                        mirrors the convolutions of that family alone";
-        self.require(settings.nets.family == Family::Dcgan, "nets.family", expected, "resnet");
-        let expected = "none where objective.loss is ebgan or began: a penalty is one of the logit's gradient, and an \
-                        autoencoder has an energy, which the image enters twice and which curves in the reconstruction";
-        self.require(settings.objective.penalty == Penalty::None, "objective.penalty", expected, "another");
-    }
-
-    /// What a gradient penalty does not go with.
-    fn penalty(&mut self, settings: &Settings) {
-        let expected = "`none` where objective.penalty is not: the penalty is one of each image's own gradient, and batch \
-                        normalisation mixes the images of a batch (pass --set discriminator.norm=none)";
-        self.require(settings.discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
-    }
-
     fn optimizer(&mut self, optimizer: &OptimizerSettings) {
         self.positive("optimizer.discriminator_lr", optimizer.discriminator_lr);
         self.positive("optimizer.generator_lr", optimizer.generator_lr);
@@ -318,12 +256,12 @@ impl Checker {
     }
 
     /// Training computes in f32, so a value that only f64 can tell from 0 or from infinity does not count.
-    fn positive(&mut self, key: &'static str, value: f64) {
+    pub(super) fn positive(&mut self, key: &'static str, value: f64) {
         let value32 = value as f32;
         self.require(value32 > 0.0 && value32.is_finite(), key, "a finite number above 0", value);
     }
 
-    fn not_negative(&mut self, key: &'static str, value: f64) {
+    pub(super) fn not_negative(&mut self, key: &'static str, value: f64) {
         self.require(value >= 0.0 && (value as f32).is_finite(), key, "a finite number, 0 or more", value);
     }
 }
@@ -396,58 +334,6 @@ mod tests {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
         }
-    }
-
-    #[test]
-    fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
-        let set = |words: &[&str]| {
-            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
-            validate(&apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap())
-        };
-        for penalty in ["penalty=r1", "penalty=r2", "penalty=wgan-gp", "penalty=dragan"] {
-            let message = set(&[penalty]).unwrap_err().to_string();
-            assert!(message.contains("`discriminator.norm`") && message.contains("mixes the images"), "{message}");
-            // The message, taken at its word.
-            let advice = message.split("--set ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
-            set(&[penalty, advice]).unwrap();
-        }
-        set(&["penalty=none"]).unwrap();
-    }
-
-    #[test]
-    fn only_losses_of_log_odds_have_a_target_to_smooth() {
-        let smoothed = |loss: &str| {
-            let words = [format!("loss={loss}"), "real_target=0.9".into()];
-            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
-            validate(&apply(&preset("quick").unwrap(), &overrides).unwrap())
-        };
-        smoothed("gan").unwrap();
-        smoothed("ns").unwrap();
-        for loss in ["lsgan", "hinge", "wgan"] {
-            let error = smoothed(loss).unwrap_err().to_string();
-            assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_autoencoder_refuses_what_it_does_not_go_with() {
-        let set = |name: &str, words: &[&str]| {
-            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
-            let settings = apply(&preset(name).unwrap(), &overrides).unwrap();
-            validate(&settings).map(|()| settings)
-        };
-        for loss in ["loss=ebgan", "loss=began"] {
-            let message = set("quick", &[loss, "penalty=r1", "discriminator.norm=none"]).unwrap_err().to_string();
-            assert!(message.contains("`objective.penalty` must be none where objective.loss is ebgan"), "{message}");
-            let message = set("vgan-cifar10-resnet", &[loss]).unwrap_err().to_string();
-            assert!(message.starts_with("`nets.family` must be dcgan"), "{message}");
-            let message = set("quick", &[loss, "real_target=0.9"]).unwrap_err().to_string();
-            assert!(message.contains("only they have a target to smooth"), "{message}");
-            let settings = set("vgan-mnist", &[loss, "bottleneck.enabled=false"]).unwrap();
-            validate_for_images(&settings, 28, 12, 1).unwrap();
-        }
-        assert!(set("quick", &["loss=began", "repelling=0.1"]).is_err());
-        set("quick", &["loss=ebgan", "repelling=0.1"]).unwrap();
     }
 
     /// Each proposal of the message, taken at its word, fits.

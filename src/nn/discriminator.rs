@@ -4,19 +4,17 @@
 //! the place of the logits everywhere.
 
 use super::autoencoder::{self, Autoencoder};
-use super::generator::initialisation;
-use super::layer::{Layer, Mode, Pass};
-use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
+use super::discriminator_layers::Builder;
+use super::layer::{Mode, Pass};
 use super::sequential::Sequential;
-use super::table::{Flattened, Initialisation};
+use super::spectral_norm::{SpectralNorm, layers_pass};
+use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
-use crate::config::{Family, Norm, Settings};
+use crate::Result;
+use crate::config::{Family, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
 use crate::ops::bottleneck::{Bottleneck, Noise};
-use crate::ops::conv2d::Conv2d;
-use crate::{Error, Result};
 
 /// Images `[N, H, W, C]` → logits `[N]`, and the KL divergence of each image's code.
 pub struct Discriminator<B: Executor> {
@@ -33,6 +31,7 @@ pub struct Discriminator<B: Executor> {
     /// z, or nothing where there is no bottleneck.
     z: Buffer<B>,
     d_z: Buffer<B>,
+    spectral_norm: Option<SpectralNorm<B>>,
     /// What a gradient penalty needs beside; none before [`Discriminator::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
@@ -94,7 +93,9 @@ impl<B: Executor> Discriminator<B> {
         } else {
             builder.head(code)?
         };
-        let parts = builder.parts;
+        let mut parts = builder.parts;
+        let normalised = settings.discriminator.spectral_norm;
+        let spectral_norm = normalised.then(|| SpectralNorm::new(backend, &mut parts)).transpose()?;
         let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
         let memory = |len: usize| backend.alloc(capacity * len);
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
@@ -111,6 +112,7 @@ impl<B: Executor> Discriminator<B> {
             z,
             d_z,
             tangents: None,
+            spectral_norm,
         };
         Ok((discriminator, parts))
     }
@@ -146,6 +148,25 @@ impl<B: Executor> Discriminator<B> {
         backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
     }
 
+    /// Spectral normalisation, where the settings ask for it: prepares the weights that the passes from now on are computed
+    /// with, from the arena `params`, after a power iteration on the vectors in `stats`. Nothing is done without.
+    pub fn normalise_weights(&mut self, backend: &B, params: In<'_, B>, stats: Out<'_, B>) -> Result<()> {
+        self.spectral_norm.as_mut().map_or(Ok(()), |spectral_norm| spectral_norm.normalise(backend, params, stats))
+    }
+
+    /// Turns gradients by the weights that [`Discriminator::normalise_weights`] prepared into those by the arena that it was
+    /// given, in place. Once for the sum of all passes; nothing is done without spectral normalisation.
+    pub fn raw_gradients(&self, backend: &B, stats: In<'_, B>, gradients: Out<'_, B>) -> Result<()> {
+        self.spectral_norm.as_ref().map_or(Ok(()), |spectral_norm| spectral_norm.to_raw(backend, stats, gradients))
+    }
+
+    /// Spectral normalisation makes no power iterations from now on: its vectors are constants, as its gradient takes them.
+    pub(crate) fn hold_spectral_norm(&mut self) {
+        if let Some(spectral_norm) = &mut self.spectral_norm {
+            spectral_norm.hold();
+        }
+    }
+
     /// logits = D(images) in training mode. `images` is `[n, H, W, C]`, in 1 or 2 equal groups with batch statistics of
     /// their own; `stats` is the network's arena of running statistics, which follow.
     pub fn forward(
@@ -157,6 +178,7 @@ impl<B: Executor> Discriminator<B> {
         noise: Noise<'_, B>,
         verdict: Verdict<'_, B>,
     ) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n, mode) = (pass.backend, pass.n, Mode::Train { groups });
         let len = n * self.encoder.y_len();
         let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
@@ -200,6 +222,7 @@ impl<B: Executor> Discriminator<B> {
         mut d_images: Option<Out<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n) = (pass.backend, pass.n);
         let dkl = gradient.dkl;
         let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
@@ -282,7 +305,8 @@ impl<B: Executor> Discriminator<B> {
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
-        let Discriminator { encoder, head, features, d_features, z, tangents, .. } = self;
+        let Discriminator { encoder, head, features, d_features, z, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(tangents) = tangents else { return Ok(()) };
         let len = n * encoder.y_len();
         let features = backend.slice(backend.view(features), 0..len);
@@ -317,7 +341,8 @@ impl<B: Executor> Discriminator<B> {
     ) -> Result<()> {
         let backend = pass.backend;
         let comes_down = self.curvature_of_code(pass, noise, gradient, backend.reborrow(&mut d_params))?;
-        let Discriminator { encoder, features, d_features, tangents, .. } = self;
+        let Discriminator { encoder, features, d_features, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(tangents) = tangents else { return Ok(()) };
         let len = pass.n * encoder.y_len();
         let [features, d_features, below] =
@@ -335,7 +360,8 @@ impl<B: Executor> Discriminator<B> {
         d_params: Out<'_, B>,
     ) -> Result<bool> {
         let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
-        let Discriminator { encoder, head, features, z, d_z, tangents, .. } = self;
+        let Discriminator { encoder, head, features, z, d_z, tangents, spectral_norm, .. } = self;
+        let pass = layers_pass(spectral_norm, pass);
         let Some(Tangents { features: v_features, z: v_z, d_features: below, d_z: below_head, .. }) = tangents else {
             return Ok(false);
         };
@@ -382,104 +408,5 @@ fn head_backward<B: Executor>(
     match autoencoder {
         None => head.backward(pass, codes, logits, dlogits, Some(d_codes), d_params),
         Some(energy) => energy.backward(head, pass, images, codes, dlogits, d_codes, d_params),
-    }
-}
-
-struct Builder<'a, B: Executor> {
-    backend: &'a B,
-    settings: &'a Settings,
-    parts: Parts,
-}
-
-impl<B: Executor> Builder<'_, B> {
-    fn init(&self) -> Initialisation {
-        initialisation(self.settings)
-    }
-
-    fn leak(&self) -> Activation {
-        Activation::LeakyRelu(self.settings.discriminator.leak)
-    }
-
-    /// Convolution k4 s2 p1, batch normalisation if the settings have it, leaky ReLU for each width. PyTorch's indices
-    /// count every layer.
-    fn encoder(&mut self, image: ImageShape) -> Result<(Vec<Box<dyn Layer<B>>>, Flattened)> {
-        let settings = &self.settings.discriminator;
-        let (init, leak) = (self.init(), self.leak());
-        let Parts { params, stats } = &mut self.parts;
-        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
-        let (mut index, mut last) = (0, Flattened { h: image.h, w: image.w, c: image.c });
-        for (i, &k) in settings.channels.iter().enumerate() {
-            if last.h < 2 || last.w < 2 {
-                return Err(Error::Usage(format!(
-                    "discriminator.channels = {:?} halves an image {} times, but {}×{} can only be halved {i} times: \
-                     pass --resize, or shorten discriminator.channels",
-                    settings.channels,
-                    settings.channels.len(),
-                    image.w,
-                    image.h
-                )));
-            }
-            let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
-            layers.push(Box::new(AffineLayer::conv2d(params, &format!("conv.{index}"), d, init)));
-            last = Flattened { h: d.oh(), w: d.ow(), c: k };
-            if settings.norm == Norm::Batch && (i > 0 || settings.norm_first) {
-                let (name, positions, features) =
-                    (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
-                let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
-                layers.push(Box::new(norm));
-                index += 3;
-            } else {
-                layers.push(Box::new(ActivationLayer { f: leak, len: last.len() }));
-                index += 2;
-            }
-        }
-        if layers.is_empty() {
-            return Err(Error::Usage(
-                "discriminator.channels is empty: expected at least one width, such as [64, 128]".into(),
-            ));
-        }
-        Ok((layers, last))
-    }
-
-    /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
-    /// side, so one product computes both.
-    fn bottleneck(&mut self, last: Flattened) -> (AffineLayer<Conv2d>, Bottleneck) {
-        let settings = &self.settings.bottleneck;
-        let c = if settings.channels == 0 { last.c } else { settings.channels };
-        let init = self.init();
-        let params = &mut self.parts.params;
-        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
-        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
-        let mut bias =
-            |name: &str, centre| params.add_vector(name.into(), Flattened::vector(c), init.bias(last.c, centre));
-        let mean_bias = bias("conv_mean.bias", 0.0);
-        let logvar_bias = bias("conv_logvar.bias", settings.logvar_bias);
-        let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
-        let layer =
-            AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
-        (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
-    }
-
-    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; then the logit.
-    fn head(&mut self, code: Flattened) -> Result<Vec<Box<dyn Layer<B>>>> {
-        let (init, leak) = (self.init(), self.leak());
-        let Parts { params, stats } = &mut self.parts;
-        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
-        let (mut index, mut inputs) = (0, code);
-        for &width in &self.settings.discriminator.hidden {
-            let outputs = Flattened::vector(width);
-            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, outputs, init)));
-            if self.settings.discriminator.norm == Norm::Batch {
-                let name = format!("fc.{}", index + 1);
-                layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
-                index += 3;
-            } else {
-                layers.push(Box::new(ActivationLayer { f: leak, len: width }));
-                index += 2;
-            }
-            inputs = outputs;
-        }
-        layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, Flattened::vector(1), init)));
-        Ok(layers)
     }
 }

@@ -3,6 +3,7 @@
 mod autoencoder;
 mod decoder;
 pub mod discriminator;
+mod discriminator_layers;
 pub mod generator;
 pub mod layer;
 mod layers;
@@ -11,6 +12,7 @@ mod resampling;
 mod residual;
 mod resnet;
 pub mod sequential;
+mod spectral_norm;
 pub mod table;
 
 pub use discriminator::{Discriminator, Verdict, VerdictGradient};
@@ -18,7 +20,7 @@ pub use generator::Generator;
 pub use layer::{Layer, Mode, Pass};
 pub use network::NetworkMemory;
 pub use sequential::Sequential;
-pub use table::{Entry, Table};
+pub use table::{Entry, Init, Table};
 
 /// The size of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

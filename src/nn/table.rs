@@ -85,6 +85,18 @@ impl Entry {
         self.offset..self.offset + self.len()
     }
 
+    /// How the rows and the columns of a weight lie, seen as the matrix `[outputs, everything else]`.
+    ///
+    /// # Panics
+    /// If it has fewer than four axes, as a vector has: a mistake of this program's.
+    pub fn sides(&self) -> [Flattened; 2] {
+        match *self.axes {
+            [k, h, w, c] => [Flattened::vector(k), Flattened { h, w, c }],
+            [kh, kw, kc, h, w, c] => [Flattened { h: kh, w: kw, c: kc }, Flattened { h, w, c }],
+            _ => panic!("{} is no weight: axes {:?}", self.name, self.axes),
+        }
+    }
+
     /// Our layout → PyTorch's. Panics if there are not [`Entry::len`] values.
     pub fn to_pytorch<T: Copy>(&self, values: &[T]) -> Vec<T> {
         permute(values, &self.axes, &self.order)
@@ -177,6 +189,11 @@ impl Table {
     /// The tensors, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// The same, to rename them.
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
     }
 
     /// The tensor that holds arena element `index`.

@@ -25,6 +25,7 @@ use super::prior::{Prior, PriorOp};
 use super::repelling::{Repelling, RepellingOp};
 use super::rmsprop::{Rmsprop, RmspropOp};
 use super::scaled_add::ScaledAddOp;
+use super::spectral_norm::{SpectralNorm, SpectralNormOp};
 use super::upsample2d::{Upsample2d, Upsample2dOp};
 use crate::Result;
 use crate::device::philox::DrawStep;
@@ -382,5 +383,31 @@ impl<T: Real> Upsample2dOp for DryRun<T> {
     }
     fn upsample2d_backward_input(&self, _d: &Upsample2d, dy: usize, dx: usize) -> Result<()> {
         self.elements(dy + dx)
+    }
+}
+
+impl<T: Real> SpectralNormOp for DryRun<T> {
+    fn spectral_norm_forward(
+        &self,
+        _d: &SpectralNorm,
+        w: usize,
+        u: usize,
+        v: usize,
+        _sigma: usize,
+        w_hat: usize,
+    ) -> Result<()> {
+        // Twice for the power iteration, once to divide.
+        self.elements(3 * w + 2 * (u + v) + w_hat)
+    }
+    fn spectral_norm_backward(
+        &self,
+        _d: &SpectralNorm,
+        w_hat: usize,
+        u: usize,
+        v: usize,
+        _sigma: usize,
+        dw: usize,
+    ) -> Result<()> {
+        self.elements(w_hat + u + v + 3 * dw)
     }
 }

@@ -43,6 +43,7 @@ pub mod prior;
 pub mod repelling;
 pub mod rmsprop;
 pub mod scaled_add;
+pub mod spectral_norm;
 pub mod upsample2d;
 
 use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
@@ -74,6 +75,7 @@ pub trait Executor:
     + repelling::RepellingOp
     + rmsprop::RmspropOp
     + scaled_add::ScaledAddOp
+    + spectral_norm::SpectralNormOp
     + upsample2d::Upsample2dOp
 {
 }
@@ -105,6 +107,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         repelling::cases(),
         rmsprop::cases(),
         scaled_add::cases(),
+        spectral_norm::cases(),
         upsample2d::cases(),
     ]
     .into_iter()

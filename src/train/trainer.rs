@@ -106,6 +106,7 @@ impl<B: Executor> Trainer<B> {
         if self.penalty_is_due() {
             self.penalty_gradients(batch, draws)?;
         }
+        self.raw_gradients()?;
         self.update(Network::Discriminator)
     }
 
@@ -216,6 +217,7 @@ impl<B: Executor> Trainer<B> {
     fn judge(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
         self.add_instance_noise(phase)?;
         let part = self.part(phase);
+        self.normalise_weights()?;
         let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
         let pass = Pass { backend, params: backend.view(&memory.params), n: part.n };
         let images = backend.slice(shown(backend, &work.images, &work.noised), part.images);
@@ -225,6 +227,19 @@ impl<B: Executor> Trainer<B> {
             kl: backend.slice_mut(backend.view_mut(&mut work.kl), 0..part.n),
         };
         self.discriminator.forward(pass, part.groups, backend.view_mut(&mut memory.stats), images, noise, verdict)
+    }
+
+    /// Prepares the discriminator's weights for its passes, where they are normalised.
+    pub(crate) fn normalise_weights(&mut self) -> Result<()> {
+        let Trainer { backend, discriminator, discriminator_memory: memory, .. } = self;
+        discriminator.normalise_weights(backend, backend.view(&memory.params), backend.view_mut(&mut memory.stats))
+    }
+
+    /// What the discriminator's passes have left in its arena of gradients, by the parameters themselves: they are by the
+    /// normalised weights before, where weights are normalised.
+    pub(crate) fn raw_gradients(&mut self) -> Result<()> {
+        let Trainer { backend, discriminator, discriminator_memory: memory, .. } = self;
+        discriminator.raw_gradients(backend, backend.view(&memory.stats), backend.view_mut(&mut memory.gradients))
     }
 
     /// The way back through the discriminator: to its parameters (and to `d_images`, if wanted) in its own phase, to the

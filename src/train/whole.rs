@@ -129,23 +129,28 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     models
 }
 
-/// The narrowest of the article's model with every other loss, and with instance noise: the layers are checked above.
+/// The narrowest of the article's model with every other loss, with instance noise, and with spectral norm: the layers are checked above.
 fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
     let narrowest = Settings {
         generator: GeneratorSettings { hidden: vec![], channels: vec![2, 2], ..article.generator.clone() },
         discriminator: DiscriminatorSettings { channels: vec![2, 2], hidden: vec![3], ..article.discriminator.clone() },
         ..article.clone()
     };
+    let mut normalised = narrowest.clone();
+    normalised.discriminator.spectral_norm = true;
+    let small = ImageShape { h: 4, w: 4, c: 1 };
     let smoothed = |loss, real_target| ObjectiveSettings { loss, real_target, ..ObjectiveSettings::default() };
-    [
+    let mut models: Vec<_> = [
         ("vgan, minimax", smoothed(Loss::Gan, 0.9)),
         ("vgan, least squares", smoothed(Loss::Lsgan, 1.0)),
         ("vgan, hinge", smoothed(Loss::Hinge, 1.0)),
         ("vgan, Wasserstein", smoothed(Loss::Wgan, 1.0)),
         ("vgan, instance noise", ObjectiveSettings { instance_noise: 0.3, ..ObjectiveSettings::default() }),
     ]
-    .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, ImageShape { h: 4, w: 4, c: 1 }))
-    .into()
+    .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, small))
+    .into();
+    models.push(("vgan, spectral norm", normalised, small));
+    models
 }
 
 /// Discriminators that are autoencoders: both powers of the error, with and without bottleneck, hidden layers, batch
@@ -225,12 +230,14 @@ impl WholeLoss {
             trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
         }
         let buffer = |values: Vec<f64>| backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>());
-        // In G's case D is fixed; in D's case G has no part.
-        for (number, entry) in (FIXED..).zip(self.tables[0].entries()) {
+        // In G's case D is fixed; in D's case it starts from the inputs as they are before any is moved. G has no part there.
+        let first = if self.network == Network::Generator { FIXED } else { 0 };
+        for (number, entry) in (first..).zip(self.tables[0].entries()) {
             let drawn = buffer(gradient_check::fill(&parameter(entry), number))?;
             let params = backend.view_mut(&mut trainer.discriminator_memory.params);
             backend.copy(backend.view(&drawn), backend.slice_mut(params, entry.range()))?;
         }
+        self.hold_spectral_norm(&mut trainer)?;
         for (input, entry) in inputs.iter().zip(self.tables[self.network as usize].entries()) {
             let memory = match self.network {
                 Network::Discriminator => &mut trainer.discriminator_memory,
@@ -261,12 +268,25 @@ impl WholeLoss {
         Ok((trainer, batch))
     }
 
+    /// Holds the vectors of spectral normalisation where some power iterations bring them for the weights so far: its
+    /// gradient takes them for constants, so they may not follow a weight that is moved.
+    fn hold_spectral_norm<B: Executor>(&self, trainer: &mut Trainer<B>) -> Result<()> {
+        if self.settings.discriminator.spectral_norm {
+            (0..3).try_for_each(|_| trainer.normalise_weights())?;
+            trainer.discriminator.hold_spectral_norm();
+        }
+        Ok(())
+    }
+
     /// The trainer after its pass; the gradient of the last input goes to `d_shown`.
     fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>], d_shown: &mut Buffer<B>) -> Result<Trainer<B>> {
         let (mut trainer, batch) = self.trainer(backend, inputs)?;
         let d_shown = Some(backend.view_mut(d_shown));
         match self.network {
-            Network::Discriminator => trainer.image_gradients(&batch, DrawStep::ONCE, d_shown)?,
+            Network::Discriminator => {
+                trainer.image_gradients(&batch, DrawStep::ONCE, d_shown)?;
+                trainer.raw_gradients()?;
+            }
             Network::Generator => trainer.generator_gradients(&batch, d_shown)?,
         }
         Ok(trainer)

@@ -115,6 +115,18 @@ EBGAN = NARROW | {
     "objective": {"loss": "ebgan", "margin": 1.5, "repelling": 0.3},
 }
 BEGAN = NARROW | {"objective": {"loss": "began", "balance_ratio": 0.7, "balance_step": 0.05}}
+# Spectral norm with the bottleneck, whose two convolutions are two weights.
+SPECTRAL_NORM = {
+    "generator": {"latent": 4, "hidden": [5], "channels": [4, 3]},
+    "discriminator": {"channels": [3, 4], "hidden": [6], "spectral_norm": True},
+    "bottleneck": {"channels": 2, "beta": 0.05, "beta_step": 0.01},
+    "train": {"batch": 5},
+}
+# The same under WGAN-GP's penalty, which sees the weights that the loss saw.
+SPECTRAL_GP = PENALISED | {
+    "discriminator": PENALISED["discriminator"] | {"spectral_norm": True},
+    "objective": {"penalty": "wgan-gp"},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -146,6 +158,9 @@ CASES = {
     "step-ebgan": ((3, 8, 4), EBGAN, None),
     "step-began": ((1, 8, 8), BEGAN, None),
     "trajectory-began": ((1, 8, 8), BEGAN, 10),
+    "step-spectral-norm": ((3, 8, 8), SPECTRAL_NORM, None),
+    "step-spectral-gp": ((1, 8, 12), SPECTRAL_GP, None),
+    "trajectory-spectral-norm": ((1, 8, 12), SPECTRAL_NORM, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -180,6 +195,9 @@ SEEDS = {
     "step-ebgan": 1026,
     "step-began": 1027,
     "trajectory-began": 1028,
+    "step-spectral-norm": 1026,
+    "step-spectral-gp": 1027,
+    "trajectory-spectral-norm": 1028,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

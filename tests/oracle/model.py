@@ -7,6 +7,7 @@ sigmoid of the discriminator is part of the loss (binary cross-entropy with logi
 
 import torch
 from torch import nn
+from torch.nn.utils import spectral_norm
 
 import autoencoder
 import resnet
@@ -16,7 +17,10 @@ def nets(settings, image):
     """Both nets of the family that the settings name; the discriminator last, since its `code` shapes the noise."""
     residual = settings["nets"]["family"] == "resnet"
     generator, discriminator = (resnet.Generator, resnet.Discriminator) if residual else (Generator, Discriminator)
-    return {"generator": generator(settings, image), "discriminator": discriminator(settings, image)}
+    both = {"generator": generator(settings, image), "discriminator": discriminator(settings, image)}
+    if settings["discriminator"]["spectral_norm"]:
+        normalise_spectrally(both["discriminator"])
+    return both
 
 
 class Generator(nn.Module):
@@ -107,6 +111,20 @@ class Discriminator(nn.Module):
             made = self.deconv(self.fc(x.flatten(1)).view(-1, *self.first))
             return autoencoder.energies(images, made, self.exponent), code
         return self.fc(x.flatten(1)).flatten(), code
+
+
+def normalise_spectrally(net):
+    """Divides every weight of a discriminator by its largest singular value, as its power iterations find it."""
+    for module in list(net.modules()):
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            spectral_norm(module)
+
+
+def power_iterations(net, on):
+    """Whether spectral norm makes a power iteration at each call, as it does in training, or keeps its u and v."""
+    for module in net.modules():
+        if hasattr(module, "weight_orig"):
+            module.train(on)
 
 
 def kl_divergence(mu, logvar, reduction):

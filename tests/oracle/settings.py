@@ -28,6 +28,7 @@ DEFAULTS = {
         "norm_first": True,
         "hidden": [1024],
         "leak": 0.2,
+        "spectral_norm": False,
     },
     "bottleneck": {
         "enabled": True,
@@ -68,7 +69,7 @@ DEFAULTS = {
 
 # The settings that came after the first fixtures were made.
 LATER = {
-    "discriminator": ["norm"],
+    "discriminator": ["norm", "spectral_norm"],
     "objective": [
         "penalty",
         "penalty_weight",

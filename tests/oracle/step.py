@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
 import autoencoder
-from model import initialise, kl_divergence, nets, vanishing_biases
+from model import initialise, kl_divergence, nets, power_iterations, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
 TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "kl_real", "kl_fake", "beta")
@@ -133,6 +133,9 @@ class Trainer:
         bottleneck = self.settings["bottleneck"]
         fakes = self.nets["generator"](batch["latents_d"]).detach()
         logits_real, real = net(batch["images"], batch.get("noise_real"))
+        # Real and fake images are one pass of the engine's, for which spectral norm makes one power iteration; a penalty
+        # sees the same weights.
+        power_iterations(net, False)
         logits_fake, fake = net(fakes, batch.get("noise_fake"))
         loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake, self.balance)
         self.energy = logits_real.detach().mean()
@@ -150,6 +153,7 @@ class Trainer:
         if self.settings["objective"]["penalty"] != "none":
             out["penalty"] = self.penalty(batch, fakes)
             loss = loss + out["penalty"]
+        power_iterations(net, True)
         loss = loss + self.historical_averaging("discriminator")
         out["loss_d"] = loss
         optimizer.zero_grad()

@@ -1,0 +1,114 @@
+//! The layers of a discriminator of the DCGAN family: its encoder, its head, and the convolution before the bottleneck, which
+//! residual nets have too.
+
+use super::generator::initialisation;
+use super::layer::Layer;
+use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
+use super::table::{Flattened, Initialisation};
+use super::{ImageShape, Parts};
+use crate::config::{Norm, Settings};
+use crate::ops::Executor;
+use crate::ops::activation::Activation;
+use crate::ops::bottleneck::Bottleneck;
+use crate::ops::conv2d::Conv2d;
+use crate::{Error, Result};
+
+/// Builds the layers and notes their tensors in the tables of `parts`.
+pub(super) struct Builder<'a, B: Executor> {
+    pub(super) backend: &'a B,
+    pub(super) settings: &'a Settings,
+    pub(super) parts: Parts,
+}
+
+impl<B: Executor> Builder<'_, B> {
+    fn init(&self) -> Initialisation {
+        initialisation(self.settings)
+    }
+
+    fn leak(&self) -> Activation {
+        Activation::LeakyRelu(self.settings.discriminator.leak)
+    }
+
+    /// Convolution k4 s2 p1, batch normalisation if the settings have it, leaky ReLU for each width. PyTorch's indices
+    /// count every layer.
+    pub(super) fn encoder(&mut self, image: ImageShape) -> Result<(Vec<Box<dyn Layer<B>>>, Flattened)> {
+        let settings = &self.settings.discriminator;
+        let (init, leak) = (self.init(), self.leak());
+        let Parts { params, stats } = &mut self.parts;
+        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
+        let (mut index, mut last) = (0, Flattened { h: image.h, w: image.w, c: image.c });
+        for (i, &k) in settings.channels.iter().enumerate() {
+            if last.h < 2 || last.w < 2 {
+                return Err(Error::Usage(format!(
+                    "discriminator.channels = {:?} halves an image {} times, but {}×{} can only be halved {i} times: \
+                     pass --resize, or shorten discriminator.channels",
+                    settings.channels,
+                    settings.channels.len(),
+                    image.w,
+                    image.h
+                )));
+            }
+            let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
+            layers.push(Box::new(AffineLayer::conv2d(params, &format!("conv.{index}"), d, init)));
+            last = Flattened { h: d.oh(), w: d.ow(), c: k };
+            if settings.norm == Norm::Batch && (i > 0 || settings.norm_first) {
+                let (name, positions, features) =
+                    (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
+                let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
+                layers.push(Box::new(norm));
+                index += 3;
+            } else {
+                layers.push(Box::new(ActivationLayer { f: leak, len: last.len() }));
+                index += 2;
+            }
+        }
+        if layers.is_empty() {
+            return Err(Error::Usage(
+                "discriminator.channels is empty: expected at least one width, such as [64, 128]".into(),
+            ));
+        }
+        Ok((layers, last))
+    }
+
+    /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
+    /// side, so one product computes both.
+    pub(super) fn bottleneck(&mut self, last: Flattened) -> (AffineLayer<Conv2d>, Bottleneck) {
+        let settings = &self.settings.bottleneck;
+        let c = if settings.channels == 0 { last.c } else { settings.channels };
+        let init = self.init();
+        let params = &mut self.parts.params;
+        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
+        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
+        let mut bias =
+            |name: &str, centre| params.add_vector(name.into(), Flattened::vector(c), init.bias(last.c, centre));
+        let mean_bias = bias("conv_mean.bias", 0.0);
+        let logvar_bias = bias("conv_logvar.bias", settings.logvar_bias);
+        let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
+        let layer =
+            AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
+        (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
+    }
+
+    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; then the logit.
+    pub(super) fn head(&mut self, code: Flattened) -> Result<Vec<Box<dyn Layer<B>>>> {
+        let (init, leak) = (self.init(), self.leak());
+        let Parts { params, stats } = &mut self.parts;
+        let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
+        let (mut index, mut inputs) = (0, code);
+        for &width in &self.settings.discriminator.hidden {
+            let outputs = Flattened::vector(width);
+            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, outputs, init)));
+            if self.settings.discriminator.norm == Norm::Batch {
+                let name = format!("fc.{}", index + 1);
+                layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
+                index += 3;
+            } else {
+                layers.push(Box::new(ActivationLayer { f: leak, len: width }));
+                index += 2;
+            }
+            inputs = outputs;
+        }
+        layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, Flattened::vector(1), init)));
+        Ok(layers)
+    }
+}
