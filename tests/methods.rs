@@ -4,7 +4,6 @@
 use vgan_cuda::config::{Override, Settings, apply, preset, validate};
 use vgan_cuda::data::{Images, glyphs};
 use vgan_cuda::device::{Backend, Cpu, Metrics};
-use vgan_cuda::nn::ImageShape;
 use vgan_cuda::train::batch::Batch;
 use vgan_cuda::train::session::gather;
 use vgan_cuda::train::{Trainer, session};
@@ -12,11 +11,11 @@ use vgan_cuda::train::{Trainer, session};
 const STEPS: u64 = 200;
 /// The signs are means over the last steps.
 const LAST: u64 = 50;
-const SEEDS: [u64; 3] = [0, 1, 2];
+const SEEDS: [u64; 2] = [0, 1];
 
 /// What all methods share, over preset `quick`: narrow nets, a high learning rate, and a bottleneck that starts so narrow
 /// that D is not blind.
-const NARROW: &str = "train.batch=16 generator.latent=16 generator.hidden=32 generator.channels=12,8 \
+const NARROW: &str = "train.batch=32 generator.latent=16 generator.hidden=32 generator.channels=12,8 \
                       discriminator.channels=6,12 discriminator.hidden=32 bottleneck.logvar_bias=-5 \
                       optimizer.init_std=0.05 generator_lr=5e-3 discriminator_lr=5e-3";
 
@@ -38,9 +37,13 @@ const METHODS: &[Method] = &[
     ("gan, saturating", "loss=gan", loss_d, 0.0..1.3),
     ("without bottleneck", "loss=ns bottleneck.enabled=false", loss_d, 0.0..1.3),
     ("label smoothing", "loss=ns real_target=0.9", loss_d, 0.0..1.3),
-    ("lsgan", "loss=lsgan", gap, 0.04..1.0),
+    ("lsgan", "loss=lsgan discriminator_lr=1e-2 generator_lr=1e-2", gap, 0.04..1.0),
     ("hinge", "loss=hinge", loss_d, 0.0..1.8),
     ("wgan, clipped", "loss=wgan clip=0.1 discriminator_steps=5 bottleneck.enabled=false", gap, 0.01..10.0),
+    ("wgan-gp", "loss=wgan penalty=wgan-gp discriminator.norm=none discriminator_steps=3", gap, 0.1..10.0),
+    ("dragan", "penalty=dragan penalty_weight=1 discriminator.norm=none", gap, 0.005..1.0),
+    ("r1", "penalty=r1 penalty_weight=0.1 discriminator.norm=none", gap, 0.005..1.0),
+    ("r2", "penalty=r2 penalty_weight=0.1 discriminator.norm=none", gap, 0.005..1.0),
     ("two steps of D", "discriminator_steps=2", gap, 0.1..1.0),
     ("instance noise", "instance_noise=0.1 instance_noise_steps=100", gap, 0.05..1.0),
     ("historical averaging", "historical_averaging=0.001", gap, 0.05..1.0),
@@ -72,7 +75,7 @@ fn settings(words: &str, seed: u64) -> Settings {
     settings
 }
 
-/// What 200 steps leave: the figure, and how far the mean fake image is from the mean real one, as a mean over pixels.
+/// Of the last steps: the mean figure, and how far the mean fake image is from the mean real one, as a mean over pixels.
 struct Signs {
     figure: f64,
     distance: f64,
@@ -80,27 +83,33 @@ struct Signs {
 
 fn train(settings: &Settings, images: &Images, figure: fn(&Metrics) -> f64) -> Signs {
     let cpu = Cpu::<f32>::new(Some(1)).expect("a thread");
-    let shape: ImageShape = session::image_shape(images);
-    let gather = gather(settings, &images.extent());
-    let batch = Batch::Drawn { gather, images: images.pixels.clone() };
+    let shape = session::image_shape(images);
+    let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: images.pixels.clone() };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), shape).expect("a trainer");
-    cpu.run(|| (0..STEPS).try_for_each(|_| trainer.step(&batch))).unwrap_or_else(|error| panic!("{error}"));
+    // Sums of the last real images minus those of the last fake ones, pixel by pixel.
+    let mut differences = vec![0.0; shape.len()];
+    for step in 0..STEPS {
+        cpu.run(|| trainer.step(&batch)).unwrap_or_else(|error| panic!("{error}"));
+        if step >= STEPS - LAST {
+            // The first half of the batch is real, the second was just made by the generator.
+            let shown = trainer.images();
+            let (real, fake) = shown.split_at(shown.len() / 2);
+            for (at, (real, fake)) in real.iter().zip(fake).enumerate() {
+                differences[at % shape.len()] += f64::from(real - fake);
+            }
+        }
+    }
     let state = trainer.read_state().expect("the state");
     assert_eq!((state.step, state.non_finite), (STEPS, 0));
     let metrics = trainer.read_history(STEPS - LAST, STEPS).expect("figures");
     let figure = metrics.iter().map(figure).sum::<f64>() / metrics.len() as f64;
-    // After a step the first half of the batch is real, the second was just made by the generator.
-    let shown = trainer.images();
-    let (real, fake) = shown.split_at(shown.len() / 2);
-    let mean = |images: &[f32], pixel: usize| {
-        images.chunks(shape.len()).map(|image| f64::from(image[pixel])).sum::<f64>() / settings.train.batch as f64
-    };
-    let distance = (0..shape.len()).map(|pixel| (mean(real, pixel) - mean(fake, pixel)).abs()).sum::<f64>();
-    Signs { figure, distance: distance / shape.len() as f64 }
+    let images = LAST as f64 * settings.train.batch as f64;
+    let distance = differences.iter().map(|sum| sum.abs() / images).sum::<f64>() / shape.len() as f64;
+    Signs { figure, distance }
 }
 
-/// An untrained generator paints everything grey, at ½, and a digit is mostly black: the means are some 0.4 apart. Two
-/// batches of digits differ by some 0.08.
+/// An untrained generator paints everything grey, and a digit is mostly black: the means are 0.325 apart. Of the methods here
+/// the furthest of three seeds is at 0.22 after 200 steps, the nearest at 0.02.
 const NEAR: f64 = 0.25;
 
 fn learns((_, _, figure, range): &Method, settings: &Settings, images: &Images) -> (bool, bool, Signs) {

@@ -10,11 +10,11 @@ use super::sequential::Sequential;
 use super::spectral_norm::{SpectralNorm, layers_pass};
 use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
-use crate::Result;
 use crate::config::{Family, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::bottleneck::{Bottleneck, Noise};
+use crate::{Error, Result};
 
 /// Images `[N, H, W, C]` → logits `[N]`, and the KL divergence of each image's code.
 pub struct Discriminator<B: Executor> {
