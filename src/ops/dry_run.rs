@@ -352,13 +352,14 @@ impl<T: Real> PriorOp for DryRun<T> {
 
 impl<T: Real> RepellingOp for DryRun<T> {
     fn repelling_forward(&self, d: &Repelling, codes: usize, cosines: usize) -> Result<()> {
-        self.product(d.n, d.dims, d.n, codes + cosines)
+        // Each code is read beside every other one.
+        self.elements(d.n * codes + cosines)
     }
     fn repelling_loss(&self, _d: &Repelling, cosines: usize, _state: usize) -> Result<()> {
         self.elements(cosines)
     }
     fn repelling_backward_input(&self, d: &Repelling, codes: usize, cosines: usize, d_codes: usize) -> Result<()> {
-        self.product(d.n, d.n, d.dims, codes + cosines + 2 * d_codes)
+        self.elements(d.n * codes + cosines + 2 * d_codes)
     }
 }
 
