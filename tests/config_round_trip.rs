@@ -137,6 +137,9 @@ fn settings() -> impl Strategy<Value = Settings> {
     all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual)| {
         let nets = NetsSettings::default();
         let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
+        if matches!(settings.objective.loss, Loss::Ebgan | Loss::Began) {
+            settings.discriminator.spectral_norm = false;
+        }
         if let Some([width, more]) = residual {
             let (generator, discriminator) = (&mut settings.generator, &mut settings.discriminator);
             settings.nets.family = Family::Resnet;

@@ -89,9 +89,9 @@ pub struct Argument {
 }
 
 impl Argument {
-    const WORDS: usize = 8;
+    const WORDS: usize = 16;
 
-    /// From plain data of at most 64 bytes.
+    /// From plain data of at most 128 bytes.
     ///
     /// # Panics
     /// If it is larger: a mistake of this program's.

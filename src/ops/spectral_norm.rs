@@ -13,6 +13,7 @@ use crate::device::accelerator::{element_blocks, int};
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::passes::{Pass, Work, filled};
 use crate::ops::{Case, Executor, Fill, Tensor, gradient_check};
 
 /// ε of both norms, PyTorch's.
@@ -299,6 +300,36 @@ impl<B: Executor> Case<B> for SpectralNormCase {
         let [u, v, sigma] = [&u, &v, &sigma].map(|buffer| be.view(buffer));
         be.spectral_norm_backward(&self.0, be.view(&outputs[0]), u, v, sigma, be.view_mut(&mut d_inputs[0]))
     }
+}
+
+/// The largest weights of the article's discriminator for MNIST, for benchmarks: its second convolution's and its first
+/// linear layer's.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    [(128, 4 * 4 * 64), (1024, 7 * 7 * 128)].into_iter().flat_map(|(k, c)| passes_of(k, c)).collect()
+}
+
+fn passes_of<B: Executor>(k: usize, c: usize) -> [Pass<B>; 2] {
+    let (shape, d) = (format!("k{k} c{c}"), SpectralNorm { k, c, iterates: true });
+    let forward = move |be: B| -> Result<Work> {
+        let (w, mut u, mut v) = (filled(&be, k * c)?, filled(&be, k)?, filled(&be, c)?);
+        let (mut sigma, mut w_hat) = (be.alloc(1)?, be.alloc(k * c)?);
+        Ok(Box::new(move || {
+            let (u, v) = (be.view_mut(&mut u), be.view_mut(&mut v));
+            be.spectral_norm_forward(&d, be.view(&w), u, v, be.view_mut(&mut sigma), be.view_mut(&mut w_hat))
+        }))
+    };
+    let backward = move |be: B| -> Result<Work> {
+        let (w_hat, u, v) = (filled(&be, k * c)?, filled(&be, k)?, filled(&be, c)?);
+        let (sigma, mut dw) = (be.buffer_from(1, || vec![B::Real::ONE])?, be.alloc(k * c)?);
+        Ok(Box::new(move || {
+            let (u, v, sigma) = (be.view(&u), be.view(&v), be.view(&sigma));
+            be.spectral_norm_backward(&d, be.view(&w_hat), u, v, sigma, be.view_mut(&mut dw))
+        }))
+    };
+    [
+        Pass::new("spectral_norm", shape.clone(), "forward", forward),
+        Pass::new("spectral_norm", shape, "backward", backward),
+    ]
 }
 
 #[cfg(test)]
