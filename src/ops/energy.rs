@@ -1,7 +1,7 @@
 //! The energy of an image under an autoencoder: how far its reconstruction is off, one number an image. It stands where
 //! the logit stands in other discriminators.
 //!
-//! e[n] = mean over an image's pixels and channels of |y − x|^p, x the image and y its reconstruction; p = 2 is the squared
+//! `e[n]` = mean over an image's pixels and channels of |y − x|^p, x the image and y its reconstruction; p = 2 is the squared
 //! error of EBGAN (Zhao et al. 2017), p = 1 the absolute error of BEGAN (Berthelot et al. 2017, Eq. 1). The derivative of
 //! |y − x| where both are equal is 0.
 
