@@ -72,15 +72,18 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
     let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
     let penalty = (penalty, positive(), 1u64..=65_536, z);
-    (loss, 0.01..1.0, penalty, positive(), 1u32..100, positive(), 0u64..1000, positive()).prop_map(
-        |(loss, target, penalty, clip, discriminator_steps, instance_noise, instance_noise_steps, averaging)| {
+    let noise = (positive(), 0u64..1000);
+    let matching = prop_oneof![Just(0.0), positive()];
+    (loss, 0.01..1.0, penalty, positive(), 1u32..100, noise, positive(), matching).prop_map(
+        |(loss, target, penalty, clip, discriminator_steps, noise, averaging, matching)| {
+            let (instance_noise, instance_noise_steps) = noise;
             let (penalty, penalty_weight, penalty_every, penalty_z) = penalty;
             let (loss, margin, repelling, balance_ratio, balance_step) = loss;
             ObjectiveSettings {
                 loss,
                 real_target: if loss.is_log_odds() { target } else { 1.0 },
                 margin,
-                repelling: if loss == Loss::Ebgan { repelling } else { 0.0 },
+                repelling: if loss == Loss::Ebgan && matching == 0.0 { repelling } else { 0.0 },
                 balance_ratio,
                 balance_step,
                 penalty: if loss.is_energy() { Penalty::None } else { penalty },
@@ -91,6 +94,7 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
                 discriminator_steps,
                 instance_noise,
                 instance_noise_steps,
+                feature_matching: if loss == Loss::Began { 0.0 } else { matching },
                 historical_averaging: averaging,
             }
         },

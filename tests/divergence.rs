@@ -23,6 +23,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Bench {
         let mut settings = Settings::default();
         settings.train.batch = N;
         settings.generator.latent = 6;
@@ -31,6 +35,7 @@ impl Bench {
         settings.discriminator.channels = vec![4, 8];
         settings.discriminator.hidden = vec![16];
         settings.bottleneck.beta = 0.5;
+        change(&mut settings);
         let cpu = Cpu::new(Some(2)).expect("threads");
         let trainer = Trainer::new(cpu.clone(), settings, IMAGE).expect("a trainer");
         let dims = trainer.discriminator.bottleneck(N).expect("a bottleneck").dims();
@@ -120,6 +125,19 @@ fn images_latents_and_noise() {
         let generator = [Network::Generator];
         stops(&format!("{bad} in a latent of G's step"), loss_g, &generator, |bench| bench.given.latents_g[7] = bad);
         stops(&format!("{bad} in the noise of G's step"), loss_g, &generator, |bench| bench.given.noise_g[0] = bad);
+    }
+}
+
+/// The loss of matched features is watched as any other of the generator's.
+#[test]
+fn features_that_are_matched() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut bench = Bench::with(|settings| settings.objective.feature_matching = 1.0);
+        bench.given.latents_g[7] = bad;
+        let weights = bench.bits(Network::Generator);
+        bench.step();
+        assert_eq!(bench.state().non_finite, StepState::NON_FINITE_LOSS_G, "{bad} in a latent of G's step");
+        assert!(bench.bits(Network::Generator) == weights, "the generator has changed");
     }
 }
 

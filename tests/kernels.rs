@@ -104,6 +104,13 @@ fn narrow_critic() -> (Settings, ImageShape) {
     (settings, image)
 }
 
+/// The critic against a generator that matches its features.
+fn narrow_matching() -> (Settings, ImageShape) {
+    let (mut settings, image) = narrow_critic();
+    settings.objective.feature_matching = 0.5;
+    (settings, image)
+}
+
 /// Batches that are drawn from a small data set.
 fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
     let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
@@ -270,6 +277,12 @@ fn twenty_steps_of_a_narrow_critic_agree_with_the_cpu() {
 }
 
 #[test]
+fn twenty_steps_of_feature_matching_agree_with_the_cpu() {
+    agree::<f32>(narrow_matching);
+    agree::<f64>(narrow_matching);
+}
+
+#[test]
 fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
     agree::<f32>(narrow_began);
     agree::<f64>(narrow_began);
@@ -278,7 +291,7 @@ fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
 /// A step with every access checked.
 #[test]
 fn nothing_is_found_in_a_whole_step() {
-    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_penalised, narrow_critic] {
+    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_penalised, narrow_critic, narrow_matching] {
         train(&emulated::<f32>(Options::default()), model());
     }
 }

@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 21] = [
+const STEPS: [&str; 23] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -41,8 +41,10 @@ const STEPS: [&str; 21] = [
     "step-began",
     "step-spectral-norm",
     "step-spectral-gp",
+    "step-feature-matching",
+    "step-feature-matching-resnet",
 ];
-const TRAJECTORIES: [&str; 12] = [
+const TRAJECTORIES: [&str; 13] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -55,6 +57,7 @@ const TRAJECTORIES: [&str; 12] = [
     "trajectory-wgan",
     "trajectory-began",
     "trajectory-spectral-norm",
+    "trajectory-feature-matching",
 ];
 
 /// IN and OUT of one case in one type.
@@ -237,6 +240,28 @@ fn a_planted_difference_of_the_objective_is_caught() {
         change(&mut fixture.settings.objective);
         let rows = compare(&fixture, trajectory(cpu(), &fixture));
         assert!(rows.iter().any(|row| row.error > row.allowed), "{case}: {what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+/// The same where the generator matches features.
+#[test]
+fn a_planted_difference_of_feature_matching_is_caught() {
+    let changes: [(&str, &str, fn(&mut Fixture<f64>)); 3] = [
+        ("w 0.7 → 0.701", "step-feature-matching", |f| f.settings.objective.feature_matching = 0.701),
+        ("one weight of μ by 1e-3", "step-feature-matching", |f| {
+            scale_largest(f, "discriminator.conv_mean.weight", 1.001)
+        }),
+        ("one pixel of the real images by 1e-3", "step-feature-matching-resnet", |f| scale_largest(f, "images", 1.001)),
+    ];
+    for (what, case, change) in changes {
+        let mut fixture = load::<f64>(case);
+        change(&mut fixture);
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        let caught = |name: &str| rows.iter().any(|row| row.name == name && row.error > row.allowed);
+        assert!(
+            caught("loss_g") && caught("grad.generator.deconv.0.weight") | caught("grad.generator.fc.weight"),
+            "{what}"
+        );
     }
 }
 

@@ -82,6 +82,23 @@ fn residual_nets_follow_the_image() {
     assert!(!names.iter().any(|name| name.contains("resnet.8") || name.contains("running")), "{names:?}");
 }
 
+/// Where features are matched, D's head has no part in G's step.
+#[test]
+fn matched_features_leave_no_verdict_on_the_generators_images() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [input, out] = ["in", "out"].map(|name| folder.path().join(name));
+    let matching = |rest: String| trace("vgan-mnist", &format!("--set feature_matching=1 {rest}"));
+    let output = matching(format!("--example {}", input.display()));
+    assert!(output.status.success(), "{output:?}");
+    assert!(!names(&input).contains(&"noise_g".to_string()));
+    let output = matching(format!("--input {} --output {}", input.display(), out.display()));
+    assert!(output.status.success(), "{output:?}");
+    let names = names(&out);
+    for (name, there) in [("mu_g", true), ("logvar_g", true), ("logits_g", false), ("z_g", false), ("z_fake", true)] {
+        assert_eq!(names.iter().any(|other| other == name), there, "{name}");
+    }
+}
+
 /// A trace is one update of each net on what it is given.
 #[test]
 fn what_cannot_be_given_is_refused() {

@@ -42,6 +42,10 @@ pub struct ObjectiveSettings {
     pub instance_noise: f64,
     /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
     pub instance_noise_steps: u64,
+    /// w of w · ‖E f(x) − E f(G(z))‖², which then is G's loss in the place of its own, f being what D's encoder says of an
+    /// image: μ, or its output without a bottleneck (Salimans et al. 2016: 1). 0 leaves G its loss. Nothing of G's step
+    /// passes D's head, so `bottleneck.generator_z` has no say.
+    pub feature_matching: f64,
     /// λ of λ ‖θ − θ̄‖², which each net's loss gains; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
     /// 0 turns it off.
     pub historical_averaging: f64,
@@ -64,6 +68,7 @@ impl Default for ObjectiveSettings {
             discriminator_steps: 1,
             instance_noise: 0.0,
             instance_noise_steps: 0,
+            feature_matching: 0.0,
             historical_averaging: 0.0,
         }
     }

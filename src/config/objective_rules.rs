@@ -33,6 +33,21 @@ impl Checker {
         let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
         self.require(holds, "objective.instance_noise_steps", expected, fall);
         self.not_negative("objective.historical_averaging", objective.historical_averaging);
+        self.not_negative("objective.feature_matching", objective.feature_matching);
+        if objective.feature_matching > 0.0 {
+            self.feature_matching(objective);
+        }
+    }
+
+    /// What a generator that matches features does not go with: what asks in its step for the energies of its images, or adds
+    /// to the loss that features take the place of.
+    fn feature_matching(&mut self, objective: &ObjectiveSettings) {
+        let expected = "0 where objective.loss is began: its k follows the energies of the images of G's step, and with \
+                        features to match no decoder runs there";
+        self.require(objective.loss != Loss::Began, "objective.feature_matching", expected, objective.feature_matching);
+        let expected = "0 where objective.feature_matching is not: it is a term of the loss of G that features take the \
+                        place of";
+        self.require(objective.repelling == 0.0, "objective.repelling", expected, objective.repelling);
     }
 
     /// The constants of the losses of energies.
@@ -127,6 +142,14 @@ mod tests {
             validate_for_images(&settings, 28, 12, 1).unwrap();
         }
         assert!(set("quick", &["loss=began", "repelling=0.1"]).is_err());
+        let message = set("quick", &["loss=began", "feature_matching=1"]).unwrap_err().to_string();
+        assert!(message.contains("`objective.feature_matching` must be 0 where objective.loss is began"), "{message}");
+        let message = set("quick", &["loss=ebgan", "repelling=0.1", "feature_matching=1"]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("`objective.repelling` must be 0 where objective.feature_matching is not"),
+            "{message}"
+        );
+        set("quick", &["loss=ebgan", "feature_matching=1"]).unwrap();
         set("quick", &["loss=ebgan", "repelling=0.1"]).unwrap();
     }
 }

@@ -315,6 +315,7 @@ mod tests {
             "objective.instance_noise=-1",
             "objective.instance_noise_steps=10",
             "objective.historical_averaging=inf",
+            "objective.feature_matching=-1",
             "optimizer.generator_lr=0",
             "optimizer.discriminator_lr=-inf",
             "optimizer.beta1=1",

@@ -143,6 +143,12 @@ impl<B: Executor> Discriminator<B> {
         backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len())
     }
 
+    /// The loss's gradient by [`Discriminator::features`], to write before [`Discriminator::encoder_backward`].
+    pub fn d_features<'a>(&'a mut self, backend: &B, n: usize) -> Out<'a, B> {
+        let len = n * self.encoder.y_len();
+        backend.slice_mut(backend.view_mut(&mut self.d_features), 0..len)
+    }
+
     /// z of the last forward pass over `n` images, `[n, positions, C]`; empty without a bottleneck.
     pub fn z<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
         backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
@@ -178,12 +184,10 @@ impl<B: Executor> Discriminator<B> {
         noise: Noise<'_, B>,
         verdict: Verdict<'_, B>,
     ) -> Result<()> {
+        self.encode(pass, groups, pass.backend.reborrow(&mut stats), images)?;
         let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n, mode) = (pass.backend, pass.n, Mode::Train { groups });
-        let len = n * self.encoder.y_len();
-        let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
-        self.encoder.forward(pass, mode, backend.reborrow(&mut stats), images, features)?;
-        let features = backend.slice(backend.view(&self.features), 0..len);
+        let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
         let code = match self.bottleneck(n) {
             None => features,
             Some(d) => {
@@ -196,6 +200,17 @@ impl<B: Executor> Discriminator<B> {
             None => self.head.forward(pass, mode, stats, code, verdict.logits),
             Some(energy) => energy.forward(&mut self.head, pass, mode, stats, images, code, verdict.logits),
         }
+    }
+
+    /// The first part of [`Discriminator::forward`], for what asks for [`Discriminator::features`] alone.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn encode(&mut self, pass: Pass<'_, B>, groups: usize, stats: Out<'_, B>, images: In<'_, B>) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
+        let (backend, len) = (pass.backend, pass.n * self.encoder.y_len());
+        let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
+        self.encoder.forward(pass, Mode::Train { groups }, stats, images, features)
     }
 
     /// Adds the repelling term of the last forward pass's codes (z, or the features without a bottleneck) to the
@@ -222,7 +237,7 @@ impl<B: Executor> Discriminator<B> {
         mut d_images: Option<Out<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
-        let pass = layers_pass(&self.spectral_norm, pass);
+        let (given, pass) = (pass, layers_pass(&self.spectral_norm, pass));
         let (backend, n) = (pass.backend, pass.n);
         let dkl = gradient.dkl;
         let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
@@ -242,13 +257,31 @@ impl<B: Executor> Discriminator<B> {
                 backend.bottleneck_backward_input(&d, features, noise, d_z, dkl, d_features)?;
             }
         }
-        let d_features = backend.slice(backend.view(&self.d_features), 0..n * self.encoder.y_len());
         let lent = d_images.as_mut().map(|d_images| backend.reborrow(d_images));
-        self.encoder.backward(pass, images, features, d_features, lent, d_params)?;
+        self.encoder_backward(given, images, lent, d_params)?;
         match (&self.autoencoder, d_images) {
-            (Some(energy), Some(d_images)) => energy.backward_images(pass, images, gradient.dlogits, d_images),
+            (Some(energy), Some(d_images)) => energy.backward_images(given, images, gradient.dlogits, d_images),
             _ => Ok(()),
         }
+    }
+
+    /// The last part of [`Discriminator::backward`], from [`Discriminator::d_features`] on; it follows
+    /// [`Discriminator::encode`] too.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn encoder_backward(
+        &mut self,
+        pass: Pass<'_, B>,
+        images: In<'_, B>,
+        d_images: Option<Out<'_, B>>,
+        d_params: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        let pass = layers_pass(&self.spectral_norm, pass);
+        let (backend, len) = (pass.backend, pass.n * self.encoder.y_len());
+        let [features, d_features] =
+            [&self.features, &self.d_features].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+        self.encoder.backward(pass, images, features, d_features, d_images, d_params)
     }
 
     /// Allocates what [`Discriminator::penalise`] works in, for up to `capacity` images.

@@ -14,6 +14,7 @@ use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use super::conv2d::{Conv2d, Conv2dOp};
 use super::ema::EmaOp;
 use super::energy::{Energy, EnergyOp};
+use super::feature_matching::{FeatureMatching, FeatureMatchingOp};
 use super::gather::{Gather, GatherOp};
 use super::historical_averaging::HistoricalAveragingOp;
 use super::instance_noise::{InstanceNoise, InstanceNoiseOp};
@@ -256,6 +257,24 @@ impl<T: Real> EnergyOp for DryRun<T> {
     }
     fn energy_backward_image(&self, _d: &Energy, x: usize, y: usize, de: usize, dx: usize) -> Result<()> {
         self.elements(x + y + de + 2 * dx)
+    }
+}
+
+impl<T: Real> FeatureMatchingOp for DryRun<T> {
+    fn feature_matching_mean(&self, d: &FeatureMatching, _features: usize, mean: usize) -> Result<()> {
+        self.elements(d.n * d.matched() + mean)
+    }
+    fn feature_matching_loss(&self, _d: &FeatureMatching, real: usize, fake: usize, _state: usize) -> Result<()> {
+        self.elements(real + fake)
+    }
+    fn feature_matching_backward_input(
+        &self,
+        _d: &FeatureMatching,
+        real: usize,
+        fake: usize,
+        d_features: usize,
+    ) -> Result<()> {
+        self.elements(real + fake + d_features)
     }
 }
 

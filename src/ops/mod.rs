@@ -27,6 +27,7 @@ pub mod conv_transpose2d;
 mod dry_run;
 pub mod ema;
 pub mod energy;
+pub mod feature_matching;
 pub mod gather;
 pub mod gradient_check;
 pub mod historical_averaging;
@@ -65,6 +66,7 @@ pub trait Executor:
     + conv_transpose2d::ConvTranspose2dOp
     + ema::EmaOp
     + energy::EnergyOp
+    + feature_matching::FeatureMatchingOp
     + gather::GatherOp
     + historical_averaging::HistoricalAveragingOp
     + instance_noise::InstanceNoiseOp
@@ -97,6 +99,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         conv_transpose2d::cases(),
         ema::cases(),
         energy::cases(),
+        feature_matching::cases(),
         gather::cases(),
         historical_averaging::cases(),
         instance_noise::cases(),

@@ -111,6 +111,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
     passes.extend(autoencoder_passes::all());
     passes.extend(super::spectral_norm::passes());
+    passes.extend(super::feature_matching::passes());
     passes.extend(paper_passes());
     passes
 }

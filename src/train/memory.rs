@@ -1,6 +1,7 @@
 //! What a trainer holds in memory: arenas and activations. On a device with memory of its own each is one allocation, of
 //! as many bytes as the same code counts on a dry run, and both are held against what is free before either is made.
 
+use super::feature_matching::FeatureMeans;
 use super::penalty::PenaltyWorkspace;
 use crate::config::Settings;
 use crate::device::{Buffer, DryRun, Real, StepState};
@@ -55,6 +56,7 @@ pub(super) struct Activations<B: Executor> {
     pub(super) discriminator: Discriminator<B>,
     pub(super) batch: BatchMemory<B>,
     pub(super) penalty: Option<PenaltyWorkspace<B>>,
+    pub(super) feature_means: Option<FeatureMeans<B>>,
     pub(super) state: Buffer<B, StepState>,
 }
 
@@ -92,8 +94,10 @@ impl<B: Executor> Activations<B> {
         if penalty.is_some() {
             discriminator.allocate_tangents(backend, n)?;
         }
+        let feature_means = FeatureMeans::new(backend, settings, discriminator.code())?;
         let state = backend.buffer_of(&[StepState::new(settings.train.seed, settings.bottleneck.beta)])?;
-        Ok((Activations { generator, discriminator, batch, penalty, state }, [generator_parts, discriminator_parts]))
+        let activations = Activations { generator, discriminator, batch, penalty, feature_means, state };
+        Ok((activations, [generator_parts, discriminator_parts]))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | `penalty` | the gradient penalty's part of the discriminator's step |
+//! | `feature_matching` | the generator's step where it matches features |
 //! | [`interrupt`] | SIGINT and SIGTERM |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
@@ -18,6 +19,7 @@
 //! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
+mod feature_matching;
 pub mod interrupt;
 pub mod load;
 pub mod memory;

@@ -258,6 +258,7 @@ mod tests {
             // One of them with all that the objective may keep in memory.
             if batch == 17 {
                 (settings.objective.historical_averaging, settings.objective.instance_noise) = (0.1, 0.1);
+                settings.objective.feature_matching = 0.1;
             }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
@@ -287,7 +288,8 @@ mod tests {
         let g_first = 62 * 1024;
         let g = g_first + 1024 * 6272 + 49 * 16 * 128 * 64 + 196 * 16 * 64;
         let d_first = 196 * 16 * 64;
-        let d = d_first + 49 * 16 * 64 * 128 + 49 * 128 * 256 + 6272 * 1024 + 1024;
+        let encoder = d_first + 49 * 16 * 64 * 128 + 49 * 128 * 256;
+        let d = encoder + 6272 * 1024 + 1024;
         // D's phase: G forward, D forward and both gradients on twice the images, but not the gradient of the images.
         let d_phase = g + 2 * (3 * d - d_first);
         // G's phase: G forward and both gradients, but not that of z; D forward and the gradient of its input.
@@ -299,6 +301,11 @@ mod tests {
         let mut five = settings("vgan-mnist", 2);
         five.objective.discriminator_steps = 5;
         assert_eq!(predict(&five, &MNIST).unwrap().work.flops, 4 * (5 * d_phase + g_phase), "five updates of D");
+        let mut matching = settings("vgan-mnist", 2);
+        matching.objective.feature_matching = 1.0;
+        // D's encoder forward on real images and on fakes, and the gradient of its input on the latter.
+        let g_phase = 3 * g - g_first + 3 * encoder;
+        assert_eq!(predict(&matching, &MNIST).unwrap().work.flops, 4 * (d_phase + g_phase), "feature matching");
     }
 
     #[test]

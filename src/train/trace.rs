@@ -160,7 +160,7 @@ impl<B: Executor> Tracer<B> {
         if let Some(code) = self.code {
             noise_d = channels_last("noise_real", code)?;
             noise_d.extend(channels_last("noise_fake", code)?);
-            if settings.bottleneck.generator_z == GeneratorZ::Sampled {
+            if samples_generator_z(settings) {
                 noise_g = channels_last("noise_g", code)?;
             }
         }
@@ -192,7 +192,12 @@ impl<B: Executor> Tracer<B> {
     /// What the generator's half of a step leaves in memory.
     fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
         let mut out = vec![self.fakes("fakes_g")?];
-        out.extend(self.verdicts(&["g"])?);
+        if self.trainer.settings.objective.feature_matching > 0.0 {
+            // The discriminator's pass ended with its encoder.
+            out.extend(self.features(&["g"])?);
+        } else {
+            out.extend(self.verdicts(&["g"])?);
+        }
         out.extend(gradients(&self.trainer.backend, &self.trainer.generator_memory, "grad.generator.")?);
         Ok(out)
     }
@@ -211,24 +216,38 @@ impl<B: Executor> Tracer<B> {
         let n = settings.train.batch;
         let total = n * groups.len();
         let logits = backend.read(backend.slice(self.trainer.logits(), 0..total))?;
-        let grouped = |name: &str, shape: &[usize], values: Vec<B::Real>| {
-            let parts = values.chunks_exact(values.len() / groups.len());
-            let named =
-                groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into()));
-            named.collect::<Vec<_>>()
-        };
-        let mut out = grouped("logits", &[n], logits);
+        let mut out = grouped("logits", groups, &[n], &logits);
+        out.extend(self.features(groups)?);
         let Some([c, h, w]) = self.code else { return Ok(out) };
-        // μ and log σ² lie side by side at each position.
-        let features = backend.read(discriminator.features(backend, total))?;
-        let mut mu = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
-        let logvar = mu.split_off(mu.len() / 2);
         let z = permute(&backend.read(discriminator.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
-        for (name, values) in [("mu", mu), ("logvar", logvar), ("z", z)] {
-            out.extend(grouped(name, &[n, c, h, w], values));
-        }
+        out.extend(grouped("z", groups, &[n, c, h, w], &z));
         Ok(out)
     }
+
+    /// μ and log σ² of each group of N images that the encoder saw last; nothing without a bottleneck.
+    fn features(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+        let Some([c, h, w]) = self.code else { return Ok(Vec::new()) };
+        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
+        let n = settings.train.batch;
+        let total = n * groups.len();
+        // They lie side by side at each position.
+        let features = backend.read(discriminator.features(backend, total))?;
+        let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
+        let (mu, logvar) = both.split_at(both.len() / 2);
+        let shape = [n, c, h, w];
+        Ok([grouped("mu", groups, &shape, mu), grouped("logvar", groups, &shape, logvar)].concat())
+    }
+}
+
+/// `values` of all groups, one after the other, as a tensor for each: `<name>_<group>`.
+fn grouped<T: Copy>(name: &str, groups: &[&str], shape: &[usize], values: &[T]) -> Vec<Tensor<T>> {
+    let parts = values.chunks_exact(values.len() / groups.len());
+    groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into())).collect()
+}
+
+/// Whether the generator's step draws noise for the bottleneck.
+fn samples_generator_z(settings: &Settings) -> bool {
+    settings.bottleneck.generator_z == GeneratorZ::Sampled && settings.objective.feature_matching == 0.0
 }
 
 /// Which draws a gradient penalty is given.
@@ -331,7 +350,7 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
         let code = trainer.discriminator.code();
         let shape = [n, code.c, code.h, code.w];
         let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
-        if settings.bottleneck.generator_z == GeneratorZ::Sampled {
+        if samples_generator_z(settings) {
             noise.push(("noise_g", Stream::NoiseGenerator));
         }
         if PenaltyDraws::of(settings).noise {

@@ -5,6 +5,7 @@
 //! settings say so, the discriminator moves several times in a step, each time on images, latents and noise of its own.
 
 use super::batch::{Batch, Phase};
+use super::feature_matching::FeatureMeans;
 use super::memory::{self, Average, BatchMemory};
 use super::objective;
 use super::penalty::PenaltyWorkspace;
@@ -46,6 +47,7 @@ pub struct Trainer<B: Executor> {
     repeated: [B::Repeated; 2],
     pub(super) work: BatchMemory<B>,
     pub(super) penalty: Option<PenaltyWorkspace<B>>,
+    pub(super) feature_means: Option<FeatureMeans<B>>,
 }
 
 /// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
@@ -72,6 +74,7 @@ impl<B: Executor> Trainer<B> {
             repeated: Default::default(),
             work: activations.batch,
             penalty: activations.penalty,
+            feature_means: activations.feature_means,
             backend,
             settings,
             image,
@@ -184,14 +187,11 @@ impl<B: Executor> Trainer<B> {
     pub fn generator_gradients(&mut self, batch: &Batch<B>, d_latents: Option<Out<'_, B>>) -> Result<()> {
         let n = self.settings.train.batch;
         self.generate(batch, Phase::Generator)?;
-        self.judge(batch, Phase::Generator)?;
-        let Trainer { backend, work, state, .. } = self;
-        let dlogits = backend.slice_mut(backend.view_mut(&mut work.dlogits), 0..n);
-        let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
-        let logits = backend.slice(backend.view(&work.logits), 0..n);
-        backend.generator_loss(&objective::objective(&self.settings), logits, dlogits, dkl, backend.view_mut(state))?;
-        self.repel()?;
-        self.blame(batch, Phase::Generator, None)?;
+        if self.feature_means.is_some() {
+            self.match_features()?;
+        } else {
+            self.adversarial_gradients(batch)?;
+        }
         let Trainer { backend, work, generator_memory: memory, .. } = self;
         backend.zero(backend.view_mut(&mut memory.gradients))?;
         let pass = Pass { backend, params: backend.view(&memory.params), n };
@@ -199,6 +199,19 @@ impl<B: Executor> Trainer<B> {
         let images = backend.slice(backend.view(&work.images), images);
         let (z, d_images) = (backend.view(&work.latents), backend.view(&work.d_images));
         self.generator.backward(pass, z, images, d_images, d_latents, backend.view_mut(&mut memory.gradients))
+    }
+
+    /// The generator's loss by the discriminator's verdict on the fakes, and its gradient by them.
+    fn adversarial_gradients(&mut self, batch: &Batch<B>) -> Result<()> {
+        let n = self.settings.train.batch;
+        self.judge(batch, Phase::Generator)?;
+        let Trainer { backend, work, state, .. } = self;
+        let dlogits = backend.slice_mut(backend.view_mut(&mut work.dlogits), 0..n);
+        let dkl = backend.slice_mut(backend.view_mut(&mut work.dkl), 0..n);
+        let logits = backend.slice(backend.view(&work.logits), 0..n);
+        backend.generator_loss(&objective::objective(&self.settings), logits, dlogits, dkl, backend.view_mut(state))?;
+        self.repel()?;
+        self.blame(batch, Phase::Generator, None)
     }
 
     /// Fake images from a phase's latents, into the second half of the batch.
@@ -265,7 +278,7 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// Instance noise on the images of a phase, where the settings ask for it.
-    fn add_instance_noise(&mut self, phase: Phase) -> Result<()> {
+    pub(super) fn add_instance_noise(&mut self, phase: Phase) -> Result<()> {
         let part = self.part(phase);
         let Trainer { backend, work, state, settings, image, .. } = self;
         let Some(noised) = &mut work.noised else { return Ok(()) };

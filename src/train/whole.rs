@@ -30,13 +30,23 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
         let tables =
             [&trainer.discriminator_memory, &trainer.generator_memory].map(|memory| memory.parts.params.clone());
         let dims = trainer.discriminator.bottleneck(1).map_or(0, |d| d.dims());
-        for network in [Network::Discriminator, Network::Generator] {
+        for network in losses_of(&settings) {
             let (settings, tables) = (settings.clone(), tables.clone());
-            cases.push(Box::new(WholeLoss { name, settings, image, tables, dims, network }));
+            cases.push(Box::new(WholeLoss { name, settings, image, tables, dims, network: *network }));
         }
     }
     cases.extend(penalty_case::cases(backend)?);
     Ok(cases)
+}
+
+/// The losses to check of a model: both nets', but for G's alone where it matches features, since D's is then that of another
+/// model.
+fn losses_of(settings: &Settings) -> &'static [Network] {
+    if settings.objective.feature_matching > 0.0 {
+        &[Network::Generator]
+    } else {
+        &[Network::Discriminator, Network::Generator]
+    }
 }
 
 /// Name, settings and image of each model: the article's, the paper's objective, the plain GAN, one without hidden layers,
@@ -149,8 +159,22 @@ fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
     ]
     .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, small))
     .into();
-    models.push(("vgan, spectral norm", normalised, small));
+    models.push(("vgan, spectral norm", normalised.clone(), small));
+    models.extend(feature_matching(&narrowest, &normalised).map(|(name, settings)| (name, settings, small)));
     models
+}
+
+/// A generator that matches features: μ, and, where weights are normalised, the encoder's output. D's head has no part in it.
+fn feature_matching(narrowest: &Settings, normalised: &Settings) -> [(&'static str, Settings); 2] {
+    let matching = |settings: &Settings, weight| {
+        let mut settings = settings.clone();
+        settings.discriminator.hidden = vec![];
+        settings.objective.feature_matching = weight;
+        settings
+    };
+    let mut plain = matching(normalised, 0.3);
+    plain.bottleneck.enabled = false;
+    [("vgan, feature matching", matching(narrowest, 1.0)), ("gan, spectral norm, feature matching", plain)]
 }
 
 /// Discriminators that are autoencoders: both powers of the error, with and without bottleneck, hidden layers, batch
@@ -252,7 +276,14 @@ impl WholeLoss {
                 backend.copy(shown, trainer.images_mut())?;
                 backend.alloc(0)?
             }
-            Network::Generator => buffer(backend.read(shown)?.into_iter().map(Real::to_f64).collect())?,
+            Network::Generator => {
+                // Feature matching alone looks at real images in G's step.
+                let len = self.batch() * self.image.len();
+                let reals = Tensor::new("images", len).filled(Fill::Uniform(0.0, 1.0));
+                let reals = buffer(gradient_check::fill(&reals, FIXED + 1002))?;
+                backend.copy(backend.view(&reals), backend.slice_mut(trainer.images_mut(), 0..len))?;
+                buffer(backend.read(shown)?.into_iter().map(Real::to_f64).collect())?
+            }
         };
         let noise = |images: usize, number| {
             buffer(gradient_check::fill(&Tensor::new("noise", images * self.dims), FIXED + number))

@@ -127,6 +127,9 @@ SPECTRAL_GP = PENALISED | {
     "discriminator": PENALISED["discriminator"] | {"spectral_norm": True},
     "objective": {"penalty": "wgan-gp"},
 }
+# The generator matches features: mu of the bottleneck, and the output of a residual encoder without one.
+MATCHING = NARROW | {"objective": {"feature_matching": 0.7}}
+MATCHING_RESNET = RESNET | {"bottleneck": {"enabled": False}, "objective": {"loss": "hinge", "feature_matching": 1.0}}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -161,6 +164,9 @@ CASES = {
     "step-spectral-norm": ((3, 8, 8), SPECTRAL_NORM, None),
     "step-spectral-gp": ((1, 8, 12), SPECTRAL_GP, None),
     "trajectory-spectral-norm": ((1, 8, 12), SPECTRAL_NORM, 10),
+    "step-feature-matching": ((3, 8, 4), MATCHING, None),
+    "step-feature-matching-resnet": ((3, 8, 8), MATCHING_RESNET, None),
+    "trajectory-feature-matching": ((1, 8, 8), MATCHING, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -198,6 +204,9 @@ SEEDS = {
     "step-spectral-norm": 1026,
     "step-spectral-gp": 1027,
     "trajectory-spectral-norm": 1028,
+    "step-feature-matching": 1029,
+    "step-feature-matching-resnet": 1030,
+    "trajectory-feature-matching": 1031,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

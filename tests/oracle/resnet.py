@@ -90,15 +90,22 @@ class Discriminator(nn.Module):
         self.code = (channels, height >> count, width >> count)
         self.fc = nn.Linear(channels * self.code[1] * self.code[2], 1)
 
+    def encode(self, images):
+        """The features: mu, with {mu, logvar}, or the encoder's output without a bottleneck."""
+        x = self.resnet(self.conv_img(images))
+        if not self.bottleneck:
+            return x, {}
+        mu = self.conv_mean(x)
+        return mu, {"mu": mu, "logvar": self.conv_logvar(x)}
+
     def forward(self, images, noise=None):
         """`noise` is the bottleneck's epsilon, shaped as the code; without it z is the mean.
 
         Returns the logits and {mu, logvar, z}, the latter empty without a bottleneck.
         """
-        x = self.resnet(self.conv_img(images))
-        code = {}
+        x, code = self.encode(images)
+        if self.bottleneck and noise is not None:
+            x = x + (0.5 * code["logvar"]).exp() * noise
         if self.bottleneck:
-            mu, logvar = self.conv_mean(x), self.conv_logvar(x)
-            x = mu if noise is None else mu + (0.5 * logvar).exp() * noise
-            code = {"mu": mu, "logvar": logvar, "z": x}
+            code["z"] = x
         return self.fc(leaky_relu(x, self.leak).flatten(1)).flatten(), code

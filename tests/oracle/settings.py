@@ -50,6 +50,7 @@ DEFAULTS = {
         "penalty_z": "sampled",
         "clip": 0.0,
         "historical_averaging": 0.0,
+        "feature_matching": 0.0,
         "margin": 1.0,
         "repelling": 0.0,
         "balance_ratio": 0.5,
@@ -79,6 +80,7 @@ LATER = {
         "repelling",
         "balance_ratio",
         "balance_step",
+        "feature_matching",
     ],
 }
 

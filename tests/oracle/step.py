@@ -44,7 +44,7 @@ def random_batch(settings, image, code, random):
     draws["latents_g"] = draw_latents(latent, generator=random)
     if settings["bottleneck"]["enabled"]:
         names = ["noise_real", "noise_fake"]
-        if settings["bottleneck"]["generator_z"] == "sampled":
+        if settings["bottleneck"]["generator_z"] == "sampled" and not settings["objective"]["feature_matching"]:
             names.append("noise_g")
         draws |= {name: torch.randn((count, *code), generator=random) for name in names}
     objective = settings["objective"]
@@ -199,13 +199,17 @@ class Trainer:
         net, optimizer, critic = self.nets["generator"], self.optimizers["generator"], self.nets["discriminator"]
         critic.requires_grad_(False)
         fakes = net(batch["latents_g"])
-        logits, code = critic(fakes, batch.get("noise_g"))
-        loss = generator_loss(self.settings["objective"], logits, critic) + self.historical_averaging("generator")
+        objective, out = self.settings["objective"], {"fakes_g": fakes}
+        if objective["feature_matching"]:
+            loss, code = matching_loss(objective, critic, batch["images"], fakes)
+        else:
+            logits, code = critic(fakes, batch.get("noise_g"))
+            loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
+        loss = loss + self.historical_averaging("generator")
         optimizer.zero_grad()
         loss.backward()
         critic.requires_grad_(True)
-        out = {"fakes_g": fakes, "logits_g": logits, "loss_g": loss}
-        objective = self.settings["objective"]
+        out["loss_g"] = loss
         if objective["loss"] == "began":
             self.balance, out["convergence"] = autoencoder.balanced(
                 objective, self.balance, self.energy, logits.detach().mean()
@@ -267,6 +271,19 @@ def generator_loss(objective, fake, critic):
             return -fake.mean()
 
 
+def matching_loss(objective, critic, images, fakes):
+    """Feature matching: what the generator pays for its images, by their mean features and those of real images, which are
+    encoded first; and the code of its images.
+    """
+    with torch.no_grad():
+        real, _ = critic.encode(images)
+    # Both are one step's passes, of which only the first makes a power iteration.
+    power_iterations(critic, False)
+    fake, code = critic.encode(fakes)
+    power_iterations(critic, True)
+    return objective["feature_matching"] * (real.mean(dim=0) - fake.mean(dim=0)).pow(2).sum(), code
+
+
 def gradients(name, net):
     return {f"grad.{name}.{key}": parameter.grad for key, parameter in net.named_parameters()}
 
@@ -308,8 +325,11 @@ def loose_tolerances(trainer, steps, eps=None):
     """
     loose, eps = {}, eps or torch.finfo(steps[0]["loss_d"].dtype).eps
     if trainer.settings["objective"]["loss"] in ("hinge", "wgan"):
-        real, fake, g = (steps[-1][f"logits_{kind}"].abs().mean().item() for kind in ("real", "fake", "g"))
-        loose |= {"loss_d": BIAS_NOISE * eps * (real + fake), "loss_g": BIAS_NOISE * eps * g}
+        size = {key: value.abs().mean().item() for key, value in steps[-1].items() if key.startswith("logits_")}
+        loose["loss_d"] = BIAS_NOISE * eps * (size["logits_real"] + size["logits_fake"])
+        # Where features are matched there is no such output, and the loss is a sum of squares.
+        if "logits_g" in size:
+            loose["loss_g"] = BIAS_NOISE * eps * size["logits_g"]
     for name, net in trainer.nets.items():
         vanishing = vanishing_biases(net)
         for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):
