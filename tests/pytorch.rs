@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 23] = [
+const STEPS: [&str; 24] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -43,8 +43,9 @@ const STEPS: [&str; 23] = [
     "step-spectral-gp",
     "step-feature-matching",
     "step-feature-matching-resnet",
+    "step-vgan-cifar10",
 ];
-const TRAJECTORIES: [&str; 13] = [
+const TRAJECTORIES: [&str; 20] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -58,6 +59,13 @@ const TRAJECTORIES: [&str; 13] = [
     "trajectory-began",
     "trajectory-spectral-norm",
     "trajectory-feature-matching",
+    "trajectory-vgan-cifar10",
+    "trajectory-logvar-bias",
+    "trajectory-resnet-gp",
+    "trajectory-r2",
+    "trajectory-minimax",
+    "trajectory-smoothed",
+    "trajectory-ebgan",
 ];
 
 /// IN and OUT of one case in one type.
@@ -222,6 +230,18 @@ fn single_steps_on_the_kernels() {
 fn trajectories_on_the_kernels() {
     all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
     all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
+}
+
+#[test]
+fn every_fixture_is_held_against_the_engine() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let names = std::fs::read_dir(folder).expect("the fixtures").map(|entry| entry.expect("an entry").file_name());
+    let mut files: Vec<_> =
+        names.filter_map(|name| Some(name.to_str()?.strip_suffix(".f64.out.safetensors")?.to_owned())).collect();
+    let mut listed = [&STEPS[..], &TRAJECTORIES[..]].concat();
+    files.sort();
+    listed.sort_unstable();
+    assert_eq!(files, listed);
 }
 
 /// Each setting of the objective has its part in the trajectory that covers it.

@@ -130,6 +130,14 @@ SPECTRAL_GP = PENALISED | {
 # The generator matches features: mu of the bottleneck, and the output of a residual encoder without one.
 MATCHING = NARROW | {"objective": {"feature_matching": 0.7}}
 MATCHING_RESNET = RESNET | {"bottleneck": {"enabled": False}, "objective": {"loss": "hinge", "feature_matching": 1.0}}
+# Preset vgan-cifar10: G without linear layers from its first image on, tanh; 4 convolutions, down to 1x1. KL and its mix are the article's.
+CIFAR10 = {
+    "data": {"range": "-1..1"},
+    "generator": {"latent": 6, "hidden": [], "channels": [6, 5, 4, 3], "output": "stride1"},
+    "discriminator": {"channels": [3, 4, 5, 6], "hidden": [7]},
+    "bottleneck": {"beta": 0.01, "beta_step": 0.001},
+    "train": {"batch": 6},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -167,6 +175,14 @@ CASES = {
     "step-feature-matching": ((3, 8, 4), MATCHING, None),
     "step-feature-matching-resnet": ((3, 8, 8), MATCHING_RESNET, None),
     "trajectory-feature-matching": ((1, 8, 8), MATCHING, 10),
+    "step-vgan-cifar10": ((3, 16, 16), CIFAR10, None),
+    "trajectory-vgan-cifar10": ((3, 16, 16), CIFAR10, 10),
+    "trajectory-logvar-bias": ((1, 8, 8), LOGVAR_BIAS, 10),
+    "trajectory-resnet-gp": ((3, 8, 8), RESNET_GP, 10),
+    "trajectory-r2": ((3, 8, 8), R2, 10),
+    "trajectory-minimax": ((1, 8, 8), MINIMAX, 10),
+    "trajectory-smoothed": ((1, 8, 8), SMOOTHED, 10),
+    "trajectory-ebgan": ((3, 8, 4), EBGAN, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -207,6 +223,14 @@ SEEDS = {
     "step-feature-matching": 1029,
     "step-feature-matching-resnet": 1030,
     "trajectory-feature-matching": 1031,
+    "step-vgan-cifar10": 1040,
+    "trajectory-vgan-cifar10": 1041,
+    "trajectory-logvar-bias": 1042,
+    "trajectory-resnet-gp": 1043,
+    "trajectory-r2": 1044,
+    "trajectory-minimax": 1045,
+    "trajectory-smoothed": 1046,
+    "trajectory-ebgan": 1047,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
