@@ -35,9 +35,12 @@ fn generator() -> impl Strategy<Value = GeneratorSettings> {
 
 fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
     let norm = prop_oneof![Just(Norm::Batch), Just(Norm::None)];
-    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99, any::<bool>()).prop_map(
-        |(channels, norm, norm_first, hidden, leak, spectral_norm)| {
+    let minibatch = (prop_oneof![Just(0), 1usize..200], 1usize..20);
+    (widths(1), norm, any::<bool>(), widths(0), 0.0..0.99, any::<bool>(), minibatch).prop_map(
+        |(channels, norm, norm_first, hidden, leak, spectral_norm, (kernels, minibatch_dims))| {
             let rest = DiscriminatorSettings::default();
+            let minibatch_kernels = if hidden.is_empty() { 0 } else { kernels };
+            let rest = DiscriminatorSettings { minibatch_kernels, minibatch_dims, ..rest };
             DiscriminatorSettings { channels, norm, norm_first, hidden, leak, spectral_norm, ..rest }
         },
     )
@@ -143,6 +146,9 @@ fn settings() -> impl Strategy<Value = Settings> {
         let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
         if matches!(settings.objective.loss, Loss::Ebgan | Loss::Began) {
             settings.discriminator.spectral_norm = false;
+        }
+        if settings.objective.loss.is_energy() || settings.objective.penalty != Penalty::None || residual.is_some() {
+            settings.discriminator.minibatch_kernels = 0;
         }
         if let Some([width, more]) = residual {
             let (generator, discriminator) = (&mut settings.generator, &mut settings.discriminator);

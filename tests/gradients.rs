@@ -85,9 +85,9 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = whole::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of fifteen models, and each checks more than its last input; G's of two that match features; four penalties
+    // Both losses of sixteen models, and each checks more than its last input; G's of two that match features; four penalties
     // of four models.
-    assert_eq!(cases.len(), 30 + 2 + 16);
+    assert_eq!(cases.len(), 32 + 2 + 16);
     for case in &cases {
         if case.op() == "gradient_penalty" {
             continue;

@@ -104,6 +104,13 @@ fn narrow_critic() -> (Settings, ImageShape) {
     (settings, image)
 }
 
+/// A critic that compares the images of a batch.
+fn narrow_minibatch() -> (Settings, ImageShape) {
+    let (mut settings, image) = narrow_critic();
+    (settings.discriminator.minibatch_kernels, settings.discriminator.minibatch_dims) = (3, 5);
+    (settings, image)
+}
+
 /// The critic against a generator that matches its features.
 fn narrow_matching() -> (Settings, ImageShape) {
     let (mut settings, image) = narrow_critic();
@@ -277,6 +284,12 @@ fn twenty_steps_of_a_narrow_critic_agree_with_the_cpu() {
 }
 
 #[test]
+fn twenty_steps_of_minibatch_discrimination_agree_with_the_cpu() {
+    agree::<f32>(narrow_minibatch);
+    agree::<f64>(narrow_minibatch);
+}
+
+#[test]
 fn twenty_steps_of_feature_matching_agree_with_the_cpu() {
     agree::<f32>(narrow_matching);
     agree::<f64>(narrow_matching);
@@ -291,7 +304,9 @@ fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
 /// A step with every access checked.
 #[test]
 fn nothing_is_found_in_a_whole_step() {
-    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_penalised, narrow_critic, narrow_matching] {
+    for model in
+        [narrow_mnist, narrow_colour, narrow_resnet, narrow_penalised, narrow_critic, narrow_matching, narrow_minibatch]
+    {
         train(&emulated::<f32>(Options::default()), model());
     }
 }

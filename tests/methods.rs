@@ -48,6 +48,7 @@ const METHODS: &[Method] = &[
     ("instance noise", "instance_noise=0.1 instance_noise_steps=100", gap, 0.05..1.0),
     ("historical averaging", "historical_averaging=0.001", gap, 0.05..1.0),
     ("feature matching", "feature_matching=1", gap, 0.05..1.0),
+    ("minibatch discrimination", "minibatch_kernels=16", gap, 0.05..1.0),
     ("spectral norm", "discriminator.spectral_norm=true", gap, 0.05..1.0),
 ];
 

@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 24] = [
+const STEPS: [&str; 26] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -44,8 +44,10 @@ const STEPS: [&str; 24] = [
     "step-feature-matching",
     "step-feature-matching-resnet",
     "step-vgan-cifar10",
+    "step-minibatch",
+    "step-minibatch-spectral",
 ];
-const TRAJECTORIES: [&str; 20] = [
+const TRAJECTORIES: [&str; 21] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -66,6 +68,7 @@ const TRAJECTORIES: [&str; 20] = [
     "trajectory-minimax",
     "trajectory-smoothed",
     "trajectory-ebgan",
+    "trajectory-minibatch",
 ];
 
 /// IN and OUT of one case in one type.
@@ -282,6 +285,27 @@ fn a_planted_difference_of_feature_matching_is_caught() {
             caught("loss_g") && caught("grad.generator.deconv.0.weight") | caught("grad.generator.fc.weight"),
             "{what}"
         );
+    }
+}
+
+/// The same for minibatch discrimination: its weight, and that the 12 numbers of an image are 4 kernels of 3 dimensions.
+#[test]
+fn a_planted_difference_of_minibatch_discrimination_is_caught() {
+    let changes: [(&str, fn(&mut Fixture<f64>)); 2] = [
+        ("one weight by 1e-3", |f| scale_largest(f, "discriminator.minibatch.weight", 1.001)),
+        ("its rows moved on by one", |f| {
+            let weight = f.input.iter_mut().find(|tensor| tensor.name == "discriminator.minibatch.weight");
+            weight.expect("a tensor of IN").values.rotate_left(6);
+        }),
+    ];
+    for (what, change) in changes {
+        let mut fixture = load::<f64>("step-minibatch");
+        change(&mut fixture);
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        for name in ["loss_d", "logits_g", "grad.discriminator.minibatch.weight"] {
+            let caught = rows.iter().any(|row| row.name == name && row.error > row.allowed);
+            assert!(caught, "{what} in {name} went unnoticed: {:?}", rows[0]);
+        }
     }
 }
 

@@ -77,6 +77,14 @@ fn a_lazy_penalty() {
     assert_ne!(each.checkpoint(LENGTH)[0], straight.checkpoint(LENGTH)[0], "a penalty in each step");
 }
 
+/// A generator that is told of a batch as a whole, by features that are matched and images that are compared.
+#[test]
+fn features_that_are_matched_and_images_that_are_compared() {
+    any_split_gives_the_same_bytes(
+        "quick --tick 4 --snap 6 --set feature_matching=1 --set instance_noise=0.1 --set minibatch_kernels=5",
+    );
+}
+
 /// Everything that the objective keeps beside the weights, and two batches a step.
 #[test]
 fn a_clipped_critic_with_noise_and_a_mean_so_far() {

@@ -79,6 +79,26 @@ impl Checker {
         self.require(!spectral_norm, "discriminator.spectral_norm", expected, spectral_norm);
     }
 
+    /// What minibatch discrimination does not go with, each named by the setting to change.
+    pub(super) fn minibatch(&mut self, settings: &Settings) {
+        let Settings { nets, discriminator, objective, .. } = settings;
+        let kernels = discriminator.minibatch_kernels;
+        let key = "discriminator.minibatch_kernels";
+        let expected = "0 where nets.family is resnet: it stands behind a hidden layer of D, and a residual D has none";
+        self.require(nets.family != Family::Resnet, key, expected, kernels);
+        let expected =
+            "0 where objective.loss is ebgan or began: it stands before D's logit, and an autoencoder has none";
+        self.require(!objective.loss.is_energy(), key, expected, kernels);
+        if nets.family == Family::Dcgan {
+            let expected = "a list with a width where discriminator.minibatch_kernels is not 0: images are compared by the \
+                            features of D's last hidden layer (pass --set discriminator.hidden=1024)";
+            self.require(!discriminator.hidden.is_empty(), "discriminator.hidden", expected, "[]");
+        }
+        let expected = "none where discriminator.minibatch_kernels is not 0: a penalty is one of each image's own \
+                        gradient, and minibatch discrimination mixes the images of a batch";
+        self.require(objective.penalty == Penalty::None, "objective.penalty", expected, "another");
+    }
+
     /// What a gradient penalty does not go with.
     pub(super) fn penalty(&mut self, settings: &Settings) {
         let expected = "`none` where objective.penalty is not: the penalty is one of each image's own gradient, and batch \
@@ -105,6 +125,34 @@ mod tests {
             set(&[penalty, advice]).unwrap();
         }
         set(&["penalty=none"]).unwrap();
+    }
+
+    #[test]
+    fn minibatch_discrimination_refuses_what_it_does_not_go_with() {
+        let set = |name: &str, words: &[&str]| {
+            let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset(name).unwrap(), &overrides).unwrap())
+        };
+        let kernels = "minibatch_kernels=10";
+        let message = set("quick", &[kernels, "discriminator.hidden=[]"]).unwrap_err().to_string();
+        assert!(message.starts_with("`discriminator.hidden` must be a list with a width"), "{message}");
+        // The message, taken at its word.
+        let advice = message.split("--set ").nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+        set("quick", &[kernels, advice, "discriminator.spectral_norm=true", "feature_matching=1"]).unwrap();
+        let message = set("quick", &[kernels, "penalty=r1", "discriminator.norm=none"]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("`objective.penalty` must be none") && message.contains("mixes the images"),
+            "{message}"
+        );
+        let message = set("vgan-cifar10-resnet", &[kernels]).unwrap_err().to_string();
+        assert!(
+            message.starts_with("`discriminator.minibatch_kernels` must be 0 where nets.family is resnet"),
+            "{message}"
+        );
+        for loss in ["loss=ebgan", "loss=began"] {
+            let message = set("quick", &[kernels, loss]).unwrap_err().to_string();
+            assert!(message.contains("must be 0 where objective.loss is ebgan or began"), "{message}");
+        }
     }
 
     #[test]

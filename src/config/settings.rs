@@ -166,6 +166,11 @@ pub struct DiscriminatorSettings {
     pub leak: f64,
     /// Whether every weight is divided by its largest singular value (spectral normalisation, Miyato et al. 2018).
     pub spectral_norm: bool,
+    /// B, kernels of the minibatch discrimination before the last linear layer (Salimans et al. 2016; 100 in the authors'
+    /// code); 0 has none. It wants a hidden layer.
+    pub minibatch_kernels: usize,
+    /// C, dimensions of each of these kernels.
+    pub minibatch_dims: usize,
 }
 
 impl Default for DiscriminatorSettings {
@@ -179,6 +184,8 @@ impl Default for DiscriminatorSettings {
             hidden: vec![1024],
             leak: 0.2,
             spectral_norm: false,
+            minibatch_kernels: 0,
+            minibatch_dims: 5,
         }
     }
 }

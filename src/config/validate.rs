@@ -165,6 +165,9 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     if settings.objective.loss.is_energy() {
         checker.autoencoder(settings);
     }
+    if settings.discriminator.minibatch_kernels > 0 {
+        checker.minibatch(settings);
+    }
     checker.optimizer(&settings.optimizer);
     checker.train(&settings.train);
     checker.violations
@@ -201,6 +204,10 @@ impl Checker {
 
     fn discriminator(&mut self, discriminator: &DiscriminatorSettings) {
         self.decay("discriminator.leak", discriminator.leak);
+        let kernels = discriminator.minibatch_kernels;
+        self.require(kernels <= WIDEST, "discriminator.minibatch_kernels", format!("at most {WIDEST}"), kernels);
+        let dims = discriminator.minibatch_dims;
+        self.require((1..=WIDEST).contains(&dims), "discriminator.minibatch_dims", format!("from 1 to {WIDEST}"), dims);
     }
 
     fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
@@ -292,6 +299,8 @@ mod tests {
             "discriminator.channels=[]",
             "discriminator.hidden=65537",
             "discriminator.leak=-0.1",
+            "discriminator.minibatch_kernels=65537",
+            "discriminator.minibatch_dims=0",
             "bottleneck.logvar_bias=inf",
             "bottleneck.beta=-1",
             "bottleneck.beta_step=nan",

@@ -91,7 +91,7 @@ impl<B: Executor> Discriminator<B> {
         } else if residual {
             resnet::head(settings, code, &mut builder.parts.params)
         } else {
-            builder.head(code)?
+            builder.head(code, capacity)?
         };
         let mut parts = builder.parts;
         let normalised = settings.discriminator.spectral_norm;

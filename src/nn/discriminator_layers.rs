@@ -4,6 +4,7 @@
 use super::generator::initialisation;
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
+use super::minibatch::MinibatchLayer;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts};
 use crate::config::{Norm, Settings};
@@ -89,8 +90,9 @@ impl<B: Executor> Builder<'_, B> {
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
     }
 
-    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; then the logit.
-    pub(super) fn head(&mut self, code: Flattened) -> Result<Vec<Box<dyn Layer<B>>>> {
+    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; minibatch discrimination if the
+    /// settings have it, for up to `capacity` images; then the logit.
+    pub(super) fn head(&mut self, code: Flattened, capacity: usize) -> Result<Vec<Box<dyn Layer<B>>>> {
         let (init, leak) = (self.init(), self.leak());
         let Parts { params, stats } = &mut self.parts;
         let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
@@ -107,6 +109,12 @@ impl<B: Executor> Builder<'_, B> {
                 index += 2;
             }
             inputs = outputs;
+        }
+        let settings = &self.settings.discriminator;
+        if settings.minibatch_kernels > 0 {
+            let layer = MinibatchLayer::new(self.backend, params, settings, inputs, init, capacity)?;
+            inputs = Flattened::vector(inputs.len() + settings.minibatch_kernels);
+            layers.push(Box::new(layer));
         }
         layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, Flattened::vector(1), init)));
         Ok(layers)

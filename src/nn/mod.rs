@@ -7,6 +7,7 @@ mod discriminator_layers;
 pub mod generator;
 pub mod layer;
 mod layers;
+mod minibatch;
 pub mod network;
 mod resampling;
 mod residual;

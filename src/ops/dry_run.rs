@@ -20,6 +20,7 @@ use super::historical_averaging::HistoricalAveragingOp;
 use super::instance_noise::{InstanceNoise, InstanceNoiseOp};
 use super::linear::{Linear, LinearOp};
 use super::loss::{DiscriminatorLoss, LossOp};
+use super::minibatch_discrimination::{MinibatchDiscrimination, MinibatchDiscriminationOp};
 use super::objective::Objective;
 use super::penalty::{GradientPenalty, PenaltyOp};
 use super::prior::{Prior, PriorOp};
@@ -343,6 +344,36 @@ impl<T: Real> LossOp for DryRun<T> {
     }
     fn finish_step(&self, _state: usize, _history: usize) -> Result<()> {
         Ok(())
+    }
+}
+
+impl<T: Real> MinibatchDiscriminationOp for DryRun<T> {
+    fn minibatch_discrimination_forward(
+        &self,
+        d: &MinibatchDiscrimination,
+        x: usize,
+        m: usize,
+        y: usize,
+    ) -> Result<()> {
+        // Each image is read beside every other one of its group.
+        self.elements(x + d.n / d.groups * m + y)
+    }
+    fn minibatch_discrimination_backward_input(
+        &self,
+        d: &MinibatchDiscrimination,
+        m: usize,
+        dy: usize,
+        dm: usize,
+    ) -> Result<()> {
+        self.elements(d.n / d.groups * m + dy + dm)
+    }
+    fn minibatch_discrimination_backward_features(
+        &self,
+        _d: &MinibatchDiscrimination,
+        dy: usize,
+        dx: usize,
+    ) -> Result<()> {
+        self.elements(dy + 2 * dx)
     }
 }
 

@@ -36,6 +36,7 @@ pub mod instance_noise;
 pub mod linear;
 pub mod loss;
 pub mod measure;
+pub mod minibatch_discrimination;
 pub mod objective;
 mod paper;
 pub mod passes;
@@ -72,6 +73,7 @@ pub trait Executor:
     + instance_noise::InstanceNoiseOp
     + linear::LinearOp
     + loss::LossOp
+    + minibatch_discrimination::MinibatchDiscriminationOp
     + penalty::PenaltyOp
     + prior::PriorOp
     + repelling::RepellingOp
@@ -105,6 +107,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         instance_noise::cases(),
         linear::cases(),
         loss::cases(),
+        minibatch_discrimination::cases(),
         penalty::cases(),
         prior::cases(),
         repelling::cases(),

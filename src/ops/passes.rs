@@ -112,6 +112,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(autoencoder_passes::all());
     passes.extend(super::spectral_norm::passes());
     passes.extend(super::feature_matching::passes());
+    passes.extend(super::minibatch_discrimination::passes());
     passes.extend(paper_passes());
     passes
 }

@@ -259,6 +259,7 @@ mod tests {
             if batch == 17 {
                 (settings.objective.historical_averaging, settings.objective.instance_noise) = (0.1, 0.1);
                 settings.objective.feature_matching = 0.1;
+                settings.discriminator.minibatch_kernels = 7;
             }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
@@ -301,6 +302,12 @@ mod tests {
         let mut five = settings("vgan-mnist", 2);
         five.objective.discriminator_steps = 5;
         assert_eq!(predict(&five, &MNIST).unwrap().work.flops, 4 * (5 * d_phase + g_phase), "five updates of D");
+        let mut comparing = settings("vgan-mnist", 2);
+        comparing.discriminator.minibatch_kernels = 100;
+        // T x is a layer of 1024 · 500, and the logit has 100 inputs more.
+        let more = 1024 * 500 + 100;
+        let work = predict(&comparing, &MNIST).unwrap().work;
+        assert_eq!(work.flops, 4 * (d_phase + 2 * 3 * more + g_phase + 2 * more), "minibatch discrimination");
         let mut matching = settings("vgan-mnist", 2);
         matching.objective.feature_matching = 1.0;
         // D's encoder forward on real images and on fakes, and the gradient of its input on the latter.

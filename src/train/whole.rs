@@ -160,8 +160,16 @@ fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
     .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, small))
     .into();
     models.push(("vgan, spectral norm", normalised.clone(), small));
+    models.push(("vgan, minibatch discrimination", minibatch(&narrowest), small));
     models.extend(feature_matching(&narrowest, &normalised).map(|(name, settings)| (name, settings, small)));
     models
+}
+
+/// Minibatch discrimination of two kernels.
+fn minibatch(narrowest: &Settings) -> Settings {
+    let mut settings = narrowest.clone();
+    (settings.discriminator.minibatch_kernels, settings.discriminator.minibatch_dims) = (2, 2);
+    settings
 }
 
 /// A generator that matches features: μ, and, where weights are normalised, the encoder's output. D's head has no part in it.

@@ -138,6 +138,13 @@ CIFAR10 = {
     "bottleneck": {"beta": 0.01, "beta_step": 0.001},
     "train": {"batch": 6},
 }
+# Minibatch discrimination behind batch norm and a leaky ReLU, and as one more weight under spectral norm.
+MINIBATCH = NARROW | {"discriminator": NARROW["discriminator"] | {"minibatch_kernels": 4, "minibatch_dims": 3}}
+MINIBATCH_SPECTRAL = SPECTRAL_NORM | {
+    "discriminator": SPECTRAL_NORM["discriminator"] | {"minibatch_kernels": 3, "minibatch_dims": 2, "norm": "none"},
+    "bottleneck": {"enabled": False},
+    "objective": {"loss": "hinge"},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -183,6 +190,9 @@ CASES = {
     "trajectory-minimax": ((1, 8, 8), MINIMAX, 10),
     "trajectory-smoothed": ((1, 8, 8), SMOOTHED, 10),
     "trajectory-ebgan": ((3, 8, 4), EBGAN, 10),
+    "step-minibatch": ((3, 8, 4), MINIBATCH, None),
+    "step-minibatch-spectral": ((1, 8, 8), MINIBATCH_SPECTRAL, None),
+    "trajectory-minibatch": ((1, 8, 8), MINIBATCH, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -231,6 +241,9 @@ SEEDS = {
     "trajectory-minimax": 1045,
     "trajectory-smoothed": 1046,
     "trajectory-ebgan": 1047,
+    "step-minibatch": 1032,
+    "step-minibatch-spectral": 1033,
+    "trajectory-minibatch": 1034,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

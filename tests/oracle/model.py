@@ -93,7 +93,9 @@ class Discriminator(nn.Module):
                 fc.append(nn.BatchNorm1d(outputs))
             fc.append(nn.LeakyReLU(leak))
             features = outputs
-        self.fc = nn.Sequential(*fc, nn.Linear(features, 1))
+        kernels = discriminator["minibatch_kernels"]
+        self.minibatch = Minibatch(features, kernels, discriminator["minibatch_dims"]) if kernels else nn.Identity()
+        self.fc = nn.Sequential(*fc, nn.Linear(features + kernels, 1))
 
     def encode(self, images):
         """The features: mu, with {mu, logvar}, or the encoder's output without a bottleneck."""
@@ -117,13 +119,27 @@ class Discriminator(nn.Module):
         if self.exponent:
             made = self.deconv(self.fc(x.flatten(1)).view(-1, *self.first))
             return autoencoder.energies(images, made, self.exponent), code
-        return self.fc(x.flatten(1)).flatten(), code
+        return self.fc[-1](self.minibatch(self.fc[:-1](x.flatten(1)))).flatten(), code
+
+
+class Minibatch(nn.Module):
+    """Minibatch discrimination (Salimans et al. 2016, section 3.2): [N, A] -> [N, A + B], every pair written out."""
+
+    def __init__(self, features, kernels, dims):
+        super().__init__()
+        self.shape = (kernels, dims)
+        self.weight = nn.Parameter(torch.empty(kernels * dims, features))
+
+    def forward(self, x):
+        m = (x @ self.weight.T).view(-1, *self.shape)
+        distances = (m.unsqueeze(0) - m.unsqueeze(1)).abs().sum(dim=3)
+        return torch.cat([x, (-distances).exp().sum(dim=1)], dim=1)
 
 
 def normalise_spectrally(net):
     """Divides every weight of a discriminator by its largest singular value, as its power iterations find it."""
     for module in list(net.modules()):
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
+        if isinstance(module, (nn.Conv2d, nn.Linear, Minibatch)):
             spectral_norm(module)
 
 

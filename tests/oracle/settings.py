@@ -29,6 +29,8 @@ DEFAULTS = {
         "hidden": [1024],
         "leak": 0.2,
         "spectral_norm": False,
+        "minibatch_kernels": 0,
+        "minibatch_dims": 5,
     },
     "bottleneck": {
         "enabled": True,
@@ -70,7 +72,7 @@ DEFAULTS = {
 
 # The settings that came after the first fixtures were made.
 LATER = {
-    "discriminator": ["norm", "spectral_norm"],
+    "discriminator": ["norm", "spectral_norm", "minibatch_kernels", "minibatch_dims"],
     "objective": [
         "penalty",
         "penalty_weight",
