@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 26] = [
+const STEPS: [&str; 27] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -46,6 +46,7 @@ const STEPS: [&str; 26] = [
     "step-vgan-cifar10",
     "step-minibatch",
     "step-minibatch-spectral",
+    "step-feature-matching-spectral",
 ];
 const TRAJECTORIES: [&str; 21] = [
     "trajectory-vgan-mnist",

@@ -145,6 +145,10 @@ MINIBATCH_SPECTRAL = SPECTRAL_NORM | {
     "bottleneck": {"enabled": False},
     "objective": {"loss": "hinge"},
 }
+MATCHING_SPECTRAL = MINIBATCH | {
+    "discriminator": MINIBATCH["discriminator"] | {"spectral_norm": True},
+    "objective": {"feature_matching": 1.5},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -193,6 +197,7 @@ CASES = {
     "step-minibatch": ((3, 8, 4), MINIBATCH, None),
     "step-minibatch-spectral": ((1, 8, 8), MINIBATCH_SPECTRAL, None),
     "trajectory-minibatch": ((1, 8, 8), MINIBATCH, 10),
+    "step-feature-matching-spectral": ((1, 8, 8), MATCHING_SPECTRAL, None),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -244,6 +249,7 @@ SEEDS = {
     "step-minibatch": 1032,
     "step-minibatch-spectral": 1033,
     "trajectory-minibatch": 1034,
+    "step-feature-matching-spectral": 1035,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

@@ -150,6 +150,13 @@ def power_iterations(net, on):
             module.train(on)
 
 
+def iterate_powers(net):
+    """Makes the power iteration of spectral norm on every weight, also of layers that no pass of the step reaches."""
+    for module in net.modules():
+        for normalise in module._forward_pre_hooks.values():
+            normalise(module, None)
+
+
 def kl_divergence(mu, logvar, reduction):
     """KL(N(mu, e^logvar) || N(0, 1)) of [N, C, H, W], reduced over one image as asked, then averaged over the batch."""
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
 import autoencoder
-from model import initialise, kl_divergence, nets, power_iterations, vanishing_biases
+from model import initialise, iterate_powers, kl_divergence, nets, power_iterations, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
 TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "kl_real", "kl_fake", "beta")
@@ -275,10 +275,11 @@ def matching_loss(objective, critic, images, fakes):
     """Feature matching: what the generator pays for its images, by their mean features and those of real images, which are
     encoded first; and the code of its images.
     """
+    # The engine makes its power iteration before both passes, and on the head's weights too, which neither reaches.
+    iterate_powers(critic)
+    power_iterations(critic, False)
     with torch.no_grad():
         real, _ = critic.encode(images)
-    # Both are one step's passes, of which only the first makes a power iteration.
-    power_iterations(critic, False)
     fake, code = critic.encode(fakes)
     power_iterations(critic, True)
     return objective["feature_matching"] * (real.mean(dim=0) - fake.mean(dim=0)).pow(2).sum(), code
