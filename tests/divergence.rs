@@ -8,7 +8,7 @@ use vgan_cuda::device::{Backend, Cpu, Network, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::run::checkpoint;
 use vgan_cuda::train::Trainer;
-use vgan_cuda::train::batch::{Batch, Given, GivenPenalty};
+use vgan_cuda::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
 use whole_runs::{Place, Run, exit_with, stderr};
 
 const IMAGE: ImageShape = ImageShape { h: 8, w: 8, c: 1 };
@@ -46,6 +46,7 @@ impl Bench {
             latents_g: ramp(N * 6 + 1)[1..].to_vec(),
             noise_d: ramp(2 * N * dims),
             noise_g: ramp(N * dims),
+            instance: GivenInstanceNoise::none(&cpu).expect("memory"),
             penalty: GivenPenalty::none(&cpu).expect("memory"),
         };
         let mut bench = Bench { cpu, trainer, given };
@@ -58,8 +59,9 @@ impl Bench {
         let Given { images, latents_d, latents_g, noise_d, noise_g, .. } = &self.given;
         let (images, latents_d, latents_g) = (images.clone(), latents_d.clone(), latents_g.clone());
         let (noise_d, noise_g) = (noise_d.clone(), noise_g.clone());
+        let instance = GivenInstanceNoise::none(&self.cpu).expect("memory");
         let penalty = GivenPenalty::none(&self.cpu).expect("memory");
-        let batch = Batch::Given(Given { images, latents_d, latents_g, noise_d, noise_g, penalty });
+        let batch = Batch::Given(Given { images, latents_d, latents_g, noise_d, noise_g, instance, penalty });
         self.trainer.step(&batch).expect("a step");
     }
 

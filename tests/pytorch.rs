@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 27] = [
+const STEPS: [&str; 30] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -47,8 +47,11 @@ const STEPS: [&str; 27] = [
     "step-minibatch",
     "step-minibatch-spectral",
     "step-feature-matching-spectral",
+    "step-instance-noise",
+    "step-instance-noise-gp",
+    "step-instance-noise-matching",
 ];
-const TRAJECTORIES: [&str; 21] = [
+const TRAJECTORIES: [&str; 22] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -70,6 +73,7 @@ const TRAJECTORIES: [&str; 21] = [
     "trajectory-smoothed",
     "trajectory-ebgan",
     "trajectory-minibatch",
+    "trajectory-instance-noise",
 ];
 
 /// IN and OUT of one case in one type.
@@ -251,7 +255,9 @@ fn every_fixture_is_held_against_the_engine() {
 /// Each setting of the objective has its part in the trajectory that covers it.
 #[test]
 fn a_planted_difference_of_the_objective_is_caught() {
-    let changes: [(&str, &str, fn(&mut config::ObjectiveSettings)); 6] = [
+    let changes: [(&str, &str, fn(&mut config::ObjectiveSettings)); 8] = [
+        ("trajectory-instance-noise", "σ₀ 0.4 → 0.401", |o| o.instance_noise = 0.401),
+        ("trajectory-instance-noise", "6 → 7 steps", |o| o.instance_noise_steps = 7),
         ("trajectory-lsgan", "λ 0.05 → 0.051", |o| o.historical_averaging = 0.051),
         ("trajectory-lsgan", "hinge", |o| o.loss = config::Loss::Hinge),
         ("trajectory-hinge", "Wasserstein", |o| o.loss = config::Loss::Wgan),

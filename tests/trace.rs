@@ -101,18 +101,30 @@ fn matched_features_leave_no_verdict_on_the_generators_images() {
 
 /// A trace is one update of each net on what it is given.
 #[test]
-fn what_cannot_be_given_is_refused() {
+fn several_updates_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path().join("in.safetensors");
-    for (setting, part) in [
-        ("discriminator_steps=2", "`objective.discriminator_steps` is 2: pass --set discriminator_steps=1"),
-        ("instance_noise=0.5", "`objective.instance_noise` is 0.5: pass --set instance_noise=0"),
-    ] {
-        let output = trace("gan-mnist", &format!("--set {setting} --example {}", out.display()));
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{output:?}");
-        assert!(!out.exists());
+    let output = trace("gan-mnist", &format!("--set discriminator_steps=2 --example {}", out.display()));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let part = "`objective.discriminator_steps` is 2: pass --set discriminator_steps=1";
+    assert!(String::from_utf8_lossy(&output.stderr).contains(part), "{output:?}");
+    assert!(!out.exists());
+}
+
+#[test]
+fn instance_noise_is_given_like_all_other_draws() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [input, out] = ["in", "out"].map(|name| folder.path().join(name));
+    let noisy = |rest: String| trace("gan-mnist", &format!("--set instance_noise=0.5 {rest}"));
+    let output = noisy(format!("--example {}", input.display()));
+    assert!(output.status.success(), "{output:?}");
+    for name in ["instance_real", "instance_fake", "instance_g"] {
+        assert!(names(&input).iter().any(|other| other == name), "{name}");
     }
+    let output = noisy(format!("--input {} --output {}", input.display(), out.display()));
+    assert!(output.status.success(), "{output:?}");
+    let output = trace("gan-mnist", &format!("--input {} --output {}", input.display(), out.display()));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("instance_"), "{output:?}");
 }
 
 #[test]

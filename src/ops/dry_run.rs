@@ -303,8 +303,15 @@ impl<T: Real> HistoricalAveragingOp for DryRun<T> {
 }
 
 impl<T: Real> InstanceNoiseOp for DryRun<T> {
-    fn instance_noise(&self, _d: &InstanceNoise<'_>, x: usize, _state: usize, y: usize) -> Result<()> {
-        self.elements(x + y)
+    fn instance_noise(
+        &self,
+        _d: &InstanceNoise<'_>,
+        x: usize,
+        given: Option<usize>,
+        _state: usize,
+        y: usize,
+    ) -> Result<()> {
+        self.elements(x + given.unwrap_or(0) + y)
     }
 }
 

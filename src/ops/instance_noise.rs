@@ -46,11 +46,13 @@ impl InstanceNoise<'_> {
 
 /// Adding the noise.
 pub trait InstanceNoiseOp: Backend {
-    /// y `[N, image]` = x + σ ε for the seed and step in `state`; overwrites y.
+    /// y `[N, image]` = x + σ ε for the step in `state`, ε `[N, image]` being `given` or, without, drawn by the seed in `state`;
+    /// overwrites y.
     fn instance_noise(
         &self,
         d: &InstanceNoise<'_>,
         x: In<'_, Self>,
+        given: Option<In<'_, Self>>,
         state: In<'_, Self, StepState>,
         y: Out<'_, Self>,
     ) -> Result<()>;
@@ -60,11 +62,22 @@ pub trait InstanceNoiseOp: Backend {
 const BLOCK: usize = 256;
 
 impl<T: Real> InstanceNoiseOp for Cpu<T> {
-    fn instance_noise(&self, d: &InstanceNoise<'_>, x: &[T], state: &[StepState], y: &mut [T]) -> Result<()> {
+    fn instance_noise(
+        &self,
+        d: &InstanceNoise<'_>,
+        x: &[T],
+        given: Option<&[T]>,
+        state: &[StepState],
+        y: &mut [T],
+    ) -> Result<()> {
         let StepState { seed, step, .. } = state[0];
         let sigma = T::of(d.sigma_at(step));
         if sigma == T::ZERO {
             y.copy_from_slice(x);
+            return Ok(());
+        }
+        if let Some(given) = given {
+            y.iter_mut().zip(x).zip(given).for_each(|((y, &x), &epsilon)| *y = x + sigma * epsilon);
             return Ok(());
         }
         let group = d.n / d.streams.len();
@@ -98,6 +111,7 @@ impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
         &self,
         d: &InstanceNoise<'_>,
         x: In<'_, Self>,
+        given: Option<In<'_, Self>>,
         state: In<'_, Self, StepState>,
         y: Out<'_, Self>,
     ) -> Result<()> {
@@ -111,7 +125,8 @@ impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
             draws: d.draws,
         };
         let count = Argument::new(y.len() as u64);
-        let arguments = [Argument::new(sizes), x.argument(), state.argument(), y.argument(), count];
+        let given = given.map_or(Argument::new(0u64), |given| given.argument());
+        let arguments = [Argument::new(sizes), x.argument(), given, state.argument(), y.argument(), count];
         self.launch_elements(Kernel::InstanceNoise, y.len(), &arguments)
     }
 }
@@ -121,36 +136,41 @@ struct InstanceNoiseCase {
     image: usize,
     steps: u64,
     streams: &'static [Stream],
+    given: bool,
 }
 
-/// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen.
+/// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     const REAL_AND_FAKE: &[Stream] = &[Stream::InstanceReal, Stream::InstanceFake];
     const GENERATOR: &[Stream] = &[Stream::InstanceGenerator];
-    let size = |n, image, steps, streams| InstanceNoiseCase { n, image, steps, streams };
+    let size = |n, image, steps, streams| InstanceNoiseCase { n, image, steps, streams, given: false };
+    let given = |n, image, steps| InstanceNoiseCase { given: true, ..size(n, image, steps, REAL_AND_FAKE) };
     [
         size(1, 1, 0, GENERATOR),
         size(3, 17, 0, GENERATOR),
         size(4, 300, 0, REAL_AND_FAKE),
         size(6, 33, 10, REAL_AND_FAKE),
         size(2, 259, 5, GENERATOR),
+        given(4, 17, 10),
+        given(2, 259, 5),
     ]
     .into_iter()
     .map(|case| Box::new(case) as Box<dyn Case<B>>)
     .collect()
 }
 
-/// The images are a fixed pattern and no input: what comes out is drawn, and the same in every bit on every device.
+/// The images are a fixed pattern and no input: where ε is drawn, what comes out is the same in every bit on every device.
 impl<B: Executor> Case<B> for InstanceNoiseCase {
     fn op(&self) -> &'static str {
         "instance_noise"
     }
     fn name(&self) -> String {
-        let InstanceNoiseCase { n, image, steps, streams } = self;
-        format!("n{n} image{image} steps{steps} groups{}", streams.len())
+        let InstanceNoiseCase { n, image, steps, streams, given } = self;
+        let source = if *given { " given" } else { "" };
+        format!("n{n} image{image} steps{steps} groups{}{source}", streams.len())
     }
     fn inputs(&self) -> Vec<Tensor> {
-        Vec::new()
+        if self.given { vec![Tensor::new("epsilon", self.n * self.image)] } else { Vec::new() }
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("y", self.n * self.image)]
@@ -158,13 +178,14 @@ impl<B: Executor> Case<B> for InstanceNoiseCase {
     fn differentiable(&self) -> bool {
         false
     }
-    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let InstanceNoiseCase { n, image, steps, streams } = *self;
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let InstanceNoiseCase { n, image, steps, streams, .. } = *self;
         let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
         let (x, state) = (be.buffer_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
         // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
         let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
-        be.instance_noise(&d, be.view(&x), be.view(&state), be.view_mut(&mut outputs[0]))
+        let given = inputs.first().map(|epsilon| be.view(epsilon));
+        be.instance_noise(&d, be.view(&x), given, be.view(&state), be.view_mut(&mut outputs[0]))
     }
 }
 
@@ -178,7 +199,7 @@ mod tests {
         let d = InstanceNoise { n: 4, image: 5000, sigma: 0.5, steps, streams, draws };
         let mut y = vec![0.0; 20_000];
         let state = [StepState { step, ..StepState::new(3, 0.0) }];
-        cpu.instance_noise(&d, &[0.25; 20_000], &state, &mut y).expect("noise");
+        cpu.instance_noise(&d, &[0.25; 20_000], None, &state, &mut y).expect("noise");
         y.into_iter().map(|y| y - 0.25).collect()
     }
 
@@ -191,6 +212,24 @@ mod tests {
             assert!((deviation - expected).abs() <= 0.02 * expected, "step {step} of {steps}: {deviation}");
             let mean = noise.iter().sum::<f64>() / noise.len() as f64;
             assert!(mean.abs() <= 0.03 * expected, "step {step} of {steps}: mean {mean}");
+        }
+    }
+
+    #[test]
+    fn given_noise_falls_as_drawn_noise_does() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        let d = InstanceNoise {
+            n: 1,
+            image: 2,
+            sigma: 0.5,
+            steps: 4,
+            streams: &[Stream::InstanceReal],
+            draws: DrawStep::ONCE,
+        };
+        for (step, expected) in [(0, [1.5, 1.0]), (3, [1.125, 1.75]), (4, [1.0, 2.0])] {
+            let (mut y, state) = ([f64::NAN; 2], [StepState { step, ..StepState::new(0, 0.0) }]);
+            cpu.instance_noise(&d, &[1.0, 2.0], Some(&[1.0, -2.0]), &state, &mut y).expect("noise");
+            assert_eq!(y, expected, "step {step}");
         }
     }
 

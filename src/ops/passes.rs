@@ -404,7 +404,7 @@ fn instance_noise<B: Executor>(d: Gather) -> Pass<B> {
         let streams = &[Stream::InstanceReal, Stream::InstanceFake];
         let d = InstanceNoise { n, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
         let (x, state, mut y) = (filled(&be, n * image)?, state(&be)?, be.alloc(n * image)?);
-        Ok(Box::new(move || be.instance_noise(&d, be.view(&x), be.view(&state), be.view_mut(&mut y))))
+        Ok(Box::new(move || be.instance_noise(&d, be.view(&x), None, be.view(&state), be.view_mut(&mut y))))
     })
 }
 

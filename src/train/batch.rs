@@ -34,8 +34,28 @@ pub struct Given<B: Executor> {
     pub noise_d: Buffer<B>,
     /// ε of the generator's step, `[N, dims]`. Empty without a bottleneck.
     pub noise_g: Buffer<B>,
+    /// ε of instance noise; empty where it has none, or is to draw it.
+    pub instance: GivenInstanceNoise<B>,
     /// The draws of a gradient penalty; empty where it has none.
     pub penalty: GivenPenalty<B>,
+}
+
+/// ε of instance noise, by which σ is multiplied.
+pub struct GivenInstanceNoise<B: Executor> {
+    /// On the images of the discriminator's phase, `[2N, H, W, C]`: real, then fake.
+    pub discriminator: Buffer<B>,
+    /// On those of the generator's phase, `[N, H, W, C]`.
+    pub generator: Buffer<B>,
+}
+
+impl<B: Executor> GivenInstanceNoise<B> {
+    /// Nothing: where there is instance noise, it is drawn.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn none(backend: &B) -> Result<Self> {
+        Ok(GivenInstanceNoise { discriminator: backend.alloc(0)?, generator: backend.alloc(0)? })
+    }
 }
 
 /// The draws of a gradient penalty that is not taken at images of the batch.
@@ -133,6 +153,17 @@ impl<B: Executor> Batch<B> {
                 Noise::Drawn { streams: &[Stream::NoiseGenerator], draws: DrawStep::ONCE, state }
             }
         }
+    }
+
+    /// ε of the instance noise of a phase, where it is given.
+    pub fn instance_noise<'a>(&'a self, backend: &B, phase: Phase) -> Option<In<'a, B>> {
+        let Batch::Given(given) = self else { return None };
+        let noise = match phase {
+            Phase::Discriminator(_) => &given.instance.discriminator,
+            Phase::Generator => &given.instance.generator,
+        };
+        let noise = backend.view(noise);
+        (backend.len(noise) > 0).then_some(noise)
     }
 
     /// Writes u `[N]`, how far along its line each point of a gradient penalty lies: U[0, 1).

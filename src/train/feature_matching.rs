@@ -5,7 +5,7 @@
 //! with batch statistics of its own: over the real images of the last discriminator phase, as it saw them, of which only the
 //! mean features are kept; then over the fakes, to which the way back leads. Nothing flows to the real images.
 
-use super::batch::Phase;
+use super::batch::{Batch, Phase};
 use super::trainer::{Trainer, shown};
 use crate::Result;
 use crate::config::Settings;
@@ -46,8 +46,8 @@ impl<B: Executor> Trainer<B> {
     ///
     /// # Errors
     /// Those of the device.
-    pub(super) fn match_features(&mut self) -> Result<()> {
-        self.add_instance_noise(Phase::Generator)?;
+    pub(super) fn match_features(&mut self, batch: &Batch<B>) -> Result<()> {
+        self.add_instance_noise(batch, Phase::Generator)?;
         self.normalise_weights()?;
         let Trainer { backend, discriminator, discriminator_memory: memory, work, state, feature_means, .. } = self;
         let Some(FeatureMeans { d, real, fake }) = feature_means else { return Ok(()) };

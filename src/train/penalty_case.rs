@@ -5,7 +5,7 @@
 //! through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink; none of the
 //! fixed draws lies so near to one that a difference crosses it.
 
-use super::batch::{Batch, Given, GivenPenalty};
+use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
 use super::trainer::Trainer;
 use super::whole::{FIXED, parameter};
 use crate::Result;
@@ -123,6 +123,7 @@ impl WholePenalty {
             latents_g: backend.alloc(0)?,
             noise_d: drawn(1, 2 * n * self.dims, Fill::Normal)?,
             noise_g: backend.alloc(0)?,
+            instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty {
                 positions: drawn(2, n, uniform)?,
                 directions: drawn(3, n * self.image.len(), uniform)?,

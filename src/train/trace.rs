@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::batch::{Batch, Given, GivenPenalty, prior};
+use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors};
 use super::trainer::Trainer;
 use crate::config::{GeneratorZ, Loss, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
@@ -164,6 +164,12 @@ impl<B: Executor> Tracer<B> {
                 noise_g = channels_last("noise_g", code)?;
             }
         }
+        let mut instance = [Vec::new(), Vec::new()];
+        if settings.objective.instance_noise > 0.0 {
+            for (at, name) in [(0, "instance_real"), (0, "instance_fake"), (1, "instance_g")] {
+                instance[at].extend(channels_last(name, [image.c, image.h, image.w])?);
+            }
+        }
         let (mut directions, mut noise, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         let draws = PenaltyDraws::of(settings);
         if draws.directions {
@@ -181,6 +187,10 @@ impl<B: Executor> Tracer<B> {
             latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
             noise_d: backend.buffer_of(&noise_d)?,
             noise_g: backend.buffer_of(&noise_g)?,
+            instance: GivenInstanceNoise {
+                discriminator: backend.buffer_of(&instance[0])?,
+                generator: backend.buffer_of(&instance[1])?,
+            },
             penalty: GivenPenalty {
                 positions: backend.buffer_of(&positions)?,
                 directions: backend.buffer_of(&directions)?,
@@ -286,20 +296,13 @@ fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
     Ok(out)
 }
 
-/// Refuses settings by which a step takes more than one batch, or draws what can't be given.
+/// Refuses settings by which a step takes more than one batch.
 fn require_one_step(settings: &Settings) -> Result<()> {
     let objective = &settings.objective;
     if objective.discriminator_steps > 1 {
         return Err(Error::Usage(format!(
             "`trace` is given one batch, and `objective.discriminator_steps` is {}: pass --set discriminator_steps=1",
             objective.discriminator_steps
-        )));
-    }
-    if objective.instance_noise > 0.0 {
-        return Err(Error::Usage(format!(
-            "`trace` is given all that a step draws but for instance noise, and `objective.instance_noise` is {}: pass \
-             --set instance_noise=0 --set instance_noise_steps=0",
-            objective.instance_noise
         )));
     }
     Ok(())
@@ -360,6 +363,18 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
             let mut values = vec![0.0; n * d.dims()];
             fill_normals(seed, stream, 0, 0, 0, &mut values);
             out.push(tensor(name, &shape, values));
+        }
+    }
+    if settings.objective.instance_noise > 0.0 {
+        let noise = [
+            ("instance_real", Stream::InstanceReal),
+            ("instance_fake", Stream::InstanceFake),
+            ("instance_g", Stream::InstanceGenerator),
+        ];
+        for (name, stream) in noise {
+            let mut values = vec![0.0; n * image.len()];
+            fill_normals(seed, stream, 0, 0, 0, &mut values);
+            out.push(tensor(name, &[n, image.c, image.h, image.w], values));
         }
     }
     let draws = PenaltyDraws::of(settings);

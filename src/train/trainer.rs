@@ -188,7 +188,7 @@ impl<B: Executor> Trainer<B> {
         let n = self.settings.train.batch;
         self.generate(batch, Phase::Generator)?;
         if self.feature_means.is_some() {
-            self.match_features()?;
+            self.match_features(batch)?;
         } else {
             self.adversarial_gradients(batch)?;
         }
@@ -228,7 +228,7 @@ impl<B: Executor> Trainer<B> {
 
     /// The discriminator's verdict on real and fake images (its own phase) or on the fake ones.
     fn judge(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
-        self.add_instance_noise(phase)?;
+        self.add_instance_noise(batch, phase)?;
         let part = self.part(phase);
         self.normalise_weights()?;
         let Trainer { backend, work, discriminator_memory: memory, state, .. } = self;
@@ -278,14 +278,14 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// Instance noise on the images of a phase, where the settings ask for it.
-    pub(super) fn add_instance_noise(&mut self, phase: Phase) -> Result<()> {
+    pub(super) fn add_instance_noise(&mut self, batch: &Batch<B>, phase: Phase) -> Result<()> {
         let part = self.part(phase);
         let Trainer { backend, work, state, settings, image, .. } = self;
         let Some(noised) = &mut work.noised else { return Ok(()) };
         let d = objective::instance_noise(settings, phase, part.n, image.len());
         let images = backend.slice(backend.view(&work.images), part.images.clone());
         let noised = backend.slice_mut(backend.view_mut(noised), part.images);
-        backend.instance_noise(&d, images, backend.view(state), noised)
+        backend.instance_noise(&d, images, batch.instance_noise(backend, phase), backend.view(state), noised)
     }
 
     /// The repelling term of the generator's loss, where the settings have it.

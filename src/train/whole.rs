@@ -5,7 +5,7 @@
 //! order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None of
 //! them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
 
-use super::batch::{Batch, Given, GivenPenalty};
+use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
 use super::penalty_case;
 use super::trainer::Trainer;
 use crate::Result;
@@ -302,6 +302,7 @@ impl WholeLoss {
             latents_g,
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
+            instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty::none(backend)?,
         });
         Ok((trainer, batch))

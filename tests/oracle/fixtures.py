@@ -130,6 +130,10 @@ SPECTRAL_GP = PENALISED | {
 # The generator matches features: mu of the bottleneck, and the output of a residual encoder without one.
 MATCHING = NARROW | {"objective": {"feature_matching": 0.7}}
 MATCHING_RESNET = RESNET | {"bottleneck": {"enabled": False}, "objective": {"loss": "hinge", "feature_matching": 1.0}}
+# Instance noise: under a penalty, which is taken where D looks, and falling to nothing within the trajectory.
+INSTANCE_NOISE = NARROW | {"objective": {"instance_noise": 0.4, "instance_noise_steps": 6}}
+INSTANCE_NOISE_GP = PENALISED | {"objective": {"penalty": "wgan-gp", "instance_noise": 0.3}}
+INSTANCE_NOISE_MATCHING = NARROW | {"objective": {"instance_noise": 0.2, "feature_matching": 0.7}}
 # Preset vgan-cifar10: G without linear layers from its first image on, tanh; 4 convolutions, down to 1x1. KL and its mix are the article's.
 CIFAR10 = {
     "data": {"range": "-1..1"},
@@ -186,6 +190,10 @@ CASES = {
     "step-feature-matching": ((3, 8, 4), MATCHING, None),
     "step-feature-matching-resnet": ((3, 8, 8), MATCHING_RESNET, None),
     "trajectory-feature-matching": ((1, 8, 8), MATCHING, 10),
+    "step-instance-noise": ((3, 8, 4), INSTANCE_NOISE, None),
+    "step-instance-noise-gp": ((1, 8, 8), INSTANCE_NOISE_GP, None),
+    "step-instance-noise-matching": ((1, 8, 8), INSTANCE_NOISE_MATCHING, None),
+    "trajectory-instance-noise": ((1, 8, 8), INSTANCE_NOISE, 10),
     "step-vgan-cifar10": ((3, 16, 16), CIFAR10, None),
     "trajectory-vgan-cifar10": ((3, 16, 16), CIFAR10, 10),
     "trajectory-logvar-bias": ((1, 8, 8), LOGVAR_BIAS, 10),
@@ -238,6 +246,10 @@ SEEDS = {
     "step-feature-matching": 1029,
     "step-feature-matching-resnet": 1030,
     "trajectory-feature-matching": 1031,
+    "step-instance-noise": 1050,
+    "step-instance-noise-gp": 1051,
+    "step-instance-noise-matching": 1052,
+    "trajectory-instance-noise": 1053,
     "step-vgan-cifar10": 1040,
     "trajectory-vgan-cifar10": 1041,
     "trajectory-logvar-bias": 1042,

@@ -52,6 +52,8 @@ DEFAULTS = {
         "penalty_z": "sampled",
         "clip": 0.0,
         "historical_averaging": 0.0,
+        "instance_noise": 0.0,
+        "instance_noise_steps": 0,
         "feature_matching": 0.0,
         "margin": 1.0,
         "repelling": 0.0,
@@ -83,6 +85,8 @@ LATER = {
         "balance_ratio",
         "balance_step",
         "feature_matching",
+        "instance_noise",
+        "instance_noise_steps",
     ],
 }
 

@@ -48,6 +48,9 @@ def random_batch(settings, image, code, random):
             names.append("noise_g")
         draws |= {name: torch.randn((count, *code), generator=random) for name in names}
     objective = settings["objective"]
+    if objective["instance_noise"] > 0:
+        names = ("instance_real", "instance_fake", "instance_g")
+        draws |= {name: torch.randn((count, *image), generator=random) for name in names}
     if objective["penalty"] in ("wgan-gp", "dragan"):
         draws["penalty_positions"] = torch.rand(count, generator=random)
         if objective["penalty"] == "dragan":
@@ -132,11 +135,12 @@ class Trainer:
         net, optimizer = self.nets["discriminator"], self.optimizers["discriminator"]
         bottleneck = self.settings["bottleneck"]
         fakes = self.nets["generator"](batch["latents_d"]).detach()
-        logits_real, real = net(batch["images"], batch.get("noise_real"))
+        shown_real, shown_fake = self.noisy(batch, "real", batch["images"]), self.noisy(batch, "fake", fakes)
+        logits_real, real = net(shown_real, batch.get("noise_real"))
         # Real and fake images are one pass of the engine's, for which spectral norm makes one power iteration; a penalty
         # sees the same weights.
         power_iterations(net, False)
-        logits_fake, fake = net(fakes, batch.get("noise_fake"))
+        logits_fake, fake = net(shown_fake, batch.get("noise_fake"))
         loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake, self.balance)
         self.energy = logits_real.detach().mean()
         out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
@@ -151,7 +155,7 @@ class Trainer:
             out |= {f"{key}_real": value for key, value in real.items()}
             out |= {f"{key}_fake": value for key, value in fake.items()}
         if self.settings["objective"]["penalty"] != "none":
-            out["penalty"] = self.penalty(batch, fakes)
+            out["penalty"] = self.penalty(batch, shown_real, shown_fake)
             loss = loss + out["penalty"]
         power_iterations(net, True)
         loss = loss + self.historical_averaging("discriminator")
@@ -170,9 +174,20 @@ class Trainer:
             out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
         return recorded(out)
 
-    def penalty(self, batch, fakes):
-        """The gradient penalty of the step, by PyTorch's own second derivatives; 0 in a step that has none."""
-        objective, real = self.settings["objective"], batch["images"]
+    def noisy(self, batch, which, images):
+        """What the discriminator sees of images: with instance noise, whose deviation falls linearly in the steps set."""
+        objective = self.settings["objective"]
+        if objective["instance_noise"] == 0:
+            return images
+        length = objective["instance_noise_steps"]
+        share = max(0.0, 1.0 - self.steps / length) if length else 1.0
+        return images + objective["instance_noise"] * share * batch[f"instance_{which}"]
+
+    def penalty(self, batch, real, fakes):
+        """The gradient penalty of the step on images as the discriminator sees them, by PyTorch's own second derivatives; 0
+        in a step that has none.
+        """
+        objective = self.settings["objective"]
         if self.steps % objective["penalty_every"]:
             return real.new_zeros(())
         kind, noise = objective["penalty"], batch.get("noise_penalty")
@@ -201,9 +216,10 @@ class Trainer:
         fakes = net(batch["latents_g"])
         objective, out = self.settings["objective"], {"fakes_g": fakes}
         if objective["feature_matching"]:
-            loss, code = matching_loss(objective, critic, batch["images"], fakes)
+            real = self.noisy(batch, "real", batch["images"])
+            loss, code = matching_loss(objective, critic, real, self.noisy(batch, "g", fakes))
         else:
-            logits, code = critic(fakes, batch.get("noise_g"))
+            logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"))
             loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
         loss = loss + self.historical_averaging("generator")
         optimizer.zero_grad()
