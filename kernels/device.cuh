@@ -26,14 +26,16 @@ using real = REAL;
 
 // What changes from step to step; StepState of src/device/state.rs, field for field.
 struct Metrics {
-    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty, balance, convergence;
+    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty, balance, convergence,
+        reconstruction;
 };
 struct StepState {
-    unsigned long long step, seed, updates[2];
+    unsigned long long step, seed, updates[3];
     double beta, balance;
     unsigned long long non_finite;
     Metrics metrics;
 };
 constexpr int NON_FINITE_LOSS_D = 1;
 constexpr int NON_FINITE_LOSS_G = 2;
+// Of the discriminator; those of generator and encoder follow, as the networks do.
 constexpr int NON_FINITE_GRADIENT_D = 3;

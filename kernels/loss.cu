@@ -80,8 +80,8 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     if (!isfinite(loss) && state->non_finite == 0) {
         state->non_finite = NON_FINITE_LOSS_D;
     }
-    state->metrics = Metrics{loss,         0.0,          state->beta, kl_real,        kl_fake,
-                             output_of[0], output_of[1], 0.0,         state->balance, 0.0};
+    state->metrics = Metrics{loss,         0.0, state->beta,    kl_real, kl_fake, output_of[0],
+                             output_of[1], 0.0, state->balance, 0.0,     0.0};
 }
 
 // The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.

@@ -42,7 +42,7 @@ fn sample(step: u64, seed: u64) -> Checkpoint {
             epoch: step as f64 / 468.0,
             beta: 0.1 + 0.2,
             balance: 0.3 * 0.1,
-            updates: Updates { discriminator: u64::MAX, generator: 7 },
+            updates: Updates { discriminator: u64::MAX, generator: 7, encoder: 8 },
             rng: RngPosition { step },
             data: DataPosition { position: step * 128, count: (1 << 53) + 1, sha256: "7".repeat(64) },
             files: Files::default(),
@@ -148,7 +148,7 @@ proptest! {
             epoch: positive64(epoch),
             beta: positive64(beta),
             balance: positive64(beta) % 1.0,
-            updates: Updates { discriminator, generator },
+            updates: Updates { discriminator, generator, encoder: generator / 2 },
             rng: RngPosition { step },
             data: DataPosition { position, count: batch.saturating_add(more), sha256: "0f".repeat(32) },
             ..saved.state

@@ -29,7 +29,7 @@ fn sample() -> Checkpoint {
             epoch: 0.5,
             beta: 0.25,
             balance: 0.75,
-            updates: Updates { discriminator: 41, generator: 42 },
+            updates: Updates { discriminator: 41, generator: 42, encoder: 0 },
             rng: RngPosition { step: 200 },
             data: DataPosition { position: 25_600, count: 60_000, sha256: "5".repeat(64) },
             files: Files::default(),

@@ -96,7 +96,9 @@ fn a_dry_run_tells_what_the_run_needs() {
         "in all on this CPU, 1 thread, f32",
     ];
     assert_contains(&text, &parts);
-    assert!(!text.contains("too large"), "{text}");
+    assert!(!text.contains("too large") && !text.contains("encoder"), "{text}");
+    let text = stdout("train vgan-mnist --data glyphs --dry-run --threads 1 --set mode=0.4");
+    assert_contains(&text, &["# encoder  ", "fc.weight              [62, 6272]                    388,864"]);
     let text = stdout("train quick --set discriminator.channels=65536,65536 --dry-run --threads 1");
     assert_contains(&text, &["too large for this machine with any batch"]);
     assert_contains(&failure("train vgan-cifar10 --data glyphs --dry-run", 2), &["--resize 24 or --resize 32"]);

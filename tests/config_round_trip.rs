@@ -76,10 +76,12 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
     let penalty = (penalty, positive(), 1u64..=65_536, z);
     let noise = (positive(), 0u64..1000);
-    let matching = prop_oneof![Just(0.0), positive()];
-    (loss, 0.01..1.0, penalty, positive(), 1u32..100, noise, positive(), matching).prop_map(
-        |(loss, target, penalty, clip, discriminator_steps, noise, averaging, matching)| {
+    let optional = || prop_oneof![Just(0.0), positive()];
+    let terms = (positive(), optional(), optional(), optional());
+    (loss, 0.01..1.0, penalty, positive(), 1u32..100, noise, terms).prop_map(
+        |(loss, target, penalty, clip, discriminator_steps, noise, terms)| {
             let (instance_noise, instance_noise_steps) = noise;
+            let (historical_averaging, matching, reconstruction, mode) = terms;
             let (penalty, penalty_weight, penalty_every, penalty_z) = penalty;
             let (loss, margin, repelling, balance_ratio, balance_step) = loss;
             ObjectiveSettings {
@@ -98,7 +100,9 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
                 instance_noise,
                 instance_noise_steps,
                 feature_matching: if loss == Loss::Began { 0.0 } else { matching },
-                historical_averaging: averaging,
+                historical_averaging,
+                reconstruction,
+                mode,
             }
         },
     )

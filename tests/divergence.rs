@@ -14,7 +14,7 @@ use whole_runs::{Place, Run, exit_with, stderr};
 const IMAGE: ImageShape = ImageShape { h: 8, w: 8, c: 1 };
 const N: usize = 4;
 
-/// A small net on given inputs, after one good step.
+/// Small nets, the encoder of mode regularisation among them, on given inputs, after one good step.
 struct Bench {
     cpu: Cpu<f32>,
     trainer: Trainer<Cpu<f32>>,
@@ -35,6 +35,7 @@ impl Bench {
         settings.discriminator.channels = vec![4, 8];
         settings.discriminator.hidden = vec![16];
         settings.bottleneck.beta = 0.5;
+        (settings.objective.reconstruction, settings.objective.mode) = (0.2, 0.4);
         change(&mut settings);
         let cpu = Cpu::new(Some(2)).expect("threads");
         let trainer = Trainer::new(cpu.clone(), settings, IMAGE).expect("a trainer");
@@ -46,6 +47,7 @@ impl Bench {
             latents_g: ramp(N * 6 + 1)[1..].to_vec(),
             noise_d: ramp(2 * N * dims),
             noise_g: ramp(N * dims),
+            noise_reconstruction: ramp(N * dims),
             instance: GivenInstanceNoise::none(&cpu).expect("memory"),
             penalty: GivenPenalty::none(&cpu).expect("memory"),
         };
@@ -56,12 +58,14 @@ impl Bench {
     }
 
     fn step(&mut self) {
-        let Given { images, latents_d, latents_g, noise_d, noise_g, .. } = &self.given;
+        let Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, .. } = &self.given;
         let (images, latents_d, latents_g) = (images.clone(), latents_d.clone(), latents_g.clone());
         let (noise_d, noise_g) = (noise_d.clone(), noise_g.clone());
+        let noise_reconstruction = noise_reconstruction.clone();
         let instance = GivenInstanceNoise::none(&self.cpu).expect("memory");
         let penalty = GivenPenalty::none(&self.cpu).expect("memory");
-        let batch = Batch::Given(Given { images, latents_d, latents_g, noise_d, noise_g, instance, penalty });
+        let given = Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, instance, penalty };
+        let batch = Batch::Given(given);
         self.trainer.step(&batch).expect("a step");
     }
 
@@ -80,6 +84,7 @@ impl Bench {
         let memory = match network {
             Network::Discriminator => &self.trainer.discriminator_memory,
             Network::Generator => &self.trainer.generator_memory,
+            Network::Encoder => self.trainer.encoder_memory.as_ref().expect("an encoder"),
         };
         let arenas = [&memory.params, &memory.first_moments, &memory.second_moments];
         arenas.into_iter().flatten().map(|value| value.to_bits()).collect()
@@ -91,7 +96,7 @@ impl Bench {
 fn stops(what: &str, expected: u64, untouched: &[Network], fault: impl FnOnce(&mut Bench)) {
     let mut bench = Bench::new();
     fault(&mut bench);
-    let (before, networks) = (bench.state(), [Network::Discriminator, Network::Generator]);
+    let (before, networks) = (bench.state(), ALL);
     let bits = networks.map(|network| bench.bits(network));
     bench.step();
     let after = bench.state();
@@ -113,20 +118,22 @@ fn stops(what: &str, expected: u64, untouched: &[Network], fault: impl FnOnce(&m
     assert_eq!(bench.state().non_finite, expected, "{what}: the first thing found is what is told");
 }
 
-const BOTH: [Network; 2] = [Network::Discriminator, Network::Generator];
+const ALL: [Network; 3] = [Network::Discriminator, Network::Generator, Network::Encoder];
 
 #[test]
 fn images_latents_and_noise() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let loss_d = StepState::NON_FINITE_LOSS_D;
-        stops(&format!("{bad} in an image"), loss_d, &BOTH, |bench| bench.given.images[N * 64 - 1] = bad);
-        stops(&format!("{bad} in a latent of D's step"), loss_d, &BOTH, |bench| bench.given.latents_d[0] = bad);
-        stops(&format!("{bad} in the noise of D's step"), loss_d, &BOTH, |bench| bench.given.noise_d[5] = bad);
+        stops(&format!("{bad} in an image"), loss_d, &ALL, |bench| bench.given.images[N * 64 - 1] = bad);
+        stops(&format!("{bad} in a latent of D's step"), loss_d, &ALL, |bench| bench.given.latents_d[0] = bad);
+        stops(&format!("{bad} in the noise of D's step"), loss_d, &ALL, |bench| bench.given.noise_d[5] = bad);
         // D has learnt from its own, good half of the step.
         let loss_g = StepState::NON_FINITE_LOSS_G;
-        let generator = [Network::Generator];
-        stops(&format!("{bad} in a latent of G's step"), loss_g, &generator, |bench| bench.given.latents_g[7] = bad);
-        stops(&format!("{bad} in the noise of G's step"), loss_g, &generator, |bench| bench.given.noise_g[0] = bad);
+        let rest = [Network::Generator, Network::Encoder];
+        stops(&format!("{bad} in a latent of G's step"), loss_g, &rest, |bench| bench.given.latents_g[7] = bad);
+        stops(&format!("{bad} in the noise of G's step"), loss_g, &rest, |bench| bench.given.noise_g[0] = bad);
+        let what = format!("{bad} in the noise on reconstructions");
+        stops(&what, loss_g, &rest, |bench| bench.given.noise_reconstruction[3] = bad);
     }
 }
 
@@ -149,14 +156,23 @@ fn any_weight() {
     let entries = |network: Network| match network {
         Network::Discriminator => bench.trainer.discriminator_memory.parts.params.entries().to_vec(),
         Network::Generator => bench.trainer.generator_memory.parts.params.entries().to_vec(),
+        Network::Encoder => bench.trainer.encoder_memory.as_ref().expect("an encoder").parts.params.entries().to_vec(),
     };
-    for network in BOTH {
+    for network in ALL {
+        // D has learnt from its half of the step before the encoder comes in.
+        let (expected, untouched) = match network {
+            Network::Encoder => (StepState::NON_FINITE_LOSS_G, &ALL[1..]),
+            _ => (StepState::NON_FINITE_LOSS_D, &ALL[..]),
+        };
         for entry in entries(network) {
             for at in [entry.range().start, entry.range().end - 1] {
                 let what = format!("NaN in {network:?} {} at {at}", entry.name);
-                stops(&what, StepState::NON_FINITE_LOSS_D, &BOTH, |bench| match network {
+                stops(&what, expected, untouched, |bench| match network {
                     Network::Discriminator => bench.trainer.discriminator_memory.params[at] = f32::NAN,
                     Network::Generator => bench.trainer.generator_memory.params[at] = f32::NAN,
+                    Network::Encoder => {
+                        bench.trainer.encoder_memory.as_mut().expect("an encoder").params[at] = f32::NAN
+                    }
                 });
             }
         }
@@ -166,14 +182,14 @@ fn any_weight() {
 #[test]
 fn beta() {
     for bad in [f64::NAN, f64::INFINITY] {
-        stops("β", StepState::NON_FINITE_LOSS_D, &BOTH, |bench| bench.set_state(|state| state.beta = bad));
+        stops("β", StepState::NON_FINITE_LOSS_D, &ALL, |bench| bench.set_state(|state| state.beta = bad));
     }
     // The loss is a finite f64, and the gradient of the KL is beyond f32.
     let code = StepState::NON_FINITE_GRADIENT_D;
-    stops("a large β", code, &BOTH, |bench| bench.set_state(|state| state.beta = 1e300));
+    stops("a large β", code, &ALL, |bench| bench.set_state(|state| state.beta = 1e300));
 }
 
-/// A gradient alone: the check comes before the update, and stops both networks.
+/// A gradient alone: the check comes before the update, and stops all networks.
 #[test]
 fn a_gradient() {
     use vgan_cuda::ops::adam::{Adam, AdamOp};
@@ -183,10 +199,10 @@ fn a_gradient() {
     let last = memory.gradients.len() - 1;
     memory.gradients[last] = f32::INFINITY;
     let cpu = bench.cpu.clone();
-    let mut state = vec![StepState { step: 1, updates: [1, 1], ..StepState::zeroed() }];
+    let mut state = vec![StepState { step: 1, updates: [1, 1, 1], ..StepState::zeroed() }];
     cpu.check_gradients(Network::Generator, &memory.gradients, &mut state).expect("a check");
     assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_G);
-    assert_eq!(state[0].updates, [1, 1]);
+    assert_eq!(state[0].updates, [1, 1, 1]);
     let d = Adam { network: Network::Generator, lr: 1e-3, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
     cpu.adam_update(
         &d,
@@ -198,6 +214,9 @@ fn a_gradient() {
     )
     .expect("an update");
     assert!(bench.bits(Network::Generator) == weights);
+    let mut state = [StepState::zeroed()];
+    cpu.check_gradients(Network::Encoder, &vec![f32::NAN], &mut state).expect("a check");
+    assert_eq!((state[0].non_finite, state[0].updates), (StepState::NON_FINITE_GRADIENT_E, [0; 3]));
 }
 
 /// The program's last words, after checks that hold for every run that diverged.

@@ -85,18 +85,18 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = whole::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of sixteen models, and each checks more than its last input; G's of two that match features; four penalties
-    // of four models.
-    assert_eq!(cases.len(), 32 + 2 + 16);
+    // Both losses of sixteen models, and each checks more than its last input; G's of two that match features, and of two with
+    // an encoder, by whose parameters too; four penalties of four models.
+    assert_eq!(cases.len(), 32 + 2 + 4 + 16);
     for case in &cases {
         if case.op() == "gradient_penalty" {
             continue;
         }
         let names: Vec<String> = case.inputs().into_iter().map(|tensor| tensor.name.into_owned()).collect();
-        let (nets, last) = if case.op() == "loss_d" {
-            (["conv.0.weight", "resnet.2.conv_s.weight"], "images")
-        } else {
-            (["deconv.0.weight", "resnet.0.conv_s.weight"], "latents")
+        let (nets, last) = match case.op() {
+            "loss_d" => (["conv.0.weight", "resnet.2.conv_s.weight"], "images"),
+            "loss_g" => (["deconv.0.weight", "resnet.0.conv_s.weight"], "latents"),
+            _ => (["conv.0.weight", "conv.3.weight"], "fc.bias"),
         };
         assert!(
             names.iter().any(|name| nets.iter().any(|net| name.starts_with(net)))

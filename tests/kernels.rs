@@ -118,6 +118,17 @@ fn narrow_matching() -> (Settings, ImageShape) {
     (settings, image)
 }
 
+/// Mode regularisation, with instance noise and spectral norm: an encoder and its updates, a second pass of G and of D. Adam's
+/// epsilon is far above rounding, as it is above.
+fn narrow_mode_regularized() -> (Settings, ImageShape) {
+    let (mut settings, image) = narrow_mnist();
+    settings.objective =
+        ObjectiveSettings { reconstruction: 0.7, mode: 0.4, instance_noise: 0.3, ..ObjectiveSettings::default() };
+    settings.discriminator.spectral_norm = true;
+    settings.optimizer.epsilon = 1e-3;
+    (settings, image)
+}
+
 /// Batches that are drawn from a small data set.
 fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
     let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
@@ -161,6 +172,7 @@ fn train<B: Executor>(backend: &B, (settings, image): (Settings, ImageShape)) ->
         read("first moments of D", &d.first_moments),
         read("second moments of G", &g.second_moments),
     ];
+    arenas.extend(trainer.encoder_memory.as_ref().map(|memory| read("weights of E", &memory.params)));
     arenas.extend(trainer.average.as_ref().map(|average| read("average", &average.params)));
     arenas.extend(d.historical_mean.as_ref().map(|mean| read("mean so far of D", mean)));
     // RMSprop has no first moments, and nets without normalisation have no statistics.
@@ -213,6 +225,7 @@ fn agree<T: Real>(model: fn() -> (Settings, ImageShape)) {
             ("balance", o.balance, t.balance),
             ("convergence", o.convergence, t.convergence),
             ("penalty", o.penalty, t.penalty),
+            ("reconstruction", o.reconstruction, t.reconstruction),
         ] {
             assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
         }
@@ -223,7 +236,11 @@ fn agree<T: Real>(model: fn() -> (Settings, ImageShape)) {
     let images = Extent { count: COUNT, height: h, width: w, channels: c };
     let prediction = predict(&settings, &images).expect("a prediction");
     for ((what, ours), (_, theirs)) in kernels.arenas.iter().zip(&cpu.arenas) {
-        let parts = if what.ends_with('D') { &prediction.discriminator } else { &prediction.generator };
+        let parts = match what.chars().last() {
+            Some('D') => &prediction.discriminator,
+            Some('E') => prediction.encoder.as_ref().expect("an encoder"),
+            _ => &prediction.generator,
+        };
         let tolerances = tolerances(what, parts, &settings);
         assert_eq!((ours.len(), theirs.len()), (tolerances.len(), tolerances.len()), "{what}");
         for (at, ((&ours, &theirs), tolerance)) in ours.iter().zip(theirs).zip(tolerances).enumerate() {
@@ -301,6 +318,12 @@ fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
     agree::<f64>(narrow_began);
 }
 
+#[test]
+fn twenty_steps_with_mode_regularisation_agree_with_the_cpu() {
+    agree::<f32>(narrow_mode_regularized);
+    agree::<f64>(narrow_mode_regularized);
+}
+
 /// A step with every access checked.
 #[test]
 fn nothing_is_found_in_a_whole_step() {
@@ -374,7 +397,7 @@ fn model_is_allocated_as_predicted<T: Real>(model: fn() -> (Settings, ImageShape
 
 #[test]
 fn a_model_is_allocated_as_predicted() {
-    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_critic] {
+    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_critic, narrow_mode_regularized] {
         model_is_allocated_as_predicted::<f32>(model);
         model_is_allocated_as_predicted::<f64>(model);
         let (settings, image) = model();

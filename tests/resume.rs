@@ -128,6 +128,66 @@ fn an_autoencoder_whose_k_moves() {
     assert!(other.records().iter().all(|record| record.balance.is_none() && record.convergence.is_none()));
 }
 
+/// An encoder with its moments and its own count of updates, and noise of its own.
+#[test]
+fn a_mode_regularised_generator_with_its_encoder() {
+    let place = Place::new();
+    let words = "quick --tick 4 --snap 6 --set reconstruction=0.2 --set mode=0.4 --set instance_noise=0.1";
+    let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
+    let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
+    assert_same_checkpoint(&pieces.checkpoint(LENGTH), &straight.checkpoint(LENGTH), "cut");
+    assert!(straight.records().iter().all(|record| record.reconstruction.is_some_and(|error| error > 0.0)));
+    let newest = straight.newest();
+    assert_eq!(newest.state.updates.encoder, LENGTH);
+    for (name, tensors) in [("encoder.fc.weight", &newest.model), ("encoder.conv.0.weight.exp_avg_sq", &newest.optim)] {
+        assert!(tensors.iter().any(|tensor| tensor.name == name), "{name}");
+    }
+    // Not so in other runs, whose checkpoints are as they were before there were encoders.
+    let other = place.trained("other", &format!("quick --tick 4 --steps {LENGTH}"));
+    let state = String::from_utf8(other.checkpoint(LENGTH)[2].clone()).expect("JSON");
+    assert!(!state.contains("encoder"), "{state}");
+    assert!(other.records().iter().all(|record| record.reconstruction.is_none()));
+    assert!(!other.newest().model.iter().any(|tensor| tensor.name.starts_with("encoder.")));
+}
+
+/// A run with an encoder does not go on without it, nor the other way around.
+#[test]
+fn an_encoder_that_comes_or_goes_is_refused() {
+    let place = Place::new();
+    let lines = |reconstruction, mode| [format!("reconstruction = {reconstruction}"), format!("mode = {mode}")];
+    let [with, without] = [lines("0.2", "0.4"), lines("0.0", "0.0")];
+    for (outdir, words, [before, after], parts) in [
+        (
+            "goes",
+            "quick --steps 3 --set reconstruction=0.2 --set mode=0.4",
+            [&with, &without],
+            [
+                "expected no encoder of mode regularisation, as config.toml says",
+                "write reconstruction and mode as they were into",
+            ],
+        ),
+        (
+            "comes",
+            "quick --steps 3",
+            [&without, &with],
+            ["found no encoder of mode regularisation", "write reconstruction = 0.0 and mode = 0.0 into"],
+        ),
+    ] {
+        let run = place.trained(outdir, words);
+        let config = run.file("config.toml");
+        let mut text = std::fs::read_to_string(&config).expect("config.toml");
+        for (before, after) in before.iter().zip(after) {
+            assert!(text.contains(before.as_str()), "{before} in {text}");
+            text = text.replace(before.as_str(), after);
+        }
+        std::fs::write(&config, text).expect("writing");
+        let message = stderr(&exit_with(run.resume("--steps 5"), 3));
+        for part in parts {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
 /// The vectors of the power iterations go on from where they were.
 #[test]
 fn a_spectrally_normalised_discriminator() {

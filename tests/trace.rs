@@ -56,6 +56,28 @@ fn an_example_goes_through_and_the_output_is_the_same_each_time() {
     }
 }
 
+/// Mode regularisation: a third net, and noise of its own where D's verdict on the reconstructions wants some.
+#[test]
+fn an_encoder_is_given_and_read_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [example, out] = ["example", "out"].map(|name| folder.path().join(name));
+    for (words, noise) in [("--set mode=0.4", true), ("--set reconstruction=0.2", false)] {
+        let output = trace("vgan-mnist", &format!("{words} --example {}", example.display()));
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(names(&example).iter().any(|name| name == "noise_reconstruction"), noise, "{words}");
+        let files = format!("--input {} --output {}", example.display(), out.display());
+        let output = trace("vgan-mnist", &format!("{words} {files}"));
+        assert!(output.status.success(), "{output:?}");
+        let names = names(&out);
+        for name in ["reconstructions", "reconstruction", "grad.encoder.fc.weight", "encoder.conv.1.running_var"] {
+            assert!(names.iter().any(|other| other == name), "{name}");
+        }
+        // Without the settings there is no such net.
+        let output = trace("vgan-mnist", &files);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+    }
+}
+
 /// Residual nets: as many levels as the image needs, under the keys of the paper's code.
 #[test]
 fn residual_nets_follow_the_image() {

@@ -19,6 +19,7 @@ pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, thre
     let mut lines = vec![describe(&images)];
     lines.extend(network("generator", &prediction.generator));
     lines.extend(network("discriminator", &prediction.discriminator));
+    lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
     lines.extend(memory(&prediction.memory));
     lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
     lines.extend(time(&prediction, &plan, || device.open_in(threads, settings.train.dtype)));

@@ -49,6 +49,20 @@ pub struct ObjectiveSettings {
     /// λ of λ ‖θ − θ̄‖², which each net's loss gains; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
     /// 0 turns it off.
     pub historical_averaging: f64,
+    /// λ₁ of mode regularisation (Che et al. 2017, MRGAN: 0.2): G's loss gains λ₁ E d(x, G(E(x))), d the mean squared error of
+    /// an image's pixels and channels, and an encoder E: x → z is trained beside, on this and on the term of `mode`. There
+    /// is an encoder where one of both is above 0.
+    pub reconstruction: f64,
+    /// λ₂ of mode regularisation (Che et al. 2017: 0.4): G's loss gains λ₂ times what its reconstructions G(E(x)) cost it
+    /// under D, by the cost of `loss`; 0 turns it off.
+    pub mode: f64,
+}
+
+impl ObjectiveSettings {
+    /// Whether there is an encoder to train, for mode regularisation.
+    pub fn has_encoder(&self) -> bool {
+        self.reconstruction > 0.0 || self.mode > 0.0
+    }
 }
 
 impl Default for ObjectiveSettings {
@@ -70,6 +84,8 @@ impl Default for ObjectiveSettings {
             instance_noise_steps: 0,
             feature_matching: 0.0,
             historical_averaging: 0.0,
+            reconstruction: 0.0,
+            mode: 0.0,
         }
     }
 }

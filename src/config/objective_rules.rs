@@ -33,6 +33,8 @@ impl Checker {
         let expected = format!("0 where objective.instance_noise is 0, and at most {LARGEST}");
         self.require(holds, "objective.instance_noise_steps", expected, fall);
         self.not_negative("objective.historical_averaging", objective.historical_averaging);
+        self.not_negative("objective.reconstruction", objective.reconstruction);
+        self.not_negative("objective.mode", objective.mode);
         self.not_negative("objective.feature_matching", objective.feature_matching);
         if objective.feature_matching > 0.0 {
             self.feature_matching(objective);

@@ -38,6 +38,10 @@ pub enum Stream {
     PenaltyDirection = 14,
     /// ε of the bottleneck at the points of a gradient penalty, where they are no images of the batch.
     NoisePenalty = 15,
+    /// Instance noise on the reconstructions of mode regularisation.
+    InstanceReconstruction = 16,
+    /// ε of the bottleneck for these reconstructions.
+    NoiseReconstruction = 17,
 }
 
 /// Which of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each

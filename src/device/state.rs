@@ -3,13 +3,21 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// The two networks, as indices into the arrays of [`StepState`].
+/// The networks, as indices into the arrays of [`StepState`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     /// The discriminator.
     Discriminator = 0,
     /// The generator.
     Generator = 1,
+    /// The encoder of mode regularisation, images → z, where the settings have one. Its loss is the part of the generator's
+    /// that it has a hand in.
+    Encoder = 2,
+}
+
+impl Network {
+    /// How many there are.
+    pub const COUNT: usize = 3;
 }
 
 /// What one step reports; means over the batch.
@@ -38,6 +46,8 @@ pub struct Metrics {
     pub balance: f64,
     /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))| (Berthelot et al. 2017, section 3.4.1); 0 elsewhere.
     pub convergence: f64,
+    /// E d(x, G(E(x))), the mean error of the reconstructions of the mode regulariser, unweighted; 0 where there is none.
+    pub reconstruction: f64,
 }
 
 /// The training state beside weights, moments and running statistics.
@@ -49,7 +59,7 @@ pub struct StepState {
     /// The key of every random draw.
     pub seed: u64,
     /// Updates made to each [`Network`].
-    pub updates: [u64; 2],
+    pub updates: [u64; Network::COUNT],
     /// β, the constraint's weight in the next discriminator step.
     pub beta: f64,
     /// k, the weight of fake images in the next discriminator step of `began`.
@@ -69,6 +79,8 @@ impl StepState {
     pub const NON_FINITE_GRADIENT_D: u64 = 3;
     /// `non_finite`: a gradient of the generator.
     pub const NON_FINITE_GRADIENT_G: u64 = 4;
+    /// `non_finite`: a gradient of the encoder of mode regularisation.
+    pub const NON_FINITE_GRADIENT_E: u64 = 5;
 
     /// The state before the first step.
     pub fn new(seed: u64, beta: f64) -> Self {

@@ -1,10 +1,12 @@
-//! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head or decoder.
+//! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head or decoder, and the encoder
+//! of mode regularisation, a network of its own.
 
 mod autoencoder;
 mod decoder;
 pub mod discriminator;
 mod discriminator_layers;
 pub mod generator;
+pub mod image_encoder;
 pub mod layer;
 mod layers;
 mod minibatch;
@@ -18,6 +20,7 @@ pub mod table;
 
 pub use discriminator::{Discriminator, Verdict, VerdictGradient};
 pub use generator::Generator;
+pub use image_encoder::ImageEncoder;
 pub use layer::{Layer, Mode, Pass};
 pub use network::NetworkMemory;
 pub use sequential::Sequential;

@@ -101,7 +101,12 @@ pub(super) fn encoder<B: Executor>(
 /// Leaky ReLU, then the logit.
 pub(super) fn head<B: Executor>(settings: &Settings, code: Flattened, params: &mut Table) -> Layers<B> {
     let logit = AffineLayer::linear(params, "fc", code, Flattened::vector(1), initialisation(settings));
-    vec![Box::new(ActivationLayer { f: leak(settings), len: code.len() }), Box::new(logit)]
+    vec![Box::new(leaky_relu(settings, code)), Box::new(logit)]
+}
+
+/// The discriminator's activation.
+pub(super) fn leaky_relu(settings: &Settings, features: Flattened) -> ActivationLayer {
+    ActivationLayer { f: leak(settings), len: features.len() }
 }
 
 fn leak(settings: &Settings) -> Activation {

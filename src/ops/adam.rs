@@ -81,6 +81,7 @@ impl<T: Real> AdamOp for Cpu<T> {
             state.non_finite = match network {
                 Network::Discriminator => StepState::NON_FINITE_GRADIENT_D,
                 Network::Generator => StepState::NON_FINITE_GRADIENT_G,
+                Network::Encoder => StepState::NON_FINITE_GRADIENT_E,
             };
         }
         if state.non_finite == 0 {
@@ -178,8 +179,8 @@ struct AdamCase {
     stopped: bool,
 }
 
-/// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, and one
-/// that is not to happen.
+/// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, the fifth of
+/// the encoder, and one that is not to happen.
 pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
     let size = |len, network, stopped| AdamCase { len, network, stopped };
     [
@@ -191,6 +192,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         size(33, Network::Discriminator, false),
         size(33, Network::Generator, true),
         size(17, Network::Discriminator, true),
+        size(5, Network::Encoder, false),
     ]
     .into_iter()
     .map(|case| Box::new(case) as Box<dyn Case<B>>)
@@ -212,14 +214,14 @@ impl<B: Executor> Case<B> for AdamCase {
     }
     fn outputs(&self) -> Vec<Tensor> {
         let moved = ["weights", "first_moments", "second_moments"].map(|name| Tensor::new(name, self.len));
-        moved.into_iter().chain([Tensor::new("updates", 2)]).collect()
+        moved.into_iter().chain([Tensor::new("updates", Network::COUNT)]).collect()
     }
     fn differentiable(&self) -> bool {
         false
     }
     fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
         let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-        let mut state = be.buffer_of(&[StepState { updates: [5, 2], non_finite, ..StepState::new(0, 0.0) }])?;
+        let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
         be.check_gradients(self.network, be.view(&inputs[0]), be.view_mut(&mut state))?;
         for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
             be.copy(be.view(input), be.view_mut(output))?;
@@ -262,7 +264,7 @@ mod tests {
         cpu.adam_update(&d, &[-2.0], &mut w, &mut m, &mut v, &state).expect("update");
         assert!((w[0] - 0.92f64).abs() < 1e-12);
         assert_eq!((m[0], v[0]), (0.0, 0.75 * 4.0 + 0.25 * 4.0));
-        assert_eq!(state[0].updates, [0, 2]);
+        assert_eq!(state[0].updates, [0, 2, 0]);
     }
 
     #[test]
@@ -275,7 +277,7 @@ mod tests {
             let mut outputs: Vec<Vec<f64>> = case.outputs().iter().map(|tensor| vec![0.0; tensor.len]).collect();
             case.forward(&cpu, &inputs, &mut outputs).expect("an update");
             assert_eq!(outputs[..3], inputs[1..]);
-            assert_eq!(outputs[3], [5.0, 2.0]);
+            assert_eq!(outputs[3], [5.0, 2.0, 4.0]);
         }
     }
 
@@ -289,7 +291,7 @@ mod tests {
                 let mut state = [StepState::new(0, 0.0)];
                 cpu.check_gradients(Network::Discriminator, &gradients, &mut state).expect("check");
                 assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_D, "{bad} at {at}");
-                assert_eq!(state[0].updates, [0, 0]);
+                assert_eq!(state[0].updates, [0, 0, 0]);
             }
         }
     }

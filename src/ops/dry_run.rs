@@ -24,6 +24,7 @@ use super::minibatch_discrimination::{MinibatchDiscrimination, MinibatchDiscrimi
 use super::objective::Objective;
 use super::penalty::{GradientPenalty, PenaltyOp};
 use super::prior::{Prior, PriorOp};
+use super::reconstruction::{Reconstruction, ReconstructionOp};
 use super::repelling::{Repelling, RepellingOp};
 use super::rmsprop::{Rmsprop, RmspropOp};
 use super::scaled_add::ScaledAddOp;
@@ -404,6 +405,25 @@ impl<T: Real> PenaltyOp for DryRun<T> {
 impl<T: Real> PriorOp for DryRun<T> {
     fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
         self.elements(z)
+    }
+}
+
+impl<T: Real> ReconstructionOp for DryRun<T> {
+    fn reconstruction_loss(&self, _d: &Reconstruction, errors: usize, _state: usize) -> Result<()> {
+        self.elements(errors)
+    }
+    fn reconstruction_backward_input(&self, _d: &Reconstruction, x: usize, y: usize, dy: usize) -> Result<()> {
+        self.elements(x + y + 2 * dy)
+    }
+    fn mode_loss(
+        &self,
+        _objective: &Objective,
+        _weight: f64,
+        logits: usize,
+        dlogits: usize,
+        _state: usize,
+    ) -> Result<()> {
+        self.elements(logits + dlogits)
     }
 }
 

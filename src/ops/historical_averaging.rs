@@ -77,7 +77,7 @@ impl<T: Real> HistoricalAveragingOp for Cpu<T> {
         let metrics = &mut state[0].metrics;
         let loss = match network {
             Network::Discriminator => &mut metrics.loss_d,
-            Network::Generator => &mut metrics.loss_g,
+            Network::Generator | Network::Encoder => &mut metrics.loss_g,
         };
         *loss += weight * squares.iter().sum::<f64>();
         Ok(())
@@ -167,7 +167,7 @@ impl<B: Executor> Case<B> for MeanCase {
     }
     fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
         let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-        let state = be.buffer_of(&[StepState { updates: [5, 0], non_finite, ..StepState::new(0, 0.0) }])?;
+        let state = be.buffer_of(&[StepState { updates: [5, 0, 0], non_finite, ..StepState::new(0, 0.0) }])?;
         be.copy(be.view(&inputs[1]), be.view_mut(&mut outputs[0]))?;
         be.historical_mean(self.network, be.view(&inputs[0]), be.view(&state), be.view_mut(&mut outputs[0]))
     }
@@ -231,7 +231,7 @@ mod tests {
         let mut state = [StepState::new(0, 0.0)];
         let mut mean = [7.0];
         for (update, (weight, expected)) in [(4.0, 4.0), (2.0, 3.0), (6.0, 4.0)].into_iter().enumerate() {
-            state[0].updates = [9, update as u64];
+            state[0].updates = [9, update as u64, 9];
             cpu.historical_mean(Network::Generator, &[weight], &state, &mut mean).expect("a mean");
             assert!((mean[0] - expected).abs() < 1e-15, "update {update}: {mean:?}");
         }

@@ -161,7 +161,7 @@ impl<T: Real> LossOp for Cpu<T> {
 /// An objective as kernels/objective.cuh has it.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
-struct KernelObjective {
+pub(super) struct KernelObjective {
     /// The real target, the margin, γ and λ_k.
     constants: [f64; 4],
     loss: i32,
@@ -169,7 +169,7 @@ struct KernelObjective {
 }
 
 impl KernelObjective {
-    fn of(objective: &Objective) -> Self {
+    pub(super) fn of(objective: &Objective) -> Self {
         let Objective { loss, real_target, margin, balance_ratio, balance_step } = *objective;
         let constants = [real_target, margin, balance_ratio, balance_step];
         KernelObjective { constants, loss: loss as i32, padding: 0 }

@@ -42,6 +42,7 @@ mod paper;
 pub mod passes;
 pub mod penalty;
 pub mod prior;
+pub mod reconstruction;
 pub mod repelling;
 pub mod rmsprop;
 pub mod scaled_add;
@@ -76,6 +77,7 @@ pub trait Executor:
     + minibatch_discrimination::MinibatchDiscriminationOp
     + penalty::PenaltyOp
     + prior::PriorOp
+    + reconstruction::ReconstructionOp
     + repelling::RepellingOp
     + rmsprop::RmspropOp
     + scaled_add::ScaledAddOp
@@ -110,6 +112,7 @@ pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         minibatch_discrimination::cases(),
         penalty::cases(),
         prior::cases(),
+        reconstruction::cases(),
         repelling::cases(),
         rmsprop::cases(),
         scaled_add::cases(),

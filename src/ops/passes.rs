@@ -86,7 +86,7 @@ pub(super) fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
 }
 
 pub(super) fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
-    be.buffer_from(1, || vec![StepState { step: 3, updates: [5, 5], ..StepState::new(11, 0.5) }])
+    be.buffer_from(1, || vec![StepState { step: 3, updates: [5; Network::COUNT], ..StepState::new(11, 0.5) }])
 }
 
 /// Every pass of every operation of a training step of `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`.
@@ -110,6 +110,7 @@ pub fn article_passes<B: Executor>() -> Vec<Pass<B>> {
     passes.extend(article::priors().map(prior));
     passes.extend(article::gathers().map(|d| penalty(d.n, d.h * d.w * d.c)));
     passes.extend(autoencoder_passes::all());
+    passes.extend(article::gathers().into_iter().flat_map(|d| super::reconstruction::passes(d.n, d.h * d.w * d.c)));
     passes.extend(super::spectral_norm::passes());
     passes.extend(super::feature_matching::passes());
     passes.extend(super::minibatch_discrimination::passes());

@@ -27,9 +27,9 @@ const STATE: &str = "state.json";
 /// Everything that a run needs to go on as if it had never stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// Both nets, their running statistics, and the EMA. Loaded in order of the names.
+    /// The nets, their running statistics, and the EMA. Loaded in order of the names.
     pub model: Vec<Tensor>,
-    /// The moments of both optimisers. Loaded in order of the names.
+    /// The moments of the optimisers. Loaded in order of the names.
     pub optim: Vec<Tensor>,
     /// All that is not a tensor.
     pub state: State,

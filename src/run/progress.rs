@@ -90,7 +90,7 @@ fn to_stderr(text: &str) {
 }
 
 /// `step 200/11700  epoch 0.43  D 1.3865  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m`; with loss `began`
-/// also `k 0.0012  M 0.15` before the speed.
+/// also `k 0.0012  M 0.15` before the speed, with mode regularisation `rec 0.0521`.
 fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> String {
     let Record { step, epoch, loss_d, loss_g, beta, kl_real, kl_fake, images_per_s, .. } = record;
     let beta = short(*beta);
@@ -100,10 +100,11 @@ fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> Strin
         (Some(balance), Some(convergence)) => format!("k {}  M {}  ", short(balance), short(convergence)),
         _ => String::new(),
     };
+    let reconstructed = record.reconstruction.map_or_else(String::new, |error| format!("rec {}  ", short(error)));
     let eta = remaining.map_or_else(String::new, |time| format!("  ETA {}", duration(time)));
     format!(
         "step {step}/{total_steps}  epoch {epoch:.2}  D {loss_d:.4}  G {loss_g:.4}  beta {beta}  \
-         kl {kl_real}/{kl_fake}  {balanced}{speed}{eta}"
+         kl {kl_real}/{kl_fake}  {balanced}{reconstructed}{speed}{eta}"
     )
 }
 
@@ -150,6 +151,8 @@ mod tests {
         );
         let balanced = Record { balance: Some(0.0012), convergence: Some(0.154), ..record };
         assert!(line(&balanced, 11_700, None).ends_with("kl 0.12/0.11  k 0.0012  M 0.15  312 images/s"));
+        let reconstructed = Record { reconstruction: Some(0.05213), ..record };
+        assert!(line(&reconstructed, 11_700, None).ends_with("kl 0.12/0.11  rec 0.0521  312 images/s"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub struct State {
     pub version: String,
     /// The preset that the run's configuration began with.
     pub preset: String,
-    /// The size of the images that both nets were made for.
+    /// The size of the images that the nets were made for.
     pub image: ImageSize,
     /// The key of every random draw.
     pub seed: u64,
@@ -43,7 +43,7 @@ pub struct State {
     /// k, the weight of fake images in the loss of `began`; left out where it is 0, as in every run of another loss.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub balance: f64,
-    /// Updates made by both optimisers, for Adam's bias correction.
+    /// Updates made by the optimisers, for Adam's bias correction.
     pub updates: Updates,
     /// Where the random streams stand.
     pub rng: RngPosition,
@@ -56,6 +56,11 @@ pub struct State {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn never_updated(updates: &u64) -> bool {
+    *updates == 0
 }
 
 /// The size of an image.
@@ -81,6 +86,9 @@ pub struct Updates {
     pub discriminator: u64,
     /// Of the generator.
     pub generator: u64,
+    /// Of the encoder of mode regularisation; left out where it is 0, as in every run without one.
+    #[serde(default, skip_serializing_if = "never_updated")]
+    pub encoder: u64,
 }
 
 /// Where the counter-based random streams stand.
@@ -107,10 +115,10 @@ pub struct DataPosition {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// Both nets, their running statistics, and the EMA.
+    /// The nets, their running statistics, and the EMA.
     #[serde(rename = "model.safetensors")]
     pub model: FileEntry,
-    /// The moments of both optimisers.
+    /// The moments of the optimisers.
     #[serde(rename = "optim.safetensors")]
     pub optim: FileEntry,
 }

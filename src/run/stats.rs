@@ -51,6 +51,9 @@ pub struct Record {
     /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))|; in its runs alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub convergence: Option<f64>,
+    /// E d(x, G(E(x))), the mean error of the reconstructions of mode regularisation; in runs with it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconstruction: Option<f64>,
     /// Real images trained on per second over the same steps, the time of snapshots left out.
     #[serde(with = "finite_or_null")]
     pub images_per_s: f64,
@@ -172,6 +175,7 @@ pub(crate) mod tests {
             penalty: 0.75,
             balance: None,
             convergence: None,
+            reconstruction: None,
             images_per_s: 312.0,
             elapsed_s: 7.25,
         }
@@ -184,13 +188,18 @@ pub(crate) mod tests {
         let path = folder.path().join("stats.jsonl");
         let mut log = StatsLog::create(&path).unwrap();
         let balanced = Record { balance: Some(0.25), convergence: Some(0.1), ..record(40) };
+        let reconstructed = Record { reconstruction: Some(0.5), ..record(60) };
         log.append(&record(20)).unwrap();
         log.append(&balanced).unwrap();
+        log.append(&reconstructed).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        assert!(!lines[0].contains("balance") && !lines[0].contains("convergence"), "{}", lines[0]);
+        for name in ["balance", "convergence", "reconstruction"] {
+            assert!(!lines[0].contains(name), "{}", lines[0]);
+        }
         assert!(lines[1].contains(r#""balance":0.25,"convergence":0.1"#), "{}", lines[1]);
-        assert_eq!(read(&path).unwrap(), [record(20), balanced]);
+        assert!(lines[2].contains(r#""reconstruction":0.5"#), "{}", lines[2]);
+        assert_eq!(read(&path).unwrap(), [record(20), balanced, reconstructed]);
     }
 
     fn steps(path: &Path) -> Vec<u64> {

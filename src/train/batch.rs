@@ -34,6 +34,8 @@ pub struct Given<B: Executor> {
     pub noise_d: Buffer<B>,
     /// ε of the generator's step, `[N, dims]`. Empty without a bottleneck.
     pub noise_g: Buffer<B>,
+    /// ε of the reconstructions of mode regularisation, `[N, dims]`. Empty without a bottleneck, and without that.
+    pub noise_reconstruction: Buffer<B>,
     /// ε of instance noise; empty where it has none, or is to draw it.
     pub instance: GivenInstanceNoise<B>,
     /// The draws of a gradient penalty; empty where it has none.
@@ -46,6 +48,8 @@ pub struct GivenInstanceNoise<B: Executor> {
     pub discriminator: Buffer<B>,
     /// On those of the generator's phase, `[N, H, W, C]`.
     pub generator: Buffer<B>,
+    /// On the reconstructions of mode regularisation, `[N, H, W, C]`.
+    pub reconstruction: Buffer<B>,
 }
 
 impl<B: Executor> GivenInstanceNoise<B> {
@@ -54,7 +58,8 @@ impl<B: Executor> GivenInstanceNoise<B> {
     /// # Errors
     /// Those of the device.
     pub fn none(backend: &B) -> Result<Self> {
-        Ok(GivenInstanceNoise { discriminator: backend.alloc(0)?, generator: backend.alloc(0)? })
+        let none = || backend.alloc(0);
+        Ok(GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? })
     }
 }
 
@@ -162,8 +167,30 @@ impl<B: Executor> Batch<B> {
             Phase::Discriminator(_) => &given.instance.discriminator,
             Phase::Generator => &given.instance.generator,
         };
-        let noise = backend.view(noise);
-        (backend.len(noise) > 0).then_some(noise)
+        given_noise(backend, noise)
+    }
+
+    /// ε of the instance noise on the reconstructions of mode regularisation, where it is given.
+    pub fn reconstruction_instance_noise<'a>(&'a self, backend: &B) -> Option<In<'a, B>> {
+        let Batch::Given(given) = self else { return None };
+        given_noise(backend, &given.instance.reconstruction)
+    }
+
+    /// The bottleneck's noise where mode regularisation shows its reconstructions to D: sampled or not as in the
+    /// generator's phase, and a draw of its own.
+    pub fn reconstruction_noise<'a>(
+        &'a self,
+        backend: &B,
+        settings: &Settings,
+        state: In<'a, B, StepState>,
+    ) -> Noise<'a, B> {
+        match self {
+            _ if settings.bottleneck.generator_z == GeneratorZ::Mean => Noise::Mean,
+            Batch::Given(given) => Noise::Given(backend.view(&given.noise_reconstruction)),
+            Batch::Drawn { .. } => {
+                Noise::Drawn { streams: &[Stream::NoiseReconstruction], draws: DrawStep::ONCE, state }
+            }
+        }
     }
 
     /// Writes u `[N]`, how far along its line each point of a gradient penalty lies: U[0, 1).
@@ -225,6 +252,12 @@ impl<B: Executor> Batch<B> {
             }
         }
     }
+}
+
+/// Noise that is given; `None` where the buffer is empty.
+fn given_noise<'a, B: Executor>(backend: &B, noise: &'a Buffer<B>) -> Option<In<'a, B>> {
+    let noise = backend.view(noise);
+    (backend.len(noise) > 0).then_some(noise)
 }
 
 /// Draws from U[0, 1), `len` for each image.

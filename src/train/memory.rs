@@ -2,6 +2,7 @@
 //! as many bytes as the same code counts on a dry run, and both are held against what is free before either is made.
 
 use super::feature_matching::FeatureMeans;
+use super::mode_regularizer::ModeRegularizer;
 use super::penalty::PenaltyWorkspace;
 use crate::config::Settings;
 use crate::device::{Buffer, DryRun, Real, StepState};
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 pub(super) struct Arenas<B: Executor> {
     pub(super) generator: NetworkMemory<B>,
     pub(super) discriminator: NetworkMemory<B>,
+    pub(super) encoder: Option<NetworkMemory<B>>,
     pub(super) average: Option<Average<B>>,
 }
 
@@ -25,11 +27,16 @@ pub struct Average<B: Executor> {
 }
 
 impl<B: Executor> Arenas<B> {
-    fn new(backend: &B, settings: &Settings, [generator, discriminator]: [Parts; 2]) -> Result<Self> {
+    fn new(backend: &B, settings: &Settings, parts: NetworkParts) -> Result<Self> {
         let (seed, kind) = (settings.train.seed, settings.optimizer.kind);
-        let first_of_d = u32::try_from(generator.params.entries().len()).unwrap_or(u32::MAX);
+        let NetworkParts { generator, discriminator, encoder } = parts;
+        // The encoder's weights are drawn behind those of the others, so that these are the same with and without one.
+        let first_of_d = count(generator.params.entries().len());
+        let tensors_of_d = discriminator.params.entries().len().max(discriminator.stats.entries().len());
+        let first_of_e = first_of_d.saturating_add(count(tensors_of_d));
         let mut generator = NetworkMemory::new(backend, generator, kind, seed, 0)?;
         let mut discriminator = NetworkMemory::new(backend, discriminator, kind, seed, first_of_d)?;
+        let encoder = encoder.map(|parts| NetworkMemory::new(backend, parts, kind, seed, first_of_e)).transpose()?;
         if settings.objective.historical_averaging > 0.0 {
             for memory in [&mut generator, &mut discriminator] {
                 memory.historical_mean = Some(backend.alloc(memory.parts.params.len())?);
@@ -46,8 +53,21 @@ impl<B: Executor> Arenas<B> {
         } else {
             None
         };
-        Ok(Arenas { generator, discriminator, average })
+        Ok(Arenas { generator, discriminator, encoder, average })
     }
+}
+
+/// A number of tensors, as draws count them.
+fn count(tensors: usize) -> u32 {
+    u32::try_from(tensors).unwrap_or(u32::MAX)
+}
+
+/// The tables of the arenas that the layers need.
+pub(super) struct NetworkParts {
+    generator: Parts,
+    discriminator: Parts,
+    /// Where the settings ask for mode regularisation.
+    encoder: Option<Parts>,
 }
 
 /// Everything else: what lies between the layers, with its gradients, the batches, and the state.
@@ -57,6 +77,7 @@ pub(super) struct Activations<B: Executor> {
     pub(super) batch: BatchMemory<B>,
     pub(super) penalty: Option<PenaltyWorkspace<B>>,
     pub(super) feature_means: Option<FeatureMeans<B>>,
+    pub(super) mode_regularizer: Option<ModeRegularizer<B>>,
     pub(super) state: Buffer<B, StepState>,
 }
 
@@ -74,8 +95,8 @@ pub(super) struct BatchMemory<B: Executor> {
 }
 
 impl<B: Executor> Activations<B> {
-    /// With the tables of the arenas that the layers need: the generator's and the discriminator's.
-    fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<(Self, [Parts; 2])> {
+    /// With the tables of the arenas that the layers need.
+    fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<(Self, NetworkParts)> {
         let n = settings.train.batch;
         let (generator, generator_parts) = Generator::new(backend, settings, image, n)?;
         let (mut discriminator, discriminator_parts) = Discriminator::new(backend, settings, image, 2 * n)?;
@@ -95,9 +116,12 @@ impl<B: Executor> Activations<B> {
             discriminator.allocate_tangents(backend, n)?;
         }
         let feature_means = FeatureMeans::new(backend, settings, discriminator.code())?;
+        let (mode_regularizer, encoder) = ModeRegularizer::new(backend, settings, image)?.unzip();
         let state = backend.buffer_of(&[StepState::new(settings.train.seed, settings.bottleneck.beta)])?;
-        let activations = Activations { generator, discriminator, batch, penalty, feature_means, state };
-        Ok((activations, [generator_parts, discriminator_parts]))
+        let parts = NetworkParts { generator: generator_parts, discriminator: discriminator_parts, encoder };
+        let activations =
+            Activations { generator, discriminator, batch, penalty, feature_means, mode_regularizer, state };
+        Ok((activations, parts))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | `penalty` | the gradient penalty's part of the discriminator's step |
 //! | `feature_matching` | the generator's step where it matches features |
+//! | `mode_regularizer` | the encoder, and mode regularisation's part of the generator's step |
 //! | [`interrupt`] | SIGINT and SIGTERM |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
@@ -23,6 +24,7 @@ mod feature_matching;
 pub mod interrupt;
 pub mod load;
 pub mod memory;
+mod mode_regularizer;
 pub mod objective;
 mod penalty;
 pub mod penalty_case;

@@ -2,11 +2,12 @@
 
 use super::batch::Phase;
 use crate::config::{KlMix, KlReduction, Loss as LossSetting, ObjectiveSettings, Settings};
-use crate::device::philox::Stream;
+use crate::device::philox::{DrawStep, Stream};
 use crate::ops::bottleneck::Bottleneck;
 use crate::ops::instance_noise::InstanceNoise;
 use crate::ops::loss::DiscriminatorLoss;
 use crate::ops::objective::{Loss, Objective};
+use crate::ops::reconstruction::Reconstruction;
 
 /// The objective that the settings ask for.
 pub fn objective(settings: &Settings) -> Objective {
@@ -51,7 +52,17 @@ pub fn instance_noise(settings: &Settings, phase: Phase, n: usize, image: usize)
         Phase::Discriminator(_) => &[Stream::InstanceReal, Stream::InstanceFake],
         Phase::Generator => &[Stream::InstanceGenerator],
     };
+    InstanceNoise { streams, draws: phase.draws(), ..reconstruction_noise(settings, n, image) }
+}
+
+/// The noise on the `n` reconstructions of `image` elements that mode regularisation shows to the discriminator.
+pub fn reconstruction_noise(settings: &Settings, n: usize, image: usize) -> InstanceNoise<'static> {
     let objective = &settings.objective;
     let (sigma, steps) = (objective.instance_noise, objective.instance_noise_steps);
-    InstanceNoise { n, image, sigma, steps, streams, draws: phase.draws() }
+    InstanceNoise { n, image, sigma, steps, streams: &[Stream::InstanceReconstruction], draws: DrawStep::ONCE }
+}
+
+/// The constants of mode regularisation, for images of `len` elements.
+pub fn reconstruction(settings: &Settings, len: usize) -> Reconstruction {
+    Reconstruction { n: settings.train.batch, len, weight: settings.objective.reconstruction }
 }

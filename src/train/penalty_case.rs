@@ -123,6 +123,7 @@ impl WholePenalty {
             latents_g: backend.alloc(0)?,
             noise_d: drawn(1, 2 * n * self.dims, Fill::Normal)?,
             noise_g: backend.alloc(0)?,
+            noise_reconstruction: backend.alloc(0)?,
             instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty {
                 positions: drawn(2, n, uniform)?,

@@ -26,6 +26,8 @@ pub struct Prediction {
     pub generator: Parts,
     /// The discriminator's tensors.
     pub discriminator: Parts,
+    /// Those of the encoder of mode regularisation, where the settings ask for it.
+    pub encoder: Option<Parts>,
     /// Bytes of memory.
     pub memory: Memory,
     /// What one step computes.
@@ -112,6 +114,7 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     Sampler::new(&sampling, settings, shape)?;
 
     let (generator, discriminator) = (trainer.generator_memory.parts, trainer.discriminator_memory.parts);
+    let encoder = trainer.encoder_memory.map(|memory| memory.parts);
     let bytes = |reals: usize| 4 * reals as u64;
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
     let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
@@ -119,8 +122,9 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let params = bytes(generator.params.len() + discriminator.params.len());
     let historical = if settings.objective.historical_averaging > 0.0 { params } else { 0 };
     let kept = average + historical;
-    let networks = arenas(&generator, 2 + moments) + arenas(&discriminator, 2 + moments) + kept;
-    let saved = arenas(&generator, 1 + moments) + arenas(&discriminator, 1 + moments) + kept;
+    let nets = || [&generator, &discriminator].into_iter().chain(&encoder);
+    let networks = nets().map(|parts| arenas(parts, 2 + moments)).sum::<u64>() + kept;
+    let saved = nets().map(|parts| arenas(parts, 1 + moments)).sum::<u64>() + kept;
     let memory = Memory {
         networks,
         activations: (training - networks).saturating_add(plan.scratch()),
@@ -130,7 +134,7 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
         model_on_device: ModelBytes::of::<f32>(settings, shape)?,
         sampler_on_device: sampling.carved(),
     };
-    Ok(Prediction { generator, discriminator, memory, work })
+    Ok(Prediction { generator, discriminator, encoder, memory, work })
 }
 
 /// Refuses a run that does not fit into `free` bytes, where `needed` says which part of its memory counts:
@@ -260,20 +264,24 @@ mod tests {
                 (settings.objective.historical_averaging, settings.objective.instance_noise) = (0.1, 0.1);
                 settings.objective.feature_matching = 0.1;
                 settings.discriminator.minibatch_kernels = 7;
+                (settings.objective.reconstruction, settings.objective.mode) = (0.2, 0.4);
             }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
             let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
-            let arenas = [&trainer.generator_memory, &trainer.discriminator_memory].map(|memory| {
+            let nets = [&trainer.generator_memory, &trainer.discriminator_memory];
+            let arenas = nets.into_iter().chain(&trainer.encoder_memory).map(|memory| {
                 [&memory.params, &memory.gradients, &memory.first_moments, &memory.second_moments, &memory.stats]
                     .map(|buffer| buffer.len())
+                    .iter()
+                    .sum::<usize>()
             });
             let average = trainer.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
             let means = [&trainer.generator_memory, &trainer.discriminator_memory]
                 .map(|memory| memory.historical_mean.as_ref().map_or(0, Vec::len));
             let kept = average + means.iter().sum::<usize>();
-            let networks = 4 * (arenas.as_flattened().iter().sum::<usize>() + kept) as u64;
+            let networks = 4 * (arenas.sum::<usize>() + kept) as u64;
             assert_eq!(memory.networks, networks, "{name} {batch}");
             assert_eq!(memory.activations, cpu.allocated() - networks + 4 * borrowed, "{name} {batch}");
             let before = cpu.allocated();
@@ -308,6 +316,15 @@ mod tests {
         let more = 1024 * 500 + 100;
         let work = predict(&comparing, &MNIST).unwrap().work;
         assert_eq!(work.flops, 4 * (d_phase + 2 * 3 * more + g_phase + 2 * more), "minibatch discrimination");
+        // An encoder beside: D's convolutions and a layer to z. It, G and D forward, the gradients of D's input, of G's parameters and
+        // z, of the encoder's parameters.
+        let e = d_first + 49 * 16 * 64 * 128 + 6272 * 62;
+        let mut regularized = settings("vgan-mnist", 2);
+        (regularized.objective.reconstruction, regularized.objective.mode) = (0.2, 0.4);
+        let all = d_phase + g_phase + (3 * e - d_first) + 3 * g + 2 * d;
+        assert_eq!(predict(&regularized, &MNIST).unwrap().work.flops, 4 * all, "mode regularisation");
+        regularized.objective.mode = 0.0;
+        assert_eq!(predict(&regularized, &MNIST).unwrap().work.flops, 4 * (all - 2 * d), "without D's verdict");
         let mut matching = settings("vgan-mnist", 2);
         matching.objective.feature_matching = 1.0;
         // D's encoder forward on real images and on fakes, and the gradient of its input on the latter.

@@ -8,10 +8,10 @@ use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor};
 use super::trainer::{HISTORY, Trainer};
-use crate::config::{Loss, PixelRange, Settings};
+use crate::config::{Loss, ObjectiveSettings, PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Metrics, Network, StepState};
-use crate::nn::{ImageShape, NetworkMemory};
+use crate::nn::ImageShape;
 use crate::ops::gather::Gather;
 use crate::run::{
     Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
@@ -306,8 +306,7 @@ impl<B: F32Executor> Session<B> {
         let train = &self.trainer.settings.train;
         if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
             let updates = self.trainer.settings.objective.discriminator_steps as usize;
-            let balanced = self.trainer.settings.objective.loss == Loss::Began;
-            let record = since.take(done, self.plan.epoch, train.batch * updates, balanced);
+            let record = since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.settings.objective);
             self.stats.append(&record)?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
@@ -362,6 +361,7 @@ impl<B: F32Executor> Session<B> {
             StepState::NON_FINITE_LOSS_D => Ok(("loss_d".to_string(), state.metrics.loss_d)),
             StepState::NON_FINITE_LOSS_G => Ok(("loss_g".to_string(), state.metrics.loss_g)),
             StepState::NON_FINITE_GRADIENT_D => self.bad_gradient(Network::Discriminator),
+            StepState::NON_FINITE_GRADIENT_E => self.bad_gradient(Network::Encoder),
             _ => self.bad_gradient(Network::Generator),
         };
         match found {
@@ -371,9 +371,11 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn bad_gradient(&self, network: Network) -> Result<(String, f64)> {
-        let (name, memory): (_, &NetworkMemory<B>) = match network {
+        let missing = || Error::Internal("a gradient of an encoder that there is not".into());
+        let (name, memory) = match network {
             Network::Discriminator => ("discriminator", &self.trainer.discriminator_memory),
             Network::Generator => ("generator", &self.trainer.generator_memory),
+            Network::Encoder => ("encoder", self.trainer.encoder_memory.as_ref().ok_or_else(missing)?),
         };
         let backend = &self.trainer.backend;
         let gradients = backend.read(backend.view(&memory.gradients))?;
@@ -385,7 +387,7 @@ impl<B: F32Executor> Session<B> {
 
 /// Means of the metrics since the last tick or, for the first tick of a start, since that start.
 struct Since {
-    sums: [f64; 8],
+    sums: [f64; 9],
     steps: u32,
     start: Instant,
     elapsed: f64,
@@ -395,13 +397,13 @@ struct Since {
 
 impl Since {
     fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 8], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
+        Since { sums: [0.0; 9], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
     }
 
     fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, beta, penalty, balance, convergence } =
-            *metrics;
-        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence];
+        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, .. } = *metrics;
+        let Metrics { beta, balance, convergence, reconstruction, .. } = *metrics;
+        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction];
         self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         self.steps += 1;
         (self.beta, self.balance) = (beta, balance);
@@ -417,10 +419,11 @@ impl Since {
         self.start += time;
     }
 
-    /// The record of the steps so far; k and the measure of convergence are `balanced` runs' alone.
-    fn take(&mut self, step: u64, epoch_steps: u64, images: usize, balanced: bool) -> Record {
+    /// The record of the steps so far; some figures are those of some objectives alone.
+    fn take(&mut self, step: u64, epoch_steps: u64, images: usize, objective: &ObjectiveSettings) -> Record {
+        let balanced = objective.loss == Loss::Began;
         let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence] =
+        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction] =
             self.sums.map(|sum| sum / f64::from(self.steps));
         let record = Record {
             step,
@@ -435,6 +438,7 @@ impl Since {
             penalty,
             balance: balanced.then_some(self.balance),
             convergence: balanced.then_some(convergence),
+            reconstruction: objective.has_encoder().then_some(reconstruction),
             images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
             elapsed_s: self.elapsed + seconds,
         };

@@ -1,9 +1,9 @@
 //! A trainer's whole state as a checkpoint, and back.
 //!
 //! Tensors go by PyTorch's keys and in PyTorch's layouts, so that a checkpoint's files can be loaded there as they are:
-//! `generator.…` and `discriminator.…` hold weights and running statistics, `average.…` the generator's moving average,
-//! and in `optim.safetensors` each weight has the moments of its optimiser: `….exp_avg` and `….exp_avg_sq` of Adam,
-//! `….square_avg` of RMSprop; with historical averaging a `….historical_mean` too.
+//! `generator.…`, `discriminator.…` and, with mode regularisation, `encoder.…` hold weights and running statistics,
+//! `average.…` the generator's moving average, and in `optim.safetensors` each weight has the moments of its optimiser:
+//! `….exp_avg` and `….exp_avg_sq` of Adam, `….square_avg` of RMSprop; with historical averaging a `….historical_mean` too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,9 +56,7 @@ impl DataIdentity {
 pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &DataIdentity) -> Result<Checkpoint> {
     let backend = &trainer.backend;
     let (mut model, mut optim) = (Vec::new(), Vec::new());
-    for (prefix, memory) in
-        [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)]
-    {
+    for (prefix, memory) in networks(trainer) {
         let parts = &memory.parts;
         model.extend(arena_tensors(backend, &parts.params, &memory.params, prefix, "")?);
         model.extend(arena_tensors(backend, &parts.stats, &memory.stats, prefix, "")?);
@@ -75,6 +73,7 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         model.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
     }
     let step_state = trainer.read_state()?;
+    let [discriminator, generator, encoder] = step_state.updates;
     let batch = trainer.settings.train.batch as u64;
     let images_per_step = images_per_step(trainer);
     let samples_seen = step_state.step * images_per_step;
@@ -92,12 +91,28 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         epoch: samples_seen as f64 / images_per_epoch as f64,
         beta: step_state.beta,
         balance: step_state.balance,
-        updates: Updates { discriminator: step_state.updates[0], generator: step_state.updates[1] },
+        updates: Updates { discriminator, generator, encoder },
         rng: RngPosition { step: step_state.step },
         data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
         files: Files::default(),
     };
     Ok(Checkpoint { model, optim, state })
+}
+
+/// The prefix of the tensors of mode regularisation's encoder.
+const ENCODER: &str = "encoder.";
+
+/// The prefix of each network's tensors, and its arenas.
+pub(super) fn networks<B: Executor>(trainer: &Trainer<B>) -> Vec<(&'static str, &NetworkMemory<B>)> {
+    let players = [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)];
+    players.into_iter().chain(trainer.encoder_memory.as_ref().map(|memory| (ENCODER, memory))).collect()
+}
+
+/// [`networks`], to write.
+pub(super) fn networks_mut<B: Executor>(trainer: &mut Trainer<B>) -> Vec<(&'static str, &mut NetworkMemory<B>)> {
+    let Trainer { generator_memory, discriminator_memory, encoder_memory, .. } = trainer;
+    let players = [("generator.", generator_memory), ("discriminator.", discriminator_memory)];
+    players.into_iter().chain(encoder_memory.as_mut().map(|memory| (ENCODER, memory))).collect()
 }
 
 /// Real images that a step shows to the discriminator: a batch for each of its updates.
@@ -166,6 +181,19 @@ fn require_same_run<B: F32Executor>(
     Ok(())
 }
 
+/// Refuses a checkpoint without the encoder that the settings ask for, or with one that they don't.
+fn require_same_encoder<B: F32Executor>(trainer: &Trainer<B>, model: &TensorSet<'_, f32>) -> Result<()> {
+    let (wanted, found) = (trainer.encoder_memory.is_some(), model.has_prefix(ENCODER));
+    if wanted == found {
+        return Ok(());
+    }
+    let said = |there| if there { "the encoder of mode regularisation" } else { "no encoder of mode regularisation" };
+    let numbers = if found { "reconstruction and mode as they were" } else { "reconstruction = 0.0 and mode = 0.0" };
+    let hint = &format!("write {numbers} into [objective] of config.toml again, or start a new run with `train`");
+    let expected = format!("{}, as config.toml says", said(wanted));
+    Err(Error::bad_data(model.path(), expected, said(found)).with_hint(hint))
+}
+
 /// Puts a checkpoint's state into a trainer that was built from the same settings, for the same images. `path` is for
 /// the messages.
 ///
@@ -184,8 +212,8 @@ pub fn restore<B: F32Executor>(
     let mut model = TensorSet::new(checkpoint.model, &files[0]);
     let mut optim = TensorSet::new(checkpoint.optim, &files[1]);
     let (first, second) = moment_names(trainer.settings.optimizer.kind);
-    let Trainer { generator_memory, discriminator_memory, average, .. } = trainer;
-    for (prefix, memory) in [("generator.", generator_memory), ("discriminator.", discriminator_memory)] {
+    require_same_encoder(trainer, &model)?;
+    for (prefix, memory) in networks_mut(trainer) {
         let parts = &memory.parts;
         model.fill(&backend, &parts.params, &mut memory.params, prefix, "")?;
         model.fill(&backend, &parts.stats, &mut memory.stats, prefix, "")?;
@@ -197,7 +225,7 @@ pub fn restore<B: F32Executor>(
             optim.fill(&backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?;
         }
     }
-    if let Some(average) = average {
+    if let Some(average) = &mut trainer.average {
         let parts = trainer.generator_memory.parts.clone();
         model.fill(&backend, &parts.params, &mut average.params, "average.", "")?;
         model.fill(&backend, &parts.stats, &mut average.stats, "average.", "")?;
@@ -208,7 +236,7 @@ pub fn restore<B: F32Executor>(
     let saved = checkpoint.state;
     (state.step, state.seed) = (saved.step, saved.seed);
     (state.beta, state.balance) = (saved.beta, saved.balance);
-    state.updates = [saved.updates.discriminator, saved.updates.generator];
+    state.updates = [saved.updates.discriminator, saved.updates.generator, saved.updates.encoder];
     trainer.write_state(&state)
 }
 
@@ -227,6 +255,11 @@ impl<'a, T: Real> TensorSet<'a, T> {
     /// The shape of the tensor of this name, if there is one.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|tensor| &tensor.shape[..])
+    }
+
+    /// Whether a tensor's name begins so.
+    pub fn has_prefix(&self, prefix: &str) -> bool {
+        self.tensors.keys().any(|name| name.starts_with(prefix))
     }
 
     /// The file, for messages.

@@ -6,12 +6,14 @@
 use std::path::Path;
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
-use super::snapshot::{TensorSet, arena_tensors};
+use super::snapshot::{TensorSet, arena_tensors, networks, networks_mut};
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, Loss, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
+use crate::config::{
+    GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
+};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
-use crate::device::{Accelerator, Backend, Buffer, Cpu, Real, StepState, cuda};
+use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
@@ -89,9 +91,7 @@ impl<B: Executor> Tracer<B> {
         validate_for_images(&settings, image.h, image.w, image.c)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
         let backend = trainer.backend.clone();
-        let nets =
-            [("generator.", &mut trainer.generator_memory), ("discriminator.", &mut trainer.discriminator_memory)];
-        for (prefix, memory) in nets {
+        for (prefix, memory) in networks_mut(&mut trainer) {
             input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
             input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
         }
@@ -119,7 +119,10 @@ impl<B: Executor> Tracer<B> {
         out.extend(self.verdicts(&["real", "fake"])?);
         self.trainer.finish_discriminator_phase(&batch, DrawStep::ONCE)?;
         out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
-        self.trainer.generator_phase(&batch)?;
+        self.trainer.generator_gradients(&batch, None)?;
+        // Mode regularisation sends other images through both nets.
+        out.extend(self.generated()?);
+        self.trainer.finish_generator_phase(&batch)?;
         out.extend(self.generator_values()?);
         self.trainer.finish()?;
         self.trainer.steps_begun += 1;
@@ -134,6 +137,9 @@ impl<B: Executor> Tracer<B> {
         }
         if trainer.settings.objective.loss == Loss::Began {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
+        }
+        if trainer.mode_regularizer.is_some() {
+            out.push(scalar("reconstruction", metrics.reconstruction));
         }
         if code.is_some() {
             let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
@@ -156,19 +162,20 @@ impl<B: Executor> Tracer<B> {
             Ok::<_, Error>(permute(&input.take(name, &[n, c, h, w])?, &[n, c, h, w], &[0, 2, 3, 1]))
         };
         let images = channels_last("images", [image.c, image.h, image.w])?;
-        let (mut noise_d, mut noise_g) = (Vec::new(), Vec::new());
+        let (mut noise_d, mut noise_g, mut noise_reconstruction) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(code) = self.code {
             noise_d = channels_last("noise_real", code)?;
             noise_d.extend(channels_last("noise_fake", code)?);
             if samples_generator_z(settings) {
                 noise_g = channels_last("noise_g", code)?;
             }
-        }
-        let mut instance = [Vec::new(), Vec::new()];
-        if settings.objective.instance_noise > 0.0 {
-            for (at, name) in [(0, "instance_real"), (0, "instance_fake"), (1, "instance_g")] {
-                instance[at].extend(channels_last(name, [image.c, image.h, image.w])?);
+            if samples_reconstructions(settings) {
+                noise_reconstruction = channels_last("noise_reconstruction", code)?;
             }
+        }
+        let mut instance = [Vec::new(), Vec::new(), Vec::new()];
+        for &(name, _, at) in instance_draws(settings) {
+            instance[at].extend(channels_last(name, [image.c, image.h, image.w])?);
         }
         let (mut directions, mut noise, mut positions) = (Vec::new(), Vec::new(), Vec::new());
         let draws = PenaltyDraws::of(settings);
@@ -187,9 +194,11 @@ impl<B: Executor> Tracer<B> {
             latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
             noise_d: backend.buffer_of(&noise_d)?,
             noise_g: backend.buffer_of(&noise_g)?,
+            noise_reconstruction: backend.buffer_of(&noise_reconstruction)?,
             instance: GivenInstanceNoise {
                 discriminator: backend.buffer_of(&instance[0])?,
                 generator: backend.buffer_of(&instance[1])?,
+                reconstruction: backend.buffer_of(&instance[2])?,
             },
             penalty: GivenPenalty {
                 positions: backend.buffer_of(&positions)?,
@@ -199,8 +208,8 @@ impl<B: Executor> Tracer<B> {
         }))
     }
 
-    /// What the generator's half of a step leaves in memory.
-    fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
+    /// What the generator's own pass leaves in memory, its gradients aside.
+    fn generated(&self) -> Result<Vec<Tensor<B::Real>>> {
         let mut out = vec![self.fakes("fakes_g")?];
         if self.trainer.settings.objective.feature_matching > 0.0 {
             // The discriminator's pass ended with its encoder.
@@ -208,16 +217,31 @@ impl<B: Executor> Tracer<B> {
         } else {
             out.extend(self.verdicts(&["g"])?);
         }
-        out.extend(gradients(&self.trainer.backend, &self.trainer.generator_memory, "grad.generator.")?);
+        Ok(out)
+    }
+
+    /// What the rest of the generator's half of a step leaves in memory.
+    fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
+        let Trainer { backend, generator_memory, encoder_memory, .. } = &self.trainer;
+        let mut out = gradients(backend, generator_memory, "grad.generator.")?;
+        if let (Some(memory), Some(images)) = (encoder_memory, self.trainer.reconstructions()) {
+            out.push(self.images("reconstructions", images)?);
+            out.extend(gradients(backend, memory, "grad.encoder.")?);
+        }
         Ok(out)
     }
 
     /// The generator's images, the second half of the batch.
     fn fakes(&self, name: &str) -> Result<Tensor<B::Real>> {
-        let Trainer { backend, image, settings, .. } = &self.trainer;
-        let (n, ImageShape { h, w, c }) = (settings.train.batch, *image);
-        let images = backend.read(backend.slice(self.trainer.images(), n * image.len()..2 * n * image.len()))?;
-        Ok(tensor(name, &[n, c, h, w], permute(&images, &[n, h, w, c], &[0, 3, 1, 2])))
+        let half = self.trainer.settings.train.batch * self.trainer.image.len();
+        self.images(name, self.trainer.backend.slice(self.trainer.images(), half..2 * half))
+    }
+
+    /// N images.
+    fn images(&self, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
+        let Trainer { backend, image: ImageShape { h, w, c }, settings, .. } = &self.trainer;
+        let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
+        Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
     }
 
     /// Logits and code of each group of N images that the discriminator saw last.
@@ -277,6 +301,27 @@ impl PenaltyDraws {
     }
 }
 
+/// The draws of instance noise, each with its stream and with the pass that it is for: D's, G's, that on reconstructions.
+fn instance_draws(settings: &Settings) -> &'static [(&'static str, Stream, usize)] {
+    const DRAWS: [(&str, Stream, usize); 4] = [
+        ("instance_real", Stream::InstanceReal, 0),
+        ("instance_fake", Stream::InstanceFake, 0),
+        ("instance_g", Stream::InstanceGenerator, 1),
+        ("instance_reconstruction", Stream::InstanceReconstruction, 2),
+    ];
+    let ObjectiveSettings { instance_noise, mode, .. } = settings.objective;
+    match (instance_noise > 0.0, mode > 0.0) {
+        (false, _) => &[],
+        (true, false) => &DRAWS[..3],
+        (true, true) => &DRAWS,
+    }
+}
+
+/// Whether D's verdict on reconstructions wants a z, with a bottleneck.
+fn samples_reconstructions(settings: &Settings) -> bool {
+    settings.objective.mode > 0.0 && settings.bottleneck.generator_z == GeneratorZ::Sampled
+}
+
 fn tensor<T>(name: &str, shape: &[usize], values: Vec<T>) -> Tensor<T> {
     Tensor { name: name.into(), shape: shape.into(), values }
 }
@@ -287,9 +332,7 @@ fn gradients<B: Executor>(backend: &B, memory: &NetworkMemory<B>, prefix: &str) 
 
 fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
     let mut out = Vec::new();
-    for (prefix, memory) in
-        [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)]
-    {
+    for (prefix, memory) in networks(trainer) {
         out.extend(arena_tensors(&trainer.backend, &memory.parts.params, &memory.params, prefix, "")?);
         out.extend(arena_tensors(&trainer.backend, &memory.parts.stats, &memory.stats, prefix, "")?);
     }
@@ -324,6 +367,7 @@ fn check_finite(state: &StepState) -> Result<()> {
         StepState::NON_FINITE_LOSS_D => ("loss_d", state.metrics.loss_d),
         StepState::NON_FINITE_LOSS_G => ("loss_g", state.metrics.loss_g),
         StepState::NON_FINITE_GRADIENT_D => ("a gradient of the discriminator", f64::NAN),
+        StepState::NON_FINITE_GRADIENT_E => ("a gradient of the encoder", f64::NAN),
         _ => ("a gradient of the generator", f64::NAN),
     };
     let advice = "the given values overflow; nothing was written".into();
@@ -356,6 +400,9 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
         if samples_generator_z(settings) {
             noise.push(("noise_g", Stream::NoiseGenerator));
         }
+        if samples_reconstructions(settings) {
+            noise.push(("noise_reconstruction", Stream::NoiseReconstruction));
+        }
         if PenaltyDraws::of(settings).noise {
             noise.push(("noise_penalty", Stream::NoisePenalty));
         }
@@ -365,17 +412,10 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
             out.push(tensor(name, &shape, values));
         }
     }
-    if settings.objective.instance_noise > 0.0 {
-        let noise = [
-            ("instance_real", Stream::InstanceReal),
-            ("instance_fake", Stream::InstanceFake),
-            ("instance_g", Stream::InstanceGenerator),
-        ];
-        for (name, stream) in noise {
-            let mut values = vec![0.0; n * image.len()];
-            fill_normals(seed, stream, 0, 0, 0, &mut values);
-            out.push(tensor(name, &[n, image.c, image.h, image.w], values));
-        }
+    for &(name, stream, _) in instance_draws(settings) {
+        let mut values = vec![0.0; n * image.len()];
+        fill_normals(seed, stream, 0, 0, 0, &mut values);
+        out.push(tensor(name, &[n, image.c, image.h, image.w], values));
     }
     let draws = PenaltyDraws::of(settings);
     if draws.positions {

@@ -2,11 +2,13 @@
 //!
 //! Real and fake images pass the discriminator as one batch of 2N with statistics of their own, fakes are generated
 //! straight into the second half of that batch, and the generator's step computes no weight gradient of D. Where the
-//! settings say so, the discriminator moves several times in a step, each time on images, latents and noise of its own.
+//! settings say so, the discriminator moves several times in a step, each time on images, latents and noise of its own, and
+//! the generator's step has a second pass, on reconstructions of real images (mode_regularizer.rs).
 
 use super::batch::{Batch, Phase};
 use super::feature_matching::FeatureMeans;
 use super::memory::{self, Average, BatchMemory};
+use super::mode_regularizer::ModeRegularizer;
 use super::objective;
 use super::penalty::PenaltyWorkspace;
 use crate::Result;
@@ -18,7 +20,7 @@ use crate::ops::Executor;
 use crate::ops::adam::Adam;
 use crate::ops::rmsprop::Rmsprop;
 
-/// Both networks, their optimisers and everything that a step touches.
+/// The networks, their optimisers and everything that a step touches.
 pub struct Trainer<B: Executor> {
     /// Where it runs.
     pub backend: B,
@@ -34,6 +36,8 @@ pub struct Trainer<B: Executor> {
     pub generator_memory: NetworkMemory<B>,
     /// The discriminator's arenas.
     pub discriminator_memory: NetworkMemory<B>,
+    /// The arenas of the encoder of mode regularisation, where the settings ask for it.
+    pub encoder_memory: Option<NetworkMemory<B>>,
     /// Moving averages of the generator's parameters and of its statistics, where the settings ask for one.
     pub average: Option<Average<B>>,
     /// All that changes from step to step beside the arenas.
@@ -48,13 +52,14 @@ pub struct Trainer<B: Executor> {
     pub(super) work: BatchMemory<B>,
     pub(super) penalty: Option<PenaltyWorkspace<B>>,
     pub(super) feature_means: Option<FeatureMeans<B>>,
+    pub(super) mode_regularizer: Option<ModeRegularizer<B>>,
 }
 
 /// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
 pub const HISTORY: u64 = 256;
 
 impl<B: Executor> Trainer<B> {
-    /// Builds both networks for images of this size and draws their first weights from the seed.
+    /// Builds the networks for images of this size and draws their first weights from the seed.
     ///
     /// # Errors
     /// If the widths do not fit the image. [`Error::OutOfMemory`](crate::Error::OutOfMemory) where a device's own memory
@@ -67,6 +72,7 @@ impl<B: Executor> Trainer<B> {
             discriminator: activations.discriminator,
             generator_memory: arenas.generator,
             discriminator_memory: arenas.discriminator,
+            encoder_memory: arenas.encoder,
             average: arenas.average,
             state: activations.state,
             history,
@@ -75,6 +81,7 @@ impl<B: Executor> Trainer<B> {
             work: activations.batch,
             penalty: activations.penalty,
             feature_means: activations.feature_means,
+            mode_regularizer: activations.mode_regularizer,
             backend,
             settings,
             image,
@@ -116,7 +123,14 @@ impl<B: Executor> Trainer<B> {
     /// The generator's half of a step, through the discriminator just updated.
     pub(crate) fn generator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
         self.generator_gradients(batch, None)?;
-        self.update(Network::Generator)
+        self.finish_generator_phase(batch)
+    }
+
+    /// What follows [`Trainer::generator_gradients`]: mode regularisation, where the settings have it, and the updates.
+    pub(crate) fn finish_generator_phase(&mut self, batch: &Batch<B>) -> Result<()> {
+        self.mode_gradients(batch)?;
+        self.update(Network::Generator)?;
+        self.update(Network::Encoder)
     }
 
     /// What ends a step: the moving average, and the count of steps.
@@ -304,13 +318,17 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// Checks a network's gradients and takes the optimiser's step with them; the discriminator's weights are then clipped,
-    /// if that is asked for.
+    /// if that is asked for. The encoder moves at the generator's rate; nothing is done where there is none.
     fn update(&mut self, network: Network) -> Result<()> {
         self.pull_to_historical_mean(network)?;
         let optimizer = &self.settings.optimizer;
         let (memory, lr) = match network {
             Network::Discriminator => (&mut self.discriminator_memory, optimizer.discriminator_lr),
             Network::Generator => (&mut self.generator_memory, optimizer.generator_lr),
+            Network::Encoder => match &mut self.encoder_memory {
+                Some(memory) => (memory, optimizer.generator_lr),
+                None => return Ok(()),
+            },
         };
         let OptimizerSettings { beta1, beta2, decay, epsilon, .. } = *optimizer;
         let (backend, gradients) = (&self.backend, self.backend.view(&memory.gradients));
@@ -339,6 +357,8 @@ impl<B: Executor> Trainer<B> {
         let memory = match network {
             Network::Discriminator => &mut self.discriminator_memory,
             Network::Generator => &mut self.generator_memory,
+            // No player of the game: its past is no one's to learn from.
+            Network::Encoder => return Ok(()),
         };
         let Some(mean) = &mut memory.historical_mean else { return Ok(()) };
         let (backend, weight) = (&self.backend, self.settings.objective.historical_averaging);

@@ -1,5 +1,5 @@
 //! The whole losses as cases: loss_d by every parameter of D and by its images, loss_g by every parameter of G and by
-//! its latents, for narrow models.
+//! its latents, and by every parameter of the encoder of mode regularisation where there is one, for narrow models.
 //!
 //! They run through the [`Trainer`] itself, so a check of them is a check of everything in between: layers in the right
 //! order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None of
@@ -16,7 +16,7 @@ use crate::config::{
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, Real, StepState};
 use crate::nn::table::{Init, Table};
-use crate::nn::{Entry, ImageShape};
+use crate::nn::{Entry, ImageShape, NetworkMemory};
 use crate::ops::{Case, Executor, Fill, Tensor, gradient_check};
 
 /// Both losses of every narrow model, and every gradient penalty.
@@ -27,8 +27,9 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
     for (name, settings, image) in models() {
         let trainer = Trainer::new(backend.clone(), settings.clone(), image)?;
-        let tables =
-            [&trainer.discriminator_memory, &trainer.generator_memory].map(|memory| memory.parts.params.clone());
+        let encoder = trainer.encoder_memory.as_ref();
+        let nets = [Some(&trainer.discriminator_memory), Some(&trainer.generator_memory), encoder];
+        let tables = nets.map(|memory| memory.map(|memory| memory.parts.params.clone()).unwrap_or_default());
         let dims = trainer.discriminator.bottleneck(1).map_or(0, |d| d.dims());
         for network in losses_of(&settings) {
             let (settings, tables) = (settings.clone(), tables.clone());
@@ -39,18 +40,23 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     Ok(cases)
 }
 
-/// The losses to check of a model: both nets', but for G's alone where it matches features, since D's is then that of another
-/// model.
+/// As [`Network`] counts.
+const NETWORKS: [Network; Network::COUNT] = [Network::Discriminator, Network::Generator, Network::Encoder];
+
+/// The losses to check of a model: both nets', but where D's is that of another model, which has been checked: not where G
+/// matches features, nor where there is an encoder, whose loss is checked instead.
 fn losses_of(settings: &Settings) -> &'static [Network] {
     if settings.objective.feature_matching > 0.0 {
         &[Network::Generator]
+    } else if settings.objective.has_encoder() {
+        &[Network::Generator, Network::Encoder]
     } else {
         &[Network::Discriminator, Network::Generator]
     }
 }
 
 /// Name, settings and image of each model: the article's, the paper's objective, the plain GAN, one without hidden layers,
-/// the paper's nets, the article's with every other loss, and with instance noise.
+/// the paper's nets, the article's with every other loss, with instance noise, and with mode regularisation.
 fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     let article = Settings {
         generator: GeneratorSettings {
@@ -136,16 +142,32 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
     ];
     models.extend(objectives(&article));
     models.extend(autoencoders(&article));
+    models.extend(mode_regularized(&article));
     models
 }
 
-/// The narrowest of the article's model with every other loss, with instance noise, and with spectral norm: the layers are checked above.
-fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
-    let narrowest = Settings {
+/// The narrowest of the article's model, for what has no layers of its own: these are checked in wider ones.
+fn narrowest(article: &Settings) -> Settings {
+    Settings {
         generator: GeneratorSettings { hidden: vec![], channels: vec![2, 2], ..article.generator.clone() },
         discriminator: DiscriminatorSettings { channels: vec![2, 2], hidden: vec![3], ..article.discriminator.clone() },
         ..article.clone()
-    };
+    }
+}
+
+/// Both terms of mode regularisation, without a bottleneck, and with one whose z is sampled and with instance noise.
+fn mode_regularized(article: &Settings) -> [(&'static str, Settings, ImageShape); 2] {
+    let (mut plain, mut sampled) = (narrowest(article), narrowest(article));
+    plain.objective = ObjectiveSettings { reconstruction: 1.5, mode: 0.7, ..ObjectiveSettings::default() };
+    plain.bottleneck.enabled = false;
+    sampled.objective = ObjectiveSettings { loss: Loss::Lsgan, instance_noise: 0.3, ..plain.objective.clone() };
+    let small = ImageShape { h: 4, w: 4, c: 1 };
+    [("gan, mode-regularised", plain, small), ("vgan, mode-regularised", sampled, small)]
+}
+
+/// The narrowest model with every other loss, with instance noise, and with spectral norm.
+fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
+    let narrowest = narrowest(article);
     let mut normalised = narrowest.clone();
     normalised.discriminator.spectral_norm = true;
     let small = ImageShape { h: 4, w: 4, c: 1 };
@@ -224,12 +246,21 @@ struct WholeLoss {
     name: &'static str,
     settings: Settings,
     image: ImageShape,
-    /// Of the discriminator and of the generator, as [`Network`] counts.
-    tables: [Table; 2],
+    /// Of the parameters of each network, as [`Network`] counts; empty where there is no encoder.
+    tables: [Table; Network::COUNT],
     /// Elements of one image's z.
     dims: usize,
-    /// Whose loss it is.
+    /// Whose loss it is; the encoder's is the generator's.
     network: Network,
+}
+
+/// A network's arenas, if there is such a network.
+fn arenas<B: Executor>(trainer: &mut Trainer<B>, network: Network) -> Option<&mut NetworkMemory<B>> {
+    match network {
+        Network::Discriminator => Some(&mut trainer.discriminator_memory),
+        Network::Generator => Some(&mut trainer.generator_memory),
+        Network::Encoder => trainer.encoder_memory.as_mut(),
+    }
 }
 
 /// How a parameter is filled: weights such that activations are of order one, everything else around its start.
@@ -261,47 +292,48 @@ impl WholeLoss {
             // k starts at 0, where fake images would have no part in D's loss.
             trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
         }
-        let buffer = |values: Vec<f64>| backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>());
-        // In G's case D is fixed; in D's case it starts from the inputs as they are before any is moved. G has no part there.
-        let first = if self.network == Network::Generator { FIXED } else { 0 };
-        for (number, entry) in (first..).zip(self.tables[0].entries()) {
-            let drawn = buffer(gradient_check::fill(&parameter(entry), number))?;
-            let params = backend.view_mut(&mut trainer.discriminator_memory.params);
-            backend.copy(backend.view(&drawn), backend.slice_mut(params, entry.range()))?;
+        let draw = |tensor: &Tensor, number| {
+            let values = gradient_check::fill(tensor, number);
+            backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>())
+        };
+        let set = |trainer: &mut Trainer<B>, network, entry: &Entry, values: &Buffer<B>| {
+            let Some(arenas) = arenas(trainer, network) else { return Ok(()) };
+            let params = backend.view_mut(&mut arenas.params);
+            backend.copy(backend.view(values), backend.slice_mut(params, entry.range()))
+        };
+        // The other networks are fixed; that of the case starts from the inputs as they are before any is moved.
+        for (network, table) in NETWORKS.into_iter().zip(&self.tables) {
+            let first = if network == self.network { 0 } else { FIXED + 2000 * network as u32 };
+            for (number, entry) in (first..).zip(table.entries()) {
+                set(&mut trainer, network, entry, &draw(&parameter(entry), number)?)?;
+            }
         }
         self.hold_spectral_norm(&mut trainer)?;
         for (input, entry) in inputs.iter().zip(self.tables[self.network as usize].entries()) {
-            let memory = match self.network {
-                Network::Discriminator => &mut trainer.discriminator_memory,
-                Network::Generator => &mut trainer.generator_memory,
-            };
-            let params = backend.view_mut(&mut memory.params);
-            backend.copy(backend.view(input), backend.slice_mut(params, entry.range()))?;
+            set(&mut trainer, self.network, entry, input)?;
         }
-        let shown = backend.view(&inputs[inputs.len() - 1]);
+        // An encoder looks at real images in G's step, and so does feature matching.
+        if self.network != Network::Discriminator {
+            let real = draw(&self.images(self.batch()), FIXED + 1002)?;
+            let target = backend.slice_mut(trainer.images_mut(), 0..self.batch() * self.image.len());
+            backend.copy(backend.view(&real), target)?;
+        }
         let latents_g = match self.network {
             Network::Discriminator => {
-                backend.copy(shown, trainer.images_mut())?;
+                backend.copy(backend.view(&inputs[inputs.len() - 1]), trainer.images_mut())?;
                 backend.alloc(0)?
             }
-            Network::Generator => {
-                // Feature matching alone looks at real images in G's step.
-                let len = self.batch() * self.image.len();
-                let reals = Tensor::new("images", len).filled(Fill::Uniform(0.0, 1.0));
-                let reals = buffer(gradient_check::fill(&reals, FIXED + 1002))?;
-                backend.copy(backend.view(&reals), backend.slice_mut(trainer.images_mut(), 0..len))?;
-                buffer(backend.read(shown)?.into_iter().map(Real::to_f64).collect())?
-            }
+            Network::Generator => backend.buffer_of(&backend.read(backend.view(&inputs[inputs.len() - 1]))?)?,
+            Network::Encoder => draw(&self.latents(), FIXED + 1003)?,
         };
-        let noise = |images: usize, number| {
-            buffer(gradient_check::fill(&Tensor::new("noise", images * self.dims), FIXED + number))
-        };
+        let noise = |images: usize, number| draw(&Tensor::new("noise", images * self.dims), FIXED + number);
         let batch = Batch::Given(Given {
             images: backend.alloc(0)?,
             latents_d: backend.alloc(0)?,
             latents_g,
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
+            noise_reconstruction: noise(self.batch(), 1004)?,
             instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty::none(backend)?,
         });
@@ -319,30 +351,47 @@ impl WholeLoss {
     }
 
     /// The trainer after its pass; the gradient of the last input goes to `d_shown`.
-    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>], d_shown: &mut Buffer<B>) -> Result<Trainer<B>> {
+    fn run<B: Executor>(
+        &self,
+        backend: &B,
+        inputs: &[Buffer<B>],
+        d_shown: Option<&mut Buffer<B>>,
+    ) -> Result<Trainer<B>> {
         let (mut trainer, batch) = self.trainer(backend, inputs)?;
-        let d_shown = Some(backend.view_mut(d_shown));
+        let d_shown = d_shown.map(|d_shown| backend.view_mut(d_shown));
         match self.network {
             Network::Discriminator => {
                 trainer.image_gradients(&batch, DrawStep::ONCE, d_shown)?;
                 trainer.raw_gradients()?;
             }
-            Network::Generator => trainer.generator_gradients(&batch, d_shown)?,
+            Network::Generator | Network::Encoder => {
+                trainer.generator_gradients(&batch, d_shown)?;
+                trainer.mode_gradients(&batch)?;
+            }
         }
         Ok(trainer)
     }
 
-    /// The input beside the parameters.
-    fn shown(&self) -> Tensor {
+    /// So many images.
+    fn images(&self, count: usize) -> Tensor {
         let (low, high) = match self.settings.data.range {
             PixelRange::ZeroToOne => (0.0, 1.0),
             PixelRange::MinusOneToOne => (-1.0, 1.0),
         };
+        Tensor::new("images", count * self.image.len()).filled(Fill::Uniform(low, high))
+    }
+
+    /// The z of G's images.
+    fn latents(&self) -> Tensor {
+        Tensor::new("latents", self.batch() * self.settings.generator.latent)
+    }
+
+    /// The input beside the parameters. The real images that the encoder sees are data, and nothing is differentiated by them.
+    fn shown(&self) -> Option<Tensor> {
         match self.network {
-            Network::Discriminator => {
-                Tensor::new("images", 2 * self.batch() * self.image.len()).filled(Fill::Uniform(low, high))
-            }
-            Network::Generator => Tensor::new("latents", self.batch() * self.settings.generator.latent),
+            Network::Discriminator => Some(self.images(2 * self.batch())),
+            Network::Generator => Some(self.latents()),
+            Network::Encoder => None,
         }
     }
 }
@@ -352,6 +401,7 @@ impl<B: Executor> Case<B> for WholeLoss {
         match self.network {
             Network::Discriminator => "loss_d",
             Network::Generator => "loss_g",
+            Network::Encoder => "loss_e",
         }
     }
     fn name(&self) -> String {
@@ -359,13 +409,14 @@ impl<B: Executor> Case<B> for WholeLoss {
     }
     fn inputs(&self) -> Vec<Tensor> {
         let parameters = self.tables[self.network as usize].entries().iter().map(parameter);
-        parameters.chain([self.shown()]).collect()
+        parameters.chain(self.shown()).collect()
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("loss", 1)]
     }
     fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let trainer = self.run(backend, inputs, &mut backend.alloc(self.shown().len)?)?;
+        let mut d_shown = self.shown().map(|shown| backend.alloc(shown.len)).transpose()?;
+        let trainer = self.run(backend, inputs, d_shown.as_mut())?;
         let metrics = trainer.read_state()?.metrics;
         let loss = if self.network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g };
         backend.upload(&[B::Real::of(loss)], backend.view_mut(&mut outputs[0]))
@@ -378,15 +429,13 @@ impl<B: Executor> Case<B> for WholeLoss {
         d_outputs: &[Buffer<B>],
         d_inputs: &mut [Buffer<B>],
     ) -> Result<()> {
-        let mut d_shown = backend.alloc(self.shown().len)?;
-        let trainer = self.run(backend, inputs, &mut d_shown)?;
-        let memory = match self.network {
-            Network::Discriminator => &trainer.discriminator_memory,
-            Network::Generator => &trainer.generator_memory,
-        };
-        let gradients = backend.view(&memory.gradients);
+        let mut d_shown = self.shown().map(|shown| backend.alloc(shown.len)).transpose()?;
+        let mut trainer = self.run(backend, inputs, d_shown.as_mut())?;
+        let Some(arenas) = arenas(&mut trainer, self.network) else { return Ok(()) };
+        let gradients = backend.view(&arenas.gradients);
         let parameters = self.tables[self.network as usize].entries().iter();
-        let sources = parameters.map(|entry| backend.slice(gradients, entry.range())).chain([backend.view(&d_shown)]);
+        let shown = d_shown.as_ref().map(|d_shown| backend.view(d_shown));
+        let sources = parameters.map(|entry| backend.slice(gradients, entry.range())).chain(shown);
         let scale = backend.read(backend.view(&d_outputs[0]))?[0];
         for (source, target) in sources.zip(d_inputs) {
             let scaled: Vec<B::Real> = backend.read(source)?.into_iter().map(|g| g * scale).collect();
