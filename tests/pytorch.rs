@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 30] = [
+const STEPS: [&str; 33] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -50,8 +50,11 @@ const STEPS: [&str; 30] = [
     "step-instance-noise",
     "step-instance-noise-gp",
     "step-instance-noise-matching",
+    "step-mrgan",
+    "step-mrgan-resnet",
+    "step-mrgan-began",
 ];
-const TRAJECTORIES: [&str; 22] = [
+const TRAJECTORIES: [&str; 23] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -74,6 +77,7 @@ const TRAJECTORIES: [&str; 22] = [
     "trajectory-ebgan",
     "trajectory-minibatch",
     "trajectory-instance-noise",
+    "trajectory-mrgan",
 ];
 
 /// IN and OUT of one case in one type.
@@ -189,8 +193,8 @@ fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor
     for k in 0..fixture.steps {
         let values = tracer.step(&mut input).expect("a step");
         input.finish().expect("nothing left over");
-        const SCALARS: [&str; 8] =
-            ["loss_d", "loss_g", "penalty", "balance", "convergence", "kl_real", "kl_fake", "beta"];
+        const SCALARS: [&str; 9] =
+            ["loss_d", "loss_g", "penalty", "balance", "convergence", "reconstruction", "kl_real", "kl_fake", "beta"];
         let scalars = values.into_iter().filter(|t| SCALARS.contains(&t.name.as_str()));
         let kept = scalars.chain(tracer.weights().expect("the weights"));
         out.extend(kept.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
@@ -328,6 +332,25 @@ fn a_planted_difference_of_an_autoencoder_is_caught() {
         ("one k by 1e-3", "step-began", |f| scale_largest(f, "balance", 1.001)),
         ("γ 0.7 → 0.701", "step-began", |f| f.settings.objective.balance_ratio = 0.701),
         ("λ_k 0.05 → 0.0501", "step-began", |f| f.settings.objective.balance_step = 0.0501),
+    ];
+    for (what, case, change) in changes {
+        let mut fixture = load::<f64>(case);
+        change(&mut fixture);
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+/// The same for what only mode regularisation has.
+#[test]
+fn a_planted_difference_of_mode_regularisation_is_caught() {
+    let changes: [(&str, &str, fn(&mut Fixture<f64>)); 6] = [
+        ("λ₁ 0.7 → 0.7001", "step-mrgan", |f| f.settings.objective.reconstruction = 0.7001),
+        ("λ₂ 0.4 → 0.4001", "step-mrgan-began", |f| f.settings.objective.mode = 0.4001),
+        ("one weight of E by 1e-3", "step-mrgan", |f| scale_largest(f, "encoder.conv.3.weight", 1.001)),
+        ("one weight of E's last layer by 1e-3", "step-mrgan-resnet", |f| scale_largest(f, "encoder.fc.weight", 1.001)),
+        ("one ε of the reconstructions by 1e-3", "step-mrgan", |f| scale_largest(f, "noise_reconstruction", 1.001)),
+        ("G's learning rate, which is E's", "step-mrgan", |f| f.settings.optimizer.generator_lr *= 1.001),
     ];
     for (what, case, change) in changes {
         let mut fixture = load::<f64>(case);

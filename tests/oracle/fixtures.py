@@ -153,6 +153,16 @@ MATCHING_SPECTRAL = MINIBATCH | {
     "discriminator": MINIBATCH["discriminator"] | {"spectral_norm": True},
     "objective": {"feature_matching": 1.5},
 }
+# Mode regularisation: its encoder beside the article's nets, the residual ones, BEGAN's, whose k it leaves alone, and a
+# spectrally normalised discriminator.
+MODE = {"reconstruction": 0.7, "mode": 0.4}
+MRGAN = NARROW | {"objective": MODE | {"instance_noise": 0.3}}
+MRGAN_RESNET = RESNET | {"objective": MODE | {"loss": "hinge"}}
+MRGAN_BEGAN = BEGAN | {"objective": BEGAN["objective"] | MODE}
+MRGAN_SPECTRAL = NARROW | {
+    "discriminator": NARROW["discriminator"] | {"spectral_norm": True},
+    "objective": MODE | {"loss": "lsgan"},
+}
 CASES = {
     "step-vgan-mnist": ((1, 12, 8), VGAN_MNIST, None),
     "step-paper": ((3, 8, 8), PAPER, None),
@@ -206,6 +216,10 @@ CASES = {
     "step-minibatch-spectral": ((1, 8, 8), MINIBATCH_SPECTRAL, None),
     "trajectory-minibatch": ((1, 8, 8), MINIBATCH, 10),
     "step-feature-matching-spectral": ((1, 8, 8), MATCHING_SPECTRAL, None),
+    "step-mrgan": ((1, 8, 8), MRGAN, None),
+    "step-mrgan-resnet": ((3, 8, 8), MRGAN_RESNET, None),
+    "step-mrgan-began": ((1, 8, 8), MRGAN_BEGAN, None),
+    "trajectory-mrgan": ((1, 8, 8), MRGAN_SPECTRAL, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -262,6 +276,10 @@ SEEDS = {
     "step-minibatch-spectral": 1033,
     "trajectory-minibatch": 1034,
     "step-feature-matching-spectral": 1035,
+    "step-mrgan": 1030,
+    "step-mrgan-resnet": 1031,
+    "step-mrgan-began": 1032,
+    "trajectory-mrgan": 1033,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

@@ -10,16 +10,20 @@ from torch import nn
 from torch.nn.utils import spectral_norm
 
 import autoencoder
+import mode_regularizer
 import resnet
 
 
 def nets(settings, image):
-    """Both nets of the family that the settings name; the discriminator last, since its `code` shapes the noise."""
+    """The nets of the family that the settings name, an encoder of mode regularisation last, if there is one."""
     residual = settings["nets"]["family"] == "resnet"
     generator, discriminator = (resnet.Generator, resnet.Discriminator) if residual else (Generator, Discriminator)
     both = {"generator": generator(settings, image), "discriminator": discriminator(settings, image)}
     if settings["discriminator"]["spectral_norm"]:
         normalise_spectrally(both["discriminator"])
+    if mode_regularizer.has_encoder(settings):
+        convolutions = resnet.convolutions if residual else discriminator_convolutions
+        both["encoder"] = mode_regularizer.Encoder(settings, *convolutions(settings, image))
     return both
 
 
@@ -55,6 +59,21 @@ class Generator(nn.Module):
         return self.deconv(self.fc(latents).view(-1, *self.first))
 
 
+def discriminator_convolutions(settings, image):
+    """The convolutions of a discriminator, {name: module} in their order, and the shape (c, h, w) of what they make."""
+    discriminator = settings["discriminator"]
+    leak, normalised = discriminator["leak"], discriminator["norm"] == "batch"
+    channels, height, width = image
+    conv = []
+    for index, outputs in enumerate(discriminator["channels"]):
+        conv.append(nn.Conv2d(channels, outputs, 4, 2, 1))
+        if normalised and (index > 0 or discriminator["norm_first"]):
+            conv.append(nn.BatchNorm2d(outputs))
+        conv.append(nn.LeakyReLU(leak))
+        channels, height, width = outputs, height // 2, width // 2
+    return {"conv": nn.Sequential(*conv)}, (channels, height, width)
+
+
 class Discriminator(nn.Module):
     """Image [N, C, H, W] -> logit [N], or energy [N], through the variational bottleneck where that is enabled."""
 
@@ -62,18 +81,10 @@ class Discriminator(nn.Module):
         super().__init__()
         discriminator, bottleneck = settings["discriminator"], settings["bottleneck"]
         leak, normalised = discriminator["leak"], discriminator["norm"] == "batch"
-        channels, height, width = image
+        modules, last = discriminator_convolutions(settings, image)
+        self.conv = modules["conv"]
+        channels, height, width = last
 
-        conv = []
-        for index, outputs in enumerate(discriminator["channels"]):
-            conv.append(nn.Conv2d(channels, outputs, 4, 2, 1))
-            if normalised and (index > 0 or discriminator["norm_first"]):
-                conv.append(nn.BatchNorm2d(outputs))
-            conv.append(nn.LeakyReLU(leak))
-            channels, height, width = outputs, height // 2, width // 2
-        self.conv = nn.Sequential(*conv)
-
-        last = (channels, height, width)
         self.bottleneck = bottleneck["enabled"]
         if self.bottleneck:
             inputs, channels = channels, bottleneck["channels"] or channels

@@ -67,28 +67,33 @@ class Generator(nn.Module):
         return self.last(self.conv_img(leaky_relu(x, self.LEAK)))
 
 
+def convolutions(settings, image):
+    """The convolutions of a discriminator, {name: module} in their order, and the shape (c, h, w) of what they make."""
+    channels, height, width = image
+    count, leak = halvings(height, width), settings["discriminator"]["leak"]
+    sizes = widths(settings["discriminator"], count)
+    blocks = [Block(sizes[0], sizes[0], leak)]
+    for inputs, outputs in zip(sizes, sizes[1:]):
+        blocks += [nn.AvgPool2d(3, stride=2, padding=1), Block(inputs, outputs, leak)]
+    first = nn.Conv2d(channels, sizes[0], 3, padding=1)
+    return {"conv_img": first, "resnet": nn.Sequential(*blocks)}, (sizes[-1], height >> count, width >> count)
+
+
 class Discriminator(nn.Module):
     """Image [N, C, H, W] -> logit [N], through the variational bottleneck where that is enabled."""
 
     def __init__(self, settings, image):
         super().__init__()
         bottleneck, self.leak = settings["bottleneck"], settings["discriminator"]["leak"]
-        channels, height, width = image
-        count = halvings(height, width)
-        sizes = widths(settings["discriminator"], count)
-        self.conv_img = nn.Conv2d(channels, sizes[0], 3, padding=1)
-        blocks = [Block(sizes[0], sizes[0], self.leak)]
-        for inputs, outputs in zip(sizes, sizes[1:]):
-            blocks += [nn.AvgPool2d(3, stride=2, padding=1), Block(inputs, outputs, self.leak)]
-        self.resnet = nn.Sequential(*blocks)
-        channels = sizes[-1]
+        modules, (channels, height, width) = convolutions(settings, image)
+        self.conv_img, self.resnet = modules["conv_img"], modules["resnet"]
         self.bottleneck = bottleneck["enabled"]
         if self.bottleneck:
             inputs, channels = channels, bottleneck["channels"] or channels
             self.conv_mean = nn.Conv2d(inputs, channels, 1)
             self.conv_logvar = nn.Conv2d(inputs, channels, 1)
-        self.code = (channels, height >> count, width >> count)
-        self.fc = nn.Linear(channels * self.code[1] * self.code[2], 1)
+        self.code = (channels, height, width)
+        self.fc = nn.Linear(channels * height * width, 1)
 
     def encode(self, images):
         """The features: mu, with {mu, logvar}, or the encoder's output without a bottleneck."""

@@ -59,6 +59,8 @@ DEFAULTS = {
         "repelling": 0.0,
         "balance_ratio": 0.5,
         "balance_step": 0.001,
+        "reconstruction": 0.0,
+        "mode": 0.0,
     },
     "optimizer": {
         "kind": "adam",
@@ -87,6 +89,8 @@ LATER = {
         "feature_matching",
         "instance_noise",
         "instance_noise_steps",
+        "reconstruction",
+        "mode",
     ],
 }
 

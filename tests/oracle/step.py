@@ -7,10 +7,11 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
 import autoencoder
+import mode_regularizer
 from model import initialise, iterate_powers, kl_divergence, nets, power_iterations, vanishing_biases
 
 # What a trajectory keeps of each step beside the weights.
-TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "kl_real", "kl_fake", "beta")
+TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "reconstruction", "kl_real", "kl_fake", "beta")
 # Units of rounding that the gradient of a bias may be off by, of the sum of the magnitudes that it adds up.
 BIAS_NOISE = 8
 
@@ -18,14 +19,14 @@ BIAS_NOISE = 8
 def random_inputs(settings, image, seed, steps=None):
     """The IN tensors of one step, or of a trajectory of `steps` steps, in f32; `image` is (C, H, W)."""
     random = torch.Generator().manual_seed(seed)
-    tensors = {"beta": torch.tensor([settings["bottleneck"]["beta"]])}
+    tensors, code = {"beta": torch.tensor([settings["bottleneck"]["beta"]])}, None
     if settings["objective"]["loss"] == "began":
         tensors["balance"] = torch.tensor([0.3])
     for name, net in nets(settings, image).items():
         with torch.no_grad():
             initialise(net, settings, random)
         tensors |= {f"{name}.{key}": value for key, value in weights(net).items()}
-        code = getattr(net, "code", None)
+        code = getattr(net, "code", code)
     prefixes = [""] if steps is None else [f"step{k}." for k in range(steps)]
     for prefix in prefixes:
         draws = random_batch(settings, image, code, random)
@@ -44,12 +45,17 @@ def random_batch(settings, image, code, random):
     draws["latents_g"] = draw_latents(latent, generator=random)
     if settings["bottleneck"]["enabled"]:
         names = ["noise_real", "noise_fake"]
-        if settings["bottleneck"]["generator_z"] == "sampled" and not settings["objective"]["feature_matching"]:
+        sampled, objective = settings["bottleneck"]["generator_z"] == "sampled", settings["objective"]
+        if sampled and not objective["feature_matching"]:
             names.append("noise_g")
+        if sampled and objective["mode"] > 0:
+            names.append("noise_reconstruction")
         draws |= {name: torch.randn((count, *code), generator=random) for name in names}
     objective = settings["objective"]
     if objective["instance_noise"] > 0:
-        names = ("instance_real", "instance_fake", "instance_g")
+        names = ["instance_real", "instance_fake", "instance_g"]
+        if objective["mode"] > 0:
+            names.append("instance_reconstruction")
         draws |= {name: torch.randn((count, *image), generator=random) for name in names}
     if objective["penalty"] in ("wgan-gp", "dragan"):
         draws["penalty_positions"] = torch.rand(count, generator=random)
@@ -67,7 +73,7 @@ def weights(net):
 
 
 class Trainer:
-    """Both nets, both optimisers and beta, started from IN tensors; their dtype is the dtype of all arithmetic."""
+    """The nets, their optimisers and beta, started from IN tensors; their dtype is the dtype of all arithmetic."""
 
     def __init__(self, settings, tensors):
         self.settings = settings
@@ -89,7 +95,7 @@ class Trainer:
             if wrong or missing.unexpected_keys:
                 raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
             self.watch_biases(name, net)
-            self.optimizers[name] = self.optimizer(net.parameters(), optimizer[f"{name}_lr"])
+            self.optimizers[name] = self.optimizer(net.parameters(), learning_rate(optimizer, name))
 
     def optimizer(self, parameters, lr):
         """The optimiser that the settings name."""
@@ -117,10 +123,10 @@ class Trainer:
             if getattr(module, "bias", None) is not None:
                 module.register_forward_hook(watch(f"{name}.{key}.bias"))
 
-    def record_sums(self, name):
-        """Keeps what `name`'s biases summed in the backward pass just done, and begins anew."""
+    def record_sums(self, *names):
+        """Keeps what the biases of these nets summed in the backward pass just done, and begins anew."""
         for bias, sums in self.summed.items():
-            if bias.startswith(name + "."):
+            if bias.partition(".")[0] in names:
                 self.largest_sums[bias] = max(self.largest_sums.get(bias, 0.0), sums.max().item())
         self.summed = {}
 
@@ -222,6 +228,10 @@ class Trainer:
             logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"))
             loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
         loss = loss + self.historical_averaging("generator")
+        if "encoder" in self.nets:
+            added, out["reconstruction"], out["reconstructions"] = self.mode_regularization(batch)
+            loss = loss + added
+            self.optimizers["encoder"].zero_grad()
         optimizer.zero_grad()
         loss.backward()
         critic.requires_grad_(True)
@@ -232,10 +242,26 @@ class Trainer:
             )
             out["balance"] = torch.tensor(self.balance, dtype=loss.dtype)
         out |= {f"{key}_g": value for key, value in code.items()}
-        self.record_sums("generator")
+        self.record_sums("generator", "encoder")
         out |= gradients("generator", net)
         optimizer.step()
+        if "encoder" in self.nets:
+            out |= gradients("encoder", self.nets["encoder"])
+            self.optimizers["encoder"].step()
         return recorded(out)
+
+    def mode_regularization(self, batch):
+        """The terms of mode regularisation, the mean error, and the reconstructions of the step's real images."""
+        objective, critic = self.settings["objective"], self.nets["discriminator"]
+
+        def cost(images):
+            # The engine judges them with the weights that it judged the generator's images with.
+            power_iterations(critic, False)
+            logits, _ = critic(self.noisy(batch, "reconstruction", images), batch.get("noise_reconstruction"))
+            power_iterations(critic, True)
+            return generator_loss(objective | {"repelling": 0.0}, logits, critic)
+
+        return mode_regularizer.terms(objective, batch["images"], self.nets["encoder"], self.nets["generator"], cost)
 
     def historical_averaging(self, name):
         """lambda |theta - mean theta|^2, the mean over the parameters before each update of this net, this one's too."""
@@ -250,6 +276,11 @@ class Trainer:
     def updated(self):
         """The weights and running statistics as they stand, under their names in the exchange format."""
         return {f"{name}.{key}": value for name, net in self.nets.items() for key, value in weights(net).items()}
+
+
+def learning_rate(optimizer, name):
+    """That of a net; an encoder learns as fast as the generator."""
+    return optimizer["discriminator_lr" if name == "discriminator" else "generator_lr"]
 
 
 def bce(logits, target):
@@ -354,7 +385,7 @@ def loose_tolerances(trainer, steps, eps=None):
             loose[f"grad.{name}.{bias}"] = noise
             if bias in vanishing:
                 optimizer = trainer.settings["optimizer"]
-                wander = 2 * len(steps) * optimizer[f"{name}_lr"] * noise / (noise + optimizer["epsilon"])
+                wander = 2 * len(steps) * learning_rate(optimizer, name) * noise / (noise + optimizer["epsilon"])
                 loose[f"{name}.{bias}"] = wander
                 running_mean = f"{name}.{vanishing[bias]}"
                 loose[running_mean] = max(wander, loose.get(running_mean, 0.0))
