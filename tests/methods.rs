@@ -32,6 +32,11 @@ fn gap(metrics: &Metrics) -> f64 {
     metrics.d_real - metrics.d_fake
 }
 
+/// How far reconstructions of real images are off, of a run with mode regularisation.
+fn reconstruction(metrics: &Metrics) -> f64 {
+    metrics.reconstruction
+}
+
 const METHODS: &[Method] = &[
     ("gan, non-saturating", "loss=ns", loss_d, 0.0..1.3),
     ("gan, saturating", "loss=gan", loss_d, 0.0..1.3),
@@ -50,6 +55,8 @@ const METHODS: &[Method] = &[
     ("feature matching", "feature_matching=1", gap, 0.05..1.0),
     ("minibatch discrimination", "minibatch_kernels=16", gap, 0.05..1.0),
     ("spectral norm", "discriminator.spectral_norm=true", gap, 0.05..1.0),
+    ("mode regularisation", "reconstruction=0.2 mode=0.4", gap, 0.05..1.0),
+    ("mode regularisation, d", "reconstruction=2 mode=0.4", reconstruction, 0.0..0.1),
 ];
 
 /// Digits of 12×12, for speed: the middle of the embedded ones, each pixel the mean of four.
