@@ -215,7 +215,7 @@ fn a_gradient() {
     .expect("an update");
     assert!(bench.bits(Network::Generator) == weights);
     let mut state = [StepState::zeroed()];
-    cpu.check_gradients(Network::Encoder, &vec![f32::NAN], &mut state).expect("a check");
+    cpu.check_gradients(Network::Encoder, &[f32::NAN], &mut state).expect("a check");
     assert_eq!((state[0].non_finite, state[0].updates), (StepState::NON_FINITE_GRADIENT_E, [0; 3]));
 }
 
