@@ -61,10 +61,12 @@ fn an_example_goes_through_and_the_output_is_the_same_each_time() {
 fn an_encoder_is_given_and_read_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let [example, out] = ["example", "out"].map(|name| folder.path().join(name));
-    for (words, noise) in [("--set mode=0.4", true), ("--set reconstruction=0.2", false)] {
+    for (words, noise) in [("--set mode=0.4 --set instance_noise=0.1", true), ("--set reconstruction=0.2", false)] {
         let output = trace("vgan-mnist", &format!("{words} --example {}", example.display()));
         assert!(output.status.success(), "{output:?}");
-        assert_eq!(names(&example).iter().any(|name| name == "noise_reconstruction"), noise, "{words}");
+        for name in ["noise_reconstruction", "instance_reconstruction"] {
+            assert_eq!(names(&example).iter().any(|other| other == name), noise, "{words}: {name}");
+        }
         let files = format!("--input {} --output {}", example.display(), out.display());
         let output = trace("vgan-mnist", &format!("{words} {files}"));
         assert!(output.status.success(), "{output:?}");
