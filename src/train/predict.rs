@@ -316,8 +316,8 @@ mod tests {
         let more = 1024 * 500 + 100;
         let work = predict(&comparing, &MNIST).unwrap().work;
         assert_eq!(work.flops, 4 * (d_phase + 2 * 3 * more + g_phase + 2 * more), "minibatch discrimination");
-        // An encoder beside: D's convolutions and a layer to z. It, G and D forward, the gradients of D's input, of G's parameters and
-        // z, of the encoder's parameters.
+        // An encoder beside: D's convolutions and a layer to z. It, G and D forward; the gradients of D's input, of G's
+        // parameters and z, and of the encoder's parameters.
         let e = d_first + 49 * 16 * 64 * 128 + 6272 * 62;
         let mut regularized = settings("vgan-mnist", 2);
         (regularized.objective.reconstruction, regularized.objective.mode) = (0.2, 0.4);

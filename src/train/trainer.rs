@@ -357,7 +357,7 @@ impl<B: Executor> Trainer<B> {
         let memory = match network {
             Network::Discriminator => &mut self.discriminator_memory,
             Network::Generator => &mut self.generator_memory,
-            // No player of the game: its past is no one's to learn from.
+            // It is no player of the game: the source averages the players alone.
             Network::Encoder => return Ok(()),
         };
         let Some(mean) = &mut memory.historical_mean else { return Ok(()) };
