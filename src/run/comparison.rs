@@ -24,6 +24,19 @@ pub struct Curves<'a> {
     pub records: &'a [Record],
     /// I_c, where the run has a bottleneck.
     pub target_kl: Option<f64>,
+    /// What the records' `d_real` and `d_fake` are.
+    pub verdict: Verdict,
+}
+
+/// What D says of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The probability that it is real.
+    Probability,
+    /// A number, larger for what D takes for real.
+    Output,
+    /// An energy, lower for what D takes for real.
+    Energy,
 }
 
 /// Of the whole picture, in pixels.
@@ -73,30 +86,43 @@ fn dashes(number: usize) -> Option<(u32, u32)> {
 /// What a panel shows.
 struct Panel {
     title: &'static str,
-    value: fn(&Record) -> f64,
-    /// Whether only a bottleneck has it.
-    of_bottleneck: bool,
+    /// The figure of a record, where its run has such a one.
+    value: fn(&Curves<'_>, &Record) -> Option<f64>,
     /// Whether I_c is a level of it.
     has_target: bool,
 }
 
-const PANELS: [Panel; 6] = [
-    Panel { title: "Loss of the discriminator", value: |r| r.loss_d, of_bottleneck: false, has_target: false },
-    Panel { title: "Loss of the generator", value: |r| r.loss_g, of_bottleneck: false, has_target: false },
-    Panel { title: "KL on real images (nats)", value: |r| r.kl_real, of_bottleneck: true, has_target: true },
-    Panel { title: "KL on fake images (nats)", value: |r| r.kl_fake, of_bottleneck: true, has_target: true },
-    Panel {
-        title: "β (weight of the bottleneck's constraint)",
-        value: |r| r.beta,
-        of_bottleneck: true,
-        has_target: false,
-    },
-    Panel {
-        title: "Lead of D: its mean output on real minus on fake images",
-        value: |r| r.d_real - r.d_fake,
-        of_bottleneck: false,
-        has_target: false,
-    },
+impl Panel {
+    const fn new(title: &'static str, value: fn(&Curves<'_>, &Record) -> Option<f64>) -> Self {
+        Panel { title, value, has_target: false }
+    }
+
+    /// The same for what only a bottleneck has, with its level.
+    const fn with_target(title: &'static str, value: fn(&Curves<'_>, &Record) -> Option<f64>) -> Self {
+        Panel { title, value, has_target: true }
+    }
+}
+
+/// By how much D is ahead, where that is what its outputs of this kind mean. Outputs of several kinds have no common scale.
+fn lead(run: &Curves<'_>, record: &Record, verdict: Verdict) -> Option<f64> {
+    let lead = record.d_real - record.d_fake;
+    (run.verdict == verdict).then_some(if verdict == Verdict::Energy { -lead } else { lead })
+}
+
+const PANELS: [Panel; 11] = [
+    Panel::new("Loss of the discriminator", |_, r| Some(r.loss_d)),
+    Panel::new("Loss of the generator", |_, r| Some(r.loss_g)),
+    Panel::with_target("KL on real images (nats)", |run, r| run.target_kl.map(|_| r.kl_real)),
+    Panel::with_target("KL on fake images (nats)", |run, r| run.target_kl.map(|_| r.kl_fake)),
+    Panel::new("β (weight of the bottleneck's constraint)", |run, r| run.target_kl.map(|_| r.beta)),
+    Panel::new("Lead of D: its mean probability for real minus that for fake images", |run, r| {
+        lead(run, r, Verdict::Probability)
+    }),
+    Panel::new("Lead of D: its mean output on real minus that on fake images", |run, r| lead(run, r, Verdict::Output)),
+    Panel::new("Lead of D: mean energy of fake minus that of real images", |run, r| lead(run, r, Verdict::Energy)),
+    Panel::new("Gradient penalty", |_, r| (r.penalty != 0.0).then_some(r.penalty)),
+    Panel::new("Measure of convergence (BEGAN)", |_, r| r.convergence),
+    Panel::new("Error of the reconstructions (MRGAN)", |_, r| r.reconstruction),
 ];
 
 /// Draws the curves of these runs. `smooth` is the number of records that a line's points are means over; above 1 the
@@ -111,7 +137,8 @@ pub fn draw(path: &Path, runs: &[Curves<'_>], smooth: usize, mark: &str) -> Resu
 }
 
 fn render(runs: &[Curves<'_>], smooth: usize) -> Result<String> {
-    let shown = |panel: &&Panel| !panel.of_bottleneck || runs.iter().any(|run| run.target_kl.is_some());
+    let has_any = |panel: &Panel, run: &Curves<'_>| run.records.iter().any(|r| (panel.value)(run, r).is_some());
+    let shown = |panel: &&Panel| runs.iter().any(|run| has_any(panel, run));
     let panels: Vec<&Panel> = PANELS.iter().filter(shown).collect();
     let per_row = WIDTH / LEGEND_ENTRY;
     let legend = LEGEND_ROW * (runs.len() as u32).div_ceil(per_row) + 24;
@@ -159,8 +186,7 @@ fn draw_legend(root: &Area<'_>, runs: &[Curves<'_>]) -> Drawn {
 }
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, runs: &[Curves<'_>], steps: Range<f64>, smooth: usize) -> Drawn {
-    let runs: Vec<&Curves<'_>> = runs.iter().filter(|run| !panel.of_bottleneck || run.target_kl.is_some()).collect();
-    let raw: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run.records, panel.value)).collect();
+    let raw: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run, panel)).collect();
     let smoothed: Vec<Vec<(f64, f64)>> = raw.iter().map(|points| moving_means(points, smooth)).collect();
     let targets = if panel.has_target { distinct(runs.iter().filter_map(|run| run.target_kl)) } else { Vec::new() };
     let shown = if smooth > 1 { &smoothed } else { &raw };
@@ -218,8 +244,8 @@ fn draw_title(area: &Area<'_>, panel: &Panel, smooth: usize, is_cut: bool) -> Dr
     Ok(())
 }
 
-fn points(records: &[Record], value: fn(&Record) -> f64) -> Vec<(f64, f64)> {
-    let points = records.iter().map(|record| (record.step as f64, value(record)));
+fn points(run: &Curves<'_>, panel: &Panel) -> Vec<(f64, f64)> {
+    let points = run.records.iter().filter_map(|record| Some((record.step as f64, (panel.value)(run, record)?)));
     points.filter(|(_, value)| value.is_finite()).collect()
 }
 
@@ -273,7 +299,7 @@ mod tests {
     }
 
     fn run<'a>(number: usize, name: &'a str, records: &'a [Record], target_kl: Option<f64>) -> Curves<'a> {
-        Curves { name, number, records, target_kl }
+        Curves { name, number, records, target_kl, verdict: Verdict::Probability }
     }
 
     #[test]
@@ -283,17 +309,41 @@ mod tests {
         let runs = [run(0, "with <a> bottleneck & β", &long, Some(0.1)), run(1, "plain", &short, None)];
         let svg = render(&runs, 1).unwrap();
         // The first entry of each is its stroke in the legend.
-        assert_eq!(lines(&svg, 0), [2, 50, 50, 50, 50, 50, 50]);
-        assert_eq!(lines(&svg, 1), [2, 7, 7, 7], "no KL and no β");
+        assert_eq!(lines(&svg, 0), [2, 50, 50, 50, 50, 50, 50, 50]);
+        assert_eq!(lines(&svg, 1), [2, 7, 7, 7, 7], "no KL and no β");
         for text in ["with &lt;a&gt; bottleneck &amp; β", "plain", "dashed: I_c", "Loss of the generator"] {
             assert!(svg.contains(text), "{text}");
         }
         assert!(!svg.contains("peaks cut") && !svg.contains("means of"));
         let plain = render(&runs[1..], 1).unwrap();
-        assert!(!plain.contains("KL") && lines(&plain, 1) == [2, 7, 7, 7]);
+        assert!(!plain.contains("KL") && lines(&plain, 1) == [2, 7, 7, 7, 7]);
         let smooth = render(&runs, 5).unwrap();
         assert!(smooth.contains("means of 5 records"));
-        assert_eq!(lines(&smooth, 1), [2, 7, 7, 7, 7, 7, 7], "the records, and the means over them");
+        assert_eq!(lines(&smooth, 1), [2, 7, 7, 7, 7, 7, 7, 7, 7], "the records, and the means over them");
+    }
+
+    /// A lead is one of outputs of one kind, and positive where D is right; what a run has not is not drawn for it.
+    #[test]
+    fn figures_of_some_losses_have_panels_of_their_own() {
+        let records = [Record { d_real: 0.75, d_fake: 0.25, penalty: 0.0, ..record(1) }];
+        let energies = [Record { d_real: 0.25, d_fake: 0.75, convergence: Some(0.3), ..records[0] }];
+        let runs = [
+            run(0, "ns", &records, None),
+            Curves { verdict: Verdict::Output, ..run(1, "wgan", &records, None) },
+            Curves { verdict: Verdict::Energy, ..run(2, "began", &energies, None) },
+        ];
+        for (title, values) in [
+            ("mean probability for real", [Some(0.5), None, None]),
+            ("mean output on real", [None, Some(0.5), None]),
+            ("mean energy of fake", [None, None, Some(0.5)]),
+            ("Measure of convergence", [None, None, Some(0.3)]),
+            ("Gradient penalty", [None; 3]),
+            ("Error of the reconstructions", [None; 3]),
+        ] {
+            let panel = PANELS.iter().find(|panel| panel.title.contains(title)).expect(title);
+            assert_eq!(runs.each_ref().map(|run| (panel.value)(run, &run.records[0])), values, "{title}");
+            assert_eq!(render(&runs, 1).unwrap().contains(title), values != [None; 3], "{title}");
+        }
     }
 
     #[test]
