@@ -11,9 +11,9 @@
 //! | [`data`] | data sets → resident uint8 images |
 //! | [`train`] | one step (D phase, β update, G phase) and the loop around it |
 //! | [`run`] | the run folder: checkpoints, metrics, pictures, plots; only [`cli`] and [`train`] know it |
-//! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head |
+//! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
 //! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
-//! | [`device`] | memory and launch: the CPU, Philox; the only home of `unsafe` |
+//! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
 
 pub mod cli;

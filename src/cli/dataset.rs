@@ -29,11 +29,11 @@ enum DatasetCommand {
         /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
         path: String,
 
-        /// Resize every image of a folder to N×N [default: no]
+        /// Cut every image to its central square and resize that to N×N [default: no]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         resize: Option<u16>,
 
-        /// Convert every image of a folder to grey (1) or colour (3) [default: as they are]
+        /// Convert every image to grey (1) or colour (3) [default: as they are]
         #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
         channels: Option<String>,
     },

@@ -78,11 +78,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
     dtype: Option<String>,
 
-    /// Resize every image of a folder to N×N [default: no]
+    /// Cut every image to its central square and resize that to N×N [default: no]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     resize: Option<u64>,
 
-    /// Convert every image of a folder to grey (1) or colour (3) [default: as they are]
+    /// Convert every image to grey (1) or colour (3) [default: as they are]
     #[arg(long, value_name = "N", value_parser = ["1", "3"])]
     channels: Option<String>,
 

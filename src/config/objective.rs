@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `[objective]`: the losses of both nets, and the gradient penalty. β's term of the bottleneck is added to whichever the
-/// discriminator has.
+/// `[objective]`: the losses of both nets and what is added to them, and what else shapes the game. β's term of the
+/// bottleneck is added to whichever loss the discriminator has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ObjectiveSettings {
@@ -46,7 +46,7 @@ pub struct ObjectiveSettings {
     /// image: μ, or its output without a bottleneck (Salimans et al. 2016: 1). 0 leaves G its loss. Nothing of G's step
     /// passes D's head, so `bottleneck.generator_z` has no say.
     pub feature_matching: f64,
-    /// λ of λ ‖θ − θ̄‖², which each net's loss gains; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
+    /// λ of λ ‖θ − θ̄‖², which the losses of G and D gain; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
     /// 0 turns it off.
     pub historical_averaging: f64,
     /// λ₁ of mode regularisation (Che et al. 2017, MRGAN: 0.2): G's loss gains λ₁ E d(x, G(E(x))), d the mean squared error of

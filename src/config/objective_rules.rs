@@ -9,6 +9,17 @@ const LAZIEST: u64 = 1 << 16;
 /// A step of training is one piece of work on the device, and this is as long as one may get.
 const MOST_DISCRIMINATOR_STEPS: u32 = 100;
 
+/// A penalty as the settings write it.
+fn word(penalty: Penalty) -> &'static str {
+    match penalty {
+        Penalty::None => "none",
+        Penalty::R1 => "r1",
+        Penalty::R2 => "r2",
+        Penalty::WganGp => "wgan-gp",
+        Penalty::Dragan => "dragan",
+    }
+}
+
 impl Checker {
     pub(super) fn objective(&mut self, objective: &ObjectiveSettings) {
         let target = objective.real_target;
@@ -74,7 +85,12 @@ impl Checker {
         self.require(settings.nets.family == Family::Dcgan, "nets.family", expected, "resnet");
         let expected = "none where objective.loss is ebgan or began: a penalty is one of the logit's gradient, and an \
                         autoencoder has an energy, which the image enters twice and which curves in the reconstruction";
-        self.require(settings.objective.penalty == Penalty::None, "objective.penalty", expected, "another");
+        self.require(
+            settings.objective.penalty == Penalty::None,
+            "objective.penalty",
+            expected,
+            word(settings.objective.penalty),
+        );
         let expected = "false where objective.loss is ebgan or began: the rows of a weight are its outputs in a convolution, \
                         its inputs in a transposed one of the decoder, and only the former are normalised";
         let spectral_norm = settings.discriminator.spectral_norm;
@@ -98,7 +114,7 @@ impl Checker {
         }
         let expected = "none where discriminator.minibatch_kernels is not 0: a penalty is one of each image's own \
                         gradient, and minibatch discrimination mixes the images of a batch";
-        self.require(objective.penalty == Penalty::None, "objective.penalty", expected, "another");
+        self.require(objective.penalty == Penalty::None, "objective.penalty", expected, word(objective.penalty));
     }
 
     /// What a gradient penalty does not go with.
@@ -182,6 +198,7 @@ mod tests {
         for loss in ["loss=ebgan", "loss=began"] {
             let message = set("quick", &[loss, "penalty=r1", "discriminator.norm=none"]).unwrap_err().to_string();
             assert!(message.contains("`objective.penalty` must be none where objective.loss is ebgan"), "{message}");
+            assert!(message.contains("is r1"), "{message}");
             let message = set("quick", &[loss, "spectral_norm=true"]).unwrap_err().to_string();
             assert!(message.contains("`discriminator.spectral_norm` must be false"), "{message}");
             let message = set("vgan-cifar10-resnet", &[loss]).unwrap_err().to_string();

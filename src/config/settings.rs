@@ -21,7 +21,7 @@ pub struct Settings {
     pub bottleneck: BottleneckSettings,
     /// What the nets play for.
     pub objective: ObjectiveSettings,
-    /// The optimisers of both nets.
+    /// The optimisers of all nets.
     pub optimizer: OptimizerSettings,
     /// Length, batch, seed and the rhythm of reports.
     pub train: TrainSettings,

@@ -24,10 +24,11 @@ impl Network {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 pub struct Metrics {
-    /// The discriminator's whole loss: what real and fake images cost, β's term, and the gradient penalty. In nats, the
-    /// penalty aside, where the loss is one of log-odds (`gan`, `ns`).
+    /// The discriminator's whole loss: what real and fake images cost, β's term, the gradient penalty, and the pull of
+    /// historical averaging. What images cost is in nats where the loss is one of log-odds (`gan`, `ns`).
     pub loss_d: f64,
-    /// The generator's loss, likewise.
+    /// The generator's whole loss, likewise: what its images cost, or how far their features are from those of real ones,
+    /// with the repelling term, the terms of mode regularisation, and the pull of historical averaging.
     pub loss_g: f64,
     /// β after its update.
     pub beta: f64,

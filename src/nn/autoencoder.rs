@@ -52,8 +52,8 @@ pub(super) fn decoder<B: Executor>(
             "discriminator.channels = {widths:?} halves an image {} times, and an autoencoder doubles it as often, which \
              does not lead back to {}×{}: pass --resize, or shorten discriminator.channels",
             widths.len(),
-            image.w,
-            image.h
+            image.h,
+            image.w
         )));
     }
     let (activation, layers) = (Activation::LeakyRelu(discriminator.leak), Vec::new());

@@ -45,8 +45,8 @@ impl<B: Executor> Builder<'_, B> {
                      pass --resize, or shorten discriminator.channels",
                     settings.channels,
                     settings.channels.len(),
-                    image.w,
-                    image.h
+                    image.h,
+                    image.w
                 )));
             }
             let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };

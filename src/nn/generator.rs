@@ -83,7 +83,7 @@ fn first_image(settings: &Settings, image: ImageShape) -> Result<Flattened> {
         return Err(Error::Usage(format!(
             "generator.channels = {widths:?} doubles an image {doublings} times, so images must have sides divisible by \
              {factor}; these are {}×{}: pass --resize, or change generator.channels",
-            image.w, image.h
+            image.h, image.w
         )));
     }
     Ok(Flattened { h: image.h / factor, w: image.w / factor, c })

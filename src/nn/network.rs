@@ -26,7 +26,7 @@ pub struct NetworkMemory<B: Executor> {
 
 impl<B: Executor> NetworkMemory<B> {
     /// Allocates the arenas, but for that of the mean so far, and draws the first weights. `first_tensor` keeps the draws of
-    /// two networks apart.
+    /// the networks apart.
     pub fn new(backend: &B, parts: Parts, optimizer: OptimizerKind, seed: u64, first_tensor: u32) -> Result<Self> {
         let (params, stats) = (&parts.params, &parts.stats);
         let len = params.len();

@@ -232,7 +232,9 @@ impl Table {
         range
     }
 
-    /// The arena's first values. `first_tensor` numbers the tensors of several arenas on, so that no two draw alike.
+    /// The arena's first values. `first_tensor` numbers the tensors of several arenas on, so that no two
+    /// parameters draw alike. (The vectors of spectral normalisation, a network's only drawn statistics, are numbered as its
+    /// parameters are; power iterations make them what they are to be.)
     pub fn initial_values<T: Real>(&self, seed: u64, first_tensor: u32) -> Vec<T> {
         let mut values = vec![T::ZERO; self.len];
         for (tensor, entry) in (first_tensor..).zip(&self.entries) {
