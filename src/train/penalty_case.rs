@@ -1,5 +1,5 @@
 //! The gradient penalties as cases: R alone by every parameter of D, for narrow models with and without the bottleneck,
-//! with its z sampled and at the mean.
+//! with its z sampled and at the mean, of either family of nets, and with spectral normalisation.
 //!
 //! They run through the [`Trainer`], so a check of them is one of the points, of the noise, and of all that goes up and down
 //! through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink; none of the
@@ -7,7 +7,7 @@
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
 use super::trainer::Trainer;
-use super::whole::{FIXED, parameter};
+use super::whole::{FIXED, hold_spectral_norm, parameter};
 use crate::Result;
 use crate::config::{
     BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, NetsSettings, Norm, ObjectiveSettings,
@@ -20,14 +20,14 @@ use crate::nn::table::Table;
 use crate::ops::gradient_check::fill;
 use crate::ops::{Case, Executor, Fill, Tensor};
 
-/// Each penalty of each narrow model.
+/// The penalties of each narrow model.
 ///
 /// # Errors
 /// Where memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     let mut cases: Vec<Box<dyn Case<B>>> = Vec::new();
-    for (model, settings, image) in models() {
-        for penalty in [Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan] {
+    for (model, settings, image, penalties) in models() {
+        for &penalty in penalties {
             let objective = ObjectiveSettings { penalty, ..settings.objective.clone() };
             let settings = Settings { objective, ..settings.clone() };
             let trainer = Trainer::new(backend.clone(), settings.clone(), image)?;
@@ -40,8 +40,12 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn Case<B>>>> {
     Ok(cases)
 }
 
-/// Name, settings and image of each model, the penalty left open.
-fn models() -> Vec<(&'static str, Settings, ImageShape)> {
+/// Every penalty.
+const ALL: &[Penalty] = &[Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
+
+/// Name, settings and image of each model, and its penalties: all, or, where another model has the same layers, those that
+/// differ in what they are pulled to.
+fn models() -> Vec<(&'static str, Settings, ImageShape, &'static [Penalty])> {
     let sampled = Settings {
         generator: GeneratorSettings { latent: 2, hidden: vec![], channels: vec![2], ..GeneratorSettings::default() },
         discriminator: DiscriminatorSettings {
@@ -83,11 +87,23 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
         },
         ..sampled.clone()
     };
+    let plain_residual = Settings { bottleneck: plain.bottleneck.clone(), ..residual.clone() };
+    let normalised = Settings {
+        discriminator: DiscriminatorSettings { spectral_norm: true, ..sampled.discriminator.clone() },
+        ..sampled.clone()
+    };
     vec![
-        ("sampled z", sampled, ImageShape { h: 8, w: 4, c: 1 }),
-        ("mean z", mean, ImageShape { h: 4, w: 6, c: 1 }),
-        ("no bottleneck", plain, ImageShape { h: 4, w: 4, c: 3 }),
-        ("residual blocks", residual, ImageShape { h: 8, w: 8, c: 1 }),
+        ("sampled z", sampled, ImageShape { h: 8, w: 4, c: 1 }, ALL),
+        ("mean z", mean, ImageShape { h: 4, w: 6, c: 1 }, ALL),
+        ("no bottleneck", plain, ImageShape { h: 4, w: 4, c: 3 }, ALL),
+        ("residual blocks", residual, ImageShape { h: 8, w: 8, c: 1 }, ALL),
+        (
+            "residual blocks, no bottleneck",
+            plain_residual,
+            ImageShape { h: 8, w: 8, c: 1 },
+            &[Penalty::R1, Penalty::WganGp],
+        ),
+        ("spectral norm", normalised, ImageShape { h: 4, w: 4, c: 1 }, &[Penalty::WganGp]),
     ]
 }
 
@@ -105,15 +121,18 @@ impl WholePenalty {
     /// A trainer with these parameters after its penalty's pass, whose loss and gradients are the penalty's alone.
     fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Trainer<B>> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
-        for (input, entry) in inputs.iter().zip(self.table.entries()) {
-            let params = backend.view_mut(&mut trainer.discriminator_memory.params);
-            backend.copy(backend.view(input), backend.slice_mut(params, entry.range()))?;
-        }
-        let n = self.settings.train.batch;
-        let drawn = |number, len, filled| {
-            let values = fill(&Tensor::new("fixed", len).filled(filled), FIXED + number);
-            backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>())
+        let draw = |tensor: &Tensor, number| {
+            let values = fill(tensor, number).into_iter().map(B::Real::of);
+            backend.buffer_of(&values.collect::<Vec<_>>())
         };
+        // The vectors of spectral normalisation belong to the inputs as they are before any is moved.
+        let first = (0..).zip(self.table.entries()).map(|(number, entry)| draw(&parameter(entry), number));
+        self.set(&mut trainer, &first.collect::<Result<Vec<_>>>()?)?;
+        hold_spectral_norm(&mut trainer)?;
+        self.set(&mut trainer, inputs)?;
+        trainer.normalise_weights()?;
+        let n = self.settings.train.batch;
+        let drawn = |number, len, filled| draw(&Tensor::new("fixed", len).filled(filled), FIXED + number);
         let uniform = Fill::Uniform(0.0, 1.0);
         let images = drawn(0, 2 * n * self.image.len(), uniform)?;
         backend.copy(backend.view(&images), trainer.images_mut())?;
@@ -132,7 +151,18 @@ impl WholePenalty {
             },
         });
         trainer.penalty_gradients(&batch, DrawStep::ONCE)?;
+        trainer.raw_gradients()?;
         Ok(trainer)
+    }
+
+    /// Gives D these parameters.
+    fn set<B: Executor>(&self, trainer: &mut Trainer<B>, values: &[Buffer<B>]) -> Result<()> {
+        let backend = trainer.backend.clone();
+        for (values, entry) in values.iter().zip(self.table.entries()) {
+            let params = backend.view_mut(&mut trainer.discriminator_memory.params);
+            backend.copy(backend.view(values), backend.slice_mut(params, entry.range()))?;
+        }
+        Ok(())
     }
 }
 

@@ -277,6 +277,16 @@ pub(super) fn parameter(entry: &Entry) -> Tensor {
     Tensor::new(entry.name.clone(), entry.len()).filled(fill)
 }
 
+/// Holds the vectors of spectral normalisation, where there is one, where some power iterations bring them for the weights so
+/// far: its gradient takes them for constants, so they may not follow a weight that is moved.
+pub(super) fn hold_spectral_norm<B: Executor>(trainer: &mut Trainer<B>) -> Result<()> {
+    if trainer.settings.discriminator.spectral_norm {
+        (0..3).try_for_each(|_| trainer.normalise_weights())?;
+        trainer.discriminator.hold_spectral_norm();
+    }
+    Ok(())
+}
+
 /// Numbers of the draws that are no inputs of the case, far from those of its inputs.
 pub(super) const FIXED: u32 = 5000;
 
@@ -308,7 +318,7 @@ impl WholeLoss {
                 set(&mut trainer, network, entry, &draw(&parameter(entry), number)?)?;
             }
         }
-        self.hold_spectral_norm(&mut trainer)?;
+        hold_spectral_norm(&mut trainer)?;
         for (input, entry) in inputs.iter().zip(self.tables[self.network as usize].entries()) {
             set(&mut trainer, self.network, entry, input)?;
         }
@@ -338,16 +348,6 @@ impl WholeLoss {
             penalty: GivenPenalty::none(backend)?,
         });
         Ok((trainer, batch))
-    }
-
-    /// Holds the vectors of spectral normalisation where some power iterations bring them for the weights so far: its
-    /// gradient takes them for constants, so they may not follow a weight that is moved.
-    fn hold_spectral_norm<B: Executor>(&self, trainer: &mut Trainer<B>) -> Result<()> {
-        if self.settings.discriminator.spectral_norm {
-            (0..3).try_for_each(|_| trainer.normalise_weights())?;
-            trainer.discriminator.hold_spectral_norm();
-        }
-        Ok(())
     }
 
     /// The trainer after its pass; the gradient of the last input goes to `d_shown`.
