@@ -65,9 +65,11 @@ OUT:
   beta                              [1], β after the step
   grad.NET.KEY                      gradients of loss_d by D's weights, of loss_g by G's
   NET.KEY                           weights and running statistics after the step
+  average.KEY                       G's moving average of both, if generator.ema is above 0
 
 Without a bottleneck there is no noise, mu, logvar, z or kl, and no beta in OUT. Linear weights
-are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.";
+are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.
+With discriminator_steps=k, D is updated k times on the same tensors, and OUT is of the last.";
 
 /// What to trace.
 #[derive(Debug, Clone, PartialEq)]

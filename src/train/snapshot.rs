@@ -67,11 +67,7 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
             optim.extend(arena_tensors(backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?);
         }
     }
-    if let Some(average) = &trainer.average {
-        let parts = &trainer.generator_memory.parts;
-        model.extend(arena_tensors(backend, &parts.params, &average.params, "average.", "")?);
-        model.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
-    }
+    model.extend(average_tensors(trainer)?);
     let step_state = trainer.read_state()?;
     let [discriminator, generator, encoder] = step_state.updates;
     let batch = trainer.settings.train.batch as u64;
@@ -97,6 +93,15 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         files: Files::default(),
     };
     Ok(Checkpoint { model, optim, state })
+}
+
+/// The generator's moving average, parameters and statistics; nothing where the settings ask for none.
+pub(super) fn average_tensors<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
+    let Some(average) = &trainer.average else { return Ok(Vec::new()) };
+    let (backend, parts) = (&trainer.backend, &trainer.generator_memory.parts);
+    let mut out = arena_tensors(backend, &parts.params, &average.params, "average.", "")?;
+    out.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
+    Ok(out)
 }
 
 /// The prefix of the tensors of mode regularisation's encoder.

@@ -1,4 +1,5 @@
 //! One training step on given weights, images and noise, with everything that it computes read out, in PyTorch's layouts.
+//! A step of several updates of the discriminator makes each of them on the same tensors.
 //!
 //! It is how the engine is held against another framework. The names and shapes of what goes in and comes out are in
 //! tests/oracle/README.md, "The exchange format". The file's own type, f32 or f64, is what the step computes in.
@@ -6,7 +7,7 @@
 use std::path::Path;
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
-use super::snapshot::{TensorSet, arena_tensors, networks, networks_mut};
+use super::snapshot::{TensorSet, arena_tensors, average_tensors, networks, networks_mut};
 use super::trainer::Trainer;
 use crate::config::{
     GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
@@ -79,12 +80,12 @@ pub struct Tracer<B: Executor> {
 }
 
 impl<B: Executor> Tracer<B> {
-    /// Takes weights, running statistics and `beta` out of `input`, and the size of the batch from its `images`.
+    /// Takes weights, running statistics and `beta` out of `input`, and the size of the batch from its `images`. A moving
+    /// average starts from these weights.
     ///
     /// # Errors
     /// Those of [`trace_file`].
     pub fn new(backend: B, settings: &Settings, input: &mut TensorSet<'_, B::Real>) -> Result<Self> {
-        require_one_step(settings)?;
         let (n, image) = image_size(input)?;
         let mut settings = settings.clone();
         settings.train.batch = n;
@@ -94,6 +95,11 @@ impl<B: Executor> Tracer<B> {
         for (prefix, memory) in networks_mut(&mut trainer) {
             input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
             input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
+        }
+        if let Some(average) = &mut trainer.average {
+            let memory = &trainer.generator_memory;
+            backend.copy(backend.view(&memory.params), backend.view_mut(&mut average.params))?;
+            backend.copy(backend.view(&memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
         if trainer.settings.objective.loss == Loss::Began {
@@ -107,17 +113,22 @@ impl<B: Executor> Tracer<B> {
         Ok(Tracer { trainer, code })
     }
 
-    /// One step on the images, latents and noise of `input`: all of OUT but the updated weights.
+    /// One step on the images, latents and noise of `input`: all of OUT but the updated weights. Of several updates of the
+    /// discriminator it gives what the last one computes.
     ///
     /// # Errors
     /// Those of [`trace_file`].
     pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
         let batch = self.batch(input)?;
-        self.trainer.discriminator_gradients(&batch, DrawStep::ONCE)?;
-        // A gradient penalty sends other images through the discriminator.
-        let mut out = vec![self.fakes("fakes_d")?];
-        out.extend(self.verdicts(&["real", "fake"])?);
-        self.trainer.finish_discriminator_phase(&batch, DrawStep::ONCE)?;
+        let (mut out, per_step) = (Vec::new(), self.trainer.settings.objective.discriminator_steps);
+        for index in 0..per_step {
+            let draws = DrawStep { per_step, index };
+            self.trainer.discriminator_gradients(&batch, draws)?;
+            // A gradient penalty sends other images through the discriminator.
+            out = vec![self.fakes("fakes_d")?];
+            out.extend(self.verdicts(&["real", "fake"])?);
+            self.trainer.finish_discriminator_phase(&batch, draws)?;
+        }
         out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
         self.trainer.generator_gradients(&batch, None)?;
         // Mode regularisation sends other images through both nets.
@@ -148,9 +159,10 @@ impl<B: Executor> Tracer<B> {
         Ok(out)
     }
 
-    /// Weights and running statistics as they stand: `generator.<key>`, `discriminator.<key>`.
+    /// Weights and running statistics as they stand: `generator.<key>`, `discriminator.<key>`, and `average.<key>` of the
+    /// generator's moving average where the settings ask for one.
     pub fn weights(&self) -> Result<Vec<Tensor<B::Real>>> {
-        weights(&self.trainer)
+        Ok([weights(&self.trainer)?, average_tensors(&self.trainer)?].concat())
     }
 
     /// The inputs of a step in our layouts.
@@ -339,18 +351,6 @@ fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
     Ok(out)
 }
 
-/// Refuses settings by which a step takes more than one batch.
-fn require_one_step(settings: &Settings) -> Result<()> {
-    let objective = &settings.objective;
-    if objective.discriminator_steps > 1 {
-        return Err(Error::Usage(format!(
-            "`trace` is given one batch, and `objective.discriminator_steps` is {}: pass --set discriminator_steps=1",
-            objective.discriminator_steps
-        )));
-    }
-    Ok(())
-}
-
 /// N and the image size, from the shape of `images`.
 fn image_size<T: Real>(input: &TensorSet<'_, T>) -> Result<(usize, ImageShape)> {
     let expected = "a tensor `images` of shape [N, C, H, W] with N at least 2 and no empty side";
@@ -380,7 +380,6 @@ fn check_finite(state: &StepState) -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] where the settings don't fit the images.
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
-    require_one_step(settings)?;
     validate_for_images(settings, image.h, image.w, image.c)?;
     let trainer = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?;
     let (n, seed) = (settings.train.batch, settings.train.seed);

@@ -19,6 +19,7 @@ DEFAULTS = {
         "width": 0,
         "max_width": 0,
         "output": "stride2",
+        "ema": 0.0,
     },
     "discriminator": {
         "channels": [64, 128],
@@ -46,6 +47,7 @@ DEFAULTS = {
     "objective": {
         "loss": "ns",
         "real_target": 1.0,
+        "discriminator_steps": 1,
         "penalty": "none",
         "penalty_weight": 10.0,
         "penalty_every": 1,
@@ -76,8 +78,10 @@ DEFAULTS = {
 
 # The settings that came after the first fixtures were made.
 LATER = {
+    "generator": ["ema"],
     "discriminator": ["norm", "spectral_norm", "minibatch_kernels", "minibatch_dims"],
     "objective": [
+        "discriminator_steps",
         "penalty",
         "penalty_weight",
         "penalty_every",
@@ -120,6 +124,7 @@ PRESETS = {
                 "width": 32,
                 "max_width": 256,
                 "output": "stride1",
+                "ema": 0.999,
             },
             "discriminator": {
                 "channels": [],

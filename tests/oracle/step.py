@@ -87,6 +87,8 @@ class Trainer:
         # What each gradient of a bias is a sum of: the largest sum of magnitudes over its channels, of any step.
         self.summed, self.largest_sums, self.watching = {}, {}, True
         self.steps = 0
+        # The moving average of the generator's weights and statistics, where there is one: at first what they are given as.
+        self.average = {}
         for name, net in self.nets.items():
             net.to(images.dtype).train()
             given = {key.removeprefix(name + "."): v for key, v in tensors.items() if key.startswith(name + ".")}
@@ -96,6 +98,8 @@ class Trainer:
                 raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
             self.watch_biases(name, net)
             self.optimizers[name] = self.optimizer(net.parameters(), learning_rate(optimizer, name))
+        if settings["generator"]["ema"] > 0:
+            self.average = weights(self.nets["generator"])
 
     def optimizer(self, parameters, lr):
         """The optimiser that the settings name."""
@@ -131,10 +135,21 @@ class Trainer:
         self.summed = {}
 
     def step(self, batch):
-        """One step on `batch` (images, latents, noise). Returns the OUT tensors without the updated weights."""
-        out = self.discriminator_phase(batch) | self.generator_phase(batch)
+        """One step on `batch` (images, latents, noise). Returns the OUT tensors without the updated weights.
+
+        Several updates of the discriminator are made on the same tensors, and the last one's values returned.
+        """
+        for _ in range(self.settings["objective"]["discriminator_steps"]):
+            out = self.discriminator_phase(batch)
+        out |= self.generator_phase(batch)
+        self.update_average()
         self.steps += 1
         return out
+
+    def update_average(self):
+        """Moves the average by the share 1 - ema towards the generator's weights and running statistics."""
+        ema, now = self.settings["generator"]["ema"], weights(self.nets["generator"])
+        self.average = {key: ema * value + (1 - ema) * now[key] for key, value in self.average.items()}
 
     def discriminator_phase(self, batch):
         """Discriminator on reals, then on fakes, as two batches with statistics of their own; then beta."""
@@ -275,7 +290,8 @@ class Trainer:
 
     def updated(self):
         """The weights and running statistics as they stand, under their names in the exchange format."""
-        return {f"{name}.{key}": value for name, net in self.nets.items() for key, value in weights(net).items()}
+        values = {name: weights(net) for name, net in self.nets.items()} | {"average": self.average}
+        return {f"{name}.{key}": value for name, tensors in values.items() for key, value in tensors.items()}
 
 
 def learning_rate(optimizer, name):
@@ -380,13 +396,18 @@ def loose_tolerances(trainer, steps, eps=None):
             loose["loss_g"] = BIAS_NOISE * eps * size["logits_g"]
     for name, net in trainer.nets.items():
         vanishing = vanishing_biases(net)
+        updates = len(steps)
+        if name == "discriminator":
+            updates *= trainer.settings["objective"]["discriminator_steps"]
         for bias in (key for key, _ in net.named_parameters() if key.endswith(".bias")):
             noise = BIAS_NOISE * eps * trainer.largest_sums[f"{name}.{bias}"]
             loose[f"grad.{name}.{bias}"] = noise
             if bias in vanishing:
                 optimizer = trainer.settings["optimizer"]
-                wander = 2 * len(steps) * learning_rate(optimizer, name) * noise / (noise + optimizer["epsilon"])
+                wander = 2 * updates * learning_rate(optimizer, name) * noise / (noise + optimizer["epsilon"])
                 loose[f"{name}.{bias}"] = wander
                 running_mean = f"{name}.{vanishing[bias]}"
                 loose[running_mean] = max(wander, loose.get(running_mean, 0.0))
-    return loose
+    # An average wanders no further than what it is of.
+    generator = {key.removeprefix("generator."): value for key, value in loose.items() if key.startswith("generator.")}
+    return loose | {f"average.{key}": value for key, value in generator.items() if key in trainer.average}
