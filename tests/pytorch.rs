@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 33] = [
+const STEPS: [&str; 36] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -53,8 +53,11 @@ const STEPS: [&str; 33] = [
     "step-mrgan",
     "step-mrgan-resnet",
     "step-mrgan-began",
+    "step-wgan-gp-resnet",
+    "step-ebgan-bottleneck",
+    "step-began-plain",
 ];
-const TRAJECTORIES: [&str; 23] = [
+const TRAJECTORIES: [&str; 28] = [
     "trajectory-vgan-mnist",
     "trajectory-paper",
     "trajectory-gan-mnist",
@@ -78,6 +81,11 @@ const TRAJECTORIES: [&str; 23] = [
     "trajectory-minibatch",
     "trajectory-instance-noise",
     "trajectory-mrgan",
+    "trajectory-wgan-gp-resnet",
+    "trajectory-spectral-gp",
+    "trajectory-two-updates",
+    "trajectory-three-updates-wgan",
+    "trajectory-average",
 ];
 
 /// IN and OUT of one case in one type.
@@ -357,6 +365,25 @@ fn a_planted_difference_of_mode_regularisation_is_caught() {
         change(&mut fixture);
         let rows = compare(&fixture, step(cpu(), &fixture));
         assert!(rows.iter().any(|row| row.error > row.allowed), "{what} went unnoticed: {:?}", rows[0]);
+    }
+}
+
+/// The same for several updates of the discriminator, and for the moving average.
+#[test]
+fn a_planted_difference_of_updates_or_of_the_average_is_caught() {
+    let changes: [(&str, &str, &str, fn(&mut Settings)); 5] = [
+        ("trajectory-two-updates", "2 → 1 updates", "beta", |s| s.objective.discriminator_steps = 1),
+        ("trajectory-two-updates", "α_β 0.01 → 0.01001", "beta", |s| s.bottleneck.beta_step = 0.01001),
+        ("trajectory-three-updates-wgan", "3 → 2 updates", "loss_d", |s| s.objective.discriminator_steps = 2),
+        ("trajectory-average", "decay 0.9 → 0.901", "average.deconv.0.weight", |s| s.generator.ema = 0.901),
+        ("trajectory-average", "decay 0.9 → 0.901", "average.fc.1.running_var", |s| s.generator.ema = 0.901),
+    ];
+    for (case, what, name, change) in changes {
+        let mut fixture = load::<f64>(case);
+        change(&mut fixture.settings);
+        let rows = compare(&fixture, trajectory(cpu(), &fixture));
+        let caught = rows.iter().any(|row| row.name == format!("step0.{name}") && row.error > row.allowed);
+        assert!(caught, "{case}: {what} went unnoticed in {name}: {:?}", rows[0]);
     }
 }
 

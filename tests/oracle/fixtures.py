@@ -92,6 +92,13 @@ RESNET_GP = RESNET | {
     "objective": {"penalty": "r1", "penalty_weight": 20.0},
 }
 PLAIN_GP = PENALISED | {"objective": {"penalty": "wgan-gp"}, "bottleneck": {"enabled": False}}
+# Runs `wgan-gp` and `gp` of experiments/paper-cifar10.toml are of this kind: the residual nets without the bottleneck.
+# Adam's epsilon is as in NARROW below, and for the same reason.
+WGAN_GP_RESNET = RESNET_GP | {
+    "bottleneck": {"enabled": False},
+    "objective": {"loss": "wgan", "penalty": "wgan-gp"},
+    "optimizer": {"discriminator_lr": 1e-3, "generator_lr": 1e-3, "beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3},
+}
 # Still narrower nets with other losses and simple regularisers. The clip leaves most weights alone, and no gamma. Adam's
 # epsilon is far above rounding noise: by these losses, and where a parameter is pulled to its own past, noise would
 # otherwise be divided by its own size in more places than the biases before a batch norm (D's last bias by wgan and hinge).
@@ -115,6 +122,24 @@ EBGAN = NARROW | {
     "objective": {"loss": "ebgan", "margin": 1.5, "repelling": 0.3},
 }
 BEGAN = NARROW | {"objective": {"loss": "began", "balance_ratio": 0.7, "balance_step": 0.05}}
+# And the other way round.
+EBGAN_BOTTLENECK = EBGAN | {
+    "bottleneck": NARROW["bottleneck"] | {"channels": 2},
+    "discriminator": NARROW["discriminator"],
+}
+BEGAN_PLAIN = BEGAN | {
+    "bottleneck": {"enabled": False},
+    "discriminator": NARROW["discriminator"] | {"hidden": []},
+}
+# Several updates of D in a step: beta moves after each, and each is clipped, as WGAN has it.
+TWO_UPDATES = NARROW | {"objective": {"discriminator_steps": 2}}
+THREE_UPDATES_WGAN = NARROW | {
+    "bottleneck": {"enabled": False},
+    "objective": WGAN["objective"] | {"discriminator_steps": 3},
+    "optimizer": NARROW["optimizer"] | {"kind": "rmsprop"},
+}
+# A moving average of G that lags visibly, with running statistics.
+AVERAGE = NARROW | {"generator": NARROW["generator"] | {"ema": 0.9}}
 # Spectral norm with the bottleneck, whose two convolutions are two weights.
 SPECTRAL_NORM = {
     "generator": {"latent": 4, "hidden": [5], "channels": [4, 3]},
@@ -220,6 +245,14 @@ CASES = {
     "step-mrgan-resnet": ((3, 8, 8), MRGAN_RESNET, None),
     "step-mrgan-began": ((1, 8, 8), MRGAN_BEGAN, None),
     "trajectory-mrgan": ((1, 8, 8), MRGAN_SPECTRAL, 10),
+    "step-wgan-gp-resnet": ((3, 8, 8), WGAN_GP_RESNET, None),
+    "trajectory-wgan-gp-resnet": ((3, 8, 8), WGAN_GP_RESNET, 10),
+    "trajectory-spectral-gp": ((1, 8, 12), SPECTRAL_GP, 10),
+    "step-ebgan-bottleneck": ((3, 8, 4), EBGAN_BOTTLENECK, None),
+    "step-began-plain": ((1, 8, 8), BEGAN_PLAIN, None),
+    "trajectory-two-updates": ((1, 8, 8), TWO_UPDATES, 10),
+    "trajectory-three-updates-wgan": ((1, 8, 8), THREE_UPDATES_WGAN, 10),
+    "trajectory-average": ((1, 8, 8), AVERAGE, 10),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -280,6 +313,14 @@ SEEDS = {
     "step-mrgan-resnet": 1031,
     "step-mrgan-began": 1032,
     "trajectory-mrgan": 1033,
+    "step-wgan-gp-resnet": 1060,
+    "trajectory-wgan-gp-resnet": 1061,
+    "trajectory-spectral-gp": 1062,
+    "step-ebgan-bottleneck": 1063,
+    "step-began-plain": 1064,
+    "trajectory-two-updates": 1065,
+    "trajectory-three-updates-wgan": 1066,
+    "trajectory-average": 1067,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
