@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 36] = [
+const STEPS: [&str; 37] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -56,6 +56,7 @@ const STEPS: [&str; 36] = [
     "step-wgan-gp-resnet",
     "step-ebgan-bottleneck",
     "step-began-plain",
+    "step-two-updates-gp",
 ];
 const TRAJECTORIES: [&str; 28] = [
     "trajectory-vgan-mnist",

@@ -152,6 +152,10 @@ SPECTRAL_GP = PENALISED | {
     "discriminator": PENALISED["discriminator"] | {"spectral_norm": True},
     "objective": {"penalty": "wgan-gp"},
 }
+# Each update of D has a power iteration, a penalty and a place in the mean of its past parameters.
+TWO_UPDATES_GP = SPECTRAL_GP | {
+    "objective": {"penalty": "wgan-gp", "discriminator_steps": 2, "historical_averaging": 0.05},
+}
 # The generator matches features: mu of the bottleneck, and the output of a residual encoder without one.
 MATCHING = NARROW | {"objective": {"feature_matching": 0.7}}
 MATCHING_RESNET = RESNET | {"bottleneck": {"enabled": False}, "objective": {"loss": "hinge", "feature_matching": 1.0}}
@@ -253,6 +257,7 @@ CASES = {
     "trajectory-two-updates": ((1, 8, 8), TWO_UPDATES, 10),
     "trajectory-three-updates-wgan": ((1, 8, 8), THREE_UPDATES_WGAN, 10),
     "trajectory-average": ((1, 8, 8), AVERAGE, 10),
+    "step-two-updates-gp": ((1, 8, 8), TWO_UPDATES_GP, None),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -321,6 +326,7 @@ SEEDS = {
     "trajectory-two-updates": 1065,
     "trajectory-three-updates-wgan": 1066,
     "trajectory-average": 1067,
+    "step-two-updates-gp": 1074,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.
