@@ -50,7 +50,7 @@ fn each_command_has_help_with_its_defaults() {
         ),
         ("experiment --help", &["<FILE>", "--outdir <DIR>", "--minutes <M>", "--dry-run", "Examples:", "interrupted"]),
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
-        ("gradcheck --help", &["--json", "--filter <TEXT>", "[default: cpu]"]),
+        ("gradcheck --help", &["--json", "--filter <TEXT>", "--only <KIND>", "[default: cpu]"]),
         ("bench --help", &["--json", "--filter <TEXT>", "[default: f32]", "[default: 200]", "Examples:"]),
         ("dataset --help", &["check", "fetch"]),
         ("dataset check --help", &["--resize <N>", "--channels <N>"]),

@@ -6,9 +6,13 @@
 # The folder holds `vgan-cuda`, `test-parity` and `test-tensor_cores`: `cargo build --release` and `cargo test --release
 # --test parity --test tensor_cores --no-run`, built where nvcc is found, copied under these names. compute-sanitizer is
 # used where it is on the path. Logs, the benchmarks and the table go into $OUT, or into ./gpu-results where that is not
-# set; $SECONDS_IN_ALL is another limit than 480. What has no time left is skipped. Exit code 0: nothing failed.
+# set; $SECONDS_IN_ALL is another limit than 480. The limits of the checks add up to more than that, each being far above
+# what its check should take: the first are those that matter most, and what then has no time left is skipped.
+#
+# Exit code 0: all was done, and nothing failed. 1: something failed. 2: wrong arguments. 3: nothing failed, but something
+# was skipped, for want of time, of MNIST or of compute-sanitizer: the table is not complete.
 set -uo pipefail
-[[ $# -ge 1 && -d $1 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -ge 1 && -d $1 ]] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 bin=$(cd "$1" && pwd)
 data=${2:-}
 out=${OUT:-gpu-results}
@@ -53,7 +57,11 @@ check() {
         *) verdict="FAILED: exit code $code" ;;
     esac
     case $verdict in
-        FAILED*) failed=$((failed + 1)) ;;
+        FAILED*)
+            failed=$((failed + 1))
+            # What part of it got done is in the log.
+            rm -f "$work/note"
+            ;;
         skipped*) not_done=$((not_done + 1)) ;;
     esac
     row "$name" "$verdict" "$((SECONDS - start)) s" "$(tail -n 1 "$work/note" 2>/dev/null)"
@@ -68,34 +76,80 @@ on_gpu() {
     echo "$3" >"$work/note"
 }
 
+# gradients FLAGS…: the table of some derivatives; its last line stands in the row.
 gradients() {
-    "$vgan" gradcheck --device cuda | tee "$work/gradients"
+    "$vgan" gradcheck --device cuda "$@" | tee "$work/gradients"
     tail -n 1 "$work/gradients" >"$work/note"
+}
+
+# Each difference of a whole loss builds two trainers: this takes a model of each kind.
+whole_gradients() {
+    gradients --only losses --filter "vgan, KL mean, sampled z" --filter "vgan of residual blocks" \
+        --filter "vgan, spectral norm" --filter "vgan, minibatch discrimination" --filter "vgan, feature matching" \
+        --filter "ebgan with bottleneck, repelling" --filter "vgan, mode-regularised" --filter "Dragan, sampled z"
 }
 
 # The folder of a run's last checkpoint: model.safetensors has weights and statistics, optim.safetensors the moments.
 last_checkpoint() { find "$1" -name model.safetensors | sort | tail -n 1 | xargs -r dirname; }
 
-determinism() {
-    local run first second file
-    for run in first second; do
-        "$vgan" train quick --data glyphs --device cuda --steps 1000 --snap 1000 --outdir "$work/$run"
+# trains_twice NAME STEPS FLAGS…: two runs of so many steps, whose last checkpoints must be the same byte by byte.
+trains_twice() {
+    local outdir first second file
+    for outdir in "$work/first-$1" "$work/second-$1"; do
+        "$vgan" train "${@:3}" --data glyphs --device cuda --steps "$2" --snap "$2" --outdir "$outdir"
     done
-    first=$(last_checkpoint "$work/first")
-    second=$(last_checkpoint "$work/second")
+    first=$(last_checkpoint "$work/first-$1")
+    second=$(last_checkpoint "$work/second-$1")
     [[ -n $first && -n $second ]] || { echo "no checkpoint was found"; return 1; }
-    for file in model optim; do
-        cmp "$first/$file.safetensors" "$second/$file.safetensors"
+    for file in model.safetensors optim.safetensors state.json; do
+        cmp "$first/$file" "$second/$file"
     done
     sha256sum "$first/model.safetensors" | cut -c 1-16 | sed 's/^/twice the model of SHA-256 /; s/$/…/' >"$work/note"
 }
 
-# sanitizer TOOL TEST FILTER [FLAGS…]: a test under a tool of compute-sanitizer.
+# What a step does differently by its settings, recorded and replayed like any other: a line each, a name and flags.
+objectives() {
+    local dcgan residual name flags count=0
+    dcgan="quick --batch 8 --set generator.channels=8,4 --set generator.hidden=16 --set generator.latent=6"
+    dcgan+=" --set discriminator.channels=4,8 --set discriminator.hidden=16"
+    residual="vgan-cifar10-resnet --batch 8 --set generator.width=4 --set generator.max_width=6"
+    residual+=" --set discriminator.width=4 --set discriminator.max_width=6"
+    while read -r name flags; do
+        # The flags are words.
+        # shellcheck disable=SC2086
+        trains_twice "$name" 20 $flags </dev/null
+        count=$((count + 1))
+    done <<OBJECTIVES
+residual $residual
+lazy-penalty $dcgan --set penalty=dragan --set penalty_every=3 --set discriminator.norm=none
+clipped $dcgan --set loss=wgan --set clip=0.1 --set discriminator_steps=3
+spectral-norm $dcgan --set discriminator.spectral_norm=true
+ebgan $dcgan --set loss=ebgan --set repelling=0.1
+began $dcgan --set loss=began
+feature-matching $dcgan --set feature_matching=1
+minibatch $dcgan --set minibatch_kernels=4
+mode-regularised $dcgan --set reconstruction=0.2 --set mode=0.4
+noise-and-history $dcgan --set instance_noise=0.1 --set instance_noise_steps=10 --set historical_averaging=0.01
+OBJECTIVES
+    echo "20 steps of $count objectives, each twice with the same bytes" >"$work/note"
+}
+
+# sanitizer TOOL COMMAND…: a command under a tool of compute-sanitizer.
 sanitizer() {
     command -v compute-sanitizer || { echo "compute-sanitizer is not on the path" | tee "$work/note"; return 77; }
-    compute-sanitizer --tool "$1" --error-exitcode 9 "${@:4}" "$2" --nocapture --test-threads 1 "$3" 2>&1 | tee "$work/found"
+    local flags=(--error-exitcode 9)
+    [[ $1 != racecheck ]] || flags+=(--racecheck-report all)
+    compute-sanitizer --tool "$1" "${flags[@]}" "${@:2}" 2>&1 | tee "$work/found"
     if grep SKIPPED "$work/found"; then return 1; fi
     grep 'ERROR SUMMARY\|RACECHECK SUMMARY' "$work/found" | tail -n 1 | sed 's/=* *//' >"$work/note"
+}
+
+# sanitized_steps TOOL: whole steps under a tool, three with and three without a penalty, the last of each by replaying.
+sanitized_steps() {
+    sanitizer "$1" "$vgan" train quick --batch 4 --set generator.channels=8,4 --set generator.hidden=16 \
+        --set discriminator.channels=4,8 --set discriminator.hidden=16 --set discriminator.norm=none \
+        --set discriminator.spectral_norm=true --set penalty=dragan --set penalty_every=2 \
+        --data glyphs --device cuda --steps 6 --snap 6 --outdir "$work/sanitized-$1"
 }
 
 # bench DTYPE: the table and, more coarsely, the JSON; the ceilings stand in the row.
@@ -128,7 +182,8 @@ resume_across() {
     echo "GPU to CPU, and CPU to GPU" >"$work/note"
 }
 
-export -f on_gpu gradients last_checkpoint determinism sanitizer bench epochs resume_across
+export -f on_gpu gradients whole_gradients last_checkpoint trains_twice objectives sanitizer sanitized_steps bench epochs
+export -f resume_across
 export bin data out work vgan
 {
     echo "# On a GPU"
@@ -143,23 +198,33 @@ export bin data out work vgan
 } | tee "$table"
 check "parity" 60 on_gpu "$parity" 2 "f32 against the CPU in f64, and twice the same bits"
 check "parity on tensor cores" 60 on_gpu "$tensor" 3 "tf32 and bf16 against the CPU in f64, and twice the same bits"
-check "gradients" 90 gradients
-check "determinism over 1000 steps" 60 determinism
+check "gradients of operations" 60 gradients --only operations
+check "gradients of whole losses" 60 whole_gradients
+check "determinism over 1000 steps" 60 trains_twice quick 1000 quick
+check "determinism of objectives" 90 objectives
 check "resume across devices" 60 resume_across
+tools=(memcheck racecheck initcheck synccheck)
+for tool in "${tools[@]}"; do
+    check "$tool of whole steps" 30 sanitized_steps "$tool"
+done
 for dtype in f32 tf32 bf16; do
     check "bench in $dtype" 60 bench "$dtype"
 done
 check "25 epochs of vgan-mnist in f32" 150 epochs f32
-for tool in memcheck racecheck initcheck synccheck; do
-    flags=()
-    [[ $tool == racecheck ]] && flags=(--racecheck-report all)
-    check "$tool" 60 sanitizer "$tool" "$parity" a_gpu_agrees "${flags[@]}"
-    check "$tool on tensor cores" 60 sanitizer "$tool" "$tensor" a_gpu_gives "${flags[@]}"
+for tool in "${tools[@]}"; do
+    check "$tool" 60 sanitizer "$tool" "$parity" --nocapture --test-threads 1 a_gpu_agrees
+    check "$tool on tensor cores" 60 sanitizer "$tool" "$tensor" --nocapture --test-threads 1 a_gpu_gives
 done
 for dtype in tf32 bf16; do
     check "25 epochs of vgan-mnist in $dtype" 90 epochs "$dtype"
 done
-echo
-[[ $not_done -eq 0 ]] || echo "checks that were skipped: $not_done"
-if [[ $failed -eq 0 ]]; then echo "nothing failed"; else echo "checks that failed: $failed; see $out/logs"; fi
-[[ $failed -eq 0 ]]
+code=0
+if [[ $failed -gt 0 ]]; then
+    code=1 verdict="checks that failed: $failed, that were skipped: $not_done; see $out/logs"
+elif [[ $not_done -gt 0 ]]; then
+    code=3 verdict="nothing failed, but the table is not complete; checks that were skipped: $not_done"
+else
+    verdict="all checks were done, and nothing failed"
+fi
+printf '\n%s\n' "$verdict" | tee -a "$table"
+exit "$code"

@@ -1,6 +1,6 @@
 //! `gradcheck`: holds every backward pass against central differences.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::arguments::DeviceChoice;
 use super::output;
@@ -20,19 +20,33 @@ The error is relative to the element, but at least to 1e-2 of its tensor's large
 
 Examples:
   vgan-cuda gradcheck
-  vgan-cuda gradcheck --filter batch_norm --json")]
+  vgan-cuda gradcheck --filter batch_norm --json
+  vgan-cuda gradcheck --only losses --filter 'residual blocks' --filter began")]
 pub(super) struct GradcheckArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
 
-    /// Only operations whose name or case contains this text [default: all]
+    /// Only cases whose operation or own name contains this text; repeated, any of the texts [default: all]
     #[arg(long, value_name = "TEXT")]
-    filter: Option<String>,
+    filter: Vec<String>,
+
+    /// Only the operations, or only the whole losses and penalties, which take the longest on a GPU [default: both]
+    #[arg(long, value_name = "KIND")]
+    only: Option<Kind>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceChoice,
+}
+
+/// What the cases are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Of one operation each.
+    Operations,
+    /// Of a whole loss or a whole gradient penalty each.
+    Losses,
 }
 
 /// What to check, and how to print it.
@@ -40,15 +54,17 @@ pub(super) struct GradcheckArgs {
 pub(crate) struct GradcheckOptions {
     /// JSON lines instead of a table.
     pub(crate) json: bool,
-    /// Only operations whose name or case contains this text.
-    pub(crate) filter: Option<String>,
+    /// Only cases whose operation or own name contains any of these texts; empty for all.
+    pub(crate) filter: Vec<String>,
+    /// Only cases of this kind.
+    pub(crate) only: Option<Kind>,
     /// Where to compute.
     pub(crate) device: DeviceChoice,
 }
 
 impl GradcheckArgs {
     pub(super) fn resolve(self) -> GradcheckOptions {
-        GradcheckOptions { json: self.json, filter: self.filter, device: self.device }
+        GradcheckOptions { json: self.json, filter: self.filter, only: self.only, device: self.device }
     }
 }
 
@@ -61,7 +77,7 @@ pub(super) fn run(options: GradcheckOptions) -> Result<()> {
 }
 
 fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> Result<()> {
-    let cases = chosen_cases(&backend, options.filter.as_deref())?;
+    let cases = chosen_cases(&backend, options)?;
     if !options.json {
         output::print(&format!("{:<18} {:<38} {:<22} {:>8} {:>9}  at\n", "op", "case", "of", "elements", "worst"))?;
     }
@@ -81,18 +97,24 @@ fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> 
 }
 
 /// Operations first, then the whole losses.
-fn chosen_cases<B: Executor<Real = f64>>(backend: &B, filter: Option<&str>) -> Result<Vec<Box<dyn Case<B>>>> {
-    let mut cases = ops::cases();
-    cases.extend(whole::cases(backend)?);
-    if let Some(text) = filter {
-        let mut names: Vec<&str> = cases.iter().map(|case| case.op()).collect();
-        names.dedup();
-        let names = names.join(", ");
-        cases.retain(|case| case.op().contains(text) || case.name().contains(text));
-        if cases.is_empty() {
-            return Err(Error::Usage(format!("--filter {text} matches no case; the operations are {names}")));
-        }
+fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions) -> Result<Vec<Box<dyn Case<B>>>> {
+    let GradcheckOptions { filter, only, .. } = options;
+    let mut cases = Vec::new();
+    if *only != Some(Kind::Losses) {
+        cases.extend(ops::cases());
     }
+    if *only != Some(Kind::Operations) {
+        cases.extend(whole::cases(backend)?);
+    }
+    let mut names: Vec<&str> = cases.iter().map(|case| case.op()).collect();
+    names.dedup();
+    let names = names.join(", ");
+    // Each text must be of use, so that a misspelt one among several does not pass for a check.
+    let matches = |case: &dyn Case<B>, text: &str| case.op().contains(text) || case.name().contains(text);
+    if let Some(text) = filter.iter().find(|text| !cases.iter().any(|case| matches(&**case, text))) {
+        return Err(Error::Usage(format!("--filter {text} matches no case; the operations are {names}")));
+    }
+    cases.retain(|case| filter.is_empty() || filter.iter().any(|text| matches(&**case, text)));
     Ok(cases)
 }
 
@@ -125,11 +147,37 @@ mod tests {
     use super::super::{Cli, Command};
     use super::*;
 
+    fn options_of(words: &str) -> GradcheckOptions {
+        let cli = Cli::try_parse_from(format!("vgan-cuda gradcheck {words}").split_whitespace()).unwrap();
+        let Command::Gradcheck(args) = cli.command else { panic!("{cli:?}") };
+        args.resolve()
+    }
+
     #[test]
     fn options() {
-        let cli = Cli::try_parse_from("vgan-cuda gradcheck --json --filter conv --device cuda".split(' ')).unwrap();
-        let Command::Gradcheck(args) = cli.command else { panic!("{cli:?}") };
-        let (filter, device) = (Some("conv".into()), DeviceChoice::Cuda(0));
-        assert_eq!(args.resolve(), GradcheckOptions { json: true, filter, device });
+        let (filter, device) = (vec!["conv".into()], DeviceChoice::Cuda(0));
+        let expected = GradcheckOptions { json: true, filter, only: Some(Kind::Losses), device };
+        assert_eq!(options_of("--json --filter conv --only losses --device cuda"), expected);
+    }
+
+    #[test]
+    fn cases_are_chosen_by_kind_and_by_text() {
+        let cpu = Cpu::<f64>::new(Some(1)).unwrap();
+        let chosen = |words: &str| chosen_cases(&cpu, &options_of(words)).map(|cases| cases.len());
+        let (all, operations, losses) = (chosen("").unwrap(), chosen("--only operations"), chosen("--only losses"));
+        assert_eq!(
+            (operations.unwrap(), losses.unwrap()),
+            (ops::cases::<Cpu<f64>>().len(), whole::cases(&cpu).unwrap().len())
+        );
+        assert_eq!(all, chosen("--only operations").unwrap() + chosen("--only losses").unwrap());
+        let two = chosen("--filter linear").unwrap() + chosen("--filter adam").unwrap();
+        assert_eq!(chosen("--filter linear --filter adam").unwrap(), two);
+        assert!(two > 2 && chosen("--only losses --filter residual").unwrap() > 1);
+        for words in
+            ["--filter linear --filter lineer", "--only losses --filter linear", "--only operations --filter loss_d"]
+        {
+            let message = chosen(words).unwrap_err().to_string();
+            assert!(message.contains("matches no case; the operations are "), "{message}");
+        }
     }
 }
