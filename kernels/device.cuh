@@ -39,3 +39,16 @@ constexpr int NON_FINITE_LOSS_D = 1;
 constexpr int NON_FINITE_LOSS_G = 2;
 // Of the discriminator; those of generator and encoder follow, as the networks do.
 constexpr int NON_FINITE_GRADIENT_D = 3;
+
+// Notes what is not finite, unless something was noted before; StepState::note_unless_finite. One thread calls it.
+__device__ __forceinline__ void note_unless_finite(StepState* state, double value, int what) {
+    if (!isfinite(value) && state->non_finite == 0) {
+        state->non_finite = what;
+    }
+}
+
+// Adds a term to the generator's loss; StepState::add_to_generator_loss. One thread calls it.
+__device__ __forceinline__ void add_to_generator_loss(StepState* state, double value) {
+    state->metrics.loss_g += value;
+    note_unless_finite(state, value, NON_FINITE_LOSS_G);
+}

@@ -38,9 +38,7 @@ KERNEL_BOUNDED(LOSS_THREADS, feature_matching_loss, FeatureMatching d, const rea
     if (threadIdx.x == 0) {
         double loss = d.weight * sum;
         state->metrics.loss_g = loss;
-        if (!isfinite(loss) && state->non_finite == 0) {
-            state->non_finite = NON_FINITE_LOSS_G;
-        }
+        note_unless_finite(state, loss, NON_FINITE_LOSS_G);
     }
 }
 

@@ -77,9 +77,7 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
             state->beta = next > 0.0 ? next : 0.0;
         }
     }
-    if (!isfinite(loss) && state->non_finite == 0) {
-        state->non_finite = NON_FINITE_LOSS_D;
-    }
+    note_unless_finite(state, loss, NON_FINITE_LOSS_D);
     state->metrics = Metrics{loss,         0.0, state->beta,    kl_real, kl_fake, output_of[0],
                              output_of[1], 0.0, state->balance, 0.0,     0.0};
 }
@@ -109,9 +107,7 @@ KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_
     }
     if (threadIdx.x == 0) {
         state->metrics.loss_g = fakes.x;
-        if (!isfinite(fakes.x) && state->non_finite == 0) {
-            state->non_finite = NON_FINITE_LOSS_G;
-        }
+        note_unless_finite(state, fakes.x, NON_FINITE_LOSS_G);
         if (objective.loss == LOSS_BEGAN) {
             step_balance(objective, fakes.x, state);
         }

@@ -102,8 +102,6 @@ KERNEL_BOUNDED(LOSS_THREADS, gradient_penalty_value, GradientPenalty d, const re
         double penalty = d.weight * sum / d.n;
         state->metrics.penalty = penalty;
         state->metrics.loss_d += penalty;
-        if (!isfinite(state->metrics.loss_d) && state->non_finite == 0) {
-            state->non_finite = NON_FINITE_LOSS_D;
-        }
+        note_unless_finite(state, state->metrics.loss_d, NON_FINITE_LOSS_D);
     }
 }

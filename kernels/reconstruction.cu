@@ -8,14 +8,6 @@ struct Reconstruction {
     int n, len;
 };
 
-// Notes a term of the generator's loss in the state. One thread calls it.
-__device__ __forceinline__ void add_to_generator_loss(double value, StepState* state) {
-    state->metrics.loss_g += value;
-    if (!isfinite(value) && state->non_finite == 0) {
-        state->non_finite = NON_FINITE_LOSS_G;
-    }
-}
-
 // Adds the weighted mean of the images' errors to the generator's loss, and notes the mean itself.
 // errors: [N]; state: one. A single block; threads walk the images. Overwrites the state's metric reconstruction, changes
 // loss_g and non_finite.
@@ -29,7 +21,7 @@ KERNEL_BOUNDED(LOSS_THREADS, reconstruction_loss, Reconstruction d, const real* 
     if (threadIdx.x == 0) {
         double mean = sum / d.n;
         state->metrics.reconstruction = mean;
-        add_to_generator_loss(d.weight * mean, state);
+        add_to_generator_loss(state, d.weight * mean);
     }
 }
 
@@ -57,6 +49,6 @@ KERNEL_BOUNDED(LOSS_THREADS, mode_loss, Objective objective, double weight, int 
     }
     cost = block_sum<LOSS_THREADS>(cost);
     if (threadIdx.x == 0) {
-        add_to_generator_loss(weight * cost / n, state);
+        add_to_generator_loss(state, weight * cost / n);
     }
 }

@@ -45,11 +45,7 @@ KERNEL_BOUNDED(LOSS_THREADS, repelling_loss, Repelling d, const real* cosines, S
     }
     sum = block_sum<LOSS_THREADS>(sum);
     if (threadIdx.x == 0) {
-        double value = d.weight * sum / ((double)d.n * ((double)d.n - 1.0));
-        state->metrics.loss_g += value;
-        if (!isfinite(value) && state->non_finite == 0) {
-            state->non_finite = NON_FINITE_LOSS_G;
-        }
+        add_to_generator_loss(state, d.weight * sum / ((double)d.n * ((double)d.n - 1.0)));
     }
 }
 

@@ -87,4 +87,17 @@ impl StepState {
     pub fn new(seed: u64, beta: f64) -> Self {
         StepState { seed, beta, ..StepState::zeroed() }
     }
+
+    /// Notes `what`, one of the `NON_FINITE_*` constants, where a value is not finite, unless something was noted before.
+    pub fn note_unless_finite(&mut self, value: f64, what: u64) {
+        if !value.is_finite() && self.non_finite == 0 {
+            self.non_finite = what;
+        }
+    }
+
+    /// Adds a term to the generator's loss of the step under way; one that is not finite is noted.
+    pub fn add_to_generator_loss(&mut self, value: f64) {
+        self.metrics.loss_g += value;
+        self.note_unless_finite(value, StepState::NON_FINITE_LOSS_G);
+    }
 }

@@ -95,9 +95,7 @@ impl<T: Real> FeatureMatchingOp for Cpu<T> {
         let rests = real_mean.iter().zip(fake_mean).map(|(real, fake)| fake.to_f64() - real.to_f64());
         let loss = d.weight * rests.map(|rest| rest * rest).sum::<f64>();
         state[0].metrics.loss_g = loss;
-        if !loss.is_finite() && state[0].non_finite == 0 {
-            state[0].non_finite = StepState::NON_FINITE_LOSS_G;
-        }
+        state[0].note_unless_finite(loss, StepState::NON_FINITE_LOSS_G);
         Ok(())
     }
 

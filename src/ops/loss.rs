@@ -120,9 +120,7 @@ impl<T: Real> LossOp for Cpu<T> {
                 state.beta = (state.beta + d.beta_step * constraint).max(0.0);
             }
         }
-        if !loss_d.is_finite() && state.non_finite == 0 {
-            state.non_finite = StepState::NON_FINITE_LOSS_D;
-        }
+        state.note_unless_finite(loss_d, StepState::NON_FINITE_LOSS_D);
         let (beta, balance) = (state.beta, state.balance);
         state.metrics = Metrics { loss_d, beta, kl_real, kl_fake, d_real, d_fake, balance, ..Metrics::zeroed() };
         Ok(())
@@ -139,9 +137,7 @@ impl<T: Real> LossOp for Cpu<T> {
         let (loss_g, _) = mean_terms(objective, Side::Generator, 1.0, logits, dlogits);
         dkl.fill(T::ZERO);
         state[0].metrics.loss_g = loss_g;
-        if !loss_g.is_finite() && state[0].non_finite == 0 {
-            state[0].non_finite = StepState::NON_FINITE_LOSS_G;
-        }
+        state[0].note_unless_finite(loss_g, StepState::NON_FINITE_LOSS_G);
         if objective.loss == Loss::Began {
             step_balance(objective, loss_g, &mut state[0]);
         }

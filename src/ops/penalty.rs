@@ -156,9 +156,7 @@ impl<T: Real> PenaltyOp for Cpu<T> {
         let state = &mut state[0];
         state.metrics.penalty = penalty;
         state.metrics.loss_d += penalty;
-        if !state.metrics.loss_d.is_finite() && state.non_finite == 0 {
-            state.non_finite = StepState::NON_FINITE_LOSS_D;
-        }
+        state.note_unless_finite(state.metrics.loss_d, StepState::NON_FINITE_LOSS_D);
         Ok(())
     }
 }

@@ -77,19 +77,11 @@ pub trait ReconstructionOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 14;
 
-/// Notes a term of the generator's loss in the state.
-fn add_to_generator_loss(value: f64, state: &mut StepState) {
-    state.metrics.loss_g += value;
-    if !value.is_finite() && state.non_finite == 0 {
-        state.non_finite = StepState::NON_FINITE_LOSS_G;
-    }
-}
-
 impl<T: Real> ReconstructionOp for Cpu<T> {
     fn reconstruction_loss(&self, d: &Reconstruction, errors: &[T], state: &mut [StepState]) -> Result<()> {
         let mean = errors.iter().map(|error| error.to_f64()).sum::<f64>() / d.n as f64;
         state[0].metrics.reconstruction = mean;
-        add_to_generator_loss(d.weight * mean, &mut state[0]);
+        state[0].add_to_generator_loss(d.weight * mean);
         Ok(())
     }
 
@@ -115,7 +107,7 @@ impl<T: Real> ReconstructionOp for Cpu<T> {
             cost += term.value;
             *dlogit = T::of(weight * term.derivative / n);
         }
-        add_to_generator_loss(weight * cost / n, &mut state[0]);
+        state[0].add_to_generator_loss(weight * cost / n);
         Ok(())
     }
 }

@@ -98,11 +98,7 @@ impl<T: Real> RepellingOp for Cpu<T> {
     fn repelling_loss(&self, d: &Repelling, cosines: &[T], state: &mut [StepState]) -> Result<()> {
         let different = cosines.iter().enumerate().filter(|(at, _)| at / d.n != at % d.n);
         let sum: f64 = different.map(|(_, cosine)| cosine.to_f64() * cosine.to_f64()).sum();
-        let value = d.weight * sum / d.pairs();
-        state[0].metrics.loss_g += value;
-        if !value.is_finite() && state[0].non_finite == 0 {
-            state[0].non_finite = StepState::NON_FINITE_LOSS_G;
-        }
+        state[0].add_to_generator_loss(d.weight * sum / d.pairs());
         Ok(())
     }
 

@@ -42,7 +42,7 @@ impl<B: Executor> FeatureMeans<B> {
 
 impl<B: Executor> Trainer<B> {
     /// The generator's loss by the features of its images, and its gradient by the images, for the fakes that were just
-    /// generated. Nothing where the settings match no features.
+    /// generated. It is for settings that match features.
     ///
     /// # Errors
     /// Those of the device.

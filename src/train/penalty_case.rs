@@ -125,10 +125,12 @@ impl WholePenalty {
             let values = fill(tensor, number).into_iter().map(B::Real::of);
             backend.buffer_of(&values.collect::<Vec<_>>())
         };
-        // The vectors of spectral normalisation belong to the inputs as they are before any is moved.
-        let first = (0..).zip(self.table.entries()).map(|(number, entry)| draw(&parameter(entry), number));
-        self.set(&mut trainer, &first.collect::<Result<Vec<_>>>()?)?;
-        hold_spectral_norm(&mut trainer)?;
+        if self.settings.discriminator.spectral_norm {
+            // Its vectors belong to the inputs as they are before any is moved.
+            let first = (0..).zip(self.table.entries()).map(|(number, entry)| draw(&parameter(entry), number));
+            self.set(&mut trainer, &first.collect::<Result<Vec<_>>>()?)?;
+            hold_spectral_norm(&mut trainer)?;
+        }
         self.set(&mut trainer, inputs)?;
         trainer.normalise_weights()?;
         let n = self.settings.train.batch;
