@@ -1,0 +1,1 @@
+//! Hints, completion, settings, and what commands print.

@@ -1,0 +1,1 @@
+//! What people look at: curves, progress, the console line.

@@ -1,0 +1,13 @@
+//! Cases from the field: what users of image tools, GAN trainers and cluster jobs ran into, each as a test on the real program with
+//! its right value. A test's name begins with the number of its case; further members of the same kind stand beside it.
+
+#[path = "../whole_runs/mod.rs"]
+mod whole_runs;
+
+mod command_line;
+mod look;
+mod numbers;
+mod pictures;
+mod runs;
+mod sets;
+mod signals;

@@ -1,0 +1,1 @@
+//! Numbers that must not drift, and conventions that sources disagree about.

@@ -1,0 +1,1 @@
+//! Pixels: JPEG, orientation, transparency, 16 bits, files that are no pictures.

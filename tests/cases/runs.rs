@@ -1,0 +1,1 @@
+//! Runs that move, change, go back in time, and are listed.
