@@ -6,7 +6,7 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
-//! | `find`, `source` | which of these a path is; opening and unzipping it |
+//! | `find`, `source`, `gzip` | which of these a path is; opening and unzipping it |
 //! | `convert` | number of channels, resizing |
 //! | `check` | every bad file of a data set |
 //! | `fetch` | downloads (feature `download`) |
@@ -19,6 +19,7 @@ mod fetch;
 mod find;
 mod folder;
 pub mod glyphs;
+mod gzip;
 mod idx;
 pub(crate) mod picture;
 mod source;
