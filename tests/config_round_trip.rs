@@ -13,8 +13,17 @@ fn positive() -> impl Strategy<Value = f64> {
 
 fn data() -> impl Strategy<Value = DataSettings> {
     let range = prop_oneof![Just(PixelRange::ZeroToOne), Just(PixelRange::MinusOneToOne)];
-    ("\\PC*", 0usize..512, prop_oneof![Just(0), Just(1), Just(3)], any::<bool>(), range)
-        .prop_map(|(source, resize, channels, flip, range)| DataSettings { source, resize, channels, flip, range })
+    let background = any::<[u8; 3]>().prop_map(|rgb| Background { rgb });
+    ("\\PC*", 0usize..512, prop_oneof![Just(0), Just(1), Just(3)], background, any::<bool>(), range).prop_map(
+        |(source, resize, channels, background, flip, range)| DataSettings {
+            source,
+            resize,
+            channels,
+            background,
+            flip,
+            range,
+        },
+    )
 }
 
 fn generator() -> impl Strategy<Value = GeneratorSettings> {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::background::Background;
 use super::objective::ObjectiveSettings;
 
 /// All settings of a run: what `config.toml` holds and what `--set section.key=value` reaches.
@@ -38,6 +39,8 @@ pub struct DataSettings {
     pub resize: usize,
     /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
+    /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's luma.
+    pub background: Background,
     /// Mirror each image left-right with probability ½, drawn anew at every step.
     pub flip: bool,
     /// The interval that pixels 0..=255 are mapped to; it also decides the generator's last activation.
@@ -46,7 +49,14 @@ pub struct DataSettings {
 
 impl Default for DataSettings {
     fn default() -> Self {
-        DataSettings { source: "glyphs".into(), resize: 0, channels: 0, flip: false, range: PixelRange::ZeroToOne }
+        DataSettings {
+            source: "glyphs".into(),
+            resize: 0,
+            channels: 0,
+            background: Background::default(),
+            flip: false,
+            range: PixelRange::ZeroToOne,
+        }
     }
 }
 
