@@ -16,7 +16,8 @@ type Case = (&'static str, Vec<u8>, &'static str);
 /// Loads `source`, which must fail with a message that names `culprit` and says `fragment`; returns what is wrong with
 /// the message, so that a test shows all its bad cases at once.
 fn complaint(source: &Path, culprit: &Path, name: &str, fragment: &str) -> Option<String> {
-    let error = match load(source.to_str().unwrap(), &LoadOptions { resize: 4, channels: 1, seed: 0 }) {
+    let error = match load(source.to_str().unwrap(), &LoadOptions { resize: 4, channels: 1, ..LoadOptions::default() })
+    {
         Err(error) => error,
         Ok(images) => return Some(format!("{name}: was taken as {}", images.description)),
     };
@@ -446,7 +447,7 @@ fn assert_no_surprise(name: &str, bytes: &[u8]) {
     let folder = tempdir().unwrap();
     let path = write(folder.path(), name, bytes);
     let source = if name.starts_with("in/") { folder.path().join("in") } else { path };
-    let options = LoadOptions { resize: 3, channels: 3, seed: 0 };
+    let options = LoadOptions { resize: 3, channels: 3, ..LoadOptions::default() };
     match load(source.to_str().unwrap(), &options) {
         Ok(images) => assert_eq!(images.pixels.len(), images.count * 27),
         Err(error) => {

@@ -14,6 +14,7 @@
 mod check;
 mod cifar;
 mod convert;
+mod exif;
 #[cfg(feature = "download")]
 mod fetch;
 mod find;
@@ -22,6 +23,7 @@ pub mod glyphs;
 mod gzip;
 mod idx;
 pub(crate) mod picture;
+mod regular;
 mod source;
 mod strokes;
 
@@ -102,6 +104,8 @@ pub struct LoadOptions {
     pub resize: usize,
     /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
+    /// What transparent pictures are laid on: red, green, blue. Black by default; a grey picture takes its luma.
+    pub background: [u8; 3],
     /// The seed of `glyphs`; other sources don't use it.
     pub seed: u64,
 }

@@ -1,10 +1,10 @@
 //! Opening a file, unzipping it where it is gzipped, and reading no more of it than is there.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use super::gzip::{Junk, Members};
+use super::regular;
 use crate::error::{Error, Result};
 
 /// A file that is read from start to end, as its plain content.
@@ -17,11 +17,7 @@ pub(crate) struct Source {
 impl Source {
     /// Opens a regular file; whether it is gzipped is seen from its first two bytes.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
-        if !metadata.is_file() {
-            return Err(Error::bad_data(path, "a regular file", "a folder, a device or a pipe"));
-        }
+        let (file, _) = regular::open(path)?;
         let mut buffered = BufReader::with_capacity(1 << 16, file);
         let start = buffered.fill_buf().map_err(|e| Error::io(path, "read", e))?;
         let gzipped = start.starts_with(&[0x1f, 0x8b]);
@@ -84,9 +80,8 @@ pub(crate) fn read_up_to(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8
 /// enough for a guess at the format and for nothing else.
 pub(crate) fn plain_length(path: &Path) -> Result<u64> {
     use std::io::{Seek, SeekFrom};
-    let read = || -> io::Result<u64> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
+    let (mut file, length) = regular::open(path)?;
+    let mut read = || -> io::Result<u64> {
         let mut start = [0u8; 2];
         if length < 18 || file.read_exact(&mut start).is_err() || start != [0x1f, 0x8b] {
             return Ok(length);
