@@ -5,6 +5,7 @@
 mod whole_runs;
 
 mod command_line;
+mod layouts;
 mod look;
 mod numbers;
 mod pictures;
