@@ -228,6 +228,9 @@ fn find_in_file(path: &Path) -> Result<Found> {
     }
     // A CIFAR file may begin with the bytes of an IDX header (label 0, black, …), so its name comes first.
     if plain_name.ends_with(".bin") {
+        if let Some((what, advice)) = foreign::by_name(path) {
+            return Err(Error::bad_data(path, ACCEPTED, what).with_hint(advice));
+        }
         return Ok(Found::Cifar(vec![path.to_path_buf()]));
     }
     let has_idx_magic = head.len() >= 4 && head[..2] == [0, 0] && (0x08..=0x0e).contains(&head[2]);

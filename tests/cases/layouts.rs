@@ -55,7 +55,8 @@ fn case_05_what_we_write_into_the_data_does_not_become_data() {
     #[cfg(unix)]
     std::os::unix::fs::symlink(elsewhere.path(), path.join("link")).expect("a link");
     run_in(path, &format!("compare {run} 00000-quick-b2 --output b"));
-    fs::write(path.join("two.toml"), format!("[[run]]\nname = \"one\"\n{}", experiment_settings())).expect("writing");
+    fs::write(path.join("two.toml"), format!("preset = \"quick\"\n[[run]]\nname = \"one\"\n{}", experiment_settings()))
+        .expect("writing");
     run_in(path, "experiment two.toml --data . --outdir c --threads 1");
     // A run whose checkpoints were removed to save space has pictures that are known by themselves.
     fs::remove_dir_all(path.join("a/00000-inside/checkpoints")).expect("removing");

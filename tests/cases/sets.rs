@@ -73,8 +73,8 @@ fn case_06_the_training_split_is_taken_in_every_layout() {
     let picture = |value| flat_grey(2, 2, value);
     let (train, test) = (idx_of(3, 7), idx_of(2, 9));
     let pictures = |train: &[&'static str], test: &[&'static str]| {
-        let of = |names: &[&'static str], value| names.iter().map(move |name| (*name, flat_grey(2, 2, value)));
-        of(train, 7).chain(of(test, 9).collect::<Vec<_>>()).collect::<Vec<_>>()
+        let names = train.iter().map(|name| (*name, 7)).chain(test.iter().map(|name| (*name, 9)));
+        names.map(|(name, value)| (name, picture(value))).collect::<Vec<_>>()
     };
     let layouts: Vec<Vec<(&str, Vec<u8>)>> = vec![
         vec![("train-images-idx3-ubyte", train.clone()), ("t10k-images-idx3-ubyte", test.clone())],
@@ -94,12 +94,7 @@ fn case_06_the_training_split_is_taken_in_every_layout() {
             ("t10k-images-idx3-ubyte", test.clone()),
         ],
         vec![("MNIST/raw/train-images-idx3-ubyte", train.clone()), ("MNIST/raw/t10k-images-idx3-ubyte", test.clone())],
-        vec![
-            ("train-images/x-idx3-ubyte", vec![]),
-            ("a/train-idx3-ubyte", train.clone()),
-            ("b/test-idx3-ubyte", test.clone()),
-        ][1..]
-            .to_vec(),
+        vec![("a/train-idx3-ubyte", train.clone()), ("b/test-idx3-ubyte", test.clone())],
         pictures(&["train/a.png", "train/b/c.png", "train/d.png"], &["test/a.png", "test/b.png"]),
         pictures(&["Training/a.png", "Training/b.png", "Training/c.png"], &["val/a.png", "test/b.png"]),
         pictures(&["cats/train/a.png", "cats/train/b.png", "dogs/train/c.png"], &["cats/test/d.png", "dogs/val/e.png"]),
@@ -110,13 +105,7 @@ fn case_06_the_training_split_is_taken_in_every_layout() {
         // Loose pictures are no part of a split, and go before a test split.
         pictures(&["a.png", "b.png", "c.png"], &["test/a.png", "test/b.png"]),
         // Classes that happen to have such names.
-        vec![
-            ("test/a.png", picture(7)),
-            ("cat/b.png", picture(7)),
-            ("dog/train/c.png", picture(7)),
-            ("cat/test/d.jpg", vec![]),
-        ][..3]
-            .to_vec(),
+        pictures(&["test/a.png", "cat/b.png", "dog/train/c.png"], &[]),
     ];
     let last = layouts.len() - 1;
     for (number, layout) in layouts.iter().enumerate() {
@@ -416,12 +405,14 @@ fn case_14_padding_behind_gzip_is_read_and_junk_is_called_junk() {
         ("t.gz", junk),
         ("x.tar.gz", [&gz(&tar(&[("data_batch_1.bin", &cifar(&[1]))]))[..], b"junk"].concat()),
     ]);
-    let message = stderr(&exit_with(check_program(&folder.path().join("t.gz"), ""), 3));
-    let bad = stdout(&exit_with(check_program(&folder.path().join("t.gz"), ""), 3));
+    let refused = |name: &str| {
+        let output = exit_with(check_program(&folder.path().join(name), ""), 3);
+        stdout(&output) + &stderr(&output)
+    };
     let part = format!("expected the end of the file after the gzip stream, at offset {offset}, found junk");
-    assert!(bad.contains(&part) && !bad.contains("fetch it again") && message.contains("1 bad file"), "{bad}");
-    let bad = stdout(&exit_with(check_program(&folder.path().join("x.tar.gz"), ""), 3));
-    assert!(bad.contains("found junk"), "{bad}");
+    let text = refused("t.gz");
+    assert!(text.contains(&part) && !text.contains("fetch it again"), "{text}");
+    assert!(refused("x.tar.gz").contains("found junk"), "{}", refused("x.tar.gz"));
 }
 
 #[test]
