@@ -6,6 +6,8 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
+//! | `png_picture`, `jpeg`, `jpeg_markers`, `exif` | decoding one picture, and how it stands |
+//! | `format`, `regular` | naming what is no such picture; opening no pipes |
 //! | `find`, `source` | which of these a path is; opening and unzipping it |
 //! | `convert` | number of channels, resizing |
 //! | `check` | every bad file of a data set |
@@ -19,9 +21,13 @@ mod exif;
 mod fetch;
 mod find;
 mod folder;
+mod format;
 pub mod glyphs;
 mod idx;
+mod jpeg;
+mod jpeg_markers;
 pub(crate) mod picture;
+mod png_picture;
 mod regular;
 mod source;
 mod strokes;
