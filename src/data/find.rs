@@ -12,7 +12,7 @@ use super::report::{Reason, Report, below};
 use super::select::{self, Names, quoted};
 use super::source::{self, Source, hex};
 use super::split::Split;
-use super::{foreign, idx};
+use super::{foreign, format, idx};
 use crate::error::{Error, Result};
 
 /// What a data source may be, for messages.
@@ -220,7 +220,7 @@ fn find_in_file(path: &Path) -> Result<Found> {
         return Err(Error::bad_data(path, ACCEPTED, "an empty file").with_hint("fetch it again"));
     }
     if Codec::of(&head).is_some() || folder::claims(path) {
-        return Err(Error::bad_data(path, ACCEPTED, "a single picture").with_hint("pass the folder that it is in"));
+        return Err(a_picture(path));
     }
     let is_tar = head.get(257..262) == Some(b"ustar");
     if is_tar || plain_name.ends_with(".tar") || plain_name.ends_with(".tgz") {
@@ -240,6 +240,9 @@ fn find_in_file(path: &Path) -> Result<Found> {
     if head[0] <= 9 && source::plain_length(path)?.is_multiple_of(RECORD as u64) {
         return Ok(Found::Cifar(vec![path.to_path_buf()]));
     }
+    if format::is_picture(&head) {
+        return Err(a_picture(path));
+    }
     if let Some((what, advice)) = foreign::by_content(path, &head) {
         return Err(Error::bad_data(path, ACCEPTED, what).with_hint(advice));
     }
@@ -248,4 +251,8 @@ fn find_in_file(path: &Path) -> Result<Found> {
     Err(Error::bad_data(path, ACCEPTED, found).with_hint(
         "an IDX file starts with 00 00 08 03; a CIFAR-10 file is whole records of 3073 bytes and each starts with a label 0 to 9",
     ))
+}
+
+fn a_picture(path: &Path) -> Error {
+    Error::bad_data(path, ACCEPTED, "a single picture").with_hint("pass the folder that it is in")
 }

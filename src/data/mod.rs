@@ -6,9 +6,11 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
+//! | `png_picture`, `jpeg`, `jpeg_markers`, `exif` | decoding one picture, and how it stands |
+//! | `format`, `regular` | naming what is no such picture; opening no pipes |
 //! | `find`, `select`, `split`, `own` | which of these a path is, and which of its files are trained on |
-//! | `foreign` | formats that are not read, by name |
-//! | `source`, `gzip`, `regular` | opening and unzipping a file |
+//! | `foreign` | data sets in formats that are not read, by name |
+//! | `source`, `gzip` | opening and unzipping a file |
 //! | `convert` | number of channels, resizing |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
@@ -23,11 +25,15 @@ mod fetch;
 mod find;
 mod folder;
 mod foreign;
+mod format;
 pub mod glyphs;
 mod gzip;
 mod idx;
+mod jpeg;
+mod jpeg_markers;
 mod own;
 pub(crate) mod picture;
+mod png_picture;
 mod regular;
 mod report;
 mod select;
