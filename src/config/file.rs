@@ -12,6 +12,7 @@ use super::schema::{Key, nearest, nearest_key, sections, shorten, to_table, unwr
 use super::settings::Settings;
 use super::validate::violations;
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// Far more than any configuration needs; guards against a data file given by mistake.
 const LARGEST_FILE: usize = 1 << 20;
@@ -48,7 +49,7 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
         "# The settings of a run of vgan-cuda {}. To train with exactly these once more:\n\
          #     vgan-cuda train {} --config config.toml\n\n{body}",
         env!("CARGO_PKG_VERSION"),
-        shorten(preset)
+        shell::word(preset)
     ))
 }
 

@@ -18,7 +18,7 @@ use crate::ops::gather::Gather;
 use crate::run::{
     Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
 const GRID: usize = 64;
@@ -303,7 +303,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn interrupted(&self, signal: i32, name: &'static str) -> Error {
-        let resume = format!("vgan-cuda resume {}", self.folder.path().display());
+        let resume = format!("vgan-cuda resume {}", shell::path(self.folder.path()));
         Error::Interrupted { signal, name, resume }
     }
 
