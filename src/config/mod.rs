@@ -3,6 +3,7 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod background;
 mod differences;
 mod experiment;
 mod family;
@@ -17,6 +18,7 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use background::Background;
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, to_toml};
