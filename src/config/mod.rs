@@ -19,11 +19,11 @@ mod validate;
 
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
-pub use file::{read, to_toml};
+pub use file::{read, read_named, to_toml};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};
-pub use resolve::{Sources, resolve};
+pub use resolve::{DEFAULT_PRESET, Sources, resolve};
 pub use schema::known_keys;
 pub use settings::*;
 pub use validate::{validate, validate_for_images};
