@@ -14,6 +14,7 @@ use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, write_file};
+use crate::shell;
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
@@ -279,7 +280,7 @@ pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, image
 
 /// The one line that a finished run ends with.
 pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
-    let path = folder.path().display();
+    let path = shell::path(folder.path());
     let line = format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid");
     LogFile::open(&folder.log_path())?.line(&line)?;
     output::print(&(line + "\n"))

@@ -16,7 +16,7 @@ use crate::ops::gather::Gather;
 use crate::run::{
     Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
 const GRID: usize = 64;
@@ -285,7 +285,7 @@ impl<B: F32Executor> Session<B> {
             if let Some((signal, name)) = signal.filter(|_| done < self.plan.total) {
                 self.save_once(done)?;
                 progress.finish();
-                let resume = format!("vgan-cuda resume {}", self.folder.path().display());
+                let resume = format!("vgan-cuda resume {}", shell::path(self.folder.path()));
                 return Err(Error::Interrupted { signal, name, resume });
             }
         }
