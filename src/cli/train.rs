@@ -24,9 +24,9 @@ use crate::train::{Interrupt, Session, predict};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TrainArgs {
-    /// The settings to start from
-    #[arg(default_value = "quick", value_parser = preset_parser())]
-    preset: String,
+    /// The settings to start from [default: the one that --config names, or quick]
+    #[arg(value_parser = preset_parser())]
+    preset: Option<String>,
 
     /// Images: an IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs` [default: the preset's]
     #[arg(long, value_name = "PATH|glyphs")]
@@ -36,7 +36,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     outdir: PathBuf,
 
-    /// A word for the name of the run's folder
+    /// A word for the name of the run's folder, behind preset and batch
     #[arg(long, value_name = "WORD", value_parser = parse_description)]
     desc: Option<String>,
 
@@ -130,11 +130,11 @@ impl TrainArgs {
         let mut overrides = self.flags();
         overrides.extend(self.settings.overrides()?);
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
-        let mut settings = resolve(&sources)?;
-        settings.data.source = locate(&settings, &sources.preset)?;
+        let (mut settings, preset) = resolve(&sources)?;
+        settings.data.source = locate(&settings, &preset)?;
         Ok(TrainOptions {
             settings,
-            preset: sources.preset,
+            preset,
             outdir: self.outdir,
             description: self.desc,
             device: self.device.device,
@@ -226,7 +226,8 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
     let TrainOptions { settings, preset, outdir, description, .. } = options;
-    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
+    let word = description.map(|word| format!("-{word}")).unwrap_or_default();
+    let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
     let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
     say_how_to_sample(&folder)
