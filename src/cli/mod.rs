@@ -17,6 +17,7 @@ mod gradcheck;
 mod interpolate;
 mod output;
 mod resume;
+mod settings;
 mod trace;
 mod train;
 
@@ -56,6 +57,7 @@ enum Command {
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
     Dataset(dataset::DatasetArgs),
+    Settings(settings::ListSettingsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -73,6 +75,7 @@ impl Command {
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
+            Command::Settings(args) => settings::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),
         }

@@ -3,10 +3,12 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod declare;
 mod differences;
 mod experiment;
 mod family;
 mod file;
+mod nearest;
 mod objective;
 mod objective_rules;
 mod overrides;
@@ -17,9 +19,11 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use declare::{Choice, Range, Section, Setting};
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, to_toml};
+pub use nearest::{nearest, nearest_hint};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};
