@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod compare;
+mod complete;
 mod completions;
 mod dataset;
 mod doctor;
@@ -60,6 +61,7 @@ enum Command {
     Settings(settings::ListSettingsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Complete(complete::CompleteArgs),
 }
 
 impl Command {
@@ -78,6 +80,7 @@ impl Command {
             Command::Settings(args) => settings::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),
+            Command::Complete(args) => complete::run(args),
         }
     }
 }
