@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod compare;
+mod complete;
 mod completions;
 mod dataset;
 mod doctor;
@@ -17,6 +18,7 @@ mod gradcheck;
 mod interpolate;
 mod output;
 mod resume;
+mod settings;
 mod trace;
 mod train;
 
@@ -56,8 +58,10 @@ enum Command {
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
     Dataset(dataset::DatasetArgs),
+    Settings(settings::ListSettingsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Complete(complete::CompleteArgs),
 }
 
 impl Command {
@@ -73,8 +77,10 @@ impl Command {
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
+            Command::Settings(args) => settings::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),
+            Command::Complete(args) => complete::run(args),
         }
     }
 }
