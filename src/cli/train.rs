@@ -251,6 +251,9 @@ pub(super) fn train<B: F32Executor>(
     let interrupt = listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
+    if let Some(line) = images.report.line() {
+        say(&folder, &line)?;
+    }
     let mut session = Session::start(backend, settings, preset, &images, folder)?;
     session.train(&interrupt)?;
     Ok(session.folder().clone())
