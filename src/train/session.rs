@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGXFSZ;
+
 use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
@@ -278,19 +280,31 @@ impl<B: F32Executor> Session<B> {
             if let Err(error) = self.report(done, &mut since, &progress) {
                 progress.finish();
                 // A line or a picture that the disk refuses must not cost the steps since the last checkpoint.
-                let _ = self.save_once(done);
-                return Err(error);
+                let saved = self.save_once(done);
+                return Err(match interrupt.arrived() {
+                    // The file that met the limit is named first; then it is a signal like any other.
+                    Some((SIGXFSZ, name)) if saved.is_ok() => {
+                        progress.say(&error.to_string());
+                        let _ = self.log.line(&error.to_string());
+                        self.interrupted(SIGXFSZ, name)
+                    }
+                    _ => error,
+                });
             }
             // Of a run that is done there is nothing to interrupt.
             if let Some((signal, name)) = signal.filter(|_| done < self.plan.total) {
                 self.save_once(done)?;
                 progress.finish();
-                let resume = format!("vgan-cuda resume {}", self.folder.path().display());
-                return Err(Error::Interrupted { signal, name, resume });
+                return Err(self.interrupted(signal, name));
             }
         }
         progress.finish();
         Ok(())
+    }
+
+    fn interrupted(&self, signal: i32, name: &'static str) -> Error {
+        let resume = format!("vgan-cuda resume {}", self.folder.path().display());
+        Error::Interrupted { signal, name, resume }
     }
 
     /// The step up to which the device works before the host looks at it: the end of the tick at the latest.
