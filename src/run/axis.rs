@@ -46,7 +46,8 @@ impl Axis {
 
     /// What a reader must know of the points beyond: `2 points beyond, up to 1.2e5 at step 60`.
     pub(super) fn note(&self) -> Option<String> {
-        let farthest = |name: &'static str| move |(step, value): Point| format!("{name} {} at step {step}", rounded(value));
+        let farthest =
+            |name: &'static str| move |(step, value): Point| format!("{name} {} at step {step}", rounded(value));
         let [low, high] = self.extremes;
         let ends: Vec<String> = low.map(farthest("down to")).into_iter().chain(high.map(farthest("up to"))).collect();
         let points = if self.beyond == 1 { "point" } else { "points" };
@@ -200,7 +201,10 @@ mod tests {
                 let mut values = calm.clone();
                 values[place] = peak;
                 let found = axis(&values, &[]);
-                assert!(found.range.start > -2.0 && (9.0..12.0).contains(&found.range.end), "{place} {peak}: {found:?}");
+                assert!(
+                    found.range.start > -2.0 && (9.0..12.0).contains(&found.range.end),
+                    "{place} {peak}: {found:?}"
+                );
                 let high = peak > 0.0;
                 assert_eq!(found.extremes[usize::from(high)], Some((place as f64, peak)));
                 assert_eq!((found.beyond, found.extremes[usize::from(!high)]), (1, None));
@@ -222,7 +226,9 @@ mod tests {
             (0..200).map(f64::from).collect(),
             (0..200).map(|i| falls(i) + 1.0).collect(),
             // A plateau that is left at the very end.
-            (0..200).map(|i| 0.693 + 1e-4 * f64::from(i % 3) + if i > 195 { f64::from(i - 195) } else { 0.0 }).collect(),
+            (0..200)
+                .map(|i| 0.693 + 1e-4 * f64::from(i % 3) + if i > 195 { f64::from(i - 195) } else { 0.0 })
+                .collect(),
             // Nothing for long, and then something.
             (0..200).map(|i| f64::from((i - 150).max(0))).collect(),
             (0..200).map(|i| if i == 70 { 3.0 } else { 0.0 }).collect(),

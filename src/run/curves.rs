@@ -59,27 +59,20 @@ impl Panel {
 /// The panels of a run with these figures.
 fn panels(figures: &Figures) -> Vec<Panel> {
     const REAL_AND_FAKE: [&str; 2] = ["real images", "fake images"];
+    const OUTPUTS: [&str; 2] = ["D(x)", "D(G(z))"];
     let nets = ["discriminator", "generator"];
     let mut panels = vec![Panel::pair("Loss", nets, [|r| Some(r.loss_d), |r| Some(r.loss_g)])];
     if let Some(target_kl) = figures.target_kl {
         panels.push(Panel::single("β (weight of the bottleneck's constraint)", |r| Some(r.beta)));
-        let kl = Panel::pair(
-            "KL of the bottleneck (nats)",
-            REAL_AND_FAKE,
-            [|r| Some(r.kl_real), |r| Some(r.kl_fake)],
-        );
+        let kl = Panel::pair("KL of the bottleneck (nats)", REAL_AND_FAKE, [|r| Some(r.kl_real), |r| Some(r.kl_fake)]);
         panels.push(Panel { level: Some((target_kl, "target I_c")), ..kl });
     }
-    let (title, level) = match figures.verdict {
-        Verdict::Probability => ("What D says: mean probability of \"real\"", Some((0.5, "can't tell"))),
-        Verdict::Output => ("What D says: mean output, higher for \"real\"", None),
-        Verdict::Energy => ("What D says: mean energy, lower for \"real\"", None),
+    let (title, labels, level) = match figures.verdict {
+        Verdict::Probability => ("Output of D (mean probability of real)", OUTPUTS, Some((0.5, "can't tell"))),
+        Verdict::Output => ("Output of D (mean, higher for real)", OUTPUTS, None),
+        Verdict::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
     };
-    let verdict = Panel::pair(title, ["D(x), real images", "D(G(z)), fake images"], [
-        |r| Some(r.d_real),
-        |r| Some(r.d_fake),
-    ]);
-    panels.push(Panel { level, ..verdict });
+    panels.push(Panel { level, ..Panel::pair(title, labels, [|r| Some(r.d_real), |r| Some(r.d_fake)]) });
     if figures.has_penalty {
         panels.push(Panel::single("Gradient penalty (part of D's loss)", |r| Some(r.penalty)));
     }
@@ -218,8 +211,16 @@ mod tests {
     /// The titles of all panels, in order.
     fn titles(svg: &str) -> Vec<&'static str> {
         const TITLES: [&str; 10] = [
-            "Loss", "β (", "KL of", "mean probability", "mean output", "mean energy", "Gradient penalty", "k (weight",
-            "M (measure", "Error of the reconstructions",
+            "Loss",
+            "β (",
+            "KL of",
+            "mean probability",
+            "mean, higher",
+            "Energy of",
+            "Gradient penalty",
+            "k (weight",
+            "M (measure",
+            "Error of the reconstructions",
         ];
         let mut found: Vec<_> = TITLES.into_iter().filter_map(|title| Some((svg.find(title)?, title))).collect();
         found.sort_unstable();
@@ -247,11 +248,11 @@ mod tests {
         assert_eq!(of(&records, PLAIN), ["Loss", "mean probability"]);
         assert_eq!(of(&records, NARROW), ["Loss", "β (", "KL of", "mean probability"]);
         let wasserstein = Figures { has_penalty: true, verdict: Verdict::Output, ..PLAIN };
-        assert_eq!(of(&records, wasserstein), ["Loss", "mean output", "Gradient penalty"]);
+        assert_eq!(of(&records, wasserstein), ["Loss", "mean, higher", "Gradient penalty"]);
         let balanced: Vec<_> =
             records.iter().map(|r| Record { balance: Some(0.0), convergence: Some(0.1), ..*r }).collect();
         let energies = Figures { verdict: Verdict::Energy, ..PLAIN };
-        assert_eq!(of(&balanced, energies), ["Loss", "mean energy", "k (weight", "M (measure"]);
+        assert_eq!(of(&balanced, energies), ["Loss", "Energy of", "k (weight", "M (measure"]);
         let encoded: Vec<_> = records.iter().map(|r| Record { reconstruction: Some(0.1), ..*r }).collect();
         assert_eq!(of(&encoded, PLAIN), ["Loss", "mean probability", "Error of the reconstructions"]);
         assert_eq!(of(&[], NARROW), ["Loss"]);
@@ -260,7 +261,8 @@ mod tests {
 
     #[test]
     fn a_peak_is_cut_marked_and_told() {
-        let mut records: Vec<_> = (1..=50).map(|i| Record { loss_d: 1.0 + 0.01 * i as f64, ..record(20 * i) }).collect();
+        let mut records: Vec<_> =
+            (1..=50).map(|i| Record { loss_d: 1.0 + 0.01 * i as f64, ..record(20 * i) }).collect();
         let calm = render(&records, &PLAIN).unwrap();
         assert!(!calm.contains("beyond") && !calm.contains("<polygon"));
         records[6].loss_d = 12_345.0;

@@ -11,6 +11,7 @@
 
 mod atomic;
 mod axis;
+pub mod bar;
 pub mod checkpoint;
 pub mod comparison;
 pub mod contact_sheet;
@@ -20,6 +21,7 @@ pub mod figures;
 pub mod folder;
 mod font;
 pub mod log;
+pub mod messages;
 pub mod picture;
 mod plot;
 pub mod progress;
