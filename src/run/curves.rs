@@ -68,7 +68,7 @@ fn panels(figures: &Figures) -> Vec<Panel> {
         panels.push(Panel { level: Some((target_kl, "target I_c")), ..kl });
     }
     let (title, labels, level) = match figures.verdict {
-        Verdict::Probability => ("Output of D (mean probability of real)", OUTPUTS, Some((0.5, "can't tell"))),
+        Verdict::Probability => ("Output of D (mean probability of real)", OUTPUTS, Some((0.5, "undecided"))),
         Verdict::Output => ("Output of D (mean, higher for real)", OUTPUTS, None),
         Verdict::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
     };
@@ -234,7 +234,7 @@ mod tests {
         let lines = lines_of(&svg);
         assert_eq!(lines.iter().filter(|&&n| n == 50).count(), 7, "{lines:?}");
         for label in
-            ["discriminator", "generator", "real images", "fake images", "target I_c", "can't tell", "step", "D(G(z))"]
+            ["discriminator", "generator", "real images", "fake images", "target I_c", "undecided", "step", "D(G(z))"]
         {
             assert!(svg.contains(label), "{label}");
         }
