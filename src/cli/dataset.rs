@@ -17,6 +17,7 @@ use crate::run::{
     messages::{Verbosity, verbosity},
     progress::duration,
 };
+use crate::shell;
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
@@ -149,8 +150,8 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
     });
     meter.finish();
     let target = fetched?;
-    let path = target.display();
-    output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {path}\n"))
+    let (path, word) = (target.display(), shell::path(&target));
+    output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {word}\n"))
 }
 
 /// Says how to get a program that can.

@@ -19,7 +19,7 @@ use crate::ops::gather::Gather;
 use crate::run::{
     Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
 const GRID: usize = 64;
@@ -118,6 +118,18 @@ pub fn image_shape(images: &Images) -> ImageShape {
     ImageShape { h: images.height, w: images.width, c: images.channels }
 }
 
+/// At most `count` images, evenly spread over the data set: a folder of classes shows all of them, and not the first alone. How many
+/// they are, and their pixels.
+fn spread(images: &Images, count: usize) -> (usize, Vec<u8>) {
+    let shown = count.min(images.count);
+    let size = images.height * images.width * images.channels;
+    let image = |i: usize| {
+        let index = (i as u128 * images.count as u128 / shown as u128) as usize;
+        &images.pixels[index * size..][..size]
+    };
+    (shown, (0..shown).flat_map(image).copied().collect())
+}
+
 impl<B: F32Executor> Session<B> {
     /// Starts a run in a folder that holds its config.toml and nothing else: writes the pictures of the real images and
     /// of the untrained generator, and the checkpoint of step 0.
@@ -132,9 +144,8 @@ impl<B: F32Executor> Session<B> {
             Ok((StatsLog::create(&folder.stats_path())?, Vec::new()))
         })?;
         let Images { height, width, channels, .. } = *images;
-        let shown = GRID.min(images.count);
-        let reals = &images.pixels[..shown * height * width * channels];
-        picture::write_grid(&session.folder.reals_path(), reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
+        let (shown, reals) = spread(images, GRID);
+        picture::write_grid(&session.folder.reals_path(), &reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
         session.write_fakes(&session.folder.fakes_init_path())?;
         session.save()?;
         Ok(session)
@@ -313,7 +324,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn interrupted(&self, signal: i32, name: &'static str) -> Error {
-        let resume = format!("vgan-cuda resume {}", self.folder.path().display());
+        let resume = format!("vgan-cuda resume {}", shell::path(self.folder.path()));
         Error::Interrupted { signal, name, resume }
     }
 

@@ -134,8 +134,10 @@ fn cut(text: &str) -> String {
 /// `left` ones flush left, the others flush right.
 pub(in crate::cli) fn aligned(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column| rows.iter().filter_map(|row: &Vec<String>| row.get(column)).map(|cell| measure_text_width(cell)).max();
+    let width = |column| {
+        let cells = rows.iter().filter_map(|row: &Vec<String>| row.get(column));
+        cells.map(|cell: &String| measure_text_width(cell)).max()
+    };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let cell = |(column, text): (usize, &String)| {
         let side = if column < left { Alignment::Left } else { Alignment::Right };
