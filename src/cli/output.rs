@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::run::messages;
 
 const STANDARD_OUTPUT: &str = "standard output";
 
@@ -17,9 +18,10 @@ pub(super) fn print(text: &str) -> Result<()> {
     written.map_err(|source| Error::io(STANDARD_OUTPUT, "write", source))
 }
 
-/// Says something to a person; nobody listening is no reason to stop.
+/// Says something to a person, unless `--quiet` is given; what begins with `warning: ` in any case. Nobody listening is no
+/// reason to stop.
 pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    messages::say(text);
 }
 
 /// Whether `error` says that nobody reads standard output any more.
