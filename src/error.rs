@@ -53,10 +53,10 @@ pub enum Error {
         advice: String,
     },
 
-    /// SIGINT or SIGTERM arrived; the run was saved first.
+    /// A signal arrived that ends runs (`train::interrupt`); the run was saved first.
     #[error("interrupted by {name}; saved: continue with `{resume}`")]
     Interrupted {
-        /// The signal's number: 2 or 15.
+        /// The signal's number, such as 15.
         signal: i32,
         /// The signal's name.
         name: &'static str,
@@ -85,7 +85,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process's exit code: 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 130/143 interrupted.
+    /// The process's exit code: 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 128 + n interrupted by
+    /// signal n.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Usage(_) => 2,

@@ -14,6 +14,7 @@
 //! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
 //! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
 //! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
+//! | `shell` | how a hint to paste is quoted |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
 
 pub mod cli;
@@ -24,6 +25,7 @@ pub mod error;
 pub mod nn;
 pub mod ops;
 pub mod run;
+mod shell;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,13 +1,11 @@
 //! `dataset`: checks image files before a run, and downloads the data sets that the presets were made for.
 
-#[cfg(feature = "download")]
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+#[cfg(feature = "download")]
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-#[cfg(feature = "download")]
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 #[cfg(feature = "download")]
@@ -15,6 +13,13 @@ use super::output::to_stderr;
 use crate::config::Background;
 use crate::data::{self, LoadOptions};
 use crate::error::{Error, Result};
+#[cfg(feature = "download")]
+use crate::run::{
+    bar::{Bar, bar_text},
+    messages::{Verbosity, verbosity},
+    progress::duration,
+};
+use crate::shell;
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
@@ -186,8 +191,8 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
     });
     meter.finish();
     let target = fetched?;
-    let path = target.display();
-    output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {path}\n"))
+    let (path, word) = (target.display(), shell::path(&target));
+    output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {word}\n"))
 }
 
 /// Says how to get a program that can.
@@ -211,32 +216,32 @@ impl DatasetName {
     }
 }
 
-/// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth.
+/// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth; nothing where the
+/// user wants quiet.
 #[cfg(feature = "download")]
 struct Meter {
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
+    start: Instant,
     next_tenth: u64,
 }
 
 #[cfg(feature = "download")]
 impl Meter {
     fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            // The template is fixed and valid; were it not, the library's own style would do.
-            let template = "{wide_bar:.cyan/blue} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        Meter { bar, next_tenth: 0 }
+        let bar = if verbosity() > Verbosity::Quiet { Bar::new() } else { None };
+        Meter { bar, start: Instant::now(), next_tenth: 0 }
     }
 
     fn show(&mut self, done: u64, total: u64) {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_position(done);
+            let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
+            let left = total.saturating_sub(done) as f64 * seconds / done.max(1) as f64;
+            let left = Duration::try_from_secs_f64(left).ok().map(|time| format!("ETA {}", duration(time)));
+            let speed = format!("{:.1} MiB/s", mib(done) / seconds);
+            let what = format!("{:.1} of {:.1} MiB", mib(done), mib(total));
+            bar.show(|columns| bar_text(done, total, &what, Some(speed), left, columns));
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
-            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             to_stderr(&format!("{:.1} of {:.1} MiB", mib(done), mib(total)));
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
         }
@@ -244,7 +249,7 @@ impl Meter {
 
     fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            bar.clear();
         }
     }
 }

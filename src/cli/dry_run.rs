@@ -115,7 +115,7 @@ pub(super) fn grouped(number: u64) -> String {
 }
 
 /// Bytes with three digits or so: `1.5 MiB`.
-fn binary(bytes: u64) -> String {
+pub(super) fn binary(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
     while value >= 1000.0 && unit + 1 < UNITS.len() {

@@ -17,6 +17,7 @@ use crate::config::{
 use crate::data::Extent;
 use crate::error::{Error, Result};
 use crate::run::{RunFolder, checkpoint, stats};
+use crate::shell;
 use crate::train::Interrupt;
 use crate::train::session::Plan;
 
@@ -261,12 +262,7 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
 
 /// The command that goes on with an interrupted experiment: this one.
 fn same_command() -> String {
-    let quoted = |word: std::ffi::OsString| {
-        let word = word.to_string_lossy().into_owned();
-        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-        if !word.is_empty() && word.chars().all(plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
-    };
-    let words = std::env::args_os().skip(1).map(quoted);
+    let words = std::env::args_os().skip(1).map(shell::word);
     ["vgan-cuda".to_string()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 

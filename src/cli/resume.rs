@@ -1,12 +1,14 @@
 //! `resume`: goes on with a run from its newest checkpoint, as if it had never stopped.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::details;
 use super::output::to_stderr;
-use super::train::{load_images, parse_minutes, require_memory, say, say_how_to_sample};
+use super::train::{detail, load_images, parse_minutes, require_memory, say, say_how_to_sample};
 use crate::config::{self, Settings, TrainSettings, to_toml};
 use crate::error::Result;
 use crate::run::env::Environment;
@@ -104,14 +106,20 @@ fn go_on<B: F32Executor>(
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     let step = checkpoint.state.step;
+    let start = Instant::now();
     let images = load_images(&settings)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     // Nothing depends on this file: damaged, it is no reason not to go on.
-    if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
+    let environment = Environment::now(&backend.describe(), threads);
+    if let Err(error) = environment.add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = listen()?;
     say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
+    let preset = &checkpoint.state.preset;
+    let details = details::of_start(&environment, &settings, preset, &images, reading)?;
+    details.iter().try_for_each(|text| detail(&folder, text))?;
     let nothing_left = nothing_left(&settings, step, Plan::new(&settings, images.count)?.total);
     let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
     if step >= session.plan().total {

@@ -1,19 +1,21 @@
 //! `train`: trains a model and leaves a run folder.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
-use super::{dry_run, output};
+use super::{details, dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
-use crate::run::{LogFile, RunFolder, write_file};
+use crate::run::{LogFile, RunFolder, messages, write_file};
+use crate::shell;
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
@@ -23,9 +25,9 @@ use crate::train::{Interrupt, Session, predict};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TrainArgs {
-    /// The settings to start from
-    #[arg(default_value = "quick", value_parser = preset_parser())]
-    preset: String,
+    /// The settings to start from [default: the one that --config names, or quick]
+    #[arg(value_parser = preset_parser())]
+    preset: Option<String>,
 
     /// Images: an IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs` [default: the preset's]
     #[arg(long, value_name = "PATH|glyphs")]
@@ -35,7 +37,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     outdir: PathBuf,
 
-    /// A word for the name of the run's folder
+    /// A word for the name of the run's folder, behind preset and batch
     #[arg(long, value_name = "WORD", value_parser = parse_description)]
     desc: Option<String>,
 
@@ -129,11 +131,11 @@ impl TrainArgs {
         let mut overrides = self.flags();
         overrides.extend(self.settings.overrides()?);
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
-        let mut settings = resolve(&sources)?;
-        settings.data.source = locate(&settings, &sources.preset)?;
+        let (mut settings, preset) = resolve(&sources)?;
+        settings.data.source = locate(&settings, &preset)?;
         Ok(TrainOptions {
             settings,
-            preset: sources.preset,
+            preset,
             outdir: self.outdir,
             description: self.desc,
             device: self.device.device,
@@ -225,7 +227,8 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
     let TrainOptions { settings, preset, outdir, description, .. } = options;
-    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
+    let word = description.map(|word| format!("-{word}")).unwrap_or_default();
+    let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
     let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
     say_how_to_sample(&folder)
@@ -241,17 +244,23 @@ pub(super) fn train<B: F32Executor>(
     folder: impl FnOnce() -> Result<RunFolder>,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
+    let start = Instant::now();
     let images = load_images(&settings)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     let folder = folder()?;
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
-    Environment::now(&backend.describe(), threads).add_to(&folder.env_path())?;
+    let environment = Environment::now(&backend.describe(), threads);
+    environment.add_to(&folder.env_path())?;
     let interrupt = listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
     if let Some(line) = images.report.line() {
         say(&folder, &line)?;
     }
+    details::of_start(&environment, &settings, preset, &images, reading)?
+        .iter()
+        .try_for_each(|text| detail(&folder, text))?;
     let mut session = Session::start(backend, settings, preset, &images, folder)?;
     session.train(&interrupt)?;
     Ok(session.folder().clone())
@@ -285,10 +294,16 @@ pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, image
 
 /// The one line that a finished run ends with.
 pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
-    let path = folder.path().display();
+    let path = shell::path(folder.path());
     let line = format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid");
     LogFile::open(&folder.log_path())?.line(&line)?;
     output::print(&(line + "\n"))
+}
+
+/// Keeps a line in the run's log, and says it where the user wants details.
+pub(super) fn detail(folder: &RunFolder, text: &str) -> Result<()> {
+    messages::detail(text);
+    LogFile::open(&folder.log_path())?.line(text)
 }
 
 /// Says something to a person, and keeps it in the run's log.

@@ -9,11 +9,12 @@ use super::cifar::{self, RECORD};
 use super::folder::{self, Listing};
 use super::picture::Codec;
 use super::report::{Reason, Report, below};
-use super::select::{self, Names, quoted};
+use super::select::{self, Names};
 use super::source::{self, Source, hex};
 use super::split::Split;
 use super::{foreign, format, idx};
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// What a data source may be, for messages.
 pub(crate) const ACCEPTED: &str = "`glyphs`, an IDX file (MNIST), a CIFAR-10 binary file or archive, or a folder of those or of \
@@ -193,7 +194,7 @@ fn several(root: &Path, listing: &Listing, readable: &[Layout], foreign: &[(Path
     }
     let example = readable.first().map_or(root, |layout| &layout.path);
     Error::bad_data(root, "one data set in this folder", format!("{}: {}", found.len(), found.join(", ")))
-        .with_hint(format!("pass the one that you mean, such as --data {}", quoted(example)))
+        .with_hint(format!("pass the one that you mean, such as --data {}", shell::path(example)))
 }
 
 fn name_of(path: &Path) -> String {

@@ -96,11 +96,7 @@ impl Kind {
         }
         // Ours are PNG by name too; a million JPEGs need not be opened for that.
         let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-        if (is_png || !claims) && own::is_picture(path) {
-            Kind::Own
-        } else {
-            Kind::Picture
-        }
+        if (is_png || !claims) && own::is_picture(path) { Kind::Own } else { Kind::Picture }
     }
 }
 

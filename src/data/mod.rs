@@ -52,6 +52,7 @@ pub use report::{LeftOut, Reason, Report};
 pub use tally::Seen;
 
 use crate::error::{Error, Result};
+use crate::shell;
 use find::{Found, Selection};
 
 /// A whole data set in memory.
@@ -191,7 +192,7 @@ fn and_more(mut error: Error, source: &Path, more: usize, at_least: &str) -> Err
     if more == 0 {
         return error;
     }
-    let path = select::quoted(source);
+    let path = shell::path(source);
     let more = format!("… and {at_least}{more} more: `vgan-cuda dataset check {path}` lists all");
     match &mut error {
         Error::BadData { hint, .. } if hint.is_empty() => *hint = more,

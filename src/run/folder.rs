@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::atomic;
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// The most characters of a description that go into a folder's name.
 const MAX_DESCRIPTION: usize = 100;
@@ -77,7 +78,7 @@ impl RunFolder {
             return Ok(run);
         };
         let hint = match meant(path) {
-            Some(meant) => format!("did you mean {}?", meant.display()),
+            Some(meant) => format!("did you mean {}?", shell::path(meant)),
             None => "pass the folder that `train` made, such as runs/00000-quick".into(),
         };
         Err(Error::bad_data(path, "the folder of a run, with config.toml and checkpoints/", found).with_hint(hint))
