@@ -214,7 +214,10 @@ pub struct BottleneckSettings {
     pub kl_mix: KlMix,
     /// Which z the generator's step sends through the head.
     pub generator_z: GeneratorZ,
-    /// Where the bias of `conv_logvar` starts (0 in the article; −3, σ ≈ 0.22, removes the plateau at the start).
+    /// What the encoder's second output `conv_logvar`, a tensor of that name either way, is: log σ² or log σ.
+    pub sigma: Sigma,
+    /// Where the bias of `conv_logvar` starts, in the units of `sigma` (0 in the article). −3 is σ ≈ 0.22 with `logvar`, which
+    /// removes the plateau at the start; with `logstd` the same σ is −1.5.
     pub logvar_bias: f64,
     /// β₀, the constraint's weight at the start.
     pub beta: f64,
@@ -232,6 +235,7 @@ impl Default for BottleneckSettings {
             kl_reduction: KlReduction::Mean,
             kl_mix: KlMix::Sum,
             generator_z: GeneratorZ::Sampled,
+            sigma: Sigma::Logvar,
             logvar_bias: 0.0,
             beta: 0.0,
             beta_step: 1e-5,
@@ -270,6 +274,17 @@ pub enum GeneratorZ {
     Sampled,
     /// The mean μ (paper Eq. 11).
     Mean,
+}
+
+/// What the encoder's second output is. The family of distributions is the same; but weights and gradients of one size start
+/// log σ twice as wide with `logstd`, and move it twice as fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sigma {
+    /// log σ², so σ = e^(logvar/2) (the article). What runs had before this was a setting.
+    Logvar,
+    /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+    Logstd,
 }
 
 /// `[optimizer]`: one of a kind for each net, and where the weights start.

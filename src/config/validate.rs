@@ -4,7 +4,7 @@ use super::objective::Penalty;
 use super::resnet;
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, OptimizerSettings, OutputLayer,
-    Settings, TrainSettings,
+    Settings, Sigma, TrainSettings,
 };
 use crate::error::{Error, Result};
 
@@ -213,9 +213,13 @@ impl Checker {
     fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
         let channels = bottleneck.channels;
         self.require(channels <= WIDEST, "bottleneck.channels", format!("at most {WIDEST}"), channels);
-        // e^logvar and its square must stay far from the ends of f32.
+        // σ² and its square must stay far from the ends of f32.
         let bias = bottleneck.logvar_bias;
-        self.require(bias.abs() <= 20.0, "bottleneck.logvar_bias", "from -20 to 20", bias);
+        let (largest, expected) = match bottleneck.sigma {
+            Sigma::Logvar => (20.0, "from -20 to 20"),
+            Sigma::Logstd => (10.0, "from -10 to 10 where bottleneck.sigma is `logstd`"),
+        };
+        self.require(bias.abs() <= largest, "bottleneck.logvar_bias", expected, bias);
         self.not_negative("bottleneck.beta", bottleneck.beta);
         self.not_negative("bottleneck.beta_step", bottleneck.beta_step);
         self.not_negative("bottleneck.target_kl", bottleneck.target_kl);
@@ -302,6 +306,7 @@ mod tests {
             "discriminator.minibatch_kernels=65537",
             "discriminator.minibatch_dims=0",
             "bottleneck.logvar_bias=inf",
+            "bottleneck.logvar_bias=-20.5",
             "bottleneck.beta=-1",
             "bottleneck.beta_step=nan",
             "bottleneck.target_kl=-0.1",
@@ -347,6 +352,17 @@ mod tests {
         for word in ["train.batch=2", "beta1=0", "ema=0.999", "logvar_bias=-3", "target_kl=0", "generator.hidden=[]"] {
             let settings = apply(&preset("vgan-mnist").unwrap(), &[Override::parse(word).unwrap()]).unwrap();
             validate(&settings).unwrap();
+        }
+    }
+
+    /// The same range of σ whichever way the encoder says it.
+    #[test]
+    fn the_bias_of_log_sigma_has_half_the_range_of_that_of_its_square() {
+        for (sigma, bias, fits) in [("logstd", 10, true), ("logstd", -11, false), ("logvar", -20, true)] {
+            let words = [format!("bottleneck.sigma={sigma}"), format!("bottleneck.logvar_bias={bias}")];
+            let overrides = words.map(|word| Override::parse(&word).unwrap());
+            let settings = apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap();
+            assert_eq!(validate(&settings).is_ok(), fits, "{sigma} {bias}");
         }
     }
 
