@@ -12,3 +12,4 @@ mod pictures;
 mod runs;
 mod sets;
 mod signals;
+mod terminal;
