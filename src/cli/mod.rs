@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod compare;
+mod complete;
 mod completions;
 mod dataset;
 mod details;
@@ -18,6 +19,7 @@ mod gradcheck;
 mod interpolate;
 mod output;
 mod resume;
+mod settings;
 mod trace;
 mod train;
 
@@ -78,8 +80,10 @@ enum Command {
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
     Dataset(dataset::DatasetArgs),
+    Settings(settings::ListSettingsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Complete(complete::CompleteArgs),
 }
 
 impl Command {
@@ -95,8 +99,10 @@ impl Command {
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
+            Command::Settings(args) => settings::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),
+            Command::Complete(args) => complete::run(args),
         }
     }
 }

@@ -29,3 +29,12 @@ pub(super) fn reader_is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
         if path == Path::new(STANDARD_OUTPUT) && source.kind() == ErrorKind::BrokenPipe)
 }
+
+/// `value` as JSON on one line, with its line break.
+///
+/// # Errors
+/// [`Error::Internal`] for what JSON can't hold.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
+    Ok(text + "\n")
+}

@@ -255,6 +255,9 @@ pub(super) fn train<B: F32Executor>(
     let interrupt = listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
+    if let Some(line) = images.report.line() {
+        say(&folder, &line)?;
+    }
     details::of_start(&environment, &settings, preset, &images, reading)?
         .iter()
         .try_for_each(|text| detail(&folder, text))?;

@@ -21,11 +21,12 @@ pub struct Difference {
 /// The value of a setting. It is shown as `--set` takes it, and serialised as what it is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct SettingValue(Value);
+pub struct SettingValue(pub(super) Value);
 
 impl fmt::Display for SettingValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Value::String(text) if text.is_empty() => formatter.write_str("\"\""),
             Value::String(text) => formatter.write_str(text),
             other => write!(formatter, "{other}"),
         }

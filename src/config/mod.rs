@@ -4,10 +4,12 @@
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
 mod background;
+mod declare;
 mod differences;
 mod experiment;
 mod family;
 mod file;
+mod nearest;
 mod objective;
 mod objective_rules;
 mod overrides;
@@ -19,9 +21,11 @@ mod settings;
 mod validate;
 
 pub use background::Background;
+pub use declare::{Choice, Range, Section, Setting};
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, read_named, to_toml};
+pub use nearest::{nearest, nearest_hint};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};

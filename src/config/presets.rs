@@ -1,6 +1,6 @@
 //! The built-in presets: named, complete settings.
 
-use super::schema::nearest;
+use super::nearest::{nearest, nearest_hint};
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, KlMix, KlReduction,
     NetsSettings, Norm, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, TrainSettings,
@@ -37,11 +37,8 @@ pub fn preset(name: &str) -> Result<Settings> {
         "wide-8" => Ok(widened(vgan_cifar10_resnet(), 8)),
         _ => {
             let names: Vec<&str> = PRESETS.iter().map(|(name, _)| *name).collect();
-            let suggestion = nearest(name, names.iter().copied()).unwrap_or("quick");
-            Err(Error::Usage(format!(
-                "there is no preset `{name}`; the nearest is `{suggestion}`; all presets: {}",
-                names.join(", ")
-            )))
+            let hint = nearest_hint(nearest(name, names.iter().copied()));
+            Err(Error::Usage(format!("there is no preset `{name}`{hint}; all presets: {}", names.join(", "))))
         }
     }
 }
