@@ -110,7 +110,7 @@ fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], t
 /// Loads a generator, and says which checkpoints were passed over for being broken.
 pub(super) fn open<B: F32Executor>(backend: B, source: &Path) -> Result<TrainedGenerator<B>> {
     let generator = TrainedGenerator::open(backend, source)?;
-    generator.passed_over.iter().for_each(|reason| to_stderr(reason));
+    generator.passed_over.iter().for_each(|reason| to_stderr(&format!("warning: {reason}")));
     Ok(generator)
 }
 

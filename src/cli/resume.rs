@@ -84,7 +84,7 @@ pub(super) fn resume(
     let lock = folder.lock()?;
     let mut settings = config::read(folder.config_path(), &Settings::default())?;
     let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-    passed_over.iter().try_for_each(|reason| say(&folder, reason))?;
+    passed_over.iter().try_for_each(|reason| say(&folder, &format!("warning: {reason}")))?;
     // So that a run stopped on the way to its new length goes on to that one.
     let before = settings.clone();
     length(&mut settings.train);

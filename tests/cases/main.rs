@@ -13,3 +13,4 @@ mod pictures;
 mod runs;
 mod sets;
 mod signals;
+mod terminal;
