@@ -17,6 +17,8 @@ mod gradcheck;
 mod interpolate;
 mod output;
 mod resume;
+mod survey;
+mod target;
 mod trace;
 mod train;
 
@@ -64,8 +66,8 @@ impl Command {
     fn run(self) -> Result<()> {
         match self {
             Command::Train(args) => train::run(args.resolve()?),
-            Command::Resume(args) => resume::run(args.resolve()),
-            Command::Generate(args) => generate::run(args.resolve()),
+            Command::Resume(args) => resume::run(args.resolve()?),
+            Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),

@@ -3,6 +3,7 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod at_resume;
 mod differences;
 mod experiment;
 mod family;
@@ -17,6 +18,9 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use at_resume::{
+    AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of,
+};
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, read_named, to_toml};

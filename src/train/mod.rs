@@ -14,6 +14,7 @@
 //! | [`interrupt`] | SIGINT and SIGTERM |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
+//! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
 //! | [`trace`] | one step on given values, every value read out |
 //! | [`whole`] | the whole losses as cases of the gradient check |
@@ -29,6 +30,7 @@ pub mod objective;
 mod penalty;
 pub mod penalty_case;
 pub mod predict;
+pub mod revision;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;

@@ -8,7 +8,7 @@ use super::super::output::to_stderr;
 use crate::config::{self, Settings};
 use crate::data::picture::{Picture, decode};
 use crate::error::{Error, Result};
-use crate::run::{Record, RunFolder, checkpoint, stats};
+use crate::run::{Record, RunFolder, checkpoint, picture_step, stats};
 
 /// One of the runs that are compared.
 pub(super) struct Member {
@@ -62,7 +62,7 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
         to_stderr(&format!("warning: without its records: {error}"));
         Vec::new()
     });
-    let preset = checkpoint::newest_state(&folder.checkpoints_path()).ok().map(|state| state.preset);
+    let preset = checkpoint::newest_state(&folder.checkpoints_path()).ok().map(|(_, state)| state.preset);
     let name = canonical.file_name().unwrap_or(canonical.as_os_str()).to_string_lossy();
     let picture = picture(&folder);
     if picture.is_none() {
@@ -74,7 +74,7 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
 /// The newest grid that can be read.
 fn picture(folder: &RunFolder) -> Option<(u64, Picture)> {
     let entries = fs::read_dir(folder.path()).ok()?.flatten();
-    let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
+    let mut steps: Vec<u64> = entries.filter_map(|entry| picture_step(entry.file_name().to_str()?)).collect();
     steps.sort_unstable();
     let snapshots = steps.into_iter().rev().map(|step| (step, folder.snapshot_picture_path(step)));
     snapshots.chain([(0, folder.fakes_init_path())]).find_map(|(step, path)| match decode(&path) {
@@ -86,13 +86,6 @@ fn picture(folder: &RunFolder) -> Option<(u64, Picture)> {
             None
         }
     })
-}
-
-/// The step of a snapshot's picture, `fakes000200.png`.
-fn step_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("fakes")?.strip_suffix(".png")?;
-    let step = digits.parse().ok()?;
-    (format!("{step:06}") == digits).then_some(step)
 }
 
 /// Runs of the same name in different folders get as much of their paths as the user wrote.
@@ -115,17 +108,6 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pictures_of_snapshots_are_known_by_their_names() {
-        assert_eq!(step_of("fakes000200.png"), Some(200));
-        assert_eq!(step_of("fakes1234567.png"), Some(1_234_567));
-        for other in
-            ["fakes_init.png", "fakes200.png", "fakes0000200.png", "reals.png", "fakes000200.png~", "fakes.png"]
-        {
-            assert_eq!(step_of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn names_do_not_reach_the_terminal_raw() {

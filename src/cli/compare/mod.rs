@@ -12,6 +12,7 @@ use clap::Args;
 use self::member::{Member, members};
 pub(super) use self::table::{aligned, matrix};
 use super::output;
+use super::target::target_parser;
 use crate::error::{Error, Result};
 use crate::run::comparison::{self, Curves, Verdict};
 use crate::run::contact_sheet::{self, Tile};
@@ -32,7 +33,7 @@ pub(super) struct CompareArgs {
     runs: Vec<PathBuf>,
 
     /// The folder that gets curves.svg and samples.png
-    #[arg(long, value_name = "DIR", default_value = "compare")]
+    #[arg(long, value_name = "DIR", default_value = "compare", value_parser = target_parser())]
     output: PathBuf,
 
     /// Draw means over N records, and the records themselves faintly
