@@ -57,7 +57,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     batch: Option<u64>,
 
-    /// The key of every random draw [default: 0]
+    /// The key of every random draw of training; that of `glyphs` is --set data.seed=N [default: 0]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     seed: Option<u64>,
 
@@ -191,8 +191,7 @@ pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
 
 /// Whether these nets can be trained on the embedded digits, resized and converted as the settings say.
 fn glyphs_fit(settings: &Settings) -> bool {
-    let DataSettings { resize, channels, .. } = settings.data;
-    let options = LoadOptions { resize, channels, seed: settings.train.seed };
+    let options = load_options(settings);
     let fits = |size: Extent| validate_for_images(settings, size.height, size.width, size.channels);
     extent("glyphs", &options).and_then(fits).is_ok()
 }
@@ -258,10 +257,15 @@ pub(super) fn train<B: F32Executor>(
     Ok(session.folder().clone())
 }
 
+/// How the settings want images to be brought into one shape.
+pub(super) fn load_options(settings: &Settings) -> LoadOptions {
+    let DataSettings { resize, channels, background, seed, .. } = settings.data;
+    LoadOptions { resize, channels, background: background.rgb, seed }
+}
+
 /// Reads the images that the settings name, and holds the settings against them.
 pub(super) fn load_images(settings: &Settings) -> Result<Images> {
-    let DataSettings { resize, channels, .. } = settings.data;
-    let images = load(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })?;
+    let images = load(&settings.data.source, &load_options(settings))?;
     validate_for_images(settings, images.height, images.width, images.channels)?;
     // A set smaller than a batch is refused here, before there is a folder for the run.
     Plan::new(settings, images.count)?;

@@ -37,6 +37,8 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("data.source", Place, "the images are known by their SHA-256"),
     ("data.resize", Fixed, "other images"),
     ("data.channels", Fixed, "other images"),
+    ("data.background", Fixed, "other images, where some are transparent"),
+    ("data.seed", Fixed, "other images, where they are the embedded digits"),
     ("data.flip", Free, "drawn anew at every step"),
     ("data.range", Fixed, "the nets read and draw pixels in these units, and G's last activation belongs to them"),
     ("nets.family", Fixed, "other tensors"),

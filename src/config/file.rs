@@ -58,7 +58,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
             path.display()
         )));
     }
-    let layer = file.layer(places.get_ref(), &values)?;
+    let layer = file.whole_layer(places.get_ref(), &values)?;
     let (name, base) = match named {
         None => (chosen.unwrap_or(default).to_string(), preset(chosen.unwrap_or(default))?),
         Some((name, place)) => match preset(&name) {
@@ -104,7 +104,20 @@ fn parse(path: &Path, bytes: &[u8], base: &Settings) -> Result<(Settings, Option
     let file = File::new(path, bytes)?;
     let (places, values) = file.document()?;
     let preset = file.preset(places.get_ref(), &values)?.map(|(name, _)| name);
-    Ok((file.over(base, &[file.layer(places.get_ref(), &values)?])?, preset))
+    Ok((file.over(base, &[file.whole_layer(places.get_ref(), &values)?])?, preset))
+}
+
+/// The seed of the embedded digits in a whole configuration of a version that had no setting for it: it was that of the run. A
+/// file that a person wrote from scratch does not name every setting of its section, and gets the default.
+fn older_data_seed(layer: &[Entry]) -> Option<Entry> {
+    let find = |dotted: &str| layer.iter().find(|entry| entry.key.dotted() == dotted);
+    let whole = ["data.resize", "data.channels", "data.flip", "data.range"].iter().all(|key| find(key).is_some());
+    let drawn = find("data.source")?.value.as_str() == Some("glyphs");
+    if !whole || !drawn || find("data.seed").is_some() {
+        return None;
+    }
+    let seed = find("train.seed")?;
+    Some(Entry { key: Key::find("data.seed").ok()?, ..seed.clone() })
 }
 
 /// The one key outside all sections: which preset the settings began with.
@@ -163,6 +176,13 @@ impl<'a> File<'a> {
                 Err(self.error(start, &expected, shorten(&value.to_string())))
             }
         }
+    }
+
+    /// [`File::layer`] of a whole file, completed where an earlier version wrote it.
+    fn whole_layer(&self, places: &DeTable<'_>, values: &Table) -> Result<Vec<Entry>> {
+        let mut layer = self.layer(places, values)?;
+        layer.extend(older_data_seed(&layer));
+        Ok(layer)
     }
 
     /// All settings of a table of sections, each of a known name and the right kind; the preset's name is passed over.
@@ -293,6 +313,21 @@ mod tests {
     fn epochs_in_a_file_take_away_the_presets_steps() {
         let (settings, _) = parse(Path::new("x"), b"[train]\nepochs = 2", &preset("quick").unwrap()).unwrap();
         assert_eq!((settings.train.epochs, settings.train.steps), (2, 0));
+    }
+
+    #[test]
+    fn a_run_of_a_version_without_data_seed_keeps_its_images() {
+        let mut settings = preset("quick").unwrap();
+        (settings.train.seed, settings.data.seed) = (7, 7);
+        let text = to_toml(&settings, "quick").unwrap();
+        let older = text.replacen("seed = 7\n", "", 1);
+        assert!(!older[..older.find("[nets]").unwrap()].contains("seed"), "{older}");
+        assert_eq!(parse_text(&older).unwrap(), settings);
+        // Images that are read have no seed, and a few lines by hand are no older version's.
+        let read = older.replace("source = \"glyphs\"", "source = \"/photos\"");
+        assert_eq!(parse_text(&read).unwrap().data.seed, 0);
+        let by_hand = parse_text("[data]\nsource = \"glyphs\"\n[train]\nseed = 7\n").unwrap();
+        assert_eq!((by_hand.data.seed, by_hand.train.seed), (0, 7));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
 mod at_resume;
+mod background;
 mod differences;
 mod experiment;
 mod family;
@@ -21,6 +22,7 @@ mod validate;
 pub use at_resume::{
     AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of,
 };
+pub use background::Background;
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, read_named, to_toml};

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::background::Background;
 use super::objective::ObjectiveSettings;
 
 /// All settings of a run: what `config.toml` holds and what `--set section.key=value` reaches.
@@ -38,6 +39,11 @@ pub struct DataSettings {
     pub resize: usize,
     /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
+    /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's luma.
+    pub background: Background,
+    /// The seed of the embedded digits, apart from `train.seed`, so that runs of several seeds are trained on the same images;
+    /// other sources don't use it.
+    pub seed: u64,
     /// Mirror each image left-right with probability ½, drawn anew at every step.
     pub flip: bool,
     /// The interval that pixels 0..=255 are mapped to; it also decides the generator's last activation.
@@ -46,7 +52,15 @@ pub struct DataSettings {
 
 impl Default for DataSettings {
     fn default() -> Self {
-        DataSettings { source: "glyphs".into(), resize: 0, channels: 0, flip: false, range: PixelRange::ZeroToOne }
+        DataSettings {
+            source: "glyphs".into(),
+            resize: 0,
+            channels: 0,
+            background: Background::default(),
+            seed: 0,
+            flip: false,
+            range: PixelRange::ZeroToOne,
+        }
     }
 }
 
@@ -334,7 +348,8 @@ pub struct TrainSettings {
     /// Most minutes of training, over all starts of the run, the time of snapshots left out: whichever comes first, these
     /// or the steps, ends the run. 0 sets no limit.
     pub minutes: f64,
-    /// The key of every random draw; at most 2⁶³ − 1, the largest number of a TOML file.
+    /// The key of every random draw of training (`data.seed` is that of the embedded digits); at most 2⁶³ − 1, the largest
+    /// number of a TOML file.
     pub seed: u64,
     /// Steps between two lines of `stats.jsonl`.
     pub tick: u64,

@@ -194,6 +194,7 @@ impl Checker {
         self.require(data.resize <= WIDEST, "data.resize", format!("at most {WIDEST}"), data.resize);
         let known = matches!(data.channels, 0 | 1 | 3);
         self.require(known, "data.channels", "1 (grey), 3 (colour) or 0 (as they are)", data.channels);
+        self.require(data.seed <= LARGEST, "data.seed", format!("at most {LARGEST}"), data.seed);
     }
 
     fn generator(&mut self, generator: &GeneratorSettings) {

@@ -26,9 +26,10 @@ Examples:
   vgan-cuda compare runs/0* --json
 
 Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and
-the time are those of its last record. A folder that can't be read is named and left out.")]
+the time are those of its last record. A folder of runs, such as an experiment's, stands for all runs
+in it. A folder that can't be read is named and left out.")]
 pub(super) struct CompareArgs {
-    /// The runs' folders
+    /// The runs' folders, or folders of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 
