@@ -225,7 +225,13 @@ fn malformed_state() {
         ("a change of nothing", change("\"seed\"", "\"changes\": [{\"step\": 3}], \"seed\""), "missing field `key`"),
         (
             "an origin without a name",
-            change("\"seed\"", &format!("\"origin\": {{\"run\": \"\", \"step\": 3, \"model_sha256\": \"{}\"}}, \"seed\"", "5".repeat(64))),
+            change(
+                "\"seed\"",
+                &format!(
+                    "\"origin\": {{\"run\": \"\", \"step\": 3, \"model_sha256\": \"{}\"}}, \"seed\"",
+                    "5".repeat(64)
+                ),
+            ),
             "expected origin.run to be 1 to 200 bytes",
         ),
         (

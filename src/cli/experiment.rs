@@ -212,7 +212,9 @@ fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions, mov
     let hint = "move the folder away to train the run anew, or pass another --outdir";
     let folder = RunFolder::open(&path).map_err(|error| error.with_hint(hint))?;
     let found = config::read(folder.config_path(), &Settings::default())?;
-    if let Some(Difference { key, values }) = differences(&[&with_length_and_place_of(run, &found), &run.settings])?.first() {
+    if let Some(Difference { key, values }) =
+        differences(&[&with_length_and_place_of(run, &found), &run.settings])?.first()
+    {
         let expected = format!("a run with {key} = {}, as {} has it now", values[1], options.file.display());
         return Err(Error::bad_data(path, expected, format!("one with {}", values[0])).with_hint(hint));
     }

@@ -84,7 +84,8 @@ pub(crate) enum Target {
 
 impl GenerateArgs {
     pub(super) fn resolve(self) -> Result<GenerateOptions> {
-        let target = if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
+        let target =
+            if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
         let source = named(self.source, Path::new("runs"))?;
         let DeviceArgs { device, threads } = self.device;
         Ok(GenerateOptions { source, seeds: self.seeds.0, target, force: self.force, device, threads })

@@ -137,7 +137,8 @@ mod tests {
         let walk = options("runs/1 --seeds 1,5 --frames 3 --output a.PNG --device cpu --threads 2").unwrap();
         let (source, output, device) = ("runs/1".into(), "a.PNG".into(), DeviceChoice::Cpu);
         let force = ForceArgs { force: false };
-        let expected = InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, force, device, threads: Some(2) };
+        let expected =
+            InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, force, device, threads: Some(2) };
         assert_eq!(walk, expected);
         for words in
             ["runs/1 --seeds 3", "runs/1 --seeds 0-700 --frames 100", "runs/1 --output a.gif", "runs/1 --output png"]

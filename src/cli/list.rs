@@ -67,7 +67,8 @@ pub(super) fn run(options: ListOptions) -> Result<()> {
 }
 
 fn table(runs: &[Survey], folder: &Path, now: SystemTime) -> String {
-    let mut rows = vec![["run", "preset", "state", "step", "loss D", "loss G", "saved", "size"].map(String::from).to_vec()];
+    let mut rows =
+        vec![["run", "preset", "state", "step", "loss D", "loss G", "saved", "size"].map(String::from).to_vec()];
     rows.extend(runs.iter().map(|run| row(run, folder, now).to_vec()));
     aligned(&rows, 3)
 }
@@ -75,7 +76,8 @@ fn table(runs: &[Survey], folder: &Path, now: SystemTime) -> String {
 fn row(run: &Survey, folder: &Path, now: SystemTime) -> [String; 8] {
     let name = run.path.strip_prefix(folder).ok().filter(|name| !name.as_os_str().is_empty()).unwrap_or(&run.path);
     let of = run.steps.map(|steps| format!("/{}", grouped(steps))).unwrap_or_default();
-    let loss = |value: fn(&Record) -> f64| run.last.as_ref().map_or_else(|| "-".into(), |last| format!("{:.4}", value(last)));
+    let loss =
+        |value: fn(&Record) -> f64| run.last.as_ref().map_or_else(|| "-".into(), |last| format!("{:.4}", value(last)));
     let age = run.saved.map(|saved| match now.duration_since(saved) {
         Ok(age) => format!("{} ago", duration(age)),
         // The clock of another machine.

@@ -176,11 +176,13 @@ impl Found {
     fn checkpoint(path: &Path, outdir: Option<PathBuf>, description: Option<String>) -> Result<Found> {
         let checkpoint = checkpoint::load(path)?;
         let config = config_of(path).ok_or_else(|| {
-            let error = Error::bad_data(path, "config.toml in the checkpoint's folder, beside it, or in its run's", "none");
+            let error =
+                Error::bad_data(path, "config.toml in the checkpoint's folder, beside it, or in its run's", "none");
             error.with_hint("copy the run's config.toml into the folder")
         })?;
         let whole = path.canonicalize().map_err(|error| Error::io(path, "find", error))?;
-        let around = whole.ancestors().nth(2).filter(|_| whole.parent().is_some_and(|folder| folder.ends_with("checkpoints")));
+        let around =
+            whole.ancestors().nth(2).filter(|_| whole.parent().is_some_and(|folder| folder.ends_with("checkpoints")));
         let run = around.and_then(|around| RunFolder::open(around).ok());
         let origin = run.as_ref().map_or(whole.as_path(), RunFolder::path).file_name().unwrap_or_default();
         let origin = origin.to_string_lossy().into_owned();
@@ -217,8 +219,7 @@ pub(super) fn resume(
         settings.data.source = locate(&settings, &state.preset)?;
     }
     validate(&settings)?;
-    let revision =
-        revise(state, &found.path, Asked { config: &found.config, on_file: &on_file, settings: &settings })?;
+    let revision = revise(state, &found.path, Asked { config: &found.config, on_file: &on_file, settings: &settings })?;
     // Rewritten only where the command line asks for something: a file that somebody edited stays as it is.
     let config = if settings == on_file { None } else { Some(revision.settings.clone()) };
     let opened = device.open_in(threads, settings.train.dtype)?;
@@ -264,7 +265,10 @@ fn go_on<B: F32Executor>(
             let filled = write_file(&folder.config_path(), config.as_bytes());
             filled.and_then(|()| fork::fill(&folder, run.as_ref(), &checkpoint)).inspect_err(|_| discard(&folder))?;
             let sha256 = &checkpoint.state.files.model.sha256;
-            say(&folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", path.display()))?;
+            say(
+                &folder,
+                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", path.display()),
+            )?;
             if revision.changes.is_empty() {
                 say(&folder, "note: with the same settings it does what that run did from there: --set changes one")?;
             }
@@ -357,12 +361,12 @@ mod tests {
             args.resolve()
         };
         let found = parse("runs/1 --steps 9 --minutes 1.5 --data d --set batch=3 --device cpu --threads 2").unwrap();
-        let flags = [("--steps", "train.steps", "9"), ("--minutes", "train.minutes", "1.5"), ("--data", "data.source", "d")];
+        let flags =
+            [("--steps", "train.steps", "9"), ("--minutes", "train.minutes", "1.5"), ("--data", "data.source", "d")];
         let mut overrides: Vec<Override> = flags.map(|(flag, key, value)| Override::flag(flag, key, value)).into();
         overrides.push(Override::parse("batch=3").unwrap());
         let (source, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        let expected =
-            ResumeOptions { source, overrides, outdir: None, description: None, device, threads: Some(2) };
+        let expected = ResumeOptions { source, overrides, outdir: None, description: None, device, threads: Some(2) };
         assert_eq!(found, expected);
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),

@@ -80,9 +80,9 @@ impl Survey {
         });
         let step = state.as_ref().map(|state| state.step);
         let elapsed = records.last().map_or(0.0, |record| record.elapsed_s);
-        let out_of_time = config.as_ref().is_some_and(|(settings, _)| {
-            settings.train.minutes > 0.0 && elapsed >= settings.train.minutes * 60.0
-        });
+        let out_of_time = config
+            .as_ref()
+            .is_some_and(|(settings, _)| settings.train.minutes > 0.0 && elapsed >= settings.train.minutes * 60.0);
         let at_end = out_of_time || step.zip(planned).is_some_and(|(step, planned)| step >= planned);
         let preset = state.map(|state| state.preset).or_else(|| config.and_then(|(_, preset)| preset));
         Survey {
@@ -195,7 +195,11 @@ mod tests {
             (None, Some(3), false, false, Standing::Stopped),
             (None, Some(3), false, true, Standing::Running),
         ] {
-            assert_eq!(standing(outcome.map(status).as_ref(), step, at_end, || locked), expected, "{outcome:?} {step:?}");
+            assert_eq!(
+                standing(outcome.map(status).as_ref(), step, at_end, || locked),
+                expected,
+                "{outcome:?} {step:?}"
+            );
         }
         standing(Some(&status(Outcome::Done)), Some(9), true, || panic!("nobody can hold the lock"));
     }

@@ -49,7 +49,11 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("generator.width", Fixed, "other tensors"),
     ("generator.max_width", Fixed, "other tensors"),
     ("generator.output", Fixed, "other tensors"),
-    ("generator.ema", FreeUnlessZero, "the decay of an average that goes on; above 0 the checkpoint holds that average"),
+    (
+        "generator.ema",
+        FreeUnlessZero,
+        "the decay of an average that goes on; above 0 the checkpoint holds that average",
+    ),
     ("discriminator.channels", Fixed, "other tensors"),
     ("discriminator.width", Fixed, "other tensors"),
     ("discriminator.max_width", Fixed, "other tensors"),
@@ -84,7 +88,11 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("objective.instance_noise", Free, "noise on the images from now on"),
     ("objective.instance_noise_steps", Free, "counted from the run's start, as ever"),
     ("objective.feature_matching", Free, "a loss of G from now on"),
-    ("objective.historical_averaging", FreeUnlessZero, "the weight of a term; above 0 the checkpoint holds a mean for it"),
+    (
+        "objective.historical_averaging",
+        FreeUnlessZero,
+        "the weight of a term; above 0 the checkpoint holds a mean for it",
+    ),
     ("objective.reconstruction", Free, "the weight of a term; a checkpoint without an encoder is refused"),
     ("objective.mode", Free, "the weight of a term; a checkpoint without an encoder is refused"),
     ("optimizer.kind", Fixed, "the moments are those of one rule"),
@@ -137,8 +145,9 @@ pub fn with_recorded(
     let mut table = to_table(base).map_err(internal)?;
     for key in keys() {
         let Some(SettingValue(value)) = recorded.get(&key.dotted()) else { continue };
-        key.check(value)
-            .map_err(|mismatch| format!("`{}` should be {} and is {}", key.dotted(), mismatch.expected, mismatch.found))?;
+        key.check(value).map_err(|mismatch| {
+            format!("`{}` should be {} and is {}", key.dotted(), mismatch.expected, mismatch.found)
+        })?;
         if let Some(Value::Table(section)) = table.get_mut(key.section) {
             section.insert(key.name.to_string(), value.clone());
         }
@@ -235,7 +244,10 @@ mod tests {
         let settings = apply(&preset("quick").unwrap(), &overrides).unwrap();
         let recorded = recorded(&settings).unwrap();
         let text = serde_json::to_string(&recorded).unwrap();
-        assert!(text.contains("\"generator.channels\":[7,9]") && text.contains("\"bottleneck.beta_step\":0.1"), "{text}");
+        assert!(
+            text.contains("\"generator.channels\":[7,9]") && text.contains("\"bottleneck.beta_step\":0.1"),
+            "{text}"
+        );
         assert!(!text.contains("data.source") && !text.contains("train.steps"), "{text}");
         let read: BTreeMap<String, SettingValue> = serde_json::from_str(&text).unwrap();
         assert_eq!(read, recorded);
@@ -270,7 +282,10 @@ mod tests {
         ] {
             assert_eq!(refused(word), expected, "{word}");
         }
-        let averaged = |ema: f64| Settings { generator: super::super::GeneratorSettings { ema, ..then.generator.clone() }, ..then.clone() };
+        let averaged = |ema: f64| Settings {
+            generator: super::super::GeneratorSettings { ema, ..then.generator.clone() },
+            ..then.clone()
+        };
         assert!(!changes(&averaged(0.9), &averaged(0.99)).unwrap()[0].is_refused());
         let now = apply(&then, &[Override::parse("bottleneck.beta=0.7").unwrap()]).unwrap();
         assert_eq!(changes(&then, &now).unwrap()[0].to_string(), "bottleneck.beta 0.0 → 0.7");

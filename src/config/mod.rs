@@ -19,9 +19,7 @@ mod schema;
 mod settings;
 mod validate;
 
-pub use at_resume::{
-    AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of,
-};
+pub use at_resume::{AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of};
 pub use background::Background;
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};

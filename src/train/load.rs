@@ -94,9 +94,15 @@ impl Found {
             (Some(settings), _) => settings,
             (None, Some((settings, _))) => settings?,
             (None, None) => {
-                let error = Error::bad_data(source, "config.toml in the checkpoint's folder, beside it, or in its run's", "none");
-                return Err(error.with_hint("copy the run's config.toml into the folder: this checkpoint is one of an earlier \
-                                            version, which does not name its settings itself"));
+                let error = Error::bad_data(
+                    source,
+                    "config.toml in the checkpoint's folder, beside it, or in its run's",
+                    "none",
+                );
+                return Err(error.with_hint(
+                    "copy the run's config.toml into the folder: this checkpoint is one of an earlier \
+                                            version, which does not name its settings itself",
+                ));
             }
         };
         Ok(Found { path, model, state, settings, notes })

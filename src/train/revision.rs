@@ -75,7 +75,8 @@ pub fn revise(state: &State, path: &Path, asked: Asked<'_>) -> Result<Revision> 
     let mut effective = Vec::new();
     for change in &found {
         if change.class == AtResume::Start {
-            let beta = if change.key == "bottleneck.beta" { format!(": it is {} now", state.beta) } else { String::new() };
+            let beta =
+                if change.key == "bottleneck.beta" { format!(": it is {} now", state.beta) } else { String::new() };
             lines.push(format!("step {step}: {change} has no effect, for that is {}{beta}", change.reason));
             continue;
         }
@@ -100,7 +101,8 @@ impl Revision {
 /// What to say of settings that must stay: those that the command line changes come first.
 fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>) -> Result<Error> {
     let by_file = changes(then, asked.on_file)?;
-    let is_typed = |change: &&&SettingChange| !by_file.iter().any(|other| other.key == change.key && other.to == change.to);
+    let is_typed =
+        |change: &&&SettingChange| !by_file.iter().any(|other| other.key == change.key && other.to == change.to);
     let typed: Vec<&&SettingChange> = refused.iter().filter(is_typed).collect();
     if !typed.is_empty() {
         let each = typed.iter().map(|change| {
@@ -115,7 +117,8 @@ fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>) -> Res
         each.collect::<Vec<_>>().join(", ")
     };
     let expected = format!("{}, as the run was trained with", listed(|change| &change.from));
-    let reasons = refused.iter().map(|change| format!("{}: {}", change.key, change.reason)).collect::<Vec<_>>().join("; ");
+    let reasons =
+        refused.iter().map(|change| format!("{}: {}", change.key, change.reason)).collect::<Vec<_>>().join("; ");
     let hint = format!("write it back, or start a new run with `train` ({reasons})");
     Ok(Error::bad_data(asked.config, expected, listed(|change| &change.to)).with_hint(hint))
 }

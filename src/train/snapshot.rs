@@ -233,7 +233,8 @@ pub fn require_same_images(
     }
     let images = |(size, count, sha256): (String, u64, &String)| format!("{count} images of {size}, sha256 {sha256}");
     let expected = format!("{}, as {} has now", images(now), settings.data.source);
-    let hint = "the run began with other images: pass those with `resume RUN --data PATH`, or start a new run with `train`";
+    let hint =
+        "the run began with other images: pass those with `resume RUN --data PATH`, or start a new run with `train`";
     Err(Error::bad_data(path.join("state.json"), expected, images(then)).with_hint(hint))
 }
 

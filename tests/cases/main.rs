@@ -10,5 +10,7 @@ mod look;
 mod numbers;
 mod pictures;
 mod runs;
+mod runs_changes;
+mod runs_drawing;
 mod sets;
 mod signals;

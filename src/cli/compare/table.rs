@@ -113,7 +113,9 @@ fn state(member: &Member) -> String {
 /// A line for each run that something ended other than its length, with what was said then.
 fn ends(members: &[Member]) -> String {
     let end = |(index, member): (usize, &Member)| match (member.standing, &member.message) {
-        (Standing::Diverged | Standing::Failed, Some(message)) => Some(format!("#{}: {}\n", index + 1, printable(message))),
+        (Standing::Diverged | Standing::Failed, Some(message)) => {
+            Some(format!("#{}: {}\n", index + 1, printable(message)))
+        }
         _ => None,
     };
     members.iter().enumerate().filter_map(end).collect()
