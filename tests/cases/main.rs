@@ -11,6 +11,8 @@ mod look;
 mod numbers;
 mod pictures;
 mod runs;
+mod runs_changes;
+mod runs_drawing;
 mod sets;
 mod signals;
 mod terminal;
