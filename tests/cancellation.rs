@@ -63,7 +63,12 @@ fn nothing_is_left<B: Executor>(name: &str, backend: &B) {
             }
         }
     }
-    assert!(failed.is_empty(), "{name}: {} sums, the first of them {:#?}", failed.len(), &failed[..failed.len().min(5)]);
+    assert!(
+        failed.is_empty(),
+        "{name}: {} sums, the first of them {:#?}",
+        failed.len(),
+        &failed[..failed.len().min(5)]
+    );
 }
 
 #[test]
@@ -138,7 +143,10 @@ fn critics() -> Vec<((Settings, ImageShape), Vec<&'static str>)> {
         (critic(|s| s.discriminator.norm = Norm::Batch, false), vec!["fc.3.bias"]),
         // The hinge's linear range: with small weights no logit comes near 1.
         (critic(|s| s.objective.loss = LossSetting::Hinge, false), vec!["fc.2.bias"]),
-        (critic(|s| (s.discriminator.minibatch_kernels, s.discriminator.hidden) = (2, vec![7]), false), vec!["fc.2.bias"]),
+        (
+            critic(|s| (s.discriminator.minibatch_kernels, s.discriminator.hidden) = (2, vec![7]), false),
+            vec!["fc.2.bias"],
+        ),
         (critic(with_a_bottleneck, false), vec!["fc.2.bias"]),
         // From z to the logit all is linear, so the mean's bias cancels as the last one does.
         (critic(linear_behind_the_bottleneck, false), vec!["fc.0.bias", "conv_mean.bias"]),

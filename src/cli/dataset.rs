@@ -60,7 +60,7 @@ enum DatasetCommand {
         name: DatasetName,
 
         /// The folder that gets a folder of the data set's name
-        #[arg(long, value_name = "DIR", default_value = "data")]
+        #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
         outdir: PathBuf,
 
         /// Download from the folder at this address instead of the built-in ones; may be given often

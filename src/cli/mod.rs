@@ -17,9 +17,12 @@ mod experiment;
 mod generate;
 mod gradcheck;
 mod interpolate;
+mod list;
 mod output;
 mod resume;
 mod settings;
+mod survey;
+mod target;
 mod trace;
 mod train;
 
@@ -74,6 +77,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    List(list::ListArgs),
     Compare(compare::CompareArgs),
     Experiment(experiment::ExperimentArgs),
     Trace(trace::TraceArgs),
@@ -90,9 +94,10 @@ impl Command {
     fn run(self) -> Result<()> {
         match self {
             Command::Train(args) => train::run(args.resolve()?),
-            Command::Resume(args) => resume::run(args.resolve()),
-            Command::Generate(args) => generate::run(args.resolve()),
+            Command::Resume(args) => resume::run(args.resolve()?),
+            Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),

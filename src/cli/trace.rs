@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceChoice, SettingsArgs, preset_parser, require_f32};
+use super::target::{ForceArgs, require_new, target_parser};
 use crate::config::{Settings, Sources, image_size, resolve};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
@@ -33,7 +34,7 @@ pub(super) struct TraceArgs {
     input: Option<PathBuf>,
 
     /// The file for activations, losses, gradients and updated weights
-    #[arg(long, value_name = "OUT", requires = "input")]
+    #[arg(long, value_name = "OUT", requires = "input", value_parser = target_parser())]
     output: Option<PathBuf>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N; auto is the CPU
@@ -41,8 +42,11 @@ pub(super) struct TraceArgs {
     device: DeviceChoice,
 
     /// Write a valid IN file here, and stop
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"], value_parser = target_parser())]
     example: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 const LONG_HELP: &str = "\
@@ -109,6 +113,8 @@ impl TraceArgs {
             (None, Some(input), Some(output)) => TraceTask::Step { input, output },
             _ => return Err(Error::Usage("trace needs --input and --output, or --example".into())),
         };
+        let (TraceTask::Example(written) | TraceTask::Step { output: written, .. }) = &task;
+        require_new(std::slice::from_ref(written), self.force, "name")?;
         Ok(TraceOptions { settings, preset, task, device: self.device })
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
+use super::target::target_parser;
 use super::{details, dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
@@ -34,7 +35,7 @@ pub(super) struct TrainArgs {
     data: Option<String>,
 
     /// The folder that gets the run's folder
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", value_parser = target_parser())]
     outdir: PathBuf,
 
     /// A word for the name of the run's folder, behind preset and batch
@@ -210,7 +211,7 @@ pub(super) fn parse_minutes(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// A description becomes part of a folder's name.
-fn parse_description(text: &str) -> std::result::Result<String, String> {
+pub(super) fn parse_description(text: &str) -> std::result::Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
         return Err("expected at most 64 letters, digits, `-`, `_` or `.`".into());

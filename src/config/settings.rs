@@ -193,7 +193,10 @@ settings! {
         pub kl_mix: KlMix = KlMix::Sum, of ["VGAN"];
         /// Which z the generator's step sends through the head.
         pub generator_z: GeneratorZ = GeneratorZ::Sampled, of ["VGAN"];
-        /// Where the bias of `conv_logvar` starts (0 in the article; −3, σ ≈ 0.22, removes the plateau at the start).
+        /// What the encoder's second output `conv_logvar`, a tensor of that name either way, is: log σ² or log σ.
+        pub sigma: Sigma = Sigma::Logvar, of ["VGAN"];
+        /// Where the bias of `conv_logvar` starts, in the units of `sigma` (0 in the article). −3 is σ ≈ 0.22 with `logvar`, which
+        /// removes the plateau at the start; with `logstd` the same σ is −1.5.
         pub logvar_bias: f64 = 0.0 => LOGVAR, of ["VGAN"];
         /// β₀, the constraint's weight at the start.
         pub beta: f64 = 0.0 => Range::FROM_0, of ["VGAN"];
@@ -223,6 +226,17 @@ choices! {
         Sum = "sum",
         /// ½(KL_real + KL_fake) − I_c (the paper).
         Mean = "mean",
+    }
+}
+
+choices! {
+    /// What the encoder's second output is. The family of distributions is the same; but weights and gradients of one size start
+    /// log σ twice as wide with `logstd`, and move it twice as fast.
+    pub enum Sigma {
+        /// log σ², so σ = e^(logvar/2) (the article). What runs had before this was a setting.
+        Logvar = "logvar",
+        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+        Logstd = "logstd",
     }
 }
 

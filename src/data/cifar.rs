@@ -160,7 +160,8 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
     if files.is_empty() {
         let expected = format!("an archive with {FOLDER}/data_batch_1.bin and so on");
         if let Some((what, advice)) = foreign::archive(&others) {
-            return Err(Error::bad_data(path, expected, format!("one with {what}")).with_hint(advice));
+            return Err(Error::bad_data(path, expected, format!("one with {what}, the first file {}", others[0]))
+                .with_hint(advice));
         }
         let found = match others.first() {
             Some(first) => format!("other things, the first of {} is {first}", others.len()),

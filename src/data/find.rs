@@ -9,11 +9,12 @@ use super::cifar::{self, RECORD};
 use super::folder::{self, Listing};
 use super::picture::Codec;
 use super::report::{Reason, Report, below};
-use super::select::{self, Names, quoted};
+use super::select::{self, Names};
 use super::source::{self, Source, hex};
 use super::split::Split;
-use super::{foreign, idx};
+use super::{foreign, format, idx};
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// What a data source may be, for messages.
 pub(crate) const ACCEPTED: &str = "`glyphs`, an IDX file (MNIST), a CIFAR-10 binary file or archive, or a folder of those or of \
@@ -193,7 +194,7 @@ fn several(root: &Path, listing: &Listing, readable: &[Layout], foreign: &[(Path
     }
     let example = readable.first().map_or(root, |layout| &layout.path);
     Error::bad_data(root, "one data set in this folder", format!("{}: {}", found.len(), found.join(", ")))
-        .with_hint(format!("pass the one that you mean, such as --data {}", quoted(example)))
+        .with_hint(format!("pass the one that you mean, such as --data {}", shell::path(example)))
 }
 
 fn name_of(path: &Path) -> String {
@@ -220,7 +221,7 @@ fn find_in_file(path: &Path) -> Result<Found> {
         return Err(Error::bad_data(path, ACCEPTED, "an empty file").with_hint("fetch it again"));
     }
     if Codec::of(&head).is_some() || folder::claims(path) {
-        return Err(Error::bad_data(path, ACCEPTED, "a single picture").with_hint("pass the folder that it is in"));
+        return Err(a_picture(path));
     }
     let is_tar = head.get(257..262) == Some(b"ustar");
     if is_tar || plain_name.ends_with(".tar") || plain_name.ends_with(".tgz") {
@@ -228,6 +229,9 @@ fn find_in_file(path: &Path) -> Result<Found> {
     }
     // A CIFAR file may begin with the bytes of an IDX header (label 0, black, …), so its name comes first.
     if plain_name.ends_with(".bin") {
+        if let Some((what, advice)) = foreign::by_name(path) {
+            return Err(Error::bad_data(path, ACCEPTED, what).with_hint(advice));
+        }
         return Ok(Found::Cifar(vec![path.to_path_buf()]));
     }
     let has_idx_magic = head.len() >= 4 && head[..2] == [0, 0] && (0x08..=0x0e).contains(&head[2]);
@@ -237,6 +241,9 @@ fn find_in_file(path: &Path) -> Result<Found> {
     if head[0] <= 9 && source::plain_length(path)?.is_multiple_of(RECORD as u64) {
         return Ok(Found::Cifar(vec![path.to_path_buf()]));
     }
+    if format::is_picture(&head) {
+        return Err(a_picture(path));
+    }
     if let Some((what, advice)) = foreign::by_content(path, &head) {
         return Err(Error::bad_data(path, ACCEPTED, what).with_hint(advice));
     }
@@ -245,4 +252,8 @@ fn find_in_file(path: &Path) -> Result<Found> {
     Err(Error::bad_data(path, ACCEPTED, found).with_hint(
         "an IDX file starts with 00 00 08 03; a CIFAR-10 file is whole records of 3073 bytes and each starts with a label 0 to 9",
     ))
+}
+
+fn a_picture(path: &Path) -> Error {
+    Error::bad_data(path, ACCEPTED, "a single picture").with_hint("pass the folder that it is in")
 }

@@ -90,13 +90,13 @@ enum Kind {
 
 impl Kind {
     fn of(path: &Path) -> Kind {
-        if !claims(path) && !picture::looks_like_picture(path) {
-            Kind::Other
-        } else if own::is_picture(path) {
-            Kind::Own
-        } else {
-            Kind::Picture
+        let claims = claims(path);
+        if !claims && !picture::looks_like_picture(path) {
+            return Kind::Other;
         }
+        // Ours are PNG by name too; a million JPEGs need not be opened for that.
+        let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        if (is_png || !claims) && own::is_picture(path) { Kind::Own } else { Kind::Picture }
     }
 }
 

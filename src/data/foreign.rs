@@ -9,7 +9,7 @@ const SAVE: &str = "save its images as PNG files in a folder, and pass that fold
 const UNPACK: &str = "unpack it, and pass the folder that it makes";
 const CIFAR_10: Named = (
     "CIFAR-10's version for Python",
-    "the binary version is read: get it with `vgan-cuda dataset fetch cifar10`, and pass --data data/cifar10",
+    "only the binary version is read: get it with `vgan-cuda dataset fetch cifar10`, and pass --data data/cifar10",
 );
 const CIFAR_100: Named = (
     "CIFAR-100",

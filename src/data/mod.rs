@@ -6,9 +6,11 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
+//! | `png_picture`, `jpeg`, `jpeg_markers`, `exif` | decoding one picture, and how it stands |
+//! | `format`, `regular` | naming what is no such picture; opening no pipes |
 //! | `find`, `select`, `split`, `own` | which of these a path is, and which of its files are trained on |
-//! | `foreign` | formats that are not read, by name |
-//! | `source`, `gzip`, `regular` | opening and unzipping a file |
+//! | `foreign` | data sets in formats that are not read, by name |
+//! | `source`, `gzip` | opening and unzipping a file |
 //! | `convert` | number of channels, resizing |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
@@ -23,11 +25,15 @@ mod fetch;
 mod find;
 mod folder;
 mod foreign;
+mod format;
 pub mod glyphs;
 mod gzip;
 mod idx;
+mod jpeg;
+mod jpeg_markers;
 mod own;
 pub(crate) mod picture;
+mod png_picture;
 mod regular;
 mod report;
 mod select;
@@ -46,6 +52,7 @@ pub use report::{LeftOut, Reason, Report};
 pub use tally::Seen;
 
 use crate::error::{Error, Result};
+use crate::shell;
 use find::{Found, Selection};
 
 /// A whole data set in memory.
@@ -185,7 +192,7 @@ fn and_more(mut error: Error, source: &Path, more: usize, at_least: &str) -> Err
     if more == 0 {
         return error;
     }
-    let path = select::quoted(source);
+    let path = shell::path(source);
     let more = format!("… and {at_least}{more} more: `vgan-cuda dataset check {path}` lists all");
     match &mut error {
         Error::BadData { hint, .. } if hint.is_empty() => *hint = more,

@@ -11,6 +11,7 @@ use super::report::{Reason, Report, below};
 use super::split::{Split, choose};
 use super::{cifar, idx, own, plural};
 use crate::error::{Error, Result, shown};
+use crate::shell;
 
 /// The names of the files in a folder, sorted, without those of the folders in it: one may have been unpacked under the
 /// name of a file.
@@ -66,7 +67,7 @@ pub(crate) fn by_names(folder: &Path, names: &Names) -> Result<Option<Selection>
         (true, false) => cifar_files(folder, names, &batches).map(Some),
         (false, false) => {
             let found = format!("{} (IDX) and {} (CIFAR-10)", shown(images[0]), shown(batches[0]));
-            let hint = format!("pass the file that you mean, such as --data {}", quoted(&folder.join(images[0])));
+            let hint = format!("pass the file that you mean, such as --data {}", shell::path(folder.join(images[0])));
             Err(Error::bad_data(folder, "one data set in this folder", found).with_hint(hint))
         }
     }
@@ -147,7 +148,7 @@ fn ambiguous(folder: &Path, what: &str, candidates: impl Iterator<Item = (PathBu
     let found: Vec<String> = candidates.iter().map(describe).collect();
     let example = candidates.first().map_or(folder, |(path, _)| path);
     Error::bad_data(folder, format!("one {what}"), format!("{}: {}", found.len(), found.join(", ")))
-        .with_hint(format!("pass the one that you mean, such as --data {}", quoted(example)))
+        .with_hint(format!("pass the one that you mean, such as --data {}", shell::path(example)))
 }
 
 /// The pictures of a folder to train on.
@@ -269,11 +270,4 @@ impl Chosen {
         }
         Ok(())
     }
-}
-
-/// A path as a word of a POSIX shell.
-pub(crate) fn quoted(path: &Path) -> String {
-    let text = shown(path);
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }

@@ -6,10 +6,13 @@ mod whole_runs;
 
 mod building;
 mod command_line;
+mod layouts;
 mod look;
 mod numbers;
 mod pictures;
 mod runs;
+mod runs_changes;
+mod runs_drawing;
 mod sets;
 mod signals;
 mod terminal;

@@ -6,6 +6,7 @@ use console::{Alignment, measure_text_width, pad_str};
 use serde::Serialize;
 
 use super::super::output;
+use super::super::survey::Standing;
 use super::member::{Member, printable};
 use crate::config::{Difference, Settings, differences};
 use crate::error::{Error, Result};
@@ -78,9 +79,9 @@ impl Final {
     }
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "#", "run", "preset", "steps", "loss D", "loss G", "KL real", "KL fake", "beta", "D real", "D fake", "images/s",
-    "time",
+    "time", "state",
 ];
 
 /// The table of the runs, and beneath it that of the settings in which they differ.
@@ -90,16 +91,36 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
         let first = [(index + 1).to_string(), member.name.clone(), printable(preset)];
         let nothing = || [(); 10].map(|()| "-".to_string());
         let last = Final::of(&member.records, &member.settings).map_or_else(nothing, |last| last.cells());
-        first.into_iter().chain(last).collect()
+        first.into_iter().chain(last).chain([state(member)]).collect()
     };
     let mut rows: Vec<Vec<String>> = vec![COLUMNS.map(String::from).to_vec()];
     rows.extend(members.iter().enumerate().map(row));
     let mut text = aligned(&rows, 3, output::terminal_columns());
     text += &format!("losses, KL, D and images/s are means over the last {LAST} records; the rest is the last one's\n");
+    text += &ends(members);
     let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
     text += &matrix("settings that differ", &differences(&settings)?, members.len(), output::terminal_columns());
     text.push('\n');
     Ok(text)
+}
+
+/// How a run stands, with its step where that is not the end.
+fn state(member: &Member) -> String {
+    match member.standing {
+        Standing::Done | Standing::Empty => member.standing.word().to_string(),
+        standing => format!("{} at {}", standing.word(), member.step),
+    }
+}
+
+/// A line for each run that something ended other than its length, with what was said then.
+fn ends(members: &[Member]) -> String {
+    let end = |(index, member): (usize, &Member)| match (member.standing, &member.message) {
+        (Standing::Diverged | Standing::Failed, Some(message)) => {
+            Some(format!("#{}: {}\n", index + 1, printable(message)))
+        }
+        _ => None,
+    };
+    members.iter().enumerate().filter_map(end).collect()
 }
 
 /// A row for each of these settings under `heading`, a column for each of the runs.
@@ -186,6 +207,8 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
         run: String,
         name: &'a str,
         preset: Option<&'a str>,
+        state: &'static str,
+        message: Option<&'a str>,
         steps: Option<u64>,
         loss_d: Option<f64>,
         loss_g: Option<f64>,
@@ -215,6 +238,8 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
             run: member.path.to_string_lossy().into_owned(),
             name: &member.name,
             preset: member.preset.as_deref(),
+            state: member.standing.word(),
+            message: member.message.as_deref(),
             steps: last.map(|f| f.steps),
             loss_d: last.map(|f| f.loss_d),
             loss_g: last.map(|f| f.loss_g),
