@@ -283,9 +283,12 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
     let settings: Vec<&Settings> = presets.iter().chain(runs.iter().map(|run| &run.settings)).collect();
     let mut changed = differences(&settings)?;
     changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
-    let table = aligned(&rows, rows[0].len());
+    let table = aligned(&rows, rows[0].len(), output::terminal_columns());
     let heading = format!("{} into {}", options.file.display(), options.outdir.display());
-    Ok(format!("{heading}\n\n{table}{}", matrix("settings not all as in the presets", &changed, runs.len())))
+    Ok(format!(
+        "{heading}\n\n{table}{}",
+        matrix("settings not all as in the presets", &changed, runs.len(), output::terminal_columns())
+    ))
 }
 
 /// The command that goes on with an interrupted experiment: this one.

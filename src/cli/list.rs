@@ -70,7 +70,7 @@ fn table(runs: &[Survey], folder: &Path, now: SystemTime) -> String {
     let mut rows =
         vec![["run", "preset", "state", "step", "loss D", "loss G", "saved", "size"].map(String::from).to_vec()];
     rows.extend(runs.iter().map(|run| row(run, folder, now).to_vec()));
-    aligned(&rows, 3)
+    aligned(&rows, 3, output::terminal_columns())
 }
 
 fn row(run: &Survey, folder: &Path, now: SystemTime) -> [String; 8] {

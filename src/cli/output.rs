@@ -24,6 +24,13 @@ pub(super) fn to_stderr(text: &str) {
     messages::say(text);
 }
 
+/// The columns of the terminal that standard output goes to; `None` where it goes elsewhere.
+pub(super) fn terminal_columns() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked())??;
+    (columns > 0).then(|| usize::from(columns))
+}
+
 /// Whether `error` says that nobody reads standard output any more.
 pub(super) fn reader_is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
