@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct ObjectiveSettings {
     /// The losses of discriminator and generator.
     pub loss: Loss,
-    /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
-    /// alone have such a target.
+    /// What D shall say of a real image in its own loss (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan`
+    /// and `ns` alone have such a target. That of fakes stays 0, and G's stays 1.
     pub real_target: f64,
     /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
     pub margin: f64,

@@ -303,7 +303,7 @@ pub struct OptimizerSettings {
     pub beta2: f64,
     /// RMSprop's decay of the second moment, α.
     pub decay: f64,
-    /// Added to the root of the second moment.
+    /// ε of both optimisers, added to the root of the second moment, not under it; for Adam that of the corrected moment.
     pub epsilon: f64,
     /// Standard deviation of the normal weights at the start, where biases are 0. With 0 both start as PyTorch's do:
     /// U(−1/√fan_in, 1/√fan_in).
