@@ -265,7 +265,7 @@ settings! {
         pub beta2: f64 = 0.999 => Range::DECAY, of ["Adam"];
         /// RMSprop's decay of the second moment, α.
         pub decay: f64 = 0.99 => Range::DECAY, of ["RMSprop"];
-        /// Added to the root of the second moment.
+        /// ε of both optimisers, added to the root of the second moment, not under it; for Adam that of the corrected moment.
         pub epsilon: f64 = 1e-8 => Range::ABOVE_0;
         /// Standard deviation of the normal weights at the start, where biases are 0. With 0 both start as PyTorch's do:
         /// U(−1/√fan_in, 1/√fan_in).
