@@ -7,8 +7,10 @@
 mod arguments;
 mod bench;
 mod compare;
+mod complete;
 mod completions;
 mod dataset;
+mod details;
 mod doctor;
 mod dry_run;
 mod experiment;
@@ -18,6 +20,7 @@ mod interpolate;
 mod list;
 mod output;
 mod resume;
+mod settings;
 mod survey;
 mod target;
 mod trace;
@@ -29,6 +32,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::run::messages::{Verbosity, set_verbosity};
 
 /// Train GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018).
 #[derive(Debug, Parser)]
@@ -36,6 +40,26 @@ use crate::error::{Error, Result};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Say less: no progress and no notes on standard error, only warnings and errors; results go to standard output as ever
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
+    quiet: bool,
+
+    /// Say more: settings that differ from the preset, the device, the memory, and what each part and each save takes
+    #[arg(short, long, global = true, display_order = 901)]
+    verbose: bool,
+}
+
+impl Cli {
+    /// How much to say. A flag before the command and one after it are both given.
+    fn verbosity(&self) -> Result<Verbosity> {
+        match (self.quiet, self.verbose) {
+            (true, true) => Err(Error::Usage("--quiet and --verbose exclude each other: pass one of them".into())),
+            (true, false) => Ok(Verbosity::Quiet),
+            (false, true) => Ok(Verbosity::Verbose),
+            (false, false) => Ok(Verbosity::Normal),
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -60,8 +84,10 @@ enum Command {
     Gradcheck(gradcheck::GradcheckArgs),
     Bench(bench::BenchArgs),
     Dataset(dataset::DatasetArgs),
+    Settings(settings::ListSettingsArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
+    Complete(complete::CompleteArgs),
 }
 
 impl Command {
@@ -78,8 +104,10 @@ impl Command {
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
+            Command::Settings(args) => settings::run(args.resolve()),
             Command::Doctor(_) => doctor::run(),
             Command::Completions(args) => completions::run(args.shell),
+            Command::Complete(args) => complete::run(args),
         }
     }
 }
@@ -98,7 +126,11 @@ pub fn main() -> ExitCode {
             return exit_code(error.exit_code());
         }
     };
-    match cli.command.run() {
+    let outcome = cli.verbosity().and_then(|verbosity| {
+        set_verbosity(verbosity);
+        cli.command.run()
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::run::messages;
 
 const STANDARD_OUTPUT: &str = "standard output";
 
@@ -17,13 +18,23 @@ pub(super) fn print(text: &str) -> Result<()> {
     written.map_err(|source| Error::io(STANDARD_OUTPUT, "write", source))
 }
 
-/// Says something to a person; nobody listening is no reason to stop.
+/// Says something to a person, unless `--quiet` is given; what begins with `warning: ` in any case. Nobody listening is no
+/// reason to stop.
 pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    messages::say(text);
 }
 
 /// Whether `error` says that nobody reads standard output any more.
 pub(super) fn reader_is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
         if path == Path::new(STANDARD_OUTPUT) && source.kind() == ErrorKind::BrokenPipe)
+}
+
+/// `value` as JSON on one line, with its line break.
+///
+/// # Errors
+/// [`Error::Internal`] for what JSON can't hold.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
+    Ok(text + "\n")
 }

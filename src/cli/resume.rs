@@ -1,14 +1,18 @@
 //! `resume`: goes on with a run from its newest checkpoint, as if it had never stopped, or from a chosen one in a new run.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::details;
 use super::output::to_stderr;
 use super::survey::named;
 use super::target::target_parser;
-use super::train::{load_images, locate, parse_description, parse_minutes, require_memory, say, say_how_to_sample};
+use super::train::{
+    detail, load_images, locate, parse_description, parse_minutes, require_memory, say, say_how_to_sample,
+};
 use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
 use crate::data::Images;
 use crate::error::{Error, Result};
@@ -210,7 +214,7 @@ pub(super) fn resume(
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     if let Place::Here(folder, _, passed_over) = &found.place {
-        passed_over.iter().try_for_each(|reason| say(folder, reason))?;
+        passed_over.iter().try_for_each(|reason| say(folder, &format!("warning: {reason}")))?;
     }
     let state = &found.checkpoint.state;
     let (on_file, _) = read_named(&found.config, &Settings::default())?;
@@ -249,7 +253,9 @@ fn go_on<B: F32Executor>(
     let Next { on_file, revision, config } = next;
     let settings = revision.settings.clone();
     let step = checkpoint.state.step;
+    let start = Instant::now();
     let images = images(&settings, &checkpoint.state, &place)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     let total = Plan::new(&settings, images.count)?.total;
     let is_new = matches!(place, Place::New { .. });
@@ -276,11 +282,14 @@ fn go_on<B: F32Executor>(
         }
     };
     // Nothing depends on this file: damaged, it is no reason not to go on.
-    if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
+    let environment = Environment::now(&backend.describe(), threads);
+    if let Err(error) = environment.add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = listen()?;
     say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
+    let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading)?;
+    details.iter().try_for_each(|text| detail(&folder, text))?;
     let nothing_left = nothing_left(&settings, step, total);
     revision.note_in(&mut checkpoint.state);
     let preset = checkpoint.state.preset.clone();

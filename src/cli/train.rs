@@ -1,20 +1,21 @@
 //! `train`: trains a model and leaves a run folder.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
 use super::target::target_parser;
-use super::{dry_run, output};
+use super::{details, dry_run, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
-use crate::run::{LogFile, RunFolder, write_file};
+use crate::run::{LogFile, RunFolder, messages, write_file};
 use crate::shell;
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
@@ -244,14 +245,23 @@ pub(super) fn train<B: F32Executor>(
     folder: impl FnOnce() -> Result<RunFolder>,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
+    let start = Instant::now();
     let images = load_images(&settings)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     let folder = folder()?;
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
-    Environment::now(&backend.describe(), threads).add_to(&folder.env_path())?;
+    let environment = Environment::now(&backend.describe(), threads);
+    environment.add_to(&folder.env_path())?;
     let interrupt = listen()?;
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
+    if let Some(line) = images.report.line() {
+        say(&folder, &line)?;
+    }
+    details::of_start(&environment, &settings, preset, &images, reading)?
+        .iter()
+        .try_for_each(|text| detail(&folder, text))?;
     let mut session = Session::start(backend, settings, preset, &images, folder)?;
     session.train(&interrupt)?;
     Ok(session.folder().clone())
@@ -289,6 +299,12 @@ pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
     let line = format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid");
     LogFile::open(&folder.log_path())?.line(&line)?;
     output::print(&(line + "\n"))
+}
+
+/// Keeps a line in the run's log, and says it where the user wants details.
+pub(super) fn detail(folder: &RunFolder, text: &str) -> Result<()> {
+    messages::detail(text);
+    LogFile::open(&folder.log_path())?.line(text)
 }
 
 /// Says something to a person, and keeps it in the run's log.

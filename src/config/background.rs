@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::declare::{Choice, Field};
+
 /// A colour by name (`black`, `white`, `grey`) or as `#rrggbb`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -15,6 +17,15 @@ pub struct Background {
 
 /// Colours with a name of their own; `grey` is half of white.
 const NAMED: [(&str, [u8; 3]); 4] = [("black", [0; 3]), ("white", [255; 3]), ("grey", [128; 3]), ("gray", [128; 3])];
+
+impl Field for Background {
+    const CHOICES: &'static [Choice] = &[
+        Choice { word: "black", meaning: "#000000" },
+        Choice { word: "white", meaning: "#ffffff" },
+        Choice { word: "grey", meaning: "#808080" },
+        Choice { word: "#rrggbb", meaning: "any colour, as two hexadecimal digits each for red, green and blue" },
+    ];
+}
 
 impl FromStr for Background {
     type Err = String;

@@ -33,6 +33,7 @@ impl SettingValue {
 impl fmt::Display for SettingValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
+            Value::String(text) if text.is_empty() => formatter.write_str("\"\""),
             Value::String(text) => formatter.write_str(text),
             other => write!(formatter, "{other}"),
         }

@@ -1,26 +1,26 @@
 //! What the families of nets ask of the settings.
 
-use super::settings::{Family, Norm, OutputLayer, Settings};
-use super::validate::{Checker, WIDEST, output_name};
+use super::settings::{Family, MOST_LAYERS, Norm, OutputLayer, Settings, WIDEST};
+use super::validate::Checker;
 
 impl Checker {
     /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not
     /// used, so that none is set in vain.
     pub(super) fn family(&mut self, settings: &Settings) {
         let Settings { generator, discriminator, .. } = settings;
-        let lists = [
-            ("generator.hidden", &generator.hidden, 0),
-            ("generator.channels", &generator.channels, 1),
-            ("discriminator.hidden", &discriminator.hidden, 0),
-            ("discriminator.channels", &discriminator.channels, 1),
-        ];
+        let channels =
+            [("generator.channels", &generator.channels), ("discriminator.channels", &discriminator.channels)];
+        let hidden = [("generator.hidden", &generator.hidden), ("discriminator.hidden", &discriminator.hidden)];
         let widths = [
             ("generator.width", "generator.max_width", generator.width, generator.max_width),
             ("discriminator.width", "discriminator.max_width", discriminator.width, discriminator.max_width),
         ];
         match settings.nets.family {
             Family::Dcgan => {
-                lists.into_iter().for_each(|(key, list, fewest)| self.widths(key, list, fewest));
+                for (key, list) in channels {
+                    let expected = format!("a list of 1 to {MOST_LAYERS} widths where nets.family is dcgan");
+                    self.require(!list.is_empty(), key, expected, "[]");
+                }
                 for (key, max_key, width, max_width) in widths {
                     let expected = "0 where nets.family is dcgan (its widths are the lists `channels` and `hidden`)";
                     self.require(width == 0, key, expected, width);
@@ -28,18 +28,19 @@ impl Checker {
                 }
             }
             Family::Resnet => {
-                for (key, list, _) in lists {
+                for (key, list) in channels.into_iter().chain(hidden) {
                     let expected = "[] where nets.family is resnet (its widths follow from `width` and `max_width`)";
                     self.require(list.is_empty(), key, expected, format!("{list:?}"));
                 }
                 for (key, max_key, width, max_width) in widths {
-                    self.require((1..=WIDEST).contains(&width), key, format!("from 1 to {WIDEST}"), width);
+                    let expected = format!("from 1 to {WIDEST} where nets.family is resnet");
+                    self.require(width > 0, key, expected, width);
                     let expected = format!("from `{key}`, {width}, to {WIDEST}");
-                    self.require((width..=WIDEST).contains(&max_width), max_key, expected, max_width);
+                    self.require(max_width >= width, max_key, expected, max_width);
                 }
                 let expected = "stride1 where nets.family is resnet (its last convolution keeps the size)";
                 let output = generator.output;
-                self.require(output == OutputLayer::Stride1, "generator.output", expected, output_name(output));
+                self.require(output == OutputLayer::Stride1, "generator.output", expected, output.word());
                 let expected = "false where nets.family is resnet (it has no batch normalisation)";
                 let norm_first = discriminator.norm_first;
                 self.require(!norm_first, "discriminator.norm_first", expected, norm_first);

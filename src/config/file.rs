@@ -7,9 +7,10 @@ use std::path::Path;
 use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
+use super::nearest::{nearest, nearest_hint, nearest_keys};
 use super::overrides::merge;
 use super::presets::preset;
-use super::schema::{Key, keys, nearest, nearest_key, sections, shorten, to_table, unwritable};
+use super::schema::{Key, keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
 use crate::error::{Error, Result};
@@ -235,12 +236,18 @@ impl<'a> File<'a> {
         let found = format!("`{}`", shorten(name));
         let all: Vec<String> = sections().map(|section| format!("[{section}]")).collect();
         let error = self.error(span.start, &format!("one of the sections {}", all.join(", ")), found);
-        let hint = match (value, nearest(name, sections()), nearest_key(name)) {
-            (Some(Value::Table(_)), Some(section), _) => format!("the nearest is [{section}]"),
-            (_, _, Some(key)) => format!("put `{}` under [{}]", key.name, key.section),
-            _ => String::new(),
-        };
-        Err(error.with_hint(hint))
+        Err(error.with_hint(match value {
+            Some(Value::Table(_)) => {
+                let near: Vec<String> =
+                    nearest(name, sections()).iter().map(|section| format!("[{section}]")).collect();
+                if near.is_empty() { String::new() } else { format!("the nearest is {}", near.join(" or ")) }
+            }
+            _ => {
+                let near = nearest_keys(name);
+                let near = near.iter().map(|key| format!("put `{}` under [{}]", key.name, key.section));
+                near.collect::<Vec<_>>().join(", or ")
+            }
+        }))
     }
 
     fn entry(
@@ -252,9 +259,10 @@ impl<'a> File<'a> {
     ) -> Result<Entry> {
         let dotted = format!("{section}.{}", key.get_ref());
         let Ok(known) = Key::find(&dotted) else {
-            let hint = nearest_key(&dotted).map(|near| format!("the nearest is `{}`", near.dotted()));
+            let near: Vec<String> = nearest_keys(&dotted).iter().map(Key::dotted).collect();
+            let hint = nearest_hint(near.iter().map(String::as_str));
             let error = self.error(key.span().start, "a known setting", format!("`{}`", shorten(&dotted)));
-            return Err(error.with_hint(hint.unwrap_or_default()));
+            return Err(error.with_hint(hint.trim_start_matches("; ")));
         };
         known.check(value).map_err(|mismatch| {
             self.error(place.start, &format!("`{dotted}` to be {}", mismatch.expected), mismatch.found)

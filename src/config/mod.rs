@@ -5,10 +5,12 @@
 
 mod at_resume;
 mod background;
+mod declare;
 mod differences;
 mod experiment;
 mod family;
 mod file;
+mod nearest;
 mod objective;
 mod objective_rules;
 mod overrides;
@@ -21,9 +23,11 @@ mod validate;
 
 pub use at_resume::{AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of};
 pub use background::Background;
+pub use declare::{Choice, Range, Section, Setting};
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, read_named, to_toml};
+pub use nearest::{nearest, nearest_hint};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};

@@ -1,61 +1,70 @@
 //! `[objective]`: what the two nets play for. docs/methods.md maps each method to its formula and its settings.
 
-use serde::{Deserialize, Serialize};
+use super::declare::{Range, choices, settings};
+use super::settings::LARGEST;
 
-/// `[objective]`: the losses of both nets and what is added to them, and what else shapes the game. β's term of the
-/// bottleneck is added to whichever loss the discriminator has.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ObjectiveSettings {
-    /// The losses of discriminator and generator.
-    pub loss: Loss,
-    /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
-    /// alone have such a target.
-    pub real_target: f64,
-    /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
-    pub margin: f64,
-    /// λ_PT of the repelling term on the generator's codes, with loss `ebgan` alone (Zhao et al. 2017, EBGAN-PT: 0.1); 0
-    /// is EBGAN without it.
-    pub repelling: f64,
-    /// γ of loss `began`, the energy of fake images that it strives for, in energies of real ones: lower for sharper
-    /// images, higher for more different ones.
-    pub balance_ratio: f64,
-    /// λ_k of loss `began`: how fast k, the weight of fake images in D's loss, moves; it starts at 0.
-    pub balance_step: f64,
-    /// What is asked of the gradient of D's logit by the image as D sees it, all of its pixels and channels. It wants
-    /// `discriminator.norm` to be `none`.
-    pub penalty: Penalty,
-    /// The penalty's weight: γ of `r1` and `r2`, λ of `wgan-gp` and `dragan`. The VGAN-GP of the paper's official code,
-    /// which adds 10 · E‖∇‖² on real images, is `r1` with 20.
-    pub penalty_weight: f64,
-    /// The penalty is taken every this many steps, with as many times its weight (Karras et al. 2020, lazy regularisation).
-    pub penalty_every: u64,
-    /// Which z of the bottleneck the penalised logit comes from.
-    pub penalty_z: PenaltyZ,
-    /// After each update every parameter of D is clipped to ± this (Arjovsky et al. 2017: 0.01); 0 clips nothing.
-    pub clip: f64,
-    /// Updates of D, each on images, latents and noise of its own, for one of G (Arjovsky et al. 2017: 5). β and D's
-    /// optimiser move at each of them.
-    pub discriminator_steps: u32,
-    /// σ₀ of the normal noise on every pixel that D sees, in the units of `data.range` (Sønderby et al. 2017; Arjovsky &
-    /// Bottou 2017); 0 adds none.
-    pub instance_noise: f64,
-    /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
-    pub instance_noise_steps: u64,
-    /// w of w · ‖E f(x) − E f(G(z))‖², which then is G's loss in the place of its own, f being what D's encoder says of an
-    /// image: μ, or its output without a bottleneck (Salimans et al. 2016: 1). 0 leaves G its loss. Nothing of G's step
-    /// passes D's head, so `bottleneck.generator_z` has no say.
-    pub feature_matching: f64,
-    /// λ of λ ‖θ − θ̄‖², which the losses of G and D gain; θ̄ is the mean of the net's parameters so far (Salimans et al. 2016);
-    /// 0 turns it off.
-    pub historical_averaging: f64,
-    /// λ₁ of mode regularisation (Che et al. 2017, MRGAN: 0.2): G's loss gains λ₁ E d(x, G(E(x))), d the mean squared error of
-    /// an image's pixels and channels, and an encoder E: x → z is trained beside, on this and on the term of `mode`. There
-    /// is an encoder where one of both is above 0.
-    pub reconstruction: f64,
-    /// λ₂ of mode regularisation (Che et al. 2017: 0.4): G's loss gains λ₂ times what its reconstructions G(E(x)) cost it
-    /// under D, by the cost of `loss`; 0 turns it off.
-    pub mode: f64,
+/// The most steps from one gradient penalty to the next: beyond that it holds nothing.
+const LAZIEST: u64 = 1 << 16;
+/// A step of training is one piece of work on the device, and this is as long as one may get.
+const MOST_DISCRIMINATOR_STEPS: u64 = 100;
+/// Gradient penalties, each of its own weight.
+const PENALTIES: [&str; 5] = ["R1", "R2", "WGAN-GP", "DRAGAN", "VGAN-GP"];
+
+settings! {
+    /// `[objective]`: the losses of both nets and what is added to them, and what else shapes the game. β's term of the
+    /// bottleneck is added to whichever loss the discriminator has.
+    pub struct ObjectiveSettings: "objective" {
+        /// The losses of discriminator and generator.
+        pub loss: Loss = Loss::Ns;
+        /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
+        /// alone have such a target.
+        pub real_target: f64 = 1.0 => Range::PART, of ["label smoothing"];
+        /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
+        pub margin: f64 = 1.0 => Range::ABOVE_0, of ["EBGAN"];
+        /// λ_PT of the repelling term on the generator's codes, with loss `ebgan` alone (Zhao et al. 2017, EBGAN-PT: 0.1);
+        /// 0 is EBGAN without it.
+        pub repelling: f64 = 0.0 => Range::FROM_0, of ["EBGAN-PT"];
+        /// γ of loss `began`, the energy of fake images that it strives for, in energies of real ones: lower for sharper
+        /// images, higher for more different ones.
+        pub balance_ratio: f64 = 0.5 => Range::PART, of ["BEGAN"];
+        /// λ_k of loss `began`: how fast k, the weight of fake images in D's loss, moves; it starts at 0.
+        pub balance_step: f64 = 0.001 => Range::FROM_0, of ["BEGAN"];
+        /// What is asked of the gradient of D's logit by the image as D sees it, all of its pixels and channels. It wants
+        /// `discriminator.norm` to be `none`.
+        pub penalty: Penalty = Penalty::None, of PENALTIES;
+        /// The penalty's weight: γ of `r1` and `r2`, λ of `wgan-gp` and `dragan`. The VGAN-GP of the paper's official code,
+        /// which adds 10 · E‖∇‖² on real images, is `r1` with 20.
+        pub penalty_weight: f64 = 10.0 => Range::ABOVE_0, of PENALTIES;
+        /// The penalty is taken every this many steps, with as many times its weight (Karras et al. 2020, lazy
+        /// regularisation).
+        pub penalty_every: u64 = 1 => Range::whole(1, LAZIEST), of PENALTIES;
+        /// Which z of the bottleneck the penalised logit comes from.
+        pub penalty_z: PenaltyZ = PenaltyZ::Sampled, of PENALTIES;
+        /// After each update every parameter of D is clipped to ± this (Arjovsky et al. 2017: 0.01); 0 clips nothing.
+        pub clip: f64 = 0.0 => Range::FROM_0, of ["weight clipping", "WGAN"];
+        /// Updates of D, each on images, latents and noise of its own, for one of G (Arjovsky et al. 2017: 5). β and D's
+        /// optimiser move at each of them.
+        pub discriminator_steps: u32 = 1 => Range::whole(1, MOST_DISCRIMINATOR_STEPS), of ["k steps of D", "WGAN", "WGAN-GP"];
+        /// σ₀ of the normal noise on every pixel that D sees, in the units of `data.range` (Sønderby et al. 2017; Arjovsky
+        /// & Bottou 2017); 0 adds none.
+        pub instance_noise: f64 = 0.0 => Range::FROM_0, of ["instance noise"];
+        /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
+        pub instance_noise_steps: u64 = 0 => Range::whole(0, LARGEST), of ["instance noise"];
+        /// w of w · ‖E f(x) − E f(G(z))‖², which then is G's loss in the place of its own, f being what D's encoder says of
+        /// an image: μ, or its output without a bottleneck (Salimans et al. 2016: 1). 0 leaves G its loss. Nothing of G's
+        /// step passes D's head, so `bottleneck.generator_z` has no say.
+        pub feature_matching: f64 = 0.0 => Range::FROM_0, of ["feature matching"];
+        /// λ of λ ‖θ − θ̄‖², which the losses of G and D gain; θ̄ is the mean of the net's parameters so far (Salimans et
+        /// al. 2016); 0 turns it off.
+        pub historical_averaging: f64 = 0.0 => Range::FROM_0, of ["historical averaging"];
+        /// λ₁ of mode regularisation (Che et al. 2017, MRGAN: 0.2): G's loss gains λ₁ E d(x, G(E(x))), d the mean squared
+        /// error of an image's pixels and channels, and an encoder E: x → z is trained beside, on this and on the term of
+        /// `mode`. There is an encoder where one of both is above 0.
+        pub reconstruction: f64 = 0.0 => Range::FROM_0, of ["mode regularisation", "MRGAN"];
+        /// λ₂ of mode regularisation (Che et al. 2017: 0.4): G's loss gains λ₂ times what its reconstructions G(E(x)) cost
+        /// it under D, by the cost of `loss`; 0 turns it off.
+        pub mode: f64 = 0.0 => Range::FROM_0, of ["mode regularisation", "MRGAN"];
+    }
 }
 
 impl ObjectiveSettings {
@@ -65,50 +74,26 @@ impl ObjectiveSettings {
     }
 }
 
-impl Default for ObjectiveSettings {
-    fn default() -> Self {
-        ObjectiveSettings {
-            loss: Loss::Ns,
-            real_target: 1.0,
-            margin: 1.0,
-            repelling: 0.0,
-            balance_ratio: 0.5,
-            balance_step: 0.001,
-            penalty: Penalty::None,
-            penalty_weight: 10.0,
-            penalty_every: 1,
-            penalty_z: PenaltyZ::Sampled,
-            clip: 0.0,
-            discriminator_steps: 1,
-            instance_noise: 0.0,
-            instance_noise_steps: 0,
-            feature_matching: 0.0,
-            historical_averaging: 0.0,
-            reconstruction: 0.0,
-            mode: 0.0,
-        }
+choices! {
+    /// The losses of discriminator and generator.
+    pub enum Loss {
+        /// The minimax game: G lowers E log(1 − D(G(z))), which saturates while D wins (Goodfellow et al. 2014, Eq. 1).
+        Gan = "gan",
+        /// The non-saturating game: G raises E log D(G(z)) (Goodfellow et al. 2014, section 3; the article).
+        Ns = "ns",
+        /// Least squares (Mao et al. 2017).
+        Lsgan = "lsgan",
+        /// Hinge (Lim & Ye 2017; Miyato et al. 2018).
+        Hinge = "hinge",
+        /// Wasserstein (Arjovsky et al. 2017); it wants D's weights clipped.
+        Wgan = "wgan",
+        /// D is an autoencoder, and what it says of an image the mean squared error of the reconstruction (Zhao et al.
+        /// 2017).
+        Ebgan = "ebgan",
+        /// D is an autoencoder, and what it says of an image the mean absolute error of the reconstruction (Berthelot et
+        /// al. 2017).
+        Began = "began",
     }
-}
-
-/// The losses of discriminator and generator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Loss {
-    /// The minimax game: G lowers E log(1 − D(G(z))), which saturates while D wins (Goodfellow et al. 2014, Eq. 1).
-    Gan,
-    /// The non-saturating game: G raises E log D(G(z)) (Goodfellow et al. 2014, section 3; the article).
-    Ns,
-    /// Least squares (Mao et al. 2017).
-    Lsgan,
-    /// Hinge (Lim & Ye 2017; Miyato et al. 2018).
-    Hinge,
-    /// Wasserstein (Arjovsky et al. 2017); it wants D's weights clipped.
-    Wgan,
-    /// D is an autoencoder, and what it says of an image the mean squared error of the reconstruction (Zhao et al. 2017).
-    Ebgan,
-    /// D is an autoencoder, and what it says of an image the mean absolute error of the reconstruction (Berthelot et al.
-    /// 2017).
-    Began,
 }
 
 impl Loss {
@@ -123,28 +108,28 @@ impl Loss {
     }
 }
 
-/// What is asked of the gradient of D's logit by the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Penalty {
-    /// Nothing.
-    None,
-    /// γ/2 · E‖∇‖² on real images (Mescheder et al. 2018).
-    R1,
-    /// γ/2 · E‖∇‖² on generated images (Mescheder et al. 2018).
-    R2,
-    /// λ · E(‖∇‖ − 1)² between real and generated images (Gulrajani et al. 2017).
-    WganGp,
-    /// λ · E(‖∇‖ − 1)² around real images (Kodali et al. 2017).
-    Dragan,
+choices! {
+    /// What is asked of the gradient of D's logit by the image.
+    pub enum Penalty {
+        /// Nothing.
+        None = "none",
+        /// γ/2 · E‖∇‖² on real images (Mescheder et al. 2018).
+        R1 = "r1",
+        /// γ/2 · E‖∇‖² on generated images (Mescheder et al. 2018).
+        R2 = "r2",
+        /// λ · E(‖∇‖ − 1)² between real and generated images (Gulrajani et al. 2017).
+        WganGp = "wgan-gp",
+        /// λ · E(‖∇‖ − 1)² around real images (Kodali et al. 2017).
+        Dragan = "dragan",
+    }
 }
 
-/// Which z of the bottleneck the penalised logit comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PenaltyZ {
-    /// A sample μ + σ·ε (the paper's official code); on images of the batch the one that D's loss is computed with.
-    Sampled,
-    /// The mean μ.
-    Mean,
+choices! {
+    /// Which z of the bottleneck the penalised logit comes from.
+    pub enum PenaltyZ {
+        /// A sample μ + σ·ε (the paper's official code); on images of the batch the one that D's loss is computed with.
+        Sampled = "sampled",
+        /// The mean μ.
+        Mean = "mean",
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::nearest::{nearest_hint, nearest_keys};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
@@ -118,38 +119,15 @@ impl Key {
 }
 
 fn suggestion(text: &str) -> String {
-    let nearest = nearest_key(text).map(|key| format!("; the nearest is `{}`", key.dotted())).unwrap_or_default();
-    format!("there is no setting `{}`{nearest} (`vgan-cuda train --dry-run` prints them all)", shorten(text))
-}
-
-/// The setting that `text`, with or without a section, most likely means.
-pub(super) fn nearest_key(text: &str) -> Option<Key> {
-    keys().min_by_key(|key| match text.split_once('.') {
-        // A key in the wrong section is nearer than another key that happens to look alike as a whole.
-        Some((section, name)) => distance(name, key.name) + distance(section, key.section).min(2),
-        None => distance(text, key.name),
-    })
-}
-
-/// The candidate with the smallest [`distance`] to `text`.
-pub(super) fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.min_by_key(|candidate| distance(text, candidate))
-}
-
-/// Levenshtein's distance: how many characters must be put in, taken out or changed to turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(row[j + 1] + 1);
+    let near: Vec<String> = nearest_keys(text).iter().map(Key::dotted).collect();
+    let hint = nearest_hint(near.iter().map(String::as_str));
+    let text = shorten(text);
+    match sections().find(|section| *section == text) {
+        Some(_) => {
+            format!("there is no setting `{text}`, it is a section (`vgan-cuda settings {text}` lists its settings)")
         }
+        None => format!("there is no setting `{text}`{hint} (`vgan-cuda settings` lists them all)"),
     }
-    row[b.len()]
 }
 
 /// A value as it reads in an error.
@@ -179,42 +157,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_of_known_pairs() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("kitten", "sitting", 3),
-            ("flaw", "lawn", 2),
-            ("β", "beta", 4),
-            ("ab", "ba", 2),
-        ] {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-            assert_eq!(distance(b, a), expected, "{b} {a}");
-        }
-    }
-
-    #[test]
     fn the_keys_are_those_of_the_settings() {
         let keys = known_keys();
         for key in ["data.source", "generator.channels", "bottleneck.beta_step", "optimizer.beta1", "train.snap"] {
             assert!(keys.iter().any(|known| known == key), "{key} is not in {keys:?}");
         }
         assert!(keys.iter().all(|key| key.matches('.').count() == 1));
-    }
-
-    #[test]
-    fn the_nearest_key_is_the_one_that_was_meant() {
-        for (typed, meant) in [
-            ("train.bacth", "train.batch"),
-            ("trian.batch", "train.batch"),
-            ("betastep", "bottleneck.beta_step"),
-            ("train.beta_step", "bottleneck.beta_step"),
-            ("optimizer.beta", "optimizer.beta1"),
-            ("generator.chanels", "generator.channels"),
-            ("generatr_lr", "optimizer.generator_lr"),
-        ] {
-            assert_eq!(nearest_key(typed).unwrap().dotted(), meant, "{typed}");
-        }
     }
 
     #[test]

@@ -3,18 +3,9 @@
 use super::objective::Penalty;
 use super::resnet;
 use super::settings::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, OptimizerSettings, OutputLayer,
-    Settings, TrainSettings,
+    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, Sigma, TrainSettings,
 };
 use crate::error::{Error, Result};
-
-/// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
-/// that the count of its parameters can't overflow.
-pub(super) const WIDEST: usize = 1 << 16;
-const MOST_LAYERS: usize = 16;
-
-/// The largest whole number that a configuration file can hold.
-pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 /// A setting out of its range.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,7 +71,7 @@ fn check_generator(generator: &GeneratorSettings, height: usize, width: usize) -
          {}), so it makes images whose height and width are multiples of {multiple}, and these are {height}×{width}: \
          pass {sizes}, or fewer layers: {}",
         generator.channels,
-        output_name(generator.output),
+        generator.output.word(),
         fitting_generator(generator, height, width)
     )))
 }
@@ -139,25 +130,16 @@ fn check_decoder(discriminator: &DiscriminatorSettings, height: usize, width: us
     )))
 }
 
-pub(super) fn output_name(output: OutputLayer) -> &'static str {
-    match output {
-        OutputLayer::Stride2 => "stride2",
-        OutputLayer::Stride1 => "stride1",
-    }
-}
-
 fn comma_separated(widths: &[usize]) -> String {
     widths.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Every setting that is out of its range.
+/// Every setting that is out of its range, or that does not go with another.
 pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
-    let mut checker = Checker { violations: Vec::new() };
-    checker.data(&settings.data);
+    let mut checker = Checker::default();
+    settings.check_ranges(&mut checker);
+    checker.ranges = checker.violations.len();
     checker.family(settings);
-    checker.generator(&settings.generator);
-    checker.discriminator(&settings.discriminator);
-    checker.bottleneck(&settings.bottleneck);
     checker.objective(&settings.objective);
     if settings.objective.penalty != Penalty::None {
         checker.penalty(settings);
@@ -168,13 +150,17 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     if settings.discriminator.minibatch_kernels > 0 {
         checker.minibatch(settings);
     }
-    checker.optimizer(&settings.optimizer);
-    checker.train(&settings.train);
+    checker.bottleneck(&settings.bottleneck);
+    checker.length(&settings.train);
     checker.violations
 }
 
+/// Collects what is wrong: first the ranges that are declared with the settings, then what goes with what.
+#[derive(Default)]
 pub(super) struct Checker {
     violations: Vec<Violation>,
+    /// How many of the violations are of ranges: such a setting is not held against others, too.
+    ranges: usize,
 }
 
 impl Checker {
@@ -185,92 +171,26 @@ impl Checker {
         expected: impl Into<String>,
         found: impl ToString,
     ) {
-        if !holds {
+        if !holds && self.violations[..self.ranges].iter().all(|known| known.key != key) {
             self.violations.push(Violation { key, expected: expected.into(), found: found.to_string() });
         }
     }
 
-    fn data(&mut self, data: &DataSettings) {
-        self.require(data.resize <= WIDEST, "data.resize", format!("at most {WIDEST}"), data.resize);
-        let known = matches!(data.channels, 0 | 1 | 3);
-        self.require(known, "data.channels", "1 (grey), 3 (colour) or 0 (as they are)", data.channels);
-        self.require(data.seed <= LARGEST, "data.seed", format!("at most {LARGEST}"), data.seed);
+    #[cfg(test)]
+    pub(super) fn violations(&self) -> &[Violation] {
+        &self.violations
     }
 
-    fn generator(&mut self, generator: &GeneratorSettings) {
-        let latent = generator.latent;
-        self.require((1..=WIDEST).contains(&latent), "generator.latent", format!("from 1 to {WIDEST}"), latent);
-        self.decay("generator.ema", generator.ema);
-    }
-
-    fn discriminator(&mut self, discriminator: &DiscriminatorSettings) {
-        self.decay("discriminator.leak", discriminator.leak);
-        let kernels = discriminator.minibatch_kernels;
-        self.require(kernels <= WIDEST, "discriminator.minibatch_kernels", format!("at most {WIDEST}"), kernels);
-        let dims = discriminator.minibatch_dims;
-        self.require((1..=WIDEST).contains(&dims), "discriminator.minibatch_dims", format!("from 1 to {WIDEST}"), dims);
-    }
-
+    /// The range of `logvar_bias` is declared for log σ²; log σ is half of it.
     fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
-        let channels = bottleneck.channels;
-        self.require(channels <= WIDEST, "bottleneck.channels", format!("at most {WIDEST}"), channels);
-        // e^logvar and its square must stay far from the ends of f32.
-        let bias = bottleneck.logvar_bias;
-        self.require(bias.abs() <= 20.0, "bottleneck.logvar_bias", "from -20 to 20", bias);
-        self.not_negative("bottleneck.beta", bottleneck.beta);
-        self.not_negative("bottleneck.beta_step", bottleneck.beta_step);
-        self.not_negative("bottleneck.target_kl", bottleneck.target_kl);
+        let holds = bottleneck.sigma == Sigma::Logvar || bottleneck.logvar_bias.abs() <= 10.0;
+        let expected = "from -10 to 10 where bottleneck.sigma is `logstd`";
+        self.require(holds, "bottleneck.logvar_bias", expected, bottleneck.logvar_bias);
     }
 
-    fn optimizer(&mut self, optimizer: &OptimizerSettings) {
-        self.positive("optimizer.discriminator_lr", optimizer.discriminator_lr);
-        self.positive("optimizer.generator_lr", optimizer.generator_lr);
-        self.decay("optimizer.beta1", optimizer.beta1);
-        self.decay("optimizer.beta2", optimizer.beta2);
-        self.positive("optimizer.epsilon", optimizer.epsilon);
-        self.decay("optimizer.decay", optimizer.decay);
-        self.not_negative("optimizer.init_std", optimizer.init_std);
-    }
-
-    fn train(&mut self, train: &TrainSettings) {
-        let batch = train.batch;
-        let expected = format!("from 2 (batch normalisation needs two images) to {WIDEST}");
-        self.require((2..=WIDEST).contains(&batch), "train.batch", expected, batch);
+    fn length(&mut self, train: &TrainSettings) {
         let has_length = train.steps > 0 || train.epochs > 0;
         self.require(has_length, "train.epochs", "at least 1 where train.steps is 0", train.epochs);
-        self.not_negative("train.minutes", train.minutes);
-        self.require(train.tick > 0, "train.tick", "at least 1", train.tick);
-        let numbers = [
-            ("train.epochs", train.epochs as u64),
-            ("train.steps", train.steps),
-            ("train.seed", train.seed),
-            ("train.tick", train.tick),
-            ("train.snap", train.snap),
-            ("train.keep", train.keep as u64),
-        ];
-        for (key, number) in numbers {
-            self.require(number <= LARGEST, key, format!("at most {LARGEST}"), number);
-        }
-    }
-
-    pub(super) fn widths(&mut self, key: &'static str, widths: &[usize], fewest: usize) {
-        let expected = format!("a list of {fewest} to {MOST_LAYERS} widths from 1 to {WIDEST}");
-        let holds = (fewest..=MOST_LAYERS).contains(&widths.len()) && widths.iter().all(|w| (1..=WIDEST).contains(w));
-        self.require(holds, key, expected, format!("{widths:?}"));
-    }
-
-    fn decay(&mut self, key: &'static str, value: f64) {
-        self.require((0.0..1.0).contains(&(value as f32)), key, "at least 0 and below 1", value);
-    }
-
-    /// Training computes in f32, so a value that only f64 can tell from 0 or from infinity does not count.
-    pub(super) fn positive(&mut self, key: &'static str, value: f64) {
-        let value32 = value as f32;
-        self.require(value32 > 0.0 && value32.is_finite(), key, "a finite number above 0", value);
-    }
-
-    pub(super) fn not_negative(&mut self, key: &'static str, value: f64) {
-        self.require(value >= 0.0 && (value as f32).is_finite(), key, "a finite number, 0 or more", value);
     }
 }
 
@@ -278,6 +198,17 @@ impl Checker {
 mod tests {
     use super::*;
     use crate::config::{Override, apply, preset};
+
+    /// The same range of σ whichever way the encoder says it.
+    #[test]
+    fn the_bias_of_log_sigma_has_half_the_range_of_that_of_its_square() {
+        for (sigma, bias, fits) in [("logstd", 10, true), ("logstd", -11, false), ("logvar", -20, true)] {
+            let words = [format!("bottleneck.sigma={sigma}"), format!("bottleneck.logvar_bias={bias}")];
+            let overrides = words.map(|word| Override::parse(&word).unwrap());
+            let settings = apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap();
+            assert_eq!(validate(&settings).is_ok(), fits, "{sigma} {bias}");
+        }
+    }
 
     #[test]
     fn ranges() {

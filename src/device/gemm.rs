@@ -4,6 +4,7 @@
 use rayon::prelude::*;
 
 use super::Real;
+use super::cpu::vectorised;
 use super::matrix::{Matrix, MatrixMut};
 
 /// target (+)= lhs · rhs on the calling thread.
@@ -52,26 +53,42 @@ fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>
 }
 
 /// `target[j] += Σ_i source[i, j]`, source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs on the current
-/// thread pool, whole columns to a thread, rows in order, so the bits do not depend on the number of threads.
+/// thread pool, whole columns to a thread, so the bits do not depend on the number of threads.
+///
+/// A sum that is zero by construction must come out as zero: an optimiser that divides by the gradient's own size makes a
+/// whole step of what rounding leaves, the same way each time. Such a sum is one of a batch of real images and then as many
+/// fakes, whose rows cancel one by one (the Wasserstein loss) or as a whole (the hinge's linear range). So row i is first
+/// added to row i + rows / 2, and everything in f64, in which a sum of f32 of one size is exact.
 pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
+    add_scaled_rows(source, cols, |_| 1.0, target);
+}
+
+/// `target[j] += Σ_i scales[i] · source[i, j]`, in the same order and as exactly: the gradient of a weight with one output.
+/// A feature that is the same for all images then has no gradient where its bias has none.
+pub fn add_scaled_column_sums<T: Real>(source: &[T], cols: usize, scales: &[T], target: &mut [T]) {
+    add_scaled_rows(source, cols, |row| scales[row].to_f64(), target);
+}
+
+fn add_scaled_rows<T: Real>(source: &[T], cols: usize, scale: impl Fn(usize) -> f64 + Copy + Sync, target: &mut [T]) {
     const COLUMNS: usize = 32;
+    let rows = source.len() / cols;
+    let pairs = rows.div_ceil(2);
     target.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, target)| {
-        let first = block * COLUMNS;
+        let part = |row: usize| &source[row * cols + block * COLUMNS..][..target.len()];
         let mut sums = [0.0f64; COLUMNS];
-        for rows in source.chunks(256 * cols) {
-            let mut partial = [T::ZERO; COLUMNS];
-            for row in rows.chunks_exact(cols) {
-                for (sum, &value) in partial.iter_mut().zip(&row[first..first + target.len()]) {
-                    *sum += value;
+        vectorised(|| {
+            for row in 0..rows - pairs {
+                let (scale_near, scale_far) = (scale(row), scale(row + pairs));
+                for ((sum, near), far) in sums.iter_mut().zip(part(row)).zip(part(row + pairs)) {
+                    *sum += scale_near * near.to_f64() + scale_far * far.to_f64();
                 }
             }
-            for (sum, partial) in sums.iter_mut().zip(partial) {
-                *sum += partial.to_f64();
+            if rows % 2 == 1 {
+                let last = sums.iter_mut().zip(part(pairs - 1));
+                last.for_each(|(sum, value)| *sum += scale(pairs - 1) * value.to_f64());
             }
-        }
-        for (target, sum) in target.iter_mut().zip(sums) {
-            *target += T::of(sum);
-        }
+        });
+        target.iter_mut().zip(sums).for_each(|(target, sum)| *target += T::of(sum));
     });
 }
 

@@ -10,16 +10,21 @@
 //! This room knows nothing of nets or of training: it keeps named tensors, a state, and records of numbers.
 
 mod atomic;
+mod axis;
+pub mod bar;
 pub mod checkpoint;
 pub mod comparison;
 pub mod contact_sheet;
 pub mod curves;
 pub mod env;
+pub mod figures;
 pub mod folder;
 mod font;
 pub mod fork;
 pub mod log;
+pub mod messages;
 pub mod picture;
+mod plot;
 pub mod progress;
 pub mod state;
 pub mod stats;
@@ -28,6 +33,7 @@ pub mod tensors;
 
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
+pub use figures::{Figures, Verdict};
 pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;
 pub use progress::Progress;

@@ -78,7 +78,8 @@ impl Found {
             (source.to_path_buf(), checkpoint::load_model(source)?, Vec::new())
         } else {
             let folder = RunFolder::open(source)?;
-            checkpoint::newest_model(&folder.checkpoints_path())?
+            let (path, model, passed_over) = checkpoint::newest_model(&folder.checkpoints_path())?;
+            (path, model, passed_over.iter().map(|reason| format!("warning: {reason}")).collect())
         };
         let config = config_of(&path).map(|config| (config::read(&config, &Settings::default()), config));
         let settings = match (trained_with(&state, &path)?, config) {

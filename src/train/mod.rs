@@ -7,6 +7,7 @@
 //! | [`memory`] | what a trainer holds: arenas and activations, an allocation each |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
+//! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | `penalty` | the gradient penalty's part of the discriminator's step |
 //! | `feature_matching` | the generator's step where it matches features |
@@ -30,6 +31,7 @@ pub mod objective;
 mod penalty;
 pub mod penalty_case;
 pub mod predict;
+pub mod report;
 pub mod revision;
 pub mod sampler;
 pub mod session;

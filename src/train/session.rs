@@ -7,12 +7,13 @@ use signal_hook::consts::SIGXFSZ;
 
 use super::batch::Batch;
 use super::interrupt::Interrupt;
+use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
 use super::trainer::{HISTORY, Trainer};
-use crate::config::{Loss, ObjectiveSettings, PixelRange, Settings};
+use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
-use crate::device::{Metrics, Network, StepState};
+use crate::device::{Network, StepState};
 use crate::nn::ImageShape;
 use crate::ops::gather::Gather;
 use crate::run::{
@@ -39,6 +40,8 @@ pub struct Session<B: F32Executor> {
     folder: RunFolder,
     stats: StatsLog,
     records: Vec<Record>,
+    // Spent on pictures and checkpoints since this start.
+    saving: Duration,
     // The step of the newest checkpoint.
     saved: Option<u64>,
     log: LogFile,
@@ -221,6 +224,7 @@ impl<B: F32Executor> Session<B> {
             folder,
             stats,
             records,
+            saving: Duration::ZERO,
             saved: None,
             log,
             _lock: lock,
@@ -281,9 +285,10 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let start = Instant::now();
         let mut done = self.steps_done()?;
         let time_left = Duration::try_from_secs_f64(most_seconds(&self.trainer.settings) - self.elapsed()).ok();
-        let progress = Progress::new(done, self.plan.total, time_left);
+        let progress = Progress::new(done, self.plan.total, time_left, figures(&self.trainer.settings));
         let mut since = Since::new(self.elapsed());
         while done < self.plan.total {
             let mut signal = None;
@@ -310,7 +315,7 @@ impl<B: F32Executor> Session<B> {
                 return Err(match interrupt.arrived() {
                     // The file that met the limit is named first; then it is a signal like any other.
                     Some((SIGXFSZ, name)) if saved.is_ok() => {
-                        progress.say(&error.to_string());
+                        progress.say(&format!("warning: {error}"));
                         let _ = self.log.line(&error.to_string());
                         self.interrupted(SIGXFSZ, name)
                     }
@@ -325,6 +330,11 @@ impl<B: F32Executor> Session<B> {
             }
         }
         progress.finish();
+        let (all, saving) = (start.elapsed().as_secs_f64(), self.saving.as_secs_f64());
+        let text =
+            format!("{done} steps done: {:.1} s of training and {saving:.1} s of saving in this start", all - saving);
+        self.log.line(&text)?;
+        progress.detail(&text);
         Ok(())
     }
 
@@ -355,7 +365,15 @@ impl<B: F32Executor> Session<B> {
             let start = Instant::now();
             // The checkpoint last, so that a run killed in between makes all three again.
             self.draw_snapshot(done)?;
+            let drawn = start.elapsed();
             self.save()?;
+            let all = start.elapsed();
+            let (pictures, saving) = (drawn.as_secs_f64(), (all - drawn).as_secs_f64());
+            let path = self.folder.checkpoints_path().join(format!("{done:06}"));
+            let text = format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", path.display());
+            self.log.line(&text)?;
+            progress.detail(&text);
+            self.saving += all;
             since.pause(start.elapsed());
         }
         Ok(())
@@ -364,8 +382,7 @@ impl<B: F32Executor> Session<B> {
     /// Grid and curves.
     fn draw_snapshot(&mut self, step: u64) -> Result<()> {
         self.write_fakes(&self.folder.snapshot_picture_path(step))?;
-        let bottleneck = &self.trainer.settings.bottleneck;
-        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))
+        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.settings))
     }
 
     fn save_once(&mut self, done: u64) -> Result<()> {
@@ -426,67 +443,5 @@ impl<B: F32Executor> Session<B> {
         let index = gradients.iter().position(|g| !g.is_finite()).unwrap_or_default();
         let tensor = memory.parts.params.at(index).map_or_else(String::new, |entry| entry.name.clone());
         Ok((format!("the gradient of {name}.{tensor}"), f64::from(gradients[index])))
-    }
-}
-
-/// Means of the metrics since the last tick or, for the first tick of a start, since that start.
-struct Since {
-    sums: [f64; 9],
-    steps: u32,
-    start: Instant,
-    elapsed: f64,
-    beta: f64,
-    balance: f64,
-}
-
-impl Since {
-    fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 9], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
-    }
-
-    fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, .. } = *metrics;
-        let Metrics { beta, balance, convergence, reconstruction, .. } = *metrics;
-        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction];
-        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        self.steps += 1;
-        (self.beta, self.balance) = (beta, balance);
-    }
-
-    /// Seconds of training over all starts of the run, up to now.
-    fn seconds(&self) -> f64 {
-        self.elapsed + self.start.elapsed().as_secs_f64()
-    }
-
-    /// Leaves the time of a snapshot out of the speed.
-    fn pause(&mut self, time: Duration) {
-        self.start += time;
-    }
-
-    /// The record of the steps so far; some figures are those of some objectives alone.
-    fn take(&mut self, step: u64, epoch_steps: u64, images: usize, objective: &ObjectiveSettings) -> Record {
-        let balanced = objective.loss == Loss::Began;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction] =
-            self.sums.map(|sum| sum / f64::from(self.steps));
-        let record = Record {
-            step,
-            epoch: step as f64 / epoch_steps as f64,
-            loss_d,
-            loss_g,
-            beta: self.beta,
-            kl_real,
-            kl_fake,
-            d_real,
-            d_fake,
-            penalty,
-            balance: balanced.then_some(self.balance),
-            convergence: balanced.then_some(convergence),
-            reconstruction: objective.has_encoder().then_some(reconstruction),
-            images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
-            elapsed_s: self.elapsed + seconds,
-        };
-        *self = Since::new(record.elapsed_s);
-        record
     }
 }

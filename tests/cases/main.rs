@@ -6,6 +6,7 @@ mod whole_runs;
 
 mod building;
 mod command_line;
+mod layouts;
 mod look;
 mod numbers;
 mod pictures;
@@ -14,3 +15,4 @@ mod runs_changes;
 mod runs_drawing;
 mod sets;
 mod signals;
+mod terminal;

@@ -14,8 +14,9 @@ pub(super) use self::table::{aligned, matrix};
 use super::output;
 use super::target::target_parser;
 use crate::error::{Error, Result};
-use crate::run::comparison::{self, Curves, Verdict};
+use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
+use crate::train::report::figures;
 
 /// Put runs side by side: a table, their curves in one SVG, and their newest samples in one PNG
 #[derive(Debug, Args)]
@@ -116,11 +117,7 @@ fn draw_curves(path: &Path, members: &[Member], smooth: usize) -> Result<bool> {
         .iter()
         .map(|(name, number)| {
             let Member { records, settings, .. } = &members[*number];
-            let target_kl = settings.bottleneck.enabled.then_some(settings.bottleneck.target_kl);
-            let loss = settings.objective.loss;
-            let other = if loss.is_energy() { Verdict::Energy } else { Verdict::Output };
-            let verdict = if loss.is_log_odds() { Verdict::Probability } else { other };
-            Curves { name, number: *number, records, target_kl, verdict }
+            Curves { name, number: *number, records, figures: figures(settings) }
         })
         .collect();
     if curves.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use console::{Alignment, measure_text_width, pad_str};
 use serde::Serialize;
 
 use super::super::survey::Standing;
@@ -150,15 +151,18 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Rows as lines, each column as wide as its widest cell: the first `left` ones flush left, the others flush right.
+/// Rows as lines, each column as wide as its widest cell on a terminal, where some letters take two columns: the first
+/// `left` ones flush left, the others flush right.
 pub(in crate::cli) fn aligned(rows: &[Vec<String>], left: usize) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let letters = |text: &String| text.chars().count();
-    let width = |column| rows.iter().filter_map(|row: &Vec<String>| row.get(column)).map(letters).max();
+    let width = |column| {
+        let cells = rows.iter().filter_map(|row: &Vec<String>| row.get(column));
+        cells.map(|cell: &String| measure_text_width(cell)).max()
+    };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let cell = |(column, text): (usize, &String)| {
-        let width = widths[column];
-        if column < left { format!("{text:<width$}") } else { format!("{text:>width$}") }
+        let side = if column < left { Alignment::Left } else { Alignment::Right };
+        pad_str(text, widths[column], side, None).into_owned()
     };
     let line = |row: &Vec<String>| row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
     rows.iter().map(|row| format!("{}\n", line(row).trim_end())).collect()
@@ -248,6 +252,8 @@ mod tests {
     fn columns_are_aligned_by_their_letters() {
         let rows = [["a", "β1", "x"], ["bcd", "2", "yy"]].map(|row| row.map(String::from).to_vec());
         assert_eq!(aligned(&rows, 1), "a    β1   x\nbcd   2  yy\n");
+        let rows = [["実験", "1"], ["a", "2"], ["abcdé", "実"]].map(|row| row.map(String::from).to_vec());
+        assert_eq!(aligned(&rows, 1), "実験    1\na       2\nabcdé  実\n");
     }
 
     #[test]
