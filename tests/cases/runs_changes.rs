@@ -101,22 +101,28 @@ fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
     assert_eq!(run.newest_step(), 3);
 }
 
-/// Where a run begins is past: it is said, each time, and the checkpoint keeps what the weights really came from.
+/// Where a run begins is past: it is said, and the checkpoint keeps what the weights really came from. So does a
+/// configuration that is written anew.
 #[test]
 fn case_07_what_has_no_effect_is_said() {
     let place = Place::new();
     let run = place.trained("run", "quick --steps 3 --set beta=0.25 --set beta_step=0");
     edit(&run, "beta = 0.25", "beta = 0.75");
-    for steps in [4, 5] {
-        let said = stderr(&succeed(run.resume(&format!("--steps {steps}"))));
-        let line =
-            format!("step {}: bottleneck.beta 0.25 → 0.75 has no effect, for that is where beta began", steps - 1);
+    edit(&run, "steps = 3", "steps = 4");
+    for (words, step) in [("", 3), ("--steps 5", 4)] {
+        assert!(text(&run, "config.toml").contains("beta = 0.75"));
+        let said = stderr(&succeed(run.resume(words)));
+        let line = format!("step {step}: bottleneck.beta 0.25 → 0.75 has no effect, for that is where beta began");
         assert!(said.contains(&line) && said.contains("it is 0.25 now"), "{said}");
         assert!(text(&run, "log.txt").contains(&line));
     }
+    assert!(text(&run, "config.toml").contains("beta = 0.25"));
     assert_eq!(state(&run, 5)["settings"]["bottleneck.beta"], 0.25);
     let straight = place.trained("straight", "quick --steps 5 --set beta=0.25 --set beta_step=0");
     assert_same_checkpoint(&run.checkpoint(5), &straight.checkpoint(5), "without effect");
+    let said = stderr(&succeed(run.resume("--steps 6 --set bottleneck.beta=0.75")));
+    assert!(said.contains("0.25 → 0.75 has no effect"), "{said}");
+    assert!(text(&run, "config.toml").contains("beta = 0.25"));
 }
 
 /// The run's length and rhythm change freely, and the checkpoints stay the bytes of a run that had them from the start.
@@ -217,7 +223,8 @@ fn case_23_a_configuration_names_its_preset() {
     assert!(message.contains("the preset is quick on the command line and `gan-mnist` in "), "{message}");
     // One that was renamed since: all settings are there, and so they are enough, for `resume` and for `train`.
     edit(&run, "preset = \"gan-mnist\"", "preset = \"gan-old\"");
-    succeed(run.resume("--steps 3"));
+    edit(&run, "steps = 2", "steps = 3");
+    succeed(run.resume(""));
     assert!(stdout(&succeed(train("--dry-run"))).contains("preset = \"gan-old\""));
     fs::write(&config, "preset = \"gan-old\"\n[train]\nbatch = 4\n").expect("writing");
     let message = stderr(&exit_with(train(""), 3));
