@@ -13,7 +13,7 @@ use std::{env, fs};
 #[path = "build/nvcc.rs"]
 mod nvcc;
 
-use nvcc::{ARCHITECTURES, FLAGS, find_nvcc, gencode};
+use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, find_nvcc, gencode};
 
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
@@ -34,6 +34,11 @@ struct Declared {
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build");
+    // A compiler that is installed here later is found by the next build. Cargo takes a missing path for a changed one, and would
+    // build anew each time.
+    if Path::new(COMPILER_FOLDER).is_dir() {
+        println!("cargo::rerun-if-changed={COMPILER_FOLDER}");
+    }
     for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP", "VIRTUAL_ENV", "DOCS_RS"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -54,11 +59,11 @@ fn main() {
         None if env::var_os("DOCS_RS").is_some() => Vec::new(),
         None => {
             println!(
-                "cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}; then touch build.rs"
+                "cargo::warning=no nvcc found: building without the GPU's kernels. To have them: {INSTALL}; then build again"
             );
             Vec::new()
         }
-        Some(nvcc) => compile_all(&nvcc, &root, &files, &architectures, &out),
+        Some(nvcc) => compile_all(&nvcc, &compiler, &root, &files, &architectures, &out),
     };
     let embedded = if binaries.is_empty() { Vec::new() } else { architectures };
     writeln!(generated, "/// The architectures that code is embedded for; none where nvcc was missing.").unwrap();
@@ -169,6 +174,7 @@ fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
 /// Compiles every file for its types of numbers, as many at once as there are cores.
 fn compile_all(
     nvcc: &Path,
+    version: &str,
     root: &Path,
     files: &[PathBuf],
     architectures: &[String],
@@ -184,7 +190,7 @@ fn compile_all(
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
     let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
-        let hash = hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string()]);
+        let hash = hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string(), version]);
         (file.clone(), real, ctype, cache.join(format!("{}.{real}.{hash:016x}.fatbin", stem(file))))
     };
     let jobs: Vec<_> = files.iter().flat_map(|file| reals(file).iter().map(|&real| job(file, real))).collect();

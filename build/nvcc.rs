@@ -6,6 +6,9 @@ use std::{env, fs};
 /// What is compiled where CUDA_COMPUTE_CAP does not say otherwise.
 pub(crate) const ARCHITECTURES: [&str; 6] = ["80", "86", "89", "90a", "100", "120"];
 
+/// Where the build's warning installs the compiler, beside Cargo.toml.
+pub(crate) const COMPILER_FOLDER: &str = ".cuda";
+
 /// Flags that decide what the compiled code is.
 pub(crate) const FLAGS: [&str; 3] = ["-std=c++17", "--fmad=false", "-lineinfo"];
 
@@ -18,7 +21,7 @@ pub(crate) fn find_nvcc(root: &Path) -> Option<PathBuf> {
         candidates.extend(env::split_paths(&path).map(|folder| folder.join("nvcc")));
     }
     candidates.push("/usr/local/cuda/bin/nvcc".into());
-    candidates.push(root.join(".cuda/nvidia/cu13/bin/nvcc"));
+    candidates.push(root.join(COMPILER_FOLDER).join("nvidia/cu13/bin/nvcc"));
     candidates.extend(variable("VIRTUAL_ENV").into_iter().flat_map(|home| {
         let packages = listed_folders(&home.join("lib"));
         packages.into_iter().map(|python| python.join("site-packages/nvidia/cu13/bin/nvcc"))

@@ -13,7 +13,7 @@ pub enum Error {
     Usage(String),
 
     /// A file of the user's is not what it should be.
-    #[error("{}: expected {expected}, found {found}{}", path.display(), hint_suffix(hint))]
+    #[error("{}: expected {expected}, found {found}{}", shown(path), hint_suffix(hint))]
     BadData {
         /// The file.
         path: PathBuf,
@@ -53,10 +53,10 @@ pub enum Error {
         advice: String,
     },
 
-    /// SIGINT or SIGTERM arrived; the run was saved first.
+    /// A signal arrived that ends runs (`train::interrupt`); the run was saved first.
     #[error("interrupted by {name}; saved: continue with `{resume}`")]
     Interrupted {
-        /// The signal's number: 2 or 15.
+        /// The signal's number, such as 15.
         signal: i32,
         /// The signal's name.
         name: &'static str,
@@ -65,7 +65,7 @@ pub enum Error {
     },
 
     /// The operating system refused to read or write.
-    #[error("{}: can't {action}: {source}", path.display())]
+    #[error("{}: can't {action}: {source}", shown(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -85,7 +85,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// The process's exit code: 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 130/143 interrupted.
+    /// The process's exit code: 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 128 + n interrupted by
+    /// signal n.
     pub fn exit_code(&self) -> i32 {
         match self {
             Error::Usage(_) => 2,
@@ -123,6 +124,30 @@ impl Error {
     }
 }
 
+/// A path for a message, on one line: what a terminal would obey or a reader could not see is written out, and so are bytes that are
+/// no Unicode.
+///
+/// A name may hold any byte but `/` and 0. A line break would begin a line of its own, an escape sequence could clear the screen,
+/// and a mark of direction could show the name backwards (Boucher & Anderson 2021).
+pub fn shown(path: impl AsRef<Path>) -> String {
+    let mut text = String::new();
+    for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if is_plain(c) { text.push(c) } else { text.extend(c.escape_default()) }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// Whether a character can be printed as it is: no control character, no mark of direction, no line break, nothing invisible but the
+/// joiners that scripts and emoji need.
+fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 fn what_fits(largest_batch: usize) -> String {
     match largest_batch {
         0 => "it does not fit with any batch: narrow the model".into(),
@@ -132,4 +157,38 @@ fn what_fits(largest_batch: usize) -> String {
 
 fn hint_suffix(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!(": {hint}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_on_their_line_and_leave_the_terminal_alone() {
+        for (name, expected) in [
+            ("photos/été 雪 👩\u{200d}🔬.png", "photos/été 雪 👩\u{200d}🔬.png"),
+            ("a\nbad       fake.png", "a\\nbad       fake.png"),
+            ("b\u{1b}[2Jx.png", "b\\u{1b}[2Jx.png"),
+            ("\t\r\u{7f}\u{85}\u{9b}", "\\t\\r\\u{7f}\\u{85}\\u{9b}"),
+            ("cod\u{202e}gnp.exe", "cod\\u{202e}gnp.exe"),
+            ("\u{2066}\u{200b}\u{2028}\u{feff}", "\\u{2066}\\u{200b}\\u{2028}\\u{feff}"),
+        ] {
+            assert_eq!(shown(name), expected);
+            let errors = [
+                Error::bad_data(name, "one", "another"),
+                Error::io(name, "read", std::io::Error::from(std::io::ErrorKind::NotFound)),
+            ];
+            for error in errors {
+                assert!(error.to_string().starts_with(&format!("{expected}: ")), "{error}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn bytes_that_are_no_unicode_are_written_out() {
+        use std::os::unix::ffi::OsStrExt;
+        let name = std::ffi::OsStr::from_bytes(b"caf\xe9/\xff\xfe.png");
+        assert_eq!(shown(name), "caf\\xe9/\\xff\\xfe.png");
+    }
 }

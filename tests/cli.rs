@@ -39,7 +39,7 @@ fn each_command_has_help_with_its_defaults() {
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
     let expected: &[(&str, &[&str])] = &[
-        ("train --help", &["quick", "vgan-mnist", "gan-mnist", "vgan-cifar10", "[default: quick]", "[default: runs]"]),
+        ("train --help", &["quick", "vgan-mnist", "gan-mnist", "vgan-cifar10", "or quick]", "[default: runs]"]),
         ("train -h", &["--data <PATH|glyphs>", "--set <KEY=VALUE>", "--dry-run", "[default: auto]", "Examples:"]),
         ("resume --help", &["<RUN>", "--steps <N>", "--minutes <M>", "Examples:"]),
         ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "[default: samples.png]"]),
@@ -70,10 +70,10 @@ fn each_command_has_help_with_its_defaults() {
 fn a_dry_run_prints_a_file_that_gives_the_same_settings() {
     let first =
         stdout("train vgan-cifar10 --data glyphs --resize 32 --channels 3 --batch 32 --set target_kl=0.25 --dry-run");
-    assert_contains(&first, &["vgan-cuda train vgan-cifar10", "batch = 32", "target_kl = 0.25", "range = \"-1..1\""]);
+    assert_contains(&first, &["preset = \"vgan-cifar10\"", "batch = 32", "target_kl = 0.25", "range = \"-1..1\""]);
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), &first).expect("writing");
-    let again = stdout(&format!("train vgan-cifar10 --config {} --dry-run", file.path().display()));
+    let again = stdout(&format!("train --config {} --dry-run", file.path().display()));
     // The comments hold what was measured: the free memory and the speed.
     let settings = |text: &str| -> Vec<String> {
         text.lines().filter(|line| !line.starts_with("# ")).map(str::to_string).collect()
@@ -138,7 +138,7 @@ fn a_run_is_trained_sampled_walked_and_resumed() {
     let runs = at("runs");
     let trained = run(&format!("train {tiny} --steps 30 --snap 15 --outdir {} --desc tiny", runs.display()));
     assert_eq!(trained.status.code(), Some(0), "{trained:?}");
-    let run_folder = runs.join("00000-tiny");
+    let run_folder = runs.join("00000-quick-b8-tiny");
     let path = run_folder.display();
     assert_contains(&String::from_utf8_lossy(&trained.stdout), &[&format!("vgan-cuda generate {path}")]);
 

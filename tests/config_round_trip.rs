@@ -13,8 +13,19 @@ fn positive() -> impl Strategy<Value = f64> {
 
 fn data() -> impl Strategy<Value = DataSettings> {
     let range = prop_oneof![Just(PixelRange::ZeroToOne), Just(PixelRange::MinusOneToOne)];
-    ("\\PC*", 0usize..512, prop_oneof![Just(0), Just(1), Just(3)], any::<bool>(), range)
-        .prop_map(|(source, resize, channels, flip, range)| DataSettings { source, resize, channels, flip, range })
+    let background = any::<[u8; 3]>().prop_map(|rgb| Background { rgb });
+    let seed = 0..=i64::MAX as u64;
+    ("\\PC*", 0usize..512, prop_oneof![Just(0), Just(1), Just(3)], background, seed, any::<bool>(), range).prop_map(
+        |(source, resize, channels, background, seed, flip, range)| DataSettings {
+            source,
+            resize,
+            channels,
+            background,
+            seed,
+            flip,
+            range,
+        },
+    )
 }
 
 fn generator() -> impl Strategy<Value = GeneratorSettings> {

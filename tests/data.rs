@@ -11,7 +11,7 @@ use tempfile::tempdir;
 use vgan_cuda::data::{Images, LoadOptions, check, glyphs, load};
 
 fn load_with(path: &Path, resize: usize, channels: usize) -> vgan_cuda::Result<Images> {
-    load(path.to_str().unwrap(), &LoadOptions { resize, channels, seed: 0 })
+    load(path.to_str().unwrap(), &LoadOptions { resize, channels, ..LoadOptions::default() })
 }
 
 fn load_plain(path: &Path) -> Images {
@@ -432,7 +432,7 @@ fn check_lists_every_bad_file_of_a_folder() {
     assert_eq!(report.sizes.into_iter().collect::<Vec<_>>(), [((2, 3), 1), ((8, 16), 1)]);
     assert_eq!(report.channels.into_iter().collect::<Vec<_>>(), [(1, 1), (3, 1)]);
     assert_eq!(report.obstacles.len(), 2, "sizes and channels are mixed: {:?}", report.obstacles);
-    let unified = check(folder.path(), &LoadOptions { resize: 8, channels: 1, seed: 0 }).unwrap();
+    let unified = check(folder.path(), &LoadOptions { resize: 8, channels: 1, ..LoadOptions::default() }).unwrap();
     assert!(unified.obstacles.is_empty() && !unified.is_clean());
 }
 

@@ -216,7 +216,13 @@ fn setting(typed: &str) -> Answer {
     let words: Vec<(String, String)> = match (setting.range, setting.kind()) {
         (Range::Few(numbers), _) => numbers.iter().map(|(number, meaning)| word(number, meaning)).collect(),
         (_, "true or false") => ["true", "false"].map(|truth| word(truth, "")).into(),
-        _ => setting.choices.iter().map(|choice| word(choice.word, &summary(choice.meaning))).collect(),
+        // `#rrggbb` stands for many words.
+        _ => setting
+            .choices
+            .iter()
+            .filter(|choice| !choice.word.starts_with('#'))
+            .map(|choice| word(choice.word, &summary(choice.meaning)))
+            .collect(),
     };
     let paths = (setting.key == "data.source").then_some(Paths::Files);
     Answer { paths, ..Answer::of_words(words.into_iter().map(|(word, meaning)| (format!("{key}={word}"), meaning))) }
@@ -289,7 +295,6 @@ mod tests {
         assert_eq!(words("train --set kl_m"), ["kl_mix="]);
         assert_eq!(words("train --set kl_mix="), ["kl_mix=sum", "kl_mix=mean"]);
         assert_eq!(words("train --set=objective.loss=w"), ["--set=objective.loss=wgan"]);
-        assert_eq!(words("resume r --set data.flip="), words("train --set data.flip=").repeat(0));
         assert_eq!(words("train --set data.flip="), ["data.flip=true", "data.flip=false"]);
         assert_eq!(words("train --set data.channels=3"), ["data.channels=3"]);
         assert_eq!(words("train --set optimizer.beta1="), [""; 0]);

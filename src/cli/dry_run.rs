@@ -1,8 +1,9 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
 use super::arguments::{DeviceChoice, Opened, on_device};
-use crate::config::{DataSettings, Settings, to_toml, validate_for_images};
-use crate::data::{Extent, LoadOptions, extent};
+use super::train::load_options;
+use crate::config::{Settings, to_toml, validate_for_images};
+use crate::data::{Extent, extent};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
@@ -32,8 +33,7 @@ pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, thre
 
 /// How many images these settings name, and of which size. All but `glyphs` are loaded for it.
 pub(super) fn image_extent(settings: &Settings) -> Result<Extent> {
-    let DataSettings { resize, channels, .. } = settings.data;
-    extent(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })
+    extent(&settings.data.source, &load_options(settings))
 }
 
 fn describe(images: &Extent) -> String {

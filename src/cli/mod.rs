@@ -44,7 +44,7 @@ Examples:
   vgan-cuda resume runs/00000-quick-b64      go on where a run was stopped
   vgan-cuda generate runs/00000-quick-b64    sample from it
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 130/143 interrupted.";
+Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 128 + n signal n.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -90,6 +90,7 @@ impl Command {
 /// An error goes to standard error as `error: …`, and its kind decides the exit code ([`Error::exit_code`]). Where
 /// the reader of standard output has gone away (`vgan-cuda … | head`), the program ends quietly with code 0.
 pub fn main() -> ExitCode {
+    crate::train::interrupt::survive_file_limit();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version arrive here too, with code 0. A closed pipe is no reason to complain.

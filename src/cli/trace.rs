@@ -21,9 +21,9 @@ Examples:
   vgan-cuda trace --preset vgan-mnist --example in.safetensors
   vgan-cuda trace --preset vgan-mnist --input in.safetensors --output out.safetensors", after_long_help = LONG_HELP)]
 pub(super) struct TraceArgs {
-    /// The settings to start from
-    #[arg(long, default_value = "quick", value_parser = preset_parser())]
-    preset: String,
+    /// The settings to start from [default: the preset that --config names, or quick]
+    #[arg(long, value_parser = preset_parser())]
+    preset: Option<String>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -102,14 +102,14 @@ impl TraceArgs {
     pub(super) fn resolve(self) -> Result<TraceOptions> {
         let overrides = self.settings.overrides()?;
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
-        let settings = resolve(&sources)?;
+        let (settings, preset) = resolve(&sources)?;
         require_f32("trace", settings.train.dtype)?;
         let task = match (self.example, self.input, self.output) {
             (Some(path), _, _) => TraceTask::Example(path),
             (None, Some(input), Some(output)) => TraceTask::Step { input, output },
             _ => return Err(Error::Usage("trace needs --input and --output, or --example".into())),
         };
-        Ok(TraceOptions { settings, preset: sources.preset, task, device: self.device })
+        Ok(TraceOptions { settings, preset, task, device: self.device })
     }
 }
 
@@ -122,7 +122,10 @@ pub(super) fn run(options: TraceOptions) -> Result<()> {
         }
         TraceTask::Example(path) => {
             let Some([h, w, c]) = image_size(&options.preset) else {
-                return Err(Error::Internal(format!("preset {} has no image size", options.preset)));
+                let preset = &options.preset;
+                return Err(Error::Usage(format!(
+                    "an example needs the size of its images, and there is no preset `{preset}` in this version to tell it"
+                )));
             };
             tensors::write(&path, &trace::example(&options.settings, ImageShape { h, w, c })?)
         }

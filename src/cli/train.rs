@@ -24,9 +24,9 @@ use crate::train::{Interrupt, Session, predict};
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TrainArgs {
-    /// The settings to start from
-    #[arg(default_value = "quick", value_parser = preset_parser())]
-    preset: String,
+    /// The settings to start from [default: the one that --config names, or quick]
+    #[arg(value_parser = preset_parser())]
+    preset: Option<String>,
 
     /// Images: an IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs` [default: the preset's]
     #[arg(long, value_name = "PATH|glyphs")]
@@ -36,7 +36,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     outdir: PathBuf,
 
-    /// A word for the name of the run's folder
+    /// A word for the name of the run's folder, behind preset and batch
     #[arg(long, value_name = "WORD", value_parser = parse_description)]
     desc: Option<String>,
 
@@ -56,7 +56,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     batch: Option<u64>,
 
-    /// The key of every random draw [default: 0]
+    /// The key of every random draw of training; that of `glyphs` is --set data.seed=N [default: 0]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     seed: Option<u64>,
 
@@ -130,11 +130,11 @@ impl TrainArgs {
         let mut overrides = self.flags();
         overrides.extend(self.settings.overrides()?);
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
-        let mut settings = resolve(&sources)?;
-        settings.data.source = locate(&settings, &sources.preset)?;
+        let (mut settings, preset) = resolve(&sources)?;
+        settings.data.source = locate(&settings, &preset)?;
         Ok(TrainOptions {
             settings,
-            preset: sources.preset,
+            preset,
             outdir: self.outdir,
             description: self.desc,
             device: self.device.device,
@@ -190,8 +190,7 @@ pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
 
 /// Whether these nets can be trained on the embedded digits, resized and converted as the settings say.
 fn glyphs_fit(settings: &Settings) -> bool {
-    let DataSettings { resize, channels, .. } = settings.data;
-    let options = LoadOptions { resize, channels, seed: settings.train.seed };
+    let options = load_options(settings);
     let fits = |size: Extent| validate_for_images(settings, size.height, size.width, size.channels);
     extent("glyphs", &options).and_then(fits).is_ok()
 }
@@ -227,7 +226,8 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
     let TrainOptions { settings, preset, outdir, description, .. } = options;
-    let name = description.unwrap_or_else(|| format!("{preset}-b{}", settings.train.batch));
+    let word = description.map(|word| format!("-{word}")).unwrap_or_default();
+    let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
     let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
     say_how_to_sample(&folder)
@@ -256,10 +256,15 @@ pub(super) fn train<B: F32Executor>(
     Ok(session.folder().clone())
 }
 
+/// How the settings want images to be brought into one shape.
+pub(super) fn load_options(settings: &Settings) -> LoadOptions {
+    let DataSettings { resize, channels, background, seed, .. } = settings.data;
+    LoadOptions { resize, channels, background: background.rgb, seed }
+}
+
 /// Reads the images that the settings name, and holds the settings against them.
 pub(super) fn load_images(settings: &Settings) -> Result<Images> {
-    let DataSettings { resize, channels, .. } = settings.data;
-    let images = load(&settings.data.source, &LoadOptions { resize, channels, seed: settings.train.seed })?;
+    let images = load(&settings.data.source, &load_options(settings))?;
     validate_for_images(settings, images.height, images.width, images.channels)?;
     // A set smaller than a batch is refused here, before there is a folder for the run.
     Plan::new(settings, images.count)?;

@@ -9,11 +9,11 @@ use toml::{Spanned, Table, Value};
 
 use super::nearest::{nearest, nearest_hint, nearest_keys};
 use super::overrides::merge;
-use super::schema::{Key, sections, shorten, to_table, unwritable};
+use super::presets::preset;
+use super::schema::{Key, keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
 use crate::error::{Error, Result};
-use crate::shell;
 
 /// Far more than any configuration needs; guards against a data file given by mistake.
 const LARGEST_FILE: usize = 1 << 20;
@@ -24,8 +24,54 @@ const LARGEST_FILE: usize = 1 << 20;
 /// [`Error::BadData`] with line and column if it is not TOML, names an unknown setting, or gives one a value of the
 /// wrong kind or out of range; [`Error::Io`] if it can't be read.
 pub fn read(path: impl AsRef<Path>, base: &Settings) -> Result<Settings> {
+    read_named(path, base).map(|(settings, _)| settings)
+}
+
+/// [`read`], with the name of the preset, where the file has one. The name is data: nobody is asked whether there is such
+/// a preset in this version.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_named(path: impl AsRef<Path>, base: &Settings) -> Result<(Settings, Option<String>)> {
     let path = path.as_ref();
     parse(path, &bytes_of(path)?, base)
+}
+
+/// Puts the settings of the file at `path` over those of the preset that the file itself names, or else over those of
+/// `default`; `chosen` is the preset that the user asked for, if any. Returns the settings and the preset's name.
+///
+/// A file that names a preset that this version does not have is taken if it holds every setting, as a run's own does.
+///
+/// # Errors
+/// Those of [`read`]; [`Error::Usage`] where the file names another preset than the user, or `chosen` is not known.
+pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> Result<(Settings, String)> {
+    let bytes = bytes_of(path)?;
+    let file = File::new(path, &bytes)?;
+    let (places, values) = file.document()?;
+    let named = file.preset(places.get_ref(), &values)?;
+    if let (Some(chosen), Some((named, _))) = (chosen, &named)
+        && chosen != named
+    {
+        return Err(Error::Usage(format!(
+            "the preset is {chosen} on the command line and `{}` in {}: leave it out there, or take the line `preset` \
+             out of the file",
+            shorten(named),
+            path.display()
+        )));
+    }
+    let layer = file.whole_layer(places.get_ref(), &values)?;
+    let (name, base) = match named {
+        None => (chosen.unwrap_or(default).to_string(), preset(chosen.unwrap_or(default))?),
+        Some((name, place)) => match preset(&name) {
+            Ok(base) => (name, base),
+            Err(_) if layer.len() == keys().count() => (name, Settings::default()),
+            Err(error) => {
+                let wrong = file.error(place, "the name of a preset", format!("`{}`", shorten(&name)));
+                return Err(wrong.with_hint(error.to_string()));
+            }
+        },
+    };
+    Ok((file.over(&base, &[layer])?, name))
 }
 
 /// The bytes of a configuration file.
@@ -48,18 +94,38 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
     let body = toml::to_string(settings).map_err(unwritable)?;
     Ok(format!(
         "# The settings of a run of vgan-cuda {}. To train with exactly these once more:\n\
-         #     vgan-cuda train {} --config config.toml\n\n{body}",
+         #     vgan-cuda train --config config.toml\n\n{PRESET} = {}\n\n{body}",
         env!("CARGO_PKG_VERSION"),
-        shell::word(preset)
+        Value::from(preset)
     ))
 }
 
 /// [`read`] on the bytes of a file; `path` is for errors.
-fn parse(path: &Path, bytes: &[u8], base: &Settings) -> Result<Settings> {
+fn parse(path: &Path, bytes: &[u8], base: &Settings) -> Result<(Settings, Option<String>)> {
     let file = File::new(path, bytes)?;
     let (places, values) = file.document()?;
-    file.over(base, &[file.layer(places.get_ref(), &values)?])
+    let preset = file.preset(places.get_ref(), &values)?.map(|(name, _)| name);
+    Ok((file.over(base, &[file.whole_layer(places.get_ref(), &values)?])?, preset))
 }
+
+/// The seed of the embedded digits in a whole configuration of a version that had no setting for it: it was that of the run. A
+/// file that a person wrote from scratch does not name every setting of its section, and gets the default.
+fn older_data_seed(layer: &[Entry]) -> Option<Entry> {
+    let find = |dotted: &str| layer.iter().find(|entry| entry.key.dotted() == dotted);
+    let whole = ["data.resize", "data.channels", "data.flip", "data.range"].iter().all(|key| find(key).is_some());
+    let drawn = find("data.source")?.value.as_str() == Some("glyphs");
+    if !whole || !drawn || find("data.seed").is_some() {
+        return None;
+    }
+    let seed = find("train.seed")?;
+    Some(Entry { key: Key::find("data.seed").ok()?, ..seed.clone() })
+}
+
+/// The one key outside all sections: which preset the settings began with.
+const PRESET: &str = "preset";
+
+/// As long as the name of a preset may be: more would not go into a checkpoint's state.
+const LONGEST_PRESET: usize = 64;
 
 /// One checked setting of a file, and where its value stands.
 #[derive(Debug, Clone)]
@@ -99,11 +165,35 @@ impl<'a> File<'a> {
         Ok((places, values))
     }
 
-    /// All settings of a table of sections, each of a known name and the right kind.
+    /// The name of the preset and where it stands, if the file has one.
+    fn preset(&self, places: &DeTable<'_>, values: &Table) -> Result<Option<(String, usize)>> {
+        let (Some(place), Some(value)) = (places.get(PRESET), values.get(PRESET)) else { return Ok(None) };
+        let start = place.span().start;
+        let fits = |name: &&str| (1..=LONGEST_PRESET).contains(&name.len()) && !name.chars().any(char::is_control);
+        match value.as_str().filter(fits) {
+            Some(name) => Ok(Some((name.to_string(), start))),
+            None => {
+                let expected = format!("`{PRESET}` to be the name of a preset, in quotes");
+                Err(self.error(start, &expected, shorten(&value.to_string())))
+            }
+        }
+    }
+
+    /// [`File::layer`] of a whole file, completed where an earlier version wrote it.
+    fn whole_layer(&self, places: &DeTable<'_>, values: &Table) -> Result<Vec<Entry>> {
+        let mut layer = self.layer(places, values)?;
+        layer.extend(older_data_seed(&layer));
+        Ok(layer)
+    }
+
+    /// All settings of a table of sections, each of a known name and the right kind; the preset's name is passed over.
     pub(super) fn layer(&self, places: &DeTable<'_>, values: &Table) -> Result<Vec<Entry>> {
         let mut layer = Vec::new();
         for (section, content) in places {
             let name: &str = section.get_ref();
+            if name == PRESET {
+                continue;
+            }
             self.check_section(name, section.span(), values.get(name))?;
             let (Some(keys), Some(Value::Table(values))) = (content.get_ref().as_table(), values.get(name)) else {
                 continue;
@@ -205,10 +295,9 @@ impl<'a> File<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::preset;
 
     fn parse_text(text: &str) -> Result<Settings> {
-        parse(Path::new("some.toml"), text.as_bytes(), &preset("vgan-mnist")?)
+        parse(Path::new("some.toml"), text.as_bytes(), &preset("vgan-mnist")?).map(|(settings, _)| settings)
     }
 
     #[test]
@@ -230,8 +319,23 @@ mod tests {
 
     #[test]
     fn epochs_in_a_file_take_away_the_presets_steps() {
-        let settings = parse(Path::new("x"), b"[train]\nepochs = 2", &preset("quick").unwrap()).unwrap();
+        let (settings, _) = parse(Path::new("x"), b"[train]\nepochs = 2", &preset("quick").unwrap()).unwrap();
         assert_eq!((settings.train.epochs, settings.train.steps), (2, 0));
+    }
+
+    #[test]
+    fn a_run_of_a_version_without_data_seed_keeps_its_images() {
+        let mut settings = preset("quick").unwrap();
+        (settings.train.seed, settings.data.seed) = (7, 7);
+        let text = to_toml(&settings, "quick").unwrap();
+        let older = text.replacen("seed = 7\n", "", 1);
+        assert!(!older[..older.find("[nets]").unwrap()].contains("seed"), "{older}");
+        assert_eq!(parse_text(&older).unwrap(), settings);
+        // Images that are read have no seed, and a few lines by hand are no older version's.
+        let read = older.replace("source = \"glyphs\"", "source = \"/photos\"");
+        assert_eq!(parse_text(&read).unwrap().data.seed, 0);
+        let by_hand = parse_text("[data]\nsource = \"glyphs\"\n[train]\nseed = 7\n").unwrap();
+        assert_eq!((by_hand.data.seed, by_hand.train.seed), (0, 7));
     }
 
     #[test]
@@ -247,8 +351,46 @@ mod tests {
         for (name, _) in crate::config::PRESETS {
             let settings = preset(name).unwrap();
             let text = to_toml(&settings, name).unwrap();
-            assert!(text.contains(&format!("vgan-cuda train {name} --config")), "{text}");
-            assert_eq!(parse_text(&text).unwrap(), settings);
+            assert!(text.contains("vgan-cuda train --config"), "{text}");
+            let read = parse(Path::new("x"), text.as_bytes(), &preset("wide-8").unwrap()).unwrap();
+            assert_eq!(read, (settings, Some(name.to_string())));
         }
+    }
+
+    #[test]
+    fn the_preset_of_a_file_is_its_base() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let over = |text: &str, chosen: Option<&str>| {
+            std::fs::write(file.path(), text).unwrap();
+            over_preset(file.path(), chosen, "quick")
+        };
+        let batch = |name: &str, batch| {
+            let mut settings = preset(name).unwrap();
+            settings.train.batch = batch;
+            (settings, name.to_string())
+        };
+        let partial = "preset = \"vgan-cifar10\"\n[train]\nbatch = 9\n";
+        assert_eq!(over(partial, None).unwrap(), batch("vgan-cifar10", 9));
+        assert_eq!(over(partial, Some("vgan-cifar10")).unwrap(), batch("vgan-cifar10", 9));
+        assert_eq!(over("[train]\nbatch = 9\n", None).unwrap(), batch("quick", 9));
+        assert_eq!(over("[train]\nbatch = 9\n", Some("gan-mnist")).unwrap(), batch("gan-mnist", 9));
+        let error = over(partial, Some("quick")).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("`vgan-cifar10` in "), "{error}");
+        for (text, parts) in [
+            ("[train]\nbatch = 9\n\npreset = 3", &["train.preset"][..]),
+            ("preset = 3", &["`preset` to be the name of a preset, in quotes (line 1, column 10), found 3"]),
+            ("preset = ''", &["in quotes"]),
+            ("preset = \"a\\nb\"", &["in quotes"]),
+            ("[preset]\nx = 3", &["in quotes"]),
+            ("preset = 'vgan-mnst'", &["(line 1, column 10)", "nearest is `vgan-mnist`"]),
+        ] {
+            let error = over(text, None).unwrap_err();
+            assert_eq!(error.exit_code(), 3, "{text}: {error}");
+            assert!(parts.iter().all(|part| error.to_string().contains(part)), "{text}: {error}");
+        }
+        // Whole settings need no base: a run of a preset that was renamed since.
+        let (settings, name) = batch("vgan-mnist", 9);
+        let whole = to_toml(&settings, &name).unwrap().replace("\"vgan-mnist\"", "\"an older \\\"name\\\"\"");
+        assert_eq!(over(&whole, None).unwrap(), (settings, "an older \"name\"".to_string()));
     }
 }

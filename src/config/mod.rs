@@ -3,6 +3,7 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod background;
 mod declare;
 mod differences;
 mod experiment;
@@ -19,15 +20,16 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use background::Background;
 pub use declare::{Choice, Range, Section, Setting};
 pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
-pub use file::{read, to_toml};
+pub use file::{read, read_named, to_toml};
 pub use nearest::{nearest, nearest_hint};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_size, preset};
-pub use resolve::{Sources, resolve};
+pub use resolve::{DEFAULT_PRESET, Sources, resolve};
 pub use schema::known_keys;
 pub use settings::*;
 pub use validate::{validate, validate_for_images};

@@ -72,8 +72,11 @@ impl Key {
             return exact.ok_or_else(|| suggestion(text));
         }
         let matches: Vec<Key> = keys().filter(|key| key.name == text).collect();
+        // A bare `seed` has always been the run's; that of the data came later.
+        let of_the_run = matches.iter().find(|key| key.section == "train").copied();
         match matches[..] {
             [key] => Ok(key),
+            [_, ..] if of_the_run.is_some() => of_the_run.ok_or_else(|| suggestion(text)),
             [] => Err(suggestion(text)),
             _ => {
                 let names: Vec<String> = matches.iter().map(|key| format!("`{}`", key.dotted())).collect();

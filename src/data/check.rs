@@ -159,7 +159,7 @@ fn check_folder(root: &Path, options: &LoadOptions) -> Result<CheckReport> {
         return Err(folder::nothing_found(root, &others));
     }
     let shapes: Vec<Result<Shape>> =
-        pictures.par_iter().map(|path| picture::decode(path).map(|picture| picture.shape)).collect();
+        pictures.par_iter().map(|path| picture::decode(path, options).map(|picture| picture.shape)).collect();
     let mut report =
         CheckReport { format: "PNG and JPEG", files: pictures.len(), others: others.len(), ..CheckReport::default() };
     let mut good = Vec::new();

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::source::{Source, printable, read_up_to};
+use super::gzip::Junk;
+use super::source::{self, Source, printable, read_up_to};
 use super::{Images, MAX_BYTES, allocate, plural};
 use crate::error::{Error, Result};
 
@@ -93,6 +94,9 @@ pub(crate) fn check_archive(path: &Path) -> Result<(Vec<Result<usize>>, usize)> 
 /// The CIFAR-10 files of an archive, name without folders and content, and how many other files it holds.
 fn unpack(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, usize)> {
     let broken = |error: std::io::Error| {
+        if Junk::of(&error).is_some() {
+            return source::read_error(path, true, error);
+        }
         Error::bad_data(path, "a whole tar archive", format!("a damaged one ({})", printable(error)))
             .with_hint("the file was cut off or damaged on its way here: fetch it again")
     };

@@ -80,7 +80,7 @@ fn resize_plane(resizer: &mut Resizer, plane: &[U8], side: usize, small: &mut [U
 }
 
 /// Luma of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B, rounded.
-fn luma(pixel: &[u8]) -> u8 {
+pub(crate) fn luma(pixel: &[u8]) -> u8 {
     let [red, green, blue] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
     ((299 * red + 587 * green + 114 * blue + 500) / 1000) as u8
 }

@@ -86,7 +86,7 @@ pub(crate) fn load(root: &Path, options: &LoadOptions) -> Result<Images> {
         .zip(&pictures)
         .zip(&shapes)
         .map_init(Resizer::new, |resizer, ((new, path), &shape)| {
-            let picture = picture::decode(path)?;
+            let picture = picture::decode(path, options)?;
             if picture.shape != shape {
                 return Err(Error::bad_data(
                     path,

@@ -6,7 +6,7 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
-//! | `find`, `source` | which of these a path is; opening and unzipping it |
+//! | `find`, `source`, `gzip` | which of these a path is; opening and unzipping it |
 //! | `convert` | number of channels, resizing |
 //! | `check` | every bad file of a data set |
 //! | `fetch` | downloads (feature `download`) |
@@ -14,13 +14,16 @@
 mod check;
 mod cifar;
 mod convert;
+mod exif;
 #[cfg(feature = "download")]
 mod fetch;
 mod find;
 mod folder;
 pub mod glyphs;
+mod gzip;
 mod idx;
 pub(crate) mod picture;
+mod regular;
 mod source;
 mod strokes;
 
@@ -101,6 +104,8 @@ pub struct LoadOptions {
     pub resize: usize,
     /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
+    /// What transparent pictures are laid on: red, green, blue. Black by default; a grey picture takes its luma.
+    pub background: [u8; 3],
     /// The seed of `glyphs`; other sources don't use it.
     pub seed: u64,
 }

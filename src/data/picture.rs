@@ -10,6 +10,7 @@ use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::source::{hex, printable};
+use super::{LoadOptions, convert, exif, regular};
 use crate::error::{Error, Result};
 
 /// The most rows or columns that an image may have.
@@ -29,9 +30,41 @@ pub(crate) struct Shape {
 
 /// A decoded image.
 pub(crate) struct Picture {
+    /// After the picture was turned as viewers show it.
     pub(crate) shape: Shape,
     /// `[height, width, channels]`.
     pub(crate) pixels: Vec<u8>,
+    pub(crate) notes: Notes,
+}
+
+/// What a person would want to know of a file that was read without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Notes {
+    /// EXIF's orientation, 1..=8; 1 is upright. The pixels are turned by it.
+    pub(crate) orientation: u8,
+    /// Whether any pixel lets the background through, by an alpha channel or a transparent colour.
+    pub(crate) transparent: bool,
+    /// The lowest and the highest value of a file of 16 bits a channel, alpha left out.
+    pub(crate) sixteen_bit: Option<(u16, u16)>,
+    /// An animation, of which only the image for viewers that show none is taken.
+    pub(crate) animated: bool,
+    /// Four inks (CMYK, YCCK), turned into red, green and blue without a profile.
+    pub(crate) cmyk: bool,
+    /// A colour profile is embedded; it is not applied.
+    pub(crate) profile: bool,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Notes {
+            orientation: exif::UPRIGHT,
+            transparent: false,
+            sixteen_bit: None,
+            animated: false,
+            cmyk: false,
+            profile: false,
+        }
+    }
 }
 
 /// The formats that are read.
@@ -69,8 +102,7 @@ impl Codec {
 /// [`Error::BadData`] where the header is damaged, or asks for more pixels than the file can hold.
 pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
     const START: u64 = 1 << 16;
-    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-    let length = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
+    let (file, length) = regular::open(path)?;
     let mut bytes = Vec::new();
     file.take(START).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
     let shape = |bytes: &[u8]| match required(path, bytes)? {
@@ -85,18 +117,18 @@ pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
 }
 
 fn read_all(path: &Path) -> Result<Vec<u8>> {
+    regular::require(path)?;
     fs::read(path).map_err(|e| Error::io(path, "read", e))
 }
 
-/// Reads and decodes a file. Palettes are resolved, 16 bits become 8, alpha is laid over black; what a JPEG says of its
-/// orientation is not applied.
+/// Reads and decodes a file. Palettes are resolved, 16 bits become 8, alpha is laid over `options.background`.
 ///
 /// # Errors
 /// [`Error::BadData`] for anything that is not a whole, valid PNG or JPEG image of a sensible size.
-pub(crate) fn decode(path: &Path) -> Result<Picture> {
+pub(crate) fn decode(path: &Path, options: &LoadOptions) -> Result<Picture> {
     let bytes = read_all(path)?;
     match required(path, &bytes)? {
-        Codec::Png => decode_png(path, &bytes),
+        Codec::Png => decode_png(path, &bytes, options.background),
         Codec::Jpeg => decode_jpeg(path, &bytes),
     }
 }
@@ -178,10 +210,15 @@ fn png_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8]>>
     Ok(Shape { height, width, channels })
 }
 
-fn decode_png(path: &Path, bytes: &[u8]) -> Result<Picture> {
+fn decode_png(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<Picture> {
     let mut decoder = png_decoder(bytes);
     let shape = png_shape(path, bytes.len() as u64, &mut decoder)?;
     let mut reader = decoder.read_info().map_err(|e| bad_png(path, e))?;
+    let mut notes = Notes {
+        animated: reader.info().is_animated(),
+        profile: reader.info().icc_profile.is_some(),
+        ..Notes::default()
+    };
     let size = reader.output_buffer_size().ok_or_else(|| bad_png(path, png::DecodingError::LimitsExceeded))?;
     let mut pixels = vec![0; size];
     let output = reader.next_frame(&mut pixels).map_err(|e| bad_png(path, e))?;
@@ -189,7 +226,8 @@ fn decode_png(path: &Path, bytes: &[u8]) -> Result<Picture> {
     pixels.truncate(output.buffer_size());
     let has_alpha = matches!(output.color_type, png::ColorType::GrayscaleAlpha | png::ColorType::Rgba);
     if has_alpha {
-        pixels = over_black(&pixels, shape.channels);
+        notes.transparent = pixels.chunks_exact(shape.channels + 1).any(|pixel| pixel[shape.channels] < u8::MAX);
+        pixels = over(&pixels, shape.channels, background);
     }
     if pixels.len() != shape.height * shape.width * shape.channels {
         return Err(Error::Internal(format!(
@@ -198,15 +236,19 @@ fn decode_png(path: &Path, bytes: &[u8]) -> Result<Picture> {
             pixels.len()
         )));
     }
-    Ok(Picture { shape, pixels })
+    Ok(Picture { shape, pixels, notes })
 }
 
-/// Lays pixels with a last alpha channel over black: value · alpha / 255, rounded.
-fn over_black(pixels: &[u8], channels: usize) -> Vec<u8> {
+/// Lays pixels with a last alpha channel over a colour: (value · alpha + colour · (255 − alpha)) / 255, rounded.
+fn over(pixels: &[u8], channels: usize, background: [u8; 3]) -> Vec<u8> {
+    let ground = if channels == 1 { [convert::luma(&background); 3] } else { background };
     let mut flat = Vec::with_capacity(pixels.len() / (channels + 1) * channels);
     for pixel in pixels.chunks_exact(channels + 1) {
         let alpha = u32::from(pixel[channels]);
-        flat.extend(pixel[..channels].iter().map(|&value| ((u32::from(value) * alpha + 127) / 255) as u8));
+        let mixed = |(&value, ground): (&u8, u8)| {
+            ((u32::from(value) * alpha + u32::from(ground) * (255 - alpha) + 127) / 255) as u8
+        };
+        flat.extend(pixel[..channels].iter().zip(ground).map(mixed));
     }
     flat
 }
@@ -249,5 +291,5 @@ fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<Picture> {
         let reason = format!("{} bytes decoded for {shape:?}", pixels.len());
         return Err(bad_jpeg(path, DecodeErrors::Format(reason)));
     }
-    Ok(Picture { shape, pixels })
+    Ok(Picture { shape, pixels, notes: Notes::default() })
 }

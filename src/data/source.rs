@@ -1,11 +1,10 @@
 //! Opening a file, unzipping it where it is gzipped, and reading no more of it than is there.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
+use super::gzip::{Junk, Members};
+use super::regular;
 use crate::error::{Error, Result};
 
 /// A file that is read from start to end, as its plain content.
@@ -18,15 +17,11 @@ pub(crate) struct Source {
 impl Source {
     /// Opens a regular file; whether it is gzipped is seen from its first two bytes.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let metadata = file.metadata().map_err(|e| Error::io(path, "read", e))?;
-        if !metadata.is_file() {
-            return Err(Error::bad_data(path, "a regular file", "a folder, a device or a pipe"));
-        }
+        let (file, _) = regular::open(path)?;
         let mut buffered = BufReader::with_capacity(1 << 16, file);
         let start = buffered.fill_buf().map_err(|e| Error::io(path, "read", e))?;
         let gzipped = start.starts_with(&[0x1f, 0x8b]);
-        let reader: Box<dyn Read> = if gzipped { Box::new(MultiGzDecoder::new(buffered)) } else { Box::new(buffered) };
+        let reader: Box<dyn Read> = if gzipped { Box::new(Members::new(buffered)) } else { Box::new(buffered) };
         Ok(Source { path: path.to_path_buf(), reader, gzipped })
     }
 
@@ -39,23 +34,32 @@ impl Source {
 
     /// The error for what reading this source ran into.
     pub(crate) fn error(&self, error: io::Error) -> Error {
-        let broken =
-            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
-        if self.gzipped && broken {
-            let found = match error.kind() {
-                ErrorKind::UnexpectedEof => "a stream that ends too early".to_string(),
-                _ => format!("a damaged one ({})", printable(&error)),
-            };
-            return Error::bad_data(&self.path, "a whole gzip stream", found)
-                .with_hint("the file was cut off or damaged on its way here: fetch it again");
-        }
-        Error::io(&self.path, "read", error)
+        read_error(&self.path, self.gzipped, error)
     }
 
     /// The plain content as a stream, for the tar reader.
     pub(crate) fn stream(&mut self) -> &mut dyn Read {
         &mut self.reader
     }
+}
+
+/// The error for what reading the file at `path` ran into.
+pub(crate) fn read_error(path: &Path, gzipped: bool, error: io::Error) -> Error {
+    if let Some(Junk { offset }) = Junk::of(&error) {
+        let expected = format!("the end of the file after the gzip stream, at offset {offset}");
+        return Error::bad_data(path, expected, "junk: neither another gzip stream nor zeros for padding")
+            .with_hint(format!("the stream before it is whole: keep the first {offset} bytes of the file alone"));
+    }
+    let broken = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
+    if gzipped && broken {
+        let found = match error.kind() {
+            ErrorKind::UnexpectedEof => "a stream that ends too early".to_string(),
+            _ => format!("a damaged one ({})", printable(&error)),
+        };
+        return Error::bad_data(path, "a whole gzip stream", found)
+            .with_hint("the file was cut off or damaged on its way here: fetch it again");
+    }
+    Error::io(path, "read", error)
 }
 
 /// Reads at most `limit` bytes from any reader, in steps, so that running out of memory is an error.
@@ -76,9 +80,8 @@ pub(crate) fn read_up_to(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8
 /// enough for a guess at the format and for nothing else.
 pub(crate) fn plain_length(path: &Path) -> Result<u64> {
     use std::io::{Seek, SeekFrom};
-    let read = || -> io::Result<u64> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
+    let (mut file, length) = regular::open(path)?;
+    let mut read = || -> io::Result<u64> {
         let mut start = [0u8; 2];
         if length < 18 || file.read_exact(&mut start).is_err() || start != [0x1f, 0x8b] {
             return Ok(length);

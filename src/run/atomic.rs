@@ -176,7 +176,8 @@ pub(crate) fn with_needed_bytes(error: io::Error, needed: u64) -> io::Error {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     match error.kind() {
         kind @ (StorageFull | QuotaExceeded | FileTooLarge) => {
-            let advice = "what was there before is untouched; free some space";
+            let advice = if kind == FileTooLarge { "raise the limit (`ulimit -f`)" } else { "free some space" };
+            let advice = format!("what was there before is untouched; {advice}");
             io::Error::new(kind, format!("{error}; {needed} bytes are needed; {advice}"))
         }
         _ => error,

@@ -11,7 +11,7 @@
 //! | `penalty` | the gradient penalty's part of the discriminator's step |
 //! | `feature_matching` | the generator's step where it matches features |
 //! | `mode_regularizer` | the encoder, and mode regularisation's part of the generator's step |
-//! | [`interrupt`] | SIGINT and SIGTERM |
+//! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use signal_hook::consts::SIGXFSZ;
+
 use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::sampler::{Sampler, latent};
@@ -113,6 +115,18 @@ pub fn image_shape(images: &Images) -> ImageShape {
     ImageShape { h: images.height, w: images.width, c: images.channels }
 }
 
+/// At most `count` images, evenly spread over the data set: a folder of classes shows all of them, and not the first alone. How many
+/// they are, and their pixels.
+fn spread(images: &Images, count: usize) -> (usize, Vec<u8>) {
+    let shown = count.min(images.count);
+    let size = images.height * images.width * images.channels;
+    let image = |i: usize| {
+        let index = (i as u128 * images.count as u128 / shown as u128) as usize;
+        &images.pixels[index * size..][..size]
+    };
+    (shown, (0..shown).flat_map(image).copied().collect())
+}
+
 impl<B: F32Executor> Session<B> {
     /// Starts a run in a folder that holds its config.toml and nothing else: writes the pictures of the real images and
     /// of the untrained generator, and the checkpoint of step 0.
@@ -127,9 +141,8 @@ impl<B: F32Executor> Session<B> {
             Ok((StatsLog::create(&folder.stats_path())?, Vec::new()))
         })?;
         let Images { height, width, channels, .. } = *images;
-        let shown = GRID.min(images.count);
-        let reals = &images.pixels[..shown * height * width * channels];
-        picture::write_grid(&session.folder.reals_path(), reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
+        let (shown, reals) = spread(images, GRID);
+        picture::write_grid(&session.folder.reals_path(), &reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
         session.write_fakes(&session.folder.fakes_init_path())?;
         session.save()?;
         Ok(session)
@@ -278,19 +291,31 @@ impl<B: F32Executor> Session<B> {
             if let Err(error) = self.report(done, &mut since, &progress) {
                 progress.finish();
                 // A line or a picture that the disk refuses must not cost the steps since the last checkpoint.
-                let _ = self.save_once(done);
-                return Err(error);
+                let saved = self.save_once(done);
+                return Err(match interrupt.arrived() {
+                    // The file that met the limit is named first; then it is a signal like any other.
+                    Some((SIGXFSZ, name)) if saved.is_ok() => {
+                        progress.say(&error.to_string());
+                        let _ = self.log.line(&error.to_string());
+                        self.interrupted(SIGXFSZ, name)
+                    }
+                    _ => error,
+                });
             }
             // Of a run that is done there is nothing to interrupt.
             if let Some((signal, name)) = signal.filter(|_| done < self.plan.total) {
                 self.save_once(done)?;
                 progress.finish();
-                let resume = format!("vgan-cuda resume {}", shell::path(self.folder.path()));
-                return Err(Error::Interrupted { signal, name, resume });
+                return Err(self.interrupted(signal, name));
             }
         }
         progress.finish();
         Ok(())
+    }
+
+    fn interrupted(&self, signal: i32, name: &'static str) -> Error {
+        let resume = format!("vgan-cuda resume {}", shell::path(self.folder.path()));
+        Error::Interrupted { signal, name, resume }
     }
 
     /// The step up to which the device works before the host looks at it: the end of the tick at the latest.

@@ -4,6 +4,7 @@
 #[path = "../whole_runs/mod.rs"]
 mod whole_runs;
 
+mod building;
 mod command_line;
 mod look;
 mod numbers;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::output::to_stderr;
 use crate::config::{self, Settings};
+use crate::data::LoadOptions;
 use crate::data::picture::{Picture, decode};
 use crate::error::{Error, Result};
 use crate::run::{Record, RunFolder, checkpoint, stats};
@@ -77,13 +78,15 @@ fn picture(folder: &RunFolder) -> Option<(u64, Picture)> {
     let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
     steps.sort_unstable();
     let snapshots = steps.into_iter().rev().map(|step| (step, folder.snapshot_picture_path(step)));
-    snapshots.chain([(0, folder.fakes_init_path())]).find_map(|(step, path)| match decode(&path) {
-        Ok(picture) => Some((step, picture)),
-        Err(error) => {
-            if path.exists() {
-                to_stderr(&format!("warning: passed over: {error}"));
+    snapshots.chain([(0, folder.fakes_init_path())]).find_map(|(step, path)| {
+        match decode(&path, &LoadOptions::default()) {
+            Ok(picture) => Some((step, picture)),
+            Err(error) => {
+                if path.exists() {
+                    to_stderr(&format!("warning: passed over: {error}"));
+                }
+                None
             }
-            None
         }
     })
 }

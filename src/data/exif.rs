@@ -1,0 +1,77 @@
+//! The orientation that a camera wrote into a picture's EXIF block, and turning pixels by it.
+
+use super::picture::Shape;
+
+/// The orientation of an EXIF block that says nothing, or is damaged.
+pub(crate) const UPRIGHT: u8 = 1;
+
+/// The orientation, 1..=8, in a block that starts with a TIFF header (EXIF 2.3, section 4.6.2): the first directory's
+/// entry 0x0112. What can't be read counts as upright, because viewers show such a picture too.
+pub(crate) fn orientation(tiff: &[u8]) -> u8 {
+    find(tiff).filter(|value| (1..=8).contains(value)).map_or(UPRIGHT, |value| value as u8)
+}
+
+fn find(tiff: &[u8]) -> Option<u32> {
+    const ORIENTATION: u32 = 0x0112;
+    let little = match tiff.get(..4)? {
+        [b'I', b'I', 42, 0] => true,
+        [b'M', b'M', 0, 42] => false,
+        _ => return None,
+    };
+    let number = |at: usize, length: usize| -> Option<u32> {
+        let bytes = tiff.get(at..at.checked_add(length)?)?;
+        let join = |value: u32, &byte: &u8| value << 8 | u32::from(byte);
+        Some(if little { bytes.iter().rev().fold(0, join) } else { bytes.iter().fold(0, join) })
+    };
+    let directory = number(4, 4)? as usize;
+    let entries = number(directory, 2)? as usize;
+    for entry in 0..entries {
+        // Tag, type, count and value; a value of up to four bytes stands in the entry itself, at its start.
+        let at = directory.checked_add(2 + 12 * entry)?;
+        if number(at, 2)? == ORIENTATION {
+            let length = match number(at + 2, 2)? {
+                1 => 1,
+                3 => 2,
+                4 => 4,
+                _ => return None,
+            };
+            return number(at + 8, length);
+        }
+    }
+    None
+}
+
+/// The shape that a picture has once it is turned.
+pub(crate) fn turned(shape: Shape, orientation: u8) -> Shape {
+    match orientation {
+        5..=8 => Shape { height: shape.width, width: shape.height, ..shape },
+        _ => shape,
+    }
+}
+
+/// Turns and mirrors pixels, `[height, width, channels]`, so that the picture stands as viewers show it.
+pub(crate) fn turn(shape: Shape, pixels: Vec<u8>, orientation: u8) -> Vec<u8> {
+    if !(2..=8).contains(&orientation) {
+        return pixels;
+    }
+    let Shape { height, width, channels } = shape;
+    let to = turned(shape, orientation);
+    let mut out = Vec::with_capacity(pixels.len());
+    for y in 0..to.height {
+        for x in 0..to.width {
+            // Row and column in the file of what is seen at (y, x).
+            let (row, column) = match orientation {
+                2 => (y, width - 1 - x),
+                3 => (height - 1 - y, width - 1 - x),
+                4 => (height - 1 - y, x),
+                5 => (x, y),
+                6 => (height - 1 - x, y),
+                7 => (height - 1 - x, width - 1 - y),
+                _ => (x, width - 1 - y),
+            };
+            let at = (row * width + column) * channels;
+            out.extend_from_slice(&pixels[at..at + channels]);
+        }
+    }
+    out
+}
