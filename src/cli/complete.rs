@@ -184,12 +184,13 @@ fn values(argument: &Arg, typed: &str) -> Answer {
     }
 }
 
-/// Whether an argument is a path, and of what: the help calls a run's folder RUN, and other folders DIR.
+/// Whether an argument is a path, and of what: the help calls a run's folder RUN, other folders DIR, and any path PATH.
 fn paths(argument: &Arg) -> Option<Paths> {
     let is_path = matches!(argument.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
-    let is_folder = |name: &str| name.contains("RUN") || name.contains("DIR");
-    let folder = argument.get_value_names().is_some_and(|names| names.iter().any(|name| is_folder(name)));
-    is_path.then_some(if folder { Paths::Folders } else { Paths::Files })
+    let is_called =
+        |word: &str| argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)));
+    let folder = is_called("RUN") || is_called("DIR");
+    (is_path || is_called("PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
 }
 
 fn device() -> Answer {

@@ -14,6 +14,7 @@ use super::output::to_stderr;
 use crate::data::{self, LoadOptions};
 use crate::error::{Error, Result};
 use crate::shell;
+use crate::units::bytes;
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
@@ -196,8 +197,7 @@ impl Meter {
             bar.set_length(total);
             bar.set_position(done);
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
-            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            to_stderr(&format!("{:.1} of {:.1} MiB", mib(done), mib(total)));
+            to_stderr(&format!("{} of {}", bytes(done), bytes(total)));
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
         }
     }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::outcome;
 use super::output::to_stderr;
-use super::train::{load_images, parse_minutes, require_memory, say, say_how_to_sample};
+use super::train::{load_images, parse_minutes, require_memory, say};
 use crate::config::{self, Settings, TrainSettings, to_toml};
 use crate::error::Result;
 use crate::run::env::Environment;
@@ -36,6 +37,10 @@ pub(super) struct ResumeArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+
+    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to continue.
@@ -51,23 +56,25 @@ pub(crate) struct ResumeOptions {
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
+    /// Whether the last line of standard output is JSON.
+    pub(crate) json: bool,
 }
 
 impl ResumeArgs {
     pub(super) fn resolve(self) -> ResumeOptions {
         let DeviceArgs { device, threads } = self.device;
-        ResumeOptions { run: self.run, steps: self.steps, minutes: self.minutes, device, threads }
+        ResumeOptions { run: self.run, steps: self.steps, minutes: self.minutes, device, threads, json: self.json }
     }
 }
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { run, steps, minutes, device, threads } = options;
+    let ResumeOptions { run, steps, minutes, device, threads, json } = options;
     let length = |train: &mut TrainSettings| {
         train.steps = steps.unwrap_or(train.steps);
         train.minutes = minutes.unwrap_or(train.minutes);
     };
-    say_how_to_sample(&resume(RunFolder::open(&run)?, length, device, threads, Interrupt::listen)?)
+    outcome::tell(&resume(RunFolder::open(&run)?, length, device, threads, Interrupt::listen)?, json)
 }
 
 /// Takes a run on from its newest checkpoint to its end, and returns its folder. `length` may give it another length,
@@ -148,7 +155,7 @@ mod tests {
                 .unwrap();
         let Command::Resume(args) = cli.command else { panic!("{cli:?}") };
         let (run, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        let expected = ResumeOptions { run, steps: Some(9), minutes: Some(1.5), device, threads: Some(2) };
+        let expected = ResumeOptions { run, steps: Some(9), minutes: Some(1.5), device, threads: Some(2), json: false };
         assert_eq!(args.resolve(), expected);
     }
 }

@@ -15,11 +15,13 @@
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
+//! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 //! | [`whole`] | the whole losses as cases of the gradient check |
 //! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
+pub mod disk;
 mod feature_matching;
 pub mod interrupt;
 pub mod load;
