@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::compare::{self, CompareOptions, aligned, matrix};
-use super::dry_run::{grouped, image_extent};
+use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
 use super::resume::{Found, resume};
 use super::target::target_parser;
@@ -23,6 +23,7 @@ use crate::shell;
 use crate::train::Interrupt;
 use crate::train::session::{Plan, image_shape};
 use crate::train::snapshot::{DataIdentity, require_same_images};
+use crate::units::grouped;
 
 /// Train the runs of an experiment file one after another, each in a folder of its name, and compare them
 #[derive(Debug, Args)]

@@ -7,12 +7,11 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::details;
+use super::outcome;
 use super::output::to_stderr;
 use super::survey::named;
 use super::target::target_parser;
-use super::train::{
-    detail, load_images, locate, parse_description, parse_minutes, require_memory, say, say_how_to_sample,
-};
+use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
 use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
 use crate::data::Images;
 use crate::error::{Error, Result};
@@ -77,6 +76,10 @@ pub(super) struct ResumeArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+
+    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to continue.
@@ -94,6 +97,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
+    /// Whether the last line of standard output is JSON.
+    pub(crate) json: bool,
 }
 
 impl ResumeArgs {
@@ -118,7 +123,15 @@ impl ResumeArgs {
             )));
         }
         let DeviceArgs { device, threads } = self.device;
-        Ok(ResumeOptions { source, overrides, outdir: self.outdir, description: self.desc, device, threads })
+        Ok(ResumeOptions {
+            source,
+            overrides,
+            outdir: self.outdir,
+            description: self.desc,
+            device,
+            threads,
+            json: self.json,
+        })
     }
 }
 
@@ -139,14 +152,14 @@ fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { source, overrides, outdir, description, device, threads } = options;
+    let ResumeOptions { source, overrides, outdir, description, device, threads, json } = options;
     let change = |settings: &Settings| apply(settings, &overrides);
     let found = if is_checkpoint(&source) {
         Found::checkpoint(&source, outdir, description)?
     } else {
         Found::run(RunFolder::open(&source)?)?
     };
-    say_how_to_sample(&resume(found, change, device, threads, Interrupt::listen)?)
+    outcome::tell(&resume(found, change, device, threads, Interrupt::listen)?, json)
 }
 
 /// A checkpoint to go on from, and where to.
@@ -375,7 +388,8 @@ mod tests {
         let mut overrides: Vec<Override> = flags.map(|(flag, key, value)| Override::flag(flag, key, value)).into();
         overrides.push(Override::parse("batch=3").unwrap());
         let (source, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        let expected = ResumeOptions { source, overrides, outdir: None, description: None, device, threads: Some(2) };
+        let (outdir, description) = (None, None);
+        let expected = ResumeOptions { source, overrides, outdir, description, device, threads: Some(2), json: false };
         assert_eq!(found, expected);
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),

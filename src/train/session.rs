@@ -23,9 +23,9 @@ use crate::run::{
 use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
-const GRID: usize = 64;
+pub(super) const GRID: usize = 64;
 /// Images in a row of it.
-const GRID_COLUMNS: usize = 8;
+pub(super) const GRID_COLUMNS: usize = 8;
 
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
