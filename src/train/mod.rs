@@ -15,12 +15,15 @@
 //! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
+//! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
+//! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 //! | [`whole`] | the whole losses as cases of the gradient check |
 //! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
+pub mod disk;
 mod feature_matching;
 pub mod interrupt;
 pub mod load;
@@ -31,6 +34,7 @@ mod penalty;
 pub mod penalty_case;
 pub mod predict;
 pub mod report;
+pub mod revision;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;

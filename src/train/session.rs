@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::interrupt::Interrupt;
 use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
-use super::snapshot::{self, DataIdentity, F32Executor};
+use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
 use super::trainer::{HISTORY, Trainer};
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
@@ -17,14 +17,15 @@ use crate::device::{Network, StepState};
 use crate::nn::ImageShape;
 use crate::ops::gather::Gather;
 use crate::run::{
-    Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
+    Checkpoint, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves, picture,
+    stats,
 };
 use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
-const GRID: usize = 64;
+pub(super) const GRID: usize = 64;
 /// Images in a row of it.
-const GRID_COLUMNS: usize = 8;
+pub(super) const GRID_COLUMNS: usize = 8;
 
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
@@ -34,6 +35,7 @@ pub struct Session<B: F32Executor> {
     grid_latents: Vec<f32>,
     preset: String,
     data: DataIdentity,
+    lineage: Lineage,
     plan: Plan,
     folder: RunFolder,
     stats: StatsLog,
@@ -176,12 +178,13 @@ impl<B: F32Executor> Session<B> {
         (path, checkpoint): (PathBuf, Checkpoint),
     ) -> Result<Self> {
         let (step, preset) = (checkpoint.state.step, checkpoint.state.preset.clone());
+        let lineage = Lineage::of(&checkpoint.state);
         let mut session = Self::build(backend, settings, &preset, images, folder, lock, |trainer, data, folder| {
             snapshot::restore(trainer, data, checkpoint, &path)?;
             let log = StatsLog::resume(&folder.stats_path(), step)?;
             Ok((log, stats::read(&folder.stats_path())?))
         })?;
-        session.saved = Some(step);
+        (session.saved, session.lineage) = (Some(step), lineage);
         session.end_if_out_of_time(step, session.elapsed());
         if step > 0 && session.plan.has_snapshot(step) && !session.folder.snapshot_picture_path(step).exists() {
             session.draw_snapshot(step)?;
@@ -216,6 +219,7 @@ impl<B: F32Executor> Session<B> {
             grid_latents,
             preset,
             data,
+            lineage: Lineage::default(),
             plan,
             folder,
             stats,
@@ -261,12 +265,23 @@ impl<B: F32Executor> Session<B> {
     /// the disk refuses.
     pub fn train(&mut self, interrupt: &Interrupt) -> Result<()> {
         let backend = self.trainer.backend.clone();
+        self.note(Outcome::Running, None);
         let outcome = backend.run(|| self.train_here(interrupt));
-        if let Err(error) = &outcome {
-            // The run has stopped already; a log that can't be written must not hide why.
-            let _ = self.log.line(&error.to_string());
+        match &outcome {
+            Ok(()) => self.note(Outcome::Done, None),
+            Err(error) => {
+                // The run has stopped already; a log that can't be written must not hide why.
+                let _ = self.log.line(&error.to_string());
+                self.note(Outcome::of(error), Some(error.to_string()));
+            }
         }
         outcome
+    }
+
+    /// Says in the run's folder how it stands. Nothing of the run depends on it, so a disk that refuses is no reason to stop.
+    fn note(&self, outcome: Outcome, message: Option<String>) {
+        let step = self.steps_done().ok().or(self.saved).unwrap_or_default();
+        let _ = Status { outcome, step, steps: self.plan.total, message }.write(&self.folder.status_path());
     }
 
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
@@ -375,7 +390,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data)?;
+        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data, &self.lineage)?;
         checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep)?;
         self.saved = Some(state.state.step);
         Ok(())
@@ -394,10 +409,14 @@ impl<B: F32Executor> Session<B> {
 
     /// Names what is not finite.
     fn diverged(&self, state: &StepState) -> Error {
+        let optimizer = &self.trainer.settings.optimizer;
         let advice = format!(
-            "the last good checkpoint is in {}; try a smaller learning rate (--set optimizer.generator_lr=… \
-             --set optimizer.discriminator_lr=…)",
-            self.folder.checkpoints_path().display()
+            "the last good checkpoint is in {}; try a smaller learning rate: `vgan-cuda resume {} --set \
+             optimizer.generator_lr={:.1e} --set optimizer.discriminator_lr={:.1e}`",
+            self.folder.checkpoints_path().display(),
+            shell::path(self.folder.path()),
+            optimizer.generator_lr / 10.0,
+            optimizer.discriminator_lr / 10.0
         );
         let found = match state.non_finite {
             StepState::NON_FINITE_LOSS_D => Ok(("loss_d".to_string(), state.metrics.loss_d)),

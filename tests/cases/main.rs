@@ -6,10 +6,14 @@ mod whole_runs;
 
 mod building;
 mod command_line;
+mod completion;
 mod layouts;
 mod look;
 mod numbers;
 mod pictures;
 mod runs;
+mod runs_changes;
+mod runs_drawing;
 mod sets;
 mod signals;
+mod terminal;

@@ -12,6 +12,7 @@ use clap::Args;
 use self::member::{Member, members};
 pub(super) use self::table::{aligned, matrix};
 use super::output;
+use super::target::target_parser;
 use crate::error::{Error, Result};
 use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
@@ -26,14 +27,15 @@ Examples:
   vgan-cuda compare runs/0* --json
 
 Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and
-the time are those of its last record. A folder that can't be read is named and left out.")]
+the time are those of its last record. A folder of runs, such as an experiment's, stands for all runs
+in it. A folder that can't be read is named and left out.")]
 pub(super) struct CompareArgs {
-    /// The runs' folders
+    /// The runs' folders, or folders of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 
     /// The folder that gets curves.svg and samples.png
-    #[arg(long, value_name = "DIR", default_value = "compare")]
+    #[arg(long, value_name = "DIR", default_value = "compare", value_parser = target_parser())]
     output: PathBuf,
 
     /// Draw means over N records, and the records themselves faintly
