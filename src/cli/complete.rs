@@ -296,6 +296,7 @@ mod tests {
         assert_eq!(words("train --set kl_m"), ["kl_mix="]);
         assert_eq!(words("train --set kl_mix="), ["kl_mix=sum", "kl_mix=mean"]);
         assert_eq!(words("train --set=objective.loss=w"), ["--set=objective.loss=wgan"]);
+        assert_eq!(words("resume r --set data.flip="), words("train --set data.flip="));
         assert_eq!(words("train --set data.flip="), ["data.flip=true", "data.flip=false"]);
         assert_eq!(words("train --set data.channels=3"), ["data.channels=3"]);
         assert_eq!(words("train --set optimizer.beta1="), [""; 0]);
