@@ -21,19 +21,26 @@ KERNEL_BOUNDED(TILE_THREADS, linear_backward_weight, Linear d, const real* x, co
     linear_backward_weight_tile<Scalar>(d, x, dy, dw);
 }
 
-// Sums of COLUMN_ROWS rows, the first half of the gradient of a bias.
-// source: [rows, columns]; partial: [parts, columns] in f64. Block (column block, part), threads (column, row).
-// Overwrites partial.
-// Twin: add_column_sums in src/device/gemm.rs.
+// Sums of COLUMN_ROWS rows, the first half of the gradient of a bias; with scales, one for each row, of a weight with one
+// output. Row i is first added to row i + rows / 2, in f64, so that what cancels between real images and fakes leaves
+// nothing: add_column_sums in src/device/gemm.rs says why it must.
+// source: [rows, columns]; scales: [rows] or null, which are ones; partial: [parts, columns] in f64. Block (column block,
+// part), threads (column, pair of rows). Overwrites partial.
+// Twin: add_column_sums and add_scaled_column_sums in src/device/gemm.rs.
 KERNEL_BOUNDED(COLUMN_THREADS_X * COLUMN_THREADS_Y, column_sums_partial, int rows, int columns, const real* source,
-               double* partial) {
+               const real* scales, double* partial) {
     SHARED(double, sums, [COLUMN_THREADS_Y][COLUMN_THREADS_X]);
-    int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
-    int from = (int)blockIdx.y * COLUMN_ROWS, to = from + COLUMN_ROWS < rows ? from + COLUMN_ROWS : rows;
+    int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x), pairs = (rows + 1) / 2;
+    int from = (int)blockIdx.y * (COLUMN_ROWS / 2), to = from + COLUMN_ROWS / 2 < pairs ? from + COLUMN_ROWS / 2 : pairs;
     double sum = 0.0;
     if (column < columns) {
         for (int row = from + (int)threadIdx.y; row < to; row += COLUMN_THREADS_Y) {
-            sum += (double)source[(size_t)row * columns + column];
+            int far = row + pairs;
+            double pair = (scales ? (double)scales[row] : 1.0) * (double)source[(size_t)row * columns + column];
+            if (far < rows) {
+                pair += (scales ? (double)scales[far] : 1.0) * (double)source[(size_t)far * columns + column];
+            }
+            sum += pair;
         }
     }
     sums[threadIdx.y][threadIdx.x] = sum;

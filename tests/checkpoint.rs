@@ -1,5 +1,6 @@
 //! Checkpoints: what goes in comes out, bit for bit, and what was there survives crashes, kills and full disks.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -45,6 +46,9 @@ fn sample(step: u64, seed: u64) -> Checkpoint {
             updates: Updates { discriminator: u64::MAX, generator: 7, encoder: 8 },
             rng: RngPosition { step },
             data: DataPosition { position: step * 128, count: (1 << 53) + 1, sha256: "7".repeat(64) },
+            settings: BTreeMap::new(),
+            changes: Vec::new(),
+            origin: None,
             files: Files::default(),
         },
     }

@@ -1,5 +1,6 @@
 //! Malformed checkpoints: every one is refused with path, what was expected and what was found, and exit code 3.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +33,9 @@ fn sample() -> Checkpoint {
             updates: Updates { discriminator: 41, generator: 42, encoder: 0 },
             rng: RngPosition { step: 200 },
             data: DataPosition { position: 25_600, count: 60_000, sha256: "5".repeat(64) },
+            settings: BTreeMap::new(),
+            changes: Vec::new(),
+            origin: None,
             files: Files::default(),
         },
     }
@@ -203,20 +207,38 @@ fn malformed_state() {
         ("zeroes", vec![0; good.len()], "expected value at line 1 column 1"),
         ("no UTF-8", [b"{\"format\":1,\"preset\":\"\xff\"}".as_slice()].concat(), "invalid unicode code point"),
         ("two objects", good.repeat(2).into_bytes(), "found trailing characters"),
-        ("an array", b"[]".to_vec(), "a JSON object with \"format\": 1"),
+        ("an array", b"[]".to_vec(), "a JSON object with \"format\": 2"),
         ("a string", b"\"state\"".to_vec(), "invalid type: string"),
         ("no fields", b"{}".to_vec(), "missing field `format`"),
         ("a comma too many", change("\"version\"", ",\"version\""), "key must be a string"),
         ("too long", [good.as_bytes(), &vec![b' '; 2 << 20]].concat(), "at most 1048576 bytes, found 20"),
         (
             "a newer format",
-            change("\"format\": 1", "\"format\": 2"),
-            "checkpoint format 1, found format 2: read it with",
+            change("\"format\": 1", "\"format\": 3"),
+            "checkpoint format 1 to 2, found format 3: read it with",
         ),
-        ("format 0", change("\"format\": 1", "\"format\": 0"), "checkpoint format 1, found format 0"),
+        ("format 0", change("\"format\": 1", "\"format\": 0"), "checkpoint format 1 to 2, found format 0"),
         ("a negative format", change("\"format\": 1", "\"format\": -1"), "invalid value: integer `-1`"),
         ("format twice", change("\"format\": 1", "\"format\": 1, \"format\": 1"), "duplicate field `format`"),
         ("a format of text", change("\"format\": 1", "\"format\": \"1\""), "invalid type: string \"1\""),
+        ("settings in a list", change("\"seed\"", "\"settings\": [3], \"seed\""), "invalid type: sequence"),
+        ("a change of nothing", change("\"seed\"", "\"changes\": [{\"step\": 3}], \"seed\""), "missing field `key`"),
+        (
+            "an origin without a name",
+            change(
+                "\"seed\"",
+                &format!(
+                    "\"origin\": {{\"run\": \"\", \"step\": 3, \"model_sha256\": \"{}\"}}, \"seed\"",
+                    "5".repeat(64)
+                ),
+            ),
+            "expected origin.run to be 1 to 200 bytes",
+        ),
+        (
+            "an origin of no model",
+            change("\"seed\"", "\"origin\": {\"run\": \"a\", \"step\": 3, \"model_sha256\": \"5\"}, \"seed\""),
+            "expected origin to be listed with a sha256",
+        ),
         ("an unknown field", change("\"seed\"", "\"sead\": 1, \"seed\""), "unknown field `sead`, expected one of"),
         ("a missing field", change("\"beta\": 0.25,", ""), "missing field `beta`"),
         ("a field twice", change("\"seed\": 3", "\"seed\": 3, \"seed\": 3"), "duplicate field `seed`"),

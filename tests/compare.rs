@@ -59,7 +59,7 @@ fn two_runs_side_by_side() {
     assert_eq!(stderr(&output), "");
     let text = stdout(&output);
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("#  run         preset  steps  loss D  loss G  KL real"), "{text}");
+    assert!(lines[0].starts_with("#  run                  preset  steps  loss D  loss G  KL real"), "{text}");
 
     // The means of the last ten records, or of all four.
     let cells = |line: &str| line.split_whitespace().map(str::to_string).collect::<Vec<_>>();
@@ -69,7 +69,7 @@ fn two_runs_side_by_side() {
         let loss = records.iter().map(|record| record.loss_d).sum::<f64>() / records.len() as f64;
         assert_eq!(cells(line)[2..5], ["quick".to_string(), steps.to_string(), format!("{loss:.4}")], "{text}");
     }
-    assert_eq!(cells(lines[1])[..2], ["1", "00000-vgan"]);
+    assert_eq!(cells(lines[1])[..2], ["1", "00000-quick-b8-vgan"]);
     assert_eq!(cells(lines[2])[6..9], ["-", "-", "-"], "no KL and no beta: {text}");
     assert_ne!(cells(lines[1])[6], "-");
     for part in
@@ -80,7 +80,7 @@ fn two_runs_side_by_side() {
     assert!(!text.contains("train.batch"), "what is the same is not listed: {text}");
 
     let svg = fs::read_to_string(place.path("out/curves.svg")).expect("curves");
-    assert!(svg.contains("1  00000-vgan") && svg.contains("2  00000-gan"));
+    assert!(svg.contains("1  00000-quick-b8-vgan") && svg.contains("2  00000-quick-b8-gan"));
     // The legend's stroke and six panels; without a bottleneck three of them.
     for (colour, lines) in [("#1F77B4", 7), ("#E66E14", 4)] {
         let drawn = svg.split("<polyline").filter(|tag| tag.contains(&format!("stroke=\"{colour}\""))).count();
@@ -173,7 +173,7 @@ fn what_is_no_run_is_named_and_left_out() {
     assert!(!place.path("out/curves.svg").exists() && !place.path("out/samples.png").exists());
     assert!(stdout(&output).contains("ünïcödé β  quick"), "{}", stdout(&output));
     let output = succeed(compare(&place, &[&bare, gan.path()], ""));
-    assert!(fs::read_to_string(place.path("out/curves.svg")).expect("curves").contains("2  00000-gan"));
+    assert!(fs::read_to_string(place.path("out/curves.svg")).expect("curves").contains("2  00000-quick-b8-gan"));
     assert!(find(&place.path("out/samples.png"), &gan.file("fakes000020.png")).is_some());
     assert!(stdout(&output).lines().any(|line| line.starts_with("1  ünïcödé β  quick       -")), "{}", stdout(&output));
 
@@ -183,7 +183,7 @@ fn what_is_no_run_is_named_and_left_out() {
     fs::write(gan.file("config.toml"), b"[nonsense").expect("writing");
     let output = succeed(compare(&place, &[vgan.path(), gan.path()], ""));
     assert!(stderr(&output).contains("left out") && stderr(&output).contains("config.toml: expected TOML (line 1"));
-    assert!(stdout(&output).contains("00000-vgan"));
+    assert!(stdout(&output).contains("00000-quick-b8-vgan"));
 }
 
 #[test]

@@ -61,14 +61,16 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     let reduction = prop_oneof![Just(KlReduction::Mean), Just(KlReduction::Sum), Just(KlReduction::Channels)];
     let mix = prop_oneof![Just(KlMix::Sum), Just(KlMix::Mean)];
     let z = prop_oneof![Just(GeneratorZ::Sampled), Just(GeneratorZ::Mean)];
-    (any::<bool>(), 0usize..300, reduction, mix, z, -20.0..20.0, positive(), positive(), positive()).prop_map(
-        |(enabled, channels, kl_reduction, kl_mix, generator_z, logvar_bias, beta, beta_step, target_kl)| {
+    let sigma = prop_oneof![Just(Sigma::Logvar), Just(Sigma::Logstd)];
+    (any::<bool>(), 0usize..300, reduction, mix, z, (sigma, -10.0..10.0), positive(), positive(), positive()).prop_map(
+        |(enabled, channels, kl_reduction, kl_mix, generator_z, (sigma, logvar_bias), beta, beta_step, target_kl)| {
             BottleneckSettings {
                 enabled,
                 channels,
                 kl_reduction,
                 kl_mix,
                 generator_z,
+                sigma,
                 logvar_bias,
                 beta,
                 beta_step,

@@ -8,7 +8,7 @@ use data_samples::*;
 use png::{BitDepth, ColorType};
 use sha2::{Digest, Sha256};
 use tempfile::tempdir;
-use vgan_cuda::data::{Images, LoadOptions, check, glyphs, load};
+use vgan_cuda::data::{CheckReport, Images, LoadOptions, Reason, check, glyphs, load};
 
 fn load_with(path: &Path, resize: usize, channels: usize) -> vgan_cuda::Result<Images> {
     load(path.to_str().unwrap(), &LoadOptions { resize, channels, ..LoadOptions::default() })
@@ -16,6 +16,11 @@ fn load_with(path: &Path, resize: usize, channels: usize) -> vgan_cuda::Result<I
 
 fn load_plain(path: &Path) -> Images {
     load_with(path, 0, 0).unwrap()
+}
+
+/// How many files of other kinds are left out.
+fn others(report: &CheckReport) -> usize {
+    report.report.left_out_files(Reason::OtherKind)
 }
 
 fn shape(images: &Images) -> [usize; 4] {
@@ -59,7 +64,7 @@ fn a_folder_with_the_name_of_a_file_is_not_taken_for_it() {
     assert!(load_plain(&folder.path().join("cifar")).pixels == cifar_pixels(&[6]));
     for name in ["mnist", "cifar"] {
         let report = check(&folder.path().join(name), &LoadOptions::default()).unwrap();
-        assert_eq!((report.files, report.others, report.is_clean()), (1, 0, true), "{report}");
+        assert_eq!((report.files, others(&report), report.is_clean()), (1, 0, true), "{report}");
     }
     std::fs::create_dir_all(folder.path().join("pictures/cifar-10-binary.tar.gz")).unwrap();
     write(folder.path(), "pictures/a.png", &flat_grey(1, 1, 7));
@@ -393,7 +398,9 @@ fn real_data_has_the_known_pixels() {
         assert_eq!([sum(&images.pixels[..784]), sum(&images.pixels[59_999 * 784..])], [27_525, 20_920]);
         assert_eq!(images.pixels[5 * 28 + 12..5 * 28 + 16], [3, 18, 18, 18]);
         let report = check(&path, &LoadOptions::default()).unwrap();
-        assert_eq!((report.files, report.images, report.is_clean()), (4, 70_000, true), "{report}");
+        assert_eq!((report.files, report.images, report.is_clean()), (1, 60_000, true), "{report}");
+        let other = &report.report.left_out[&Reason::OtherSplit];
+        assert_eq!((other.files, other.images, report.report.left_out_files(Reason::Labels)), (1, 10_000, 2));
     }
     if let Some(path) = real_data("fashion-mnist/t10k-images-idx3-ubyte.gz") {
         let images = load_plain(&path);
@@ -421,7 +428,7 @@ fn check_lists_every_bad_file_of_a_folder() {
     write(folder.path(), "bad/picture.webp", b"RIFF\x00\x00\x00\x00WEBPVP8 ");
     write(folder.path(), "notes.txt", b"hello");
     let report = check(folder.path(), &LoadOptions::default()).unwrap();
-    assert_eq!((report.files, report.images, report.others), (6, 2, 1));
+    assert_eq!((report.files, report.images, others(&report)), (6, 2, 1));
     let bad: Vec<String> =
         report.bad.iter().map(|bad| bad.path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(bad, ["cut.png", "empty.png", "picture.webp", "text.jpg"]);
@@ -443,12 +450,14 @@ fn check_reads_the_files_that_load_leaves_out() {
     write(folder.path(), "mnist/train-labels-idx1-ubyte", &idx(&[2], &[1]));
     write(folder.path(), "mnist/t10k-images-idx3-ubyte", &idx(&[2, 1, 1], &[1, 2, 3]));
     let report = check(&folder.path().join("mnist"), &LoadOptions::default()).unwrap();
-    assert_eq!((report.files, report.images, report.bad.len()), (3, 2, 2), "{report}");
+    assert_eq!((report.files, report.images, report.bad.len()), (1, 2, 2), "{report}");
+    assert_eq!((report.is_ready(), report.is_clean()), (true, false), "train reads neither of the bad ones");
     write(folder.path(), "cifar/data_batch_1.bin", &cifar(&[1]));
     write(folder.path(), "cifar/data_batch_2.bin", &cifar(&[10]));
     write(folder.path(), "cifar/test_batch.bin", &cifar(&[1])[1..]);
     let report = check(&folder.path().join("cifar"), &LoadOptions::default()).unwrap();
-    assert_eq!((report.files, report.images, report.bad.len()), (3, 1, 2), "{report}");
+    assert_eq!((report.files, report.images, report.bad.len()), (2, 1, 2), "{report}");
+    assert_eq!(report.bad.iter().map(|bad| bad.needed).collect::<Vec<_>>(), [true, false]);
     let one = check(&folder.path().join("cifar/data_batch_1.bin"), &LoadOptions::default()).unwrap();
     assert_eq!((one.files, one.images, one.is_clean()), (1, 1, true));
 }
@@ -465,7 +474,7 @@ fn check_lists_every_bad_file_of_an_archive() {
     ]));
     let path = write(folder.path(), "x.tar.gz", &archive);
     let report = check(&path, &LoadOptions::default()).unwrap();
-    assert_eq!((report.files, report.images, report.others, report.bad.len()), (4, 2, 1, 3), "{report}");
+    assert_eq!((report.files, report.images, others(&report), report.bad.len()), (3, 2, 1, 3), "{report}");
     for (bad, part) in report.bad.iter().zip([
         "records of 3073 bytes in data_batch_1.bin",
         "offset 3073 (record 1) in data_batch_2.bin",

@@ -383,7 +383,7 @@ fn a_run_goes_on_on_the_other_device() {
     settings.train.tick = 4;
     let pixels = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
     let images =
-        Images { count: COUNT, height: image.h, width: image.w, channels: image.c, pixels, description: "".into() };
+        Images { count: COUNT, height: image.h, width: image.w, channels: image.c, pixels, ..Images::default() };
     let place = tempfile::tempdir().expect("a folder");
     let (cpu, kernels) = (Cpu::<f32>::new(Some(2)).expect("threads"), emulated::<f32>(unchecked()));
     let begin = |name| {

@@ -19,7 +19,7 @@ use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 37] = [
+const STEPS: [&str; 39] = [
     "step-vgan-mnist",
     "step-paper",
     "step-channels",
@@ -57,6 +57,8 @@ const STEPS: [&str; 37] = [
     "step-ebgan-bottleneck",
     "step-began-plain",
     "step-two-updates-gp",
+    "step-logstd",
+    "step-logstd-gp",
 ];
 const TRAJECTORIES: [&str; 28] = [
     "trajectory-vgan-mnist",

@@ -16,7 +16,7 @@ fn run(words: &str) -> Output {
 }
 
 fn trace(preset: &str, rest: &str) -> Output {
-    run(&format!("trace --preset {preset} {NARROW} {rest}"))
+    run(&format!("trace --force --preset {preset} {NARROW} {rest}"))
 }
 
 /// A valid IN of a preset, as `--example` writes it.

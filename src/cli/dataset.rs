@@ -1,18 +1,24 @@
 //! `dataset`: checks image files before a run, and downloads the data sets that the presets were made for.
 
-#[cfg(feature = "download")]
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
+#[cfg(feature = "download")]
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
-#[cfg(feature = "download")]
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::output;
 #[cfg(feature = "download")]
 use super::output::to_stderr;
+use crate::config::Background;
 use crate::data::{self, LoadOptions};
 use crate::error::{Error, Result};
+#[cfg(feature = "download")]
+use crate::run::{
+    bar::{Bar, bar_text},
+    messages::{Verbosity, verbosity},
+    progress::duration,
+};
 use crate::shell;
 use crate::units::bytes;
 
@@ -26,7 +32,7 @@ pub(super) struct DatasetArgs {
 #[derive(Debug, Subcommand)]
 enum DatasetCommand {
     /// Read all images as `train` would, and list every bad file
-    #[command(after_help = "Example: vgan-cuda dataset check photos --resize 32 --channels 3")]
+    #[command(after_help = CHECK_HELP)]
     Check {
         /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
         path: String,
@@ -38,6 +44,14 @@ enum DatasetCommand {
         /// Convert every image to grey (1) or colour (3) [default: as they are]
         #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
         channels: Option<String>,
+
+        /// What transparent images are laid on: black, white, grey or #rrggbb
+        #[arg(long, value_name = "COLOUR", default_value = "black", value_parser = Background::from_str)]
+        background: Background,
+
+        /// Print one JSON object instead of text
+        #[arg(long)]
+        json: bool,
     },
 
     /// Download a data set and check its SHA-256
@@ -47,7 +61,7 @@ enum DatasetCommand {
         name: DatasetName,
 
         /// The folder that gets a folder of the data set's name
-        #[arg(long, value_name = "DIR", default_value = "data")]
+        #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
         outdir: PathBuf,
 
         /// Download from the folder at this address instead of the built-in ones; may be given often
@@ -55,6 +69,33 @@ enum DatasetCommand {
         mirrors: Vec<String>,
     },
 }
+
+const CHECK_HELP: &str = "\
+Examples:
+  vgan-cuda dataset check photos --resize 32 --channels 3
+  vgan-cuda dataset check data/mnist --json
+
+Counts are of the files that `train` reads. The exit code is 3 where a file is bad or the images do
+not fit together, else 0.
+
+--json prints one object:
+  path, format       what was checked, and what it is
+  folder             the folder inside it that holds the images, or null
+  train_ready        whether `train` with the same options takes it
+  clean              whether nothing is bad, in what is left out either
+  files, images      what `train` reads
+  sizes              [{height, width, images}]
+  channels           [{channels, images}]
+  left_out           for each of other_split, own_output (pictures by vgan-cuda), twin (a copy),
+                     labels, other_kind and hidden: {files, images, example}
+  warnings           sentences on what looks wrong
+  notes              numbers of images: transparent (laid on background), rotated (by EXIF),
+                     sixteen_bit, sixteen_bit_narrow (less than 1/16 of the range), animated, cmyk,
+                     profile, constant (of one colour), duplicates (copies of others);
+                     most_common and most_common_share, the value of most pixels;
+                     only_split (null, test or validation), own_pictures, remarks
+  bad                [{path, reason, needed}]; needed is whether `train` reads the file
+  obstacles          sentences on mixed sizes or channels";
 
 /// A data set that can be downloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,6 +119,10 @@ pub(crate) enum DatasetOptions {
         resize: usize,
         /// As `data.channels`: 0 keeps the channels.
         channels: usize,
+        /// As `data.background`.
+        background: Background,
+        /// Whether to print JSON.
+        json: bool,
     },
     /// Download.
     Fetch {
@@ -93,8 +138,10 @@ pub(crate) enum DatasetOptions {
 impl DatasetArgs {
     pub(super) fn resolve(self) -> DatasetOptions {
         match self.command {
-            DatasetCommand::Check { path, resize, channels } => DatasetOptions::Check {
+            DatasetCommand::Check { path, resize, channels, background, json } => DatasetOptions::Check {
                 path,
+                background,
+                json,
                 resize: resize.map_or(0, usize::from),
                 channels: channels.and_then(|channels| channels.parse().ok()).unwrap_or(0),
             },
@@ -106,12 +153,9 @@ impl DatasetArgs {
 /// Checks or downloads.
 pub(super) fn run(options: DatasetOptions) -> Result<()> {
     match options {
-        DatasetOptions::Check { path, resize, channels } => {
-            let options = LoadOptions { resize, channels, ..LoadOptions::default() };
-            if path == "glyphs" {
-                return output::print(&format!("{}\n", data::load(&path, &options)?.description));
-            }
-            check(Path::new(&path), &options)
+        DatasetOptions::Check { path, resize, channels, background, json } => {
+            let options = LoadOptions { resize, channels, background: background.rgb, ..LoadOptions::default() };
+            check(Path::new(&path), &options, json)
         }
         DatasetOptions::Fetch { name, outdir, mirrors } => fetch(name, &outdir, &mirrors),
     }
@@ -120,20 +164,21 @@ pub(super) fn run(options: DatasetOptions) -> Result<()> {
 /// Prints what the data set holds and each bad file.
 ///
 /// # Errors
-/// [`Error::BadData`] if `train` would not take it.
-fn check(path: &Path, options: &LoadOptions) -> Result<()> {
+/// [`Error::BadData`] if a file is bad or `train` would not take it.
+fn check(path: &Path, options: &LoadOptions, json: bool) -> Result<()> {
     let report = data::check(path, options)?;
-    output::print(&report.to_string())?;
+    output::print(&if json { format!("{}\n", report.to_json(path)) } else { report.to_string() })?;
     if report.is_clean() {
         return Ok(());
     }
+    let expected = if report.is_ready() { "a data set without bad files" } else { "images that `train` can take" };
     let (found, hint) = match (report.bad.len(), report.obstacles.first()) {
         (0, None) => ("none".to_string(), ""),
         (0, Some(_)) => ("images that differ".to_string(), "see the lines above"),
         (1, _) => ("1 bad file".to_string(), "repair it, or move it away"),
         (bad, _) => (format!("{bad} bad files"), "repair them, or move them away"),
     };
-    Err(Error::bad_data(path, "images that `train` can take", found).with_hint(hint))
+    Err(Error::bad_data(path, expected, found).with_hint(hint))
 }
 
 /// Downloads into the folder of the data set's name.
@@ -172,30 +217,31 @@ impl DatasetName {
     }
 }
 
-/// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth.
+/// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth; nothing where the
+/// user wants quiet.
 #[cfg(feature = "download")]
 struct Meter {
-    bar: Option<ProgressBar>,
+    bar: Option<Bar>,
+    start: Instant,
     next_tenth: u64,
 }
 
 #[cfg(feature = "download")]
 impl Meter {
     fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            // The template is fixed and valid; were it not, the library's own style would do.
-            let template = "{wide_bar:.cyan/blue} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar
-        });
-        Meter { bar, next_tenth: 0 }
+        let bar = if verbosity() > Verbosity::Quiet { Bar::new() } else { None };
+        Meter { bar, start: Instant::now(), next_tenth: 0 }
     }
 
     fn show(&mut self, done: u64, total: u64) {
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         if let Some(bar) = &self.bar {
-            bar.set_length(total);
-            bar.set_position(done);
+            let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
+            let left = total.saturating_sub(done) as f64 * seconds / done.max(1) as f64;
+            let left = Duration::try_from_secs_f64(left).ok().map(|time| format!("ETA {}", duration(time)));
+            let speed = format!("{:.1} MiB/s", mib(done) / seconds);
+            let what = format!("{:.1} of {:.1} MiB", mib(done), mib(total));
+            bar.show(|columns| bar_text(done, total, &what, Some(speed), left, columns));
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
             to_stderr(&format!("{} of {}", bytes(done), bytes(total)));
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
@@ -204,7 +250,7 @@ impl Meter {
 
     fn finish(&self) {
         if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+            bar.clear();
         }
     }
 }
@@ -225,14 +271,23 @@ mod tests {
 
     #[test]
     fn resolution() {
-        let check = |resize, channels| Some(DatasetOptions::Check { path: "a".into(), resize, channels });
+        let check = |resize, channels| {
+            let background = Background::default();
+            Some(DatasetOptions::Check { path: "a".into(), resize, channels, background, json: false })
+        };
         assert_eq!(options("check a"), check(0, 0));
         assert_eq!(options("check a --resize 32 --channels 3"), check(32, 3));
+        let white = Background { rgb: [255; 3] };
+        let expected =
+            DatasetOptions::Check { path: "a".into(), resize: 0, channels: 0, background: white, json: true };
+        assert_eq!(options("check a --json --background white"), Some(expected));
         let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into(), mirrors: vec![] });
         assert_eq!(options("fetch fashion-mnist"), fetch(DatasetName::FashionMnist, "data"));
         assert_eq!(options("fetch cifar10 --outdir b"), fetch(DatasetName::Cifar10, "b"));
         assert_eq!(options("fetch mnist"), fetch(DatasetName::Mnist, "data"));
-        for words in ["fetch imagenet", "check", "check a --channels 2", "check a --resize 0"] {
+        for words in
+            ["fetch imagenet", "check", "check a --channels 2", "check a --resize 0", "check a --background sea"]
+        {
             assert_eq!(options(words), None, "{words}");
         }
     }

@@ -8,18 +8,21 @@ use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::compare::{self, CompareOptions, aligned, matrix};
 use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
-use super::resume::resume;
-use super::train::{locate, parse_minutes, train};
+use super::resume::{Found, resume};
+use super::target::target_parser;
+use super::train::{load_images, locate, parse_minutes, train};
 use crate::config::{
     self, DataSettings, Difference, ExperimentRun, Override, Settings, differences, preset, read_experiment,
     validate_for_images,
 };
 use crate::data::Extent;
 use crate::error::{Error, Result};
-use crate::run::{RunFolder, checkpoint, stats};
+use crate::nn::ImageShape;
+use crate::run::{RunFolder, State, checkpoint, stats};
 use crate::shell;
 use crate::train::Interrupt;
-use crate::train::session::Plan;
+use crate::train::session::{Plan, image_shape};
+use crate::train::snapshot::{DataIdentity, require_same_images};
 use crate::units::grouped;
 
 /// Train the runs of an experiment file one after another, each in a folder of its name, and compare them
@@ -39,7 +42,7 @@ pub(super) struct ExperimentArgs {
     file: PathBuf,
 
     /// The folder that gets the runs' folders and the comparison [default: runs/ and the file's name]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = target_parser())]
     outdir: Option<PathBuf>,
 
     /// Images of every run, as `train` takes them [default: the file's]
@@ -119,7 +122,8 @@ enum Progress {
 pub(super) fn run(options: ExperimentOptions) -> Result<()> {
     // All of it is checked before the first run begins: nobody waits an hour for a mistake in the last one.
     let lengths = lengths(&options.runs)?;
-    let progress = |(run, length): (&ExperimentRun, &Length)| progress(run, length.images, &options);
+    let mut moved = Moved::default();
+    let progress = |(run, length): (&ExperimentRun, &Length)| progress(run, length.images, &options, &mut moved);
     let progress = options.runs.iter().zip(&lengths).map(progress).collect::<Result<Vec<_>>>()?;
     if options.dry_run {
         return output::print(&plan(&options, &lengths, &progress)?);
@@ -155,11 +159,8 @@ fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interru
     match done {
         Progress::Done(_) => {}
         Progress::Stopped(_) => {
-            let length = |train: &mut config::TrainSettings| {
-                let wanted = &run.settings.train;
-                (train.steps, train.epochs, train.minutes) = (wanted.steps, wanted.epochs, wanted.minutes);
-            };
-            resume(RunFolder::open(&outdir.join(&run.name))?, length, *device, *threads, listen)?;
+            let found = Found::run(RunFolder::open(&outdir.join(&run.name))?)?;
+            resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, *threads, listen)?;
         }
         Progress::New => {
             let opened = device.open_in(*threads, run.settings.train.dtype)?;
@@ -204,7 +205,7 @@ fn lengths(runs: &[ExperimentRun]) -> Result<Vec<Length>> {
 ///
 /// # Errors
 /// [`Error::BadData`] where the folder is no run, or one of other settings.
-fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions) -> Result<Progress> {
+fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions, moved: &mut Moved) -> Result<Progress> {
     let path = options.outdir.join(&run.name);
     if !path.exists() {
         return Ok(Progress::New);
@@ -212,12 +213,17 @@ fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions) -> 
     let hint = "move the folder away to train the run anew, or pass another --outdir";
     let folder = RunFolder::open(&path).map_err(|error| error.with_hint(hint))?;
     let found = config::read(folder.config_path(), &Settings::default())?;
-    if let Some(Difference { key, values }) = differences(&[&with_length_of(run, &found), &run.settings])?.first() {
+    if let Some(Difference { key, values }) =
+        differences(&[&with_length_and_place_of(run, &found), &run.settings])?.first()
+    {
         let expected = format!("a run with {key} = {}, as {} has it now", values[1], options.file.display());
         return Err(Error::bad_data(path, expected, format!("one with {}", values[0])).with_hint(hint));
     }
     let newest = checkpoint::newest_valid(&folder.checkpoints_path()).map_err(|error| error.with_hint(hint))?;
     let step = newest.1.state.step;
+    if found.data.source != run.settings.data.source {
+        moved.require_same(&run.settings, &newest.1.state, &newest.0).map_err(|error| error.with_hint(hint))?;
+    }
     // Records after the checkpoint are of steps that are done again.
     let records = stats::read(&folder.stats_path())?;
     let elapsed = records.iter().rfind(|record| record.step <= step).map_or(0.0, |record| record.elapsed_s);
@@ -225,12 +231,34 @@ fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions) -> 
     Ok(if done { Progress::Done(step) } else { Progress::Stopped(step) })
 }
 
-/// The settings of a run's folder with the length that the experiment asks for: that alone may change.
-fn with_length_of(run: &ExperimentRun, found: &Settings) -> Settings {
+/// Images that lie elsewhere than when the runs began, each set read once.
+#[derive(Default)]
+struct Moved(Vec<(DataSettings, ImageShape, DataIdentity)>);
+
+impl Moved {
+    /// Refuses other images than those of the checkpoint in the folder `path`.
+    fn require_same(&mut self, settings: &Settings, state: &State, path: &Path) -> Result<()> {
+        let place = match self.0.iter().position(|(data, ..)| *data == settings.data) {
+            Some(place) => place,
+            None => {
+                let images = load_images(settings)?;
+                self.0.push((settings.data.clone(), image_shape(&images), DataIdentity::of(&images)));
+                self.0.len() - 1
+            }
+        };
+        let (_, image, identity) = &self.0[place];
+        require_same_images(settings, *image, identity, state, path)
+    }
+}
+
+/// The settings of a run's folder with the length that the experiment asks for, and its images where it says they are:
+/// these alone may change.
+fn with_length_and_place_of(run: &ExperimentRun, found: &Settings) -> Settings {
     let mut settings = found.clone();
     let wanted = &run.settings.train;
     (settings.train.steps, settings.train.epochs) = (wanted.steps, wanted.epochs);
     settings.train.minutes = wanted.minutes;
+    settings.data.source.clone_from(&run.settings.data.source);
     settings
 }
 
@@ -256,9 +284,12 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
     let settings: Vec<&Settings> = presets.iter().chain(runs.iter().map(|run| &run.settings)).collect();
     let mut changed = differences(&settings)?;
     changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
-    let table = aligned(&rows, rows[0].len());
+    let table = aligned(&rows, rows[0].len(), output::terminal_columns());
     let heading = format!("{} into {}", options.file.display(), options.outdir.display());
-    Ok(format!("{heading}\n\n{table}{}", matrix("settings not all as in the presets", &changed, runs.len())))
+    Ok(format!(
+        "{heading}\n\n{table}{}",
+        matrix("settings not all as in the presets", &changed, runs.len(), output::terminal_columns())
+    ))
 }
 
 /// The command that goes on with an interrupted experiment: this one.

@@ -7,9 +7,11 @@ use clap::Args;
 use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
 use super::output;
 use super::output::to_stderr;
+use super::survey::named;
+use super::target::{ForceArgs, picture, require_new, target_parser};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
-use crate::run::picture;
+use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
 use crate::train::sampler::latent;
 use crate::train::snapshot::F32Executor;
@@ -21,10 +23,13 @@ Examples:
   vgan-cuda generate runs/00000-quick-b64
   vgan-cuda generate runs/00000-quick-b64 --seeds 0-31,40 --outdir samples
   vgan-cuda generate runs/00000-quick-b64/checkpoints/000500 --seeds 0-63 --grid --output grid.png
+  vgan-cuda generate latest --grid --force
 
-The same seed gives the same picture, in any company.")]
+The same seed gives the same picture, in any company. Files that are there already stay, unless
+--force is given.")]
 pub(super) struct GenerateArgs {
-    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint
+    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint; `latest` is the run in runs/
+    /// that was trained last
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
@@ -37,12 +42,15 @@ pub(super) struct GenerateArgs {
     grid: bool,
 
     /// The folder for the samples, without --grid
-    #[arg(long, value_name = "DIR", default_value = "samples", conflicts_with = "grid")]
+    #[arg(long, value_name = "DIR", default_value = "samples", conflicts_with = "grid", value_parser = target_parser())]
     outdir: PathBuf,
 
-    /// The file of the grid, with --grid
-    #[arg(long, value_name = "FILE", default_value = "samples.png", requires = "grid")]
+    /// The PNG of the grid, with --grid
+    #[arg(long, value_name = "FILE", default_value = "samples.png", requires = "grid", value_parser = target_parser())]
     output: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -57,6 +65,8 @@ pub(crate) struct GenerateOptions {
     pub(crate) seeds: Vec<u64>,
     /// Where the samples go.
     pub(crate) target: Target,
+    /// Whether files that are there are written over.
+    pub(crate) force: ForceArgs,
     /// Where to compute.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
@@ -73,15 +83,27 @@ pub(crate) enum Target {
 }
 
 impl GenerateArgs {
-    pub(super) fn resolve(self) -> GenerateOptions {
-        let target = if self.grid { Target::Grid(self.output) } else { Target::Folder(self.outdir) };
+    pub(super) fn resolve(self) -> Result<GenerateOptions> {
+        let target =
+            if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
+        let source = named(self.source, Path::new("runs"))?;
         let DeviceArgs { device, threads } = self.device;
-        GenerateOptions { source: self.source, seeds: self.seeds.0, target, device, threads }
+        Ok(GenerateOptions { source, seeds: self.seeds.0, target, force: self.force, device, threads })
     }
+}
+
+/// The file of each seed's sample. All numbers of a call have as many digits, so that they sort as the seeds do.
+fn files(folder: &Path, seeds: &[u64]) -> Vec<PathBuf> {
+    let digits = seeds.iter().max().map_or(4, |most| most.to_string().len().max(4));
+    seeds.iter().map(|seed| folder.join(format!("seed{seed:0digits$}.png"))).collect()
 }
 
 /// Draws the samples.
 pub(super) fn run(options: GenerateOptions) -> Result<()> {
+    match &options.target {
+        Target::Grid(path) => require_new(std::slice::from_ref(path), options.force, "--output")?,
+        Target::Folder(folder) => require_new(&files(folder, &options.seeds), options.force, "--outdir")?,
+    }
     let opened = options.device.open(options.threads)?;
     on_device!(opened, |backend| generate(open(backend, &options.source)?, &options.seeds, options.target))
 }
@@ -92,13 +114,13 @@ fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], t
     let pixels = generator.draw(&latents)?;
     let place = match target {
         Target::Grid(path) => {
-            picture::write_grid(&path, &pixels, seeds.len(), h, w, c, columns(seeds.len()), 0)?;
+            write_grid(&path, &pixels, seeds.len(), h, w, c, columns(seeds.len()), 0)?;
             path
         }
         Target::Folder(folder) => {
             std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "create the folder", error))?;
-            for (seed, image) in seeds.iter().zip(pixels.chunks_exact(h * w * c)) {
-                picture::write_grid(&folder.join(format!("seed{seed:04}.png")), image, 1, h, w, c, 1, 1)?;
+            for (file, image) in files(&folder, seeds).iter().zip(pixels.chunks_exact(h * w * c)) {
+                write_grid(file, image, 1, h, w, c, 1, 1)?;
             }
             folder
         }
@@ -107,10 +129,10 @@ fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], t
     output::print(&format!("{samples} of {}: {}\n", generator.checkpoint.display(), place.display()))
 }
 
-/// Loads a generator, and says which checkpoints were passed over for being broken.
+/// Loads a generator, and says what the user should know of it.
 pub(super) fn open<B: F32Executor>(backend: B, source: &Path) -> Result<TrainedGenerator<B>> {
     let generator = TrainedGenerator::open(backend, source)?;
-    generator.passed_over.iter().for_each(|reason| to_stderr(reason));
+    generator.notes.iter().for_each(|note| to_stderr(note));
     Ok(generator)
 }
 
@@ -128,7 +150,7 @@ mod tests {
 
     fn options(words: &str) -> Option<GenerateOptions> {
         match Cli::try_parse_from(["vgan-cuda", "generate"].into_iter().chain(words.split(' '))).ok()?.command {
-            Command::Generate(args) => Some(args.resolve()),
+            Command::Generate(args) => args.resolve().ok(),
             _ => None,
         }
     }
@@ -144,5 +166,19 @@ mod tests {
         assert_eq!(options("runs/1 --device cpu --threads 1").unwrap().threads, Some(1));
         assert_eq!(options("runs/1 --grid --outdir b"), None);
         assert_eq!(options("runs/1 --output a.png"), None);
+        for wrong in ["--grid --output a.jpg", "--grid --output -", "--outdir -"] {
+            assert_eq!(options(&format!("runs/1 {wrong}")), None, "{wrong}");
+        }
+        assert!(options("runs/1 --force").unwrap().force.force);
+    }
+
+    #[test]
+    fn names_sort_as_the_seeds_do() {
+        for seeds in [vec![0, 7, 9999], vec![9998, 9999, 10_000, 123_456], vec![3]] {
+            let names = files(Path::new("a"), &seeds);
+            assert!(names.is_sorted(), "{names:?}");
+        }
+        assert_eq!(files(Path::new("a"), &[3]), [PathBuf::from("a/seed0003.png")]);
+        assert_eq!(files(Path::new("a"), &[10_000, 3])[1], PathBuf::from("a/seed00003.png"));
     }
 }

@@ -1,15 +1,17 @@
 //! `interpolate`: walks through the latent space from seed to seed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
 use super::generate::open;
 use super::output;
+use super::survey::named;
+use super::target::{ForceArgs, picture, require_new, target_parser};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
-use crate::run::picture;
+use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
 use crate::train::sampler::{between, latent};
 use crate::train::snapshot::F32Executor;
@@ -23,7 +25,8 @@ Examples:
 
 The way is straight for a uniform prior, and along the sphere for a normal one.")]
 pub(super) struct InterpolateArgs {
-    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint
+    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint; `latest` is the run in runs/
+    /// that was trained last
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
@@ -36,8 +39,11 @@ pub(super) struct InterpolateArgs {
     frames: u16,
 
     /// The PNG to write
-    #[arg(long, value_name = "FILE", default_value = "interpolation.png")]
+    #[arg(long, value_name = "FILE", default_value = "interpolation.png", value_parser = target_parser())]
     output: PathBuf,
+
+    #[command(flatten)]
+    force: ForceArgs,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -57,6 +63,8 @@ pub(crate) struct InterpolateOptions {
     pub(crate) frames: usize,
     /// The PNG to write.
     pub(crate) output: PathBuf,
+    /// Whether a file that is there is written over.
+    pub(crate) force: ForceArgs,
     /// Where to compute.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
@@ -72,16 +80,14 @@ impl InterpolateArgs {
             let (rows, frames) = (self.seeds.0.len() - 1, self.frames);
             return Err(Error::Usage(format!("{rows} rows of {frames} pictures: at most {MOST_PICTURES} at once")));
         }
-        if !self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-            let found = self.output.display();
-            return Err(Error::Usage(format!("--output: expected a name that ends in .png, found `{found}`")));
-        }
+        let output = picture("--output", self.output)?;
         let DeviceArgs { device, threads } = self.device;
         Ok(InterpolateOptions {
-            source: self.source,
+            source: named(self.source, Path::new("runs"))?,
             seeds: self.seeds.0,
             frames: usize::from(self.frames),
-            output: self.output,
+            output,
+            force: self.force,
             device,
             threads,
         })
@@ -90,6 +96,7 @@ impl InterpolateArgs {
 
 /// Draws the walk.
 pub(super) fn run(options: InterpolateOptions) -> Result<()> {
+    require_new(std::slice::from_ref(&options.output), options.force, "--output")?;
     let opened = options.device.open(options.threads)?;
     on_device!(opened, |backend| walk(open(backend, &options.source)?, options))
 }
@@ -105,7 +112,7 @@ fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: Interpolate
         .flat_map(|(pair, frame)| between(settings.generator.prior, &pair[0], &pair[1], share(frame)))
         .collect();
     let (rows, pixels) = (seeds.len() - 1, generator.draw(&latents)?);
-    picture::write_grid(&output, &pixels, rows * frames, h, w, c, frames, 0)?;
+    write_grid(&output, &pixels, rows * frames, h, w, c, frames, 0)?;
     let rows = if rows == 1 { "1 row".into() } else { format!("{rows} rows") };
     let checkpoint = generator.checkpoint.display();
     output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", output.display()))
@@ -129,7 +136,9 @@ mod tests {
     fn resolution() {
         let walk = options("runs/1 --seeds 1,5 --frames 3 --output a.PNG --device cpu --threads 2").unwrap();
         let (source, output, device) = ("runs/1".into(), "a.PNG".into(), DeviceChoice::Cpu);
-        let expected = InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, device, threads: Some(2) };
+        let force = ForceArgs { force: false };
+        let expected =
+            InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, force, device, threads: Some(2) };
         assert_eq!(walk, expected);
         for words in
             ["runs/1 --seeds 3", "runs/1 --seeds 0-700 --frames 100", "runs/1 --output a.gif", "runs/1 --output png"]

@@ -10,16 +10,20 @@ mod compare;
 mod complete;
 mod completions;
 mod dataset;
+mod details;
 mod doctor;
 mod dry_run;
 mod experiment;
 mod generate;
 mod gradcheck;
 mod interpolate;
+mod list;
 mod outcome;
 mod output;
 mod resume;
 mod settings;
+mod survey;
+mod target;
 mod trace;
 mod train;
 
@@ -29,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::run::messages::{Verbosity, set_verbosity};
 
 /// Train GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018).
 #[derive(Debug, Parser)]
@@ -36,6 +41,26 @@ use crate::error::{Error, Result};
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// Say less: no progress and no notes on standard error, only warnings and errors; results go to standard output as ever
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
+    quiet: bool,
+
+    /// Say more: settings that differ from the preset, the device, the memory, and what each part and each save takes
+    #[arg(short, long, global = true, display_order = 901)]
+    verbose: bool,
+}
+
+impl Cli {
+    /// How much to say. A flag before the command and one after it are both given.
+    fn verbosity(&self) -> Result<Verbosity> {
+        match (self.quiet, self.verbose) {
+            (true, true) => Err(Error::Usage("--quiet and --verbose exclude each other: pass one of them".into())),
+            (true, false) => Ok(Verbosity::Quiet),
+            (false, true) => Ok(Verbosity::Verbose),
+            (false, false) => Ok(Verbosity::Normal),
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -53,6 +78,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    List(list::ListArgs),
     Compare(compare::CompareArgs),
     Experiment(experiment::ExperimentArgs),
     Trace(trace::TraceArgs),
@@ -69,9 +95,10 @@ impl Command {
     fn run(self) -> Result<()> {
         match self {
             Command::Train(args) => train::run(args.resolve()?),
-            Command::Resume(args) => resume::run(args.resolve()),
-            Command::Generate(args) => generate::run(args.resolve()),
+            Command::Resume(args) => resume::run(args.resolve()?),
+            Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),
@@ -100,7 +127,11 @@ pub fn main() -> ExitCode {
             return exit_code(error.exit_code());
         }
     };
-    match cli.command.run() {
+    let outcome = cli.verbosity().and_then(|verbosity| {
+        set_verbosity(verbosity);
+        cli.command.run()
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::run::messages;
 
 const STANDARD_OUTPUT: &str = "standard output";
 
@@ -17,9 +18,17 @@ pub(super) fn print(text: &str) -> Result<()> {
     written.map_err(|source| Error::io(STANDARD_OUTPUT, "write", source))
 }
 
-/// Says something to a person; nobody listening is no reason to stop.
+/// Says something to a person, unless `--quiet` is given; what begins with `warning: ` in any case. Nobody listening is no
+/// reason to stop.
 pub(super) fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    messages::say(text);
+}
+
+/// The columns of the terminal that standard output goes to; `None` where it goes elsewhere.
+pub(super) fn terminal_columns() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked())??;
+    (columns > 0).then(|| usize::from(columns))
 }
 
 /// Warns, once, where this program was built without optimisation.

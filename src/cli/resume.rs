@@ -1,39 +1,78 @@
-//! `resume`: goes on with a run from its newest checkpoint, as if it had never stopped.
+//! `resume`: goes on with a run from its newest checkpoint, as if it had never stopped, or from a chosen one in a new run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::details;
 use super::outcome;
 use super::output::to_stderr;
-use super::train::{load_images, parse_minutes, require_memory, say};
-use crate::config::{self, Settings, TrainSettings, to_toml};
-use crate::error::Result;
+use super::survey::named;
+use super::target::target_parser;
+use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
+use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
+use crate::data::Images;
+use crate::error::{Error, Result};
 use crate::run::env::Environment;
-use crate::run::{Checkpoint, RunFolder, RunLock, checkpoint, write_file};
-use crate::train::session::Plan;
-use crate::train::snapshot::F32Executor;
+use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
+use crate::shell;
+use crate::train::load::{config_of, is_checkpoint};
+use crate::train::revision::{Asked, Revision, revise};
+use crate::train::session::{Plan, image_shape};
+use crate::train::snapshot::{DataIdentity, F32Executor, require_same_images};
 use crate::train::{Interrupt, Session};
 
-/// Continue a run from its newest checkpoint, as if it had never stopped
+/// Continue a run from its newest checkpoint, or go back to an older one in a new run
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  vgan-cuda resume runs/00000-quick-b64
+  vgan-cuda resume latest
   vgan-cuda resume runs/00000-quick-b64 --steps 3000
-  vgan-cuda resume runs/00000-quick-b64 --minutes 20")]
+  vgan-cuda resume runs/00000-quick-b64 --set optimizer.generator_lr=1e-4
+  vgan-cuda resume runs/00000-quick-b64 --data /elsewhere/images
+  vgan-cuda resume runs/00000-quick-b64/checkpoints/000500 --set beta_step=1e-4 --desc slower
+
+A run goes on in its folder. A checkpoint, named by its folder or with --from, goes on in a new run's
+folder beside it; the old run stays as it is. What --set changes is noted in log.txt and state.json;
+what would change the meaning of the weights is refused.")]
 pub(super) struct ResumeArgs {
-    /// The run's folder
+    /// The run's folder, or that of a checkpoint; `latest` is the run that was trained last
+    #[arg(value_name = "RUN|CHECKPOINT|latest")]
     run: PathBuf,
 
+    /// Go back to the checkpoint of this step, in a new run
+    #[arg(long, value_name = "STEP")]
+    from: Option<u64>,
+
     /// Train to this step, counted from the run's start; it becomes the run's length [default: the run's length]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64), conflicts_with = "epochs")]
     steps: Option<u64>,
+
+    /// Train to so many epochs, counted from the run's start; they become the run's length [default: the run's length]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
+    epochs: Option<u64>,
 
     /// Train to so many minutes, counted from the run's start; they become the run's limit [default: the run's limit]
     #[arg(long, value_name = "M", value_parser = parse_minutes)]
     minutes: Option<f64>,
+
+    /// Where the run's images are now; they are known by their SHA-256 [default: where they were]
+    #[arg(long, value_name = "PATH|glyphs")]
+    data: Option<String>,
+
+    /// Change a setting from here on, as section.key=value; may be given often
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// The folder that gets the folder of a new run, and in which `latest` is looked for [default: the run's own, or runs]
+    #[arg(long, value_name = "DIR", value_parser = target_parser())]
+    outdir: Option<PathBuf>,
+
+    /// A word for the name of a new run's folder
+    #[arg(long, value_name = "WORD", value_parser = parse_description)]
+    desc: Option<String>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -46,12 +85,14 @@ pub(super) struct ResumeArgs {
 /// What to continue.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResumeOptions {
-    /// The run's folder.
-    pub(crate) run: PathBuf,
-    /// The step to train to, counted from the run's start; `None` takes the run's own length.
-    pub(crate) steps: Option<u64>,
-    /// The minutes to train to, counted from the run's start; `None` takes the run's own limit.
-    pub(crate) minutes: Option<f64>,
+    /// The folder of a run or of a checkpoint.
+    pub(crate) source: PathBuf,
+    /// Length, images and settings, over those of the run.
+    pub(crate) overrides: Vec<Override>,
+    /// The folder that gets the folder of a new run; `None` is that of the old one.
+    pub(crate) outdir: Option<PathBuf>,
+    /// The user's word for the name of a new run's folder.
+    pub(crate) description: Option<String>,
     /// Where to compute.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
@@ -61,73 +102,258 @@ pub(crate) struct ResumeOptions {
 }
 
 impl ResumeArgs {
-    pub(super) fn resolve(self) -> ResumeOptions {
+    pub(super) fn resolve(self) -> Result<ResumeOptions> {
+        let mut overrides = Vec::new();
+        overrides.extend(self.steps.map(|steps| Override::flag("--steps", "train.steps", steps)));
+        overrides.extend(self.epochs.map(|epochs| Override::flag("--epochs", "train.epochs", epochs)));
+        overrides.extend(self.minutes.map(|minutes| Override::flag("--minutes", "train.minutes", minutes)));
+        overrides.extend(self.data.map(|data| Override::flag("--data", "data.source", data)));
+        for text in &self.set {
+            overrides.push(Override::parse(text)?);
+        }
+        let run = named(self.run, self.outdir.as_deref().unwrap_or(Path::new("runs")))?;
+        let source = match self.from {
+            Some(step) => checkpoint_of(&run, step)?,
+            None => run,
+        };
+        if !is_checkpoint(&source) && self.desc.is_some() {
+            return Err(Error::Usage(format!(
+                "--desc names a new run, and {} goes on in its own folder: leave it out, or name a checkpoint with --from STEP",
+                source.display()
+            )));
+        }
         let DeviceArgs { device, threads } = self.device;
-        ResumeOptions { run: self.run, steps: self.steps, minutes: self.minutes, device, threads, json: self.json }
+        Ok(ResumeOptions {
+            source,
+            overrides,
+            outdir: self.outdir,
+            description: self.desc,
+            device,
+            threads,
+            json: self.json,
+        })
     }
+}
+
+/// The folder of the checkpoint of a step.
+fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
+    if is_checkpoint(run) {
+        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", run.display())));
+    }
+    let checkpoints = RunFolder::open(run)?.checkpoints_path();
+    let path = checkpoints.join(checkpoint::folder_name(step));
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let steps: Vec<String> = checkpoint::steps(&checkpoints).iter().map(ToString::to_string).collect();
+    let error = Error::bad_data(&checkpoints, format!("a checkpoint of step {step}"), "none of that step");
+    Err(error.with_hint(format!("there are those of step {}; `train --keep 0` keeps all", steps.join(", "))))
 }
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { run, steps, minutes, device, threads, json } = options;
-    let length = |train: &mut TrainSettings| {
-        train.steps = steps.unwrap_or(train.steps);
-        train.minutes = minutes.unwrap_or(train.minutes);
+    let ResumeOptions { source, overrides, outdir, description, device, threads, json } = options;
+    let change = |settings: &Settings| apply(settings, &overrides);
+    let found = if is_checkpoint(&source) {
+        Found::checkpoint(&source, outdir, description)?
+    } else {
+        Found::run(RunFolder::open(&source)?)?
     };
-    outcome::tell(&resume(RunFolder::open(&run)?, length, device, threads, Interrupt::listen)?, json)
+    outcome::tell(&resume(found, change, device, threads, Interrupt::listen)?, json)
 }
 
-/// Takes a run on from its newest checkpoint to its end, and returns its folder. `length` may give it another length,
-/// which goes into its configuration where that makes it longer; `listen` listens for signals from then on.
+/// A checkpoint to go on from, and where to.
+pub(super) struct Found {
+    /// Its folder.
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    /// The configuration that belongs to it.
+    config: PathBuf,
+    place: Place,
+}
+
+/// Where a run goes on.
+enum Place {
+    /// In its own folder, which is locked; with a line for each newer checkpoint that is broken.
+    Here(RunFolder, RunLock, Vec<String>),
+    /// In a new folder of this name in `outdir`; `run` is the old one, where the checkpoint still lies in it.
+    New { run: Option<RunFolder>, outdir: PathBuf, name: String, origin: String },
+}
+
+impl Found {
+    /// The newest checkpoint of a run.
+    pub(super) fn run(folder: RunFolder) -> Result<Found> {
+        let lock = folder.lock()?;
+        let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
+        let config = folder.config_path();
+        Ok(Found { path, checkpoint, config, place: Place::Here(folder, lock, passed_over) })
+    }
+
+    /// A chosen checkpoint, to go on from in a new run.
+    fn checkpoint(path: &Path, outdir: Option<PathBuf>, description: Option<String>) -> Result<Found> {
+        let checkpoint = checkpoint::load(path)?;
+        let config = config_of(path).ok_or_else(|| {
+            let error =
+                Error::bad_data(path, "config.toml in the checkpoint's folder, beside it, or in its run's", "none");
+            error.with_hint("copy the run's config.toml into the folder")
+        })?;
+        let whole = path.canonicalize().map_err(|error| Error::io(path, "find", error))?;
+        let around =
+            whole.ancestors().nth(2).filter(|_| whole.parent().is_some_and(|folder| folder.ends_with("checkpoints")));
+        let run = around.and_then(|around| RunFolder::open(around).ok());
+        let origin = run.as_ref().map_or(whole.as_path(), RunFolder::path).file_name().unwrap_or_default();
+        let origin = origin.to_string_lossy().into_owned();
+        // As the user wrote it, where the path goes through the run's folder.
+        let beside = path.ancestors().nth(3).filter(|_| run.is_some() && path.components().count() > 2);
+        let beside = match beside {
+            Some(folder) if folder.as_os_str().is_empty() => Some(PathBuf::from(".")),
+            Some(folder) => Some(folder.to_path_buf()),
+            None => run.as_ref().and_then(|run| run.path().parent()).map(Path::to_path_buf),
+        };
+        let outdir = outdir.or(beside).unwrap_or_else(|| "runs".into());
+        let name = fork::fork_name(&origin, checkpoint.state.step, description.as_deref());
+        let place = Place::New { run, outdir, name, origin };
+        Ok(Found { path: path.to_path_buf(), checkpoint, config, place })
+    }
+}
+
+/// Takes a run on to its end, and returns its folder. `change` may give it other settings, which go into its
+/// configuration; `listen` listens for signals from then on.
 pub(super) fn resume(
-    folder: RunFolder,
-    length: impl FnOnce(&mut TrainSettings),
+    found: Found,
+    change: impl FnOnce(&Settings) -> Result<Settings>,
     device: DeviceChoice,
     threads: Option<usize>,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
-    let lock = folder.lock()?;
-    let mut settings = config::read(folder.config_path(), &Settings::default())?;
-    let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-    passed_over.iter().try_for_each(|reason| say(&folder, reason))?;
-    // So that a run stopped on the way to its new length goes on to that one.
-    let before = settings.clone();
-    length(&mut settings.train);
-    let changed = if settings == before { None } else { Some(to_toml(&settings, &checkpoint.state.preset)?) };
+    if let Place::Here(folder, _, passed_over) = &found.place {
+        passed_over.iter().try_for_each(|reason| say(folder, &format!("warning: {reason}")))?;
+    }
+    let state = &found.checkpoint.state;
+    let (on_file, _) = read_named(&found.config, &Settings::default())?;
+    let mut settings = change(&on_file)?;
+    if settings.data.source != on_file.data.source {
+        settings.data.source = locate(&settings, &state.preset)?;
+    }
+    validate(&settings)?;
+    let revision = revise(state, &found.path, Asked { config: &found.config, on_file: &on_file, settings: &settings })?;
+    // Rewritten only where the command line asks for something: a file that somebody edited stays as it is.
+    let config = if settings == on_file { None } else { Some(revision.settings.clone()) };
     let opened = device.open_in(threads, settings.train.dtype)?;
     let threads = opened.threads();
-    on_device!(opened, |backend| go_on(backend, threads, settings, folder, lock, (path, checkpoint), changed, listen))
+    let next = Next { on_file, revision, config };
+    on_device!(opened, |backend| go_on(backend, threads, found, next, listen))
 }
 
-/// Takes the run on from its checkpoint; `changed` is the new config.toml of one that gets another length.
+/// The settings to go on with.
+struct Next {
+    /// Those of config.toml as they were.
+    on_file: Settings,
+    revision: Revision,
+    /// What is to be in config.toml, where that is something else.
+    config: Option<Settings>,
+}
+
+/// Takes the run on from its checkpoint.
 fn go_on<B: F32Executor>(
     backend: B,
     threads: usize,
-    settings: Settings,
-    folder: RunFolder,
-    lock: RunLock,
-    (path, checkpoint): (PathBuf, Checkpoint),
-    changed: Option<String>,
+    found: Found,
+    next: Next,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
+    let Found { path, mut checkpoint, place, .. } = found;
+    let Next { on_file, revision, config } = next;
+    let settings = revision.settings.clone();
     let step = checkpoint.state.step;
-    let images = load_images(&settings)?;
+    let start = Instant::now();
+    let images = images(&settings, &checkpoint.state, &place)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
+    let total = Plan::new(&settings, images.count)?.total;
+    let is_new = matches!(place, Place::New { .. });
+    let (folder, lock) = match place {
+        Place::Here(folder, lock, _) => (folder, lock),
+        Place::New { run, outdir, name, origin } => {
+            let identity = DataIdentity::of(&images);
+            require_same_images(&settings, image_shape(&images), &identity, &checkpoint.state, &path)?;
+            fork::set_origin(&mut checkpoint, &origin);
+            let folder = RunFolder::create(&outdir, &name)?;
+            let lock = folder.lock()?;
+            let config = to_toml(&settings, &checkpoint.state.preset)?;
+            let filled = write_file(&folder.config_path(), config.as_bytes());
+            filled.and_then(|()| fork::fill(&folder, run.as_ref(), &checkpoint)).inspect_err(|_| discard(&folder))?;
+            let sha256 = &checkpoint.state.files.model.sha256;
+            say(
+                &folder,
+                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", path.display()),
+            )?;
+            if revision.changes.is_empty() {
+                say(&folder, "note: with the same settings it does what that run did from there: --set changes one")?;
+            }
+            (folder, lock)
+        }
+    };
     // Nothing depends on this file: damaged, it is no reason not to go on.
-    if let Err(error) = Environment::now(&backend.describe(), threads).add_to(&folder.env_path()) {
+    let environment = Environment::now(&backend.describe(), threads);
+    if let Err(error) = environment.add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = listen()?;
     say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
-    let nothing_left = nothing_left(&settings, step, Plan::new(&settings, images.count)?.total);
-    let mut session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint))?;
-    if step >= session.plan().total {
+    let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading)?;
+    details.iter().try_for_each(|text| detail(&folder, text))?;
+    let nothing_left = nothing_left(&settings, step, total);
+    revision.note_in(&mut checkpoint.state);
+    let preset = checkpoint.state.preset.clone();
+    let new_folder = is_new.then(|| folder.clone());
+    let session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint));
+    let mut session = session.inspect_err(|_| new_folder.iter().for_each(discard))?;
+    let is_at_end = step >= session.plan().total;
+    let config_path = session.folder().config_path();
+    if is_at_end && !is_new {
         say(session.folder(), &nothing_left)?;
-    } else if let Some(config) = changed {
-        write_file(&session.folder().config_path(), config.as_bytes())?;
+        // Only where the images are is true of a run that does not go on.
+        let source = &revision.settings.data.source;
+        if *source != on_file.data.source {
+            let mut settings = on_file;
+            settings.data.source.clone_from(source);
+            write_file(&config_path, to_toml(&settings, &preset)?.as_bytes())?;
+        }
+    } else {
+        revision.lines.iter().try_for_each(|line| say(session.folder(), line))?;
+        if let Some(settings) = config.filter(|_| !is_new) {
+            write_file(&config_path, to_toml(&settings, &preset)?.as_bytes())?;
+        }
+        if is_at_end {
+            say(session.folder(), &nothing_left)?;
+        }
     }
     session.train(&interrupt)?;
     Ok(session.folder().clone())
+}
+
+/// Removes the folder of a new run that did not come to its first step. What can't be removed stays.
+fn discard(folder: &RunFolder) {
+    let _ = std::fs::remove_dir_all(folder.path());
+}
+
+/// Reads the run's images.
+///
+/// # Errors
+/// [`Error::BadData`] where nothing is at their path: it says what to do about images that have moved.
+fn images(settings: &Settings, state: &State, place: &Place) -> Result<Images> {
+    let source = &settings.data.source;
+    if source == "glyphs" || Path::new(source).exists() {
+        return load_images(settings);
+    }
+    let run = match place {
+        Place::Here(folder, ..) => shell::path(folder.path()),
+        Place::New { .. } => "RUN".into(),
+    };
+    let expected = format!("the run's {} images, sha256 {}", state.data.count, state.data.sha256);
+    let hint = format!("where they are now, say with: vgan-cuda resume {run} --data PATH");
+    Err(Error::bad_data(source, expected, "nothing there").with_hint(hint))
 }
 
 /// What to say of a run that is at its end at `step`, where `total` were planned.
@@ -150,12 +376,30 @@ mod tests {
 
     #[test]
     fn options() {
-        let cli =
-            Cli::try_parse_from("vgan-cuda resume runs/1 --steps 9 --minutes 1.5 --device cpu --threads 2".split(' '))
-                .unwrap();
-        let Command::Resume(args) = cli.command else { panic!("{cli:?}") };
-        let (run, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        let expected = ResumeOptions { run, steps: Some(9), minutes: Some(1.5), device, threads: Some(2), json: false };
-        assert_eq!(args.resolve(), expected);
+        let parse = |words: &str| {
+            let cli = Cli::try_parse_from(format!("vgan-cuda resume {words}").split(' '))
+                .map_err(|error| Error::Usage(error.to_string()))?;
+            let Command::Resume(args) = cli.command else { panic!("{cli:?}") };
+            args.resolve()
+        };
+        let found = parse("runs/1 --steps 9 --minutes 1.5 --data d --set batch=3 --device cpu --threads 2").unwrap();
+        let flags =
+            [("--steps", "train.steps", "9"), ("--minutes", "train.minutes", "1.5"), ("--data", "data.source", "d")];
+        let mut overrides: Vec<Override> = flags.map(|(flag, key, value)| Override::flag(flag, key, value)).into();
+        overrides.push(Override::parse("batch=3").unwrap());
+        let (source, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
+        let expected =
+            ResumeOptions { source, overrides, outdir: None, description: None, device, threads: Some(2), json: false };
+        assert_eq!(found, expected);
+        for (words, part) in [
+            ("runs/1 --steps 9 --epochs 2", "cannot be used with"),
+            ("runs/1 --desc a", "--desc names a new run"),
+            ("runs/1 --desc a/b", "letters, digits"),
+            ("runs/1 --outdir -", "./-"),
+            ("runs/1 --set batch", "expected section.key=value"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(part), "{words}: {error}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::arguments::{DeviceChoice, SettingsArgs, preset_parser, require_f32};
+use super::target::{ForceArgs, require_new, target_parser};
 use crate::config::{Settings, Sources, image_size, resolve};
 use crate::error::{Error, Result};
 use crate::nn::ImageShape;
@@ -33,7 +34,7 @@ pub(super) struct TraceArgs {
     input: Option<PathBuf>,
 
     /// The file for activations, losses, gradients and updated weights
-    #[arg(long, value_name = "OUT", requires = "input")]
+    #[arg(long, value_name = "OUT", requires = "input", value_parser = target_parser())]
     output: Option<PathBuf>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N; auto is the CPU
@@ -41,8 +42,11 @@ pub(super) struct TraceArgs {
     device: DeviceChoice,
 
     /// Write a valid IN file here, and stop
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"], value_parser = target_parser())]
     example: Option<PathBuf>,
+
+    #[command(flatten)]
+    force: ForceArgs,
 }
 
 const LONG_HELP: &str = "\
@@ -55,11 +59,15 @@ IN (N images of C×H×W; z of c×h×w):
   images                            [N, C, H, W], in the range that the generator ends in
   latents_d, latents_g              [N, latent], for the fakes of D's step and of G's step
   noise_real, noise_fake, noise_g   [N, c, h, w]; noise_g only if generator_z is sampled
+  penalty_positions, noise_penalty  [N], [N, c, h, w]; only with the penalties wgan-gp and dragan,
+                                    the latter only if penalty_z is sampled
+  penalty_directions                [N, C, H, W]; only with dragan
   beta                              [1], β before the step
 
 OUT:
   fakes_d, fakes_g                  [N, C, H, W]
-  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's
+  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's;
+                                    logvar_X is log σ with bottleneck.sigma=logstd
   logits_X                          [N]
   loss_d, loss_g, kl_real, kl_fake  [1]
   beta                              [1], β after the step
@@ -109,6 +117,8 @@ impl TraceArgs {
             (None, Some(input), Some(output)) => TraceTask::Step { input, output },
             _ => return Err(Error::Usage("trace needs --input and --output, or --example".into())),
         };
+        let (TraceTask::Example(written) | TraceTask::Step { output: written, .. }) = &task;
+        require_new(std::slice::from_ref(written), self.force, "name")?;
         Ok(TraceOptions { settings, preset, task, device: self.device })
     }
 }

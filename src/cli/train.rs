@@ -1,19 +1,21 @@
 //! `train`: trains a model and leaves a run folder.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
-use super::{dry_run, outcome, output};
+use super::target::target_parser;
+use super::{details, dry_run, outcome, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result};
 use crate::run::env::Environment;
-use crate::run::{LogFile, RunFolder, write_file};
+use crate::run::{LogFile, RunFolder, messages, write_file};
 use crate::train::disk::{self, Disk};
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
@@ -33,7 +35,7 @@ pub(super) struct TrainArgs {
     data: Option<String>,
 
     /// The folder that gets the run's folder
-    #[arg(long, value_name = "DIR", default_value = "runs")]
+    #[arg(long, value_name = "DIR", default_value = "runs", value_parser = target_parser())]
     outdir: PathBuf,
 
     /// A word for the name of the run's folder, behind preset and batch
@@ -216,7 +218,7 @@ pub(super) fn parse_minutes(text: &str) -> std::result::Result<f64, String> {
 }
 
 /// A description becomes part of a folder's name.
-fn parse_description(text: &str) -> std::result::Result<String, String> {
+pub(super) fn parse_description(text: &str) -> std::result::Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
         return Err("expected at most 64 letters, digits, `-`, `_` or `.`".into());
@@ -250,7 +252,9 @@ pub(super) fn train<B: F32Executor>(
     folder: impl FnOnce() -> Result<RunFolder>,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
+    let start = Instant::now();
     let images = load_images(&settings)?;
+    let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     let folder = folder()?;
     let needed = Disk::of(
@@ -260,13 +264,20 @@ pub(super) fn train<B: F32Executor>(
         &Plan::new(&settings, images.count)?,
     );
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
-    Environment::now(&backend.describe(), threads).add_to(&folder.env_path())?;
+    let environment = Environment::now(&backend.describe(), threads);
+    environment.add_to(&folder.env_path())?;
     let interrupt = listen()?;
     if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
         say(&folder, &format!("warning: {}", warning.trim_start()))?;
     }
     let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
     say(&folder, &start)?;
+    if let Some(line) = images.report.line() {
+        say(&folder, &line)?;
+    }
+    details::of_start(&environment, &settings, preset, &images, reading)?
+        .iter()
+        .try_for_each(|text| detail(&folder, text))?;
     let mut session = Session::start(backend, settings, preset, &images, folder)?;
     session.train(&interrupt)?;
     Ok(session.folder().clone())
@@ -296,6 +307,12 @@ pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, image
     }
     let own = backend.own_memory();
     own.map_or(Ok(()), |free| predict::require_memory(settings, &extent, Memory::on_device, free))
+}
+
+/// Keeps a line in the run's log, and says it where the user wants details.
+pub(super) fn detail(folder: &RunFolder, text: &str) -> Result<()> {
+    messages::detail(text);
+    LogFile::open(&folder.log_path())?.line(text)
 }
 
 /// Says something to a person, and keeps it in the run's log.

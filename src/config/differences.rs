@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use super::schema::{keys, to_table};
@@ -19,9 +19,16 @@ pub struct Difference {
 }
 
 /// The value of a setting. It is shown as `--set` takes it, and serialised as what it is.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SettingValue(pub(super) Value);
+
+impl SettingValue {
+    /// Whether it is the number 0.
+    pub(super) fn is_zero(&self) -> bool {
+        matches!(self.0, Value::Integer(0)) || matches!(self.0, Value::Float(number) if number == 0.0)
+    }
+}
 
 impl fmt::Display for SettingValue {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! Settings are put together in layers, each over the one before: a [`preset`], a configuration file, the short
 //! flags and `--set` ([`Override`]). [`resolve`] does it all and checks the outcome with [`validate`].
 
+mod at_resume;
 mod background;
 mod declare;
 mod differences;
@@ -21,6 +22,7 @@ mod schema;
 mod settings;
 mod validate;
 
+pub use at_resume::{AtResume, SETTINGS, SettingChange, at_resume, changes, recorded, with_recorded, with_start_of};
 pub use background::Background;
 pub use declare::{Choice, Range, Section, Setting};
 pub use differences::{Difference, SettingValue, differences};

@@ -3,7 +3,8 @@
 use super::nearest::{nearest, nearest_hint};
 use super::settings::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, KlMix, KlReduction,
-    NetsSettings, Norm, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, TrainSettings,
+    NetsSettings, Norm, OptimizerKind, OptimizerSettings, OutputLayer, PixelRange, Prior, Settings, Sigma,
+    TrainSettings,
 };
 use crate::error::{Error, Result};
 
@@ -117,8 +118,8 @@ fn vgan_cifar10() -> Settings {
 /// The paper's net and recipe as its official code has them (`akanazawa/vgan`, `configs/cifar10_vgan.1.yaml`), without
 /// the embedding of the one class that it feeds to the generator. The length is its `stop_epoch`.
 ///
-/// One parameter is another: the code's second 1×1 convolution makes log σ, ours log σ² = 2 log σ. Both start by
-/// PyTorch's default, so ours starts with half the spread of log σ, and moves it half as far for the same step.
+/// Its second 1×1 convolution makes log σ (`logstd_fn` and `reparametrize` of `gan_training/models/resnet.py`, `kl_loss` of
+/// `gan_training/train.py`), not log σ² as the article's does.
 fn vgan_cifar10_resnet() -> Settings {
     Settings {
         data: DataSettings {
@@ -150,6 +151,7 @@ fn vgan_cifar10_resnet() -> Settings {
         bottleneck: BottleneckSettings {
             kl_reduction: KlReduction::Channels,
             kl_mix: KlMix::Mean,
+            sigma: Sigma::Logstd,
             beta: 0.1,
             ..BottleneckSettings::default()
         },
@@ -236,6 +238,7 @@ mod tests {
         assert_eq!((s.bottleneck.target_kl, s.bottleneck.beta_step, s.bottleneck.beta), (0.1, 1e-5, 0.1));
         assert_eq!((s.bottleneck.kl_reduction, s.bottleneck.kl_mix), (KlReduction::Channels, KlMix::Mean));
         assert_eq!((s.bottleneck.generator_z, s.bottleneck.channels), (GeneratorZ::Sampled, 0));
+        assert_eq!((s.bottleneck.sigma, s.bottleneck.logvar_bias), (Sigma::Logstd, 0.0));
         assert_eq!((s.train.batch, s.data.range, s.data.flip), (64, PixelRange::MinusOneToOne, true));
     }
 

@@ -56,11 +56,10 @@ settings! {
         pub resize: usize = 0 => UP_TO_WIDEST;
         /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
         pub channels: usize = 0 => Range::Few(&[(0, "as they are"), (1, "grey"), (3, "colour")]);
-        /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's
-        /// luma.
+        /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's luma.
         pub background: Background = Background::default();
-        /// The seed of the embedded digits, apart from `train.seed`, so that runs of several seeds are trained on the same
-        /// images; other sources don't use it.
+        /// The seed of the embedded digits, apart from `train.seed`, so that runs of several seeds are trained on the same images;
+        /// other sources don't use it.
         pub seed: u64 = 0 => COUNT;
         /// Mirror each image left-right with probability ½, drawn anew at every step.
         pub flip: bool = false;
@@ -194,7 +193,10 @@ settings! {
         pub kl_mix: KlMix = KlMix::Sum, of ["VGAN"];
         /// Which z the generator's step sends through the head.
         pub generator_z: GeneratorZ = GeneratorZ::Sampled, of ["VGAN"];
-        /// Where the bias of `conv_logvar` starts (0 in the article; −3, σ ≈ 0.22, removes the plateau at the start).
+        /// What the encoder's second output `conv_logvar`, a tensor of that name either way, is: log σ² or log σ.
+        pub sigma: Sigma = Sigma::Logvar, of ["VGAN"];
+        /// Where the bias of `conv_logvar` starts, in the units of `sigma` (0 in the article). −3 is σ ≈ 0.22 with `logvar`, which
+        /// removes the plateau at the start; with `logstd` the same σ is −1.5.
         pub logvar_bias: f64 = 0.0 => LOGVAR, of ["VGAN"];
         /// β₀, the constraint's weight at the start.
         pub beta: f64 = 0.0 => Range::FROM_0, of ["VGAN"];
@@ -228,6 +230,17 @@ choices! {
 }
 
 choices! {
+    /// What the encoder's second output is. The family of distributions is the same; but weights and gradients of one size start
+    /// log σ twice as wide with `logstd`, and move it twice as fast.
+    pub enum Sigma {
+        /// log σ², so σ = e^(logvar/2) (the article). What runs had before this was a setting.
+        Logvar = "logvar",
+        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+        Logstd = "logstd",
+    }
+}
+
+choices! {
     /// Which z the generator's step sends through the head.
     pub enum GeneratorZ {
         /// A sample μ + σ·ε (the article and the official code).
@@ -252,7 +265,7 @@ settings! {
         pub beta2: f64 = 0.999 => Range::DECAY, of ["Adam"];
         /// RMSprop's decay of the second moment, α.
         pub decay: f64 = 0.99 => Range::DECAY, of ["RMSprop"];
-        /// Added to the root of the second moment.
+        /// ε of both optimisers, added to the root of the second moment, not under it; for Adam that of the corrected moment.
         pub epsilon: f64 = 1e-8 => Range::ABOVE_0;
         /// Standard deviation of the normal weights at the start, where biases are 0. With 0 both start as PyTorch's do:
         /// U(−1/√fan_in, 1/√fan_in).
@@ -283,8 +296,8 @@ settings! {
         /// Most minutes of training, over all starts of the run, the time of snapshots left out: whichever comes first,
         /// these or the steps, ends the run. 0 sets no limit.
         pub minutes: f64 = 0.0 => Range::FROM_0;
-        /// The key of every random draw of training (`data.seed` is that of the embedded digits); at most 2⁶³ − 1, the
-        /// largest number of a TOML file.
+        /// The key of every random draw of training (`data.seed` is that of the embedded digits); at most 2⁶³ − 1, the largest
+        /// number of a TOML file.
         pub seed: u64 = 0 => COUNT;
         /// Steps between two lines of `stats.jsonl`.
         pub tick: u64 = 20 => Range::whole(1, LARGEST);

@@ -2,7 +2,9 @@
 
 use super::objective::Penalty;
 use super::resnet;
-use super::settings::{DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, TrainSettings};
+use super::settings::{
+    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, Sigma, TrainSettings,
+};
 use crate::error::{Error, Result};
 
 /// A setting out of its range.
@@ -148,6 +150,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     if settings.discriminator.minibatch_kernels > 0 {
         checker.minibatch(settings);
     }
+    checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
     checker.violations
 }
@@ -178,6 +181,13 @@ impl Checker {
         &self.violations
     }
 
+    /// The range of `logvar_bias` is declared for log σ²; log σ is half of it.
+    fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
+        let holds = bottleneck.sigma == Sigma::Logvar || bottleneck.logvar_bias.abs() <= 10.0;
+        let expected = "from -10 to 10 where bottleneck.sigma is `logstd`";
+        self.require(holds, "bottleneck.logvar_bias", expected, bottleneck.logvar_bias);
+    }
+
     fn length(&mut self, train: &TrainSettings) {
         let has_length = train.steps > 0 || train.epochs > 0;
         self.require(has_length, "train.epochs", "at least 1 where train.steps is 0", train.epochs);
@@ -188,6 +198,17 @@ impl Checker {
 mod tests {
     use super::*;
     use crate::config::{Override, apply, preset};
+
+    /// The same range of σ whichever way the encoder says it.
+    #[test]
+    fn the_bias_of_log_sigma_has_half_the_range_of_that_of_its_square() {
+        for (sigma, bias, fits) in [("logstd", 10, true), ("logstd", -11, false), ("logvar", -20, true)] {
+            let words = [format!("bottleneck.sigma={sigma}"), format!("bottleneck.logvar_bias={bias}")];
+            let overrides = words.map(|word| Override::parse(&word).unwrap());
+            let settings = apply(&preset("vgan-mnist").unwrap(), &overrides).unwrap();
+            assert_eq!(validate(&settings).is_ok(), fits, "{sigma} {bias}");
+        }
+    }
 
     #[test]
     fn ranges() {

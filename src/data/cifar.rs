@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::gzip::Junk;
+use super::report::{Reason, Report};
 use super::source::{self, Source, printable, read_up_to};
-use super::{Images, MAX_BYTES, allocate, plural};
-use crate::error::{Error, Result};
+use super::{Images, MAX_BYTES, allocate, and_more, foreign, plural};
+use crate::error::{Error, Result, shown};
 
 /// Bytes of a record: label, then the planes.
 pub(crate) const RECORD: usize = 1 + 3 * PLANE;
@@ -20,22 +21,16 @@ const PLANE: usize = SIDE * SIDE;
 /// The highest label.
 const LAST_LABEL: u8 = 9;
 
-/// The training batches among the names of a folder; the test batch where there are none. A plain file goes before
-/// its gzipped twin.
-pub(crate) fn batches(names: &[String]) -> Vec<String> {
-    let with_prefix = |prefix: &str| -> Vec<String> {
-        let twin_is_there = |name: &str| name.strip_suffix(".gz").is_some_and(|plain| names.iter().any(|n| n == plain));
-        let mut found: Vec<String> = names
-            .iter()
-            .filter(|name| name.starts_with(prefix) && (name.ends_with(".bin") || name.ends_with(".bin.gz")))
-            .filter(|name| !twin_is_there(name))
-            .cloned()
-            .collect();
-        found.sort();
-        found
-    };
-    let training = with_prefix("data_batch");
-    if training.is_empty() { with_prefix("test_batch") } else { training }
+/// Whether a file's name is that of a batch: `data_batch_1.bin`, `test_batch.bin.gz`.
+pub(crate) fn is_batch(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
+    plain.ends_with(".bin") && (plain.starts_with("data_batch") || plain.starts_with("test_batch"))
+}
+
+/// Whether a batch belongs to the training split.
+pub(crate) fn is_training(name: &str) -> bool {
+    name.to_lowercase().starts_with("data_batch")
 }
 
 /// Reads binary files, plain or gzipped, one after the other.
@@ -43,13 +38,20 @@ pub(crate) fn batches(names: &[String]) -> Vec<String> {
 /// # Errors
 /// [`Error::BadData`] for a file that is empty, does not hold whole records or has a label above 9.
 pub(crate) fn load(paths: &[PathBuf]) -> Result<Images> {
-    let mut contents = Vec::with_capacity(paths.len());
-    for path in paths {
-        contents.push(read(path)?);
-    }
     let first = paths.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let (mut contents, mut bad) = (Vec::with_capacity(paths.len()), Vec::new());
+    for path in paths {
+        match read(path) {
+            Ok(bytes) => contents.push(bytes),
+            Err(error) => bad.push(error),
+        }
+    }
+    let more = bad.len().saturating_sub(1);
+    if let Some(error) = bad.into_iter().next() {
+        return Err(and_more(error, first.parent().unwrap_or(first), more, ""));
+    }
     let from = match paths {
-        [only] => only.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        [only] => shown(only.file_name().unwrap_or_default()),
         _ => plural(paths.len(), "file"),
     };
     to_images(first, &contents, &from)
@@ -62,37 +64,65 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the training batches of the official archive (or, where it has none, the test batch).
+/// How many records a file has room for. It is unzipped to its end for that, since nothing at its start says it.
+pub(crate) fn count(path: &Path) -> Result<usize> {
+    let mut source = Source::open(path)?;
+    let bytes = std::io::copy(source.stream(), &mut std::io::sink()).map_err(|e| source.error(e))?;
+    Ok(bytes as usize / RECORD)
+}
+
+/// A file of an archive: its name without folders, and its content.
+type Member = (String, Vec<u8>);
+
+/// Reads the training batches of the official archive (or, where it has none, the test batch), and notes in `report` what else it holds.
 ///
 /// # Errors
 /// [`Error::BadData`] for a damaged archive, for one without CIFAR-10's files, and as [`load`] does.
-pub(crate) fn load_archive(path: &Path) -> Result<Images> {
-    let (files, _) = unpack(path)?;
-    let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
-    let wanted = batches(&names);
-    let mut contents: Vec<(String, Vec<u8>)> = files.into_iter().filter(|(name, _)| wanted.contains(name)).collect();
-    contents.sort();
-    for (name, bytes) in &contents {
-        check_records(path, name, bytes)?;
+pub(crate) fn load_archive(path: &Path, report: &mut Report) -> Result<Images> {
+    let Archive { taken, .. } = open_archive(path, report)?;
+    let bad: Vec<Error> = taken.iter().filter_map(|(name, bytes)| check_records(path, name, bytes).err()).collect();
+    let more = bad.len().saturating_sub(1);
+    if let Some(first) = bad.into_iter().next() {
+        return Err(and_more(first, path, more, ""));
     }
-    let contents: Vec<Vec<u8>> = contents.into_iter().map(|(_, bytes)| bytes).collect();
-    to_images(path, &contents, &path.file_name().unwrap_or_default().to_string_lossy())
+    let contents: Vec<Vec<u8>> = taken.into_iter().map(|(_, bytes)| bytes).collect();
+    to_images(path, &contents, &shown(path.file_name().unwrap_or_default()))
 }
 
-/// Checks each CIFAR-10 file of an archive, training and test batches, in the order of their names: how many images it
-/// holds. With the number of other files in the archive.
+/// The batches of an archive, sorted by name.
+pub(crate) struct Archive {
+    /// Those to train on.
+    pub(crate) taken: Vec<Member>,
+    /// Those of the other split.
+    pub(crate) left: Vec<Member>,
+}
+
+/// Unpacks an archive, and notes in `report` what is not trained on.
 ///
 /// # Errors
 /// [`Error::BadData`] for a damaged archive and for one without CIFAR-10's files.
-pub(crate) fn check_archive(path: &Path) -> Result<(Vec<Result<usize>>, usize)> {
+pub(crate) fn open_archive(path: &Path, report: &mut Report) -> Result<Archive> {
     let (mut files, others) = unpack(path)?;
     files.sort();
-    let check = |(name, bytes): &(String, Vec<u8>)| check_records(path, name, bytes).map(|()| bytes.len() / RECORD);
-    Ok((files.iter().map(check).collect(), others))
+    let (training, test): (Vec<Member>, Vec<Member>) = files.into_iter().partition(|(name, _)| is_training(name));
+    let (taken, left) = if training.is_empty() { (test, Vec::new()) } else { (training, test) };
+    if !taken.first().is_some_and(|(name, _)| is_training(name)) {
+        report.only_split = Some("test");
+    }
+    for (name, bytes) in &left {
+        report.leave_out_named(Reason::OtherSplit, 1, bytes.len() / RECORD, || name.clone());
+    }
+    report.leave_out_named(Reason::OtherKind, others.len(), 0, || others[0].clone());
+    Ok(Archive { taken, left })
 }
 
-/// The CIFAR-10 files of an archive, name without folders and content, and how many other files it holds.
-fn unpack(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, usize)> {
+/// Checks one member: how many images it holds.
+pub(crate) fn check_member(path: &Path, (name, bytes): &Member) -> Result<usize> {
+    check_records(path, name, bytes).map(|()| bytes.len() / RECORD)
+}
+
+/// The CIFAR-10 files of an archive, and the paths of the other files in it.
+fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
     let broken = |error: std::io::Error| {
         if Junk::of(&error).is_some() {
             return source::read_error(path, true, error);
@@ -111,7 +141,7 @@ fn unpack(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, usize)> {
         let inner = entry.path().map_err(broken)?.into_owned();
         let name = printable(inner.file_name().unwrap_or_default().to_string_lossy());
         let size = entry.size();
-        if batches(std::slice::from_ref(&name)).is_empty() || !entry.header().entry_type().is_file() {
+        if !is_batch(&name) || !entry.header().entry_type().is_file() {
             others.push(printable(inner.display()));
             continue;
         }
@@ -128,14 +158,19 @@ fn unpack(path: &Path) -> Result<(Vec<(String, Vec<u8>)>, usize)> {
     // The tar reader stops at the end mark; only the rest of the gzip stream tells whether the checksum is right.
     std::io::copy(source.stream(), &mut std::io::sink()).map_err(broken)?;
     if files.is_empty() {
+        let expected = format!("an archive with {FOLDER}/data_batch_1.bin and so on");
+        if let Some((what, advice)) = foreign::archive(&others) {
+            return Err(Error::bad_data(path, expected, format!("one with {what}, the first file {}", others[0]))
+                .with_hint(advice));
+        }
         let found = match others.first() {
             Some(first) => format!("other things, the first of {} is {first}", others.len()),
             None => "nothing".to_string(),
         };
-        return Err(Error::bad_data(path, format!("an archive with {FOLDER}/data_batch_1.bin and so on"), found)
+        return Err(Error::bad_data(path, expected, found)
             .with_hint(format!("only the binary version of CIFAR-10 is read: {ARCHIVE}")));
     }
-    Ok((files, others.len()))
+    Ok((files, others))
 }
 
 /// Makes sure that `bytes` are whole records; `entry` is the name inside an archive, or empty.
@@ -147,7 +182,8 @@ fn check_records(path: &Path, entry: &str, bytes: &[u8]) -> Result<()> {
     let rest = bytes.len() % RECORD;
     if rest != 0 {
         let hint = if bytes.len().is_multiple_of(RECORD + 1) {
-            "this looks like CIFAR-100, which has two label bytes a record: only CIFAR-10 is read"
+            "this looks like CIFAR-100, which has two label bytes a record: of the two CIFAR-10 alone is read (save the images \
+             as PNG files in a folder, and pass that)"
         } else {
             "the file was cut off, or is no CIFAR-10 binary file"
         };
@@ -173,7 +209,7 @@ fn check_records(path: &Path, entry: &str, bytes: &[u8]) -> Result<()> {
 }
 
 /// Planes to `[count, 32, 32, 3]`; the records were checked.
-fn to_images(path: &Path, contents: &[Vec<u8>], from: &str) -> Result<Images> {
+pub(crate) fn to_images(path: &Path, contents: &[Vec<u8>], from: &str) -> Result<Images> {
     let count: usize = contents.iter().map(|bytes| bytes.len() / RECORD).sum();
     let mut pixels = allocate(path, count, [SIDE, SIDE, 3])?;
     let records = contents.iter().flat_map(|bytes| bytes.chunks_exact(RECORD));
@@ -191,5 +227,6 @@ fn to_images(path: &Path, contents: &[Vec<u8>], from: &str) -> Result<Images> {
         channels: 3,
         pixels,
         description: format!("{count} images of 32×32×3 from {from} (CIFAR-10)"),
+        ..Images::default()
     })
 }

@@ -36,7 +36,15 @@ pub(crate) fn images(images: Images, options: &LoadOptions) -> Result<Images> {
         .zip(old)
         .try_for_each_init(Resizer::new, |resizer, (new, old)| fit(resizer, from, old, to, new))?;
     let description = format!("{}, converted to {}×{}×{}", images.description, to.height, to.width, to.channels);
-    Ok(Images { count: images.count, height: to.height, width: to.width, channels: to.channels, pixels, description })
+    Ok(Images {
+        count: images.count,
+        height: to.height,
+        width: to.width,
+        channels: to.channels,
+        pixels,
+        description,
+        ..images
+    })
 }
 
 /// Converts one image: channels first, then, where the size differs, its central square is cut out and resized with a

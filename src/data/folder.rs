@@ -1,4 +1,4 @@
-//! Folders of PNG and JPEG images, at any depth.
+//! Folders of PNG and JPEG images, at any depth: which files they hold, and reading them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -7,16 +7,25 @@ use std::path::{Path, PathBuf};
 use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use super::picture::{self, Shape};
-use super::{Images, LoadOptions, allocate, convert, plural};
+use super::picture::{self, Picture, Shape};
+use super::report::below;
+use super::tally::{Seen, Tally};
+use super::{Images, LoadOptions, allocate, convert, foreign, own, plural};
 use crate::error::{Error, Result};
 
 /// What a folder holds.
+#[derive(Default)]
 pub(crate) struct Listing {
     /// Files that are, or that by their names claim to be, images; sorted by path.
     pub(crate) pictures: Vec<PathBuf>,
+    /// Pictures that this program made and that lie outside the folders of runs; sorted by path.
+    pub(crate) own: Vec<PathBuf>,
+    /// Pictures in the folders of runs; sorted by path.
+    pub(crate) of_runs: Vec<PathBuf>,
     /// Files that are neither, such as a README or a table of labels; sorted by path.
     pub(crate) others: Vec<PathBuf>,
+    /// Files and folders with a name that begins with a dot.
+    pub(crate) hidden: Vec<PathBuf>,
 }
 
 /// Ends of names that claim to be an image. Those that are not PNG or JPEG are listed too: leaving them out without a
@@ -24,89 +33,213 @@ pub(crate) struct Listing {
 const EXTENSIONS: [&str; 12] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "webp", "tif", "tiff", "avif", "heic"];
 
-/// Lists a folder and those in it. Names that start with a dot are left out; links are followed, each folder once.
+/// Lists a folder and those in it. Names that start with a dot are left out; links are followed, each folder once. Folders of runs are
+/// looked into only for what is left out.
 pub(crate) fn list(root: &Path) -> Result<Listing> {
-    let mut files = Vec::new();
+    let mut listing = Listing::default();
+    let (mut files, mut in_runs) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
-    let mut pending = vec![root.to_path_buf()];
-    while let Some(folder) = pending.pop() {
+    let mut pending = vec![(root.to_path_buf(), false)];
+    while let Some((folder, inside_a_run)) = pending.pop() {
         let real = fs::canonicalize(&folder).map_err(|e| Error::io(&folder, "open", e))?;
         if !seen.insert(real) {
             continue;
         }
+        let is_run = inside_a_run || (folder != root && own::is_run(&folder));
         let mut entries = Vec::new();
         for entry in fs::read_dir(&folder).map_err(|e| Error::io(&folder, "list", e))? {
             let entry = entry.map_err(|e| Error::io(&folder, "list", e))?;
             if !entry.file_name().as_encoded_bytes().starts_with(b".") {
                 entries.push(entry.path());
+            } else if !is_run {
+                listing.hidden.push(entry.path());
             }
         }
         entries.sort();
         let (folders, plain): (Vec<PathBuf>, Vec<PathBuf>) = entries.into_iter().partition(|path| path.is_dir());
-        files.extend(plain);
+        if is_run { &mut in_runs } else { &mut files }.extend(plain);
         // The first folder is popped first, so that of two links to one folder always the same one counts.
-        pending.extend(folders.into_iter().rev());
+        pending.extend(folders.into_iter().rev().map(|folder| (folder, is_run)));
     }
     files.sort();
-    let claims = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known)) || picture::looks_like_picture(path)
-    };
-    let (pictures, others) = files.into_iter().partition(claims);
-    Ok(Listing { pictures, others })
+    in_runs.sort();
+    listing.hidden.sort();
+    listing.of_runs = in_runs.into_iter().filter(|path| claims(path)).collect();
+    sort_out(files, &mut listing);
+    Ok(listing)
+}
+
+/// What each file outside of runs is. The files are looked into in parallel: there may be a million.
+fn sort_out(files: Vec<PathBuf>, listing: &mut Listing) {
+    let kinds: Vec<Kind> = files.par_iter().map(|path| Kind::of(path)).collect();
+    for (path, kind) in files.into_iter().zip(kinds) {
+        match kind {
+            Kind::Picture => &mut listing.pictures,
+            Kind::Own => &mut listing.own,
+            Kind::Other => &mut listing.others,
+        }
+        .push(path);
+    }
+}
+
+enum Kind {
+    Picture,
+    Own,
+    Other,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Kind {
+        let claims = claims(path);
+        if !claims && !picture::looks_like_picture(path) {
+            return Kind::Other;
+        }
+        // Ours are PNG by name too; a million JPEGs need not be opened for that.
+        let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        if (is_png || !claims) && own::is_picture(path) { Kind::Own } else { Kind::Picture }
+    }
+}
+
+/// Whether a file's name claims that it is an image.
+pub(crate) fn claims(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The error for a folder without images.
 pub(crate) fn nothing_found(root: &Path, others: &[PathBuf]) -> Error {
+    let expected = "PNG or JPEG images, or the files of MNIST or CIFAR-10, in this folder";
+    if let Some((path, what, advice)) = foreign::among(others) {
+        let found = format!("{what}, {}", below(root, path));
+        return Error::bad_data(root, expected, found).with_hint(advice);
+    }
     let found = match others.first() {
         None => "no files".to_string(),
-        Some(first) => format!("{} of other kinds, like {}", plural(others.len(), "file"), name_in(root, first)),
+        Some(first) => format!("{} of other kinds, like {}", plural(others.len(), "file"), below(root, first)),
     };
-    Error::bad_data(root, "PNG or JPEG images, or the files of MNIST or CIFAR-10, in this folder", found)
+    Error::bad_data(root, expected, found)
 }
 
-/// Loads all images of a folder, in the order of their paths.
+/// Decodes pictures for [`check`](super::check), in parallel: the shape of each, in the order of `paths`, and what all look like.
+pub(crate) fn survey_all(paths: &[PathBuf], options: &LoadOptions) -> (Vec<Result<Shape>>, Seen) {
+    type Part = (Vec<(usize, Result<Shape>)>, Tally);
+    let start = || (Vec::new(), Tally::new(options.background));
+    let read = |(mut shapes, mut tally): Part, (index, path): (usize, &PathBuf)| {
+        let shape = picture::decode(path, options).map(|picture| {
+            tally.add(picture.shape, &picture.pixels, &picture.notes);
+            picture.shape
+        });
+        shapes.push((index, shape));
+        (shapes, tally)
+    };
+    let join = |(mut shapes, tally): Part, (more, other): Part| {
+        shapes.extend(more);
+        (shapes, tally.merge(other))
+    };
+    let (mut shapes, tally) = paths.par_iter().enumerate().fold(start, read).reduce(start, join);
+    shapes.sort_by_key(|(index, _)| *index);
+    (shapes.into_iter().map(|(_, shape)| shape).collect(), tally.finish())
+}
+
+/// Loads the images of a folder, in the order of their paths.
 ///
 /// Headers are read first, so that what does not fit together is told before the work, and memory is taken once.
 ///
 /// # Errors
 /// [`Error::BadData`] for the first bad file, and where sizes or channels differ and `options` do not unify them.
-pub(crate) fn load(root: &Path, options: &LoadOptions) -> Result<Images> {
-    let Listing { pictures, others } = list(root)?;
-    if pictures.is_empty() {
-        return Err(nothing_found(root, &others));
-    }
+pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> Result<Images> {
     let shapes: Vec<Result<Shape>> = pictures.par_iter().map(|path| picture::read_shape(path)).collect();
-    let shapes = shapes.into_iter().collect::<Result<Vec<Shape>>>()?;
+    let (shapes, bad) = good_ones(shapes);
+    if let Some(first) = bad {
+        // Those with a good header may be bad further in; of a large data set nobody wants to wait for that.
+        let (more, at_least) = if pictures.len() <= FEW {
+            (picture_errors(pictures, options), "")
+        } else {
+            (pictures.len() - shapes.len(), "at least ")
+        };
+        return Err(super::and_more(first, root, more.saturating_sub(1), at_least));
+    }
     let survey = Survey::of(root, pictures.iter().zip(shapes.iter().copied()));
     let to = survey.common(root, options)?;
     let mut pixels = allocate(root, pictures.len(), [to.height, to.width, to.channels])?;
-    let results: Vec<Result<()>> = pixels
+    let seen = decode_into(&mut pixels, root, pictures, &shapes, to, options)?;
+    let count = pictures.len();
+    let Shape { height, width, channels } = to;
+    let description =
+        format!("{count} images of {height}×{width}×{channels} from {} (PNG, JPEG)", crate::error::shown(root));
+    let mut images = Images { count, height, width, channels, pixels, description, ..Images::default() };
+    images.report.seen = seen;
+    Ok(images)
+}
+
+/// As many pictures are decoded only to count the bad ones.
+const FEW: usize = 2000;
+
+fn picture_errors(pictures: &[PathBuf], options: &LoadOptions) -> usize {
+    pictures.par_iter().filter(|path| picture::decode(path, options).is_err()).count()
+}
+
+/// What is good, and the first error.
+fn good_ones<T>(results: Vec<Result<T>>) -> (Vec<T>, Option<Error>) {
+    let (mut good, mut first) = (Vec::new(), None);
+    for result in results {
+        match result {
+            Ok(one) => good.push(one),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    (good, first)
+}
+
+/// Decodes all pictures into `pixels`, each brought to the shape `to`.
+fn decode_into(
+    pixels: &mut [u8],
+    root: &Path,
+    pictures: &[PathBuf],
+    shapes: &[Shape],
+    to: Shape,
+    options: &LoadOptions,
+) -> Result<Seen> {
+    let start = || (Resizer::new(), Tally::new(options.background), Vec::new());
+    let (_, tally, mut errors) = pixels
         .par_chunks_exact_mut(to.height * to.width * to.channels)
-        .zip(&pictures)
-        .zip(&shapes)
-        .map_init(Resizer::new, |resizer, ((new, path), &shape)| {
-            let picture = picture::decode(path, options)?;
-            if picture.shape != shape {
-                return Err(Error::bad_data(
-                    path,
-                    "a file that nobody writes to",
-                    "one that changed while it was read",
-                ));
+        .zip(pictures)
+        .zip(shapes)
+        .enumerate()
+        .fold(start, |(mut resizer, mut tally, mut errors), (index, ((new, path), &shape))| {
+            match decode_one(&mut resizer, path, shape, to, new, options) {
+                Ok(picture) => tally.add(picture.shape, &picture.pixels, &picture.notes),
+                Err(error) => errors.push((index, error)),
             }
-            convert::fit(resizer, shape, &picture.pixels, to, new)
+            (resizer, tally, errors)
         })
-        .collect();
-    results.into_iter().collect::<Result<()>>()?;
-    let description = format!(
-        "{} images of {}×{}×{} from {} (PNG, JPEG)",
-        pictures.len(),
-        to.height,
-        to.width,
-        to.channels,
-        root.display()
-    );
-    Ok(Images { count: pictures.len(), height: to.height, width: to.width, channels: to.channels, pixels, description })
+        .reduce(start, |(resizer, tally, mut errors), (_, other, more)| {
+            errors.extend(more);
+            (resizer, tally.merge(other), errors)
+        });
+    errors.sort_by_key(|(index, _)| *index);
+    let more = errors.len().saturating_sub(1);
+    match errors.into_iter().next() {
+        Some((_, first)) => Err(super::and_more(first, root, more, "")),
+        None => Ok(tally.finish()),
+    }
+}
+
+fn decode_one(
+    resizer: &mut Resizer,
+    path: &Path,
+    shape: Shape,
+    to: Shape,
+    new: &mut [u8],
+    options: &LoadOptions,
+) -> Result<Picture> {
+    let picture = picture::decode(path, options)?;
+    if picture.shape != shape {
+        let found = "one that changed while it was read";
+        return Err(Error::bad_data(path, "a file that nobody writes to", found));
+    }
+    convert::fit(resizer, shape, &picture.pixels, to, new)?;
+    Ok(picture)
 }
 
 /// Which sizes and channels the images of a folder have, how many of each, and one file as an example.
@@ -121,7 +254,7 @@ impl Survey {
     pub(crate) fn of<'a>(root: &Path, shapes: impl Iterator<Item = (&'a PathBuf, Shape)>) -> Self {
         let mut survey = Survey { sizes: BTreeMap::new(), channels: BTreeMap::new() };
         for (path, shape) in shapes {
-            let example = || (0, name_in(root, path));
+            let example = || (0, below(root, path));
             survey.sizes.entry((shape.height, shape.width)).or_insert_with(example).0 += 1;
             survey.channels.entry(shape.channels).or_insert_with(example).0 += 1;
         }
@@ -157,9 +290,4 @@ impl Survey {
         };
         Ok(convert::target(Shape { height, width, channels }, options))
     }
-}
-
-/// A file's path below `root`, for messages.
-fn name_in(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }

@@ -33,6 +33,7 @@ pub fn draw(count: usize, seed: u64) -> Images {
         channels: 1,
         pixels,
         description: format!("{count} glyphs (embedded digits, seed {seed})"),
+        ..Images::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::source::{Source, hex};
 use super::{Images, MAX_BYTES, MAX_SIDE};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// Reads an IDX file of unsigned bytes with 3 dimensions: images, rows, columns.
 ///
@@ -33,8 +33,14 @@ pub(crate) fn load(path: &Path) -> Result<Images> {
         width: width as usize,
         channels: 1,
         pixels,
-        description: format!("{what} from {name} (IDX)"),
+        description: format!("{what} from {} (IDX)", shown(name.as_ref())),
+        ..Images::default()
     })
+}
+
+/// How many images a file holds, as its header says.
+pub(crate) fn count(path: &Path) -> Result<usize> {
+    read_header::<3>(path, &mut Source::open(path)?).map(|[count, ..]| count as usize)
 }
 
 /// Checks an IDX file of labels: unsigned bytes with 1 dimension. Returns how many there are.

@@ -6,8 +6,13 @@
 //! | `idx` | MNIST's format, plain or gzipped |
 //! | `cifar` | CIFAR-10's binary format: files, folders, the archive |
 //! | `folder`, `picture` | folders of PNG and JPEG |
-//! | `find`, `source`, `gzip` | which of these a path is; opening and unzipping it |
+//! | `png_picture`, `jpeg`, `jpeg_markers`, `exif` | decoding one picture, and how it stands |
+//! | `format`, `regular` | naming what is no such picture; opening no pipes |
+//! | `find`, `select`, `split`, `own` | which of these a path is, and which of its files are trained on |
+//! | `foreign` | data sets in formats that are not read, by name |
+//! | `source`, `gzip` | opening and unzipping a file |
 //! | `convert` | number of channels, resizing |
+//! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
 //! | `fetch` | downloads (feature `download`) |
 
@@ -19,13 +24,23 @@ mod exif;
 mod fetch;
 mod find;
 mod folder;
+mod foreign;
+mod format;
 pub mod glyphs;
 mod gzip;
 mod idx;
+mod jpeg;
+mod jpeg_markers;
+mod own;
 pub(crate) mod picture;
+mod png_picture;
 mod regular;
+mod report;
+mod select;
 mod source;
+mod split;
 mod strokes;
+mod tally;
 
 use std::path::Path;
 
@@ -33,12 +48,15 @@ pub use check::{BadFile, CheckReport, check};
 #[cfg(feature = "download")]
 pub use fetch::{DATASETS, Dataset, RemoteFile, fetch, fetch_files};
 pub use picture::MAX_SIDE;
+pub use report::{LeftOut, Reason, Report};
+pub use tally::Seen;
 
 use crate::error::{Error, Result};
-use find::Found;
+use crate::shell;
+use find::{Found, Selection};
 
 /// A whole data set in memory.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Images {
     /// How many images.
     pub count: usize,
@@ -52,6 +70,8 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// One line for people: where they come from.
     pub description: String,
+    /// What was left out, changed or looks wrong. Nothing for `glyphs`.
+    pub report: Report,
 }
 
 /// How many images there are, and their size.
@@ -130,10 +150,15 @@ const MAX_BYTES: u64 = 64 << 30;
 
 /// Loads a data set: `glyphs` draws the embedded one, anything else is a path.
 ///
-/// A path may be an IDX file or a folder that holds MNIST's files (the training images are taken before the test
-/// images), a CIFAR-10 binary file, a folder of them or its archive, or a folder of PNG and JPEG images at any depth,
-/// in the order of their paths. What a folder is, is seen from the names in it; what a file is, from its content,
-/// or from its name where the content leaves a doubt. IDX, CIFAR and tar files may be gzipped.
+/// A path may be an IDX file or a folder that holds MNIST's files, a CIFAR-10 binary file, a folder of them or its archive, or a
+/// folder of PNG and JPEG images at any depth, in the order of their paths. What a folder is, is seen from the names in it; what a
+/// file is, from its content, or from its name where the content leaves a doubt. IDX, CIFAR and tar files may be gzipped. A folder
+/// without pictures that has one such folder in it stands for that one, up to three folders deep.
+///
+/// Of several splits the training split is taken: the word `train` in the name of a file or folder goes before names without such a
+/// word, and these before `val`, `valid`, `test` and `t10k`. Where pictures lie in `train/` and `test/`, that holds for these folders; a
+/// class called `test` among others is no split. Pictures that this program made are left out, and so is all in the folder of a run,
+/// so that a run's output may lie in the folder of its images. [`Images::report`] counts what is left out.
 ///
 /// # Errors
 /// [`Error::BadData`] names the file, what was expected, what was found and what to do; [`Error::Usage`] where
@@ -146,12 +171,36 @@ pub fn load(source: &str, options: &LoadOptions) -> Result<Images> {
     if source.is_empty() {
         return Err(Error::Usage(format!("the data source is empty: pass {}", find::ACCEPTED)));
     }
-    match find::find(Path::new(source))? {
-        Found::Idx(path) => convert::images(idx::load(&path)?, options),
-        Found::Cifar(paths) => convert::images(cifar::load(&paths)?, options),
-        Found::CifarArchive(path) => convert::images(cifar::load_archive(&path)?, options),
-        Found::Folder(path) => folder::load(&path, options),
+    let Selection { found, mut report, .. } = find::find(Path::new(source))?;
+    let images = match found {
+        Found::Idx(path) => idx::load(&path)?,
+        Found::Cifar(paths) => cifar::load(&paths)?,
+        Found::CifarArchive(path) => cifar::load_archive(&path, &mut report)?,
+        Found::Pictures(root, files) => {
+            let images = folder::load(&root, &files, options)?;
+            report.seen = images.report.seen.clone();
+            return Ok(Images { report, ..images });
+        }
+    };
+    report.seen = tally::of_images(&images);
+    convert::images(Images { report, ..images }, options)
+}
+
+/// Adds to the error for the first bad file how many more there are, and what lists them; `source` is the data set, and `at_least` says
+/// so where not every file was read.
+fn and_more(mut error: Error, source: &Path, more: usize, at_least: &str) -> Error {
+    if more == 0 {
+        return error;
     }
+    let path = shell::path(source);
+    let more = format!("… and {at_least}{more} more: `vgan-cuda dataset check {path}` lists all");
+    match &mut error {
+        Error::BadData { hint, .. } if hint.is_empty() => *hint = more,
+        Error::BadData { hint, .. } => *hint = format!("{hint}; {more}"),
+        Error::Io { source, .. } => *source = std::io::Error::new(source.kind(), format!("{source}; {more}")),
+        _ => {}
+    }
+    error
 }
 
 /// A zeroed buffer for `count` images of `shape` = height, width, channels; `path` is where they come from.

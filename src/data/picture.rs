@@ -1,16 +1,10 @@
 //! Decoding one PNG or JPEG file to 8 bits and 1 or 3 channels.
 
-use std::fs::{self, File};
-use std::io::{Cursor, Read};
+use std::fs;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
-use zune_jpeg::zune_core::colorspace::ColorSpace;
-use zune_jpeg::zune_core::options::DecoderOptions;
-
-use super::source::{hex, printable};
-use super::{LoadOptions, convert, exif, regular};
+use super::{LoadOptions, exif, format, jpeg, png_picture, regular};
 use crate::error::{Error, Result};
 
 /// The most rows or columns that an image may have.
@@ -96,7 +90,7 @@ impl Codec {
     }
 }
 
-/// Reads the shape from a file's header, without decoding the image.
+/// Reads the shape from a file's header, without decoding the image; it is the one after turning.
 ///
 /// # Errors
 /// [`Error::BadData`] where the header is damaged, or asks for more pixels than the file can hold.
@@ -104,10 +98,10 @@ pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
     const START: u64 = 1 << 16;
     let (file, length) = regular::open(path)?;
     let mut bytes = Vec::new();
-    file.take(START).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+    (&file).take(START).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
     let shape = |bytes: &[u8]| match required(path, bytes)? {
-        Codec::Png => png_shape(path, length, &mut png_decoder(bytes)),
-        Codec::Jpeg => jpeg_shape(path, length, bytes),
+        Codec::Png => png_picture::shape(path, length, bytes, &mut BufReader::new(&file)),
+        Codec::Jpeg => jpeg::shape(path, length, bytes),
     };
     if length > START && shape(&bytes).is_err() {
         // A JPEG may have a preview picture and more before its header.
@@ -121,42 +115,32 @@ fn read_all(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|e| Error::io(path, "read", e))
 }
 
-/// Reads and decodes a file. Palettes are resolved, 16 bits become 8, alpha is laid over `options.background`.
+/// Reads and decodes a file. Palettes are resolved, 16 bits become 8, alpha is laid over `options.background`, and the
+/// picture is turned as its EXIF block says. Colour profiles are not applied.
 ///
 /// # Errors
 /// [`Error::BadData`] for anything that is not a whole, valid PNG or JPEG image of a sensible size.
 pub(crate) fn decode(path: &Path, options: &LoadOptions) -> Result<Picture> {
     let bytes = read_all(path)?;
     match required(path, &bytes)? {
-        Codec::Png => decode_png(path, &bytes, options.background),
-        Codec::Jpeg => decode_jpeg(path, &bytes),
+        Codec::Png => png_picture::decode(path, &bytes, options.background),
+        Codec::Jpeg => jpeg::decode(path, &bytes),
     }
 }
 
-/// Whether a file starts like a PNG or a JPEG; false too where it can't be read.
+/// Whether a file starts like a picture, also like one of a format that is not read; false too where it can't be opened.
 pub(crate) fn looks_like_picture(path: &Path) -> bool {
     let mut start = Vec::new();
-    fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
-        && File::open(path).and_then(|file| file.take(8).read_to_end(&mut start)).is_ok()
-        && Codec::of(&start).is_some()
+    regular::open(path).is_ok_and(|(file, _)| file.take(format::START as u64).read_to_end(&mut start).is_ok())
+        && format::is_picture(&start)
 }
 
 fn required(path: &Path, start: &[u8]) -> Result<Codec> {
-    Codec::of(start).ok_or_else(|| {
-        let found = match start {
-            [] => "an empty file".to_string(),
-            [b'G', b'I', b'F', b'8', ..] => "a GIF".to_string(),
-            [b'B', b'M', ..] => "a BMP image".to_string(),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "a WebP image".to_string(),
-            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF image".to_string(),
-            _ => format!("the bytes {} at offset 0", hex(&start[..start.len().min(8)])),
-        };
-        Error::bad_data(path, "a PNG or JPEG image", found).with_hint("convert the file, or move it out of the folder")
-    })
+    Codec::of(start).ok_or_else(|| format::not_read(path, start))
 }
 
 /// Guards against headers that promise more than a program should allocate, or than the file can hold.
-fn guard(path: &Path, codec: Codec, length: u64, width: usize, height: usize) -> Result<()> {
+pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height: usize) -> Result<()> {
     let found = || format!("{height}×{width}");
     if width == 0 || height == 0 {
         return Err(Error::bad_data(path, "at least one row and one column", found()));
@@ -179,117 +163,83 @@ fn guard(path: &Path, codec: Codec, length: u64, width: usize, height: usize) ->
     Ok(())
 }
 
-fn bad_png(path: &Path, error: png::DecodingError) -> Error {
-    let found = match &error {
-        png::DecodingError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "a file that ends too early".to_string()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8], background: [u8; 3]) -> Picture {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), bytes).expect("writing");
+        let picture = decode(file.path(), &LoadOptions { background, ..LoadOptions::default() }).expect("a picture");
+        assert_eq!(read_shape(file.path()).expect("a shape"), picture.shape);
+        picture
+    }
+
+    /// 2×1 pixels, with `chunks` before them.
+    fn encoded(color: png::ColorType, depth: png::BitDepth, data: &[u8], chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == png::ColorType::Indexed {
+            encoder.set_palette(vec![10, 20, 30, 200, 150, 100]);
         }
-        _ => format!("a damaged one ({})", printable(&error)),
-    };
-    Error::bad_data(path, "a whole PNG image", found)
-}
-
-fn png_decoder(bytes: &[u8]) -> png::Decoder<Cursor<&[u8]>> {
-    let mut options = png::DecodeOptions::default();
-    options.set_ignore_adler32(false);
-    options.set_ignore_text_chunk(true);
-    options.set_ignore_iccp_chunk(true);
-    let mut decoder = png::Decoder::new_with_options(Cursor::new(bytes), options);
-    decoder.set_transformations(png::Transformations::normalize_to_color8());
-    decoder
-}
-
-fn png_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8]>>) -> Result<Shape> {
-    let info = decoder.read_header_info().map_err(|e| bad_png(path, e))?;
-    let (height, width) = (info.height as usize, info.width as usize);
-    let channels = match info.color_type {
-        png::ColorType::Grayscale | png::ColorType::GrayscaleAlpha => 1,
-        png::ColorType::Rgb | png::ColorType::Rgba | png::ColorType::Indexed => 3,
-    };
-    guard(path, Codec::Png, length, width, height)?;
-    Ok(Shape { height, width, channels })
-}
-
-fn decode_png(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<Picture> {
-    let mut decoder = png_decoder(bytes);
-    let shape = png_shape(path, bytes.len() as u64, &mut decoder)?;
-    let mut reader = decoder.read_info().map_err(|e| bad_png(path, e))?;
-    let mut notes = Notes {
-        animated: reader.info().is_animated(),
-        profile: reader.info().icc_profile.is_some(),
-        ..Notes::default()
-    };
-    let size = reader.output_buffer_size().ok_or_else(|| bad_png(path, png::DecodingError::LimitsExceeded))?;
-    let mut pixels = vec![0; size];
-    let output = reader.next_frame(&mut pixels).map_err(|e| bad_png(path, e))?;
-    reader.finish().map_err(|e| bad_png(path, e))?;
-    pixels.truncate(output.buffer_size());
-    let has_alpha = matches!(output.color_type, png::ColorType::GrayscaleAlpha | png::ColorType::Rgba);
-    if has_alpha {
-        notes.transparent = pixels.chunks_exact(shape.channels + 1).any(|pixel| pixel[shape.channels] < u8::MAX);
-        pixels = over(&pixels, shape.channels, background);
+        let mut writer = encoder.write_header().expect("a header");
+        for (name, content) in chunks {
+            writer.write_chunk(png::chunk::ChunkType(**name), content).expect("a chunk");
+        }
+        writer.write_image_data(data).expect("pixels");
+        writer.finish().expect("an end");
+        bytes
     }
-    if pixels.len() != shape.height * shape.width * shape.channels {
-        return Err(Error::Internal(format!(
-            "{}: PNG decoder gave {} bytes for {shape:?}",
-            path.display(),
-            pixels.len()
-        )));
+
+    #[test]
+    fn notes_say_what_was_found() {
+        use png::BitDepth::{Eight, Sixteen};
+        use png::ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
+        let plain = Notes::default();
+        let transparent = Notes { transparent: true, ..plain };
+        let orientation: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
+        for (bytes, notes, pixels) in [
+            (encoded(Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[]), plain, vec![1, 2, 3, 4, 5, 6]),
+            // An alpha channel that lets nothing through is no transparency.
+            (encoded(Rgba, Eight, &[1, 2, 3, 255, 4, 5, 6, 255], &[]), plain, vec![1, 2, 3, 4, 5, 6]),
+            (encoded(Rgba, Eight, &[1, 2, 3, 255, 4, 5, 6, 0], &[]), transparent, vec![1, 2, 3, 255, 0, 0]),
+            (encoded(GrayscaleAlpha, Eight, &[9, 255, 9, 0], &[]), transparent, vec![9, 76]),
+            (encoded(Grayscale, Eight, &[9, 7], &[(b"tRNS", &[0, 7])]), transparent, vec![9, 76]),
+            (encoded(Indexed, Eight, &[0, 1], &[(b"tRNS", &[0])]), transparent, vec![255, 0, 0, 200, 150, 100]),
+            (
+                encoded(Grayscale, Sixteen, &[15, 255, 0, 3], &[]),
+                Notes { sixteen_bit: Some((3, 4095)), ..plain },
+                vec![16, 0],
+            ),
+            (
+                encoded(Grayscale, Sixteen, &[15, 255, 0, 3], &[(b"tRNS", &[0, 3])]),
+                Notes { sixteen_bit: Some((3, 4095)), ..transparent },
+                vec![16, 76],
+            ),
+            (
+                encoded(Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[(b"eXIf", orientation)]),
+                Notes { orientation: 8, ..plain },
+                vec![4, 5, 6, 1, 2, 3],
+            ),
+        ] {
+            let found = decoded(&bytes, [255, 0, 0]);
+            assert_eq!((found.notes, found.pixels), (notes, pixels));
+        }
     }
-    Ok(Picture { shape, pixels, notes })
-}
 
-/// Lays pixels with a last alpha channel over a colour: (value · alpha + colour · (255 − alpha)) / 255, rounded.
-fn over(pixels: &[u8], channels: usize, background: [u8; 3]) -> Vec<u8> {
-    let ground = if channels == 1 { [convert::luma(&background); 3] } else { background };
-    let mut flat = Vec::with_capacity(pixels.len() / (channels + 1) * channels);
-    for pixel in pixels.chunks_exact(channels + 1) {
-        let alpha = u32::from(pixel[channels]);
-        let mixed = |(&value, ground): (&u8, u8)| {
-            ((u32::from(value) * alpha + u32::from(ground) * (255 - alpha) + 127) / 255) as u8
-        };
-        flat.extend(pixel[..channels].iter().zip(ground).map(mixed));
+    #[test]
+    fn an_animation_gives_its_first_image() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_animated(2, 0).expect("an animation");
+        let mut writer = encoder.write_header().expect("a header");
+        writer.write_image_data(&[7, 8]).expect("a frame");
+        writer.write_image_data(&[1, 2]).expect("a frame");
+        writer.finish().expect("an end");
+        let found = decoded(&bytes, [0; 3]);
+        assert_eq!((found.pixels, found.notes), (vec![7, 8], Notes { animated: true, ..Notes::default() }));
     }
-    flat
-}
-
-fn bad_jpeg(path: &Path, error: DecodeErrors) -> Error {
-    let found = match error {
-        DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => "a file that ends too early".to_string(),
-        error => format!("a damaged one ({})", printable(format!("{error:?}").trim_matches('"'))),
-    };
-    Error::bad_data(path, "a whole JPEG image", found)
-}
-
-fn jpeg_shape(path: &Path, length: u64, bytes: &[u8]) -> Result<Shape> {
-    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), jpeg_options());
-    decoder.decode_headers().map_err(|e| bad_jpeg(path, e))?;
-    let (Some((width, height)), Some(colors)) = (decoder.dimensions(), decoder.input_colorspace()) else {
-        return Err(bad_jpeg(path, DecodeErrors::FormatStatic("no frame header")));
-    };
-    guard(path, Codec::Jpeg, length, width, height)?;
-    let channels = if colors == ColorSpace::Luma { 1 } else { 3 };
-    Ok(Shape { height, width, channels })
-}
-
-fn jpeg_options() -> DecoderOptions {
-    DecoderOptions::default().set_strict_mode(true).set_max_width(usize::MAX).set_max_height(usize::MAX)
-}
-
-fn decode_jpeg(path: &Path, bytes: &[u8]) -> Result<Picture> {
-    let shape = jpeg_shape(path, bytes.len() as u64, bytes)?;
-    // The decoder fills what is missing at the end of a cut file with grey, so the end mark is looked for here.
-    let last = |marker: u8| bytes.windows(2).rposition(|pair| pair == [0xff, marker]);
-    if last(0xd9) <= last(0xda) {
-        return Err(Error::bad_data(path, "an end mark (ff d9) after the image's data", "a file that ends too early")
-            .with_hint("the file was cut off"));
-    }
-    let colors = if shape.channels == 1 { ColorSpace::Luma } else { ColorSpace::RGB };
-    let options = jpeg_options().jpeg_set_out_colorspace(colors);
-    let pixels = JpegDecoder::new_with_options(Cursor::new(bytes), options).decode().map_err(|e| bad_jpeg(path, e))?;
-    if pixels.len() != shape.height * shape.width * shape.channels {
-        let reason = format!("{} bytes decoded for {shape:?}", pixels.len());
-        return Err(bad_jpeg(path, DecodeErrors::Format(reason)));
-    }
-    Ok(Picture { shape, pixels, notes: Notes::default() })
 }

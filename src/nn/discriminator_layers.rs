@@ -7,10 +7,10 @@ use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::minibatch::MinibatchLayer;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts};
-use crate::config::{Norm, Settings};
+use crate::config::{self, Norm, Settings};
 use crate::ops::Executor;
 use crate::ops::activation::Activation;
-use crate::ops::bottleneck::Bottleneck;
+use crate::ops::bottleneck::{Bottleneck, Sigma};
 use crate::ops::conv2d::Conv2d;
 use crate::{Error, Result};
 
@@ -72,7 +72,8 @@ impl<B: Executor> Builder<'_, B> {
     }
 
     /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
-    /// side, so one product computes both.
+    /// side, so one product computes both. The latter is called so whether it makes log σ² or log σ: checkpoints of either
+    /// have the same tensors.
     pub(super) fn bottleneck(&mut self, last: Flattened) -> (AffineLayer<Conv2d>, Bottleneck) {
         let settings = &self.settings.bottleneck;
         let c = if settings.channels == 0 { last.c } else { settings.channels };
@@ -87,7 +88,11 @@ impl<B: Executor> Builder<'_, B> {
         let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
         let layer =
             AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
-        (layer, Bottleneck { n: 0, positions: last.h * last.w, c })
+        let sigma = match settings.sigma {
+            config::Sigma::Logvar => Sigma::Logvar,
+            config::Sigma::Logstd => Sigma::Logstd,
+        };
+        (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma })
     }
 
     /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; minibatch discrimination if the

@@ -4,7 +4,7 @@
 use super::activation::Activation;
 use super::affine;
 use super::batch_norm::BatchNorm;
-use super::bottleneck::Bottleneck;
+use super::bottleneck::{Bottleneck, Sigma};
 use super::conv_transpose2d::ConvTranspose2d;
 use super::conv2d::Conv2d;
 use super::gather::Gather;
@@ -88,7 +88,7 @@ pub(super) fn activations() -> [(Activation, usize); 3] {
 }
 
 pub(super) fn bottlenecks() -> [Bottleneck; 2] {
-    [Bottleneck { n: BOTH, positions: 7 * 7, c: 128 }, Bottleneck { n: BOTH, positions: 2 * 2, c: 512 }]
+    [(7 * 7, 128), (2 * 2, 512)].map(|(positions, c)| Bottleneck { n: BOTH, positions, c, sigma: Sigma::Logvar })
 }
 
 /// Parameters of each net.

@@ -1,8 +1,9 @@
 //! The variational bottleneck (Peng et al. 2018, Eq. 8): reparameterisation (Kingma & Welling 2014) and KL in one pass.
 //!
-//! The encoder's output holds μ and log σ² side by side: `[N, positions, 2, C]`, μ first. Then, for every dimension,
+//! The encoder's output holds μ and s side by side: `[N, positions, 2, C]`, μ first. s is log σ² in the article, log σ in the
+//! paper's official code, and σ = e^{r s} with the rate r = ½ or 1 ([`Sigma`]). Then, for every dimension,
 //!
-//! z = μ + e^{½ logvar} · ε, ε ~ N(0, 1);  KL(N(μ, σ²) ‖ N(0, 1)) = −½ (1 + logvar − μ² − e^logvar)
+//! z = μ + σ · ε, ε ~ N(0, 1);  KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 2 r s − 1)
 //!
 //! with z `[N, positions, C]` and `kl` `[N]`, the sum over an image's dimensions, in nats. ε comes from Philox and is
 //! drawn again in the backward pass, never stored.
@@ -19,7 +20,27 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 
-/// Sizes of a bottleneck.
+/// What the encoder's second output is. Both are one family of distributions, but where the weights start alike log σ is half
+/// as wide from the former as from the latter, and moves half as fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sigma {
+    /// s = log σ², σ = e^{½ s} (the article; Kingma & Welling 2014).
+    Logvar,
+    /// s = log σ, σ = e^s (`reparametrize` and `kl_loss` of the paper's official code).
+    Logstd,
+}
+
+impl Sigma {
+    /// r of σ = e^{r s}.
+    pub fn rate(self) -> f64 {
+        match self {
+            Sigma::Logvar => 0.5,
+            Sigma::Logstd => 1.0,
+        }
+    }
+}
+
+/// Sizes of a bottleneck, and how its encoder says σ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Images.
@@ -28,6 +49,8 @@ pub struct Bottleneck {
     pub positions: usize,
     /// Channels of z at each position.
     pub c: usize,
+    /// What the encoder's second output is.
+    pub sigma: Sigma,
 }
 
 impl Bottleneck {
@@ -62,50 +85,50 @@ impl<B: Backend> Clone for Noise<'_, B> {
 }
 impl<B: Backend> Copy for Noise<'_, B> {}
 
-/// The bottleneck's passes.
+/// The bottleneck's passes; `mu_s` is the encoder's output `[N, positions, 2, C]`.
 pub trait BottleneckOp: Backend {
     /// z = μ + σ·ε `[N, positions, C]` and kl `[N]`; overwrites both.
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
         z: Out<'_, Self>,
         kl: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// dμ = dz + dkl · μ and d logvar = ½ (dz · σ · ε + dkl · (σ² − 1)); overwrites. dz is `[N, positions, C]`, dkl
+    /// dμ = dz + dkl · μ and ds = r (dz · σ · ε + dkl · (σ² − 1)); overwrites. dz is `[N, positions, C]`, dkl
     /// `[N]`; the noise is that of the forward pass.
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
         dz: In<'_, Self>,
         dkl: In<'_, Self>,
-        d_mu_logvar: Out<'_, Self>,
+        d_mu_s: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// v_z = v_μ + ½ e^{½ logvar} ε · v_logvar, the tangent of z alone (kl has none here); overwrites.
+    /// v_z = v_μ + r σ ε · v_s, the tangent of z alone (kl has none here); overwrites.
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_logvar: In<'_, Self>,
+        v_mu_s: In<'_, Self>,
         v_z: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// d logvar += ¼ e^{½ logvar} ε · v_logvar · dz, which is the derivative of ⟨v_z, dz⟩, v_z the tangent of z; μ's part of
-    /// `d_mu_logvar` is left alone. A gradient penalty needs it.
+    /// ds += r² σ ε · v_s · dz, which is the derivative of ⟨v_z, dz⟩, v_z the tangent of z; μ's part of `d_mu_s` is left
+    /// alone. A gradient penalty needs it.
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_logvar: In<'_, Self>,
+        v_mu_s: In<'_, Self>,
         dz: In<'_, Self>,
-        d_mu_logvar: Out<'_, Self>,
+        d_mu_s: Out<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -123,7 +146,7 @@ fn lane_sum<T: Real>(terms: &[T; BLOCK]) -> T {
 }
 
 /// Calls `work(dimensions, where their μ stands in [positions, 2, C], ε)` block by block over one image's dimensions;
-/// their log-variances stand C further on.
+/// their s stand C further on.
 #[inline(always)]
 fn each_block<T: Real>(
     d: &Bottleneck,
@@ -161,25 +184,25 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_logvar: &[T],
+        mu_s: &[T],
         noise: Noise<'_, Self>,
         z: &mut [T],
         kl: &mut [T],
     ) -> Result<()> {
-        let half = T::of(0.5);
-        let images = z.par_chunks_mut(d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
-        images.zip(kl).enumerate().for_each(|(image, ((z, mu_logvar), kl))| {
+        let (rate, log_variance) = (T::of(d.sigma.rate()), T::of(2.0 * d.sigma.rate()));
+        let images = z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
+        images.zip(kl).enumerate().for_each(|(image, ((z, mu_s), kl))| {
             let mut total = 0.0;
             vectorised(|| {
                 each_block(d, noise, image, |range, at, epsilon| {
                     let n = epsilon.len();
-                    let (mu, logvar, z) = (&mu_logvar[at..at + n], &mu_logvar[at + d.c..][..n], &mut z[range]);
+                    let (mu, s, z) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &mut z[range]);
                     let mut sigma = [T::ZERO; BLOCK];
-                    sigma.iter_mut().zip(logvar).for_each(|(sigma, &logvar)| *sigma = (half * logvar).exp());
+                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
                     let mut terms = [T::ZERO; BLOCK];
                     for j in 0..n {
                         z[j] = mu[j] + sigma[j] * epsilon[j];
-                        terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - logvar[j] - T::ONE;
+                        terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - log_variance * s[j] - T::ONE;
                     }
                     total += 0.5 * lane_sum(&terms).to_f64();
                 });
@@ -192,50 +215,48 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_logvar: &[T],
+        mu_s: &[T],
         noise: Noise<'_, Self>,
         dz: &[T],
         dkl: &[T],
-        d_mu_logvar: &mut [T],
+        d_mu_s: &mut [T],
     ) -> Result<()> {
-        let half = T::of(0.5);
-        let images = d_mu_logvar.par_chunks_mut(2 * d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
-        images.zip(dz.par_chunks(d.dims())).zip(dkl).enumerate().for_each(
-            |(image, (((target, mu_logvar), dz), &dkl))| {
-                vectorised(|| {
-                    each_block(d, noise, image, |range, at, epsilon| {
-                        let n = epsilon.len();
-                        let (mu, logvar, dz) = (&mu_logvar[at..at + n], &mu_logvar[at + d.c..][..n], &dz[range]);
-                        let (d_mu, d_logvar) = target[at..].split_at_mut(d.c);
-                        let (d_mu, d_logvar) = (&mut d_mu[..n], &mut d_logvar[..n]);
-                        let mut sigma = [T::ZERO; BLOCK];
-                        sigma.iter_mut().zip(logvar).for_each(|(sigma, &logvar)| *sigma = (half * logvar).exp());
-                        for j in 0..n {
-                            d_mu[j] = dz[j] + dkl * mu[j];
-                            d_logvar[j] = half * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
-                        }
-                    });
+        let rate = T::of(d.sigma.rate());
+        let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
+        images.zip(dz.par_chunks(d.dims())).zip(dkl).enumerate().for_each(|(image, (((target, mu_s), dz), &dkl))| {
+            vectorised(|| {
+                each_block(d, noise, image, |range, at, epsilon| {
+                    let n = epsilon.len();
+                    let (mu, s, dz) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &dz[range]);
+                    let (d_mu, d_s) = target[at..].split_at_mut(d.c);
+                    let (d_mu, d_s) = (&mut d_mu[..n], &mut d_s[..n]);
+                    let mut sigma = [T::ZERO; BLOCK];
+                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
+                    for j in 0..n {
+                        d_mu[j] = dz[j] + dkl * mu[j];
+                        d_s[j] = rate * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
+                    }
                 });
-            },
-        );
+            });
+        });
         Ok(())
     }
 
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_logvar: &[T],
+        mu_s: &[T],
         noise: Noise<'_, Self>,
-        v_mu_logvar: &[T],
+        v_mu_s: &[T],
         v_z: &mut [T],
     ) -> Result<()> {
-        let half = T::of(0.5);
-        let images = v_z.par_chunks_mut(d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
-        images.zip(v_mu_logvar.par_chunks(2 * d.dims())).enumerate().for_each(|(image, ((v_z, mu_logvar), v))| {
+        let rate = T::of(d.sigma.rate());
+        let images = v_z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
+        images.zip(v_mu_s.par_chunks(2 * d.dims())).enumerate().for_each(|(image, ((v_z, mu_s), v))| {
             each_block(d, noise, image, |range, at, epsilon| {
                 for (j, (v_z, &epsilon)) in v_z[range].iter_mut().zip(epsilon).enumerate() {
-                    let (mu, logvar) = (at + j, at + j + d.c);
-                    *v_z = v[mu] + half * (half * mu_logvar[logvar]).exp() * epsilon * v[logvar];
+                    let (mu, s) = (at + j, at + j + d.c);
+                    *v_z = v[mu] + rate * (rate * mu_s[s]).exp() * epsilon * v[s];
                 }
             });
         });
@@ -245,20 +266,21 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_logvar: &[T],
+        mu_s: &[T],
         noise: Noise<'_, Self>,
-        v_mu_logvar: &[T],
+        v_mu_s: &[T],
         dz: &[T],
-        d_mu_logvar: &mut [T],
+        d_mu_s: &mut [T],
     ) -> Result<()> {
-        let (half, quarter) = (T::of(0.5), T::of(0.25));
-        let images = d_mu_logvar.par_chunks_mut(2 * d.dims()).zip(mu_logvar.par_chunks(2 * d.dims()));
-        let directions = v_mu_logvar.par_chunks(2 * d.dims()).zip(dz.par_chunks(d.dims()));
-        images.zip(directions).enumerate().for_each(|(image, ((target, mu_logvar), (v, dz)))| {
+        let rate = T::of(d.sigma.rate());
+        let square = rate * rate;
+        let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
+        let directions = v_mu_s.par_chunks(2 * d.dims()).zip(dz.par_chunks(d.dims()));
+        images.zip(directions).enumerate().for_each(|(image, ((target, mu_s), (v, dz)))| {
             each_block(d, noise, image, |range, at, epsilon| {
                 for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
-                    let logvar = at + j + d.c;
-                    target[logvar] += quarter * (half * mu_logvar[logvar]).exp() * epsilon * v[logvar] * dz;
+                    let s = at + j + d.c;
+                    target[s] += square * (rate * mu_s[s]).exp() * epsilon * v[s] * dz;
                 }
             });
         });
@@ -275,6 +297,7 @@ struct KernelBottleneck {
     group: i32,
     streams: [u32; 2],
     draws: DrawStep,
+    logstd: i32,
 }
 
 /// The sizes, the given noise and the state, as the kernels' parameters.
@@ -289,7 +312,8 @@ fn noise_arguments<L: Launcher, T: Real>(d: &Bottleneck, noise: Noise<'_, Accele
     assert!(streams.len() <= 2, "the kernels know two groups at most");
     let group = int(d.n / streams.len().max(1));
     let sizes = [d.n, d.positions, d.c].map(int);
-    let sizes = KernelBottleneck { sizes, noise: kind, group, streams: [stream(0), stream(1)], draws };
+    let (streams, logstd) = ([stream(0), stream(1)], i32::from(d.sigma == Sigma::Logstd));
+    let sizes = KernelBottleneck { sizes, noise: kind, group, streams, draws, logstd };
     [Argument::new(sizes), given, state]
 }
 
@@ -297,13 +321,13 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
         z: Out<'_, Self>,
         kl: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let arguments = [sizes, mu_logvar.argument(), given, state, z.argument(), kl.argument()];
+        let arguments = [sizes, mu_s.argument(), given, state, z.argument(), kl.argument()];
         let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
         self.launch(Kernel::BottleneckForward, [blocks, 1, 1], [size::KL_THREADS, 1, 1], &arguments)
     }
@@ -311,43 +335,43 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
         dz: In<'_, Self>,
         dkl: In<'_, Self>,
-        d_mu_logvar: Out<'_, Self>,
+        d_mu_s: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let [dz, dkl, target] = [dz.argument(), dkl.argument(), d_mu_logvar.argument()];
-        let arguments = [sizes, mu_logvar.argument(), given, state, dz, dkl, target];
+        let [dz, dkl, target] = [dz.argument(), dkl.argument(), d_mu_s.argument()];
+        let arguments = [sizes, mu_s.argument(), given, state, dz, dkl, target];
         self.launch_elements(Kernel::BottleneckBackwardInput, d.n * d.dims(), &arguments)
     }
 
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_logvar: In<'_, Self>,
+        v_mu_s: In<'_, Self>,
         v_z: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let arguments = [sizes, mu_logvar.argument(), given, state, v_mu_logvar.argument(), v_z.argument()];
+        let arguments = [sizes, mu_s.argument(), given, state, v_mu_s.argument(), v_z.argument()];
         self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims(), &arguments)
     }
 
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_logvar: In<'_, Self>,
+        mu_s: In<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_logvar: In<'_, Self>,
+        v_mu_s: In<'_, Self>,
         dz: In<'_, Self>,
-        d_mu_logvar: Out<'_, Self>,
+        d_mu_s: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let [v, dz, target] = [v_mu_logvar.argument(), dz.argument(), d_mu_logvar.argument()];
-        let arguments = [sizes, mu_logvar.argument(), given, state, v, dz, target];
+        let [v, dz, target] = [v_mu_s.argument(), dz.argument(), d_mu_s.argument()];
+        let arguments = [sizes, mu_s.argument(), given, state, v, dz, target];
         self.launch_elements(Kernel::BottleneckCurvature, d.n * d.dims(), &arguments)
     }
 }

@@ -1,6 +1,6 @@
 //! The bottleneck's cases.
 
-use super::bottleneck::{Bottleneck, Noise};
+use super::bottleneck::{Bottleneck, Noise, Sigma};
 use super::gradient_check::fill;
 use super::{Case, Executor, Fill, Tensor};
 use crate::Result;
@@ -14,20 +14,22 @@ enum CaseNoise {
     Sampled,
 }
 
-/// z and kl as functions of μ and log σ².
+/// z and kl as functions of μ and log σ², or log σ.
 #[derive(Clone, Copy)]
 struct BottleneckCase {
     d: Bottleneck,
     noise: CaseNoise,
 }
 
-/// The tangent of z as a function of μ and log σ², the direction held fixed; its gradient is the curvature.
+/// The tangent of z as a function of the same, the direction held fixed; its gradient is the curvature.
 struct CurvatureCase(BottleneckCase);
 
 /// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. Where it is 0 z is linear, and has no
-/// curvature.
+/// curvature. The encoder's second output is log σ² and log σ.
 pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    let size = |n, positions, c, noise| BottleneckCase { d: Bottleneck { n, positions, c }, noise };
+    let size = |n, positions, c, noise| {
+        [Sigma::Logvar, Sigma::Logstd].map(|sigma| BottleneckCase { d: Bottleneck { n, positions, c, sigma }, noise })
+    };
     [
         size(2, 1, 1, CaseNoise::Sampled),
         size(2, 3, 5, CaseNoise::Sampled),
@@ -38,6 +40,7 @@ pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
         size(2, 9, 3, CaseNoise::Mean),
     ]
     .into_iter()
+    .flatten()
     .flat_map(|case| {
         let curved = !matches!(case.noise, CaseNoise::Mean);
         let curvature = curved.then(|| Box::new(CurvatureCase(case)) as Box<dyn Case<B>>);
@@ -48,17 +51,17 @@ pub(super) fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
 
 impl BottleneckCase {
     fn describe(&self) -> String {
-        let Bottleneck { n, positions, c } = self.d;
+        let Bottleneck { n, positions, c, sigma } = self.d;
         let noise = match self.noise {
             CaseNoise::Mean => "mean",
             CaseNoise::Given => "given",
             CaseNoise::Sampled => "sampled",
         };
-        format!("n{n} positions{positions} c{c} {noise}")
+        format!("n{n} positions{positions} c{c} {sigma:?} {noise}")
     }
 
-    fn mu_logvar(&self) -> Tensor {
-        Tensor::new("mu_logvar", 2 * self.d.n * self.d.dims()).filled(Fill::Uniform(-2.0, 2.0))
+    fn mu_s(&self) -> Tensor {
+        Tensor::new("mu_s", 2 * self.d.n * self.d.dims()).filled(Fill::Uniform(-2.0, 2.0))
     }
 
     fn with_noise<B: Executor>(&self, be: &B, work: impl FnOnce(Noise<'_, B>) -> Result<()>) -> Result<()> {
@@ -86,7 +89,7 @@ impl<B: Executor> Case<B> for BottleneckCase {
         self.describe()
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.mu_logvar()]
+        vec![self.mu_s()]
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("z", self.d.n * self.d.dims()), Tensor::new("kl", self.d.n)]
@@ -141,7 +144,7 @@ impl<B: Executor> Case<B> for CurvatureCase {
         format!("{} curvature", self.0.describe())
     }
     fn inputs(&self) -> Vec<Tensor> {
-        vec![self.0.mu_logvar()]
+        vec![self.0.mu_s()]
     }
     fn outputs(&self) -> Vec<Tensor> {
         vec![Tensor::new("v_z", self.0.d.n * self.0.d.dims())]

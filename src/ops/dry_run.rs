@@ -156,45 +156,45 @@ impl<T: Real> BottleneckOp for DryRun<T> {
     fn bottleneck_forward(
         &self,
         _d: &Bottleneck,
-        mu_logvar: usize,
+        mu_s: usize,
         _noise: Noise<'_, Self>,
         z: usize,
         kl: usize,
     ) -> Result<()> {
-        self.elements(mu_logvar + z + kl)
+        self.elements(mu_s + z + kl)
     }
     fn bottleneck_backward_input(
         &self,
         _d: &Bottleneck,
-        mu_logvar: usize,
+        mu_s: usize,
         _noise: Noise<'_, Self>,
         dz: usize,
         dkl: usize,
-        d_mu_logvar: usize,
+        d_mu_s: usize,
     ) -> Result<()> {
-        self.elements(mu_logvar + dz + dkl + d_mu_logvar)
+        self.elements(mu_s + dz + dkl + d_mu_s)
     }
     fn bottleneck_tangent(
         &self,
         _d: &Bottleneck,
-        mu_logvar: usize,
+        mu_s: usize,
         _noise: Noise<'_, Self>,
-        v_mu_logvar: usize,
+        v_mu_s: usize,
         v_z: usize,
     ) -> Result<()> {
-        self.elements(mu_logvar + v_mu_logvar + v_z)
+        self.elements(mu_s + v_mu_s + v_z)
     }
     fn bottleneck_curvature(
         &self,
         _d: &Bottleneck,
-        mu_logvar: usize,
+        mu_s: usize,
         _noise: Noise<'_, Self>,
-        v_mu_logvar: usize,
+        v_mu_s: usize,
         dz: usize,
-        d_mu_logvar: usize,
+        d_mu_s: usize,
     ) -> Result<()> {
-        // Of what lies beside μ only log σ²'s half is touched.
-        self.elements((mu_logvar + v_mu_logvar) / 2 + dz + d_mu_logvar)
+        // Of what lies beside μ only s's half is touched.
+        self.elements((mu_s + v_mu_s) / 2 + dz + d_mu_s)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::device::accelerator::{int, optional};
-use crate::device::gemm::{add_column_sums, gemm_parallel};
+use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
 use crate::device::kernels::{Kernel, size};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
@@ -36,7 +36,9 @@ pub trait LinearOp: Backend {
     /// dx = dy · w; overwrites.
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
 
-    /// dw += dyᵀ · x, db += Σ dy; accumulates.
+    /// dw += dyᵀ · x, db += Σ dy; accumulates. db, and dw of a single output, are summed so that what cancels between the
+    /// first half of the rows and the second leaves nothing ([`add_column_sums`]); such a dw rounds no operand in any
+    /// [`Precision`](crate::device::Precision).
     fn linear_backward_weight(
         &self,
         d: &Linear,
@@ -64,8 +66,12 @@ impl<T: Real> LinearOp for Cpu<T> {
     }
 
     fn linear_backward_weight(&self, d: &Linear, x: &[T], dy: &[T], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
-        let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
-        gemm_parallel(MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
+        if d.k == 1 {
+            add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw);
+        } else {
+            let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
+            gemm_parallel(MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
+        }
         if let Some(db) = db {
             add_column_sums(dy, d.k, db);
         }
@@ -80,13 +86,23 @@ pub(super) fn launch_column_sums<L: Launcher, T: Real>(
     source: In<'_, Accelerator<L, T>>,
     target: Out<'_, Accelerator<L, T>>,
 ) -> Result<()> {
-    let rows = source.len() / columns;
-    let parts = rows.div_ceil(size::COLUMN_ROWS as usize);
+    launch_scaled_column_sums(be, [source.len() / columns, columns], source, None, target)
+}
+
+/// The same of rows that are multiplied by `scales` `[rows]` before: the gradient of a weight with one output.
+fn launch_scaled_column_sums<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    [rows, columns]: [usize; 2],
+    source: In<'_, Accelerator<L, T>>,
+    scales: Option<In<'_, Accelerator<L, T>>>,
+    target: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let parts = rows.div_ceil(2).div_ceil(size::COLUMN_ROWS as usize / 2);
     be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<L, T>, f64>| {
         let [rows, columns_, parts_] = [rows, columns, parts].map(|value| Argument::new(int(value)));
         let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
         let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
-        let arguments = [rows, columns_, source.argument(), partial.argument()];
+        let arguments = [rows, columns_, source.argument(), optional(scales), partial.argument()];
         be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments)?;
         let arguments = [parts_, columns_, partial.argument(), target.argument()];
         be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments)
@@ -130,8 +146,12 @@ impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTf32, Kernel::LinearBackwardWeightBf16];
-        let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
-        self.launch_product(KERNELS, [d.k, d.c, 1], &arguments)?;
+        if d.k == 1 {
+            launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
+        } else {
+            let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
+            self.launch_product(KERNELS, [d.k, d.c, 1], &arguments)?;
+        }
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }
 }

@@ -4,7 +4,7 @@
 use super::activation::Activation;
 use super::article::{BATCH, BOTH};
 use super::avg_pool2d::AvgPool2d;
-use super::bottleneck::Bottleneck;
+use super::bottleneck::{Bottleneck, Sigma};
 use super::conv2d::Conv2d;
 use super::linear::Linear;
 use super::upsample2d::Upsample2d;
@@ -63,5 +63,5 @@ pub(super) fn activations() -> [(Activation, usize); 1] {
 }
 
 pub(super) fn bottlenecks() -> [Bottleneck; 1] {
-    [Bottleneck { n: BOTH, positions: 4 * 4, c: 256 }]
+    [Bottleneck { n: BOTH, positions: 4 * 4, c: 256, sigma: Sigma::Logstd }]
 }

@@ -69,6 +69,16 @@ pub fn save(checkpoints: &Path, checkpoint: &Checkpoint, keep: usize) -> Result<
 /// # Errors
 /// [`Error::BadData`] with what was expected and what was found; [`Error::Io`] where the system refuses to read.
 pub fn load(folder: &Path) -> Result<Checkpoint> {
+    let (model, state) = load_model(folder)?;
+    let optim = load_tensors(&folder.join(OPTIM), &state.files.optim)?;
+    Ok(Checkpoint { model, optim, state })
+}
+
+/// Loads and verifies what drawing needs: the model and the state, not the moments of the optimisers.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_model(folder: &Path) -> Result<(Vec<Tensor>, State)> {
     let path = folder.join(STATE);
     let state = State::from_json(&path, &read_file(&path, state::MAX_BYTES)?)?;
     if let Some(step) = folder.file_name().and_then(|name| step_of(name.to_str()?))
@@ -78,8 +88,7 @@ pub fn load(folder: &Path) -> Result<Checkpoint> {
         return Err(Error::bad_data(&path, expected, format!("step {}", state.step)));
     }
     let model = load_tensors(&folder.join(MODEL), &state.files.model)?;
-    let optim = load_tensors(&folder.join(OPTIM), &state.files.optim)?;
-    Ok(Checkpoint { model, optim, state })
+    Ok((model, state))
 }
 
 /// Finds and loads the newest checkpoint that is whole. Returns its folder, the checkpoint, and a line for each newer
@@ -88,12 +97,24 @@ pub fn load(folder: &Path) -> Result<Checkpoint> {
 /// # Errors
 /// [`Error::BadData`] where none is valid; it says why of each.
 pub fn newest_valid(checkpoints: &Path) -> Result<(PathBuf, Checkpoint, Vec<String>)> {
+    newest(checkpoints, load)
+}
+
+/// The same for drawing, with [`load_model`]: a checkpoint without its moments is whole enough.
+///
+/// # Errors
+/// Those of [`newest_valid`].
+pub fn newest_model(checkpoints: &Path) -> Result<(PathBuf, (Vec<Tensor>, State), Vec<String>)> {
+    newest(checkpoints, load_model)
+}
+
+fn newest<T>(checkpoints: &Path, load: impl Fn(&Path) -> Result<T>) -> Result<(PathBuf, T, Vec<String>)> {
     let mut candidates = candidates(checkpoints);
     loop {
         let mut passed_over = Vec::new();
         for (_, folder) in &candidates {
             match load(folder) {
-                Ok(checkpoint) => return Ok((folder.clone(), checkpoint, passed_over)),
+                Ok(loaded) => return Ok((folder.clone(), loaded, passed_over)),
                 Err(error) => passed_over.push(format!("passed over: {error}")),
             }
         }
@@ -106,16 +127,24 @@ pub fn newest_valid(checkpoints: &Path) -> Result<(PathBuf, Checkpoint, Vec<Stri
     }
 }
 
-/// Reads the state of the newest checkpoint whose `state.json` is whole, without its tensors.
+/// The steps of the checkpoints that are there, whole or not, in order.
+pub fn steps(checkpoints: &Path) -> Vec<u64> {
+    let mut steps: Vec<u64> = candidates(checkpoints).into_iter().map(|(step, _)| step).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    steps
+}
+
+/// Reads the state of the newest checkpoint whose `state.json` is whole, without its tensors; its folder, too.
 ///
 /// # Errors
 /// [`Error::BadData`] where there is none.
-pub fn newest_state(checkpoints: &Path) -> Result<State> {
+pub fn newest_state(checkpoints: &Path) -> Result<(PathBuf, State)> {
     let mut passed_over = Vec::new();
     for (_, folder) in candidates(checkpoints) {
         let path = folder.join(STATE);
         match read_file(&path, state::MAX_BYTES).and_then(|bytes| State::from_json(&path, &bytes)) {
-            Ok(state) => return Ok(state),
+            Ok(state) => return Ok((folder, state)),
             Err(error) => passed_over.push(error.to_string()),
         }
     }
@@ -206,7 +235,8 @@ fn candidates(checkpoints: &Path) -> Vec<(u64, PathBuf)> {
     found.into_iter().map(|(step, _, path)| (step, path)).collect()
 }
 
-fn folder_name(step: u64) -> String {
+/// The name of the folder of a step's checkpoint.
+pub fn folder_name(step: u64) -> String {
     format!("{step:06}")
 }
 

@@ -8,8 +8,10 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::atomic;
+use super::axis::{Axis, Point, steps_to, stretches};
 use super::contact_sheet::middle_cut;
-use super::curves::{Area, Drawn, Plot, plot, range_of, thin};
+use super::figures::{Figures, Verdict};
+use super::plot::{Area, Drawn, GREY, HEADING, LEFT, RIGHT, draw_level, draw_line, mark_beyond, plot};
 use super::stats::Record;
 use crate::error::{Error, Result};
 
@@ -22,21 +24,8 @@ pub struct Curves<'a> {
     pub number: usize,
     /// Its records, in order.
     pub records: &'a [Record],
-    /// I_c, where the run has a bottleneck.
-    pub target_kl: Option<f64>,
-    /// What the records' `d_real` and `d_fake` are.
-    pub verdict: Verdict,
-}
-
-/// What D says of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The probability that it is real.
-    Probability,
-    /// A number, larger for what D takes for real.
-    Output,
-    /// An energy, lower for what D takes for real.
-    Energy,
+    /// Which figures it has.
+    pub figures: Figures,
 }
 
 /// Of the whole picture, in pixels.
@@ -61,8 +50,6 @@ const COLOURS: [[u8; 3]; 8] = [
     [70, 185, 225],
     [100, 100, 100],
 ];
-
-const TARGET: RGBColor = RGBColor(90, 90, 90);
 
 /// The colour of the run of this number, from 0. After eight they come again, and the lines are dashed.
 pub fn colour(number: usize) -> [u8; 3] {
@@ -106,21 +93,21 @@ impl Panel {
 /// By how much D is ahead, where that is what its outputs of this kind mean. Outputs of several kinds have no common scale.
 fn lead(run: &Curves<'_>, record: &Record, verdict: Verdict) -> Option<f64> {
     let lead = record.d_real - record.d_fake;
-    (run.verdict == verdict).then_some(if verdict == Verdict::Energy { -lead } else { lead })
+    (run.figures.verdict == verdict).then_some(if verdict == Verdict::Energy { -lead } else { lead })
 }
 
 const PANELS: [Panel; 11] = [
     Panel::new("Loss of the discriminator", |_, r| Some(r.loss_d)),
     Panel::new("Loss of the generator", |_, r| Some(r.loss_g)),
-    Panel::with_target("KL on real images (nats)", |run, r| run.target_kl.map(|_| r.kl_real)),
-    Panel::with_target("KL on fake images (nats)", |run, r| run.target_kl.map(|_| r.kl_fake)),
-    Panel::new("β (weight of the bottleneck's constraint)", |run, r| run.target_kl.map(|_| r.beta)),
+    Panel::with_target("KL on real images (nats)", |run, r| run.figures.target_kl.map(|_| r.kl_real)),
+    Panel::with_target("KL on fake images (nats)", |run, r| run.figures.target_kl.map(|_| r.kl_fake)),
+    Panel::new("β (weight of the bottleneck's constraint)", |run, r| run.figures.target_kl.map(|_| r.beta)),
     Panel::new("Lead of D: its mean probability for real minus that for fake images", |run, r| {
         lead(run, r, Verdict::Probability)
     }),
     Panel::new("Lead of D: its mean output on real minus that on fake images", |run, r| lead(run, r, Verdict::Output)),
     Panel::new("Lead of D: mean energy of fake minus that of real images", |run, r| lead(run, r, Verdict::Energy)),
-    Panel::new("Gradient penalty", |_, r| (r.penalty != 0.0).then_some(r.penalty)),
+    Panel::new("Gradient penalty", |run, r| run.figures.has_penalty.then_some(r.penalty)),
     Panel::new("Measure of convergence (BEGAN)", |_, r| r.convergence),
     Panel::new("Error of the reconstructions (MRGAN)", |_, r| r.reconstruction),
 ];
@@ -156,8 +143,7 @@ fn draw_all(root: &Area<'_>, panels: &[&Panel], runs: &[Curves<'_>], smooth: usi
     root.fill(&WHITE)?;
     draw_legend(root, runs)?;
     let (_, below) = root.split_vertically(legend);
-    let last = runs.iter().flat_map(|run| run.records.iter().map(|record| record.step)).max();
-    let steps = 0.0..last.unwrap_or(0).max(1) as f64;
+    let steps = steps_to(runs.iter().flat_map(|run| run.records.iter().map(|record| record.step)).max());
     for (area, panel) in below.split_evenly((panels.len().div_ceil(2), 2)).iter().zip(panels) {
         draw_panel(area, panel, runs, steps.clone(), smooth)?;
     }
@@ -186,67 +172,49 @@ fn draw_legend(root: &Area<'_>, runs: &[Curves<'_>]) -> Drawn {
 }
 
 fn draw_panel(area: &Area<'_>, panel: &Panel, runs: &[Curves<'_>], steps: Range<f64>, smooth: usize) -> Drawn {
-    let raw: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run, panel)).collect();
-    let smoothed: Vec<Vec<(f64, f64)>> = raw.iter().map(|points| moving_means(points, smooth)).collect();
-    let targets = if panel.has_target { distinct(runs.iter().filter_map(|run| run.target_kl)) } else { Vec::new() };
-    let shown = if smooth > 1 { &smoothed } else { &raw };
-    let (values, is_cut) = axis(shown, &targets);
-    let mut chart = plot(area, steps.clone(), values.clone())?;
-    for target in targets {
-        let ends = [(steps.start, target), (steps.end, target)];
-        chart.draw_series(DashedLineSeries::new(ends, 6, 4, TARGET.stroke_width(1)))?;
-    }
-    let inside = |points: &[(f64, f64)]| {
-        let clamp = |&(step, value): &(f64, f64)| (step, value.clamp(values.start, values.end));
-        thin(points.to_vec()).iter().map(clamp).collect::<Vec<_>>()
-    };
+    let raw: Vec<Vec<Vec<Point>>> = runs.iter().map(|run| stretches(points(run, panel))).collect();
+    let means = |line: &Vec<Vec<Point>>| line.iter().map(|points| moving_means(points, smooth)).collect();
+    let shown: Vec<Vec<Vec<Point>>> = raw.iter().map(means).collect();
+    let whole: Vec<Vec<Point>> = shown.iter().map(|line| line.concat()).collect();
+    let targets = runs.iter().filter_map(|run| run.figures.target_kl);
+    let targets = if panel.has_target { distinct(targets) } else { Vec::new() };
+    let axis = Axis::of(whole.iter().map(Vec::as_slice), &targets);
+    let note = axis.note().unwrap_or_default();
+    let mut chart = plot(area, steps.clone(), axis.range.clone(), !note.is_empty())?;
+    targets.into_iter().try_for_each(|target| draw_level(&mut chart, &steps, target, 1))?;
     if smooth > 1 {
-        for (run, points) in runs.iter().zip(&raw) {
-            chart.draw_series(LineSeries::new(inside(points), rgb(run.number).mix(0.25).stroke_width(1)))?;
+        for (run, line) in runs.iter().zip(&raw) {
+            let style = rgb(run.number).mix(0.25).stroke_width(1);
+            line.iter().try_for_each(|points| draw_line(&mut chart, &axis, points, style, None))?;
         }
     }
-    for (run, points) in runs.iter().zip(shown) {
-        draw_line(&mut chart, run.number, inside(points))?;
+    for (run, (line, whole)) in runs.iter().zip(shown.iter().zip(&whole)) {
+        let (style, dashes) = (rgb(run.number).stroke_width(2), dashes(run.number));
+        line.iter().try_for_each(|points| draw_line(&mut chart, &axis, points, style, dashes))?;
+        mark_beyond(&mut chart, &axis, whole, style)?;
     }
-    draw_title(area, panel, smooth, is_cut)
+    draw_title(area, panel, smooth, &note)
 }
 
-fn draw_line(chart: &mut Plot<'_, '_>, number: usize, points: Vec<(f64, f64)>) -> Drawn {
-    // A line needs two points; a single record still has to be seen.
-    if let [point] = points[..] {
-        chart.draw_series([Circle::new(point, 3, rgb(number).filled())])?;
-        return Ok(());
-    }
-    let style = rgb(number).stroke_width(2);
-    match dashes(number) {
-        None => chart.draw_series(LineSeries::new(points, style))?,
-        Some((dash, gap)) => chart.draw_series(DashedLineSeries::new(points, dash, gap, style))?,
-    };
-    Ok(())
-}
-
-/// The title, and beside it what a reader must know to read the lines.
-fn draw_title(area: &Area<'_>, panel: &Panel, smooth: usize, is_cut: bool) -> Drawn {
-    area.draw(&Text::new(panel.title, (88, 14), ("sans-serif", 17).into_font().color(&BLACK)))?;
-    let mut notes = Vec::new();
+/// The title, what the lines are on its right, and beneath it what lies beyond the axis.
+fn draw_title(area: &Area<'_>, panel: &Panel, smooth: usize, note: &str) -> Drawn {
+    area.draw(&Text::new(panel.title, (LEFT, 14), ("sans-serif", 17).into_font().color(&BLACK)))?;
+    let mut lines = Vec::new();
     if smooth > 1 {
-        notes.push(format!("means of {smooth} records"));
+        lines.push(format!("means of {smooth} records"));
     }
     if panel.has_target {
-        notes.push("dashed: I_c".into());
+        lines.push("dashed: I_c".into());
     }
-    if is_cut {
-        notes.push("peaks cut".into());
-    }
-    let text = notes.join("; ");
-    let style = ("sans-serif", 13).into_font().color(&TARGET).pos(Pos::new(HPos::Right, VPos::Top));
-    area.draw(&Text::new(text, ((WIDTH / 2) as i32 - 24, 16), style))?;
+    let style = ("sans-serif", 13).into_font().color(&GREY);
+    let right = style.pos(Pos::new(HPos::Right, VPos::Top));
+    area.draw(&Text::new(lines.join("; "), ((WIDTH / 2) as i32 - RIGHT, 16), right))?;
+    area.draw(&Text::new(note, (LEFT, HEADING as i32 - 2), style))?;
     Ok(())
 }
 
-fn points(run: &Curves<'_>, panel: &Panel) -> Vec<(f64, f64)> {
-    let points = run.records.iter().filter_map(|record| Some((record.step as f64, (panel.value)(run, record)?)));
-    points.filter(|(_, value)| value.is_finite()).collect()
+fn points(run: &Curves<'_>, panel: &Panel) -> impl Iterator<Item = Point> {
+    run.records.iter().filter_map(|record| Some((record.step as f64, (panel.value)(run, record)?)))
 }
 
 /// The mean over the `window` points around each, or as many of them as there are.
@@ -259,21 +227,6 @@ fn moving_means(points: &[(f64, f64)], window: usize) -> Vec<(f64, f64)> {
         values.iter().map(|&(_, value)| value / values.len() as f64).sum()
     };
     points.iter().enumerate().map(|(index, &(step, _))| (step, mean(index))).collect()
-}
-
-/// The y axis, and whether peaks lie beyond it: where the outermost hundredth of a run's values would make the axis more
-/// than four times as long, it ends before them, so that one run's start does not flatten all that follows.
-fn axis(lines: &[Vec<(f64, f64)>], targets: &[f64]) -> (Range<f64>, bool) {
-    let values = || lines.iter().flatten().map(|&(_, value)| value);
-    let whole = range_of(values().chain(targets.iter().copied()));
-    let inner = lines.iter().flat_map(|line| {
-        let mut sorted: Vec<f64> = line.iter().map(|&(_, value)| value).collect();
-        sorted.sort_by(f64::total_cmp);
-        let outside = sorted.len().div_ceil(100).min(sorted.len() / 3);
-        sorted[outside..sorted.len() - outside].to_vec()
-    });
-    let inner = range_of(inner.chain(targets.iter().copied()));
-    if whole.end - whole.start > 4.0 * (inner.end - inner.start) { (inner, true) } else { (whole, false) }
 }
 
 fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
@@ -299,7 +252,8 @@ mod tests {
     }
 
     fn run<'a>(number: usize, name: &'a str, records: &'a [Record], target_kl: Option<f64>) -> Curves<'a> {
-        Curves { name, number, records, target_kl, verdict: Verdict::Probability }
+        let figures = Figures { target_kl, has_penalty: true, verdict: Verdict::Probability };
+        Curves { name, number, records, figures }
     }
 
     #[test]
@@ -314,7 +268,7 @@ mod tests {
         for text in ["with &lt;a&gt; bottleneck &amp; β", "plain", "dashed: I_c", "Loss of the generator"] {
             assert!(svg.contains(text), "{text}");
         }
-        assert!(!svg.contains("peaks cut") && !svg.contains("means of"));
+        assert!(!svg.contains("beyond") && !svg.contains("means of"));
         let plain = render(&runs[1..], 1).unwrap();
         assert!(!plain.contains("KL") && lines(&plain, 1) == [2, 7, 7, 7, 7]);
         let smooth = render(&runs, 5).unwrap();
@@ -325,19 +279,20 @@ mod tests {
     /// A lead is one of outputs of one kind, and positive where D is right; what a run has not is not drawn for it.
     #[test]
     fn figures_of_some_losses_have_panels_of_their_own() {
-        let records = [Record { d_real: 0.75, d_fake: 0.25, penalty: 0.0, ..record(1) }];
+        let records = [Record { d_real: 0.75, d_fake: 0.25, ..record(1) }];
         let energies = [Record { d_real: 0.25, d_fake: 0.75, convergence: Some(0.3), ..records[0] }];
+        let with = |verdict, has_penalty| Figures { target_kl: None, has_penalty, verdict };
         let runs = [
-            run(0, "ns", &records, None),
-            Curves { verdict: Verdict::Output, ..run(1, "wgan", &records, None) },
-            Curves { verdict: Verdict::Energy, ..run(2, "began", &energies, None) },
+            Curves { figures: with(Verdict::Probability, false), ..run(0, "ns", &records, None) },
+            Curves { figures: with(Verdict::Output, true), ..run(1, "wgan-gp", &records, None) },
+            Curves { figures: with(Verdict::Energy, false), ..run(2, "began", &energies, None) },
         ];
         for (title, values) in [
             ("mean probability for real", [Some(0.5), None, None]),
             ("mean output on real", [None, Some(0.5), None]),
             ("mean energy of fake", [None, None, Some(0.5)]),
             ("Measure of convergence", [None, None, Some(0.3)]),
-            ("Gradient penalty", [None; 3]),
+            ("Gradient penalty", [None, Some(0.75), None]),
             ("Error of the reconstructions", [None; 3]),
         ] {
             let panel = PANELS.iter().find(|panel| panel.title.contains(title)).expect(title);
@@ -366,15 +321,12 @@ mod tests {
     }
 
     #[test]
-    fn one_peak_does_not_flatten_the_rest() {
-        let mut line: Vec<(f64, f64)> = (0..200).map(|i| (f64::from(i), f64::from(i % 10))).collect();
-        assert_eq!(axis(&[line.clone()], &[]), (0.0..9.54, false));
-        line[3].1 = 1e5;
-        let (range, is_cut) = axis(&[line.clone()], &[]);
-        assert!(is_cut && range.start <= 0.0 && (9.0..20.0).contains(&range.end), "{range:?}");
-        // A level stays on the axis, and short runs are shown whole.
-        assert!(axis(&[line], &[30.0]).0.end > 30.0);
-        assert!(!axis(&[vec![(0.0, 1.0), (1.0, 1000.0)]], &[]).1);
+    fn a_peak_is_cut_marked_and_told() {
+        let mut records: Vec<Record> = (1..=50).map(|i| Record { loss_d: i as f64, ..record(20 * i) }).collect();
+        records[6].loss_d = 1e5;
+        let svg = render(&[run(0, "a", &records, None)], 1).unwrap();
+        assert!(svg.contains("1 point beyond: up to 1.0e5 at step 140"), "{svg}");
+        assert_eq!(svg.matches("<polygon").count(), 1);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn value_of(text: &str, key: &str, separator: char) -> Option<String> {
 }
 
 /// ISO 8601 of the seconds since 1970-01-01T00:00:00Z.
-fn utc(seconds: u64) -> String {
+pub(crate) fn utc(seconds: u64) -> String {
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
     let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;

@@ -3,13 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::atomic;
 use crate::error::{Error, Result};
 use crate::shell;
 
 /// The most characters of a description that go into a folder's name.
-const MAX_DESCRIPTION: usize = 100;
+pub(super) const MAX_DESCRIPTION: usize = 100;
 
 /// The folder of one run, such as `runs/00003-vgan-mnist-b128`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +110,11 @@ impl RunFolder {
         self.path.join("log.txt")
     }
 
+    /// `status.json`: how the run stands, or how its last start ended.
+    pub fn status_path(&self) -> PathBuf {
+        self.path.join("status.json")
+    }
+
     /// `curves.svg`: losses, β and KL over the steps.
     pub fn curves_path(&self) -> PathBuf {
         self.path.join("curves.svg")
@@ -134,6 +140,14 @@ impl RunFolder {
         self.path.join(format!("fakes{step:06}.png"))
     }
 
+    /// Whether a process trains this run now. On a file system without locks nobody is known to.
+    ///
+    /// The look holds the lock for a moment where it is free, for which [`RunFolder::lock`] waits.
+    pub fn is_locked(&self) -> bool {
+        let file = File::open(self.path.join(".lock"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
     /// Takes the run for this process. The lock falls when the [`RunLock`] is dropped and when the process ends, in
     /// whatever way. On a file system without locks it holds nobody back.
     ///
@@ -150,7 +164,12 @@ impl RunFolder {
             .truncate(false)
             .open(&path)
             .map_err(|e| Error::io(&path, "create the lock", e))?;
-        if !atomic::lock_or_unsupported(&file) {
+        // Somebody may only have had a look whether it is held.
+        let takes = |attempt: u64| {
+            std::thread::sleep(Duration::from_millis(attempt * 20));
+            atomic::lock_or_unsupported(&file)
+        };
+        if !(0..3).any(takes) {
             let mut holder = String::new();
             // The number is a help for the user alone: without it, the message is shorter.
             let _ = Read::by_ref(&mut file).take(20).read_to_string(&mut holder);
@@ -172,6 +191,13 @@ impl RunFolder {
 #[derive(Debug)]
 pub struct RunLock {
     _file: File,
+}
+
+/// The step of a snapshot's picture, from its name: `fakes000200.png`.
+pub fn picture_step(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("fakes")?.strip_suffix(".png")?;
+    let step = digits.parse().ok()?;
+    (format!("{step:06}") == digits).then_some(step)
 }
 
 /// The number of a run's folder, from its name.
@@ -281,6 +307,17 @@ mod tests {
     }
 
     #[test]
+    fn pictures_of_snapshots_are_known_by_their_names() {
+        assert_eq!(picture_step("fakes000200.png"), Some(200));
+        assert_eq!(picture_step("fakes1234567.png"), Some(1_234_567));
+        for other in
+            ["fakes_init.png", "fakes200.png", "fakes0000200.png", "reals.png", "fakes000200.png~", "fakes.png"]
+        {
+            assert_eq!(picture_step(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn the_names_are_those_that_users_know() {
         let run = RunFolder { path: "runs/00003-x".into() };
         assert_eq!(run.snapshot_picture_path(200), Path::new("runs/00003-x/fakes000200.png"));
@@ -295,7 +332,9 @@ mod tests {
         let lock = run.lock().unwrap();
         let error = run.lock().unwrap_err();
         assert!(error.to_string().contains(&format!("another process (pid {})", std::process::id())), "{error}");
+        assert!(run.is_locked() && run.is_locked(), "a look takes nothing");
         drop(lock);
+        assert!(!run.is_locked());
         drop(run.lock().unwrap());
     }
 

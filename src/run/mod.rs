@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/00003-vgan-mnist-b128/
-//!   config.toml  env.json  log.txt  stats.jsonl
+//!   config.toml  env.json  log.txt  stats.jsonl  status.json
 //!   reals.png  fakes_init.png  fakes000200.png  curves.svg
 //!   checkpoints/000200/{model,optim}.safetensors state.json   checkpoints/latest
 //! ```
@@ -10,25 +10,34 @@
 //! This room knows nothing of nets or of training: it keeps named tensors, a state, and records of numbers.
 
 mod atomic;
+mod axis;
+pub mod bar;
 pub mod checkpoint;
 pub mod comparison;
 pub mod contact_sheet;
 pub mod curves;
 pub mod env;
+pub mod figures;
 pub mod folder;
 mod font;
+pub mod fork;
 pub mod log;
+pub mod messages;
 pub mod picture;
+mod plot;
 pub mod progress;
 pub mod state;
 pub mod stats;
+pub mod status;
 pub mod tensors;
 
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
-pub use folder::{RunFolder, RunLock};
+pub use figures::{Figures, Verdict};
+pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;
 pub use progress::Progress;
-pub use state::{DataPosition, FileEntry, Files, ImageSize, RngPosition, State, Updates};
+pub use state::{Change, DataPosition, FileEntry, Files, ImageSize, Origin, RngPosition, State, Updates};
 pub use stats::{Record, StatsLog};
+pub use status::{Outcome, Status};
 pub use tensors::Tensor;

@@ -5,6 +5,10 @@ use std::path::Path;
 use super::atomic;
 use crate::error::{Error, Result};
 
+/// What every picture names as the software that made it. Where pictures lie among the images of a data set, they are known by it and
+/// left out (`src/data/own.rs`).
+pub const SOFTWARE: &str = "vgan-cuda";
+
 /// Pixels between two cells of a grid.
 pub const GAP: usize = 2;
 
@@ -40,7 +44,7 @@ pub fn write_grid(
             let sizes = format!("{count} × {height} × {width} × {channels}, {columns} columns, scale {scale}");
             Error::Internal(format!("{bytes} bytes make no grid of {sizes}"))
         })?;
-    atomic::write_file(path, &encode(grid.height, grid.width, channels, &grid.draw(pixels), None)?)
+    atomic::write_file(path, &encode(grid.height, grid.width, channels, &grid.draw(pixels), Some(SOFTWARE))?)
 }
 
 /// The smallest scale at which `columns` images of this width make a grid of 600 pixels or more.

@@ -1,81 +1,104 @@
-//! What the user sees of a run that trains: a bar on a terminal, one plain line a tick otherwise. Both go to stderr.
+//! What the user sees of a run that trains: a line a tick and, on a terminal, a bar beneath them. Both go to stderr.
 
-use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
+use super::bar::{Bar, GAP, bar_text};
+use super::figures::{Figures, Verdict};
+use super::messages::{self, Verbosity, is_said, verbosity};
 use super::stats::Record;
 
 /// Shows how far the run is.
 #[derive(Debug)]
 pub struct Progress {
-    total_steps: u64,
-    first_step: u64,
-    start: Instant,
-    /// How long this start may train; `None` is without limit.
-    time: Option<Duration>,
-    /// `None` where stderr is no terminal.
-    bar: Option<ProgressBar>,
+    clock: Clock,
+    figures: Figures,
+    /// Images a second of the last tick.
+    speed: std::cell::Cell<Option<f64>>,
+    /// `None` where stderr is no terminal, or nothing is to be shown.
+    bar: Option<Bar>,
 }
 
 impl Progress {
     /// Starts to measure now, at `first_step` of `total_steps`, which `time` may cut short. There is a bar if stderr is a
-    /// terminal.
-    pub fn new(first_step: u64, total_steps: u64, time: Option<Duration>) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(Some(total_steps), ProgressDrawTarget::stderr());
-            // The template is fixed and valid; were it not, the library's own style would do.
-            let style = ProgressStyle::with_template("{wide_bar:.cyan/blue} {percent}%\n{msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.set_position(first_step);
-            bar
-        });
-        Progress { total_steps, first_step, start: Instant::now(), time, bar }
+    /// terminal and the user does not want quiet.
+    pub fn new(first_step: u64, total_steps: u64, time: Option<Duration>, figures: Figures) -> Progress {
+        let bar = if verbosity() > Verbosity::Quiet { Bar::new() } else { None };
+        let clock = Clock { total_steps, first_step, start: Instant::now(), time };
+        Progress { clock, figures, speed: std::cell::Cell::default(), bar }
     }
 
     /// Moves the bar; cheap enough for every step.
     pub fn step(&self, step: u64) {
         if let Some(bar) = &self.bar {
-            bar.set_position(step);
+            bar.show(|columns| self.bar_text(step, columns));
         }
     }
 
     /// Shows a record, and returns the line for `log.txt`.
     pub fn tick(&self, record: &Record) -> String {
-        let text = line(record, self.total_steps, self.remaining(record.step, self.start.elapsed()));
+        self.speed.set(Some(record.images_per_s));
+        let parts = parts(record, &self.figures, self.clock.total_steps, self.clock.remaining(record.step));
+        let whole = parts.join(GAP);
         match &self.bar {
             Some(bar) => {
-                bar.set_position(record.step);
-                bar.set_message(text.clone());
+                bar.above(&fitting(&parts, bar.columns()));
+                bar.show_now(|columns| self.bar_text(record.step, columns));
             }
-            None => to_stderr(&text),
+            None => messages::say(&whole),
         }
-        text
+        whole
+    }
+
+    /// Says a detail, above the bar where there is one.
+    pub fn detail(&self, text: &str) {
+        match &self.bar {
+            Some(bar) if verbosity() == Verbosity::Verbose => bar.above(text),
+            Some(_) => {}
+            None => messages::detail(text),
+        }
     }
 
     /// Says something, above the bar where there is one.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| to_stderr(text)),
-            None => to_stderr(text),
+            Some(bar) if is_said(text, verbosity()) => bar.above(text),
+            Some(_) => {}
+            None => messages::say(text),
         }
     }
 
-    /// Removes the bar and leaves the last line.
+    /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
-            let last = bar.message();
-            bar.finish_and_clear();
-            if !last.is_empty() {
-                to_stderr(&last);
-            }
+            bar.clear();
         }
+    }
+
+    fn bar_text(&self, step: u64, columns: usize) -> String {
+        let total = self.clock.total_steps;
+        let eta = self.clock.remaining(step).map(|time| format!("ETA {}", duration(time)));
+        bar_text(step, total, &format!("step {step}/{total}"), self.speed.get().map(speed), eta, columns)
+    }
+}
+
+/// From when on, how far, and how long.
+#[derive(Debug)]
+struct Clock {
+    total_steps: u64,
+    first_step: u64,
+    start: Instant,
+    /// How long this start may train; `None` is without limit.
+    time: Option<Duration>,
+}
+
+impl Clock {
+    fn remaining(&self, step: u64) -> Option<Duration> {
+        self.remaining_after(step, self.start.elapsed())
     }
 
     /// How long the rest will take at the mean speed since the start, or how much time is left, if that is less; `None`
     /// before the first step.
-    fn remaining(&self, step: u64, elapsed: Duration) -> Option<Duration> {
+    fn remaining_after(&self, step: u64, elapsed: Duration) -> Option<Duration> {
         let done = step.checked_sub(self.first_step).filter(|&done| done > 0)?;
         let left = self.total_steps.saturating_sub(step);
         let for_steps = Duration::try_from_secs_f64(elapsed.as_secs_f64() * left as f64 / done as f64).ok();
@@ -84,28 +107,57 @@ impl Progress {
     }
 }
 
-/// A reader that has gone (`2>&1 | head`) is no reason to stop the training.
-fn to_stderr(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+/// The parts of a tick's line, the most important first: a narrow terminal shows those that fit. Of two numbers the first is
+/// that of real images, the second that of fake ones. What a run has not is not shown: a part for the bottleneck (`kl`,
+/// `beta`), for a gradient penalty, for `began` (`k`, `M`) and for mode regularisation (`rec`).
+///
+/// `step 200/11700  ETA 1h02m  D 1.386  G 0.693  kl 0.12/0.11  D(x) 0.53/0.47  beta 0.0012  312 images/s  epoch 0.43`
+fn parts(record: &Record, figures: &Figures, total_steps: u64, remaining: Option<Duration>) -> Vec<String> {
+    let Record { step, epoch, loss_d, loss_g, d_real, d_fake, .. } = *record;
+    let mut parts = vec![format!("step {step}/{total_steps}")];
+    parts.extend(remaining.map(|time| format!("ETA {}", duration(time))));
+    parts.extend([format!("D {}", loss(loss_d)), format!("G {}", loss(loss_g))]);
+    if figures.target_kl.is_some() {
+        parts.push(format!("kl {}/{}", short(record.kl_real), short(record.kl_fake)));
+    }
+    let verdict = if figures.verdict == Verdict::Energy { "e(x)" } else { "D(x)" };
+    parts.push(format!("{verdict} {}/{}", short(d_real), short(d_fake)));
+    let others = [
+        ("beta", figures.target_kl.map(|_| record.beta)),
+        ("penalty", figures.has_penalty.then_some(record.penalty)),
+        ("k", record.balance),
+        ("M", record.convergence),
+        ("rec", record.reconstruction),
+    ];
+    parts.extend(others.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", short(value?)))));
+    parts.extend([speed(record.images_per_s), format!("epoch {epoch:.2}")]);
+    parts
 }
 
-/// `step 200/11700  epoch 0.43  D 1.3865  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m`; with loss `began`
-/// also `k 0.0012  M 0.15` before the speed, with mode regularisation `rec 0.0521`.
-fn line(record: &Record, total_steps: u64, remaining: Option<Duration>) -> String {
-    let Record { step, epoch, loss_d, loss_g, beta, kl_real, kl_fake, images_per_s, .. } = record;
-    let beta = short(*beta);
-    let (kl_real, kl_fake) = (short(*kl_real), short(*kl_fake));
-    let speed = format!("{images_per_s:.*} images/s", usize::from(*images_per_s < 10.0));
-    let balanced = match (record.balance, record.convergence) {
-        (Some(balance), Some(convergence)) => format!("k {}  M {}  ", short(balance), short(convergence)),
-        _ => String::new(),
-    };
-    let reconstructed = record.reconstruction.map_or_else(String::new, |error| format!("rec {}  ", short(error)));
-    let eta = remaining.map_or_else(String::new, |time| format!("  ETA {}", duration(time)));
-    format!(
-        "step {step}/{total_steps}  epoch {epoch:.2}  D {loss_d:.4}  G {loss_g:.4}  beta {beta}  \
-         kl {kl_real}/{kl_fake}  {balanced}{reconstructed}{speed}{eta}"
-    )
+/// As many of the parts as a line of so many columns holds, at least the first.
+fn fitting(parts: &[String], columns: usize) -> String {
+    let mut line = parts[0].clone();
+    for part in &parts[1..] {
+        // The last column stays free: some terminals begin the next line after a letter in it.
+        if line.len() + GAP.len() + part.len() >= columns {
+            break;
+        }
+        line = line + GAP + part;
+    }
+    line
+}
+
+fn speed(images_per_s: f64) -> String {
+    format!("{images_per_s:.*} images/s", usize::from(images_per_s < 10.0))
+}
+
+/// A loss in four significant digits, or fewer.
+fn loss(value: f64) -> String {
+    match value.abs() {
+        size if size != 0.0 && size < 1e-3 => short(value),
+        size if size < 10.0 => format!("{value:.3}"),
+        _ => short(value),
+    }
 }
 
 /// A number of any size in few characters: two significant digits for small ones.
@@ -136,23 +188,60 @@ mod tests {
     use super::*;
     use crate::run::stats::tests::record;
 
+    const PLAIN: Figures = Figures { target_kl: None, has_penalty: false, verdict: Verdict::Probability };
+    const NARROW: Figures = Figures { target_kl: Some(0.1), ..PLAIN };
+
+    fn line(record: &Record, figures: Figures) -> String {
+        parts(record, &figures, 11_700, None).join(GAP)
+    }
+
     #[test]
     fn the_line_is_the_documented_one() {
-        let record =
+        let figures =
             Record { epoch: 0.4273, loss_g: 0.69329, beta: 0.0012, kl_real: 0.12, kl_fake: 0.114, ..record(200) };
+        let record = Record { d_real: 0.53, d_fake: 0.4711, ..figures };
         assert_eq!(
-            line(&record, 11_700, Some(Duration::from_secs(3720))),
-            "step 200/11700  epoch 0.43  D 1.3863  G 0.6933  beta 0.0012  kl 0.12/0.11  312 images/s  ETA 1h02m"
+            parts(&record, &NARROW, 11_700, Some(Duration::from_secs(3720))).join(GAP),
+            "step 200/11700  ETA 1h02m  D 1.386  G 0.693  kl 0.12/0.11  D(x) 0.53/0.47  beta 0.0012  312 images/s  epoch 0.43"
         );
         let first = Record { beta: 0.0, kl_real: 123_456.0, kl_fake: f64::NAN, images_per_s: 3.06, ..record };
         assert_eq!(
-            line(&first, 200, None),
-            "step 200/200  epoch 0.43  D 1.3863  G 0.6933  beta 0  kl 1.23e5/NaN  3.1 images/s"
+            line(&first, NARROW),
+            "step 200/11700  D 1.386  G 0.693  kl 1.23e5/NaN  D(x) 0.53/0.47  beta 0  3.1 images/s  epoch 0.43"
         );
-        let balanced = Record { balance: Some(0.0012), convergence: Some(0.154), ..record };
-        assert!(line(&balanced, 11_700, None).ends_with("kl 0.12/0.11  k 0.0012  M 0.15  312 images/s"));
-        let reconstructed = Record { reconstruction: Some(0.05213), ..record };
-        assert!(line(&reconstructed, 11_700, None).ends_with("kl 0.12/0.11  rec 0.0521  312 images/s"));
+    }
+
+    /// Neither a bottleneck nor anything else that a run has not.
+    #[test]
+    fn a_line_has_the_figures_of_its_run_and_no_others() {
+        let rest = "312 images/s  epoch 0.43";
+        let start = "step 200/11700  D 1.386  G 0.300";
+        let plain = Record { epoch: 0.4273, ..record(200) };
+        assert_eq!(line(&plain, PLAIN), format!("{start}  D(x) 0.50/0.50  {rest}"));
+        let critic = Record { loss_d: -12.3456, d_real: -0.25, d_fake: 20_000.0, ..plain };
+        let wasserstein = Figures { has_penalty: true, verdict: Verdict::Output, ..PLAIN };
+        assert_eq!(
+            line(&critic, wasserstein),
+            format!("step 200/11700  D -12.35  G 0.300  D(x) -0.25/2.00e4  penalty 0.75  {rest}")
+        );
+        let balanced = Record { balance: Some(0.0012), convergence: Some(0.154), ..plain };
+        let energies = Figures { verdict: Verdict::Energy, ..PLAIN };
+        assert_eq!(line(&balanced, energies), format!("{start}  e(x) 0.50/0.50  k 0.0012  M 0.15  {rest}"));
+        let encoded = Record { reconstruction: Some(0.05213), ..plain };
+        assert_eq!(line(&encoded, PLAIN), format!("{start}  D(x) 0.50/0.50  rec 0.0521  {rest}"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_the_most_important_parts() {
+        let parts = parts(&record(200), &NARROW, 11_700, Some(Duration::from_secs(3720)));
+        let whole = parts.join(GAP);
+        for columns in 0..150 {
+            let line = fitting(&parts, columns);
+            assert!(whole.starts_with(&line) && (line.len() < columns || line == parts[0]), "{columns}: {line}");
+        }
+        assert!(fitting(&parts, 60).ends_with("kl 0.12/0.33"));
+        assert!(fitting(&parts, 80).contains("D(x)"));
+        assert_eq!(fitting(&parts, 140), whole);
     }
 
     #[test]
@@ -170,13 +259,14 @@ mod tests {
 
     #[test]
     fn the_remaining_time_counts_from_where_this_start_began() {
-        let progress = Progress { total_steps: 1000, first_step: 400, start: Instant::now(), time: None, bar: None };
-        assert_eq!(progress.remaining(400, Duration::from_secs(5)), None);
-        assert_eq!(progress.remaining(500, Duration::from_secs(10)), Some(Duration::from_secs(50)));
-        assert_eq!(progress.remaining(1000, Duration::from_secs(60)), Some(Duration::ZERO));
-        assert_eq!(progress.remaining(1001, Duration::from_secs(60)), Some(Duration::ZERO));
-        let progress = Progress { time: Some(Duration::from_secs(40)), ..progress };
-        assert_eq!(progress.remaining(500, Duration::from_secs(10)), Some(Duration::from_secs(30)));
-        assert_eq!(progress.remaining(900, Duration::from_secs(10)), Some(Duration::from_secs(2)));
+        let clock = Clock { total_steps: 1000, first_step: 400, start: Instant::now(), time: None };
+        let remaining = |clock: &Clock, step, seconds| clock.remaining_after(step, Duration::from_secs(seconds));
+        assert_eq!(remaining(&clock, 400, 5), None);
+        assert_eq!(remaining(&clock, 500, 10), Some(Duration::from_secs(50)));
+        assert_eq!(remaining(&clock, 1000, 60), Some(Duration::ZERO));
+        assert_eq!(remaining(&clock, 1001, 60), Some(Duration::ZERO));
+        let clock = Clock { time: Some(Duration::from_secs(40)), ..clock };
+        assert_eq!(remaining(&clock, 500, 10), Some(Duration::from_secs(30)));
+        assert_eq!(remaining(&clock, 900, 10), Some(Duration::from_secs(2)));
     }
 }

@@ -1,13 +1,18 @@
 //! `state.json`: everything of a checkpoint that is not a tensor, and the sha256 of the files that hold the tensors.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The version of the checkpoint's layout. It grows when an older program could not read a newer checkpoint.
-pub const FORMAT: u32 = 1;
+/// The version of the checkpoint's layout. It grows when an older program could not read a newer checkpoint; those of all
+/// earlier formats are read. Since format 2 a state has `settings`, `changes` and `origin`.
+pub const FORMAT: u32 = 2;
+
+/// Changes of settings that a state lists; of more, the oldest are left out, and stand in `log.txt` alone.
+pub const MOST_CHANGES: usize = 1000;
 
 /// The names of the checkpoint's other files.
 pub(crate) const MODEL: &str = "model.safetensors";
@@ -20,7 +25,7 @@ pub(crate) const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct State {
-    /// [`FORMAT`].
+    /// [`FORMAT`], or an earlier one.
     pub format: u32,
     /// The version of the program that wrote it.
     pub version: String,
@@ -49,6 +54,16 @@ pub struct State {
     pub rng: RngPosition,
     /// Which data the run is trained on, and where it stands in it.
     pub data: DataPosition,
+    /// The settings that the weights came from, by `section.key`: all but the run's length and rhythm, and the path of
+    /// its images. Empty in format 1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: BTreeMap<String, serde_json::Value>,
+    /// The settings that were changed by a resume, in order, the newest [`MOST_CHANGES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+    /// Where the run began, if it went on from a checkpoint of another run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
     pub files: Files,
 }
@@ -111,6 +126,32 @@ pub struct DataPosition {
     pub sha256: String,
 }
 
+/// A setting that a resume changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The last step with the old value.
+    pub step: u64,
+    /// `section.key`.
+    pub key: String,
+    /// The old value.
+    pub from: serde_json::Value,
+    /// The new value.
+    pub to: serde_json::Value,
+}
+
+/// The checkpoint of another run that this run went on from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Origin {
+    /// The name of that run's folder.
+    pub run: String,
+    /// Its step.
+    pub step: u64,
+    /// The SHA-256 of its `model.safetensors`, as 64 hexadecimal digits in lower case.
+    pub model_sha256: String,
+}
+
 /// The checkpoint's other files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -158,8 +199,9 @@ impl State {
         }
         let FormatOnly { format } = serde_json::from_slice(bytes)
             .map_err(|e| Error::bad_data(path, format!("a JSON object with \"format\": {FORMAT}"), e.to_string()))?;
-        if format != FORMAT {
-            let error = Error::bad_data(path, format!("checkpoint format {FORMAT}"), format!("format {format}"));
+        if !(1..=FORMAT).contains(&format) {
+            let expected = format!("checkpoint format 1 to {FORMAT}");
+            let error = Error::bad_data(path, expected, format!("format {format}"));
             return Err(error.with_hint("read it with the version of vgan-cuda that wrote it"));
         }
         let state: State = serde_json::from_slice(bytes)
@@ -181,7 +223,8 @@ impl State {
         if !(0.0..=1.0).contains(&self.balance) {
             return fault("balance", "from 0 to 1", self.balance.to_string());
         }
-        for (field, text) in [("version", &self.version), ("preset", &self.preset)] {
+        let origin = self.origin.iter().map(|origin| ("origin.run", &origin.run));
+        for (field, text) in [("version", &self.version), ("preset", &self.preset)].into_iter().chain(origin) {
             if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
                 return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
             }
@@ -198,7 +241,8 @@ impl State {
         let is_hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
         let Files { model, optim } = &self.files;
         let sums = [("data", &self.data.sha256), (MODEL, &model.sha256), (OPTIM, &optim.sha256)];
-        for (field, sum) in sums {
+        let origin = self.origin.iter().map(|origin| ("origin", &origin.model_sha256));
+        for (field, sum) in sums.into_iter().chain(origin) {
             if sum.len() != 64 || !sum.chars().all(is_hex) {
                 return fault(field, "listed with a sha256 of 64 hexadecimal digits in lower case", format!("{sum:?}"));
             }

@@ -86,18 +86,8 @@ impl StatsLog {
     /// # Errors
     /// [`Error::BadData`] where a line is no record; [`Error::Io`] where the system refuses.
     pub fn resume(path: &Path, step: u64) -> Result<StatsLog> {
-        let mut kept = String::new();
-        let text = match read_text(path) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other?,
-        };
-        for (line, record) in parse(path, &text)? {
-            if record.step <= step {
-                kept.push_str(line);
-                kept.push('\n');
-            }
-        }
-        if kept != text || !path.exists() {
+        let kept = text_up_to(path, step)?;
+        if fs::read(path).map_or(true, |bytes| bytes != kept.as_bytes()) {
             atomic::write_file(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", e))?;
@@ -112,6 +102,20 @@ impl StatsLog {
         let line = serde_json::to_string(record).map_err(|e| Error::Internal(format!("stats.jsonl: {e}")))?;
         self.file.write_all((line + "\n").as_bytes()).map_err(|e| Error::io(&self.path, "append", e))
     }
+}
+
+/// The lines of the records that are not of a later step, each as it is. A last line that a crash cut short is passed
+/// over; a file that is not there has none.
+///
+/// # Errors
+/// Those of [`StatsLog::resume`].
+pub fn text_up_to(path: &Path, step: u64) -> Result<String> {
+    let text = match read_text(path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other?,
+    };
+    let kept = parse(path, &text)?.into_iter().filter(|(_, record)| record.step <= step);
+    Ok(kept.map(|(line, _)| format!("{line}\n")).collect())
 }
 
 /// Reads all records. A last line that a crash cut short is passed over.

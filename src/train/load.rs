@@ -2,24 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use super::revision::trained_with;
 use super::sampler::Sampler;
 use super::snapshot::{F32Executor, TensorSet};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, changes};
 use crate::device::Buffer;
 use crate::nn::ImageShape;
-use crate::run::{Checkpoint, RunFolder, checkpoint};
+use crate::run::{RunFolder, State, Tensor, checkpoint};
 use crate::{Error, Result};
 
 /// A generator that draws pictures, with the settings it was trained by.
 pub struct TrainedGenerator<B: F32Executor> {
-    /// The run's settings.
+    /// The settings that it was trained by.
     pub settings: Settings,
     /// The size of its pictures.
     pub image: ImageShape,
     /// The checkpoint's folder.
     pub checkpoint: PathBuf,
-    /// A line for each newer checkpoint that is broken, and why.
-    pub passed_over: Vec<String>,
+    /// What the user should know: a line for each newer checkpoint that is broken, and why; settings of config.toml that
+    /// are not those of the weights.
+    pub notes: Vec<String>,
     backend: B,
     sampler: Sampler<B>,
     params: Buffer<B>,
@@ -28,25 +30,28 @@ pub struct TrainedGenerator<B: F32Executor> {
 
 impl<B: F32Executor> TrainedGenerator<B> {
     /// Loads the moving average where the run keeps one, or else the weights, from `source`: a run's folder, which
-    /// stands for its newest checkpoint that is whole, or the folder of a checkpoint.
+    /// stands for its newest checkpoint whose model is whole, or the folder of a checkpoint, wherever it lies.
+    ///
+    /// The settings are those that the checkpoint itself names. Where it names none, as in format 1, they are read from
+    /// config.toml: in the checkpoint's folder, beside it, or in the run's folder around it.
     ///
     /// # Errors
     /// [`Error::BadData`] where `source` is neither, or a file in it is not what it should be.
     pub fn open(backend: B, source: &Path) -> Result<Self> {
-        let Found { folder, path, checkpoint, passed_over } = Found::find(source)?;
-        let settings = config::read(folder.config_path(), &Settings::default())?;
-        let size = checkpoint.state.image;
+        let Found { path, model, state, settings, notes } = Found::find(source)?;
+        let size = state.image;
+        config::validate(&settings)?;
         config::validate_for_images(&settings, size.height, size.width, size.channels)?;
         let image = ImageShape { h: size.height, w: size.width, c: size.channels };
         let sampler = Sampler::new(&backend, &settings, image)?;
         let parts = sampler.parts();
         let (mut params, mut stats) = (backend.alloc(parts.params.len())?, backend.alloc(parts.stats.len())?);
         let file = path.join("model.safetensors");
-        let mut tensors = TensorSet::new(checkpoint.model, &file);
+        let mut tensors = TensorSet::new(model, &file);
         let prefix = if settings.generator.ema > 0.0 { "average." } else { "generator." };
         tensors.fill(&backend, &parts.params, &mut params, prefix, "")?;
         tensors.fill(&backend, &parts.stats, &mut stats, prefix, "")?;
-        Ok(TrainedGenerator { settings, image, checkpoint: path, passed_over, backend, sampler, params, stats })
+        Ok(TrainedGenerator { settings, image, checkpoint: path, notes, backend, sampler, params, stats })
     }
 
     /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
@@ -60,26 +65,66 @@ impl<B: F32Executor> TrainedGenerator<B> {
 }
 
 struct Found {
-    folder: RunFolder,
     path: PathBuf,
-    checkpoint: Checkpoint,
-    passed_over: Vec<String>,
+    model: Vec<Tensor>,
+    state: State,
+    settings: Settings,
+    notes: Vec<String>,
 }
 
 impl Found {
     fn find(source: &Path) -> Result<Found> {
-        if !source.join("state.json").is_file() {
+        let (path, (model, state), mut notes) = if is_checkpoint(source) {
+            (source.to_path_buf(), checkpoint::load_model(source)?, Vec::new())
+        } else {
             let folder = RunFolder::open(source)?;
-            let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-            return Ok(Found { folder, path, checkpoint, passed_over });
-        }
-        // RUN/checkpoints/000200
-        let path = source.canonicalize().map_err(|error| Error::io(source, "find", error))?;
-        let run = path.parent().and_then(Path::parent).ok_or_else(|| {
-            Error::bad_data(source, "a checkpoint inside a run's folder", "one that lies in no folder")
-        })?;
-        let folder = RunFolder::open(run)?;
-        let checkpoint = checkpoint::load(&path)?;
-        Ok(Found { folder, path, checkpoint, passed_over: Vec::new() })
+            let (path, model, passed_over) = checkpoint::newest_model(&folder.checkpoints_path())?;
+            (path, model, passed_over.iter().map(|reason| format!("warning: {reason}")).collect())
+        };
+        let config = config_of(&path).map(|config| (config::read(&config, &Settings::default()), config));
+        let settings = match (trained_with(&state, &path)?, config) {
+            (Some(settings), Some((Ok(on_file), config))) => {
+                let others = changes(&settings, &on_file)?.into_iter().filter(config::SettingChange::is_refused);
+                notes.extend(others.map(|change| {
+                    let (path, config::SettingChange { key, from, to, .. }) = (config.display(), change);
+                    format!("note: {path} has {key} = {to}; drawn with {from}, which the checkpoint was trained with")
+                }));
+                settings
+            }
+            // A configuration that is damaged is nothing that the checkpoint needs.
+            (Some(settings), _) => settings,
+            (None, Some((settings, _))) => settings?,
+            (None, None) => {
+                let error = Error::bad_data(
+                    source,
+                    "config.toml in the checkpoint's folder, beside it, or in its run's",
+                    "none",
+                );
+                return Err(error.with_hint(
+                    "copy the run's config.toml into the folder: this checkpoint is one of an earlier \
+                                            version, which does not name its settings itself",
+                ));
+            }
+        };
+        Ok(Found { path, model, state, settings, notes })
     }
+}
+
+/// Whether `path` is the folder of a checkpoint, whole or not, and not that of a run.
+pub fn is_checkpoint(path: &Path) -> bool {
+    path.join("state.json").exists() || (path.join("model.safetensors").exists() && !path.join("checkpoints").is_dir())
+}
+
+/// The configuration that belongs to the checkpoint in the folder `path`: in it, beside it, or in the run's folder around
+/// it.
+pub fn config_of(path: &Path) -> Option<PathBuf> {
+    let inside = path.join("config.toml");
+    if inside.is_file() {
+        return Some(inside);
+    }
+    // `.` and a link have no parents of their own.
+    let whole = path.canonicalize().ok()?;
+    let beside = whole.parent()?;
+    let run = beside.parent().filter(|_| beside.file_name().is_some_and(|name| name == "checkpoints"));
+    [Some(beside), run].into_iter().flatten().map(|folder| folder.join("config.toml")).find(|config| config.is_file())
 }

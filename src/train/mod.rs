@@ -7,6 +7,7 @@
 //! | [`memory`] | what a trainer holds: arenas and activations, an allocation each |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
+//! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | `penalty` | the gradient penalty's part of the discriminator's step |
 //! | `feature_matching` | the generator's step where it matches features |
@@ -14,6 +15,7 @@
 //! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
+//! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
 //! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
@@ -31,6 +33,8 @@ pub mod objective;
 mod penalty;
 pub mod penalty_case;
 pub mod predict;
+pub mod report;
+pub mod revision;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;

@@ -11,7 +11,7 @@ use super::whole::{FIXED, hold_spectral_norm, parameter};
 use crate::Result;
 use crate::config::{
     BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, NetsSettings, Norm, ObjectiveSettings,
-    OutputLayer, Penalty, PenaltyZ, Settings, TrainSettings,
+    OutputLayer, Penalty, PenaltyZ, Settings, Sigma, TrainSettings,
 };
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Real};
@@ -85,6 +85,7 @@ fn models() -> Vec<(&'static str, Settings, ImageShape, &'static [Penalty])> {
             hidden: vec![],
             ..sampled.discriminator.clone()
         },
+        bottleneck: BottleneckSettings { sigma: Sigma::Logstd, ..sampled.bottleneck.clone() },
         ..sampled.clone()
     };
     let plain_residual = Settings { bottleneck: plain.bottleneck.clone(), ..residual.clone() };

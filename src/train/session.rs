@@ -7,16 +7,18 @@ use signal_hook::consts::SIGXFSZ;
 
 use super::batch::Batch;
 use super::interrupt::Interrupt;
+use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
-use super::snapshot::{self, DataIdentity, F32Executor};
+use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
 use super::trainer::{HISTORY, Trainer};
-use crate::config::{Loss, ObjectiveSettings, PixelRange, Settings};
+use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
-use crate::device::{Metrics, Network, StepState};
+use crate::device::{Network, StepState};
 use crate::nn::ImageShape;
 use crate::ops::gather::Gather;
 use crate::run::{
-    Checkpoint, LogFile, Progress, Record, RunFolder, RunLock, StatsLog, checkpoint, curves, picture, stats,
+    Checkpoint, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves, picture,
+    stats,
 };
 use crate::{Error, Result, shell};
 
@@ -33,10 +35,13 @@ pub struct Session<B: F32Executor> {
     grid_latents: Vec<f32>,
     preset: String,
     data: DataIdentity,
+    lineage: Lineage,
     plan: Plan,
     folder: RunFolder,
     stats: StatsLog,
     records: Vec<Record>,
+    // Spent on pictures and checkpoints since this start.
+    saving: Duration,
     // The step of the newest checkpoint.
     saved: Option<u64>,
     log: LogFile,
@@ -173,12 +178,13 @@ impl<B: F32Executor> Session<B> {
         (path, checkpoint): (PathBuf, Checkpoint),
     ) -> Result<Self> {
         let (step, preset) = (checkpoint.state.step, checkpoint.state.preset.clone());
+        let lineage = Lineage::of(&checkpoint.state);
         let mut session = Self::build(backend, settings, &preset, images, folder, lock, |trainer, data, folder| {
             snapshot::restore(trainer, data, checkpoint, &path)?;
             let log = StatsLog::resume(&folder.stats_path(), step)?;
             Ok((log, stats::read(&folder.stats_path())?))
         })?;
-        session.saved = Some(step);
+        (session.saved, session.lineage) = (Some(step), lineage);
         session.end_if_out_of_time(step, session.elapsed());
         if step > 0 && session.plan.has_snapshot(step) && !session.folder.snapshot_picture_path(step).exists() {
             session.draw_snapshot(step)?;
@@ -213,10 +219,12 @@ impl<B: F32Executor> Session<B> {
             grid_latents,
             preset,
             data,
+            lineage: Lineage::default(),
             plan,
             folder,
             stats,
             records,
+            saving: Duration::ZERO,
             saved: None,
             log,
             _lock: lock,
@@ -257,18 +265,30 @@ impl<B: F32Executor> Session<B> {
     /// the disk refuses.
     pub fn train(&mut self, interrupt: &Interrupt) -> Result<()> {
         let backend = self.trainer.backend.clone();
+        self.note(Outcome::Running, None);
         let outcome = backend.run(|| self.train_here(interrupt));
-        if let Err(error) = &outcome {
-            // The run has stopped already; a log that can't be written must not hide why.
-            let _ = self.log.line(&error.to_string());
+        match &outcome {
+            Ok(()) => self.note(Outcome::Done, None),
+            Err(error) => {
+                // The run has stopped already; a log that can't be written must not hide why.
+                let _ = self.log.line(&error.to_string());
+                self.note(Outcome::of(error), Some(error.to_string()));
+            }
         }
         outcome
     }
 
+    /// Says in the run's folder how it stands. Nothing of the run depends on it, so a disk that refuses is no reason to stop.
+    fn note(&self, outcome: Outcome, message: Option<String>) {
+        let step = self.steps_done().ok().or(self.saved).unwrap_or_default();
+        let _ = Status { outcome, step, steps: self.plan.total, message }.write(&self.folder.status_path());
+    }
+
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
+        let start = Instant::now();
         let mut done = self.steps_done()?;
         let time_left = Duration::try_from_secs_f64(most_seconds(&self.trainer.settings) - self.elapsed()).ok();
-        let progress = Progress::new(done, self.plan.total, time_left);
+        let progress = Progress::new(done, self.plan.total, time_left, figures(&self.trainer.settings));
         let mut since = Since::new(self.elapsed());
         while done < self.plan.total {
             let mut signal = None;
@@ -295,7 +315,7 @@ impl<B: F32Executor> Session<B> {
                 return Err(match interrupt.arrived() {
                     // The file that met the limit is named first; then it is a signal like any other.
                     Some((SIGXFSZ, name)) if saved.is_ok() => {
-                        progress.say(&error.to_string());
+                        progress.say(&format!("warning: {error}"));
                         let _ = self.log.line(&error.to_string());
                         self.interrupted(SIGXFSZ, name)
                     }
@@ -310,6 +330,11 @@ impl<B: F32Executor> Session<B> {
             }
         }
         progress.finish();
+        let (all, saving) = (start.elapsed().as_secs_f64(), self.saving.as_secs_f64());
+        let text =
+            format!("{done} steps done: {:.1} s of training and {saving:.1} s of saving in this start", all - saving);
+        self.log.line(&text)?;
+        progress.detail(&text);
         Ok(())
     }
 
@@ -340,7 +365,15 @@ impl<B: F32Executor> Session<B> {
             let start = Instant::now();
             // The checkpoint last, so that a run killed in between makes all three again.
             self.draw_snapshot(done)?;
+            let drawn = start.elapsed();
             self.save()?;
+            let all = start.elapsed();
+            let (pictures, saving) = (drawn.as_secs_f64(), (all - drawn).as_secs_f64());
+            let path = self.folder.checkpoints_path().join(format!("{done:06}"));
+            let text = format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", path.display());
+            self.log.line(&text)?;
+            progress.detail(&text);
+            self.saving += all;
             since.pause(start.elapsed());
         }
         Ok(())
@@ -349,8 +382,7 @@ impl<B: F32Executor> Session<B> {
     /// Grid and curves.
     fn draw_snapshot(&mut self, step: u64) -> Result<()> {
         self.write_fakes(&self.folder.snapshot_picture_path(step))?;
-        let bottleneck = &self.trainer.settings.bottleneck;
-        curves::draw(&self.folder.curves_path(), &self.records, bottleneck.enabled.then_some(bottleneck.target_kl))
+        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.settings))
     }
 
     fn save_once(&mut self, done: u64) -> Result<()> {
@@ -358,7 +390,7 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data)?;
+        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data, &self.lineage)?;
         checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep)?;
         self.saved = Some(state.state.step);
         Ok(())
@@ -377,10 +409,14 @@ impl<B: F32Executor> Session<B> {
 
     /// Names what is not finite.
     fn diverged(&self, state: &StepState) -> Error {
+        let optimizer = &self.trainer.settings.optimizer;
         let advice = format!(
-            "the last good checkpoint is in {}; try a smaller learning rate (--set optimizer.generator_lr=… \
-             --set optimizer.discriminator_lr=…)",
-            self.folder.checkpoints_path().display()
+            "the last good checkpoint is in {}; try a smaller learning rate: `vgan-cuda resume {} --set \
+             optimizer.generator_lr={:.1e} --set optimizer.discriminator_lr={:.1e}`",
+            self.folder.checkpoints_path().display(),
+            shell::path(self.folder.path()),
+            optimizer.generator_lr / 10.0,
+            optimizer.discriminator_lr / 10.0
         );
         let found = match state.non_finite {
             StepState::NON_FINITE_LOSS_D => Ok(("loss_d".to_string(), state.metrics.loss_d)),
@@ -407,67 +443,5 @@ impl<B: F32Executor> Session<B> {
         let index = gradients.iter().position(|g| !g.is_finite()).unwrap_or_default();
         let tensor = memory.parts.params.at(index).map_or_else(String::new, |entry| entry.name.clone());
         Ok((format!("the gradient of {name}.{tensor}"), f64::from(gradients[index])))
-    }
-}
-
-/// Means of the metrics since the last tick or, for the first tick of a start, since that start.
-struct Since {
-    sums: [f64; 9],
-    steps: u32,
-    start: Instant,
-    elapsed: f64,
-    beta: f64,
-    balance: f64,
-}
-
-impl Since {
-    fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 9], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
-    }
-
-    fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, .. } = *metrics;
-        let Metrics { beta, balance, convergence, reconstruction, .. } = *metrics;
-        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction];
-        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        self.steps += 1;
-        (self.beta, self.balance) = (beta, balance);
-    }
-
-    /// Seconds of training over all starts of the run, up to now.
-    fn seconds(&self) -> f64 {
-        self.elapsed + self.start.elapsed().as_secs_f64()
-    }
-
-    /// Leaves the time of a snapshot out of the speed.
-    fn pause(&mut self, time: Duration) {
-        self.start += time;
-    }
-
-    /// The record of the steps so far; some figures are those of some objectives alone.
-    fn take(&mut self, step: u64, epoch_steps: u64, images: usize, objective: &ObjectiveSettings) -> Record {
-        let balanced = objective.loss == Loss::Began;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction] =
-            self.sums.map(|sum| sum / f64::from(self.steps));
-        let record = Record {
-            step,
-            epoch: step as f64 / epoch_steps as f64,
-            loss_d,
-            loss_g,
-            beta: self.beta,
-            kl_real,
-            kl_fake,
-            d_real,
-            d_fake,
-            penalty,
-            balance: balanced.then_some(self.balance),
-            convergence: balanced.then_some(convergence),
-            reconstruction: objective.has_encoder().then_some(reconstruction),
-            images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
-            elapsed_s: self.elapsed + seconds,
-        };
-        *self = Since::new(record.elapsed_s);
-        record
     }
 }

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::trainer::Trainer;
-use crate::config::OptimizerKind;
+use crate::config::{OptimizerKind, Settings, recorded};
 use crate::data::Images;
 use crate::device::{Backend, Buffer, Real};
 use crate::nn::{ImageShape, NetworkMemory, Table};
 use crate::ops::Executor;
-use crate::run::{Checkpoint, DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, checkpoint, state};
+use crate::run::{
+    Change, Checkpoint, DataPosition, Files, ImageSize, Origin, RngPosition, State, Tensor, Updates, checkpoint, state,
+};
 use crate::{Error, Result};
 
 /// A trainer whose tensors a checkpoint can hold bit for bit.
@@ -52,8 +54,39 @@ impl DataIdentity {
     }
 }
 
+/// What a run has been through, carried from checkpoint to checkpoint.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lineage {
+    /// The settings that were changed by a resume.
+    pub changes: Vec<Change>,
+    /// The other run's checkpoint that it began with.
+    pub origin: Option<Origin>,
+}
+
+impl Lineage {
+    /// That of a checkpoint.
+    pub fn of(state: &State) -> Self {
+        Lineage { changes: state.changes.clone(), origin: state.origin.clone() }
+    }
+}
+
+/// The settings that the weights of a run depend on, as a checkpoint's state names them.
+///
+/// # Errors
+/// Those of [`recorded`].
+pub fn recorded_settings(settings: &Settings) -> Result<BTreeMap<String, serde_json::Value>> {
+    let internal = |error| Error::Internal(format!("the settings as JSON: {error}"));
+    let json = |(key, value)| Ok((key, serde_json::to_value(value).map_err(internal)?));
+    recorded(settings)?.into_iter().map(json).collect()
+}
+
 /// Everything that a run needs to go on.
-pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &DataIdentity) -> Result<Checkpoint> {
+pub fn checkpoint<B: F32Executor>(
+    trainer: &Trainer<B>,
+    preset: &str,
+    data: &DataIdentity,
+    lineage: &Lineage,
+) -> Result<Checkpoint> {
     let backend = &trainer.backend;
     let (mut model, mut optim) = (Vec::new(), Vec::new());
     for (prefix, memory) in networks(trainer) {
@@ -90,6 +123,9 @@ pub fn checkpoint<B: F32Executor>(trainer: &Trainer<B>, preset: &str, data: &Dat
         updates: Updates { discriminator, generator, encoder },
         rng: RngPosition { step: step_state.step },
         data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
+        settings: recorded_settings(&trainer.settings)?,
+        changes: lineage.changes.clone(),
+        origin: lineage.origin.clone(),
         files: Files::default(),
     };
     Ok(Checkpoint { model, optim, state })
@@ -174,16 +210,32 @@ fn require_same_run<B: F32Executor>(
         let found = format!("{} images seen in {} steps", state.samples_seen, state.step);
         return other(format!("discriminator_steps {now}, as config.toml says"), found, &hint);
     }
+    require_same_images(&trainer.settings, trainer.image, data, state, path)
+}
+
+/// Refuses images that are not those that the run was trained on. What they are is told by their number, their size and
+/// their SHA-256, and not by the path that `settings` name. `path` is the checkpoint's.
+///
+/// # Errors
+/// [`Error::BadData`] with both.
+pub fn require_same_images(
+    settings: &Settings,
+    image: ImageShape,
+    data: &DataIdentity,
+    state: &State,
+    path: &Path,
+) -> Result<()> {
     let size = |s: ImageSize| format!("{}×{}×{}", s.height, s.width, s.channels);
-    let now = (size(image_size(trainer.image)), data.count, &data.sha256);
+    let now = (size(image_size(image)), data.count, &data.sha256);
     let then = (size(state.image), state.data.count, &state.data.sha256);
-    if now != then {
-        let images =
-            |(size, count, sha256): (String, u64, &String)| format!("{count} images of {size}, sha256 {sha256}");
-        let hint = "the run began with other images: put them back, or start a new run with `train`";
-        return other(format!("{}, as the data set has now", images(now)), images(then), hint);
+    if now == then {
+        return Ok(());
     }
-    Ok(())
+    let images = |(size, count, sha256): (String, u64, &String)| format!("{count} images of {size}, sha256 {sha256}");
+    let expected = format!("{}, as {} has now", images(now), settings.data.source);
+    let hint =
+        "the run began with other images: pass those with `resume RUN --data PATH`, or start a new run with `train`";
+    Err(Error::bad_data(path.join("state.json"), expected, images(then)).with_hint(hint))
 }
 
 /// Refuses a checkpoint without the encoder that the settings ask for, or with one that they don't.

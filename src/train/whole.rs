@@ -11,7 +11,8 @@ use super::trainer::Trainer;
 use crate::Result;
 use crate::config::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
-    Loss, NetsSettings, Norm, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, TrainSettings,
+    Loss, NetsSettings, Norm, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, Sigma,
+    TrainSettings,
 };
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, Real, StepState};
@@ -126,6 +127,7 @@ fn models() -> Vec<(&'static str, Settings, ImageShape)> {
             channels: 2,
             kl_reduction: KlReduction::Channels,
             kl_mix: KlMix::Mean,
+            sigma: Sigma::Logstd,
             beta: 0.1,
             ..BottleneckSettings::default()
         },

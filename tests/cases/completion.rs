@@ -154,7 +154,7 @@ ask() {
     zpty -w terminal "$1"
     zpty -r terminal discarded "*$2*@@*"
 }
-zpty -w terminal 'PROMPT=$'\\''\x40\x40'\\''; bindkey "^I" complete-word; autoload -U compinit; compinit -u -D; source ./script'
+zpty -w terminal 'PROMPT=$'\''\x40\x40'\''; bindkey "^I" complete-word; autoload -U compinit; compinit -u -D; source ./script'
 # Else a tab with more keys behind it is a tab.
 zpty -w terminal 'zstyle ":completion:*" insert-tab false'
 zpty -w terminal 'compadd() {

@@ -91,6 +91,9 @@ RESNET_GP = RESNET | {
     "discriminator": RESNET["discriminator"] | {"norm": "none"},
     "objective": {"penalty": "r1", "penalty_weight": 20.0},
 }
+# The encoder says log sigma, as the paper's official code has it: with the article's nets, and with the paper's and a penalty.
+LOGSTD = VGAN_MNIST | {"bottleneck": VGAN_MNIST["bottleneck"] | {"sigma": "logstd", "logvar_bias": -0.5}}
+LOGSTD_GP = RESNET_GP | {"bottleneck": RESNET["bottleneck"] | {"sigma": "logstd"}}
 PLAIN_GP = PENALISED | {"objective": {"penalty": "wgan-gp"}, "bottleneck": {"enabled": False}}
 # Runs `wgan-gp` and `gp` of experiments/paper-cifar10.toml are of this kind: the residual nets without the bottleneck.
 # Adam's epsilon is as in NARROW below, and for the same reason.
@@ -258,6 +261,8 @@ CASES = {
     "trajectory-three-updates-wgan": ((1, 8, 8), THREE_UPDATES_WGAN, 10),
     "trajectory-average": ((1, 8, 8), AVERAGE, 10),
     "step-two-updates-gp": ((1, 8, 8), TWO_UPDATES_GP, None),
+    "step-logstd": ((1, 8, 8), LOGSTD, None),
+    "step-logstd-gp": ((3, 8, 8), LOGSTD_GP, None),
 }
 
 # The seed of each case. That of trajectory-hinge keeps every activation further from its kink than f32 rounds.
@@ -327,6 +332,8 @@ SEEDS = {
     "trajectory-three-updates-wgan": 1066,
     "trajectory-average": 1067,
     "step-two-updates-gp": 1074,
+    "step-logstd": 1080,
+    "step-logstd-gp": 1081,
 }
 
 # Operators: (kind, kernel, stride, padding, input channels, output channels, N, H, W), with odd sizes 1, 3 and 17.

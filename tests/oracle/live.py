@@ -90,7 +90,7 @@ def trace(arguments, settings, inputs, folder):
     """The OUT tensors of the binary; it is given the preset and the --set flags, never the settings as a whole."""
     given, taken = folder / "IN.safetensors", folder / "OUT.safetensors"
     exchange.save(given, inputs, {"settings": settings_module.to_toml(settings)})
-    command = [*shlex.split(arguments.binary), "trace", "--preset", arguments.preset]
+    command = [*shlex.split(arguments.binary), "trace", "--force", "--preset", arguments.preset]
     for text in arguments.changes:
         command += ["--set", text]
     command += ["--input", str(given), "--output", str(taken)]

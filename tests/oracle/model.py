@@ -12,6 +12,7 @@ from torch.nn.utils import spectral_norm
 import autoencoder
 import mode_regularizer
 import resnet
+from settings import SIGMA_RATES
 
 
 def nets(settings, image):
@@ -86,6 +87,7 @@ class Discriminator(nn.Module):
         channels, height, width = last
 
         self.bottleneck = bottleneck["enabled"]
+        self.rate = SIGMA_RATES[bottleneck["sigma"]]
         if self.bottleneck:
             inputs, channels = channels, bottleneck["channels"] or channels
             self.conv_mean = nn.Conv2d(inputs, channels, 1)
@@ -123,7 +125,7 @@ class Discriminator(nn.Module):
         """
         x, code = self.encode(images)
         if self.bottleneck and noise is not None:
-            x = x + (0.5 * code["logvar"]).exp() * noise
+            x = x + (self.rate * code["logvar"]).exp() * noise
         if self.bottleneck:
             code["z"] = x
         self.codes = x
@@ -168,8 +170,9 @@ def iterate_powers(net):
             normalise(module, None)
 
 
-def kl_divergence(mu, logvar, reduction):
-    """KL(N(mu, e^logvar) || N(0, 1)) of [N, C, H, W], reduced over one image as asked, then averaged over the batch."""
+def kl_divergence(mu, logvar, bottleneck):
+    """KL(N(mu, sigma^2) || N(0, 1)) of [N, C, H, W], reduced over one image as asked, then averaged over the batch."""
+    reduction, logvar = bottleneck["kl_reduction"], 2 * SIGMA_RATES[bottleneck["sigma"]] * logvar
     kl = -0.5 * (1 + logvar - mu.pow(2) - logvar.exp())
     if reduction == "mean":
         return kl.mean()

@@ -2,11 +2,14 @@
 
 The state-dict keys are those of the paper's official code (gan_training/models/resnet.py of akanazawa/vgan): `fc`,
 `resnet.<i>.conv_0`, `.conv_1`, `.conv_s`, `conv_img`; but `conv_mean` and `conv_logvar`, as in model.py, for its `mean_fn`
-and `logstd_fn`, because the second one here makes log sigma^2. There is no class embedding.
+and `logstd_fn`, whether the second one makes log sigma^2 or, as in that code, log sigma (`bottleneck.sigma`). There is no
+class embedding.
 """
 
 from torch import nn
 from torch.nn.functional import leaky_relu
+
+from settings import SIGMA_RATES
 
 SMALLEST = 4
 SCALE = 0.1
@@ -88,6 +91,7 @@ class Discriminator(nn.Module):
         modules, (channels, height, width) = convolutions(settings, image)
         self.conv_img, self.resnet = modules["conv_img"], modules["resnet"]
         self.bottleneck = bottleneck["enabled"]
+        self.rate = SIGMA_RATES[bottleneck["sigma"]]
         if self.bottleneck:
             inputs, channels = channels, bottleneck["channels"] or channels
             self.conv_mean = nn.Conv2d(inputs, channels, 1)
@@ -110,7 +114,7 @@ class Discriminator(nn.Module):
         """
         x, code = self.encode(images)
         if self.bottleneck and noise is not None:
-            x = x + (0.5 * code["logvar"]).exp() * noise
+            x = x + (self.rate * code["logvar"]).exp() * noise
         if self.bottleneck:
             code["z"] = x
         return self.fc(leaky_relu(x, self.leak).flatten(1)).flatten(), code

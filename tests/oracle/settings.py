@@ -39,6 +39,7 @@ DEFAULTS = {
         "kl_reduction": "mean",
         "kl_mix": "sum",
         "generator_z": "sampled",
+        "sigma": "logvar",
         "logvar_bias": 0.0,
         "beta": 0.0,
         "beta_step": 1e-5,
@@ -76,10 +77,14 @@ DEFAULTS = {
     "train": {"batch": 128},
 }
 
+# r of sigma = e^(r s), by what `conv_logvar` makes: s = log sigma^2, or log sigma as the paper's official code has it.
+SIGMA_RATES = {"logvar": 0.5, "logstd": 1.0}
+
 # The settings that came after the first fixtures were made.
 LATER = {
     "generator": ["ema"],
     "discriminator": ["norm", "spectral_norm", "minibatch_kernels", "minibatch_dims"],
+    "bottleneck": ["sigma"],
     "objective": [
         "discriminator_steps",
         "penalty",
@@ -133,7 +138,7 @@ PRESETS = {
                 "norm_first": False,
                 "hidden": [],
             },
-            "bottleneck": {"kl_reduction": "channels", "kl_mix": "mean", "beta": 0.1},
+            "bottleneck": {"kl_reduction": "channels", "kl_mix": "mean", "sigma": "logstd", "beta": 0.1},
             "optimizer": {"kind": "rmsprop", "discriminator_lr": 1e-4, "generator_lr": 1e-4},
             "train": {"batch": 64},
         },

@@ -166,7 +166,7 @@ class Trainer:
         self.energy = logits_real.detach().mean()
         out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
         if bottleneck["enabled"]:
-            kl_real, kl_fake = (kl_divergence(c["mu"], c["logvar"], bottleneck["kl_reduction"]) for c in (real, fake))
+            kl_real, kl_fake = (kl_divergence(c["mu"], c["logvar"], bottleneck) for c in (real, fake))
             if bottleneck["kl_mix"] == "sum":
                 constraint = (kl_real - bottleneck["target_kl"]) + (kl_fake - bottleneck["target_kl"])
             else:

@@ -123,6 +123,10 @@ pub struct Run {
 }
 
 impl Run {
+    pub fn at(path: &Path) -> Run {
+        Run { path: path.to_path_buf() }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

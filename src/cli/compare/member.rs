@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::output::to_stderr;
+use super::super::survey::{Standing, Survey, runs_in};
 use crate::config::{self, Settings};
 use crate::data::LoadOptions;
 use crate::data::picture::{Picture, decode};
 use crate::error::{Error, Result};
-use crate::run::{Record, RunFolder, checkpoint, stats};
+use crate::run::{Record, RunFolder, picture_step, stats};
 
 /// One of the runs that are compared.
 pub(super) struct Member {
@@ -17,8 +18,14 @@ pub(super) struct Member {
     pub(super) path: PathBuf,
     /// The folder's name, or more of its path where two runs have the same one.
     pub(super) name: String,
-    /// The preset that it started from; `None` where no checkpoint says it.
+    /// The preset that it started from; `None` where neither checkpoint nor configuration says it.
     pub(super) preset: Option<String>,
+    /// How it stands.
+    pub(super) standing: Standing,
+    /// Steps done.
+    pub(super) step: u64,
+    /// What was said when it ended, where that was an error.
+    pub(super) message: Option<String>,
     pub(super) settings: Settings,
     /// May be none.
     pub(super) records: Vec<Record>,
@@ -32,7 +39,7 @@ pub(super) struct Member {
 /// [`Error::BadData`] where no run is left; of a single one, why.
 pub(super) fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
     let (mut members, mut seen, mut failures) = (Vec::new(), HashSet::new(), Vec::new());
-    for path in paths {
+    for path in &descended(paths) {
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         if !seen.insert(canonical.clone()) {
             to_stderr(&format!("note: {} is named twice and counted once", path.display()));
@@ -56,6 +63,16 @@ pub(super) fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
     Ok(members)
 }
 
+/// The paths, with the runs in a folder in the place of the folder.
+fn descended(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let runs = |path: &PathBuf| match runs_in(path) {
+        // Left for the error that says what it is.
+        runs if runs.is_empty() => vec![path.clone()],
+        runs => runs.iter().map(|run| run.path().to_path_buf()).collect(),
+    };
+    paths.iter().flat_map(runs).collect()
+}
+
 fn member(path: &Path, canonical: &Path) -> Result<Member> {
     let folder = RunFolder::open(path)?;
     let settings = config::read(folder.config_path(), &Settings::default())?;
@@ -63,19 +80,20 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
         to_stderr(&format!("warning: without its records: {error}"));
         Vec::new()
     });
-    let preset = checkpoint::newest_state(&folder.checkpoints_path()).ok().map(|state| state.preset);
+    let Survey { preset, standing, step, message, .. } = Survey::of(&folder);
     let name = canonical.file_name().unwrap_or(canonical.as_os_str()).to_string_lossy();
     let picture = picture(&folder);
     if picture.is_none() {
         to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", path.display()));
     }
-    Ok(Member { path: path.to_path_buf(), name: printable(&name), preset, settings, records, picture })
+    let name = printable(&name);
+    Ok(Member { path: path.to_path_buf(), name, preset, standing, step, message, settings, records, picture })
 }
 
 /// The newest grid that can be read.
 fn picture(folder: &RunFolder) -> Option<(u64, Picture)> {
     let entries = fs::read_dir(folder.path()).ok()?.flatten();
-    let mut steps: Vec<u64> = entries.filter_map(|entry| step_of(entry.file_name().to_str()?)).collect();
+    let mut steps: Vec<u64> = entries.filter_map(|entry| picture_step(entry.file_name().to_str()?)).collect();
     steps.sort_unstable();
     let snapshots = steps.into_iter().rev().map(|step| (step, folder.snapshot_picture_path(step)));
     snapshots.chain([(0, folder.fakes_init_path())]).find_map(|(step, path)| {
@@ -89,13 +107,6 @@ fn picture(folder: &RunFolder) -> Option<(u64, Picture)> {
             }
         }
     })
-}
-
-/// The step of a snapshot's picture, `fakes000200.png`.
-fn step_of(name: &str) -> Option<u64> {
-    let digits = name.strip_prefix("fakes")?.strip_suffix(".png")?;
-    let step = digits.parse().ok()?;
-    (format!("{step:06}") == digits).then_some(step)
 }
 
 /// Runs of the same name in different folders get as much of their paths as the user wrote.
@@ -118,17 +129,6 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pictures_of_snapshots_are_known_by_their_names() {
-        assert_eq!(step_of("fakes000200.png"), Some(200));
-        assert_eq!(step_of("fakes1234567.png"), Some(1_234_567));
-        for other in
-            ["fakes_init.png", "fakes200.png", "fakes0000200.png", "reals.png", "fakes000200.png~", "fakes.png"]
-        {
-            assert_eq!(step_of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn names_do_not_reach_the_terminal_raw() {

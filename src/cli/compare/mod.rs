@@ -12,9 +12,11 @@ use clap::Args;
 use self::member::{Member, members};
 pub(super) use self::table::{aligned, matrix};
 use super::output;
+use super::target::target_parser;
 use crate::error::{Error, Result};
-use crate::run::comparison::{self, Curves, Verdict};
+use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
+use crate::train::report::figures;
 
 /// Put runs side by side: a table, their curves in one SVG, and their newest samples in one PNG
 #[derive(Debug, Args)]
@@ -25,14 +27,15 @@ Examples:
   vgan-cuda compare runs/0* --json
 
 Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and
-the time are those of its last record. A folder that can't be read is named and left out.")]
+the time are those of its last record. A folder of runs, such as an experiment's, stands for all runs
+in it. A folder that can't be read is named and left out.")]
 pub(super) struct CompareArgs {
-    /// The runs' folders
+    /// The runs' folders, or folders of runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 
     /// The folder that gets curves.svg and samples.png
-    #[arg(long, value_name = "DIR", default_value = "compare")]
+    #[arg(long, value_name = "DIR", default_value = "compare", value_parser = target_parser())]
     output: PathBuf,
 
     /// Draw means over N records, and the records themselves faintly
@@ -114,11 +117,7 @@ fn draw_curves(path: &Path, members: &[Member], smooth: usize) -> Result<bool> {
         .iter()
         .map(|(name, number)| {
             let Member { records, settings, .. } = &members[*number];
-            let target_kl = settings.bottleneck.enabled.then_some(settings.bottleneck.target_kl);
-            let loss = settings.objective.loss;
-            let other = if loss.is_energy() { Verdict::Energy } else { Verdict::Output };
-            let verdict = if loss.is_log_odds() { Verdict::Probability } else { other };
-            Curves { name, number: *number, records, target_kl, verdict }
+            Curves { name, number: *number, records, figures: figures(settings) }
         })
         .collect();
     if curves.is_empty() {

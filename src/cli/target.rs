@@ -1,0 +1,89 @@
+//! Where a command writes: one rule for all of them. A file or folder is named, nothing goes to standard output by the name
+//! `-`, a picture's name ends in .png, and a file that is there stays unless `--force` is given.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use crate::error::{Error, Result};
+
+/// The flag of all commands that write files of a name that the user chooses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(super) struct ForceArgs {
+    /// Write over files that are there already
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Takes a path to write to; not `-`, by which other programs mean standard output.
+pub(super) fn target_parser() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match path.to_str() {
+        Some("-") => Err("nothing is written to standard output: give it a name (./- is the name `-`)".to_string()),
+        _ => Ok(path),
+    })
+}
+
+/// The name of a picture, given with `flag`.
+///
+/// # Errors
+/// [`Error::Usage`] where it does not end in .png: what is written is a PNG whatever the name says.
+pub(super) fn picture(flag: &str, path: PathBuf) -> Result<PathBuf> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+        return Ok(path);
+    }
+    Err(Error::Usage(format!("{flag}: expected a name that ends in .png, found `{}`", path.display())))
+}
+
+/// Refuses to write over any of these files, before the work is begun; `other` is what to pass to write elsewhere.
+///
+/// # Errors
+/// [`Error::Usage`] with the first of those that are there, and how many more there are.
+pub(super) fn require_new(paths: &[PathBuf], force: ForceArgs, other: &str) -> Result<()> {
+    // A link that leads nowhere is there, too.
+    let is_there = |path: &&PathBuf| Path::symlink_metadata(path).is_ok();
+    let there: Vec<&PathBuf> = paths.iter().filter(is_there).collect();
+    let (Some(first), false) = (there.first(), force.force) else { return Ok(()) };
+    let more = match there.len() - 1 {
+        0 => "is there".to_string(),
+        1 => "and 1 more file are there".to_string(),
+        more => format!("and {more} more files are there"),
+    };
+    let over = if there.len() == 1 { "it" } else { "them" };
+    Err(Error::Usage(format!(
+        "{} {more} already: pass --force to write over {over}, or another {other}",
+        first.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_png_by_name() {
+        for name in ["a.png", "a.PNG", "b/c.d.png"] {
+            assert_eq!(picture("--output", name.into()).unwrap(), PathBuf::from(name));
+        }
+        for name in ["-", "", "png", "a.jpg", "a.png/", "a.png.gif", ".png"] {
+            let found = picture("--output", name.into());
+            assert_eq!(found.is_ok(), name == "a.png/", "{name}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
+        let [force, careful] = [true, false].map(|force| ForceArgs { force });
+        require_new(&paths, careful, "--outdir").unwrap();
+        std::fs::write(&paths[1], "").unwrap();
+        let error = require_new(&paths, careful, "--outdir").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("/b is there already: pass --force to write over it, or another --outdir"));
+        std::os::unix::fs::symlink("nowhere", &paths[2]).unwrap();
+        let error = require_new(&paths, careful, "--outdir").unwrap_err();
+        assert!(error.to_string().contains("/b and 1 more file are there already"), "{error}");
+        require_new(&paths, force, "--outdir").unwrap();
+    }
+}
