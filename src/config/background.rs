@@ -39,6 +39,15 @@ fn six_digits(text: &str) -> Option<[u8; 3]> {
     Some([red, green, blue])
 }
 
+impl Field for Background {
+    const CHOICES: &'static [Choice] = &[
+        Choice { word: "black", meaning: "0 in every channel." },
+        Choice { word: "white", meaning: "255 in every channel." },
+        Choice { word: "grey", meaning: "128 in every channel." },
+        Choice { word: "#rrggbb", meaning: "Any other colour: red, green and blue in two hexadecimal digits each." },
+    ];
+}
+
 impl fmt::Display for Background {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match NAMED.iter().find(|(_, rgb)| *rgb == self.rgb) {
