@@ -179,7 +179,8 @@ fn values(argument: &Arg, typed: &str) -> Answer {
             let possible = argument.get_possible_values();
             let possible = possible.iter().filter(|value| !value.is_hide_set());
             let words = possible.map(|value| (value.get_name().to_string(), one_line(value.get_help())));
-            Answer { paths: paths(argument), ..Answer::of_words(words) }
+            let latest = is_called(argument, "latest").then(|| word("latest", "the run that was trained last"));
+            Answer { paths: paths(argument), ..Answer::of_words(words.chain(latest)) }
         }
     }
 }
@@ -187,10 +188,13 @@ fn values(argument: &Arg, typed: &str) -> Answer {
 /// Whether an argument is a path, and of what: the help calls a run's folder RUN, other folders DIR, and any path PATH.
 fn paths(argument: &Arg) -> Option<Paths> {
     let is_path = matches!(argument.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
-    let is_called =
-        |word: &str| argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)));
-    let folder = is_called("RUN") || is_called("DIR");
-    (is_path || is_called("PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
+    let folder = is_called(argument, "RUN") || is_called(argument, "DIR");
+    (is_path || is_called(argument, "PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
+}
+
+/// Whether the help calls the argument's value so.
+fn is_called(argument: &Arg, word: &str) -> bool {
+    argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)))
 }
 
 fn device() -> Answer {
@@ -296,6 +300,7 @@ mod tests {
         assert_eq!(words("train --set kl_m"), ["kl_mix="]);
         assert_eq!(words("train --set kl_mix="), ["kl_mix=sum", "kl_mix=mean"]);
         assert_eq!(words("train --set=objective.loss=w"), ["--set=objective.loss=wgan"]);
+        assert_eq!(words("resume r --set data.flip="), words("train --set data.flip="));
         assert_eq!(words("train --set data.flip="), ["data.flip=true", "data.flip=false"]);
         assert_eq!(words("train --set data.channels=3"), ["data.channels=3"]);
         assert_eq!(words("train --set optimizer.beta1="), [""; 0]);
@@ -326,6 +331,7 @@ mod tests {
             assert_eq!(answer_to(line).paths, paths, "{line}");
         }
         assert_eq!(words("train --data gl"), ["glyphs"]);
+        assert_eq!(words("resume la"), ["latest"]);
     }
 
     /// The names that `values` knows are those of arguments.

@@ -35,9 +35,7 @@ pub(super) fn tell(folder: &RunFolder, json: bool) -> Result<()> {
         return output::print(&(line + "\n"));
     }
     let absolute = std::path::absolute(folder.path()).map_err(|error| Error::io(folder.path(), "find", error))?;
-    let (checkpoint, state) = checkpoint::newest_state(&folder.checkpoints_path())?;
-    let name = checkpoint.file_name().unwrap_or_default();
-    let checkpoint = absolute.join("checkpoints").join(name);
+    let (checkpoint, state) = checkpoint::newest_state(&RunFolder::open(&absolute)?.checkpoints_path())?;
     let last = stats::read(&folder.stats_path())?.pop();
     output::print(&output::json(&Outcome {
         run: absolute.to_string_lossy().into_owned(),

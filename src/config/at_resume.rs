@@ -70,6 +70,7 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("bottleneck.kl_mix", Fixed, "the scale of the constraint that beta has found its value for"),
     ("bottleneck.generator_z", Free, "what G's loss is taken at from now on"),
     ("bottleneck.logvar_bias", Start, "where a bias began, which has moved since"),
+    ("bottleneck.sigma", Fixed, "what the encoder's second output stands for"),
     ("bottleneck.beta", Start, "where beta began, which has moved since"),
     ("bottleneck.beta_step", Free, "how far beta moves from now on"),
     ("bottleneck.target_kl", Free, "what beta aims at from now on"),

@@ -101,9 +101,10 @@ fn sum_pairs<T: Real>(
 ) {
     let (pairs, sums) = (rows.div_ceil(2), &mut sums[..width]);
     for row in 0..rows - pairs {
-        let [near, far] = [row, row + pairs].map(|row| (&from[row * cols..][..width], scale(row)));
-        for j in 0..width {
-            sums[j] += near.1 * near.0[j].to_f64() + far.1 * far.0[j].to_f64();
+        let part = |row: usize| &from[row * cols..][..width];
+        let (near_scale, far_scale) = (scale(row), scale(row + pairs));
+        for ((sum, near), far) in sums.iter_mut().zip(part(row)).zip(part(row + pairs)) {
+            *sum += near_scale * near.to_f64() + far_scale * far.to_f64();
         }
     }
     if rows % 2 == 1 {
@@ -135,8 +136,8 @@ fn add_narrow_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) 
 fn sum_steps<T: Real>(near: &[T], far: &[T], width: usize, lanes: &mut [f64; COLUMNS]) {
     let lanes = &mut lanes[..width];
     for (near, far) in near.chunks_exact(width).zip(far.chunks_exact(width)) {
-        for j in 0..width {
-            lanes[j] += near[j].to_f64() + far[j].to_f64();
+        for ((lane, near), far) in lanes.iter_mut().zip(near).zip(far) {
+            *lane += near.to_f64() + far.to_f64();
         }
     }
 }

@@ -149,11 +149,12 @@ fn case_24_zsh_completes_what_stands_behind_a_subcommand() {
 const ZSH: &str = r#"
 zmodload zsh/zpty
 zpty terminal zsh -f -i
+# Nothing is typed before the next prompt is there: until then the terminal, not the editor, would act on the keys.
 ask() {
     zpty -w terminal "$1"
-    zpty -r terminal discarded "*$2*"
+    zpty -r terminal discarded "*$2*@@*"
 }
-zpty -w terminal 'PROMPT=; bindkey "^I" complete-word; autoload -U compinit; compinit -u -D; source ./script'
+zpty -w terminal 'PROMPT=$'\''\x40\x40'\''; bindkey "^I" complete-word; autoload -U compinit; compinit -u -D; source ./script'
 # Else a tab with more keys behind it is a tab.
 zpty -w terminal 'zstyle ":completion:*" insert-tab false'
 zpty -w terminal 'compadd() {

@@ -98,7 +98,7 @@ fn case_33_only_penalties_at_points_of_their_own_take_noise() {
     ] {
         let words = format!("{} --set train.batch=3 --set discriminator.norm=none --set objective.{words}", nets());
         let mut command = program(&format!("trace {words}"));
-        command.arg("--example").arg(&path);
+        command.arg("--force").arg("--example").arg(&path);
         succeed(command);
         let bytes = fs::read(&path).expect("an example");
         let found = bytes.windows(15).any(|window| window == b"\"noise_penalty\"");
