@@ -12,7 +12,7 @@ use super::output;
 use super::output::to_stderr;
 use crate::config::Background;
 use crate::data::{self, LoadOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 #[cfg(feature = "download")]
 use crate::run::{
     bar::{Bar, bar_text},
@@ -192,7 +192,7 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
     });
     meter.finish();
     let target = fetched?;
-    let (path, word) = (target.display(), shell::path(&target));
+    let (path, word) = (shown(&target), shell::path(&target));
     output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {word}\n"))
 }
 

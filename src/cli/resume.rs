@@ -14,7 +14,7 @@ use super::target::target_parser;
 use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
 use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
 use crate::data::Images;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
 use crate::shell;
@@ -119,7 +119,7 @@ impl ResumeArgs {
         if !is_checkpoint(&source) && self.desc.is_some() {
             return Err(Error::Usage(format!(
                 "--desc names a new run, and {} goes on in its own folder: leave it out, or name a checkpoint with --from STEP",
-                source.display()
+                shown(&source)
             )));
         }
         let DeviceArgs { device, threads } = self.device;
@@ -138,7 +138,7 @@ impl ResumeArgs {
 /// The folder of the checkpoint of a step.
 fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
     if is_checkpoint(run) {
-        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", run.display())));
+        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", shown(run))));
     }
     let checkpoints = RunFolder::open(run)?.checkpoints_path();
     let path = checkpoints.join(checkpoint::folder_name(step));
@@ -286,7 +286,7 @@ fn go_on<B: F32Executor>(
             let sha256 = &checkpoint.state.files.model.sha256;
             say(
                 &folder,
-                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", path.display()),
+                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(&path)),
             )?;
             if revision.changes.is_empty() {
                 say(&folder, "note: with the same settings it does what that run did from there: --set changes one")?;
@@ -300,7 +300,7 @@ fn go_on<B: F32Executor>(
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = listen()?;
-    say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
+    say(&folder, &format!("{} from step {step} ({})", shown(folder.path()), backend.describe()))?;
     let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading)?;
     details.iter().try_for_each(|text| detail(&folder, text))?;
     let nothing_left = nothing_left(&settings, step, total);

@@ -13,7 +13,7 @@ use crate::config::{DataSettings, Override, Settings, Sources, image_size, resol
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, messages, write_file};
 use crate::train::disk::{self, Disk};
@@ -270,7 +270,7 @@ pub(super) fn train<B: F32Executor>(
     if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
         say(&folder, &format!("warning: {}", warning.trim_start()))?;
     }
-    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
+    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), shown(folder.path()));
     say(&folder, &start)?;
     if let Some(line) = images.report.line() {
         say(&folder, &line)?;

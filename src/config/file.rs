@@ -14,7 +14,7 @@ use super::presets::preset;
 use super::schema::{Key, keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::units;
 
 /// Far more than any configuration needs; guards against a data file given by mistake.
@@ -58,7 +58,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
             "the preset is {chosen} on the command line and `{}` in {}: leave it out there, or take the line `preset` \
              out of the file",
             shorten(named),
-            path.display()
+            shown(path)
         )));
     }
     let layer = file.whole_layer(places.get_ref(), &values)?;
