@@ -336,7 +336,7 @@ fn case_08_pipes_sockets_and_devices_are_refused_at_once() {
         std::process::Command::new("mkfifo").arg(folder.path().join("control")).status().expect("mkfifo").success()
     );
     let report = check(folder.path(), 0).0;
-    assert!(report.contains("(0 bad)") && report.contains("left out  1 file (control) of other kinds"), "{report}");
+    assert!(report.contains("files     3 (0 bad") && report.contains("left out  1 file (control)"), "{report}");
 }
 
 #[test]
@@ -384,10 +384,6 @@ fn case_19_other_formats_are_named_whatever_the_extension() {
     fs::write(folder.path().join("IMG_1"), kinds[0].0).expect("writing");
     fs::write(folder.path().join("all"), [kinds[18].0, &tail].concat()).expect("writing");
     let report = check(folder.path(), 3).0;
-    assert!(
-        report.contains("files     3 (1 bad)")
-            && report.contains("left out  1 file (all) of other kinds")
-            && report.contains("a HEIC image"),
-        "{report}"
-    );
+    assert!(report.contains("files     3 (1 bad") && report.contains("left out  1 file (all)"), "{report}");
+    assert!(report.contains("a HEIC image"), "{report}");
 }
