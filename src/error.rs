@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::units;
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -30,7 +32,7 @@ pub enum Error {
     Device(String),
 
     /// The model and its activations do not fit into the device's memory.
-    #[error("this model needs {needed} bytes of memory, and {free} are free; {}", what_fits(*largest_batch))]
+    #[error("this model needs {}; {}", what_is_missing(*needed, *free), what_fits(*largest_batch))]
     OutOfMemory {
         /// Bytes that the run would need.
         needed: u64,
@@ -146,6 +148,11 @@ fn is_plain(c: char) -> bool {
     !c.is_control()
         && !matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn what_is_missing(needed: u64, free: u64) -> String {
+    let [needed, free] = units::bytes_apart(needed, free);
+    format!("{needed} of memory, and {free} are free")
 }
 
 fn what_fits(largest_batch: usize) -> String {

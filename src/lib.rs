@@ -15,6 +15,7 @@
 //! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
 //! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
 //! | `shell` | how a hint to paste is quoted |
+//! | `units` | sizes, counts and times as a person reads them |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
 
 pub mod cli;
@@ -27,5 +28,6 @@ pub mod ops;
 pub mod run;
 mod shell;
 pub mod train;
+mod units;
 
 pub use error::{Error, Result};

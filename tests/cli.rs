@@ -33,8 +33,8 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands =
-        "train resume generate interpolate list compare experiment trace gradcheck bench dataset doctor completions";
+    let commands = "train resume generate interpolate list compare experiment trace gradcheck bench dataset settings doctor \
+                    completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
@@ -117,7 +117,7 @@ fn what_does_not_fit_into_memory_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let runs = folder.path().join("runs");
     let words = format!("train --set discriminator.channels=65536,65536 --outdir {}", runs.display());
-    assert_contains(&failure(&words, 4), &["bytes of memory", "are free", "narrow the model"]);
+    assert_contains(&failure(&words, 4), &["of memory, and ", "are free", "narrow the model"]);
     assert!(!runs.exists());
 }
 
@@ -268,7 +268,7 @@ fn products_in_less_than_f32_are_refused_on_the_cpu() {
     let runs = folder.path().join("runs");
     for (dtype, words) in [("bf16", "--dtype bf16"), ("tf32", "--set train.dtype=tf32")] {
         let refused = failure(&format!("train --device cpu --outdir {} {words}", runs.display()), 2);
-        assert_contains(&refused, &["`train.dtype`", dtype, "--device cuda", "f32"]);
+        assert_contains(&refused, &["`train.dtype`", dtype, "--dtype f32"]);
         assert!(!runs.exists(), "nothing is left behind");
         // The settings are shown all the same, for a run elsewhere.
         let text = stdout(&format!("train --device cpu --dry-run {words}"));
@@ -345,10 +345,13 @@ fn mistakes_in_a_file_exit_with_3() {
 
 #[test]
 fn completions_know_commands_and_presets() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+    for shell in ["elvish", "powershell"] {
         assert_contains(&stdout(&format!("completions {shell}")), &["vgan-cuda", "interpolate", "dry-run"]);
     }
-    assert_contains(&stdout("completions bash"), &["vgan-cifar10"]);
+    // What the scripts of the others say is asked of the shells themselves, in tests/cases/completion.rs.
+    for shell in ["bash", "fish", "zsh"] {
+        assert_contains(&stdout(&format!("completions {shell}")), &["vgan-cuda", "complete --"]);
+    }
 }
 
 #[test]

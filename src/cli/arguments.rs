@@ -67,10 +67,7 @@ impl DeviceChoice {
         let number = match (self, cuda::driver()) {
             (DeviceChoice::Cuda(number), _) => number,
             (DeviceChoice::Auto, Driver::Working(1..)) => 0,
-            (DeviceChoice::Cpu, _) => return Err(needs_gpu(precision, "and not the CPU")),
-            (DeviceChoice::Auto, found) => {
-                return Err(needs_gpu(precision, &format!("and there is {}", cuda::describe(found))));
-            }
+            (_, found) => return Err(needs_gpu(precision, found)),
         };
         Ok(Opened::Gpu(Accelerator::with_precision(cuda::open(number)?, precision)))
     }
@@ -103,10 +100,14 @@ impl DeviceChoice {
     }
 }
 
-/// That products in `precision` need tensor cores, and what there is instead.
-fn needs_gpu(precision: Precision, instead: &str) -> Error {
+/// That products in `precision` need tensor cores; a GPU is proposed only where there is one.
+fn needs_gpu(precision: Precision, found: Driver) -> Error {
     let name = precision.name();
-    Error::Usage(format!("`train.dtype` is {name}, which needs --device cuda, {instead}: pass that, or set it to f32"))
+    let advice = match found {
+        Driver::Working(1..) => "this machine has one: pass --device cuda, or --dtype f32".into(),
+        found => format!("there is {} here: pass --dtype f32, or train on a machine with a GPU", cuda::describe(found)),
+    };
+    Error::Usage(format!("`train.dtype` is {name}, which only a GPU computes; {advice}"))
 }
 
 /// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
@@ -229,7 +230,9 @@ mod tests {
             let Err(error) = DeviceChoice::Cpu.open_in(Some(1), dtype) else { panic!("{name} on the CPU") };
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2);
-            assert!(text.contains(name) && text.contains("--device cuda") && text.contains("f32"), "{text}");
+            assert!(text.contains(name) && text.contains("--dtype f32"), "{text}");
+            let there_is_one = matches!(cuda::driver(), Driver::Working(1..));
+            assert_eq!(text.contains("--device cuda"), there_is_one, "{text}");
             assert!(require_f32("trace", dtype).is_err());
         }
         assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Dtype::F32), Ok(Opened::Cpu(_))));

@@ -86,6 +86,7 @@ impl BenchArgs {
 
 /// Measures and prints.
 pub(super) fn run(options: BenchOptions) -> Result<()> {
+    output::warn_if_unoptimised();
     match options.dtype {
         Type::F32 => in_type::<f32>(&options),
         Type::F64 => in_type::<f64>(&options),
@@ -105,8 +106,11 @@ fn gpu(device: DeviceChoice) -> Option<usize> {
 
 fn on_tensor_cores(precision: Precision, options: &BenchOptions) -> Result<()> {
     let Some(number) = gpu(options.device) else {
-        let message = "bench --dtype tf32 and bf16 need a GPU: pass --device cuda, or --dtype f32";
-        return Err(Error::Usage(message.into()));
+        let advice = match cuda::driver() {
+            Driver::Working(1..) => "pass --device cuda, or --dtype f32".into(),
+            found => format!("and there is {} here: pass --dtype f32", cuda::describe(found)),
+        };
+        return Err(Error::Usage(format!("bench --dtype tf32 and bf16 need a GPU: {advice}")));
     };
     on_backend(&Accelerator::with_precision(cuda::open(number)?, precision), options)
 }
@@ -176,18 +180,13 @@ fn ceilings_json(device: &str, ceilings: &Ceilings) -> Result<String> {
         #[serde(skip_serializing_if = "Option::is_none")]
         mma_teraflops: Option<f64>,
     }
-    json_line(&Line {
+    output::json(&Line {
         op: "ceiling",
         device,
         copy_gigabytes_per_second: ceilings.bytes_per_second / 1e9,
         fma_teraflops: ceilings.fma_flops_per_second / 1e12,
         mma_teraflops: ceilings.mma_flops_per_second.map(|flops| flops / 1e12),
     })
-}
-
-fn json_line(line: &impl serde::Serialize) -> Result<String> {
-    let text = serde_json::to_string(line).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
-    Ok(text + "\n")
 }
 
 /// A row of the table.
@@ -234,7 +233,7 @@ impl<'a> Line<'a> {
     }
 
     fn json(&self) -> Result<String> {
-        json_line(self)
+        output::json(self)
     }
 }
 

@@ -179,17 +179,22 @@ fn values(argument: &Arg, typed: &str) -> Answer {
             let possible = argument.get_possible_values();
             let possible = possible.iter().filter(|value| !value.is_hide_set());
             let words = possible.map(|value| (value.get_name().to_string(), one_line(value.get_help())));
-            Answer { paths: paths(argument), ..Answer::of_words(words) }
+            let latest = is_called(argument, "latest").then(|| word("latest", "the run that was trained last"));
+            Answer { paths: paths(argument), ..Answer::of_words(words.chain(latest)) }
         }
     }
 }
 
-/// Whether an argument is a path, and of what: the help calls a run's folder RUN, and other folders DIR.
+/// Whether an argument is a path, and of what: the help calls a run's folder RUN, other folders DIR, and any path PATH.
 fn paths(argument: &Arg) -> Option<Paths> {
     let is_path = matches!(argument.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
-    let is_folder = |name: &str| name.contains("RUN") || name.contains("DIR");
-    let folder = argument.get_value_names().is_some_and(|names| names.iter().any(|name| is_folder(name)));
-    is_path.then_some(if folder { Paths::Folders } else { Paths::Files })
+    let folder = is_called(argument, "RUN") || is_called(argument, "DIR");
+    (is_path || is_called(argument, "PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
+}
+
+/// Whether the help calls the argument's value so.
+fn is_called(argument: &Arg, word: &str) -> bool {
+    argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)))
 }
 
 fn device() -> Answer {
@@ -216,7 +221,13 @@ fn setting(typed: &str) -> Answer {
     let words: Vec<(String, String)> = match (setting.range, setting.kind()) {
         (Range::Few(numbers), _) => numbers.iter().map(|(number, meaning)| word(number, meaning)).collect(),
         (_, "true or false") => ["true", "false"].map(|truth| word(truth, "")).into(),
-        _ => setting.choices.iter().map(|choice| word(choice.word, &summary(choice.meaning))).collect(),
+        // `#rrggbb` stands for many words.
+        _ => setting
+            .choices
+            .iter()
+            .filter(|choice| !choice.word.starts_with('#'))
+            .map(|choice| word(choice.word, &summary(choice.meaning)))
+            .collect(),
     };
     let paths = (setting.key == "data.source").then_some(Paths::Files);
     Answer { paths, ..Answer::of_words(words.into_iter().map(|(word, meaning)| (format!("{key}={word}"), meaning))) }
@@ -320,6 +331,7 @@ mod tests {
             assert_eq!(answer_to(line).paths, paths, "{line}");
         }
         assert_eq!(words("train --data gl"), ["glyphs"]);
+        assert_eq!(words("resume la"), ["latest"]);
     }
 
     /// The names that `values` knows are those of arguments.

@@ -30,7 +30,7 @@ To install, once:
   fish  mkdir -p ~/.config/fish/completions
         vgan-cuda completions fish > ~/.config/fish/completions/vgan-cuda.fish
 Then start a new shell. These scripts ask the program, so they stay as they are when it changes; those for elvish and
-powershell know commands, flags and presets, and are to be printed anew.";
+powershell know commands and flags, and are to be printed anew.";
 
 /// Prints the script for `shell`.
 pub(super) fn run(shell: Shell) -> Result<()> {

@@ -12,7 +12,7 @@ use super::output;
 use super::output::to_stderr;
 use crate::config::Background;
 use crate::data::{self, LoadOptions};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 #[cfg(feature = "download")]
 use crate::run::{
     bar::{Bar, bar_text},
@@ -20,6 +20,7 @@ use crate::run::{
     progress::duration,
 };
 use crate::shell;
+use crate::units::bytes;
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
@@ -191,7 +192,7 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
     });
     meter.finish();
     let target = fetched?;
-    let (path, word) = (target.display(), shell::path(&target));
+    let (path, word) = (shown(&target), shell::path(&target));
     output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {word}\n"))
 }
 
@@ -242,7 +243,7 @@ impl Meter {
             let what = format!("{:.1} of {:.1} MiB", mib(done), mib(total));
             bar.show(|columns| bar_text(done, total, &what, Some(speed), left, columns));
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
-            to_stderr(&format!("{:.1} of {:.1} MiB", mib(done), mib(total)));
+            to_stderr(&format!("{} of {}", bytes(done), bytes(total)));
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
         }
     }

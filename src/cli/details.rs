@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::dry_run::{binary, grouped};
 use crate::config::{Settings, differences, preset};
 use crate::data::Images;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
 use crate::run::env::Environment;
 use crate::train::predict::predict;
+use crate::units::{bytes, grouped};
 
 /// A line each: the images and how long reading them took, the settings that differ from the preset's, the device, the memory.
 pub(super) fn of_start(
@@ -28,8 +28,8 @@ pub(super) fn of_start(
     let Environment { device, cpu, cores, os, .. } = environment;
     lines.push(format!("device: {device}; on {cpu}, {cores} cores, {os}"));
     let memory = predict(settings, &images.extent())?.memory;
-    let free = free_memory().map_or_else(String::new, |free| format!(", {} are free", binary(free)));
-    lines.push(format!("memory: about {} for all of it{free}", binary(memory.total())));
+    let free = free_memory().map_or_else(String::new, |free| format!(", {} are free", bytes(free)));
+    lines.push(format!("memory: about {} for all of it{free}", bytes(memory.total())));
     Ok(lines)
 }
 

@@ -1,29 +1,81 @@
 //! `doctor`: what this machine offers, for bug reports and for those who wonder why a run is slow.
 
 use clap::Args;
+use serde::Serialize;
 
 use super::arguments::{DeviceChoice, on_device};
-use super::output;
+use super::output::{self, unoptimised};
 use crate::device::{Backend, cuda};
 use crate::error::Result;
+use crate::units::bytes;
 
 /// Report what this machine offers (system, processor, memory, GPU) and what a run would use of it
 #[derive(Debug, Args)]
-pub(super) struct DoctorArgs {}
+#[command(after_help = "\
+Examples:
+  vgan-cuda doctor
+  vgan-cuda doctor --json")]
+pub(super) struct DoctorArgs {
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// How to print it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DoctorOptions {
+    /// One JSON object instead of the table.
+    pub(crate) json: bool,
+}
+
+impl DoctorArgs {
+    pub(super) fn resolve(self) -> DoctorOptions {
+        DoctorOptions { json: self.json }
+    }
+}
+
+/// Everything there is to report, in words.
+#[derive(Debug, Serialize)]
+struct Report {
+    #[serde(rename = "vgan-cuda")]
+    program: String,
+    system: String,
+    processor: String,
+    memory: String,
+    kernels: String,
+    driver: String,
+    /// One entry a GPU.
+    gpus: Vec<String>,
+    device: String,
+}
 
 /// Prints the report.
-pub(super) fn run() -> Result<()> {
+pub(super) fn run(options: DoctorOptions) -> Result<()> {
     let driver = cuda::driver_version().map_or(String::new(), |version| format!("; it serves CUDA {version}"));
+    let build = unoptimised().map_or(String::new(), |note| format!("; {note}"));
+    let report = Report {
+        program: format!("{}{}{build}", env!("CARGO_PKG_VERSION"), features()),
+        system: system(),
+        processor: processor(),
+        memory: memory(),
+        kernels: cuda::describe_kernels(),
+        driver: cuda::describe(cuda::driver()) + &driver,
+        gpus: cuda::describe_gpus(),
+        device: device(),
+    };
+    if options.json {
+        return output::print(&output::json(&report)?);
+    }
     let mut lines = vec![
-        ("vgan-cuda", format!("{}{}", env!("CARGO_PKG_VERSION"), features())),
-        ("system", system()),
-        ("processor", processor()),
-        ("memory", memory()),
-        ("kernels", cuda::describe_kernels()),
-        ("driver", cuda::describe(cuda::driver()) + &driver),
+        ("vgan-cuda", &report.program),
+        ("system", &report.system),
+        ("processor", &report.processor),
+        ("memory", &report.memory),
+        ("kernels", &report.kernels),
+        ("driver", &report.driver),
     ];
-    lines.extend(cuda::describe_gpus().into_iter().map(|gpu| ("GPU", gpu)));
-    lines.push(("device", device()));
+    lines.extend(report.gpus.iter().map(|gpu| ("GPU", gpu)));
+    lines.push(("device", &report.device));
     let lines = lines.iter();
     output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>())
 }
@@ -73,15 +125,15 @@ fn vector_instructions() -> &'static str {
 
 fn memory() -> String {
     let information = read("/proc/meminfo");
-    let gib = |name| match field(&information, name, ':').and_then(kibibytes) {
-        Some(kibibytes) => format!("{:.1} GiB", kibibytes / f64::from(1 << 20)),
-        None => "unknown".into(),
+    let size = |name| {
+        let kibibytes = field(&information, name, ':').and_then(kibibytes);
+        kibibytes.map_or("unknown".into(), |kibibytes| bytes(kibibytes.saturating_mul(1024)))
     };
-    format!("{}, of which free {}", gib("MemTotal"), gib("MemAvailable"))
+    format!("{}, of which free {}", size("MemTotal"), size("MemAvailable"))
 }
 
 /// Reads `123 kB`.
-fn kibibytes(text: &str) -> Option<f64> {
+fn kibibytes(text: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -105,7 +157,7 @@ mod tests {
     #[test]
     fn fields() {
         let text = "MemTotal:       16318480 kB\nMemFree: 3 kB\nmodel name\t: Some CPU @ 2: GHz\n";
-        assert_eq!(field(text, "MemTotal", ':').and_then(kibibytes), Some(16_318_480.0));
+        assert_eq!(field(text, "MemTotal", ':').and_then(kibibytes), Some(16_318_480));
         assert_eq!(field(text, "model name", ':'), Some("Some CPU @ 2: GHz"));
         assert_eq!(field(text, "Mem", ':'), None);
         assert_eq!(kibibytes("12 MB"), None);

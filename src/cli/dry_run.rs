@@ -1,18 +1,21 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
-use super::arguments::{DeviceChoice, Opened, on_device};
-use super::train::load_options;
+use super::arguments::{Opened, on_device};
+use super::train::{TrainOptions, load_options};
 use crate::config::{Settings, to_toml, validate_for_images};
 use crate::data::{Extent, extent};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
 use crate::nn::Parts;
+use crate::train::disk::{self, Disk};
 use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
 use crate::train::session::Plan;
+use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.
-pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, threads: Option<usize>) -> Result<String> {
+pub(super) fn text(options: &TrainOptions) -> Result<String> {
+    let TrainOptions { settings, preset, outdir, device, threads, .. } = options;
     let images = image_extent(settings)?;
     validate_for_images(settings, images.height, images.width, images.channels)?;
     let plan = Plan::new(settings, images.count)?;
@@ -23,12 +26,14 @@ pub(super) fn text(settings: &Settings, preset: &str, device: DeviceChoice, thre
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
     lines.extend(memory(&prediction.memory));
     lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
-    lines.extend(time(&prediction, &plan, || device.open_in(threads, settings.train.dtype)));
+    lines.extend(written(&Disk::of(settings, &images, &prediction.memory, &plan), disk::free(outdir)));
+    lines.extend(time(&prediction, &plan, || device.open_in(*threads, settings.train.dtype)));
     if settings.train.minutes > 0.0 {
         lines.push(format!("  at most {} minutes of training, saves left out", settings.train.minutes));
     }
     let comments = lines.iter().map(|line| format!("{}\n", format!("# {line}").trim_end()));
-    Ok(format!("{}\n{}", to_toml(settings, preset)?, comments.collect::<String>()))
+    let settings = to_toml(settings, preset)?;
+    Ok(format!("{settings}\n# `vgan-cuda settings` says what each setting means.\n#\n{}", comments.collect::<String>()))
 }
 
 /// How many images these settings name, and of which size. All but `glyphs` are loaded for it.
@@ -51,7 +56,7 @@ fn network(name: &str, parts: &Parts) -> Vec<String> {
 }
 
 fn memory(memory: &Memory) -> Vec<String> {
-    let row = |(name, bytes): (&str, u64)| format!("  {name:<52} {:>9}", binary(bytes));
+    let row = |(name, size): (&str, u64)| format!("  {name:<52} {:>9}", bytes(size));
     let rows = [
         ("weights, gradients, moments, statistics", memory.networks),
         ("activations and their gradients", memory.activations),
@@ -67,7 +72,7 @@ fn memory(memory: &Memory) -> Vec<String> {
 /// Whether the run fits into this machine.
 fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>) -> Result<Vec<String>> {
     let Some(free) = free else { return Ok(vec![]) };
-    let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", binary(free))];
+    let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", bytes(free))];
     if memory.total() > free {
         lines.push(match largest_batch(settings, images, Memory::total, free)? {
             0 => "  too large for this machine with any batch: narrow the model".into(),
@@ -75,6 +80,33 @@ fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>
         });
     }
     Ok(lines)
+}
+
+/// What the run would write, and whether there is room for it.
+fn written(disk: &Disk, free: Option<u64>) -> Vec<String> {
+    let row = |name: &str, size: u64| format!("  {name:<52} {:>9}", bytes(size));
+    let Disk { checkpoint, checkpoints, picture, pictures, records } = *disk;
+    let mut lines = vec![
+        String::new(),
+        "disk, at most".into(),
+        row(&format!("{} checkpoints at once", grouped(checkpoints)), checkpoint.saturating_mul(checkpoints)),
+        row(&format!("{} pictures", grouped(pictures)), picture.saturating_mul(pictures)),
+        row("records", records),
+        row("in all", disk.total()),
+    ];
+    lines.extend(free.map(|free| row("free where the run would be", free)));
+    lines.extend(too_full(disk, free));
+    lines
+}
+
+/// What to say where a run will not fit on the disk.
+pub(super) fn too_full(disk: &Disk, free: Option<u64>) -> Option<String> {
+    let free = free.filter(|free| disk.total() > *free)?;
+    let [needed, free] = bytes_apart(disk.total(), free);
+    Some(format!(
+        "  the run may write up to {needed}, and {free} are free on its disk: keep fewer checkpoints (--keep N), write them less \
+         often (--snap STEPS), or choose another disk (--outdir)"
+    ))
 }
 
 /// How long the run would take.
@@ -85,7 +117,7 @@ fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Open
         String::new(),
         "time".into(),
         format!("  {} steps, an epoch has {}", grouped(plan.total), grouped(plan.epoch)),
-        format!("  {per_step:.1} GFLOP a step, {} moved", binary(work.moved)),
+        format!("  {per_step:.1} GFLOP a step, {} moved", bytes(work.moved)),
     ];
     let measured = open().and_then(|opened| {
         on_device!(opened, |backend| Speed::measure(&backend).map(|speed| (speed, backend.describe())))
@@ -93,7 +125,7 @@ fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Open
     let estimate = measured.map(|(speed, device)| {
         let step = speed.seconds(work);
         let run = duration(step * plan.total as f64);
-        let (gflops, moved) = (speed.flops / 1e9, binary(speed.moved as u64));
+        let (gflops, moved) = (speed.flops / 1e9, bytes(speed.moved as u64));
         [
             format!("  about {} a step and {run} in all on this {device}", duration(step)),
             format!("  an estimate, from {gflops:.0} GFLOP/s and {moved}/s measured just now"),
@@ -106,57 +138,20 @@ fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Open
     lines
 }
 
-/// `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();
-    groups.join(",")
-}
-
-/// Bytes with three digits or so: `1.5 MiB`.
-pub(super) fn binary(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.*} {}", usize::from(value < 100.0), UNITS[unit])
-}
-
-/// Seconds in the unit that a person would use.
-fn duration(seconds: f64) -> String {
-    const UNITS: [(f64, &str); 4] = [(86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"), (1.0, "seconds")];
-    match UNITS.iter().find(|(length, _)| seconds >= 1.5 * length) {
-        Some((length, unit)) => format!("{:.*} {unit}", usize::from(seconds < 10.0 * length), seconds / length),
-        None => format!("{:.0} ms", seconds * 1e3),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_for_people() {
-        assert_eq!([0, 999, 1000, 6_640_193].map(grouped), ["0", "999", "1,000", "6,640,193"]);
-        let bytes = [0, 512, 1 << 20, 1000 << 20, 3 << 29, u64::MAX];
-        assert_eq!(bytes.map(binary), ["0.0 KiB", "0.5 KiB", "1.0 MiB", "1.0 GiB", "1.5 GiB", "16384 PiB"]);
-        let seconds = [0.0, 0.0123, 1.4, 1.5, 42.0, 89.0, 90.0, 1200.0, 7200.0, 1e9];
-        let texts = [
-            "0 ms",
-            "12 ms",
-            "1400 ms",
-            "1.5 seconds",
-            "42 seconds",
-            "89 seconds",
-            "1.5 minutes",
-            "20 minutes",
-            "2.0 hours",
-            "11574 days",
-        ];
-        assert_eq!(seconds.map(duration), texts);
+    fn a_disk_that_is_too_full_is_said() {
+        let disk = Disk { checkpoint: 1 << 30, checkpoints: 3, picture: 1 << 20, pictures: 4, records: 1000 };
+        assert_eq!(too_full(&disk, None), None);
+        assert_eq!(too_full(&disk, Some(disk.total())), None);
+        let text = written(&disk, Some(disk.total() - 1)).join("\n");
+        assert!(
+            text.contains("3 checkpoints at once") && text.contains("3.0 GiB") && text.contains("--keep N"),
+            "{text}"
+        );
     }
 
     #[test]

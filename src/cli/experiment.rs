@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::compare::{self, CompareOptions, aligned, matrix};
-use super::dry_run::{grouped, image_extent};
+use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
 use super::resume::{Found, resume};
 use super::target::target_parser;
@@ -16,13 +16,14 @@ use crate::config::{
     validate_for_images,
 };
 use crate::data::Extent;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, checkpoint, stats};
 use crate::shell;
 use crate::train::Interrupt;
 use crate::train::session::{Plan, image_shape};
 use crate::train::snapshot::{DataIdentity, require_same_images};
+use crate::units::grouped;
 
 /// Train the runs of an experiment file one after another, each in a folder of its name, and compare them
 #[derive(Debug, Args)]
@@ -215,7 +216,7 @@ fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions, mov
     if let Some(Difference { key, values }) =
         differences(&[&with_length_and_place_of(run, &found), &run.settings])?.first()
     {
-        let expected = format!("a run with {key} = {}, as {} has it now", values[1], options.file.display());
+        let expected = format!("a run with {key} = {}, as {} has it now", values[1], shown(&options.file));
         return Err(Error::bad_data(path, expected, format!("one with {}", values[0])).with_hint(hint));
     }
     let newest = checkpoint::newest_valid(&folder.checkpoints_path()).map_err(|error| error.with_hint(hint))?;
@@ -283,9 +284,12 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
     let settings: Vec<&Settings> = presets.iter().chain(runs.iter().map(|run| &run.settings)).collect();
     let mut changed = differences(&settings)?;
     changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
-    let table = aligned(&rows, rows[0].len());
-    let heading = format!("{} into {}", options.file.display(), options.outdir.display());
-    Ok(format!("{heading}\n\n{table}{}", matrix("settings not all as in the presets", &changed, runs.len())))
+    let table = aligned(&rows, rows[0].len(), output::terminal_columns());
+    let heading = format!("{} into {}", shown(&options.file), shown(&options.outdir));
+    Ok(format!(
+        "{heading}\n\n{table}{}",
+        matrix("settings not all as in the presets", &changed, runs.len(), output::terminal_columns())
+    ))
 }
 
 /// The command that goes on with an interrupted experiment: this one.

@@ -9,7 +9,7 @@ use super::output;
 use super::output::to_stderr;
 use super::survey::named;
 use super::target::{ForceArgs, picture, require_new, target_parser};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::nn::ImageShape;
 use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
@@ -126,7 +126,7 @@ fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], t
         }
     };
     let samples = if seeds.len() == 1 { "1 sample".into() } else { format!("{} samples", seeds.len()) };
-    output::print(&format!("{samples} of {}: {}\n", generator.checkpoint.display(), place.display()))
+    output::print(&format!("{samples} of {}: {}\n", shown(&generator.checkpoint), shown(&place)))
 }
 
 /// Loads a generator, and says what the user should know of it.

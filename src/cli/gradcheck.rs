@@ -70,6 +70,7 @@ impl GradcheckArgs {
 
 /// Checks, and prints op, case, worst error and where.
 pub(super) fn run(options: GradcheckOptions) -> Result<()> {
+    output::warn_if_unoptimised();
     match options.device {
         DeviceChoice::Cuda(number) => check_on(Accelerator::<_, f64>::new(cuda::open(number)?), &options),
         DeviceChoice::Auto | DeviceChoice::Cpu => check_on(Cpu::<f64>::new(None)?, &options),
@@ -107,6 +108,7 @@ fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions
         cases.extend(whole::cases(backend)?);
     }
     let mut names: Vec<&str> = cases.iter().map(|case| case.op()).collect();
+    names.sort_unstable();
     names.dedup();
     let names = names.join(", ");
     // Each text must be of use, so that a misspelt one among several does not pass for a check.
@@ -136,8 +138,7 @@ fn json_line(finding: &Finding) -> Result<String> {
         passes: bool,
     }
     let line = Line { finding, tolerance: TOLERANCE, passes: finding.passes(TOLERANCE) };
-    let text = serde_json::to_string(&line).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
-    Ok(text + "\n")
+    output::json(&line)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::generate::open;
 use super::output;
 use super::survey::named;
 use super::target::{ForceArgs, picture, require_new, target_parser};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::nn::ImageShape;
 use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
@@ -114,8 +114,8 @@ fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: Interpolate
     let (rows, pixels) = (seeds.len() - 1, generator.draw(&latents)?);
     write_grid(&output, &pixels, rows * frames, h, w, c, frames, 0)?;
     let rows = if rows == 1 { "1 row".into() } else { format!("{rows} rows") };
-    let checkpoint = generator.checkpoint.display();
-    output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", output.display()))
+    let checkpoint = shown(&generator.checkpoint);
+    output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", shown(&output)))
 }
 
 #[cfg(test)]

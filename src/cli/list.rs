@@ -7,13 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::compare::aligned;
-use super::dry_run::{binary, grouped};
 use super::output::{self, to_stderr};
 use super::survey::{Survey, runs_in};
 use crate::error::{Error, Result, shown};
 use crate::run::Record;
 use crate::run::env::utc;
 use crate::run::progress::duration;
+use crate::units::{bytes, grouped};
 
 /// List the runs of a folder: how far each is, how it stands, its last losses and its size on the disk
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ fn table(runs: &[Survey], folder: &Path, now: SystemTime) -> String {
     let mut rows =
         vec![["run", "preset", "state", "step", "loss D", "loss G", "saved", "size"].map(String::from).to_vec()];
     rows.extend(runs.iter().map(|run| row(run, folder, now).to_vec()));
-    aligned(&rows, 3)
+    aligned(&rows, 3, output::terminal_columns())
 }
 
 fn row(run: &Survey, folder: &Path, now: SystemTime) -> [String; 8] {
@@ -91,7 +91,7 @@ fn row(run: &Survey, folder: &Path, now: SystemTime) -> [String; 8] {
         loss(|last| last.loss_d),
         loss(|last| last.loss_g),
         age.unwrap_or_else(|| "-".into()),
-        binary(run.bytes),
+        bytes(run.bytes),
     ]
 }
 

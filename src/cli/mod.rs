@@ -18,6 +18,7 @@ mod generate;
 mod gradcheck;
 mod interpolate;
 mod list;
+mod outcome;
 mod output;
 mod resume;
 mod settings;
@@ -105,7 +106,7 @@ impl Command {
             Command::Bench(args) => bench::run(args.resolve()),
             Command::Dataset(args) => dataset::run(args.resolve()),
             Command::Settings(args) => settings::run(args.resolve()),
-            Command::Doctor(_) => doctor::run(),
+            Command::Doctor(args) => doctor::run(args.resolve()),
             Command::Completions(args) => completions::run(args.shell),
             Command::Complete(args) => complete::run(args),
         }

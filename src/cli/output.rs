@@ -24,6 +24,27 @@ pub(super) fn to_stderr(text: &str) {
     messages::say(text);
 }
 
+/// The columns of the terminal that standard output goes to; `None` where it goes elsewhere.
+pub(super) fn terminal_columns() -> Option<usize> {
+    let terminal = console::Term::stdout();
+    let (_, columns) = terminal.is_term().then(|| terminal.size_checked())??;
+    (columns > 0).then(|| usize::from(columns))
+}
+
+/// Warns, once, where this program was built without optimisation.
+pub(super) fn warn_if_unoptimised() {
+    if let Some(note) = unoptimised() {
+        to_stderr(&format!("warning: {note}"));
+    }
+}
+
+/// What is wrong with a build without optimisation, if this is one. A library is built as its user's profile says, so this
+/// reaches those who call it from a program of their own, too.
+pub(super) fn unoptimised() -> Option<&'static str> {
+    cfg!(debug_assertions)
+        .then_some("built without optimisation, about 60 times slower: build with cargo build --release")
+}
+
 /// Whether `error` says that nobody reads standard output any more.
 pub(super) fn reader_is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }

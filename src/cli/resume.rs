@@ -7,15 +7,14 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, DeviceChoice, on_device};
 use super::details;
+use super::outcome;
 use super::output::to_stderr;
 use super::survey::named;
 use super::target::target_parser;
-use super::train::{
-    detail, load_images, locate, parse_description, parse_minutes, require_memory, say, say_how_to_sample,
-};
+use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
 use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
 use crate::data::Images;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
 use crate::shell;
@@ -77,6 +76,10 @@ pub(super) struct ResumeArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+
+    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    #[arg(long)]
+    json: bool,
 }
 
 /// What to continue.
@@ -94,6 +97,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
+    /// Whether the last line of standard output is JSON.
+    pub(crate) json: bool,
 }
 
 impl ResumeArgs {
@@ -114,18 +119,26 @@ impl ResumeArgs {
         if !is_checkpoint(&source) && self.desc.is_some() {
             return Err(Error::Usage(format!(
                 "--desc names a new run, and {} goes on in its own folder: leave it out, or name a checkpoint with --from STEP",
-                source.display()
+                shown(&source)
             )));
         }
         let DeviceArgs { device, threads } = self.device;
-        Ok(ResumeOptions { source, overrides, outdir: self.outdir, description: self.desc, device, threads })
+        Ok(ResumeOptions {
+            source,
+            overrides,
+            outdir: self.outdir,
+            description: self.desc,
+            device,
+            threads,
+            json: self.json,
+        })
     }
 }
 
 /// The folder of the checkpoint of a step.
 fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
     if is_checkpoint(run) {
-        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", run.display())));
+        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", shown(run))));
     }
     let checkpoints = RunFolder::open(run)?.checkpoints_path();
     let path = checkpoints.join(checkpoint::folder_name(step));
@@ -139,14 +152,14 @@ fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { source, overrides, outdir, description, device, threads } = options;
+    let ResumeOptions { source, overrides, outdir, description, device, threads, json } = options;
     let change = |settings: &Settings| apply(settings, &overrides);
     let found = if is_checkpoint(&source) {
         Found::checkpoint(&source, outdir, description)?
     } else {
         Found::run(RunFolder::open(&source)?)?
     };
-    say_how_to_sample(&resume(found, change, device, threads, Interrupt::listen)?)
+    outcome::tell(&resume(found, change, device, threads, Interrupt::listen)?, json)
 }
 
 /// A checkpoint to go on from, and where to.
@@ -273,7 +286,7 @@ fn go_on<B: F32Executor>(
             let sha256 = &checkpoint.state.files.model.sha256;
             say(
                 &folder,
-                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", path.display()),
+                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(&path)),
             )?;
             if revision.changes.is_empty() {
                 say(&folder, "note: with the same settings it does what that run did from there: --set changes one")?;
@@ -287,7 +300,7 @@ fn go_on<B: F32Executor>(
         to_stderr(&format!("warning: {error}"));
     }
     let interrupt = listen()?;
-    say(&folder, &format!("{} from step {step} ({})", folder.path().display(), backend.describe()))?;
+    say(&folder, &format!("{} from step {step} ({})", shown(folder.path()), backend.describe()))?;
     let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading)?;
     details.iter().try_for_each(|text| detail(&folder, text))?;
     let nothing_left = nothing_left(&settings, step, total);
@@ -375,7 +388,8 @@ mod tests {
         let mut overrides: Vec<Override> = flags.map(|(flag, key, value)| Override::flag(flag, key, value)).into();
         overrides.push(Override::parse("batch=3").unwrap());
         let (source, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
-        let expected = ResumeOptions { source, overrides, outdir: None, description: None, device, threads: Some(2) };
+        let (outdir, description) = (None, None);
+        let expected = ResumeOptions { source, overrides, outdir, description, device, threads: Some(2), json: false };
         assert_eq!(found, expected);
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// The flag of all commands that write files of a name that the user chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
@@ -32,7 +32,7 @@ pub(super) fn picture(flag: &str, path: PathBuf) -> Result<PathBuf> {
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
         return Ok(path);
     }
-    Err(Error::Usage(format!("{flag}: expected a name that ends in .png, found `{}`", path.display())))
+    Err(Error::Usage(format!("{flag}: expected a name that ends in .png, found `{}`", shown(&path))))
 }
 
 /// Refuses to write over any of these files, before the work is begun; `other` is what to pass to write elsewhere.
@@ -50,10 +50,7 @@ pub(super) fn require_new(paths: &[PathBuf], force: ForceArgs, other: &str) -> R
         more => format!("and {more} more files are there"),
     };
     let over = if there.len() == 1 { "it" } else { "them" };
-    Err(Error::Usage(format!(
-        "{} {more} already: pass --force to write over {over}, or another {other}",
-        first.display()
-    )))
+    Err(Error::Usage(format!("{} {more} already: pass --force to write over {over}, or another {other}", shown(first))))
 }
 
 #[cfg(test)]

@@ -59,11 +59,15 @@ IN (N images of C×H×W; z of c×h×w):
   images                            [N, C, H, W], in the range that the generator ends in
   latents_d, latents_g              [N, latent], for the fakes of D's step and of G's step
   noise_real, noise_fake, noise_g   [N, c, h, w]; noise_g only if generator_z is sampled
+  penalty_positions, noise_penalty  [N], [N, c, h, w]; only with the penalties wgan-gp and dragan,
+                                    the latter only if penalty_z is sampled
+  penalty_directions                [N, C, H, W]; only with dragan
   beta                              [1], β before the step
 
 OUT:
   fakes_d, fakes_g                  [N, C, H, W]
-  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's
+  mu_X, logvar_X, z_X               [N, c, h, w]; X is real or fake in D's step, g in G's;
+                                    logvar_X is log σ with bottleneck.sigma=logstd
   logits_X                          [N]
   loss_d, loss_g, kl_real, kl_fake  [1]
   beta                              [1], β after the step

@@ -8,15 +8,15 @@ use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
 use super::target::target_parser;
-use super::{details, dry_run, output};
+use super::{details, dry_run, outcome, output};
 use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, messages, write_file};
-use crate::shell;
+use crate::train::disk::{self, Disk};
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
@@ -95,6 +95,10 @@ pub(super) struct TrainArgs {
     /// Print the settings and what the run would need, and stop
     #[arg(long)]
     dry_run: bool,
+
+    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -124,6 +128,8 @@ pub(crate) struct TrainOptions {
     pub(crate) threads: Option<usize>,
     /// Whether to print what would be done instead.
     pub(crate) dry_run: bool,
+    /// Whether the last line of standard output is JSON.
+    pub(crate) json: bool,
 }
 
 impl TrainArgs {
@@ -142,6 +148,7 @@ impl TrainArgs {
             device: self.device.device,
             threads: self.device.threads,
             dry_run: self.dry_run,
+            json: self.json,
         })
     }
 
@@ -222,17 +229,17 @@ pub(super) fn parse_description(text: &str) -> std::result::Result<String, Strin
 /// Trains, or prints what would be trained.
 pub(super) fn run(options: TrainOptions) -> Result<()> {
     if options.dry_run {
-        let TrainOptions { settings, preset, device, threads, .. } = &options;
-        return output::print(&dry_run::text(settings, preset, *device, *threads)?);
+        return output::print(&dry_run::text(&options)?);
     }
+    output::warn_if_unoptimised();
     let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
     let threads = opened.threads();
-    let TrainOptions { settings, preset, outdir, description, .. } = options;
+    let TrainOptions { settings, preset, outdir, description, json, .. } = options;
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
     let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
     let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
-    say_how_to_sample(&folder)
+    outcome::tell(&folder, json)
 }
 
 /// Trains on `backend`, which computes with `threads` CPU threads, to the end of the run, and returns its folder. `folder`
@@ -250,11 +257,20 @@ pub(super) fn train<B: F32Executor>(
     let reading = start.elapsed();
     require_memory(&backend, &settings, &images)?;
     let folder = folder()?;
+    let needed = Disk::of(
+        &settings,
+        &images.extent(),
+        &predict::predict(&settings, &images.extent())?.memory,
+        &Plan::new(&settings, images.count)?,
+    );
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
     let environment = Environment::now(&backend.describe(), threads);
     environment.add_to(&folder.env_path())?;
     let interrupt = listen()?;
-    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), folder.path().display());
+    if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
+        say(&folder, &format!("warning: {}", warning.trim_start()))?;
+    }
+    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), shown(folder.path()));
     say(&folder, &start)?;
     if let Some(line) = images.report.line() {
         say(&folder, &line)?;
@@ -291,14 +307,6 @@ pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, image
     }
     let own = backend.own_memory();
     own.map_or(Ok(()), |free| predict::require_memory(settings, &extent, Memory::on_device, free))
-}
-
-/// The one line that a finished run ends with.
-pub(super) fn say_how_to_sample(folder: &RunFolder) -> Result<()> {
-    let path = shell::path(folder.path());
-    let line = format!("done; draw samples with: vgan-cuda generate {path} --seeds 0-63 --grid");
-    LogFile::open(&folder.log_path())?.line(&line)?;
-    output::print(&(line + "\n"))
 }
 
 /// Keeps a line in the run's log, and says it where the user wants details.

@@ -18,15 +18,6 @@ pub struct Background {
 /// Colours with a name of their own; `grey` is half of white.
 const NAMED: [(&str, [u8; 3]); 4] = [("black", [0; 3]), ("white", [255; 3]), ("grey", [128; 3]), ("gray", [128; 3])];
 
-impl Field for Background {
-    const CHOICES: &'static [Choice] = &[
-        Choice { word: "black", meaning: "#000000" },
-        Choice { word: "white", meaning: "#ffffff" },
-        Choice { word: "grey", meaning: "#808080" },
-        Choice { word: "#rrggbb", meaning: "any colour, as two hexadecimal digits each for red, green and blue" },
-    ];
-}
-
 impl FromStr for Background {
     type Err = String;
 
@@ -46,6 +37,15 @@ fn six_digits(text: &str) -> Option<[u8; 3]> {
     }
     let [_, red, green, blue] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
     Some([red, green, blue])
+}
+
+impl Field for Background {
+    const CHOICES: &'static [Choice] = &[
+        Choice { word: "black", meaning: "0 in every channel." },
+        Choice { word: "white", meaning: "255 in every channel." },
+        Choice { word: "grey", meaning: "128 in every channel." },
+        Choice { word: "#rrggbb", meaning: "Any other colour: red, green and blue in two hexadecimal digits each." },
+    ];
 }
 
 impl fmt::Display for Background {

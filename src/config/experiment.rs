@@ -18,6 +18,7 @@ use toml::de::{DeString, DeTable};
 use toml::{Spanned, Table, Value};
 
 use super::file::{Entry, File, bytes_of};
+use super::foreign::Wanted;
 use super::overrides::{Override, apply};
 use super::presets::preset;
 use super::schema::shorten;
@@ -59,7 +60,7 @@ pub fn read_experiment(path: &Path, overrides: &[Override]) -> Result<Vec<Experi
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ExperimentRun>> {
     let file = File::new(path, bytes)?;
-    let (places, values) = file.document()?;
+    let (places, values) = file.document(Wanted::Experiment)?;
     let shared = Part::read(&file, places.get_ref(), &values, Level::File)?;
     let mut runs: Vec<ExperimentRun> = Vec::new();
     for (place, table, value) in run_tables(&file, places.get_ref(), &values)? {

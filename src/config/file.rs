@@ -7,13 +7,15 @@ use std::path::Path;
 use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
+use super::foreign::{self, Wanted};
 use super::nearest::{nearest, nearest_hint, nearest_keys};
 use super::overrides::merge;
 use super::presets::preset;
 use super::schema::{Key, keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+use crate::units;
 
 /// Far more than any configuration needs; guards against a data file given by mistake.
 const LARGEST_FILE: usize = 1 << 20;
@@ -47,7 +49,7 @@ pub fn read_named(path: impl AsRef<Path>, base: &Settings) -> Result<(Settings, 
 pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> Result<(Settings, String)> {
     let bytes = bytes_of(path)?;
     let file = File::new(path, &bytes)?;
-    let (places, values) = file.document()?;
+    let (places, values) = file.document(Wanted::Settings)?;
     let named = file.preset(places.get_ref(), &values)?;
     if let (Some(chosen), Some((named, _))) = (chosen, &named)
         && chosen != named
@@ -56,7 +58,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
             "the preset is {chosen} on the command line and `{}` in {}: leave it out there, or take the line `preset` \
              out of the file",
             shorten(named),
-            path.display()
+            shown(path)
         )));
     }
     let layer = file.whole_layer(places.get_ref(), &values)?;
@@ -103,7 +105,7 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
 /// [`read`] on the bytes of a file; `path` is for errors.
 fn parse(path: &Path, bytes: &[u8], base: &Settings) -> Result<(Settings, Option<String>)> {
     let file = File::new(path, bytes)?;
-    let (places, values) = file.document()?;
+    let (places, values) = file.document(Wanted::Settings)?;
     let preset = file.preset(places.get_ref(), &values)?.map(|(name, _)| name);
     Ok((file.over(base, &[file.whole_layer(places.get_ref(), &values)?])?, preset))
 }
@@ -145,7 +147,7 @@ impl<'a> File<'a> {
     /// Refuses what is no text, or far too long for a configuration.
     pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
         if bytes.len() > LARGEST_FILE {
-            return Err(Error::bad_data(path, "a TOML file of at most 1 MiB", format!("{} bytes", bytes.len())));
+            return Err(Error::bad_data(path, "a TOML file of at most 1 MiB", units::bytes(bytes.len() as u64)));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let offset = error.valid_up_to();
@@ -154,14 +156,16 @@ impl<'a> File<'a> {
         Ok(File { path, text })
     }
 
-    /// The file as TOML: once with the places of everything, once with the values.
-    pub(super) fn document(&self) -> Result<(Spanned<DeTable<'a>>, Table)> {
+    /// The file as TOML: once with the places of everything, once with the values. One that is plainly not what is wanted is
+    /// refused by its kind.
+    pub(super) fn document(&self, wanted: Wanted) -> Result<(Spanned<DeTable<'a>>, Table)> {
         let (places, errors) = DeTable::parse_recoverable(self.text);
         // The first mistake in the file is the one that leads to the others.
         if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
-            return Err(self.malformed(error));
+            return Err(foreign::no_toml(self.path, self.text).unwrap_or_else(|| self.malformed(error)));
         }
         let values = toml::from_str(self.text).map_err(|error| self.malformed(&error))?;
+        foreign::require(wanted, self.path, &values)?;
         Ok((places, values))
     }
 

@@ -10,6 +10,7 @@ mod differences;
 mod experiment;
 mod family;
 mod file;
+mod foreign;
 mod nearest;
 mod objective;
 mod objective_rules;

@@ -158,7 +158,6 @@ mod tests {
             ".",
             "optimizer.",
             "nets.dropout",
-            "generator",
             "β",
         ];
         for typed in far {

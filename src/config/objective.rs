@@ -16,8 +16,8 @@ settings! {
     pub struct ObjectiveSettings: "objective" {
         /// The losses of discriminator and generator.
         pub loss: Loss = Loss::Ns;
-        /// What D shall say of a real image (one-sided label smoothing, Salimans et al. 2016: 0.9); losses `gan` and `ns`
-        /// alone have such a target.
+        /// What D shall say of a real image in its own loss (one-sided label smoothing, Salimans et al. 2016: 0.9); losses
+        /// `gan` and `ns` alone have such a target. That of fakes stays 0, and G's stays 1.
         pub real_target: f64 = 1.0 => Range::PART, of ["label smoothing"];
         /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
         pub margin: f64 = 1.0 => Range::ABOVE_0, of ["EBGAN"];

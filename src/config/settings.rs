@@ -56,10 +56,11 @@ settings! {
         pub resize: usize = 0 => UP_TO_WIDEST;
         /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
         pub channels: usize = 0 => Range::Few(&[(0, "as they are"), (1, "grey"), (3, "colour")]);
-        /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's luma.
+        /// What transparent pictures are laid on: `black`, `white`, `grey` or `#rrggbb`; a grey picture takes the colour's
+        /// luma.
         pub background: Background = Background::default();
-        /// The seed of the embedded digits, apart from `train.seed`, so that runs of several seeds are trained on the same images;
-        /// other sources don't use it.
+        /// The seed of the embedded digits, apart from `train.seed`, so that runs of several seeds are trained on the same
+        /// images; other sources don't use it.
         pub seed: u64 = 0 => COUNT;
         /// Mirror each image left-right with probability ½, drawn anew at every step.
         pub flip: bool = false;
@@ -265,7 +266,7 @@ settings! {
         pub beta2: f64 = 0.999 => Range::DECAY, of ["Adam"];
         /// RMSprop's decay of the second moment, α.
         pub decay: f64 = 0.99 => Range::DECAY, of ["RMSprop"];
-        /// Added to the root of the second moment.
+        /// ε of both optimisers, added to the root of the second moment, not under it; for Adam that of the corrected moment.
         pub epsilon: f64 = 1e-8 => Range::ABOVE_0;
         /// Standard deviation of the normal weights at the start, where biases are 0. With 0 both start as PyTorch's do:
         /// U(−1/√fan_in, 1/√fan_in).
@@ -296,8 +297,8 @@ settings! {
         /// Most minutes of training, over all starts of the run, the time of snapshots left out: whichever comes first,
         /// these or the steps, ends the run. 0 sets no limit.
         pub minutes: f64 = 0.0 => Range::FROM_0;
-        /// The key of every random draw of training (`data.seed` is that of the embedded digits); at most 2⁶³ − 1, the largest
-        /// number of a TOML file.
+        /// The key of every random draw of training (`data.seed` is that of the embedded digits); at most 2⁶³ − 1, the
+        /// largest number of a TOML file.
         pub seed: u64 = 0 => COUNT;
         /// Steps between two lines of `stats.jsonl`.
         pub tick: u64 = 20 => Range::whole(1, LARGEST);

@@ -75,3 +75,75 @@ pub(crate) fn turn(shape: Shape, pixels: Vec<u8>, orientation: u8) -> Vec<u8> {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// One directory with these entries: tag, type, value's four bytes.
+    fn block(little: bool, entries: &[(u16, u16, [u8; 4])]) -> Vec<u8> {
+        let two = |value: u16| if little { value.to_le_bytes() } else { value.to_be_bytes() };
+        let four = |value: u32| if little { value.to_le_bytes() } else { value.to_be_bytes() };
+        let mut bytes = if little { b"II*\0".to_vec() } else { b"MM\0*".to_vec() };
+        bytes.extend(four(8));
+        bytes.extend(two(entries.len() as u16));
+        for (tag, kind, value) in entries {
+            bytes.extend([two(*tag), two(*kind)].concat());
+            bytes.extend([four(1), *value].concat());
+        }
+        bytes
+    }
+
+    #[test]
+    fn both_byte_orders_and_all_widths_of_numbers() {
+        for orientation in 1..=8 {
+            for (kind, width) in [(1, 1), (3, 2), (4, 4)] {
+                let mut big = [0; 4];
+                big[width - 1] = orientation;
+                let other = (0x010f, 2, [9; 4]);
+                assert_eq!(
+                    super::orientation(&block(true, &[other, (0x0112, kind, [orientation, 0, 0, 0])])),
+                    orientation
+                );
+                assert_eq!(super::orientation(&block(false, &[other, (0x0112, kind, big)])), orientation);
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_upright() {
+        let six = [0, 6, 0, 0];
+        assert_eq!(orientation(&block(false, &[(0x0112, 3, six)])), 6);
+        for damaged in [
+            block(false, &[(0x0112, 2, six)]),
+            block(false, &[(0x0112, 3, [0, 9, 0, 0])]),
+            block(false, &[(0x0112, 3, [0; 4])]),
+            block(false, &[]),
+            block(true, &[(0x0112, 3, six)]),
+            [b"MM\0*".as_slice(), &[0xff; 4]].concat(),
+        ] {
+            assert_eq!(orientation(&damaged), UPRIGHT, "{damaged:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn random_blocks_never_panic(start in 0usize..3, rest in prop::collection::vec(any::<u8>(), 0..80)) {
+            let bytes = [[b"II*\0".as_slice(), b"MM\0*", b""][start], &rest].concat();
+            prop_assert!((1..=8).contains(&orientation(&bytes)));
+        }
+
+        #[test]
+        fn damaged_blocks_never_panic(little: bool, at in 0usize..60, value: u8, length in 0usize..60) {
+            let mut bytes = block(little, &[(0x0100, 4, [1, 2, 3, 4]), (0x0112, 3, [6, 0, 0, 0]), (0x0132, 2, [9; 4])]);
+            let at = at % bytes.len();
+            bytes[at] = value;
+            bytes.truncate(length);
+            prop_assert!((1..=8).contains(&orientation(&bytes)));
+        }
+    }
+}

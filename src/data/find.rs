@@ -108,7 +108,7 @@ fn find_in_folder(folder: &Path) -> Result<Selection> {
 /// Goes on in a folder inside `folder`, and remembers that.
 fn enter(folder: &Path, inside: &Path) -> Result<Selection> {
     let mut selection = find_in_folder(inside)?;
-    let deeper = selection.report.folder.take().map_or_else(PathBuf::new, |folder| folder);
+    let deeper = selection.report.folder.take().unwrap_or_default();
     let below = inside.strip_prefix(folder).unwrap_or(inside);
     selection.report.folder = Some(if deeper.as_os_str().is_empty() { below.into() } else { below.join(deeper) });
     Ok(selection)

@@ -2,7 +2,7 @@
 //!
 //! The pixels are those of libjpeg's accurate integer transform and its smooth ("fancy") upsampling, as Pillow and browsers
 //! have them: crate `mozjpeg` is that library, and of the decoders at hand the only one that is right on every file of
-//! `tests/oracle/jpeg_matrix.py`.
+//! `tests/oracle/jpeg_matrix.py`. Its errors unwind, so a program that aborts on a panic would end at a damaged file.
 
 use std::cell::Cell;
 use std::panic::{catch_unwind, resume_unwind};
@@ -16,9 +16,9 @@ use super::jpeg_markers::{self, Fault, Header, Walk};
 use super::picture::{Codec, Notes, Picture, Shape, guard};
 use crate::error::{Error, Result};
 
-/// The most scans that are decoded. Files have up to a dozen; thousands of empty ones over a large picture would keep the
+/// The most scans that are decoded. Files have up to a few dozen; thousands of empty ones over a large picture would keep the
 /// decoder busy for minutes.
-const MOST_SCANS: usize = 1000;
+const MOST_SCANS: usize = 500;
 
 /// The shape after turning, from the beginning of a file of `length` bytes.
 pub(crate) fn shape(path: &Path, length: u64, bytes: &[u8]) -> Result<Shape> {
@@ -183,13 +183,17 @@ mod tests {
 
     use super::*;
 
+    fn matrix() -> Vec<u8> {
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jpeg_matrix.safetensors");
+        let path = std::env::var_os("VGAN_JPEG_MATRIX").unwrap_or(fixture.into());
+        std::fs::read(path).expect("the matrix")
+    }
+
     /// Files of every kind, with libjpeg-turbo's pixels or what the error must say: those of tests/fixtures, or of the file
     /// that `VGAN_JPEG_MATRIX` names.
     #[test]
     fn jpeg_matrix() {
-        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jpeg_matrix.safetensors");
-        let path = std::env::var_os("VGAN_JPEG_MATRIX").unwrap_or(fixture.into());
-        let bytes = std::fs::read(path).expect("the matrix");
+        let bytes = matrix();
         let matrix = SafeTensors::deserialize(&bytes).expect("safetensors");
         let (mut outcomes, mut wrong) = (BTreeMap::<&str, usize>::new(), Vec::new());
         for name in matrix.names() {
@@ -221,5 +225,90 @@ mod tests {
         eprintln!("{outcomes:?}");
         assert!(wrong.is_empty(), "{outcomes:?}\n{}", wrong.join("\n"));
         assert!(outcomes["right"] > 100 && outcomes["refused as it should"] > 20, "{outcomes:?}");
+    }
+
+    /// Junk that libjpeg only warns of is read past; data that is missing is not made up.
+    #[test]
+    fn superfluous_bytes_are_told_from_missing_ones() {
+        let bytes = matrix();
+        let matrix = SafeTensors::deserialize(&bytes).expect("safetensors");
+        for name in ["plain/no-jfif", "apart/no-jfif", "progressive/no-jfif", "grey/no-jfif"] {
+            let file = matrix.tensor(&format!("{name}.jpg")).expect("a file").data();
+            let pixels = matrix.tensor(&format!("{name}.pixels")).expect("pixels").data();
+            let walk = jpeg_markers::walk(file).expect("a whole file");
+            for &end in &walk.stretches {
+                let junk = [&file[..end], &[1, 2, 3], &file[end..]].concat();
+                assert!(decode(Path::new(name), &junk).expect(name).pixels == pixels, "{name}: junk at {end}");
+            }
+            let hole = [&file[..walk.stretches[0] - 4], &file[walk.stretches[0]..]].concat();
+            let error = decode(Path::new(name), &hole).err().expect("a hole is found");
+            assert!(error.to_string().contains("damaged one (its coded data does not fit"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn thousands_of_scans_are_not_decoded() {
+        let bytes = matrix();
+        let matrix = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let file = matrix.tensor("progressive/no-jfif.jpg").expect("a file").data();
+        let end = file.len() - 2;
+        let scan = file.windows(2).rposition(|pair| pair == [0xff, 0xda]).expect("a scan");
+        let many = [&file[..end], &file[scan..end].repeat(MOST_SCANS), &file[end..]].concat();
+        let error = decode(Path::new("x"), &many).err().expect("too many");
+        assert!(error.to_string().contains("at most 500 scans"), "{error}");
+    }
+
+    /// Files of the matrix with bytes changed, taken out, put in and mixed: an error of the user's data or a picture, soon. A
+    /// longer run: `VGAN_JPEG_MUTATIONS=1000000 cargo test --release --lib damaged_jpegs`.
+    #[test]
+    fn damaged_jpegs_never_panic() {
+        let bytes = matrix();
+        let matrix = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let files: Vec<&[u8]> = matrix
+            .tensors()
+            .into_iter()
+            .filter(|(name, _)| name.ends_with(".jpg"))
+            .map(|(_, view)| view.data())
+            .collect();
+        let count = std::env::var("VGAN_JPEG_MUTATIONS").map_or(3000, |count| count.parse().expect("a number"));
+        let mut state = 1u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below.max(1)
+        };
+        let (mut read, mut refused, mut slowest) = (0, 0, std::time::Duration::ZERO);
+        for _ in 0..count {
+            let mut file = files[draw(files.len())].to_vec();
+            for _ in 0..1 + draw(4) {
+                let at = draw(file.len());
+                match draw(5) {
+                    0 if at < file.len() => file[at] = draw(256) as u8,
+                    1 if at < file.len() => file[at] ^= 1 << draw(8),
+                    2 => drop(file.drain(at..(at + draw(20)).min(file.len()))),
+                    3 => drop(file.splice(at..at, [0xff, 0xc0 + draw(64) as u8, draw(256) as u8])),
+                    _ => {
+                        let other = files[draw(files.len())];
+                        let from = draw(other.len());
+                        let to = (from + draw(60)).min(other.len());
+                        drop(file.splice(at..at, other[from..to].iter().copied()));
+                    }
+                }
+            }
+            let start = std::time::Instant::now();
+            let path = Path::new("x");
+            match decode(path, &file) {
+                Ok(picture) => {
+                    read += 1;
+                    assert_eq!(shape(path, file.len() as u64, &file).expect("a shape"), picture.shape);
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert_eq!(error.exit_code(), 3, "{error}: {file:02x?}");
+                }
+            }
+            slowest = slowest.max(start.elapsed());
+        }
+        eprintln!("{read} read, {refused} refused, the slowest in {slowest:?}");
+        assert!(read > count / 20 && refused > count / 20, "{read} read, {refused} refused");
     }
 }

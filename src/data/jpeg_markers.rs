@@ -45,6 +45,8 @@ pub(crate) enum Fault {
     Damaged(&'static str),
 }
 
+const PROGRESSIVE: u8 = 0xc2;
+const TABLES: u8 = 0xc4;
 const START_OF_SCAN: u8 = 0xda;
 const END: u8 = 0xd9;
 
@@ -61,10 +63,7 @@ pub(crate) fn walk(bytes: &[u8]) -> Result<Walk, Fault> {
     let (mut stretches, mut scans) = (Vec::new(), 0);
     loop {
         // The walker stands behind the marker of a scan.
-        let scan = walker.segment()?;
-        let count = usize::from(*scan.first().ok_or(Fault::Damaged("an empty scan header"))?);
-        let ids = scan.get(1..1 + 2 * count).ok_or(Fault::Damaged("a scan header that is too short"))?;
-        ids.iter().step_by(2).for_each(|&id| seen[usize::from(id)] = true);
+        walker.scan(header.coding, &mut seen)?;
         scans += 1;
         let mut marker = walker.marker()?;
         stretches.push(walker.marker_at);
@@ -74,7 +73,9 @@ pub(crate) fn walk(bytes: &[u8]) -> Result<Walk, Fault> {
             stretches.push(walker.marker_at);
         }
         while marker != START_OF_SCAN && marker != END {
-            if has_segment(marker) {
+            if marker == TABLES {
+                walker.tables()?;
+            } else if has_segment(marker) {
                 walker.segment()?;
             }
             marker = walker.marker()?;
@@ -100,6 +101,8 @@ struct Walker<'a> {
     /// Where the last marker begins.
     marker_at: usize,
     component_ids: Vec<u8>,
+    /// Which Huffman tables are defined: by class (0 for mean values, 1 for the rest) and number.
+    tables: [[bool; 16]; 2],
 }
 
 impl<'a> Walker<'a> {
@@ -107,7 +110,7 @@ impl<'a> Walker<'a> {
         if !bytes.starts_with(&[0xff, 0xd8]) {
             return Err(Fault::Damaged("no start mark"));
         }
-        Ok(Walker { bytes, at: 2, marker_at: 0, component_ids: Vec::new() })
+        Ok(Walker { bytes, at: 2, marker_at: 0, component_ids: Vec::new(), tables: [[false; 16]; 2] })
     }
 
     /// The next marker, past coded data, padding (ff before a marker) and junk.
@@ -158,6 +161,7 @@ impl<'a> Walker<'a> {
                     }
                     frame = Some(self.frame(marker)?);
                 }
+                TABLES => self.tables()?,
                 0xe1 => {
                     let content = self.segment()?;
                     let tiff = content.strip_prefix(b"Exif\0").and_then(|rest| rest.get(1..));
@@ -180,5 +184,39 @@ impl<'a> Walker<'a> {
         self.component_ids = ids.iter().step_by(3).copied().collect();
         let (height, width) = (u16::from_be_bytes([y0, y1]).into(), u16::from_be_bytes([x0, x1]).into());
         Ok(Header { coding, precision, height, width, components, orientation: exif::UPRIGHT, profile: false })
+    }
+    /// Notes which Huffman tables a segment defines.
+    fn tables(&mut self) -> Result<(), Fault> {
+        let mut content = self.segment()?;
+        while let [table, rest @ ..] = content {
+            let short = Fault::Damaged("a Huffman table that is too short");
+            let lengths = rest.get(..16).ok_or(short)?;
+            let codes: usize = lengths.iter().map(|&count| usize::from(count)).sum();
+            content = rest.get(16 + codes..).ok_or(short)?;
+            let class =
+                self.tables.get_mut(usize::from(table >> 4)).ok_or(Fault::Damaged("an unknown Huffman table"))?;
+            class[usize::from(table & 15)] = true;
+        }
+        Ok(())
+    }
+
+    /// Reads a scan's header, notes the components, and makes sure that its Huffman tables are there: the decoder would take
+    /// others for those that are missing.
+    fn scan(&mut self, coding: u8, seen: &mut [bool; 256]) -> Result<(), Fault> {
+        let short = Fault::Damaged("a scan header that is too short");
+        let scan = self.segment()?;
+        let count = usize::from(*scan.first().ok_or(short)?);
+        let components = scan.get(1..1 + 2 * count).ok_or(short)?;
+        let &[first, _, bits] = scan.get(1 + 2 * count..).and_then(|rest| rest.first_chunk()).ok_or(short)?;
+        let (needs_mean, needs_rest) =
+            if coding == PROGRESSIVE { (first == 0 && bits >> 4 == 0, first > 0) } else { (true, true) };
+        for component in components.chunks_exact(2) {
+            seen[usize::from(component[0])] = true;
+            let [mean, rest] = [component[1] >> 4, component[1] & 15].map(usize::from);
+            if (needs_mean && !self.tables[0][mean]) || (needs_rest && !self.tables[1][rest]) {
+                return Err(Fault::Damaged("a scan without its Huffman tables"));
+            }
+        }
+        Ok(())
     }
 }

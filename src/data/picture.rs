@@ -162,3 +162,84 @@ pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(bytes: &[u8], background: [u8; 3]) -> Picture {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        fs::write(file.path(), bytes).expect("writing");
+        let picture = decode(file.path(), &LoadOptions { background, ..LoadOptions::default() }).expect("a picture");
+        assert_eq!(read_shape(file.path()).expect("a shape"), picture.shape);
+        picture
+    }
+
+    /// 2×1 pixels, with `chunks` before them.
+    fn encoded(color: png::ColorType, depth: png::BitDepth, data: &[u8], chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(color);
+        encoder.set_depth(depth);
+        if color == png::ColorType::Indexed {
+            encoder.set_palette(vec![10, 20, 30, 200, 150, 100]);
+        }
+        let mut writer = encoder.write_header().expect("a header");
+        for (name, content) in chunks {
+            writer.write_chunk(png::chunk::ChunkType(**name), content).expect("a chunk");
+        }
+        writer.write_image_data(data).expect("pixels");
+        writer.finish().expect("an end");
+        bytes
+    }
+
+    #[test]
+    fn notes_say_what_was_found() {
+        use png::BitDepth::{Eight, Sixteen};
+        use png::ColorType::{Grayscale, GrayscaleAlpha, Indexed, Rgb, Rgba};
+        let plain = Notes::default();
+        let transparent = Notes { transparent: true, ..plain };
+        let orientation: &[u8] = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0\0\0\0\0";
+        for (bytes, notes, pixels) in [
+            (encoded(Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[]), plain, vec![1, 2, 3, 4, 5, 6]),
+            // An alpha channel that lets nothing through is no transparency.
+            (encoded(Rgba, Eight, &[1, 2, 3, 255, 4, 5, 6, 255], &[]), plain, vec![1, 2, 3, 4, 5, 6]),
+            (encoded(Rgba, Eight, &[1, 2, 3, 255, 4, 5, 6, 0], &[]), transparent, vec![1, 2, 3, 255, 0, 0]),
+            (encoded(GrayscaleAlpha, Eight, &[9, 255, 9, 0], &[]), transparent, vec![9, 76]),
+            (encoded(Grayscale, Eight, &[9, 7], &[(b"tRNS", &[0, 7])]), transparent, vec![9, 76]),
+            (encoded(Indexed, Eight, &[0, 1], &[(b"tRNS", &[0])]), transparent, vec![255, 0, 0, 200, 150, 100]),
+            (
+                encoded(Grayscale, Sixteen, &[15, 255, 0, 3], &[]),
+                Notes { sixteen_bit: Some((3, 4095)), ..plain },
+                vec![16, 0],
+            ),
+            (
+                encoded(Grayscale, Sixteen, &[15, 255, 0, 3], &[(b"tRNS", &[0, 3])]),
+                Notes { sixteen_bit: Some((3, 4095)), ..transparent },
+                vec![16, 76],
+            ),
+            (
+                encoded(Rgb, Eight, &[1, 2, 3, 4, 5, 6], &[(b"eXIf", orientation)]),
+                Notes { orientation: 8, ..plain },
+                vec![4, 5, 6, 1, 2, 3],
+            ),
+        ] {
+            let found = decoded(&bytes, [255, 0, 0]);
+            assert_eq!((found.notes, found.pixels), (notes, pixels));
+        }
+    }
+
+    #[test]
+    fn an_animation_gives_its_first_image() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(png::ColorType::Grayscale);
+        encoder.set_animated(2, 0).expect("an animation");
+        let mut writer = encoder.write_header().expect("a header");
+        writer.write_image_data(&[7, 8]).expect("a frame");
+        writer.write_image_data(&[1, 2]).expect("a frame");
+        writer.finish().expect("an end");
+        let found = decoded(&bytes, [0; 3]);
+        assert_eq!((found.pixels, found.notes), (vec![7, 8], Notes { animated: true, ..Notes::default() }));
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::gpu::Gpu;
 use super::kernels::{ARCHITECTURES, COMPILER};
-use crate::{Error, Result};
+use crate::{Error, Result, units};
 
 /// What a look at the driver gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,15 +99,14 @@ fn describe_gpu(ordinal: usize) -> Option<String> {
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
     );
     let (free, total) = cudarc::driver::result::mem_get_info().ok()?;
-    let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
     let code = code_for(capability, ARCHITECTURES).unwrap_or_else(|| "no embedded code runs on it".into());
     Some(format!(
-        "cuda:{ordinal} {}, sm_{}{}, {:.1} GiB, of which free {:.1} GiB; runs {code}",
+        "cuda:{ordinal} {}, sm_{}{}, {}, of which free {}; runs {code}",
         context.name().ok()?,
         capability.0,
         capability.1,
-        gib(total),
-        gib(free)
+        units::bytes(total as u64),
+        units::bytes(free as u64)
     ))
 }
 

@@ -60,7 +60,11 @@ fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>
 /// fakes, whose rows cancel one by one (the Wasserstein loss) or as a whole (the hinge's linear range). So row i is first
 /// added to row i + rows / 2, and everything in f64, in which a sum of f32 of one size is exact.
 pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
-    add_scaled_rows(source, cols, |_| 1.0, target);
+    if cols <= COLUMNS / 2 {
+        add_narrow_column_sums(source, cols, target);
+    } else {
+        add_scaled_rows(source, cols, |_| 1.0, target);
+    }
 }
 
 /// `target[j] += Σ_i scales[i] · source[i, j]`, in the same order and as exactly: the gradient of a weight with one output.
@@ -69,27 +73,73 @@ pub fn add_scaled_column_sums<T: Real>(source: &[T], cols: usize, scales: &[T], 
     add_scaled_rows(source, cols, |row| scales[row].to_f64(), target);
 }
 
+/// Columns of one task where columns are summed.
+const COLUMNS: usize = 32;
+
 fn add_scaled_rows<T: Real>(source: &[T], cols: usize, scale: impl Fn(usize) -> f64 + Copy + Sync, target: &mut [T]) {
-    const COLUMNS: usize = 32;
-    let rows = source.len() / cols;
-    let pairs = rows.div_ceil(2);
     target.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, target)| {
-        let part = |row: usize| &source[row * cols + block * COLUMNS..][..target.len()];
-        let mut sums = [0.0f64; COLUMNS];
-        vectorised(|| {
-            for row in 0..rows - pairs {
-                let (scale_near, scale_far) = (scale(row), scale(row + pairs));
-                for ((sum, near), far) in sums.iter_mut().zip(part(row)).zip(part(row + pairs)) {
-                    *sum += scale_near * near.to_f64() + scale_far * far.to_f64();
-                }
-            }
-            if rows % 2 == 1 {
-                let last = sums.iter_mut().zip(part(pairs - 1));
-                last.for_each(|(sum, value)| *sum += scale(pairs - 1) * value.to_f64());
-            }
+        let (mut sums, width) = ([0.0f64; COLUMNS], target.len());
+        let from = &source[block * COLUMNS..];
+        // The whole block on its own, for loops of a known length.
+        vectorised(|| match width {
+            COLUMNS => sum_pairs(from, source.len() / cols, cols, COLUMNS, scale, &mut sums),
+            _ => sum_pairs(from, source.len() / cols, cols, width, scale, &mut sums),
         });
         target.iter_mut().zip(sums).for_each(|(target, sum)| *target += T::of(sum));
     });
+}
+
+/// Adds `width` columns of rows that lie `cols` apart.
+#[inline(always)]
+fn sum_pairs<T: Real>(
+    from: &[T],
+    rows: usize,
+    cols: usize,
+    width: usize,
+    scale: impl Fn(usize) -> f64,
+    sums: &mut [f64; COLUMNS],
+) {
+    let (pairs, sums) = (rows.div_ceil(2), &mut sums[..width]);
+    for row in 0..rows - pairs {
+        let part = |row: usize| &from[row * cols..][..width];
+        let (near_scale, far_scale) = (scale(row), scale(row + pairs));
+        for ((sum, near), far) in sums.iter_mut().zip(part(row)).zip(part(row + pairs)) {
+            *sum += near_scale * near.to_f64() + far_scale * far.to_f64();
+        }
+    }
+    if rows % 2 == 1 {
+        let (last, scale) = (&from[(pairs - 1) * cols..][..width], scale(pairs - 1));
+        sums.iter_mut().zip(last).for_each(|(sum, value)| *sum += scale * value.to_f64());
+    }
+}
+
+/// The same for rows so short that several are taken side by side, each pair of them still added first.
+fn add_narrow_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
+    let width = COLUMNS / cols * cols;
+    let (near, far) = source.split_at((source.len() / cols).div_ceil(2) * cols);
+    let steps = far.len() / width;
+    let mut lanes = [0.0f64; COLUMNS];
+    vectorised(|| match width {
+        COLUMNS => sum_steps::<T>(near, far, COLUMNS, &mut lanes),
+        _ => sum_steps::<T>(near, far, width, &mut lanes),
+    });
+    let (near, far) = (&near[steps * width..], &far[steps * width..]);
+    for (i, near) in near.iter().enumerate() {
+        lanes[i % width] += near.to_f64() + far.get(i).map_or(0.0, |far| far.to_f64());
+    }
+    for (column, target) in target.iter_mut().enumerate() {
+        *target += T::of(lanes[column..width].iter().step_by(cols).sum());
+    }
+}
+
+#[inline(always)]
+fn sum_steps<T: Real>(near: &[T], far: &[T], width: usize, lanes: &mut [f64; COLUMNS]) {
+    let lanes = &mut lanes[..width];
+    for (near, far) in near.chunks_exact(width).zip(far.chunks_exact(width)) {
+        for ((lane, near), far) in lanes.iter_mut().zip(near).zip(far) {
+            *lane += near.to_f64() + far.to_f64();
+        }
+    }
 }
 
 pub(super) fn with_crate<T: Real>(
@@ -134,5 +184,30 @@ pub(super) fn with_crate<T: Real>(
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Widths on both sides of every split, odd and even numbers of rows, against sums of small whole numbers, which are exact.
+    #[test]
+    fn column_sums_are_those_of_the_definition() {
+        for cols in [1, 2, 3, 5, 11, 16, 17, 31, 32, 33, 64, 70] {
+            for rows in [1, 2, 3, 7, 20, 65, 130, 257] {
+                let source: Vec<f32> = (0..rows * cols).map(|i| ((i * i * 7 + i * 31) % 97) as f32 - 40.0).collect();
+                let scales: Vec<f32> = (0..rows).map(|i| (i % 5) as f32 - 1.0).collect();
+                let expected = |scale: &dyn Fn(usize) -> f32| -> Vec<f32> {
+                    (0..cols).map(|j| 3.0 + (0..rows).map(|i| scale(i) * source[i * cols + j]).sum::<f32>()).collect()
+                };
+                let mut sums = vec![3.0; cols];
+                add_column_sums(&source, cols, &mut sums);
+                assert_eq!(sums, expected(&|_| 1.0), "{rows} rows of {cols}");
+                let mut scaled = vec![3.0; cols];
+                add_scaled_column_sums(&source, cols, &scales, &mut scaled);
+                assert_eq!(scaled, expected(&|i| scales[i]), "{rows} scaled rows of {cols}");
+            }
+        }
     }
 }

@@ -9,7 +9,7 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sy
 
 use super::kernels::{BINARIES, Kernel};
 use super::launch::{Launch, Launcher};
-use crate::{Error, Result};
+use crate::{Error, Result, units};
 
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
 #[derive(Debug, Clone)]
@@ -158,8 +158,9 @@ impl Launcher for Gpu {
         let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| {
             let free = result::mem_get_info().map_or(0, |(free, _)| free);
             let name = error.error_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let [needed, free] = units::bytes_apart(bytes as u64, free as u64);
             Error::Device(format!(
-                "can't allocate {bytes} bytes on the GPU, where {free} are free ({name}): use a smaller batch"
+                "can't allocate {needed} on the GPU, where {free} are free ({name}): use a smaller batch"
             ))
         })?;
         Ok(GpuMemory { address, kind: Kind::Device, context: self.0.context.clone() })

@@ -2,7 +2,8 @@
 
 /// To what the operands of a product are rounded on their way into it. Memory holds f32 and sums are taken in f32 whatever
 /// is chosen. A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, and a transposed
-/// one to as few, has kernels of its own (kernels/conv2d_direct.cu) that round nothing.
+/// one to as few, has kernels of its own (kernels/conv2d_direct.cu) that round nothing; nor does the gradient of a linear
+/// layer's weight with one output, which is a sum over rows in f64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// Not at all: 24 bits of significand, on the GPU's ordinary units.

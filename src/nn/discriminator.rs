@@ -1,5 +1,5 @@
 //! The discriminator = encoder → bottleneck → head (paper Fig. 2): convolutions, or residual blocks and poolings
-//! (resnet.rs), that halve the image, two 1×1 convolutions for μ and log σ², z drawn from them, linear layers to one logit. Where
+//! (resnet.rs), that halve the image, two 1×1 convolutions for μ and log σ² (or log σ), z drawn from them, linear layers to one logit. Where
 //! the loss is one of energies the head is a decoder, and the whole an autoencoder (autoencoder.rs): its energies take
 //! the place of the logits everywhere.
 
@@ -25,7 +25,7 @@ pub struct Discriminator<B: Executor> {
     head: Sequential<B>,
     /// What an autoencoder has beside; its decoder is the head.
     autoencoder: Option<Autoencoder<B>>,
-    /// The encoder's output: μ and log σ² side by side, or the features themselves.
+    /// The encoder's output: μ and log σ² (or log σ) side by side, or the features themselves.
     features: Buffer<B>,
     d_features: Buffer<B>,
     /// z, or nothing where there is no bottleneck.
@@ -117,7 +117,7 @@ impl<B: Executor> Discriminator<B> {
         Ok((discriminator, parts))
     }
 
-    /// The convolutions, up to μ and log σ².
+    /// The convolutions, up to μ and log σ² (or log σ).
     pub fn encoder(&self) -> &Sequential<B> {
         &self.encoder
     }

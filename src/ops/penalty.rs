@@ -8,7 +8,8 @@
 //!
 //! v starts the tangent pass that gives R's gradient by D's parameters ([`crate::nn::layer`]). The points of WGAN-GP lie
 //! between real and generated images, x̂ = x + u (G(z) − x); those of DRAGAN around real ones, x̂ = x + u · ½ std(X) · w,
-//! as its authors' code has it: std(X) is that of all elements of the batch (divided by their number), w is drawn from
+//! as its authors' code has it: std(X) is the population's, over all elements of the batch and divided by their number
+//! (numpy's `minibatch.std()` there; PyTorch's `std()` would divide by one less), w is drawn from
 //! U[0, 1) for each element, and u in both from U[0, 1) for each image.
 
 use rayon::prelude::*;

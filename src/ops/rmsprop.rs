@@ -2,6 +2,8 @@
 //!
 //! v ← α v + (1 − α) g²;  w ← w − lr · g / (√v + ε)
 //!
+//! v starts at 0 and is not centred; ε is added to its root, not under it.
+//!
 //! [`AdamOp::check_gradients`](super::adam::AdamOp::check_gradients) comes first, as for Adam. There is no bias
 //! correction, so nothing here depends on the number of updates.
 

@@ -89,6 +89,9 @@ fn back(width: usize, columns: usize) -> String {
 /// Between the parts of a line.
 pub(super) const GAP: &str = "  ";
 
+/// A bar is no longer than this: a terminal that becomes narrower, down to 60 columns, does not wrap it.
+const MOST_COLUMNS: usize = 60;
+
 /// `[=====>        ]  step 200/11700  312 images/s  ETA 1h02m`: a bar of how much is done, `what` in figures, the speed, the
 /// time that is left. A terminal with few columns gets a short bar or none, and then no speed.
 pub fn bar_text(
@@ -100,7 +103,7 @@ pub fn bar_text(
     columns: usize,
 ) -> String {
     const LEAST: usize = 8;
-    const MOST: usize = 40;
+    let columns = columns.min(MOST_COLUMNS);
     let (speed, left) = (speed.as_deref(), left.as_deref());
     let joined = |speed| [Some(what), speed, left].into_iter().flatten().collect::<Vec<_>>().join(GAP);
     let whole = joined(speed);
@@ -109,7 +112,7 @@ pub fn bar_text(
     if room < LEAST {
         return text;
     }
-    format!("[{}]{GAP}{text}", filled(done, total, room.min(MOST)))
+    format!("[{}]{GAP}{text}", filled(done, total, room))
 }
 
 /// The inside of a bar of this width.
@@ -139,7 +142,7 @@ mod tests {
         let some = |text: &str| Some(text.to_string());
         let bar = |columns| bar_text(300, 1500, "step 300/1500", some("312 images/s"), some("ETA 1h02m"), columns);
         assert_eq!(bar(58), "[===>           ]  step 300/1500  312 images/s  ETA 1h02m");
-        assert_eq!(bar(200).len(), 40 + 2 + 2 + 38);
+        assert_eq!(bar(200).len(), MOST_COLUMNS - 1);
         assert_eq!(bar(40), "step 300/1500  312 images/s  ETA 1h02m");
         assert_eq!(bar(36), "step 300/1500  ETA 1h02m");
         assert!((26..200).all(|columns| bar(columns).len() < columns && bar(columns).contains("ETA")));

@@ -18,6 +18,7 @@ use super::atomic::{self, Temporary};
 use super::state::{self, FileEntry, Files, MODEL, OPTIM, State};
 use super::tensors::{self, Tensor};
 use crate::error::{Error, Result};
+use crate::units::bytes;
 
 /// What the name of a folder begins with that was renamed aside: `.old-<step>-<process>-<count>`.
 const ASIDE: &str = ".old-";
@@ -278,7 +279,7 @@ fn read_file(path: &Path, most: u64) -> Result<Vec<u8>> {
         return Err(Error::bad_data(path, "a file of a checkpoint", "something that is not a file"));
     }
     if metadata.len() > most {
-        return Err(Error::bad_data(path, format!("at most {most} bytes"), format!("{} bytes", metadata.len())));
+        return Err(Error::bad_data(path, format!("at most {}", bytes(most)), bytes(metadata.len())));
     }
     fs::read(path).map_err(|e| Error::io(path, "read", e))
 }

@@ -7,6 +7,7 @@ use super::sampler::Sampler;
 use super::snapshot::{F32Executor, TensorSet};
 use crate::config::{self, Settings, changes};
 use crate::device::Buffer;
+use crate::error::shown;
 use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, Tensor, checkpoint};
 use crate::{Error, Result};
@@ -86,7 +87,7 @@ impl Found {
             (Some(settings), Some((Ok(on_file), config))) => {
                 let others = changes(&settings, &on_file)?.into_iter().filter(config::SettingChange::is_refused);
                 notes.extend(others.map(|change| {
-                    let (path, config::SettingChange { key, from, to, .. }) = (config.display(), change);
+                    let (path, config::SettingChange { key, from, to, .. }) = (shown(&config), change);
                     format!("note: {path} has {key} = {to}; drawn with {from}, which the checkpoint was trained with")
                 }));
                 settings

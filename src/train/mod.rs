@@ -17,11 +17,13 @@
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
+//! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 //! | [`whole`] | the whole losses as cases of the gradient check |
 //! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
+pub mod disk;
 mod feature_matching;
 pub mod interrupt;
 pub mod load;

@@ -14,6 +14,7 @@ use super::trainer::{HISTORY, Trainer};
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Network, StepState};
+use crate::error::shown;
 use crate::nn::ImageShape;
 use crate::ops::gather::Gather;
 use crate::run::{
@@ -23,9 +24,9 @@ use crate::run::{
 use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
-const GRID: usize = 64;
+pub(super) const GRID: usize = 64;
 /// Images in a row of it.
-const GRID_COLUMNS: usize = 8;
+pub(super) const GRID_COLUMNS: usize = 8;
 
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
@@ -370,7 +371,7 @@ impl<B: F32Executor> Session<B> {
             let all = start.elapsed();
             let (pictures, saving) = (drawn.as_secs_f64(), (all - drawn).as_secs_f64());
             let path = self.folder.checkpoints_path().join(format!("{done:06}"));
-            let text = format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", path.display());
+            let text = format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", shown(&path));
             self.log.line(&text)?;
             progress.detail(&text);
             self.saving += all;
@@ -413,7 +414,7 @@ impl<B: F32Executor> Session<B> {
         let advice = format!(
             "the last good checkpoint is in {}; try a smaller learning rate: `vgan-cuda resume {} --set \
              optimizer.generator_lr={:.1e} --set optimizer.discriminator_lr={:.1e}`",
-            self.folder.checkpoints_path().display(),
+            shown(self.folder.checkpoints_path()),
             shell::path(self.folder.path()),
             optimizer.generator_lr / 10.0,
             optimizer.discriminator_lr / 10.0

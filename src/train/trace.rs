@@ -300,7 +300,7 @@ fn samples_generator_z(settings: &Settings) -> bool {
 struct PenaltyDraws {
     positions: bool,
     directions: bool,
-    /// With a bottleneck.
+    /// With a bottleneck. R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
     noise: bool,
 }
 

@@ -59,7 +59,7 @@ fn case_05_what_we_write_into_the_data_does_not_become_data() {
         .expect("writing");
     run_in(path, "experiment two.toml --data . --outdir c --threads 1");
     // A run whose checkpoints were removed to save space has pictures that are known by themselves.
-    fs::remove_dir_all(path.join("a/00000-inside/checkpoints")).expect("removing");
+    fs::remove_dir_all(path.join("a/00000-quick-b2-inside/checkpoints")).expect("removing");
 
     let text = run_in(path, &train);
     assert!(text.contains("quick on 12 images of 8×8×1"), "{text}");

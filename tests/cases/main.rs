@@ -6,6 +6,7 @@ mod whole_runs;
 
 mod building;
 mod command_line;
+mod completion;
 mod layouts;
 mod look;
 mod numbers;

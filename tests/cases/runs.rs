@@ -249,7 +249,7 @@ fn runs_are_listed_and_the_latest_has_a_name() {
 
     // The one that was killed was saved last; `latest` before the others in a folder of that name is that folder.
     let mut command = program("generate latest --seeds 0");
-    command.current_dir(&place.path(""));
+    command.current_dir(place.path(""));
     assert!(stdout(&succeed(command)).contains("runs/experiment/00000-quick-b8/checkpoints/"));
     let mut command = program("resume --steps 1");
     command.arg(place.path("runs/experiment/latest"));
@@ -258,7 +258,7 @@ fn runs_are_listed_and_the_latest_has_a_name() {
     command.arg(place.path("runs/00000-quick-b8-done"));
     assert!(stderr(&succeed(command)).contains("nothing left to do at step 3"));
     let mut command = program("generate latest --seeds 0");
-    command.current_dir(&place.path("runs"));
+    command.current_dir(place.path("runs"));
     assert!(stderr(&exit_with(command, 3)).contains("a run with a checkpoint, for `latest`"));
 }
 

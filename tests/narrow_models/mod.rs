@@ -85,7 +85,7 @@ pub fn narrow_began() -> (Settings, ImageShape) {
 }
 
 /// A clipped critic that moves twice a step, with instance noise that falls to nothing, and historical averaging. Its loss is
-/// not Wasserstein's, by which the gradient of D's last bias is zero but for rounding: D's outputs would wander. Adam's
+/// not Wasserstein's, by which D's last bias has no gradient and nothing would be seen of it. Adam's
 /// epsilon is far above rounding: what wanders is pulled back, by a gradient that would be divided by its own size.
 pub fn narrow_critic() -> (Settings, ImageShape) {
     let (mut settings, image) = narrow_mnist();

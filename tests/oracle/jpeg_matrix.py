@@ -81,7 +81,7 @@ def source(kind, sampling, height, width, quality):
     pixels = image(height, width, 1 if grey else 3)
     header = f"P{5 if grey else 6} {width} {height} 255\n".encode()
     options += ["-rgb"] if kind == "rgb" else []
-    return tool("cjpeg", "-quality", str(quality), *options, data=header + pixels.tobytes())
+    return tool("cjpeg", "-optimize", "-quality", str(quality), *options, data=header + pixels.tobytes())
 
 
 def transcode(data, scans=None, restart=(), progressive=False, arithmetic=False):
@@ -188,13 +188,13 @@ def bases(whole):
             scripts = PROGRESSIVE if coding == "progressive" else SEQUENTIAL
             for (scans, script), (restart, options) in itertools.product(scripts[components].items(), RESTARTS.items()):
                 count += 1
-                # A fixture takes one in 97 (a prime, so that it goes through all the lists) of the smaller ones.
-                if whole or (count % 97 == 0 and height * width <= 600):
+                # A fixture takes one in 113 (a prime, so that it goes through all the lists) of the smaller ones.
+                if whole or (count % 113 == 0 and height * width <= 600):
                     made = transcode(data, script, options, coding == "progressive")
                     yield f"{name}/{coding}/{scans}/{restart}/{height}x{width}", made
 
 
-def drawn(count):
+def drawn(count, largest):
     """(name, file): sampling factors, sizes, scans and restart intervals drawn at random."""
     draw = np.random.default_rng(0)
     done = 0
@@ -204,7 +204,7 @@ def drawn(count):
         if not integral or factors.prod(1).sum() > 10:  # the most blocks of an interleaved unit
             continue
         sampling = ",".join(f"{h}x{v}" for h, v in factors)
-        height, width = (int(side) for side in draw.integers(1, 100, 2))
+        height, width = (int(side) for side in draw.integers(1, largest, 2))
         data = source("ycc", sampling, height, width, int(draw.integers(5, 99)))
         restart = int(draw.choice([0, 1, 2, 3, 5, 8, 13, 100]))
         options = ["-restart", f"{restart}B"] if restart else []
@@ -238,7 +238,7 @@ def drawn(count):
 
 def containers():
     """(name, file): valid files that hold more than their picture, or say what they are in another way."""
-    plain = source("ycc", "2x2,1x1,1x1", 17, 33, 85)
+    plain = source("ycc", "2x2,1x1,1x1", 10, 19, 85)
     grey = source("grey", None, 9, 8, 85)
     rgb = source("rgb", None, 9, 10, 90)
     apart = transcode(plain, "2;0;1;", ["-restart", "3B"])
@@ -273,7 +273,7 @@ def containers():
 
 def refused():
     """(name, file, what the error must say): what is not read, by name, and what is cut off."""
-    plain = source("ycc", "2x2,1x1,1x1", 17, 33, 85)
+    plain = source("ycc", "2x2,1x1,1x1", 10, 19, 85)
     for name, data in (
         ("arithmetic", transcode(plain, arithmetic=True)),
         ("arithmetic-progressive", transcode(plain, progressive=True, arithmetic=True)),
@@ -301,7 +301,7 @@ def expected(data):
 
 def write(path, whole):
     tensors = {}
-    for name, data in itertools.chain(bases(whole), drawn(3000 if whole else 12), containers()):
+    for name, data in itertools.chain(bases(whole), drawn(3000, 100) if whole else drawn(24, 36), containers()):
         tensors[f"{name}.jpg"] = np.frombuffer(data, np.uint8)
         tensors[f"{name}.pixels"] = expected(data)
     for name, data, words in refused():

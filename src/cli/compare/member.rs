@@ -9,7 +9,7 @@ use super::super::survey::{Standing, Survey, runs_in};
 use crate::config::{self, Settings};
 use crate::data::LoadOptions;
 use crate::data::picture::{Picture, decode};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::{Record, RunFolder, picture_step, stats};
 
 /// One of the runs that are compared.
@@ -42,7 +42,7 @@ pub(super) fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
     for path in &descended(paths) {
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         if !seen.insert(canonical.clone()) {
-            to_stderr(&format!("note: {} is named twice and counted once", path.display()));
+            to_stderr(&format!("note: {} is named twice and counted once", shown(path)));
             continue;
         }
         match member(path, &canonical) {
@@ -84,7 +84,7 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
     let name = canonical.file_name().unwrap_or(canonical.as_os_str()).to_string_lossy();
     let picture = picture(&folder);
     if picture.is_none() {
-        to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", path.display()));
+        to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", shown(path)));
     }
     let name = printable(&name);
     Ok(Member { path: path.to_path_buf(), name, preset, standing, step, message, settings, records, picture })

@@ -13,7 +13,7 @@ use self::member::{Member, members};
 pub(super) use self::table::{aligned, matrix};
 use super::output;
 use super::target::target_parser;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
 use crate::train::report::figures;
@@ -85,9 +85,9 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
     let mut text = if json { table::json(&members)? } else { table::text(&members)? };
     for (what, path, drawn) in pictures {
         match (drawn, json) {
-            (false, _) => output::to_stderr(&format!("note: no run has {what}, so there is no {}", path.display())),
-            (true, false) => text += &format!("{what:<8} {}\n", path.display()),
-            (true, true) => output::to_stderr(&format!("{what:<8} {}", path.display())),
+            (false, _) => output::to_stderr(&format!("note: no run has {what}, so there is no {}", shown(path))),
+            (true, false) => text += &format!("{what:<8} {}\n", shown(path)),
+            (true, true) => output::to_stderr(&format!("{what:<8} {}", shown(path))),
         }
     }
     output::print(&text)
@@ -147,7 +147,7 @@ fn draw_samples(path: &Path, members: &[Member]) -> Result<bool> {
         Ok(()) => Ok(true),
         // Too many for one sheet: no reason to withhold the table.
         Err(Error::Usage(message)) => {
-            output::to_stderr(&format!("warning: {}: {message}", path.display()));
+            output::to_stderr(&format!("warning: {}: {message}", shown(path)));
             remove(path)
         }
         Err(error) => Err(error),

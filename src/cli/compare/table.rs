@@ -5,6 +5,7 @@ use std::time::Duration;
 use console::{Alignment, measure_text_width, pad_str};
 use serde::Serialize;
 
+use super::super::output;
 use super::super::survey::Standing;
 use super::member::{Member, printable};
 use crate::config::{Difference, Settings, differences};
@@ -94,11 +95,11 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
     };
     let mut rows: Vec<Vec<String>> = vec![COLUMNS.map(String::from).to_vec()];
     rows.extend(members.iter().enumerate().map(row));
-    let mut text = aligned(&rows, 3);
+    let mut text = aligned(&rows, 3, output::terminal_columns());
     text += &format!("losses, KL, D and images/s are means over the last {LAST} records; the rest is the last one's\n");
     text += &ends(members);
     let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
-    text += &matrix("settings that differ", &differences(&settings)?, members.len());
+    text += &matrix("settings that differ", &differences(&settings)?, members.len(), output::terminal_columns());
     text.push('\n');
     Ok(text)
 }
@@ -123,7 +124,7 @@ fn ends(members: &[Member]) -> String {
 }
 
 /// A row for each of these settings under `heading`, a column for each of the runs.
-pub(in crate::cli) fn matrix(heading: &str, differences: &[Difference], runs: usize) -> String {
+pub(in crate::cli) fn matrix(heading: &str, differences: &[Difference], runs: usize, columns: Option<usize>) -> String {
     let mut text = String::new();
     if differences.is_empty() {
         return text;
@@ -136,7 +137,7 @@ pub(in crate::cli) fn matrix(heading: &str, differences: &[Difference], runs: us
             let values = values[block.clone()].iter().map(|value| cut(&printable(&value.to_string())));
             rows.push([key.clone()].into_iter().chain(values).collect());
         }
-        text += &format!("\n{}", aligned(&rows, 1));
+        text += &format!("\n{}", aligned(&rows, 1, columns));
     }
     text
 }
@@ -152,20 +153,50 @@ fn cut(text: &str) -> String {
 }
 
 /// Rows as lines, each column as wide as its widest cell on a terminal, where some letters take two columns: the first
-/// `left` ones flush left, the others flush right.
-pub(in crate::cli) fn aligned(rows: &[Vec<String>], left: usize) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+/// `left` ones flush left, the others flush right. A table that is wider than `columns` goes on beneath itself, with the
+/// first column again.
+pub(in crate::cli) fn aligned(rows: &[Vec<String>], left: usize, columns: Option<usize>) -> String {
     let width = |column| {
         let cells = rows.iter().filter_map(|row: &Vec<String>| row.get(column));
-        cells.map(|cell: &String| measure_text_width(cell)).max()
+        cells.map(|cell: &String| measure_text_width(cell)).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let cell = |(column, text): (usize, &String)| {
+    let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
+    let cell = |row: &Vec<String>, column: usize| {
         let side = if column < left { Alignment::Left } else { Alignment::Right };
-        pad_str(text, widths[column], side, None).into_owned()
+        row.get(column).map(|text| pad_str(text, widths[column], side, None).into_owned())
     };
-    let line = |row: &Vec<String>| row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ");
-    rows.iter().map(|row| format!("{}\n", line(row).trim_end())).collect()
+    let block = |block: Vec<usize>| {
+        let line = |row| block.iter().filter_map(|&column| cell(row, column)).collect::<Vec<_>>().join(GAP);
+        rows.iter().map(|row| format!("{}\n", line(row).trim_end())).collect::<String>()
+    };
+    blocks(&widths, columns.unwrap_or(usize::MAX)).into_iter().map(block).collect::<Vec<_>>().join("\n")
+}
+
+/// Between the columns of a table.
+const GAP: &str = "  ";
+
+/// The columns of each part of a table that is at most `most` letters wide, if they can be. Each part begins with the first.
+fn blocks(widths: &[usize], most: usize) -> Vec<Vec<usize>> {
+    let mut blocks: Vec<Vec<usize>> = Vec::new();
+    let mut used = usize::MAX;
+    for column in 0..widths.len() {
+        let width = GAP.len() + widths[column];
+        match blocks.last_mut() {
+            Some(block) if block.len() < 2 || used + width <= most => {
+                block.push(column);
+                used += width;
+            }
+            None => {
+                blocks.push(vec![0]);
+                used = widths[0];
+            }
+            Some(_) => {
+                blocks.push(vec![0, column]);
+                used = widths[0] + width;
+            }
+        }
+    }
+    blocks
 }
 
 /// A JSON object a run, one a line. What a run has not is `null`.
@@ -251,9 +282,23 @@ mod tests {
     #[test]
     fn columns_are_aligned_by_their_letters() {
         let rows = [["a", "β1", "x"], ["bcd", "2", "yy"]].map(|row| row.map(String::from).to_vec());
-        assert_eq!(aligned(&rows, 1), "a    β1   x\nbcd   2  yy\n");
+        assert_eq!(aligned(&rows, 1, None), "a    β1   x\nbcd   2  yy\n");
         let rows = [["実験", "1"], ["a", "2"], ["abcdé", "実"]].map(|row| row.map(String::from).to_vec());
-        assert_eq!(aligned(&rows, 1), "実験    1\na       2\nabcdé  実\n");
+        assert_eq!(aligned(&rows, 1, None), "実験    1\na       2\nabcdé  実\n");
+    }
+
+    #[test]
+    fn a_table_wider_than_the_terminal_goes_on_beneath() {
+        let rows =
+            [["#", "run", "KL", "beta"], ["1", "first", "0.5", "1e-5"]].map(|row| row.map(String::from).to_vec());
+        let whole = "#  run     KL  beta\n1  first  0.5  1e-5\n";
+        assert_eq!(aligned(&rows, 2, Some(19)), whole);
+        let two = "#  run     KL\n1  first  0.5\n\n#  beta\n1  1e-5\n";
+        assert_eq!(aligned(&rows, 2, Some(18)), two);
+        // A column that fits nowhere still stands beside the first.
+        let three = "#  run\n1  first\n\n#   KL\n1  0.5\n\n#  beta\n1  1e-5\n";
+        assert_eq!(aligned(&rows, 2, Some(3)), three);
+        assert_eq!(aligned(&[], 2, Some(3)), "");
     }
 
     #[test]
@@ -261,10 +306,10 @@ mod tests {
         let mut runs = vec![Settings::default(); 19];
         runs[18].train.batch = 7;
         runs[17].data.source = format!("/very/long/{}/end", "x".repeat(99));
-        let text = matrix("settings that differ", &differences(&runs.iter().collect::<Vec<_>>()).unwrap(), 19);
+        let text = matrix("settings that differ", &differences(&runs.iter().collect::<Vec<_>>()).unwrap(), 19, None);
         assert_eq!(text.matches("settings that differ").count(), 3);
         assert!(text.lines().all(|line| line.chars().count() < 250) && text.contains("#19"), "{text}");
         assert!(text.contains("xx/end") && text.contains('…'));
-        assert_eq!(matrix("", &[], 2), "");
+        assert_eq!(matrix("", &[], 2, None), "");
     }
 }
