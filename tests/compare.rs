@@ -175,7 +175,11 @@ fn what_is_no_run_is_named_and_left_out() {
     let output = succeed(compare(&place, &[&bare, gan.path()], ""));
     assert!(fs::read_to_string(place.path("out/curves.svg")).expect("curves").contains("2  00000-quick-b8-gan"));
     assert!(find(&place.path("out/samples.png"), &gan.file("fakes000020.png")).is_some());
-    assert!(stdout(&output).lines().any(|line| line.starts_with("1  ünïcödé β  quick       -")), "{}", stdout(&output));
+    assert!(
+        stdout(&output).lines().any(|line| line.starts_with("1  ünïcödé β           quick       -")),
+        "{}",
+        stdout(&output)
+    );
 
     // A line that a crash cut short is passed over; a broken configuration leaves the run out.
     let text = fs::read(vgan.file("stats.jsonl")).expect("records");

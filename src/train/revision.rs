@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{AtResume, SettingChange, SettingValue, Settings, changes, with_recorded, with_start_of};
+use crate::error::shown;
 use crate::run::state::MOST_CHANGES;
 use crate::run::{Change, State};
 use crate::{Error, Result};
@@ -70,7 +71,7 @@ pub fn revise(state: &State, path: &Path, asked: Asked<'_>) -> Result<Revision> 
     found.retain(|change| !matches!(change.class, AtResume::Pace | AtResume::Place));
     let refused: Vec<&SettingChange> = found.iter().filter(|change| change.is_refused()).collect();
     if !refused.is_empty() {
-        return Err(refusal(&refused, &then, asked)?);
+        return Err(refusal(&refused, &then, asked, path)?);
     }
     let mut effective = Vec::new();
     for change in &found {
@@ -99,7 +100,7 @@ impl Revision {
 }
 
 /// What to say of settings that must stay: those that the command line changes come first.
-fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>) -> Result<Error> {
+fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>, path: &Path) -> Result<Error> {
     let by_file = changes(then, asked.on_file)?;
     let is_typed =
         |change: &&&SettingChange| !by_file.iter().any(|other| other.key == change.key && other.to == change.to);
@@ -119,6 +120,7 @@ fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>) -> Res
     let expected = format!("{}, as the run was trained with", listed(|change| &change.from));
     let reasons =
         refused.iter().map(|change| format!("{}: {}", change.key, change.reason)).collect::<Vec<_>>().join("; ");
-    let hint = format!("write it back, or start a new run with `train` ({reasons})");
+    let checkpoint = shown(path);
+    let hint = format!("write it back, or start a new run with `train` ({reasons}; the checkpoint is {checkpoint})");
     Ok(Error::bad_data(asked.config, expected, listed(|change| &change.to)).with_hint(hint))
 }
