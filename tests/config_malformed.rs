@@ -99,7 +99,7 @@ fn what_is_no_file_is_refused() {
     let huge = folder.path().join("huge.toml");
     std::fs::write(&huge, vec![b'\n'; (1 << 20) + 1]).expect("writing");
     let error = read(&huge, &base).expect_err("too large");
-    assert!(error.exit_code() == 3 && error.to_string().contains("1048577 bytes"), "{error}");
+    assert!(error.exit_code() == 3 && error.to_string().contains("1,048,577 bytes"), "{error}");
 }
 
 #[test]

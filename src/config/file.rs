@@ -147,7 +147,11 @@ impl<'a> File<'a> {
     /// Refuses what is no text, or far too long for a configuration.
     pub(super) fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
         if bytes.len() > LARGEST_FILE {
-            return Err(Error::bad_data(path, "a TOML file of at most 1 MiB", units::bytes(bytes.len() as u64)));
+            return Err(Error::bad_data(
+                path,
+                "a TOML file of at most 1 MiB",
+                format!("{} bytes", units::grouped(bytes.len() as u64)),
+            ));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let offset = error.valid_up_to();
@@ -162,7 +166,8 @@ impl<'a> File<'a> {
         let (places, errors) = DeTable::parse_recoverable(self.text);
         // The first mistake in the file is the one that leads to the others.
         if let Some(error) = errors.iter().min_by_key(|error| error.span().map_or(0, |span| span.start)) {
-            return Err(foreign::no_toml(self.path, self.text).unwrap_or_else(|| self.malformed(error)));
+            let place = self.place(error.span().map_or(0, |span| span.start.min(self.text.len())));
+            return Err(foreign::no_toml(self.path, self.text, place).unwrap_or_else(|| self.malformed(error)));
         }
         let values = toml::from_str(self.text).map_err(|error| self.malformed(&error))?;
         foreign::require(wanted, self.path, &values)?;

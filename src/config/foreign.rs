@@ -52,8 +52,9 @@ pub(super) fn require(wanted: Wanted, path: &Path, values: &Table) -> Result<()>
     Err(Error::bad_data(path, wanted.described(), found).with_hint(hint))
 }
 
-/// Which other format a text is in that is no TOML, as the error to be told; `None` where it is none that is known.
-pub(super) fn no_toml(path: &Path, text: &str) -> Option<Error> {
+/// Which other format a text is in that is no TOML, as the error to be told, with the place where TOML ends; `None` where it is
+/// none that is known.
+pub(super) fn no_toml(path: &Path, text: &str, (line, column): (usize, usize)) -> Option<Error> {
     let found = match text.trim_start().chars().next()? {
         '{' => "JSON",
         '[' if serde_json::from_str::<serde_json::Value>(text).is_ok() => "JSON",
@@ -61,7 +62,7 @@ pub(super) fn no_toml(path: &Path, text: &str) -> Option<Error> {
         '<' => "XML or HTML",
         _ => return None,
     };
-    let error = Error::bad_data(path, "a TOML file", found);
+    let error = Error::bad_data(path, format!("TOML (line {line}, column {column})"), found);
     Some(error.with_hint(
         "sections are written as [train], settings as batch = 64; `vgan-cuda train --dry-run` prints such a file",
     ))
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn other_formats_are_named() {
-        let found = |name: &str, text: &str| no_toml(Path::new(name), text).map(|error| error.to_string());
+        let found = |name: &str, text: &str| no_toml(Path::new(name), text, (1, 1)).map(|error| error.to_string());
         for (name, text, format) in [
             ("a.json", "{\"train\": {\"batch\": 64}}", "found JSON"),
             ("a", " {\n", "found JSON"),
