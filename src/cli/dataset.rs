@@ -12,15 +12,17 @@ use super::output;
 use super::output::to_stderr;
 use crate::config::Background;
 use crate::data::{self, LoadOptions};
-use crate::error::{Error, Result, shown};
+#[cfg(feature = "download")]
+use crate::error::shown;
+use crate::error::{Error, Result};
 #[cfg(feature = "download")]
 use crate::run::{
     bar::{Bar, bar_text},
     messages::{Verbosity, verbosity},
     progress::duration,
 };
-use crate::shell;
-use crate::units::bytes;
+#[cfg(feature = "download")]
+use crate::{shell, units::bytes};
 
 /// Check images before a run, or download a data set
 #[derive(Debug, Args)]
