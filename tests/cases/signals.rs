@@ -10,7 +10,11 @@ const ENDLESS: &str = "quick --steps 1000000 --tick 1 --snap 1000000 --threads 1
 
 /// Sends the signals, one after another, to a run that has begun to train, and returns how it ended.
 fn ended_by(place: &Place, outdir: &str, signals: &[&str]) -> (Output, Run) {
-    let mut child = place.train(outdir, ENDLESS).spawn().expect("the program starts");
+    // The tests themselves may run under `nohup`, and what that ignores stays ignored.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,USR1,USR2,XFSZ").arg(PROGRAM).args(place.train(outdir, ENDLESS).get_args());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
     let stats = place.path(&format!("{outdir}/00000-quick-b8/stats.jsonl"));
     wait_for(&mut child, "record", || fs::read_to_string(&stats).is_ok_and(|text| text.lines().count() >= 3));
     signals.iter().for_each(|signal| send(&child, signal));
@@ -51,7 +55,12 @@ fn case_09_signals_that_come_in_pairs_save_all_the_same() {
 fn by_shell(place: &Place, prepare: &str, outdir: &str, words: &str) -> Command {
     let train = place.train(outdir, words);
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("{prepare}; exec \"$@\"")).arg("sh").arg(PROGRAM).args(train.get_args());
+    command
+        .arg("-c")
+        .arg(format!("{prepare}; exec env --default-signal=XFSZ \"$@\""))
+        .arg("sh")
+        .arg(PROGRAM)
+        .args(train.get_args());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
