@@ -236,16 +236,15 @@ impl Meter {
     }
 
     fn show(&mut self, done: u64, total: u64) {
-        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let what = format!("{} of {}", bytes(done), bytes(total));
         if let Some(bar) = &self.bar {
             let seconds = self.start.elapsed().as_secs_f64().max(1e-3);
             let left = total.saturating_sub(done) as f64 * seconds / done.max(1) as f64;
             let left = Duration::try_from_secs_f64(left).ok().map(|time| format!("ETA {}", duration(time)));
-            let speed = format!("{:.1} MiB/s", mib(done) / seconds);
-            let what = format!("{:.1} of {:.1} MiB", mib(done), mib(total));
+            let speed = format!("{}/s", bytes((done as f64 / seconds) as u64));
             bar.show(|columns| bar_text(done, total, &what, Some(speed), left, columns));
         } else if done.saturating_mul(10) >= self.next_tenth.saturating_mul(total) {
-            to_stderr(&format!("{} of {}", bytes(done), bytes(total)));
+            to_stderr(&what);
             self.next_tenth = done.saturating_mul(10) / total.max(1) + 1;
         }
     }

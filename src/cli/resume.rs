@@ -278,19 +278,8 @@ fn go_on<B: F32Executor>(
             let identity = DataIdentity::of(&images);
             require_same_images(&settings, image_shape(&images), &identity, &checkpoint.state, &path)?;
             fork::set_origin(&mut checkpoint, &origin);
-            let folder = RunFolder::create(&outdir, &name)?;
-            let lock = folder.lock()?;
-            let config = to_toml(&settings, &checkpoint.state.preset)?;
-            let filled = write_file(&folder.config_path(), config.as_bytes());
-            filled.and_then(|()| fork::fill(&folder, run.as_ref(), &checkpoint)).inspect_err(|_| discard(&folder))?;
-            let sha256 = &checkpoint.state.files.model.sha256;
-            say(
-                &folder,
-                &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(&path)),
-            )?;
-            if revision.changes.is_empty() {
-                say(&folder, "note: with the same settings it does what that run did from there: --set changes one")?;
-            }
+            let (folder, lock) = begin_anew(&outdir, &name, run.as_ref(), &checkpoint, &settings)?;
+            say_origin(&folder, &path, &checkpoint.state, &origin, &revision)?;
             (folder, lock)
         }
     };
@@ -310,27 +299,49 @@ fn go_on<B: F32Executor>(
     let session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint));
     let mut session = session.inspect_err(|_| new_folder.iter().for_each(discard))?;
     let is_at_end = step >= session.plan().total;
-    let config_path = session.folder().config_path();
-    if is_at_end && !is_new {
-        say(session.folder(), &nothing_left)?;
+    let config = if is_at_end && !is_new {
         // Only where the images are is true of a run that does not go on.
-        let source = &revision.settings.data.source;
-        if *source != on_file.data.source {
-            let mut settings = on_file;
-            settings.data.source.clone_from(source);
-            write_file(&config_path, to_toml(&settings, &preset)?.as_bytes())?;
-        }
+        let mut settings = on_file.clone();
+        settings.data.source.clone_from(&revision.settings.data.source);
+        Some(settings).filter(|settings| *settings != on_file)
     } else {
         revision.lines.iter().try_for_each(|line| say(session.folder(), line))?;
-        if let Some(settings) = config.filter(|_| !is_new) {
-            write_file(&config_path, to_toml(&settings, &preset)?.as_bytes())?;
-        }
-        if is_at_end {
-            say(session.folder(), &nothing_left)?;
-        }
+        config.filter(|_| !is_new)
+    };
+    if let Some(settings) = config {
+        write_file(&session.folder().config_path(), to_toml(&settings, &preset)?.as_bytes())?;
+    }
+    if is_at_end {
+        say(session.folder(), &nothing_left)?;
     }
     session.train(&interrupt)?;
     Ok(session.folder().clone())
+}
+
+/// Makes the folder of a new run that goes on from `checkpoint`, with what `run` had up to there.
+fn begin_anew(
+    outdir: &Path,
+    name: &str,
+    run: Option<&RunFolder>,
+    checkpoint: &Checkpoint,
+    settings: &Settings,
+) -> Result<(RunFolder, RunLock)> {
+    let folder = RunFolder::create(outdir, name)?;
+    let lock = folder.lock()?;
+    let config = to_toml(settings, &checkpoint.state.preset)?;
+    let filled = write_file(&folder.config_path(), config.as_bytes());
+    filled.and_then(|()| fork::fill(&folder, run, checkpoint)).inspect_err(|_| discard(&folder))?;
+    Ok((folder, lock))
+}
+
+/// Says where a new run goes on from.
+fn say_origin(folder: &RunFolder, path: &Path, state: &State, origin: &str, revision: &Revision) -> Result<()> {
+    let (step, sha256) = (state.step, &state.files.model.sha256);
+    say(folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(path)))?;
+    if revision.changes.is_empty() {
+        say(folder, "note: with the same settings it does what that run did from there: --set changes one")?;
+    }
+    Ok(())
 }
 
 /// Removes the folder of a new run that did not come to its first step. What can't be removed stays.

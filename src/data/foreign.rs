@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use super::format::{Content, Kind, kind_of};
+
 /// What a file is, and what to do with it.
 type Named = (&'static str, &'static str);
 
 const SAVE: &str = "save its images as PNG files in a folder, and pass that folder";
 const UNPACK: &str = "unpack it, and pass the folder that it makes";
+const UNPACK_FIRST: &str = "unpack it first";
+const SAVE_FRAMES: &str = "save its frames as PNG files in a folder, and pass that folder";
 const CIFAR_10: Named = (
     "CIFAR-10's version for Python",
     "only the binary version is read: get it with `vgan-cuda dataset fetch cifar10`, and pass --data data/cifar10",
@@ -50,32 +54,13 @@ const ENDS: [(&str, Named); 31] = [
     (".tgz", ("a tar archive", UNPACK)),
     (".7z", ("a 7z archive", UNPACK)),
     (".rar", ("a RAR archive", UNPACK)),
-    (".bz2", ("a bzip2 file", "unpack it first")),
-    (".xz", ("an xz file", "unpack it first")),
-    (".zst", ("a zstd file", "unpack it first")),
-    (".mp4", ("a video", "save its frames as PNG files in a folder, and pass that folder")),
-    (".avi", ("a video", "save its frames as PNG files in a folder, and pass that folder")),
+    (".bz2", ("a bzip2 file", UNPACK_FIRST)),
+    (".xz", ("an xz file", UNPACK_FIRST)),
+    (".zst", ("a zstd file", UNPACK_FIRST)),
+    (".mp4", ("a video", SAVE_FRAMES)),
+    (".avi", ("a video", SAVE_FRAMES)),
     (".csv", ("a table of text", SAVE)),
     (".tsv", ("a table of text", SAVE)),
-];
-
-/// First bytes.
-const STARTS: [(&[u8], Named); 15] = [
-    (b"PK\x03\x04", ZIP),
-    (b"BZh", ("a bzip2 file", "unpack it first")),
-    (b"\xfd7zXZ\0", ("an xz file", "unpack it first")),
-    (b"\x28\xb5\x2f\xfd", ("a zstd file", "unpack it first")),
-    (b"7z\xbc\xaf\x27\x1c", ("a 7z archive", UNPACK)),
-    (b"Rar!\x1a\x07", ("a RAR archive", UNPACK)),
-    (b"\x93NUMPY", NUMPY),
-    (b"\x89HDF\r\n\x1a\n", ("an HDF5 file", SAVE)),
-    (b"MATLAB 5.0 MAT-file", ("a MATLAB file", SAVE)),
-    (b"PAR1", ("a Parquet table", SAVE)),
-    (b"ARROW1", ("an Arrow table", SAVE)),
-    (b"\x80\x02", PICKLE),
-    (b"\x80\x03", PICKLE),
-    (b"\x80\x04", PICKLE),
-    (b"\x80\x05", PICKLE),
 ];
 
 /// A file that a name gives away.
@@ -104,16 +89,19 @@ pub(crate) fn by_name(path: &Path) -> Option<Named> {
     ENDS.iter().find(|(end, _)| name.ends_with(end)).map(|(_, named)| *named)
 }
 
-/// A file that its first bytes give away; the name says more where it can.
+/// A file that its name or its first bytes give away; the name says more where it can.
 pub(crate) fn by_content(path: &Path, head: &[u8]) -> Option<Named> {
-    if let Some((_, named)) = STARTS.iter().find(|(start, _)| head.starts_with(start)) {
-        return Some(by_name(path).unwrap_or(*named));
-    }
-    // LMDB's magic follows a header of 16 bytes.
-    if head.get(16..20) == Some(&[0xde, 0xc0, 0xef, 0xbe]) {
-        return Some(("an LMDB database", SAVE));
-    }
-    by_name(path).or_else(|| is_text(head).then_some(LIST))
+    let of_content = |kind: Kind| {
+        let advice = match kind.content {
+            Content::Archive => UNPACK,
+            Content::Compressed => UNPACK_FIRST,
+            Content::Arrays => SAVE,
+            Content::Video => SAVE_FRAMES,
+            Content::Picture | Content::Convertible | Content::Failure | Content::Pointer => return None,
+        };
+        Some((kind.name, advice))
+    };
+    by_name(path).or_else(|| kind_of(head).and_then(of_content)).or_else(|| is_text(head).then_some(LIST))
 }
 
 /// Whether bytes are text: UTF-8, perhaps cut within a character, without what no text has.

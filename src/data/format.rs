@@ -10,28 +10,60 @@ use crate::error::Error;
 pub(crate) const START: usize = 512;
 
 /// A kind of file that is not read.
-struct Kind {
+pub(crate) struct Kind {
     /// With its article.
-    name: &'static str,
-    advice: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) content: Content,
+}
+
+/// What is in a file, which decides what to do with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
     /// A picture in pixels: in a folder of images it is one that was meant, whatever its name.
-    is_picture: bool,
+    Picture,
+    /// Something that can be made a picture, but is known by too little, or is no picture by itself.
+    Convertible,
+    /// Several files.
+    Archive,
+    /// One file, packed.
+    Compressed,
+    /// Numbers that may be many images.
+    Arrays,
+    /// Frames.
+    Video,
+    /// What a server sends in the place of a file.
+    Failure,
+    /// What Git LFS has in the place of a file.
+    Pointer,
+}
+
+impl Content {
+    /// What to do with such a file among pictures.
+    fn advice(self) -> &'static str {
+        match self {
+            Content::Picture | Content::Convertible => CONVERT,
+            Content::Archive | Content::Compressed => "unpack it, and move it out of the folder",
+            Content::Arrays => "save the images as PNG files",
+            Content::Video => "save its frames as PNG files, or move it out of the folder",
+            Content::Failure => AGAIN,
+            Content::Pointer => "get the file that it stands for with `git lfs pull`",
+        }
+    }
 }
 
 const CONVERT: &str = "convert the file to PNG, or move it out of the folder";
-const UNPACK: &str = "unpack it, and move it out of the folder";
 const AGAIN: &str = "the download went wrong: fetch the file again";
 
 /// Whether a file starts like a picture, be it one that is read or not.
 pub(crate) fn is_picture(start: &[u8]) -> bool {
-    Codec::of(start).is_some() || kind_of(start).is_some_and(|kind| kind.is_picture)
+    Codec::of(start).is_some() || kind_of(start).is_some_and(|kind| kind.content == Content::Picture)
 }
 
 /// The error for a file that is neither PNG nor JPEG.
 pub(crate) fn not_read(path: &Path, start: &[u8]) -> Error {
     let start = &start[..start.len().min(START)];
     let (found, advice) = match kind_of(start) {
-        Some(kind) => (kind.name.to_string(), kind.advice),
+        Some(kind) => (kind.name.to_string(), kind.content.advice()),
         None if start.is_empty() => ("an empty file".to_string(), "fetch it again, or move it out of the folder"),
         None if start.iter().all(|&byte| byte == 0) => ("a file of zeros".to_string(), AGAIN),
         None => (format!("the bytes {} at offset 0", hex(&start[..start.len().min(8)])), CONVERT),
@@ -39,9 +71,10 @@ pub(crate) fn not_read(path: &Path, start: &[u8]) -> Error {
     Error::bad_data(path, "a PNG or JPEG image", found).with_hint(advice)
 }
 
-fn kind_of(start: &[u8]) -> Option<Kind> {
-    let picture = |name| Some(Kind { name, advice: CONVERT, is_picture: true });
-    let other = |name, advice| Some(Kind { name, advice, is_picture: false });
+/// The kind that a file's first bytes give away.
+pub(crate) fn kind_of(start: &[u8]) -> Option<Kind> {
+    let other = |name, content| Some(Kind { name, content });
+    let picture = |name| other(name, Content::Picture);
     match start {
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => picture("a GIF"),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => picture("a WebP image"),
@@ -49,34 +82,40 @@ fn kind_of(start: &[u8]) -> Option<Kind> {
         [b'I', b'I', 0xbc, 1, ..] => picture("a JPEG XR image"),
         [0, 0, 0, 12, b'J', b'X', b'L', b' ', 13, 10, 0x87, 10, ..] => picture("a JPEG XL image"),
         // Two bytes alone prove little.
-        [0xff, 0x0a, ..] => other("a JPEG XL image", CONVERT),
+        [0xff, 0x0a, ..] => other("a JPEG XL image", Content::Convertible),
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', 13, 10, 0x87, 10, ..] | [0xff, 0x4f, 0xff, 0x51, ..] => {
             picture("a JPEG 2000 image")
         }
         [_, _, _, _, b'f', b't', b'y', b'p', brands @ ..] => in_boxes(brands),
-        [b'8', b'B', b'P', b'S', ..] => other("a Photoshop file (PSD)", CONVERT),
-        [b'B', b'M', ..] => Some(Kind {
-            is_picture: is_bitmap(start),
-            ..Kind { name: "a BMP image", advice: CONVERT, is_picture: true }
-        }),
+        [b'8', b'B', b'P', b'S', ..] => other("a Photoshop file (PSD)", Content::Convertible),
+        [b'B', b'M', ..] if is_bitmap(start) => picture("a BMP image"),
+        [b'B', b'M', ..] => other("a BMP image", Content::Convertible),
         [b'q', b'o', b'i', b'f', ..] => picture("a QOI image"),
-        [0, 0, 1, 0, _, 0, ..] => other("an icon (ICO)", CONVERT),
-        [0x76, 0x2f, 0x31, 1, ..] => other("an OpenEXR image", CONVERT),
-        [0x8a, b'M', b'N', b'G', ..] | [0x8b, b'J', b'N', b'G', ..] => other("an MNG or JNG image", CONVERT),
-        [b'P', b'1'..=b'7', b'\n' | b' ' | b'\r' | b'\t', ..] => other("a PBM, PGM or PPM image", CONVERT),
-        [b'%', b'P', b'D', b'F', ..] => other("a PDF", CONVERT),
-        [b'P', b'K', 3 | 5 | 7, _, ..] => other("a zip archive", UNPACK),
-        [0x1f, 0x8b, ..] => other("a gzip file", UNPACK),
-        [b'B', b'Z', b'h', b'1'..=b'9', ..] => other("a bzip2 file", UNPACK),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => other("an xz file", UNPACK),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => other("a zstd file", UNPACK),
-        [b'7', b'z', 0xbc, 0xaf, ..] => other("a 7-Zip archive", UNPACK),
-        [b'R', b'a', b'r', b'!', ..] => other("a RAR archive", UNPACK),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other("a NumPy array", "save the images as PNG files"),
-        [0x89, b'H', b'D', b'F', ..] => other("an HDF5 file", "save the images as PNG files"),
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => other("a video (Matroska or WebM)", "save its frames as PNG files"),
-        _ if start.get(257..262) == Some(b"ustar") => other("a tar archive", UNPACK),
-        _ if start.get(128..132) == Some(b"DICM") => other("a DICOM image", CONVERT),
+        [0, 0, 1, 0, _, 0, ..] => other("an icon (ICO)", Content::Convertible),
+        [0x76, 0x2f, 0x31, 1, ..] => other("an OpenEXR image", Content::Convertible),
+        [0x8a, b'M', b'N', b'G', ..] | [0x8b, b'J', b'N', b'G', ..] => {
+            other("an MNG or JNG image", Content::Convertible)
+        }
+        [b'P', b'1'..=b'7', b'\n' | b' ' | b'\r' | b'\t', ..] => other("a PBM, PGM or PPM image", Content::Convertible),
+        [b'%', b'P', b'D', b'F', ..] => other("a PDF", Content::Convertible),
+        [b'P', b'K', 3 | 5 | 7, _, ..] => other("a zip archive", Content::Archive),
+        [0x1f, 0x8b, ..] => other("a gzip file", Content::Compressed),
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => other("a bzip2 file", Content::Compressed),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => other("an xz file", Content::Compressed),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => other("a zstd file", Content::Compressed),
+        [b'7', b'z', 0xbc, 0xaf, ..] => other("a 7z archive", Content::Archive),
+        [b'R', b'a', b'r', b'!', ..] => other("a RAR archive", Content::Archive),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => other("a NumPy array", Content::Arrays),
+        [0x89, b'H', b'D', b'F', ..] => other("an HDF5 file", Content::Arrays),
+        [b'P', b'A', b'R', b'1', ..] => other("a Parquet table", Content::Arrays),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => other("an Arrow table", Content::Arrays),
+        [0x80, 2..=5, ..] => other("a Python pickle", Content::Arrays),
+        _ if start.starts_with(b"MATLAB 5.0 MAT-file") => other("a MATLAB file", Content::Arrays),
+        // Behind a header of 16 bytes.
+        _ if start.get(16..20) == Some(&[0xde, 0xc0, 0xef, 0xbe]) => other("an LMDB database", Content::Arrays),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => other("a video (Matroska or WebM)", Content::Video),
+        _ if start.get(257..262) == Some(b"ustar") => other("a tar archive", Content::Archive),
+        _ if start.get(128..132) == Some(b"DICM") => other("a DICOM image", Content::Convertible),
         _ => text(start),
     }
 }
@@ -84,16 +123,16 @@ fn kind_of(start: &[u8]) -> Option<Kind> {
 /// HEIC, AVIF and videos are boxes of ISO's media format; the brands say which.
 fn in_boxes(brands: &[u8]) -> Option<Kind> {
     let has = |known: &[&[u8; 4]]| brands.chunks_exact(4).take(16).any(|brand| known.iter().any(|&name| brand == name));
-    let (name, advice, is_picture) = if has(&[b"avif", b"avis"]) {
-        ("an AVIF image", CONVERT, true)
+    let (name, content) = if has(&[b"avif", b"avis"]) {
+        ("an AVIF image", Content::Picture)
     } else if has(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"]) {
-        ("a HEIC image", CONVERT, true)
+        ("a HEIC image", Content::Picture)
     } else if has(&[b"crx "]) {
-        ("a camera's raw image (CR3)", CONVERT, true)
+        ("a camera's raw image (CR3)", Content::Picture)
     } else {
-        ("a video (MP4 or MOV)", "save its frames as PNG files, or move it out of the folder", false)
+        ("a video (MP4 or MOV)", Content::Video)
     };
-    Some(Kind { name, advice, is_picture })
+    Some(Kind { name, content })
 }
 
 /// Beyond two letters: the reserved zeros, and a length of the second header that exists.
@@ -106,20 +145,20 @@ fn is_bitmap(start: &[u8]) -> bool {
 fn text(start: &[u8]) -> Option<Kind> {
     let plain = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start().to_ascii_lowercase();
     let contains = |word: &[u8]| plain.windows(word.len()).any(|window| window == word);
-    let (name, advice) = if plain.starts_with(b"<svg") || (plain.starts_with(b"<") && contains(b"<svg")) {
-        ("an SVG drawing", CONVERT)
+    let (name, content) = if plain.starts_with(b"<svg") || (plain.starts_with(b"<") && contains(b"<svg")) {
+        ("an SVG drawing", Content::Convertible)
     } else if plain.starts_with(b"<!doctype html") || (plain.starts_with(b"<") && contains(b"<html")) {
-        ("a web page (HTML)", AGAIN)
+        ("a web page (HTML)", Content::Failure)
     } else if plain.starts_with(b"<?xml") || plain.starts_with(b"<error>") {
-        ("an XML text", AGAIN)
+        ("an XML text", Content::Failure)
     } else if plain.starts_with(b"{\"") || plain.starts_with(b"{\n") {
-        ("a JSON text", AGAIN)
+        ("a JSON text", Content::Failure)
     } else if plain.starts_with(b"version https://git-lfs") {
-        ("a pointer of Git LFS", "get the file that it stands for with `git lfs pull`")
+        ("a pointer of Git LFS", Content::Pointer)
     } else {
         return None;
     };
-    Some(Kind { name, advice, is_picture: false })
+    Some(Kind { name, content })
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ fn case_24_bash_completes_what_stands_behind_a_subcommand() {
             _vgan_cuda vgan-cuda "$word" "" || exit 1
             printf '%s\n' "LINE" "${COMPREPLY[@]}"
         done"#;
-    let lines = LINES.iter().map(|(line, _)| *line).chain(BEHIND_EQUALS.iter().map(|(line, ..)| *line));
+    let expected = whole_answers();
+    let lines = expected.iter().map(|(line, _)| *line);
     let output = bash.args(["--norc", "-c", script, "bash"]).args(lines.clone()).output().expect("bash");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let text = stdout(&output);
@@ -105,21 +106,27 @@ fn case_24_bash_completes_what_stands_behind_a_subcommand() {
     }
 }
 
+/// Every line, and what a shell that completes whole words answers.
+fn whole_answers() -> Vec<(&'static str, Vec<String>)> {
+    let whole = BEHIND_EQUALS
+        .iter()
+        .map(|(line, kept, words)| (*line, words.iter().map(|word| format!("{kept}{word}")).collect::<Vec<_>>()));
+    LINES.iter().map(|(line, expected)| (*line, words(expected))).chain(whole).collect()
+}
+
 #[test]
 fn case_24_fish_completes_what_stands_behind_a_subcommand() {
     let folder = place("fish");
     let Some(mut fish) = shell("fish", folder.path()) else { return };
     let script = "source script; for line in $argv; echo LINE; complete -C $line; end";
-    let lines = LINES.iter().map(|(line, _)| *line).chain(BEHIND_EQUALS.iter().map(|(line, ..)| *line));
+    let expected = whole_answers();
+    let lines = expected.iter().map(|(line, _)| *line);
     let output = fish.args(["--no-config", "-c", script]).args(lines).output().expect("fish");
     assert!(output.status.success(), "{output:?}");
     let text = stdout(&output);
     let answers: Vec<&str> = text.split("LINE\n").skip(1).collect();
-    let whole = BEHIND_EQUALS
-        .iter()
-        .map(|(line, kept, words)| (*line, words.iter().map(|word| format!("{kept}{word}")).collect::<Vec<_>>()));
-    let expected = LINES.iter().map(|(line, expected)| (*line, words(expected))).chain(whole);
-    for ((line, expected), answer) in expected.zip(answers) {
+    assert_eq!(answers.len(), expected.len(), "{text}");
+    for ((line, expected), answer) in expected.into_iter().zip(answers) {
         let first = |line: &str| line.split('\t').next().unwrap_or_default().to_string();
         assert_answers("fish", line, answer.lines().map(first).collect(), expected);
     }
@@ -131,15 +138,12 @@ fn case_24_zsh_completes_what_stands_behind_a_subcommand() {
     let folder = place("zsh");
     let Some(mut zsh) = shell("zsh", folder.path()) else { return };
     std::fs::write(folder.path().join("capture"), ZSH).expect("a script");
-    let lines = LINES.iter().map(|(line, _)| *line).chain(BEHIND_EQUALS.iter().map(|(line, ..)| *line));
+    let expected = whole_answers();
+    let lines = expected.iter().map(|(line, _)| *line);
     let output = zsh.args(["-f", "capture"]).args(lines).output().expect("zsh");
     assert!(output.status.success(), "{output:?}");
     let text = stdout(&output);
     let answers: Vec<&str> = text.split("LINE\n").skip(1).collect();
-    let whole = BEHIND_EQUALS
-        .iter()
-        .map(|(line, kept, words)| (*line, words.iter().map(|word| format!("{kept}{word}")).collect::<Vec<_>>()));
-    let expected: Vec<_> = LINES.iter().map(|(line, expected)| (*line, words(expected))).chain(whole).collect();
     assert_eq!(answers.len(), expected.len(), "{text}");
     for ((line, expected), answer) in expected.into_iter().zip(answers) {
         assert_answers("zsh", line, answer.lines().map(str::to_string).collect(), expected);
