@@ -128,7 +128,7 @@ fn lines(runs: &[Survey]) -> Result<String> {
             bytes: run.bytes,
             message: run.message.as_deref(),
         };
-        text += &(serde_json::to_string(&line).map_err(|error| Error::Internal(format!("JSON: {error}")))? + "\n");
+        text += &output::json(&line)?;
     }
     Ok(text)
 }

@@ -241,7 +241,7 @@ pub fn folder_name(step: u64) -> String {
 }
 
 /// The step that a folder's name says; `None` for any name that [`folder_name`] doesn't make.
-fn step_of(name: &str) -> Option<u64> {
+pub(super) fn step_of(name: &str) -> Option<u64> {
     let step = name.parse().ok()?;
     (folder_name(step) == name).then_some(step)
 }

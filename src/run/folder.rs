@@ -201,7 +201,7 @@ pub fn picture_step(name: &str) -> Option<u64> {
 }
 
 /// The number of a run's folder, from its name.
-fn number_of(name: &str) -> Option<u64> {
+pub(super) fn number_of(name: &str) -> Option<u64> {
     let digits = name.split_once('-').map_or(name, |(digits, _)| digits);
     if digits.len() >= 5 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::checkpoint::{self, Checkpoint};
+use super::folder::number_of;
 use super::state::Origin;
 use super::{RunFolder, atomic, picture_step, stats};
 use crate::error::{Error, Result};
@@ -14,15 +15,15 @@ const LONGEST_NAME: usize = 200;
 /// What a run is called that goes on from `step` of the run called `name`: `00003-vgan-mnist-b128` gives
 /// `vgan-mnist-b128-from000020`, before which its own number comes, and behind which `description`, if there is one.
 pub fn fork_name(name: &str, step: u64, description: Option<&str>) -> String {
-    let is_number = |part: &str| part.len() >= 5 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = |part: &str| number_of(part).is_some();
     let plain = match name.split_once('-') {
         Some((number, rest)) if is_number(number) => rest,
         _ if is_number(name) => "run",
         _ => name,
     };
     // A fork of a fork need not tell its whole descent.
-    let is_step = |part: &str| part.len() >= 6 && part.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = plain.rsplit_once("-from").filter(|(_, step)| is_step(step)).map_or(plain, |(plain, _)| plain);
+    let fork = plain.rsplit_once("-from").filter(|(_, step)| checkpoint::step_of(step).is_some());
+    let plain = fork.map_or(plain, |(plain, _)| plain);
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
     let suffix = format!("-from{}{word}", checkpoint::folder_name(step));
     let kept: String = plain.chars().take(super::folder::MAX_DESCRIPTION.saturating_sub(suffix.len())).collect();

@@ -253,7 +253,7 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
             samples_step: member.picture.as_ref().map(|(step, _)| *step),
             settings,
         };
-        text += &(serde_json::to_string(&line).map_err(internal)? + "\n");
+        text += &output::json(&line)?;
     }
     Ok(text)
 }
