@@ -1,5 +1,5 @@
-//! Compiles kernels/*.cu for every architecture, embeds the result, and generates what Rust knows of them: a variant of
-//! `Kernel` for each kernel, and the constants of kernels/launch.h. Without nvcc the table is there and no code is.
+//! Compiles the .cu files under kernels/ for every architecture, embeds the result, and generates what Rust knows of them: a variant of
+//! `Kernel` for each kernel, and the constants of kernels/lib/launch.h. Without nvcc the table is there and no code is.
 //!
 //! Compiled files are kept under a hash of all that went in, beside the other build products, so that a second profile
 //! or a second set of features does not compile them anew.
@@ -44,11 +44,11 @@ fn main() {
     }
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
-    let mut files = listed(&root.join("kernels"), "cu");
-    files.sort();
-    let kernels: Vec<Declared> = files.iter().flat_map(|file| declared(file)).collect();
+    let folder = root.join("kernels");
+    let files = listed(&folder, "cu");
+    let kernels: Vec<Declared> = files.iter().flat_map(|file| declared(&folder, file)).collect();
     let mut generated = kernel_table(&kernels);
-    generated += &constants(&read(&root.join("kernels/launch.h")));
+    generated += &constants(&read(&root.join("kernels/lib/launch.h")));
     let architectures = architectures();
     let nvcc = find_nvcc(&root).filter(|_| env::var_os("DOCS_RS").is_none());
     let compiler = nvcc.as_deref().map(version).unwrap_or_default();
@@ -90,25 +90,37 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The files with this ending in a folder and below it, sorted.
 fn listed(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
+    let (mut folders, mut files) = (vec![folder.to_path_buf()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    files
 }
 
-fn stem(path: &Path) -> String {
-    path.file_stem().expect("a name").to_string_lossy().into_owned()
+/// A kernel file's path below kernels/, without its ending: `layers/conv2d`.
+fn stem(folder: &Path, file: &Path) -> String {
+    file.strip_prefix(folder).expect("below kernels/").with_extension("").to_string_lossy().into_owned()
 }
 
 /// The kernels of a file: `KERNEL(name, …` and `KERNEL_BOUNDED(threads, name, …` at the beginning of a line.
-fn declared(file: &Path) -> Vec<Declared> {
+fn declared(folder: &Path, file: &Path) -> Vec<Declared> {
     let text = read(file);
     let name = |line: &str| {
         let name = match line.strip_prefix("KERNEL(") {
             Some(rest) => rest.split(',').next()?,
             None => line.strip_prefix("KERNEL_BOUNDED(")?.split(',').nth(1)?,
         };
-        Some(Declared { name: name.trim().to_string(), file: stem(file) })
+        Some(Declared { name: name.trim().to_string(), file: stem(folder, file) })
     };
     text.lines().filter_map(name).collect()
 }
@@ -117,8 +129,9 @@ fn kernel_table(kernels: &[Declared]) -> String {
     let camel = |name: &str| -> String {
         name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect::<String>()
     };
-    let mut text =
-        String::from("/// Every kernel of kernels/*.cu.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\n");
+    let mut text = String::from(
+        "/// Every kernel of the .cu files under kernels/.\n#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]\n",
+    );
     text += "pub enum Kernel {\n";
     for Declared { name, file } in kernels {
         writeln!(text, "    /// `{name}` of kernels/{file}.cu.\n    {},", camel(name)).unwrap();
@@ -131,7 +144,7 @@ fn kernel_table(kernels: &[Declared]) -> String {
     for Declared { name, .. } in kernels {
         writeln!(text, "            Kernel::{} => {name:?},", camel(name)).unwrap();
     }
-    text += "        }\n    }\n\n    /// The file without its ending.\n    pub fn file(self) -> &'static str {\n        match self {\n";
+    text += "        }\n    }\n\n    /// The path of its file below kernels/, without the ending.\n    pub fn file(self) -> &'static str {\n        match self {\n";
     for Declared { name, file } in kernels {
         writeln!(text, "            Kernel::{} => {file:?},", camel(name)).unwrap();
     }
@@ -140,7 +153,7 @@ fn kernel_table(kernels: &[Declared]) -> String {
 
 /// `constexpr int NAME = value;` with the comment lines above it.
 fn constants(header: &str) -> String {
-    let mut text = String::from("/// Block and tile sizes, as kernels/launch.h has them.\npub mod size {\n");
+    let mut text = String::from("/// Block and tile sizes, as kernels/lib/launch.h has them.\npub mod size {\n");
     let mut comment = String::new();
     for line in header.lines() {
         if let Some(rest) = line.strip_prefix("//") {
@@ -168,7 +181,8 @@ fn architectures() -> Vec<String> {
 
 /// The types of numbers that a file is compiled for.
 fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
-    if stem(file).ends_with(TENSOR) { &REALS[..1] } else { &REALS }
+    let tensor = file.file_stem().is_some_and(|name| name.to_string_lossy().ends_with(TENSOR));
+    if tensor { &REALS[..1] } else { &REALS }
 }
 
 /// Compiles every file for its types of numbers, as many at once as there are cores.
@@ -183,15 +197,23 @@ fn compile_all(
     // target/<profile>/build/<package>/out → target/kernels, which all profiles share.
     let cache = out.ancestors().nth(4).unwrap_or(out).join("kernels");
     fs::create_dir_all(&cache).expect("a folder beside the build products");
-    let mut headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&root.join("kernels"), kind)).collect();
-    headers.sort();
+    let folder = root.join("kernels");
+    let headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&folder, kind)).collect();
     let headers: String = headers.iter().map(|path| read(path)).collect();
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
+    // Where the headers are is no part of the hash: what is in them is.
+    let hashed = flags.join(" ");
+    flags.push(format!("-I{}", folder.display()));
     let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
-        let hash = hash(&[&read(file), &headers, &flags.join(" "), &nvcc.display().to_string(), version]);
-        (file.clone(), real, ctype, cache.join(format!("{}.{real}.{hash:016x}.fatbin", stem(file))))
+        let hash = hash(&[&read(file), &headers, &hashed, &nvcc.display().to_string(), version]);
+        (
+            file.clone(),
+            real,
+            ctype,
+            cache.join(format!("{}.{real}.{hash:016x}.fatbin", stem(&folder, file).replace('/', "-"))),
+        )
     };
     let jobs: Vec<_> = files.iter().flat_map(|file| reals(file).iter().map(|&real| job(file, real))).collect();
     let queue = Mutex::new(jobs.iter());
@@ -204,7 +226,7 @@ fn compile_all(
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(compile))));
-    jobs.into_iter().map(|(file, real, _, target)| (stem(&file), real, target)).collect()
+    jobs.into_iter().map(|(file, real, _, target)| (stem(&folder, &file), real, target)).collect()
 }
 
 fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Path) {

@@ -15,10 +15,11 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::Result;
+use vgan_cuda::bench::measure::time;
+use vgan_cuda::bench::passes::article_passes;
 use vgan_cuda::device::DryRun;
 use vgan_cuda::ops::Executor;
-use vgan_cuda::ops::measure::time;
-use vgan_cuda::ops::passes::{Counts, Pass, article_passes, counted};
+use vgan_cuda::ops::pass::{Counts, Pass, counted};
 
 fn main() -> Result<()> {
     let criterion = Criterion::default()

@@ -17,7 +17,7 @@ use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
-use vgan_cuda::ops::gather::Gather;
+use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 

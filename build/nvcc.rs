@@ -1,4 +1,4 @@
-//! Where nvcc is, and how kernels/*.cu are compiled: shared by build.rs and tests/resources.rs.
+//! Where nvcc is, and how the files under kernels/ are compiled: shared by build.rs and tests/house/resources.rs.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

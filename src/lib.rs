@@ -9,15 +9,18 @@
 //! | [`cli`] | one file a subcommand |
 //! | [`config`] | presets, overrides, validation |
 //! | [`data`] | data sets → resident uint8 images |
+//! | [`bench`] | every operation at the sizes of the models, timed against what the device does at best |
+//! | [`proof`] | derivatives against central differences, of operations and of whole losses |
 //! | [`train`] | one step (D phase, β update, G phase) and the loop around it |
 //! | [`run`] | the run folder: checkpoints, metrics, pictures, plots; only [`cli`] and [`train`] know it |
 //! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
-//! | [`ops`] | one file an operation: dims, contract, CPU code, cases |
+//! | [`ops`] | one file an operation, in rooms by subject: sizes, contract, CPU code, launches, cases |
 //! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
 //! | `shell` | how a hint to paste is quoted |
 //! | `units` | sizes, counts and times as a person reads them |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod data;
@@ -25,6 +28,7 @@ pub mod device;
 pub mod error;
 pub mod nn;
 pub mod ops;
+pub mod proof;
 pub mod run;
 mod shell;
 pub mod train;

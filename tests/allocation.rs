@@ -6,7 +6,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use vgan_cuda::config::Settings;
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
-use vgan_cuda::ops::gather::Gather;
+use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 

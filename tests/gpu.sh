@@ -3,8 +3,8 @@
 #
 #   tests/gpu.sh FOLDER_OF_BINARIES [FOLDER_WITH_MNIST]
 #
-# The folder holds `vgan-cuda`, `test-parity` and `test-tensor_cores`: `cargo build --release` and `cargo test --release
-# --test parity --test tensor_cores --no-run`, built where nvcc is found, copied under these names. compute-sanitizer is
+# The folder holds `vgan-cuda` and `test-kernels`: `cargo build --release` and `cargo test --release --test kernels
+# --no-run`, built where nvcc is found, copied under these names. compute-sanitizer is
 # used where it is on the path. Logs, the benchmarks and the table go into $OUT, or into ./gpu-results where that is not
 # set; $SECONDS_IN_ALL is another limit than 480. The limits of the checks add up to more than that, each being far above
 # what its check should take: the first are those that matter most, and what then has no time left is skipped.
@@ -21,9 +21,8 @@ out=$(cd "$out" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 vgan=$bin/vgan-cuda
-parity=$bin/test-parity
-tensor=$bin/test-tensor_cores
-for file in "$vgan" "$parity" "$tensor"; do
+kernels=$bin/test-kernels
+for file in "$vgan" "$kernels"; do
     [[ -x $file ]] || { echo "expected an executable at $file: see the head of $0" >&2; exit 2; }
 done
 commit=$(git -C "$(dirname "$0")" rev-parse --short HEAD 2>/dev/null)
@@ -70,7 +69,7 @@ check() {
 # on_gpu TEST COUNT NOTE: the COUNT tests of a binary that use a GPU. They say SKIPPED and pass where they find none: here
 # that is a failure.
 on_gpu() {
-    "$1" --nocapture --test-threads 1 a_gpu_ 2>&1 | tee "$work/tests"
+    "$kernels" --nocapture --test-threads 1 "$1::a_gpu_" 2>&1 | tee "$work/tests"
     if grep SKIPPED "$work/tests"; then return 1; fi
     grep "test result: ok. $2 passed" "$work/tests"
     echo "$3" >"$work/note"
@@ -184,7 +183,7 @@ resume_across() {
 
 export -f on_gpu gradients whole_gradients last_checkpoint trains_twice objectives sanitizer sanitized_steps bench epochs
 export -f resume_across
-export bin data out work vgan
+export bin data out work vgan kernels
 {
     echo "# On a GPU"
     echo
@@ -196,8 +195,8 @@ export bin data out work vgan
     echo "| check | result | time | note |"
     echo "|---|---|---|---|"
 } | tee "$table"
-check "parity" 60 on_gpu "$parity" 2 "f32 against the CPU in f64, and twice the same bits"
-check "parity on tensor cores" 60 on_gpu "$tensor" 3 "tf32 and bf16 against the CPU in f64, and twice the same bits"
+check "parity" 60 on_gpu parity 2 "f32 against the CPU in f64, and twice the same bits"
+check "parity on tensor cores" 60 on_gpu tensor_cores 3 "tf32 and bf16 against the CPU in f64, and twice the same bits"
 check "gradients of operations" 60 gradients --only operations
 check "gradients of whole losses" 60 whole_gradients
 check "determinism over 1000 steps" 60 trains_twice quick 1000 quick
@@ -212,8 +211,8 @@ for dtype in f32 tf32 bf16; do
 done
 check "25 epochs of vgan-mnist in f32" 150 epochs f32
 for tool in "${tools[@]}"; do
-    check "$tool" 60 sanitizer "$tool" "$parity" --nocapture --test-threads 1 a_gpu_agrees
-    check "$tool on tensor cores" 60 sanitizer "$tool" "$tensor" --nocapture --test-threads 1 a_gpu_gives
+    check "$tool" 60 sanitizer "$tool" "$kernels" --nocapture --test-threads 1 parity::a_gpu_agrees
+    check "$tool on tensor cores" 60 sanitizer "$tool" "$kernels" --nocapture --test-threads 1 tensor_cores::a_gpu_gives
 done
 for dtype in tf32 bf16; do
     check "25 epochs of vgan-mnist in $dtype" 90 epochs "$dtype"

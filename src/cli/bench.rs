@@ -6,12 +6,13 @@ use clap::{Args, ValueEnum};
 
 use super::arguments::DeviceChoice;
 use super::output;
+use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
+use crate::bench::passes::article_passes;
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, DryRun, Precision, Real};
 use crate::error::{Error, Result};
 use crate::ops::Executor;
-use crate::ops::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
-use crate::ops::passes::{Pass, article_passes};
+use crate::ops::pass::Pass;
 
 /// Time every operation at the sizes of the article's two models, and print the table
 ///
@@ -286,7 +287,7 @@ mod tests {
         let ceilings =
             Ceilings { bytes_per_second: 1e12, fma_flops_per_second: 1e12, mma_flops_per_second: Some(4e12) };
         for (pass, twin) in chosen::<Cpu<f32>>(None).expect("passes") {
-            let counts = crate::ops::passes::counted(&twin).expect("counts");
+            let counts = crate::ops::pass::counted(&twin).expect("counts");
             let line = Line::new(&pass, "bf16", &Measured { seconds: 1.0, counts }, &ceilings);
             let product = ["linear", "conv2d", "conv_transpose2d"].contains(&pass.op);
             assert_eq!(counts.flops > 0, product, "{} {}", pass.op, pass.shape);

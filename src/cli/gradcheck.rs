@@ -6,9 +6,9 @@ use super::arguments::DeviceChoice;
 use super::output;
 use crate::device::{Accelerator, Cpu, cuda};
 use crate::error::{Error, Result};
-use crate::ops::gradient_check::{Finding, TOLERANCE, check};
 use crate::ops::{self, Case, Executor};
-use crate::train::whole;
+use crate::proof::gradient_check::{Finding, TOLERANCE, check};
+use crate::proof::whole;
 
 /// Check every backward pass against central differences, and print the table
 ///
@@ -84,7 +84,7 @@ fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> 
     }
     let (mut total, mut failed) = (0, 0);
     for case in cases {
-        for finding in backend.run(|| check(&backend, &*case))? {
+        for finding in backend.run(|| check(&backend, &case))? {
             total += 1;
             failed += usize::from(!finding.passes(TOLERANCE));
             output::print(&if options.json { json_line(&finding)? } else { table_line(&finding) })?;
@@ -98,7 +98,7 @@ fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> 
 }
 
 /// Operations first, then the whole losses.
-fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions) -> Result<Vec<Box<dyn Case<B>>>> {
+fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions) -> Result<Vec<Case<B>>> {
     let GradcheckOptions { filter, only, .. } = options;
     let mut cases = Vec::new();
     if *only != Some(Kind::Losses) {
@@ -112,11 +112,11 @@ fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions
     names.dedup();
     let names = names.join(", ");
     // Each text must be of use, so that a misspelt one among several does not pass for a check.
-    let matches = |case: &dyn Case<B>, text: &str| case.op().contains(text) || case.name().contains(text);
-    if let Some(text) = filter.iter().find(|text| !cases.iter().any(|case| matches(&**case, text))) {
+    let matches = |case: &Case<B>, text: &str| case.op().contains(text) || case.name().contains(text);
+    if let Some(text) = filter.iter().find(|text| !cases.iter().any(|case| matches(case, text))) {
         return Err(Error::Usage(format!("--filter {text} matches no case; the operations are {names}")));
     }
-    cases.retain(|case| filter.is_empty() || filter.iter().any(|text| matches(&**case, text)));
+    cases.retain(|case| filter.is_empty() || filter.iter().any(|text| matches(case, text)));
     Ok(cases)
 }
 

@@ -1,4 +1,4 @@
-//! What build.rs found in kernels/: a variant of [`Kernel`] for each kernel, the sizes of kernels/launch.h, and the code
+//! What build.rs found in kernels/: a variant of [`Kernel`] for each kernel, the sizes of kernels/lib/launch.h, and the code
 //! compiled for GPUs, if nvcc was there.
 
 #![allow(clippy::match_same_arms)]
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_files() {
         assert_eq!(Kernel::AdamUpdate.name(), "adam_update");
-        assert_eq!(Kernel::AdamUpdate.file(), "adam");
+        assert_eq!(Kernel::AdamUpdate.file(), "optimizers/adam");
         let names: BTreeSet<_> = Kernel::ALL.iter().map(|kernel| kernel.name()).collect();
         assert_eq!(names.len(), Kernel::ALL.len(), "a name stands for two kernels");
     }

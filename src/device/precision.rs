@@ -2,7 +2,7 @@
 
 /// To what the operands of a product are rounded on their way into it. Memory holds f32 and sums are taken in f32 whatever
 /// is chosen. A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, and a transposed
-/// one to as few, has kernels of its own (kernels/conv2d_direct.cu) that round nothing; nor does the gradient of a linear
+/// one to as few, has kernels of its own (kernels/layers/conv2d_direct.cu) that round nothing; nor does the gradient of a linear
 /// layer's weight with one output, which is a sum over rows in f64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
@@ -30,7 +30,7 @@ impl Precision {
 
     /// What a product's operand is taken for.
     ///
-    /// Twins: `to_tf32` of kernels/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
+    /// Twins: `to_tf32` of kernels/lib/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
     pub fn round(self, value: f32) -> f32 {
         let bits = value.to_bits();
         match self {

@@ -11,9 +11,9 @@ use super::{ImageShape, Parts};
 use crate::config::{Loss, Norm, OutputLayer, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::energy::{Energy, Exponent};
-use crate::ops::repelling::Repelling;
+use crate::ops::layers::activation::Activation;
+use crate::ops::losses::energy::{Energy, Exponent};
+use crate::ops::losses::repelling::Repelling;
 use crate::{Error, Result};
 
 /// What an autoencoder has beside encoder, bottleneck and decoder.

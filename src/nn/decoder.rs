@@ -9,8 +9,8 @@ use super::{ImageShape, Parts};
 use crate::Result;
 use crate::config::{OutputLayer, Settings};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::conv_transpose2d::ConvTranspose2d;
 
 /// Collects the layers of such a net. PyTorch's indices count every layer, activations too.
 pub(super) struct DecoderBuilder<'a, B: Executor> {

@@ -13,7 +13,7 @@ use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
-use crate::ops::bottleneck::{Bottleneck, Noise};
+use crate::ops::layers::bottleneck::{Bottleneck, Noise};
 use crate::{Error, Result};
 
 /// Images `[N, H, W, C]` → logits `[N]`, and the KL divergence of each image's code.

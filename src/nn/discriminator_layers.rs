@@ -9,9 +9,9 @@ use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts};
 use crate::config::{self, Norm, Settings};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::bottleneck::{Bottleneck, Sigma};
-use crate::ops::conv2d::Conv2d;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::bottleneck::{Bottleneck, Sigma};
+use crate::ops::layers::conv2d::Conv2d;
 use crate::{Error, Result};
 
 /// Builds the layers and notes their tensors in the tables of `parts`.

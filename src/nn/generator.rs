@@ -9,7 +9,7 @@ use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, GeneratorSettings, OutputLayer, PixelRange, Settings};
 use crate::device::{In, Out};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
+use crate::ops::layers::activation::Activation;
 use crate::{Error, Result};
 
 /// z `[N, latent]` → images `[N, H, W, C]`.

@@ -6,12 +6,12 @@ use super::layer::{Layer, Mode, Pass};
 use super::table::{Flattened, Init, Initialisation, Table};
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::affine::Affine;
-use crate::ops::batch_norm::BatchNorm;
-use crate::ops::conv_transpose2d::ConvTranspose2d;
-use crate::ops::conv2d::Conv2d;
-use crate::ops::linear::Linear;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::affine::Affine;
+use crate::ops::layers::batch_norm::BatchNorm;
+use crate::ops::layers::conv_transpose2d::ConvTranspose2d;
+use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::linear::Linear;
 use crate::{Error, Result};
 
 /// A window on the arena of gradients: a tensor and its bias, which lies right behind it.

@@ -1,5 +1,5 @@
 //! The minibatch layer, which tells the discriminator how near an image is to the others of its kind (Salimans et al. 2016,
-//! section 3.2; `src/ops/minibatch_discrimination.rs` has the formula).
+//! section 3.2; `src/ops/layers/minibatch_discrimination.rs` has the formula).
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use super::table::{Flattened, Initialisation, Table};
 use crate::config::DiscriminatorSettings;
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
-use crate::ops::linear::Linear;
-use crate::ops::minibatch_discrimination::MinibatchDiscrimination;
+use crate::ops::layers::linear::Linear;
+use crate::ops::layers::minibatch_discrimination::MinibatchDiscrimination;
 use crate::{Error, Result};
 
 /// Features `[N, A]` → the same and the sums of their nearness, `[N, A + B]`. It remembers m and the groups for its backward

@@ -4,8 +4,8 @@ use super::layer::{Layer, Mode, Pass};
 use crate::Result;
 use crate::device::{In, Out};
 use crate::ops::Executor;
-use crate::ops::avg_pool2d::AvgPool2d;
-use crate::ops::upsample2d::Upsample2d;
+use crate::ops::layers::avg_pool2d::AvgPool2d;
+use crate::ops::layers::upsample2d::Upsample2d;
 
 /// Average pooling k3 s2 p1: halves the image. The number of images is filled in at each pass.
 pub(super) struct AvgPoolLayer(pub(super) AvgPool2d);

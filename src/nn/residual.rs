@@ -11,8 +11,8 @@ use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::conv2d::Conv2d;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::conv2d::Conv2d;
 use crate::{Error, Result};
 
 /// What the residual branch is multiplied by.
@@ -236,7 +236,9 @@ fn allocated<B: Executor>(tangents: &mut Option<Tangents<B>>) -> Result<&mut Tan
 mod tests {
     use super::*;
     use crate::device::Cpu;
-    use crate::ops::{Case, Tensor, gradient_check};
+    use crate::ops::case::{OldCase, fill};
+    use crate::ops::{Case, Tensor};
+    use crate::proof::gradient_check;
 
     const N: usize = 2;
     const SIDES: (usize, usize) = (3, 2);
@@ -265,7 +267,7 @@ mod tests {
         }
     }
 
-    impl Case<Cpu<f64>> for BlockCase {
+    impl OldCase<Cpu<f64>> for BlockCase {
         fn op(&self) -> &'static str {
             "residual"
         }
@@ -321,7 +323,8 @@ mod tests {
     fn derivatives_are_those_of_central_differences() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
         for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
-            let findings = gradient_check::check(&cpu, &case).expect("the CPU computes");
+            let findings = gradient_check::check(&cpu, &Case::from(Box::new(case) as Box<dyn OldCase<_>>))
+                .expect("the CPU computes");
             assert_eq!(findings.len(), 3);
             assert!(findings.iter().all(|finding| finding.passes(gradient_check::TOLERANCE)), "{findings:#?}");
         }
@@ -336,7 +339,7 @@ mod tests {
             let (mut block, _) = self.0.block(cpu);
             block.allocate_tangents(cpu, N)?;
             let lens = [self.0.inputs()[0].len, self.0.outputs()[0].len];
-            let normals = |len: usize, number| gradient_check::fill(&Tensor::new("fixed", len), number);
+            let normals = |len: usize, number| fill(&Tensor::new("fixed", len), number);
             let (x, vx, dy) = (normals(lens[0], 50), normals(lens[0], 51), normals(lens[1], 52));
             let (mut y, mut vy) = (vec![0.0; lens[1]], vec![0.0; lens[1]]);
             let pass = Pass { backend: cpu, params, n: N };
@@ -350,7 +353,7 @@ mod tests {
         }
     }
 
-    impl Case<Cpu<f64>> for PenaltyCase {
+    impl OldCase<Cpu<f64>> for PenaltyCase {
         fn op(&self) -> &'static str {
             "residual penalty"
         }
@@ -385,7 +388,8 @@ mod tests {
     fn a_penaltys_gradient_is_that_of_central_differences() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
         for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
-            let findings = gradient_check::check(&cpu, &PenaltyCase(case)).expect("the CPU computes");
+            let findings = gradient_check::check(&cpu, &Case::from(Box::new(PenaltyCase(case)) as Box<dyn OldCase<_>>))
+                .expect("the CPU computes");
             assert!(findings.len() == 1 && findings[0].analytic != 0.0);
             assert!(findings[0].passes(gradient_check::TOLERANCE), "{findings:#?}");
         }

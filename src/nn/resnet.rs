@@ -13,10 +13,10 @@ use crate::Result;
 use crate::config::Settings;
 use crate::config::resnet::{check, halvings, widths};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::avg_pool2d::AvgPool2d;
-use crate::ops::conv2d::Conv2d;
-use crate::ops::upsample2d::Upsample2d;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::avg_pool2d::AvgPool2d;
+use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::upsample2d::Upsample2d;
 
 type Layers<B> = Vec<Box<dyn Layer<B>>>;
 

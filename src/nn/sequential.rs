@@ -281,8 +281,8 @@ mod tests {
     use crate::nn::layers::{ActivationLayer, AffineLayer};
     use crate::nn::table::{Flattened, Initialisation, Table};
     use crate::ops::Tensor;
-    use crate::ops::activation::Activation;
-    use crate::ops::gradient_check::fill;
+    use crate::ops::case::fill;
+    use crate::ops::layers::activation::Activation;
 
     const N: usize = 3;
     const WIDTHS: [usize; 4] = [4, 5, 3, 2];

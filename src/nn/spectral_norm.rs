@@ -15,7 +15,7 @@ use super::{Init, Parts};
 use crate::Result;
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
-use crate::ops::spectral_norm::SpectralNorm as Sizes;
+use crate::ops::layers::spectral_norm::SpectralNorm as Sizes;
 
 /// The arena of normalised weights, and where each of them lies.
 pub(super) struct SpectralNorm<B: Executor> {

@@ -3,38 +3,35 @@
 //!
 //! A new operation needs its lines here: [`DryRun`] is an [`Executor`] too, and the estimates run the same step on it.
 
-use super::Executor;
-use super::activation::{Activation, ActivationOp};
-use super::adam::{Adam, AdamOp};
-use super::avg_pool2d::{AvgPool2d, AvgPool2dOp};
-use super::batch_norm::{BatchNorm, BatchNormOp};
-use super::bottleneck::{Bottleneck, BottleneckOp, Noise};
-use super::clip::ClipOp;
-use super::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
-use super::conv2d::{Conv2d, Conv2dOp};
-use super::ema::EmaOp;
-use super::energy::{Energy, EnergyOp};
-use super::feature_matching::{FeatureMatching, FeatureMatchingOp};
-use super::gather::{Gather, GatherOp};
-use super::historical_averaging::HistoricalAveragingOp;
-use super::instance_noise::{InstanceNoise, InstanceNoiseOp};
-use super::linear::{Linear, LinearOp};
-use super::loss::{DiscriminatorLoss, LossOp};
-use super::minibatch_discrimination::{MinibatchDiscrimination, MinibatchDiscriminationOp};
-use super::objective::Objective;
-use super::penalty::{GradientPenalty, PenaltyOp};
-use super::prior::{Prior, PriorOp};
-use super::reconstruction::{Reconstruction, ReconstructionOp};
-use super::repelling::{Repelling, RepellingOp};
-use super::rmsprop::{Rmsprop, RmspropOp};
-use super::scaled_add::ScaledAddOp;
-use super::spectral_norm::{SpectralNorm, SpectralNormOp};
-use super::upsample2d::{Upsample2d, Upsample2dOp};
 use crate::Result;
 use crate::device::philox::DrawStep;
 use crate::device::{DryRun, Network, Real};
-
-impl<T: Real> Executor for DryRun<T> {}
+use crate::ops::inputs::gather::{Gather, GatherOp};
+use crate::ops::inputs::instance_noise::{InstanceNoise, InstanceNoiseOp};
+use crate::ops::inputs::prior::{Prior, PriorOp};
+use crate::ops::layers::activation::{Activation, ActivationOp};
+use crate::ops::layers::avg_pool2d::{AvgPool2d, AvgPool2dOp};
+use crate::ops::layers::batch_norm::{BatchNorm, BatchNormOp};
+use crate::ops::layers::bottleneck::{Bottleneck, BottleneckOp, Noise};
+use crate::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
+use crate::ops::layers::conv2d::{Conv2d, Conv2dOp};
+use crate::ops::layers::linear::{Linear, LinearOp};
+use crate::ops::layers::minibatch_discrimination::{MinibatchDiscrimination, MinibatchDiscriminationOp};
+use crate::ops::layers::scaled_add::ScaledAddOp;
+use crate::ops::layers::spectral_norm::{SpectralNorm, SpectralNormOp};
+use crate::ops::layers::upsample2d::{Upsample2d, Upsample2dOp};
+use crate::ops::losses::energy::{Energy, EnergyOp};
+use crate::ops::losses::feature_matching::{FeatureMatching, FeatureMatchingOp};
+use crate::ops::losses::historical_averaging::HistoricalAveragingOp;
+use crate::ops::losses::loss::{DiscriminatorLoss, LossOp};
+use crate::ops::losses::objective::Objective;
+use crate::ops::losses::penalty::{GradientPenalty, PenaltyOp};
+use crate::ops::losses::reconstruction::{Reconstruction, ReconstructionOp};
+use crate::ops::losses::repelling::{Repelling, RepellingOp};
+use crate::ops::optimizers::adam::{Adam, AdamOp};
+use crate::ops::optimizers::clip::ClipOp;
+use crate::ops::optimizers::ema::EmaOp;
+use crate::ops::optimizers::rmsprop::{Rmsprop, RmspropOp};
 
 impl<T: Real> DryRun<T> {
     fn product(&self, n: usize, c: usize, k: usize, moved: usize) -> Result<()> {

@@ -1,125 +1,57 @@
-//! The operations, one a file: its dims struct, its contract (one small trait), the CPU code, its cases.
+//! The operations, one a file, in rooms by subject. `kernels/` has the same rooms: an operation's kernels have the path of
+//! its Rust file, with another ending.
 //!
 //! Names: `<op>_forward`, `<op>_backward_input`, `<op>_backward_weight`, `<op>_tangent`. Gradients of activations
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
 //!
-//! A new operation joins [`Executor`] and [`cases`], and needs its lines in `dry_run.rs`, which say what it counts;
-//! without them the crate does not compile.
+//! A file has, in this order: the formula with its source; sizes; the contract (one small trait); the CPU's code; the
+//! kernels' launches; what a dry run counts; cases for tests; passes for benchmarks; tests. A new operation joins
+//! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
-pub mod activation;
-pub mod adam;
-pub mod affine;
-pub mod article;
-mod autoencoder_passes;
-pub mod avg_pool2d;
-pub mod batch_norm;
-mod batch_norm_case;
-mod batch_norm_kernels;
-pub mod bottleneck;
-mod bottleneck_case;
+/// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks
+/// walk.
+macro_rules! operations {
+    ($room:ident: $($op:ident: $contract:ident,)+) => {
+        /// A backend that has every operation of this room.
+        pub trait $room: crate::device::Backend $(+ $op::$contract)+ {}
+        impl<B: crate::device::Backend $(+ $op::$contract)+> $room for B {}
+
+        /// The cases of this room's operations.
+        pub(super) fn cases<B: crate::ops::Executor>() -> Vec<crate::ops::case::Case<B>> {
+            let mut cases = Vec::new();
+            $(cases.extend($op::cases().into_iter().map(crate::ops::case::Case::from));)+
+            cases
+        }
+    };
+}
+
 pub mod case;
-pub mod ceiling;
-pub mod clip;
-pub mod conv2d;
-mod conv2d_direct;
-mod conv2d_kernels;
-pub mod conv_transpose2d;
 mod dry_run;
-pub mod ema;
-pub mod energy;
-pub mod feature_matching;
-pub mod gather;
-pub mod gradient_check;
-pub mod historical_averaging;
-mod im2col;
-pub mod instance_noise;
-pub mod linear;
-pub mod loss;
-pub mod measure;
-pub mod minibatch_discrimination;
-pub mod objective;
-mod paper;
-pub mod passes;
-pub mod penalty;
-pub mod prior;
-pub mod reconstruction;
-pub mod repelling;
-pub mod rmsprop;
-pub mod scaled_add;
-pub mod spectral_norm;
-pub mod upsample2d;
+pub mod inputs;
+pub mod layers;
+pub mod losses;
+pub mod optimizers;
+pub mod pass;
+pub mod roofline;
 
-use crate::device::{Accelerator, Backend, Cpu, Launcher, Real};
+use crate::device::Backend;
 
-pub use article::article_cases;
 pub use case::{Case, Fill, Tensor};
 
 /// A backend that has every operation: what networks and training are written against.
 pub trait Executor:
-    Backend
-    + activation::ActivationOp
-    + adam::AdamOp
-    + avg_pool2d::AvgPool2dOp
-    + batch_norm::BatchNormOp
-    + bottleneck::BottleneckOp
-    + ceiling::CeilingOp
-    + clip::ClipOp
-    + conv2d::Conv2dOp
-    + conv_transpose2d::ConvTranspose2dOp
-    + ema::EmaOp
-    + energy::EnergyOp
-    + feature_matching::FeatureMatchingOp
-    + gather::GatherOp
-    + historical_averaging::HistoricalAveragingOp
-    + instance_noise::InstanceNoiseOp
-    + linear::LinearOp
-    + loss::LossOp
-    + minibatch_discrimination::MinibatchDiscriminationOp
-    + penalty::PenaltyOp
-    + prior::PriorOp
-    + reconstruction::ReconstructionOp
-    + repelling::RepellingOp
-    + rmsprop::RmspropOp
-    + scaled_add::ScaledAddOp
-    + spectral_norm::SpectralNormOp
-    + upsample2d::Upsample2dOp
+    Backend + layers::Layers + losses::Losses + optimizers::Optimizers + inputs::Inputs + roofline::Roofline
+{
+}
+impl<B> Executor for B where
+    B: Backend + layers::Layers + losses::Losses + optimizers::Optimizers + inputs::Inputs + roofline::Roofline
 {
 }
 
-impl<T: Real> Executor for Cpu<T> {}
-impl<L: Launcher, T: Real> Executor for Accelerator<L, T> {}
-
 /// Every case of every operation.
-pub fn cases<B: Executor>() -> Vec<Box<dyn Case<B>>> {
-    [
-        activation::cases(),
-        adam::cases(),
-        avg_pool2d::cases(),
-        batch_norm_case::cases(),
-        bottleneck_case::cases(),
-        ceiling::cases(),
-        clip::cases(),
-        conv2d::cases(),
-        conv_transpose2d::cases(),
-        ema::cases(),
-        energy::cases(),
-        feature_matching::cases(),
-        gather::cases(),
-        historical_averaging::cases(),
-        instance_noise::cases(),
-        linear::cases(),
-        loss::cases(),
-        minibatch_discrimination::cases(),
-        penalty::cases(),
-        prior::cases(),
-        reconstruction::cases(),
-        repelling::cases(),
-        rmsprop::cases(),
-        scaled_add::cases(),
-        spectral_norm::cases(),
-        upsample2d::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+pub fn cases<B: Executor>() -> Vec<Case<B>> {
+    [layers::cases(), losses::cases(), optimizers::cases(), inputs::cases(), roofline::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }

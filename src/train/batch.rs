@@ -5,9 +5,9 @@ use crate::config::{GeneratorZ, Penalty, PenaltyZ, Prior as PriorSetting, Settin
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
-use crate::ops::bottleneck::Noise;
-use crate::ops::gather::Gather;
-use crate::ops::prior::{Distribution, Prior};
+use crate::ops::inputs::gather::Gather;
+use crate::ops::inputs::prior::{Distribution, Prior};
+use crate::ops::layers::bottleneck::Noise;
 
 /// Where a step's inputs come from.
 pub enum Batch<B: Executor> {

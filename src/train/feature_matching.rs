@@ -1,5 +1,5 @@
 //! The generator's step where it matches features: instead of the discriminator's verdict on its images it is told how far
-//! their mean features are from those of the real images (`src/ops/feature_matching.rs` has the formula).
+//! their mean features are from those of the real images (`src/ops/losses/feature_matching.rs` has the formula).
 //!
 //! Two passes of the discriminator's encoder alone, in training mode and through the weights just updated, each over N images
 //! with batch statistics of its own: over the real images of the last discriminator phase, as it saw them, of which only the
@@ -13,7 +13,7 @@ use crate::device::Buffer;
 use crate::nn::Pass;
 use crate::nn::table::Flattened;
 use crate::ops::Executor;
-use crate::ops::feature_matching::FeatureMatching;
+use crate::ops::losses::feature_matching::FeatureMatching;
 
 /// The mean features of both kinds of images.
 pub(super) struct FeatureMeans<B: Executor> {

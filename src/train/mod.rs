@@ -19,8 +19,6 @@
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic |
 //! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
-//! | [`whole`] | the whole losses as cases of the gradient check |
-//! | [`penalty_case`] | the gradient penalties as cases of it |
 
 pub mod batch;
 pub mod disk;
@@ -31,7 +29,6 @@ pub mod memory;
 mod mode_regularizer;
 pub mod objective;
 mod penalty;
-pub mod penalty_case;
 pub mod predict;
 pub mod report;
 pub mod revision;
@@ -40,7 +37,6 @@ pub mod session;
 pub mod snapshot;
 pub mod trace;
 pub mod trainer;
-pub mod whole;
 
 pub use interrupt::Interrupt;
 pub use load::TrainedGenerator;

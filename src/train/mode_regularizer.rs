@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::device::{Buffer, In};
 use crate::nn::{ImageEncoder, ImageShape, Mode, Parts, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
-use crate::ops::energy::{Energy, Exponent};
+use crate::ops::losses::energy::{Energy, Exponent};
 
 /// The encoder's layers, and what the pass works in, for N images.
 pub(super) struct ModeRegularizer<B: Executor> {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::config::preset;
     use crate::device::Cpu;
-    use crate::ops::gather::Gather;
+    use crate::ops::inputs::gather::Gather;
 
     const IMAGE: ImageShape = ImageShape { h: 8, w: 8, c: 1 };
 

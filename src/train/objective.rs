@@ -3,11 +3,11 @@
 use super::batch::Phase;
 use crate::config::{KlMix, KlReduction, Loss as LossSetting, ObjectiveSettings, Settings};
 use crate::device::philox::{DrawStep, Stream};
-use crate::ops::bottleneck::Bottleneck;
-use crate::ops::instance_noise::InstanceNoise;
-use crate::ops::loss::DiscriminatorLoss;
-use crate::ops::objective::{Loss, Objective};
-use crate::ops::reconstruction::Reconstruction;
+use crate::ops::inputs::instance_noise::InstanceNoise;
+use crate::ops::layers::bottleneck::Bottleneck;
+use crate::ops::losses::loss::DiscriminatorLoss;
+use crate::ops::losses::objective::{Loss, Objective};
+use crate::ops::losses::reconstruction::Reconstruction;
 
 /// The objective that the settings ask for.
 pub fn objective(settings: &Settings) -> Objective {

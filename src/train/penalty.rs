@@ -13,7 +13,7 @@ use crate::device::philox::DrawStep;
 use crate::device::{Buffer, In, Real, StepState};
 use crate::nn::{ImageShape, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
-use crate::ops::penalty::{Center, GradientPenalty};
+use crate::ops::losses::penalty::{Center, GradientPenalty};
 
 /// What a penalty works in beside the step's own memory, for N images.
 pub(super) struct PenaltyWorkspace<B: Executor> {

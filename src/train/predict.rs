@@ -15,8 +15,8 @@ use crate::data::Extent;
 use crate::device::DryRun;
 use crate::nn::{ImageShape, Parts};
 use crate::ops::Executor;
-use crate::ops::activation::Activation;
-use crate::ops::linear::Linear;
+use crate::ops::layers::activation::Activation;
+use crate::ops::layers::linear::Linear;
 use crate::{Error, Result};
 
 /// What training by some settings on images of some size needs.

@@ -16,7 +16,7 @@ use crate::data::{Extent, Images};
 use crate::device::{Network, StepState};
 use crate::error::shown;
 use crate::nn::ImageShape;
-use crate::ops::gather::Gather;
+use crate::ops::inputs::gather::Gather;
 use crate::run::{
     Checkpoint, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves, picture,
     stats,

@@ -445,6 +445,11 @@ fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
 fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
     let Trainer { backend, settings, state, .. } = trainer;
     let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
-    crate::ops::prior::PriorOp::prior_sample(backend, &prior(settings, stream, DrawStep::ONCE), state, &mut latents)?;
+    crate::ops::inputs::prior::PriorOp::prior_sample(
+        backend,
+        &prior(settings, stream, DrawStep::ONCE),
+        state,
+        &mut latents,
+    )?;
     Ok(latents)
 }

@@ -17,8 +17,8 @@ use crate::device::philox::DrawStep;
 use crate::device::{Buffer, In, Metrics, Network, Out, StepState};
 use crate::nn::{Discriminator, Generator, ImageShape, Mode, NetworkMemory, Pass, Verdict, VerdictGradient};
 use crate::ops::Executor;
-use crate::ops::adam::Adam;
-use crate::ops::rmsprop::Rmsprop;
+use crate::ops::optimizers::adam::Adam;
+use crate::ops::optimizers::rmsprop::Rmsprop;
 
 /// The networks, their optimisers and everything that a step touches.
 pub struct Trainer<B: Executor> {

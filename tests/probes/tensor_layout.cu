@@ -1,5 +1,5 @@
 // Shows the test where the threads of kernels/product_tensor.cuh go in a stage of shared memory.
-#include "product_tensor.cuh"
+#include "lib/product_tensor.cuh"
 
 // For each thread the i-th of its quads of an operand along the depth (i = 0, 1) and of one across it (i = 2, 3), the quad
 // that its lane points ldmatrix at for A (i = 4) and for B (i = 5), and the number that it loads alone as register i - 6 of

@@ -1,0 +1,107 @@
+#include "lib/exponential.cuh"
+#include "lib/philox.cuh"
+#include "lib/reduce.cuh"
+
+// Sizes of a bottleneck, and where its noise comes from; src/ops/bottleneck.rs.
+struct Bottleneck {
+    int n, positions, c;
+    // Zero, given, or drawn.
+    int noise;
+    // Images of a group, and the stream of each group (two at most).
+    int group;
+    unsigned first_stream, second_stream;
+    DrawStep draws;
+    // Whether s, the encoder's second output, is log sigma, or else log sigma^2.
+    int logstd;
+};
+constexpr int NOISE_MEAN = 0;
+constexpr int NOISE_GIVEN = 1;
+
+// r of sigma = e^(r s).
+// Twin: Sigma::rate in src/ops/bottleneck.rs.
+__device__ __forceinline__ real rate(const Bottleneck& d) { return d.logstd ? (real)1 : (real)0.5; }
+
+// epsilon of one dimension of one image.
+__device__ __forceinline__ real noise(const Bottleneck& d, const real* given, const StepState* state, int image, int dim) {
+    if (d.noise == NOISE_MEAN) {
+        return (real)0;
+    }
+    if (d.noise == NOISE_GIVEN) {
+        return given[(size_t)image * d.positions * d.c + dim];
+    }
+    unsigned stream = image < d.group ? d.first_stream : d.second_stream;
+    return (real)normal_draw(state->seed, stream, draw_step(d.draws, state->step), (unsigned)(image % d.group), (unsigned)dim);
+}
+
+// Where the mean of dimension `dim` of an image stands in [N, positions, 2, C]; its s is C further on.
+__device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int dim) {
+    return ((size_t)image * d.positions + dim / d.c) * 2 * d.c + dim % d.c;
+}
+
+// z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s).
+// mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C];
+// kl: [N]. A block an image, its threads walk the dimensions. Overwrites z and kl.
+// Twin: Cpu::bottleneck_forward in src/ops/bottleneck.rs.
+KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, const real* given,
+               const StepState* state, real* z, real* kl) {
+    int image = (int)blockIdx.x, dims = d.positions * d.c;
+    double total = 0.0;
+    for (int dim = threadIdx.x; dim < dims; dim += KL_THREADS) {
+        size_t at = mean_at(d, image, dim);
+        real mu = mu_s[at], s = mu_s[at + d.c];
+        real sigma = exponential(rate(d) * s);
+        z[(size_t)image * dims + dim] = mu + sigma * noise(d, given, state, image, dim);
+        total += (double)(mu * mu + sigma * sigma - (real)2 * rate(d) * s - (real)1);
+    }
+    total = block_sum<KL_THREADS>(total);
+    if (threadIdx.x == 0) {
+        kl[image] = (real)(0.5 * total);
+    }
+}
+
+// d mu = dz + dkl mu, d s = r (dz sigma epsilon + dkl (sigma^2 - 1)); the noise is drawn again.
+// mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C]; dkl: [N]. The
+// grid's threads stride over all images' dimensions. Overwrites d_mu_s.
+// Twin: Cpu::bottleneck_backward_input in src/ops/bottleneck.rs.
+KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
+       const real* dz, const real* dkl, real* d_mu_s) {
+    int dims = d.positions * d.c;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
+        int image = (int)(i / dims), dim = (int)(i % dims);
+        size_t at = mean_at(d, image, dim);
+        real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
+        real epsilon = noise(d, given, state, image, dim);
+        d_mu_s[at] = dz[i] + dkl[image] * mu;
+        d_mu_s[at + d.c] = rate(d) * (dz[i] * sigma * epsilon + dkl[image] * (sigma * sigma - (real)1));
+    }
+}
+
+// v_z = v_mu + r sigma epsilon v_s: the tangent of z.
+// mu_s, v_mu_s: [N, positions, 2, C]; given, state as in the forward pass; v_z: [N, positions, C]. The grid's
+// threads stride over the dimension of every image. Overwrites v_z.
+// Twin: Cpu::bottleneck_tangent in src/ops/bottleneck.rs.
+KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
+       const real* v_mu_s, real* v_z) {
+    int dims = d.positions * d.c;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
+        int image = (int)(i / dims), dim = (int)(i % dims);
+        size_t at = mean_at(d, image, dim);
+        real sigma = exponential(rate(d) * mu_s[at + d.c]);
+        v_z[i] = v_mu_s[at] + rate(d) * sigma * noise(d, given, state, image, dim) * v_mu_s[at + d.c];
+    }
+}
+
+// d s += r^2 sigma epsilon v_s dz: the derivative of the tangent v_z against dz. The mean's part is left alone.
+// mu_s, v_mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C].
+// The grid's threads stride over the dimensions of every image. Changes d_mu_s.
+// Twin: Cpu::bottleneck_curvature in src/ops/bottleneck.rs.
+KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
+       const real* v_mu_s, const real* dz, real* d_mu_s) {
+    int dims = d.positions * d.c;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
+        int image = (int)(i / dims), dim = (int)(i % dims);
+        size_t at = mean_at(d, image, dim) + d.c;
+        real sigma = exponential(rate(d) * mu_s[at]);
+        d_mu_s[at] += rate(d) * rate(d) * sigma * noise(d, given, state, image, dim) * v_mu_s[at] * dz[i];
+    }
+}

@@ -1,0 +1,211 @@
+// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar or Tensor<…>; what
+// each computes is said where conv2d.cu makes it a kernel.
+#pragma once
+
+#include "lib/product.cuh"
+
+// Sizes of a convolution; Conv2d of src/ops/conv2d.rs. The transposed convolution is the same three kernels: its forward
+// pass is the input gradient (with a bias), its input gradient the forward pass, its weight gradient that with x and dy
+// exchanged.
+struct Conv2d {
+    int n, h, w, c, k, r, s, stride, padding, oh, ow;
+};
+
+// A place among the pixels of all images, which may lie beyond its image's edge: row, column, elements before it.
+struct Spot {
+    int h, w;
+    long long offset;
+};
+// The way from there to an element of the same image: rows, columns, elements.
+struct Way {
+    int h, w, offset;
+};
+
+// Images [N, H, W, C], whose elements are found by a spot and the way from it; null where that leads out of the image.
+struct Pixels {
+    const real* data;
+    int height, width, channels;
+
+    __device__ __forceinline__ const real* reached(Spot from, Way way) const {
+        bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
+        return inside ? data + from.offset + way.offset : nullptr;
+    }
+    // Four channels of one pixel.
+    __device__ __forceinline__ bool in_quads() const {
+        return channels % 4 == 0 && aligned_to_quads(data);
+    }
+};
+
+// Depths that are counted in digits.
+struct Counted {
+    using Count = Digits;
+    Bases bases;
+
+    __device__ __forceinline__ Digits count(int k) const {
+        return bases.digits(k);
+    }
+    __device__ __forceinline__ Digits sum(Digits a, Digits b) const {
+        return bases.sum(a, b);
+    }
+};
+
+// The windows of a convolution's input: where the one of an output pixel (columns, rows, images) begins, and the way from
+// there to a tap (channels, columns, rows).
+struct Windows : Pixels, Counted {
+    Conv2d d;
+    __device__ __forceinline__ Windows(Conv2d d, const real* x, Bases bases)
+        : Pixels{x, d.h, d.w, d.c}, Counted{bases}, d(d) {}
+
+    __device__ __forceinline__ Spot corner(Digits pixel) const {
+        int h = pixel.middle * d.stride - d.padding, w = pixel.low * d.stride - d.padding;
+        return Spot{h, w, (((long long)pixel.high * d.h + h) * d.w + w) * d.c};
+    }
+    __device__ __forceinline__ Way tap(Digits tap) const {
+        return Way{tap.high, tap.middle, (tap.high * d.w + tap.middle) * d.c + tap.low};
+    }
+};
+struct WindowsAsRows : Windows {
+    using Across = Spot;
+    using Depth = Way;
+    __device__ __forceinline__ WindowsAsRows(Conv2d d, const real* x) : Windows(d, x, Bases{d.c, d.s}) {}
+
+    __device__ __forceinline__ Spot across(int pixel) const {
+        return corner(Bases{d.ow, d.oh}.digits(pixel));
+    }
+    __device__ __forceinline__ Way depth(Digits count) const {
+        return tap(count);
+    }
+    __device__ __forceinline__ const real* place(Spot corner, Way tap) const {
+        return reached(corner, tap);
+    }
+};
+struct WindowsAsDepth : Windows {
+    using Across = Way;
+    using Depth = Spot;
+    __device__ __forceinline__ WindowsAsDepth(Conv2d d, const real* x) : Windows(d, x, Bases{d.ow, d.oh}) {}
+
+    __device__ __forceinline__ Way across(int index) const {
+        return tap(Bases{d.c, d.s}.digits(index));
+    }
+    __device__ __forceinline__ Spot depth(Digits count) const {
+        return corner(count);
+    }
+    __device__ __forceinline__ const real* place(Way tap, Spot corner) const {
+        return reached(corner, tap);
+    }
+};
+
+// The input pixels of one parity, those with (h, w) congruent to (ph, pw) modulo the stride, and the taps that reach them.
+struct Parity {
+    Conv2d d;
+    int ph, pw, r0, s0, r_taps, s_taps, rows, columns;
+
+    __device__ __forceinline__ Parity(Conv2d d, int number) : d(d), ph(number / d.stride), pw(number % d.stride) {
+        r0 = (ph + d.padding) % d.stride, s0 = (pw + d.padding) % d.stride;
+        r_taps = d.r > r0 ? (d.r - r0 + d.stride - 1) / d.stride : 0;
+        s_taps = d.s > s0 ? (d.s - s0 + d.stride - 1) / d.stride : 0;
+        rows = d.h > ph ? (d.h - ph + d.stride - 1) / d.stride : 0;
+        columns = d.w > pw ? (d.w - pw + d.stride - 1) / d.stride : 0;
+    }
+    __device__ __forceinline__ int h(int pixel) const {
+        return ph + pixel / columns % rows * d.stride;
+    }
+    __device__ __forceinline__ int w(int pixel) const {
+        return pw + pixel % columns * d.stride;
+    }
+    // Of the depth: filters, then the taps of a row. A parity without taps has no depth to count.
+    __device__ __forceinline__ Bases bases() const {
+        return Bases{d.k, s_taps};
+    }
+};
+
+// The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
+struct Reached : Pixels, Counted {
+    using Across = Spot;
+    using Depth = Way;
+    Parity p;
+    __device__ __forceinline__ Reached(Parity p, const real* dy)
+        : Pixels{dy, p.d.oh, p.d.ow, p.d.k}, Counted{p.bases()}, p(p) {}
+
+    __device__ __forceinline__ Spot across(int pixel) const {
+        // A whole number of steps, by the choice of r0 and s0.
+        int image = pixel / (p.rows * p.columns);
+        int i = (p.h(pixel) + p.d.padding - p.r0) / p.d.stride, j = (p.w(pixel) + p.d.padding - p.s0) / p.d.stride;
+        return Spot{i, j, (((long long)image * p.d.oh + i) * p.d.ow + j) * p.d.k};
+    }
+    __device__ __forceinline__ Way depth(Digits count) const {
+        return Way{-count.high, -count.middle, count.low - (count.high * p.d.ow + count.middle) * p.d.k};
+    }
+    __device__ __forceinline__ const real* place(Spot pixel, Way tap) const {
+        return reached(pixel, tap);
+    }
+};
+// The filters [K, R, S, C] at those taps: across the channels.
+struct ReachingFilters : Counted {
+    using Across = int;
+    using Depth = size_t;
+    const real* data;
+    Parity p;
+    __device__ __forceinline__ ReachingFilters(Parity p, const real* w) : Counted{p.bases()}, data(w), p(p) {}
+
+    __device__ __forceinline__ int across(int c) const {
+        return c;
+    }
+    __device__ __forceinline__ size_t depth(Digits count) const {
+        int r = p.r0 + count.high * p.d.stride, s = p.s0 + count.middle * p.d.stride;
+        return (((size_t)count.low * p.d.r + r) * p.d.s + s) * p.d.c;
+    }
+    __device__ __forceinline__ const real* place(int c, size_t depth) const {
+        return data + depth + c;
+    }
+    // Four channels of one tap.
+    __device__ __forceinline__ bool in_quads() const {
+        return p.d.c % 4 == 0 && aligned_to_quads(data);
+    }
+};
+
+// Implicit GEMM: rows are output pixels, columns filters, depth R S C.
+template <class Loop>
+__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, const real* x, const real* w, const real* b, real* y) {
+    int width = d.r * d.s * d.c;
+    Loop::template product<Along::Depth, Along::Depth>(
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.n * d.oh * d.ow, d.k, 0, width,
+        WindowsAsRows(d, x), Strided{w, width, 1},
+        [=](int pixel) {
+            real* row = y + (size_t)pixel * d.k;
+            return [=](int k, real sum) { row[k] = b ? sum + b[k] : sum; };
+        });
+}
+
+// Of one parity of pixels: rows are its pixels, columns channels, depth its taps K.
+template <class Loop>
+__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real* dy, const real* w, const real* b,
+                                                           real* dx) {
+    Parity p(d, (int)blockIdx.z);
+    int pixels = d.n * p.rows * p.columns;
+    if ((int)blockIdx.x * Loop::ROWS >= pixels) {
+        return;
+    }
+    Loop::template product<Along::Depth, Along::Across>(
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, 0, p.r_taps * p.s_taps * d.k,
+        Reached(p, dy), ReachingFilters(p, w), [=](int pixel) {
+            int image = pixel / (p.rows * p.columns);
+            real* row = dx + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
+            return [=](int c, real sum) { row[c] = b ? sum + b[c] : sum; };
+        });
+}
+
+// A part of the depth: rows are filters, columns taps, depth output pixels.
+template <class Loop>
+__device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, const real* x, const real* dy,
+                                                                    real* partial) {
+    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
+    int from = (int)blockIdx.z * SPLIT_K, to = from + SPLIT_K < pixels ? from + SPLIT_K : pixels;
+    real* target = partial + (size_t)blockIdx.z * d.k * width;
+    Loop::template product<Along::Across, Along::Across>(
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, from, to, Strided{dy, 1, d.k},
+        WindowsAsDepth(d, x), [=](int k) {
+            real* row = target + (size_t)k * width;
+            return [=](int tap, real sum) { row[tap] = sum; };
+        });
+}

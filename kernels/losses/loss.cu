@@ -1,0 +1,125 @@
+#include "losses/objective.cuh"
+#include "lib/reduce.cuh"
+
+// Sizes and constants of the discriminator's loss; DiscriminatorLoss of src/ops/loss.rs.
+struct DiscriminatorLoss {
+    double kl_scale, kl_mix, target_kl, beta_step;
+    Objective objective;
+    int n;
+};
+
+// The mean cost of `count` outputs on a side, times a weight, and the mean output; writes the gradient of the former. All
+// threads of the block take part, and all get the result.
+__device__ double2 mean_terms(const Objective& objective, int side, double weight, const real* logits, real* dlogits,
+                              int count) {
+    double loss = 0.0, output = 0.0;
+    for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
+        Term term = objective_term(objective, side, (double)logits[i]);
+        loss += term.value;
+        output += term.output;
+        dlogits[i] = (real)(weight * term.derivative / count);
+    }
+    loss = block_sum<LOSS_THREADS>(loss);
+    output = block_sum<LOSS_THREADS>(output);
+    return make_double2(weight * loss / count, output / count);
+}
+
+// The reduced KL of `count` images. All threads of the block take part, and all get the result.
+__device__ double reduced_kl(const real* kl, double scale, int count) {
+    double sum = 0.0;
+    for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
+        sum += (double)kl[i];
+    }
+    return block_sum<LOSS_THREADS>(sum) * scale / count;
+}
+
+// Value and gradient of the discriminator's loss, and beta's step.
+// logits, dlogits: [2N], real then fake; kl, dkl: [2N]; state: one. A single block; threads walk the images. Overwrites
+// dlogits, dkl (unless kl_scale is 0) and the state's metrics, changes its beta and non_finite.
+// Twin: Cpu::discriminator_loss in src/ops/loss.rs.
+KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real* logits, const real* kl, real* dlogits,
+               real* dkl, StepState* state) {
+    // Thread 0 keeps the sums of real (0) and fake (1) here: registers that live on through the second round's calls of
+    // division and logarithm would spill.
+    SHARED(double, loss_of, [2]);
+    SHARED(double, output_of, [2]);
+    SHARED(double, kl_of, [2]);
+#pragma unroll 1
+    for (int kind = 0; kind < 2; ++kind) {
+        int from = kind * d.n;
+        bool balanced = kind == 1 && d.objective.loss == LOSS_BEGAN;
+        double2 mean = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, balanced ? state->balance : 1.0,
+                                  logits + from, dlogits + from, d.n);
+        double reduced = reduced_kl(kl + from, d.kl_scale, d.n);
+        if (threadIdx.x == 0) {
+            loss_of[kind] = mean.x;
+            output_of[kind] = mean.y;
+            kl_of[kind] = reduced;
+        }
+    }
+    // Read by all before thread 0 changes it: the sums above and below are barriers.
+    double beta = state->beta;
+    if (d.kl_scale > 0.0) {
+        for (int i = threadIdx.x; i < 2 * d.n; i += LOSS_THREADS) {
+            dkl[i] = (real)(beta * d.kl_mix * d.kl_scale / d.n);
+        }
+    }
+    __syncthreads();
+    if (threadIdx.x != 0) {
+        return;
+    }
+    double loss = loss_of[0] + loss_of[1], kl_real = kl_of[0], kl_fake = kl_of[1];
+    if (d.kl_scale > 0.0) {
+        double constraint = d.kl_mix * ((kl_real - d.target_kl) + (kl_fake - d.target_kl));
+        loss += beta * constraint;
+        if (isfinite(loss) && state->non_finite == 0) {
+            double next = beta + d.beta_step * constraint;
+            state->beta = next > 0.0 ? next : 0.0;
+        }
+    }
+    note_unless_finite(state, loss, NON_FINITE_LOSS_D);
+    state->metrics = Metrics{loss,         0.0, state->beta,    kl_real, kl_fake, output_of[0],
+                             output_of[1], 0.0, state->balance, 0.0,     0.0};
+}
+
+// The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.
+// Changes the state's balance and its metrics' balance and convergence.
+// Twin: step_balance in src/ops/loss.rs.
+__device__ void step_balance(const Objective& objective, double fake, StepState* state) {
+    double surplus = objective.balance_ratio * state->metrics.d_real - fake;
+    state->metrics.convergence = state->metrics.d_real + fabs(surplus);
+    if (state->non_finite == 0) {
+        double next = state->balance + objective.balance_step * surplus;
+        state->balance = next < 0.0 ? 0.0 : next > 1.0 ? 1.0 : next;
+    }
+    state->metrics.balance = state->balance;
+}
+
+// Value and gradient of the generator's loss; the KL has none.
+// logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
+// dkl and the state's loss_g, changes non_finite, and takes the step of k.
+// Twin: Cpu::generator_loss in src/ops/loss.rs.
+KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
+               real* dkl, StepState* state) {
+    double2 fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, n);
+    for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {
+        dkl[i] = (real)0;
+    }
+    if (threadIdx.x == 0) {
+        state->metrics.loss_g = fakes.x;
+        note_unless_finite(state, fakes.x, NON_FINITE_LOSS_G);
+        if (objective.loss == LOSS_BEGAN) {
+            step_balance(objective, fakes.x, state);
+        }
+    }
+}
+
+// Counts the step as done, unless something was not finite, and notes its figures at place step mod length.
+// state: one; history: [length]. A single thread. Changes state and one element of history.
+// Twin: Cpu::finish_step in src/ops/loss.rs.
+KERNEL(finish_step, StepState* state, Metrics* history, unsigned long long length) {
+    if (state->non_finite == 0) {
+        history[state->step % length] = state->metrics;
+        state->step += 1;
+    }
+}

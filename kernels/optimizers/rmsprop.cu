@@ -1,0 +1,24 @@
+#include "lib/device.cuh"
+
+// RMSprop's constants; src/ops/rmsprop.rs says what they are.
+struct Rmsprop {
+    double lr, decay, epsilon;
+};
+
+// One update of a network: v = decay v + (1 - decay) g g, w -= lr g / (sqrt(v) + epsilon).
+// gradients, weights, second (v): [count]; state: one, read. The grid's threads stride over the elements. Changes weights
+// and second, unless something was not finite.
+// Twin: Cpu::rmsprop_update in src/ops/rmsprop.rs.
+KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* second, const StepState* state,
+       unsigned long long count) {
+    if (state->non_finite != 0) {
+        return;
+    }
+    real lr = (real)d.lr, decay = (real)d.decay, rest = (real)(1.0 - d.decay), epsilon = (real)d.epsilon;
+    FOR_EACH_ELEMENT(i, count) {
+        real g = gradients[i];
+        real v = decay * second[i] + rest * g * g;
+        second[i] = v;
+        weights[i] -= lr * g / (sqrt(v) + epsilon);
+    }
+}

@@ -1,0 +1,12 @@
+//! Inputs of a step: images, latents, noise.
+
+pub mod gather;
+pub mod instance_noise;
+pub mod prior;
+
+operations! {
+    Inputs:
+    gather: GatherOp,
+    instance_noise: InstanceNoiseOp,
+    prior: PriorOp,
+}

@@ -1,0 +1,338 @@
+//! Activations: y = f(x), element by element, tensors of any shape and of equal length. Every derivative here is a
+//! function of y, so x need not be kept. At the kink of a ReLU the derivative is that of the negative side, as in PyTorch.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::OldCase;
+use crate::ops::case::fill;
+use crate::ops::{Executor, Fill, Tensor};
+
+/// Which function.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// x.
+    Identity,
+    /// max(x, 0).
+    Relu,
+    /// x where positive, slope · x elsewhere; 0 ≤ slope < 1.
+    LeakyRelu(f64),
+    /// 1 / (1 + e^−x).
+    Sigmoid,
+    /// tanh x.
+    Tanh,
+}
+
+/// A function that a loop is compiled for, so that it runs in vectors.
+pub(super) trait Function<T>: Copy + Send + Sync {
+    /// f(x).
+    fn value(self, x: T) -> T;
+    /// f′(x) where f(x) = y.
+    fn slope(self, y: T) -> T;
+    /// f″(x) where f(x) = y; at the kink of one that bends there, 0.
+    fn curvature(self, y: T) -> T;
+}
+
+/// x where positive, `negative` · x elsewhere.
+#[derive(Clone, Copy)]
+pub(super) struct PiecewiseLinear<T> {
+    negative: T,
+}
+
+impl<T: Real> Function<T> for PiecewiseLinear<T> {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        if x > T::ZERO { x } else { x * self.negative }
+    }
+    #[inline(always)]
+    fn slope(self, y: T) -> T {
+        if y > T::ZERO { T::ONE } else { self.negative }
+    }
+    #[inline(always)]
+    fn curvature(self, _: T) -> T {
+        T::ZERO
+    }
+}
+
+impl<T: Real> Function<T> for Activation {
+    #[inline(always)]
+    fn value(self, x: T) -> T {
+        match self {
+            Activation::Sigmoid => T::ONE / (T::ONE + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+            _ => self.piecewise_linear().map_or(x, |f| f.value(x)),
+        }
+    }
+    #[inline(always)]
+    fn slope(self, y: T) -> T {
+        match self {
+            Activation::Sigmoid => y * (T::ONE - y),
+            Activation::Tanh => T::ONE - y * y,
+            _ => self.piecewise_linear().map_or(T::ONE, |f| f.slope(y)),
+        }
+    }
+    #[inline(always)]
+    fn curvature(self, y: T) -> T {
+        let one_minus_2y = T::ONE - (y + y);
+        match self {
+            Activation::Sigmoid => y * (T::ONE - y) * one_minus_2y,
+            Activation::Tanh => -(y + y) * (T::ONE - y * y),
+            _ => T::ZERO,
+        }
+    }
+}
+
+impl Activation {
+    /// Whether its slope changes anywhere but by a jump.
+    pub fn curves(self) -> bool {
+        self.piecewise_linear::<f64>().is_none()
+    }
+
+    /// The function as one that bends at 0 and nowhere else, if it is one.
+    pub(super) fn piecewise_linear<T: Real>(self) -> Option<PiecewiseLinear<T>> {
+        let negative = match self {
+            Activation::Identity => 1.0,
+            Activation::Relu => 0.0,
+            Activation::LeakyRelu(slope) => slope,
+            Activation::Sigmoid | Activation::Tanh => return None,
+        };
+        Some(PiecewiseLinear { negative: T::of(negative) })
+    }
+}
+
+/// The activation's passes.
+pub trait ActivationOp: Backend {
+    /// y = f(x).
+    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+
+    /// dx = f′(x) · dy, with f′ taken from y = f(x); overwrites. Since f is applied element by element, it is also the
+    /// tangent, of dy.
+    fn activation_backward_input(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx += f″(x) · vx · dy, with f″ taken from y = f(x): the derivative by x of ⟨f′(x) vx, dy⟩, which a gradient penalty
+    /// needs; accumulates. Sigmoid: f″ = y (1 − y)(1 − 2y); tanh: f″ = −2y (1 − y²); 0 for what is piecewise linear.
+    fn activation_curvature(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        vx: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+/// Elements to a task.
+const CHUNK: usize = 1 << 14;
+
+impl<T: Real> ActivationOp for Cpu<T> {
+    fn activation_forward(&self, f: Activation, x: &[T], y: &mut [T]) -> Result<()> {
+        match f.piecewise_linear() {
+            Some(f) => forward(f, x, y),
+            None => forward(f, x, y),
+        }
+        Ok(())
+    }
+
+    fn activation_backward_input(&self, f: Activation, y: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+        match f.piecewise_linear() {
+            Some(f) => backward(f, y, dy, dx),
+            None => backward(f, y, dy, dx),
+        }
+        Ok(())
+    }
+
+    fn activation_curvature(&self, f: Activation, y: &[T], vx: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+        if f.curves() {
+            curvature(f, y, vx, dy, dx);
+        }
+        Ok(())
+    }
+}
+
+fn forward<T: Real>(f: impl Function<T>, x: &[T], y: &mut [T]) {
+    y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
+        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
+    });
+}
+
+fn backward<T: Real>(f: impl Function<T>, y: &[T], dy: &[T], dx: &mut [T]) {
+    dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
+        vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
+    });
+}
+
+fn curvature<T: Real>(f: impl Function<T>, y: &[T], vx: &[T], dy: &[T], dx: &mut [T]) {
+    let parts = dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK));
+    parts.zip(vx.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|(((dx, y), vx), dy)| {
+        vectorised(|| {
+            let terms = y.iter().zip(vx).zip(dy).map(|((&y, &vx), &dy)| f.curvature(y) * vx * dy);
+            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx += term);
+        });
+    });
+}
+
+impl Activation {
+    /// As the kernels' parameter: the kind, then the slope of the negative side, aligned as C aligns it.
+    pub(super) fn argument<T: Real>(self) -> Argument {
+        let (kind, negative) = match self.piecewise_linear::<T>() {
+            Some(f) => (0i32, f.negative),
+            None if self == Activation::Sigmoid => (1, T::ZERO),
+            None => (2, T::ZERO),
+        };
+        Argument::pair(kind, negative)
+    }
+}
+
+impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
+    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+        let arguments = [f.argument::<T>(), x.argument(), y.argument(), Argument::new(y.len() as u64)];
+        self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)
+    }
+
+    fn activation_backward_input(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        let count = Argument::new(dx.len() as u64);
+        let arguments = [f.argument::<T>(), y.argument(), dy.argument(), dx.argument(), count];
+        self.launch_elements(Kernel::ActivationBackwardInput, dx.len(), &arguments)
+    }
+
+    fn activation_curvature(
+        &self,
+        f: Activation,
+        y: In<'_, Self>,
+        vx: In<'_, Self>,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        if !f.curves() {
+            return Ok(());
+        }
+        let count = Argument::new(dx.len() as u64);
+        let arguments = [f.argument::<T>(), y.argument(), vx.argument(), dy.argument(), dx.argument(), count];
+        self.launch_elements(Kernel::ActivationCurvature, dx.len(), &arguments)
+    }
+}
+
+struct ActivationCase {
+    f: Activation,
+    len: usize,
+}
+
+/// The tangent of a function that curves as a function of x, the direction held fixed; its gradient is the curvature.
+struct CurvatureCase {
+    f: Activation,
+    len: usize,
+}
+
+/// Each function at odd lengths, away from the kinks; and the tangents of those that curve.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
+    for f in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Sigmoid, Activation::Tanh]
+    {
+        for len in [1, 3, 17, 33] {
+            cases.push(Box::new(ActivationCase { f, len }));
+            if f.curves() {
+                cases.push(Box::new(CurvatureCase { f, len }));
+            }
+        }
+    }
+    cases
+}
+
+impl<B: Executor> OldCase<B> for ActivationCase {
+    fn op(&self) -> &'static str {
+        "activation"
+    }
+    fn name(&self) -> String {
+        format!("{:?} len{}", self.f, self.len)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.len).filled(Fill::AwayFromZero)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.len)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.activation_forward(self.f, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (y, dy) = (be.view(&outputs[0]), be.view(&d_outputs[0]));
+        be.activation_backward_input(self.f, y, dy, be.view_mut(&mut d_inputs[0]))
+    }
+    fn has_tangent(&self) -> bool {
+        true
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        let (y, v) = (be.view(&outputs[0]), be.view(v_input));
+        Some(be.activation_backward_input(self.f, y, v, be.view_mut(&mut v_outputs[0])))
+    }
+}
+
+impl CurvatureCase {
+    /// y = f(x), and the direction.
+    fn prepare<B: Executor>(&self, be: &B, x: &Buffer<B>) -> Result<[Buffer<B>; 2]> {
+        let mut y = be.alloc(self.len)?;
+        be.activation_forward(self.f, be.view(x), be.view_mut(&mut y))?;
+        let direction: Vec<_> = fill(&Tensor::new("v", self.len), 2000).into_iter().map(B::Real::of).collect();
+        Ok([y, be.buffer_of(&direction)?])
+    }
+}
+
+impl<B: Executor> OldCase<B> for CurvatureCase {
+    fn op(&self) -> &'static str {
+        "activation"
+    }
+    fn name(&self) -> String {
+        format!("{:?} curvature len{}", self.f, self.len)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.len)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("vy", self.len)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [y, v] = self.prepare(be, &inputs[0])?;
+        be.activation_backward_input(self.f, be.view(&y), be.view(&v), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let [y, v] = self.prepare(be, &inputs[0])?;
+        let (dy, dx) = (be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]));
+        be.activation_curvature(self.f, be.view(&y), be.view(&v), dy, dx)
+    }
+}

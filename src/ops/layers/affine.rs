@@ -1,0 +1,63 @@
+//! What convolution, transposed convolution and linear layer have in common: y = A(w) x + b, with A linear in w. The
+//! layer of a network and the cases for tests are written once, against this.
+
+use crate::Result;
+use crate::device::{In, Out};
+use crate::ops::{Case, Executor};
+
+/// The sizes of an operation that is linear in x and has a weight and a bias.
+pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
+    /// The operation's one name.
+    const OP: &'static str;
+
+    /// The sizes in few words, without the number of images.
+    fn describe(&self) -> String;
+    /// Images.
+    fn n(&self) -> usize;
+    /// The same for `n` images.
+    fn with_n(self, n: usize) -> Self;
+    /// Elements of x.
+    fn x_len(&self) -> usize;
+    /// Elements of w.
+    fn w_len(&self) -> usize;
+    /// Elements of b: channels or features of y.
+    fn b_len(&self) -> usize;
+    /// Elements of y.
+    fn y_len(&self) -> usize;
+    /// Multiplications and additions of one pass, forward or backward.
+    fn flops(&self) -> u64;
+
+    /// y = A(w) x + b; without `b` also the tangent.
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()>;
+    /// dx = A(w)ᵀ dy; overwrites.
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()>;
+    /// dw and, if it is wanted, db; both accumulate.
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()>;
+}
+
+/// These sizes as cases.
+pub fn cases<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
+    sizes.into_iter().map(case).collect()
+}
+
+fn case<B: Executor, M: Affine<B>>(d: M) -> Case<B> {
+    Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
+        .input("x", d.x_len())
+        .input("w", d.w_len())
+        .input("b", d.b_len())
+        .output("y", d.y_len())
+        .counting(d.flops())
+        .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x, w, Some(b), y))
+        .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
+            d.backward_input(be, dy, w, dx)?;
+            d.backward_weight(be, x, dy, dw, Some(db))
+        })
+        .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx, w, None, vy))
+}

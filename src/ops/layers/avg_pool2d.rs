@@ -1,0 +1,206 @@
+//! Average pooling with a window of 3×3, stride 2 and a border of one zero that counts (PyTorch's
+//! `AvgPool2d(3, stride=2, padding=1)`): x `[N, H, W, C]`, y `[N, OH, OW, C]`, OH = ⌈H/2⌉, OW = ⌈W/2⌉:
+//!
+//! `y[n, i, j, c] = 1/9 · Σ_{r, s} x[n, 2i + r − 1, 2j + s − 1, c]`
+//!
+//! It is how the paper's discriminator halves an image. It is linear in x, so the forward pass is also the tangent.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Tensor};
+
+/// Pixels of a window, those of the border included: what a sum is divided by.
+const PIXELS: f64 = 9.0;
+
+/// The sizes of a pooling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AvgPool2d {
+    /// Images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl AvgPool2d {
+    /// Rows of the output.
+    pub fn oh(&self) -> usize {
+        self.h.div_ceil(2)
+    }
+    /// Columns of the output.
+    pub fn ow(&self) -> usize {
+        self.w.div_ceil(2)
+    }
+    /// Elements of x.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+    /// Elements of y.
+    pub fn y_len(&self) -> usize {
+        self.n * self.oh() * self.ow() * self.c
+    }
+}
+
+/// The pooling's passes.
+pub trait AvgPool2dOp: Backend {
+    /// y = pool(x); overwrites. Also the tangent.
+    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+
+    /// dx = poolᵀ(dy): each pixel takes a ninth of every window that it is in; overwrites.
+    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+}
+
+/// The places of the input along one axis of `size` that are in window `i`.
+fn window(i: usize, size: usize) -> Range<usize> {
+    (2 * i).saturating_sub(1)..(2 * i + 2).min(size)
+}
+
+/// The windows, of `windows` along one axis, that place `h` of the input is in: one for an even place, two for an odd
+/// one unless the image ends there.
+fn windows(h: usize, windows: usize) -> Range<usize> {
+    h / 2..(h.div_ceil(2) + 1).min(windows)
+}
+
+impl<T: Real> AvgPool2dOp for Cpu<T> {
+    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: &[T], y: &mut [T]) -> Result<()> {
+        let (image, row) = (d.h * d.w * d.c, d.w * d.c);
+        y[..d.y_len()].par_chunks_mut(d.ow() * d.c).enumerate().for_each(|(line, y)| {
+            let (n, i) = (line / d.oh(), line % d.oh());
+            let x = &x[n * image..][..image];
+            for (j, y) in y.chunks_exact_mut(d.c).enumerate() {
+                let pixels = window(i, d.h).flat_map(|h| window(j, d.w).map(move |w| h * row + w * d.c));
+                average(y, pixels.map(|at| &x[at..][..d.c]));
+            }
+        });
+        Ok(())
+    }
+
+    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: &[T], dx: &mut [T]) -> Result<()> {
+        let (image, row) = (d.oh() * d.ow() * d.c, d.ow() * d.c);
+        dx[..d.x_len()].par_chunks_mut(d.w * d.c).enumerate().for_each(|(line, dx)| {
+            let (n, h) = (line / d.h, line % d.h);
+            let dy = &dy[n * image..][..image];
+            for (w, dx) in dx.chunks_exact_mut(d.c).enumerate() {
+                let pixels = windows(h, d.oh()).flat_map(|i| windows(w, d.ow()).map(move |j| i * row + j * d.c));
+                average(dx, pixels.map(|at| &dy[at..][..d.c]));
+            }
+        });
+        Ok(())
+    }
+}
+
+/// target = a ninth of the sum of `pixels`, channel by channel, in their order.
+fn average<'a, T: Real>(target: &mut [T], pixels: impl Iterator<Item = &'a [T]>) {
+    target.fill(T::ZERO);
+    for pixel in pixels {
+        vectorised(|| target.iter_mut().zip(pixel).for_each(|(t, &p)| *t += p));
+    }
+    target.iter_mut().for_each(|t| *t = *t / T::of(PIXELS));
+}
+
+impl AvgPool2d {
+    fn argument(&self) -> Argument {
+        Argument::new([self.n, self.h, self.w, self.c, self.oh(), self.ow()].map(int))
+    }
+}
+
+impl<L: Launcher, T: Real> AvgPool2dOp for Accelerator<L, T> {
+    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), y.argument()];
+        self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments)
+    }
+
+    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), dy.argument(), dx.argument()];
+        self.launch_rows(Kernel::AvgPool2dBackwardInput, d.n * d.h, &arguments)
+    }
+}
+
+struct AvgPool2dCase(AvgPool2d);
+
+/// One pixel, odd and even sides, one row, several images, one channel and many.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let sizes = [(1, 1, 1, 1), (2, 2, 2, 3), (1, 3, 3, 1), (2, 4, 6, 5), (3, 5, 4, 2), (1, 1, 7, 3), (2, 7, 1, 17)];
+    let case = |(n, h, w, c)| Box::new(AvgPool2dCase(AvgPool2d { n, h, w, c })) as Box<dyn OldCase<B>>;
+    // The last has rows that are longer than a block of the kernel.
+    sizes.into_iter().chain([(1, 3, 40, 33)]).map(case).collect()
+}
+
+impl<B: Executor> OldCase<B> for AvgPool2dCase {
+    fn op(&self) -> &'static str {
+        "avg_pool2d"
+    }
+    fn name(&self) -> String {
+        let AvgPool2d { n, h, w, c } = self.0;
+        format!("n{n} {h}x{w}x{c}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.0.x_len())]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.0.y_len())]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.avg_pool2d_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        be.avg_pool2d_backward_input(&self.0, be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]))
+    }
+    fn has_tangent(&self) -> bool {
+        true
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        Some(be.avg_pool2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every pixel that both sides of the definition name: window i holds place h where h is 2i − 1, 2i or 2i + 1.
+    #[test]
+    fn windows_are_those_of_the_definition() {
+        for size in 1..9usize {
+            let count = size.div_ceil(2);
+            for (i, h) in (0..count).flat_map(|i| (0..size).map(move |h| (i, h))) {
+                let inside = (2 * i).abs_diff(h) <= 1;
+                assert_eq!((window(i, size).contains(&h), windows(h, count).contains(&i)), (inside, inside), "{i} {h}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_border_counts() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let d = AvgPool2d { n: 1, h: 3, w: 3, c: 1 };
+        let (x, mut y) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], [0.0; 4]);
+        cpu.avg_pool2d_forward(&d, &x, &mut y).expect("a pass");
+        assert_eq!(y, [12.0, 16.0, 24.0, 28.0].map(|sum| sum / 9.0));
+    }
+}

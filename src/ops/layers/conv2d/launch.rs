@@ -1,0 +1,205 @@
+//! Both convolutions on the kernels of kernels/layers/conv2d.cu, conv2d_tensor.cu and, with few channels, conv2d_direct.cu, whose
+//! kernels round no operands. The transposed one is the same three passes: its forward pass is the plain one's input
+//! gradient.
+
+use super::{Conv2d, Conv2dOp};
+use crate::Result;
+use crate::device::accelerator::{int, optional};
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
+use crate::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
+use crate::ops::layers::linear::launch_column_sums;
+
+const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
+
+impl Conv2d {
+    fn argument(&self) -> Argument {
+        let Conv2d { n, h, w, c, k, r, s, stride, padding } = *self;
+        Argument::new([n, h, w, c, k, r, s, stride, padding, self.oh(), self.ow()].map(int))
+    }
+}
+
+/// Whether the kernels of conv2d_direct.cu serve it.
+fn is_direct(d: &Conv2d) -> bool {
+    d.c <= size::DIRECT_CHANNELS as usize
+}
+
+/// Output pixels of a part of the direct weight gradient, a whole number of steps: [`size::DIRECT_PART`], or as many as
+/// keep the parts to [`size::DIRECT_PARTS`]. The shape alone decides, so the bits of the sum do too.
+fn direct_part(pixels: usize) -> usize {
+    let enough = pixels.div_ceil(size::DIRECT_PARTS as usize).next_multiple_of(size::DIRECT_STEP as usize);
+    enough.max(size::DIRECT_PART as usize)
+}
+
+fn backward_input<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    dy: In<'_, Accelerator<L, T>>,
+    w: In<'_, Accelerator<L, T>>,
+    b: Option<In<'_, Accelerator<L, T>>>,
+    dx: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    if is_direct(d) {
+        let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
+        let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
+        return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
+    }
+    const KERNELS: [Kernel; 3] =
+        [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
+    // The largest parity class decides; blocks beyond a smaller one's end return at once.
+    let pixels = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
+    let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
+    be.launch_product(KERNELS, [pixels, d.c, d.stride * d.stride], &arguments)
+}
+
+fn backward_weight<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    x: In<'_, Accelerator<L, T>>,
+    dy: In<'_, Accelerator<L, T>>,
+    dw: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let pixels = d.n * d.oh() * d.ow();
+    let direct = is_direct(d);
+    let part_pixels = if direct { direct_part(pixels) } else { size::SPLIT_K as usize };
+    let parts = pixels.div_ceil(part_pixels);
+    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<L, T>>| {
+        if direct {
+            launch_direct_weight_partial(be, d, part_pixels, x, dy, &partial)?;
+        } else {
+            launch_weight_partial(be, d, parts, x, dy, &partial)?;
+        }
+        let count = Argument::new(d.w_len() as u64);
+        let arguments = [Argument::new(int(parts)), count, partial.argument(), dw.argument()];
+        be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
+    })
+}
+
+/// partial `[parts, K, R, S, C]` = the sums over [`size::SPLIT_K`] output pixels each.
+fn launch_weight_partial<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    parts: usize,
+    x: In<'_, Accelerator<L, T>>,
+    dy: In<'_, Accelerator<L, T>>,
+    partial: &Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    const KERNELS: [Kernel; 3] = [
+        Kernel::Conv2dBackwardWeightPartial,
+        Kernel::Conv2dBackwardWeightPartialTf32,
+        Kernel::Conv2dBackwardWeightPartialBf16,
+    ];
+    let arguments = [d.argument(), x.argument(), dy.argument(), partial.argument()];
+    be.launch_product(KERNELS, [d.k, d.r * d.s * d.c, parts], &arguments)
+}
+
+/// The same for few channels, over `part_pixels` output pixels each.
+fn launch_direct_weight_partial<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    d: &Conv2d,
+    part_pixels: usize,
+    x: In<'_, Accelerator<L, T>>,
+    dy: In<'_, Accelerator<L, T>>,
+    partial: &Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let pixels = d.n * d.oh() * d.ow();
+    let [taps, filters, parts] =
+        [d.r * d.s * d.c, d.k, pixels.div_ceil(part_pixels)].map(|count| int(count).unsigned_abs());
+    // Blocks that read the same pixels of dy for other taps run side by side.
+    let grid = [taps.div_ceil(size::DIRECT_TAPS), filters.div_ceil(size::DIRECT_TAPS * size::DIRECT_FILTERS), parts];
+    let part_pixels = Argument::new(int(part_pixels));
+    let arguments = [d.argument(), part_pixels, x.argument(), dy.argument(), partial.argument()];
+    let block = [size::DIRECT_TAPS, size::DIRECT_ROWS, 1];
+    be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments)
+}
+
+impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
+    fn conv2d_forward(
+        &self,
+        d: &Conv2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
+        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        if is_direct(d) {
+            let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
+            let groups = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
+            return self.launch(
+                Kernel::Conv2dDirectForward,
+                [groups, filters.div_ceil(size::WARP), 1],
+                WARPS,
+                &arguments,
+            );
+        }
+        self.launch_product(KERNELS, [d.n * d.oh() * d.ow(), d.k, 1], &arguments)
+    }
+
+    fn conv2d_backward_input(&self, d: &Conv2d, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        backward_input(self, d, dy, w, None, dx)
+    }
+
+    fn conv2d_backward_weight(
+        &self,
+        d: &Conv2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        backward_weight(self, d, x, dy, dw)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
+
+impl<L: Launcher, T: Real> ConvTranspose2dOp for Accelerator<L, T> {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        backward_input(self, &d.reversed(), x, w, b, y)
+    }
+
+    fn conv_transpose2d_backward_input(
+        &self,
+        d: &ConvTranspose2d,
+        dy: In<'_, Self>,
+        w: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        backward_weight(self, &d.reversed(), dy, x, dw)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_the_direct_weight_gradient_are_whole_steps_and_not_too_many() {
+        for pixels in [1, 127, 128, 129, 150, 16_383, 16_384, 16_385, 16_385 + 4096, 65_536, 1 << 24] {
+            let part = direct_part(pixels);
+            assert_eq!(part % size::DIRECT_STEP as usize, 0, "{pixels} pixels");
+            assert!(pixels.div_ceil(part) <= size::DIRECT_PARTS as usize, "{pixels} pixels");
+        }
+        assert_eq!([1, 16_384, 16_385, 65_536].map(direct_part), [128, 128, 160, 512]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Transposed 2-d convolution: x `[N, H, W, C]`, w `[C, R, S, K]`, b `[K]`, y `[N, OH, OW, K]` with
+//! OH = (H − 1)·stride − 2·padding + R.
+//!
+//! It is the convolution of y's size to x's size run backwards: its forward pass is that convolution's input gradient,
+//! its input gradient that convolution's forward pass, and its weight gradient the same with x and dy exchanged. w lies
+//! as that convolution's filters do, with C in the place of K.
+
+use super::conv2d::{self, Conv2d, Conv2dOp, case_sizes};
+use crate::Result;
+use crate::device::gemm::add_column_sums;
+use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::ops::layers::affine::{self, Affine};
+use crate::ops::{Case, Executor};
+
+/// The sizes of a transposed convolution.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct ConvTranspose2d {
+    /// Images.
+    pub n: usize,
+    /// Rows of the input.
+    pub h: usize,
+    /// Columns of the input.
+    pub w: usize,
+    /// Channels of the input.
+    pub c: usize,
+    /// Channels of the output.
+    pub k: usize,
+    /// Rows of a filter.
+    pub r: usize,
+    /// Columns of a filter.
+    pub s: usize,
+    /// Pixels of the output between two of the input.
+    pub stride: usize,
+    /// Rows and columns cut off around the output.
+    pub padding: usize,
+}
+
+impl ConvTranspose2d {
+    /// Rows of the output.
+    pub fn oh(&self) -> usize {
+        (self.h - 1) * self.stride + self.r - 2 * self.padding
+    }
+    /// Columns of the output.
+    pub fn ow(&self) -> usize {
+        (self.w - 1) * self.stride + self.s - 2 * self.padding
+    }
+    /// The convolution that this one reverses: its x is our y, its filters are ours.
+    pub fn reversed(&self) -> Conv2d {
+        let ConvTranspose2d { n, c, k, r, s, stride, padding, .. } = *self;
+        Conv2d { n, h: self.oh(), w: self.ow(), c: k, k: c, r, s, stride, padding }
+    }
+}
+
+/// The transposed convolution's passes.
+pub trait ConvTranspose2dOp: Backend {
+    /// y = convᵀ(x, w) + b. Without `b` it is also the tangent: the map is linear in x.
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx = conv(dy, w); overwrites.
+    fn conv_transpose2d_backward_input(
+        &self,
+        d: &ConvTranspose2d,
+        dy: In<'_, Self>,
+        w: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dw += xᵀ · windows(dy), db += Σ dy; accumulates.
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()>;
+}
+
+impl<T: Real> ConvTranspose2dOp for Cpu<T> {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: &[T],
+        w: &[T],
+        b: Option<&[T]>,
+        y: &mut [T],
+    ) -> Result<()> {
+        conv2d::backward_input(self, &d.reversed(), x, w, b, y);
+        Ok(())
+    }
+
+    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: &[T],
+        dy: &[T],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+    ) -> Result<()> {
+        conv2d::backward_weight(self, &d.reversed(), dy, x, dw);
+        if let Some(db) = db {
+            add_column_sums(dy, d.k, db);
+        }
+        Ok(())
+    }
+}
+
+impl<B: Executor> Affine<B> for ConvTranspose2d {
+    const OP: &'static str = "conv_transpose2d";
+
+    fn describe(&self) -> String {
+        let ConvTranspose2d { h, w, c, k, r, s, stride, padding, .. } = self;
+        format!("{h}x{w}x{c} k{k} {r}x{s} stride{stride} pad{padding}")
+    }
+    fn n(&self) -> usize {
+        self.n
+    }
+    fn with_n(self, n: usize) -> Self {
+        ConvTranspose2d { n, ..self }
+    }
+    fn x_len(&self) -> usize {
+        self.reversed().y_len()
+    }
+    fn w_len(&self) -> usize {
+        self.reversed().w_len()
+    }
+    fn b_len(&self) -> usize {
+        self.k
+    }
+    fn y_len(&self) -> usize {
+        self.reversed().x_len()
+    }
+    fn flops(&self) -> u64 {
+        self.reversed().flops()
+    }
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+        be.conv_transpose2d_forward(self, x, w, b, y)
+    }
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+        be.conv_transpose2d_backward_input(self, dy, w, dx)
+    }
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        be.conv_transpose2d_backward_weight(self, x, dy, dw, db)
+    }
+}
+
+/// The sizes of [`conv2d::cases`], reversed.
+pub fn cases<B: Executor>() -> Vec<Case<B>> {
+    affine::cases(case_sizes().into_iter().map(|d| {
+        let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
+        ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
+    }))
+}

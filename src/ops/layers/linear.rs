@@ -1,0 +1,208 @@
+//! Linear layer: x `[N, C]`, w `[K, C]`, b `[K]`, y `[N, K]`: y = x · wᵀ + b.
+
+use crate::Result;
+use crate::device::accelerator::{int, optional};
+use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
+use crate::device::kernels::{Kernel, size};
+use crate::device::matrix::{Matrix, MatrixMut};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::layers::affine::{self, Affine};
+use crate::ops::{Case, Executor};
+
+/// The sizes of a linear layer.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Linear {
+    /// Rows: images.
+    pub n: usize,
+    /// Features in.
+    pub c: usize,
+    /// Features out.
+    pub k: usize,
+}
+
+/// The linear layer's passes.
+pub trait LinearOp: Backend {
+    /// y = x · wᵀ + b. Without `b` it is also the tangent: the map is linear in x.
+    fn linear_forward(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx = dy · w; overwrites.
+    fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+
+    /// dw += dyᵀ · x, db += Σ dy; accumulates. db, and dw of a single output, are summed so that what cancels between the
+    /// first half of the rows and the second leaves nothing ([`add_column_sums`]); such a dw rounds no operand in any
+    /// [`Precision`](crate::device::Precision).
+    fn linear_backward_weight(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()>;
+}
+
+impl<T: Real> LinearOp for Cpu<T> {
+    fn linear_forward(&self, d: &Linear, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) -> Result<()> {
+        if let Some(b) = b {
+            y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(b));
+        }
+        let (x, w) = (Matrix::dense(x, d.n, d.c), Matrix::dense(w, d.k, d.c).transposed());
+        gemm_parallel(MatrixMut::dense(y, d.n, d.k), b.is_some(), x, w);
+        Ok(())
+    }
+
+    fn linear_backward_input(&self, d: &Linear, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+        let (dy, w) = (Matrix::dense(dy, d.n, d.k), Matrix::dense(w, d.k, d.c));
+        gemm_parallel(MatrixMut::dense(dx, d.n, d.c), false, dy, w);
+        Ok(())
+    }
+
+    fn linear_backward_weight(&self, d: &Linear, x: &[T], dy: &[T], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
+        if d.k == 1 {
+            add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw);
+        } else {
+            let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
+            gemm_parallel(MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
+        }
+        if let Some(db) = db {
+            add_column_sums(dy, d.k, db);
+        }
+        Ok(())
+    }
+}
+
+/// target += the column sums of `source` `[rows, columns]`: the gradient of a bias, on the kernels.
+pub(super) fn launch_column_sums<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    columns: usize,
+    source: In<'_, Accelerator<L, T>>,
+    target: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    launch_scaled_column_sums(be, [source.len() / columns, columns], source, None, target)
+}
+
+/// The same of rows that are multiplied by `scales` `[rows]` before: the gradient of a weight with one output.
+fn launch_scaled_column_sums<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    [rows, columns]: [usize; 2],
+    source: In<'_, Accelerator<L, T>>,
+    scales: Option<In<'_, Accelerator<L, T>>>,
+    target: Out<'_, Accelerator<L, T>>,
+) -> Result<()> {
+    let parts = rows.div_ceil(2).div_ceil(size::COLUMN_ROWS as usize / 2);
+    be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<L, T>, f64>| {
+        let [rows, columns_, parts_] = [rows, columns, parts].map(|value| Argument::new(int(value)));
+        let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
+        let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
+        let arguments = [rows, columns_, source.argument(), optional(scales), partial.argument()];
+        be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments)?;
+        let arguments = [parts_, columns_, partial.argument(), target.argument()];
+        be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments)
+    })
+}
+
+impl Linear {
+    fn argument(&self) -> Argument {
+        Argument::new([self.n, self.c, self.k].map(int))
+    }
+}
+
+impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
+    fn linear_forward(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
+        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        self.launch_product(KERNELS, [d.n, d.k, 1], &arguments)
+    }
+
+    fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        const KERNELS: [Kernel; 3] =
+            [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
+        let arguments = [d.argument(), dy.argument(), w.argument(), dx.argument()];
+        self.launch_product(KERNELS, [d.n, d.c, 1], &arguments)
+    }
+
+    fn linear_backward_weight(
+        &self,
+        d: &Linear,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        const KERNELS: [Kernel; 3] =
+            [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTf32, Kernel::LinearBackwardWeightBf16];
+        if d.k == 1 {
+            launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
+        } else {
+            let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
+            self.launch_product(KERNELS, [d.k, d.c, 1], &arguments)?;
+        }
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
+
+impl<B: Executor> Affine<B> for Linear {
+    const OP: &'static str = "linear";
+
+    fn describe(&self) -> String {
+        format!("c{} k{}", self.c, self.k)
+    }
+    fn n(&self) -> usize {
+        self.n
+    }
+    fn with_n(self, n: usize) -> Self {
+        Linear { n, ..self }
+    }
+    fn x_len(&self) -> usize {
+        self.n * self.c
+    }
+    fn w_len(&self) -> usize {
+        self.k * self.c
+    }
+    fn b_len(&self) -> usize {
+        self.k
+    }
+    fn y_len(&self) -> usize {
+        self.n * self.k
+    }
+    fn flops(&self) -> u64 {
+        2 * (self.n * self.c * self.k) as u64
+    }
+    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+        be.linear_forward(self, x, w, b, y)
+    }
+    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+        be.linear_backward_input(self, dy, w, dx)
+    }
+    fn backward_weight(
+        &self,
+        be: &B,
+        x: In<'_, B>,
+        dy: In<'_, B>,
+        dw: Out<'_, B>,
+        db: Option<Out<'_, B>>,
+    ) -> Result<()> {
+        be.linear_backward_weight(self, x, dy, dw, db)
+    }
+}
+
+/// One row and many, one feature and many.
+pub fn cases<B: Executor>() -> Vec<Case<B>> {
+    let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
+    affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
+}

@@ -1,0 +1,330 @@
+//! Minibatch discrimination: beside its own features the discriminator is told how near an image is to the others of its
+//! batch, so that a generator which draws one image again and again is found out (Salimans et al. 2016, section 3.2).
+//!
+//! An image's features x `[A]` are mapped to M = T x, seen as B kernels of C dimensions; the map is a linear layer without
+//! bias (`linear.rs`). Over the images j of the group of image i, itself included,
+//!
+//! `c_b(i, j)` = exp(−‖`M[i, b]` − `M[j, b]`‖₁),  `o_b(i)` = Σ_j `c_b(i, j)`,  `y[i]` = [`x[i]`, `o(i)`].
+//!
+//! Groups are real and fake images: neither is compared with the other. The term j = i is 1 and has no gradient, and
+//!
+//! `∂L/∂M[i, b, k]` = −Σ_j (`∂L/∂o_b(i)` + `∂L/∂o_b(j)`) `c_b(i, j)` sign(`M[i, b, k]` − `M[j, b, k]`),
+//!
+//! since each pair stands in the sums of both images. The derivative of |·| at 0 is 0.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::OldCase;
+use crate::ops::pass::{Pass, Work, filled};
+use crate::ops::{Executor, Tensor};
+
+/// Sizes of a minibatch layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MinibatchDiscrimination {
+    /// Images, in all groups.
+    pub n: usize,
+    /// Equal groups, one behind the other, within which images are compared.
+    pub groups: usize,
+    /// A, features of an image.
+    pub c: usize,
+    /// B, kernels.
+    pub kernels: usize,
+    /// C, dimensions of a kernel.
+    pub dims: usize,
+}
+
+/// Minibatch discrimination's passes, the linear map aside.
+pub trait MinibatchDiscriminationOp: Backend {
+    /// y `[N, A + B]` from features x `[N, A]` and m `[N, B, C]`; overwrites y.
+    fn minibatch_discrimination_forward(
+        &self,
+        d: &MinibatchDiscrimination,
+        x: In<'_, Self>,
+        m: In<'_, Self>,
+        y: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dm `[N, B, C]` from the last B columns of dy `[N, A + B]`; overwrites dm.
+    fn minibatch_discrimination_backward_input(
+        &self,
+        d: &MinibatchDiscrimination,
+        m: In<'_, Self>,
+        dy: In<'_, Self>,
+        dm: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx `[N, A]` += the first A columns of dy `[N, A + B]`. It adds, since what goes by way of m has come down there
+    /// before.
+    fn minibatch_discrimination_backward_features(
+        &self,
+        d: &MinibatchDiscrimination,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+impl MinibatchDiscrimination {
+    /// Elements of one image's m.
+    pub fn m_len(&self) -> usize {
+        self.kernels * self.dims
+    }
+
+    /// Elements of one image's y.
+    pub fn y_len(&self) -> usize {
+        self.c + self.kernels
+    }
+
+    /// The images that image i is compared with.
+    fn group(&self, i: usize) -> std::ops::Range<usize> {
+        let rows = self.n / self.groups;
+        let first = i / rows * rows;
+        first..first + rows
+    }
+}
+
+/// exp(−‖a − b‖₁).
+#[inline(always)]
+fn closeness<T: Real>(a: &[T], b: &[T]) -> T {
+    let distance = a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| {
+        let rest = a - b;
+        sum + if rest < T::ZERO { -rest } else { rest }
+    });
+    (-distance).exp()
+}
+
+/// −1, 0 or 1; what is not a number stays so.
+#[inline(always)]
+fn sign<T: Real>(value: T) -> T {
+    if value > T::ZERO {
+        T::ONE
+    } else if value < T::ZERO {
+        -T::ONE
+    } else {
+        value
+    }
+}
+
+impl<T: Real> MinibatchDiscriminationOp for Cpu<T> {
+    fn minibatch_discrimination_forward(
+        &self,
+        d: &MinibatchDiscrimination,
+        x: &[T],
+        m: &[T],
+        y: &mut [T],
+    ) -> Result<()> {
+        y.par_chunks_mut(d.y_len()).zip(x.par_chunks(d.c)).enumerate().for_each(|(i, (y, x))| {
+            let (features, sums) = y.split_at_mut(d.c);
+            features.copy_from_slice(x);
+            for (b, sum) in sums.iter_mut().enumerate() {
+                let kernel = |i: usize| &m[i * d.m_len() + b * d.dims..][..d.dims];
+                *sum = T::of(d.group(i).map(|j| closeness(kernel(i), kernel(j)).to_f64()).sum());
+            }
+        });
+        Ok(())
+    }
+
+    fn minibatch_discrimination_backward_input(
+        &self,
+        d: &MinibatchDiscrimination,
+        m: &[T],
+        dy: &[T],
+        dm: &mut [T],
+    ) -> Result<()> {
+        dm.par_chunks_mut(d.m_len()).enumerate().for_each(|(i, dm)| {
+            for (b, dm) in dm.chunks_mut(d.dims).enumerate() {
+                let kernel = |i: usize| &m[i * d.m_len() + b * d.dims..][..d.dims];
+                let d_sum = |i: usize| dy[i * d.y_len() + d.c + b];
+                dm.fill(T::ZERO);
+                for j in d.group(i) {
+                    let pull = (d_sum(i) + d_sum(j)) * closeness(kernel(i), kernel(j));
+                    let pairs = kernel(i).iter().zip(kernel(j));
+                    dm.iter_mut().zip(pairs).for_each(|(dm, (&ours, &other))| *dm -= pull * sign(ours - other));
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn minibatch_discrimination_backward_features(
+        &self,
+        d: &MinibatchDiscrimination,
+        dy: &[T],
+        dx: &mut [T],
+    ) -> Result<()> {
+        for (dx, dy) in dx.chunks_mut(d.c).zip(dy.chunks(d.y_len())) {
+            dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
+        }
+        Ok(())
+    }
+}
+
+/// The sizes as kernels/layers/minibatch_discrimination.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelMinibatchDiscrimination {
+    groups: i32,
+    rows: i32,
+    c: i32,
+    kernels: i32,
+    dims: i32,
+}
+
+impl MinibatchDiscrimination {
+    fn argument(&self) -> Argument {
+        let MinibatchDiscrimination { n, groups, c, kernels, dims } = *self;
+        let [groups, rows, c, kernels, dims] = [groups, n / groups, c, kernels, dims].map(int);
+        Argument::new(KernelMinibatchDiscrimination { groups, rows, c, kernels, dims })
+    }
+}
+
+impl<L: Launcher, T: Real> MinibatchDiscriminationOp for Accelerator<L, T> {
+    fn minibatch_discrimination_forward(
+        &self,
+        d: &MinibatchDiscrimination,
+        x: In<'_, Self>,
+        m: In<'_, Self>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), m.argument(), y.argument()];
+        self.launch_elements(Kernel::MinibatchDiscriminationForward, d.n * d.y_len(), &arguments)
+    }
+
+    fn minibatch_discrimination_backward_input(
+        &self,
+        d: &MinibatchDiscrimination,
+        m: In<'_, Self>,
+        dy: In<'_, Self>,
+        dm: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), m.argument(), dy.argument(), dm.argument()];
+        self.launch_elements(Kernel::MinibatchDiscriminationBackwardInput, d.n * d.m_len(), &arguments)
+    }
+
+    fn minibatch_discrimination_backward_features(
+        &self,
+        d: &MinibatchDiscrimination,
+        dy: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), dy.argument(), dx.argument()];
+        self.launch_elements(Kernel::MinibatchDiscriminationBackwardFeatures, d.n * d.c, &arguments)
+    }
+}
+
+/// y as a function of x and m, each for itself.
+struct MinibatchDiscriminationCase(MinibatchDiscrimination);
+
+/// One image and many, one group and two, one kernel and one dimension and more.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let sizes =
+        [(1, 1, 1, 1, 1), (2, 1, 3, 1, 2), (6, 2, 5, 3, 5), (10, 2, 1, 17, 1), (17, 1, 9, 2, 3), (4, 2, 33, 7, 4)];
+    let case = |(n, groups, c, kernels, dims)| {
+        MinibatchDiscriminationCase(MinibatchDiscrimination { n, groups, c, kernels, dims })
+    };
+    sizes.map(|size| Box::new(case(size)) as Box<dyn OldCase<B>>).into()
+}
+
+impl<B: Executor> OldCase<B> for MinibatchDiscriminationCase {
+    fn op(&self) -> &'static str {
+        "minibatch_discrimination"
+    }
+    fn name(&self) -> String {
+        let MinibatchDiscrimination { n, groups, c, kernels, dims } = self.0;
+        format!("n{n} groups{groups} c{c} kernels{kernels} dims{dims}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.0.n * self.0.c), Tensor::new("m", self.0.n * self.0.m_len())]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.0.n * self.0.y_len())]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let (x, m) = (be.view(&inputs[0]), be.view(&inputs[1]));
+        be.minibatch_discrimination_forward(&self.0, x, m, be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let [dx, dm] = d_inputs else { unreachable!("two inputs") };
+        let (m, dy) = (be.view(&inputs[1]), be.view(&d_outputs[0]));
+        be.minibatch_discrimination_backward_input(&self.0, m, dy, be.view_mut(dm))?;
+        be.minibatch_discrimination_backward_features(&self.0, dy, be.view_mut(dx))
+    }
+}
+
+/// The article's head with the authors' 100 kernels of 5 dimensions behind its 1024 features, for benchmarks.
+pub(crate) fn passes<B: Executor>() -> [Pass<B>; 3] {
+    let d = MinibatchDiscrimination { n: crate::bench::article::BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
+    let (x_len, m_len, y_len) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
+    let shape = format!("n{} c{} kernels{} dims{}", d.n, d.c, d.kernels, d.dims);
+    let forward = move |be: B| -> Result<Work> {
+        let (x, m, mut y) = (filled(&be, x_len)?, filled(&be, m_len)?, be.alloc(y_len)?);
+        Ok(Box::new(move || be.minibatch_discrimination_forward(&d, be.view(&x), be.view(&m), be.view_mut(&mut y))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (m, dy, mut dm) = (filled(&be, m_len)?, filled(&be, y_len)?, be.alloc(m_len)?);
+        Ok(Box::new(move || {
+            be.minibatch_discrimination_backward_input(&d, be.view(&m), be.view(&dy), be.view_mut(&mut dm))
+        }))
+    };
+    let backward_features = move |be: B| -> Result<Work> {
+        let (dy, mut dx) = (filled(&be, y_len)?, be.alloc(x_len)?);
+        Ok(Box::new(move || be.minibatch_discrimination_backward_features(&d, be.view(&dy), be.view_mut(&mut dx))))
+    };
+    let op = "minibatch_discrimination";
+    [
+        Pass::new(op, shape.clone(), "forward", forward),
+        Pass::new(op, shape.clone(), "backward_input", backward_input),
+        Pass::new(op, shape, "backward_features", backward_features),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(d: &MinibatchDiscrimination, x: &[f64], m: &[f64]) -> Vec<f64> {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        let mut y = vec![f64::NAN; d.n * d.y_len()];
+        cpu.minibatch_discrimination_forward(d, x, m, &mut y).expect("a pass");
+        y
+    }
+
+    /// One kernel of two dimensions: images 1 and 2 are 3 apart, and 3 and 4 of the other group the same.
+    #[test]
+    fn known_distances() {
+        let d = MinibatchDiscrimination { n: 4, groups: 2, c: 1, kernels: 1, dims: 2 };
+        let m = [0.0, 1.0, 2.0, 0.0, 5.0, 5.0, 5.0, 5.0];
+        let apart = 1.0 + (-3.0f64).exp();
+        assert_eq!(outputs(&d, &[7.0, 8.0, 9.0, 6.0], &m), [7.0, apart, 8.0, apart, 9.0, 2.0, 6.0, 2.0]);
+    }
+
+    /// What happens to an image of one group, nothing of the other sees.
+    #[test]
+    fn groups_do_not_mix() {
+        let d = MinibatchDiscrimination { n: 6, groups: 2, c: 1, kernels: 2, dims: 1 };
+        let (x, mut m) = ([0.0; 6], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2]);
+        let before = outputs(&d, &x, &m);
+        m[0] = 3.0;
+        let after = outputs(&d, &x, &m);
+        assert!((0..3).all(|i| after[3 * i + 1] != before[3 * i + 1]), "of its own group all see it");
+        assert_eq!(after[9..], before[9..]);
+    }
+
+    #[test]
+    fn nan_is_never_hidden() {
+        let d = MinibatchDiscrimination { n: 2, groups: 1, c: 1, kernels: 1, dims: 1 };
+        for bad in [f64::NAN, f64::INFINITY] {
+            assert!(outputs(&d, &[0.0; 2], &[bad, 0.0])[1].is_nan(), "{bad}");
+        }
+    }
+}

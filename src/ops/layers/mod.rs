@@ -1,0 +1,29 @@
+//! Layers, and what runs between them: activations, normalisations, the bottleneck.
+
+pub mod activation;
+pub mod affine;
+pub mod avg_pool2d;
+pub mod batch_norm;
+pub mod bottleneck;
+pub mod conv2d;
+pub mod conv_transpose2d;
+pub mod linear;
+pub mod minibatch_discrimination;
+pub mod scaled_add;
+pub mod spectral_norm;
+pub mod upsample2d;
+
+operations! {
+    Layers:
+    activation: ActivationOp,
+    avg_pool2d: AvgPool2dOp,
+    batch_norm: BatchNormOp,
+    bottleneck: BottleneckOp,
+    conv2d: Conv2dOp,
+    conv_transpose2d: ConvTranspose2dOp,
+    linear: LinearOp,
+    minibatch_discrimination: MinibatchDiscriminationOp,
+    scaled_add: ScaledAddOp,
+    spectral_norm: SpectralNormOp,
+    upsample2d: Upsample2dOp,
+}

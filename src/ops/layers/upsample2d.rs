@@ -1,0 +1,166 @@
+//! Upsampling by two to the nearest pixel (PyTorch's `Upsample(scale_factor=2)`): x `[N, H, W, C]`, y `[N, 2H, 2W, C]`:
+//!
+//! `y[n, i, j, c] = x[n, ⌊i/2⌋, ⌊j/2⌋, c]`
+//!
+//! It is how the paper's generator doubles an image. It is linear in x, so the forward pass is also the tangent.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Tensor};
+
+/// The sizes of an upsampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upsample2d {
+    /// Images.
+    pub n: usize,
+    /// Rows of the input; the output has twice as many.
+    pub h: usize,
+    /// Columns of the input; the output has twice as many.
+    pub w: usize,
+    /// Channels.
+    pub c: usize,
+}
+
+impl Upsample2d {
+    /// Elements of x.
+    pub fn x_len(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+    /// Elements of y.
+    pub fn y_len(&self) -> usize {
+        4 * self.x_len()
+    }
+}
+
+/// The upsampling's passes.
+pub trait Upsample2dOp: Backend {
+    /// y = each pixel of x, four times; overwrites. Also the tangent.
+    fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+
+    /// dx = the sum of the four pixels of dy that a pixel became; overwrites.
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+}
+
+impl<T: Real> Upsample2dOp for Cpu<T> {
+    fn upsample2d_forward(&self, d: &Upsample2d, x: &[T], y: &mut [T]) -> Result<()> {
+        let row = d.w * d.c;
+        // Two rows of y are one row of x: rows of all images run on.
+        y[..d.y_len()].par_chunks_mut(4 * row).zip(x.par_chunks(row)).for_each(|(y, x)| {
+            let (upper, lower) = y.split_at_mut(2 * row);
+            for (y, x) in upper.chunks_exact_mut(2 * d.c).zip(x.chunks_exact(d.c)) {
+                let (left, right) = y.split_at_mut(d.c);
+                left.copy_from_slice(x);
+                right.copy_from_slice(x);
+            }
+            lower.copy_from_slice(upper);
+        });
+        Ok(())
+    }
+
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: &[T], dx: &mut [T]) -> Result<()> {
+        let row = d.w * d.c;
+        dx[..d.x_len()].par_chunks_mut(row).zip(dy.par_chunks(4 * row)).for_each(|(dx, dy)| {
+            let (upper, lower) = dy.split_at(2 * row);
+            let pairs = upper.chunks_exact(2 * d.c).zip(lower.chunks_exact(2 * d.c));
+            for (dx, (upper, lower)) in dx.chunks_exact_mut(d.c).zip(pairs) {
+                vectorised(|| {
+                    for (c, dx) in dx.iter_mut().enumerate() {
+                        *dx = upper[c] + upper[d.c + c] + lower[c] + lower[d.c + c];
+                    }
+                });
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Upsample2d {
+    fn argument(&self) -> Argument {
+        Argument::new([self.n, self.h, self.w, self.c].map(int))
+    }
+}
+
+impl<L: Launcher, T: Real> Upsample2dOp for Accelerator<L, T> {
+    fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), y.argument()];
+        self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments)
+    }
+
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), dy.argument(), dx.argument()];
+        self.launch_rows(Kernel::Upsample2dBackwardInput, d.n * d.h, &arguments)
+    }
+}
+
+struct Upsample2dCase(Upsample2d);
+
+/// One pixel, odd sides, one row, several images, one channel and many, and rows longer than a block of the kernel.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)]
+        .into_iter()
+        .map(|(n, h, w, c)| Box::new(Upsample2dCase(Upsample2d { n, h, w, c })) as Box<dyn OldCase<B>>)
+        .collect()
+}
+
+impl<B: Executor> OldCase<B> for Upsample2dCase {
+    fn op(&self) -> &'static str {
+        "upsample2d"
+    }
+    fn name(&self) -> String {
+        let Upsample2d { n, h, w, c } = self.0;
+        format!("n{n} {h}x{w}x{c}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("x", self.0.x_len())]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.0.y_len())]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.upsample2d_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        be.upsample2d_backward_input(&self.0, be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]))
+    }
+    fn has_tangent(&self) -> bool {
+        true
+    }
+    fn tangent(
+        &self,
+        be: &B,
+        _inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        v_input: &Buffer<B>,
+        v_outputs: &mut [Buffer<B>],
+    ) -> Option<Result<()>> {
+        Some(be.upsample2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_become_squares() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let (d, mut y, mut dx) = (Upsample2d { n: 1, h: 2, w: 1, c: 2 }, [0.0; 16], [0.0; 4]);
+        cpu.upsample2d_forward(&d, &[1.0, 2.0, 3.0, 4.0], &mut y).expect("a pass");
+        assert_eq!(y, [1., 2., 1., 2., 1., 2., 1., 2., 3., 4., 3., 4., 3., 4., 3., 4.]);
+        cpu.upsample2d_backward_input(&d, &y, &mut dx).expect("a pass");
+        assert_eq!(dx, [4.0, 8.0, 12.0, 16.0]);
+    }
+}

@@ -1,0 +1,235 @@
+//! The energy of an image under an autoencoder: how far its reconstruction is off, one number an image. It stands where
+//! the logit stands in other discriminators.
+//!
+//! `e[n]` = mean over an image's pixels and channels of |y − x|^p, x the image and y its reconstruction; p = 2 is the squared
+//! error of EBGAN (Zhao et al. 2017), p = 1 the absolute error of BEGAN (Berthelot et al. 2017, Eq. 1). The derivative of
+//! |y − x| where both are equal is 0.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Fill, Tensor};
+
+/// p, the power of the difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Exponent {
+    /// The absolute error.
+    Absolute = 1,
+    /// The squared error.
+    Squared = 2,
+}
+
+/// Sizes of an energy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Energy {
+    /// Images.
+    pub n: usize,
+    /// Elements of one image: H · W · C.
+    pub len: usize,
+    /// The power of the difference.
+    pub exponent: Exponent,
+}
+
+/// The energy's passes.
+pub trait EnergyOp: Backend {
+    /// e `[N]` from images x and reconstructions y, both `[N, H, W, C]`; overwrites e.
+    fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()>;
+
+    /// dy = p |y − x|^(p−1) sign(y − x) de / (H W C), by the reconstructions; overwrites dy. de is `[N]`.
+    fn energy_backward_input(
+        &self,
+        d: &Energy,
+        x: In<'_, Self>,
+        y: In<'_, Self>,
+        de: In<'_, Self>,
+        dy: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// dx −= the same: the images' own part of the gradient. It adds to dx, since what went through the network that made
+    /// y has come down there before.
+    fn energy_backward_image(
+        &self,
+        d: &Energy,
+        x: In<'_, Self>,
+        y: In<'_, Self>,
+        de: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+/// The derivative of |rest|^p, for p ≥ 1; what is not a number stays so.
+#[inline(always)]
+fn slope<T: Real>(exponent: Exponent, rest: T) -> T {
+    match exponent {
+        Exponent::Squared => T::of(2.0) * rest,
+        Exponent::Absolute if rest > T::ZERO => T::ONE,
+        Exponent::Absolute if rest < T::ZERO => -T::ONE,
+        // 0 and NaN.
+        Exponent::Absolute => rest,
+    }
+}
+
+/// Calls `write(element of the target, the energy's derivative by the reconstruction's element)` for every element.
+fn each_derivative<T: Real>(
+    d: &Energy,
+    (x, y, de): (&[T], &[T], &[T]),
+    target: &mut [T],
+    write: impl Fn(&mut T, T) + Sync,
+) {
+    let images = target.par_chunks_mut(d.len).zip(x.par_chunks(d.len)).zip(y.par_chunks(d.len));
+    images.zip(de).for_each(|(((target, x), y), &de)| {
+        let scale = de / T::of(d.len as f64);
+        vectorised(|| {
+            let pairs = target.iter_mut().zip(x.iter().zip(y));
+            pairs.for_each(|(target, (&x, &y))| write(target, slope(d.exponent, y - x) * scale));
+        });
+    });
+}
+
+impl<T: Real> EnergyOp for Cpu<T> {
+    fn energy_forward(&self, d: &Energy, x: &[T], y: &[T], e: &mut [T]) -> Result<()> {
+        e.par_iter_mut().zip(x.par_chunks(d.len).zip(y.par_chunks(d.len))).for_each(|(e, (x, y))| {
+            let rests = x.iter().zip(y).map(|(&x, &y)| (y - x).to_f64());
+            let sum: f64 = match d.exponent {
+                Exponent::Absolute => rests.map(f64::abs).sum(),
+                Exponent::Squared => rests.map(|rest| rest * rest).sum(),
+            };
+            *e = T::of(sum / d.len as f64);
+        });
+        Ok(())
+    }
+
+    fn energy_backward_input(&self, d: &Energy, x: &[T], y: &[T], de: &[T], dy: &mut [T]) -> Result<()> {
+        each_derivative(d, (x, y, de), dy, |dy, derivative| *dy = derivative);
+        Ok(())
+    }
+
+    fn energy_backward_image(&self, d: &Energy, x: &[T], y: &[T], de: &[T], dx: &mut [T]) -> Result<()> {
+        each_derivative(d, (x, y, de), dx, |dx, derivative| *dx -= derivative);
+        Ok(())
+    }
+}
+
+/// The sizes as kernels/losses/energy.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelEnergy {
+    n: i32,
+    len: i32,
+    exponent: i32,
+}
+
+impl Energy {
+    fn argument(&self) -> Argument {
+        Argument::new(KernelEnergy { n: int(self.n), len: int(self.len), exponent: self.exponent as i32 })
+    }
+}
+
+impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
+    fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), y.argument(), e.argument()];
+        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
+        self.launch(Kernel::EnergyForward, [blocks, 1, 1], [size::IMAGE_THREADS, 1, 1], &arguments)
+    }
+
+    fn energy_backward_input(
+        &self,
+        d: &Energy,
+        x: In<'_, Self>,
+        y: In<'_, Self>,
+        de: In<'_, Self>,
+        dy: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), y.argument(), de.argument(), dy.argument()];
+        self.launch_elements(Kernel::EnergyBackwardInput, d.n * d.len, &arguments)
+    }
+
+    fn energy_backward_image(
+        &self,
+        d: &Energy,
+        x: In<'_, Self>,
+        y: In<'_, Self>,
+        de: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), x.argument(), y.argument(), de.argument(), dx.argument()];
+        self.launch_elements(Kernel::EnergyBackwardImage, d.n * d.len, &arguments)
+    }
+}
+
+struct EnergyCase(Energy);
+
+/// Both powers, at odd sizes and at more elements than a block has threads. No difference of the inputs lies so near to
+/// 0 that the step of a gradient check crosses the kink of the absolute error.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let sizes = [(2, 1), (3, 17), (1, 33), (2, 3 * 7 * 13)];
+    let powers = [Exponent::Absolute, Exponent::Squared];
+    let cases = powers.into_iter().flat_map(|exponent| sizes.map(|(n, len)| EnergyCase(Energy { n, len, exponent })));
+    cases.map(|case| Box::new(case) as Box<dyn OldCase<B>>).collect()
+}
+
+impl<B: Executor> OldCase<B> for EnergyCase {
+    fn op(&self) -> &'static str {
+        "energy"
+    }
+    fn name(&self) -> String {
+        let Energy { n, len, exponent } = self.0;
+        format!("n{n} len{len} {exponent:?}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        ["x", "y"].map(|name| Tensor::new(name, self.0.n * self.0.len).filled(Fill::Uniform(-1.0, 1.0))).into()
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("e", self.0.n)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        be.energy_forward(&self.0, be.view(&inputs[0]), be.view(&inputs[1]), be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (x, y, de) = (be.view(&inputs[0]), be.view(&inputs[1]), be.view(&d_outputs[0]));
+        be.energy_backward_image(&self.0, x, y, de, be.view_mut(&mut d_inputs[0]))?;
+        be.energy_backward_input(&self.0, x, y, de, be.view_mut(&mut d_inputs[1]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_energies() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let (x, y) = ([1.0, 2.0, 0.0, 5.0], [1.5, 0.0, 0.0, 5.0]);
+        for (exponent, energies, gradient) in [
+            (Exponent::Absolute, [1.25, 0.0], [0.5, -0.5, 0.0, 0.0]),
+            (Exponent::Squared, [2.125, 0.0], [0.5, -2.0, 0.0, 0.0]),
+        ] {
+            let d = Energy { n: 2, len: 2, exponent };
+            let (mut e, mut dy, mut dx) = ([f64::NAN; 2], [f64::NAN; 4], [10.0; 4]);
+            cpu.energy_forward(&d, &x, &y, &mut e).expect("energies");
+            assert_eq!(e, energies, "{exponent:?}");
+            cpu.energy_backward_input(&d, &x, &y, &[1.0, 1.0], &mut dy).expect("a gradient");
+            assert_eq!(dy, gradient, "{exponent:?}");
+            cpu.energy_backward_image(&d, &x, &y, &[1.0, 1.0], &mut dx).expect("a gradient");
+            assert_eq!(dx, gradient.map(|dy| 10.0 - dy), "what was there stays, {exponent:?}");
+        }
+    }
+
+    #[test]
+    fn nan_is_never_hidden() {
+        assert!([Exponent::Absolute, Exponent::Squared].iter().all(|&p| slope(p, f32::NAN).is_nan()));
+    }
+}

@@ -1,0 +1,302 @@
+//! Feature matching: the generator's images shall have, in the mean over a batch, the features of real ones (Salimans et al.
+//! 2016, section 3.1).
+//!
+//! L_G = w · ‖E_x f(x) − E_z f(G(z))‖²₂, f being some features of the discriminator. By the features of N generated images,
+//!
+//! ∂L_G/∂f(G(zᵢ)) = 2 w / N · (E_z f(G(z)) − E_x f(x)),
+//!
+//! the same for every i. Real images are constants. Of features that lie in parts, `[N, positions, parts, C]`, the first is
+//! matched and the others are not: of the bottleneck's μ and log σ², μ.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
+use crate::ops::case::OldCase;
+use crate::ops::pass::{Pass, Work, filled, state};
+use crate::ops::{Executor, Tensor};
+
+/// Sizes of a batch of features, and what the loss is multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeatureMatching {
+    /// Images.
+    pub n: usize,
+    /// Rows times columns of the features.
+    pub positions: usize,
+    /// Parts at each position, of which the first is matched.
+    pub parts: usize,
+    /// Channels of a part.
+    pub c: usize,
+    /// w.
+    pub weight: f64,
+}
+
+/// Feature matching's passes.
+pub trait FeatureMatchingOp: Backend {
+    /// The mean `[positions, C]` of the features that are matched, over a batch `[N, positions, parts, C]`; overwrites mean.
+    fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()>;
+
+    /// From the means of real and of generated images, both `[positions, C]`: overwrites the generator's loss in the state's
+    /// metrics. One that is not finite is noted there, unless something was noted before.
+    fn feature_matching_loss(
+        &self,
+        d: &FeatureMatching,
+        real_mean: In<'_, Self>,
+        fake_mean: In<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()>;
+
+    /// The loss's gradient `[N, positions, parts, C]` by the features of the generated images, 0 where they are not matched;
+    /// overwrites `d_features`.
+    fn feature_matching_backward_input(
+        &self,
+        d: &FeatureMatching,
+        real_mean: In<'_, Self>,
+        fake_mean: In<'_, Self>,
+        d_features: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+impl FeatureMatching {
+    /// Features that are matched.
+    pub fn matched(&self) -> usize {
+        self.positions * self.c
+    }
+
+    /// Elements of one image's features.
+    fn len(&self) -> usize {
+        self.positions * self.parts * self.c
+    }
+}
+
+/// Means that one task computes.
+const BLOCK: usize = 256;
+
+impl<T: Real> FeatureMatchingOp for Cpu<T> {
+    fn feature_matching_mean(&self, d: &FeatureMatching, features: &[T], mean: &mut [T]) -> Result<()> {
+        mean.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mean)| {
+            for (at, mean) in (block * BLOCK..).zip(mean) {
+                let first = at / d.c * d.parts * d.c + at % d.c;
+                let sum: f64 = (0..d.n).map(|i| features[i * d.len() + first].to_f64()).sum();
+                *mean = T::of(sum / d.n as f64);
+            }
+        });
+        Ok(())
+    }
+
+    fn feature_matching_loss(
+        &self,
+        d: &FeatureMatching,
+        real_mean: &[T],
+        fake_mean: &[T],
+        state: &mut [StepState],
+    ) -> Result<()> {
+        let rests = real_mean.iter().zip(fake_mean).map(|(real, fake)| fake.to_f64() - real.to_f64());
+        let loss = d.weight * rests.map(|rest| rest * rest).sum::<f64>();
+        state[0].metrics.loss_g = loss;
+        state[0].note_unless_finite(loss, StepState::NON_FINITE_LOSS_G);
+        Ok(())
+    }
+
+    fn feature_matching_backward_input(
+        &self,
+        d: &FeatureMatching,
+        real_mean: &[T],
+        fake_mean: &[T],
+        d_features: &mut [T],
+    ) -> Result<()> {
+        let slope = 2.0 * d.weight / d.n as f64;
+        d_features.par_chunks_mut(d.len()).for_each(|image| {
+            let means = real_mean.chunks(d.c).zip(fake_mean.chunks(d.c));
+            for (position, (real, fake)) in image.chunks_mut(d.parts * d.c).zip(means) {
+                let (matched, others) = position.split_at_mut(d.c);
+                for (target, (real, fake)) in matched.iter_mut().zip(real.iter().zip(fake)) {
+                    *target = T::of(slope * (fake.to_f64() - real.to_f64()));
+                }
+                others.fill(T::ZERO);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The sizes as kernels/losses/feature_matching.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelFeatureMatching {
+    weight: f64,
+    n: i32,
+    positions: i32,
+    parts: i32,
+    c: i32,
+}
+
+impl FeatureMatching {
+    fn argument(&self) -> Argument {
+        let FeatureMatching { n, positions, parts, c, weight } = *self;
+        let [n, positions, parts, c] = [n, positions, parts, c].map(int);
+        Argument::new(KernelFeatureMatching { weight, n, positions, parts, c })
+    }
+}
+
+impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
+    fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), features.argument(), mean.argument()];
+        self.launch_elements(Kernel::FeatureMatchingMean, d.matched(), &arguments)
+    }
+
+    fn feature_matching_loss(
+        &self,
+        d: &FeatureMatching,
+        real_mean: In<'_, Self>,
+        fake_mean: In<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), real_mean.argument(), fake_mean.argument(), state.argument()];
+        self.launch(Kernel::FeatureMatchingLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+    }
+
+    fn feature_matching_backward_input(
+        &self,
+        d: &FeatureMatching,
+        real_mean: In<'_, Self>,
+        fake_mean: In<'_, Self>,
+        d_features: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), real_mean.argument(), fake_mean.argument(), d_features.argument()];
+        self.launch_elements(Kernel::FeatureMatchingBackwardInput, d.n * d.len(), &arguments)
+    }
+}
+
+/// The loss as a function of the features of the generated images; those of the real ones are given too, as constants.
+struct FeatureMatchingCase(FeatureMatching);
+
+/// One image and more, one part and two, features below and above a block of threads.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let sizes = [(1, 1, 1, 1, 1.0), (3, 1, 2, 17, 1.0), (5, 6, 2, 3, 0.3), (2, 7, 1, 41, 2.5), (17, 3, 1, 5, 1.0)];
+    let case =
+        |(n, positions, parts, c, weight)| FeatureMatchingCase(FeatureMatching { n, positions, parts, c, weight });
+    sizes.map(|size| Box::new(case(size)) as Box<dyn OldCase<B>>).into()
+}
+
+impl FeatureMatchingCase {
+    /// The means of the real images, which are fixed draws, and of the generated ones.
+    fn means<B: Executor>(&self, be: &B, fakes: &Buffer<B>) -> Result<[Buffer<B>; 2]> {
+        let d = &self.0;
+        let reals = filled(be, d.n * d.len())?;
+        let (mut real_mean, mut fake_mean) = (be.alloc(d.matched())?, be.alloc(d.matched())?);
+        be.feature_matching_mean(d, be.view(&reals), be.view_mut(&mut real_mean))?;
+        be.feature_matching_mean(d, be.view(fakes), be.view_mut(&mut fake_mean))?;
+        Ok([real_mean, fake_mean])
+    }
+}
+
+impl<B: Executor> OldCase<B> for FeatureMatchingCase {
+    fn op(&self) -> &'static str {
+        "feature_matching"
+    }
+    fn name(&self) -> String {
+        let FeatureMatching { n, positions, parts, c, weight } = self.0;
+        format!("n{n} positions{positions} parts{parts} c{c} weight{weight}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("features", self.0.n * self.0.len())]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("loss", 1)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [real_mean, fake_mean] = self.means(be, &inputs[0])?;
+        let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
+        be.feature_matching_loss(&self.0, be.view(&real_mean), be.view(&fake_mean), be.view_mut(&mut state))?;
+        let loss = be.read(be.view(&state))?[0].metrics.loss_g;
+        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let [real_mean, fake_mean] = self.means(be, &inputs[0])?;
+        let d_features = be.view_mut(&mut d_inputs[0]);
+        be.feature_matching_backward_input(&self.0, be.view(&real_mean), be.view(&fake_mean), d_features)?;
+        let scale = be.read(be.view(&d_outputs[0]))?[0];
+        let scaled: Vec<B::Real> = be.read(be.view(&d_inputs[0]))?.into_iter().map(|d| d * scale).collect();
+        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
+    }
+}
+
+/// The features of the article's two models, μ and log σ² side by side, for benchmarks.
+pub(crate) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    let of = |d: crate::ops::layers::bottleneck::Bottleneck| {
+        passes_of(FeatureMatching {
+            n: crate::bench::article::BATCH,
+            positions: d.positions,
+            parts: 2,
+            c: d.c,
+            weight: 1.0,
+        })
+    };
+    crate::bench::article::bottlenecks().into_iter().flat_map(of).collect()
+}
+
+fn passes_of<B: Executor>(d: FeatureMatching) -> [Pass<B>; 3] {
+    let shape = format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c);
+    let mean = move |be: B| -> Result<Work> {
+        let (features, mut mean) = (filled(&be, d.n * d.len())?, be.alloc(d.matched())?);
+        Ok(Box::new(move || be.feature_matching_mean(&d, be.view(&features), be.view_mut(&mut mean))))
+    };
+    let loss = move |be: B| -> Result<Work> {
+        let (mean, mut state) = (filled(&be, d.matched())?, state(&be)?);
+        Ok(Box::new(move || be.feature_matching_loss(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut state))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (mean, mut d_features) = (filled(&be, d.matched())?, be.alloc(d.n * d.len())?);
+        Ok(Box::new(move || {
+            be.feature_matching_backward_input(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut d_features))
+        }))
+    };
+    [
+        Pass::new("feature_matching", shape.clone(), "mean", mean),
+        Pass::new("feature_matching", shape.clone(), "loss", loss),
+        Pass::new("feature_matching", shape, "backward_input", backward_input),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of two positions with two parts of one feature: means of the first parts 2 and 5, of the real ones 1 and 3.
+    #[test]
+    fn known_means() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        let d = FeatureMatching { n: 2, positions: 2, parts: 2, c: 1, weight: 3.0 };
+        let (mut mean, mut d_features) = ([f64::NAN; 2], [f64::NAN; 8]);
+        cpu.feature_matching_mean(&d, &[1.0, 70.0, 4.0, 80.0, 3.0, -9.0, 6.0, 0.5], &mut mean).expect("means");
+        assert_eq!(mean, [2.0, 5.0]);
+        let mut state = [StepState::new(0, 0.0)];
+        cpu.feature_matching_loss(&d, &[1.0, 3.0], &mean, &mut state).expect("a loss");
+        assert_eq!((state[0].metrics.loss_g, state[0].non_finite), (3.0 * (1.0 + 4.0), 0));
+        cpu.feature_matching_backward_input(&d, &[1.0, 3.0], &mean, &mut d_features).expect("a gradient");
+        assert_eq!(d_features, [3.0, 0.0, 6.0, 0.0, 3.0, 0.0, 6.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_noted() {
+        let cpu = Cpu::<f32>::new(Some(1)).expect("a thread");
+        let d = FeatureMatching { n: 1, positions: 1, parts: 1, c: 2, weight: 1.0 };
+        for (real, fake) in
+            [([f32::NAN, 0.0], [0.0; 2]), ([0.0; 2], [1.0, f32::INFINITY]), ([f32::INFINITY; 2], [0.0; 2])]
+        {
+            let mut state = [StepState::new(0, 0.0)];
+            cpu.feature_matching_loss(&d, &real, &fake, &mut state).expect("a loss");
+            assert_eq!(state[0].non_finite, StepState::NON_FINITE_LOSS_G);
+        }
+    }
+}

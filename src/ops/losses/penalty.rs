@@ -1,0 +1,390 @@
+//! Gradient penalties: the points at which D's gradient by the image is taken, and what that gradient costs.
+//!
+//! With g_i = ∂ℓ_i/∂x̂_i, the gradient of an image's logit by all of its elements, and weight w,
+//!
+//! R = (w / 2N) Σ ‖g_i‖² (R1 and R2: Mescheder et al. 2018, Eq. 9 and 10, w = γ), v_i = ∂R/∂g_i = (w / N) g_i;
+//! R = (w / N) Σ (‖g_i‖ − 1)² (WGAN-GP: Gulrajani et al. 2017, Eq. 3; DRAGAN: Kodali et al. 2017; w = λ),
+//! v_i = (2w / N) (‖g_i‖ − 1) g_i / ‖g_i‖, taken as 0 where g_i is 0.
+//!
+//! v starts the tangent pass that gives R's gradient by D's parameters ([`crate::nn::layer`]). The points of WGAN-GP lie
+//! between real and generated images, x̂ = x + u (G(z) − x); those of DRAGAN around real ones, x̂ = x + u · ½ std(X) · w,
+//! as its authors' code has it: std(X) is the population's, over all elements of the batch and divided by their number
+//! (numpy's `minibatch.std()` there; PyTorch's `std()` would divide by one less), w is drawn from
+//! U[0, 1) for each element, and u in both from U[0, 1) for each image.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Fill, Tensor};
+
+/// Sizes and weight of a gradient penalty.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GradientPenalty {
+    /// Images.
+    pub n: usize,
+    /// Elements of an image.
+    pub len: usize,
+    /// What the norm of a gradient is drawn to.
+    pub center: Center,
+    /// γ or λ; k times that where only every kth step has a penalty.
+    pub weight: f64,
+}
+
+/// What the norm of a gradient is drawn to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Center {
+    /// 0: half the squared norm counts.
+    Zero,
+    /// 1: the squared distance from it counts.
+    One,
+}
+
+/// The passes of gradient penalties. Everything is `[N, len]` but for what is said to be otherwise.
+pub trait PenaltyOp: Backend {
+    /// target = x + u (toward − x), u `[N]`; overwrites.
+    fn penalty_interpolate(
+        &self,
+        x: In<'_, Self>,
+        toward: In<'_, Self>,
+        u: In<'_, Self>,
+        target: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// Mean and variance (divided by `len`) of each image's elements, `[N, 2]`; overwrites.
+    fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()>;
+
+    /// target = x + u · ½ std(x) · w, u `[N]`, with std(x) over the whole batch, from the moments `[N, 2]` of its images;
+    /// overwrites.
+    fn penalty_perturb(
+        &self,
+        x: In<'_, Self>,
+        moments: In<'_, Self>,
+        w: In<'_, Self>,
+        u: In<'_, Self>,
+        target: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// From the gradients g: overwrites v = ∂R/∂g and norms `[N]`, ‖g_i‖; notes R as the penalty of the state's metrics and
+    /// adds it to their `loss_d`. A loss that is not finite then is noted in `non_finite`, unless something was before.
+    fn gradient_penalty(
+        &self,
+        d: &GradientPenalty,
+        g: In<'_, Self>,
+        v: Out<'_, Self>,
+        norms: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()>;
+}
+
+impl GradientPenalty {
+    /// What the gradient of this norm is multiplied by to give v.
+    fn scale(&self, norm: f64) -> f64 {
+        let scale = self.weight / self.n as f64;
+        match self.center {
+            Center::Zero => scale,
+            Center::One if norm > 0.0 => 2.0 * scale * (norm - 1.0) / norm,
+            Center::One => 0.0,
+        }
+    }
+
+    /// What a gradient of this norm costs, the weight aside.
+    fn cost(&self, norm: f64) -> f64 {
+        match self.center {
+            Center::Zero => 0.5 * norm * norm,
+            Center::One => (norm - 1.0) * (norm - 1.0),
+        }
+    }
+}
+
+/// Σ term(element), in f64 and in order.
+fn sum<T: Real>(elements: &[T], term: impl Fn(f64) -> f64) -> f64 {
+    elements.iter().map(|element| term(element.to_f64())).sum()
+}
+
+impl<T: Real> PenaltyOp for Cpu<T> {
+    fn penalty_interpolate(&self, x: &[T], toward: &[T], u: &[T], target: &mut [T]) -> Result<()> {
+        let len = x.len() / u.len();
+        let images = target.par_chunks_mut(len).zip(x.par_chunks(len)).zip(toward.par_chunks(len));
+        images.zip(u).for_each(|(((target, x), toward), &u)| {
+            target.iter_mut().zip(x).zip(toward).for_each(|((target, &x), &toward)| *target = x + u * (toward - x));
+        });
+        Ok(())
+    }
+
+    fn penalty_moments(&self, x: &[T], moments: &mut [T]) -> Result<()> {
+        let len = 2 * x.len() / moments.len();
+        moments.par_chunks_mut(2).zip(x.par_chunks(len)).for_each(|(moments, x)| {
+            let mean = sum(x, |x| x) / len as f64;
+            moments[0] = T::of(mean);
+            moments[1] = T::of(sum(x, |x| (x - mean) * (x - mean)) / len as f64);
+        });
+        Ok(())
+    }
+
+    fn penalty_perturb(&self, x: &[T], moments: &[T], w: &[T], u: &[T], target: &mut [T]) -> Result<()> {
+        let (n, len) = (u.len() as f64, x.len() / u.len());
+        let pairs = moments.chunks_exact(2).map(|pair| (pair[0].to_f64(), pair[1].to_f64()));
+        let mean = pairs.clone().map(|(mean, _)| mean).sum::<f64>() / n;
+        let spread = pairs.map(|(own, variance)| variance + (own - mean) * (own - mean)).sum::<f64>() / n;
+        let half_std = T::of(0.5 * spread.sqrt());
+        let images = target.par_chunks_mut(len).zip(x.par_chunks(len)).zip(w.par_chunks(len));
+        images.zip(u).for_each(|(((target, x), w), &u)| {
+            let reach = u * half_std;
+            target.iter_mut().zip(x).zip(w).for_each(|((target, &x), &w)| *target = x + reach * w);
+        });
+        Ok(())
+    }
+
+    fn gradient_penalty(
+        &self,
+        d: &GradientPenalty,
+        g: &[T],
+        v: &mut [T],
+        norms: &mut [T],
+        state: &mut [StepState],
+    ) -> Result<()> {
+        let images = v.par_chunks_mut(d.len).zip(g.par_chunks(d.len)).zip(norms.par_iter_mut());
+        images.for_each(|((v, g), slot)| {
+            let norm = sum(g, |g| g * g).sqrt();
+            let scale = T::of(d.scale(norm));
+            v.iter_mut().zip(g).for_each(|(v, &g)| *v = scale * g);
+            *slot = T::of(norm);
+        });
+        let penalty = d.weight * sum(norms, |norm| d.cost(norm)) / d.n as f64;
+        let state = &mut state[0];
+        state.metrics.penalty = penalty;
+        state.metrics.loss_d += penalty;
+        state.note_unless_finite(state.metrics.loss_d, StepState::NON_FINITE_LOSS_D);
+        Ok(())
+    }
+}
+
+/// The sizes and the weight as kernels/losses/penalty.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelPenalty {
+    weight: f64,
+    sizes: [i32; 2],
+    to_one: i32,
+    padding: i32,
+}
+
+impl GradientPenalty {
+    fn argument(&self) -> Argument {
+        let to_one = i32::from(self.center == Center::One);
+        let sizes = [self.n, self.len].map(int);
+        Argument::new(KernelPenalty { weight: self.weight, sizes, to_one, padding: 0 })
+    }
+}
+
+/// Runs a kernel with a block for each of `n` images.
+fn launch_images<L: Launcher, T: Real>(
+    be: &Accelerator<L, T>,
+    kernel: Kernel,
+    n: usize,
+    arguments: &[Argument],
+) -> Result<()> {
+    be.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)
+}
+
+impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
+    fn penalty_interpolate(
+        &self,
+        x: In<'_, Self>,
+        toward: In<'_, Self>,
+        u: In<'_, Self>,
+        target: Out<'_, Self>,
+    ) -> Result<()> {
+        let len = Argument::new(int(x.len() / u.len()));
+        let arguments = [len, x.argument(), toward.argument(), u.argument(), target.argument()];
+        launch_images(self, Kernel::PenaltyInterpolate, u.len(), &arguments)
+    }
+
+    fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()> {
+        let n = moments.len() / 2;
+        let arguments = [Argument::new(int(x.len() / n)), x.argument(), moments.argument()];
+        launch_images(self, Kernel::PenaltyMoments, n, &arguments)
+    }
+
+    fn penalty_perturb(
+        &self,
+        x: In<'_, Self>,
+        moments: In<'_, Self>,
+        w: In<'_, Self>,
+        u: In<'_, Self>,
+        target: Out<'_, Self>,
+    ) -> Result<()> {
+        let [n, len] = [u.len(), x.len() / u.len()].map(|size| Argument::new(int(size)));
+        let tensors = [x.argument(), moments.argument(), w.argument(), u.argument(), target.argument()];
+        let [x, moments, w, u_, target] = tensors;
+        launch_images(self, Kernel::PenaltyPerturb, u.len(), &[n, len, x, moments, w, u_, target])
+    }
+
+    fn gradient_penalty(
+        &self,
+        d: &GradientPenalty,
+        g: In<'_, Self>,
+        v: Out<'_, Self>,
+        norms: Out<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), g.argument(), v.argument(), norms.argument()];
+        launch_images(self, Kernel::GradientPenaltyNorms, d.n, &arguments)?;
+        let arguments = [d.argument(), norms.argument(), state.argument()];
+        self.launch(Kernel::GradientPenaltyValue, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+    }
+}
+
+/// R as a function of the gradients.
+struct PenaltyCase(GradientPenalty);
+
+/// Where gradients are taken: between two batches, or around one.
+struct PointsCase {
+    n: usize,
+    len: usize,
+    around: bool,
+}
+
+/// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
+    for (n, len) in [(1, 1), (3, 17), (5, 300), (300, 3)] {
+        for center in [Center::Zero, Center::One] {
+            cases.push(Box::new(PenaltyCase(GradientPenalty { n, len, center, weight: 0.7 * n as f64 })));
+        }
+        for around in [false, true] {
+            cases.push(Box::new(PointsCase { n, len, around }));
+        }
+    }
+    cases
+}
+
+impl PenaltyCase {
+    /// R, v and the norms, on a state of its own whose `loss_d` is R alone.
+    fn run<B: Executor>(&self, be: &B, g: &Buffer<B>) -> Result<(StepState, [Buffer<B>; 2])> {
+        let (mut v, mut norms) = (be.alloc(self.0.n * self.0.len)?, be.alloc(self.0.n)?);
+        let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
+        be.gradient_penalty(
+            &self.0,
+            be.view(g),
+            be.view_mut(&mut v),
+            be.view_mut(&mut norms),
+            be.view_mut(&mut state),
+        )?;
+        Ok((be.read(be.view(&state))?[0], [v, norms]))
+    }
+}
+
+impl<B: Executor> OldCase<B> for PenaltyCase {
+    fn op(&self) -> &'static str {
+        "penalty"
+    }
+    fn name(&self) -> String {
+        let GradientPenalty { n, len, center, .. } = self.0;
+        format!("n{n} len{len} {center:?}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("g", self.0.n * self.0.len)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("penalty", 1)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let (state, _) = self.run(be, &inputs[0])?;
+        be.upload(&[B::Real::of(state.metrics.penalty)], be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let (_, [v, _]) = self.run(be, &inputs[0])?;
+        let scale = be.read(be.view(&d_outputs[0]))?[0];
+        let scaled: Vec<B::Real> = be.read(be.view(&v))?.into_iter().map(|v| v * scale).collect();
+        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
+    }
+}
+
+impl<B: Executor> OldCase<B> for PointsCase {
+    fn op(&self) -> &'static str {
+        "penalty"
+    }
+    fn name(&self) -> String {
+        format!("n{} len{} points {}", self.n, self.len, if self.around { "around" } else { "between" })
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let elements = self.n * self.len;
+        let draw = |name, len| Tensor::new(name, len).filled(Fill::Uniform(0.0, 1.0));
+        vec![Tensor::new("x", elements), draw("toward or w", elements), draw("u", self.n)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("points", self.n * self.len), Tensor::new("moments", 2 * self.n)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let [x, other, u] = [0, 1, 2].map(|i| be.view(&inputs[i]));
+        let [points, moments] = outputs else { unreachable!("two outputs") };
+        be.penalty_moments(x, be.view_mut(moments))?;
+        if self.around {
+            be.penalty_perturb(x, be.view(moments), other, u, be.view_mut(points))
+        } else {
+            be.penalty_interpolate(x, other, u, be.view_mut(points))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu() -> Cpu<f64> {
+        Cpu::new(Some(1)).expect("a thread")
+    }
+
+    /// Two images by hand: norms 5 and 0.
+    #[test]
+    fn values_by_hand_and_no_gradient_is_no_nan() {
+        let g = vec![3.0, -4.0, 0.0, 0.0];
+        for (center, penalty, v) in [
+            (Center::Zero, 10.0 / 2.0 * 12.5, [15.0, -20.0, 0.0, 0.0]),
+            (Center::One, 10.0 / 2.0 * 17.0, [24.0, -32.0, 0.0, 0.0]),
+        ] {
+            let case = PenaltyCase(GradientPenalty { n: 2, len: 2, center, weight: 10.0 });
+            let (state, [found, norms]) = case.run(&cpu(), &g).expect("a penalty");
+            assert_eq!((state.metrics.penalty, state.metrics.loss_d), (penalty, penalty), "{center:?}");
+            assert_eq!(norms, [5.0, 0.0]);
+            assert!(found.iter().zip(v).all(|(a, b)| (a - b).abs() < 1e-12), "{center:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_is_noted() {
+        let case = PenaltyCase(GradientPenalty { n: 1, len: 2, center: Center::One, weight: 1.0 });
+        let (state, _) = case.run(&cpu(), &vec![1.0, f64::NAN]).expect("a penalty");
+        assert_eq!(state.non_finite, StepState::NON_FINITE_LOSS_D);
+    }
+
+    /// The batch 0, 2 | 4, 6 has mean 3 and variance 5, over all its elements.
+    #[test]
+    fn points_by_hand() {
+        let (cpu, x, mut target) = (cpu(), vec![0.0, 2.0, 4.0, 6.0], vec![0.0; 4]);
+        cpu.penalty_interpolate(&x, &[1.0, 1.0, 8.0, 0.0], &[0.5, 0.25], &mut target).expect("points");
+        assert_eq!(target, [0.5, 1.5, 5.0, 4.5]);
+        let mut moments = vec![0.0; 4];
+        cpu.penalty_moments(&x, &mut moments).expect("moments");
+        assert_eq!(moments, [1.0, 1.0, 5.0, 1.0]);
+        cpu.penalty_perturb(&x, &moments, &[1.0, 0.0, 0.5, 1.0], &[0.5, 1.0], &mut target).expect("points");
+        let half_std = 0.5 * 5.0f64.sqrt();
+        let expected = [0.5 * half_std, 2.0, 4.0 + 0.5 * half_std, 6.0 + half_std];
+        assert!(target.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{target:?}");
+    }
+}

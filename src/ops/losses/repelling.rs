@@ -1,0 +1,275 @@
+//! The repelling regulariser, or pulling-away term, of EBGAN: codes of different images shall point in different directions,
+//! so that the generator does not draw one image again and again (Zhao et al. 2017, Eq. 4).
+//!
+//! PT = 1 / (N (N − 1)) Σ_{i ≠ j} cos²(sᵢ, sⱼ), over a batch of codes s `[N, dims]`. With uᵢ = sᵢ / |sᵢ|,
+//!
+//! ∂PT/∂sᵢ = 4 / (N (N − 1) |sᵢ|) · Σ_{j ≠ i} cosᵢⱼ (uⱼ − cosᵢⱼ uᵢ).
+//!
+//! A code that is zero has no direction: its cosines and its gradient are 0.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Tensor};
+
+/// Sizes of a batch of codes, and what the term is multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Repelling {
+    /// Images, two at least.
+    pub n: usize,
+    /// Elements of one image's code.
+    pub dims: usize,
+    /// λ_PT.
+    pub weight: f64,
+}
+
+/// The term's passes.
+pub trait RepellingOp: Backend {
+    /// From codes `[N, dims]` their cosines `[N, N]`, overwritten; on the diagonal stands |sᵢ|.
+    fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()>;
+
+    /// Adds λ PT to the generator's loss in the state's metrics. One that is not finite is noted there, unless something
+    /// was noted before.
+    fn repelling_loss(&self, d: &Repelling, cosines: In<'_, Self>, state: Out<'_, Self, StepState>) -> Result<()>;
+
+    /// `d_codes` += λ ∂PT/∂s, `[N, dims]`. It adds, since what followed the codes in the network has come down there
+    /// before.
+    fn repelling_backward_input(
+        &self,
+        d: &Repelling,
+        codes: In<'_, Self>,
+        cosines: In<'_, Self>,
+        d_codes: Out<'_, Self>,
+    ) -> Result<()>;
+}
+
+impl Repelling {
+    /// Ordered pairs of different images.
+    fn pairs(&self) -> f64 {
+        self.n as f64 * (self.n as f64 - 1.0)
+    }
+
+    /// What stands before the sum in λ ∂PT/∂s, |sᵢ| aside.
+    fn slope(&self) -> f64 {
+        4.0 * self.weight / self.pairs()
+    }
+}
+
+/// Dimensions whose sums are kept at once.
+const BLOCK: usize = 256;
+
+/// ⟨a, b⟩ in eight interleaved parts, so that it runs in vectors and always in the same order.
+#[inline(always)]
+fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    let mut lanes = [0.0; 8];
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(&a, &b)| a.to_f64() * b.to_f64()).sum();
+    for (a, b) in a.zip(b) {
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (&a, &b))| *lane += a.to_f64() * b.to_f64());
+    }
+    lanes.into_iter().sum::<f64>() + rest
+}
+
+/// value / divisor, or 0 where the divisor is 0.
+#[inline(always)]
+fn over(value: f64, divisor: f64) -> f64 {
+    if divisor == 0.0 { 0.0 } else { value / divisor }
+}
+
+impl<T: Real> RepellingOp for Cpu<T> {
+    fn repelling_forward(&self, d: &Repelling, codes: &[T], cosines: &mut [T]) -> Result<()> {
+        let code = |i: usize| &codes[i * d.dims..(i + 1) * d.dims];
+        cosines.par_chunks_mut(d.n).enumerate().for_each(|(i, row)| {
+            vectorised(|| {
+                let norm = dot(code(i), code(i)).sqrt();
+                for (j, cosine) in row.iter_mut().enumerate() {
+                    let (product, other) = (dot(code(i), code(j)), dot(code(j), code(j)).sqrt());
+                    *cosine = T::of(if i == j { norm } else { over(product, norm * other) });
+                }
+            });
+        });
+        Ok(())
+    }
+
+    fn repelling_loss(&self, d: &Repelling, cosines: &[T], state: &mut [StepState]) -> Result<()> {
+        let different = cosines.iter().enumerate().filter(|(at, _)| at / d.n != at % d.n);
+        let sum: f64 = different.map(|(_, cosine)| cosine.to_f64() * cosine.to_f64()).sum();
+        state[0].add_to_generator_loss(d.weight * sum / d.pairs());
+        Ok(())
+    }
+
+    fn repelling_backward_input(&self, d: &Repelling, codes: &[T], cosines: &[T], d_codes: &mut [T]) -> Result<()> {
+        let slope = T::of(d.slope());
+        let code = |i: usize| &codes[i * d.dims..(i + 1) * d.dims];
+        let norm = |i: usize| cosines[i * d.n + i];
+        d_codes.par_chunks_mut(d.dims).enumerate().for_each(|(i, target)| {
+            if norm(i) == T::ZERO {
+                return;
+            }
+            vectorised(|| {
+                let others = || (0..d.n).filter(|&j| j != i && norm(j) != T::ZERO).map(|j| (j, cosines[i * d.n + j]));
+                let own = others().map(|(_, cosine)| cosine * cosine).sum::<T>() / norm(i);
+                let before = slope / norm(i);
+                for (block, target) in target.chunks_mut(BLOCK).enumerate() {
+                    let within = block * BLOCK..block * BLOCK + target.len();
+                    let mut pull = [T::ZERO; BLOCK];
+                    for (j, cosine) in others() {
+                        let share = cosine / norm(j);
+                        pull.iter_mut().zip(&code(j)[within.clone()]).for_each(|(pull, &s)| *pull += share * s);
+                    }
+                    for (target, (&pull, &s)) in target.iter_mut().zip(pull.iter().zip(&code(i)[within])) {
+                        *target += before * (pull - own * s);
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// The sizes as kernels/losses/repelling.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelRepelling {
+    weight: f64,
+    slope: f64,
+    n: i32,
+    dims: i32,
+}
+
+impl Repelling {
+    fn argument(&self) -> Argument {
+        let Repelling { n, dims, weight } = *self;
+        Argument::new(KernelRepelling { weight, slope: self.slope(), n: int(n), dims: int(dims) })
+    }
+}
+
+impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
+    fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
+        let arguments = [d.argument(), codes.argument(), cosines.argument()];
+        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
+        self.launch(Kernel::RepellingForward, [blocks, 1, 1], [size::IMAGE_THREADS, 1, 1], &arguments)
+    }
+
+    fn repelling_loss(&self, d: &Repelling, cosines: In<'_, Self>, state: Out<'_, Self, StepState>) -> Result<()> {
+        let arguments = [d.argument(), cosines.argument(), state.argument()];
+        self.launch(Kernel::RepellingLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+    }
+
+    fn repelling_backward_input(
+        &self,
+        d: &Repelling,
+        codes: In<'_, Self>,
+        cosines: In<'_, Self>,
+        d_codes: Out<'_, Self>,
+    ) -> Result<()> {
+        let arguments = [d.argument(), codes.argument(), cosines.argument(), d_codes.argument()];
+        self.launch_elements(Kernel::RepellingBackwardInput, d.n * d.dims, &arguments)
+    }
+}
+
+struct RepellingCase(Repelling);
+
+/// Two images and more, codes below and above a vector and a block of threads. Codes of one element all point the same way
+/// or the opposite: there would be nothing to differentiate.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let case = |(n, dims, weight)| Box::new(RepellingCase(Repelling { n, dims, weight })) as Box<dyn OldCase<B>>;
+    [(2, 2, 1.0), (3, 3, 0.1), (5, 17, 1.0), (3, 261, 0.5), (17, 7, 0.1)].into_iter().map(case).collect()
+}
+
+impl<B: Executor> OldCase<B> for RepellingCase {
+    fn op(&self) -> &'static str {
+        "repelling"
+    }
+    fn name(&self) -> String {
+        let Repelling { n, dims, weight } = self.0;
+        format!("n{n} dims{dims} weight{weight}")
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("codes", self.0.n * self.0.dims)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("loss", 1)]
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let mut cosines = be.alloc(self.0.n * self.0.n)?;
+        be.repelling_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut cosines))?;
+        // It adds to what the loss is already.
+        let before = StepState::new(0, 0.0);
+        let before = StepState { metrics: Metrics { loss_g: 0.25, ..before.metrics }, ..before };
+        let mut state = be.buffer_of(&[before])?;
+        be.repelling_loss(&self.0, be.view(&cosines), be.view_mut(&mut state))?;
+        let loss = be.read(be.view(&state))?[0].metrics.loss_g;
+        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
+    }
+    fn backward(
+        &self,
+        be: &B,
+        inputs: &[Buffer<B>],
+        _outputs: &[Buffer<B>],
+        d_outputs: &[Buffer<B>],
+        d_inputs: &mut [Buffer<B>],
+    ) -> Result<()> {
+        let codes = be.view(&inputs[0]);
+        let mut cosines = be.alloc(self.0.n * self.0.n)?;
+        be.repelling_forward(&self.0, codes, be.view_mut(&mut cosines))?;
+        be.repelling_backward_input(&self.0, codes, be.view(&cosines), be.view_mut(&mut d_inputs[0]))?;
+        let scale = be.read(be.view(&d_outputs[0]))?[0];
+        let scaled: Vec<B::Real> = be.read(be.view(&d_inputs[0]))?.into_iter().map(|d| d * scale).collect();
+        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// λ PT and its gradient.
+    fn term(codes: &[f64], d: Repelling) -> (StepState, Vec<f64>) {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let (mut cosines, mut d_codes) = (vec![f64::NAN; d.n * d.n], vec![0.0; codes.len()]);
+        let mut state = [StepState::new(0, 0.0)];
+        cpu.repelling_forward(&d, codes, &mut cosines).expect("cosines");
+        cpu.repelling_loss(&d, &cosines, &mut state).expect("a loss");
+        cpu.repelling_backward_input(&d, codes, &cosines, &mut d_codes).expect("a gradient");
+        (state[0], d_codes)
+    }
+
+    #[test]
+    fn known_angles() {
+        let d = Repelling { n: 2, dims: 2, weight: 1.0 };
+        let value = |codes: &[f64]| term(codes, d).0.metrics.loss_g;
+        let root = 3f64.sqrt();
+        for (codes, expected) in [
+            ([3.0, 0.0, 0.0, 2.0], 0.0),
+            ([1.0, 2.0, 2.0, 4.0], 1.0),
+            ([1.0, 2.0, -1.0, -2.0], 1.0),
+            ([5.0, 0.0, 1.0, root], 0.25),
+        ] {
+            assert!((value(&codes) - expected).abs() < 1e-15, "{codes:?}");
+        }
+        // Three images, of which two are the same: 2 of 6 ordered pairs.
+        let three = Repelling { n: 3, dims: 2, weight: 0.3 };
+        assert!((term(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], three).0.metrics.loss_g - 0.1).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_code_of_zero_repels_nothing() {
+        let d = Repelling { n: 3, dims: 2, weight: 1.0 };
+        let (state, gradient) = term(&[0.0, 0.0, 1.0, 1.0, 2.0, 0.0], d);
+        assert!((state.metrics.loss_g - 0.5 * 2.0 / 6.0).abs() < 1e-15);
+        assert!(gradient.iter().all(|d| d.is_finite()) && gradient[..2] == [0.0, 0.0] && gradient[2] != 0.0);
+    }
+
+    #[test]
+    fn what_is_not_finite_is_noted() {
+        let d = Repelling { n: 2, dims: 1, weight: 1.0 };
+        assert_eq!(term(&[f64::NAN, 1.0], d).0.non_finite, StepState::NON_FINITE_LOSS_G);
+        assert_eq!(term(&[2.0, 1.0], d).0.non_finite, 0);
+    }
+}

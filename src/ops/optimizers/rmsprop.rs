@@ -1,0 +1,176 @@
+//! RMSprop (Tieleman & Hinton 2012, lecture 6.5) as PyTorch has it without momentum, over a whole network's arena at once:
+//!
+//! v ← α v + (1 − α) g²;  w ← w − lr · g / (√v + ε)
+//!
+//! v starts at 0 and is not centred; ε is added to its root, not under it.
+//!
+//! [`AdamOp::check_gradients`](super::adam::AdamOp::check_gradients) comes first, as for Adam. There is no bias
+//! correction, so nothing here depends on the number of updates.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Fill, Tensor};
+
+/// RMSprop's constants for one network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rmsprop {
+    /// Learning rate.
+    pub lr: f64,
+    /// α, the decay of the second moment.
+    pub decay: f64,
+    /// ε, added to the root of the second moment.
+    pub epsilon: f64,
+}
+
+/// The optimiser's update.
+pub trait RmspropOp: Backend {
+    /// One update of weights and second moments in place, all three of the network's arena's length; nothing happens
+    /// while the state's `non_finite` is set.
+    fn rmsprop_update(
+        &self,
+        d: &Rmsprop,
+        gradients: In<'_, Self>,
+        weights: Out<'_, Self>,
+        second_moments: Out<'_, Self>,
+        state: In<'_, Self, StepState>,
+    ) -> Result<()>;
+}
+
+/// Elements to a task.
+const CHUNK: usize = 1 << 16;
+
+impl<T: Real> RmspropOp for Cpu<T> {
+    fn rmsprop_update(
+        &self,
+        d: &Rmsprop,
+        gradients: &[T],
+        weights: &mut [T],
+        second_moments: &mut [T],
+        state: &[StepState],
+    ) -> Result<()> {
+        if state[0].non_finite != 0 {
+            return Ok(());
+        }
+        let (lr, decay, rest, epsilon) = (T::of(d.lr), T::of(d.decay), T::of(1.0 - d.decay), T::of(d.epsilon));
+        let moments = second_moments.par_chunks_mut(CHUNK);
+        weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), v)| {
+            vectorised(|| {
+                for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
+                    *v = decay * *v + rest * g * g;
+                    *w -= lr * g / ((*v).sqrt() + epsilon);
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// RMSprop's constants as kernels/optimizers/rmsprop.cu has them.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+struct KernelRmsprop {
+    lr: f64,
+    decay: f64,
+    epsilon: f64,
+}
+
+impl<L: Launcher, T: Real> RmspropOp for Accelerator<L, T> {
+    fn rmsprop_update(
+        &self,
+        d: &Rmsprop,
+        gradients: In<'_, Self>,
+        weights: Out<'_, Self>,
+        second_moments: Out<'_, Self>,
+        state: In<'_, Self, StepState>,
+    ) -> Result<()> {
+        let Rmsprop { lr, decay, epsilon } = *d;
+        let arguments = [
+            Argument::new(KernelRmsprop { lr, decay, epsilon }),
+            gradients.argument(),
+            weights.argument(),
+            second_moments.argument(),
+            state.argument(),
+            Argument::new(weights.len() as u64),
+        ];
+        self.launch_elements(Kernel::RmspropUpdate, weights.len(), &arguments)
+    }
+}
+
+struct RmspropCase {
+    len: usize,
+    /// Something was noted as not finite before: the update must move nothing.
+    stopped: bool,
+}
+
+/// Lengths below, at and above a vector, and an update that is not to happen.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
+        .into_iter()
+        .map(|(len, stopped)| Box::new(RmspropCase { len, stopped }) as Box<dyn OldCase<B>>)
+        .collect()
+}
+
+impl<B: Executor> OldCase<B> for RmspropCase {
+    fn op(&self) -> &'static str {
+        "rmsprop"
+    }
+    fn name(&self) -> String {
+        format!("len{}{}", self.len, if self.stopped { " stopped" } else { "" })
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        let second = Tensor::new("second_moments", self.len).filled(Fill::Uniform(0.0, 1.0));
+        vec![Tensor::new("gradients", self.len), Tensor::new("weights", self.len), second]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        ["weights", "second_moments"].map(|name| Tensor::new(name, self.len)).into()
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+        let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
+        for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
+            be.copy(be.view(input), be.view_mut(output))?;
+        }
+        // So large that it shows whether it is added to the root or under it.
+        let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
+        let [w, v] = outputs else { unreachable!("two outputs") };
+        be.rmsprop_update(&d, be.view(&inputs[0]), be.view_mut(w), be.view_mut(v), be.view(&state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::case;
+
+    #[test]
+    fn two_steps_by_hand() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let d = Rmsprop { lr: 0.1, decay: 0.75, epsilon: 0.5 };
+        let (mut w, mut v, state) = ([1.0], [0.0], [StepState::new(0, 0.0)]);
+        // v = ¼ · 16 = 4, so the weight moves by 0.1 · 4 / (2 + 0.5).
+        cpu.rmsprop_update(&d, &[4.0], &mut w, &mut v, &state).expect("update");
+        assert!((w[0] - 0.84f64).abs() < 1e-12 && v == [4.0]);
+        // v = ¾ · 4 + ¼ · 4 = 4.
+        cpu.rmsprop_update(&d, &[-2.0], &mut w, &mut v, &state).expect("update");
+        assert!((w[0] - 0.92f64).abs() < 1e-12 && v == [4.0]);
+    }
+
+    #[test]
+    fn a_stopped_update_moves_nothing() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let case: &dyn OldCase<Cpu<f64>> = &RmspropCase { len: 33, stopped: true };
+        let inputs: Vec<Vec<f64>> =
+            (0..).zip(&case.inputs()).map(|(number, tensor)| case::fill(tensor, number)).collect();
+        let mut outputs = vec![vec![0.0; 33]; 2];
+        case.forward(&cpu, &inputs, &mut outputs).expect("an update");
+        assert_eq!(outputs, inputs[1..]);
+    }
+}

@@ -1,0 +1,106 @@
+//! One pass of one operation at one size, with its memory set up beforehand: what benchmarks time. What a pass computes and
+//! moves is counted by running it once on [`DryRun`].
+
+use crate::Result;
+use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
+
+/// A pass, ready to run again and again.
+pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
+
+/// One pass of one operation at one size.
+pub struct Pass<B> {
+    /// The operation's one name.
+    pub op: &'static str,
+    /// Its size.
+    pub shape: String,
+    /// Which of its passes.
+    pub pass: &'static str,
+    prepare: Box<dyn Fn(&B) -> Result<Work> + Send + Sync>,
+}
+
+impl<B: Backend> Pass<B> {
+    /// A pass with memory of its own making: `prepare` allocates and fills it, and returns the work to be timed.
+    pub fn new(
+        op: &'static str,
+        shape: impl Into<String>,
+        pass: &'static str,
+        prepare: impl Fn(B) -> Result<Work> + Send + Sync + 'static,
+    ) -> Self {
+        Pass { op, shape: shape.into(), pass, prepare: Box::new(move |be| prepare(be.clone())) }
+    }
+
+    /// A pass from `inputs` to `outputs`, tensors of these lengths: inputs are filled with scattered numbers, outputs with
+    /// zeros. The state is that of a training run in its fourth step.
+    pub fn of<const I: usize, const O: usize>(
+        op: &'static str,
+        shape: impl Into<String>,
+        pass: &'static str,
+        inputs: [usize; I],
+        outputs: [usize; O],
+        run: impl for<'a> Fn(&B, [In<'a, B>; I], [Out<'a, B>; O], Out<'a, B, StepState>) -> Result<()>
+        + Copy
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Pass::new(op, shape, pass, move |be: B| -> Result<Work> {
+            let sources = inputs.iter().map(|&len| filled(&be, len)).collect::<Result<Vec<_>>>()?;
+            let mut targets = outputs.iter().map(|&len| be.alloc(len)).collect::<Result<Vec<_>>>()?;
+            let mut state = state(&be)?;
+            Ok(Box::new(move || {
+                let mut targets = targets.iter_mut();
+                let windows =
+                    std::array::from_fn(|_| be.view_mut(targets.next().expect("as many as there are lengths")));
+                run(&be, std::array::from_fn(|i| be.view(&sources[i])), windows, be.view_mut(&mut state))
+            }))
+        })
+    }
+
+    /// Allocates and fills what the pass works on.
+    ///
+    /// # Errors
+    /// If the device has not the memory.
+    pub fn prepare(&self, backend: &B) -> Result<Work> {
+        (self.prepare)(backend)
+    }
+}
+
+/// What one run of a pass computes and moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Multiplications and additions of matrix products and convolutions.
+    pub flops: u64,
+    /// Bytes that must be read and written, in f32.
+    pub bytes: u64,
+}
+
+/// Counts a pass.
+///
+/// # Errors
+/// None that a dry run makes.
+pub fn counted(pass: &Pass<DryRun>) -> Result<Counts> {
+    let dry = DryRun::<f32>::default();
+    let mut work = pass.prepare(&dry)?;
+    let before = (dry.flops(), dry.moved());
+    work()?;
+    Ok(Counts { flops: dry.flops() - before.0, bytes: dry.moved() - before.1 })
+}
+
+/// Numbers in [-1, 1) without a pattern that a processor could take advantage of.
+///
+/// # Errors
+/// If memory is used up.
+pub fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
+    be.buffer_from(len, || {
+        let scattered = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1) >> 8;
+        (0..len).map(|i| B::Real::of_f32(scattered(i) as f32 / 8_388_608.0 - 1.0)).collect()
+    })
+}
+
+/// The state of a training run in its fourth step.
+///
+/// # Errors
+/// If memory is used up.
+pub fn state<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
+    be.buffer_from(1, || vec![StepState { step: 3, updates: [5; Network::COUNT], ..StepState::new(11, 0.5) }])
+}

@@ -1,0 +1,237 @@
+//! Arithmetic for its own sake: chains of multiply-adds, and of products on tensor cores, that stay in registers. How fast
+//! they run is the ceiling that benchmarks hold the other operations against.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, Launcher, Out, Precision, Real};
+use crate::ops::case::OldCase;
+use crate::ops::{Executor, Tensor};
+
+/// Chains that run side by side, so that none waits for another's result.
+const CHAINS: usize = 16;
+
+/// The chains.
+pub trait CeilingOp: Backend {
+    /// y`[i]` = the sum of 16 numbers x, each begun as (i mod 7) + its index and then replaced `rounds` times by
+    /// x · 0.75 + 0.25; overwrites. Twice 16 · rounds · len multiplications and additions.
+    fn multiply_add_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()>;
+
+    /// y`[i]` = the sum of 16 numbers, each begun as (i mod 7) + its index and then raised `rounds` times by 1, which is a
+    /// product of depth 16 of ¼ and ¼; overwrites. Twice 16 · 16 · rounds · len multiplications and additions, and exact
+    /// up to 2¹⁶ rounds, in any order of the sums.
+    ///
+    /// Where linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
+    /// ceiling. Elsewhere they are [`CeilingOp::multiply_add_chains`] of 16 · rounds links x · 1 + ¼ · ¼.
+    fn product_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()>;
+}
+
+/// What a chain does at each of its links: x · factor + addend.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    factor: f64,
+    addend: f64,
+}
+
+/// Chains of their own: x stays below its beginning.
+const MULTIPLY_ADD: Link = Link { factor: 0.75, addend: 0.25 };
+/// Both operands of a product on tensor cores, which tf32 and bf16 hold exactly.
+const OPERAND: f64 = 0.25;
+/// Depth of the product that a round adds.
+const DEPTH: usize = 16;
+/// A step along the depth of that product.
+const PRODUCT: Link = Link { factor: 1.0, addend: OPERAND * OPERAND };
+
+/// The chains of one vector of elements, which begin at element `first`.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+fn chains<T: Real, const LANES: usize>(links: usize, link: Link, first: usize, y: &mut [T]) {
+    let (factor, addend) = (T::of(link.factor), T::of(link.addend));
+    let mut x = [[T::ZERO; LANES]; CHAINS];
+    // Loops over numbers, not closures: only so does the compiler keep the array in registers.
+    for chain in 0..CHAINS {
+        for lane in 0..LANES {
+            x[chain][lane] = T::of(((first + lane) % 7 + chain) as f64);
+        }
+    }
+    for _ in 0..links {
+        for chain in 0..CHAINS {
+            for lane in 0..LANES {
+                x[chain][lane] = x[chain][lane].mul_add(factor, addend);
+            }
+        }
+    }
+    for (lane, y) in y.iter_mut().enumerate() {
+        let mut sum = T::ZERO;
+        for chain in &x {
+            sum += chain[lane];
+        }
+        *y = sum;
+    }
+}
+
+/// The chains of some elements, of which the first is element `first`.
+struct Part<'a, T> {
+    links: usize,
+    link: Link,
+    first: usize,
+    y: &'a mut [T],
+}
+
+impl<T: Real> pulp::NullaryFnOnce for Part<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        // 32 bytes in either type: with more the compiler gives up on registers.
+        let lanes = 32 / size_of::<T>();
+        for (part, y) in self.y.chunks_mut(lanes).enumerate() {
+            let first = self.first + part * lanes;
+            let Part { links, link, .. } = self;
+            if lanes == 8 { chains::<T, 8>(links, link, first, y) } else { chains::<T, 4>(links, link, first, y) }
+        }
+    }
+}
+
+/// Chains of `links` links, a few elements a thread.
+fn all_chains<T: Real>(links: usize, link: Link, y: &mut [T]) {
+    const CHUNK: usize = 256;
+    let parts = y.par_chunks_mut(CHUNK).enumerate();
+    parts.for_each(|(chunk, y)| vectorised(Part { links, link, first: chunk * CHUNK, y }));
+}
+
+impl<T: Real> CeilingOp for Cpu<T> {
+    fn multiply_add_chains(&self, rounds: usize, y: &mut [T]) -> Result<()> {
+        all_chains(rounds, MULTIPLY_ADD, y);
+        Ok(())
+    }
+    fn product_chains(&self, rounds: usize, y: &mut [T]) -> Result<()> {
+        all_chains(rounds * DEPTH, PRODUCT, y);
+        Ok(())
+    }
+}
+
+impl<L: Launcher, T: Real> Accelerator<L, T> {
+    /// Any of the kernels: they all take a count, two numbers and y.
+    fn launch_chains(&self, kernel: Kernel, count: usize, numbers: [f64; 2], y: Out<'_, Self>) -> Result<()> {
+        let [first, second] = numbers.map(|value| Argument::new(T::of(value)));
+        let len = Argument::new(y.len() as u64);
+        self.launch_elements(kernel, y.len(), &[Argument::new(int(count)), first, second, y.argument(), len])
+    }
+}
+
+impl<L: Launcher, T: Real> CeilingOp for Accelerator<L, T> {
+    fn multiply_add_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()> {
+        let Link { factor, addend } = MULTIPLY_ADD;
+        self.launch_chains(Kernel::MultiplyAddChains, rounds, [factor, addend], y)
+    }
+    fn product_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()> {
+        let Link { factor, addend } = PRODUCT;
+        match self.precision() {
+            Precision::F32 => self.launch_chains(Kernel::MultiplyAddChains, rounds * DEPTH, [factor, addend], y),
+            Precision::Tf32 => self.launch_chains(Kernel::ProductChainsTf32, rounds, [OPERAND; 2], y),
+            Precision::Bf16 => self.launch_chains(Kernel::ProductChainsBf16, rounds, [OPERAND; 2], y),
+        }
+    }
+}
+
+impl<T: Real> CeilingOp for DryRun<T> {
+    fn multiply_add_chains(&self, rounds: usize, y: usize) -> Result<()> {
+        self.multiplies(&[CHAINS, rounds, y]);
+        Ok(())
+    }
+    fn product_chains(&self, rounds: usize, y: usize) -> Result<()> {
+        self.multiplies(&[CHAINS, DEPTH, rounds, y]);
+        Ok(())
+    }
+}
+
+/// Which chains a case runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chains {
+    MultiplyAdd,
+    Product,
+}
+
+struct CeilingCase {
+    chains: Chains,
+    rounds: usize,
+    len: usize,
+}
+
+/// No round, few and many; lengths below and above a vector, a warp and a block.
+pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+    let case = |chains, (rounds, len)| Box::new(CeilingCase { chains, rounds, len }) as Box<dyn OldCase<B>>;
+    let sizes = [(0, 3), (1, 17), (5, 33), (40, 300)];
+    [Chains::MultiplyAdd, Chains::Product].into_iter().flat_map(|chains| sizes.map(|size| case(chains, size))).collect()
+}
+
+impl<B: Executor> OldCase<B> for CeilingCase {
+    fn op(&self) -> &'static str {
+        "ceiling"
+    }
+    fn name(&self) -> String {
+        format!("{:?} rounds{} len{}", self.chains, self.rounds, self.len)
+    }
+    fn inputs(&self) -> Vec<Tensor> {
+        // A case without inputs is held to one rounding, and these chains round many times.
+        vec![Tensor::new("unused", 1)]
+    }
+    fn outputs(&self) -> Vec<Tensor> {
+        vec![Tensor::new("y", self.len)]
+    }
+    fn differentiable(&self) -> bool {
+        false
+    }
+    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+        let y = be.view_mut(&mut outputs[0]);
+        match self.chains {
+            Chains::MultiplyAdd => be.multiply_add_chains(self.rounds, y),
+            Chains::Product => be.product_chains(self.rounds, y),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chains_by_hand() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let mut y = [0.0; 10];
+        cpu.multiply_add_chains(2, &mut y).expect("chains");
+        // Two rounds give x · 9/16 + 7/16; the sixteen begin at (i mod 7) + 0 … 15.
+        for (i, y) in y.into_iter().enumerate() {
+            let begun: f64 = (0..16).map(|chain| (i % 7 + chain) as f64).sum();
+            assert_eq!(y, begun * 9.0 / 16.0 + 7.0);
+        }
+    }
+
+    /// Every round adds 1 to each of the sixteen, in either type and however often.
+    #[test]
+    fn products_by_hand() {
+        fn check<T: Real>() {
+            let cpu = Cpu::<T>::new(Some(1)).expect("threads");
+            let mut y = [T::ZERO; 10];
+            cpu.product_chains(1000, &mut y).expect("chains");
+            for (i, y) in y.into_iter().enumerate() {
+                let begun: usize = (0..16).map(|chain| i % 7 + chain).sum();
+                assert_eq!(y.to_f64(), (begun + 16 * 1000) as f64);
+            }
+        }
+        check::<f32>();
+        check::<f64>();
+    }
+
+    /// A round of 32 lanes on tensor cores is four products of 16 × 8 × 16.
+    #[test]
+    fn products_are_counted() {
+        let dry = DryRun::<f32>::default();
+        dry.product_chains(3, 64).expect("a count");
+        assert_eq!(dry.flops(), 2 * 3 * 4 * (16 * 8 * 16) * 2);
+    }
+}

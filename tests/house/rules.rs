@@ -1,0 +1,105 @@
+//! Rules of the source tree that the compiler does not check.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use vgan_cuda::bench::article::{CIFAR, MNIST, PAPER};
+use vgan_cuda::bench::article_cases;
+use vgan_cuda::config::{image_size, preset};
+use vgan_cuda::data::Extent;
+use vgan_cuda::device::Cpu;
+use vgan_cuda::ops::Case;
+use vgan_cuda::train::predict::predict;
+
+/// No file is longer: beyond that it holds more than one thing.
+const MOST_LINES: usize = 500;
+
+/// Every Rust file under src, as (path relative to src, text).
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut files) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                files.push((path.strip_prefix(&root).expect("inside src").to_path_buf(), text));
+            }
+        }
+    }
+    assert!(files.len() > 50, "only {} files found", files.len());
+    files
+}
+
+/// Whether a line of code, its comment aside, holds this word whole.
+fn has_word(line: &str, word: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    code.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|found| found == word)
+}
+
+#[test]
+fn unsafe_lives_in_one_room() {
+    assert!(has_word("    unsafe { f() }", "unsafe") && has_word("unsafe impl Send", "unsafe"));
+    assert!(!has_word("// unsafe", "unsafe") && !has_word("#[expect(unsafe_code)]", "unsafe"));
+    let mut inside = 0;
+    for (path, text) in sources() {
+        for (number, line) in text.lines().enumerate() {
+            if has_word(line, "unsafe") || has_word(line, "unsafe_code") {
+                assert!(path.starts_with("device"), "src/{}:{}: {line}", path.display(), number + 1);
+                inside += 1;
+            }
+        }
+    }
+    assert!(inside > 0, "the search finds what is there");
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).expect("Cargo.toml");
+    assert!(manifest.contains("unsafe_code = \"deny\"") && manifest.contains("undocumented_unsafe_blocks = \"warn\""));
+}
+
+#[test]
+fn no_file_is_too_long() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MOST_LINES, "src/{} has {lines} lines", path.display());
+    }
+}
+
+/// A macro that panics when nobody reads, or that was left behind by somebody looking for a mistake.
+#[test]
+fn nothing_prints_past_the_output_room() {
+    for (path, text) in sources() {
+        // Tests print what they skip.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            for word in ["println", "print", "eprintln", "eprint", "dbg"] {
+                let call = has_word(line, word) && line.contains(&format!("{word}!"));
+                assert!(!call, "src/{}:{}: {line}", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+/// src/ops/article.rs and paper.rs type the shapes of the models once more, because operations know no nets.
+#[test]
+fn the_benchmarks_shapes_are_the_presets() {
+    let mut expected = BTreeSet::new();
+    for (name, lengths) in [("vgan-mnist", MNIST), ("vgan-cifar10", CIFAR), ("vgan-cifar10-resnet", PAPER)] {
+        let [height, width, channels] = image_size(name).expect("a size");
+        let images = Extent { count: 1000, height, width, channels };
+        let prediction = predict(&preset(name).expect("a preset"), &images).expect("a prediction");
+        let found = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.len());
+        assert_eq!(lengths, found, "parameters of {name}");
+        let entries = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.entries());
+        for entry in entries.concat().iter().filter(|entry| entry.shape.len() > 1) {
+            // μ and log σ² are computed as one layer of twice the width.
+            let bottleneck = entry.name.starts_with("conv_mean") || entry.name.starts_with("conv_logvar");
+            let layers = if bottleneck { 2 } else { 1 };
+            expected.insert(layers * entry.len());
+        }
+    }
+    let weight = |case: Case<Cpu<f32>>| case.inputs()[1].len;
+    let found: BTreeSet<usize> = article_cases().into_iter().map(weight).collect();
+    assert_eq!(found, expected, "elements of the weights");
+}

@@ -1,0 +1,152 @@
+//! Every derivative against central differences, in f64; and the check against planted faults.
+
+use crate::executors::{Emulated, emulated, results};
+use simt::Options;
+use vgan_cuda::device::{Accelerator, Backend, Cpu};
+use vgan_cuda::ops::{self, Case};
+use vgan_cuda::proof::gradient_check::{self, Finding, TOLERANCE};
+use vgan_cuda::proof::whole;
+
+/// Checks all cases; each is small.
+fn check_all<B: Backend>(backend: &B, cases: &[Case<B>]) {
+    let mut failed = Vec::new();
+    for case in cases {
+        for finding in backend.run(|| gradient_check::check(backend, case)).unwrap_or_else(|error| panic!("{error}")) {
+            eprintln!("{:20} {:45} {:25} {:.2e}", finding.op, finding.case, finding.of, finding.worst);
+            if !finding.passes(TOLERANCE) {
+                failed.push(finding);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// On one thread: tests run side by side.
+fn cpu() -> Cpu<f64> {
+    Cpu::new(Some(1)).expect("a thread")
+}
+
+/// The kernels compiled with REAL=double: the very same lines as in f32.
+fn kernels() -> Accelerator<Emulated, f64> {
+    emulated(Options { detection: false, ..Options::default() })
+}
+
+#[test]
+fn every_case_of_every_operation_on_the_kernels() {
+    check_all(&kernels(), &ops::cases());
+}
+
+/// Differences of a whole loss take two passes of a net for each of its parameters, and the emulator is slow: they are taken
+/// of some models, and the gradients of all are held against the CPU's, whose differences are taken below.
+#[test]
+fn the_whole_losses_on_the_kernels() {
+    let kernels = kernels();
+    let mut cases = whole::cases(&kernels).expect("narrow models");
+    let some = ["vgan, spectral norm", "ebgan with bottleneck, repelling", "Dragan, sampled z"];
+    cases.retain(|case| some.contains(&case.name()));
+    assert_eq!(cases.len(), 2 + 2 + 1, "both losses of two models, and a penalty");
+    check_all(&kernels, &cases);
+}
+
+/// The same sums in another order: 1e-10 of a tensor's largest value or, where a gradient is zero but for rounding (a bias
+/// in front of a batch normalisation), of the case's largest.
+#[test]
+fn the_gradients_of_every_whole_loss_are_the_same_on_the_kernels() {
+    let (cpu, kernels) = (cpu(), kernels());
+    let mut failed = Vec::new();
+    for (exact, case) in
+        whole::cases(&cpu).expect("narrow models").iter().zip(whole::cases(&kernels).expect("the same"))
+    {
+        let (exact, ours) = (results(&cpu, exact), results(&kernels, &case));
+        let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+        let case_largest = exact.iter().map(|(_, values)| largest(values)).fold(0.0, f64::max);
+        for ((name, exact), (_, ours)) in exact.iter().zip(&ours) {
+            let scale = largest(exact).max(1e-3 * case_largest);
+            let worst = exact.iter().zip(ours).map(|(a, b)| (a - b).abs() / scale).fold(0.0, |m: f64, e| m.max(e));
+            if worst > 1e-10 || ours.iter().any(|value| !value.is_finite()) {
+                failed.push(format!("{} {}: {name} is off by {worst:.2e}", case.op(), case.name()));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn every_case_of_every_operation() {
+    check_all(&cpu(), &ops::cases());
+}
+
+#[test]
+fn the_whole_losses_by_every_parameter_and_input() {
+    let cpu = cpu();
+    let cases = whole::cases(&cpu).expect("narrow models");
+    check_all(&cpu, &cases);
+    // Both losses of sixteen models, and each checks more than its last input; G's of two that match features, and of two with
+    // an encoder, by whose parameters too; four penalties of four models, two of residual blocks without bottleneck, and one
+    // under spectral norm.
+    assert_eq!(cases.len(), 32 + 2 + 4 + 16 + 2 + 1);
+    for case in &cases {
+        if case.op() == "gradient_penalty" {
+            continue;
+        }
+        let names: Vec<String> = case.inputs().iter().map(|tensor| tensor.name.to_string()).collect();
+        let (nets, last) = match case.op() {
+            "loss_d" => (["conv.0.weight", "resnet.2.conv_s.weight"], "images"),
+            "loss_g" => (["deconv.0.weight", "resnet.0.conv_s.weight"], "latents"),
+            _ => (["conv.0.weight", "conv.3.weight"], "fc.bias"),
+        };
+        assert!(
+            names.iter().any(|name| nets.iter().any(|net| name.starts_with(net)))
+                && names.last().is_some_and(|name| name == last),
+            "{names:?}"
+        );
+    }
+}
+
+fn nothing(_: &mut [f64]) {}
+
+fn wrong_sign(values: &mut [f64]) {
+    values.iter_mut().for_each(|value| *value = -*value);
+}
+
+/// Neither the easiest catch nor an element that is as good as zero: of those above 1 % of the largest, the median.
+fn one_element_slightly(values: &mut [f64]) {
+    let largest = values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+    let mut order: Vec<usize> = (0..values.len()).filter(|&i| values[i].abs() > 0.01 * largest).collect();
+    order.sort_by(|&a, &b| values[a].abs().total_cmp(&values[b].abs()));
+    values[order[order.len() / 2]] *= 1.0 + 1e-4;
+}
+
+fn not_a_number(values: &mut [f64]) {
+    values[values.len() - 1] = f64::NAN;
+}
+
+/// The findings that fail, for each case with the faults planted. Both losses of one model stand for the whole.
+fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, Vec<Finding>)> {
+    let cpu = cpu();
+    let mut cases = ops::cases();
+    cases.retain(|case| case.differentiable());
+    cases.extend(whole::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
+    let check = |case: Case<Cpu<f64>>| {
+        let planted = case.spoilt(move |values| backward(values), move |values| tangent(values));
+        let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");
+        let failed = findings.into_iter().filter(|finding| !finding.passes(TOLERANCE)).collect();
+        (format!("{} {}", planted.op(), planted.name()), failed)
+    };
+    cases.into_iter().map(check).collect()
+}
+
+#[test]
+fn planted_faults_are_caught() {
+    for (fault, plant) in
+        [("sign", wrong_sign as fn(&mut [f64])), ("1e-4 in one element", one_element_slightly), ("NaN", not_a_number)]
+    {
+        for (case, failed) in failures(plant, nothing) {
+            assert_eq!(failed.len(), 1, "{fault} in {case}: {failed:?}");
+            assert!(failed[0].of.starts_with("d "), "{fault} in {case}: {failed:?}");
+        }
+    }
+    let caught = failures(nothing, wrong_sign);
+    let with_tangent = caught.iter().filter(|(_, failed)| failed.iter().any(|finding| finding.of == "tangent")).count();
+    assert!(with_tangent > 30, "{with_tangent} of {} cases have a tangent", caught.len());
+}

@@ -1,0 +1,429 @@
+//! Whole training steps through the kernels, thread by thread under the emulator, against the CPU path.
+
+use std::path::Path;
+
+use crate::executors::{Allocation, emulated, emulated_carved, emulated_in};
+use crate::narrow_models::{
+    MODELS, Model, narrow_began, narrow_colour, narrow_critic, narrow_matching, narrow_minibatch, narrow_mnist,
+    narrow_mode_regularized, narrow_penalised, narrow_resnet,
+};
+use simt::{Options, Order};
+use vgan_cuda::Error;
+use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
+use vgan_cuda::data::{Extent, Images};
+use vgan_cuda::device::{Cpu, Metrics, Precision, Real, StepState};
+use vgan_cuda::nn::{ImageShape, Parts};
+use vgan_cuda::ops::Executor;
+use vgan_cuda::ops::inputs::gather::Gather;
+use vgan_cuda::run::{RunFolder, checkpoint};
+use vgan_cuda::train::batch::Batch;
+use vgan_cuda::train::memory::ModelBytes;
+use vgan_cuda::train::predict::predict;
+use vgan_cuda::train::sampler::Sampler;
+use vgan_cuda::train::snapshot::F32Executor;
+use vgan_cuda::train::trainer::HISTORY;
+use vgan_cuda::train::{Interrupt, Session, Trainer};
+
+const STEPS: usize = 20;
+const COUNT: usize = 50;
+
+/// Batches that are drawn from a small data set.
+fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
+    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
+    let ImageShape { h, w, c } = image;
+    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
+    Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") }
+}
+
+/// The state after one more step.
+fn step<B: Executor>(trainer: &mut Trainer<B>, batch: &Batch<B>) -> StepState {
+    let backend = trainer.backend.clone();
+    backend.run(|| trainer.step(batch)).unwrap_or_else(|error| panic!("{error}"));
+    trainer.read_state().expect("the state")
+}
+
+/// The state after each step and, at the end, weights, moments and statistics of both nets and the average.
+#[derive(Debug, PartialEq)]
+struct Trained {
+    states: Vec<StepState>,
+    arenas: Vec<(&'static str, Vec<f64>)>,
+}
+
+fn train<B: Executor>(backend: &B, model: (Settings, ImageShape)) -> Trained {
+    train_for(STEPS, backend, model)
+}
+
+fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): (Settings, ImageShape)) -> Trained {
+    let batch = batch(backend, &settings, image);
+    let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
+    let states: Vec<StepState> = (0..steps).map(|_| step(&mut trainer, &batch)).collect();
+    let history = trainer.read_history(0, steps as u64).expect("the figures of all steps");
+    let reported: Vec<Metrics> = states.iter().map(|state| state.metrics).collect();
+    assert_eq!(history, reported, "the figures that were kept are those of each step");
+    let read = |name, buffer| {
+        let values = backend.read(backend.view(buffer)).expect("a copy");
+        (name, values.iter().map(|value: &B::Real| value.to_f64()).collect::<Vec<_>>())
+    };
+    let (g, d) = (&trainer.generator_memory, &trainer.discriminator_memory);
+    let mut arenas = vec![
+        read("weights of D", &d.params),
+        read("weights of G", &g.params),
+        read("statistics of D", &d.stats),
+        read("statistics of G", &g.stats),
+        read("first moments of D", &d.first_moments),
+        read("second moments of G", &g.second_moments),
+    ];
+    arenas.extend(trainer.encoder_memory.as_ref().map(|memory| read("weights of E", &memory.params)));
+    arenas.extend(trainer.average.as_ref().map(|average| read("average", &average.params)));
+    arenas.extend(d.historical_mean.as_ref().map(|mean| read("mean so far of D", mean)));
+    // RMSprop has no first moments, and nets without normalisation have no statistics.
+    arenas.retain(|(_, values)| !values.is_empty());
+    Trained { states, arenas }
+}
+
+fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {
+    let near = (ours - theirs).abs() <= tolerance * theirs.abs().max(1.0);
+    assert!(near, "{what}: {ours} on the kernels, {theirs} on the CPU");
+}
+
+/// How far apart two runs in f32 may be, element by element of an arena.
+///
+/// The gradient of a bias right before a batch norm is zero but for rounding. Adam divides that noise by its own size, so
+/// the bias wanders by up to the learning rate a step, and the running mean behind it follows; nothing else depends on
+/// it. (In f64 the noise is far below Adam's epsilon, and there is no such allowance.)
+fn tolerances(arena: &str, parts: &Parts, settings: &Settings) -> Vec<f64> {
+    let updates = STEPS as f64 * f64::from(settings.objective.discriminator_steps);
+    let wander = 2.0 * settings.optimizer.discriminator_lr * updates;
+    if arena.starts_with("statistics") {
+        return vec![wander; parts.stats.len()];
+    }
+    let mut tolerances = vec![1e-4; parts.params.len()];
+    for pair in parts.params.entries().windows(2) {
+        let bias = pair[0].name.ends_with("bias") && pair[1].name.ends_with("weight") && pair[1].shape.len() == 1;
+        // The bottleneck's mean goes into the head's first batch norm through a linear layer alone.
+        if bias || pair[0].name == "conv_mean.bias" {
+            tolerances[pair[0].range()].fill(wander);
+        }
+    }
+    tolerances
+}
+
+fn agree<T: Real>(model: Model) {
+    let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model());
+    let kernels = train(&emulated::<T>(unchecked()), model());
+    let strict = if T::NAME == "f64" { 1e-9 } else { 1e-4 };
+    for (step, (ours, theirs)) in kernels.states.iter().zip(&cpu.states).enumerate() {
+        assert_eq!((ours.step, ours.updates, ours.non_finite), (theirs.step, theirs.updates, 0));
+        let (o, t) = (ours.metrics, theirs.metrics);
+        for (what, ours, theirs) in [
+            ("loss_d", o.loss_d, t.loss_d),
+            ("loss_g", o.loss_g, t.loss_g),
+            ("kl_real", o.kl_real, t.kl_real),
+            ("kl_fake", o.kl_fake, t.kl_fake),
+            ("beta", o.beta, t.beta),
+            ("d_real", o.d_real, t.d_real),
+            ("d_fake", o.d_fake, t.d_fake),
+            ("balance", o.balance, t.balance),
+            ("convergence", o.convergence, t.convergence),
+            ("penalty", o.penalty, t.penalty),
+            ("reconstruction", o.reconstruction, t.reconstruction),
+        ] {
+            assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
+        }
+    }
+    assert_eq!(cpu.states.last().map(|state| state.step), Some(STEPS as u64));
+    assert_ne!(cpu.states[0].beta, cpu.states[STEPS - 1].beta, "β stands still: nothing is checked of it");
+    let (settings, ImageShape { h, w, c }) = model();
+    let images = Extent { count: COUNT, height: h, width: w, channels: c };
+    let prediction = predict(&settings, &images).expect("a prediction");
+    for ((what, ours), (_, theirs)) in kernels.arenas.iter().zip(&cpu.arenas) {
+        let parts = match what.chars().last() {
+            Some('D') => &prediction.discriminator,
+            Some('E') => prediction.encoder.as_ref().expect("an encoder"),
+            _ => &prediction.generator,
+        };
+        let tolerances = tolerances(what, parts, &settings);
+        assert_eq!((ours.len(), theirs.len()), (tolerances.len(), tolerances.len()), "{what}");
+        for (at, ((&ours, &theirs), tolerance)) in ours.iter().zip(theirs).zip(tolerances).enumerate() {
+            let tolerance = if T::NAME == "f64" { strict } else { tolerance };
+            assert_near(&format!("{what}[{at}]"), ours, theirs, tolerance);
+        }
+    }
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_vgan_mnist_agree_with_the_cpu() {
+    agree::<f32>(narrow_mnist);
+    agree::<f64>(narrow_mnist);
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_colour_net_agree_with_the_cpu() {
+    agree::<f32>(narrow_colour);
+    agree::<f64>(narrow_colour);
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_residual_net_agree_with_the_cpu() {
+    agree::<f32>(narrow_resnet);
+    agree::<f64>(narrow_resnet);
+}
+
+#[test]
+fn twenty_steps_with_a_lazy_penalty_agree_with_the_cpu() {
+    agree::<f32>(narrow_penalised);
+    agree::<f64>(narrow_penalised);
+}
+
+/// A run that goes on between two penalties records the step without one first.
+#[test]
+fn a_lazy_penalty_goes_on_from_any_step() {
+    fn metrics<B: Executor>(backend: &B) -> Vec<Metrics> {
+        let (settings, image) = narrow_penalised();
+        let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+        let state = StepState { step: 7, ..trainer.read_state().expect("the state") };
+        trainer.write_state(&state).expect("a state");
+        let batch = batch(backend, &settings, image);
+        (0..8).map(|_| step(&mut trainer, &batch).metrics).collect()
+    }
+    let (ours, theirs) = (metrics(&emulated::<f64>(unchecked())), metrics(&Cpu::<f64>::new(Some(2)).expect("threads")));
+    for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(theirs.penalty > 0.0, step % 2 == 1, "step {step} after the seventh");
+        assert_near("penalty", ours.penalty, theirs.penalty, 1e-9);
+        assert_near("loss_d", ours.loss_d, theirs.loss_d, 1e-9);
+        assert_near("loss_g", ours.loss_g, theirs.loss_g, 1e-9);
+    }
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_critic_agree_with_the_cpu() {
+    agree::<f32>(narrow_critic);
+    agree::<f64>(narrow_critic);
+}
+
+#[test]
+fn twenty_steps_of_minibatch_discrimination_agree_with_the_cpu() {
+    agree::<f32>(narrow_minibatch);
+    agree::<f64>(narrow_minibatch);
+}
+
+#[test]
+fn twenty_steps_of_feature_matching_agree_with_the_cpu() {
+    agree::<f32>(narrow_matching);
+    agree::<f64>(narrow_matching);
+}
+
+#[test]
+fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
+    agree::<f32>(narrow_began);
+    agree::<f64>(narrow_began);
+}
+
+#[test]
+fn twenty_steps_with_mode_regularisation_agree_with_the_cpu() {
+    agree::<f32>(narrow_mode_regularized);
+    agree::<f64>(narrow_mode_regularized);
+}
+
+/// Steps with every access checked: of each kind of step, which the lazy penalty has two of, the first, the recorded one and
+/// its replay.
+#[test]
+fn nothing_is_found_in_a_whole_step() {
+    for model in MODELS {
+        train_for(6, &emulated::<f32>(Options::default()), model());
+    }
+}
+
+#[test]
+fn two_runs_agree_in_every_bit_whatever_the_order() {
+    for model in [narrow_mnist, narrow_critic] {
+        let run = |threads, blocks| {
+            train(&emulated::<f32>(Options { threads, blocks, detection: false, ..Options::default() }), model())
+        };
+        let expected = run(Order::Ascending, Order::Ascending);
+        assert_eq!(run(Order::Ascending, Order::Ascending), expected);
+        assert_eq!(run(Order::Random(3), Order::Descending), expected);
+    }
+}
+
+/// Whole steps on tensor cores: the first has the losses of f32 but for the operands' rounding, 2⁻¹² in tf32 and 2⁻⁹ in
+/// bf16, once a layer over some ten of them; later ones stay finite.
+fn near_f32_on_tensor_cores(steps: usize, model: Model) {
+    let plain = train_for(steps, &emulated::<f32>(unchecked()), model());
+    for (precision, tolerance) in [(Precision::Tf32, 4e-3), (Precision::Bf16, 3e-2)] {
+        let rounded = train_for(steps, &emulated_in(precision, unchecked()), model());
+        assert!(rounded.states.iter().all(|state| state.non_finite == 0), "{precision:?}");
+        let (ours, theirs) = (rounded.states[0].metrics, plain.states[0].metrics);
+        for (what, ours, theirs) in [
+            ("loss_d", ours.loss_d, theirs.loss_d),
+            ("loss_g", ours.loss_g, theirs.loss_g),
+            ("kl_real", ours.kl_real, theirs.kl_real),
+            ("kl_fake", ours.kl_fake, theirs.kl_fake),
+            ("penalty", ours.penalty, theirs.penalty),
+        ] {
+            let off = (ours - theirs).abs() / theirs.abs().max(1.0);
+            eprintln!("{what:8} in {precision:?}: {ours:9.5}, in f32 {theirs:9.5}, off by {off:.1e}");
+            let rounded = off > 0.0 || theirs == 0.0;
+            assert!(rounded && off <= tolerance, "{what} in {precision:?}: {ours}, in f32 {theirs}");
+        }
+    }
+}
+
+#[test]
+fn steps_on_tensor_cores_are_near_those_in_f32() {
+    near_f32_on_tensor_cores(STEPS, narrow_mnist);
+}
+
+#[test]
+fn steps_of_a_residual_net_on_tensor_cores_are_near_those_in_f32() {
+    near_f32_on_tensor_cores(4, narrow_resnet);
+}
+
+/// The first of its steps has a penalty: of a gradient that came down through the layers that were gone up, from weights
+/// that make its norm of order one. With the usual ones it is next to nothing, and the penalty the same whatever it is.
+#[test]
+fn steps_with_a_penalty_on_tensor_cores_are_near_those_in_f32() {
+    near_f32_on_tensor_cores(6, || {
+        let (mut settings, image) = narrow_penalised();
+        settings.optimizer.init_std = 0.2;
+        (settings, image)
+    });
+}
+
+/// Where buffers lie next to each other, as on a GPU, everything is as where each is alone.
+#[test]
+fn carved_memory_changes_no_bit() {
+    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_critic] {
+        let separate = train(&emulated::<f32>(unchecked()), model());
+        assert_eq!(train(&emulated_carved::<f32>(unchecked(), None), model()), separate);
+    }
+}
+
+/// What is predicted is what is allocated: one allocation for the arenas, one for the activations, and the pinned ring of
+/// figures. The steps add a workspace, in the first of them, and nothing else.
+fn model_is_allocated_as_predicted<T: Real>(model: Model) {
+    let (settings, image) = model();
+    let bytes = ModelBytes::of::<T>(&settings, image).expect("a count");
+    let backend = emulated_carved::<T>(unchecked(), Some(bytes.total()));
+    let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+    let ring = HISTORY * size_of::<Metrics>() as u64;
+    let expected = [Allocation::Device(bytes.activations), Allocation::Device(bytes.arenas), Allocation::Pinned(ring)];
+    assert_eq!(backend.launcher().allocations(), expected);
+
+    let batch = batch(&backend, &settings, image);
+    step(&mut trainer, &batch);
+    let warm = backend.launcher().allocations();
+    // Recorded and replayed.
+    (0..3).for_each(|_| assert_eq!(step(&mut trainer, &batch).non_finite, 0));
+    assert_eq!(backend.launcher().allocations(), warm);
+}
+
+#[test]
+fn a_model_is_allocated_as_predicted() {
+    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_critic, narrow_mode_regularized] {
+        model_is_allocated_as_predicted::<f32>(model);
+        model_is_allocated_as_predicted::<f64>(model);
+        let (settings, image) = model();
+        let images = Extent { count: COUNT, height: image.h, width: image.w, channels: image.c };
+        let memory = predict(&settings, &images).expect("a prediction").memory;
+        assert_eq!(memory.model_on_device, ModelBytes::of::<f32>(&settings, image).expect("a count"));
+        let backend = emulated_carved::<f32>(unchecked(), None);
+        Sampler::new(&backend, &settings, image).expect("a sampler");
+        assert_eq!(backend.launcher().allocations(), [Allocation::Device(memory.sampler_on_device)]);
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_anything_is_allocated() {
+    let (settings, image) = narrow_mnist();
+    let bytes = |batch| {
+        let settings = Settings { train: TrainSettings { batch, ..settings.train.clone() }, ..settings.clone() };
+        ModelBytes::of::<f32>(&settings, image).expect("a count").total()
+    };
+    for (available, expected) in [(bytes(6) - 1, 5), (bytes(3), 3), (bytes(2) - 1, 0)] {
+        let backend = emulated_carved::<f32>(unchecked(), Some(available));
+        match Trainer::new(backend.clone(), settings.clone(), image).err() {
+            Some(Error::OutOfMemory { needed, free, largest_batch }) => {
+                assert_eq!((needed, free, largest_batch), (bytes(6), available, expected));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(backend.launcher().allocations(), []);
+    }
+}
+
+/// A larger model on the same device needs a larger workspace; the steps of the smaller one were recorded in theirs.
+#[test]
+fn a_recorded_step_keeps_its_workspace() {
+    let ((settings, image), backend) = (narrow_mnist(), emulated_carved::<f32>(unchecked(), None));
+    let small = batch(&backend, &settings, image);
+    let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
+    (0..3).for_each(|_| assert_eq!(step(&mut trainer, &small).non_finite, 0));
+    let before = backend.launcher().allocations().len();
+    let mut wide = settings;
+    wide.discriminator.channels = vec![10, 18];
+    let large = batch(&backend, &wide, image);
+    let mut other = Trainer::new(backend.clone(), wide, image).expect("a trainer");
+    let built = backend.launcher().allocations().len();
+    step(&mut other, &large);
+    assert!(built == before + 4 && backend.launcher().allocations().len() > built, "the workspace has grown");
+    assert_eq!(step(&mut trainer, &small), train(&emulated::<f32>(unchecked()), narrow_mnist()).states[3]);
+}
+
+/// A checkpoint holds the same on either device, and either goes on from it.
+#[test]
+fn a_run_goes_on_on_the_other_device() {
+    let (mut settings, image) = narrow_mnist();
+    settings.train.steps = 12;
+    settings.train.snap = 6;
+    settings.train.tick = 4;
+    let pixels = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    let images =
+        Images { count: COUNT, height: image.h, width: image.w, channels: image.c, pixels, ..Images::default() };
+    let place = tempfile::tempdir().expect("a folder");
+    let (cpu, kernels) = (Cpu::<f32>::new(Some(2)).expect("threads"), emulated::<f32>(unchecked()));
+    let begin = |name| {
+        let folder = RunFolder::create(place.path(), name).expect("a run's folder");
+        std::fs::write(folder.config_path(), "").expect("writing");
+        folder
+    };
+    let newest = |folder: &RunFolder| checkpoint::newest_valid(&folder.checkpoints_path()).expect("a checkpoint");
+    let [there, back] = ["there", "back"].map(begin);
+    let paths = [there.path().to_path_buf(), back.path().to_path_buf()];
+    let half = Settings { train: TrainSettings { steps: 6, ..settings.train.clone() }, ..settings.clone() };
+    // Six steps on one device, six on the other, in both orders.
+    run_session(Session::start(cpu.clone(), half.clone(), "vgan-mnist", &images, there));
+    run_session(Session::start(kernels.clone(), half, "vgan-mnist", &images, back));
+    let resumed = |path: &Path| {
+        let folder = RunFolder::open(path).expect("a run's folder");
+        let (lock, found) = (folder.lock().expect("nobody trains"), newest(&folder));
+        assert_eq!(found.1.state.step, 6);
+        (folder, lock, (found.0, found.1))
+    };
+    let (folder, lock, found) = resumed(&paths[0]);
+    run_session(Session::resume(kernels, settings.clone(), &images, folder, lock, found));
+    let (folder, lock, found) = resumed(&paths[1]);
+    run_session(Session::resume(cpu, settings, &images, folder, lock, found));
+    let [there, back] = paths.map(|path| newest(&RunFolder::open(&path).expect("a run's folder")).1);
+    assert_eq!((there.state.step, back.state.step), (12, 12));
+    assert_near("beta", there.state.beta, back.state.beta, 1e-4);
+    for (ours, theirs) in there.model.iter().zip(&back.model) {
+        assert_eq!(ours.name, theirs.name);
+        // Biases before a batch norm, and the means behind them, wander: see `tolerances`.
+        let wanders = ours.name.ends_with("bias") || ours.name.ends_with("running_mean");
+        let tolerance = if wanders { 2.0 * 2e-4 * 12.0 } else { 1e-4 };
+        for (&a, &b) in ours.values.iter().zip(&theirs.values) {
+            assert_near(&ours.name, a.into(), b.into(), tolerance);
+        }
+    }
+}
+
+fn unchecked() -> Options {
+    Options { detection: false, ..Options::default() }
+}
+
+fn run_session<B: F32Executor>(session: vgan_cuda::Result<Session<B>>) {
+    let interrupt = Interrupt::listen().expect("signals");
+    session.and_then(|mut session| session.train(&interrupt)).unwrap_or_else(|error| panic!("{error}"));
+}

@@ -1,0 +1,381 @@
+//! Linear layers and convolutions on tensor cores, under the emulator: against the CPU in f64, in every order of threads,
+//! and how their words lie in shared memory.
+//!
+//! The emulator sums a fragment in the order of depth; a GPU's order inside one mma is its own.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::executors::{Emulated, differences_from, differences_within, emulated_in, results, results_from};
+use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
+use vgan_cuda::Result;
+use vgan_cuda::device::kernels::size;
+use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Precision, cuda};
+use vgan_cuda::ops::layers::affine;
+use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
+use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
+use vgan_cuda::ops::layers::linear::{Linear, LinearOp};
+use vgan_cuda::ops::roofline::ceiling::CeilingOp;
+use vgan_cuda::ops::{self, Case, Executor};
+
+const TENSOR: [Precision; 2] = [Precision::Tf32, Precision::Bf16];
+
+/// The products among all cases, and sizes of several tiles and steps with tails in every direction.
+fn products<B: Executor>() -> Vec<Case<B>> {
+    let mut cases = ops::cases::<B>();
+    cases.retain(|case| ["linear", "conv2d", "conv_transpose2d"].contains(&case.op()));
+    assert!(cases.len() > 30, "{} cases", cases.len());
+    let linear = [(65, 67, 33), (130, 70, 100), (64, 64, 64), (3, 129, 65)];
+    cases.extend(affine::cases(linear.map(|(n, c, k)| Linear { n, c, k })));
+    let square = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side, c, k, r, s: r, stride, padding };
+    let plain = [square(2, 9, 17, 33, 3, 1, 1), square(3, 9, 17, 33, 4, 2, 1), square(1, 33, 5, 3, 4, 2, 1)];
+    cases.extend(affine::cases(plain));
+    // More than SPLIT_K output pixels: the weight gradient comes in parts, in this kernel and in the direct one.
+    cases.extend(affine::cases([square(5, 15, 5, 65, 1, 1, 0), square(5, 15, 3, 65, 1, 1, 0)]));
+    cases.extend(affine::cases([ConvTranspose2d {
+        n: 2,
+        h: 5,
+        w: 5,
+        c: 33,
+        k: 67,
+        r: 4,
+        s: 4,
+        stride: 2,
+        padding: 1,
+    }]));
+    cases
+}
+
+/// A product of rounded operands is exact in f64, and what is left between the two is the rounding of f32 sums.
+#[test]
+fn rounded_operands_give_what_the_cpu_gives_and_nothing_is_found() {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    for precision in TENSOR {
+        let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
+        let emulated = emulated_in(precision, Options::default());
+        let failed = differences_from(&emulated, products(), &exact, precision);
+        assert!(failed.is_empty(), "{precision:?}: {failed:#?}");
+    }
+}
+
+#[test]
+fn the_order_of_threads_changes_no_bit() {
+    for precision in TENSOR {
+        let run = |threads, blocks, copies| {
+            let emulated = emulated_in(precision, Options { threads, blocks, copies, ..Options::default() });
+            products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
+        };
+        let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
+        assert!(run(Order::Descending, Order::Descending, CopyMode::Early) == expected, "{precision:?}, descending");
+        assert!(run(Order::Random(1), Order::Random(2), CopyMode::Late) == expected, "{precision:?}, random");
+    }
+}
+
+/// Numbers with all bits in use, of many sizes, and ties of both types.
+fn unrounded(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    let mut draw = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state
+    };
+    let value = |(i, bits): (usize, u32)| {
+        let fraction = match i % 7 {
+            0 => bits & 0x7f_e000 | 0x1000,
+            1 => bits & 0x7f_0000 | 0x8000,
+            _ => bits & 0x7f_ffff,
+        };
+        f32::from_bits(bits & 0x8000_0000 | (120 + bits % 13) << 23 | fraction)
+    };
+    (0..len).map(|i| value((i, draw() ^ draw() >> 16))).collect()
+}
+
+type Run = dyn Fn(
+    &Accelerator<Emulated, f32>,
+    In<'_, Accelerator<Emulated, f32>>,
+    In<'_, Accelerator<Emulated, f32>>,
+    Out<'_, Accelerator<Emulated, f32>>,
+) -> Result<()>;
+
+/// A pass as a function of two operands: its name, the elements of both and of the result, and how it runs.
+type Pass = (&'static str, [usize; 3], Box<Run>);
+
+/// Every product on tensor cores.
+fn passes() -> Vec<Pass> {
+    let linear = Linear { n: 9, c: 35, k: 7 };
+    let [x, w, y] = [9 * 35, 35 * 7, 9 * 7];
+    let mut passes: Vec<Pass> = vec![
+        ("linear_forward", [x, w, y], Box::new(move |be, x, w, y| be.linear_forward(&linear, x, w, None, y))),
+        (
+            "linear_backward_input",
+            [y, w, x],
+            Box::new(move |be, dy, w, dx| be.linear_backward_input(&linear, dy, w, dx)),
+        ),
+        (
+            "linear_backward_weight",
+            [x, y, w],
+            Box::new(move |be, x, dy, dw| be.linear_backward_weight(&linear, x, dy, dw, None)),
+        ),
+    ];
+    passes.extend(conv2d_passes(size::DIRECT_CHANNELS as usize + 1));
+    passes
+}
+
+/// Those of a convolution with `c` channels.
+fn conv2d_passes(c: usize) -> Vec<Pass> {
+    let conv = Conv2d { n: 2, h: 6, w: 5, c, k: 7, r: 3, s: 3, stride: 2, padding: 1 };
+    let [x, w, y] = [conv.x_len(), conv.w_len(), conv.y_len()];
+    vec![
+        ("conv2d_forward", [x, w, y], Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x, w, None, y))),
+        ("conv2d_backward_input", [y, w, x], Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy, w, dx))),
+        (
+            "conv2d_backward_weight",
+            [x, y, w],
+            Box::new(move |be, x, dy, dw| be.conv2d_backward_weight(&conv, x, dy, dw, None)),
+        ),
+    ]
+}
+
+/// What a pass makes of operands that were rounded before.
+fn computed(be: &Accelerator<Emulated, f32>, pass: &Pass, left: Precision, right: Precision) -> Vec<f32> {
+    let (_, [left_len, right_len, len], run) = pass;
+    let buffer = |len, seed, precision: Precision| {
+        let values: Vec<f32> = unrounded(len, seed).into_iter().map(|v| precision.round(v)).collect();
+        be.buffer_of(&values).expect("memory")
+    };
+    let (left, right) = (buffer(*left_len, 1, left), buffer(*right_len, 2, right));
+    let mut result = be.alloc::<f32>(*len).expect("memory");
+    run(be, be.view(&left), be.view(&right), be.view_mut(&mut result)).expect("no findings");
+    be.read(be.view(&result)).expect("a copy")
+}
+
+/// That the kernels round as [`Precision::round`] does, and round both operands; in f32, that they round neither.
+#[test]
+fn both_operands_of_every_product_are_rounded_to_nearest() {
+    for precision in Precision::ALL {
+        let be = emulated_in(precision, Options::default());
+        for pass in passes() {
+            let (name, computed) = (pass.0, |left, right| computed(&be, &pass, left, right));
+            let (whole, [tf32, bf16]) = (Precision::F32, TENSOR);
+            let ours = computed(whole, whole);
+            assert_eq!(ours == computed(tf32, whole), precision == tf32, "{name} in {precision:?}, left in tf32");
+            assert_eq!(ours == computed(whole, tf32), precision == tf32, "{name} in {precision:?}, right in tf32");
+            assert_eq!(ours == computed(bf16, whole), precision == bf16, "{name} in {precision:?}, left in bf16");
+            assert_eq!(ours == computed(whole, bf16), precision == bf16, "{name} in {precision:?}, right in bf16");
+        }
+    }
+}
+
+/// With few channels they stay f32 in every pass, whatever products round to.
+#[test]
+fn operands_of_convolutions_with_few_channels_are_never_rounded() {
+    let exact = emulated_in(Precision::F32, Options::default());
+    for c in 1..=size::DIRECT_CHANNELS as usize {
+        for pass in conv2d_passes(c) {
+            let expected = computed(&exact, &pass, Precision::F32, Precision::F32);
+            for precision in TENSOR {
+                let be = emulated_in(precision, Options::default());
+                let ours = |left, right| computed(&be, &pass, left, right) == expected;
+                assert!(ours(Precision::F32, Precision::F32), "{} with {c} channels in {precision:?}", pass.0);
+                assert!(!ours(precision, Precision::F32) && !ours(Precision::F32, precision), "it would be seen");
+            }
+        }
+    }
+}
+
+/// An element of a stage of shared memory: across, depth, and its place in the stage, in numbers.
+#[derive(Debug, Clone, Copy)]
+struct Element {
+    across: usize,
+    depth: usize,
+    place: usize,
+}
+
+/// What the index functions of kernels/lib/tile_tensor.cuh say, an element a thread: see tests/probes/tensor_layout.cu.
+struct Layout {
+    /// The first number of each quad that is copied, of an operand along the depth and of one across it.
+    along: [Vec<Element>; 2],
+    across: [Vec<Element>; 2],
+    /// The quads that ldmatrix is pointed at, for A and B.
+    matrices: [Vec<Element>; 2],
+    /// The numbers that are loaded alone, for A and B, register by register.
+    alone: [[Vec<Element>; 4]; 2],
+}
+
+fn layout() -> Layout {
+    const SHOWN: usize = 14;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = vec![root.join("tests/probes/tensor_layout.cu")];
+    let sources = Sources {
+        files,
+        include_dirs: vec![root.join("kernels")],
+        defines: vec!["REAL=float".into()],
+        ..Sources::default()
+    };
+    let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
+    let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
+    let threads = size::TENSOR_THREADS as usize;
+    let addresses = [0; 3].map(|_: i32| emulator.alloc(4 * SHOWN * threads).expect("memory"));
+    let arguments = addresses.map(u64::to_ne_bytes);
+    let arguments: Vec<&[u8]> = arguments.iter().map(|bytes| &bytes[..]).collect();
+    let block = [size::TENSOR_THREADS, 1, 1];
+    emulator.launch("tensor_layout", [1, 1, 1], block, 0, &arguments).unwrap_or_else(|report| panic!("{report}"));
+    let [across, depth, place] = addresses.map(|address| {
+        let mut bytes = vec![0; 4 * SHOWN * threads];
+        emulator.download(address, &mut bytes).expect("a copy");
+        bytes.chunks_exact(4).map(|b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]) as usize).collect::<Vec<_>>()
+    });
+    let shown = |i: usize| -> Vec<Element> {
+        let element = |at: usize| Element { across: across[at], depth: depth[at], place: place[at] };
+        (i * threads..(i + 1) * threads).map(element).collect()
+    };
+    Layout {
+        along: [shown(0), shown(1)],
+        across: [shown(2), shown(3)],
+        matrices: [shown(4), shown(5)],
+        alone: [[6, 7, 8, 9].map(shown), [10, 11, 12, 13].map(shown)],
+    }
+}
+
+/// How often the busiest of 32 banks is asked at once: 1 where there is no conflict.
+fn busiest(words: impl Iterator<Item = usize>) -> usize {
+    let words: BTreeSet<usize> = words.collect();
+    (0..32).map(|bank| words.iter().filter(|word| *word % 32 == bank).count()).max().unwrap_or(0)
+}
+
+/// The four numbers of a quad.
+fn quad(first: &Element) -> impl Iterator<Item = usize> {
+    let first = first.place;
+    first..first + 4
+}
+
+#[test]
+fn shared_memory_is_stored_and_loaded_without_bank_conflicts() {
+    assert_eq!((busiest(0..32), busiest((0..32).map(|i| i * 2)), busiest((0..32).map(|_| 7))), (1, 2, 1));
+    let layout = layout();
+    let quads = layout.along.iter().chain(&layout.across).chain(&layout.matrices).flatten();
+    quads.for_each(|element| assert_eq!(element.place % 4, 0, "16 bytes, aligned: {element:?}"));
+    // A request of 16 bytes a thread is served in four parts of eight threads.
+    for (name, stores) in [("along", &layout.along), ("across", &layout.across)] {
+        for (part, threads) in stores.iter().flat_map(|stores| stores.chunks(8)).enumerate() {
+            assert_eq!(busiest(threads.iter().flat_map(quad)), 1, "copies of part {part}, {name} the depth");
+        }
+    }
+    // ldmatrix reads eight rows of four words at once. A warp begins at a multiple of eight rows and of eight depths, which
+    // moves all its rows alike: rows by whole rounds of the permutation, depths by an XOR with one number.
+    for (name, rows) in ["A", "B"].into_iter().zip(&layout.matrices) {
+        for (matrix, lanes) in rows[..32].chunks(8).enumerate() {
+            assert_eq!(busiest(lanes.iter().flat_map(quad)), 1, "matrix {matrix} of {name}");
+        }
+    }
+    for (name, registers) in ["A", "B"].into_iter().zip(&layout.alone) {
+        for (register, lanes) in registers.iter().enumerate() {
+            let words = lanes[..32].iter().map(|element| element.place);
+            assert_eq!(busiest(words), 1, "register {register} of {name}, across the depth");
+        }
+    }
+}
+
+/// A warp's copies are of whole sectors of 32 bytes, as the operand lies in memory: 32 quads are 16 sectors at best.
+#[test]
+fn global_memory_is_copied_in_whole_sectors() {
+    let layout = layout();
+    for warp in layout.along.iter().flat_map(|quads| quads.chunks(32)) {
+        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.across, quad.depth / 8)).collect();
+        assert_eq!(sectors.len(), 16, "along the depth");
+    }
+    for warp in layout.across.iter().flat_map(|quads| quads.chunks(32)) {
+        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.depth, quad.across / 8)).collect();
+        assert_eq!(sectors.len(), 16, "across the depth");
+    }
+}
+
+/// Every number of a stage is copied by one thread, to a place of its own.
+#[test]
+fn the_threads_copy_every_number_once() {
+    let layout = layout();
+    let (rows, depths) = (size::TENSOR_M as usize, size::TENSOR_K as usize);
+    let all: BTreeSet<_> = (0..rows).flat_map(|row| (0..depths).map(move |depth| (row, depth))).collect();
+    for (quads, along) in [(&layout.along, true), (&layout.across, false)] {
+        let numbers = quads.iter().flatten().flat_map(|quad| {
+            let Element { across, depth, place } = *quad;
+            (0..4).map(move |i| if along { (across, depth + i, place + i) } else { (across + i, depth, place + i) })
+        });
+        let numbers: Vec<_> = numbers.collect();
+        assert_eq!(numbers.len(), all.len());
+        assert_eq!(numbers.iter().map(|&(across, depth, _)| (across, depth)).collect::<BTreeSet<_>>(), all);
+        assert_eq!(numbers.iter().map(|number| number.2).collect::<BTreeSet<_>>(), (0..rows * depths).collect());
+    }
+}
+
+/// Elements of one stride of the largest grid.
+fn stride() -> usize {
+    (size::ELEMENT_THREADS * size::ELEMENT_BLOCKS) as usize
+}
+
+/// That the chains which are the ceiling of products end in the numbers that they must, for each (rounds, len).
+fn assert_product_chains<L: Launcher>(be: &Accelerator<L, f32>, sizes: &[(usize, usize)]) {
+    for &(rounds, len) in sizes {
+        let mut y = be.alloc::<f32>(len).expect("memory");
+        be.product_chains(rounds, be.view_mut(&mut y)).unwrap_or_else(|error| panic!("{error}"));
+        for (i, y) in be.read(be.view(&y)).expect("a copy").into_iter().enumerate() {
+            let begun: usize = (0..16).map(|chain| i % 7 + chain).sum();
+            let precision = be.precision();
+            assert_eq!(y, (begun + 16 * rounds) as f32, "{precision:?}, {rounds} rounds, element {i} of {len}");
+        }
+    }
+}
+
+/// In either type, in any order of threads. The lengths end within a warp, at its end and behind it, and behind a stride.
+#[test]
+fn product_chains_give_exactly_what_they_add() {
+    for precision in TENSOR {
+        for threads in [Order::Ascending, Order::Descending, Order::Random(1)] {
+            let be = emulated_in(precision, Options { threads, blocks: threads, ..Options::default() });
+            assert_product_chains(&be, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300)]);
+        }
+        // So many threads that to watch every access would take a minute.
+        let be = emulated_in(precision, Options { detection: false, ..Options::default() });
+        assert_product_chains(&be, &[(1, stride() + 40)]);
+    }
+}
+
+/// A GPU with products in `precision`; `None`, and said why, where there is none to compute on.
+fn gpu(precision: Precision) -> Option<Accelerator<vgan_cuda::device::gpu::Gpu, f32>> {
+    let opened = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
+    Some(Accelerator::with_precision(opened, precision))
+}
+
+/// How far a GPU's sums may be from the exact ones, as a part of a tensor's largest value. Inside an mma, products are
+/// aligned to the largest and cut off, not rounded, at 24 bits or more, four (tf32) or eight (bf16) at a time on the GPUs
+/// that add fewest (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"): in the deepest product here, of
+/// SPLIT_K = 1024, that is 256 times an error of up to 2⁻²³. An operand in the wrong place, or rounded to the other type
+/// (2⁻⁹), is far outside.
+const GPU_TOLERANCE: f64 = 256.0 / (1u32 << 23) as f64;
+
+#[test]
+fn a_gpu_gives_what_the_cpu_gives_for_rounded_operands() {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
+        let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, precision);
+        assert!(failed.is_empty(), "{precision:?}: {failed:#?}");
+    }
+}
+
+#[test]
+fn a_gpu_computes_the_same_bits_again_on_tensor_cores() {
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        let run = || products().iter().map(|case| results(&gpu, case)).collect::<Vec<_>>();
+        assert!(run() == run(), "{precision:?}");
+    }
+}
+
+#[test]
+fn a_gpu_adds_product_chains_exactly() {
+    for precision in TENSOR {
+        let Some(gpu) = gpu(precision) else { return };
+        assert_product_chains(&gpu, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300), (1, stride() + 40)]);
+    }
+}

@@ -1,0 +1,104 @@
+//! `kill -9` at random moments, half of them during a save: nothing is lost but the steps since the last snapshot.
+//!
+//! `VGAN_KILLS=50 cargo test --release --test runs kill` kills 50 times; without it there are 10.
+
+use std::time::{Duration, Instant};
+
+use crate::whole_runs::{Place, Run, assert_same_checkpoint, succeed, wait_for};
+
+/// Steps between two snapshots.
+const SNAP: u64 = 2;
+
+/// SplitMix64 (Steele, Lea & Flood 2014): the moments are random, and the same in every run of the test.
+struct Random(u64);
+
+impl Random {
+    /// A number in [0, 1).
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = self.0;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn part_of(&mut self, time: Duration) -> Duration {
+        time.mul_f64(self.uniform())
+    }
+}
+
+/// Resumes the run and kills it after `delay`, or `delay` after the next save has begun. Whether a save was under way.
+fn kill_once(run: &Run, during_save: bool, delay: Duration) -> bool {
+    let before = run.newest_step();
+    let mut child = run.resume("--threads 2").spawn().expect("the program starts");
+    // What an earlier kill left is there until the first save: only a name with this process's number is its own.
+    let mine = format!("-{}-", child.id());
+    let is_saving = || saves(run).iter().any(|name| name.contains(&mine));
+    if during_save {
+        wait_for(&mut child, "save", is_saving);
+    }
+    std::thread::sleep(delay);
+    child.kill().expect("a kill");
+    let output = child.wait_with_output().expect("the child's end");
+    assert_eq!(output.status.code(), None, "the run ended before the kill: {output:?}");
+
+    let newest = run.newest_step();
+    assert!(newest >= before, "the checkpoint of step {before} is gone: {newest} is the newest");
+    // stats.jsonl has a record of each step that was trained, in this start or in an earlier one.
+    let trained = run.records().last().map_or(0, |record| record.step);
+    assert!(trained <= newest + SNAP, "trained to {trained}, but only {newest} was kept");
+    is_saving()
+}
+
+/// The names of checkpoints half written.
+fn saves(run: &Run) -> Vec<String> {
+    let entries = std::fs::read_dir(run.file("checkpoints")).expect("checkpoints");
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(".tmp-")).collect()
+}
+
+#[test]
+fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
+    let kills: u64 = std::env::var("VGAN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    // A start gets at most a few snapshots far before its kill.
+    let steps = 8 * kills + 20;
+    // Moments of some hundred kilobytes, so that a save takes its time.
+    let words = format!(
+        "quick --steps {steps} --tick 1 --snap {SNAP} --set generator.ema=0.99 --set generator.hidden=256 --batch 8 \
+         --set generator.channels=32,8 --set discriminator.channels=8,32 --set discriminator.hidden=256"
+    );
+    let place = Place::new();
+    let start = Instant::now();
+    succeed(place.train_wide("straight", &words));
+    // Time enough for a start that makes four snapshots.
+    let training = start.elapsed().mul_f64(4.0 * SNAP as f64 / steps as f64);
+    let straight = place.run("straight");
+    let start = Instant::now();
+    succeed(straight.resume(""));
+    let stretch = start.elapsed() + training;
+
+    // The first start is stopped once there is something to resume.
+    let mut child = place.train_wide("killed", &words).spawn().expect("the program starts");
+    let first = place.path("killed/00000-quick-b8/checkpoints/000000");
+    wait_for(&mut child, "first checkpoint", || first.is_dir());
+    child.kill().expect("a kill");
+    child.wait().expect("the child's end");
+    let run = place.run("killed");
+
+    let mut random = Random(2018);
+    let mut during_a_save = 0;
+    for kill in 0..kills {
+        let during_save = kill.is_multiple_of(2);
+        let delay = random.part_of(if during_save { Duration::from_millis(4) } else { stretch });
+        during_a_save += u64::from(kill_once(&run, during_save, delay));
+    }
+    eprintln!("{during_a_save} of {kills} kills came during a save; {} of {steps} steps done", run.newest_step());
+    assert!(during_a_save >= kills / 4, "only {during_a_save} of {kills} kills came during a save");
+
+    succeed(run.resume(""));
+    assert_same_checkpoint(&run.checkpoint(steps), &straight.checkpoint(steps), "after the kills");
+    let each: Vec<u64> = run.records().iter().map(|record| record.step).collect();
+    assert_eq!(each, (1..=steps).collect::<Vec<_>>());
+    assert_eq!(run.numbers(), straight.numbers());
+    assert_eq!(saves(&run), Vec::<String>::new(), "what the killed ones left is cleared away");
+}

@@ -1,0 +1,10 @@
+//! Whole runs and what happens to them: resumes, signals, kills, full disks, values that are not finite.
+
+#[path = "../common/whole_runs.rs"]
+mod whole_runs;
+
+mod divergence;
+mod faults;
+mod kill;
+mod resume;
+mod signals;
