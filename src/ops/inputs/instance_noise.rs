@@ -13,6 +13,8 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Tensor};
 
 /// Sizes of a batch and of its noise.
@@ -188,6 +190,21 @@ impl<B: Executor> OldCase<B> for InstanceNoiseCase {
         let given = inputs.first().map(|epsilon| be.view(epsilon));
         be.instance_noise(&d, be.view(&x), given, be.view(&state), be.view_mut(&mut outputs[0]))
     }
+}
+
+/// On the real and fake images of a batch.
+pub(super) fn passes<B: Executor>() -> [Pass<B>; 2] {
+    image_lens().map(passes_of)
+}
+
+fn passes_of<B: Executor>(image: usize) -> Pass<B> {
+    let n = BOTH;
+    Pass::new("instance_noise", format!("n{n} image{image}"), "forward", move |be: B| -> Result<Work> {
+        let streams = &[Stream::InstanceReal, Stream::InstanceFake];
+        let d = InstanceNoise { n, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
+        let (x, state, mut y) = (filled(&be, n * image)?, state(&be)?, be.alloc(n * image)?);
+        Ok(Box::new(move || be.instance_noise(&d, be.view(&x), None, be.view(&state), be.view_mut(&mut y))))
+    })
 }
 
 #[cfg(test)]

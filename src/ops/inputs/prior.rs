@@ -9,6 +9,8 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models::BATCH;
+use crate::ops::pass::{Pass, Work, state};
 use crate::ops::{Executor, Tensor};
 
 /// The distribution of z.
@@ -120,6 +122,22 @@ impl<B: Executor> OldCase<B> for PriorCase {
         let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
         be.prior_sample(&self.d, be.view(&state), be.view_mut(&mut outputs[0]))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> [Pass<B>; 2] {
+    [62, 100].map(passes_of)
+}
+
+fn passes_of<B: Executor>(latent: usize) -> Pass<B> {
+    let n = BATCH;
+    Pass::new("prior", format!("n{n} latent{latent}"), "sample", move |be: B| -> Result<Work> {
+        let stream = Stream::LatentGenerator;
+        let (distribution, draws) = (Distribution::Uniform, DrawStep::ONCE);
+        let d = Prior { latent, distribution, stream, first_sample: 0, draws };
+        let (state, mut z) = (state(&be)?, be.alloc(n * latent)?);
+        Ok(Box::new(move || be.prior_sample(&d, be.view(&state), be.view_mut(&mut z))))
+    })
 }
 
 #[cfg(test)]

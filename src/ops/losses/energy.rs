@@ -13,6 +13,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::{Pass, Work, filled};
 use crate::ops::{Executor, Fill, Tensor};
 
 /// p, the power of the difference.
@@ -203,6 +205,33 @@ impl<B: Executor> OldCase<B> for EnergyCase {
         be.energy_backward_image(&self.0, x, y, de, be.view_mut(&mut d_inputs[0]))?;
         be.energy_backward_input(&self.0, x, y, de, be.view_mut(&mut d_inputs[1]))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
+}
+
+fn passes_of<B: Executor>(d: Energy) -> [Pass<B>; 3] {
+    let shape = format!("n{} len{}", d.n, d.len);
+    let images = move |be: &B| Result::Ok((filled(be, d.n * d.len)?, be.alloc(d.n * d.len)?, filled(be, d.n)?));
+    let forward = move |be: B| -> Result<Work> {
+        let (x, y, mut e) = images(&be)?;
+        Ok(Box::new(move || be.energy_forward(&d, be.view(&x), be.view(&y), be.view_mut(&mut e))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let ((x, y, de), mut dy) = (images(&be)?, be.alloc(d.n * d.len)?);
+        Ok(Box::new(move || be.energy_backward_input(&d, be.view(&x), be.view(&y), be.view(&de), be.view_mut(&mut dy))))
+    };
+    let backward_image = move |be: B| -> Result<Work> {
+        let ((x, y, de), mut dx) = (images(&be)?, be.alloc(d.n * d.len)?);
+        Ok(Box::new(move || be.energy_backward_image(&d, be.view(&x), be.view(&y), be.view(&de), be.view_mut(&mut dx))))
+    };
+    [
+        Pass::new("energy", shape.clone(), "forward", forward),
+        Pass::new("energy", shape.clone(), "backward_input", backward_input),
+        Pass::new("energy", shape, "backward_image", backward_image),
+    ]
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Tensor};
 
@@ -231,18 +232,10 @@ impl<B: Executor> OldCase<B> for FeatureMatchingCase {
     }
 }
 
-/// The features of the article's two models, μ and log σ² side by side, for benchmarks.
-pub(crate) fn passes<B: Executor>() -> Vec<Pass<B>> {
-    let of = |d: crate::ops::layers::bottleneck::Bottleneck| {
-        passes_of(FeatureMatching {
-            n: crate::bench::article::BATCH,
-            positions: d.positions,
-            parts: 2,
-            c: d.c,
-            weight: 1.0,
-        })
-    };
-    crate::bench::article::bottlenecks().into_iter().flat_map(of).collect()
+/// On the features of the article's two models, μ and log σ² side by side.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
 fn passes_of<B: Executor>(d: FeatureMatching) -> [Pass<B>; 3] {

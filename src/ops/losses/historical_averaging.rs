@@ -13,6 +13,8 @@ use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::case::OldCase;
 use crate::ops::case::fill;
+use crate::ops::models;
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Tensor};
 
 /// The mean and the pull towards it, over a whole network's arena.
@@ -220,6 +222,29 @@ impl<B: Executor> OldCase<B> for PenaltyCase {
         let scaled: Vec<B::Real> = be.read(be.view(&gradients))?.into_iter().map(|g| g * scale).collect();
         be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: Executor>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let mean = move |be: B| -> Result<Work> {
+        let (weights, state, mut mean) = (filled(&be, len)?, state(&be)?, be.alloc(len)?);
+        Ok(Box::new(move || be.historical_mean(network, be.view(&weights), be.view(&state), be.view_mut(&mut mean))))
+    };
+    let penalty = move |be: B| -> Result<Work> {
+        let (weights, mean, mut state, mut gradients) =
+            (filled(&be, len)?, be.alloc(len)?, state(&be)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (gradients, state) = (be.view_mut(&mut gradients), be.view_mut(&mut state));
+            be.historical_penalty(network, 0.1, be.view(&weights), be.view(&mean), gradients, state)
+        }))
+    };
+    let shape = format!("len{len} {network:?}");
+    let op = "historical_averaging";
+    [Pass::new(op, shape.clone(), "mean", mean), Pass::new(op, shape, "penalty", penalty)]
 }
 
 #[cfg(test)]

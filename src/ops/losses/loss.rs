@@ -20,6 +20,8 @@ use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::case::OldCase;
 use crate::ops::losses::objective::{Loss, Objective, Side, Term};
+use crate::ops::models::BATCH;
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Fill, Tensor};
 
 /// Sizes and constants of the discriminator's loss.
@@ -403,6 +405,33 @@ impl<B: Executor> OldCase<B> for BalanceCase {
         }
         Ok(())
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> [Pass<B>; 2] {
+    let n = BATCH;
+    let objective = Objective::new(Loss::Ns);
+    let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
+    let discriminator = move |be: B| -> Result<Work> {
+        let (logits, kl, mut state) = (filled(&be, 2 * n)?, filled(&be, 2 * n)?, state(&be)?);
+        let (mut dlogits, mut dkl) = (be.alloc(2 * n)?, be.alloc(2 * n)?);
+        Ok(Box::new(move || {
+            let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
+            be.discriminator_loss(&d, be.view(&logits), be.view(&kl), dlogits, dkl, be.view_mut(&mut state))
+        }))
+    };
+    let generator = move |be: B| -> Result<Work> {
+        let (logits, mut state) = (filled(&be, n)?, state(&be)?);
+        let (mut dlogits, mut dkl) = (be.alloc(n)?, be.alloc(n)?);
+        Ok(Box::new(move || {
+            let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
+            be.generator_loss(&objective, be.view(&logits), dlogits, dkl, be.view_mut(&mut state))
+        }))
+    };
+    [
+        Pass::new("loss", format!("n{n}"), "discriminator", discriminator),
+        Pass::new("loss", format!("n{n}"), "generator", generator),
+    ]
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BATCH, image_lens};
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Fill, Tensor};
 
 /// Sizes and weight of a gradient penalty.
@@ -340,6 +342,22 @@ impl<B: Executor> OldCase<B> for PointsCase {
             be.penalty_interpolate(x, other, u, be.view_mut(points))
         }
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> [Pass<B>; 2] {
+    image_lens().map(|len| passes_of(BATCH, len))
+}
+
+fn passes_of<B: Executor>(n: usize, len: usize) -> Pass<B> {
+    Pass::new("penalty", format!("n{n} len{len}"), "value", move |be: B| -> Result<Work> {
+        let d = GradientPenalty { n, len, center: Center::One, weight: 10.0 };
+        let (g, mut v, mut norms, mut state) = (filled(&be, n * len)?, be.alloc(n * len)?, be.alloc(n)?, state(&be)?);
+        Ok(Box::new(move || {
+            let (v, norms, state) = (be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state));
+            be.gradient_penalty(&d, be.view(&g), v, norms, state)
+        }))
+    })
 }
 
 #[cfg(test)]

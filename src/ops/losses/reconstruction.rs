@@ -21,6 +21,7 @@ use crate::ops::case::fill;
 use crate::ops::losses::energy::{Energy, Exponent};
 use crate::ops::losses::loss::KernelObjective;
 use crate::ops::losses::objective::{Loss, Objective, Side};
+use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Tensor};
 
@@ -282,8 +283,12 @@ impl<B: Executor> OldCase<B> for ModeCase {
     }
 }
 
-/// Every pass, for `n` images of `len` elements.
-pub(crate) fn passes<B: Executor>(n: usize, len: usize) -> [Pass<B>; 3] {
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    image_lens().into_iter().flat_map(|len| passes_of(BATCH, len)).collect()
+}
+
+fn passes_of<B: Executor>(n: usize, len: usize) -> [Pass<B>; 3] {
     let (d, shape) = (Reconstruction { n, len, weight: 0.2 }, format!("n{n} len{len}"));
     // The mean of so few errors is nothing to time alone.
     let forward = move |be: B| -> Result<Work> {

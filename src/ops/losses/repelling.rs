@@ -15,6 +15,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BATCH, CODES};
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Tensor};
 
 /// Sizes of a batch of codes, and what the term is multiplied by.
@@ -223,6 +225,36 @@ impl<B: Executor> OldCase<B> for RepellingCase {
         let scaled: Vec<B::Real> = be.read(be.view(&d_inputs[0]))?.into_iter().map(|d| d * scale).collect();
         be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
+}
+
+fn passes_of<B: Executor>(d: Repelling) -> [Pass<B>; 3] {
+    let shape = format!("n{} dims{}", d.n, d.dims);
+    let forward = move |be: B| -> Result<Work> {
+        let (codes, mut cosines) = (filled(&be, d.n * d.dims)?, be.alloc(d.n * d.n)?);
+        Ok(Box::new(move || be.repelling_forward(&d, be.view(&codes), be.view_mut(&mut cosines))))
+    };
+    let loss = move |be: B| -> Result<Work> {
+        let (cosines, mut state) = (filled(&be, d.n * d.n)?, state(&be)?);
+        Ok(Box::new(move || be.repelling_loss(&d, be.view(&cosines), be.view_mut(&mut state))))
+    };
+    let backward_input = move |be: B| -> Result<Work> {
+        let (codes, cosines, mut d_codes) =
+            (filled(&be, d.n * d.dims)?, filled(&be, d.n * d.n)?, be.alloc(d.n * d.dims)?);
+        Ok(Box::new(move || {
+            be.repelling_backward_input(&d, be.view(&codes), be.view(&cosines), be.view_mut(&mut d_codes))
+        }))
+    };
+    [
+        Pass::new("repelling", shape.clone(), "forward", forward),
+        Pass::new("repelling", shape.clone(), "loss", loss),
+        Pass::new("repelling", shape, "backward_input", backward_input),
+    ]
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models;
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Fill, Tensor};
 
 /// Adam's constants for one network.
@@ -235,6 +237,29 @@ impl<B: Executor> OldCase<B> for AdamCase {
         let (w, m, v) = (be.view_mut(w), be.view_mut(m), be.view_mut(v));
         be.adam_update(&d, be.view(&inputs[0]), w, m, v, be.view(&state))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: Executor>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let check = move |be: B| -> Result<Work> {
+        let (gradients, mut state) = (filled(&be, len)?, state(&be)?);
+        Ok(Box::new(move || be.check_gradients(network, be.view(&gradients), be.view_mut(&mut state))))
+    };
+    let update = move |be: B| -> Result<Work> {
+        let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+        let (gradients, state, mut w) = (filled(&be, len)?, state(&be)?, filled(&be, len)?);
+        let (mut m, mut v) = (be.alloc(len)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (w, m, v) = (be.view_mut(&mut w), be.view_mut(&mut m), be.view_mut(&mut v));
+            be.adam_update(&d, be.view(&gradients), w, m, v, be.view(&state))
+        }))
+    };
+    let shape = format!("len{len} {network:?}");
+    [Pass::new("adam", shape.clone(), "check", check), Pass::new("adam", shape, "update", update)]
 }
 
 #[cfg(test)]

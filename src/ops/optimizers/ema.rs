@@ -7,6 +7,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
+use crate::ops::models::{CIFAR, MNIST};
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Tensor};
 
 /// The average's update.
@@ -62,6 +64,15 @@ impl<B: Executor> OldCase<B> for EmaCase {
         be.copy(be.view(&inputs[1]), be.view_mut(&mut outputs[0]))?;
         be.ema_update(0.9, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
     }
+}
+
+/// Of the generators of the models.
+pub(super) fn passes<B: EmaOp>() -> [Pass<B>; 2] {
+    [MNIST[0], CIFAR[0]].map(|len| {
+        Pass::of("ema", format!("len{len}"), "update", [len], [len], |be: &B, [weights], [average], _| {
+            be.ema_update(0.999, weights, average)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::OldCase;
+use crate::ops::models;
+use crate::ops::pass::{Pass, Work, filled, state};
 use crate::ops::{Executor, Fill, Tensor};
 
 /// RMSprop's constants for one network.
@@ -143,6 +145,22 @@ impl<B: Executor> OldCase<B> for RmspropCase {
         let [w, v] = outputs else { unreachable!("two outputs") };
         be.rmsprop_update(&d, be.view(&inputs[0]), be.view_mut(w), be.view_mut(v), be.view(&state))
     }
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> [Pass<B>; 2] {
+    models::PAPER.map(passes_of)
+}
+
+fn passes_of<B: Executor>(len: usize) -> Pass<B> {
+    Pass::new("rmsprop", format!("len{len}"), "update", move |be: B| -> Result<Work> {
+        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
+        let (gradients, state, mut w, mut v) = (filled(&be, len)?, state(&be)?, filled(&be, len)?, be.alloc(len)?);
+        Ok(Box::new(move || {
+            let (w, v) = (be.view_mut(&mut w), be.view_mut(&mut v));
+            be.rmsprop_update(&d, be.view(&gradients), w, v, be.view(&state))
+        }))
+    })
 }
 
 #[cfg(test)]
