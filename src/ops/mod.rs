@@ -5,7 +5,8 @@
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
 //!
 //! A file has, in this order: the formula with its source; sizes; the contract (one small trait); the CPU's code; the
-//! kernels' launches; what a dry run counts; cases for tests; passes for benchmarks; tests. A new operation joins
+//! kernels' launches; what a dry run counts (`dry_run!`); `cases` for tests; `passes` for benchmarks, at the sizes of the
+//! models; tests. Long code for the CPU or for launches stands in a folder of the operation's name. A new operation joins
 //! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
 /// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks

@@ -20,8 +20,8 @@ use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
 use crate::ops::pass::Pass;
 
-/// What the encoder's second output is. Both are one family of distributions, but where the weights start alike log σ is half
-/// as wide from the former as from the latter, and moves half as fast.
+/// The meaning of s, the encoder's second output. Both say the same distributions. From the same first weights, log σ is half
+/// as wide with the former as with the latter, and moves half as fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sigma {
     /// s = log σ², σ = e^{½ s} (the article; Kingma & Welling 2014).
@@ -40,7 +40,7 @@ impl Sigma {
     }
 }
 
-/// Sizes of a bottleneck, and how its encoder says σ.
+/// Sizes of a bottleneck, and the form in which its encoder gives σ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Images.
@@ -49,7 +49,7 @@ pub struct Bottleneck {
     pub positions: usize,
     /// Channels of z at each position.
     pub c: usize,
-    /// What the encoder's second output is.
+    /// The meaning of the encoder's second output.
     pub sigma: Sigma,
 }
 
@@ -60,7 +60,7 @@ impl Bottleneck {
     }
 }
 
-/// Where ε comes from.
+/// The source of ε.
 pub enum Noise<'a, B: Backend> {
     /// ε = 0: z is the mean.
     Mean,
@@ -71,7 +71,7 @@ pub enum Noise<'a, B: Backend> {
     Drawn {
         /// The streams of the groups.
         streams: &'a [Stream],
-        /// Which draw of the step.
+        /// The number of the draw within the step.
         draws: DrawStep,
         /// Seed and step.
         state: In<'a, B, StepState>,
@@ -255,7 +255,7 @@ impl CaseNoise {
 /// The streams of real and fake images.
 const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
 
-/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. Where it is 0 z is linear, and has no
+/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. With ε = 0 z is linear, and has no
 /// curvature. The encoder's second output is log σ² and log σ.
 pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
     let sizes = [
