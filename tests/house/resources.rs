@@ -238,7 +238,7 @@ fn no_kernel_spills_and_the_table_tells_the_truth() {
     }
     let version = COMPILER.replace("nvcc ", "V");
     let path = root().join(TABLE);
-    if env::var_os("RENEW").is_some() {
+    if renew {
         assert!(disassembler.is_some(), "to renew the table cuobjdump is needed: {DISASSEMBLER}");
         fs::write(&path, text_of(&compiled, &version)).expect("writing the table");
     }
@@ -299,6 +299,11 @@ fn missing_in_ptx(ptx: &str, kernels: &[&str], code: &str) -> Vec<String> {
 fn kernels_on_tensor_cores_ask_for_them_in_ptx() {
     let files: BTreeSet<&str> = Kernel::ALL.iter().filter(|k| on_tensor_cores(k.name())).map(|k| k.file()).collect();
     assert!(files.len() >= 3 && files.iter().all(|file| file.ends_with("_tensor")), "{files:?}");
+    for other in Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| !file.ends_with("_tensor")) {
+        let source = root().join("kernels").join(other).with_extension("cu");
+        let asked = instructions_of(&code_of(&source, &mut BTreeSet::new()));
+        assert!(!asked.contains(&"mma.sync"), "{other} multiplies on tensor cores, and its name does not say so");
+    }
     let Some(disassembler) = find_disassembler().filter(|_| !BINARIES.is_empty()) else {
         eprintln!(
             "SKIPPED: no nvcc at the build or no cuobjdump, so nothing is known of the kernels' PTX; {DISASSEMBLER}"
