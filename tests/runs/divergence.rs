@@ -191,6 +191,7 @@ fn beta() {
 #[test]
 fn a_gradient() {
     use vgan_cuda::ops::optimizers::adam::{Adam, AdamOp};
+    use vgan_cuda::ops::optimizers::finite_gradients::FiniteGradientsOp;
     let mut bench = Bench::new();
     let weights = bench.bits(Network::Generator);
     let memory = &mut bench.trainer.generator_memory;

@@ -7,9 +7,8 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
 
 /// The distribution of z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,45 +80,28 @@ impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
     }
 }
 
-struct PriorCase {
-    d: Prior,
-    n: usize,
+impl<T: Real> PriorOp for DryRun<T> {
+    fn prior_sample(&self, _d: &Prior, _state: usize, z: usize) -> Result<()> {
+        self.elements(z)
+    }
 }
 
 /// Both distributions, lengths that end within a draw of four, several samples.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
-    for distribution in [Distribution::Uniform, Distribution::Normal] {
-        for (n, latent) in [(1, 1), (3, 17), (2, 62), (5, 130)] {
-            let (stream, draws) =
-                (Stream::LatentGenerator, DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 });
-            let d = Prior { latent, distribution, stream, first_sample: 7, draws };
-            cases.push(Box::new(PriorCase { d, n }));
-        }
-    }
-    cases
+pub fn cases<B: PriorOp>() -> Vec<Case<B>> {
+    let sizes = [(1, 1), (3, 17), (2, 62), (5, 130)];
+    let both = [Distribution::Uniform, Distribution::Normal].into_iter();
+    both.flat_map(|distribution| sizes.map(|(n, latent)| case(n, latent, distribution))).collect()
 }
 
-impl<B: Executor> OldCase<B> for PriorCase {
-    fn op(&self) -> &'static str {
-        "prior"
-    }
-    fn name(&self) -> String {
-        format!("n{} latent{} {:?}", self.n, self.d.latent, self.d.distribution)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        Vec::new()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("z", self.n * self.d.latent)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
-        be.prior_sample(&self.d, be.view(&state), be.view_mut(&mut outputs[0]))
-    }
+fn case<B: PriorOp>(n: usize, latent: usize, distribution: Distribution) -> Case<B> {
+    let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 };
+    let d = Prior { latent, distribution, stream: Stream::LatentGenerator, first_sample: 7, draws };
+    Case::new("prior", format!("n{n} latent{latent} {distribution:?}")).output("z", n * latent).forward(
+        move |be: &B, [], [z]| {
+            let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
+            be.prior_sample(&d, be.view(&state), z)
+        },
+    )
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub enum Loss {
 
 impl Loss {
     /// All of them.
-    pub const ALL: [Loss; 7] = [Loss::Gan, Loss::Ns, Loss::Lsgan, Loss::Hinge, Loss::Wgan, Loss::Ebgan, Loss::Began];
+    pub const ALL: &[Loss] = &[Loss::Gan, Loss::Ns, Loss::Lsgan, Loss::Hinge, Loss::Wgan, Loss::Ebgan, Loss::Began];
 }
 
 /// Whose cost it is, and of which image; kernels/losses/objective.cuh has the same numbers.
@@ -110,6 +110,26 @@ impl Objective {
     /// The output as people read it: the probability of "real" where it is a log-odds, else as it is.
     pub fn output(&self, logit: f64) -> f64 {
         if matches!(self.loss, Loss::Gan | Loss::Ns) { sigmoid(logit) } else { logit }
+    }
+}
+
+/// An objective as kernels/losses/objective.cuh has it.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+pub(super) struct KernelObjective {
+    real_target: f64,
+    margin: f64,
+    balance_ratio: f64,
+    balance_step: f64,
+    loss: i32,
+    padding: i32,
+}
+
+impl Objective {
+    /// As kernels take it.
+    pub(super) fn for_kernels(&self) -> KernelObjective {
+        let Objective { loss, real_target, margin, balance_ratio, balance_step } = *self;
+        KernelObjective { real_target, margin, balance_ratio, balance_step, loss: loss as i32, padding: 0 }
     }
 }
 
@@ -187,7 +207,7 @@ mod tests {
 
     #[test]
     fn large_outputs_overflow_nothing_and_nan_is_never_hidden() {
-        for loss in Loss::ALL {
+        for &loss in Loss::ALL {
             for side in [Side::Real, Side::Fake, Side::Generator] {
                 for logit in [-800.0, 800.0] {
                     let Term { value, derivative } = objective(loss).term(side, logit);
