@@ -7,12 +7,11 @@ use clap::{Args, ValueEnum};
 use super::arguments::DeviceChoice;
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
-use crate::bench::passes::article_passes;
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, DryRun, Precision, Real};
 use crate::error::{Error, Result};
-use crate::ops::Executor;
 use crate::ops::pass::Pass;
+use crate::ops::{self, Executor};
 
 /// Time every operation at the sizes of the article's two models, and print the table
 ///
@@ -138,7 +137,7 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
 
 /// Each pass beside its twin that counts.
 fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
-    let mut passes: Vec<_> = article_passes::<B>().into_iter().zip(article_passes::<DryRun>()).collect();
+    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<DryRun>()).collect();
     let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
     names.sort_unstable();
     names.dedup();

@@ -14,6 +14,8 @@ use crate::device::kernels::{Kernel, size};
 use crate::device::philox::{DrawStep, Stream, draw};
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{BATCH, IMAGES};
+use crate::ops::pass::{Pass, Work, state};
 
 /// Sizes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -183,6 +185,23 @@ fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
         let pixels: Vec<u8> = (0..count * h * w * c).map(|i| (i * 31 % 256) as u8).collect();
         let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(4, 0.0) }])?;
         be.gather(&d, draws, be.view(&be.buffer_of(&pixels)?), be.view(&state), x)
+    })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: GatherOp>() -> [Pass<B>; 2] {
+    let size = |count, [h, w, c]: [usize; 3], low, flip| Gather { n: BATCH, count, h, w, c, low, high: 1.0, flip };
+    [size(60_000, IMAGES[0], 0.0, false), size(50_000, IMAGES[1], -1.0, true)].map(pass)
+}
+
+fn pass<B: GatherOp>(d: Gather) -> Pass<B> {
+    let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
+    Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
+        let image = d.h * d.w * d.c;
+        let images =
+            be.buffer_from(d.count * image, || (0..d.count * image).map(|i| (i * 31 % 256) as u8).collect())?;
+        let (state, mut x) = (state(&be)?, be.alloc(d.n * image)?);
+        Ok(Box::new(move || be.gather(&d, DrawStep::ONCE, be.view(&images), be.view(&state), be.view_mut(&mut x))))
     })
 }
 

@@ -13,6 +13,8 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::Pass;
 
 /// Sizes of a batch and of its noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -184,6 +186,18 @@ fn add_to_pattern<B: InstanceNoiseOp>(
     // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
     let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
     be.instance_noise(&d, be.view(&x), given, be.view(&state), y)
+}
+
+/// On the real and fake images of a batch.
+pub(super) fn passes<B: InstanceNoiseOp>() -> [Pass<B>; 2] {
+    image_lens().map(|image| {
+        let streams = &[Stream::InstanceReal, Stream::InstanceFake];
+        let d = InstanceNoise { n: BOTH, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
+        let (shape, len) = (format!("n{BOTH} image{image}"), BOTH * image);
+        Pass::of("instance_noise", shape, "forward", [len], [len], move |be: &B, [x], [y], state| {
+            be.instance_noise(&d, x, None, be.freeze(state), y)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 
 /// The distribution of z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,18 @@ fn case<B: PriorOp>(n: usize, latent: usize, distribution: Distribution) -> Case
             be.prior_sample(&d, be.view(&state), z)
         },
     )
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: PriorOp>() -> [Pass<B>; 2] {
+    [62, 100].map(|latent| {
+        let (distribution, draws) = (Distribution::Uniform, DrawStep::ONCE);
+        let d = Prior { latent, distribution, stream: Stream::LatentGenerator, first_sample: 0, draws };
+        let shape = format!("n{BATCH} latent{latent}");
+        Pass::of("prior", shape, "sample", [], [BATCH * latent], move |be: &B, [], [z], state| {
+            be.prior_sample(&d, be.freeze(state), z)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
 use crate::ops::case::fill;
+use crate::ops::models::{BATCH, BOTH, image_lens};
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Fill, Tensor};
 
 /// Which function.
@@ -335,4 +337,33 @@ impl<B: Executor> OldCase<B> for CurvatureCase {
         let (dy, dx) = (be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]));
         be.activation_curvature(self.f, be.view(&y), be.view(&v), dy, dx)
     }
+}
+
+/// The generators' outputs, and the discriminator's first layer where it is not normalised: `gan-mnist`'s, and the largest
+/// of `vgan-cifar10-resnet`.
+fn model_sizes() -> [(Activation, usize); 4] {
+    let [mnist, cifar] = image_lens();
+    [
+        (Activation::Sigmoid, BATCH * mnist),
+        (Activation::Tanh, BATCH * cifar),
+        (Activation::LeakyRelu(0.2), BOTH * 14 * 14 * 64),
+        (Activation::LeakyRelu(0.2), BOTH * 32 * 32 * 32),
+    ]
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: ActivationOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(|(f, len)| passes_of(f, len)).collect()
+}
+
+fn passes_of<B: ActivationOp>(f: Activation, len: usize) -> [Pass<B>; 2] {
+    let shape = format!("{f:?} len{len}");
+    [
+        Pass::of("activation", &shape, "forward", [len], [len], move |be: &B, [x], [y], _| {
+            be.activation_forward(f, x, y)
+        }),
+        Pass::of("activation", &shape, "backward_input", [len, len], [len], move |be: &B, [y, dy], [dx], _| {
+            be.activation_backward_input(f, y, dy, dx)
+        }),
+    ]
 }

@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::device::{In, Out};
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Executor};
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
@@ -60,4 +61,25 @@ fn case<B: Executor, M: Affine<B>>(d: M) -> Case<B> {
             d.backward_weight(be, x, dy, dw, Some(db))
         })
         .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx, w, None, vy))
+}
+
+/// These sizes as passes.
+pub fn passes<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
+    sizes.into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: Executor, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+    let shape = format!("n{} {}", d.n(), d.describe());
+    let (x, w, b, y) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
+    [
+        Pass::of(M::OP, &shape, "forward", [x, w, b], [y], move |be: &B, [x, w, b], [y], _| {
+            d.forward(be, x, w, Some(b), y)
+        }),
+        Pass::of(M::OP, &shape, "backward_input", [y, w], [x], move |be: &B, [dy, w], [dx], _| {
+            d.backward_input(be, dy, w, dx)
+        }),
+        Pass::of(M::OP, &shape, "backward_weight", [x, y], [w, b], move |be: &B, [x, dy], [dw, db], _| {
+            d.backward_weight(be, x, dy, dw, Some(db))
+        }),
+    ]
 }

@@ -15,6 +15,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
+use crate::ops::models::BOTH;
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Tensor};
 
 /// Pixels of a window, those of the border included: what a sum is divided by.
@@ -177,6 +179,27 @@ impl<B: Executor> OldCase<B> for AvgPool2dCase {
     ) -> Option<Result<()>> {
         Some(be.avg_pool2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
     }
+}
+
+/// The poolings of `vgan-cifar10-resnet`.
+fn model_sizes() -> [AvgPool2d; 3] {
+    [(32, 32), (16, 64), (8, 128)].map(|(side, c)| AvgPool2d { n: BOTH, h: side, w: side, c })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: AvgPool2dOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: AvgPool2dOp>(d: AvgPool2d) -> [Pass<B>; 2] {
+    let shape = format!("n{} {}x{}x{}", d.n, d.h, d.w, d.c);
+    let (x, y) = (d.x_len(), d.y_len());
+    [
+        Pass::of("avg_pool2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.avg_pool2d_forward(&d, x, y)),
+        Pass::of("avg_pool2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.avg_pool2d_backward_input(&d, dy, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@
 mod cases;
 pub(crate) use cases::cases;
 mod launch;
+mod passes;
+pub(crate) use passes::passes;
 
 use rayon::prelude::*;
 

@@ -9,7 +9,7 @@
 //! drawn again in the backward pass, never stored.
 
 mod cases;
-pub(crate) use cases::cases;
+pub(crate) use cases::{cases, passes};
 
 use std::ops::Range;
 

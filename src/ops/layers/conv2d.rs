@@ -12,6 +12,7 @@ mod direct;
 mod im2col;
 mod launch;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -21,12 +22,13 @@ use crate::device::gemm::{add_column_sums, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
 use crate::device::{Backend, Cpu, In, Out, Real};
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::models::{BATCH, BLOCKS, BOTH};
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Executor};
 use im2col::Parity;
 
 /// The sizes of a convolution.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Images.
     pub n: usize,
@@ -403,4 +405,29 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(2, 13, 11, 1, 3, 3, 1, 1),
         size(1, 3, 3, 2, 67, 3, 2, 1),
     ]
+}
+
+/// The convolutions of the models; a size that comes again is left out. A residual block has two, and a third where its
+/// width changes.
+pub(super) fn model_sizes() -> Vec<Conv2d> {
+    let halved = |side, c, k| Conv2d { n: BOTH, h: side, w: side, c, k, r: 4, s: 4, stride: 2, padding: 1 };
+    let same = |n, side, c, k, r| Conv2d { n, h: side, w: side, c, k, r, s: r, stride: 1, padding: r / 2 };
+    // μ and log σ² are one convolution of twice the width.
+    let bottleneck = |side, c| same(BOTH, side, c, 2 * c, 1);
+    let mut sizes = vec![halved(28, 1, 64), halved(14, 64, 128), bottleneck(7, 128)];
+    sizes.extend([halved(32, 3, 64), halved(16, 64, 128), halved(8, 128, 256), halved(4, 256, 512)]);
+    sizes.extend([bottleneck(2, 512), bottleneck(4, 256), same(BOTH, 32, 3, 32, 3), same(BATCH, 32, 32, 3, 3)]);
+    for (n, side, from, to) in BLOCKS {
+        let hidden = from.min(to);
+        sizes.extend([same(n, side, from, hidden, 3), same(n, side, hidden, to, 3)]);
+        sizes.extend((from != to).then(|| same(n, side, from, to, 1)));
+    }
+    let mut seen = HashSet::new();
+    sizes.retain(|d| seen.insert(*d));
+    sizes
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

@@ -10,6 +10,8 @@ use crate::Result;
 use crate::device::gemm::add_column_sums;
 use crate::device::{Backend, Cpu, In, Out, Real};
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Executor};
 
 /// The sizes of a transposed convolution.
@@ -169,4 +171,18 @@ pub fn cases<B: Executor>() -> Vec<Case<B>> {
         let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
         ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
     }))
+}
+
+/// The transposed convolutions of the models.
+pub(super) fn model_sizes() -> Vec<ConvTranspose2d> {
+    let doubled = |side, c, k| ConvTranspose2d { n: BATCH, h: side, w: side, c, k, r: 4, s: 4, stride: 2, padding: 1 };
+    let mnist = [doubled(7, 128, 64), doubled(14, 64, 1)];
+    let picture = ConvTranspose2d { r: 3, s: 3, stride: 1, ..doubled(32, 64, 3) };
+    let cifar = [doubled(4, 512, 256), doubled(8, 256, 128), doubled(16, 128, 64), picture];
+    [&mnist[..], &cifar].concat()
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

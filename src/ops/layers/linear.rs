@@ -7,6 +7,8 @@ use crate::device::kernels::{Kernel, size};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::models::{BATCH, BOTH};
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Executor};
 
 /// The sizes of a linear layer.
@@ -205,4 +207,18 @@ impl<B: Executor> Affine<B> for Linear {
 pub fn cases<B: Executor>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
     affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
+}
+
+/// The linear layers of the models.
+pub(super) fn model_sizes() -> Vec<Linear> {
+    let size = |n, c, k| Linear { n, c, k };
+    let mnist = [size(BATCH, 62, 1024), size(BATCH, 1024, 7 * 7 * 128), size(BOTH, 7 * 7 * 128, 1024)];
+    let cifar = [size(BATCH, 100, 4 * 4 * 512), size(BOTH, 2 * 2 * 512, 1024), size(BOTH, 1024, 1)];
+    let paper = [size(BATCH, 256, 4 * 4 * 256), size(BOTH, 4 * 4 * 256, 1)];
+    [&mnist[..], &cifar, &paper].concat()
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Executor>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

@@ -19,7 +19,8 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
-use crate::ops::pass::{Pass, Work, filled};
+use crate::ops::models::BOTH;
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Tensor};
 
 /// Sizes of a minibatch layer.
@@ -261,30 +262,22 @@ impl<B: Executor> OldCase<B> for MinibatchDiscriminationCase {
     }
 }
 
-/// The article's head with the authors' 100 kernels of 5 dimensions behind its 1024 features, for benchmarks.
-pub(crate) fn passes<B: Executor>() -> [Pass<B>; 3] {
-    let d = MinibatchDiscrimination { n: crate::bench::article::BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
-    let (x_len, m_len, y_len) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
+/// The head of `vgan-mnist` with the authors' 100 kernels of 5 dimensions behind its 1024 features.
+pub(super) fn passes<B: MinibatchDiscriminationOp>() -> [Pass<B>; 3] {
+    const OP: &str = "minibatch_discrimination";
+    let d = MinibatchDiscrimination { n: BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
+    let (x, m, y) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
     let shape = format!("n{} c{} kernels{} dims{}", d.n, d.c, d.kernels, d.dims);
-    let forward = move |be: B| -> Result<Work> {
-        let (x, m, mut y) = (filled(&be, x_len)?, filled(&be, m_len)?, be.alloc(y_len)?);
-        Ok(Box::new(move || be.minibatch_discrimination_forward(&d, be.view(&x), be.view(&m), be.view_mut(&mut y))))
-    };
-    let backward_input = move |be: B| -> Result<Work> {
-        let (m, dy, mut dm) = (filled(&be, m_len)?, filled(&be, y_len)?, be.alloc(m_len)?);
-        Ok(Box::new(move || {
-            be.minibatch_discrimination_backward_input(&d, be.view(&m), be.view(&dy), be.view_mut(&mut dm))
-        }))
-    };
-    let backward_features = move |be: B| -> Result<Work> {
-        let (dy, mut dx) = (filled(&be, y_len)?, be.alloc(x_len)?);
-        Ok(Box::new(move || be.minibatch_discrimination_backward_features(&d, be.view(&dy), be.view_mut(&mut dx))))
-    };
-    let op = "minibatch_discrimination";
     [
-        Pass::new(op, shape.clone(), "forward", forward),
-        Pass::new(op, shape.clone(), "backward_input", backward_input),
-        Pass::new(op, shape, "backward_features", backward_features),
+        Pass::of(OP, &shape, "forward", [x, m], [y], move |be: &B, [x, m], [y], _| {
+            be.minibatch_discrimination_forward(&d, x, m, y)
+        }),
+        Pass::of(OP, &shape, "backward_input", [m, y], [m], move |be: &B, [m, dy], [dm], _| {
+            be.minibatch_discrimination_backward_input(&d, m, dy, dm)
+        }),
+        Pass::of(OP, &shape, "backward_features", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.minibatch_discrimination_backward_features(&d, dy, dx)
+        }),
     ]
 }
 

@@ -27,3 +27,11 @@ operations! {
     spectral_norm: SpectralNormOp,
     upsample2d: Upsample2dOp,
 }
+
+/// The convolutions, transposed convolutions and linear layers of the models, as cases.
+pub fn model_cases<B: crate::ops::Executor>() -> Vec<crate::ops::Case<B>> {
+    let mut cases = affine::cases(conv2d::model_sizes());
+    cases.extend(affine::cases(conv_transpose2d::model_sizes()));
+    cases.extend(affine::cases(linear::model_sizes()));
+    cases
+}

@@ -9,6 +9,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
+use crate::ops::models::{BATCH, BOTH};
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Tensor};
 
 /// The sum's passes.
@@ -113,6 +115,29 @@ impl<B: Executor> OldCase<B> for ScaledAddCase {
         });
         Some(tangent)
     }
+}
+
+/// Elements of the sums that end the residual blocks of `vgan-cifar10-resnet`: the generator's smallest and largest, and the
+/// discriminator's largest.
+fn model_sizes() -> [usize; 3] {
+    [BATCH * 4 * 4 * 128, BATCH * 32 * 32 * 32, BOTH * 32 * 32 * 32]
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: ScaledAddOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: ScaledAddOp>(len: usize) -> [Pass<B>; 2] {
+    let shape = format!("len{len}");
+    [
+        Pass::of("scaled_add", &shape, "forward", [len, len], [len], move |be: &B, [a, b], [y], _| {
+            be.scaled_add_forward(0.1, a, b, y)
+        }),
+        Pass::of("scaled_add", &shape, "backward_input", [len], [len], move |be: &B, [dy], [db], _| {
+            be.scaled_add_backward_input(0.1, dy, db)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
 use crate::ops::case::OldCase;
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Tensor};
 
 /// The sizes of an upsampling.
@@ -148,6 +150,27 @@ impl<B: Executor> OldCase<B> for Upsample2dCase {
     ) -> Option<Result<()>> {
         Some(be.upsample2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
     }
+}
+
+/// The upsamplings of `vgan-cifar10-resnet`.
+fn model_sizes() -> [Upsample2d; 3] {
+    [(4, 128), (8, 64), (16, 32)].map(|(side, c)| Upsample2d { n: BATCH, h: side, w: side, c })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Upsample2dOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: Upsample2dOp>(d: Upsample2d) -> [Pass<B>; 2] {
+    let shape = format!("n{} {}x{}x{}", d.n, d.h, d.w, d.c);
+    let (x, y) = (d.x_len(), d.y_len());
+    [
+        Pass::of("upsample2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.upsample2d_forward(&d, x, y)),
+        Pass::of("upsample2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.upsample2d_backward_input(&d, dy, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

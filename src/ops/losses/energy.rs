@@ -12,6 +12,8 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// p, the power of the difference.
@@ -191,6 +193,31 @@ fn case<B: EnergyOp>(d: Energy) -> Case<B> {
             be.energy_backward_image(&d, x, y, de, dx)?;
             be.energy_backward_input(&d, x, y, de, dy)
         })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: EnergyOp>() -> Vec<Pass<B>> {
+    image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
+}
+
+fn passes_of<B: EnergyOp>(d: Energy) -> [Pass<B>; 3] {
+    let (shape, len) = (format!("n{} len{}", d.n, d.len), d.n * d.len);
+    [
+        Pass::of("energy", shape.clone(), "forward", [len, len], [d.n], move |be: &B, [x, y], [e], _| {
+            be.energy_forward(&d, x, y, e)
+        }),
+        Pass::of(
+            "energy",
+            shape.clone(),
+            "backward_input",
+            [len, len, d.n],
+            [len],
+            move |be: &B, [x, y, de], [dy], _| be.energy_backward_input(&d, x, y, de, dy),
+        ),
+        Pass::of("energy", shape, "backward_image", [len, len, d.n], [len], move |be: &B, [x, y, de], [dx], _| {
+            be.energy_backward_image(&d, x, y, de, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

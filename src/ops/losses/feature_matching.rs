@@ -14,8 +14,9 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
-use crate::ops::pass::{Pass, Work, filled, state};
-use crate::ops::{Case, Executor};
+use crate::ops::Case;
+use crate::ops::models::{BATCH, CODES};
+use crate::ops::pass::{Pass, filled};
 
 /// Sizes of a batch of features, and what the loss is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -213,40 +214,25 @@ fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
     })
 }
 
-/// The features of the article's two models, μ and log σ² side by side, for benchmarks.
-pub(crate) fn passes<B: Executor>() -> Vec<Pass<B>> {
-    let of = |d: crate::ops::layers::bottleneck::Bottleneck| {
-        passes_of(FeatureMatching {
-            n: crate::bench::article::BATCH,
-            positions: d.positions,
-            parts: 2,
-            c: d.c,
-            weight: 1.0,
-        })
-    };
-    crate::bench::article::bottlenecks().into_iter().flat_map(of).collect()
+/// On the features of the article's two models, μ and log σ² side by side.
+pub(super) fn passes<B: FeatureMatchingOp>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-fn passes_of<B: Executor>(d: FeatureMatching) -> [Pass<B>; 3] {
-    let shape = format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c);
-    let mean = move |be: B| -> Result<Work> {
-        let (features, mut mean) = (filled(&be, d.n * d.len())?, be.alloc(d.matched())?);
-        Ok(Box::new(move || be.feature_matching_mean(&d, be.view(&features), be.view_mut(&mut mean))))
-    };
-    let loss = move |be: B| -> Result<Work> {
-        let (mean, mut state) = (filled(&be, d.matched())?, state(&be)?);
-        Ok(Box::new(move || be.feature_matching_loss(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut state))))
-    };
-    let backward_input = move |be: B| -> Result<Work> {
-        let (mean, mut d_features) = (filled(&be, d.matched())?, be.alloc(d.n * d.len())?);
-        Ok(Box::new(move || {
-            be.feature_matching_backward_input(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut d_features))
-        }))
-    };
+fn passes_of<B: FeatureMatchingOp>(d: FeatureMatching) -> [Pass<B>; 3] {
+    let (op, shape) = ("feature_matching", format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c));
+    let (len, means) = (d.n * d.len(), [d.matched(); 2]);
     [
-        Pass::new("feature_matching", shape.clone(), "mean", mean),
-        Pass::new("feature_matching", shape.clone(), "loss", loss),
-        Pass::new("feature_matching", shape, "backward_input", backward_input),
+        Pass::of(op, shape.clone(), "mean", [len], [d.matched()], move |be: &B, [features], [mean], _| {
+            be.feature_matching_mean(&d, features, mean)
+        }),
+        Pass::of(op, shape.clone(), "loss", means, [], move |be: &B, [real, fake], [], state| {
+            be.feature_matching_loss(&d, real, fake, state)
+        }),
+        Pass::of(op, shape, "backward_input", means, [len], move |be: &B, [real, fake], [d_features], _| {
+            be.feature_matching_backward_input(&d, real, fake, d_features)
+        }),
     ]
 }
 

@@ -12,6 +12,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::case::drawn;
+use crate::ops::models;
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// The mean and the pull towards it, over a whole network's arena.
@@ -178,6 +180,23 @@ fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<
         let metrics = be.read(be.view(&state))?[0].metrics;
         Ok(([if network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g }], [gradients]))
     })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: HistoricalAveragingOp>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: HistoricalAveragingOp>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let (op, shape) = ("historical_averaging", format!("len{len} {network:?}"));
+    [
+        Pass::of(op, shape.clone(), "mean", [len], [len], move |be: &B, [weights], [mean], state| {
+            be.historical_mean(network, weights, be.freeze(state), mean)
+        }),
+        Pass::of(op, shape, "penalty", [len; 2], [len], move |be: &B, [weights, mean], [gradients], state| {
+            be.historical_penalty(network, 0.1, weights, mean, gradients, state)
+        }),
+    ]
 }
 
 #[cfg(test)]

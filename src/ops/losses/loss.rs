@@ -20,6 +20,8 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, In, Launcher, Metrics, Out, Real, StepState};
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// Sizes and constants of the discriminator's loss.
@@ -302,6 +304,21 @@ fn balance_case<B: LossOp>(n: usize, real: f64) -> Case<B> {
             let StepState { balance, metrics, .. } = be.read(be.view(&state))?[0];
             put(be, [balance, metrics.convergence, metrics.loss_g], outputs)
         })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
+    let (n, objective, shape) = (BATCH, Objective::new(Loss::Ns), format!("n{BATCH}"));
+    let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
+    let both = [2 * n; 2];
+    [
+        Pass::of("loss", shape.clone(), "discriminator", both, both, move |be: &B, [logits, kl], [dl, dkl], state| {
+            be.discriminator_loss(&d, logits, kl, dl, dkl, state)
+        }),
+        Pass::of("loss", shape, "generator", [n], [n; 2], move |be: &B, [logits], [dlogits, dkl], state| {
+            be.generator_loss(&objective, logits, dlogits, dkl, state)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{BATCH, image_lens};
+use crate::ops::pass::Pass;
 
 /// The term and its gradient.
 pub trait ModeLossOp: Backend {
@@ -82,6 +84,17 @@ fn case<B: ModeLossOp>(n: usize, loss: Loss) -> Case<B> {
         be.mode_loss(&Objective::new(loss), 0.4, logits, be.view_mut(&mut dlogits), be.view_mut(&mut state))?;
         let state = be.read(be.view(&state))?[0];
         Ok(([state.metrics.loss_g, state.beta, state.balance], [dlogits]))
+    })
+}
+
+/// On the reconstructions of the models' images. Benchmarks list it with the other term of mode regularisation.
+pub(super) fn passes<B: ModeLossOp>() -> [Pass<B>; 2] {
+    let objective = Objective::new(Loss::Ns);
+    image_lens().map(|len| {
+        let (op, shape) = ("reconstruction", format!("n{BATCH} len{len}"));
+        Pass::of(op, shape, "mode", [BATCH], [BATCH], move |be: &B, [logits], [dlogits], state| {
+            be.mode_loss(&objective, 0.4, logits, dlogits, state)
+        })
     })
 }
 

@@ -18,6 +18,8 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::models::{BATCH, image_lens};
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// Sizes and weight of a gradient penalty.
@@ -289,6 +291,17 @@ fn points_case<B: PenaltyOp>(n: usize, len: usize, around: bool) -> Case<B> {
                 be.penalty_interpolate(x, other, u, points)
             }
         })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: PenaltyOp>() -> [Pass<B>; 2] {
+    image_lens().map(|len| {
+        let d = GradientPenalty { n: BATCH, len, center: Center::One, weight: 10.0 };
+        let (shape, elements) = (format!("n{BATCH} len{len}"), BATCH * len);
+        Pass::of("penalty", shape, "value", [elements], [elements, BATCH], move |be: &B, [g], [v, norms], state| {
+            be.gradient_penalty(&d, g, v, norms, state)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@
 use rayon::prelude::*;
 
 use super::energy::{Energy, EnergyOp, Exponent};
-use super::objective::{Loss, Objective};
 use super::{loss_before, put};
 use crate::Result;
 use crate::device::accelerator::int;
@@ -15,8 +14,9 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::case::drawn;
-use crate::ops::pass::{Pass, Work, filled, state};
-use crate::ops::{Case, Executor, Fill};
+use crate::ops::models::{BATCH, image_lens};
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// Sizes of a batch of reconstructions, and what their mean error is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -163,33 +163,22 @@ fn case<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> Case<B> {
         })
 }
 
-/// Every pass, for `n` images of `len` elements.
-pub(crate) fn passes<B: Executor>(n: usize, len: usize) -> [Pass<B>; 3] {
-    let (d, shape) = (Reconstruction { n, len, weight: 0.2 }, format!("n{n} len{len}"));
-    // The mean of so few errors is nothing to time alone.
-    let forward = move |be: B| -> Result<Work> {
-        let (x, y, mut errors, mut state) = (filled(&be, n * len)?, filled(&be, n * len)?, be.alloc(n)?, state(&be)?);
-        Ok(Box::new(move || {
-            be.energy_forward(&d.energy(), be.view(&x), be.view(&y), be.view_mut(&mut errors))?;
-            be.reconstruction_loss(&d, be.view(&errors), be.view_mut(&mut state))
-        }))
-    };
-    let backward_input = move |be: B| -> Result<Work> {
-        let (x, y, mut dy) = (filled(&be, n * len)?, filled(&be, n * len)?, be.alloc(n * len)?);
-        Ok(Box::new(move || be.reconstruction_backward_input(&d, be.view(&x), be.view(&y), be.view_mut(&mut dy))))
-    };
-    let mode = move |be: B| -> Result<Work> {
-        let (logits, mut dlogits, mut state) = (filled(&be, n)?, be.alloc(n)?, state(&be)?);
-        let objective = Objective::new(Loss::Ns);
-        Ok(Box::new(move || {
-            let (dlogits, state) = (be.view_mut(&mut dlogits), be.view_mut(&mut state));
-            be.mode_loss(&objective, 0.4, be.view(&logits), dlogits, state)
-        }))
-    };
+/// At the sizes of the models.
+pub(super) fn passes<B: ReconstructionOp + EnergyOp>() -> Vec<Pass<B>> {
+    image_lens().into_iter().flat_map(|len| passes_of(Reconstruction { n: BATCH, len, weight: 0.2 })).collect()
+}
+
+fn passes_of<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> [Pass<B>; 2] {
+    let (op, shape, len) = ("reconstruction", format!("n{} len{}", d.n, d.len), d.n * d.len);
     [
-        Pass::new("reconstruction", shape.clone(), "forward", forward),
-        Pass::new("reconstruction", shape.clone(), "backward_input", backward_input),
-        Pass::new("reconstruction", shape, "mode", mode),
+        // The mean of so few errors is nothing to time alone.
+        Pass::of(op, shape.clone(), "forward", [len; 2], [d.n], move |be: &B, [x, y], [mut errors], state| {
+            be.energy_forward(&d.energy(), x, y, be.reborrow(&mut errors))?;
+            be.reconstruction_loss(&d, be.freeze(errors), state)
+        }),
+        Pass::of(op, shape, "backward_input", [len; 2], [len], move |be: &B, [x, y], [dy], _| {
+            be.reconstruction_backward_input(&d, x, y, dy)
+        }),
     ]
 }
 

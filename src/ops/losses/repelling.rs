@@ -16,6 +16,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{BATCH, CODES};
+use crate::ops::pass::Pass;
 
 /// Sizes of a batch of codes, and what the term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -202,6 +204,28 @@ fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
         be.repelling_backward_input(&d, codes, be.view(&cosines), be.view_mut(&mut d_codes))?;
         Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [d_codes]))
     })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: RepellingOp>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
+}
+
+fn passes_of<B: RepellingOp>(d: Repelling) -> [Pass<B>; 3] {
+    let (op, shape) = ("repelling", format!("n{} dims{}", d.n, d.dims));
+    let (len, pairs) = (d.n * d.dims, d.n * d.n);
+    [
+        Pass::of(op, shape.clone(), "forward", [len], [pairs], move |be: &B, [codes], [cosines], _| {
+            be.repelling_forward(&d, codes, cosines)
+        }),
+        Pass::of(op, shape.clone(), "loss", [pairs], [], move |be: &B, [cosines], [], state| {
+            be.repelling_loss(&d, cosines, state)
+        }),
+        Pass::of(op, shape, "backward_input", [len, pairs], [len], move |be: &B, [codes, cosines], [d_codes], _| {
+            be.repelling_backward_input(&d, codes, cosines, d_codes)
+        }),
+    ]
 }
 
 #[cfg(test)]

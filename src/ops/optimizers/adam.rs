@@ -11,6 +11,8 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::ops::models;
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// Adam's constants for one network.
@@ -172,6 +174,24 @@ fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bo
             let d = Adam { network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05 };
             be.adam_update(&d, gradients, new_w, new_m, new_v, be.view(&state))
         })
+}
+
+/// The check of the gradients and the update, at the sizes of the models.
+pub(super) fn passes<B: AdamOp + FiniteGradientsOp>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let shape = format!("len{len} {network:?}");
+    let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+    [
+        Pass::of("adam", shape.clone(), "check", [len], [], move |be: &B, [gradients], [], state| {
+            be.check_gradients(network, gradients, state)
+        }),
+        Pass::of("adam", shape, "update", [len], [len; 3], move |be: &B, [gradients], [w, m, v], state| {
+            be.adam_update(&d, gradients, w, m, v, be.freeze(state))
+        }),
+    ]
 }
 
 #[cfg(test)]

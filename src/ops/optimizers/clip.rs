@@ -10,6 +10,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{CIFAR, MNIST};
+use crate::ops::pass::Pass;
 
 /// Clipping.
 pub trait ClipOp: Backend {
@@ -71,6 +73,15 @@ fn case<B: ClipOp>(len: usize, stopped: bool) -> Case<B> {
             be.copy(weights, be.reborrow(&mut clipped))?;
             be.clip_weights(0.5, be.view(&state), clipped)
         })
+}
+
+/// Of the discriminators of the models.
+pub(super) fn passes<B: ClipOp>() -> [Pass<B>; 2] {
+    [MNIST[1], CIFAR[1]].map(|len| {
+        Pass::of("clip", format!("len{len}"), "weights", [], [len], |be: &B, [], [weights], state| {
+            be.clip_weights(0.01, be.freeze(state), weights)
+        })
+    })
 }
 
 #[cfg(test)]

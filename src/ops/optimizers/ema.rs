@@ -7,6 +7,8 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
 use crate::ops::Case;
+use crate::ops::models::{CIFAR, MNIST};
+use crate::ops::pass::Pass;
 
 /// The average's update.
 pub trait EmaOp: Backend {
@@ -52,6 +54,15 @@ fn case<B: EmaOp>(len: usize) -> Case<B> {
             be.ema_update(0.9, weights, moved)
         },
     )
+}
+
+/// Of the generators of the models.
+pub(super) fn passes<B: EmaOp>() -> [Pass<B>; 2] {
+    [MNIST[0], CIFAR[0]].map(|len| {
+        Pass::of("ema", format!("len{len}"), "update", [len], [len], |be: &B, [weights], [average], _| {
+            be.ema_update(0.999, weights, average)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::pass::Pass;
 
 /// Ending a step.
 pub trait FinishStepOp: Backend {
@@ -60,6 +61,11 @@ fn case<B: FinishStepOp>(places: usize, step: u64, stopped: bool) -> Case<B> {
             let history: Vec<_> = bytemuck::cast_slice(&history).iter().map(|&figure| B::Real::of(figure)).collect();
             be.upload(&history, noted)
         })
+}
+
+/// None: a single thread moves a few numbers.
+pub(super) fn passes<B: FinishStepOp>() -> [Pass<B>; 0] {
+    []
 }
 
 #[cfg(test)]

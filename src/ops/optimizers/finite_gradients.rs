@@ -8,6 +8,7 @@ use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::pass::Pass;
 
 /// The check.
 pub trait FiniteGradientsOp: Backend {
@@ -104,6 +105,11 @@ fn case<B: FiniteGradientsOp>(len: usize, network: Network, bad: Option<(usize, 
             be.upload(&after.updates.map(|count| B::Real::of(count as f64)), updates)?;
             be.upload(&[B::Real::of(after.non_finite as f64)], non_finite)
         })
+}
+
+/// None: it is timed beside the update that it precedes, as the check of [`super::adam`].
+pub(super) fn passes<B: FiniteGradientsOp>() -> [Pass<B>; 0] {
+    []
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::models;
+use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
 
 /// RMSprop's constants for one network.
@@ -130,6 +132,21 @@ fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
             let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
             be.rmsprop_update(&d, gradients, new_w, new_v, be.view(&state))
         })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
+    models::PAPER.map(|len| {
+        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
+        Pass::of(
+            "rmsprop",
+            format!("len{len}"),
+            "update",
+            [len],
+            [len; 2],
+            move |be: &B, [gradients], [w, v], state| be.rmsprop_update(&d, gradients, w, v, be.freeze(state)),
+        )
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-//! The bottleneck's cases.
+//! The bottleneck's cases, and its passes for benchmarks.
 
-use super::{Bottleneck, Noise, Sigma};
+use super::{Bottleneck, BottleneckOp, Noise, Sigma};
 use crate::Result;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, Real, StepState};
 use crate::ops::case::OldCase;
 use crate::ops::case::fill;
+use crate::ops::models::{BOTH, CODES};
+use crate::ops::pass::Pass;
 use crate::ops::{Executor, Fill, Tensor};
 
 #[derive(Clone, Copy)]
@@ -174,4 +176,37 @@ impl<B: Executor> OldCase<B> for CurvatureCase {
             be.bottleneck_curvature(&self.0.d, be.view(&inputs[0]), noise, v, dz, target)
         })
     }
+}
+
+/// The bottlenecks of the models.
+fn model_sizes() -> [Bottleneck; 3] {
+    let size = |(positions, c), sigma| Bottleneck { n: BOTH, positions, c, sigma };
+    [size(CODES[0], Sigma::Logvar), size(CODES[1], Sigma::Logvar), size((4 * 4, 256), Sigma::Logstd)]
+}
+
+/// At the sizes of the models.
+pub(crate) fn passes<B: BottleneckOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: BottleneckOp>(d: Bottleneck) -> [Pass<B>; 2] {
+    const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
+    let (shape, len) = (format!("n{} positions{} c{}", d.n, d.positions, d.c), d.n * d.dims());
+    [
+        Pass::of("bottleneck", &shape, "forward", [2 * len], [len, d.n], move |be: &B, [mu_s], [z, kl], state| {
+            let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
+            be.bottleneck_forward(&d, mu_s, noise, z, kl)
+        }),
+        Pass::of(
+            "bottleneck",
+            &shape,
+            "backward_input",
+            [2 * len, len, d.n],
+            [2 * len],
+            move |be: &B, [mu_s, dz, dkl], [d_mu_s], state| {
+                let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
+                be.bottleneck_backward_input(&d, mu_s, noise, dz, dkl, d_mu_s)
+            },
+        ),
+    ]
 }
