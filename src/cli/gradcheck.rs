@@ -7,8 +7,8 @@ use super::output;
 use crate::device::{Accelerator, Cpu, cuda};
 use crate::error::{Error, Result};
 use crate::ops::{self, Case, Executor};
+use crate::proof;
 use crate::proof::gradient_check::{Finding, TOLERANCE, check};
-use crate::proof::whole;
 
 /// Check every backward pass against central differences, and print the table
 ///
@@ -105,7 +105,7 @@ fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions
         cases.extend(ops::cases());
     }
     if *only != Some(Kind::Operations) {
-        cases.extend(whole::cases(backend)?);
+        cases.extend(proof::cases(backend)?);
     }
     let mut names: Vec<&str> = cases.iter().map(|case| case.op()).collect();
     names.sort_unstable();
@@ -168,7 +168,7 @@ mod tests {
         let (all, operations, losses) = (chosen("").unwrap(), chosen("--only operations"), chosen("--only losses"));
         assert_eq!(
             (operations.unwrap(), losses.unwrap()),
-            (ops::cases::<Cpu<f64>>().len(), whole::cases(&cpu).unwrap().len())
+            (ops::cases::<Cpu<f64>>().len(), proof::cases(&cpu).unwrap().len())
         );
         assert_eq!(all, chosen("--only operations").unwrap() + chosen("--only losses").unwrap());
         let two = chosen("--filter linear").unwrap() + chosen("--filter adam").unwrap();

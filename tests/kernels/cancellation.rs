@@ -114,11 +114,11 @@ fn stays<B: Executor>(backend: &B, (mut settings, image): (Settings, ImageShape)
     let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") };
     let what = format!("{:?}, {:?}, batch {n}", settings.nets.family, settings.objective);
     let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
-    let started = read(backend, &trainer.discriminator_memory.params);
+    let started = read(backend, &trainer.model.discriminator.memory.params);
     for _ in 0..3 {
         backend.run(|| trainer.step(&batch)).expect("a step");
     }
-    let memory = &trainer.discriminator_memory;
+    let memory = &trainer.model.discriminator.memory;
     let (ended, gradients) = (read(backend, &memory.params), read(backend, &memory.gradients));
     assert_ne!(started, ended, "{what}: nothing was trained");
     for name in names {

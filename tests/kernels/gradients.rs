@@ -4,8 +4,8 @@ use crate::executors::{Emulated, emulated, results};
 use simt::Options;
 use vgan_cuda::device::{Accelerator, Backend, Cpu};
 use vgan_cuda::ops::{self, Case};
+use vgan_cuda::proof;
 use vgan_cuda::proof::gradient_check::{self, Finding, TOLERANCE};
-use vgan_cuda::proof::whole;
 
 /// Checks all cases; each is small.
 fn check_all<B: Backend>(backend: &B, cases: &[Case<B>]) {
@@ -41,7 +41,7 @@ fn every_case_of_every_operation_on_the_kernels() {
 #[test]
 fn the_whole_losses_on_the_kernels() {
     let kernels = kernels();
-    let mut cases = whole::cases(&kernels).expect("narrow models");
+    let mut cases = proof::cases(&kernels).expect("narrow models");
     let some = ["vgan, spectral norm", "ebgan with bottleneck, repelling", "Dragan, sampled z"];
     cases.retain(|case| some.contains(&case.name()));
     assert_eq!(cases.len(), 2 + 2 + 1, "both losses of two models, and a penalty");
@@ -55,7 +55,7 @@ fn the_gradients_of_every_whole_loss_are_the_same_on_the_kernels() {
     let (cpu, kernels) = (cpu(), kernels());
     let mut failed = Vec::new();
     for (exact, case) in
-        whole::cases(&cpu).expect("narrow models").iter().zip(whole::cases(&kernels).expect("the same"))
+        proof::cases(&cpu).expect("narrow models").iter().zip(proof::cases(&kernels).expect("the same"))
     {
         let (exact, ours) = (results(&cpu, exact), results(&kernels, &case));
         let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -79,7 +79,7 @@ fn every_case_of_every_operation() {
 #[test]
 fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
-    let cases = whole::cases(&cpu).expect("narrow models");
+    let cases = proof::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
     // Both losses of sixteen models, and each checks more than its last input; G's of two that match features, and of two with
     // an encoder, by whose parameters too; four penalties of four models, two of residual blocks without bottleneck, and one
@@ -126,7 +126,7 @@ fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, V
     let cpu = cpu();
     let mut cases = ops::cases();
     cases.retain(|case| case.differentiable());
-    cases.extend(whole::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
+    cases.extend(proof::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
     let check = |case: Case<Cpu<f64>>| {
         let planted = case.spoilt(move |values| backward(values), move |values| tangent(values));
         let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");

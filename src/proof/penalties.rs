@@ -1,44 +1,63 @@
 //! The gradient penalties as cases: R alone by every parameter of D, for narrow models with and without the bottleneck,
 //! with its z sampled and at the mean, of either family of nets, and with spectral normalisation.
 //!
-//! They run through the [`Trainer`], so a check of them is one of the points, of the noise, and of all that goes up and down
+//! They run through the step's own pass, so a check of them is one of the points, of the noise, and of all that goes up and down
 //! through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink; none of the
 //! fixed draws lies so near to one that a difference crosses it.
 
-use super::whole::{FIXED, hold_spectral_norm, parameter};
-use crate::Result;
+use super::parameters::{
+    FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
+};
 use crate::config::{
     BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, NetsSettings, Norm, ObjectiveSettings,
     OutputLayer, Penalty, PenaltyZ, Settings, Sigma, TrainSettings,
 };
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Real};
+use crate::device::{Buffer, Network};
 use crate::nn::ImageShape;
-use crate::nn::table::Table;
-use crate::ops::case::OldCase;
-use crate::ops::case::fill;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::ops::{Case, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use crate::train::step::model::Model;
+use crate::train::step::penalty;
 use crate::train::trainer::Trainer;
+use crate::{Error, Result};
 
 /// The penalties of each narrow model.
 ///
 /// # Errors
 /// Where memory is used up.
-pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Box<dyn OldCase<B>>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
+    let mut cases = Vec::new();
     for (model, settings, image, penalties) in models() {
         for &penalty in penalties {
             let objective = ObjectiveSettings { penalty, ..settings.objective.clone() };
             let settings = Settings { objective, ..settings.clone() };
-            let trainer = Trainer::new(backend.clone(), settings.clone(), image)?;
-            let table = trainer.discriminator_memory.parts.params.clone();
-            let dims = trainer.discriminator.bottleneck(1).map_or(0, |d| d.dims());
-            let name = format!("{penalty:?}, {model}");
-            cases.push(Box::new(WholePenalty { name, settings, image, table, dims }));
+            cases.push(case(backend, format!("{penalty:?}, {model}"), settings, image)?);
         }
     }
     Ok(cases)
+}
+
+/// One penalty of one model.
+fn case<B: Executor>(backend: &B, name: String, settings: Settings, image: ImageShape) -> Result<Case<B>> {
+    let discriminator = Trainer::new(backend.clone(), settings.clone(), image)?.model.discriminator;
+    let table = discriminator.memory.parts.params;
+    let mut case = Case::new("gradient_penalty", name);
+    for Tensor { name, len, fill } in table.entries().iter().map(parameter) {
+        case = case.filled_input(name, len, fill);
+    }
+    let dims = discriminator.layers.bottleneck(1).map_or(0, |d| d.dims());
+    let penalty = ModelPenalty { settings, image, dims };
+    let same = penalty.clone();
+    Ok(case
+        .output("penalty", 1)
+        .forward_of_many(move |be, inputs, outputs| {
+            write_loss(be, penalty.run(be, inputs)?.read_state()?.metrics.penalty, outputs)
+        })
+        .backward_of_many(move |be, inputs, d_outputs, d_inputs| {
+            let model = same.run(be, inputs)?;
+            write_gradients(be, &table, &model.discriminator.memory.gradients, None, &d_outputs[0], d_inputs)
+        }))
 }
 
 /// Every penalty.
@@ -109,38 +128,30 @@ fn models() -> Vec<(&'static str, Settings, ImageShape, &'static [Penalty])> {
     ]
 }
 
-struct WholePenalty {
-    name: String,
+/// The penalty of a model whose discriminator has a bottleneck of so many dimensions of z.
+#[derive(Clone)]
+struct ModelPenalty {
     settings: Settings,
     image: ImageShape,
-    /// The discriminator's.
-    table: Table,
-    /// Elements of one image's z.
     dims: usize,
 }
 
-impl WholePenalty {
-    /// A trainer with these parameters after its penalty's pass, whose loss and gradients are the penalty's alone.
-    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Trainer<B>> {
-        let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
-        let draw = |tensor: &Tensor, number| {
-            let values = fill(tensor, number).into_iter().map(B::Real::of);
-            backend.buffer_of(&values.collect::<Vec<_>>())
-        };
+impl ModelPenalty {
+    /// A model with these parameters after its penalty's pass, whose loss and gradients are the penalty's alone.
+    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Model<B>> {
+        let Trainer { mut model, mut methods, .. } = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.discriminator.spectral_norm {
             // Its vectors belong to the inputs as they are before any is moved.
-            let first = (0..).zip(self.table.entries()).map(|(number, entry)| draw(&parameter(entry), number));
-            self.set(&mut trainer, &first.collect::<Result<Vec<_>>>()?)?;
-            hold_spectral_norm(&mut trainer)?;
+            draw_parameters(&mut model, Network::Discriminator, 0)?;
+            hold_spectral_norm(&mut model)?;
         }
-        self.set(&mut trainer, inputs)?;
-        trainer.normalise_weights()?;
+        set_parameters(&mut model, Network::Discriminator, inputs)?;
+        model.normalise_weights()?;
         let n = self.settings.train.batch;
-        let drawn = |number, len, filled| draw(&Tensor::new("fixed", len).filled(filled), FIXED + number);
+        let drawn = |number, len, fill| draw(backend, &Tensor::new("fixed", len).filled(fill), FIXED + number);
         let uniform = Fill::Uniform(0.0, 1.0);
-        let images = drawn(0, 2 * n * self.image.len(), uniform)?;
-        backend.copy(backend.view(&images), trainer.images_mut())?;
-        let batch = Batch::Given(Given {
+        model.batch.images.clean = drawn(0, 2 * n * self.image.len(), uniform)?;
+        let given = Batch::Given(Given {
             images: backend.alloc(0)?,
             latents_d: backend.alloc(0)?,
             latents_g: backend.alloc(0)?,
@@ -154,55 +165,9 @@ impl WholePenalty {
                 noise: drawn(4, n * self.dims, Fill::Normal)?,
             },
         });
-        trainer.penalty_gradients(&batch, DrawStep::ONCE)?;
-        trainer.raw_gradients()?;
-        Ok(trainer)
-    }
-
-    /// Gives D these parameters.
-    fn set<B: Executor>(&self, trainer: &mut Trainer<B>, values: &[Buffer<B>]) -> Result<()> {
-        let backend = trainer.backend.clone();
-        for (values, entry) in values.iter().zip(self.table.entries()) {
-            let params = backend.view_mut(&mut trainer.discriminator_memory.params);
-            backend.copy(backend.view(values), backend.slice_mut(params, entry.range()))?;
-        }
-        Ok(())
-    }
-}
-
-impl<B: Executor> OldCase<B> for WholePenalty {
-    fn op(&self) -> &'static str {
-        "gradient_penalty"
-    }
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        self.table.entries().iter().map(parameter).collect()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("penalty", 1)]
-    }
-    fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let metrics = self.run(backend, inputs)?.read_state()?.metrics;
-        backend.upload(&[B::Real::of(metrics.penalty)], backend.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        backend: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let trainer = self.run(backend, inputs)?;
-        let gradients = backend.view(&trainer.discriminator_memory.gradients);
-        let scale = backend.read(backend.view(&d_outputs[0]))?[0];
-        for (entry, target) in self.table.entries().iter().zip(d_inputs) {
-            let values = backend.read(backend.slice(gradients, entry.range()))?;
-            let scaled: Vec<B::Real> = values.into_iter().map(|g| g * scale).collect();
-            backend.upload(&scaled, backend.view_mut(target))?;
-        }
-        Ok(())
+        let memory = methods.penalty.as_mut().ok_or_else(|| Error::Internal("a model without a penalty".into()))?;
+        penalty::add_gradients(&mut model, memory, &given, DrawStep::ONCE)?;
+        model.raw_gradients()?;
+        Ok(model)
     }
 }

@@ -1,11 +1,13 @@
 //! The whole losses as cases: loss_d by every parameter of D and by its images, loss_g by every parameter of G and by
 //! its latents, and by every parameter of the encoder of mode regularisation where there is one, for narrow models.
 //!
-//! They run through the [`Trainer`] itself, so a check of them is a check of everything in between: layers in the right
-//! order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None of
-//! them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
+//! They run through the functions that a step is made of, so a check of them is a check of everything in between: layers in
+//! the right order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None
+//! of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
 
-use super::penalty_case;
+use super::parameters::{
+    FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
+};
 use crate::Result;
 use crate::config::{
     BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
@@ -13,33 +15,62 @@ use crate::config::{
     TrainSettings,
 };
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network, Real, StepState};
-use crate::nn::table::{Init, Table};
-use crate::nn::{Entry, ImageShape, NetworkMemory};
-use crate::ops::case::{Case, OldCase};
-use crate::ops::{Executor, Fill, Tensor, case};
+use crate::device::{Buffer, Network, StepState};
+use crate::nn::ImageShape;
+use crate::ops::{Case, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use crate::train::step::model::Model;
+use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
 use crate::train::trainer::Trainer;
 
-/// Both losses of every narrow model, and every gradient penalty.
+/// Both losses of every narrow model.
 ///
 /// # Errors
 /// Where memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
+    let mut cases = Vec::new();
     for (name, settings, image) in models() {
-        let trainer = Trainer::new(backend.clone(), settings.clone(), image)?;
-        let encoder = trainer.encoder_memory.as_ref();
-        let nets = [Some(&trainer.discriminator_memory), Some(&trainer.generator_memory), encoder];
-        let tables = nets.map(|memory| memory.map(|memory| memory.parts.params.clone()).unwrap_or_default());
-        let dims = trainer.discriminator.bottleneck(1).map_or(0, |d| d.dims());
-        for network in losses_of(&settings) {
-            let (settings, tables) = (settings.clone(), tables.clone());
-            cases.push(Box::new(WholeLoss { name, settings, image, tables, dims, network: *network }));
+        for &network in losses_of(&settings) {
+            cases.push(case(backend, name, settings.clone(), image, network)?);
         }
     }
-    cases.extend(penalty_case::cases(backend)?);
-    Ok(cases.into_iter().map(Case::from).collect())
+    Ok(cases)
+}
+
+/// The loss of one network of one model.
+fn case<B: Executor>(
+    backend: &B,
+    name: &'static str,
+    settings: Settings,
+    image: ImageShape,
+    network: Network,
+) -> Result<Case<B>> {
+    let model = Trainer::new(backend.clone(), settings.clone(), image)?.model;
+    let dims = model.discriminator.layers.bottleneck(1).map_or(0, |d| d.dims());
+    let table = model.memory(network).map(|memory| memory.parts.params.clone()).unwrap_or_default();
+    let loss = ModelLoss { settings, image, dims, network };
+    let op = match network {
+        Network::Discriminator => "loss_d",
+        Network::Generator => "loss_g",
+        Network::Encoder => "loss_e",
+    };
+    let mut case = Case::new(op, name);
+    for Tensor { name, len, fill } in table.entries().iter().map(parameter).chain(loss.input_beside()) {
+        case = case.filled_input(name, len, fill);
+    }
+    let same = loss.clone();
+    Ok(case
+        .output("loss", 1)
+        .forward_of_many(move |be: &B, inputs, outputs| {
+            let metrics = loss.run(be, inputs)?.0.read_state()?.metrics;
+            let discriminator = network == Network::Discriminator;
+            write_loss(be, if discriminator { metrics.loss_d } else { metrics.loss_g }, outputs)
+        })
+        .backward_of_many(move |be: &B, inputs, d_outputs, d_inputs| {
+            let (model, beside) = same.run(be, inputs)?;
+            let Some(memory) = model.memory(network) else { return Ok(()) };
+            write_gradients(be, &table, &memory.gradients, beside.as_ref(), &d_outputs[0], d_inputs)
+        }))
 }
 
 /// As [`Network`] counts.
@@ -211,7 +242,7 @@ fn feature_matching(narrowest: &Settings, normalised: &Settings) -> [(&'static s
 }
 
 /// Discriminators that are autoencoders: both powers of the error, with and without bottleneck, hidden layers, batch
-/// normalisation and repelling term. Every energy is below the margin, and k is not 0 (see [`WholeLoss::trainer`]).
+/// normalisation and repelling term. Every energy is below the margin, and k is not 0 (see [`ModelLoss::trainer`]).
 fn autoencoders(article: &Settings) -> [(&'static str, Settings, ImageShape); 4] {
     let of = |loss, repelling| ObjectiveSettings { loss, repelling, ..ObjectiveSettings::default() };
     let plain = Settings {
@@ -245,134 +276,81 @@ fn autoencoders(article: &Settings) -> [(&'static str, Settings, ImageShape); 4]
     ]
 }
 
-struct WholeLoss {
-    name: &'static str,
+/// A loss of a model whose discriminator has a bottleneck of so many dimensions of z.
+#[derive(Clone)]
+struct ModelLoss {
     settings: Settings,
     image: ImageShape,
-    /// Of the parameters of each network, as [`Network`] counts; empty where there is no encoder.
-    tables: [Table; Network::COUNT],
-    /// Elements of one image's z.
     dims: usize,
     /// Whose loss it is; the encoder's is the generator's.
     network: Network,
 }
 
-/// A network's arenas, if there is such a network.
-fn arenas<B: Executor>(trainer: &mut Trainer<B>, network: Network) -> Option<&mut NetworkMemory<B>> {
-    match network {
-        Network::Discriminator => Some(&mut trainer.discriminator_memory),
-        Network::Generator => Some(&mut trainer.generator_memory),
-        Network::Encoder => trainer.encoder_memory.as_mut(),
-    }
-}
-
-/// How a parameter is filled: weights such that activations are of order one, everything else around its start.
-pub(super) fn parameter(entry: &Entry) -> Tensor {
-    let fill = match entry.init {
-        Init::Normal(_) | Init::Uniform { .. } if entry.shape.len() > 1 => {
-            let inputs = entry.len() / entry.shape[0];
-            let bound = (3.0 / inputs as f64).sqrt();
-            Fill::Uniform(-bound, bound)
-        }
-        Init::Constant(value) => Fill::Uniform(value - 0.4, value + 0.4),
-        Init::Normal(_) | Init::Uniform { .. } => Fill::Uniform(-0.4, 0.4),
-    };
-    Tensor::new(entry.name.clone(), entry.len()).filled(fill)
-}
-
-/// Holds the vectors of spectral normalisation, where there is one, where some power iterations bring them for the weights so
-/// far: its gradient takes them for constants, so they may not follow a weight that is moved.
-pub(super) fn hold_spectral_norm<B: Executor>(trainer: &mut Trainer<B>) -> Result<()> {
-    if trainer.settings.discriminator.spectral_norm {
-        (0..3).try_for_each(|_| trainer.normalise_weights())?;
-        trainer.discriminator.hold_spectral_norm();
-    }
-    Ok(())
-}
-
-/// Numbers of the draws that are no inputs of the case, far from those of its inputs.
-pub(super) const FIXED: u32 = 5000;
-
-impl WholeLoss {
+impl ModelLoss {
     fn batch(&self) -> usize {
         self.settings.train.batch
     }
 
-    /// A trainer with the case's parameters, and what it is fed with.
+    /// A trainer with the case's parameters and images or latents, and the noise that it is fed with.
     fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.objective.loss == Loss::Began {
             // k starts at 0, where fake images would have no part in D's loss.
             trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
         }
-        let draw = |tensor: &Tensor, number| {
-            let values = case::fill(tensor, number);
-            backend.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>())
-        };
-        let set = |trainer: &mut Trainer<B>, network, entry: &Entry, values: &Buffer<B>| {
-            let Some(arenas) = arenas(trainer, network) else { return Ok(()) };
-            let params = backend.view_mut(&mut arenas.params);
-            backend.copy(backend.view(values), backend.slice_mut(params, entry.range()))
-        };
+        let model = &mut trainer.model;
         // The other networks are fixed; that of the case starts from the inputs as they are before any is moved.
-        for (network, table) in NETWORKS.into_iter().zip(&self.tables) {
+        for network in NETWORKS {
             let first = if network == self.network { 0 } else { FIXED + 2000 * network as u32 };
-            for (number, entry) in (first..).zip(table.entries()) {
-                set(&mut trainer, network, entry, &draw(&parameter(entry), number)?)?;
-            }
+            draw_parameters(model, network, first)?;
         }
-        hold_spectral_norm(&mut trainer)?;
-        for (input, entry) in inputs.iter().zip(self.tables[self.network as usize].entries()) {
-            set(&mut trainer, self.network, entry, input)?;
+        hold_spectral_norm(model)?;
+        set_parameters(model, self.network, inputs)?;
+        let (images, latents) = (&mut model.batch.images.clean, &mut model.batch.latents);
+        let beside = || backend.view(&inputs[inputs.len() - 1]);
+        match self.network {
+            Network::Discriminator => backend.copy(beside(), backend.view_mut(images))?,
+            Network::Generator => backend.copy(beside(), backend.view_mut(latents))?,
+            Network::Encoder => *latents = draw(backend, &self.latents(), FIXED + 1003)?,
         }
-        // An encoder looks at real images in G's step, and so does feature matching.
+        // The image encoder looks at real images in G's half of a step, and so does feature matching.
         if self.network != Network::Discriminator {
-            let real = draw(&self.images(self.batch()), FIXED + 1002)?;
-            let target = backend.slice_mut(trainer.images_mut(), 0..self.batch() * self.image.len());
-            backend.copy(backend.view(&real), target)?;
+            let real = draw(backend, &self.images(self.batch()), FIXED + 1002)?;
+            backend.copy(backend.view(&real), backend.part_mut(images, 0..self.batch() * self.image.len()))?;
         }
-        let latents_g = match self.network {
-            Network::Discriminator => {
-                backend.copy(backend.view(&inputs[inputs.len() - 1]), trainer.images_mut())?;
-                backend.alloc(0)?
-            }
-            Network::Generator => backend.buffer_of(&backend.read(backend.view(&inputs[inputs.len() - 1]))?)?,
-            Network::Encoder => draw(&self.latents(), FIXED + 1003)?,
-        };
-        let noise = |images: usize, number| draw(&Tensor::new("noise", images * self.dims), FIXED + number);
-        let batch = Batch::Given(Given {
+        let noise = |images: usize, number| draw(backend, &Tensor::new("noise", images * self.dims), FIXED + number);
+        let given = Batch::Given(Given {
             images: backend.alloc(0)?,
             latents_d: backend.alloc(0)?,
-            latents_g,
+            latents_g: backend.alloc(0)?,
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
             noise_reconstruction: noise(self.batch(), 1004)?,
             instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty::none(backend)?,
         });
-        Ok((trainer, batch))
+        Ok((trainer, given))
     }
 
-    /// The trainer after its pass; the gradient of the last input goes to `d_shown`.
-    fn run<B: Executor>(
-        &self,
-        backend: &B,
-        inputs: &[Buffer<B>],
-        d_shown: Option<&mut Buffer<B>>,
-    ) -> Result<Trainer<B>> {
-        let (mut trainer, batch) = self.trainer(backend, inputs)?;
-        let d_shown = d_shown.map(|d_shown| backend.view_mut(d_shown));
+    /// The model after its passes, and the gradient of the input beside the parameters.
+    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Model<B>, Option<Buffer<B>>)> {
+        let (Trainer { mut model, mut methods, .. }, given) = self.trainer(backend, inputs)?;
+        let mut gradient = self.input_beside().map(|beside| backend.alloc(beside.len)).transpose()?;
+        let target = gradient.as_mut().map(|gradient| backend.view_mut(gradient));
         match self.network {
             Network::Discriminator => {
-                trainer.image_gradients(&batch, DrawStep::ONCE, d_shown)?;
-                trainer.raw_gradients()?;
+                discriminator_gradients(&mut model, &given, DrawStep::ONCE, target)?;
+                model.raw_gradients()?;
             }
             Network::Generator | Network::Encoder => {
-                trainer.generator_gradients(&batch, d_shown)?;
-                trainer.mode_gradients(&batch)?;
+                generate(&mut model)?;
+                generator_gradients(&mut model, &mut methods, &given, target)?;
+                if let Some(regularizer) = &mut methods.mode_regularizer {
+                    mode_regularization::add_gradients(&mut model, regularizer, &given)?;
+                }
             }
         }
-        Ok(trainer)
+        Ok((model, gradient))
     }
 
     /// So many images.
@@ -390,60 +368,11 @@ impl WholeLoss {
     }
 
     /// The input beside the parameters. The real images that the encoder sees are data, and nothing is differentiated by them.
-    fn shown(&self) -> Option<Tensor> {
+    fn input_beside(&self) -> Option<Tensor> {
         match self.network {
             Network::Discriminator => Some(self.images(2 * self.batch())),
             Network::Generator => Some(self.latents()),
             Network::Encoder => None,
         }
-    }
-}
-
-impl<B: Executor> OldCase<B> for WholeLoss {
-    fn op(&self) -> &'static str {
-        match self.network {
-            Network::Discriminator => "loss_d",
-            Network::Generator => "loss_g",
-            Network::Encoder => "loss_e",
-        }
-    }
-    fn name(&self) -> String {
-        self.name.into()
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let parameters = self.tables[self.network as usize].entries().iter().map(parameter);
-        parameters.chain(self.shown()).collect()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("loss", 1)]
-    }
-    fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let mut d_shown = self.shown().map(|shown| backend.alloc(shown.len)).transpose()?;
-        let trainer = self.run(backend, inputs, d_shown.as_mut())?;
-        let metrics = trainer.read_state()?.metrics;
-        let loss = if self.network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g };
-        backend.upload(&[B::Real::of(loss)], backend.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        backend: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let mut d_shown = self.shown().map(|shown| backend.alloc(shown.len)).transpose()?;
-        let mut trainer = self.run(backend, inputs, d_shown.as_mut())?;
-        let Some(arenas) = arenas(&mut trainer, self.network) else { return Ok(()) };
-        let gradients = backend.view(&arenas.gradients);
-        let parameters = self.tables[self.network as usize].entries().iter();
-        let shown = d_shown.as_ref().map(|d_shown| backend.view(d_shown));
-        let sources = parameters.map(|entry| backend.slice(gradients, entry.range())).chain(shown);
-        let scale = backend.read(backend.view(&d_outputs[0]))?[0];
-        for (source, target) in sources.zip(d_inputs) {
-            let scaled: Vec<B::Real> = backend.read(source)?.into_iter().map(|g| g * scale).collect();
-            backend.upload(&scaled, backend.view_mut(target))?;
-        }
-        Ok(())
     }
 }
