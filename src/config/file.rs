@@ -55,8 +55,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
         && chosen != named
     {
         return Err(Error::Usage(format!(
-            "the preset is {chosen} on the command line and `{}` in {}: leave it out there, or take the line `preset` \
-             out of the file",
+            "the preset is {chosen} on the command line and `{}` in {}: omit it there, or remove the line `preset` from the file",
             shorten(named),
             shown(path)
         )));
@@ -95,7 +94,7 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
     to_table(settings)?;
     let body = toml::to_string(settings).map_err(unwritable)?;
     Ok(format!(
-        "# The settings of a run of vgan-cuda {}. To train with exactly these once more:\n\
+        "# The settings of a run of vgan-cuda {}. To repeat this run:\n\
          #     vgan-cuda train --config config.toml\n\n{PRESET} = {}\n\n{body}",
         env!("CARGO_PKG_VERSION"),
         Value::from(preset)

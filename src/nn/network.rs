@@ -8,7 +8,7 @@ use crate::ops::Executor;
 
 /// Parameters, gradients, the optimiser's moments and running statistics of one network.
 pub struct NetworkMemory<B: Executor> {
-    /// Which tensor lies where.
+    /// The table of tensors and their ranges.
     pub parts: Parts,
     /// Parameters.
     pub params: Buffer<B>,

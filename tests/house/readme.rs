@@ -1,4 +1,5 @@
-//! The documents tell the truth: the paths, functions, links, commands, code and error texts that they show exist.
+//! The documents tell the truth: the paths, functions, links, commands, code and error texts that they show exist. The Docker
+//! files build with the pinned compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,10 @@ fn text_below(path: &Path) -> String {
         return read(path);
     }
     let paths = fs::read_dir(path).expect("a folder").flatten().map(|entry| entry.path());
-    paths.filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs")).map(|p| text_below(&p)).collect()
+    paths
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .map(|p| text_below(&p))
+        .collect()
 }
 
 fn defines(text: &str, item: &str) -> bool {
@@ -135,7 +139,8 @@ fn links_lead_somewhere() {
             let path = if path.is_empty() { PathBuf::from(&document) } else { here.join(path) };
             assert!(root().join(&path).exists(), "{document} links to {target}, which is not there");
             if !heading.is_empty() {
-                let there = read(&path).lines().filter_map(|line| line.split_once("# ")).any(|(_, h)| anchor(h) == heading);
+                let there =
+                    read(&path).lines().filter_map(|line| line.split_once("# ")).any(|(_, h)| anchor(h) == heading);
                 assert!(there, "{document} links to {target}, which has no such heading");
             }
             seen += 1;
@@ -187,5 +192,18 @@ fn every_command_and_preset_is_listed() {
     let presets = table(&read("docs/settings.md"), "preset");
     for (name, _) in vgan_cuda::config::PRESETS {
         assert!(presets.iter().any(|row| row[0].starts_with(&format!("`{name}`"))), "{name} is not listed");
+    }
+}
+
+#[test]
+fn docker_builds_with_the_pinned_compiler() {
+    let toolchain = read("rust-toolchain.toml");
+    let version =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel").trim_matches('"');
+    for file in ["Dockerfile", "Dockerfile.cuda"] {
+        let text = read(file);
+        for line in [format!("--default-toolchain {version}\n"), format!("RUSTUP_TOOLCHAIN={version}\n")] {
+            assert!(text.contains(&line), "{file} lacks {line:?}");
+        }
     }
 }
