@@ -94,7 +94,7 @@ pub fn to_toml(settings: &Settings, preset: &str) -> Result<String> {
     to_table(settings)?;
     let body = toml::to_string(settings).map_err(unwritable)?;
     Ok(format!(
-        "# The settings of a run of vgan-cuda {}. To repeat this run:\n\
+        "# The settings of a run of vgan-cuda {}. To train with exactly these once more:\n\
          #     vgan-cuda train --config config.toml\n\n{PRESET} = {}\n\n{body}",
         env!("CARGO_PKG_VERSION"),
         Value::from(preset)
