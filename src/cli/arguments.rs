@@ -13,7 +13,7 @@ use crate::device::gpu::Gpu;
 use crate::device::{Accelerator, Cpu, Precision};
 use crate::error::{Error, Result};
 
-/// Where to compute.
+/// The device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
     /// The best there is.
@@ -107,7 +107,7 @@ fn needs_gpu(precision: Precision, found: Driver) -> Error {
         Driver::Working(1..) => "this machine has one: pass --device cuda, or --dtype f32".into(),
         found => format!("there is {} here: pass --dtype f32, or train on a machine with a GPU", cuda::describe(found)),
     };
-    Error::Usage(format!("`train.dtype` is {name}, which only a GPU computes; {advice}"))
+    Error::Usage(format!("`train.dtype` is {name}, which needs a GPU; {advice}"))
 }
 
 /// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
@@ -115,9 +115,7 @@ pub(super) fn require_f32(command: &str, dtype: Dtype) -> Result<()> {
     if dtype == Dtype::F32 {
         return Ok(());
     }
-    Err(Error::Usage(format!(
-        "`{command}` computes on the CPU, which knows no `train.dtype` but f32: pass --set train.dtype=f32"
-    )))
+    Err(Error::Usage(format!("`{command}` computes on the CPU, which only supports f32: pass --set train.dtype=f32")))
 }
 
 impl FromStr for DeviceChoice {
@@ -134,14 +132,14 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// Where to compute, and with how many threads.
+/// The device, and the number of CPU threads.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct DeviceArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(super) device: DeviceChoice,
 
-    /// CPU threads [default: all cores]; the results don't depend on it
+    /// CPU threads; the results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub(super) threads: Option<usize>,
 }
@@ -156,17 +154,17 @@ fn parse_threads(text: &str) -> std::result::Result<usize, String> {
 /// The layers of settings that any command may put over a preset.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct SettingsArgs {
-    /// Put the settings of a TOML file over the preset; flags and --set go over the file
+    /// TOML file of settings that override the preset; flags and --set override the file
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
-    /// Change any setting, as section.key=value; may be given often
+    /// Change any setting, as section.key=value; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl SettingsArgs {
-    /// What `--set` was given, in order.
+    /// The values of `--set`, in order.
     pub(super) fn overrides(&self) -> Result<Vec<Override>> {
         self.set.iter().map(|text| Override::parse(text)).collect()
     }

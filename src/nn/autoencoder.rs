@@ -16,7 +16,7 @@ use crate::ops::losses::energy::{Energy, Exponent};
 use crate::ops::losses::repelling::Repelling;
 use crate::{Error, Result};
 
-/// What an autoencoder has beside encoder, bottleneck and decoder.
+/// State of an autoencoder beside encoder, bottleneck and decoder.
 pub(super) struct Autoencoder<B: Executor> {
     /// Of one image.
     energy: Energy,
@@ -29,7 +29,7 @@ pub(super) struct Autoencoder<B: Executor> {
     repelling: f64,
     /// Of the codes of the last forward pass, if [`Autoencoder::repelling_loss`] has followed it.
     cosines: Buffer<B>,
-    /// Whether it has.
+    /// True if it has.
     repelled: bool,
 }
 
