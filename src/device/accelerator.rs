@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::kernels::{Kernel, size};
-use super::launch::{Argument, Launch, Launcher};
+use super::launch::{Argument, AsArgument, Launch, Launcher};
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
@@ -104,9 +104,16 @@ impl<E> DeviceViewMut<'_, E> {
     }
 }
 
-/// The pointer of an operand that may be missing.
-pub(crate) fn optional<E>(view: Option<DeviceView<'_, E>>) -> Argument {
-    view.map_or(Argument::new(0u64), |view| view.argument())
+impl<E> AsArgument for DeviceView<'_, E> {
+    fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
+}
+
+impl<E> AsArgument for DeviceViewMut<'_, E> {
+    fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
 }
 
 impl<L: Launcher> Accelerator<L, f32> {

@@ -9,7 +9,7 @@
 //! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
 /// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks
-/// walk.
+/// walk: `cases` and `passes` of each module.
 macro_rules! operations {
     ($room:ident: $($op:ident: $contract:ident,)+) => {
         /// A backend that has every operation of this room.
@@ -32,8 +32,36 @@ macro_rules! operations {
     };
 }
 
+/// An operation's contract on [`DryRun`](crate::device::DryRun): for each pass the reals that it reads and writes, from the
+/// lengths of its windows; behind `multiplying` the sizes of a product, behind `borrowing` the reals that the CPU borrows for
+/// whole tensors. An argument without a type is a window.
+///
+/// ```ignore
+/// dry_run! {
+///     EmaOp:
+///     ema_update(_decay: f64, weights, average) => weights + 2 * average;
+/// }
+/// ```
+macro_rules! dry_run {
+    (
+        $contract:ident:
+        $($pass:ident($($argument:ident $(: $type:ty)?),*) =>
+            $moved:expr $(, multiplying $sizes:expr)? $(, borrowing $borrowed:expr)?;)+
+    ) => {
+        impl<T: crate::device::Real> $contract for crate::device::DryRun<T> {
+            $(fn $pass(&self, $($argument: dry_run!(@type $($type)?)),*) -> crate::Result<()> {
+                $(self.multiplies(&$sizes);)?
+                $(self.borrows($borrowed);)?
+                self.moves($moved);
+                Ok(())
+            })+
+        }
+    };
+    (@type) => { usize };
+    (@type $type:ty) => { $type };
+}
+
 pub mod case;
-mod dry_run;
 pub mod inputs;
 pub mod layers;
 pub mod losses;

@@ -1,13 +1,13 @@
 //! What convolution, transposed convolution and linear layer have in common: y = A(w) x + b, with A linear in w. The
-//! layer of a network and the cases for tests are written once, against this.
+//! layer of a network, the cases for tests and the passes for benchmarks are written once, against this.
 
 use crate::Result;
-use crate::device::{In, Out};
+use crate::device::{Backend, In, Out};
+use crate::ops::case::Case;
 use crate::ops::pass::Pass;
-use crate::ops::{Case, Executor};
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
-pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
+pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
     /// The operation's one name.
     const OP: &'static str;
 
@@ -44,11 +44,11 @@ pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
 }
 
 /// These sizes as cases.
-pub fn cases<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
+pub fn cases<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
     sizes.into_iter().map(case).collect()
 }
 
-fn case<B: Executor, M: Affine<B>>(d: M) -> Case<B> {
+fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
         .input("w", d.w_len())
@@ -64,11 +64,11 @@ fn case<B: Executor, M: Affine<B>>(d: M) -> Case<B> {
 }
 
 /// These sizes as passes.
-pub fn passes<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
+pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
     sizes.into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: Executor, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
     let shape = format!("n{} {}", d.n(), d.describe());
     let (x, w, b, y) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
     [
