@@ -16,11 +16,13 @@
 //! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
 //! | [`ops`] | one file an operation, in rooms by subject: sizes, contract, CPU code, launches, cases |
 //! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
+//! | `choices` | the words of settings that choose, declared beside what they choose |
 //! | `shell` | how a hint to paste is quoted |
 //! | `units` | sizes, counts and times as a person reads them |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
 
 pub mod bench;
+mod choices;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::background::Background;
 use super::declare::{Range, choices, sections, settings};
 use super::objective::ObjectiveSettings;
+pub use crate::device::Precision;
+pub use crate::ops::inputs::prior::Prior;
+pub use crate::ops::layers::bottleneck::Sigma;
 
 /// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
 /// that the count of its parameters can't overflow.
@@ -122,16 +125,6 @@ settings! {
 }
 
 choices! {
-    /// The distribution of the latent vector.
-    pub enum Prior {
-        /// U[0, 1) in each dimension, as the article has it.
-        Uniform = "uniform",
-        /// N(0, 1) in each dimension, as the paper has it.
-        Normal = "normal",
-    }
-}
-
-choices! {
     /// The generator's last layer.
     pub enum OutputLayer {
         /// ConvT k4 s2 p1: doubles the image.
@@ -231,17 +224,6 @@ choices! {
 }
 
 choices! {
-    /// What the encoder's second output is. The family of distributions is the same; but weights and gradients of one size start
-    /// log σ twice as wide with `logstd`, and move it twice as fast.
-    pub enum Sigma {
-        /// log σ², so σ = e^(logvar/2) (the article). What runs had before this was a setting.
-        Logvar = "logvar",
-        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
-        Logstd = "logstd",
-    }
-}
-
-choices! {
     /// Which z the generator's step sends through the head.
     pub enum GeneratorZ {
         /// A sample μ + σ·ε (the article and the official code).
@@ -307,20 +289,6 @@ settings! {
         /// How many checkpoints are kept; 0 keeps all.
         pub keep: usize = 2 => COUNT;
         /// To what the products of linear layers and convolutions round their operands; all but f32 needs a GPU.
-        pub dtype: Dtype = Dtype::F32;
-    }
-}
-
-choices! {
-    /// To what the products of linear layers and convolutions round their operands. Weights, activations, gradients and the
-    /// optimiser's moments are f32 whatever is chosen, and so are the sums of a product and the operands of convolutions
-    /// from or to at most 4 channels.
-    pub enum Dtype {
-        /// Not at all.
-        F32 = "f32",
-        /// To tf32, 11 bits of significand, on a GPU's tensor cores.
-        Tf32 = "tf32",
-        /// To bf16, 8 bits of significand, on a GPU's tensor cores.
-        Bf16 = "bf16",
+        pub dtype: Precision = Precision::F32;
     }
 }

@@ -9,9 +9,7 @@ use std::path::Path;
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors, average_tensors, networks, networks_mut};
 use super::trainer::Trainer;
-use crate::config::{
-    GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
-};
+use crate::config::{GeneratorZ, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
@@ -102,7 +100,7 @@ impl<B: Executor> Tracer<B> {
             backend.copy(backend.view(&memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        if trainer.settings.objective.loss == Loss::Began {
+        if trainer.settings.objective.loss.is_balanced() {
             state.balance = input.take("balance", &[1])?[0].to_f64();
         }
         trainer.write_state(&state)?;
@@ -146,7 +144,7 @@ impl<B: Executor> Tracer<B> {
         if trainer.settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if trainer.settings.objective.loss == Loss::Began {
+        if trainer.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
         if trainer.mode_regularizer.is_some() {
@@ -385,7 +383,7 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     let (n, seed) = (settings.train.batch, settings.train.seed);
     let mut out = weights(&trainer)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
-    if settings.objective.loss == Loss::Began {
+    if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
     out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));

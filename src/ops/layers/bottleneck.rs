@@ -16,6 +16,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::choices::choices;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
@@ -23,14 +24,15 @@ use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 
-/// What the encoder's second output is. Both are one family of distributions, but where the weights start alike log σ is half
-/// as wide from the former as from the latter, and moves half as fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sigma {
-    /// s = log σ², σ = e^{½ s} (the article; Kingma & Welling 2014).
-    Logvar,
-    /// s = log σ, σ = e^s (`reparametrize` and `kl_loss` of the paper's official code).
-    Logstd,
+choices! {
+    /// What the encoder's second output s is. The family of distributions is the same; but weights and gradients of one size
+    /// start log σ twice as wide with `logstd`, and move it twice as fast.
+    pub enum Sigma {
+        /// log σ², so σ = e^(logvar/2) (the article). What runs had before this was a setting.
+        Logvar = "logvar",
+        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+        Logstd = "logstd",
+    }
 }
 
 impl Sigma {
