@@ -53,6 +53,7 @@
 //! | [`nn`] | parameter arenas, layers, generator, discriminator (encoder → bottleneck → head), image encoder |
 //! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
+//! | `choices` | the words of settings that choose, declared beside what they choose |
 //! | `shell` | quoting of commands in hints |
 //! | `units` | sizes, counts and times for people |
 //! | [`error`] | the one error type, returned by every room, and its exit codes |
@@ -60,6 +61,7 @@
 //! The kernels are in `kernels/`, in the same rooms as [`ops`]. `docs/formulas.md` maps each formula to its function.
 
 pub mod bench;
+mod choices;
 pub mod cli;
 pub mod config;
 pub mod data;

@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::output::to_stderr;
-use crate::config::{Dtype, Override, PRESETS};
+use crate::config::{Override, PRESETS};
 use crate::device::cuda::{self, Driver};
 use crate::device::gpu::Gpu;
 use crate::device::{Accelerator, Cpu, Precision};
@@ -54,16 +54,14 @@ macro_rules! on_device {
 pub(crate) use on_device;
 
 impl DeviceChoice {
-    /// Opens the device that this choice stands for, to compute products in `dtype`.
+    /// Opens the device that this choice stands for, to compute products in `precision`.
     ///
     /// # Errors
     /// As [`DeviceChoice::open`], and [`Error::Usage`] where it stands for the CPU, which computes in f32 alone.
-    pub(crate) fn open_in(self, threads: Option<usize>, dtype: Dtype) -> Result<Opened> {
-        let precision = match dtype {
-            Dtype::F32 => return self.open(threads),
-            Dtype::Tf32 => Precision::Tf32,
-            Dtype::Bf16 => Precision::Bf16,
-        };
+    pub(crate) fn open_in(self, threads: Option<usize>, precision: Precision) -> Result<Opened> {
+        if precision == Precision::F32 {
+            return self.open(threads);
+        }
         let number = match (self, cuda::driver()) {
             (DeviceChoice::Cuda(number), _) => number,
             (DeviceChoice::Auto, Driver::Working(1..)) => 0,
@@ -102,7 +100,7 @@ impl DeviceChoice {
 
 /// That products in `precision` need tensor cores; a GPU is proposed only where there is one.
 fn needs_gpu(precision: Precision, found: Driver) -> Error {
-    let name = precision.name();
+    let name = precision.word();
     let advice = match found {
         Driver::Working(1..) => "this machine has one: pass --device cuda, or --dtype f32".into(),
         found => format!("there is {} here: pass --dtype f32, or train on a machine with a GPU", cuda::describe(found)),
@@ -111,8 +109,8 @@ fn needs_gpu(precision: Precision, found: Driver) -> Error {
 }
 
 /// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
-pub(super) fn require_f32(command: &str, dtype: Dtype) -> Result<()> {
-    if dtype == Dtype::F32 {
+pub(super) fn require_f32(command: &str, dtype: Precision) -> Result<()> {
+    if dtype == Precision::F32 {
         return Ok(());
     }
     Err(Error::Usage(format!("`{command}` computes on the CPU, which only supports f32: pass --set train.dtype=f32")))
@@ -224,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_cpu_computes_in_f32_alone() {
-        for (dtype, name) in [(Dtype::Tf32, "tf32"), (Dtype::Bf16, "bf16")] {
+        for (dtype, name) in [(Precision::Tf32, "tf32"), (Precision::Bf16, "bf16")] {
             let Err(error) = DeviceChoice::Cpu.open_in(Some(1), dtype) else { panic!("{name} on the CPU") };
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2);
@@ -233,8 +231,8 @@ mod tests {
             assert_eq!(text.contains("--device cuda"), there_is_one, "{text}");
             assert!(require_f32("trace", dtype).is_err());
         }
-        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Dtype::F32), Ok(Opened::Cpu(_))));
-        require_f32("trace", Dtype::F32).unwrap();
+        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Precision::F32), Ok(Opened::Cpu(_))));
+        require_f32("trace", Precision::F32).unwrap();
     }
 
     #[test]

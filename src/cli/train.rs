@@ -328,7 +328,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
-    use crate::config::Dtype;
+    use crate::device::Precision;
 
     fn options(words: &str) -> Result<TrainOptions> {
         let words = words.split_whitespace();
@@ -356,7 +356,7 @@ mod tests {
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
         assert_eq!((train.steps, train.minutes, train.batch, train.seed), (7, 2.5, 9, 11));
-        assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Dtype::Bf16));
+        assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Precision::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));

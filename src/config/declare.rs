@@ -1,8 +1,8 @@
 //! Declaration of settings: once, with their meaning, default, range, and the methods they belong to.
 //!
 //! [`settings!`] makes of a section a struct with its default, and keeps what stands there for [`validate`](super::validate)
-//! and for whoever asks what there is to set (`vgan-cuda settings`, completion). [`choices!`] does so for the words that a
-//! setting may take.
+//! and for whoever asks what there is to set (`vgan-cuda settings`, completion). The words that a
+//! setting may take are declared by [`choices!`].
 
 use std::fmt;
 
@@ -12,6 +12,9 @@ use super::differences::SettingValue;
 use super::schema::{Key, to_table};
 use super::settings::Settings;
 use super::validate::Checker;
+pub use crate::choices::Choice;
+use crate::choices::Choices;
+pub(super) use crate::choices::choices;
 use crate::error::{Error, Result};
 
 /// A section of the settings: `[data]`, ….
@@ -38,15 +41,6 @@ pub struct Setting {
     pub choices: &'static [Choice],
     /// The methods of docs/methods.md that it belongs to; empty where it belongs to all.
     pub methods: &'static [&'static str],
-}
-
-/// A word that a setting may take.
-#[derive(Debug)]
-pub struct Choice {
-    /// As `--set` and a file have it.
-    pub word: &'static str,
-    /// The meaning of the choice.
-    pub meaning: &'static str,
 }
 
 /// Values that a setting takes. Displayed, it ends a sentence that begins with "must be".
@@ -174,6 +168,10 @@ pub(super) trait Field {
     }
 }
 
+impl<T: Choices> Field for T {
+    const CHOICES: &'static [Choice] = T::CHOICES;
+}
+
 impl Field for bool {}
 impl Field for String {}
 
@@ -274,38 +272,6 @@ macro_rules! or_none {
     };
 }
 pub(super) use or_none;
-
-/// The words of a setting: `meaning: Variant = "word",` for each.
-macro_rules! choices {
-    (
-        $(#[doc = $about:literal])+
-        pub enum $enum:ident {
-            $($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+
-        }
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        pub enum $enum {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)+
-        }
-
-        impl $enum {
-            /// The word for it, as `--set` and a file have it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $($enum::$variant => $word,)+
-                }
-            }
-        }
-
-        impl $crate::config::declare::Field for $enum {
-            const CHOICES: &'static [$crate::config::declare::Choice] = &[
-                $($crate::config::declare::Choice { word: $word, meaning: concat!($($doc),+) },)+
-            ];
-        }
-    };
-}
-pub(super) use choices;
 
 /// A section's struct.
 pub(super) trait Declared {

@@ -7,7 +7,8 @@ use super::validate::Checker;
 impl Checker {
     pub(super) fn objective(&mut self, objective: &ObjectiveSettings) {
         let target = objective.real_target;
-        let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
+        let odds = Loss::words_where(Loss::is_log_odds);
+        let expected = format!("1 where objective.loss is not {odds}: only they have a target to smooth");
         self.require(objective.loss.is_log_odds() || target == 1.0, "objective.real_target", expected, target);
         let repelling = objective.repelling;
         let expected = "0 where objective.loss is not ebgan: it is a term of that loss";
@@ -80,6 +81,7 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::super::{Override, apply, preset, validate, validate_for_images};
+    use super::Loss;
 
     #[test]
     fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
@@ -132,10 +134,11 @@ mod tests {
             let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
             validate(&apply(&preset("quick").unwrap(), &overrides).unwrap())
         };
-        smoothed("gan").unwrap();
-        smoothed("ns").unwrap();
-        for loss in ["lsgan", "hinge", "wgan"] {
-            let error = smoothed(loss).unwrap_err().to_string();
+        for loss in Loss::ALL.iter().filter(|loss| loss.is_log_odds()) {
+            smoothed(loss.word()).unwrap();
+        }
+        for loss in Loss::ALL.iter().filter(|loss| !loss.is_log_odds()) {
+            let error = smoothed(loss.word()).unwrap_err().to_string();
             assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
         }
     }

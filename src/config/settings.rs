@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::background::Background;
 use super::declare::{Range, choices, sections, settings};
 use super::objective::ObjectiveSettings;
+pub use crate::device::Precision;
+pub use crate::ops::inputs::prior::Prior;
+pub use crate::ops::layers::bottleneck::Sigma;
 
 /// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
 /// that the count of its parameters can't overflow.
@@ -122,16 +125,6 @@ settings! {
 }
 
 choices! {
-    /// The distribution of the latent vector.
-    pub enum Prior {
-        /// U[0, 1) in each dimension, as the article has it.
-        Uniform = "uniform",
-        /// N(0, 1) in each dimension, as the paper has it.
-        Normal = "normal",
-    }
-}
-
-choices! {
     /// The generator's last layer.
     pub enum OutputLayer {
         /// ConvT k4 s2 p1: doubles the image.
@@ -231,17 +224,6 @@ choices! {
 }
 
 choices! {
-    /// Meaning of the encoder's second output. The family of distributions is the same. With `logstd`, equal weights start
-    /// log σ twice as wide, and equal gradients move it twice as fast.
-    pub enum Sigma {
-        /// log σ², so σ = e^(logvar/2) (the article). Older runs without this setting use it.
-        Logvar = "logvar",
-        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
-        Logstd = "logstd",
-    }
-}
-
-choices! {
     /// The z that goes through the discriminator's head in the generator's step.
     pub enum GeneratorZ {
         /// A sample μ + σ·ε (the article and the official code).
@@ -307,20 +289,6 @@ settings! {
         /// Checkpoints to keep; 0 keeps all.
         pub keep: usize = 2 => COUNT;
         /// Precision of the operands in linear layers and convolutions; tf32 and bf16 need a GPU.
-        pub dtype: Dtype = Dtype::F32;
-    }
-}
-
-choices! {
-    /// Precision of the operands in linear layers and convolutions. Weights, activations, gradients, sums and the
-    /// optimiser's moments are always f32, and so are the operands of convolutions with at most 4 input or output
-    /// channels.
-    pub enum Dtype {
-        /// f32, without rounding.
-        F32 = "f32",
-        /// Rounded to tf32 (11 bits of significand), on a GPU's tensor cores.
-        Tf32 = "tf32",
-        /// Rounded to bf16 (8 bits of significand), on a GPU's tensor cores.
-        Bf16 = "bf16",
+        pub dtype: Precision = Precision::F32;
     }
 }

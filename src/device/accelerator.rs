@@ -229,7 +229,7 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
 
     fn describe(&self) -> String {
-        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.name() };
+        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.word() };
         format!("{}, {numbers}", self.launcher.describe())
     }
 

@@ -11,9 +11,7 @@ use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, 
 use super::step::model::Model;
 use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{
-    GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
-};
+use crate::config::{GeneratorZ, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
@@ -98,7 +96,7 @@ impl<B: Executor> Tracer<B> {
             backend.copy(backend.view(&generator.memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        if trainer.model.settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             state.balance = input.take("balance", &[1])?[0].to_f64();
         }
         trainer.write_state(&state)?;
@@ -132,7 +130,7 @@ impl<B: Executor> Tracer<B> {
         if settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
         if image_encoder.is_some() {
@@ -385,7 +383,7 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     let (n, seed) = (settings.train.batch, settings.train.seed);
     let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
-    if settings.objective.loss == Loss::Began {
+    if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
     out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));

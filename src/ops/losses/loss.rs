@@ -105,7 +105,7 @@ impl<T: Real> LossOp for Cpu<T> {
     ) -> Result<()> {
         let state = &mut state[0];
         let (d_logits_real, d_logits_fake) = dlogits.split_at_mut(d.n);
-        let weight = if d.objective.loss == Loss::Began { state.balance } else { 1.0 };
+        let weight = if d.objective.loss.is_balanced() { state.balance } else { 1.0 };
         let (loss_real, d_real) = mean_terms(&d.objective, Side::Real, 1.0, &logits[..d.n], d_logits_real);
         let (loss_fake, d_fake) = mean_terms(&d.objective, Side::Fake, weight, &logits[d.n..], d_logits_fake);
         let reduced = |kl: &[T]| kl.iter().map(|v| v.to_f64()).sum::<f64>() * d.kl_scale / d.n as f64;
@@ -137,7 +137,7 @@ impl<T: Real> LossOp for Cpu<T> {
         dkl.fill(T::ZERO);
         state[0].metrics.loss_g = loss_g;
         state[0].note_unless_finite(loss_g, StepState::NON_FINITE_LOSS_G);
-        if objective.loss == Loss::Began {
+        if objective.loss.is_balanced() {
             step_balance(objective, loss_g, &mut state[0]);
         }
         Ok(())
