@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::{element_blocks, int};
+use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
@@ -212,7 +212,7 @@ impl<L: Launcher, T: Real> SpectralNormOp for Accelerator<L, T> {
         dw: Out<'_, Self>,
     ) -> Result<()> {
         let count = dw.len();
-        let blocks = element_blocks(count);
+        let blocks = self.element_blocks(count);
         self.with_workspace(blocks as usize, |inner: Out<'_, Self, f64>| {
             let arguments = [w_hat.argument(), dw.argument(), inner.argument(), Argument::new(count as u64)];
             self.launch_elements(Kernel::SpectralNormInner, count, &arguments)?;
