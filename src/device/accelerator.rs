@@ -144,13 +144,19 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
 
     /// Runs a kernel whose grid strides over `count` elements.
     pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
-        self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+        self.launch(kernel, [self.element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
 
     /// Runs a kernel whose blocks stride over `rows` rows of an image and whose threads stride over a row's elements.
     pub(crate) fn launch_rows(&self, kernel: Kernel, rows: usize, arguments: &[Argument]) -> Result<()> {
-        let blocks = int(rows).unsigned_abs().min(size::ELEMENT_BLOCKS);
+        let blocks = int(rows).unsigned_abs().min(self.launcher.stride_blocks());
         self.launch(kernel, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
+    /// Blocks of a launch that strides over `count` elements.
+    pub(crate) fn element_blocks(&self, count: usize) -> u32 {
+        let blocks = count.div_ceil(size::ELEMENT_THREADS as usize);
+        u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
     }
 
     /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
@@ -201,12 +207,6 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     fn address_of<E>(&self, buffer: &DeviceBuffer<L, E>) -> u64 {
         self.launcher.address(&buffer.memory)
     }
-}
-
-/// Blocks of a launch that strides over `count` elements.
-pub(crate) fn element_blocks(count: usize) -> u32 {
-    let blocks = count.div_ceil(size::ELEMENT_THREADS as usize).min(size::ELEMENT_BLOCKS as usize);
-    u32::try_from(blocks).unwrap_or(size::ELEMENT_BLOCKS)
 }
 
 /// A size as kernels count: 32 bits.

@@ -95,20 +95,28 @@ fn program(real: &'static str) -> &'static Program {
     static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
     let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
     PROGRAMS[which].get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
         // Tensor cores know no f64.
-        files.retain(|file| real == "f32" || !file.ends_with("_tensor"));
-        files.dedup();
-        let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
-        let defines = vec![format!("REAL={ctype}")];
-        let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
+        let sources = sources(ctype, |file| real == "f32" || !file.ends_with("_tensor"));
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
+/// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a C type of numbers.
+pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
+    files.dedup();
+    let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
+    Sources { files, include_dirs: vec![folder], defines: vec![format!("REAL={ctype}")], ..Sources::default() }
+}
+
 fn emulator(real: &'static str, options: Options) -> Emulated {
-    let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
+    emulator_of(program(real), real, options)
+}
+
+/// An emulator of a program that was compiled in the type `real`.
+pub fn emulator_of(program: &Program, real: &'static str, options: Options) -> Emulated {
+    let emulator = Emulator::new(program, options).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Arc::new(emulator);
     Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default() }
 }

@@ -11,3 +11,4 @@ mod data;
 mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
+mod restored;

@@ -7,6 +7,8 @@ mod narrow_models;
 
 mod cancellation;
 mod gradients;
+mod limits;
+mod non_finite;
 mod parity;
 mod philox;
 mod steps;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::kernels::{Kernel, size};
+use crate::device::kernels::Kernel;
 use crate::device::philox::{DrawStep, Stream, draw};
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
@@ -149,8 +149,7 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
             high: d.high,
         };
         let arguments = [Argument::new(sizes), images.argument(), state.argument(), x.argument()];
-        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX).min(size::ELEMENT_BLOCKS);
-        self.launch(Kernel::Gather, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], &arguments)
+        self.launch_rows(Kernel::Gather, d.n, &arguments)
     }
 }
 

@@ -7,7 +7,6 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::element_blocks;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
@@ -108,7 +107,7 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
         gradients: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let blocks = element_blocks(weights.len());
+        let blocks = self.element_blocks(weights.len());
         self.with_workspace(blocks as usize, |squares: Out<'_, Self, f64>| {
             let [twice, count] = [Argument::new(T::of(2.0 * weight)), Argument::new(weights.len() as u64)];
             let arenas = [weights.argument(), mean.argument(), gradients.argument(), squares.argument()];

@@ -3,7 +3,6 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::element_blocks;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
@@ -55,7 +54,7 @@ impl<L: Launcher, T: Real> FiniteGradientsOp for Accelerator<L, T> {
         gradients: In<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let blocks = element_blocks(gradients.len());
+        let blocks = self.element_blocks(gradients.len());
         self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
             let arguments = [gradients.argument(), Argument::new(gradients.len() as u64), flags.argument()];
             self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
