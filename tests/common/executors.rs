@@ -192,7 +192,7 @@ impl Launcher for Emulated {
     }
 }
 
-/// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
+/// Outputs, gradients and the tangent of a case, by name. All executors start from what f32 can hold.
 pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
     results_from(backend, case, Precision::F32)
 }
@@ -210,8 +210,8 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
             tensors.iter().map(|tensor| backend.alloc(tensor.len).expect("memory")).collect()
         };
         let (inputs, outputs) = (case.inputs(), case.outputs());
-        let (x, u) = (filled(&inputs, 0), filled(&outputs, 1000));
-        let (mut y, mut dx) = (zeros(&outputs), zeros(&inputs));
+        let (x, u) = (filled(inputs, 0), filled(outputs, 1000));
+        let (mut y, mut dx) = (zeros(outputs), zeros(inputs));
         let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
         case.run_forward(backend, &x, &mut y).unwrap_or_else(named);
         if case.differentiable() {
@@ -220,7 +220,16 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
         let names = outputs.iter().map(|t| t.name.to_string()).chain(inputs.iter().map(|t| format!("d {}", t.name)));
         let read =
             |buffer| backend.read(backend.view(buffer)).expect("a copy").iter().map(|v: &B::Real| v.to_f64()).collect();
-        names.zip(y.iter().chain(&dx).map(read)).collect()
+        let mut results: Vec<_> = names.zip(y.iter().chain(&dx).map(read)).collect();
+        if let Some(input) = inputs.first() {
+            let v = filled(&[Tensor::new("v", input.len)], 2000);
+            let mut vy = zeros(outputs);
+            if let Some(done) = case.run_tangent(backend, &x, &y, &v[0], &mut vy) {
+                done.unwrap_or_else(named);
+                results.push(("tangent".into(), read(&vy[0])));
+            }
+        }
+        results
     })
 }
 

@@ -2,7 +2,7 @@
 //! whole step of it each time.
 
 use crate::executors::{emulated, emulated_in};
-use crate::narrow_models::{narrow_mnist, narrow_resnet};
+use crate::narrow_models::narrow;
 use simt::Options;
 use vgan_cuda::config::{Norm, Penalty, Settings};
 use vgan_cuda::device::{Buffer, Cpu, Precision, Real, StepState};
@@ -88,7 +88,7 @@ fn what_cancels_leaves_nothing_in_the_kernels() {
 
 /// The Wasserstein loss as a critic is trained by it, with a few updates of D a step.
 fn critic(change: impl FnOnce(&mut Settings), residual: bool) -> (Settings, ImageShape) {
-    let (mut settings, image) = if residual { narrow_resnet() } else { narrow_mnist() };
+    let (mut settings, image) = narrow(if residual { "residual" } else { "mnist" });
     settings.bottleneck.enabled = false;
     settings.discriminator.norm = Norm::None;
     settings.objective.loss = Loss::Wgan;

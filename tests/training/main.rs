@@ -2,8 +2,15 @@
 
 #[path = "../common/executors.rs"]
 mod executors;
+#[path = "../common/needs.rs"]
+mod needs;
 
 mod autoencoder;
 mod draws;
 mod methods;
 mod penalty;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("training", 0, &[]);
+}
