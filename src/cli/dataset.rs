@@ -39,7 +39,7 @@ enum DatasetCommand {
         /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
         path: String,
 
-        /// Cut every image to its central square and resize that to N×N [default: no]
+        /// Crop every image to its central square and resize it to N×N [default: no]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         resize: Option<u16>,
 
@@ -47,7 +47,7 @@ enum DatasetCommand {
         #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
         channels: Option<String>,
 
-        /// What transparent images are laid on: black, white, grey or #rrggbb
+        /// Background of transparent images: black, white, grey or #rrggbb
         #[arg(long, value_name = "COLOUR", default_value = "black", value_parser = Background::from_str)]
         background: Background,
 
@@ -59,14 +59,14 @@ enum DatasetCommand {
     /// Download a data set and check its SHA-256
     #[command(after_help = "Example: vgan-cuda dataset fetch mnist")]
     Fetch {
-        /// Which data set
+        /// The data set
         name: DatasetName,
 
-        /// The folder that gets a folder of the data set's name
+        /// Folder in which the data set's folder is created
         #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
         outdir: PathBuf,
 
-        /// Download from the folder at this address instead of the built-in ones; may be given often
+        /// Download from this address instead of the built-in ones; can be repeated
         #[arg(long = "mirror", value_name = "URL")]
         mirrors: Vec<String>,
     },
@@ -77,26 +77,26 @@ Examples:
   vgan-cuda dataset check photos --resize 32 --channels 3
   vgan-cuda dataset check data/mnist --json
 
-Counts are of the files that `train` reads. The exit code is 3 where a file is bad or the images do
-not fit together, else 0.
+The counts cover the files that `train` reads. The exit code is 3 if a file is bad or if the images
+differ in size or channels, else 0.
 
 --json prints one object:
-  path, format       what was checked, and what it is
+  path, format       the data set and its format
   folder             the folder inside it that holds the images, or null
-  train_ready        whether `train` with the same options takes it
-  clean              whether nothing is bad, in what is left out either
-  files, images      what `train` reads
+  train_ready        true if `train` with the same options accepts it
+  clean              true if no file is bad, not even among those left out
+  files, images      numbers that `train` reads
   sizes              [{height, width, images}]
   channels           [{channels, images}]
   left_out           for each of other_split, own_output (pictures by vgan-cuda), twin (a copy),
                      labels, other_kind and hidden: {files, images, example}
-  warnings           sentences on what looks wrong
+  warnings           sentences on suspicious properties
   notes              numbers of images: transparent (laid on background), rotated (by EXIF),
                      sixteen_bit, sixteen_bit_narrow (less than 1/16 of the range), animated, cmyk,
                      profile, constant (of one colour), duplicates (copies of others);
                      most_common and most_common_share, the value of most pixels;
                      only_split (null, test or validation), own_pictures, remarks
-  bad                [{path, reason, needed}]; needed is whether `train` reads the file
+  bad                [{path, reason, needed}]; needed is true if `train` reads the file
   obstacles          sentences on mixed sizes or channels";
 
 /// A data set that can be downloaded.
@@ -110,7 +110,7 @@ pub(crate) enum DatasetName {
     Cifar10,
 }
 
-/// What to do with which data set.
+/// The options of `dataset`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DatasetOptions {
     /// Read all images and list every bad file.
@@ -123,14 +123,14 @@ pub(crate) enum DatasetOptions {
         channels: usize,
         /// As `data.background`.
         background: Background,
-        /// Whether to print JSON.
+        /// Print JSON.
         json: bool,
     },
     /// Download.
     Fetch {
-        /// Which data set.
+        /// The data set.
         name: DatasetName,
-        /// The folder that gets a folder of the data set's name.
+        /// Folder in which the data set's folder is created.
         outdir: PathBuf,
         /// Addresses to download from, the first choice first; empty for the built-in ones.
         mirrors: Vec<String>,

@@ -23,7 +23,7 @@ pub struct RemoteFile<'a> {
 /// A data set that can be downloaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Dataset {
-    /// What the user calls it.
+    /// Its name on the command line.
     pub name: &'static str,
     /// Addresses of folders that hold the files, the first choice first.
     pub mirrors: &'static [&'static str],
@@ -157,7 +157,7 @@ pub fn fetch_files(
     Ok(())
 }
 
-/// Whether `path` already holds the right bytes.
+/// Returns true if `path` already holds the right bytes.
 fn is_good(path: &Path, file: &RemoteFile<'_>) -> Result<bool> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -218,7 +218,7 @@ fn download(file: &RemoteFile<'_>, mirrors: &[String], path: &Path, progress: &m
             }
         }
     }
-    let advice = "run the command again to go on, or name another mirror with --mirror URL";
+    let advice = "run the command again to continue, or pass another mirror with --mirror URL";
     let reasons = if reasons.is_empty() { "no mirror was given".to_string() } else { reasons.join("; ") };
     Err(Error::io(path, "download", io::Error::other(format!("{reasons}; {advice}"))))
 }

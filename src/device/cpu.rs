@@ -175,7 +175,7 @@ impl<T: Real> Backend for Cpu<T> {
     fn repeat(&self, (): &mut (), mut work: impl FnMut() -> Result<()>) -> Result<()> {
         work()
     }
-    fn steps_between_looks(&self) -> u64 {
+    fn steps_per_readback(&self) -> u64 {
         1
     }
 

@@ -89,7 +89,7 @@ fn first_image(settings: &Settings, image: ImageShape) -> Result<Flattened> {
     Ok(Flattened { h: image.h / factor, w: image.w / factor, c })
 }
 
-/// What maps the last layer's output into the interval of the pixels.
+/// The activation that maps the last layer's output into the interval of the pixels.
 pub(super) fn last_activation(settings: &Settings) -> Activation {
     match settings.data.range {
         PixelRange::ZeroToOne => Activation::Sigmoid,
@@ -97,7 +97,7 @@ pub(super) fn last_activation(settings: &Settings) -> Activation {
     }
 }
 
-/// How the weights of both nets start.
+/// Initialisation of the weights of both nets.
 pub(super) fn initialisation(settings: &Settings) -> Initialisation {
     match settings.optimizer.init_std {
         0.0 => Initialisation::FanIn,

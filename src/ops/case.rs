@@ -144,6 +144,26 @@ impl<B: Backend> Case<B> {
         Case { tangent: Some(Box::new(tangent)), ..self }
     }
 
+    /// [`Case::forward`] where the number of tensors is known at run time alone: a closure over their buffers.
+    #[must_use]
+    pub fn forward_of_many(
+        self,
+        f: impl Fn(&B, &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Case { forward: Box::new(f), ..self }
+    }
+
+    /// [`Case::backward`] of such a case: a closure over inputs, d_outputs and d_inputs.
+    #[must_use]
+    pub fn backward_of_many(
+        self,
+        f: impl Fn(&B, &[Buffer<B>], &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let backward =
+            move |be: &B, x: &[Buffer<B>], _: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| f(be, x, dy, dx);
+        Case { backward: Some(Box::new(backward)), ..self }
+    }
+
     /// The same case with something done to the gradient of input 0 and to the tangent of output 0: how a test of the tests
     /// plants a fault.
     #[must_use]

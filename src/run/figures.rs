@@ -1,18 +1,18 @@
-//! Which figures a run has: what its curves, its lines and its comparisons show, and what they call it.
+//! Figures that a run has: those that its curves, its lines and its comparisons show, with their names.
 
-/// Which figures a run has beside its two losses. Those of one loss alone, k, M and the error of the reconstructions, stand
+/// Figures that a run has beside its two losses. Those of one loss alone, k, M and the error of the reconstructions, stand
 /// in its records or do not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Figures {
     /// I_c, where the run has a bottleneck, and so β and KL.
     pub target_kl: Option<f64>,
-    /// Whether D's loss has a gradient penalty.
+    /// True if D's loss has a gradient penalty.
     pub has_penalty: bool,
-    /// What the records' `d_real` and `d_fake` are.
+    /// Meaning of the records' `d_real` and `d_fake`.
     pub verdict: Verdict,
 }
 
-/// What D says of an image.
+/// Meaning of D's output for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The probability that it is real.

@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Loss, ObjectiveSettings, Penalty, Settings};
+use crate::config::{ObjectiveSettings, Penalty, Settings};
 use crate::device::Metrics;
+use crate::ops::losses::objective::Output;
 use crate::run::{Figures, Record, Verdict};
 
 /// Which figures a run of these settings has.
 pub fn figures(settings: &Settings) -> Figures {
     let Settings { bottleneck, objective, .. } = settings;
-    let verdict = match objective.loss {
-        loss if loss.is_log_odds() => Verdict::Probability,
-        loss if loss.is_energy() => Verdict::Energy,
-        _ => Verdict::Output,
+    let verdict = match objective.loss.output() {
+        Output::LogOdds => Verdict::Probability,
+        Output::Score => Verdict::Output,
+        Output::Energy(_) => Verdict::Energy,
     };
     Figures {
         target_kl: bottleneck.enabled.then_some(bottleneck.target_kl),
@@ -57,7 +58,7 @@ impl Since {
 
     /// The record of the steps so far; some figures are those of some objectives alone.
     pub(super) fn take(&mut self, step: u64, epoch_steps: u64, images: usize, objective: &ObjectiveSettings) -> Record {
-        let balanced = objective.loss == Loss::Began;
+        let balanced = objective.loss.is_balanced();
         let seconds = self.start.elapsed().as_secs_f64();
         let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction] =
             self.sums.map(|sum| sum / f64::from(self.steps));

@@ -3,9 +3,9 @@
 use super::snapshot::F32Executor;
 use crate::Result;
 use crate::config::{PixelRange, Prior, Settings};
+use crate::device::Buffer;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
-use crate::device::{Buffer, DryRun};
 use crate::nn::{Generator, ImageShape, Mode, Parts, Pass};
 use crate::ops::Executor;
 
@@ -23,17 +23,11 @@ pub struct Sampler<B: Executor> {
 const BATCH: usize = 64;
 
 impl<B: F32Executor> Sampler<B> {
-    /// Builds the generator's layers again, in one allocation on a device with memory of its own.
+    /// Builds the generator's layers again.
     ///
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let plan = DryRun::<f32>::default();
-        Sampler::build(&plan, settings, image)?;
-        backend.together(plan.carved(), |backend| Self::build(backend, settings, image))
-    }
-
-    fn build(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
         let (generator, parts) = Generator::new(backend, settings, image, BATCH)?;
         let latents = backend.alloc(BATCH * settings.generator.latent)?;
         let images = backend.alloc(BATCH * image.len())?;

@@ -7,11 +7,11 @@
 use std::path::Path;
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
-use super::snapshot::{TensorSet, arena_tensors, average_tensors, networks, networks_mut};
+use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, weights};
+use super::step::model::Model;
+use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{
-    GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
-};
+use crate::config::{GeneratorZ, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
@@ -75,8 +75,6 @@ pub fn trace<B: Executor>(
 /// A trainer that is fed with given tensors, step by step.
 pub struct Tracer<B: Executor> {
     trainer: Trainer<B>,
-    /// c, h, w of z; `None` without a bottleneck.
-    code: Option<[usize; 3]>,
 }
 
 impl<B: Executor> Tracer<B> {
@@ -91,26 +89,18 @@ impl<B: Executor> Tracer<B> {
         settings.train.batch = n;
         validate_for_images(&settings, image.h, image.w, image.c)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
-        let backend = trainer.backend.clone();
-        for (prefix, memory) in networks_mut(&mut trainer) {
-            input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
-            input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
-        }
-        if let Some(average) = &mut trainer.average {
-            let memory = &trainer.generator_memory;
-            backend.copy(backend.view(&memory.params), backend.view_mut(&mut average.params))?;
-            backend.copy(backend.view(&memory.stats), backend.view_mut(&mut average.stats))?;
+        fill_networks(&mut trainer.model, input)?;
+        let Model { backend, generator, average, .. } = &mut trainer.model;
+        if let Some(average) = average {
+            backend.copy(backend.view(&generator.memory.params), backend.view_mut(&mut average.params))?;
+            backend.copy(backend.view(&generator.memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        if trainer.settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             state.balance = input.take("balance", &[1])?[0].to_f64();
         }
         trainer.write_state(&state)?;
-        let code = trainer.discriminator.bottleneck(n).map(|_| {
-            let code = trainer.discriminator.code();
-            [code.c, code.h, code.w]
-        });
-        Ok(Tracer { trainer, code })
+        Ok(Tracer { trainer })
     }
 
     /// One step on the images, latents and noise of `input`: all of OUT but the updated weights. Of several updates of the
@@ -119,40 +109,34 @@ impl<B: Executor> Tracer<B> {
     /// # Errors
     /// Those of [`trace_file`].
     pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
-        let batch = self.batch(input)?;
-        let (mut out, per_step) = (Vec::new(), self.trainer.settings.objective.discriminator_steps);
-        for index in 0..per_step {
-            let draws = DrawStep { per_step, index };
-            self.trainer.discriminator_gradients(&batch, draws)?;
-            // A gradient penalty sends other images through the discriminator.
-            out = vec![self.fakes("fakes_d")?];
-            out.extend(self.verdicts(&["real", "fake"])?);
-            self.trainer.finish_discriminator_phase(&batch, draws)?;
-        }
-        out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
-        self.trainer.generator_gradients(&batch, None)?;
-        // Mode regularisation sends other images through both nets.
-        out.extend(self.generated()?);
-        self.trainer.finish_generator_phase(&batch)?;
-        out.extend(self.generator_values()?);
-        self.trainer.finish()?;
-        self.trainer.steps_begun += 1;
-        let Tracer { trainer, code } = self;
-        let state = trainer.read_state()?;
-        let metrics = state.metrics;
+        let inputs = self.inputs(input)?;
+        let mut seen = Seen::default();
+        self.trainer.probed_step(&inputs, &mut seen)?;
+        let model = &self.trainer.model;
+        let Model { backend, generator, discriminator, image_encoder, settings, .. } = model;
+        let state = model.read_state()?;
         check_finite(&state)?;
+        let mut out = seen.discriminator;
+        out.extend(gradients(backend, &discriminator.memory, "grad.discriminator.")?);
+        out.extend(seen.generator);
+        out.extend(gradients(backend, &generator.memory, "grad.generator.")?);
+        out.extend(seen.reconstructions);
+        if let Some(encoder) = image_encoder {
+            out.extend(gradients(backend, &encoder.memory, "grad.encoder.")?);
+        }
+        let metrics = state.metrics;
         let scalar = |name: &str, value| self::tensor(name, &[1], vec![B::Real::of(value)]);
         out.extend([scalar("loss_d", metrics.loss_d), scalar("loss_g", metrics.loss_g)]);
-        if trainer.settings.objective.penalty != Penalty::None {
+        if settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if trainer.settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
-        if trainer.mode_regularizer.is_some() {
+        if image_encoder.is_some() {
             out.push(scalar("reconstruction", metrics.reconstruction));
         }
-        if code.is_some() {
+        if settings.bottleneck.enabled {
             let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
             out.extend(kl.into_iter().chain([scalar("beta", state.beta)]));
         }
@@ -161,13 +145,17 @@ impl<B: Executor> Tracer<B> {
 
     /// Weights and running statistics as they stand: `generator.<key>`, `discriminator.<key>`, and `average.<key>` of the
     /// generator's moving average where the settings ask for one.
+    ///
+    /// # Errors
+    /// Those of the device.
     pub fn weights(&self) -> Result<Vec<Tensor<B::Real>>> {
-        Ok([weights(&self.trainer)?, average_tensors(&self.trainer)?].concat())
+        Ok([weights(&self.trainer.model)?, average_tensors(&self.trainer.model)?].concat())
     }
 
     /// The inputs of a step in our layouts.
-    fn batch(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
-        let Trainer { backend, settings, image, .. } = &self.trainer;
+    fn inputs(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
+        let model = &self.trainer.model;
+        let (Model { backend, settings, image, .. }, code) = (model, code(model));
         let n = settings.train.batch;
         let latent = [n, settings.generator.latent];
         let mut channels_last = |name: &str, [c, h, w]: [usize; 3]| {
@@ -175,7 +163,7 @@ impl<B: Executor> Tracer<B> {
         };
         let images = channels_last("images", [image.c, image.h, image.w])?;
         let (mut noise_d, mut noise_g, mut noise_reconstruction) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(code) = self.code {
+        if let Some(code) = code {
             noise_d = channels_last("noise_real", code)?;
             noise_d.extend(channels_last("noise_fake", code)?);
             if samples_generator_z(settings) {
@@ -194,7 +182,7 @@ impl<B: Executor> Tracer<B> {
         if draws.directions {
             directions = channels_last("penalty_directions", [image.c, image.h, image.w])?;
         }
-        if let Some(code) = self.code.filter(|_| draws.noise) {
+        if let Some(code) = code.filter(|_| draws.noise) {
             noise = channels_last("noise_penalty", code)?;
         }
         if draws.positions {
@@ -219,70 +207,89 @@ impl<B: Executor> Tracer<B> {
             },
         }))
     }
+}
 
-    /// What the generator's own pass leaves in memory, its gradients aside.
-    fn generated(&self) -> Result<Vec<Tensor<B::Real>>> {
-        let mut out = vec![self.fakes("fakes_g")?];
-        if self.trainer.settings.objective.feature_matching > 0.0 {
-            // The discriminator's pass ended with its encoder.
-            out.extend(self.features(&["g"])?);
-        } else {
-            out.extend(self.verdicts(&["g"])?);
-        }
-        Ok(out)
+/// What of a step is overwritten before it ends.
+struct Seen<T> {
+    /// The images of the last update of the discriminator, and what it says of them.
+    discriminator: Vec<Tensor<T>>,
+    /// Those of the generator.
+    generator: Vec<Tensor<T>>,
+    reconstructions: Vec<Tensor<T>>,
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Seen { discriminator: Vec::new(), generator: Vec::new(), reconstructions: Vec::new() }
+    }
+}
+
+impl<B: Executor> Probe<B> for Seen<B::Real> {
+    fn discriminator_loss(&mut self, model: &Model<B>) -> Result<()> {
+        self.discriminator = vec![generated(model, "fakes_d")?];
+        self.discriminator.extend(verdicts(model, &["real", "fake"])?);
+        Ok(())
     }
 
-    /// What the rest of the generator's half of a step leaves in memory.
-    fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
-        let Trainer { backend, generator_memory, encoder_memory, .. } = &self.trainer;
-        let mut out = gradients(backend, generator_memory, "grad.generator.")?;
-        if let (Some(memory), Some(images)) = (encoder_memory, self.trainer.reconstructions()) {
-            out.push(self.images("reconstructions", images)?);
-            out.extend(gradients(backend, memory, "grad.encoder.")?);
-        }
-        Ok(out)
+    fn generator_loss(&mut self, model: &Model<B>) -> Result<()> {
+        self.generator = vec![generated(model, "fakes_g")?];
+        // Where features are matched, the discriminator's pass ended with them.
+        let matched = model.settings.objective.feature_matching > 0.0;
+        self.generator.extend(if matched { features(model, &["g"])? } else { verdicts(model, &["g"])? });
+        Ok(())
     }
 
-    /// The generator's images, the second half of the batch.
-    fn fakes(&self, name: &str) -> Result<Tensor<B::Real>> {
-        let half = self.trainer.settings.train.batch * self.trainer.image.len();
-        self.images(name, self.trainer.backend.slice(self.trainer.images(), half..2 * half))
+    fn reconstructions(&mut self, model: &Model<B>, images: In<'_, B>) -> Result<()> {
+        self.reconstructions = vec![self::images(model, "reconstructions", images)?];
+        Ok(())
     }
+}
 
-    /// N images.
-    fn images(&self, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
-        let Trainer { backend, image: ImageShape { h, w, c }, settings, .. } = &self.trainer;
-        let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
-        Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
-    }
+/// c, h, w of z; `None` without a bottleneck.
+fn code<B: Executor>(model: &Model<B>) -> Option<[usize; 3]> {
+    let code = model.discriminator.layers.code();
+    model.settings.bottleneck.enabled.then_some([code.c, code.h, code.w])
+}
 
-    /// Logits and code of each group of N images that the discriminator saw last.
-    fn verdicts(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
-        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
-        let n = settings.train.batch;
-        let total = n * groups.len();
-        let logits = backend.read(backend.slice(self.trainer.logits(), 0..total))?;
-        let mut out = grouped("logits", groups, &[n], &logits);
-        out.extend(self.features(groups)?);
-        let Some([c, h, w]) = self.code else { return Ok(out) };
-        let z = permute(&backend.read(discriminator.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
-        out.extend(grouped("z", groups, &[n, c, h, w], &z));
-        Ok(out)
-    }
+/// The generator's images, the second half of the batch.
+fn generated<B: Executor>(model: &Model<B>, name: &str) -> Result<Tensor<B::Real>> {
+    let half = model.settings.train.batch * model.image.len();
+    images(model, name, model.backend.part(&model.batch.images.clean, half..2 * half))
+}
 
-    /// μ and log σ² of each group of N images that the encoder saw last; nothing without a bottleneck.
-    fn features(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
-        let Some([c, h, w]) = self.code else { return Ok(Vec::new()) };
-        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
-        let n = settings.train.batch;
-        let total = n * groups.len();
-        // They lie side by side at each position.
-        let features = backend.read(discriminator.features(backend, total))?;
-        let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
-        let (mu, logvar) = both.split_at(both.len() / 2);
-        let shape = [n, c, h, w];
-        Ok([grouped("mu", groups, &shape, mu), grouped("logvar", groups, &shape, logvar)].concat())
-    }
+/// N images.
+fn images<B: Executor>(model: &Model<B>, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
+    let Model { backend, image: ImageShape { h, w, c }, settings, .. } = model;
+    let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
+    Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
+}
+
+/// Logits and code of each group of N images that the discriminator saw last.
+fn verdicts<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+    let Model { backend, discriminator, settings, .. } = model;
+    let n = settings.train.batch;
+    let total = n * groups.len();
+    let logits = backend.read(backend.part(&model.batch.logits, 0..total))?;
+    let mut out = grouped("logits", groups, &[n], &logits);
+    out.extend(features(model, groups)?);
+    let Some([c, h, w]) = code(model) else { return Ok(out) };
+    let z = permute(&backend.read(discriminator.layers.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
+    out.extend(grouped("z", groups, &[n, c, h, w], &z));
+    Ok(out)
+}
+
+/// μ and log σ² of each group of N images that the discriminator's encoder saw last; nothing without a bottleneck.
+fn features<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+    let Some([c, h, w]) = code(model) else { return Ok(Vec::new()) };
+    let Model { backend, discriminator, settings, .. } = model;
+    let n = settings.train.batch;
+    let total = n * groups.len();
+    // They lie side by side at each position.
+    let features = backend.read(discriminator.layers.features(backend, total))?;
+    let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
+    let (mu, logvar) = both.split_at(both.len() / 2);
+    let shape = [n, c, h, w];
+    Ok([grouped("mu", groups, &shape, mu), grouped("logvar", groups, &shape, logvar)].concat())
 }
 
 /// `values` of all groups, one after the other, as a tensor for each: `<name>_<group>`.
@@ -342,15 +349,6 @@ fn gradients<B: Executor>(backend: &B, memory: &NetworkMemory<B>, prefix: &str) 
     arena_tensors(backend, &memory.parts.params, &memory.gradients, prefix, "")
 }
 
-fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
-    let mut out = Vec::new();
-    for (prefix, memory) in networks(trainer) {
-        out.extend(arena_tensors(&trainer.backend, &memory.parts.params, &memory.params, prefix, "")?);
-        out.extend(arena_tensors(&trainer.backend, &memory.parts.stats, &memory.stats, prefix, "")?);
-    }
-    Ok(out)
-}
-
 /// N and the image size, from the shape of `images`.
 fn image_size<T: Real>(input: &TensorSet<'_, T>) -> Result<(usize, ImageShape)> {
     let expected = "a tensor `images` of shape [N, C, H, W] with N at least 2 and no empty side";
@@ -381,20 +379,19 @@ fn check_finite(state: &StepState) -> Result<()> {
 /// [`Error::Usage`] where the settings don't fit the images.
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     validate_for_images(settings, image.h, image.w, image.c)?;
-    let trainer = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?;
+    let model = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?.model;
     let (n, seed) = (settings.train.batch, settings.train.seed);
-    let mut out = weights(&trainer)?;
+    let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
-    if settings.objective.loss == Loss::Began {
+    if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
     out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));
     for (name, stream) in [("latents_d", Stream::LatentDiscriminator), ("latents_g", Stream::LatentGenerator)] {
-        out.push(tensor(name, &[n, settings.generator.latent], random_latents(&trainer, stream)?));
+        out.push(tensor(name, &[n, settings.generator.latent], random_latents(&model, stream)?));
     }
-    if let Some(d) = trainer.discriminator.bottleneck(n) {
-        let code = trainer.discriminator.code();
-        let shape = [n, code.c, code.h, code.w];
+    if let Some([c, h, w]) = code(&model) {
+        let shape = [n, c, h, w];
         let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
         if samples_generator_z(settings) {
             noise.push(("noise_g", Stream::NoiseGenerator));
@@ -406,7 +403,7 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
             noise.push(("noise_penalty", Stream::NoisePenalty));
         }
         for (name, stream) in noise {
-            let mut values = vec![0.0; n * d.dims()];
+            let mut values = vec![0.0; n * c * h * w];
             fill_normals(seed, stream, 0, 0, 0, &mut values);
             out.push(tensor(name, &shape, values));
         }
@@ -442,8 +439,8 @@ fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
     uniforms(settings.train.seed, Stream::Flip, len).into_iter().map(|u| low + (high - low) * u).collect()
 }
 
-fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
-    let Trainer { backend, settings, state, .. } = trainer;
+fn random_latents(model: &Model<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
+    let Model { backend, settings, state, .. } = model;
     let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
     crate::ops::inputs::prior::PriorOp::prior_sample(
         backend,

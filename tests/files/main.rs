@@ -13,6 +13,7 @@ mod data;
 mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
+mod restored;
 
 #[test]
 fn a_what_this_part_needs() {

@@ -7,8 +7,8 @@ use crate::executors::{Emulated, emulated, results};
 use simt::Options;
 use vgan_cuda::device::{Accelerator, Backend, Cpu};
 use vgan_cuda::ops::{self, Case};
+use vgan_cuda::proof;
 use vgan_cuda::proof::gradient_check::{self, Finding, TOLERANCE};
-use vgan_cuda::proof::whole;
 
 /// Checks all cases; each is small.
 fn check_all<B: Backend>(backend: &B, cases: &[Case<B>]) {
@@ -70,8 +70,8 @@ fn every_derivative_of_every_case_is_the_same_on_the_kernels() {
 #[test]
 fn every_gradient_of_every_whole_loss_is_the_same_on_the_kernels() {
     let (cpu, kernels) = (cpu(), kernels());
-    let on_cpu = whole::cases(&cpu).expect("narrow models");
-    let on_kernels = whole::cases(&kernels).expect("the same");
+    let on_cpu = proof::cases(&cpu).expect("narrow models");
+    let on_kernels = proof::cases(&kernels).expect("the same");
     let off: Vec<_> =
         on_cpu.iter().zip(&on_kernels).flat_map(|(case, same)| unlike(&cpu, case, &kernels, same)).collect();
     assert!(off.is_empty(), "{off:#?}");
@@ -102,7 +102,7 @@ fn every_case_of_every_operation() {
 #[test]
 fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
-    let cases = whole::cases(&cpu).expect("narrow models");
+    let cases = proof::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
     // Both losses of sixteen models, and each checks more than its last input; G's of two that match features, and of two with
     // an encoder, by whose parameters too; four penalties of four models, two of residual blocks without bottleneck, and one
@@ -149,7 +149,7 @@ fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, V
     let cpu = cpu();
     let mut cases = ops::cases();
     cases.retain(|case| case.differentiable());
-    cases.extend(whole::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
+    cases.extend(proof::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
     let check = |case: Case<Cpu<f64>>| {
         let planted = case.spoilt(move |values| backward(values), move |values| tangent(values));
         let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");

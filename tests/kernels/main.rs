@@ -11,6 +11,8 @@ mod pytorch;
 
 mod cancellation;
 mod gradients;
+mod limits;
+mod non_finite;
 mod parity;
 mod philox;
 mod steps;
