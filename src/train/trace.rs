@@ -130,7 +130,7 @@ impl<B: Executor> Tracer<B> {
         if settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if trainer.model.settings.objective.loss.is_balanced() {
+        if self.trainer.model.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
         if image_encoder.is_some() {

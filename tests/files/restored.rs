@@ -7,6 +7,7 @@ use vgan_cuda::nn::{ImageShape, NetworkMemory};
 use vgan_cuda::run::checkpoint;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::snapshot::{self, DataIdentity, Lineage};
+use vgan_cuda::train::step::model::Model;
 
 type Nets = Trainer<Cpu<f32>>;
 
@@ -24,10 +25,10 @@ fn trainer() -> Nets {
 
 /// Every arena, by name.
 fn arenas(trainer: &mut Nets) -> Vec<(String, &mut Vec<f32>)> {
-    let Trainer { discriminator_memory, generator_memory, encoder_memory, average, .. } = trainer;
-    let encoder = encoder_memory.as_mut().expect("an encoder");
+    let Model { discriminator, generator, image_encoder, average, .. } = &mut trainer.model;
+    let encoder = image_encoder.as_mut().expect("an encoder");
     let mut all = Vec::new();
-    for (net, memory) in [("D", discriminator_memory), ("G", generator_memory), ("E", encoder)] {
+    for (net, memory) in [("D", &mut discriminator.memory), ("G", &mut generator.memory), ("E", &mut encoder.memory)] {
         let NetworkMemory { params, first_moments, second_moments, stats, historical_mean, .. } = memory;
         let own = [("params", params), ("m", first_moments), ("v", second_moments), ("stats", stats)];
         all.extend(own.map(|(name, arena)| (format!("{net} {name}"), arena)));
@@ -57,7 +58,7 @@ fn every_number_of_a_checkpoint_comes_back_where_it_was() {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let written = snapshot::checkpoint(&saved, "quick", &data, &Lineage::default()).expect("a checkpoint");
+    let written = snapshot::checkpoint(&saved.model, "quick", &data, &Lineage::default()).expect("a checkpoint");
     let path = checkpoint::save(folder.path(), &written, 1).expect("a file");
     let mut restored = trainer();
     assert_ne!(restored.read_state().expect("the state"), state);

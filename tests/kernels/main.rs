@@ -10,6 +10,7 @@ mod needs;
 mod pytorch;
 
 mod cancellation;
+mod draws;
 mod gradients;
 mod limits;
 mod non_finite;
