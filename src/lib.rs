@@ -16,9 +16,13 @@
 //! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
 //! | [`ops`] | one file an operation, in rooms by subject: sizes, contract, CPU code, launches, cases |
 //! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
+//! | `figures` | the figures that a step reports, each declared once |
 //! | `shell` | how a hint to paste is quoted |
 //! | `units` | sizes, counts and times as a person reads them |
 //! | [`error`] | the one error type, which every room returns, and its exit codes |
+
+#[macro_use]
+mod figures;
 
 pub mod bench;
 pub mod cli;
