@@ -60,7 +60,7 @@ pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<
     match (gpu, precision) {
         (Some(number), _) => {
             let backend = Accelerator::with_precision(cuda::open(number)?, precision);
-            benchmark.measure(&backend, &format!("cuda{number}-{}", precision.name()))
+            benchmark.measure(&backend, &format!("cuda{number}-{}", precision.word()))
         }
         (None, Precision::F32) => benchmark.measure(&Cpu::<f32>::new(None)?, "cpu-f32"),
         (None, _) => Err(Error::Usage(format!("{DTYPE}={dtype} needs a GPU: set {DEVICE}=cuda, or take f32"))),

@@ -140,7 +140,7 @@ pub fn measure<B: Executor>(
 pub fn type_name<B: Backend>(backend: &B) -> &'static str {
     match backend.precision() {
         Precision::F32 => B::Real::NAME,
-        rounded => rounded.name(),
+        rounded => rounded.word(),
     }
 }
 

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::carve::Carved;
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, AsArgument, Launch, Launcher};
 use super::{Backend, Element, Precision, Real};
@@ -16,10 +15,6 @@ pub struct Accelerator<L: Launcher, T> {
     launcher: L,
     precision: Precision,
     workspace: Arc<Mutex<Option<Workspace<L>>>>,
-    /// What buffers are carved from, inside [`Backend::together`].
-    carved: Option<Arc<Carved<L>>>,
-    /// Whether [`Backend::together`] carves.
-    carves: bool,
     real: PhantomData<T>,
 }
 
@@ -34,23 +29,20 @@ impl<L: Launcher, T> Clone for Accelerator<L, T> {
             launcher: self.launcher.clone(),
             precision: self.precision,
             workspace: self.workspace.clone(),
-            carved: self.carved.clone(),
-            carves: self.carves,
             real: PhantomData,
         }
     }
 }
 
-/// Owned device memory of `len` elements: an allocation, or a part of one that others share.
+/// Owned device memory of `len` elements: an allocation of its own, so that an emulator which checks bounds by allocations
+/// finds an access beyond a buffer.
 pub struct DeviceBuffer<L: Launcher, E> {
-    memory: Arc<L::Memory>,
-    /// Bytes between the allocation's beginning and the first element.
-    offset: u64,
+    memory: L::Memory,
     len: usize,
     element: PhantomData<E>,
 }
 
-/// How often work was done that is to be repeated, and its recording.
+/// The replay state of work that is repeated: not yet run, run once, or recorded.
 #[derive(Default)]
 pub enum Repeated<L: Launcher> {
     /// Not yet.
@@ -134,20 +126,7 @@ impl<L: Launcher> Accelerator<L, f32> {
 impl<L: Launcher, T: Real> Accelerator<L, T> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: L) -> Self {
-        Accelerator {
-            launcher,
-            precision: Precision::F32,
-            workspace: Arc::default(),
-            carved: None,
-            carves: true,
-            real: PhantomData,
-        }
-    }
-
-    /// The same, but every buffer is an allocation of its own, inside [`Backend::together`] too: an emulator that checks
-    /// bounds by allocations then finds an access beyond a buffer, which otherwise would only reach its neighbour.
-    pub fn with_separate_buffers(self) -> Self {
-        Accelerator { carves: false, ..self }
+        Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
     }
 
     /// Who runs the kernels.
@@ -165,13 +144,19 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
 
     /// Runs a kernel whose grid strides over `count` elements.
     pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
-        self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+        self.launch(kernel, [self.element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
 
     /// Runs a kernel whose blocks stride over `rows` rows of an image and whose threads stride over a row's elements.
     pub(crate) fn launch_rows(&self, kernel: Kernel, rows: usize, arguments: &[Argument]) -> Result<()> {
-        let blocks = int(rows).unsigned_abs().min(size::ELEMENT_BLOCKS);
+        let blocks = int(rows).unsigned_abs().min(self.launcher.stride_blocks());
         self.launch(kernel, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
+    /// Blocks of a launch that strides over `count` elements.
+    pub(crate) fn element_blocks(&self, count: usize) -> u32 {
+        let blocks = count.div_ceil(size::ELEMENT_THREADS as usize);
+        u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
     }
 
     /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
@@ -220,14 +205,8 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     }
 
     fn address_of<E>(&self, buffer: &DeviceBuffer<L, E>) -> u64 {
-        self.launcher.address(&buffer.memory) + buffer.offset
+        self.launcher.address(&buffer.memory)
     }
-}
-
-/// Blocks of a launch that strides over `count` elements.
-pub(crate) fn element_blocks(count: usize) -> u32 {
-    let blocks = count.div_ceil(size::ELEMENT_THREADS as usize).min(size::ELEMENT_BLOCKS as usize);
-    u32::try_from(blocks).unwrap_or(size::ELEMENT_BLOCKS)
 }
 
 /// A size as kernels count: 32 bits.
@@ -250,38 +229,25 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
 
     fn describe(&self) -> String {
-        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.name() };
+        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.word() };
         format!("{}, {numbers}", self.launcher.describe())
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
-        if let Some(carved) = &self.carved {
-            let (memory, offset) = carved.take::<E>(len);
-            return Ok(DeviceBuffer { memory, offset, len, element: PhantomData });
-        }
         // An empty buffer has an address all the same.
         let bytes = len.max(1) * size_of::<E>();
         let memory = self.launcher.alloc(bytes)?;
         self.launcher.zero(self.launcher.address(&memory), bytes)?;
-        Ok(DeviceBuffer { memory: Arc::new(memory), offset: 0, len, element: PhantomData })
+        Ok(DeviceBuffer { memory, len, element: PhantomData })
     }
     fn alloc_pinned<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
         let memory = self.launcher.alloc_pinned(len.max(1) * size_of::<E>())?;
-        Ok(DeviceBuffer { memory: Arc::new(memory), offset: 0, len, element: PhantomData })
+        Ok(DeviceBuffer { memory, len, element: PhantomData })
     }
     fn read_pinned<E: Element>(&self, buffer: &DeviceBuffer<L, E>) -> Result<Vec<E>> {
         let mut values = vec![E::zeroed(); buffer.len];
         self.launcher.read_pinned(&buffer.memory, bytemuck::cast_slice_mut(&mut values))?;
         Ok(values)
-    }
-    fn together<R>(&self, bytes: u64, build: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
-        if !self.carves {
-            return build(self);
-        }
-        let carved = Arc::new(Carved::new(&self.launcher, bytes)?);
-        let built = build(&Accelerator { carved: Some(carved.clone()), ..self.clone() })?;
-        assert_eq!(carved.left(), 0, "bytes are left over of an allocation of {bytes}");
-        Ok(built)
     }
 
     fn view<'a, E: Element>(&self, buffer: &'a DeviceBuffer<L, E>) -> Self::View<'a, E> {
@@ -360,7 +326,7 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     fn own_memory(&self) -> Option<u64> {
         self.launcher.free_memory()
     }
-    fn steps_between_looks(&self) -> u64 {
+    fn steps_per_readback(&self) -> u64 {
         u64::MAX
     }
 

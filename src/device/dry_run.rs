@@ -6,8 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::carve::carved_bytes;
-use super::{Backend, Element, Real};
+use super::{ALIGNMENT, Backend, Element, Real};
 use crate::Result;
 
 /// Counts instead of computing, for reals of type `T`. A buffer is its length, and so is a window.
@@ -26,7 +25,7 @@ impl<T> Default for DryRun<T> {
 #[derive(Debug, Default)]
 struct Counts {
     allocated: AtomicU64,
-    carved: AtomicU64,
+    on_device: AtomicU64,
     scratch: AtomicU64,
     flops: AtomicU64,
     moved: AtomicU64,
@@ -38,10 +37,10 @@ impl<T: Real> DryRun<T> {
         self.counts.allocated.load(Ordering::Relaxed)
     }
 
-    /// Bytes of one allocation for all that was allocated so far, but for what is pinned, with each buffer at a multiple
-    /// of [`super::ALIGNMENT`] bytes: what [`Backend::together`] is to be given.
-    pub fn carved(&self) -> u64 {
-        self.counts.carved.load(Ordering::Relaxed)
+    /// Bytes that all that was allocated so far, but for what is pinned, takes in a device's own memory: every buffer is an
+    /// allocation, which takes whole multiples of [`ALIGNMENT`] bytes.
+    pub fn allocated_on_device(&self) -> u64 {
+        self.counts.on_device.load(Ordering::Relaxed)
     }
 
     /// Bytes that the operation which borrows most has borrowed from the CPU's scratch memory for whole tensors.
@@ -69,6 +68,12 @@ impl<T: Real> DryRun<T> {
         add(&self.counts.moved, bytes::<T>(reals));
     }
 
+    /// An operation that reads and writes this many reals, and multiplies nothing worth counting.
+    pub(crate) fn elements(&self, moved: usize) -> Result<()> {
+        self.moves(moved);
+        Ok(())
+    }
+
     /// Notes that this many reals are borrowed for the length of an operation.
     pub(crate) fn borrows(&self, reals: usize) {
         self.counts.scratch.fetch_max(bytes::<T>(reals), Ordering::Relaxed);
@@ -77,6 +82,12 @@ impl<T: Real> DryRun<T> {
 
 fn bytes<E>(len: usize) -> u64 {
     (len as u64).saturating_mul(size_of::<E>() as u64)
+}
+
+/// Bytes that a buffer of `len` elements takes in a device's own memory. An empty buffer has an address too, and takes
+/// [`ALIGNMENT`].
+fn device_bytes<E>(len: usize) -> u64 {
+    bytes::<E>(len.max(1)).checked_next_multiple_of(ALIGNMENT).unwrap_or(u64::MAX)
 }
 
 fn add(count: &AtomicU64, amount: u64) {
@@ -95,7 +106,7 @@ impl<T: Real> Backend for DryRun<T> {
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<usize> {
-        add(&self.counts.carved, carved_bytes::<E>(len));
+        add(&self.counts.on_device, device_bytes::<E>(len));
         add(&self.counts.allocated, bytes::<E>(len));
         Ok(len)
     }
@@ -157,7 +168,7 @@ impl<T: Real> Backend for DryRun<T> {
     fn repeat(&self, (): &mut (), mut work: impl FnMut() -> Result<()>) -> Result<()> {
         work()
     }
-    fn steps_between_looks(&self) -> u64 {
+    fn steps_per_readback(&self) -> u64 {
         1
     }
 
@@ -167,5 +178,17 @@ impl<T: Real> Backend for DryRun<T> {
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_takes_whole_multiples_of_256_bytes() {
+        assert_eq!([0, 1, 64, 65].map(device_bytes::<f32>), [256, 256, 256, 512]);
+        assert_eq!([0, 32, 33].map(device_bytes::<f64>), [256, 256, 512]);
+        assert_eq!(device_bytes::<f64>(usize::MAX), u64::MAX);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::kernels::Kernel;
+use super::kernels::{Kernel, size};
 use crate::Result;
 
 /// Device memory by address, and kernels that work in it.
@@ -54,6 +54,11 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     /// the device's clock, if it has one.
     fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
         super::wall_clock(|| self.synchronize(), work)
+    }
+    /// Blocks at most of a launch that strides: beyond them a block or a thread takes several pieces of the work. Tests make
+    /// them few, so that small work is longer than one grid.
+    fn stride_blocks(&self) -> u32 {
+        size::ELEMENT_BLOCKS
     }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;

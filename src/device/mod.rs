@@ -4,7 +4,6 @@
 //! file under [`crate::ops`].
 
 pub mod accelerator;
-mod carve;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
@@ -24,7 +23,6 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 pub use accelerator::Accelerator;
-pub use carve::ALIGNMENT;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
 pub use launch::{Argument, Launch, Launcher};
@@ -33,6 +31,10 @@ pub use real::Real;
 pub use state::{Metrics, Network, StepState};
 
 use crate::Result;
+
+/// Device memory begins at a multiple of this many bytes (CUDA C++ Programming Guide, "Device Memory Accesses": at least
+/// 256 bytes), so a buffer takes whole multiples of it.
+pub const ALIGNMENT: u64 = 256;
 
 /// What may lie in a device's memory: plain old data.
 pub trait Element: bytemuck::Pod + Send + Sync {}
@@ -77,26 +79,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
         self.read(self.view(buffer))
     }
 
-    /// Runs `build` with a backend whose [`Backend::alloc`] carves buffers out of one allocation, each at a multiple of
-    /// [`ALIGNMENT`] bytes. `bytes` is what `build` takes in all: [`DryRun::carved`] after the same work on a dry run. A
-    /// backend without memory of its own allocates each buffer by itself.
-    ///
-    /// # Errors
-    /// When the device's memory is used up, before `build` is run; and those of `build`.
-    ///
-    /// # Panics
-    /// If `build` takes more than `bytes`, or less: a mistake of this program's.
-    fn together<R>(&self, bytes: u64, build: impl FnOnce(&Self) -> Result<R>) -> Result<R> {
-        let _ = bytes;
-        build(self)
-    }
-
     /// The whole buffer, to read.
     fn view<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>) -> Self::View<'a, E>;
     /// The whole buffer, to write.
     fn view_mut<'a, E: Element>(&self, buffer: &'a mut Self::Buffer<E>) -> Self::ViewMut<'a, E>;
     /// How many elements a window shows.
     fn len<E: Element>(&self, view: Self::View<'_, E>) -> usize;
+    /// A part of a buffer, to read.
+    fn part<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>, range: Range<usize>) -> Self::View<'a, E> {
+        self.slice(self.view(buffer), range)
+    }
+    /// A part of a buffer, to write.
+    fn part_mut<'a, E: Element>(&self, buffer: &'a mut Self::Buffer<E>, range: Range<usize>) -> Self::ViewMut<'a, E> {
+        self.slice_mut(self.view_mut(buffer), range)
+    }
     /// A part of a window, for as long as the window lives or shorter.
     fn slice<'long: 'short, 'short, E: Element>(
         &self,
@@ -157,8 +153,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
         None
     }
 
-    /// How many steps of training may pass before the host looks at the state: 1 where looking costs nothing.
-    fn steps_between_looks(&self) -> u64;
+    /// The steps of training that may pass before the host reads the state back: 1 where reading costs nothing.
+    fn steps_per_readback(&self) -> u64;
 
     /// A window's elements, on the host.
     fn read<E: Element>(&self, view: Self::View<'_, E>) -> Result<Vec<E>> {

@@ -59,6 +59,11 @@ impl DrawStep {
     /// The only one of its step.
     pub const ONCE: DrawStep = DrawStep { per_step: 1, index: 0 };
 
+    /// Each of the draws of a step that has `per_step` of them, in order.
+    pub fn all(per_step: u32) -> impl Iterator<Item = DrawStep> {
+        (0..per_step).map(move |index| DrawStep { per_step, index })
+    }
+
     /// Its number, which takes the place of the step's own in a draw.
     #[inline(always)]
     pub fn of(self, step: u64) -> u64 {

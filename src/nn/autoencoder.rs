@@ -8,15 +8,16 @@ use super::layer::{Layer, Mode, Pass};
 use super::sequential::Sequential;
 use super::table::Flattened;
 use super::{ImageShape, Parts};
-use crate::config::{Loss, Norm, OutputLayer, Settings};
+use crate::config::{Norm, OutputLayer, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
-use crate::ops::losses::energy::{Energy, Exponent};
+use crate::ops::losses::energy::Energy;
+use crate::ops::losses::objective::Output;
 use crate::ops::losses::repelling::Repelling;
 use crate::{Error, Result};
 
-/// What an autoencoder has beside encoder, bottleneck and decoder.
+/// State of an autoencoder beside encoder, bottleneck and decoder.
 pub(super) struct Autoencoder<B: Executor> {
     /// Of one image.
     energy: Energy,
@@ -29,7 +30,7 @@ pub(super) struct Autoencoder<B: Executor> {
     repelling: f64,
     /// Of the codes of the last forward pass, if [`Autoencoder::repelling_loss`] has followed it.
     cosines: Buffer<B>,
-    /// Whether it has.
+    /// True if it has.
     repelled: bool,
 }
 
@@ -82,11 +83,7 @@ impl<B: Executor> Autoencoder<B> {
         code: Flattened,
         capacity: usize,
     ) -> Result<Option<Self>> {
-        let exponent = match settings.objective.loss {
-            Loss::Ebgan => Exponent::Squared,
-            Loss::Began => Exponent::Absolute,
-            _ => return Ok(None),
-        };
+        let Output::Energy(exponent) = settings.objective.loss.output() else { return Ok(None) };
         let repelling = settings.objective.repelling;
         let fakes = if repelling > 0.0 { capacity / 2 } else { 0 };
         Ok(Some(Autoencoder {
@@ -113,9 +110,9 @@ impl<B: Executor> Autoencoder<B> {
         energies: Out<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice_mut(backend.view_mut(&mut self.reconstructions), 0..d.n * d.len);
+        let made = backend.part_mut(&mut self.reconstructions, 0..d.n * d.len);
         decoder.forward(pass, mode, stats, codes, made)?;
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
         self.repelled = false;
         backend.energy_forward(&d, images, made, energies)
     }
@@ -135,16 +132,16 @@ impl<B: Executor> Autoencoder<B> {
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
-        let d_made = backend.slice_mut(backend.view_mut(&mut self.d_reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
+        let d_made = backend.part_mut(&mut self.d_reconstructions, 0..d.n * d.len);
         backend.energy_backward_input(&d, images, made, d_energies, d_made)?;
-        let d_made = backend.slice(backend.view(&self.d_reconstructions), 0..d.n * d.len);
+        let d_made = backend.part(&self.d_reconstructions, 0..d.n * d.len);
         decoder.backward(pass, codes, made, d_made, Some(backend.reborrow(&mut d_codes)), d_params)?;
         if !self.repelled {
             return Ok(());
         }
         let d = self.repelling(d.n);
-        let cosines = backend.slice(backend.view(&self.cosines), 0..d.n * d.n);
+        let cosines = backend.part(&self.cosines, 0..d.n * d.n);
         backend.repelling_backward_input(&d, codes, cosines, d_codes)
     }
 
@@ -157,7 +154,7 @@ impl<B: Executor> Autoencoder<B> {
         d_images: Out<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
         backend.energy_backward_image(&d, images, made, d_energies, d_images)
     }
 
@@ -173,10 +170,10 @@ impl<B: Executor> Autoencoder<B> {
             return Ok(());
         }
         let (backend, d) = (pass.backend, self.repelling(pass.n));
-        let cosines = backend.slice_mut(backend.view_mut(&mut self.cosines), 0..d.n * d.n);
+        let cosines = backend.part_mut(&mut self.cosines, 0..d.n * d.n);
         backend.repelling_forward(&d, codes, cosines)?;
         self.repelled = true;
-        backend.repelling_loss(&d, backend.slice(backend.view(&self.cosines), 0..d.n * d.n), state)
+        backend.repelling_loss(&d, backend.part(&self.cosines, 0..d.n * d.n), state)
     }
 
     fn repelling(&self, n: usize) -> Repelling {

@@ -1,7 +1,7 @@
 //! A net that makes images: linear layers to a small image, then transposed convolutions that double it. The generator is
 //! one, and so is the half of an autoencoder that turns a code back into an image.
 
-use super::generator::{initialisation, last_activation};
+use super::init::{initialisation, last_activation};
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::table::Flattened;
@@ -18,9 +18,9 @@ pub(super) struct DecoderBuilder<'a, B: Executor> {
     pub(super) settings: &'a Settings,
     pub(super) parts: &'a mut Parts,
     pub(super) layers: Vec<Box<dyn Layer<B>>>,
-    /// What follows each layer but the last.
+    /// Activation after each layer but the last.
     pub(super) activation: Activation,
-    /// Whether batch normalisation goes before it.
+    /// True if batch normalisation goes before it.
     pub(super) normalised: bool,
 }
 

@@ -7,6 +7,7 @@ pub mod discriminator;
 mod discriminator_layers;
 pub mod generator;
 pub mod image_encoder;
+mod init;
 pub mod layer;
 mod layers;
 mod minibatch;
@@ -22,7 +23,7 @@ pub use discriminator::{Discriminator, Verdict, VerdictGradient};
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
 pub use layer::{Layer, Mode, Pass};
-pub use network::NetworkMemory;
+pub use network::{NetworkMemory, TrainedNetwork};
 pub use sequential::Sequential;
 pub use table::{Entry, Init, Table};
 
@@ -43,7 +44,7 @@ impl ImageShape {
         self.h * self.w * self.c
     }
 
-    /// Whether it has no elements.
+    /// Returns true if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,14 +1,22 @@
 //! The arenas of one network: flat buffers that share one table.
 
-use super::Parts;
+use super::{Parts, Pass};
 use crate::Result;
 use crate::config::OptimizerKind;
-use crate::device::Buffer;
+use crate::device::{Buffer, Out};
 use crate::ops::Executor;
+
+/// Layers, and the arenas that they work on.
+pub struct TrainedNetwork<L, B: Executor> {
+    /// The layers.
+    pub layers: L,
+    /// The arenas.
+    pub memory: NetworkMemory<B>,
+}
 
 /// Parameters, gradients, the optimiser's moments and running statistics of one network.
 pub struct NetworkMemory<B: Executor> {
-    /// Which tensor lies where.
+    /// The table of tensors and their ranges.
     pub parts: Parts,
     /// Parameters.
     pub params: Buffer<B>,
@@ -25,9 +33,19 @@ pub struct NetworkMemory<B: Executor> {
 }
 
 impl<B: Executor> NetworkMemory<B> {
-    /// Allocates the arenas, but for that of the mean so far, and draws the first weights. `first_tensor` keeps the draws of
-    /// the networks apart.
-    pub fn new(backend: &B, parts: Parts, optimizer: OptimizerKind, seed: u64, first_tensor: u32) -> Result<Self> {
+    /// Allocates the arenas and draws the first weights. `first_tensor` keeps the draws of the networks apart; `with_mean` asks
+    /// for the mean of the parameters so far.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub fn new(
+        backend: &B,
+        parts: Parts,
+        optimizer: OptimizerKind,
+        seed: u64,
+        first_tensor: u32,
+        with_mean: bool,
+    ) -> Result<Self> {
         let (params, stats) = (&parts.params, &parts.stats);
         let len = params.len();
         Ok(NetworkMemory {
@@ -36,8 +54,23 @@ impl<B: Executor> NetworkMemory<B> {
             first_moments: backend.alloc(if optimizer == OptimizerKind::Adam { len } else { 0 })?,
             second_moments: backend.alloc(len)?,
             stats: backend.buffer_from(stats.len(), || stats.initial_values(seed, first_tensor))?,
-            historical_mean: None,
+            historical_mean: with_mean.then(|| backend.alloc(len)).transpose()?,
             parts,
         })
+    }
+
+    /// A pass over `n` images that moves no statistics and has no gradients of parameters.
+    pub fn pass<'a>(&'a self, backend: &'a B, n: usize) -> Pass<'a, B> {
+        Pass { backend, params: backend.view(&self.params), n }
+    }
+
+    /// A forward pass over `n` images, and the running statistics that it moves.
+    pub fn forward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
+        (Pass { backend, params: backend.view(&self.params), n }, backend.view_mut(&mut self.stats))
+    }
+
+    /// A backward pass over `n` images, and the gradients that it adds to.
+    pub fn backward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
+        (Pass { backend, params: backend.view(&self.params), n }, backend.view_mut(&mut self.gradients))
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! It is piecewise linear in x, so a gradient penalty finds no curvature in it.
 
+use super::init::same;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
-use super::resnet::same;
 use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
 use crate::device::{Buffer, In, Out};
@@ -15,7 +15,7 @@ use crate::ops::layers::activation::Activation;
 use crate::ops::layers::conv2d::Conv2d;
 use crate::{Error, Result};
 
-/// What the residual branch is multiplied by.
+/// Factor of the residual branch.
 const SCALE: f64 = 0.1;
 
 /// A residual block with memory for what lies inside of it.
@@ -35,14 +35,14 @@ pub(super) struct ResidualBlock<B: Executor> {
     d_hidden: Buffer<B>,
     /// The gradient of `conv_1`'s output in the last backward pass.
     d_branch: Buffer<B>,
-    /// What no pass needs when it is over: between the convolutions, and two of the larger of x and y.
+    /// Scratch memory, free after each pass: between the convolutions, and two of the larger of x and y.
     scratch_hidden: Buffer<B>,
     scratch: [Buffer<B>; 2],
     /// `None` before [`Layer::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
 
-/// What the last tangent pass sent into the two convolutions, kept for [`Layer::tangent_weight`].
+/// Inputs of the two convolutions in the last tangent pass, kept for [`Layer::tangent_weight`].
 struct Tangents<B: Executor> {
     activated_x: Buffer<B>,
     activated_hidden: Buffer<B>,
@@ -100,10 +100,6 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     }
     fn y_len(&self) -> usize {
         self.lens[2]
-    }
-    fn flops(&self) -> u64 {
-        let convolutions = [Some(&self.conv_0), Some(&self.conv_1), self.conv_s.as_ref()];
-        convolutions.into_iter().flatten().map(|conv| Layer::<B>::flops(conv)).sum()
     }
 
     fn forward(
@@ -236,21 +232,24 @@ fn allocated<B: Executor>(tangents: &mut Option<Tangents<B>>) -> Result<&mut Tan
 mod tests {
     use super::*;
     use crate::device::Cpu;
-    use crate::ops::case::{OldCase, fill};
+    use crate::ops::case::fill;
     use crate::ops::{Case, Tensor};
     use crate::proof::gradient_check;
 
     const N: usize = 2;
     const SIDES: (usize, usize) = (3, 2);
 
-    /// A block of these widths as a case: y by x and by the arena of parameters.
-    struct BlockCase {
+    /// A block of these widths.
+    #[derive(Clone, Copy)]
+    struct Widths {
         from: usize,
         to: usize,
     }
 
-    impl BlockCase {
-        fn block(&self, cpu: &Cpu<f64>) -> (ResidualBlock<Cpu<f64>>, Table) {
+    const WIDTHS: [Widths; 3] = [Widths { from: 2, to: 2 }, Widths { from: 3, to: 1 }, Widths { from: 1, to: 2 }];
+
+    impl Widths {
+        fn block(self, cpu: &Cpu<f64>) -> (ResidualBlock<Cpu<f64>>, Table) {
             let mut params = Table::default();
             let (x, f) = (Flattened { h: SIDES.0, w: SIDES.1, c: self.from }, Activation::LeakyRelu(0.2));
             let init = Initialisation::FanIn;
@@ -258,138 +257,97 @@ mod tests {
             (block, params)
         }
 
-        /// The block after its forward pass.
-        fn run(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
-            let (mut block, _) = self.block(cpu);
-            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
-            block.forward(pass, Mode::Train { groups: 1 }, &mut [], &inputs[0], y)?;
-            Ok(block)
-        }
-    }
-
-    impl OldCase<Cpu<f64>> for BlockCase {
-        fn op(&self) -> &'static str {
-            "residual"
-        }
-        fn name(&self) -> String {
+        fn name(self) -> String {
             format!("{} to {}", self.from, self.to)
         }
-        fn inputs(&self) -> Vec<Tensor> {
-            let params = self.block(&Cpu::new(Some(1)).expect("a thread")).1;
-            vec![Tensor::new("x", N * SIDES.0 * SIDES.1 * self.from), Tensor::new("params", params.len())]
-        }
-        fn outputs(&self) -> Vec<Tensor> {
-            vec![Tensor::new("y", N * SIDES.0 * SIDES.1 * self.to)]
-        }
-        fn forward(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], outputs: &mut [Vec<f64>]) -> Result<()> {
-            self.run(cpu, inputs, &mut outputs[0]).map(|_| ())
-        }
-        fn backward(
-            &self,
-            cpu: &Cpu<f64>,
-            inputs: &[Vec<f64>],
-            outputs: &[Vec<f64>],
-            d_outputs: &[Vec<f64>],
-            d_inputs: &mut [Vec<f64>],
-        ) -> Result<()> {
-            let mut block = self.run(cpu, inputs, &mut outputs[0].clone())?;
-            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
-            let [dx, d_params] = d_inputs else { unreachable!("two inputs") };
-            // Without the gradient of x those of the parameters are the same.
-            block.backward(pass, &inputs[0], &outputs[0], &d_outputs[0], None, Some(d_params))?;
-            let alone = std::mem::replace(d_params, vec![0.0; d_params.len()]);
-            block.backward(pass, &inputs[0], &outputs[0], &d_outputs[0], Some(dx), Some(d_params))?;
-            assert_eq!(alone, *d_params);
-            Ok(())
-        }
-        fn tangent(
-            &self,
-            cpu: &Cpu<f64>,
-            inputs: &[Vec<f64>],
-            outputs: &[Vec<f64>],
-            v_input: &Vec<f64>,
-            v_outputs: &mut [Vec<f64>],
-        ) -> Option<Result<()>> {
-            let pass = Pass { backend: cpu, params: &inputs[1], n: N };
-            let block = self.run(cpu, inputs, &mut outputs[0].clone());
-            Some(block.and_then(|mut block| {
-                block.allocate_tangents(cpu, N)?;
-                block.tangent(pass, &inputs[0], &outputs[0], v_input, &mut v_outputs[0])
-            }))
-        }
-    }
 
-    #[test]
-    fn derivatives_are_those_of_central_differences() {
-        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
-        for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
-            let findings = gradient_check::check(&cpu, &Case::from(Box::new(case) as Box<dyn OldCase<_>>))
-                .expect("the CPU computes");
-            assert_eq!(findings.len(), 3);
-            assert!(findings.iter().all(|finding| finding.passes(gradient_check::TOLERANCE)), "{findings:#?}");
+        /// Elements of x and of y.
+        fn lens(self) -> [usize; 2] {
+            [self.from, self.to].map(|c| N * SIDES.0 * SIDES.1 * c)
         }
-    }
 
-    /// ⟨J vx, dy⟩ as a case: by the parameters, which a gradient penalty differentiates it by.
-    struct PenaltyCase(BlockCase);
+        /// The block after its forward pass.
+        fn forward(self, cpu: &Cpu<f64>, x: &[f64], params: &[f64], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
+            let (mut block, _) = self.block(cpu);
+            block.forward(Pass { backend: cpu, params, n: N }, Mode::Train { groups: 1 }, &mut [], x, y)?;
+            Ok(block)
+        }
 
-    impl PenaltyCase {
-        /// The value and, where it is asked for, the gradient by the parameters. vx is normal, and so is dy.
-        fn run(&self, cpu: &Cpu<f64>, params: &[f64], d_params: Option<&mut [f64]>) -> Result<f64> {
-            let (mut block, _) = self.0.block(cpu);
-            block.allocate_tangents(cpu, N)?;
-            let lens = [self.0.inputs()[0].len, self.0.outputs()[0].len];
+        /// y by x and by the arena of parameters.
+        fn case(self, cpu: &Cpu<f64>) -> Case<Cpu<f64>> {
+            let [x_len, y_len] = self.lens();
+            Case::new("residual", self.name())
+                .input("x", x_len)
+                .input("params", self.block(cpu).1.len())
+                .output("y", y_len)
+                .forward(move |cpu: &Cpu<f64>, [x, params], [y]| self.forward(cpu, x, params, y).map(|_| ()))
+                .backward(move |cpu: &Cpu<f64>, [x, params], [y], [dy], [dx, d_params]| {
+                    let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
+                    let pass = Pass { backend: cpu, params, n: N };
+                    // Without the gradient of x those of the parameters are the same.
+                    let mut alone = vec![0.0; d_params.len()];
+                    block.backward(pass, x, y, dy, None, Some(&mut alone))?;
+                    block.backward(pass, x, y, dy, Some(dx), Some(d_params))?;
+                    assert_eq!(alone, *d_params);
+                    Ok(())
+                })
+                .tangent(move |cpu: &Cpu<f64>, [x, params], [y], vx, vy| {
+                    let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
+                    block.allocate_tangents(cpu, N)?;
+                    block.tangent(Pass { backend: cpu, params, n: N }, x, y, vx, vy)
+                })
+        }
+
+        /// ⟨J vx, dy⟩ and, where it is asked for, its gradient by the parameters, which a gradient penalty takes. vx is normal,
+        /// and so is dy.
+        fn penalty(self, cpu: &Cpu<f64>, params: &[f64], d_params: Option<&mut [f64]>) -> Result<f64> {
+            let [x_len, y_len] = self.lens();
             let normals = |len: usize, number| fill(&Tensor::new("fixed", len), number);
-            let (x, vx, dy) = (normals(lens[0], 50), normals(lens[0], 51), normals(lens[1], 52));
-            let (mut y, mut vy) = (vec![0.0; lens[1]], vec![0.0; lens[1]]);
+            let (x, vx, dy) = (normals(x_len, 50), normals(x_len, 51), normals(y_len, 52));
+            let (mut y, mut vy) = (vec![0.0; y_len], vec![0.0; y_len]);
+            let mut block = self.forward(cpu, &x, params, &mut y)?;
+            block.allocate_tangents(cpu, N)?;
             let pass = Pass { backend: cpu, params, n: N };
-            block.forward(pass, Mode::Train { groups: 1 }, &mut [], &x, &mut y)?;
-            block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; lens[0]]), None)?;
+            block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; x_len]), None)?;
             block.tangent(pass, &x, &y, &vx, &mut vy)?;
             if let Some(d_params) = d_params {
                 block.tangent_weight(pass, &vx, &dy, d_params)?;
             }
             Ok(vy.iter().zip(&dy).map(|(v, d)| v * d).sum())
         }
+
+        /// [`Widths::penalty`] as a case.
+        fn penalty_case(self, cpu: &Cpu<f64>) -> Case<Cpu<f64>> {
+            Case::new("residual penalty", self.name())
+                .input("params", self.block(cpu).1.len())
+                .output("value", 1)
+                .forward(move |cpu: &Cpu<f64>, [params], [value]| {
+                    value[0] = self.penalty(cpu, params, None)?;
+                    Ok(())
+                })
+                .backward(move |cpu: &Cpu<f64>, [params], _, [d_value], [d_params]| {
+                    self.penalty(cpu, params, Some(&mut *d_params))?;
+                    d_params.iter_mut().for_each(|d| *d *= d_value[0]);
+                    Ok(())
+                })
+        }
     }
 
-    impl OldCase<Cpu<f64>> for PenaltyCase {
-        fn op(&self) -> &'static str {
-            "residual penalty"
-        }
-        fn name(&self) -> String {
-            self.0.name()
-        }
-        fn inputs(&self) -> Vec<Tensor> {
-            self.0.inputs().split_off(1)
-        }
-        fn outputs(&self) -> Vec<Tensor> {
-            vec![Tensor::new("value", 1)]
-        }
-        fn forward(&self, cpu: &Cpu<f64>, inputs: &[Vec<f64>], outputs: &mut [Vec<f64>]) -> Result<()> {
-            outputs[0][0] = self.run(cpu, &inputs[0], None)?;
-            Ok(())
-        }
-        fn backward(
-            &self,
-            cpu: &Cpu<f64>,
-            inputs: &[Vec<f64>],
-            _outputs: &[Vec<f64>],
-            d_outputs: &[Vec<f64>],
-            d_inputs: &mut [Vec<f64>],
-        ) -> Result<()> {
-            self.run(cpu, &inputs[0], Some(&mut d_inputs[0]))?;
-            d_inputs[0].iter_mut().for_each(|d| *d *= d_outputs[0][0]);
-            Ok(())
+    #[test]
+    fn derivatives_are_those_of_central_differences() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
+        for widths in WIDTHS {
+            let findings = gradient_check::check(&cpu, &widths.case(&cpu)).expect("the CPU computes");
+            assert_eq!(findings.len(), 3);
+            assert!(findings.iter().all(|finding| finding.passes(gradient_check::TOLERANCE)), "{findings:#?}");
         }
     }
 
     #[test]
     fn a_penaltys_gradient_is_that_of_central_differences() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
-        for case in [BlockCase { from: 2, to: 2 }, BlockCase { from: 3, to: 1 }, BlockCase { from: 1, to: 2 }] {
-            let findings = gradient_check::check(&cpu, &Case::from(Box::new(PenaltyCase(case)) as Box<dyn OldCase<_>>))
-                .expect("the CPU computes");
+        for widths in WIDTHS {
+            let findings = gradient_check::check(&cpu, &widths.penalty_case(&cpu)).expect("the CPU computes");
             assert!(findings.len() == 1 && findings[0].analytic != 0.0);
             assert!(findings[0].passes(gradient_check::TOLERANCE), "{findings:#?}");
         }
@@ -399,7 +357,7 @@ mod tests {
     fn the_parameters_are_those_of_the_papers_code() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("a thread");
         let names = |from, to| {
-            let entries = BlockCase { from, to }.block(&cpu).1;
+            let entries = Widths { from, to }.block(&cpu).1;
             entries.entries().iter().map(|entry| format!("{} {:?}", entry.name, entry.shape)).collect::<Vec<_>>()
         };
         let convolutions =

@@ -137,6 +137,26 @@ impl<B: Backend> Case<B> {
         Case { tangent: Some(Box::new(tangent)), ..self }
     }
 
+    /// [`Case::forward`] where the number of tensors is known at run time alone: a closure over their buffers.
+    #[must_use]
+    pub fn forward_of_many(
+        self,
+        f: impl Fn(&B, &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Case { forward: Box::new(f), ..self }
+    }
+
+    /// [`Case::backward`] of such a case: a closure over inputs, d_outputs and d_inputs.
+    #[must_use]
+    pub fn backward_of_many(
+        self,
+        f: impl Fn(&B, &[Buffer<B>], &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let backward =
+            move |be: &B, x: &[Buffer<B>], _: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| f(be, x, dy, dx);
+        Case { backward: Some(Box::new(backward)), ..self }
+    }
+
     /// The same case with something done to the gradient of input 0 and to the tangent of output 0: how a test of the tests
     /// plants a fault.
     #[must_use]
@@ -269,81 +289,4 @@ pub fn fill(tensor: &Tensor, number: u32) -> Vec<f64> {
             Fill::AwayFromZero => f64::from(normal) + 0.1f64.copysign(f64::from(normal)),
         })
         .collect()
-}
-
-/// An operation at one size and mode, as a function from inputs to outputs with its derivatives.
-///
-/// The buffers come in the order of [`OldCase::inputs`] and [`OldCase::outputs`].
-pub trait OldCase<B: Backend>: Send + Sync {
-    /// The operation's one name.
-    fn op(&self) -> &'static str;
-    /// Size and mode, unique within the operation.
-    fn name(&self) -> String;
-    /// The inputs: the tensors that the operation can be differentiated by.
-    fn inputs(&self) -> Vec<Tensor>;
-    /// The outputs.
-    fn outputs(&self) -> Vec<Tensor>;
-    /// True if it has a backward pass: drawing, picking and updating have none.
-    fn differentiable(&self) -> bool {
-        true
-    }
-
-    /// outputs = f(inputs).
-    fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()>;
-
-    /// d_inputs = (∂f/∂inputs)ᵀ d_outputs. `outputs` holds f(inputs); `d_inputs` comes zeroed. Not called where
-    /// [`OldCase::differentiable`] says no.
-    fn backward(
-        &self,
-        _backend: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        _d_outputs: &[Buffer<B>],
-        _d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        Ok(())
-    }
-
-    /// True if there is a tangent pass.
-    fn has_tangent(&self) -> bool {
-        false
-    }
-
-    /// `v_outputs[0]` = (∂ `outputs[0]` / ∂ `inputs[0]`) `v_input`, the other inputs held fixed; `None` where there is no
-    /// tangent.
-    fn tangent(
-        &self,
-        _backend: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        _v_input: &Buffer<B>,
-        _v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        None
-    }
-}
-
-impl<B: Backend> From<Box<dyn OldCase<B>>> for Case<B> {
-    fn from(old: Box<dyn OldCase<B>>) -> Self {
-        let old: std::sync::Arc<dyn OldCase<B>> = old.into();
-        let (f, b, t) = (old.clone(), old.clone(), old.clone());
-        let backward: Box<Backward<B>> =
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| {
-                b.backward(be, x, y, dy, dx)
-            });
-        let has_tangent = old.has_tangent();
-        let tangent: Box<Tangent<B>> =
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], v: &Buffer<B>, vy: &mut [Buffer<B>]| {
-                t.tangent(be, x, y, v, vy).unwrap_or(Ok(()))
-            });
-        Case {
-            op: old.op(),
-            name: old.name(),
-            inputs: old.inputs(),
-            outputs: old.outputs(),
-            forward: Box::new(move |be: &B, x: &[Buffer<B>], y: &mut [Buffer<B>]| f.forward(be, x, y)),
-            backward: old.differentiable().then_some(backward),
-            tangent: has_tangent.then_some(tangent),
-        }
-    }
 }

@@ -2,39 +2,33 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | [`trainer`] | one step: the discriminator, β, the generator |
+//! | [`step`] | one step, top to bottom: the discriminator, β, the generator |
+//! | [`trainer`] | the step again and again: recorded, counted, its state read and written |
 //! | [`objective`] | from settings to the constants of the losses |
-//! | [`memory`] | what a trainer holds: arenas and activations, an allocation each |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
-//! | `penalty` | the gradient penalty's part of the discriminator's step |
-//! | `feature_matching` | the generator's step where it matches features |
-//! | `mode_regularizer` | the encoder, and mode regularisation's part of the generator's step |
 //! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
-//! | [`predict`] | what a run will need: parameters, memory, arithmetic |
+//! | [`predict`] | what a run will need: parameters, memory, arithmetic; the refusal of one that does not fit |
 //! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 
 pub mod batch;
 pub mod disk;
-mod feature_matching;
 pub mod interrupt;
 pub mod load;
-pub mod memory;
-mod mode_regularizer;
 pub mod objective;
-mod penalty;
 pub mod predict;
 pub mod report;
 pub mod revision;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
+pub mod step;
 pub mod trace;
 pub mod trainer;
 

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::memory::{ModelBytes, largest_batch_within};
 use super::sampler::Sampler;
 use super::session::gather;
+use super::step::model::Model;
 use super::trainer::Trainer;
 use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
@@ -47,9 +47,9 @@ pub struct Memory {
     pub images: u64,
     /// A checkpoint while it is written: its tensors and its files.
     pub checkpoint: u64,
-    /// Networks and activations in the memory of a device that has its own: the two allocations that a trainer makes.
-    pub model_on_device: ModelBytes,
-    /// The sampler there, an allocation too.
+    /// Networks and activations in the memory of a device that has its own.
+    pub model_on_device: u64,
+    /// The sampler there.
     pub sampler_on_device: u64,
 }
 
@@ -60,11 +60,11 @@ impl Memory {
         (24 << 20) + self.counted() / 8
     }
 
-    /// What lies in the memory of a device that has its own, each buffer at a multiple of
+    /// What lies in the memory of a device that has its own, each buffer in whole multiples of
     /// [`ALIGNMENT`](crate::device::ALIGNMENT) bytes: no checkpoint, the data set once, and a sixteenth for what
     /// reductions borrow and the driver rounds up.
     pub fn on_device(&self) -> u64 {
-        let parts = [self.model_on_device.total(), self.sampler_on_device, self.images / 2];
+        let parts = [self.model_on_device, self.sampler_on_device, self.images / 2];
         let counted = parts.into_iter().fold(0, u64::saturating_add);
         counted.saturating_add(counted / 16)
     }
@@ -97,7 +97,7 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let plan = DryRun::<f32>::default();
     let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
-    let training = plan.allocated();
+    let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
     // On a dry run a buffer is its length.
     let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize };
     let mut step = || -> Result<Work> {
@@ -113,8 +113,9 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let sampling = DryRun::<f32>::default();
     Sampler::new(&sampling, settings, shape)?;
 
-    let (generator, discriminator) = (trainer.generator_memory.parts, trainer.discriminator_memory.parts);
-    let encoder = trainer.encoder_memory.map(|memory| memory.parts);
+    let Model { generator, discriminator, image_encoder, .. } = trainer.model;
+    let (generator, discriminator) = (generator.memory.parts, discriminator.memory.parts);
+    let encoder = image_encoder.map(|encoder| encoder.memory.parts);
     let bytes = |reals: usize| 4 * reals as u64;
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
     let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
@@ -131,8 +132,8 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
         sampler: sampling.allocated(),
         images: images.bytes().saturating_mul(2),
         checkpoint: 2 * saved,
-        model_on_device: ModelBytes::of::<f32>(settings, shape)?,
-        sampler_on_device: sampling.carved(),
+        model_on_device,
+        sampler_on_device: sampling.allocated_on_device(),
     };
     Ok(Prediction { generator, discriminator, encoder, memory, work })
 }
@@ -155,7 +156,18 @@ pub fn require_memory(settings: &Settings, images: &Extent, needed: fn(&Memory) 
 /// # Errors
 /// Those of [`predict`].
 pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -> u64, free: u64) -> Result<usize> {
-    largest_batch_within(settings, free, |tried| Ok(needed(&predict(tried, images)?.memory)))
+    // Batch normalisation needs two images.
+    let (mut fits, mut too_large) = (1, settings.train.batch.max(2));
+    while too_large - fits > 1 {
+        let mut tried = settings.clone();
+        tried.train.batch = fits.midpoint(too_large);
+        if needed(&predict(&tried, images)?.memory) <= free {
+            fits = tried.train.batch;
+        } else {
+            too_large = tried.train.batch;
+        }
+    }
+    Ok(if fits < 2 { 0 } else { fits })
 }
 
 /// What a device does in a second.
@@ -211,7 +223,8 @@ fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -
 mod tests {
     use super::*;
     use crate::config::preset;
-    use crate::device::Cpu;
+    use crate::device::{Cpu, Network};
+    use crate::nn::NetworkMemory;
 
     /// Side of the image, parameters of the generator and of the discriminator.
     const RESNET_PARAMETERS: [(usize, [usize; 2]); 3] =
@@ -270,17 +283,14 @@ mod tests {
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
             let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
-            let nets = [&trainer.generator_memory, &trainer.discriminator_memory];
-            let arenas = nets.into_iter().chain(&trainer.encoder_memory).map(|memory| {
-                [&memory.params, &memory.gradients, &memory.first_moments, &memory.second_moments, &memory.stats]
-                    .map(|buffer| buffer.len())
-                    .iter()
-                    .sum::<usize>()
+            let model = &trainer.model;
+            let nets = [Network::Generator, Network::Discriminator, Network::Encoder];
+            let arenas = nets.into_iter().filter_map(|network| model.memory(network)).map(|memory| {
+                let NetworkMemory { params, gradients, first_moments, second_moments, stats, .. } = memory;
+                let mean = memory.historical_mean.as_ref().map_or(0, Vec::len);
+                [params, gradients, first_moments, second_moments, stats].map(Vec::len).iter().sum::<usize>() + mean
             });
-            let average = trainer.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
-            let means = [&trainer.generator_memory, &trainer.discriminator_memory]
-                .map(|memory| memory.historical_mean.as_ref().map_or(0, Vec::len));
-            let kept = average + means.iter().sum::<usize>();
+            let kept = model.average.as_ref().map_or(0, |average| average.params.len() + average.stats.len());
             let networks = 4 * (arenas.sum::<usize>() + kept) as u64;
             assert_eq!(memory.networks, networks, "{name} {batch}");
             assert_eq!(memory.activations, cpu.allocated() - networks + 4 * borrowed, "{name} {batch}");

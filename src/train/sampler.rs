@@ -3,9 +3,9 @@
 use super::snapshot::F32Executor;
 use crate::Result;
 use crate::config::{PixelRange, Prior, Settings};
+use crate::device::Buffer;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
-use crate::device::{Buffer, DryRun};
 use crate::nn::{Generator, ImageShape, Mode, Parts, Pass};
 use crate::ops::Executor;
 
@@ -23,17 +23,11 @@ pub struct Sampler<B: Executor> {
 const BATCH: usize = 64;
 
 impl<B: F32Executor> Sampler<B> {
-    /// Builds the generator's layers again, in one allocation on a device with memory of its own.
+    /// Builds the generator's layers again.
     ///
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let plan = DryRun::<f32>::default();
-        Sampler::build(&plan, settings, image)?;
-        backend.together(plan.carved(), |backend| Self::build(backend, settings, image))
-    }
-
-    fn build(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
         let (generator, parts) = Generator::new(backend, settings, image, BATCH)?;
         let latents = backend.alloc(BATCH * settings.generator.latent)?;
         let images = backend.alloc(BATCH * image.len())?;
@@ -50,13 +44,13 @@ impl<B: F32Executor> Sampler<B> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
-            backend.upload(z, backend.slice_mut(backend.view_mut(&mut self.latents), 0..z.len()))?;
+            backend.upload(z, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let pass = Pass { backend, params: backend.view(params), n: BATCH };
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;
-            let values = backend.read(backend.slice(backend.view(&self.images), drawn))?;
+            let values = backend.read(backend.part(&self.images, drawn))?;
             pixels.extend(values.into_iter().map(|value| pixel(self.range, value)));
         }
         Ok(pixels)

@@ -10,7 +10,8 @@ use super::interrupt::Interrupt;
 use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
-use super::trainer::{HISTORY, Trainer};
+use super::step::model::{HISTORY, Model};
+use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Network, StepState};
@@ -249,7 +250,7 @@ impl<B: F32Executor> Session<B> {
 
     /// A run that has used up its time ends at this step, with all that the end of a run leaves.
     fn end_if_out_of_time(&mut self, step: u64, elapsed: f64) {
-        if elapsed >= most_seconds(&self.trainer.settings) {
+        if elapsed >= most_seconds(&self.trainer.model.settings) {
             self.plan.total = self.plan.total.min(step);
         }
     }
@@ -265,7 +266,7 @@ impl<B: F32Executor> Session<B> {
     /// [`Error::Interrupted`] once the run is saved, [`Error::Diverged`] with the last good checkpoint in place, and what
     /// the disk refuses.
     pub fn train(&mut self, interrupt: &Interrupt) -> Result<()> {
-        let backend = self.trainer.backend.clone();
+        let backend = self.trainer.model.backend.clone();
         self.note(Outcome::Running, None);
         let outcome = backend.run(|| self.train_here(interrupt));
         match &outcome {
@@ -288,8 +289,8 @@ impl<B: F32Executor> Session<B> {
     fn train_here(&mut self, interrupt: &Interrupt) -> Result<()> {
         let start = Instant::now();
         let mut done = self.steps_done()?;
-        let time_left = Duration::try_from_secs_f64(most_seconds(&self.trainer.settings) - self.elapsed()).ok();
-        let progress = Progress::new(done, self.plan.total, time_left, figures(&self.trainer.settings));
+        let time_left = Duration::try_from_secs_f64(most_seconds(&self.trainer.model.settings) - self.elapsed()).ok();
+        let progress = Progress::new(done, self.plan.total, time_left, figures(&self.trainer.model.settings));
         let mut since = Since::new(self.elapsed());
         while done < self.plan.total {
             let mut signal = None;
@@ -347,17 +348,17 @@ impl<B: F32Executor> Session<B> {
     /// The step up to which the device works before the host looks at it: the end of the tick at the latest.
     fn next_look(&self, done: u64) -> u64 {
         let next = |period: u64| done.saturating_add(period - done % period);
-        let unwatched = self.trainer.backend.steps_between_looks().min(HISTORY);
-        let tick = self.trainer.settings.train.tick.max(1);
+        let unwatched = self.trainer.model.backend.steps_per_readback().min(HISTORY);
+        let tick = self.trainer.model.settings.train.tick.max(1);
         done.saturating_add(unwatched).min(next(tick)).min(next(self.plan.snap)).min(self.plan.total)
     }
 
     /// The record of a tick; the files of a snapshot.
     fn report(&mut self, done: u64, since: &mut Since, progress: &Progress) -> Result<()> {
-        let train = &self.trainer.settings.train;
+        let train = &self.trainer.model.settings.train;
         if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
-            let updates = self.trainer.settings.objective.discriminator_steps as usize;
-            let record = since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.settings.objective);
+            let updates = self.trainer.model.settings.objective.discriminator_steps as usize;
+            let record = since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.model.settings);
             self.stats.append(&record)?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
@@ -383,7 +384,7 @@ impl<B: F32Executor> Session<B> {
     /// Grid and curves.
     fn draw_snapshot(&mut self, step: u64) -> Result<()> {
         self.write_fakes(&self.folder.snapshot_picture_path(step))?;
-        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.settings))
+        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.model.settings))
     }
 
     fn save_once(&mut self, done: u64) -> Result<()> {
@@ -391,26 +392,26 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn save(&mut self) -> Result<()> {
-        let state = snapshot::checkpoint(&self.trainer, &self.preset, &self.data, &self.lineage)?;
-        checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.settings.train.keep)?;
+        let state = snapshot::checkpoint(&self.trainer.model, &self.preset, &self.data, &self.lineage)?;
+        checkpoint::save(&self.folder.checkpoints_path(), &state, self.trainer.model.settings.train.keep)?;
         self.saved = Some(state.state.step);
         Ok(())
     }
 
     fn write_fakes(&mut self, path: &std::path::Path) -> Result<()> {
-        let trainer = &mut self.trainer;
-        let (params, stats) = match &mut trainer.average {
+        let Model { backend, image, generator, average, .. } = &mut self.trainer.model;
+        let (params, stats) = match average {
             Some(average) => (&average.params, &mut average.stats),
-            None => (&trainer.generator_memory.params, &mut trainer.generator_memory.stats),
+            None => (&generator.memory.params, &mut generator.memory.stats),
         };
-        let pixels = self.sampler.draw(&trainer.backend, params, stats, &self.grid_latents)?;
-        let ImageShape { h, w, c } = trainer.image;
+        let pixels = self.sampler.draw(backend, params, stats, &self.grid_latents)?;
+        let ImageShape { h, w, c } = *image;
         picture::write_grid(path, &pixels, GRID, h, w, c, GRID_COLUMNS, 0)
     }
 
     /// Names what is not finite.
     fn diverged(&self, state: &StepState) -> Error {
-        let optimizer = &self.trainer.settings.optimizer;
+        let optimizer = &self.trainer.model.settings.optimizer;
         let advice = format!(
             "the last good checkpoint is in {}; try a smaller learning rate: `vgan-cuda resume {} --set \
              optimizer.generator_lr={:.1e} --set optimizer.discriminator_lr={:.1e}`",
@@ -433,13 +434,14 @@ impl<B: F32Executor> Session<B> {
     }
 
     fn bad_gradient(&self, network: Network) -> Result<(String, f64)> {
-        let missing = || Error::Internal("a gradient of an encoder that there is not".into());
-        let (name, memory) = match network {
-            Network::Discriminator => ("discriminator", &self.trainer.discriminator_memory),
-            Network::Generator => ("generator", &self.trainer.generator_memory),
-            Network::Encoder => ("encoder", self.trainer.encoder_memory.as_ref().ok_or_else(missing)?),
+        let name = match network {
+            Network::Discriminator => "discriminator",
+            Network::Generator => "generator",
+            Network::Encoder => "encoder",
         };
-        let backend = &self.trainer.backend;
+        let model = &self.trainer.model;
+        let memory = model.memory(network).ok_or_else(|| Error::Internal(format!("a gradient of no {name}")))?;
+        let backend = &model.backend;
         let gradients = backend.read(backend.view(&memory.gradients))?;
         let index = gradients.iter().position(|g| !g.is_finite()).unwrap_or_default();
         let tensor = memory.parts.params.at(index).map_or_else(String::new, |entry| entry.name.clone());

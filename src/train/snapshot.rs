@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::step::model::Model;
 use super::trainer::Trainer;
 use crate::config::{OptimizerKind, Settings, recorded};
 use crate::data::Images;
-use crate::device::{Backend, Buffer, Real};
-use crate::nn::{ImageShape, NetworkMemory, Table};
+use crate::device::{Backend, Buffer, Network, Real};
+use crate::nn::{ImageShape, NetworkMemory, Parts, Table};
 use crate::ops::Executor;
 use crate::run::{
     Change, Checkpoint, DataPosition, Files, ImageSize, Origin, RngPosition, State, Tensor, Updates, checkpoint, state,
@@ -82,29 +83,25 @@ pub fn recorded_settings(settings: &Settings) -> Result<BTreeMap<String, serde_j
 
 /// Everything that a run needs to go on.
 pub fn checkpoint<B: F32Executor>(
-    trainer: &Trainer<B>,
+    model: &Model<B>,
     preset: &str,
     data: &DataIdentity,
     lineage: &Lineage,
 ) -> Result<Checkpoint> {
-    let backend = &trainer.backend;
-    let (mut model, mut optim) = (Vec::new(), Vec::new());
-    for (prefix, memory) in networks(trainer) {
+    let Model { backend, settings, .. } = model;
+    let mut optim = Vec::new();
+    for (prefix, memory) in networks(model) {
         let parts = &memory.parts;
-        model.extend(arena_tensors(backend, &parts.params, &memory.params, prefix, "")?);
-        model.extend(arena_tensors(backend, &parts.stats, &memory.stats, prefix, "")?);
-        for (moments, suffix) in moments(trainer.settings.optimizer.kind, memory) {
+        for (moments, suffix) in moments(settings.optimizer.kind, memory) {
             optim.extend(arena_tensors(backend, &parts.params, moments, prefix, suffix)?);
         }
         if let Some(mean) = &memory.historical_mean {
             optim.extend(arena_tensors(backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?);
         }
     }
-    model.extend(average_tensors(trainer)?);
-    let step_state = trainer.read_state()?;
+    let step_state = model.read_state()?;
     let [discriminator, generator, encoder] = step_state.updates;
-    let batch = trainer.settings.train.batch as u64;
-    let images_per_step = images_per_step(trainer);
+    let images_per_step = images_per_step(settings);
     let samples_seen = step_state.step * images_per_step;
     // An epoch has whole steps only.
     let images_per_epoch = data.count / images_per_step * images_per_step;
@@ -112,10 +109,10 @@ pub fn checkpoint<B: F32Executor>(
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         preset: preset.into(),
-        image: image_size(trainer.image),
+        image: image_size(model.image),
         seed: step_state.seed,
         step: step_state.step,
-        batch,
+        batch: settings.train.batch as u64,
         samples_seen,
         epoch: samples_seen as f64 / images_per_epoch as f64,
         beta: step_state.beta,
@@ -123,42 +120,64 @@ pub fn checkpoint<B: F32Executor>(
         updates: Updates { discriminator, generator, encoder },
         rng: RngPosition { step: step_state.step },
         data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
-        settings: recorded_settings(&trainer.settings)?,
+        settings: recorded_settings(settings)?,
         changes: lineage.changes.clone(),
         origin: lineage.origin.clone(),
         files: Files::default(),
     };
+    let model = [weights(model)?, average_tensors(model)?].concat();
     Ok(Checkpoint { model, optim, state })
 }
 
-/// The generator's moving average, parameters and statistics; nothing where the settings ask for none.
-pub(super) fn average_tensors<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
-    let Some(average) = &trainer.average else { return Ok(Vec::new()) };
-    let (backend, parts) = (&trainer.backend, &trainer.generator_memory.parts);
-    let mut out = arena_tensors(backend, &parts.params, &average.params, "average.", "")?;
-    out.extend(arena_tensors(backend, &parts.stats, &average.stats, "average.", "")?);
+/// Weights and running statistics of every network.
+pub(super) fn weights<B: Executor>(model: &Model<B>) -> Result<Vec<Tensor<B::Real>>> {
+    let mut out = Vec::new();
+    for (prefix, memory) in networks(model) {
+        out.extend(arena_tensors(&model.backend, &memory.parts.params, &memory.params, prefix, "")?);
+        out.extend(arena_tensors(&model.backend, &memory.parts.stats, &memory.stats, prefix, "")?);
+    }
     Ok(out)
 }
 
-/// The prefix of the tensors of mode regularisation's encoder.
-const ENCODER: &str = "encoder.";
-
-/// The prefix of each network's tensors, and its arenas.
-pub(super) fn networks<B: Executor>(trainer: &Trainer<B>) -> Vec<(&'static str, &NetworkMemory<B>)> {
-    let players = [("generator.", &trainer.generator_memory), ("discriminator.", &trainer.discriminator_memory)];
-    players.into_iter().chain(trainer.encoder_memory.as_ref().map(|memory| (ENCODER, memory))).collect()
+/// The generator's moving average, parameters and statistics; nothing where the settings ask for none.
+pub(super) fn average_tensors<B: Executor>(model: &Model<B>) -> Result<Vec<Tensor<B::Real>>> {
+    let Model { backend, generator, average, .. } = model;
+    let (Some(average), parts) = (average, &generator.memory.parts) else { return Ok(Vec::new()) };
+    let mut out = arena_tensors(backend, &parts.params, &average.params, AVERAGE, "")?;
+    out.extend(arena_tensors(backend, &parts.stats, &average.stats, AVERAGE, "")?);
+    Ok(out)
 }
 
-/// [`networks`], to write.
-pub(super) fn networks_mut<B: Executor>(trainer: &mut Trainer<B>) -> Vec<(&'static str, &mut NetworkMemory<B>)> {
-    let Trainer { generator_memory, discriminator_memory, encoder_memory, .. } = trainer;
-    let players = [("generator.", generator_memory), ("discriminator.", discriminator_memory)];
-    players.into_iter().chain(encoder_memory.as_mut().map(|memory| (ENCODER, memory))).collect()
+/// Fills weights and running statistics of every network from the tensors that [`weights`] names.
+///
+/// # Errors
+/// Those of [`TensorSet::take`].
+pub(super) fn fill_networks<B: Executor>(model: &mut Model<B>, tensors: &mut TensorSet<'_, B::Real>) -> Result<()> {
+    for (network, prefix) in PREFIXES {
+        let (backend, Some(memory), _) = model.split(network) else { continue };
+        tensors.fill(backend, &memory.parts.params, &mut memory.params, prefix, "")?;
+        tensors.fill(backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
+    }
+    Ok(())
+}
+
+/// The prefix of the tensors of the generator's moving average.
+const AVERAGE: &str = "average.";
+/// The prefix of the tensors of mode regularisation's image encoder.
+const ENCODER: &str = "encoder.";
+
+/// The prefix of each network's tensors.
+const PREFIXES: [(Network, &str); Network::COUNT] =
+    [(Network::Generator, "generator."), (Network::Discriminator, "discriminator."), (Network::Encoder, ENCODER)];
+
+/// The prefix of each network's tensors, and its arenas.
+pub(super) fn networks<B: Executor>(model: &Model<B>) -> impl Iterator<Item = (&'static str, &NetworkMemory<B>)> {
+    PREFIXES.into_iter().filter_map(|(network, prefix)| Some((prefix, model.memory(network)?)))
 }
 
 /// Real images that a step shows to the discriminator: a batch for each of its updates.
-fn images_per_step<B: F32Executor>(trainer: &Trainer<B>) -> u64 {
-    trainer.settings.train.batch as u64 * u64::from(trainer.settings.objective.discriminator_steps)
+fn images_per_step(settings: &Settings) -> u64 {
+    settings.train.batch as u64 * u64::from(settings.objective.discriminator_steps)
 }
 
 fn image_size(image: ImageShape) -> ImageSize {
@@ -184,15 +203,10 @@ fn moments<B: Executor>(kind: OptimizerKind, memory: &NetworkMemory<B>) -> Vec<(
 
 /// Refuses a checkpoint of a run with other images, another batch, seed or number of discriminator steps: it would go on as a third run, which
 /// nothing reproduces.
-fn require_same_run<B: F32Executor>(
-    trainer: &Trainer<B>,
-    data: &DataIdentity,
-    state: &State,
-    path: &Path,
-) -> Result<()> {
+fn require_same_run<B: F32Executor>(model: &Model<B>, data: &DataIdentity, state: &State, path: &Path) -> Result<()> {
     let other =
         |expected, found, hint: &str| Err(Error::bad_data(path.join("state.json"), expected, found).with_hint(hint));
-    let train = &trainer.settings.train;
+    let train = &model.settings.train;
     for (key, now, then) in [("batch", train.batch as u64, state.batch), ("seed", train.seed, state.seed)] {
         if now != then {
             let hint =
@@ -200,17 +214,17 @@ fn require_same_run<B: F32Executor>(
             return other(format!("{key} {now}, as config.toml says"), format!("{key} {then}"), &hint);
         }
     }
-    if state.step > 0 && state.samples_seen != state.step.saturating_mul(images_per_step(trainer)) {
+    if state.step > 0 && state.samples_seen != state.step.saturating_mul(images_per_step(&model.settings)) {
         let steps = |samples: u64| samples / (state.step * train.batch.max(1) as u64);
         let hint = format!(
             "write discriminator_steps = {} into [objective] of config.toml again, or start a new run with `train`",
             steps(state.samples_seen)
         );
-        let now = trainer.settings.objective.discriminator_steps;
+        let now = model.settings.objective.discriminator_steps;
         let found = format!("{} images seen in {} steps", state.samples_seen, state.step);
         return other(format!("discriminator_steps {now}, as config.toml says"), found, &hint);
     }
-    require_same_images(&trainer.settings, trainer.image, data, state, path)
+    require_same_images(&model.settings, model.image, data, state, path)
 }
 
 /// Refuses images that are not those that the run was trained on. What they are is told by their number, their size and
@@ -239,8 +253,8 @@ pub fn require_same_images(
 }
 
 /// Refuses a checkpoint without the encoder that the settings ask for, or with one that they don't.
-fn require_same_encoder<B: F32Executor>(trainer: &Trainer<B>, model: &TensorSet<'_, f32>) -> Result<()> {
-    let (wanted, found) = (trainer.encoder_memory.is_some(), model.has_prefix(ENCODER));
+fn require_same_encoder<B: F32Executor>(model: &Model<B>, tensors: &TensorSet<'_, f32>) -> Result<()> {
+    let (wanted, found) = (model.image_encoder.is_some(), tensors.has_prefix(ENCODER));
     if wanted == found {
         return Ok(());
     }
@@ -248,7 +262,7 @@ fn require_same_encoder<B: F32Executor>(trainer: &Trainer<B>, model: &TensorSet<
     let numbers = if found { "reconstruction and mode as they were" } else { "reconstruction = 0.0 and mode = 0.0" };
     let hint = &format!("write {numbers} into [objective] of config.toml again, or start a new run with `train`");
     let expected = format!("{}, as config.toml says", said(wanted));
-    Err(Error::bad_data(model.path(), expected, said(found)).with_hint(hint))
+    Err(Error::bad_data(tensors.path(), expected, said(found)).with_hint(hint))
 }
 
 /// Puts a checkpoint's state into a trainer that was built from the same settings, for the same images. `path` is for
@@ -263,29 +277,29 @@ pub fn restore<B: F32Executor>(
     checkpoint: Checkpoint,
     path: &Path,
 ) -> Result<()> {
-    let backend = trainer.backend.clone();
-    require_same_run(trainer, data, &checkpoint.state, path)?;
+    require_same_run(&trainer.model, data, &checkpoint.state, path)?;
     let files = [path.join("model.safetensors"), path.join("optim.safetensors")];
     let mut model = TensorSet::new(checkpoint.model, &files[0]);
     let mut optim = TensorSet::new(checkpoint.optim, &files[1]);
-    let (first, second) = moment_names(trainer.settings.optimizer.kind);
-    require_same_encoder(trainer, &model)?;
-    for (prefix, memory) in networks_mut(trainer) {
-        let parts = &memory.parts;
-        model.fill(&backend, &parts.params, &mut memory.params, prefix, "")?;
-        model.fill(&backend, &parts.stats, &mut memory.stats, prefix, "")?;
+    let (first, second) = moment_names(trainer.model.settings.optimizer.kind);
+    require_same_encoder(&trainer.model, &model)?;
+    fill_networks(&mut trainer.model, &mut model)?;
+    for (network, prefix) in PREFIXES {
+        let (backend, Some(memory), _) = trainer.model.split(network) else { continue };
+        let table = &memory.parts.params;
         if let Some(first) = first {
-            optim.fill(&backend, &parts.params, &mut memory.first_moments, prefix, first)?;
+            optim.fill(backend, table, &mut memory.first_moments, prefix, first)?;
         }
-        optim.fill(&backend, &parts.params, &mut memory.second_moments, prefix, second)?;
+        optim.fill(backend, table, &mut memory.second_moments, prefix, second)?;
         if let Some(mean) = &mut memory.historical_mean {
-            optim.fill(&backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?;
+            optim.fill(backend, table, mean, prefix, HISTORICAL_MEAN)?;
         }
     }
-    if let Some(average) = &mut trainer.average {
-        let parts = trainer.generator_memory.parts.clone();
-        model.fill(&backend, &parts.params, &mut average.params, "average.", "")?;
-        model.fill(&backend, &parts.stats, &mut average.stats, "average.", "")?;
+    let Model { backend, generator, average, .. } = &mut trainer.model;
+    if let Some(average) = average {
+        let Parts { params, stats } = &generator.memory.parts;
+        model.fill(backend, params, &mut average.params, AVERAGE, "")?;
+        model.fill(backend, stats, &mut average.stats, AVERAGE, "")?;
     }
     model.finish()?;
     optim.finish()?;

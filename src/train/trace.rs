@@ -4,20 +4,22 @@
 //! It is how the engine is held against another framework. The names and shapes of what goes in and comes out are in
 //! tests/oracle/README.md, "The exchange format". The file's own type, f32 or f64, is what the step computes in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
-use super::snapshot::{TensorSet, arena_tensors, average_tensors, networks, networks_mut};
+use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, weights};
+use super::step::model::Model;
+use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{
-    GeneratorZ, Loss, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images,
-};
+use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
-use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
+use crate::device::{Accelerator, Backend, Cpu, In, Real, StepState, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
+use crate::ops::inputs::prior::PriorOp;
 use crate::run::{Tensor, tensors};
 use crate::{Error, Result};
 
@@ -75,8 +77,6 @@ pub fn trace<B: Executor>(
 /// A trainer that is fed with given tensors, step by step.
 pub struct Tracer<B: Executor> {
     trainer: Trainer<B>,
-    /// c, h, w of z; `None` without a bottleneck.
-    code: Option<[usize; 3]>,
 }
 
 impl<B: Executor> Tracer<B> {
@@ -91,26 +91,18 @@ impl<B: Executor> Tracer<B> {
         settings.train.batch = n;
         validate_for_images(&settings, image.h, image.w, image.c)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
-        let backend = trainer.backend.clone();
-        for (prefix, memory) in networks_mut(&mut trainer) {
-            input.fill(&backend, &memory.parts.params, &mut memory.params, prefix, "")?;
-            input.fill(&backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
-        }
-        if let Some(average) = &mut trainer.average {
-            let memory = &trainer.generator_memory;
-            backend.copy(backend.view(&memory.params), backend.view_mut(&mut average.params))?;
-            backend.copy(backend.view(&memory.stats), backend.view_mut(&mut average.stats))?;
+        fill_networks(&mut trainer.model, input)?;
+        let Model { backend, generator, average, .. } = &mut trainer.model;
+        if let Some(average) = average {
+            backend.copy(backend.view(&generator.memory.params), backend.view_mut(&mut average.params))?;
+            backend.copy(backend.view(&generator.memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        if trainer.settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             state.balance = input.take("balance", &[1])?[0].to_f64();
         }
         trainer.write_state(&state)?;
-        let code = trainer.discriminator.bottleneck(n).map(|_| {
-            let code = trainer.discriminator.code();
-            [code.c, code.h, code.w]
-        });
-        Ok(Tracer { trainer, code })
+        Ok(Tracer { trainer })
     }
 
     /// One step on the images, latents and noise of `input`: all of OUT but the updated weights. Of several updates of the
@@ -119,40 +111,34 @@ impl<B: Executor> Tracer<B> {
     /// # Errors
     /// Those of [`trace_file`].
     pub fn step(&mut self, input: &mut TensorSet<'_, B::Real>) -> Result<Vec<Tensor<B::Real>>> {
-        let batch = self.batch(input)?;
-        let (mut out, per_step) = (Vec::new(), self.trainer.settings.objective.discriminator_steps);
-        for index in 0..per_step {
-            let draws = DrawStep { per_step, index };
-            self.trainer.discriminator_gradients(&batch, draws)?;
-            // A gradient penalty sends other images through the discriminator.
-            out = vec![self.fakes("fakes_d")?];
-            out.extend(self.verdicts(&["real", "fake"])?);
-            self.trainer.finish_discriminator_phase(&batch, draws)?;
-        }
-        out.extend(gradients(&self.trainer.backend, &self.trainer.discriminator_memory, "grad.discriminator.")?);
-        self.trainer.generator_gradients(&batch, None)?;
-        // Mode regularisation sends other images through both nets.
-        out.extend(self.generated()?);
-        self.trainer.finish_generator_phase(&batch)?;
-        out.extend(self.generator_values()?);
-        self.trainer.finish()?;
-        self.trainer.steps_begun += 1;
-        let Tracer { trainer, code } = self;
-        let state = trainer.read_state()?;
-        let metrics = state.metrics;
+        let inputs = self.inputs(input)?;
+        let mut seen = Seen::default();
+        self.trainer.probed_step(&inputs, &mut seen)?;
+        let model = &self.trainer.model;
+        let Model { backend, generator, discriminator, image_encoder, settings, .. } = model;
+        let state = model.read_state()?;
         check_finite(&state)?;
+        let mut out = seen.discriminator;
+        out.extend(gradients(backend, &discriminator.memory, "grad.discriminator.")?);
+        out.extend(seen.generator);
+        out.extend(gradients(backend, &generator.memory, "grad.generator.")?);
+        out.extend(seen.reconstructions);
+        if let Some(encoder) = image_encoder {
+            out.extend(gradients(backend, &encoder.memory, "grad.encoder.")?);
+        }
+        let metrics = state.metrics;
         let scalar = |name: &str, value| self::tensor(name, &[1], vec![B::Real::of(value)]);
         out.extend([scalar("loss_d", metrics.loss_d), scalar("loss_g", metrics.loss_g)]);
-        if trainer.settings.objective.penalty != Penalty::None {
+        if settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if trainer.settings.objective.loss == Loss::Began {
+        if self.trainer.model.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
-        if trainer.mode_regularizer.is_some() {
+        if image_encoder.is_some() {
             out.push(scalar("reconstruction", metrics.reconstruction));
         }
-        if code.is_some() {
+        if settings.bottleneck.enabled {
             let kl = [scalar("kl_real", metrics.kl_real), scalar("kl_fake", metrics.kl_fake)];
             out.extend(kl.into_iter().chain([scalar("beta", state.beta)]));
         }
@@ -161,128 +147,130 @@ impl<B: Executor> Tracer<B> {
 
     /// Weights and running statistics as they stand: `generator.<key>`, `discriminator.<key>`, and `average.<key>` of the
     /// generator's moving average where the settings ask for one.
+    ///
+    /// # Errors
+    /// Those of the device.
     pub fn weights(&self) -> Result<Vec<Tensor<B::Real>>> {
-        Ok([weights(&self.trainer)?, average_tensors(&self.trainer)?].concat())
+        Ok([weights(&self.trainer.model)?, average_tensors(&self.trainer.model)?].concat())
     }
 
     /// The inputs of a step in our layouts.
-    fn batch(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
-        let Trainer { backend, settings, image, .. } = &self.trainer;
-        let n = settings.train.batch;
-        let latent = [n, settings.generator.latent];
-        let mut channels_last = |name: &str, [c, h, w]: [usize; 3]| {
-            Ok::<_, Error>(permute(&input.take(name, &[n, c, h, w])?, &[n, c, h, w], &[0, 2, 3, 1]))
+    fn inputs(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
+        let backend = &self.trainer.model.backend;
+        let mut given = BTreeMap::new();
+        for wanted in step_inputs(&self.trainer.model) {
+            let values = input.take(wanted.name, &wanted.shape)?;
+            let channels_last = wanted.shape.len() == 4;
+            let values = if channels_last { permute(&values, &wanted.shape, &[0, 2, 3, 1]) } else { values };
+            given.insert(wanted.name, values);
+        }
+        // Empty where the settings want none.
+        let mut buffer = |names: &[&'static str]| {
+            let parts: Vec<_> = names.iter().filter_map(|name| given.remove(name)).collect();
+            backend.buffer_of(&parts.concat())
         };
-        let images = channels_last("images", [image.c, image.h, image.w])?;
-        let (mut noise_d, mut noise_g, mut noise_reconstruction) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(code) = self.code {
-            noise_d = channels_last("noise_real", code)?;
-            noise_d.extend(channels_last("noise_fake", code)?);
-            if samples_generator_z(settings) {
-                noise_g = channels_last("noise_g", code)?;
-            }
-            if samples_reconstructions(settings) {
-                noise_reconstruction = channels_last("noise_reconstruction", code)?;
-            }
-        }
-        let mut instance = [Vec::new(), Vec::new(), Vec::new()];
-        for &(name, _, at) in instance_draws(settings) {
-            instance[at].extend(channels_last(name, [image.c, image.h, image.w])?);
-        }
-        let (mut directions, mut noise, mut positions) = (Vec::new(), Vec::new(), Vec::new());
-        let draws = PenaltyDraws::of(settings);
-        if draws.directions {
-            directions = channels_last("penalty_directions", [image.c, image.h, image.w])?;
-        }
-        if let Some(code) = self.code.filter(|_| draws.noise) {
-            noise = channels_last("noise_penalty", code)?;
-        }
-        if draws.positions {
-            positions = input.take("penalty_positions", &[n])?;
-        }
         Ok(Batch::Given(Given {
-            images: backend.buffer_of(&images)?,
-            latents_d: backend.buffer_of(&input.take("latents_d", &latent)?)?,
-            latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
-            noise_d: backend.buffer_of(&noise_d)?,
-            noise_g: backend.buffer_of(&noise_g)?,
-            noise_reconstruction: backend.buffer_of(&noise_reconstruction)?,
+            images: buffer(&["images"])?,
+            latents_d: buffer(&["latents_d"])?,
+            latents_g: buffer(&["latents_g"])?,
+            noise_d: buffer(&["noise_real", "noise_fake"])?,
+            noise_g: buffer(&["noise_g"])?,
+            noise_reconstruction: buffer(&["noise_reconstruction"])?,
             instance: GivenInstanceNoise {
-                discriminator: backend.buffer_of(&instance[0])?,
-                generator: backend.buffer_of(&instance[1])?,
-                reconstruction: backend.buffer_of(&instance[2])?,
+                discriminator: buffer(&["instance_real", "instance_fake"])?,
+                generator: buffer(&["instance_g"])?,
+                reconstruction: buffer(&["instance_reconstruction"])?,
             },
             penalty: GivenPenalty {
-                positions: backend.buffer_of(&positions)?,
-                directions: backend.buffer_of(&directions)?,
-                noise: backend.buffer_of(&noise)?,
+                positions: buffer(&["penalty_positions"])?,
+                directions: buffer(&["penalty_directions"])?,
+                noise: buffer(&["noise_penalty"])?,
             },
         }))
     }
+}
 
-    /// What the generator's own pass leaves in memory, its gradients aside.
-    fn generated(&self) -> Result<Vec<Tensor<B::Real>>> {
-        let mut out = vec![self.fakes("fakes_g")?];
-        if self.trainer.settings.objective.feature_matching > 0.0 {
-            // The discriminator's pass ended with its encoder.
-            out.extend(self.features(&["g"])?);
-        } else {
-            out.extend(self.verdicts(&["g"])?);
-        }
-        Ok(out)
+/// What of a step is overwritten before it ends.
+struct Seen<T> {
+    /// The images of the last update of the discriminator, and what it says of them.
+    discriminator: Vec<Tensor<T>>,
+    /// Those of the generator.
+    generator: Vec<Tensor<T>>,
+    reconstructions: Vec<Tensor<T>>,
+}
+
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Seen { discriminator: Vec::new(), generator: Vec::new(), reconstructions: Vec::new() }
+    }
+}
+
+impl<B: Executor> Probe<B> for Seen<B::Real> {
+    fn discriminator_loss(&mut self, model: &Model<B>) -> Result<()> {
+        self.discriminator = vec![generated(model, "fakes_d")?];
+        self.discriminator.extend(verdicts(model, &["real", "fake"])?);
+        Ok(())
     }
 
-    /// What the rest of the generator's half of a step leaves in memory.
-    fn generator_values(&self) -> Result<Vec<Tensor<B::Real>>> {
-        let Trainer { backend, generator_memory, encoder_memory, .. } = &self.trainer;
-        let mut out = gradients(backend, generator_memory, "grad.generator.")?;
-        if let (Some(memory), Some(images)) = (encoder_memory, self.trainer.reconstructions()) {
-            out.push(self.images("reconstructions", images)?);
-            out.extend(gradients(backend, memory, "grad.encoder.")?);
-        }
-        Ok(out)
+    fn generator_loss(&mut self, model: &Model<B>) -> Result<()> {
+        self.generator = vec![generated(model, "fakes_g")?];
+        // Where features are matched, the discriminator's pass ended with them.
+        let matched = model.settings.objective.feature_matching > 0.0;
+        self.generator.extend(if matched { features(model, &["g"])? } else { verdicts(model, &["g"])? });
+        Ok(())
     }
 
-    /// The generator's images, the second half of the batch.
-    fn fakes(&self, name: &str) -> Result<Tensor<B::Real>> {
-        let half = self.trainer.settings.train.batch * self.trainer.image.len();
-        self.images(name, self.trainer.backend.slice(self.trainer.images(), half..2 * half))
+    fn reconstructions(&mut self, model: &Model<B>, images: In<'_, B>) -> Result<()> {
+        self.reconstructions = vec![self::images(model, "reconstructions", images)?];
+        Ok(())
     }
+}
 
-    /// N images.
-    fn images(&self, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
-        let Trainer { backend, image: ImageShape { h, w, c }, settings, .. } = &self.trainer;
-        let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
-        Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
-    }
+/// c, h, w of z; `None` without a bottleneck.
+fn code<B: Executor>(model: &Model<B>) -> Option<[usize; 3]> {
+    let code = model.discriminator.layers.code();
+    model.settings.bottleneck.enabled.then_some([code.c, code.h, code.w])
+}
 
-    /// Logits and code of each group of N images that the discriminator saw last.
-    fn verdicts(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
-        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
-        let n = settings.train.batch;
-        let total = n * groups.len();
-        let logits = backend.read(backend.slice(self.trainer.logits(), 0..total))?;
-        let mut out = grouped("logits", groups, &[n], &logits);
-        out.extend(self.features(groups)?);
-        let Some([c, h, w]) = self.code else { return Ok(out) };
-        let z = permute(&backend.read(discriminator.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
-        out.extend(grouped("z", groups, &[n, c, h, w], &z));
-        Ok(out)
-    }
+/// The generator's images, the second half of the batch.
+fn generated<B: Executor>(model: &Model<B>, name: &str) -> Result<Tensor<B::Real>> {
+    let half = model.settings.train.batch * model.image.len();
+    images(model, name, model.backend.part(&model.batch.images.clean, half..2 * half))
+}
 
-    /// μ and log σ² of each group of N images that the encoder saw last; nothing without a bottleneck.
-    fn features(&self, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
-        let Some([c, h, w]) = self.code else { return Ok(Vec::new()) };
-        let Trainer { backend, discriminator, settings, .. } = &self.trainer;
-        let n = settings.train.batch;
-        let total = n * groups.len();
-        // They lie side by side at each position.
-        let features = backend.read(discriminator.features(backend, total))?;
-        let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
-        let (mu, logvar) = both.split_at(both.len() / 2);
-        let shape = [n, c, h, w];
-        Ok([grouped("mu", groups, &shape, mu), grouped("logvar", groups, &shape, logvar)].concat())
-    }
+/// N images.
+fn images<B: Executor>(model: &Model<B>, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
+    let Model { backend, image: ImageShape { h, w, c }, settings, .. } = model;
+    let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
+    Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
+}
+
+/// Logits and code of each group of N images that the discriminator saw last.
+fn verdicts<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+    let Model { backend, discriminator, settings, .. } = model;
+    let n = settings.train.batch;
+    let total = n * groups.len();
+    let logits = backend.read(backend.part(&model.batch.logits, 0..total))?;
+    let mut out = grouped("logits", groups, &[n], &logits);
+    out.extend(features(model, groups)?);
+    let Some([c, h, w]) = code(model) else { return Ok(out) };
+    let z = permute(&backend.read(discriminator.layers.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
+    out.extend(grouped("z", groups, &[n, c, h, w], &z));
+    Ok(out)
+}
+
+/// μ and log σ² of each group of N images that the discriminator's encoder saw last; nothing without a bottleneck.
+fn features<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor<B::Real>>> {
+    let Some([c, h, w]) = code(model) else { return Ok(Vec::new()) };
+    let Model { backend, discriminator, settings, .. } = model;
+    let n = settings.train.batch;
+    let total = n * groups.len();
+    // They lie side by side at each position.
+    let features = backend.read(discriminator.layers.features(backend, total))?;
+    let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
+    let (mu, logvar) = both.split_at(both.len() / 2);
+    let shape = [n, c, h, w];
+    Ok([grouped("mu", groups, &shape, mu), grouped("logvar", groups, &shape, logvar)].concat())
 }
 
 /// `values` of all groups, one after the other, as a tensor for each: `<name>_<group>`.
@@ -291,47 +279,64 @@ fn grouped<T: Copy>(name: &str, groups: &[&str], shape: &[usize], values: &[T]) 
     groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into())).collect()
 }
 
-/// Whether the generator's step draws noise for the bottleneck.
-fn samples_generator_z(settings: &Settings) -> bool {
-    settings.bottleneck.generator_z == GeneratorZ::Sampled && settings.objective.feature_matching == 0.0
+/// A tensor of IN that a step of training would draw.
+struct StepInput {
+    name: &'static str,
+    /// PyTorch's.
+    shape: Vec<usize>,
+    stream: Stream,
+    draw: Draw,
 }
 
-/// Which draws a gradient penalty is given.
-struct PenaltyDraws {
-    positions: bool,
-    directions: bool,
-    /// With a bottleneck. R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
-    noise: bool,
+/// What a tensor of IN is drawn from.
+enum Draw {
+    /// The range of the pixels, uniformly: there is no data set.
+    Pixels,
+    /// The prior of z.
+    Prior,
+    /// N(0, 1).
+    Normal,
+    /// U[0, 1).
+    Uniform,
 }
 
-impl PenaltyDraws {
-    fn of(settings: &Settings) -> Self {
-        let Settings { objective, .. } = settings;
-        let positions = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
-        let directions = objective.penalty == Penalty::Dragan;
-        PenaltyDraws { positions, directions, noise: positions && objective.penalty_z == PenaltyZ::Sampled }
+/// What a step is given by these settings.
+fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
+    let Model { settings, image, .. } = model;
+    let Settings { objective, train, generator, .. } = settings;
+    let (n, sampled_g) = (train.batch, settings.bottleneck.generator_z == GeneratorZ::Sampled);
+    let (images, latents) = (vec![n, image.c, image.h, image.w], vec![n, generator.latent]);
+    let mut all = Vec::new();
+    let mut add = |wanted: bool, name, shape: &[usize], stream, draw| {
+        all.extend(wanted.then(|| StepInput { name, shape: shape.into(), stream, draw }));
+    };
+    // The stream of mirrored images: no data set is read here, so nothing else draws from it.
+    add(true, "images", &images, Stream::Flip, Draw::Pixels);
+    add(true, "latents_d", &latents, Stream::LatentDiscriminator, Draw::Prior);
+    add(true, "latents_g", &latents, Stream::LatentGenerator, Draw::Prior);
+    // R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
+    let elsewhere = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
+    if let Some([c, h, w]) = code(model) {
+        let code = [n, c, h, w];
+        let matches_features = objective.feature_matching > 0.0;
+        add(true, "noise_real", &code, Stream::NoiseReal, Draw::Normal);
+        add(true, "noise_fake", &code, Stream::NoiseFake, Draw::Normal);
+        add(sampled_g && !matches_features, "noise_g", &code, Stream::NoiseGenerator, Draw::Normal);
+        let reconstructed = sampled_g && objective.mode > 0.0;
+        add(reconstructed, "noise_reconstruction", &code, Stream::NoiseReconstruction, Draw::Normal);
+        let sampled = elsewhere && objective.penalty_z == PenaltyZ::Sampled;
+        add(sampled, "noise_penalty", &code, Stream::NoisePenalty, Draw::Normal);
     }
-}
-
-/// The draws of instance noise, each with its stream and with the pass that it is for: D's, G's, that on reconstructions.
-fn instance_draws(settings: &Settings) -> &'static [(&'static str, Stream, usize)] {
-    const DRAWS: [(&str, Stream, usize); 4] = [
-        ("instance_real", Stream::InstanceReal, 0),
-        ("instance_fake", Stream::InstanceFake, 0),
-        ("instance_g", Stream::InstanceGenerator, 1),
-        ("instance_reconstruction", Stream::InstanceReconstruction, 2),
-    ];
-    let ObjectiveSettings { instance_noise, mode, .. } = settings.objective;
-    match (instance_noise > 0.0, mode > 0.0) {
-        (false, _) => &[],
-        (true, false) => &DRAWS[..3],
-        (true, true) => &DRAWS,
-    }
-}
-
-/// Whether D's verdict on reconstructions wants a z, with a bottleneck.
-fn samples_reconstructions(settings: &Settings) -> bool {
-    settings.objective.mode > 0.0 && settings.bottleneck.generator_z == GeneratorZ::Sampled
+    let noise = objective.instance_noise > 0.0;
+    add(noise, "instance_real", &images, Stream::InstanceReal, Draw::Normal);
+    add(noise, "instance_fake", &images, Stream::InstanceFake, Draw::Normal);
+    add(noise, "instance_g", &images, Stream::InstanceGenerator, Draw::Normal);
+    let reconstructed = noise && objective.mode > 0.0;
+    add(reconstructed, "instance_reconstruction", &images, Stream::InstanceReconstruction, Draw::Normal);
+    add(elsewhere, "penalty_positions", &[n], Stream::PenaltyPosition, Draw::Uniform);
+    let directions = objective.penalty == Penalty::Dragan;
+    add(directions, "penalty_directions", &images, Stream::PenaltyDirection, Draw::Uniform);
+    all
 }
 
 fn tensor<T>(name: &str, shape: &[usize], values: Vec<T>) -> Tensor<T> {
@@ -340,15 +345,6 @@ fn tensor<T>(name: &str, shape: &[usize], values: Vec<T>) -> Tensor<T> {
 
 fn gradients<B: Executor>(backend: &B, memory: &NetworkMemory<B>, prefix: &str) -> Result<Vec<Tensor<B::Real>>> {
     arena_tensors(backend, &memory.parts.params, &memory.gradients, prefix, "")
-}
-
-fn weights<B: Executor>(trainer: &Trainer<B>) -> Result<Vec<Tensor<B::Real>>> {
-    let mut out = Vec::new();
-    for (prefix, memory) in networks(trainer) {
-        out.extend(arena_tensors(&trainer.backend, &memory.parts.params, &memory.params, prefix, "")?);
-        out.extend(arena_tensors(&trainer.backend, &memory.parts.stats, &memory.stats, prefix, "")?);
-    }
-    Ok(out)
 }
 
 /// N and the image size, from the shape of `images`.
@@ -381,75 +377,35 @@ fn check_finite(state: &StepState) -> Result<()> {
 /// [`Error::Usage`] where the settings don't fit the images.
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     validate_for_images(settings, image.h, image.w, image.c)?;
-    let trainer = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?;
-    let (n, seed) = (settings.train.batch, settings.train.seed);
-    let mut out = weights(&trainer)?;
+    let model = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?.model;
+    let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
-    if settings.objective.loss == Loss::Began {
+    if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
-    out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));
-    for (name, stream) in [("latents_d", Stream::LatentDiscriminator), ("latents_g", Stream::LatentGenerator)] {
-        out.push(tensor(name, &[n, settings.generator.latent], random_latents(&trainer, stream)?));
-    }
-    if let Some(d) = trainer.discriminator.bottleneck(n) {
-        let code = trainer.discriminator.code();
-        let shape = [n, code.c, code.h, code.w];
-        let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
-        if samples_generator_z(settings) {
-            noise.push(("noise_g", Stream::NoiseGenerator));
-        }
-        if samples_reconstructions(settings) {
-            noise.push(("noise_reconstruction", Stream::NoiseReconstruction));
-        }
-        if PenaltyDraws::of(settings).noise {
-            noise.push(("noise_penalty", Stream::NoisePenalty));
-        }
-        for (name, stream) in noise {
-            let mut values = vec![0.0; n * d.dims()];
-            fill_normals(seed, stream, 0, 0, 0, &mut values);
-            out.push(tensor(name, &shape, values));
-        }
-    }
-    for &(name, stream, _) in instance_draws(settings) {
-        let mut values = vec![0.0; n * image.len()];
-        fill_normals(seed, stream, 0, 0, 0, &mut values);
-        out.push(tensor(name, &[n, image.c, image.h, image.w], values));
-    }
-    let draws = PenaltyDraws::of(settings);
-    if draws.positions {
-        out.push(tensor("penalty_positions", &[n], uniforms(seed, Stream::PenaltyPosition, n)));
-    }
-    if draws.directions {
-        let values = uniforms(seed, Stream::PenaltyDirection, n * image.len());
-        out.push(tensor("penalty_directions", &[n, image.c, image.h, image.w], values));
+    for input in step_inputs(&model) {
+        out.push(tensor(input.name, &input.shape, drawn(&model, &input)?));
     }
     Ok(out)
 }
 
-/// `len` draws from U[0, 1).
-fn uniforms(seed: u64, stream: Stream, len: usize) -> Vec<f32> {
-    (0..).flat_map(|block| philox::draw(seed, stream, 0, 0, block)).take(len).map(philox::uniform).collect()
-}
-
-/// Independent pixels over the whole range.
-fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
-    let (low, high) = match settings.data.range {
-        PixelRange::ZeroToOne => (0.0, 1.0),
-        PixelRange::MinusOneToOne => (-1.0, 1.0),
-    };
-    // The stream of mirrored images: no data set is read here, so nothing else draws from it.
-    uniforms(settings.train.seed, Stream::Flip, len).into_iter().map(|u| low + (high - low) * u).collect()
-}
-
-fn random_latents(trainer: &Trainer<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
-    let Trainer { backend, settings, state, .. } = trainer;
-    let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
-    crate::ops::inputs::prior::PriorOp::prior_sample(
-        backend,
-        &prior(settings, stream, DrawStep::ONCE),
-        state,
-        &mut latents,
-    )?;
-    Ok(latents)
+/// The values that the seed of the settings draws for a tensor.
+fn drawn(model: &Model<Cpu<f32>>, input: &StepInput) -> Result<Vec<f32>> {
+    let Model { backend, settings, state, .. } = model;
+    let (seed, stream, len) = (settings.train.seed, input.stream, input.shape.iter().product());
+    let uniforms = || (0..).flat_map(|block| philox::draw(seed, stream, 0, 0, block)).take(len).map(philox::uniform);
+    let mut values = vec![0.0; len];
+    match input.draw {
+        Draw::Uniform => values = uniforms().collect(),
+        Draw::Pixels => {
+            let (low, high) = match settings.data.range {
+                PixelRange::ZeroToOne => (0.0, 1.0),
+                PixelRange::MinusOneToOne => (-1.0, 1.0),
+            };
+            values = uniforms().map(|u| low + (high - low) * u).collect();
+        }
+        Draw::Normal => fill_normals(seed, stream, 0, 0, 0, &mut values),
+        Draw::Prior => backend.prior_sample(&prior(settings, stream, DrawStep::ONCE), state, &mut values)?,
+    }
+    Ok(values)
 }

@@ -22,8 +22,6 @@ pub struct Emulated {
     recorded: Arc<Mutex<Option<Vec<Recorded>>>>,
     // What was allocated so far, in order.
     allocations: Arc<Mutex<Vec<Allocation>>>,
-    // What it says of its free memory.
-    free: Option<u64>,
 }
 
 /// One allocation, freed or not: its bytes, by the kind of memory.
@@ -97,37 +95,40 @@ fn program(real: &'static str) -> &'static Program {
     static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
     let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
     PROGRAMS[which].get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
         // Tensor cores know no f64.
-        files.retain(|file| real == "f32" || !file.ends_with("_tensor"));
-        files.dedup();
-        let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
-        let defines = vec![format!("REAL={ctype}")];
-        let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
+        let sources = sources(ctype, |file| real == "f32" || !file.ends_with("_tensor"));
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
+/// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a C type of numbers.
+pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
+    files.dedup();
+    let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
+    Sources { files, include_dirs: vec![folder], defines: vec![format!("REAL={ctype}")], ..Sources::default() }
+}
+
 fn emulator(real: &'static str, options: Options) -> Emulated {
-    let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
+    emulator_of(program(real), real, options)
+}
+
+/// An emulator of a program that was compiled in the type `real`.
+pub fn emulator_of(program: &Program, real: &'static str, options: Options) -> Emulated {
+    let emulator = Emulator::new(program, options).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Arc::new(emulator);
-    Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default(), free: None }
+    Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default() }
 }
 
 /// The kernels in type `T` under the emulator. Each buffer is an allocation, so that an access beyond its bounds is found.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
-    emulated_carved(options, None).with_separate_buffers()
+    Accelerator::new(emulator(T::NAME, options))
 }
 
-/// The same, with buffers carved out of few allocations as on a GPU, which says that `free` bytes are free.
-pub fn emulated_carved<T: Real>(options: Options, free: Option<u64>) -> Accelerator<Emulated, T> {
-    Accelerator::new(Emulated { free, ..emulator(T::NAME, options) })
-}
-
-/// The kernels in f32 under the emulator, products in `precision`; each buffer is an allocation.
+/// The kernels in f32 under the emulator, products in `precision`.
 pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<Emulated, f32> {
-    Accelerator::with_precision(emulator("f32", options), precision).with_separate_buffers()
+    Accelerator::with_precision(emulator("f32", options), precision)
 }
 
 fn device_error(text: impl ToString) -> Error {
@@ -141,7 +142,7 @@ impl Launcher for Emulated {
         "the emulator".into()
     }
     fn free_memory(&self) -> Option<u64> {
-        self.free
+        None
     }
     fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
         self.allocate(Allocation::Device(bytes as u64))
@@ -191,7 +192,7 @@ impl Launcher for Emulated {
     }
 }
 
-/// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
+/// Outputs, gradients and the tangent of a case, by name. All executors start from what f32 can hold.
 pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
     results_from(backend, case, Precision::F32)
 }
@@ -209,8 +210,8 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
             tensors.iter().map(|tensor| backend.alloc(tensor.len).expect("memory")).collect()
         };
         let (inputs, outputs) = (case.inputs(), case.outputs());
-        let (x, u) = (filled(&inputs, 0), filled(&outputs, 1000));
-        let (mut y, mut dx) = (zeros(&outputs), zeros(&inputs));
+        let (x, u) = (filled(inputs, 0), filled(outputs, 1000));
+        let (mut y, mut dx) = (zeros(outputs), zeros(inputs));
         let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
         case.run_forward(backend, &x, &mut y).unwrap_or_else(named);
         if case.differentiable() {
@@ -219,7 +220,16 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
         let names = outputs.iter().map(|t| t.name.to_string()).chain(inputs.iter().map(|t| format!("d {}", t.name)));
         let read =
             |buffer| backend.read(backend.view(buffer)).expect("a copy").iter().map(|v: &B::Real| v.to_f64()).collect();
-        names.zip(y.iter().chain(&dx).map(read)).collect()
+        let mut results: Vec<_> = names.zip(y.iter().chain(&dx).map(read)).collect();
+        if let Some(input) = inputs.first() {
+            let v = filled(&[Tensor::new("v", input.len)], 2000);
+            let mut vy = zeros(outputs);
+            if let Some(done) = case.run_tangent(backend, &x, &y, &v[0], &mut vy) {
+                done.unwrap_or_else(named);
+                results.push(("tangent".into(), read(&vy[0])));
+            }
+        }
+        results
     })
 }
 

@@ -1,13 +1,15 @@
 //! Whatever is not finite stops the step that it appears in, changes no weight, and is called by its name.
 
 use crate::whole_runs::{Place, Run, exit_with, stderr};
-use bytemuck::Zeroable;
+use vgan_cuda::Result;
 use vgan_cuda::config::Settings;
 use vgan_cuda::device::{Backend, Cpu, Network, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::run::checkpoint;
 use vgan_cuda::train::Trainer;
-use vgan_cuda::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use vgan_cuda::train::batch::{Batch, Given};
+use vgan_cuda::train::step::model::Model;
+use vgan_cuda::train::step::probe::Probe;
 
 const IMAGE: ImageShape = ImageShape { h: 8, w: 8, c: 1 };
 const N: usize = 4;
@@ -17,6 +19,29 @@ struct Bench {
     cpu: Cpu<f32>,
     trainer: Trainer<Cpu<f32>>,
     given: Given<Cpu<f32>>,
+    planted: Planted,
+}
+
+/// The network, if any, whose last gradient is made infinite right before its update.
+struct Planted(Option<Network>);
+
+impl Planted {
+    fn plant(&self, model: &mut Model<Cpu<f32>>, networks: &[Network]) -> Result<()> {
+        let chosen = self.0.filter(|network| networks.contains(network));
+        if let Some(memory) = chosen.and_then(|network| model.memory_mut(network)) {
+            *memory.gradients.last_mut().expect("a gradient") = f32::INFINITY;
+        }
+        Ok(())
+    }
+}
+
+impl Probe<Cpu<f32>> for Planted {
+    fn discriminator_gradients(&mut self, model: &mut Model<Cpu<f32>>) -> Result<()> {
+        self.plant(model, &[Network::Discriminator])
+    }
+    fn generator_gradients(&mut self, model: &mut Model<Cpu<f32>>) -> Result<()> {
+        self.plant(model, &[Network::Generator, Network::Encoder])
+    }
 }
 
 impl Bench {
@@ -37,7 +62,7 @@ impl Bench {
         change(&mut settings);
         let cpu = Cpu::new(Some(2)).expect("threads");
         let trainer = Trainer::new(cpu.clone(), settings, IMAGE).expect("a trainer");
-        let dims = trainer.discriminator.bottleneck(N).expect("a bottleneck").dims();
+        let dims = trainer.model.discriminator.layers.bottleneck(N).expect("a bottleneck").dims();
         let ramp = |len: usize| (0..len).map(|i| (i * 7 % 19) as f32 / 19.0).collect::<Vec<f32>>();
         let given = Given {
             images: ramp(N * IMAGE.len()),
@@ -46,25 +71,20 @@ impl Bench {
             noise_d: ramp(2 * N * dims),
             noise_g: ramp(N * dims),
             noise_reconstruction: ramp(N * dims),
-            instance: GivenInstanceNoise::none(&cpu).expect("memory"),
-            penalty: GivenPenalty::none(&cpu).expect("memory"),
+            ..Given::none(&cpu).expect("memory")
         };
-        let mut bench = Bench { cpu, trainer, given };
+        let mut bench = Bench { cpu, trainer, given, planted: Planted(None) };
         bench.step();
         assert_eq!(bench.state().non_finite, 0);
         bench
     }
 
     fn step(&mut self) {
-        let Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, .. } = &self.given;
-        let (images, latents_d, latents_g) = (images.clone(), latents_d.clone(), latents_g.clone());
-        let (noise_d, noise_g) = (noise_d.clone(), noise_g.clone());
-        let noise_reconstruction = noise_reconstruction.clone();
-        let instance = GivenInstanceNoise::none(&self.cpu).expect("memory");
-        let penalty = GivenPenalty::none(&self.cpu).expect("memory");
-        let given = Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, instance, penalty };
-        let batch = Batch::Given(given);
-        self.trainer.step(&batch).expect("a step");
+        let none = Given::none(&self.cpu).expect("memory");
+        let inputs = Batch::Given(std::mem::replace(&mut self.given, none));
+        self.trainer.probed_step(&inputs, &mut self.planted).expect("a step");
+        let Batch::Given(given) = inputs else { unreachable!("given above") };
+        self.given = given;
     }
 
     fn state(&self) -> StepState {
@@ -74,16 +94,12 @@ impl Bench {
     fn set_state(&mut self, change: impl FnOnce(&mut StepState)) {
         let mut state = self.state();
         change(&mut state);
-        self.cpu.upload(&[state], self.cpu.view_mut(&mut self.trainer.state)).expect("upload");
+        self.cpu.upload(&[state], self.cpu.view_mut(&mut self.trainer.model.state)).expect("upload");
     }
 
     /// Weights and both moments of a network, as bits.
     fn bits(&self, network: Network) -> Vec<u32> {
-        let memory = match network {
-            Network::Discriminator => &self.trainer.discriminator_memory,
-            Network::Generator => &self.trainer.generator_memory,
-            Network::Encoder => self.trainer.encoder_memory.as_ref().expect("an encoder"),
-        };
+        let memory = self.trainer.model.memory(network).expect("a network");
         let arenas = [&memory.params, &memory.first_moments, &memory.second_moments];
         arenas.into_iter().flatten().map(|value| value.to_bits()).collect()
     }
@@ -151,26 +167,18 @@ fn features_that_are_matched() {
 #[test]
 fn any_weight() {
     let bench = Bench::new();
-    let entries = |network: Network| match network {
-        Network::Discriminator => bench.trainer.discriminator_memory.parts.params.entries().to_vec(),
-        Network::Generator => bench.trainer.generator_memory.parts.params.entries().to_vec(),
-        Network::Encoder => bench.trainer.encoder_memory.as_ref().expect("an encoder").parts.params.entries().to_vec(),
-    };
+    let memory = |network| bench.trainer.model.memory(network).expect("a network");
     for network in ALL {
         // D has learnt from its half of the step before the encoder comes in.
         let (expected, untouched) = match network {
             Network::Encoder => (StepState::NON_FINITE_LOSS_G, &ALL[1..]),
             _ => (StepState::NON_FINITE_LOSS_D, &ALL[..]),
         };
-        for entry in entries(network) {
+        for entry in memory(network).parts.params.entries() {
             for at in [entry.range().start, entry.range().end - 1] {
                 let what = format!("NaN in {network:?} {} at {at}", entry.name);
-                stops(&what, expected, untouched, |bench| match network {
-                    Network::Discriminator => bench.trainer.discriminator_memory.params[at] = f32::NAN,
-                    Network::Generator => bench.trainer.generator_memory.params[at] = f32::NAN,
-                    Network::Encoder => {
-                        bench.trainer.encoder_memory.as_mut().expect("an encoder").params[at] = f32::NAN
-                    }
+                stops(&what, expected, untouched, |bench| {
+                    bench.trainer.model.memory_mut(network).expect("a network").params[at] = f32::NAN;
                 });
             }
         }
@@ -187,34 +195,15 @@ fn beta() {
     stops("a large β", code, &ALL, |bench| bench.set_state(|state| state.beta = 1e300));
 }
 
-/// A gradient alone: the check comes before the update, and stops all networks.
+/// A gradient alone, while both losses are finite: the check comes before the update, and stops every network that has not
+/// moved before it.
 #[test]
 fn a_gradient() {
-    use vgan_cuda::ops::optimizers::adam::{Adam, AdamOp};
-    let mut bench = Bench::new();
-    let weights = bench.bits(Network::Generator);
-    let memory = &mut bench.trainer.generator_memory;
-    let last = memory.gradients.len() - 1;
-    memory.gradients[last] = f32::INFINITY;
-    let cpu = bench.cpu.clone();
-    let mut state = vec![StepState { step: 1, updates: [1, 1, 1], ..StepState::zeroed() }];
-    cpu.check_gradients(Network::Generator, &memory.gradients, &mut state).expect("a check");
-    assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_G);
-    assert_eq!(state[0].updates, [1, 1, 1]);
-    let d = Adam { network: Network::Generator, lr: 1e-3, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
-    cpu.adam_update(
-        &d,
-        &memory.gradients,
-        &mut memory.params,
-        &mut memory.first_moments,
-        &mut memory.second_moments,
-        &state,
-    )
-    .expect("an update");
-    assert!(bench.bits(Network::Generator) == weights);
-    let mut state = [StepState::zeroed()];
-    cpu.check_gradients(Network::Encoder, &[f32::NAN], &mut state).expect("a check");
-    assert_eq!((state[0].non_finite, state[0].updates), (StepState::NON_FINITE_GRADIENT_E, [0; 3]));
+    let plant = |network| move |bench: &mut Bench| bench.planted = Planted(Some(network));
+    stops("D's gradient", StepState::NON_FINITE_GRADIENT_D, &ALL, plant(Network::Discriminator));
+    let untouched = [Network::Generator, Network::Encoder];
+    stops("G's gradient", StepState::NON_FINITE_GRADIENT_G, &untouched, plant(Network::Generator));
+    stops("E's gradient", StepState::NON_FINITE_GRADIENT_E, &[Network::Encoder], plant(Network::Encoder));
 }
 
 /// The program's last words, after checks that hold for every run that diverged.

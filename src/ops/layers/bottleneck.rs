@@ -11,6 +11,7 @@
 mod cpu;
 
 use crate::Result;
+use crate::choices::choices;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::arguments;
@@ -20,14 +21,15 @@ use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
 use crate::ops::pass::Pass;
 
-/// The meaning of s, the encoder's second output. Both say the same distributions. From the same first weights, log σ is half
-/// as wide with the former as with the latter, and moves half as fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sigma {
-    /// s = log σ², σ = e^{½ s} (the article; Kingma & Welling 2014).
-    Logvar,
-    /// s = log σ, σ = e^s (`reparametrize` and `kl_loss` of the paper's official code).
-    Logstd,
+choices! {
+    /// Meaning of the encoder's second output. The family of distributions is the same. With `logstd`, equal weights start
+    /// log σ twice as wide, and equal gradients move it twice as fast.
+    pub enum Sigma {
+        /// log σ², so σ = e^(logvar/2) (the article). Older runs without this setting use it.
+        Logvar = "logvar",
+        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+        Logstd = "logstd",
+    }
 }
 
 impl Sigma {

@@ -9,7 +9,7 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::{element_blocks, int};
+use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
@@ -211,7 +211,7 @@ impl<L: Launcher, T: Real> SpectralNormOp for Accelerator<L, T> {
         dw: Out<'_, Self>,
     ) -> Result<()> {
         let count = dw.len();
-        let blocks = element_blocks(count);
+        let blocks = self.element_blocks(count);
         self.with_workspace(blocks as usize, |inner: Out<'_, Self, f64>| {
             self.launch_elements(Kernel::SpectralNormInner, count, &arguments![w_hat, dw, inner, count as u64])?;
             self.launch(Kernel::SpectralNormTotal, row_blocks(1), THREADS, &arguments![blocks, inner])?;

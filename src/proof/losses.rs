@@ -1,0 +1,189 @@
+//! The whole losses as cases: loss_d by every parameter of D and by its images, loss_g by every parameter of G and by
+//! its latents, and by every parameter of the encoder of mode regularisation where there is one, for narrow models.
+//!
+//! They run through the functions that a step is made of, so a check of them is a check of everything in between: layers in
+//! the right order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None
+//! of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
+
+use super::models;
+use super::parameters::{
+    FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
+};
+use crate::Result;
+use crate::config::{Loss, PixelRange, Settings};
+use crate::device::philox::DrawStep;
+use crate::device::{Buffer, Network, StepState};
+use crate::nn::ImageShape;
+use crate::ops::{Case, Executor, Fill, Tensor};
+use crate::train::batch::{Batch, Given};
+use crate::train::step::model::Model;
+use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
+use crate::train::trainer::Trainer;
+
+/// Both losses of every narrow model.
+///
+/// # Errors
+/// Where memory is used up.
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
+    let mut cases = Vec::new();
+    for (name, settings, image) in models()? {
+        for &network in losses_of(&settings) {
+            cases.push(case(backend, &name, settings.clone(), image, network)?);
+        }
+    }
+    Ok(cases)
+}
+
+/// The loss of one network of one model.
+fn case<B: Executor>(
+    backend: &B,
+    name: &str,
+    settings: Settings,
+    image: ImageShape,
+    network: Network,
+) -> Result<Case<B>> {
+    let model = Trainer::new(backend.clone(), settings.clone(), image)?.model;
+    let dims = model.discriminator.layers.bottleneck(1).map_or(0, |d| d.dims());
+    let table = model.memory(network).map(|memory| memory.parts.params.clone()).unwrap_or_default();
+    let loss = ModelLoss { settings, image, dims, network };
+    let op = match network {
+        Network::Discriminator => "loss_d",
+        Network::Generator => "loss_g",
+        Network::Encoder => "loss_e",
+    };
+    let mut case = Case::new(op, name);
+    for Tensor { name, len, fill } in table.entries().iter().map(parameter).chain(loss.input_beside()) {
+        case = case.filled_input(name, len, fill);
+    }
+    let same = loss.clone();
+    Ok(case
+        .output("loss", 1)
+        .forward_of_many(move |be: &B, inputs, outputs| {
+            let metrics = loss.run(be, inputs)?.0.read_state()?.metrics;
+            let discriminator = network == Network::Discriminator;
+            write_loss(be, if discriminator { metrics.loss_d } else { metrics.loss_g }, outputs)
+        })
+        .backward_of_many(move |be: &B, inputs, d_outputs, d_inputs| {
+            let (model, beside) = same.run(be, inputs)?;
+            let Some(memory) = model.memory(network) else { return Ok(()) };
+            write_gradients(be, &table, &memory.gradients, beside.as_ref(), &d_outputs[0], d_inputs)
+        }))
+}
+
+/// As [`Network`] counts.
+const NETWORKS: [Network; Network::COUNT] = [Network::Discriminator, Network::Generator, Network::Encoder];
+
+/// The losses to check of a model: both nets', but where D's is that of another model, which has been checked: not where G
+/// matches features, nor where there is an encoder, whose loss is checked instead.
+fn losses_of(settings: &Settings) -> &'static [Network] {
+    if settings.objective.feature_matching > 0.0 {
+        &[Network::Generator]
+    } else if settings.objective.has_encoder() {
+        &[Network::Generator, Network::Encoder]
+    } else {
+        &[Network::Discriminator, Network::Generator]
+    }
+}
+
+/// Name, settings and image of each model.
+fn models() -> Result<Vec<(String, Settings, ImageShape)>> {
+    let models = models::of_gradients()?.into_iter().filter(|model| model.penalties.is_empty());
+    Ok(models.filter_map(|model| Some((model.name, model.settings, model.image?))).collect())
+}
+
+/// A loss of a model whose discriminator has a bottleneck of so many dimensions of z.
+#[derive(Clone)]
+struct ModelLoss {
+    settings: Settings,
+    image: ImageShape,
+    dims: usize,
+    /// Whose loss it is; the encoder's is the generator's.
+    network: Network,
+}
+
+impl ModelLoss {
+    fn batch(&self) -> usize {
+        self.settings.train.batch
+    }
+
+    /// A trainer with the case's parameters and images or latents, and the noise that it is fed with.
+    fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
+        let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
+        if self.settings.objective.loss == Loss::Began {
+            // k starts at 0, where fake images would have no part in D's loss.
+            trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
+        }
+        let model = &mut trainer.model;
+        // The other networks are fixed; that of the case starts from the inputs as they are before any is moved.
+        for network in NETWORKS {
+            let first = if network == self.network { 0 } else { FIXED + 2000 * network as u32 };
+            draw_parameters(model, network, first)?;
+        }
+        hold_spectral_norm(model)?;
+        set_parameters(model, self.network, inputs)?;
+        let (images, latents) = (&mut model.batch.images.clean, &mut model.batch.latents);
+        let beside = || backend.view(&inputs[inputs.len() - 1]);
+        match self.network {
+            Network::Discriminator => backend.copy(beside(), backend.view_mut(images))?,
+            Network::Generator => backend.copy(beside(), backend.view_mut(latents))?,
+            Network::Encoder => *latents = draw(backend, &self.latents(), FIXED + 1003)?,
+        }
+        // The image encoder looks at real images in G's half of a step, and so does feature matching.
+        if self.network != Network::Discriminator {
+            let real = draw(backend, &self.images(self.batch()), FIXED + 1002)?;
+            backend.copy(backend.view(&real), backend.part_mut(images, 0..self.batch() * self.image.len()))?;
+        }
+        let noise = |images: usize, number| draw(backend, &Tensor::new("noise", images * self.dims), FIXED + number);
+        let given = Batch::Given(Given {
+            noise_d: noise(2 * self.batch(), 1000)?,
+            noise_g: noise(self.batch(), 1001)?,
+            noise_reconstruction: noise(self.batch(), 1004)?,
+            ..Given::none(backend)?
+        });
+        Ok((trainer, given))
+    }
+
+    /// The model after its passes, and the gradient of the input beside the parameters.
+    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Model<B>, Option<Buffer<B>>)> {
+        let (Trainer { mut model, mut methods, .. }, given) = self.trainer(backend, inputs)?;
+        let mut gradient = self.input_beside().map(|beside| backend.alloc(beside.len)).transpose()?;
+        let target = gradient.as_mut().map(|gradient| backend.view_mut(gradient));
+        match self.network {
+            Network::Discriminator => {
+                discriminator_gradients(&mut model, &given, DrawStep::ONCE, target)?;
+                model.raw_gradients()?;
+            }
+            Network::Generator | Network::Encoder => {
+                generate(&mut model)?;
+                generator_gradients(&mut model, &mut methods, &given, target)?;
+                if let Some(regularizer) = &mut methods.mode_regularizer {
+                    mode_regularization::add_gradients(&mut model, regularizer, &given)?;
+                }
+            }
+        }
+        Ok((model, gradient))
+    }
+
+    /// So many images.
+    fn images(&self, count: usize) -> Tensor {
+        let (low, high) = match self.settings.data.range {
+            PixelRange::ZeroToOne => (0.0, 1.0),
+            PixelRange::MinusOneToOne => (-1.0, 1.0),
+        };
+        Tensor::new("images", count * self.image.len()).filled(Fill::Uniform(low, high))
+    }
+
+    /// The z of G's images.
+    fn latents(&self) -> Tensor {
+        Tensor::new("latents", self.batch() * self.settings.generator.latent)
+    }
+
+    /// The input beside the parameters. The real images that the encoder sees are data, and nothing is differentiated by them.
+    fn input_beside(&self) -> Option<Tensor> {
+        match self.network {
+            Network::Discriminator => Some(self.images(2 * self.batch())),
+            Network::Generator => Some(self.latents()),
+            Network::Encoder => None,
+        }
+    }
+}

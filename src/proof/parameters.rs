@@ -1,0 +1,84 @@
+//! A network's parameters as the inputs of a case.
+
+use crate::Result;
+use crate::device::{Buffer, Network, Real};
+use crate::nn::table::{Init, Table};
+use crate::nn::{Entry, NetworkMemory};
+use crate::ops::{Executor, Fill, Tensor, case};
+use crate::train::step::model::Model;
+
+/// Numbers of the draws that are no inputs of the case, far from those of its inputs.
+pub(super) const FIXED: u32 = 5000;
+
+/// A parameter's input and its filling: weights such that activations are of order one, everything else around its start.
+pub(super) fn parameter(entry: &Entry) -> Tensor {
+    let fill = match entry.init {
+        Init::Normal(_) | Init::Uniform { .. } if entry.shape.len() > 1 => {
+            let inputs = entry.len() / entry.shape[0];
+            let bound = (3.0 / inputs as f64).sqrt();
+            Fill::Uniform(-bound, bound)
+        }
+        Init::Constant(value) => Fill::Uniform(value - 0.4, value + 0.4),
+        Init::Normal(_) | Init::Uniform { .. } => Fill::Uniform(-0.4, 0.4),
+    };
+    Tensor::new(entry.name.clone(), entry.len()).filled(fill)
+}
+
+/// A buffer with the draws for a tensor of this number.
+pub(super) fn draw<B: Executor>(backend: &B, tensor: &Tensor, number: u32) -> Result<Buffer<B>> {
+    case::drawn(backend, tensor.len, tensor.fill, number)
+}
+
+/// Gives a network the parameters that a case which begins its draws at `first` starts from.
+pub(super) fn draw_parameters<B: Executor>(model: &mut Model<B>, network: Network, first: u32) -> Result<()> {
+    let Some(memory) = model.memory(network) else { return Ok(()) };
+    let entries = (first..).zip(memory.parts.params.entries());
+    let values = entries.map(|(number, entry)| draw(&model.backend, &parameter(entry), number));
+    let values = values.collect::<Result<Vec<_>>>()?;
+    set_parameters(model, network, &values)
+}
+
+/// Gives a network these parameters, in the order of its table.
+pub(super) fn set_parameters<B: Executor>(model: &mut Model<B>, network: Network, values: &[Buffer<B>]) -> Result<()> {
+    let backend = model.backend.clone();
+    let Some(NetworkMemory { parts, params, .. }) = model.memory_mut(network) else { return Ok(()) };
+    for (values, entry) in values.iter().zip(parts.params.entries()) {
+        backend.copy(backend.view(values), backend.part_mut(params, entry.range()))?;
+    }
+    Ok(())
+}
+
+/// Holds the vectors of spectral normalisation, where there is one, where some power iterations bring them for the weights so
+/// far: its gradient takes them for constants, so they may not follow a weight that is moved.
+pub(super) fn hold_spectral_norm<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    if model.settings.discriminator.spectral_norm {
+        (0..3).try_for_each(|_| model.normalise_weights())?;
+        model.discriminator.layers.hold_spectral_norm();
+    }
+    Ok(())
+}
+
+/// The backward pass of a case whose output is one number: `d_inputs` = `d_output` times the gradients of the parameters of
+/// `table`, which lie in `arena`, and then those of the inputs beside them.
+pub(super) fn write_gradients<B: Executor>(
+    backend: &B,
+    table: &Table,
+    arena: &Buffer<B>,
+    beside: Option<&Buffer<B>>,
+    d_output: &Buffer<B>,
+    d_inputs: &mut [Buffer<B>],
+) -> Result<()> {
+    let scale = backend.read(backend.view(d_output))?[0];
+    let parameters = table.entries().iter().map(|entry| backend.part(arena, entry.range()));
+    let sources = parameters.chain(beside.map(|gradient| backend.view(gradient)));
+    for (source, target) in sources.zip(d_inputs) {
+        let scaled: Vec<B::Real> = backend.read(source)?.into_iter().map(|g| g * scale).collect();
+        backend.upload(&scaled, backend.view_mut(target))?;
+    }
+    Ok(())
+}
+
+/// Writes a case's one number.
+pub(super) fn write_loss<B: Executor>(backend: &B, loss: f64, outputs: &mut [Buffer<B>]) -> Result<()> {
+    backend.upload(&[B::Real::of(loss)], backend.view_mut(&mut outputs[0]))
+}

@@ -1,0 +1,246 @@
+//! One training step, in the article's order: the discriminator on real and generated images, β, the generator on fresh z.
+//!
+//! [`step`] reads from top to bottom. The loss and the gradients of either network stand right below it, and below them, in
+//! the order of the step, what the three are made of. What belongs to one method alone is a file of its own:
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`model`] | the networks, the batch and the state: what a step works on |
+//! | [`probe`] | what `trace`, tests and proofs are told of a step |
+//! | [`instance_noise`] | noise on the images that the discriminator sees |
+//! | [`penalty`] | the gradient penalty, of the discriminator's loss |
+//! | [`feature_matching`] | the generator's loss where it matches features |
+//! | [`mode_regularization`] | reconstructions of real images, of the generator's loss |
+//! | [`historical_averaging`] | the pull to the mean of the parameters so far, of both losses |
+//! | [`update`] | optimisers, clipped weights, the moving average |
+//!
+//! Real and generated images pass the discriminator as one batch of 2N with statistics of their own, and the generator's
+//! half of the step computes no weight gradient of D.
+
+pub(crate) mod feature_matching;
+mod historical_averaging;
+mod instance_noise;
+pub(crate) mod mode_regularization;
+pub mod model;
+pub(crate) mod penalty;
+pub mod probe;
+mod update;
+
+use self::feature_matching::FeatureMeans;
+use self::mode_regularization::ModeRegularizer;
+use self::model::Model;
+use self::penalty::PenaltyMemory;
+use self::probe::Probe;
+use self::update::{update, update_average};
+use super::batch::{Batch, Phase};
+use super::objective;
+use crate::Result;
+use crate::device::philox::DrawStep;
+use crate::device::{Network, Out};
+use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
+use crate::ops::Executor;
+
+/// What the methods beside the two losses work in; `None` where the settings don't ask for one.
+pub(crate) struct Methods<B: Executor> {
+    pub(crate) penalty: Option<PenaltyMemory<B>>,
+    pub(crate) feature_means: Option<FeatureMeans<B>>,
+    pub(crate) mode_regularizer: Option<ModeRegularizer<B>>,
+}
+
+impl<B: Executor> Methods<B> {
+    /// Allocates what the settings ask for.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub(super) fn new(model: &mut Model<B>) -> Result<Self> {
+        Ok(Methods {
+            penalty: PenaltyMemory::new(model)?,
+            feature_means: FeatureMeans::new(model)?,
+            mode_regularizer: ModeRegularizer::new(model)?,
+        })
+    }
+}
+
+/// One training step: `discriminator_steps` updates of the discriminator, each on images, latents and noise of its own, then
+/// one update of the generator. `has_penalty` says whether this step has a gradient penalty, where the settings ask for one.
+///
+/// # Errors
+/// Those of the device and of the probe.
+pub(super) fn step<B: Executor>(
+    model: &mut Model<B>,
+    methods: &mut Methods<B>,
+    inputs: &Batch<B>,
+    has_penalty: bool,
+    probe: &mut impl Probe<B>,
+) -> Result<()> {
+    for draws in DrawStep::all(model.settings.objective.discriminator_steps) {
+        draw_real_images(model, inputs, draws)?;
+        draw_latents(model, inputs, Phase::Discriminator(draws))?;
+        generate(model)?;
+        discriminator_gradients(model, inputs, draws, None)?;
+        probe.discriminator_loss(model)?;
+        if let Some(memory) = methods.penalty.as_mut().filter(|_| has_penalty) {
+            penalty::add_gradients(model, memory, inputs, draws)?;
+            probe.gradient_norms(model, memory.norms(&model.backend))?;
+        }
+        model.raw_gradients()?;
+        historical_averaging::add_gradients(model, Network::Discriminator)?;
+        probe.discriminator_gradients(model)?;
+        update(model, Network::Discriminator)?;
+    }
+
+    draw_latents(model, inputs, Phase::Generator)?;
+    generate(model)?;
+    generator_gradients(model, methods, inputs, None)?;
+    probe.generator_loss(model)?;
+    if let Some(regularizer) = &mut methods.mode_regularizer {
+        mode_regularization::add_gradients(model, regularizer, inputs)?;
+        probe.reconstructions(model, regularizer.reconstructions(&model.backend))?;
+    }
+    historical_averaging::add_gradients(model, Network::Generator)?;
+    probe.generator_gradients(model)?;
+    update(model, Network::Generator)?;
+    update(model, Network::Encoder)?;
+    update_average(model)?;
+    count_step(model)
+}
+
+/// The discriminator's loss on the 2N images of the batch, whatever they are, β's update, and the gradients of the
+/// discriminator's parameters; and that of the images, if it is wanted.
+///
+/// # Errors
+/// Those of the device.
+pub(crate) fn discriminator_gradients<B: Executor>(
+    model: &mut Model<B>,
+    inputs: &Batch<B>,
+    draws: DrawStep,
+    d_images: Option<Out<'_, B>>,
+) -> Result<()> {
+    let phase = Phase::Discriminator(draws);
+    discriminate(model, inputs, phase)?;
+    discriminator_loss(model)?;
+    let Model { backend, discriminator, .. } = model;
+    backend.zero(backend.view_mut(&mut discriminator.memory.gradients))?;
+    backward_through_discriminator(model, inputs, phase, d_images)
+}
+
+/// The generator's loss on the N generated images of the batch, and the gradients of the generator's parameters; and that of
+/// its latents, if it is wanted.
+///
+/// # Errors
+/// Those of the device.
+pub(crate) fn generator_gradients<B: Executor>(
+    model: &mut Model<B>,
+    methods: &mut Methods<B>,
+    inputs: &Batch<B>,
+    d_latents: Option<Out<'_, B>>,
+) -> Result<()> {
+    if let Some(means) = &mut methods.feature_means {
+        feature_matching::match_features(model, means, inputs)?;
+    } else {
+        discriminate(model, inputs, Phase::Generator)?;
+        generator_loss(model)?;
+        backward_through_discriminator(model, inputs, Phase::Generator, None)?;
+    }
+    let Model { backend, generator, .. } = model;
+    backend.zero(backend.view_mut(&mut generator.memory.gradients))?;
+    backward_through_generator(model, d_latents)
+}
+
+/// Real images, into the first half of the batch.
+fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
+    let real = 0..model.settings.train.batch * model.image.len();
+    let Model { backend, batch, state, .. } = model;
+    inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))
+}
+
+/// z of a phase.
+fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
+    let Model { backend, settings, batch, state, .. } = model;
+    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))
+}
+
+/// G(z), into the second half of the batch.
+pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let generated = model.images_of(Phase::Generator);
+    let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
+    let (pass, stats) = memory.forward_pass(backend, generated.n);
+    let images = backend.part_mut(&mut batch.images.clean, generated.range);
+    layers.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&batch.latents), images)
+}
+
+/// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
+fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
+    instance_noise::add(model, inputs, phase)?;
+    model.normalise_weights()?;
+    let images = model.images_of(phase);
+    let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
+    let (pass, stats) = memory.forward_pass(backend, images.n);
+    let verdict = Verdict {
+        logits: backend.part_mut(&mut batch.logits, 0..images.n),
+        kl: backend.part_mut(&mut batch.kl, 0..images.n),
+    };
+    let noise = inputs.noise(backend, settings, phase, backend.view(state));
+    let x = backend.slice(batch.images.discriminated(backend), images.range);
+    layers.forward(pass, images.groups, stats, x, noise, verdict)
+}
+
+/// The discriminator's loss and its gradients by logits and KL; β moves with the mean KL, by dual gradient ascent.
+fn discriminator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let bottleneck = model.discriminator.layers.bottleneck(model.settings.train.batch);
+    let loss = objective::discriminator_loss(&model.settings, bottleneck);
+    let Model { backend, batch, state, .. } = model;
+    let (logits, kl) = (backend.view(&batch.logits), backend.view(&batch.kl));
+    let (dlogits, dkl) = (backend.view_mut(&mut batch.dlogits), backend.view_mut(&mut batch.dkl));
+    backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))
+}
+
+/// The generator's loss by the discriminator's logits, with the repelling term where the settings have it.
+fn generator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let n = model.settings.train.batch;
+    let loss = objective::objective(&model.settings);
+    let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
+    let logits = backend.part(&batch.logits, 0..n);
+    let (dlogits, dkl) = (backend.part_mut(&mut batch.dlogits, 0..n), backend.part_mut(&mut batch.dkl, 0..n));
+    backend.generator_loss(&loss, logits, dlogits, dkl, backend.view_mut(state))?;
+    layers.repelling_loss(memory.pass(backend, n), backend.view_mut(state))
+}
+
+/// The way back through the discriminator: to its parameters (and to `d_images`, if wanted) in its own phase, to the
+/// generated images in the generator's.
+fn backward_through_discriminator<B: Executor>(
+    model: &mut Model<B>,
+    inputs: &Batch<B>,
+    phase: Phase,
+    d_images: Option<Out<'_, B>>,
+) -> Result<()> {
+    let images = model.images_of(phase);
+    let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
+    let (pass, gradients) = memory.backward_pass(backend, images.n);
+    let verdict = VerdictGradient {
+        logits: backend.part(&batch.logits, 0..images.n),
+        dlogits: backend.part(&batch.dlogits, 0..images.n),
+        dkl: backend.part(&batch.dkl, 0..images.n),
+    };
+    let noise = inputs.noise(backend, settings, phase, backend.view(state));
+    let x = backend.slice(batch.images.discriminated(backend), images.range);
+    match phase {
+        Phase::Discriminator(_) => layers.backward(pass, x, noise, verdict, d_images, Some(gradients)),
+        Phase::Generator => layers.backward(pass, x, noise, verdict, Some(backend.view_mut(&mut batch.d_images)), None),
+    }
+}
+
+/// From the gradient of the generated images back to the generator's parameters, and to `d_latents`, if it is wanted.
+fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Option<Out<'_, B>>) -> Result<()> {
+    let generated = model.images_of(Phase::Generator);
+    let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
+    let (pass, gradients) = memory.backward_pass(backend, generated.n);
+    let images = backend.part(&batch.images.clean, generated.range);
+    layers.backward(pass, backend.view(&batch.latents), images, backend.view(&batch.d_images), d_latents, gradients)
+}
+
+/// Counts the step, and keeps its figures.
+fn count_step<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let Model { backend, state, history, .. } = model;
+    backend.finish_step(backend.view_mut(state), backend.view_mut(history))
+}

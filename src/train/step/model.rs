@@ -1,0 +1,225 @@
+//! All that a step works on: the networks with their arenas, the batch, and the state.
+
+use crate::Result;
+use crate::config::Settings;
+use crate::device::{Buffer, In, Metrics, Network, StepState};
+use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
+use crate::ops::Executor;
+use crate::train::batch::Phase;
+
+/// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
+pub const HISTORY: u64 = 256;
+
+/// The networks, the batch that they work on, and the state.
+pub struct Model<B: Executor> {
+    /// Where it runs.
+    pub backend: B,
+    /// The run's settings.
+    pub settings: Settings,
+    /// The size of an image.
+    pub image: ImageShape,
+    /// The generator.
+    pub generator: TrainedNetwork<Generator<B>, B>,
+    /// The discriminator.
+    pub discriminator: TrainedNetwork<Discriminator<B>, B>,
+    /// The image encoder of mode regularisation, where the settings ask for it.
+    pub image_encoder: Option<TrainedNetwork<ImageEncoder<B>, B>>,
+    /// Moving averages of the generator's parameters and of its statistics, where the settings ask for one.
+    pub average: Option<Average<B>>,
+    /// A step's batch.
+    pub batch: BatchMemory<B>,
+    /// All that changes from step to step beside the arenas.
+    pub state: Buffer<B, StepState>,
+    /// The figures of the last [`HISTORY`] steps, that of step s at s mod [`HISTORY`]; pinned.
+    pub history: Buffer<B, Metrics>,
+}
+
+/// The moving average that samples are drawn with.
+pub struct Average<B: Executor> {
+    /// Parameters.
+    pub params: Buffer<B>,
+    /// Running statistics.
+    pub stats: Buffer<B>,
+}
+
+/// A step's images and latents, and what the discriminator and the losses say of them, for N images or, where both kinds
+/// are in the batch, 2N: real, then generated.
+pub struct BatchMemory<B: Executor> {
+    /// The images of the batch.
+    pub images: Images<B>,
+    /// The loss's gradient by N images.
+    pub d_images: Buffer<B>,
+    /// z `[N, latent]`.
+    pub latents: Buffer<B>,
+    /// The logits of 2N images.
+    pub logits: Buffer<B>,
+    /// The loss's gradient by them.
+    pub dlogits: Buffer<B>,
+    /// The KL divergence of the code of each of 2N images.
+    pub kl: Buffer<B>,
+    /// The loss's gradient by it.
+    pub dkl: Buffer<B>,
+}
+
+/// 2N images: real, then generated.
+pub struct Images<B: Executor> {
+    /// As they were read and generated.
+    pub clean: Buffer<B>,
+    /// The same with instance noise, where the settings ask for it.
+    pub noised: Option<Buffer<B>>,
+}
+
+impl<B: Executor> Images<B> {
+    /// The images as the discriminator sees them: with instance noise, where there is any.
+    pub fn discriminated(&self, backend: &B) -> In<'_, B> {
+        backend.view(self.noised.as_ref().unwrap_or(&self.clean))
+    }
+}
+
+/// The images of the batch that pass the discriminator in one phase.
+pub(super) struct PhaseImages {
+    /// How many.
+    pub(super) n: usize,
+    /// Groups of them that have batch statistics of their own.
+    pub(super) groups: usize,
+    /// Their elements in the batch.
+    pub(super) range: std::ops::Range<usize>,
+}
+
+impl<B: Executor> Model<B> {
+    /// Builds the networks for images of this size and draws their first weights from the seed.
+    ///
+    /// # Errors
+    /// If the widths do not fit the image, or memory is used up.
+    pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
+        let (n, seed) = (settings.train.batch, settings.train.seed);
+        let players = settings.objective.historical_averaging > 0.0;
+        let network = |parts: Parts, first_tensor, with_mean| {
+            NetworkMemory::new(&backend, parts, settings.optimizer.kind, seed, first_tensor, with_mean)
+        };
+        let (layers, parts) = Generator::new(&backend, &settings, image, n)?;
+        let first_of_d = tensors(parts.params.entries().len());
+        let generator = TrainedNetwork { layers, memory: network(parts, 0, players)? };
+        let (layers, parts) = Discriminator::new(&backend, &settings, image, 2 * n)?;
+        // The encoder's weights are drawn behind those of the others, so that these are the same with and without one.
+        let of_d = parts.params.entries().len().max(parts.stats.entries().len());
+        let first_of_e = first_of_d.saturating_add(tensors(of_d));
+        let discriminator = TrainedNetwork { layers, memory: network(parts, first_of_d, players)? };
+        let image_encoder = if settings.objective.has_encoder() {
+            let (layers, parts) = ImageEncoder::new(&backend, &settings, image, n)?;
+            Some(TrainedNetwork { layers, memory: network(parts, first_of_e, false)? })
+        } else {
+            None
+        };
+        Ok(Model {
+            average: Average::new(&backend, &settings, &generator.memory)?,
+            generator,
+            discriminator,
+            image_encoder,
+            batch: BatchMemory::new(&backend, &settings, image)?,
+            state: backend.buffer_of(&[StepState::new(seed, settings.bottleneck.beta)])?,
+            history: backend.alloc_pinned(HISTORY as usize)?,
+            backend,
+            settings,
+            image,
+        })
+    }
+
+    /// A network's arenas, if there is such a network.
+    pub fn memory(&self, network: Network) -> Option<&NetworkMemory<B>> {
+        match network {
+            Network::Discriminator => Some(&self.discriminator.memory),
+            Network::Generator => Some(&self.generator.memory),
+            Network::Encoder => self.image_encoder.as_ref().map(|encoder| &encoder.memory),
+        }
+    }
+
+    /// [`Model::memory`], to write.
+    pub fn memory_mut(&mut self, network: Network) -> Option<&mut NetworkMemory<B>> {
+        self.split(network).1
+    }
+
+    /// The backend, a network's arenas, if there is such a network, and the state.
+    pub(in crate::train) fn split(
+        &mut self,
+        network: Network,
+    ) -> (&B, Option<&mut NetworkMemory<B>>, &mut Buffer<B, StepState>) {
+        let Model { backend, generator, discriminator, image_encoder, state, .. } = self;
+        let memory = match network {
+            Network::Discriminator => Some(&mut discriminator.memory),
+            Network::Generator => Some(&mut generator.memory),
+            Network::Encoder => image_encoder.as_mut().map(|encoder| &mut encoder.memory),
+        };
+        (backend, memory, state)
+    }
+
+    /// The state after the steps so far.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn read_state(&self) -> Result<StepState> {
+        Ok(self.backend.read(self.backend.view(&self.state))?[0])
+    }
+
+    /// Prepares the discriminator's weights for its passes, where they are normalised.
+    pub(crate) fn normalise_weights(&mut self) -> Result<()> {
+        let Model { backend, discriminator: TrainedNetwork { layers, memory }, .. } = self;
+        layers.normalise_weights(backend, backend.view(&memory.params), backend.view_mut(&mut memory.stats))
+    }
+
+    /// Turns what the discriminator's passes have left in its arena of gradients into gradients by the parameters
+    /// themselves. Before, they are by the normalised weights, where weights are normalised.
+    pub(crate) fn raw_gradients(&mut self) -> Result<()> {
+        let Model { backend, discriminator: TrainedNetwork { layers, memory }, .. } = self;
+        layers.raw_gradients(backend, backend.view(&memory.stats), backend.view_mut(&mut memory.gradients))
+    }
+
+    /// The images that pass the discriminator in a phase: all 2N in its own, the N generated ones in the generator's.
+    pub(super) fn images_of(&self, phase: Phase) -> PhaseImages {
+        let (n, image) = (self.settings.train.batch, self.image.len());
+        match phase {
+            Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image },
+            Phase::Generator => PhaseImages { n, groups: 1, range: n * image..2 * n * image },
+        }
+    }
+}
+
+/// A number of tensors, as draws count them.
+fn tensors(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl<B: Executor> Average<B> {
+    /// Starts from the generator as it is; `None` where the settings ask for no average.
+    fn new(backend: &B, settings: &Settings, generator: &NetworkMemory<B>) -> Result<Option<Self>> {
+        if settings.generator.ema == 0.0 {
+            return Ok(None);
+        }
+        let copy = |source: &Buffer<B>| {
+            let source = backend.view(source);
+            let mut target = backend.alloc(backend.len(source))?;
+            backend.copy(source, backend.view_mut(&mut target))?;
+            Result::Ok(target)
+        };
+        Ok(Some(Average { params: copy(&generator.params)?, stats: copy(&generator.stats)? }))
+    }
+}
+
+impl<B: Executor> BatchMemory<B> {
+    fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
+        let (n, len) = (settings.train.batch, image.len());
+        let noise = settings.objective.instance_noise > 0.0;
+        Ok(BatchMemory {
+            images: Images {
+                clean: backend.alloc(2 * n * len)?,
+                noised: noise.then(|| backend.alloc(2 * n * len)).transpose()?,
+            },
+            d_images: backend.alloc(n * len)?,
+            latents: backend.alloc(n * settings.generator.latent)?,
+            logits: backend.alloc(2 * n)?,
+            dlogits: backend.alloc(2 * n)?,
+            kl: backend.alloc(2 * n)?,
+            dkl: backend.alloc(2 * n)?,
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! The updates that end a half of a step: optimisers, clipped weights, the generator's moving average.
+
+use super::model::{Average, Model};
+use crate::Result;
+use crate::config::{OptimizerKind, OptimizerSettings};
+use crate::device::Network;
+use crate::ops::Executor;
+use crate::ops::optimizers::adam::Adam;
+use crate::ops::optimizers::rmsprop::Rmsprop;
+
+/// Checks a network's gradients and takes the optimiser's step with them; the discriminator's weights are then clipped, if
+/// that is asked for. The image encoder moves at the generator's rate; nothing is done where there is none.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn update<B: Executor>(model: &mut Model<B>, network: Network) -> Result<()> {
+    let clip = model.settings.objective.clip;
+    let OptimizerSettings { kind, beta1, beta2, decay, epsilon, .. } = model.settings.optimizer;
+    let lr = match network {
+        Network::Discriminator => model.settings.optimizer.discriminator_lr,
+        Network::Generator | Network::Encoder => model.settings.optimizer.generator_lr,
+    };
+    let (backend, Some(memory), state) = model.split(network) else { return Ok(()) };
+    let gradients = backend.view(&memory.gradients);
+    backend.check_gradients(network, gradients, backend.view_mut(state))?;
+    let state = backend.view(state);
+    let (weights, second) = (backend.view_mut(&mut memory.params), backend.view_mut(&mut memory.second_moments));
+    match kind {
+        OptimizerKind::Adam => {
+            let d = Adam { network, lr, beta1, beta2, epsilon };
+            let first = backend.view_mut(&mut memory.first_moments);
+            backend.adam_update(&d, gradients, weights, first, second, state)?;
+        }
+        OptimizerKind::Rmsprop => {
+            backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, state)?;
+        }
+    }
+    if network == Network::Discriminator && clip > 0.0 {
+        backend.clip_weights(clip, state, backend.view_mut(&mut memory.params))?;
+    }
+    Ok(())
+}
+
+/// Moves the average of the generator's parameters and statistics, where the settings ask for one.
+///
+/// # Errors
+/// Those of the device.
+pub(super) fn update_average<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let Model { backend, settings, generator, average, .. } = model;
+    let Some(Average { params, stats }) = average else { return Ok(()) };
+    let (memory, decay) = (&generator.memory, settings.generator.ema);
+    backend.ema_update(decay, backend.view(&memory.params), backend.view_mut(params))?;
+    backend.ema_update(decay, backend.view(&memory.stats), backend.view_mut(stats))
+}
