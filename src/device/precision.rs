@@ -1,4 +1,4 @@
-//! How the kernels of linear layers and convolutions multiply.
+//! The precision of products in linear layers and convolutions.
 
 use crate::choices::choices;
 
@@ -19,7 +19,7 @@ choices! {
 }
 
 impl Precision {
-    /// What a product's operand is taken for.
+    /// The value that a product takes for its operand.
     ///
     /// Twins: `to_tf32` of kernels/lib/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
     pub fn round(self, value: f32) -> f32 {
