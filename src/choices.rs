@@ -8,7 +8,7 @@
 pub struct Choice {
     /// As `--set` and a file have it.
     pub word: &'static str,
-    /// What it chooses.
+    /// Its meaning.
     pub meaning: &'static str,
 }
 

@@ -1,9 +1,9 @@
-// What one output of the discriminator costs it, or the generator: the table of src/ops/losses/objective.rs once more.
+// The cost of one output of the discriminator, to itself or to the generator: the table of src/ops/losses/objective.rs once more.
 #pragma once
 
 #include "lib/device.cuh"
 
-// Which loss; `Loss` of src/ops/losses/objective.rs.
+// The losses in the order of `Loss` of src/ops/losses/objective.rs.
 constexpr int LOSS_GAN = 0;
 constexpr int LOSS_NS = 1;
 constexpr int LOSS_LSGAN = 2;
@@ -12,7 +12,7 @@ constexpr int LOSS_WGAN = 4;
 constexpr int LOSS_EBGAN = 5;
 constexpr int LOSS_BEGAN = 6;
 
-// Whose cost it is, and of which image; `Side` of src/ops/losses/objective.rs.
+// Whose cost it is, and of which image, in the order of `Side` of src/ops/losses/objective.rs.
 constexpr int SIDE_REAL = 0;
 constexpr int SIDE_FAKE = 1;
 constexpr int SIDE_GENERATOR = 2;

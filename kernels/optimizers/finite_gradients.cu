@@ -1,6 +1,6 @@
 #include "lib/device.cuh"
 
-// Whether a block's share of the gradients holds a number that is not finite.
+// Flags the blocks whose share of the gradients holds a number that is not finite.
 // gradients: [count]; flags: [gridDim.x], 1 or 0. The grid's threads stride over the elements. Overwrites flags.
 // Twin: the first half of Cpu::check_gradients in src/ops/optimizers/finite_gradients.rs.
 KERNEL(find_non_finite, const real* gradients, unsigned long long count, unsigned* flags) {

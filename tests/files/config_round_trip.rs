@@ -159,7 +159,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual)| {
         let nets = NetsSettings::default();
         let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
-        if matches!(settings.objective.loss, Loss::Ebgan | Loss::Began) {
+        if settings.objective.loss.is_energy() {
             settings.discriminator.spectral_norm = false;
         }
         if settings.objective.loss.is_energy() || settings.objective.penalty != Penalty::None || residual.is_some() {

@@ -34,7 +34,7 @@ pub struct Gather {
     pub low: f64,
     /// The value of pixel 255.
     pub high: f64,
-    /// Whether images are mirrored left-right with probability ½.
+    /// True if images are mirrored left-right with probability ½.
     pub flip: bool,
 }
 

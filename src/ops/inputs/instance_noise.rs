@@ -29,7 +29,7 @@ pub struct InstanceNoise<'a> {
     pub steps: u64,
     /// The images come in equal groups, one a stream (two at most); within its group an image is numbered from 0.
     pub streams: &'a [Stream],
-    /// Which draw of the step.
+    /// The number of the draw in its step.
     pub draws: DrawStep,
 }
 
@@ -161,7 +161,7 @@ pub fn cases<B: InstanceNoiseOp>() -> Vec<Case<B>> {
     ]
 }
 
-/// Where ε is drawn the output is the same in every bit on every device: the images are a fixed pattern and no input.
+/// Drawn noise gives the same bits on every device: the images are a fixed pattern and no input.
 fn drawn_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
     Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{}", streams.len()))
         .output("y", n * image)

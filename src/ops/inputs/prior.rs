@@ -28,13 +28,13 @@ choices! {
 pub struct PriorDraw {
     /// Length of one z.
     pub latent: usize,
-    /// From which distribution.
+    /// The distribution.
     pub prior: Prior,
-    /// For which purpose.
+    /// The purpose of the draw.
     pub stream: Stream,
     /// The number of the first sample; the others follow.
     pub first_sample: u32,
-    /// Which draw of the step.
+    /// The number of the draw in its step.
     pub draws: DrawStep,
 }
 

@@ -18,7 +18,6 @@ use crate::ops::{Case, Fill};
 
 /// p, the power of the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
 pub enum Exponent {
     /// The absolute error.
     Absolute = 1,

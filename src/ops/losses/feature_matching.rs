@@ -33,6 +33,18 @@ pub struct FeatureMatching {
     pub weight: f64,
 }
 
+impl FeatureMatching {
+    /// Features that are matched.
+    pub fn matched(&self) -> usize {
+        self.positions * self.c
+    }
+
+    /// Elements of one image's features.
+    fn len(&self) -> usize {
+        self.positions * self.parts * self.c
+    }
+}
+
 /// Feature matching's passes.
 pub trait FeatureMatchingOp: Backend {
     /// The mean `[positions, C]` of the features that are matched, over a batch `[N, positions, parts, C]`; overwrites mean.
@@ -57,18 +69,6 @@ pub trait FeatureMatchingOp: Backend {
         fake_mean: In<'_, Self>,
         d_features: Out<'_, Self>,
     ) -> Result<()>;
-}
-
-impl FeatureMatching {
-    /// Features that are matched.
-    pub fn matched(&self) -> usize {
-        self.positions * self.c
-    }
-
-    /// Elements of one image's features.
-    fn len(&self) -> usize {
-        self.positions * self.parts * self.c
-    }
 }
 
 /// Means that one task computes.

@@ -4,7 +4,7 @@
 //! loss_d = mean cost of real + mean cost of fake + β · C,  C = m [(KL_real − I_c) + (KL_fake − I_c)],
 //! β ← max(0, β + α_β · C);  loss_g = mean cost of G's images.
 //!
-//! What one output of D costs is the objective's business ([`Objective::term`]); m is 1 where the settings sum real and
+//! The objective says what one output of D costs ([`Objective::term`]); m is 1 where the settings sum real and
 //! fake, ½ where they mix.
 //!
 //! Multipliers that a loss moves in the same way as β belong here too. `Began` multiplies what fake images cost D by k, and
@@ -29,9 +29,9 @@ use crate::ops::{Case, Fill};
 pub struct DiscriminatorLoss {
     /// Images of each kind.
     pub n: usize,
-    /// What an output costs.
+    /// The cost of an output.
     pub objective: Objective,
-    /// What the sum of one image's KL is multiplied by: 1, 1 / dimensions or 1 / positions. 0 without a bottleneck.
+    /// The factor of the sum of one image's KL: 1, 1 / dimensions or 1 / positions. 0 without a bottleneck.
     pub kl_scale: f64,
     /// m: 1 (sum) or ½ (mixture).
     pub kl_mix: f64,

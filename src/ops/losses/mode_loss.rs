@@ -70,7 +70,7 @@ impl<T: Real> ModeLossOp for DryRun<T> {
     }
 }
 
-/// What an output costs, by every loss; one output, and more than a block has threads.
+/// The cost of an output by every loss; one output, and more than a block has threads.
 pub fn cases<B: ModeLossOp>() -> Vec<Case<B>> {
     Loss::ALL.iter().map(|&loss| case(17, loss)).chain([1, 261].map(|n| case(n, Loss::Ns))).collect()
 }

@@ -41,7 +41,7 @@ choices! {
     }
 }
 
-/// What an output of the discriminator is.
+/// The meaning of D's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// The log-odds of "real", so that there is a probability to smooth and to report.
@@ -69,7 +69,7 @@ impl Loss {
         }
     }
 
-    /// What an output of D is.
+    /// The meaning of D's output.
     pub fn output(self) -> Output {
         match self {
             Loss::Gan | Loss::Ns => Output::LogOdds,
@@ -79,17 +79,17 @@ impl Loss {
         }
     }
 
-    /// Whether D's output is the log-odds of "real".
+    /// True if D's output is the log-odds of "real".
     pub fn is_log_odds(self) -> bool {
         self.output() == Output::LogOdds
     }
 
-    /// Whether D's output is the energy of an image.
+    /// True if D's output is the energy of an image.
     pub fn is_energy(self) -> bool {
         matches!(self.output(), Output::Energy(_))
     }
 
-    /// Whether what fake images cost D is multiplied by k, which moves from step to step ([`super::loss`]).
+    /// True if the cost of fake images is multiplied by k, which moves from step to step ([`super::loss`]).
     pub fn is_balanced(self) -> bool {
         self == Loss::Began
     }
@@ -114,7 +114,7 @@ pub enum Side {
 /// A loss and its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
-    /// Which loss.
+    /// The loss.
     pub loss: Loss,
     /// t: what D shall say of a real image; 1 without label smoothing. `Gan` and `Ns` alone have it.
     pub real_target: f64,
@@ -126,7 +126,7 @@ pub struct Objective {
     pub balance_step: f64,
 }
 
-/// What one output of the discriminator costs.
+/// The cost of one output of the discriminator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Term {
     /// The cost.
@@ -218,15 +218,16 @@ mod tests {
     #[test]
     fn terms_of_a_known_output() {
         let (small, large) = (0.126_928_011_042_972_5, 2.126_928_011_042_972_5);
-        for (loss, expected) in [
-            (Loss::Gan, [small, large, -large]),
-            (Loss::Ns, [small, large, small]),
-            (Loss::Lsgan, [0.5, 2.0, 0.5]),
-            (Loss::Hinge, [0.0, 3.0, -2.0]),
-            (Loss::Wgan, [-2.0, 2.0, -2.0]),
-            (Loss::Ebgan, [2.0, 3.0, 2.0]),
-            (Loss::Began, [2.0, -2.0, 2.0]),
-        ] {
+        for &loss in Loss::ALL {
+            let expected = match loss {
+                Loss::Gan => [small, large, -large],
+                Loss::Ns => [small, large, small],
+                Loss::Lsgan => [0.5, 2.0, 0.5],
+                Loss::Hinge => [0.0, 3.0, -2.0],
+                Loss::Wgan => [-2.0, 2.0, -2.0],
+                Loss::Ebgan => [2.0, 3.0, 2.0],
+                Loss::Began => [2.0, -2.0, 2.0],
+            };
             for (side, expected) in [Side::Real, Side::Fake, Side::Generator].into_iter().zip(expected) {
                 let value = objective(loss).term(side, 2.0).value;
                 assert!((value - expected).abs() < 1e-15, "{loss:?} {side:?}: {value}, not {expected}");

@@ -29,19 +29,39 @@ pub struct GradientPenalty {
     pub n: usize,
     /// Elements of an image.
     pub len: usize,
-    /// What the norm of a gradient is drawn to.
+    /// The value to which the norm of a gradient is drawn.
     pub center: Center,
     /// γ or λ; k times that where only every kth step has a penalty.
     pub weight: f64,
 }
 
-/// What the norm of a gradient is drawn to.
+/// The value to which the norm of a gradient is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Center {
     /// 0: half the squared norm counts.
     Zero,
     /// 1: the squared distance from it counts.
     One,
+}
+
+impl GradientPenalty {
+    /// The factor that makes v of a gradient of this norm.
+    fn scale(&self, norm: f64) -> f64 {
+        let scale = self.weight / self.n as f64;
+        match self.center {
+            Center::Zero => scale,
+            Center::One if norm > 0.0 => 2.0 * scale * (norm - 1.0) / norm,
+            Center::One => 0.0,
+        }
+    }
+
+    /// The cost of a gradient of this norm, without the weight.
+    fn cost(&self, norm: f64) -> f64 {
+        match self.center {
+            Center::Zero => 0.5 * norm * norm,
+            Center::One => (norm - 1.0) * (norm - 1.0),
+        }
+    }
 }
 
 /// The passes of gradient penalties. Everything is `[N, len]` but for what is said to be otherwise.
@@ -79,26 +99,6 @@ pub trait PenaltyOp: Backend {
         norms: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
-}
-
-impl GradientPenalty {
-    /// What the gradient of this norm is multiplied by to give v.
-    fn scale(&self, norm: f64) -> f64 {
-        let scale = self.weight / self.n as f64;
-        match self.center {
-            Center::Zero => scale,
-            Center::One if norm > 0.0 => 2.0 * scale * (norm - 1.0) / norm,
-            Center::One => 0.0,
-        }
-    }
-
-    /// What a gradient of this norm costs, the weight aside.
-    fn cost(&self, norm: f64) -> f64 {
-        match self.center {
-            Center::Zero => 0.5 * norm * norm,
-            Center::One => (norm - 1.0) * (norm - 1.0),
-        }
-    }
 }
 
 /// Σ term(element), in f64 and in order.

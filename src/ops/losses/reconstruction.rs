@@ -35,7 +35,7 @@ impl Reconstruction {
         Energy { n: self.n, len: self.len, exponent: Exponent::Squared }
     }
 
-    /// What stands before y − x in the gradient.
+    /// The factor of y − x in the gradient.
     fn slope(&self) -> f64 {
         2.0 * self.weight / (self.n as f64 * self.len as f64)
     }

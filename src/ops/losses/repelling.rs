@@ -30,6 +30,18 @@ pub struct Repelling {
     pub weight: f64,
 }
 
+impl Repelling {
+    /// Ordered pairs of different images.
+    fn pairs(&self) -> f64 {
+        self.n as f64 * (self.n as f64 - 1.0)
+    }
+
+    /// The factor of the sum in λ ∂PT/∂s, without |sᵢ|.
+    fn slope(&self) -> f64 {
+        4.0 * self.weight / self.pairs()
+    }
+}
+
 /// The term's passes.
 pub trait RepellingOp: Backend {
     /// From codes `[N, dims]` their cosines `[N, N]`, overwritten; on the diagonal stands |sᵢ|.
@@ -48,18 +60,6 @@ pub trait RepellingOp: Backend {
         cosines: In<'_, Self>,
         d_codes: Out<'_, Self>,
     ) -> Result<()>;
-}
-
-impl Repelling {
-    /// Ordered pairs of different images.
-    fn pairs(&self) -> f64 {
-        self.n as f64 * (self.n as f64 - 1.0)
-    }
-
-    /// What stands before the sum in λ ∂PT/∂s, |sᵢ| aside.
-    fn slope(&self) -> f64 {
-        4.0 * self.weight / self.pairs()
-    }
 }
 
 /// Dimensions whose sums are kept at once.

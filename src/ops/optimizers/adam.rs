@@ -18,7 +18,7 @@ use crate::ops::{Case, Fill};
 /// Adam's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
-    /// Which network's updates count.
+    /// The network whose updates count.
     pub network: Network,
     /// Learning rate.
     pub lr: f64,

@@ -24,12 +24,12 @@ pub trait CeilingOp: Backend {
     /// product of depth 16 of ¼ and ¼; overwrites. Twice 16 · 16 · rounds · len multiplications and additions, and exact
     /// up to 2¹⁶ rounds, in any order of the sums.
     ///
-    /// Where linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
+    /// If linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
     /// ceiling. Elsewhere they are [`CeilingOp::multiply_add_chains`] of 16 · rounds links x · 1 + ¼ · ¼.
     fn product_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()>;
 }
 
-/// What a chain does at each of its links: x · factor + addend.
+/// One link of a chain: x · factor + addend.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     factor: f64,
