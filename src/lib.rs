@@ -54,11 +54,15 @@
 //! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
 //! | `choices` | the words of settings that choose, declared beside what they choose |
+//! | `figures` | the figures that a step reports, each declared once |
 //! | `shell` | quoting of commands in hints |
 //! | `units` | sizes, counts and times for people |
 //! | [`error`] | the one error type, returned by every room, and its exit codes |
 //!
 //! The kernels are in `kernels/`, in the same rooms as [`ops`]. `docs/formulas.md` maps each formula to its function.
+
+#[macro_use]
+mod figures;
 
 pub mod bench;
 mod choices;

@@ -4,7 +4,7 @@
 struct AvgPool2d {
     int n, h, w, c, oh, ow;
 };
-// What a sum is divided by, whether its window reaches over the border or not.
+// The divisor of every sum, of windows that reach over the border too.
 constexpr int WINDOW_PIXELS = 9;
 
 // y[n, i, j, c] = 1/9 of the sum over r, s of x[n, 2i + r - 1, 2j + s - 1, c]; also the tangent.

@@ -11,7 +11,7 @@ struct Bottleneck {
     int group;
     unsigned first_stream, second_stream;
     DrawStep draws;
-    // Whether s, the encoder's second output, is log sigma, or else log sigma^2.
+    // True: s, the encoder's second output, is log sigma. False: it is log sigma^2.
     int logstd;
 };
 constexpr int NOISE_MEAN = 0;
@@ -33,7 +33,7 @@ __device__ __forceinline__ real noise(const Bottleneck& d, const real* given, co
     return (real)normal_draw(state->seed, stream, draw_step(d.draws, state->step), (unsigned)(image % d.group), (unsigned)dim);
 }
 
-// Where the mean of dimension `dim` of an image stands in [N, positions, 2, C]; its s is C further on.
+// The place in [N, positions, 2, C] of the mean of dimension `dim` of an image; its s is C further on.
 __device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int dim) {
     return ((size_t)image * d.positions + dim / d.c) * 2 * d.c + dim % d.c;
 }

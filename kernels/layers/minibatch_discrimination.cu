@@ -1,7 +1,7 @@
 #include "lib/exponential.cuh"
 
-// Sizes of a minibatch layer; MinibatchDiscrimination of src/ops/layers/minibatch_discrimination.rs. A group has `rows` images, each
-// with C features and, in `kernels` rows of `dims` columns, what is compared.
+// Sizes of a minibatch layer; MinibatchDiscrimination of src/ops/layers/minibatch_discrimination.rs. A group has `rows`
+// images, each with C features and, in `kernels` rows of `dims` columns, the numbers that are compared.
 struct MinibatchDiscrimination {
     int groups, rows, c, kernels, dims;
 };

@@ -78,8 +78,15 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
         }
     }
     note_unless_finite(state, loss, NON_FINITE_LOSS_D);
-    state->metrics = Metrics{loss,         0.0, state->beta,    kl_real, kl_fake, output_of[0],
-                             output_of[1], 0.0, state->balance, 0.0,     0.0};
+    Metrics metrics = {};
+    metrics.loss_d = loss;
+    metrics.beta = state->beta;
+    metrics.balance = state->balance;
+    metrics.kl_real = kl_real;
+    metrics.kl_fake = kl_fake;
+    metrics.d_real = output_of[0];
+    metrics.d_fake = output_of[1];
+    state->metrics = metrics;
 }
 
 // The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.

@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(words("train quick "), [""; 0]);
         assert_eq!(words("train --batch "), [""; 0]);
         assert_eq!(words("train --batch 8 qu"), ["quick"]);
-        assert_eq!(words("dataset fetch "), ["mnist", "fashion-mnist", "cifar10"]);
+        assert_eq!(words("dataset fetch "), crate::data::DATASETS.iter().map(|set| set.name).collect::<Vec<_>>());
         assert_eq!(words("dataset f"), ["fetch"]);
         assert_eq!(words("completions z"), ["zsh"]);
         assert_eq!(words("help settin"), ["settings"]);

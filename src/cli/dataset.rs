@@ -5,13 +5,14 @@ use std::str::FromStr;
 #[cfg(feature = "download")]
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use super::output;
 #[cfg(feature = "download")]
 use super::output::to_stderr;
 use crate::config::Background;
-use crate::data::{self, LoadOptions};
+use crate::data::{self, DATASETS, Dataset, LoadOptions};
 #[cfg(feature = "download")]
 use crate::error::shown;
 use crate::error::{Error, Result};
@@ -60,7 +61,8 @@ enum DatasetCommand {
     #[command(after_help = "Example: vgan-cuda dataset fetch mnist")]
     Fetch {
         /// The data set
-        name: DatasetName,
+        #[arg(value_parser = dataset_parser())]
+        name: &'static Dataset,
 
         /// Folder in which the data set's folder is created
         #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
@@ -99,15 +101,10 @@ differ in size or channels, else 0.
   bad                [{path, reason, needed}]; needed is true if `train` reads the file
   obstacles          sentences on mixed sizes or channels";
 
-/// A data set that can be downloaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DatasetName {
-    /// Handwritten digits: 60,000 images of 28×28, grey
-    Mnist,
-    /// Clothes: 60,000 images of 28×28, grey
-    FashionMnist,
-    /// Ten kinds of things: 50,000 images of 32×32, colour
-    Cifar10,
+/// Takes the name of a data set that can be downloaded.
+fn dataset_parser() -> impl TypedValueParser<Value = &'static Dataset> {
+    let names = DATASETS.iter().map(|dataset| PossibleValue::new(dataset.name).help(dataset.meaning));
+    PossibleValuesParser::new(names).try_map(|name| data::dataset(&name).ok_or("no data set of that name"))
 }
 
 /// The options of `dataset`.
@@ -129,7 +126,7 @@ pub(crate) enum DatasetOptions {
     /// Download.
     Fetch {
         /// The data set.
-        name: DatasetName,
+        name: &'static Dataset,
         /// Folder in which the data set's folder is created.
         outdir: PathBuf,
         /// Addresses to download from, the first choice first; empty for the built-in ones.
@@ -185,8 +182,8 @@ fn check(path: &Path, options: &LoadOptions, json: bool) -> Result<()> {
 
 /// Downloads into the folder of the data set's name.
 #[cfg(feature = "download")]
-fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
-    let (name, preset) = name.name_and_preset();
+fn fetch(dataset: &Dataset, outdir: &Path, mirrors: &[String]) -> Result<()> {
+    let Dataset { name, preset, .. } = *dataset;
     let target = outdir.join(name);
     let mut meter = Meter::new();
     let fetched = data::fetch(name, &target, (!mirrors.is_empty()).then_some(mirrors), &mut |done, total| {
@@ -200,23 +197,12 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
 
 /// Says how to get a program that can.
 #[cfg(not(feature = "download"))]
-fn fetch(name: DatasetName, _outdir: &Path, _mirrors: &[String]) -> Result<()> {
-    let (name, _) = name.name_and_preset();
+fn fetch(dataset: &Dataset, _outdir: &Path, _mirrors: &[String]) -> Result<()> {
+    let name = dataset.name;
     Err(Error::Usage(format!(
         "this program was built without downloads: build it with `cargo build --release --features download`, or \
          get {name} by other means and pass --data PATH"
     )))
-}
-
-impl DatasetName {
-    /// The name among the data sets, and the preset that was made for it.
-    fn name_and_preset(self) -> (&'static str, &'static str) {
-        match self {
-            DatasetName::Mnist => ("mnist", "vgan-mnist"),
-            DatasetName::FashionMnist => ("fashion-mnist", "vgan-mnist"),
-            DatasetName::Cifar10 => ("cifar10", "vgan-cifar10"),
-        }
-    }
 }
 
 /// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth; nothing where the
@@ -283,9 +269,11 @@ mod tests {
             DatasetOptions::Check { path: "a".into(), resize: 0, channels: 0, background: white, json: true };
         assert_eq!(options("check a --json --background white"), Some(expected));
         let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into(), mirrors: vec![] });
-        assert_eq!(options("fetch fashion-mnist"), fetch(DatasetName::FashionMnist, "data"));
-        assert_eq!(options("fetch cifar10 --outdir b"), fetch(DatasetName::Cifar10, "b"));
-        assert_eq!(options("fetch mnist"), fetch(DatasetName::Mnist, "data"));
+        for dataset in DATASETS {
+            assert!(crate::config::preset(dataset.preset).is_ok(), "{}: no preset {}", dataset.name, dataset.preset);
+            assert_eq!(options(&format!("fetch {}", dataset.name)), fetch(dataset, "data"));
+            assert_eq!(options(&format!("fetch {} --outdir b", dataset.name)), fetch(dataset, "b"));
+        }
         for words in
             ["fetch imagenet", "check", "check a --channels 2", "check a --resize 0", "check a --background sea"]
         {

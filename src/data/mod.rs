@@ -14,11 +14,13 @@
 //! | `convert` | number of channels, resizing |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
-//! | `fetch` | downloads (feature `download`) |
+//! | `downloads` | what can be downloaded |
+//! | `fetch` | downloads it (feature `download`) |
 
 mod check;
 mod cifar;
 mod convert;
+mod downloads;
 mod exif;
 #[cfg(feature = "download")]
 mod fetch;
@@ -45,8 +47,9 @@ mod tally;
 use std::path::Path;
 
 pub use check::{BadFile, CheckReport, check};
+pub use downloads::{DATASETS, Dataset, RemoteFile, dataset};
 #[cfg(feature = "download")]
-pub use fetch::{DATASETS, Dataset, RemoteFile, fetch, fetch_files};
+pub use fetch::{fetch, fetch_files};
 pub use picture::MAX_SIDE;
 pub use report::{LeftOut, Reason, Report};
 pub use tally::Seen;

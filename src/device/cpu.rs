@@ -3,7 +3,6 @@
 //! Every operation splits its work by its shape alone and sums in a fixed order, so the bits of a result do not depend
 //! on the number of threads.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,6 @@ pub struct Cpu<T> {
     pool: Arc<rayon::ThreadPool>,
     scratch: Arc<Scratch<T>>,
     allocated: Arc<AtomicU64>,
-    real: PhantomData<T>,
 }
 
 /// Memory that operations borrow for the length of a call, so that a step allocates nothing once it is warm.
@@ -44,7 +42,7 @@ impl<T: Real> Cpu<T> {
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
-        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), real: PhantomData })
+        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default() })
     }
 
     /// How many threads compute.

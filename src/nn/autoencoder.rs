@@ -110,9 +110,9 @@ impl<B: Executor> Autoencoder<B> {
         energies: Out<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice_mut(backend.view_mut(&mut self.reconstructions), 0..d.n * d.len);
+        let made = backend.part_mut(&mut self.reconstructions, 0..d.n * d.len);
         decoder.forward(pass, mode, stats, codes, made)?;
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
         self.repelled = false;
         backend.energy_forward(&d, images, made, energies)
     }
@@ -132,16 +132,16 @@ impl<B: Executor> Autoencoder<B> {
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
-        let d_made = backend.slice_mut(backend.view_mut(&mut self.d_reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
+        let d_made = backend.part_mut(&mut self.d_reconstructions, 0..d.n * d.len);
         backend.energy_backward_input(&d, images, made, d_energies, d_made)?;
-        let d_made = backend.slice(backend.view(&self.d_reconstructions), 0..d.n * d.len);
+        let d_made = backend.part(&self.d_reconstructions, 0..d.n * d.len);
         decoder.backward(pass, codes, made, d_made, Some(backend.reborrow(&mut d_codes)), d_params)?;
         if !self.repelled {
             return Ok(());
         }
         let d = self.repelling(d.n);
-        let cosines = backend.slice(backend.view(&self.cosines), 0..d.n * d.n);
+        let cosines = backend.part(&self.cosines, 0..d.n * d.n);
         backend.repelling_backward_input(&d, codes, cosines, d_codes)
     }
 
@@ -154,7 +154,7 @@ impl<B: Executor> Autoencoder<B> {
         d_images: Out<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
-        let made = backend.slice(backend.view(&self.reconstructions), 0..d.n * d.len);
+        let made = backend.part(&self.reconstructions, 0..d.n * d.len);
         backend.energy_backward_image(&d, images, made, d_energies, d_images)
     }
 
@@ -170,10 +170,10 @@ impl<B: Executor> Autoencoder<B> {
             return Ok(());
         }
         let (backend, d) = (pass.backend, self.repelling(pass.n));
-        let cosines = backend.slice_mut(backend.view_mut(&mut self.cosines), 0..d.n * d.n);
+        let cosines = backend.part_mut(&mut self.cosines, 0..d.n * d.n);
         backend.repelling_forward(&d, codes, cosines)?;
         self.repelled = true;
-        backend.repelling_loss(&d, backend.slice(backend.view(&self.cosines), 0..d.n * d.n), state)
+        backend.repelling_loss(&d, backend.part(&self.cosines, 0..d.n * d.n), state)
     }
 
     fn repelling(&self, n: usize) -> Repelling {

@@ -1,7 +1,7 @@
 //! A net that makes images: linear layers to a small image, then transposed convolutions that double it. The generator is
 //! one, and so is the half of an autoencoder that turns a code back into an image.
 
-use super::generator::{initialisation, last_activation};
+use super::init::{initialisation, last_activation};
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::table::Flattened;

@@ -117,16 +117,6 @@ impl<B: Executor> Discriminator<B> {
         Ok((discriminator, parts))
     }
 
-    /// The convolutions, up to μ and log σ² (or log σ).
-    pub fn encoder(&self) -> &Sequential<B> {
-        &self.encoder
-    }
-
-    /// The linear layers behind the bottleneck; the decoder of an autoencoder.
-    pub fn head(&self) -> &Sequential<B> {
-        &self.head
-    }
-
     /// Rows, columns and channels of z, or of the features where there is no bottleneck.
     pub fn code(&self) -> Flattened {
         self.code
@@ -140,18 +130,18 @@ impl<B: Executor> Discriminator<B> {
     /// μ and log σ² of the last forward pass over `n` images, `[n, positions, 2, C]`; without a bottleneck the
     /// encoder's output, `[n, positions, C]`.
     pub fn features<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
-        backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len())
+        backend.part(&self.features, 0..n * self.encoder.y_len())
     }
 
     /// The loss's gradient by [`Discriminator::features`], to write before [`Discriminator::encoder_backward`].
     pub fn d_features<'a>(&'a mut self, backend: &B, n: usize) -> Out<'a, B> {
         let len = n * self.encoder.y_len();
-        backend.slice_mut(backend.view_mut(&mut self.d_features), 0..len)
+        backend.part_mut(&mut self.d_features, 0..len)
     }
 
     /// z of the last forward pass over `n` images, `[n, positions, C]`; empty without a bottleneck.
     pub fn z<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
-        backend.slice(backend.view(&self.z), 0..n * self.bottleneck.map_or(0, |d| d.dims()))
+        backend.part(&self.z, 0..n * self.bottleneck.map_or(0, |d| d.dims()))
     }
 
     /// Spectral normalisation, where the settings ask for it: prepares the weights that the passes from now on are computed
@@ -187,13 +177,13 @@ impl<B: Executor> Discriminator<B> {
         self.encode(pass, groups, pass.backend.reborrow(&mut stats), images)?;
         let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, n, mode) = (pass.backend, pass.n, Mode::Train { groups });
-        let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
+        let features = backend.part(&self.features, 0..n * self.encoder.y_len());
         let code = match self.bottleneck(n) {
             None => features,
             Some(d) => {
-                let z = backend.slice_mut(backend.view_mut(&mut self.z), 0..n * d.dims());
+                let z = backend.part_mut(&mut self.z, 0..n * d.dims());
                 backend.bottleneck_forward(&d, features, noise, z, verdict.kl)?;
-                backend.slice(backend.view(&self.z), 0..n * d.dims())
+                backend.part(&self.z, 0..n * d.dims())
             }
         };
         match &mut self.autoencoder {
@@ -209,7 +199,7 @@ impl<B: Executor> Discriminator<B> {
     pub fn encode(&mut self, pass: Pass<'_, B>, groups: usize, stats: Out<'_, B>, images: In<'_, B>) -> Result<()> {
         let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, len) = (pass.backend, pass.n * self.encoder.y_len());
-        let features = backend.slice_mut(backend.view_mut(&mut self.features), 0..len);
+        let features = backend.part_mut(&mut self.features, 0..len);
         self.encoder.forward(pass, Mode::Train { groups }, stats, images, features)
     }
 
@@ -240,8 +230,8 @@ impl<B: Executor> Discriminator<B> {
         let (given, pass) = (pass, layers_pass(&self.spectral_norm, pass));
         let (backend, n) = (pass.backend, pass.n);
         let dkl = gradient.dkl;
-        let features = backend.slice(backend.view(&self.features), 0..n * self.encoder.y_len());
-        let d_features = backend.slice_mut(backend.view_mut(&mut self.d_features), 0..n * self.encoder.y_len());
+        let features = backend.part(&self.features, 0..n * self.encoder.y_len());
+        let d_features = backend.part_mut(&mut self.d_features, 0..n * self.encoder.y_len());
         let weights = d_params.as_mut().map(|d_params| backend.reborrow(d_params));
         match self.bottleneck.map(|d| Bottleneck { n, ..d }) {
             None => {
@@ -249,11 +239,11 @@ impl<B: Executor> Discriminator<B> {
                 head_backward(head, autoencoder, pass, images, features, &gradient, d_features, weights)?;
             }
             Some(d) => {
-                let z = backend.slice(backend.view(&self.z), 0..n * d.dims());
-                let d_z = backend.slice_mut(backend.view_mut(&mut self.d_z), 0..n * d.dims());
+                let z = backend.part(&self.z, 0..n * d.dims());
+                let d_z = backend.part_mut(&mut self.d_z, 0..n * d.dims());
                 let Discriminator { head, autoencoder, .. } = self;
                 head_backward(head, autoencoder, pass, images, z, &gradient, d_z, weights)?;
-                let d_z = backend.slice(backend.view(&self.d_z), 0..n * d.dims());
+                let d_z = backend.part(&self.d_z, 0..n * d.dims());
                 backend.bottleneck_backward_input(&d, features, noise, d_z, dkl, d_features)?;
             }
         }
@@ -279,8 +269,7 @@ impl<B: Executor> Discriminator<B> {
     ) -> Result<()> {
         let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, len) = (pass.backend, pass.n * self.encoder.y_len());
-        let [features, d_features] =
-            [&self.features, &self.d_features].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+        let [features, d_features] = [&self.features, &self.d_features].map(|buffer| backend.part(buffer, 0..len));
         self.encoder.backward(pass, images, features, d_features, d_images, d_params)
     }
 
@@ -342,22 +331,22 @@ impl<B: Executor> Discriminator<B> {
         let pass = layers_pass(spectral_norm, pass);
         let Some(tangents) = tangents else { return Ok(()) };
         let len = n * encoder.y_len();
-        let features = backend.slice(backend.view(features), 0..len);
-        let v_features = backend.slice_mut(backend.view_mut(&mut tangents.features), 0..len);
+        let features = backend.part(features, 0..len);
+        let v_features = backend.part_mut(&mut tangents.features, 0..len);
         encoder.tangent(pass, images, features, v_images, v_features)?;
-        let d_features = backend.slice(backend.view(d_features), 0..len);
+        let d_features = backend.part(d_features, 0..len);
         encoder.tangent_weight(pass, v_images, d_features, backend.reborrow(&mut d_params))?;
-        let v_features = backend.slice(backend.view(&tangents.features), 0..len);
-        let v_logits = backend.slice_mut(backend.view_mut(&mut tangents.logits), 0..n);
+        let v_features = backend.part(&tangents.features, 0..len);
+        let v_logits = backend.part_mut(&mut tangents.logits, 0..n);
         let Some(d) = bottleneck else {
             head.tangent(pass, features, gradient.logits, v_features, v_logits)?;
             return head.tangent_weight(pass, v_features, gradient.dlogits, d_params);
         };
         let len = n * d.dims();
-        let v_z = backend.slice_mut(backend.view_mut(&mut tangents.z), 0..len);
+        let v_z = backend.part_mut(&mut tangents.z, 0..len);
         backend.bottleneck_tangent(&d, features, noise, v_features, v_z)?;
-        let v_z = backend.slice(backend.view(&tangents.z), 0..len);
-        let z = backend.slice(backend.view(z), 0..len);
+        let v_z = backend.part(&tangents.z, 0..len);
+        let z = backend.part(z, 0..len);
         head.tangent(pass, z, gradient.logits, v_z, v_logits)?;
         head.tangent_weight(pass, v_z, gradient.dlogits, d_params)
     }
@@ -379,7 +368,7 @@ impl<B: Executor> Discriminator<B> {
         let Some(tangents) = tangents else { return Ok(()) };
         let len = pass.n * encoder.y_len();
         let [features, d_features, below] =
-            [&*features, &*d_features, &tangents.d_features].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+            [&*features, &*d_features, &tangents.d_features].map(|buffer| backend.part(buffer, 0..len));
         let above = comes_down.then_some(below);
         encoder.curvature(pass, images, features, v_images, d_features, above, None, d_params)
     }
@@ -400,19 +389,19 @@ impl<B: Executor> Discriminator<B> {
         };
         let VerdictGradient { logits, dlogits, dkl } = *gradient;
         let (len, curves) = (n * encoder.y_len(), head.curves());
-        let [features, v_features] = [&*features, &*v_features].map(|b| backend.slice(backend.view(b), 0..len));
-        let mut below = backend.slice_mut(backend.view_mut(below), 0..len);
+        let [features, v_features] = [&*features, &*v_features].map(|b| backend.part(b, 0..len));
+        let mut below = backend.part_mut(below, 0..len);
         let Some(d) = bottleneck else {
             head.curvature(pass, features, logits, v_features, dlogits, None, Some(below), d_params)?;
             return Ok(curves);
         };
         let sampled = !matches!(noise, Noise::Mean);
         let len = n * d.dims();
-        let [z, v_z, d_z] = [&*z, &*v_z, &*d_z].map(|buffer| backend.slice(backend.view(buffer), 0..len));
+        let [z, v_z, d_z] = [&*z, &*v_z, &*d_z].map(|buffer| backend.part(buffer, 0..len));
         if curves {
-            let lower = backend.slice_mut(backend.view_mut(below_head), 0..len);
+            let lower = backend.part_mut(below_head, 0..len);
             head.curvature(pass, z, logits, v_z, dlogits, None, Some(lower), d_params)?;
-            let lower = backend.slice(backend.view(below_head), 0..len);
+            let lower = backend.part(below_head, 0..len);
             backend.bottleneck_backward_input(&d, features, noise, lower, dkl, backend.reborrow(&mut below))?;
         } else if sampled {
             backend.zero(backend.reborrow(&mut below))?;

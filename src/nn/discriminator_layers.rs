@@ -1,7 +1,7 @@
 //! The layers of a discriminator of the DCGAN family: its encoder, its head, and the convolution before the bottleneck, which
 //! residual nets have too.
 
-use super::generator::initialisation;
+use super::init::initialisation;
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::minibatch::MinibatchLayer;

@@ -4,9 +4,9 @@
 use super::decoder::DecoderBuilder;
 use super::layer::{Mode, Pass};
 use super::sequential::Sequential;
-use super::table::{Flattened, Initialisation};
+use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
-use crate::config::{Family, GeneratorSettings, OutputLayer, PixelRange, Settings};
+use crate::config::{Family, GeneratorSettings, OutputLayer, Settings};
 use crate::device::{In, Out};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
@@ -87,20 +87,4 @@ fn first_image(settings: &Settings, image: ImageShape) -> Result<Flattened> {
         )));
     }
     Ok(Flattened { h: image.h / factor, w: image.w / factor, c })
-}
-
-/// The activation that maps the last layer's output into the interval of the pixels.
-pub(super) fn last_activation(settings: &Settings) -> Activation {
-    match settings.data.range {
-        PixelRange::ZeroToOne => Activation::Sigmoid,
-        PixelRange::MinusOneToOne => Activation::Tanh,
-    }
-}
-
-/// Initialisation of the weights of both nets.
-pub(super) fn initialisation(settings: &Settings) -> Initialisation {
-    match settings.optimizer.init_std {
-        0.0 => Initialisation::FanIn,
-        std => Initialisation::Normal(std),
-    }
 }

@@ -3,7 +3,7 @@
 //! normalisation and leak, and then one linear layer to a z, without activation.
 
 use super::discriminator_layers::Builder;
-use super::generator::initialisation;
+use super::init::initialisation;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
 use super::sequential::Sequential;
@@ -39,11 +39,6 @@ impl<B: Executor> ImageEncoder<B> {
         let linear = AffineLayer::linear(params, "fc", last, latent, initialisation(settings));
         layers.push(Box::new(linear) as Box<dyn Layer<B>>);
         Ok((ImageEncoder { net: Sequential::new(backend, layers, capacity)? }, builder.parts))
-    }
-
-    /// The chain of layers.
-    pub fn net(&self) -> &Sequential<B> {
-        &self.net
     }
 
     /// z = E(images) in training mode: overwrites `z` `[n, latent]` from images `[n, H, W, C]`; the running statistics in

@@ -60,8 +60,6 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn x_len(&self) -> usize;
     /// Elements of one image's output.
     fn y_len(&self) -> usize;
-    /// Multiplications and additions of one image's forward pass.
-    fn flops(&self) -> u64;
 
     /// y = f(x). `stats` is the network's arena of running statistics.
     fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()>;

@@ -89,9 +89,6 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     fn y_len(&self) -> usize {
         self.map.with_n(1).y_len()
     }
-    fn flops(&self) -> u64 {
-        self.map.with_n(1).flops()
-    }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         let (w, b) = (pass.param(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
         self.map.with_n(pass.n).forward(pass.backend, x, w, b, y)
@@ -143,9 +140,6 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     }
     fn y_len(&self) -> usize {
         self.len
-    }
-    fn flops(&self) -> u64 {
-        self.len as u64
     }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         pass.backend.activation_forward(self.f, x, y)
@@ -252,9 +246,6 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     fn y_len(&self) -> usize {
         self.positions * self.c
     }
-    fn flops(&self) -> u64 {
-        8 * (self.positions * self.c) as u64
-    }
     fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         let backend = pass.backend;
         let (gamma, beta) = (pass.param(&self.gamma), pass.param(&self.beta));
@@ -281,10 +272,10 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     ) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
         let used = 0..2 * d.groups * d.c;
-        let saved = backend.slice(backend.view(&self.saved), used.clone());
-        let sums = backend.slice_mut(backend.view_mut(&mut self.sums), used.clone());
+        let saved = backend.part(&self.saved, used.clone());
+        let sums = backend.part_mut(&mut self.sums, used.clone());
         backend.batch_norm_backward_sums(&d, x, y, dy, saved, sums)?;
-        let sums = backend.slice(backend.view(&self.sums), used);
+        let sums = backend.part(&self.sums, used);
         if let Some(dx) = dx {
             backend.batch_norm_backward_input(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx)?;
         }
@@ -297,8 +288,8 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
         let used = 0..2 * d.groups * d.c;
-        let saved = backend.slice(backend.view(&self.saved), used.clone());
-        let sums = backend.slice_mut(backend.view_mut(&mut self.sums), used);
+        let saved = backend.part(&self.saved, used.clone());
+        let sums = backend.part_mut(&mut self.sums, used);
         backend.batch_norm_tangent(&d, x, y, vx, pass.param(&self.gamma), saved, sums, vy)
     }
     fn tangent_weight(&mut self, _: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, _: Out<'_, B>) -> Result<()> {

@@ -71,9 +71,6 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
     fn y_len(&self) -> usize {
         self.d.y_len()
     }
-    fn flops(&self) -> u64 {
-        2 * (self.d.c * self.d.m_len()) as u64
-    }
     /// In [`Mode::Eval`] all images are one group: there are no running statistics of nearness.
     fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         let backend = pass.backend;

@@ -7,6 +7,7 @@ pub mod discriminator;
 mod discriminator_layers;
 pub mod generator;
 pub mod image_encoder;
+mod init;
 pub mod layer;
 mod layers;
 mod minibatch;

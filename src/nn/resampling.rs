@@ -24,9 +24,6 @@ impl<B: Executor> Layer<B> for AvgPoolLayer {
     fn y_len(&self) -> usize {
         AvgPool2d { n: 1, ..self.0 }.y_len()
     }
-    fn flops(&self) -> u64 {
-        9 * AvgPool2d { n: 1, ..self.0 }.y_len() as u64
-    }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         pass.backend.avg_pool2d_forward(&AvgPool2d { n: pass.n, ..self.0 }, x, y)
     }
@@ -57,9 +54,6 @@ impl<B: Executor> Layer<B> for UpsampleLayer {
     }
     fn y_len(&self) -> usize {
         Upsample2d { n: 1, ..self.0 }.y_len()
-    }
-    fn flops(&self) -> u64 {
-        0
     }
     fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
         pass.backend.upsample2d_forward(&Upsample2d { n: pass.n, ..self.0 }, x, y)

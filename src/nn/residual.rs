@@ -4,9 +4,9 @@
 //!
 //! It is piecewise linear in x, so a gradient penalty finds no curvature in it.
 
+use super::init::same;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
-use super::resnet::same;
 use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
 use crate::device::{Buffer, In, Out};
@@ -100,10 +100,6 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     }
     fn y_len(&self) -> usize {
         self.lens[2]
-    }
-    fn flops(&self) -> u64 {
-        let convolutions = [Some(&self.conv_0), Some(&self.conv_1), self.conv_s.as_ref()];
-        convolutions.into_iter().flatten().map(|conv| Layer::<B>::flops(conv)).sum()
     }
 
     fn forward(

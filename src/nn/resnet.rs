@@ -3,7 +3,7 @@
 //! image: src/config/resnet.rs. No batch normalisation, so there are no running statistics.
 
 use super::ImageShape;
-use super::generator::{initialisation, last_activation};
+use super::init::{initialisation, last_activation, same};
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer};
 use super::resampling::{AvgPoolLayer, UpsampleLayer};
@@ -15,18 +15,12 @@ use crate::config::resnet::{check, halvings, widths};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::avg_pool2d::AvgPool2d;
-use crate::ops::layers::conv2d::Conv2d;
 use crate::ops::layers::upsample2d::Upsample2d;
 
 type Layers<B> = Vec<Box<dyn Layer<B>>>;
 
 /// The slope of the generator's leaky ReLUs; the discriminator's is a setting.
 const GENERATOR_LEAK: Activation = Activation::LeakyRelu(0.2);
-
-/// A convolution that keeps the size of the image.
-pub(super) fn same(image: Flattened, k: usize, r: usize) -> Conv2d {
-    Conv2d { n: 0, h: image.h, w: image.w, c: image.c, k, r, s: r, stride: 1, padding: r / 2 }
-}
 
 /// z → linear layer to the smallest image → at each resolution a residual block and a doubling → a last block, leaky
 /// ReLU, convolution 3×3 to the picture, tanh or sigmoid. Beside the layers, the table of their parameters.

@@ -37,11 +37,6 @@ impl<B: Executor> Sequential<B> {
         Ok(Sequential { layers, activations, gradients, tangents: Vec::new(), curvatures: Vec::new() })
     }
 
-    /// One line a layer, for people.
-    pub fn describe(&self) -> Vec<String> {
-        self.layers.iter().map(|layer| layer.describe()).collect()
-    }
-
     /// Elements of one image's input.
     pub fn x_len(&self) -> usize {
         self.layers.first().map_or(0, |layer| layer.x_len())
@@ -50,11 +45,6 @@ impl<B: Executor> Sequential<B> {
     /// Elements of one image's output.
     pub fn y_len(&self) -> usize {
         self.layers.last().map_or(0, |layer| layer.y_len())
-    }
-
-    /// Multiplications and additions of one image's forward pass.
-    pub fn flops(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.flops()).sum()
     }
 
     /// y = f(x), for `pass.n` images, at most the capacity; `stats` is the network's arena of running statistics.
@@ -266,12 +256,12 @@ fn output_of<'long: 'a, 'a, B: Executor>(
 
 /// The first `len` elements of a buffer.
 pub(super) fn first<'a, B: Executor>(backend: &B, buffer: &'a Buffer<B>, len: usize) -> In<'a, B> {
-    backend.slice(backend.view(buffer), 0..len)
+    backend.part(buffer, 0..len)
 }
 
 /// The first `len` elements of a buffer, to write.
 pub(super) fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut Buffer<B>, len: usize) -> Out<'a, B> {
-    backend.slice_mut(backend.view_mut(buffer), 0..len)
+    backend.part_mut(buffer, 0..len)
 }
 
 #[cfg(test)]

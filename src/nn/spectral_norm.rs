@@ -69,8 +69,8 @@ impl<B: Executor> SpectralNorm<B> {
         for (i, Weight { sizes, range, vectors }) in self.weights.iter().enumerate() {
             let stats = backend.reborrow(&mut stats);
             let (u, v) = backend.split_mut(backend.slice_mut(stats, vectors.clone()), sizes.k);
-            let sigma = backend.slice_mut(backend.view_mut(&mut self.sigmas), i..i + 1);
-            let w_hat = backend.slice_mut(backend.view_mut(&mut self.params), range.clone());
+            let sigma = backend.part_mut(&mut self.sigmas, i..i + 1);
+            let w_hat = backend.part_mut(&mut self.params, range.clone());
             let sizes = Sizes { iterates: self.iterates, ..*sizes };
             backend.spectral_norm_forward(&sizes, backend.slice(params, range.clone()), u, v, sigma, w_hat)?;
         }
@@ -82,8 +82,8 @@ impl<B: Executor> SpectralNorm<B> {
         for (i, Weight { sizes, range, vectors }) in self.weights.iter().enumerate() {
             let u = backend.slice(stats, vectors.start..vectors.start + sizes.k);
             let v = backend.slice(stats, vectors.start + sizes.k..vectors.end);
-            let sigma = backend.slice(backend.view(&self.sigmas), i..i + 1);
-            let w_hat = backend.slice(backend.view(&self.params), range.clone());
+            let sigma = backend.part(&self.sigmas, i..i + 1);
+            let w_hat = backend.part(&self.params, range.clone());
             let dw = backend.slice_mut(backend.reborrow(&mut gradients), range.clone());
             backend.spectral_norm_backward(sizes, w_hat, u, v, sigma, dw)?;
         }

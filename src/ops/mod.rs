@@ -5,7 +5,8 @@
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
 //!
 //! A file has, in this order: the formula with its source; sizes; the contract (one small trait); the CPU's code; the
-//! kernels' launches; what a dry run counts; cases for tests; passes for benchmarks; tests. A new operation joins
+//! kernels' launches; what a dry run counts (`dry_run!`); `cases` for tests; `passes` for benchmarks, at the sizes of the
+//! models; tests. Long code for the CPU or for launches stands in a folder of the operation's name. A new operation joins
 //! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
 /// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks
@@ -17,14 +18,14 @@ macro_rules! operations {
         impl<B: crate::device::Backend $(+ $op::$contract)+> $room for B {}
 
         /// The cases of this room's operations.
-        pub(super) fn cases<B: crate::ops::Executor>() -> Vec<crate::ops::case::Case<B>> {
+        pub(super) fn cases<B: $room>() -> Vec<crate::ops::case::Case<B>> {
             let mut cases = Vec::new();
-            $(cases.extend($op::cases().into_iter().map(crate::ops::case::Case::from));)+
+            $(cases.extend($op::cases());)+
             cases
         }
 
         /// The passes of this room's operations, at the sizes of the models.
-        pub(super) fn passes<B: crate::ops::Executor>() -> Vec<crate::ops::pass::Pass<B>> {
+        pub(super) fn passes<B: $room>() -> Vec<crate::ops::pass::Pass<B>> {
             let mut passes = Vec::new();
             $(passes.extend($op::passes());)+
             passes

@@ -15,7 +15,7 @@ use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, StepState};
 use crate::nn::ImageShape;
 use crate::ops::{Case, Executor, Fill, Tensor};
-use crate::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use crate::train::batch::{Batch, Given};
 use crate::train::step::model::Model;
 use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
 use crate::train::trainer::Trainer;
@@ -135,14 +135,10 @@ impl ModelLoss {
         }
         let noise = |images: usize, number| draw(backend, &Tensor::new("noise", images * self.dims), FIXED + number);
         let given = Batch::Given(Given {
-            images: backend.alloc(0)?,
-            latents_d: backend.alloc(0)?,
-            latents_g: backend.alloc(0)?,
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
             noise_reconstruction: noise(self.batch(), 1004)?,
-            instance: GivenInstanceNoise::none(backend)?,
-            penalty: GivenPenalty::none(backend)?,
+            ..Given::none(backend)?
         });
         Ok((trainer, given))
     }

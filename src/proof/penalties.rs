@@ -14,7 +14,7 @@ use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network};
 use crate::nn::ImageShape;
 use crate::ops::{Case, Executor, Fill, Tensor};
-use crate::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use crate::train::batch::{Batch, Given, GivenPenalty};
 use crate::train::step::model::Model;
 use crate::train::step::penalty;
 use crate::train::trainer::Trainer;
@@ -83,18 +83,13 @@ impl ModelPenalty {
         let uniform = Fill::Uniform(0.0, 1.0);
         model.batch.images.clean = drawn(0, 2 * n * self.image.len(), uniform)?;
         let given = Batch::Given(Given {
-            images: backend.alloc(0)?,
-            latents_d: backend.alloc(0)?,
-            latents_g: backend.alloc(0)?,
             noise_d: drawn(1, 2 * n * self.dims, Fill::Normal)?,
-            noise_g: backend.alloc(0)?,
-            noise_reconstruction: backend.alloc(0)?,
-            instance: GivenInstanceNoise::none(backend)?,
             penalty: GivenPenalty {
                 positions: drawn(2, n, uniform)?,
                 directions: drawn(3, n * self.image.len(), uniform)?,
                 noise: drawn(4, n * self.dims, Fill::Normal)?,
             },
+            ..Given::none(backend)?
         });
         let memory = methods.penalty.as_mut().ok_or_else(|| Error::Internal("a model without a penalty".into()))?;
         penalty::add_gradients(&mut model, memory, &given, DrawStep::ONCE)?;

@@ -42,6 +42,26 @@ pub struct Given<B: Executor> {
     pub penalty: GivenPenalty<B>,
 }
 
+impl<B: Executor> Given<B> {
+    /// Nothing at all: a base to name what a step needs on.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn none(backend: &B) -> Result<Self> {
+        let none = || backend.alloc(0);
+        Ok(Given {
+            images: none()?,
+            latents_d: none()?,
+            latents_g: none()?,
+            noise_d: none()?,
+            noise_g: none()?,
+            noise_reconstruction: none()?,
+            instance: GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? },
+            penalty: GivenPenalty { positions: none()?, directions: none()?, noise: none()? },
+        })
+    }
+}
+
 /// ε of instance noise, by which σ is multiplied.
 pub struct GivenInstanceNoise<B: Executor> {
     /// On the images of the discriminator's phase, `[2N, H, W, C]`: real, then fake.
@@ -52,17 +72,6 @@ pub struct GivenInstanceNoise<B: Executor> {
     pub reconstruction: Buffer<B>,
 }
 
-impl<B: Executor> GivenInstanceNoise<B> {
-    /// Nothing: where there is instance noise, it is drawn.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn none(backend: &B) -> Result<Self> {
-        let none = || backend.alloc(0);
-        Ok(GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? })
-    }
-}
-
 /// The draws of a gradient penalty that is not taken at images of the batch.
 pub struct GivenPenalty<B: Executor> {
     /// u, how far along its line each point lies, `[N]`.
@@ -71,16 +80,6 @@ pub struct GivenPenalty<B: Executor> {
     pub directions: Buffer<B>,
     /// ε at the points, `[N, dims]`. Empty without a bottleneck.
     pub noise: Buffer<B>,
-}
-
-impl<B: Executor> GivenPenalty<B> {
-    /// No draws.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn none(backend: &B) -> Result<Self> {
-        Ok(GivenPenalty { positions: backend.alloc(0)?, directions: backend.alloc(0)?, noise: backend.alloc(0)? })
-    }
 }
 
 /// The two halves of a step.

@@ -44,13 +44,13 @@ impl<B: F32Executor> Sampler<B> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
-            backend.upload(z, backend.slice_mut(backend.view_mut(&mut self.latents), 0..z.len()))?;
+            backend.upload(z, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let pass = Pass { backend, params: backend.view(params), n: BATCH };
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;
-            let values = backend.read(backend.slice(backend.view(&self.images), drawn))?;
+            let values = backend.read(backend.part(&self.images, drawn))?;
             pixels.extend(values.into_iter().map(|value| pixel(self.range, value)));
         }
         Ok(pixels)

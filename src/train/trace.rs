@@ -4,6 +4,7 @@
 //! It is how the engine is held against another framework. The names and shapes of what goes in and comes out are in
 //! tests/oracle/README.md, "The exchange format". The file's own type, f32 or f64, is what the step computes in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
@@ -11,13 +12,14 @@ use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, 
 use super::step::model::Model;
 use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, ObjectiveSettings, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
+use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
-use crate::device::{Accelerator, Backend, Buffer, Cpu, In, Real, StepState, cuda};
+use crate::device::{Accelerator, Backend, Cpu, In, Real, StepState, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
+use crate::ops::inputs::prior::PriorOp;
 use crate::run::{Tensor, tensors};
 use crate::{Error, Result};
 
@@ -154,56 +156,35 @@ impl<B: Executor> Tracer<B> {
 
     /// The inputs of a step in our layouts.
     fn inputs(&self, input: &mut TensorSet<'_, B::Real>) -> Result<Batch<B>> {
-        let model = &self.trainer.model;
-        let (Model { backend, settings, image, .. }, code) = (model, code(model));
-        let n = settings.train.batch;
-        let latent = [n, settings.generator.latent];
-        let mut channels_last = |name: &str, [c, h, w]: [usize; 3]| {
-            Ok::<_, Error>(permute(&input.take(name, &[n, c, h, w])?, &[n, c, h, w], &[0, 2, 3, 1]))
+        let backend = &self.trainer.model.backend;
+        let mut given = BTreeMap::new();
+        for wanted in step_inputs(&self.trainer.model) {
+            let values = input.take(wanted.name, &wanted.shape)?;
+            let channels_last = wanted.shape.len() == 4;
+            let values = if channels_last { permute(&values, &wanted.shape, &[0, 2, 3, 1]) } else { values };
+            given.insert(wanted.name, values);
+        }
+        // Empty where the settings want none.
+        let mut buffer = |names: &[&'static str]| {
+            let parts: Vec<_> = names.iter().filter_map(|name| given.remove(name)).collect();
+            backend.buffer_of(&parts.concat())
         };
-        let images = channels_last("images", [image.c, image.h, image.w])?;
-        let (mut noise_d, mut noise_g, mut noise_reconstruction) = (Vec::new(), Vec::new(), Vec::new());
-        if let Some(code) = code {
-            noise_d = channels_last("noise_real", code)?;
-            noise_d.extend(channels_last("noise_fake", code)?);
-            if samples_generator_z(settings) {
-                noise_g = channels_last("noise_g", code)?;
-            }
-            if samples_reconstructions(settings) {
-                noise_reconstruction = channels_last("noise_reconstruction", code)?;
-            }
-        }
-        let mut instance = [Vec::new(), Vec::new(), Vec::new()];
-        for &(name, _, at) in instance_draws(settings) {
-            instance[at].extend(channels_last(name, [image.c, image.h, image.w])?);
-        }
-        let (mut directions, mut noise, mut positions) = (Vec::new(), Vec::new(), Vec::new());
-        let draws = PenaltyDraws::of(settings);
-        if draws.directions {
-            directions = channels_last("penalty_directions", [image.c, image.h, image.w])?;
-        }
-        if let Some(code) = code.filter(|_| draws.noise) {
-            noise = channels_last("noise_penalty", code)?;
-        }
-        if draws.positions {
-            positions = input.take("penalty_positions", &[n])?;
-        }
         Ok(Batch::Given(Given {
-            images: backend.buffer_of(&images)?,
-            latents_d: backend.buffer_of(&input.take("latents_d", &latent)?)?,
-            latents_g: backend.buffer_of(&input.take("latents_g", &latent)?)?,
-            noise_d: backend.buffer_of(&noise_d)?,
-            noise_g: backend.buffer_of(&noise_g)?,
-            noise_reconstruction: backend.buffer_of(&noise_reconstruction)?,
+            images: buffer(&["images"])?,
+            latents_d: buffer(&["latents_d"])?,
+            latents_g: buffer(&["latents_g"])?,
+            noise_d: buffer(&["noise_real", "noise_fake"])?,
+            noise_g: buffer(&["noise_g"])?,
+            noise_reconstruction: buffer(&["noise_reconstruction"])?,
             instance: GivenInstanceNoise {
-                discriminator: backend.buffer_of(&instance[0])?,
-                generator: backend.buffer_of(&instance[1])?,
-                reconstruction: backend.buffer_of(&instance[2])?,
+                discriminator: buffer(&["instance_real", "instance_fake"])?,
+                generator: buffer(&["instance_g"])?,
+                reconstruction: buffer(&["instance_reconstruction"])?,
             },
             penalty: GivenPenalty {
-                positions: backend.buffer_of(&positions)?,
-                directions: backend.buffer_of(&directions)?,
-                noise: backend.buffer_of(&noise)?,
+                positions: buffer(&["penalty_positions"])?,
+                directions: buffer(&["penalty_directions"])?,
+                noise: buffer(&["noise_penalty"])?,
             },
         }))
     }
@@ -298,47 +279,64 @@ fn grouped<T: Copy>(name: &str, groups: &[&str], shape: &[usize], values: &[T]) 
     groups.iter().zip(parts).map(|(group, part)| tensor(&format!("{name}_{group}"), shape, part.into())).collect()
 }
 
-/// Whether the generator's step draws noise for the bottleneck.
-fn samples_generator_z(settings: &Settings) -> bool {
-    settings.bottleneck.generator_z == GeneratorZ::Sampled && settings.objective.feature_matching == 0.0
+/// A tensor of IN that a step of training would draw.
+struct StepInput {
+    name: &'static str,
+    /// PyTorch's.
+    shape: Vec<usize>,
+    stream: Stream,
+    draw: Draw,
 }
 
-/// Which draws a gradient penalty is given.
-struct PenaltyDraws {
-    positions: bool,
-    directions: bool,
-    /// With a bottleneck. R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
-    noise: bool,
+/// What a tensor of IN is drawn from.
+enum Draw {
+    /// The range of the pixels, uniformly: there is no data set.
+    Pixels,
+    /// The prior of z.
+    Prior,
+    /// N(0, 1).
+    Normal,
+    /// U[0, 1).
+    Uniform,
 }
 
-impl PenaltyDraws {
-    fn of(settings: &Settings) -> Self {
-        let Settings { objective, .. } = settings;
-        let positions = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
-        let directions = objective.penalty == Penalty::Dragan;
-        PenaltyDraws { positions, directions, noise: positions && objective.penalty_z == PenaltyZ::Sampled }
+/// What a step is given by these settings.
+fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
+    let Model { settings, image, .. } = model;
+    let Settings { objective, train, generator, .. } = settings;
+    let (n, sampled_g) = (train.batch, settings.bottleneck.generator_z == GeneratorZ::Sampled);
+    let (images, latents) = (vec![n, image.c, image.h, image.w], vec![n, generator.latent]);
+    let mut all = Vec::new();
+    let mut add = |wanted: bool, name, shape: &[usize], stream, draw| {
+        all.extend(wanted.then(|| StepInput { name, shape: shape.into(), stream, draw }));
+    };
+    // The stream of mirrored images: no data set is read here, so nothing else draws from it.
+    add(true, "images", &images, Stream::Flip, Draw::Pixels);
+    add(true, "latents_d", &latents, Stream::LatentDiscriminator, Draw::Prior);
+    add(true, "latents_g", &latents, Stream::LatentGenerator, Draw::Prior);
+    // R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
+    let elsewhere = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
+    if let Some([c, h, w]) = code(model) {
+        let code = [n, c, h, w];
+        let matches_features = objective.feature_matching > 0.0;
+        add(true, "noise_real", &code, Stream::NoiseReal, Draw::Normal);
+        add(true, "noise_fake", &code, Stream::NoiseFake, Draw::Normal);
+        add(sampled_g && !matches_features, "noise_g", &code, Stream::NoiseGenerator, Draw::Normal);
+        let reconstructed = sampled_g && objective.mode > 0.0;
+        add(reconstructed, "noise_reconstruction", &code, Stream::NoiseReconstruction, Draw::Normal);
+        let sampled = elsewhere && objective.penalty_z == PenaltyZ::Sampled;
+        add(sampled, "noise_penalty", &code, Stream::NoisePenalty, Draw::Normal);
     }
-}
-
-/// The draws of instance noise, each with its stream and with the pass that it is for: D's, G's, that on reconstructions.
-fn instance_draws(settings: &Settings) -> &'static [(&'static str, Stream, usize)] {
-    const DRAWS: [(&str, Stream, usize); 4] = [
-        ("instance_real", Stream::InstanceReal, 0),
-        ("instance_fake", Stream::InstanceFake, 0),
-        ("instance_g", Stream::InstanceGenerator, 1),
-        ("instance_reconstruction", Stream::InstanceReconstruction, 2),
-    ];
-    let ObjectiveSettings { instance_noise, mode, .. } = settings.objective;
-    match (instance_noise > 0.0, mode > 0.0) {
-        (false, _) => &[],
-        (true, false) => &DRAWS[..3],
-        (true, true) => &DRAWS,
-    }
-}
-
-/// Whether D's verdict on reconstructions wants a z, with a bottleneck.
-fn samples_reconstructions(settings: &Settings) -> bool {
-    settings.objective.mode > 0.0 && settings.bottleneck.generator_z == GeneratorZ::Sampled
+    let noise = objective.instance_noise > 0.0;
+    add(noise, "instance_real", &images, Stream::InstanceReal, Draw::Normal);
+    add(noise, "instance_fake", &images, Stream::InstanceFake, Draw::Normal);
+    add(noise, "instance_g", &images, Stream::InstanceGenerator, Draw::Normal);
+    let reconstructed = noise && objective.mode > 0.0;
+    add(reconstructed, "instance_reconstruction", &images, Stream::InstanceReconstruction, Draw::Normal);
+    add(elsewhere, "penalty_positions", &[n], Stream::PenaltyPosition, Draw::Uniform);
+    let directions = objective.penalty == Penalty::Dragan;
+    add(directions, "penalty_directions", &images, Stream::PenaltyDirection, Draw::Uniform);
+    all
 }
 
 fn tensor<T>(name: &str, shape: &[usize], values: Vec<T>) -> Tensor<T> {
@@ -380,73 +378,34 @@ fn check_finite(state: &StepState) -> Result<()> {
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     validate_for_images(settings, image.h, image.w, image.c)?;
     let model = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?.model;
-    let (n, seed) = (settings.train.batch, settings.train.seed);
     let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
     if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
-    out.push(tensor("images", &[n, image.c, image.h, image.w], random_images(settings, n * image.len())));
-    for (name, stream) in [("latents_d", Stream::LatentDiscriminator), ("latents_g", Stream::LatentGenerator)] {
-        out.push(tensor(name, &[n, settings.generator.latent], random_latents(&model, stream)?));
-    }
-    if let Some([c, h, w]) = code(&model) {
-        let shape = [n, c, h, w];
-        let mut noise = vec![("noise_real", Stream::NoiseReal), ("noise_fake", Stream::NoiseFake)];
-        if samples_generator_z(settings) {
-            noise.push(("noise_g", Stream::NoiseGenerator));
-        }
-        if samples_reconstructions(settings) {
-            noise.push(("noise_reconstruction", Stream::NoiseReconstruction));
-        }
-        if PenaltyDraws::of(settings).noise {
-            noise.push(("noise_penalty", Stream::NoisePenalty));
-        }
-        for (name, stream) in noise {
-            let mut values = vec![0.0; n * c * h * w];
-            fill_normals(seed, stream, 0, 0, 0, &mut values);
-            out.push(tensor(name, &shape, values));
-        }
-    }
-    for &(name, stream, _) in instance_draws(settings) {
-        let mut values = vec![0.0; n * image.len()];
-        fill_normals(seed, stream, 0, 0, 0, &mut values);
-        out.push(tensor(name, &[n, image.c, image.h, image.w], values));
-    }
-    let draws = PenaltyDraws::of(settings);
-    if draws.positions {
-        out.push(tensor("penalty_positions", &[n], uniforms(seed, Stream::PenaltyPosition, n)));
-    }
-    if draws.directions {
-        let values = uniforms(seed, Stream::PenaltyDirection, n * image.len());
-        out.push(tensor("penalty_directions", &[n, image.c, image.h, image.w], values));
+    for input in step_inputs(&model) {
+        out.push(tensor(input.name, &input.shape, drawn(&model, &input)?));
     }
     Ok(out)
 }
 
-/// `len` draws from U[0, 1).
-fn uniforms(seed: u64, stream: Stream, len: usize) -> Vec<f32> {
-    (0..).flat_map(|block| philox::draw(seed, stream, 0, 0, block)).take(len).map(philox::uniform).collect()
-}
-
-/// Independent pixels over the whole range.
-fn random_images(settings: &Settings, len: usize) -> Vec<f32> {
-    let (low, high) = match settings.data.range {
-        PixelRange::ZeroToOne => (0.0, 1.0),
-        PixelRange::MinusOneToOne => (-1.0, 1.0),
-    };
-    // The stream of mirrored images: no data set is read here, so nothing else draws from it.
-    uniforms(settings.train.seed, Stream::Flip, len).into_iter().map(|u| low + (high - low) * u).collect()
-}
-
-fn random_latents(model: &Model<Cpu<f32>>, stream: Stream) -> Result<Vec<f32>> {
+/// The values that the seed of the settings draws for a tensor.
+fn drawn(model: &Model<Cpu<f32>>, input: &StepInput) -> Result<Vec<f32>> {
     let Model { backend, settings, state, .. } = model;
-    let mut latents: Buffer<Cpu<f32>> = backend.alloc(settings.train.batch * settings.generator.latent)?;
-    crate::ops::inputs::prior::PriorOp::prior_sample(
-        backend,
-        &prior(settings, stream, DrawStep::ONCE),
-        state,
-        &mut latents,
-    )?;
-    Ok(latents)
+    let (seed, stream, len) = (settings.train.seed, input.stream, input.shape.iter().product());
+    let uniforms = || (0..).flat_map(|block| philox::draw(seed, stream, 0, 0, block)).take(len).map(philox::uniform);
+    let mut values = vec![0.0; len];
+    match input.draw {
+        Draw::Uniform => values = uniforms().collect(),
+        Draw::Pixels => {
+            let (low, high) = match settings.data.range {
+                PixelRange::ZeroToOne => (0.0, 1.0),
+                PixelRange::MinusOneToOne => (-1.0, 1.0),
+            };
+            values = uniforms().map(|u| low + (high - low) * u).collect();
+        }
+        Draw::Normal => fill_normals(seed, stream, 0, 0, 0, &mut values),
+        Draw::Prior => backend.prior_sample(&prior(settings, stream, DrawStep::ONCE), state, &mut values)?,
+    }
+    Ok(values)
 }

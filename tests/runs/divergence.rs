@@ -7,7 +7,7 @@ use vgan_cuda::device::{Backend, Cpu, Network, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::run::checkpoint;
 use vgan_cuda::train::Trainer;
-use vgan_cuda::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty};
+use vgan_cuda::train::batch::{Batch, Given};
 use vgan_cuda::train::step::model::Model;
 use vgan_cuda::train::step::probe::Probe;
 
@@ -71,8 +71,7 @@ impl Bench {
             noise_d: ramp(2 * N * dims),
             noise_g: ramp(N * dims),
             noise_reconstruction: ramp(N * dims),
-            instance: GivenInstanceNoise::none(&cpu).expect("memory"),
-            penalty: GivenPenalty::none(&cpu).expect("memory"),
+            ..Given::none(&cpu).expect("memory")
         };
         let mut bench = Bench { cpu, trainer, given, planted: Planted(None) };
         bench.step();
@@ -81,15 +80,11 @@ impl Bench {
     }
 
     fn step(&mut self) {
-        let Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, .. } = &self.given;
-        let (images, latents_d, latents_g) = (images.clone(), latents_d.clone(), latents_g.clone());
-        let (noise_d, noise_g) = (noise_d.clone(), noise_g.clone());
-        let noise_reconstruction = noise_reconstruction.clone();
-        let instance = GivenInstanceNoise::none(&self.cpu).expect("memory");
-        let penalty = GivenPenalty::none(&self.cpu).expect("memory");
-        let given = Given { images, latents_d, latents_g, noise_d, noise_g, noise_reconstruction, instance, penalty };
-        let batch = Batch::Given(given);
-        self.trainer.probed_step(&batch, &mut self.planted).expect("a step");
+        let none = Given::none(&self.cpu).expect("memory");
+        let inputs = Batch::Given(std::mem::replace(&mut self.given, none));
+        self.trainer.probed_step(&inputs, &mut self.planted).expect("a step");
+        let Batch::Given(given) = inputs else { unreachable!("given above") };
+        self.given = given;
     }
 
     fn state(&self) -> StepState {

@@ -14,7 +14,7 @@ use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
 use crate::ops::pass::Pass;
 
-/// Which function.
+/// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// x.
@@ -89,7 +89,7 @@ impl<T: Real> Function<T> for Activation {
 }
 
 impl Activation {
-    /// Whether its slope changes anywhere but by a jump.
+    /// True if its slope changes anywhere but by a jump.
     pub fn curves(self) -> bool {
         self.piecewise_linear::<f64>().is_none()
     }

@@ -1,4 +1,4 @@
-//! What convolution, transposed convolution and linear layer have in common: y = A(w) x + b, with A linear in w. The
+//! Common to convolution, transposed convolution and linear layer: y = A(w) x + b, with A linear in w. The
 //! layer of a network, the cases for tests and the passes for benchmarks are written once, against this.
 
 use crate::Result;
@@ -54,7 +54,6 @@ fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
         .input("w", d.w_len())
         .input("b", d.b_len())
         .output("y", d.y_len())
-        .counting(d.flops())
         .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x, w, Some(b), y))
         .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
             d.backward_input(be, dy, w, dx)?;

@@ -42,7 +42,7 @@ impl Sigma {
     }
 }
 
-/// Sizes of a bottleneck, and how its encoder says σ.
+/// Sizes of a bottleneck, and the form in which its encoder gives σ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Images.
@@ -51,7 +51,7 @@ pub struct Bottleneck {
     pub positions: usize,
     /// Channels of z at each position.
     pub c: usize,
-    /// What the encoder's second output is.
+    /// The meaning of the encoder's second output.
     pub sigma: Sigma,
 }
 
@@ -62,7 +62,7 @@ impl Bottleneck {
     }
 }
 
-/// Where ε comes from.
+/// The source of ε.
 pub enum Noise<'a, B: Backend> {
     /// ε = 0: z is the mean.
     Mean,
@@ -73,7 +73,7 @@ pub enum Noise<'a, B: Backend> {
     Drawn {
         /// The streams of the groups.
         streams: &'a [Stream],
-        /// Which draw of the step.
+        /// The number of the draw within the step.
         draws: DrawStep,
         /// Seed and step.
         state: In<'a, B, StepState>,
@@ -257,7 +257,7 @@ impl CaseNoise {
 /// The streams of real and fake images.
 const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
 
-/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. Where it is 0 z is linear, and has no
+/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. With ε = 0 z is linear, and has no
 /// curvature. The encoder's second output is log σ² and log σ.
 pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
     let sizes = [

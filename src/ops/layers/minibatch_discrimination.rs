@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(outputs(&d, &[7.0, 8.0, 9.0, 6.0], &m), [7.0, apart, 8.0, apart, 9.0, 2.0, 6.0, 2.0]);
     }
 
-    /// What happens to an image of one group, nothing of the other sees.
+    /// A change to an image of one group leaves the other group as it was.
     #[test]
     fn groups_do_not_mix() {
         let d = MinibatchDiscrimination { n: 6, groups: 2, c: 1, kernels: 2, dims: 1 };

@@ -27,7 +27,7 @@ pub struct SpectralNorm {
     pub k: usize,
     /// Columns: R·S·C of a filter, features in of a linear layer.
     pub c: usize,
-    /// Whether the pass makes a power iteration, or takes u and v as they are.
+    /// True: the pass makes a power iteration. False: it takes u and v as they are.
     pub iterates: bool,
 }
 
@@ -95,7 +95,7 @@ fn transposed_product<T: Real>(w: &[T], u: &[T], v: &mut [T]) {
     });
 }
 
-/// Divides by max(‖x‖, ε); what ‖x‖ was.
+/// Divides by max(‖x‖, ε); returns ‖x‖.
 fn normalise<T: Real>(x: &mut [T]) -> f64 {
     let norm = dot(x, x).sqrt();
     x.iter_mut().for_each(|x| *x = T::of(x.to_f64() / norm.max(EPSILON)));

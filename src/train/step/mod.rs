@@ -1,7 +1,7 @@
 //! One training step, in the article's order: the discriminator on real and generated images, β, the generator on fresh z.
 //!
-//! [`step`] reads from top to bottom, and each function that it calls stands below it in that order. What belongs to one
-//! method alone is a file of its own:
+//! [`step`] reads from top to bottom. The loss and the gradients of either network stand right below it, and below them, in
+//! the order of the step, what the three are made of. What belongs to one method alone is a file of its own:
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -31,6 +31,7 @@ use self::mode_regularization::ModeRegularizer;
 use self::model::Model;
 use self::penalty::PenaltyMemory;
 use self::probe::Probe;
+use self::update::{update, update_average};
 use super::batch::{Batch, Phase};
 use super::objective;
 use crate::Result;
@@ -85,7 +86,7 @@ pub(super) fn step<B: Executor>(
         model.raw_gradients()?;
         historical_averaging::add_gradients(model, Network::Discriminator)?;
         probe.discriminator_gradients(model)?;
-        update::update(model, Network::Discriminator)?;
+        update(model, Network::Discriminator)?;
     }
 
     draw_latents(model, inputs, Phase::Generator)?;
@@ -98,32 +99,10 @@ pub(super) fn step<B: Executor>(
     }
     historical_averaging::add_gradients(model, Network::Generator)?;
     probe.generator_gradients(model)?;
-    update::update(model, Network::Generator)?;
-    update::update(model, Network::Encoder)?;
-    update::update_average(model)?;
+    update(model, Network::Generator)?;
+    update(model, Network::Encoder)?;
+    update_average(model)?;
     count_step(model)
-}
-
-/// Real images, into the first half of the batch.
-fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
-    let real = 0..model.settings.train.batch * model.image.len();
-    let Model { backend, batch, state, .. } = model;
-    inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))
-}
-
-/// z of a phase.
-fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
-    let Model { backend, settings, batch, state, .. } = model;
-    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))
-}
-
-/// G(z), into the second half of the batch.
-pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let generated = model.images_of(Phase::Generator);
-    let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, stats) = memory.forward_pass(backend, generated.n);
-    let images = backend.part_mut(&mut batch.images.clean, generated.range);
-    layers.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&batch.latents), images)
 }
 
 /// The discriminator's loss on the 2N images of the batch, whatever they are, β's update, and the gradients of the
@@ -166,6 +145,28 @@ pub(crate) fn generator_gradients<B: Executor>(
     let Model { backend, generator, .. } = model;
     backend.zero(backend.view_mut(&mut generator.memory.gradients))?;
     backward_through_generator(model, d_latents)
+}
+
+/// Real images, into the first half of the batch.
+fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
+    let real = 0..model.settings.train.batch * model.image.len();
+    let Model { backend, batch, state, .. } = model;
+    inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))
+}
+
+/// z of a phase.
+fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
+    let Model { backend, settings, batch, state, .. } = model;
+    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))
+}
+
+/// G(z), into the second half of the batch.
+pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
+    let generated = model.images_of(Phase::Generator);
+    let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
+    let (pass, stats) = memory.forward_pass(backend, generated.n);
+    let images = backend.part_mut(&mut batch.images.clean, generated.range);
+    layers.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&batch.latents), images)
 }
 
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
