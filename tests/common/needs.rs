@@ -34,7 +34,7 @@ pub fn other(name: &str, found: bool) -> Need {
     Need { name: name.into(), found }
 }
 
-/// Prints it. `seconds` were measured on two cores, without nvcc's and cargo's share.
+/// Prints it. `seconds` are those of the tests on two cores with nothing beside them; what cargo does before is not in them.
 pub fn say(part: &str, seconds: u32, needs: &[Need]) {
     let mut text = format!("{part}: about {seconds} s on two cores.");
     for Need { name, found } in needs {

@@ -19,7 +19,7 @@ mod restored;
 fn a_what_this_part_needs() {
     needs::say(
         "files",
-        0,
+        5,
         &[
             needs::program("strace"),
             needs::data_set("mnist"),

@@ -52,7 +52,6 @@ const KNOWN: &[&[&str]] = &[
     ],
     // A backend has a type of numbers, and these choose between the CPU's ways to multiply.
     &["device/cpu.rs", "device/gemm.rs", "device/launch.rs", "device/matrix.rs", "device/mod.rs", "device/real.rs"],
-    &["nn/decoder.rs", "nn/generator.rs", "nn/residual.rs", "nn/resnet.rs"],
 ];
 /// Files of operations without a file of kernels of the same path, and the reason.
 const NO_KERNELS: &[(&str, &str)] = &[];

@@ -22,5 +22,5 @@ mod tile_access;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("kernels", 0, &[needs::other("a GPU", vgan_cuda::device::cuda::open(0).is_ok())]);
+    needs::say("kernels", 80, &[needs::other("a GPU", vgan_cuda::device::cuda::open(0).is_ok())]);
 }

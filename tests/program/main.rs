@@ -16,7 +16,7 @@ mod experiment;
 fn a_what_this_part_needs() {
     needs::say(
         "program",
-        0,
+        40,
         &[
             needs::program("bash"),
             needs::program("zsh"),

@@ -13,5 +13,5 @@ mod signals;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("runs", 0, &[]);
+    needs::say("runs", 15, &[]);
 }
