@@ -1,4 +1,4 @@
-//! How the kernels of linear layers and convolutions multiply.
+//! The precision in which the kernels of linear layers and convolutions multiply.
 
 /// To what the operands of a product are rounded on their way into it. Memory holds f32 and sums are taken in f32 whatever
 /// is chosen. A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, and a transposed
@@ -28,7 +28,7 @@ impl Precision {
         }
     }
 
-    /// What a product's operand is taken for.
+    /// The value that a product's operand is taken for.
     ///
     /// Twins: `to_tf32` of kernels/lib/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
     pub fn round(self, value: f32) -> f32 {
