@@ -202,8 +202,8 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
             tensors.iter().map(|tensor| backend.alloc(tensor.len).expect("memory")).collect()
         };
         let (inputs, outputs) = (case.inputs(), case.outputs());
-        let (x, u) = (filled(&inputs, 0), filled(&outputs, 1000));
-        let (mut y, mut dx) = (zeros(&outputs), zeros(&inputs));
+        let (x, u) = (filled(inputs, 0), filled(outputs, 1000));
+        let (mut y, mut dx) = (zeros(outputs), zeros(inputs));
         let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
         case.run_forward(backend, &x, &mut y).unwrap_or_else(named);
         if case.differentiable() {
