@@ -2,7 +2,8 @@
 //! `Kernel` for each kernel, and the constants of kernels/lib/launch.h. Without nvcc the table is there and no code is.
 //!
 //! Compiled files are kept under a hash of all that went in, beside the other build products, so that a second profile
-//! or a second set of features does not compile them anew.
+//! or a second set of features does not compile them anew. Beside each f32 file lies what ptxas said of its kernels:
+//! tests/house/resources.rs reads it, and compiles nothing.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,18 @@ const TENSOR: &str = "_tensor";
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
+
+/// A file of kernels, compiled for one type of numbers.
+struct Compiled {
+    /// Its path below kernels/, without the ending.
+    file: String,
+    /// `f32` or `f64`.
+    real: &'static str,
+    /// The code.
+    fatbin: PathBuf,
+    /// ptxas's report of registers and memory, of f32 alone.
+    report: Option<PathBuf>,
+}
 
 /// A kernel as its declaration says it.
 struct Declared {
@@ -70,8 +83,14 @@ fn main() {
     writeln!(generated, "pub const ARCHITECTURES: &[&str] = &{embedded:?};").unwrap();
     writeln!(generated, "/// Compiled files: kernel file, type of numbers, fatbin.").unwrap();
     writeln!(generated, "pub const BINARIES: &[(&str, &str, &[u8])] = &[").unwrap();
-    for (file, real, path) in &binaries {
-        writeln!(generated, "    ({file:?}, {real:?}, include_bytes!({path:?})),").unwrap();
+    for Compiled { file, real, fatbin, .. } in &binaries {
+        writeln!(generated, "    ({file:?}, {real:?}, include_bytes!({fatbin:?})),").unwrap();
+    }
+    writeln!(generated, "];").unwrap();
+    writeln!(generated, "/// Reports of `ptxas -v` on what is embedded in f32: kernel file, report.").unwrap();
+    writeln!(generated, "pub const REPORTS: &[(&str, &str)] = &[").unwrap();
+    for (file, report) in binaries.iter().filter_map(|one| Some((&one.file, one.report.as_ref()?))) {
+        writeln!(generated, "    ({file:?}, include_str!({report:?})),").unwrap();
     }
     writeln!(generated, "];").unwrap();
     fs::write(out.join("kernels.rs"), generated).expect("writing into OUT_DIR");
@@ -193,7 +212,7 @@ fn compile_all(
     files: &[PathBuf],
     architectures: &[String],
     out: &Path,
-) -> Vec<(String, &'static str, PathBuf)> {
+) -> Vec<Compiled> {
     // target/<profile>/build/<package>/out → target/kernels, which all profiles share.
     let cache = out.ancestors().nth(4).unwrap_or(out).join("kernels");
     fs::create_dir_all(&cache).expect("a folder beside the build products");
@@ -203,42 +222,60 @@ fn compile_all(
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
-    // Where the headers are is no part of the hash: what is in them is.
+    // Where the headers are is no part of the hash: what is in them is. Nor is a report, which changes no code.
     let hashed = flags.join(" ");
     flags.push(format!("-I{}", folder.display()));
     let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
         let hash = hash(&[&read(file), &headers, &hashed, &nvcc.display().to_string(), version]);
-        (
-            file.clone(),
-            real,
-            ctype,
-            cache.join(format!("{}.{real}.{hash:016x}.fatbin", stem(&folder, file).replace('/', "-"))),
-        )
+        let name = stem(&folder, file);
+        let kept = |ending: &str| cache.join(format!("{}.{real}.{hash:016x}.{ending}", name.replace('/', "-")));
+        let (fatbin, report) = (kept("fatbin"), (real == "f32").then(|| kept("report")));
+        (file.clone(), ctype, Compiled { file: name, real, fatbin, report })
     };
     let jobs: Vec<_> = files.iter().flat_map(|file| reals(file).iter().map(|&real| job(file, real))).collect();
     let queue = Mutex::new(jobs.iter());
     let compile = || {
-        while let Some((file, _, ctype, target)) = { queue.lock().expect("no panics").next() } {
-            if !target.is_file() {
+        while let Some((file, ctype, target)) = { queue.lock().expect("no panics").next() } {
+            if !target.fatbin.is_file() || target.report.as_ref().is_some_and(|report| !report.is_file()) {
                 compile_one(nvcc, file, ctype, &flags, target);
             }
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(compile))));
-    jobs.into_iter().map(|(file, real, _, target)| (stem(&folder, &file), real, target)).collect()
+    jobs.into_iter().map(|(_, _, target)| target).collect()
 }
 
-fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Path) {
-    // Written beside and renamed, so that a build that was cut off leaves nothing that looks whole.
-    let partial = target.with_extension(format!("{}.partial", std::process::id()));
-    let output =
-        Command::new(nvcc).args(flags).arg(format!("-DREAL={ctype}")).arg("-o").arg(&partial).arg(file).output();
-    let output = output.unwrap_or_else(|error| panic!("can't run {}: {error}", nvcc.display()));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{} does not compile:\n{errors}", file.display());
-    errors.lines().for_each(|line| println!("cargo::warning={line}"));
-    fs::rename(&partial, target).expect("renaming a compiled kernel");
+fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Compiled) {
+    let partial = partial(&target.fatbin);
+    let mut command = Command::new(nvcc);
+    command.args(flags).arg(format!("-DREAL={ctype}")).arg("-o").arg(&partial).arg(file);
+    if target.report.is_some() {
+        command.args(["-Xptxas", "-v"]);
+    }
+    let output = command.output().unwrap_or_else(|error| panic!("can't run {}: {error}", nvcc.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{} does not compile:\n{said}", file.display());
+    let (report, warnings): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| is_report(line));
+    warnings.iter().for_each(|line| println!("cargo::warning={line}"));
+    if let Some(path) = &target.report {
+        let partial = self::partial(path);
+        fs::write(&partial, report.join("\n")).expect("writing a report beside a compiled kernel");
+        fs::rename(&partial, path).expect("renaming a report");
+    }
+    fs::rename(&partial, &target.fatbin).expect("renaming a compiled kernel");
+}
+
+/// A line of `ptxas -v`, and no warning.
+fn is_report(line: &str) -> bool {
+    line.starts_with("ptxas info") || line.trim_end().ends_with("bytes spill loads")
+}
+
+/// Files are written beside and renamed, so that a build that was cut off leaves nothing that looks whole.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    name.into()
 }
 
 /// FNV-1a: names what went into a compiled file; nobody attacks it.

@@ -16,10 +16,9 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::Result;
 use vgan_cuda::bench::measure::time;
-use vgan_cuda::bench::passes::article_passes;
 use vgan_cuda::device::DryRun;
-use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::pass::{Counts, Pass, counted};
+use vgan_cuda::ops::{self, Executor};
 
 fn main() -> Result<()> {
     let criterion = Criterion::default()
@@ -39,7 +38,7 @@ struct Operations {
 
 impl Benchmark for Operations {
     fn measure<B: Executor>(&mut self, backend: &B, place: &str) -> Result<()> {
-        for (pass, twin) in article_passes::<B>().iter().zip(article_passes::<DryRun>()) {
+        for (pass, twin) in ops::passes::<B>().iter().zip(ops::passes::<DryRun>()) {
             self.pass(backend, place, pass, counted(&twin)?);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Where nvcc is, and how the files under kernels/ are compiled: shared by build.rs and tests/house/resources.rs.
+//! The place of nvcc, which tests/house/resources.rs looks for too, and the flags that compile the files under kernels/.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};

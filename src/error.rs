@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::units;
 
-/// What every fallible function of this crate returns.
+/// Result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Everything that can go wrong, grouped by what the user can do about it.
@@ -19,11 +19,11 @@ pub enum Error {
     BadData {
         /// The file.
         path: PathBuf,
-        /// What should stand there (with the offset, where there is one).
+        /// The expected content (with the offset, if there is one).
         expected: String,
-        /// What stands there.
+        /// The content found.
         found: String,
-        /// What to do about it; may be empty.
+        /// Advice; may be empty.
         hint: String,
     },
 
@@ -51,7 +51,7 @@ pub enum Error {
         tensor: String,
         /// The offending value.
         value: f64,
-        /// Where the last good checkpoint is, and what to try.
+        /// The last good checkpoint, and a next step to try.
         advice: String,
     },
 
@@ -71,9 +71,9 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb phrase: "read", "create the folder", ….
+        /// The attempt, as a verb phrase: "read", "create the folder", ….
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 
@@ -142,7 +142,7 @@ pub fn shown(path: impl AsRef<Path>) -> String {
     text
 }
 
-/// Whether a character can be printed as it is: no control character, no mark of direction, no line break, nothing invisible but the
+/// Returns true if a character can be printed as it is: no control character, no mark of direction, no line break, nothing invisible but the
 /// joiners that scripts and emoji need.
 fn is_plain(c: char) -> bool {
     !c.is_control()

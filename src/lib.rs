@@ -1,26 +1,71 @@
-//! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN, Peng et al. 2018) on hand-written
-//! kernels, with manual backward passes and no autodiff.
+//! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN; Peng, Kanazawa, Toyer, Abbeel & Levine,
+//! [ICLR 2019](https://arxiv.org/abs/1810.00821)) on hand-written kernels, with manual backward passes and no autodiff.
 //!
-//! Data flows one way, down this table, and a lower room never imports an upper one. The exceptions are plain values that
-//! flow down: [`train`] and [`nn`] read the settings of [`config`], and [`train`] the images of [`data`].
+//! Most users want the program: `vgan-cuda train --help`. The library does the same from Rust. This example trains a tiny
+//! model on the embedded digits for six steps and reads its losses:
 //!
-//! | room | what it holds |
+//! ```
+//! use vgan_cuda::config::preset;
+//! use vgan_cuda::data::glyphs;
+//! use vgan_cuda::device::Cpu;
+//! use vgan_cuda::run::{RunFolder, stats};
+//! use vgan_cuda::train::{Interrupt, Session};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut settings = preset("quick")?;
+//! settings.train.steps = 6;
+//! settings.train.batch = 8;
+//! settings.train.tick = 2;
+//! settings.generator.hidden = vec![16];
+//! settings.generator.channels = vec![8, 4];
+//! settings.discriminator.channels = vec![4, 8];
+//! settings.discriminator.hidden = vec![16];
+//!
+//! let images = glyphs::draw(100, 0);
+//! let outdir = std::env::temp_dir().join(format!("vgan-cuda-example-{}", std::process::id()));
+//! let folder = RunFolder::create(&outdir, "example")?;
+//! let records = folder.stats_path();
+//! let mut session = Session::start(Cpu::<f32>::new(None)?, settings, "quick", &images, folder)?;
+//! session.train(&Interrupt::default())?;
+//!
+//! let last = stats::read(&records)?.pop().expect("a record every second step");
+//! assert_eq!(last.step, 6);
+//! assert!(last.loss_d.is_finite() && last.loss_g.is_finite());
+//! # std::fs::remove_dir_all(&outdir)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Rooms
+//!
+//! Data flows one way, down this table, and a lower room never imports an upper one. Two kinds of plain values flow down:
+//! [`train`] and [`nn`] read the settings of [`config`], and [`train`] reads the images of [`data`].
+//!
+//! | room | content |
 //! |---|---|
-//! | [`cli`] | one file a subcommand |
-//! | [`config`] | presets, overrides, validation |
-//! | [`data`] | data sets → resident uint8 images |
-//! | [`bench`] | every operation at the sizes of the models, timed against what the device does at best |
-//! | [`proof`] | derivatives against central differences, of operations and of whole losses |
-//! | [`train`] | one step (D phase, β update, G phase) and the loop around it |
-//! | [`run`] | the run folder: checkpoints, metrics, pictures, plots; only [`cli`] and [`train`] know it |
-//! | [`nn`] | parameter arena, layers, generator, discriminator = encoder → bottleneck → head, the encoder of images |
-//! | [`ops`] | one file an operation, in rooms by subject: sizes, contract, CPU code, launches, cases |
-//! | [`device`] | memory and launch: the CPU, the GPU, dry runs; Philox; the only home of `unsafe` |
-//! | `shell` | how a hint to paste is quoted |
-//! | `units` | sizes, counts and times as a person reads them |
-//! | [`error`] | the one error type, which every room returns, and its exit codes |
+//! | [`cli`] | one file for each subcommand |
+//! | [`config`] | settings, presets, overrides, validation |
+//! | [`data`] | data sets → 8-bit images in memory |
+//! | [`bench`] | every operation at the sizes of the models, timed against the limits of the device |
+//! | [`proof`] | derivatives against central differences, for operations and whole losses |
+//! | [`train`] | one training step (discriminator, β, generator) and the loop around it |
+//! | [`run`] | the run folder: checkpoints, records, pictures, plots; only [`cli`] and [`train`] know it |
+//! | [`nn`] | parameter arenas, layers, generator, discriminator (encoder → bottleneck → head), image encoder |
+//! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
+//! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
+//! | `choices` | the words of settings that choose, declared beside what they choose |
+//! | `figures` | the figures that a step reports, each declared once |
+//! | `shell` | quoting of commands in hints |
+//! | `units` | sizes, counts and times for people |
+//! | [`error`] | the one error type, returned by every room, and its exit codes |
+//!
+//! The kernels are in `kernels/`, in the same rooms as [`ops`]. `docs/formulas.md` maps each formula to its function.
+
+#[macro_use]
+mod figures;
 
 pub mod bench;
+mod choices;
 pub mod cli;
 pub mod config;
 pub mod data;

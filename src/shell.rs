@@ -1,4 +1,4 @@
-//! What a user copies out of a message and pastes into a shell: quoted by one rule, for every hint of the program.
+//! Quoting for text that a user copies from a message and pastes into a shell: one rule for every hint of the program.
 //!
 //! The quoted word is the same in POSIX shells (sh, dash, bash, zsh) and in fish, and shows on one line what a terminal would
 //! act on: control characters, invisible characters and bytes that are no UTF-8 stand as octal escapes.
@@ -26,14 +26,14 @@ pub(crate) fn path(path: impl AsRef<Path>) -> String {
     word(if is_flag { Cow::Owned(Path::new(".").join(path)) } else { Cow::Borrowed(path) }.as_os_str())
 }
 
-/// Whether no shell sees more in it than a word: `~`, `=` and `%` have a meaning at its beginning, `,` and `^` in no shell
+/// Returns true if every shell reads it as a plain word: `~`, `=` and `%` have a meaning at its beginning, `,` and `^` in no shell
 /// without braces or a setting.
 fn is_plain(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     text.chars().all(plain) && !text.is_empty() && !text.starts_with(['=', '%', '@', '+', ':', ','])
 }
 
-/// Whether a terminal shows it as what it is, and on this line.
+/// Returns true if a terminal shows it as it is, on this line.
 fn is_visible(c: char) -> bool {
     // Behind a letter, so that an accent that combines with it counts as shown.
     matches!(c, '\'' | '"' | '\\') || format!("e{c}").escape_debug().count() == 2
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(path("./-x"), "./-x");
     }
 
-    /// What a shell makes of `hint`, byte by byte; nothing where there is no such shell.
+    /// The words that a shell makes of `hint`, byte by byte; nothing if there is no such shell.
     fn read_by(shell: &str, hint: &str) -> Option<Vec<u8>> {
         let output = Command::new(shell).args(["-c", &format!("printf '%s|' {hint}")]).output().ok()?;
         assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {hint}: {output:?}");

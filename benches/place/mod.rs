@@ -1,4 +1,4 @@
-//! Where a benchmark runs and in which type of numbers, which the environment chooses: criterion's command line has no room
+//! The device that a benchmark runs on and its type of numbers, which the environment chooses: criterion's command line has no room
 //! for flags of ours.
 
 use std::env;
@@ -13,7 +13,7 @@ const DEVICE: &str = "VGAN_BENCH_DEVICE";
 /// `f32`, which is also what is taken where it is not set, `f64`, or, on a GPU, `tf32` or `bf16`.
 const DTYPE: &str = "VGAN_BENCH_DTYPE";
 
-/// What is measured, on any backend.
+/// A benchmark, on any backend.
 pub(crate) trait Benchmark {
     /// Measures; `place` names the device and the type, as criterion's names begin.
     ///
@@ -60,7 +60,7 @@ pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<
     match (gpu, precision) {
         (Some(number), _) => {
             let backend = Accelerator::with_precision(cuda::open(number)?, precision);
-            benchmark.measure(&backend, &format!("cuda{number}-{}", precision.name()))
+            benchmark.measure(&backend, &format!("cuda{number}-{}", precision.word()))
         }
         (None, Precision::F32) => benchmark.measure(&Cpu::<f32>::new(None)?, "cpu-f32"),
         (None, _) => Err(Error::Usage(format!("{DTYPE}={dtype} needs a GPU: set {DEVICE}=cuda, or take f32"))),

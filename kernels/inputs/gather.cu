@@ -1,6 +1,6 @@
 #include "lib/philox.cuh"
 
-// Sizes of a batch and what pixels become; src/ops/gather.rs.
+// Sizes of a batch and what pixels become; src/ops/inputs/gather.rs.
 struct Gather {
     unsigned long long epoch_images, count;
     int n, h, w, c, flip;
@@ -15,7 +15,7 @@ __device__ __forceinline__ unsigned mix(unsigned x) {
     return x ^ (x >> 16);
 }
 
-// The place in the set of place `index` of the shuffled epoch: `permuted` in src/ops/gather.rs.
+// The place in the set of place `index` of the shuffled epoch: `permuted` in src/ops/inputs/gather.rs.
 __device__ unsigned long long permuted(
     unsigned long long seed, unsigned long long epoch, unsigned long long index, unsigned long long count) {
     int bits = 0;
@@ -44,7 +44,7 @@ __device__ unsigned long long permuted(
 // A batch of the shuffled set, normalised: byte p becomes low + (high - low) p / 255, mirrored where the draw says so.
 // images: [count, H, W, C] bytes; state: one, read (seed, step); x: [N, H, W, C]. The grid's blocks stride over the
 // images, a block's threads over its elements. Overwrites x.
-// Twin: Cpu::gather in src/ops/gather.rs.
+// Twin: Cpu::gather in src/ops/inputs/gather.rs.
 KERNEL(gather, Gather d, const unsigned char* images, const StepState* state, real* x) {
     unsigned row = (unsigned)(d.w * d.c), image_len = (unsigned)d.h * row;
     for (unsigned image = blockIdx.x; image < (unsigned)d.n; image += gridDim.x) {

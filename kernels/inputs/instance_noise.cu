@@ -1,6 +1,6 @@
 #include "lib/philox.cuh"
 
-// Sizes of a batch and of its noise; src/ops/instance_noise.rs.
+// Sizes of a batch and of its noise; src/ops/inputs/instance_noise.rs.
 struct InstanceNoise {
     // Steps in which sigma falls to 0, or 0.
     unsigned long long steps;
@@ -14,7 +14,7 @@ struct InstanceNoise {
 // y = x + sigma epsilon, with sigma of the step.
 // x, y: [N, image], count = N image; given: epsilon, [N, image], or null where it is drawn; state: one, read (seed, step). The
 // grid's threads stride over the elements. Overwrites y.
-// Twin: Cpu::instance_noise in src/ops/instance_noise.rs.
+// Twin: Cpu::instance_noise in src/ops/inputs/instance_noise.rs.
 KERNEL(instance_noise, InstanceNoise d, const real* x, const real* given, const StepState* state, real* y,
        unsigned long long count) {
     unsigned long long seed = state->seed, step = state->step, drawn = draw_step(d.draws, step);

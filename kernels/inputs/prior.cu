@@ -2,7 +2,7 @@
 
 // Draws latent vectors: U[0, 1) or N(0, 1).
 // z: [N, latent], count = N latent; state: one, read (seed, step). The grid's threads stride over the elements. Overwrites z.
-// Twin: Cpu::prior_sample in src/ops/prior.rs.
+// Twin: Cpu::prior_sample in src/ops/inputs/prior.rs.
 KERNEL(prior_sample, int normal, unsigned stream, unsigned first_sample, DrawStep draws, unsigned latent,
        const StepState* state, real* z, unsigned long long count) {
     unsigned long long seed = state->seed, step = draw_step(draws, state->step);

@@ -1,4 +1,4 @@
-// Activations as the kernels know them; src/ops/activation.rs has the formulas.
+// Activations as the kernels know them; src/ops/layers/activation.rs has the formulas.
 #pragma once
 
 #include "lib/device.cuh"

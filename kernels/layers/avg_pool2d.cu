@@ -1,16 +1,16 @@
 #include "lib/device.cuh"
 
-// Sizes of a pooling, 3x3 with stride 2 and a border of one zero; src/ops/avg_pool2d.rs.
+// Sizes of a pooling, 3x3 with stride 2 and a border of one zero; src/ops/layers/avg_pool2d.rs.
 struct AvgPool2d {
     int n, h, w, c, oh, ow;
 };
-// What a sum is divided by, whether its window reaches over the border or not.
+// The divisor of every sum, of windows that reach over the border too.
 constexpr int WINDOW_PIXELS = 9;
 
 // y[n, i, j, c] = 1/9 of the sum over r, s of x[n, 2i + r - 1, 2j + s - 1, c]; also the tangent.
 // x: [N, H, W, C]; y: [N, OH, OW, C]. The grid's blocks stride over the rows of y, a block's threads over a row's elements.
 // Overwrites y.
-// Twin: Cpu::avg_pool2d_forward in src/ops/avg_pool2d.rs.
+// Twin: Cpu::avg_pool2d_forward in src/ops/layers/avg_pool2d.rs.
 KERNEL(avg_pool2d_forward, AvgPool2d d, const real* x, real* y) {
     unsigned rows = (unsigned)(d.n * d.oh), row_len = (unsigned)(d.ow * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -35,7 +35,7 @@ KERNEL(avg_pool2d_forward, AvgPool2d d, const real* x, real* y) {
 // an odd one unless the image ends there.
 // dy: [N, OH, OW, C]; dx: [N, H, W, C]. The grid's blocks stride over the rows of dx, a block's threads over a row's elements.
 // Overwrites dx.
-// Twin: Cpu::avg_pool2d_backward_input in src/ops/avg_pool2d.rs.
+// Twin: Cpu::avg_pool2d_backward_input in src/ops/layers/avg_pool2d.rs.
 KERNEL(avg_pool2d_backward_input, AvgPool2d d, const real* dy, real* dx) {
     unsigned rows = (unsigned)(d.n * d.h), row_len = (unsigned)(d.w * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {

@@ -1,6 +1,6 @@
 #include "layers/activation.cuh"
 
-// Sizes and mode; BatchNorm of src/ops/batch_norm.rs. A group has `rows` rows.
+// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows.
 struct BatchNorm {
     int groups, rows, c;
     double epsilon, momentum;
@@ -24,7 +24,7 @@ __device__ __forceinline__ double2 column_sums(double first, double second) {
 // nothing large cancels in the variance.
 // x: [groups, rows, C]; partial: [groups, parts, 2, C] in f64. Block (column block, part, group), threads (column, row).
 // Overwrites partial.
-// Twin: the first half of Cpu::batch_norm_forward in src/ops/batch_norm.rs.
+// Twin: the first half of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
 KERNEL_BOUNDED(COLUMN_THREADS_X * COLUMN_THREADS_Y, batch_norm_moments, BatchNorm d, const real* x, double* partial) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     int from = (int)blockIdx.y * COLUMN_ROWS;
@@ -50,7 +50,7 @@ KERNEL_BOUNDED(COLUMN_THREADS_X * COLUMN_THREADS_Y, batch_norm_moments, BatchNor
 // Mean and inverse deviation of every group from the partial sums, and the running statistics' step, group by group.
 // x: [groups, rows, C] (its first rows are the shifts); partial: [groups, parts, 2, C]; running: [2, C]; saved: [groups,
 // 2, C]. A thread a channel. Overwrites saved, changes running.
-// Twin: the second half of Cpu::batch_norm_forward in src/ops/batch_norm.rs.
+// Twin: the second half of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_statistics, BatchNorm d, int parts, const real* x, const double* partial, real* running, real* saved) {
     FOR_EACH_ELEMENT(column, (unsigned long long)d.c) {
         double count = (double)d.rows, unbias = count / (count > 2.0 ? count - 1.0 : 1.0);
@@ -79,7 +79,7 @@ KERNEL(batch_norm_statistics, BatchNorm d, int parts, const real* x, const doubl
 
 // y = f(gamma (x - mean) inverse + beta) with the statistics of each group.
 // x, y: [groups, rows, C]; gamma, beta: [C]; saved: [groups, 2, C]. The grid's threads stride over the elements. Overwrites y.
-// Twin: the last part of Cpu::batch_norm_forward in src/ops/batch_norm.rs.
+// Twin: the last part of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const real* x, const real* gamma, const real* beta,
        const real* saved, real* y) {
     unsigned long long group_len = (unsigned long long)d.rows * d.c;
@@ -93,7 +93,7 @@ KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const real* x, const rea
 
 // y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta) with the running statistics.
 // x, y: [groups rows, C]; gamma, beta: [C]; running: [2, C]. The grid's threads stride over the elements. Overwrites y.
-// Twin: Cpu::batch_norm_eval in src/ops/batch_norm.rs.
+// Twin: Cpu::batch_norm_eval in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_eval, BatchNorm d, Activation f, const real* x, const real* gamma, const real* beta,
        const real* running, real* y) {
     FOR_EACH_ELEMENT(i, (unsigned long long)d.groups * d.rows * d.c) {
@@ -106,7 +106,7 @@ KERNEL(batch_norm_eval, BatchNorm d, Activation f, const real* x, const real* ga
 // Sums of g and g x_hat of COLUMN_ROWS rows of a group, g = dy f'(y), or dy itself where `plain`.
 // x, y, dy: [groups, rows, C]; saved: [groups, 2, C]; partial: [groups, parts, 2, C] in f64. Block (column block, part,
 // group), threads (column, row). Overwrites partial.
-// Twin: Cpu::batch_norm_backward_sums in src/ops/batch_norm.rs.
+// Twin: Cpu::batch_norm_backward_sums in src/ops/layers/batch_norm/cpu.rs.
 KERNEL_BOUNDED(COLUMN_THREADS_X * COLUMN_THREADS_Y, batch_norm_backward_partial, BatchNorm d, Activation f, int plain,
                const real* x, const real* y, const real* dy, const real* saved, double* partial) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
@@ -133,7 +133,7 @@ KERNEL_BOUNDED(COLUMN_THREADS_X * COLUMN_THREADS_Y, batch_norm_backward_partial,
 
 // Adds up the partial sums in their order: sums[group, half, column] = sum over parts.
 // partial: [groups, parts, 2, C]; sums: [groups, 2, C]. The grid's threads stride over the sums. Overwrites sums.
-// Twin: Cpu::batch_norm_backward_sums in src/ops/batch_norm.rs.
+// Twin: Cpu::batch_norm_backward_sums in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_backward_sums, BatchNorm d, int parts, const double* partial, real* sums) {
     FOR_EACH_ELEMENT(i, (unsigned long long)d.groups * 2 * d.c) {
         size_t group = i / (2 * d.c), rest = i % (2 * d.c);
@@ -149,7 +149,7 @@ KERNEL(batch_norm_backward_sums, BatchNorm d, int parts, const double* partial, 
 // multiplied by f'(y): the forward pass linearised.
 // x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C]. The grid's threads stride over the elements.
 // Overwrites dx.
-// Twin: Cpu::batch_norm_backward_input and Cpu::batch_norm_tangent in src/ops/batch_norm.rs.
+// Twin: Cpu::batch_norm_backward_input and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const real* x, const real* y, const real* dy,
        const real* gamma, const real* saved, const real* sums, real* dx) {
     unsigned long long group_len = (unsigned long long)d.rows * d.c;
@@ -169,7 +169,7 @@ KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const 
 
 // dgamma += sum g x_hat, dbeta += sum g, over all groups in order.
 // sums: [groups, 2, C]; dgamma, dbeta: [C]. A thread a channel. Changes dgamma and dbeta.
-// Twin: Cpu::batch_norm_backward_weight in src/ops/batch_norm.rs.
+// Twin: Cpu::batch_norm_backward_weight in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_backward_weight, BatchNorm d, const real* sums, real* dgamma, real* dbeta) {
     FOR_EACH_ELEMENT(column, (unsigned long long)d.c) {
         real gamma = dgamma[column], beta = dbeta[column];

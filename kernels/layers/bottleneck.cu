@@ -2,7 +2,7 @@
 #include "lib/philox.cuh"
 #include "lib/reduce.cuh"
 
-// Sizes of a bottleneck, and where its noise comes from; src/ops/bottleneck.rs.
+// Sizes of a bottleneck, and where its noise comes from; src/ops/layers/bottleneck.rs.
 struct Bottleneck {
     int n, positions, c;
     // Zero, given, or drawn.
@@ -11,14 +11,14 @@ struct Bottleneck {
     int group;
     unsigned first_stream, second_stream;
     DrawStep draws;
-    // Whether s, the encoder's second output, is log sigma, or else log sigma^2.
+    // True: s, the encoder's second output, is log sigma. False: it is log sigma^2.
     int logstd;
 };
 constexpr int NOISE_MEAN = 0;
 constexpr int NOISE_GIVEN = 1;
 
 // r of sigma = e^(r s).
-// Twin: Sigma::rate in src/ops/bottleneck.rs.
+// Twin: Sigma::rate in src/ops/layers/bottleneck.rs.
 __device__ __forceinline__ real rate(const Bottleneck& d) { return d.logstd ? (real)1 : (real)0.5; }
 
 // epsilon of one dimension of one image.
@@ -33,7 +33,7 @@ __device__ __forceinline__ real noise(const Bottleneck& d, const real* given, co
     return (real)normal_draw(state->seed, stream, draw_step(d.draws, state->step), (unsigned)(image % d.group), (unsigned)dim);
 }
 
-// Where the mean of dimension `dim` of an image stands in [N, positions, 2, C]; its s is C further on.
+// The place in [N, positions, 2, C] of the mean of dimension `dim` of an image; its s is C further on.
 __device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int dim) {
     return ((size_t)image * d.positions + dim / d.c) * 2 * d.c + dim % d.c;
 }
@@ -41,7 +41,7 @@ __device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int di
 // z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s).
 // mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C];
 // kl: [N]. A block an image, its threads walk the dimensions. Overwrites z and kl.
-// Twin: Cpu::bottleneck_forward in src/ops/bottleneck.rs.
+// Twin: Cpu::bottleneck_forward in src/ops/layers/bottleneck/cpu.rs.
 KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, const real* given,
                const StepState* state, real* z, real* kl) {
     int image = (int)blockIdx.x, dims = d.positions * d.c;
@@ -62,7 +62,7 @@ KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, c
 // d mu = dz + dkl mu, d s = r (dz sigma epsilon + dkl (sigma^2 - 1)); the noise is drawn again.
 // mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C]; dkl: [N]. The
 // grid's threads stride over all images' dimensions. Overwrites d_mu_s.
-// Twin: Cpu::bottleneck_backward_input in src/ops/bottleneck.rs.
+// Twin: Cpu::bottleneck_backward_input in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* dz, const real* dkl, real* d_mu_s) {
     int dims = d.positions * d.c;
@@ -79,7 +79,7 @@ KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* gi
 // v_z = v_mu + r sigma epsilon v_s: the tangent of z.
 // mu_s, v_mu_s: [N, positions, 2, C]; given, state as in the forward pass; v_z: [N, positions, C]. The grid's
 // threads stride over the dimension of every image. Overwrites v_z.
-// Twin: Cpu::bottleneck_tangent in src/ops/bottleneck.rs.
+// Twin: Cpu::bottleneck_tangent in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, real* v_z) {
     int dims = d.positions * d.c;
@@ -94,7 +94,7 @@ KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, co
 // d s += r^2 sigma epsilon v_s dz: the derivative of the tangent v_z against dz. The mean's part is left alone.
 // mu_s, v_mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C].
 // The grid's threads stride over the dimensions of every image. Changes d_mu_s.
-// Twin: Cpu::bottleneck_curvature in src/ops/bottleneck.rs.
+// Twin: Cpu::bottleneck_curvature in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, const real* dz, real* d_mu_s) {
     int dims = d.positions * d.c;

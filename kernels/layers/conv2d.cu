@@ -3,7 +3,7 @@
 // y[n, i, j, k] = b[k] + sum over r, s, c of x[n, i stride + r - padding, j stride + s - padding, c] w[k, r, s, c].
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Implicit GEMM: rows are output pixels, columns
 // filters, depth R S C. Block (tile of pixels, tile of K). Overwrites y.
-// Twin: Cpu::conv2d_forward in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(TILE_THREADS, conv2d_forward, Conv2d d, const real* x, const real* w, const real* b, real* y) {
     conv2d_forward_tile<Scalar>(d, x, w, b, y);
 }
@@ -12,7 +12,7 @@ KERNEL_BOUNDED(TILE_THREADS, conv2d_forward, Conv2d d, const real* x, const real
 // dy: [N, OH, OW, K]; w: [K, R, S, C]; b: [C] or null; dx: [N, H, W, C]. The pixels with (h, w) congruent to (ph, pw)
 // modulo the stride see the same taps: each such parity is a GEMM of its own, rows its pixels, columns channels, depth
 // taps K, so nothing is multiplied by stuffed zeros. Block (tile of pixels, tile of C, parity). Overwrites dx.
-// Twin: Cpu::conv2d_backward_input in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_input, Conv2d d, const real* dy, const real* w, const real* b, real* dx) {
     conv2d_backward_input_tile<Scalar>(d, dy, w, b, dx);
 }
@@ -20,14 +20,14 @@ KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_input, Conv2d d, const real* dy, co
 // A part of dw = dy^T windows(x): the sum over SPLIT_K output pixels.
 // x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Rows are filters, columns taps, depth pixels. Block
 // (tile of taps, tile of K, part). Overwrites partial.
-// Twin: Cpu::conv2d_backward_weight in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_weight_partial, Conv2d d, const real* x, const real* dy, real* partial) {
     conv2d_backward_weight_partial_tile<Scalar>(d, x, dy, partial);
 }
 
 // dw += the sum of the parts, in their order.
 // partial: [parts, K, R, S, C]; dw: [K, R, S, C], count elements. The grid's threads stride over the elements. Changes dw.
-// Twin: Cpu::conv2d_backward_weight in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL(conv2d_backward_weight_add, int parts, unsigned long long count, const real* partial, real* dw) {
     FOR_EACH_ELEMENT(i, count) {
         real total = (real)0;

@@ -4,7 +4,7 @@
 
 #include "lib/product.cuh"
 
-// Sizes of a convolution; Conv2d of src/ops/conv2d.rs. The transposed convolution is the same three kernels: its forward
+// Sizes of a convolution; Conv2d of src/ops/layers/conv2d.rs. The transposed convolution is the same three kernels: its forward
 // pass is the input gradient (with a bias), its input gradient the forward pass, its weight gradient that with x and dy
 // exchanged.
 struct Conv2d {

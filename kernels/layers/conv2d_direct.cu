@@ -6,7 +6,7 @@
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Block (pixels in groups, filters in groups of a
 // warp); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
 // y is written in whole lines. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
-// Twin: Cpu::conv2d_forward in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real* x, const real* w, const real* b,
                real* y) {
     int k = (int)blockIdx.y * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
@@ -47,7 +47,7 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real*
 // The input gradient for few channels C, where a tile of a matrix product would use C of its columns.
 // dy: [N, OH, OW, K]; w: [K, R, S, C]; b: [C] or null; dx: [N, H, W, C]. A warp an input pixel: its lanes share the
 // filters of each tap that reaches it, and add up by halves in a fixed order. Overwrites dx.
-// Twin: Cpu::conv2d_backward_input in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, const real* dy, const real* w,
                const real* b, real* dx) {
     int pixel = (int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y;
@@ -121,7 +121,7 @@ __device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int
 // thread reads 8 numbers of shared memory for 16 of them: with 16 taps 4 of 16 are used, with 48 taps 12. Here all of 64
 // are used, for 20 numbers read; dy is read once for every 16 taps (by neighbouring blocks, so from L2 but for the first),
 // in whole sectors, and no division is left in the loop. Overwrites partial.
-// Twin: Cpu::conv2d_backward_weight in src/ops/conv2d.rs.
+// Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial, Conv2d d, int part_pixels,
                const real* x, const real* dy, real* partial) {
     SHARED(real, windows, [2][DIRECT_STEP * DIRECT_TAPS]);

@@ -22,11 +22,11 @@ __device__ __forceinline__ int direct_pixel(int row, int round) {
 __device__ __forceinline__ int direct_filter(int lane, int i) {
     return i * DIRECT_TAPS + lane;
 }
-// Where a window's tap lies in a step's windows in shared memory.
+// The place of a window's tap in a step's windows in shared memory.
 __device__ __forceinline__ int direct_window(int pixel, int tap) {
     return pixel * DIRECT_TAPS + tap;
 }
-// Where the rows' sums lie when they are joined. The element more a filter puts a row's equal taps, and those of the next
+// The place of the rows' sums when they are joined. The element more a filter puts a row's equal taps, and those of the next
 // row, on different banks.
 __device__ __forceinline__ int direct_joined(int row, int filter, int tap) {
     return (row * DIRECT_TAPS + filter) * (DIRECT_TAPS + 1) + tap;

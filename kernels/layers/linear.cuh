@@ -3,7 +3,7 @@
 
 #include "lib/product.cuh"
 
-// Sizes of a linear layer; Linear of src/ops/linear.rs.
+// Sizes of a linear layer; Linear of src/ops/layers/linear.rs.
 struct Linear {
     int n, c, k;
 };

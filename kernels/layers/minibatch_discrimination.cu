@@ -1,7 +1,7 @@
 #include "lib/exponential.cuh"
 
-// Sizes of a minibatch layer; MinibatchDiscrimination of src/ops/minibatch_discrimination.rs. A group has `rows` images, each
-// with C features and, in `kernels` rows of `dims` columns, what is compared.
+// Sizes of a minibatch layer; MinibatchDiscrimination of src/ops/layers/minibatch_discrimination.rs. A group has `rows`
+// images, each with C features and, in `kernels` rows of `dims` columns, the numbers that are compared.
 struct MinibatchDiscrimination {
     int groups, rows, c, kernels, dims;
 };
@@ -19,7 +19,7 @@ __device__ __forceinline__ real closeness(const real* a, const real* b, int dims
 // y = [x, o], o[b] the sum over the images of the group, itself included, of exp(-|m[i, b] - m[j, b]|_1).
 // x: [groups rows, C]; m: [groups rows, kernels, dims]; y: [groups rows, C + kernels]. The grid's threads stride over y;
 // neighbours take neighbouring kernels of one image, and one image of the group after the other. Overwrites y.
-// Twin: Cpu::minibatch_discrimination_forward in src/ops/minibatch_discrimination.rs.
+// Twin: Cpu::minibatch_discrimination_forward in src/ops/layers/minibatch_discrimination.rs.
 KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const real* x, const real* m, real* y) {
     size_t width = (size_t)d.c + d.kernels, image_len = (size_t)d.kernels * d.dims;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * width) {
@@ -41,7 +41,7 @@ KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const real* 
 // dm[i, b, k] = -sum over the images j of the group of (do[i, b] + do[j, b]) exp(-|m[i, b] - m[j, b]|_1) sign(m[i, b, k] -
 // m[j, b, k]), do being the last columns of dy: each pair counts in the sums of both images. The sign of 0 is 0.
 // m, dm: [groups rows, kernels, dims]; dy: [groups rows, C + kernels]. The grid's threads stride over dm. Overwrites dm.
-// Twin: Cpu::minibatch_discrimination_backward_input in src/ops/minibatch_discrimination.rs.
+// Twin: Cpu::minibatch_discrimination_backward_input in src/ops/layers/minibatch_discrimination.rs.
 KERNEL(minibatch_discrimination_backward_input, MinibatchDiscrimination d, const real* m, const real* dy, real* dm) {
     size_t width = (size_t)d.c + d.kernels, image_len = (size_t)d.kernels * d.dims;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * image_len) {
@@ -62,7 +62,7 @@ KERNEL(minibatch_discrimination_backward_input, MinibatchDiscrimination d, const
 
 // dx += the first C columns of dy.
 // dy: [groups rows, C + kernels]; dx: [groups rows, C]. The grid's threads stride over dx. Changes dx.
-// Twin: Cpu::minibatch_discrimination_backward_features in src/ops/minibatch_discrimination.rs.
+// Twin: Cpu::minibatch_discrimination_backward_features in src/ops/layers/minibatch_discrimination.rs.
 KERNEL(minibatch_discrimination_backward_features, MinibatchDiscrimination d, const real* dy, real* dx) {
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * d.c) {
         dx[at] += dy[at / d.c * ((size_t)d.c + d.kernels) + at % d.c];

@@ -1,6 +1,6 @@
 #include "lib/device.cuh"
 
-// Sizes of an upsampling by two, those of its input; src/ops/upsample2d.rs.
+// Sizes of an upsampling by two, those of its input; src/ops/layers/upsample2d.rs.
 struct Upsample2d {
     int n, h, w, c;
 };
@@ -8,7 +8,7 @@ struct Upsample2d {
 // y[n, i, j, c] = x[n, i / 2, j / 2, c]; also the tangent.
 // x: [N, H, W, C]; y: [N, 2H, 2W, C]. The grid's blocks stride over the rows of y, a block's threads over a row's elements.
 // Overwrites y.
-// Twin: Cpu::upsample2d_forward in src/ops/upsample2d.rs.
+// Twin: Cpu::upsample2d_forward in src/ops/layers/upsample2d.rs.
 KERNEL(upsample2d_forward, Upsample2d d, const real* x, real* y) {
     unsigned rows = (unsigned)(2 * d.n * d.h), row_len = (unsigned)(2 * d.w * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
@@ -24,7 +24,7 @@ KERNEL(upsample2d_forward, Upsample2d d, const real* x, real* y) {
 // dx[n, h, w, c] = the sum of dy[n, 2h + 0..1, 2w + 0..1, c].
 // dy: [N, 2H, 2W, C]; dx: [N, H, W, C]. The grid's blocks stride over the rows of dx, a block's threads over a row's elements.
 // Overwrites dx.
-// Twin: Cpu::upsample2d_backward_input in src/ops/upsample2d.rs.
+// Twin: Cpu::upsample2d_backward_input in src/ops/layers/upsample2d.rs.
 KERNEL(upsample2d_backward_input, Upsample2d d, const real* dy, real* dx) {
     unsigned rows = (unsigned)(d.n * d.h), row_len = (unsigned)(d.w * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {

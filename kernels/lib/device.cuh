@@ -24,17 +24,20 @@ using real = REAL;
     for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x;   \
          i < (count); i += gridDim.x * (unsigned long long)blockDim.x)
 
-// What changes from step to step; StepState of src/device/state.rs, field for field.
+// The figures of a step, as src/figures.rs declares them; the compiler of src/device/state.rs compares the names.
 struct Metrics {
     double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty, balance, convergence,
         reconstruction;
 };
+// What changes from step to step; StepState of src/device/state.rs, field for field.
 struct StepState {
     unsigned long long step, seed, updates[3];
     double beta, balance;
     unsigned long long non_finite;
     Metrics metrics;
 };
+static_assert(sizeof(StepState) == 6 * sizeof(unsigned long long) + 2 * sizeof(double) + sizeof(Metrics),
+              "nothing lies between the fields");
 constexpr int NON_FINITE_LOSS_D = 1;
 constexpr int NON_FINITE_LOSS_G = 2;
 // Of the discriminator; those of generator and encoder follow, as the networks do.

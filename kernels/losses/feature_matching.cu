@@ -1,6 +1,6 @@
 #include "lib/reduce.cuh"
 
-// Sizes of a batch of features, and the weight of the loss; FeatureMatching of src/ops/feature_matching.rs. At each position
+// Sizes of a batch of features, and the weight of the loss; FeatureMatching of src/ops/losses/feature_matching.rs. At each position
 // lie `parts` times C features, of which the first C are matched.
 struct FeatureMatching {
     double weight;
@@ -10,7 +10,7 @@ struct FeatureMatching {
 // The mean over the batch of each feature that is matched.
 // features: [N, positions, parts, C]; mean: [positions, C]. The grid's threads stride over the means, and a thread adds up the
 // images in their order; neighbours read neighbouring channels. Overwrites mean.
-// Twin: Cpu::feature_matching_mean in src/ops/feature_matching.rs.
+// Twin: Cpu::feature_matching_mean in src/ops/losses/feature_matching.rs.
 KERNEL(feature_matching_mean, FeatureMatching d, const real* features, real* mean) {
     size_t image = (size_t)d.positions * d.parts * d.c;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.positions * d.c) {
@@ -26,7 +26,7 @@ KERNEL(feature_matching_mean, FeatureMatching d, const real* features, real* mea
 // The generator's loss: weight times the squared distance of the two means.
 // real_mean, fake_mean: [positions, C]; state: one. A single block; threads walk the means. Overwrites the state's loss_g,
 // changes its non_finite.
-// Twin: Cpu::feature_matching_loss in src/ops/feature_matching.rs.
+// Twin: Cpu::feature_matching_loss in src/ops/losses/feature_matching.rs.
 KERNEL_BOUNDED(LOSS_THREADS, feature_matching_loss, FeatureMatching d, const real* real_mean, const real* fake_mean,
                StepState* state) {
     double sum = 0.0;
@@ -45,7 +45,7 @@ KERNEL_BOUNDED(LOSS_THREADS, feature_matching_loss, FeatureMatching d, const rea
 // d_features = 2 weight / N (fake_mean - real_mean), the same for every image; 0 for the features that are not matched.
 // real_mean, fake_mean: [positions, C]; d_features: [N, positions, parts, C]. The grid's threads stride over d_features, which
 // is overwritten.
-// Twin: Cpu::feature_matching_backward_input in src/ops/feature_matching.rs.
+// Twin: Cpu::feature_matching_backward_input in src/ops/losses/feature_matching.rs.
 KERNEL(feature_matching_backward_input, FeatureMatching d, const real* real_mean, const real* fake_mean,
        real* d_features) {
     size_t position_len = (size_t)d.parts * d.c;

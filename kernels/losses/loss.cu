@@ -1,7 +1,7 @@
 #include "losses/objective.cuh"
 #include "lib/reduce.cuh"
 
-// Sizes and constants of the discriminator's loss; DiscriminatorLoss of src/ops/loss.rs.
+// Sizes and constants of the discriminator's loss; DiscriminatorLoss of src/ops/losses/loss.rs.
 struct DiscriminatorLoss {
     double kl_scale, kl_mix, target_kl, beta_step;
     Objective objective;
@@ -36,7 +36,7 @@ __device__ double reduced_kl(const real* kl, double scale, int count) {
 // Value and gradient of the discriminator's loss, and beta's step.
 // logits, dlogits: [2N], real then fake; kl, dkl: [2N]; state: one. A single block; threads walk the images. Overwrites
 // dlogits, dkl (unless kl_scale is 0) and the state's metrics, changes its beta and non_finite.
-// Twin: Cpu::discriminator_loss in src/ops/loss.rs.
+// Twin: Cpu::discriminator_loss in src/ops/losses/loss.rs.
 KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real* logits, const real* kl, real* dlogits,
                real* dkl, StepState* state) {
     // Thread 0 keeps the sums of real (0) and fake (1) here: registers that live on through the second round's calls of
@@ -78,13 +78,20 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
         }
     }
     note_unless_finite(state, loss, NON_FINITE_LOSS_D);
-    state->metrics = Metrics{loss,         0.0, state->beta,    kl_real, kl_fake, output_of[0],
-                             output_of[1], 0.0, state->balance, 0.0,     0.0};
+    Metrics metrics = {};
+    metrics.loss_d = loss;
+    metrics.beta = state->beta;
+    metrics.balance = state->balance;
+    metrics.kl_real = kl_real;
+    metrics.kl_fake = kl_fake;
+    metrics.d_real = output_of[0];
+    metrics.d_fake = output_of[1];
+    state->metrics = metrics;
 }
 
 // The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.
 // Changes the state's balance and its metrics' balance and convergence.
-// Twin: step_balance in src/ops/loss.rs.
+// Twin: step_balance in src/ops/losses/loss.rs.
 __device__ void step_balance(const Objective& objective, double fake, StepState* state) {
     double surplus = objective.balance_ratio * state->metrics.d_real - fake;
     state->metrics.convergence = state->metrics.d_real + fabs(surplus);
@@ -98,7 +105,7 @@ __device__ void step_balance(const Objective& objective, double fake, StepState*
 // Value and gradient of the generator's loss; the KL has none.
 // logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
 // dkl and the state's loss_g, changes non_finite, and takes the step of k.
-// Twin: Cpu::generator_loss in src/ops/loss.rs.
+// Twin: Cpu::generator_loss in src/ops/losses/loss.rs.
 KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
                real* dkl, StepState* state) {
     double2 fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, n);
@@ -111,15 +118,5 @@ KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_
         if (objective.loss == LOSS_BEGAN) {
             step_balance(objective, fakes.x, state);
         }
-    }
-}
-
-// Counts the step as done, unless something was not finite, and notes its figures at place step mod length.
-// state: one; history: [length]. A single thread. Changes state and one element of history.
-// Twin: Cpu::finish_step in src/ops/loss.rs.
-KERNEL(finish_step, StepState* state, Metrics* history, unsigned long long length) {
-    if (state->non_finite == 0) {
-        history[state->step % length] = state->metrics;
-        state->step += 1;
     }
 }

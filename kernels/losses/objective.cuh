@@ -1,9 +1,9 @@
-// What one output of the discriminator costs it, or the generator: the table of src/ops/objective.rs once more.
+// The cost of one output of the discriminator, to itself or to the generator: the table of src/ops/losses/objective.rs once more.
 #pragma once
 
 #include "lib/device.cuh"
 
-// Which loss; `Loss` of src/ops/objective.rs.
+// The losses in the order of `Loss` of src/ops/losses/objective.rs.
 constexpr int LOSS_GAN = 0;
 constexpr int LOSS_NS = 1;
 constexpr int LOSS_LSGAN = 2;
@@ -12,12 +12,12 @@ constexpr int LOSS_WGAN = 4;
 constexpr int LOSS_EBGAN = 5;
 constexpr int LOSS_BEGAN = 6;
 
-// Whose cost it is, and of which image; `Side` of src/ops/objective.rs.
+// Whose cost it is, and of which image, in the order of `Side` of src/ops/losses/objective.rs.
 constexpr int SIDE_REAL = 0;
 constexpr int SIDE_FAKE = 1;
 constexpr int SIDE_GENERATOR = 2;
 
-// A loss and its constants; `Objective` of src/ops/objective.rs.
+// A loss and its constants; `Objective` of src/ops/losses/objective.rs.
 struct Objective {
     double real_target, margin, balance_ratio, balance_step;
     int loss;
@@ -37,7 +37,7 @@ __device__ __forceinline__ Term cross_entropy(double logit, double target) {
 }
 
 // The cost of the output `logit` on a side.
-// Twin: Objective::term and Objective::output in src/ops/objective.rs.
+// Twin: Objective::term and Objective::output in src/ops/losses/objective.rs.
 __device__ __forceinline__ Term objective_term(const Objective& d, int side, double logit) {
     if (d.loss == LOSS_GAN || d.loss == LOSS_NS) {
         bool raised = d.loss == LOSS_NS && side == SIDE_GENERATOR;

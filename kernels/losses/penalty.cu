@@ -1,6 +1,6 @@
 #include "lib/reduce.cuh"
 
-// Sizes and weight of a gradient penalty; GradientPenalty of src/ops/penalty.rs.
+// Sizes and weight of a gradient penalty; GradientPenalty of src/ops/losses/penalty.rs.
 struct GradientPenalty {
     double weight;
     int n, len;
@@ -10,7 +10,7 @@ struct GradientPenalty {
 
 // Points between images: target = x + u (toward - x).
 // x, toward, target: [N, len]; u: [N]. A block an image, its threads walk the elements. Overwrites target.
-// Twin: Cpu::penalty_interpolate in src/ops/penalty.rs.
+// Twin: Cpu::penalty_interpolate in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const real* x, const real* toward, const real* u, real* target) {
     size_t first = (size_t)blockIdx.x * len;
     real share = u[blockIdx.x];
@@ -21,7 +21,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const real* x, const
 
 // Mean and variance of each image's elements.
 // x: [N, len]; moments: [N, 2]. A block an image, its threads walk the elements. Overwrites moments.
-// Twin: Cpu::penalty_moments in src/ops/penalty.rs.
+// Twin: Cpu::penalty_moments in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const real* x, real* moments) {
     const real* image = x + (size_t)blockIdx.x * len;
     double sum = 0.0;
@@ -44,7 +44,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const real* x, real* mom
 // Points beside images: target = x + u 1/2 std(x) w, std(x) over the whole batch, from the moments of its images.
 // x, w, target: [N, len]; moments: [N, 2]; u: [N]. A block an image, its threads walk first the moments of all images (every
 // block sums them alike), then the elements of its own. Overwrites target.
-// Twin: Cpu::penalty_perturb in src/ops/penalty.rs.
+// Twin: Cpu::penalty_perturb in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const real* x, const real* moments, const real* w,
                const real* u, real* target) {
     double sum = 0.0;
@@ -67,7 +67,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const real* x, co
 
 // The norm of each image's gradient, and what its penalty is differentiated by: v = dR/dg, 0 where the norm is 0.
 // g, v: [N, len]; norms: [N]. A block an image, its threads walk the elements. Overwrites v and norms.
-// Twin: Cpu::gradient_penalty in src/ops/penalty.rs.
+// Twin: Cpu::gradient_penalty in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const real* g, real* v, real* norms) {
     size_t first = (size_t)blockIdx.x * d.len;
     double squares = 0.0;
@@ -90,7 +90,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const r
 
 // R from the norms, noted as the step's penalty and added to its loss_d.
 // norms: [N]; state: one. A single block; its threads walk the images. Changes the state's metrics and non_finite.
-// Twin: Cpu::gradient_penalty in src/ops/penalty.rs.
+// Twin: Cpu::gradient_penalty in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(LOSS_THREADS, gradient_penalty_value, GradientPenalty d, const real* norms, StepState* state) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < d.n; i += LOSS_THREADS) {

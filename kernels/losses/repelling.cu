@@ -1,6 +1,6 @@
 #include "lib/reduce.cuh"
 
-// Sizes of a batch of codes, the weight of the term, and 4 weight / (N (N - 1)); Repelling of src/ops/repelling.rs.
+// Sizes of a batch of codes, the weight of the term, and 4 weight / (N (N - 1)); Repelling of src/ops/losses/repelling.rs.
 struct Repelling {
     double weight, slope;
     int n, dims;
@@ -9,7 +9,7 @@ struct Repelling {
 // The cosines of all pairs of codes; on the diagonal the norm of each. A code that is zero has cosines of 0.
 // codes: [N, dims]; cosines: [N, N]. A block the pairs (i, j) of one image i with itself and all after it, pair by pair; its
 // threads walk the dimensions. Overwrites cosines.
-// Twin: Cpu::repelling_forward in src/ops/repelling.rs.
+// Twin: Cpu::repelling_forward in src/ops/losses/repelling.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, repelling_forward, Repelling d, const real* codes, real* cosines) {
     size_t i = blockIdx.x, n = (size_t)d.n;
     double norm = 0.0;
@@ -34,7 +34,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, repelling_forward, Repelling d, const real* codes,
 
 // Adds weight / (N (N - 1)) times the sum of the squared cosines of different codes to the generator's loss.
 // cosines: [N, N]; state: one. A single block; threads walk the pairs. Changes the state's loss_g and non_finite.
-// Twin: Cpu::repelling_loss in src/ops/repelling.rs.
+// Twin: Cpu::repelling_loss in src/ops/losses/repelling.rs.
 KERNEL_BOUNDED(LOSS_THREADS, repelling_loss, Repelling d, const real* cosines, StepState* state) {
     size_t n = (size_t)d.n;
     double sum = 0.0;
@@ -52,7 +52,7 @@ KERNEL_BOUNDED(LOSS_THREADS, repelling_loss, Repelling d, const real* cosines, S
 // d_codes += slope / |s_i| sum over j != i of cos_ij (s_j / |s_j| - cos_ij s_i / |s_i|): the term's gradient.
 // codes, d_codes: [N, dims]; cosines: [N, N] with the norms on the diagonal. The grid's threads stride over the elements of
 // all codes; neighbours read neighbouring elements of one code after the other. Changes d_codes.
-// Twin: Cpu::repelling_backward_input in src/ops/repelling.rs.
+// Twin: Cpu::repelling_backward_input in src/ops/losses/repelling.rs.
 KERNEL(repelling_backward_input, Repelling d, const real* codes, const real* cosines, real* d_codes) {
     size_t n = (size_t)d.n;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.n * d.dims) {

@@ -1,37 +1,6 @@
 #include "lib/device.cuh"
 
-// Notes in the state that a gradient is not finite, and counts the update that is to follow if nothing is noted.
-// flags: [blocks], what find_non_finite left; state: one. A single thread. Changes state.
-// Twin: Cpu::check_gradients in src/ops/adam.rs.
-KERNEL(note_gradients, int network, const unsigned* flags, unsigned blocks, StepState* state) {
-    unsigned found = 0;
-    for (unsigned block = 0; block < blocks; ++block) {
-        found |= flags[block];
-    }
-    if (found && state->non_finite == 0) {
-        state->non_finite = NON_FINITE_GRADIENT_D + network;
-    }
-    if (state->non_finite == 0) {
-        state->updates[network] += 1;
-    }
-}
-
-// Whether a block's share of the gradients holds a number that is not finite.
-// gradients: [count]; flags: [gridDim.x], 1 or 0. The grid's threads stride over the elements. Overwrites flags.
-// Twin: the first half of Cpu::check_gradients in src/ops/adam.rs.
-KERNEL(find_non_finite, const real* gradients, unsigned long long count, unsigned* flags) {
-    int found = 0;
-    FOR_EACH_ELEMENT(i, count) {
-        // 0 for a finite number, NaN for any other.
-        found |= !(gradients[i] * (real)0 == (real)0);
-    }
-    found = __syncthreads_or(found);
-    if (threadIdx.x == 0) {
-        flags[blockIdx.x] = found ? 1 : 0;
-    }
-}
-
-// base^exponent by repeated squaring, as `power` in src/ops/adam.rs.
+// base^exponent by repeated squaring, as `power` in src/ops/optimizers/adam.rs.
 __device__ double power(double base, unsigned long long exponent) {
     double result = 1.0;
     for (; exponent > 0; exponent >>= 1) {
@@ -43,7 +12,7 @@ __device__ double power(double base, unsigned long long exponent) {
     return result;
 }
 
-// Adam's constants; src/ops/adam.rs says what they are.
+// Adam's constants; src/ops/optimizers/adam.rs says what they are.
 struct Adam {
     double lr, beta1, beta2, epsilon;
 };
@@ -51,7 +20,7 @@ struct Adam {
 // One update of a network: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g g, w -= rate m / (sqrt(v) root + epsilon).
 // gradients, weights, first (m), second (v): [count]; state: one, read. The grid's threads stride over the elements. Changes
 // weights, first and second, unless something was not finite.
-// Twin: Cpu::adam_update in src/ops/adam.rs.
+// Twin: Cpu::adam_update in src/ops/optimizers/adam.rs.
 KERNEL(adam_update, Adam d, int network, const real* gradients, real* weights, real* first, real* second,
        const StepState* state, unsigned long long count) {
     if (state->non_finite != 0) {

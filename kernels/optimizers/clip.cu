@@ -3,7 +3,7 @@
 // w = min(limit, max(-limit, w)); what is not a number stays so.
 // state: one, read; weights: [count]. The grid's threads stride over the elements. Changes weights, unless something was not
 // finite.
-// Twin: Cpu::clip_weights in src/ops/clip.rs.
+// Twin: Cpu::clip_weights in src/ops/optimizers/clip.rs.
 KERNEL(clip_weights, real limit, const StepState* state, real* weights, unsigned long long count) {
     if (state->non_finite != 0) {
         return;

@@ -1,6 +1,6 @@
 #include "lib/device.cuh"
 
-// RMSprop's constants; src/ops/rmsprop.rs says what they are.
+// RMSprop's constants; src/ops/optimizers/rmsprop.rs says what they are.
 struct Rmsprop {
     double lr, decay, epsilon;
 };
@@ -8,7 +8,7 @@ struct Rmsprop {
 // One update of a network: v = decay v + (1 - decay) g g, w -= lr g / (sqrt(v) + epsilon).
 // gradients, weights, second (v): [count]; state: one, read. The grid's threads stride over the elements. Changes weights
 // and second, unless something was not finite.
-// Twin: Cpu::rmsprop_update in src/ops/rmsprop.rs.
+// Twin: Cpu::rmsprop_update in src/ops/optimizers/rmsprop.rs.
 KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* second, const StepState* state,
        unsigned long long count) {
     if (state->non_finite != 0) {

@@ -3,7 +3,7 @@
 // y[i] = the sum of 16 numbers x, each begun as (i mod 7) + its index and then replaced `rounds` times by x a + b. Nothing
 // but arithmetic in registers: how fast it runs is the ceiling of every kernel that multiplies without tensor cores.
 // y: [count]. The grid's threads stride over the elements; a thread's 16 chains do not wait for one another. Overwrites y.
-// Twin: Cpu::multiply_add_chains in src/ops/ceiling.rs.
+// Twin: Cpu::multiply_add_chains in src/ops/roofline/ceiling.rs.
 KERNEL(multiply_add_chains, int rounds, real a, real b, real* y, unsigned long long count) {
     constexpr int CHAINS = 16;
     FOR_EACH_ELEMENT(i, count) {

@@ -70,7 +70,7 @@ __device__ __forceinline__ void product_chains(int rounds, float a, float b, rea
 // y: [count]. The 16 are a thread's elements of four fragments that its warp sums, and that do not wait for one another; A
 // and B are a and b in every element, so that it does not matter which lane has which. The grid's warps stride over the
 // elements, blocks have whole warps. Nothing but mma in registers. Overwrites y.
-// Twin: Cpu::product_chains in src/ops/ceiling.rs.
+// Twin: Cpu::product_chains in src/ops/roofline/ceiling.rs.
 KERNEL_BOUNDED(ELEMENT_THREADS, product_chains_tf32, int rounds, real a, real b, real* y, unsigned long long count) {
     product_chains<Tf32Chain>(rounds, a, b, y, count);
 }

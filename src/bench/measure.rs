@@ -11,7 +11,7 @@ use crate::ops::{Executor, pass};
 /// Samples that a median is taken of.
 const SAMPLES: u32 = 7;
 
-/// What the device does at best, measured on itself.
+/// The best rates of the device, measured on itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ceilings {
     /// Bytes a second of a copy within the device's memory, read and written.
@@ -27,11 +27,11 @@ pub struct Ceilings {
 pub struct Measured {
     /// The median of the samples, for one run.
     pub seconds: f64,
-    /// What one run computes and moves.
+    /// The arithmetic of one run, and the bytes that it moves.
     pub counts: Counts,
 }
 
-/// Which ceiling a pass lies under.
+/// The ceiling that a pass lies under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// It moves more than it computes.
@@ -45,7 +45,7 @@ pub enum Bound {
 impl Measured {
     /// The time that the ceilings allow as a part of the time that it took, and which of them it is.
     ///
-    /// What is counted as arithmetic is products alone (linear layers and convolutions), so the ceiling of tensor cores,
+    /// Only products (linear layers and convolutions) are counted as arithmetic, so the ceiling of tensor cores,
     /// where there is one, is that of all arithmetic. The convolutions with so few channels that they are computed without
     /// tensor cores are held against it too: it is what could be had.
     pub fn of_ceiling(&self, ceilings: &Ceilings) -> (f64, Bound) {
@@ -60,7 +60,7 @@ impl Measured {
     }
 }
 
-/// How long `repetitions` runs take on the device, one behind the other; by its own clock, if it has one.
+/// Returns the time of `repetitions` runs on the device, one behind the other, by its own clock if it has one.
 ///
 /// # Errors
 /// If the device fails.
@@ -140,7 +140,7 @@ pub fn measure<B: Executor>(
 pub fn type_name<B: Backend>(backend: &B) -> &'static str {
     match backend.precision() {
         Precision::F32 => B::Real::NAME,
-        rounded => rounded.name(),
+        rounded => rounded.word(),
     }
 }
 

@@ -7,13 +7,13 @@ use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use super::output::to_stderr;
-use crate::config::{Dtype, Override, PRESETS};
+use crate::config::{Override, PRESETS};
 use crate::device::cuda::{self, Driver};
 use crate::device::gpu::Gpu;
 use crate::device::{Accelerator, Cpu, Precision};
 use crate::error::{Error, Result};
 
-/// Where to compute.
+/// The device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceChoice {
     /// The best there is.
@@ -54,16 +54,14 @@ macro_rules! on_device {
 pub(crate) use on_device;
 
 impl DeviceChoice {
-    /// Opens the device that this choice stands for, to compute products in `dtype`.
+    /// Opens the device that this choice stands for, to compute products in `precision`.
     ///
     /// # Errors
     /// As [`DeviceChoice::open`], and [`Error::Usage`] where it stands for the CPU, which computes in f32 alone.
-    pub(crate) fn open_in(self, threads: Option<usize>, dtype: Dtype) -> Result<Opened> {
-        let precision = match dtype {
-            Dtype::F32 => return self.open(threads),
-            Dtype::Tf32 => Precision::Tf32,
-            Dtype::Bf16 => Precision::Bf16,
-        };
+    pub(crate) fn open_in(self, threads: Option<usize>, precision: Precision) -> Result<Opened> {
+        if precision == Precision::F32 {
+            return self.open(threads);
+        }
         let number = match (self, cuda::driver()) {
             (DeviceChoice::Cuda(number), _) => number,
             (DeviceChoice::Auto, Driver::Working(1..)) => 0,
@@ -102,22 +100,20 @@ impl DeviceChoice {
 
 /// That products in `precision` need tensor cores; a GPU is proposed only where there is one.
 fn needs_gpu(precision: Precision, found: Driver) -> Error {
-    let name = precision.name();
+    let name = precision.word();
     let advice = match found {
         Driver::Working(1..) => "this machine has one: pass --device cuda, or --dtype f32".into(),
         found => format!("there is {} here: pass --dtype f32, or train on a machine with a GPU", cuda::describe(found)),
     };
-    Error::Usage(format!("`train.dtype` is {name}, which only a GPU computes; {advice}"))
+    Error::Usage(format!("`train.dtype` is {name}, which needs a GPU; {advice}"))
 }
 
 /// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
-pub(super) fn require_f32(command: &str, dtype: Dtype) -> Result<()> {
-    if dtype == Dtype::F32 {
+pub(super) fn require_f32(command: &str, dtype: Precision) -> Result<()> {
+    if dtype == Precision::F32 {
         return Ok(());
     }
-    Err(Error::Usage(format!(
-        "`{command}` computes on the CPU, which knows no `train.dtype` but f32: pass --set train.dtype=f32"
-    )))
+    Err(Error::Usage(format!("`{command}` computes on the CPU, which only supports f32: pass --set train.dtype=f32")))
 }
 
 impl FromStr for DeviceChoice {
@@ -134,14 +130,14 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// Where to compute, and with how many threads.
+/// The device, and the number of CPU threads.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct DeviceArgs {
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub(super) device: DeviceChoice,
 
-    /// CPU threads [default: all cores]; the results don't depend on it
+    /// CPU threads; the results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
     pub(super) threads: Option<usize>,
 }
@@ -156,17 +152,17 @@ fn parse_threads(text: &str) -> std::result::Result<usize, String> {
 /// The layers of settings that any command may put over a preset.
 #[derive(Debug, Clone, PartialEq, Args)]
 pub(super) struct SettingsArgs {
-    /// Put the settings of a TOML file over the preset; flags and --set go over the file
+    /// TOML file of settings that override the preset; flags and --set override the file
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
 
-    /// Change any setting, as section.key=value; may be given often
+    /// Change any setting, as section.key=value; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
 
 impl SettingsArgs {
-    /// What `--set` was given, in order.
+    /// The values of `--set`, in order.
     pub(super) fn overrides(&self) -> Result<Vec<Override>> {
         self.set.iter().map(|text| Override::parse(text)).collect()
     }
@@ -226,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_cpu_computes_in_f32_alone() {
-        for (dtype, name) in [(Dtype::Tf32, "tf32"), (Dtype::Bf16, "bf16")] {
+        for (dtype, name) in [(Precision::Tf32, "tf32"), (Precision::Bf16, "bf16")] {
             let Err(error) = DeviceChoice::Cpu.open_in(Some(1), dtype) else { panic!("{name} on the CPU") };
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2);
@@ -235,8 +231,8 @@ mod tests {
             assert_eq!(text.contains("--device cuda"), there_is_one, "{text}");
             assert!(require_f32("trace", dtype).is_err());
         }
-        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Dtype::F32), Ok(Opened::Cpu(_))));
-        require_f32("trace", Dtype::F32).unwrap();
+        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Precision::F32), Ok(Opened::Cpu(_))));
+        require_f32("trace", Precision::F32).unwrap();
     }
 
     #[test]

@@ -7,29 +7,28 @@ use clap::{Args, ValueEnum};
 use super::arguments::DeviceChoice;
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
-use crate::bench::passes::article_passes;
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, DryRun, Precision, Real};
 use crate::error::{Error, Result};
-use crate::ops::Executor;
 use crate::ops::pass::Pass;
+use crate::ops::{self, Executor};
 
-/// Time every operation at the sizes of the article's two models, and print the table
+/// Time every operation at the sizes of the article's two models
 ///
-/// The ceilings come first, measured on the device itself: a copy within its memory, multiply-adds that stay in registers
-/// and, with tf32 and bf16, products on tensor cores that do. Each pass is then given as a part of the ceiling that it lies
-/// under, memory or arithmetic, which for linear layers and convolutions in tf32 and bf16 is that of tensor cores: the time
-/// that the ceiling allows divided by the time that it took. What fits a cache can beat the copy.
+/// First the limits of the device are measured: copy bandwidth, multiply-adds in registers and, for tf32 and bf16,
+/// tensor-core products in registers. The table then gives the roofline efficiency of each pass: the time at its limit,
+/// memory or arithmetic, divided by the measured time. A pass whose data fit into a cache can beat the copy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Times are the median of seven samples of many runs each, by the GPU's own clock if it is one. Bytes are those that must be read and written once; flop are those of matrix
-products and convolutions.
+A time is the median of seven samples of many runs each, measured by the GPU's own clock on a GPU.
+Bytes are those that must be read and written at least once. Only matrix products and convolutions
+count as flop.
 
 Examples:
   vgan-cuda bench
   vgan-cuda bench --filter conv2d --json")]
 pub(super) struct BenchArgs {
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
 
@@ -37,11 +36,11 @@ pub(super) struct BenchArgs {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
 
-    /// The type of numbers
+    /// Number type
     #[arg(long, value_name = "TYPE", value_enum, default_value = "f32")]
     dtype: Type,
 
@@ -63,14 +62,14 @@ pub(crate) enum Type {
     Bf16,
 }
 
-/// What to time, where, and how to print it.
+/// The options of `bench`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct BenchOptions {
     /// JSON lines instead of a table.
     pub(crate) json: bool,
     /// Only passes whose operation, size or name contains this text.
     pub(crate) filter: Option<String>,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// In which type.
     pub(crate) dtype: Type,
@@ -138,7 +137,7 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
 
 /// Each pass beside its twin that counts.
 fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
-    let mut passes: Vec<_> = article_passes::<B>().into_iter().zip(article_passes::<DryRun>()).collect();
+    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<DryRun>()).collect();
     let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
     names.sort_unstable();
     names.dedup();

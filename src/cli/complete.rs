@@ -27,12 +27,12 @@ pub(super) fn run(args: CompleteArgs) -> Result<()> {
     output::print(&answer(&words).to_string())
 }
 
-/// What may stand at the cursor.
+/// Candidates at the cursor.
 #[derive(Debug, Default, PartialEq)]
 struct Answer {
-    /// Whether files, or only folders, may stand there.
+    /// Paths that may stand there: files, or only folders.
     paths: Option<Paths>,
-    /// Whether a word is to go on, so that no space follows it.
+    /// True if the word continues, so that no space follows it.
     open: bool,
     /// Words and their meanings.
     words: Vec<(String, String)>,
@@ -86,14 +86,14 @@ fn answer(words: &[String]) -> Answer {
     place.next(typed)
 }
 
-/// How far the words before the cursor lead.
+/// State after the words before the cursor.
 struct Place<'a> {
     command: &'a Command,
     /// Positional arguments of the command so far.
     positionals: usize,
     /// Flags so far.
     given: Vec<&'a str>,
-    /// Whether `--` has been passed.
+    /// True after `--`.
     only_positionals: bool,
 }
 
@@ -123,7 +123,7 @@ impl<'a> Place<'a> {
         self.command.get_opts().chain(self.command.get_arguments()).find(|flag| long(flag) || short(flag))
     }
 
-    /// What the word at the cursor may be.
+    /// Candidates for the word at the cursor.
     fn next(&self, typed: &str) -> Answer {
         if !self.only_positionals && typed.starts_with('-') {
             return match typed.split_once('=') {
@@ -168,7 +168,7 @@ fn takes_value(flag: &Arg) -> bool {
     flag.get_action().takes_values()
 }
 
-/// What an argument may be: what is known of arguments of this name, or what its parser says.
+/// Candidates for an argument: those known for its name, or those of its parser.
 fn values(argument: &Arg, typed: &str) -> Answer {
     match argument.get_id().as_str() {
         "set" => setting(typed),
@@ -185,14 +185,14 @@ fn values(argument: &Arg, typed: &str) -> Answer {
     }
 }
 
-/// Whether an argument is a path, and of what: the help calls a run's folder RUN, other folders DIR, and any path PATH.
+/// The kind of path that an argument takes, if it is a path: the help calls a run's folder RUN, other folders DIR, and any path PATH.
 fn paths(argument: &Arg) -> Option<Paths> {
     let is_path = matches!(argument.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
     let folder = is_called(argument, "RUN") || is_called(argument, "DIR");
     (is_path || is_called(argument, "PATH")).then_some(if folder { Paths::Folders } else { Paths::Files })
 }
 
-/// Whether the help calls the argument's value so.
+/// Returns true if the help gives the argument's value this name.
 fn is_called(argument: &Arg, word: &str) -> bool {
     argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)))
 }
@@ -233,7 +233,7 @@ fn setting(typed: &str) -> Answer {
     Answer { paths, ..Answer::of_words(words.into_iter().map(|(word, meaning)| (format!("{key}={word}"), meaning))) }
 }
 
-/// What `settings` takes: keys, sections, and methods, which go without spaces.
+/// Names that `settings` takes: keys, sections, and methods, which are written without spaces.
 fn names() -> Answer {
     let keys = all().map(|setting| word(setting.key, &summary(setting.meaning)));
     let sections = SECTIONS.iter().map(|section| word(section.name, &summary(section.meaning)));
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(words("train quick "), [""; 0]);
         assert_eq!(words("train --batch "), [""; 0]);
         assert_eq!(words("train --batch 8 qu"), ["quick"]);
-        assert_eq!(words("dataset fetch "), ["mnist", "fashion-mnist", "cifar10"]);
+        assert_eq!(words("dataset fetch "), crate::data::DATASETS.iter().map(|set| set.name).collect::<Vec<_>>());
         assert_eq!(words("dataset f"), ["fetch"]);
         assert_eq!(words("completions z"), ["zsh"]);
         assert_eq!(words("help settin"), ["settings"]);

@@ -29,8 +29,8 @@ To install, once:
           vgan-cuda completions zsh > ~/.zfunc/_vgan-cuda
   fish  mkdir -p ~/.config/fish/completions
         vgan-cuda completions fish > ~/.config/fish/completions/vgan-cuda.fish
-Then start a new shell. These scripts ask the program, so they stay as they are when it changes; those for elvish and
-powershell know commands and flags, and are to be printed anew.";
+Then start a new shell. These scripts ask the program, so an update does not change them. Those for
+elvish and powershell know only commands and flags: print them again after an update.";
 
 /// Prints the script for `shell`.
 pub(super) fn run(shell: Shell) -> Result<()> {

@@ -5,13 +5,14 @@ use std::str::FromStr;
 #[cfg(feature = "download")]
 use std::time::{Duration, Instant};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use super::output;
 #[cfg(feature = "download")]
 use super::output::to_stderr;
 use crate::config::Background;
-use crate::data::{self, LoadOptions};
+use crate::data::{self, DATASETS, Dataset, LoadOptions};
 #[cfg(feature = "download")]
 use crate::error::shown;
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ enum DatasetCommand {
         /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
         path: String,
 
-        /// Cut every image to its central square and resize that to N×N [default: no]
+        /// Crop every image to its central square and resize it to N×N [default: no]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         resize: Option<u16>,
 
@@ -47,7 +48,7 @@ enum DatasetCommand {
         #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
         channels: Option<String>,
 
-        /// What transparent images are laid on: black, white, grey or #rrggbb
+        /// Background of transparent images: black, white, grey or #rrggbb
         #[arg(long, value_name = "COLOUR", default_value = "black", value_parser = Background::from_str)]
         background: Background,
 
@@ -59,14 +60,15 @@ enum DatasetCommand {
     /// Download a data set and check its SHA-256
     #[command(after_help = "Example: vgan-cuda dataset fetch mnist")]
     Fetch {
-        /// Which data set
-        name: DatasetName,
+        /// The data set
+        #[arg(value_parser = dataset_parser())]
+        name: &'static Dataset,
 
-        /// The folder that gets a folder of the data set's name
+        /// Folder in which the data set's folder is created
         #[arg(long, value_name = "DIR", default_value = "data", value_parser = super::target::target_parser())]
         outdir: PathBuf,
 
-        /// Download from the folder at this address instead of the built-in ones; may be given often
+        /// Download from this address instead of the built-in ones; can be repeated
         #[arg(long = "mirror", value_name = "URL")]
         mirrors: Vec<String>,
     },
@@ -77,40 +79,35 @@ Examples:
   vgan-cuda dataset check photos --resize 32 --channels 3
   vgan-cuda dataset check data/mnist --json
 
-Counts are of the files that `train` reads. The exit code is 3 where a file is bad or the images do
-not fit together, else 0.
+The counts cover the files that `train` reads. The exit code is 3 if a file is bad or if the images
+differ in size or channels, else 0.
 
 --json prints one object:
-  path, format       what was checked, and what it is
+  path, format       the data set and its format
   folder             the folder inside it that holds the images, or null
-  train_ready        whether `train` with the same options takes it
-  clean              whether nothing is bad, in what is left out either
-  files, images      what `train` reads
+  train_ready        true if `train` with the same options accepts it
+  clean              true if no file is bad, not even among those left out
+  files, images      numbers that `train` reads
   sizes              [{height, width, images}]
   channels           [{channels, images}]
   left_out           for each of other_split, own_output (pictures by vgan-cuda), twin (a copy),
                      labels, other_kind and hidden: {files, images, example}
-  warnings           sentences on what looks wrong
+  warnings           sentences on suspicious properties
   notes              numbers of images: transparent (laid on background), rotated (by EXIF),
                      sixteen_bit, sixteen_bit_narrow (less than 1/16 of the range), animated, cmyk,
                      profile, constant (of one colour), duplicates (copies of others);
                      most_common and most_common_share, the value of most pixels;
                      only_split (null, test or validation), own_pictures, remarks
-  bad                [{path, reason, needed}]; needed is whether `train` reads the file
+  bad                [{path, reason, needed}]; needed is true if `train` reads the file
   obstacles          sentences on mixed sizes or channels";
 
-/// A data set that can be downloaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DatasetName {
-    /// Handwritten digits: 60,000 images of 28×28, grey
-    Mnist,
-    /// Clothes: 60,000 images of 28×28, grey
-    FashionMnist,
-    /// Ten kinds of things: 50,000 images of 32×32, colour
-    Cifar10,
+/// Takes the name of a data set that can be downloaded.
+fn dataset_parser() -> impl TypedValueParser<Value = &'static Dataset> {
+    let names = DATASETS.iter().map(|dataset| PossibleValue::new(dataset.name).help(dataset.meaning));
+    PossibleValuesParser::new(names).try_map(|name| data::dataset(&name).ok_or("no data set of that name"))
 }
 
-/// What to do with which data set.
+/// The options of `dataset`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DatasetOptions {
     /// Read all images and list every bad file.
@@ -123,14 +120,14 @@ pub(crate) enum DatasetOptions {
         channels: usize,
         /// As `data.background`.
         background: Background,
-        /// Whether to print JSON.
+        /// Print JSON.
         json: bool,
     },
     /// Download.
     Fetch {
-        /// Which data set.
-        name: DatasetName,
-        /// The folder that gets a folder of the data set's name.
+        /// The data set.
+        name: &'static Dataset,
+        /// Folder in which the data set's folder is created.
         outdir: PathBuf,
         /// Addresses to download from, the first choice first; empty for the built-in ones.
         mirrors: Vec<String>,
@@ -185,8 +182,8 @@ fn check(path: &Path, options: &LoadOptions, json: bool) -> Result<()> {
 
 /// Downloads into the folder of the data set's name.
 #[cfg(feature = "download")]
-fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
-    let (name, preset) = name.name_and_preset();
+fn fetch(dataset: &Dataset, outdir: &Path, mirrors: &[String]) -> Result<()> {
+    let Dataset { name, preset, .. } = *dataset;
     let target = outdir.join(name);
     let mut meter = Meter::new();
     let fetched = data::fetch(name, &target, (!mirrors.is_empty()).then_some(mirrors), &mut |done, total| {
@@ -200,23 +197,12 @@ fn fetch(name: DatasetName, outdir: &Path, mirrors: &[String]) -> Result<()> {
 
 /// Says how to get a program that can.
 #[cfg(not(feature = "download"))]
-fn fetch(name: DatasetName, _outdir: &Path, _mirrors: &[String]) -> Result<()> {
-    let (name, _) = name.name_and_preset();
+fn fetch(dataset: &Dataset, _outdir: &Path, _mirrors: &[String]) -> Result<()> {
+    let name = dataset.name;
     Err(Error::Usage(format!(
         "this program was built without downloads: build it with `cargo build --release --features download`, or \
          get {name} by other means and pass --data PATH"
     )))
-}
-
-impl DatasetName {
-    /// The name among the data sets, and the preset that was made for it.
-    fn name_and_preset(self) -> (&'static str, &'static str) {
-        match self {
-            DatasetName::Mnist => ("mnist", "vgan-mnist"),
-            DatasetName::FashionMnist => ("fashion-mnist", "vgan-mnist"),
-            DatasetName::Cifar10 => ("cifar10", "vgan-cifar10"),
-        }
-    }
 }
 
 /// Shows on standard error how far a download is: a bar on a terminal, otherwise a plain line each tenth; nothing where the
@@ -283,9 +269,11 @@ mod tests {
             DatasetOptions::Check { path: "a".into(), resize: 0, channels: 0, background: white, json: true };
         assert_eq!(options("check a --json --background white"), Some(expected));
         let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into(), mirrors: vec![] });
-        assert_eq!(options("fetch fashion-mnist"), fetch(DatasetName::FashionMnist, "data"));
-        assert_eq!(options("fetch cifar10 --outdir b"), fetch(DatasetName::Cifar10, "b"));
-        assert_eq!(options("fetch mnist"), fetch(DatasetName::Mnist, "data"));
+        for dataset in DATASETS {
+            assert!(crate::config::preset(dataset.preset).is_ok(), "{}: no preset {}", dataset.name, dataset.preset);
+            assert_eq!(options(&format!("fetch {}", dataset.name)), fetch(dataset, "data"));
+            assert_eq!(options(&format!("fetch {} --outdir b", dataset.name)), fetch(dataset, "b"));
+        }
         for words in
             ["fetch imagenet", "check", "check a --channels 2", "check a --resize 0", "check a --background sea"]
         {

@@ -1,4 +1,4 @@
-//! What `--verbose` shows of a run's start, and log.txt keeps in any case.
+//! Details of a run's start, which `--verbose` shows and log.txt always has.
 
 use std::time::Duration;
 

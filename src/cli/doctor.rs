@@ -9,7 +9,7 @@ use crate::device::{Backend, cuda};
 use crate::error::Result;
 use crate::units::bytes;
 
-/// Report what this machine offers (system, processor, memory, GPU) and what a run would use of it
+/// Report the machine (system, processor, memory, GPU) and the device that a run would use
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -21,7 +21,7 @@ pub(super) struct DoctorArgs {
     json: bool,
 }
 
-/// How to print it.
+/// The options of `doctor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DoctorOptions {
     /// One JSON object instead of the table.
@@ -80,7 +80,7 @@ pub(super) fn run(options: DoctorOptions) -> Result<()> {
     output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>())
 }
 
-/// What `--device auto` would take.
+/// The device that `--device auto` would take.
 fn device() -> String {
     match DeviceChoice::Auto.open(None) {
         Ok(opened) => format!("--device auto takes: {}", on_device!(opened, |backend| backend.describe())),

@@ -29,14 +29,14 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     lines.extend(written(&Disk::of(settings, &images, &prediction.memory, &plan), disk::free(outdir)));
     lines.extend(time(&prediction, &plan, || device.open_in(*threads, settings.train.dtype)));
     if settings.train.minutes > 0.0 {
-        lines.push(format!("  at most {} minutes of training, saves left out", settings.train.minutes));
+        lines.push(format!("  at most {} minutes of training, saving not counted", settings.train.minutes));
     }
     let comments = lines.iter().map(|line| format!("{}\n", format!("# {line}").trim_end()));
     let settings = to_toml(settings, preset)?;
-    Ok(format!("{settings}\n# `vgan-cuda settings` says what each setting means.\n#\n{}", comments.collect::<String>()))
+    Ok(format!("{settings}\n# `vgan-cuda settings` explains each setting.\n#\n{}", comments.collect::<String>()))
 }
 
-/// How many images these settings name, and of which size. All but `glyphs` are loaded for it.
+/// Number and size of the images that these settings name. All but `glyphs` are loaded for it.
 pub(super) fn image_extent(settings: &Settings) -> Result<Extent> {
     extent(&settings.data.source, &load_options(settings))
 }
@@ -69,7 +69,7 @@ fn memory(memory: &Memory) -> Vec<String> {
     [String::new(), "memory".into()].into_iter().chain(rows.map(row)).collect()
 }
 
-/// Whether the run fits into this machine.
+/// Tells if the run fits into this machine.
 fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>) -> Result<Vec<String>> {
     let Some(free) = free else { return Ok(vec![]) };
     let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", bytes(free))];
@@ -82,7 +82,7 @@ fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>
     Ok(lines)
 }
 
-/// What the run would write, and whether there is room for it.
+/// Bytes that the run would write, and a warning if there is no room for them.
 fn written(disk: &Disk, free: Option<u64>) -> Vec<String> {
     let row = |name: &str, size: u64| format!("  {name:<52} {:>9}", bytes(size));
     let Disk { checkpoint, checkpoints, picture, pictures, records } = *disk;
@@ -99,7 +99,7 @@ fn written(disk: &Disk, free: Option<u64>) -> Vec<String> {
     lines
 }
 
-/// What to say where a run will not fit on the disk.
+/// The warning for a run that will not fit on the disk.
 pub(super) fn too_full(disk: &Disk, free: Option<u64>) -> Option<String> {
     let free = free.filter(|free| disk.total() > *free)?;
     let [needed, free] = bytes_apart(disk.total(), free);
@@ -109,7 +109,7 @@ pub(super) fn too_full(disk: &Disk, free: Option<u64>) -> Option<String> {
     ))
 }
 
-/// How long the run would take.
+/// An estimate of the run's duration.
 fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Opened>) -> Vec<String> {
     let work = &prediction.work;
     let per_step = work.flops as f64 / 1e9;

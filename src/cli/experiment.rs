@@ -25,7 +25,7 @@ use crate::train::session::{Plan, image_shape};
 use crate::train::snapshot::{DataIdentity, require_same_images};
 use crate::units::grouped;
 
-/// Train the runs of an experiment file one after another, each in a folder of its name, and compare them
+/// Train all runs of an experiment file, one after another, and compare them
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -33,15 +33,15 @@ Examples:
   vgan-cuda experiment experiments/paper-cifar10.toml --data data/cifar10 --minutes 10
   vgan-cuda experiment mine.toml --outdir runs/mine-2 --set train.seed=2
 
-Given once more, the same command passes over the runs that are done, goes on with one that was
-interrupted, and trains the rest; with a larger --steps or --minutes it makes all of them longer.
-One that diverges does not keep the others back.")]
+After an interruption, run the same command again: it skips finished runs, continues the interrupted
+one, and trains the rest. A larger --steps or --minutes makes all runs longer. If one run diverges,
+the others are still trained.")]
 pub(super) struct ExperimentArgs {
-    /// The experiment: a TOML file with a [[run]] for each run
+    /// TOML file with a [[run]] section for each run
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// The folder that gets the runs' folders and the comparison [default: runs/ and the file's name]
+    /// Folder for the runs and the comparison [default: runs/ and the file's name]
     #[arg(long, value_name = "DIR", value_parser = target_parser())]
     outdir: Option<PathBuf>,
 
@@ -53,23 +53,23 @@ pub(super) struct ExperimentArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     steps: Option<u64>,
 
-    /// Minutes that every run may take at most, saves left out [default: the file's]
+    /// Training time of every run in minutes at most, saving not counted [default: the file's]
     #[arg(long, value_name = "M", value_parser = parse_minutes)]
     minutes: Option<f64>,
 
-    /// Change any setting in every run, as section.key=value; may be given often
+    /// Change any setting in every run, as section.key=value; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Print the runs, what is done of each, and their settings, and stop
+    /// Print the runs, their progress and their settings, without training
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What to train, complete and checked.
+/// The options of `experiment`, complete and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ExperimentOptions {
     /// The experiment's file, for messages.
@@ -78,11 +78,11 @@ pub(crate) struct ExperimentOptions {
     pub(crate) runs: Vec<ExperimentRun>,
     /// The folder that gets the runs' folders.
     pub(crate) outdir: PathBuf,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
-    /// Whether to print what would be done instead.
+    /// Only print what would be done.
     pub(crate) dry_run: bool,
 }
 
@@ -107,7 +107,7 @@ impl ExperimentArgs {
     }
 }
 
-/// What is done of a run.
+/// Progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// There is no folder.

@@ -16,7 +16,7 @@ use crate::train::TrainedGenerator;
 use crate::train::sampler::latent;
 use crate::train::snapshot::F32Executor;
 
-/// Draw samples from a trained generator: one PNG a seed, or a grid of them
+/// Draw samples from a trained generator: one PNG for each seed, or one grid
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,27 +25,27 @@ Examples:
   vgan-cuda generate runs/00000-quick-b64/checkpoints/000500 --seeds 0-63 --grid --output grid.png
   vgan-cuda generate latest --grid --force
 
-The same seed gives the same picture, in any company. Files that are there already stay, unless
---force is given.")]
+A seed always gives the same picture, whichever other seeds are drawn with it. Existing files are
+not overwritten without --force.")]
 pub(super) struct GenerateArgs {
-    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint; `latest` is the run in runs/
-    /// that was trained last
+    /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
+    /// last
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
-    /// The seeds of the samples
+    /// Seeds of the samples, such as 0-31,40
     #[arg(long, value_name = "SEEDS", default_value = "0-31")]
     seeds: Seeds,
 
-    /// Put all samples into one picture
+    /// Put all samples into one grid
     #[arg(long)]
     grid: bool,
 
-    /// The folder for the samples, without --grid
+    /// Folder of the samples, without --grid
     #[arg(long, value_name = "DIR", default_value = "samples", conflicts_with = "grid", value_parser = target_parser())]
     outdir: PathBuf,
 
-    /// The PNG of the grid, with --grid
+    /// PNG file of the grid, with --grid
     #[arg(long, value_name = "FILE", default_value = "samples.png", requires = "grid", value_parser = target_parser())]
     output: PathBuf,
 
@@ -56,24 +56,24 @@ pub(super) struct GenerateArgs {
     device: DeviceArgs,
 }
 
-/// What to draw, and where to put it.
+/// The options of `generate`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GenerateOptions {
     /// A run's folder or a checkpoint's.
     pub(crate) source: PathBuf,
     /// One sample each.
     pub(crate) seeds: Vec<u64>,
-    /// Where the samples go.
+    /// Destination of the samples.
     pub(crate) target: Target,
-    /// Whether files that are there are written over.
+    /// Overwrite existing files.
     pub(crate) force: ForceArgs,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
 }
 
-/// Where samples go.
+/// A destination of samples.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
     /// A PNG each in this folder.

@@ -16,40 +16,41 @@ use crate::proof::gradient_check::{Finding, TOLERANCE, check};
 /// relative error above 1e-6 fails, and then the exit code is 1.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The error is relative to the element, but at least to 1e-2 of its tensor's largest, 1e-3 of the case's largest and 1e-8.
+The error is relative to the element, or to 1e-2 of the tensor's largest element, 1e-3 of the case's
+largest, or 1e-8, whichever is largest.
 
 Examples:
   vgan-cuda gradcheck
   vgan-cuda gradcheck --filter batch_norm --json
   vgan-cuda gradcheck --only losses --filter 'residual blocks' --filter began")]
 pub(super) struct GradcheckArgs {
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
 
-    /// Only cases whose operation or own name contains this text; repeated, any of the texts [default: all]
+    /// Only cases whose operation or name contains this text; can be repeated [default: all]
     #[arg(long, value_name = "TEXT")]
     filter: Vec<String>,
 
-    /// Only the operations, or only the whole losses and penalties, which take the longest on a GPU [default: both]
+    /// Only operations, or only whole losses and penalties, which take longest on a GPU [default: both]
     #[arg(long, value_name = "KIND")]
     only: Option<Kind>,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceChoice,
 }
 
-/// What the cases are of.
+/// Kinds of cases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// Of one operation each.
+    /// Single operations.
     Operations,
-    /// Of a whole loss or a whole gradient penalty each.
+    /// Whole losses and whole gradient penalties.
     Losses,
 }
 
-/// What to check, and how to print it.
+/// The options of `gradcheck`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct GradcheckOptions {
     /// JSON lines instead of a table.
@@ -58,7 +59,7 @@ pub(crate) struct GradcheckOptions {
     pub(crate) filter: Vec<String>,
     /// Only cases of this kind.
     pub(crate) only: Option<Kind>,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
 }
 

@@ -16,29 +16,29 @@ use crate::train::TrainedGenerator;
 use crate::train::sampler::{between, latent};
 use crate::train::snapshot::F32Executor;
 
-/// Walk through the latent space from seed to seed: a PNG with one row of pictures for each pair of neighbours
+/// Walk through the latent space from seed to seed: one PNG with a row of pictures for each pair of seeds
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   vgan-cuda interpolate runs/00000-quick-b64 --seeds 1,5,9
   vgan-cuda interpolate runs/00000-quick-b64 --seeds 0-8 --frames 12 --output walk.png
 
-The way is straight for a uniform prior, and along the sphere for a normal one.")]
+The path is a straight line for a uniform prior, and follows the sphere for a normal prior.")]
 pub(super) struct InterpolateArgs {
-    /// A run's folder, which stands for its newest checkpoint, or the folder of a checkpoint; `latest` is the run in runs/
-    /// that was trained last
+    /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
+    /// last
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
-    /// The seeds to visit, two or more
+    /// Seeds to visit, at least two
     #[arg(long, value_name = "SEEDS", default_value = "0-7")]
     seeds: Seeds,
 
-    /// Pictures a row, with both ends
+    /// Pictures in a row, including both ends
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u16).range(2..=1000))]
     frames: u16,
 
-    /// The PNG to write
+    /// PNG file to write
     #[arg(long, value_name = "FILE", default_value = "interpolation.png", value_parser = target_parser())]
     output: PathBuf,
 
@@ -52,20 +52,20 @@ pub(super) struct InterpolateArgs {
 /// As many pictures as one walk may have.
 const MOST_PICTURES: usize = 65_536;
 
-/// Which way to walk.
+/// The options of `interpolate`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct InterpolateOptions {
     /// A run's folder or a checkpoint's.
     pub(crate) source: PathBuf,
     /// The samples to visit, at least two.
     pub(crate) seeds: Vec<u64>,
-    /// Pictures a row, with both ends; at least two.
+    /// Pictures in a row, including both ends; at least two.
     pub(crate) frames: usize,
-    /// The PNG to write.
+    /// PNG file to write.
     pub(crate) output: PathBuf,
-    /// Whether a file that is there is written over.
+    /// Overwrite an existing file.
     pub(crate) force: ForceArgs,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,

@@ -15,7 +15,7 @@ use crate::run::env::utc;
 use crate::run::progress::duration;
 use crate::units::{bytes, grouped};
 
-/// List the runs of a folder: how far each is, how it stands, its last losses and its size on the disk
+/// List the runs of a folder: step, state, last losses, size on disk
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -23,22 +23,22 @@ Examples:
   vgan-cuda list runs/paper-cifar10
   vgan-cuda list --json
 
-A run is running (a process trains it), done, stopped (resume goes on with it), diverged, failed, or
-empty (without a checkpoint). Runs in the folders of the folder, such as an experiment's, are listed too.")]
+States: running (a process trains it), done, stopped (`resume` continues it), diverged, failed,
+empty (without a checkpoint). Runs in subfolders, such as those of an experiment, are listed too.")]
 pub(super) struct ListArgs {
-    /// The folder of the runs
+    /// Folder of the runs
     #[arg(value_name = "DIR", default_value = "runs")]
     folder: PathBuf,
 
-    /// Print a JSON object a run instead of the table
+    /// Print one JSON object for each run instead of the table
     #[arg(long)]
     json: bool,
 }
 
-/// What to list.
+/// The options of `list`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ListOptions {
-    /// The folder of the runs, or that of one.
+    /// Folder of the runs, or that of one.
     pub(crate) folder: PathBuf,
     /// JSON lines instead of a table.
     pub(crate) json: bool,

@@ -42,20 +42,20 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Say less: no progress and no notes on standard error, only warnings and errors; results go to standard output as ever
+    /// Quiet: only warnings and errors on standard error; results still go to standard output
     #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
 
-    /// Say more: settings that differ from the preset, the device, the memory, and what each part and each save takes
+    /// Verbose: also show settings that differ from the preset, the device, the memory, and the time of each save
     #[arg(short, long, global = true, display_order = 901)]
     verbose: bool,
 }
 
 impl Cli {
-    /// How much to say. A flag before the command and one after it are both given.
+    /// Verbosity by the flags, before the command and after it.
     fn verbosity(&self) -> Result<Verbosity> {
         match (self.quiet, self.verbose) {
-            (true, true) => Err(Error::Usage("--quiet and --verbose exclude each other: pass one of them".into())),
+            (true, true) => Err(Error::Usage("--quiet and --verbose exclude each other: pass only one of them".into())),
             (true, false) => Ok(Verbosity::Quiet),
             (false, true) => Ok(Verbosity::Verbose),
             (false, false) => Ok(Verbosity::Normal),
@@ -66,9 +66,9 @@ impl Cli {
 const EXAMPLES: &str = "\
 Examples:
   vgan-cuda train                            a first look: digits within two minutes
-  vgan-cuda train vgan-mnist --data FILE     the article's model on your own copy of MNIST
-  vgan-cuda resume runs/00000-quick-b64      go on where a run was stopped
-  vgan-cuda generate runs/00000-quick-b64    sample from it
+  vgan-cuda train vgan-mnist --data FILE     the article's VGAN on your copy of MNIST
+  vgan-cuda resume runs/00000-quick-b64      continue a run that was stopped
+  vgan-cuda generate runs/00000-quick-b64    draw samples from it
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 bad data, 4 device or memory, 5 diverged, 128 + n signal n.";
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::run::{LogFile, Record, RunFolder, checkpoint, stats};
 use crate::shell;
 
-/// What a script wants to know of a finished run. Paths are absolute.
+/// Facts about a finished run, for scripts. Paths are absolute.
 #[derive(Debug, Serialize)]
 struct Outcome {
     /// The run's folder.

@@ -31,21 +31,20 @@ pub(super) fn terminal_columns() -> Option<usize> {
     (columns > 0).then(|| usize::from(columns))
 }
 
-/// Warns, once, where this program was built without optimisation.
+/// Warns, once, if this is a debug build.
 pub(super) fn warn_if_unoptimised() {
     if let Some(note) = unoptimised() {
         to_stderr(&format!("warning: {note}"));
     }
 }
 
-/// What is wrong with a build without optimisation, if this is one. A library is built as its user's profile says, so this
+/// Returns a warning if this is a debug build. A library is built with its user's profile, so this
 /// reaches those who call it from a program of their own, too.
 pub(super) fn unoptimised() -> Option<&'static str> {
-    cfg!(debug_assertions)
-        .then_some("built without optimisation, about 60 times slower: build with cargo build --release")
+    cfg!(debug_assertions).then_some("debug build, at half the speed or less: build with cargo build --release")
 }
 
-/// Whether `error` says that nobody reads standard output any more.
+/// Returns true if `error` says that nobody reads standard output any more.
 pub(super) fn reader_is_gone(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
         if path == Path::new(STANDARD_OUTPUT) && source.kind() == ErrorKind::BrokenPipe)

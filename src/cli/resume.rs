@@ -34,55 +34,55 @@ Examples:
   vgan-cuda resume runs/00000-quick-b64 --data /elsewhere/images
   vgan-cuda resume runs/00000-quick-b64/checkpoints/000500 --set beta_step=1e-4 --desc slower
 
-A run goes on in its folder. A checkpoint, named by its folder or with --from, goes on in a new run's
-folder beside it; the old run stays as it is. What --set changes is noted in log.txt and state.json;
-what would change the meaning of the weights is refused.")]
+A run continues in its folder. A checkpoint, named by its folder or with --from, continues in a new
+run beside the old one, which stays as it is. Changes by --set are recorded in log.txt and
+state.json. Changes that would give the weights another meaning are rejected.")]
 pub(super) struct ResumeArgs {
-    /// The run's folder, or that of a checkpoint; `latest` is the run that was trained last
+    /// Folder of the run or of a checkpoint; `latest` is the run that was trained last
     #[arg(value_name = "RUN|CHECKPOINT|latest")]
     run: PathBuf,
 
-    /// Go back to the checkpoint of this step, in a new run
+    /// Start a new run from the checkpoint of this step
     #[arg(long, value_name = "STEP")]
     from: Option<u64>,
 
-    /// Train to this step, counted from the run's start; it becomes the run's length [default: the run's length]
+    /// New length of the run in steps, counted from its start [default: the run's length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64), conflicts_with = "epochs")]
     steps: Option<u64>,
 
-    /// Train to so many epochs, counted from the run's start; they become the run's length [default: the run's length]
+    /// New length of the run in epochs, counted from its start [default: the run's length]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=i64::MAX as u64))]
     epochs: Option<u64>,
 
-    /// Train to so many minutes, counted from the run's start; they become the run's limit [default: the run's limit]
+    /// New limit of training time in minutes, counted from the run's start [default: the run's limit]
     #[arg(long, value_name = "M", value_parser = parse_minutes)]
     minutes: Option<f64>,
 
-    /// Where the run's images are now; they are known by their SHA-256 [default: where they were]
+    /// New path of the run's images; they must have the same SHA-256 [default: the old path]
     #[arg(long, value_name = "PATH|glyphs")]
     data: Option<String>,
 
-    /// Change a setting from here on, as section.key=value; may be given often
+    /// Change a setting from here on, as section.key=value; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 
-    /// The folder that gets the folder of a new run, and in which `latest` is looked for [default: the run's own, or runs]
+    /// Folder for a new run, and the folder in which `latest` is searched [default: the run's own, or runs]
     #[arg(long, value_name = "DIR", value_parser = target_parser())]
     outdir: Option<PathBuf>,
 
-    /// A word for the name of a new run's folder
+    /// Word at the end of a new run folder's name
     #[arg(long, value_name = "WORD", value_parser = parse_description)]
     desc: Option<String>,
 
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    /// Print one line of JSON at the end: the run's folder, steps, seconds, losses, checkpoint
     #[arg(long)]
     json: bool,
 }
 
-/// What to continue.
+/// The options of `resume`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResumeOptions {
     /// The folder of a run or of a checkpoint.
@@ -93,11 +93,11 @@ pub(crate) struct ResumeOptions {
     pub(crate) outdir: Option<PathBuf>,
     /// The user's word for the name of a new run's folder.
     pub(crate) description: Option<String>,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
-    /// Whether the last line of standard output is JSON.
+    /// End standard output with a line of JSON.
     pub(crate) json: bool,
 }
 
@@ -118,7 +118,7 @@ impl ResumeArgs {
         };
         if !is_checkpoint(&source) && self.desc.is_some() {
             return Err(Error::Usage(format!(
-                "--desc names a new run, and {} goes on in its own folder: leave it out, or name a checkpoint with --from STEP",
+                "--desc names a new run, but {} continues in its own folder: omit --desc, or choose a checkpoint with --from STEP",
                 shown(&source)
             )));
         }
@@ -172,7 +172,7 @@ pub(super) struct Found {
     place: Place,
 }
 
-/// Where a run goes on.
+/// The place where a run continues.
 enum Place {
     /// In its own folder, which is locked; with a line for each newer checkpoint that is broken.
     Here(RunFolder, RunLock, Vec<String>),
@@ -250,7 +250,7 @@ struct Next {
     /// Those of config.toml as they were.
     on_file: Settings,
     revision: Revision,
-    /// What is to be in config.toml, where that is something else.
+    /// New text for config.toml, if it changes.
     config: Option<Settings>,
 }
 
@@ -339,7 +339,7 @@ fn say_origin(folder: &RunFolder, path: &Path, state: &State, origin: &str, revi
     let (step, sha256) = (state.step, &state.files.model.sha256);
     say(folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(path)))?;
     if revision.changes.is_empty() {
-        say(folder, "note: with the same settings it does what that run did from there: --set changes one")?;
+        say(folder, "note: with the same settings the new run repeats the old one: change a setting with --set")?;
     }
     Ok(())
 }
@@ -367,7 +367,7 @@ fn images(settings: &Settings, state: &State, place: &Place) -> Result<Images> {
     Err(Error::bad_data(source, expected, "nothing there").with_hint(hint))
 }
 
-/// What to say of a run that is at its end at `step`, where `total` were planned.
+/// The message for a run that is at its end at `step`, where `total` were planned.
 fn nothing_left(settings: &Settings, step: u64, total: u64) -> String {
     let (flag, minutes) = if step < total {
         ("--minutes M with a larger M", settings.train.minutes)

@@ -9,7 +9,7 @@ use crate::config::{
 };
 use crate::error::{Error, Result};
 
-/// Say what every setting means, its default, its range, and the methods that it belongs to
+/// Explain every setting: meaning, default, range, and the methods it belongs to
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -19,17 +19,17 @@ Examples:
   vgan-cuda settings dragan
   vgan-cuda settings --json
 
-A setting is changed with --set KEY=VALUE, or in a file for --config.")]
+Change a setting with --set KEY=VALUE, or in a file for --config.")]
 pub(super) struct ListSettingsArgs {
-    /// A setting with or without its section, a section, or a method such as dragan [default: all]
+    /// Setting (with or without its section), section, or method such as dragan [default: all]
     name: Option<String>,
 
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     json: bool,
 }
 
-/// What to print.
+/// The options of `settings`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ListSettingsOptions {
     /// A setting, a section or a method; `None` for all.
@@ -135,7 +135,7 @@ fn described(setting: &Setting, default: &SettingValue) -> String {
     text + "\n"
 }
 
-/// Where presets have another value than the default.
+/// Presets whose value differs from the default.
 fn of_presets(setting: &Setting, defaults: &Settings) -> Result<String> {
     let default = setting.value_in(defaults)?;
     let mut text = String::new();
@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    /// What a reader looks up there is there.
+    /// Every method of docs/methods.md can be looked up.
     #[test]
     fn the_methods_are_those_of_the_documentation() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/methods.md");

@@ -13,10 +13,10 @@ use crate::train::session::Plan;
 /// The word for the run that was trained last.
 pub(super) const LATEST: &str = "latest";
 
-/// How deep runs may lie in a folder: an experiment's in its own.
+/// Depth to which runs are looked for in a folder: an experiment's runs lie in its own folder.
 const DEPTH: usize = 2;
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// A process trains it now.
@@ -47,7 +47,7 @@ impl Standing {
     }
 }
 
-/// What is known of a run.
+/// Facts about a run.
 #[derive(Debug, Clone)]
 pub(super) struct Survey {
     pub(super) path: PathBuf,
@@ -57,7 +57,7 @@ pub(super) struct Survey {
     pub(super) step: u64,
     /// Steps of the whole run, where they are known.
     pub(super) steps: Option<u64>,
-    /// What was said when it ended, where that was an error.
+    /// The message at its end, if that was an error.
     pub(super) message: Option<String>,
     pub(super) last: Option<Record>,
     /// When the newest checkpoint was written.
@@ -134,7 +134,7 @@ fn collect(path: &Path, depth: usize, found: &mut Vec<RunFolder>) {
     folders.iter().for_each(|folder| collect(folder, depth - 1, found));
 }
 
-/// What `latest`, or a path that ends in it, stands for: the run in `outdir`, or in the folder before the word, that has
+/// Resolves `latest`, or a path that ends in it, to the run in `outdir`, or in the folder before the word, that has
 /// the newest checkpoint. Any other path, and one that is there, stands for itself.
 ///
 /// # Errors
@@ -153,7 +153,7 @@ pub(super) fn named(path: PathBuf, outdir: &Path) -> Result<PathBuf> {
     };
     let newest = runs_in(folder).into_iter().filter_map(saved).max();
     newest.map(|(_, run)| run).ok_or_else(|| {
-        let error = Error::bad_data(folder, "a run with a checkpoint, for `latest` to stand for", "none");
+        let error = Error::bad_data(folder, "a run with a checkpoint, for `latest`", "none");
         error.with_hint("pass the folder that `train` made, such as runs/00000-quick-b64")
     })
 }

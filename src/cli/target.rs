@@ -1,4 +1,4 @@
-//! Where a command writes: one rule for all of them. A file or folder is named, nothing goes to standard output by the name
+//! Output paths: one rule for all commands. A file or folder is named, nothing goes to standard output by the name
 //! `-`, a picture's name ends in .png, and a file that is there stays unless `--force` is given.
 
 use std::path::{Path, PathBuf};
@@ -19,7 +19,9 @@ pub(super) struct ForceArgs {
 /// Takes a path to write to; not `-`, by which other programs mean standard output.
 pub(super) fn target_parser() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| match path.to_str() {
-        Some("-") => Err("nothing is written to standard output: give it a name (./- is the name `-`)".to_string()),
+        Some("-") => {
+            Err("output to standard output is not supported: pass a file name (./- is the name `-`)".to_string())
+        }
         _ => Ok(path),
     })
 }

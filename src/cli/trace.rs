@@ -22,26 +22,26 @@ Examples:
   vgan-cuda trace --preset vgan-mnist --example in.safetensors
   vgan-cuda trace --preset vgan-mnist --input in.safetensors --output out.safetensors", after_long_help = LONG_HELP)]
 pub(super) struct TraceArgs {
-    /// The settings to start from [default: the preset that --config names, or quick]
+    /// Preset to start from [default: the one that --config names, or quick]
     #[arg(long, value_parser = preset_parser())]
     preset: Option<String>,
 
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// The weights, images, latents and bottleneck noise to compute with
+    /// Input file: weights, images, latents and bottleneck noise
     #[arg(long, value_name = "IN", requires = "output", required_unless_present = "example")]
     input: Option<PathBuf>,
 
-    /// The file for activations, losses, gradients and updated weights
+    /// Output file: activations, losses, gradients and updated weights
     #[arg(long, value_name = "OUT", requires = "input", value_parser = target_parser())]
     output: Option<PathBuf>,
 
-    /// Where to compute: auto, cpu, cuda or cuda:N; auto is the CPU
+    /// Device: auto, cpu, cuda or cuda:N; auto is the CPU
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     device: DeviceChoice,
 
-    /// Write a valid IN file here, and stop
+    /// Write an example of a valid IN file to this path, and stop
     #[arg(long, value_name = "PATH", conflicts_with_all = ["input", "output"], value_parser = target_parser())]
     example: Option<PathBuf>,
 
@@ -79,29 +79,29 @@ Without a bottleneck there is no noise, mu, logvar, z or kl, and no beta in OUT.
 are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.
 With discriminator_steps=k, D is updated k times on the same tensors, and OUT is of the last.";
 
-/// What to trace.
+/// The options of `trace`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TraceOptions {
     /// All settings; those of `[data]` but the range don't matter.
     pub(crate) settings: Settings,
     /// The preset that they started from.
     pub(crate) preset: String,
-    /// What to do.
+    /// The task.
     pub(crate) task: TraceTask,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
 }
 
-/// What `trace` is to do.
+/// A task of `trace`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum TraceTask {
     /// Write an IN file of random values.
     Example(PathBuf),
     /// One step.
     Step {
-        /// What to compute with.
+        /// The input file.
         input: PathBuf,
-        /// What was computed.
+        /// The output file.
         output: PathBuf,
     },
 }
@@ -134,7 +134,7 @@ pub(super) fn run(options: TraceOptions) -> Result<()> {
             let Some([h, w, c]) = image_size(&options.preset) else {
                 let preset = &options.preset;
                 return Err(Error::Usage(format!(
-                    "an example needs the size of its images, and there is no preset `{preset}` in this version to tell it"
+                    "an example needs an image size, and this version has no preset `{preset}` that gives it"
                 )));
             };
             tensors::write(&path, &trace::example(&options.settings, ImageShape { h, w, c })?)

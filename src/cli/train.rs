@@ -22,11 +22,11 @@ use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
 use crate::train::{Interrupt, Session, predict};
 
-/// Train a model: each run gets a folder of its own, which `resume` and `generate` take
+/// Train a model; each run gets its own folder, which `resume` and `generate` take
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TrainArgs {
-    /// The settings to start from [default: the one that --config names, or quick]
+    /// Preset to start from [default: the one that --config names, or quick]
     #[arg(value_parser = preset_parser())]
     preset: Option<String>,
 
@@ -34,11 +34,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "PATH|glyphs")]
     data: Option<String>,
 
-    /// The folder that gets the run's folder
+    /// Folder in which the run's folder is created
     #[arg(long, value_name = "DIR", default_value = "runs", value_parser = target_parser())]
     outdir: PathBuf,
 
-    /// A word for the name of the run's folder, behind preset and batch
+    /// Word at the end of the run folder's name, after preset and batch
     #[arg(long, value_name = "WORD", value_parser = parse_description)]
     desc: Option<String>,
 
@@ -50,38 +50,39 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(1))]
     epochs: Option<u64>,
 
-    /// Train for so many minutes at most, saves left out [default: the preset's]
+    /// Stop after M minutes of training (saving not counted) or at the step limit, whichever comes first [default: the
+    /// preset's]
     #[arg(long, value_name = "M", value_parser = parse_minutes)]
     minutes: Option<f64>,
 
-    /// Images of each kind in a step [default: the preset's]
+    /// Batch size: this many real and this many generated images a step [default: the preset's]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     batch: Option<u64>,
 
-    /// The key of every random draw of training; that of `glyphs` is --set data.seed=N [default: 0]
+    /// Random seed of training; `glyphs` has its own seed, --set data.seed=N [default: 0]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     seed: Option<u64>,
 
     #[command(flatten)]
     device: DeviceArgs,
 
-    /// Steps between two lines of numbers [default: the preset's]
+    /// Steps between two progress lines [default: the preset's]
     #[arg(long, value_name = "STEPS", value_parser = whole_number(1))]
     tick: Option<u64>,
 
-    /// Steps between two snapshots (checkpoint, pictures, curves); 0 is once an epoch [default: the preset's]
+    /// Steps between two snapshots (checkpoint, pictures, curves); 0 means once an epoch [default: the preset's]
     #[arg(long, value_name = "STEPS", value_parser = whole_number(0))]
     snap: Option<u64>,
 
-    /// How many checkpoints to keep; 0 keeps all [default: the preset's]
+    /// Checkpoints to keep; 0 keeps all [default: the preset's]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     keep: Option<u64>,
 
-    /// To what products round their operands; tf32 and bf16 need --device cuda [default: the preset's]
+    /// Precision of the operands of matrix products; tf32 and bf16 need --device cuda [default: the preset's]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
     dtype: Option<String>,
 
-    /// Cut every image to its central square and resize that to N×N [default: no]
+    /// Crop every image to its central square and resize it to N×N [default: no]
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     resize: Option<u64>,
 
@@ -92,11 +93,11 @@ pub(super) struct TrainArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
-    /// Print the settings and what the run would need, and stop
+    /// Print the settings and the run's needs (memory, disk, time), without training
     #[arg(long)]
     dry_run: bool,
 
-    /// End with a line of JSON on standard output: the run's folder, steps, seconds, losses, checkpoint
+    /// Print one line of JSON at the end: the run's folder, steps, seconds, losses, checkpoint
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
 }
@@ -109,26 +110,26 @@ Examples:
   vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
   vgan-cuda train --config runs/00000-quick-b64/config.toml
 
-Every setting of --dry-run's output can be changed with --set, or in a file for --config.";
+--set and the file of --config can change every setting that --dry-run prints.";
 
-/// What to train, complete and checked.
+/// The options of `train`, complete and checked.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TrainOptions {
     /// All settings; `data.source` is `glyphs` or an absolute path.
     pub(crate) settings: Settings,
     /// The preset that they started from.
     pub(crate) preset: String,
-    /// The folder that gets the run's folder.
+    /// Folder in which the run's folder is created.
     pub(crate) outdir: PathBuf,
     /// The user's word for the name of the run's folder.
     pub(crate) description: Option<String>,
-    /// Where to compute.
+    /// The device to compute on.
     pub(crate) device: DeviceChoice,
     /// CPU threads; `None` takes all cores.
     pub(crate) threads: Option<usize>,
-    /// Whether to print what would be done instead.
+    /// Only print what would be done.
     pub(crate) dry_run: bool,
-    /// Whether the last line of standard output is JSON.
+    /// End standard output with a line of JSON.
     pub(crate) json: bool,
 }
 
@@ -176,7 +177,7 @@ impl TrainArgs {
     }
 }
 
-/// Where the images are: as an absolute path, so that the run can be resumed from another folder.
+/// The path of the images, made absolute, so that the run can be resumed from another folder.
 pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
     let source = &settings.data.source[..];
     if source.is_empty() {
@@ -197,7 +198,7 @@ pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
     Ok(path.into_os_string().into_string().unwrap_or_else(|_| source.to_string()))
 }
 
-/// Whether these nets can be trained on the embedded digits, resized and converted as the settings say.
+/// Returns true if these nets can be trained on the embedded digits, resized and converted as the settings say.
 fn glyphs_fit(settings: &Settings) -> bool {
     let options = load_options(settings);
     let fits = |size: Extent| validate_for_images(settings, size.height, size.width, size.channels);
@@ -283,7 +284,7 @@ pub(super) fn train<B: F32Executor>(
     Ok(session.folder().clone())
 }
 
-/// How the settings want images to be brought into one shape.
+/// The settings' conversion of images to one shape.
 pub(super) fn load_options(settings: &Settings) -> LoadOptions {
     let DataSettings { resize, channels, background, seed, .. } = settings.data;
     LoadOptions { resize, channels, background: background.rgb, seed }
@@ -327,7 +328,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
-    use crate::config::Dtype;
+    use crate::device::Precision;
 
     fn options(words: &str) -> Result<TrainOptions> {
         let words = words.split_whitespace();
@@ -355,7 +356,7 @@ mod tests {
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
         assert_eq!((train.steps, train.minutes, train.batch, train.seed), (7, 2.5, 9, 11));
-        assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Dtype::Bf16));
+        assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Precision::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));

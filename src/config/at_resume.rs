@@ -1,4 +1,4 @@
-//! What becomes of a setting that is another one at a resume than the run was trained with.
+//! Rules for settings that differ, at a resume, from those that the run was trained with.
 //!
 //! A checkpoint names the settings that its weights came from ([`recorded`]); [`changes`] holds those of a resume against
 //! them. The table of all settings is [`SETTINGS`]: a test refuses a setting that is not in it.
@@ -13,7 +13,7 @@ use super::schema::{Key, from_table, keys, to_table};
 use super::settings::Settings;
 use crate::error::Result;
 
-/// What a resume does with another value.
+/// The effect of another value at a resume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtResume {
     /// It takes effect from the next step on, and is noted.
@@ -22,11 +22,11 @@ pub enum AtResume {
     FreeUnlessZero,
     /// Refused: the weights, their moments or the data's position mean something else under another value.
     Fixed,
-    /// Without effect: it said where the run begins. Said, and passed over.
+    /// Without effect, since it sets the start of a run. A note says so.
     Start,
     /// It decides how long the run is and how often it reports. The weights of a step don't depend on it.
     Pace,
-    /// Where the images lie. They are known by their SHA-256, whatever their path.
+    /// The path of the images. They are identified by their SHA-256, whatever their path.
     Place,
 }
 
@@ -34,61 +34,57 @@ use AtResume::{Fixed, Free, FreeUnlessZero, Pace, Place, Start};
 
 /// Every setting: its name, what a resume does with another value, and why.
 pub const SETTINGS: &[(&str, AtResume, &str)] = &[
-    ("data.source", Place, "the images are known by their SHA-256"),
+    ("data.source", Place, "the images are identified by their SHA-256"),
     ("data.resize", Fixed, "other images"),
     ("data.channels", Fixed, "other images"),
-    ("data.background", Fixed, "other images, where some are transparent"),
-    ("data.seed", Fixed, "other images, where they are the embedded digits"),
-    ("data.flip", Free, "drawn anew at every step"),
-    ("data.range", Fixed, "the nets read and draw pixels in these units, and G's last activation belongs to them"),
+    ("data.background", Fixed, "other images, if some are transparent"),
+    ("data.seed", Fixed, "other images, if they are the embedded digits"),
+    ("data.flip", Free, "drawn at every step"),
+    ("data.range", Fixed, "the nets read and draw pixels in this range, and G's last activation depends on it"),
     ("nets.family", Fixed, "other tensors"),
     ("generator.latent", Fixed, "other tensors"),
-    ("generator.prior", Fixed, "G has learnt to draw from latents of this distribution"),
+    ("generator.prior", Fixed, "G was trained with latents of this distribution"),
     ("generator.hidden", Fixed, "other tensors"),
     ("generator.channels", Fixed, "other tensors"),
     ("generator.width", Fixed, "other tensors"),
     ("generator.max_width", Fixed, "other tensors"),
     ("generator.output", Fixed, "other tensors"),
-    (
-        "generator.ema",
-        FreeUnlessZero,
-        "the decay of an average that goes on; above 0 the checkpoint holds that average",
-    ),
+    ("generator.ema", FreeUnlessZero, "the decay of the moving average; above 0 the checkpoint holds that average"),
     ("discriminator.channels", Fixed, "other tensors"),
     ("discriminator.width", Fixed, "other tensors"),
     ("discriminator.max_width", Fixed, "other tensors"),
     ("discriminator.norm", Fixed, "other tensors"),
     ("discriminator.norm_first", Fixed, "other tensors"),
     ("discriminator.hidden", Fixed, "other tensors"),
-    ("discriminator.leak", Fixed, "part of the function that the weights make up"),
-    ("discriminator.spectral_norm", Fixed, "the weights are divided by their norm, or are not"),
+    ("discriminator.leak", Fixed, "the weights were trained with this activation"),
+    ("discriminator.spectral_norm", Fixed, "the weights were trained with or without this division"),
     ("discriminator.minibatch_kernels", Fixed, "other tensors"),
     ("discriminator.minibatch_dims", Fixed, "other tensors"),
     ("bottleneck.enabled", Fixed, "other tensors"),
     ("bottleneck.channels", Fixed, "other tensors"),
-    ("bottleneck.kl_reduction", Fixed, "the unit of the KL that beta has found its value for"),
-    ("bottleneck.kl_mix", Fixed, "the scale of the constraint that beta has found its value for"),
-    ("bottleneck.generator_z", Free, "what G's loss is taken at from now on"),
-    ("bottleneck.logvar_bias", Start, "where a bias began, which has moved since"),
-    ("bottleneck.sigma", Fixed, "what the encoder's second output stands for"),
-    ("bottleneck.beta", Start, "where beta began, which has moved since"),
-    ("bottleneck.beta_step", Free, "how far beta moves from now on"),
-    ("bottleneck.target_kl", Free, "what beta aims at from now on"),
-    ("objective.loss", Fixed, "what D says of an image is another quantity under each loss"),
+    ("bottleneck.kl_reduction", Fixed, "beta has adapted to the KL in this unit"),
+    ("bottleneck.kl_mix", Fixed, "beta has adapted to the constraint at this scale"),
+    ("bottleneck.generator_z", Free, "the z of G's step from now on"),
+    ("bottleneck.logvar_bias", Start, "the initial value of a bias, which has been trained since"),
+    ("bottleneck.sigma", Fixed, "the meaning of the encoder's second output"),
+    ("bottleneck.beta", Start, "the initial value of beta, which has moved since"),
+    ("bottleneck.beta_step", Free, "the step size of beta from now on"),
+    ("bottleneck.target_kl", Free, "the target of beta's constraint from now on"),
+    ("objective.loss", Fixed, "D's output means something else under each loss"),
     ("objective.real_target", Free, "part of the loss from now on"),
     ("objective.margin", Free, "part of the loss from now on"),
     ("objective.repelling", Free, "the weight of a term from now on"),
-    ("objective.balance_ratio", Free, "what k aims at from now on"),
-    ("objective.balance_step", Free, "how far k moves from now on"),
+    ("objective.balance_ratio", Free, "the target of k from now on"),
+    ("objective.balance_step", Free, "the step size of k from now on"),
     ("objective.penalty", Free, "a term of the loss from now on"),
     ("objective.penalty_weight", Free, "the weight of a term from now on"),
-    ("objective.penalty_every", Free, "how often a term is taken from now on"),
-    ("objective.penalty_z", Free, "where a term is taken from now on"),
-    ("objective.clip", Free, "a bound of the weights from the next update on"),
-    ("objective.discriminator_steps", Fixed, "the position in the data is counted in them"),
+    ("objective.penalty_every", Free, "the interval of a term from now on"),
+    ("objective.penalty_z", Free, "the z of a term from now on"),
+    ("objective.clip", Free, "a bound on the weights from the next update"),
+    ("objective.discriminator_steps", Fixed, "the position in the data depends on it"),
     ("objective.instance_noise", Free, "noise on the images from now on"),
-    ("objective.instance_noise_steps", Free, "counted from the run's start, as ever"),
-    ("objective.feature_matching", Free, "a loss of G from now on"),
+    ("objective.instance_noise_steps", Free, "counted from the run's start"),
+    ("objective.feature_matching", Free, "G's loss from now on"),
     (
         "objective.historical_averaging",
         FreeUnlessZero,
@@ -96,26 +92,26 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ),
     ("objective.reconstruction", Free, "the weight of a term; a checkpoint without an encoder is refused"),
     ("objective.mode", Free, "the weight of a term; a checkpoint without an encoder is refused"),
-    ("optimizer.kind", Fixed, "the moments are those of one rule"),
-    ("optimizer.discriminator_lr", Free, "the size of the steps from now on"),
-    ("optimizer.generator_lr", Free, "the size of the steps from now on"),
+    ("optimizer.kind", Fixed, "the optimiser state belongs to one rule"),
+    ("optimizer.discriminator_lr", Free, "the learning rate from now on"),
+    ("optimizer.generator_lr", Free, "the learning rate from now on"),
     ("optimizer.beta1", Free, "the decay of a moment from now on"),
     ("optimizer.beta2", Free, "the decay of a moment from now on"),
     ("optimizer.decay", Free, "the decay of a moment from now on"),
-    ("optimizer.epsilon", Free, "a term of the rule from now on"),
-    ("optimizer.init_std", Start, "where the weights began, which have moved since"),
+    ("optimizer.epsilon", Free, "a constant of the update from now on"),
+    ("optimizer.init_std", Start, "the initial spread of the weights, which have been trained since"),
     ("train.batch", Fixed, "the position in the data is counted in batches"),
     ("train.epochs", Pace, "the run's length"),
     ("train.steps", Pace, "the run's length"),
     ("train.minutes", Pace, "the run's length"),
-    ("train.seed", Fixed, "the key of every draw, the order of the data among them"),
-    ("train.tick", Pace, "how often it reports"),
-    ("train.snap", Pace, "how often it saves"),
-    ("train.keep", Pace, "how many checkpoints are kept"),
-    ("train.dtype", Free, "how products round from now on; the weights are f32 in all of them"),
+    ("train.seed", Fixed, "every random draw depends on it, and so does the order of the data"),
+    ("train.tick", Pace, "the interval of reports"),
+    ("train.snap", Pace, "the interval of saves"),
+    ("train.keep", Pace, "the number of checkpoints"),
+    ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 
-/// What a resume does with another value of the setting `section.key`, and why. One that is not in the table, which a
+/// The effect of another value of the setting `section.key`, with the reason. A setting that is not in the table, which a
 /// test rules out, is fixed.
 pub fn at_resume(key: &str) -> (AtResume, &'static str) {
     let found = SETTINGS.iter().find(|(name, _, _)| *name == key);
@@ -137,7 +133,7 @@ pub fn recorded(settings: &Settings) -> Result<BTreeMap<String, SettingValue>> {
 /// what this version knows and it does not name stays as in `base`.
 ///
 /// # Errors
-/// What is wrong with one of the values.
+/// A description of the invalid value.
 pub fn with_recorded(
     base: &Settings,
     recorded: &BTreeMap<String, SettingValue>,
@@ -161,18 +157,18 @@ pub fn with_recorded(
 pub struct SettingChange {
     /// `section.key`.
     pub key: String,
-    /// What the run was trained with.
+    /// The value that the run was trained with.
     pub from: SettingValue,
-    /// What it is now.
+    /// The value now.
     pub to: SettingValue,
-    /// What a resume does with it.
+    /// The effect at a resume.
     pub class: AtResume,
     /// Why.
     pub reason: &'static str,
 }
 
 impl SettingChange {
-    /// Whether a resume is refused for it.
+    /// Returns true if a resume is refused because of it.
     pub fn is_refused(&self) -> bool {
         match self.class {
             AtResume::Fixed => true,

@@ -1,8 +1,8 @@
-//! How settings are declared: once, with their meaning, their default, their range and the methods they belong to.
+//! Declaration of settings: once, with their meaning, default, range, and the methods they belong to.
 //!
 //! [`settings!`] makes of a section a struct with its default, and keeps what stands there for [`validate`](super::validate)
-//! and for whoever asks what there is to set (`vgan-cuda settings`, completion). [`choices!`] does so for the words that a
-//! setting may take.
+//! and for whoever asks what there is to set (`vgan-cuda settings`, completion). The words that a
+//! setting may take are declared by [`choices!`].
 
 use std::fmt;
 
@@ -12,6 +12,9 @@ use super::differences::SettingValue;
 use super::schema::{Key, to_table};
 use super::settings::Settings;
 use super::validate::Checker;
+pub use crate::choices::Choice;
+use crate::choices::Choices;
+pub(super) use crate::choices::choices;
 use crate::error::{Error, Result};
 
 /// A section of the settings: `[data]`, ….
@@ -19,20 +22,20 @@ use crate::error::{Error, Result};
 pub struct Section {
     /// Its name, without brackets.
     pub name: &'static str,
-    /// What it is about.
+    /// Its meaning.
     pub meaning: &'static str,
     /// Its settings, in the order of their declaration.
     pub settings: &'static [Setting],
 }
 
-/// What is declared of a setting.
+/// The declaration of a setting.
 #[derive(Debug)]
 pub struct Setting {
     /// `section.name`.
     pub key: &'static str,
-    /// What it means, in units where it has some.
+    /// Its meaning, with units if it has some.
     pub meaning: &'static str,
-    /// Which numbers or lists it takes.
+    /// The numbers or lists that it takes.
     pub range: Range,
     /// The words that it may take; empty where it holds no word of a list.
     pub choices: &'static [Choice],
@@ -40,16 +43,7 @@ pub struct Setting {
     pub methods: &'static [&'static str],
 }
 
-/// A word that a setting may take.
-#[derive(Debug)]
-pub struct Choice {
-    /// As `--set` and a file have it.
-    pub word: &'static str,
-    /// What it chooses.
-    pub meaning: &'static str,
-}
-
-/// Which values a setting takes. Shown, it ends a sentence that begins with "must be".
+/// Values that a setting takes. Displayed, it ends a sentence that begins with "must be".
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Range {
     /// All of its kind: text, a word of its choices, true or false.
@@ -69,11 +63,11 @@ pub enum Range {
     Real {
         /// The lower bound.
         low: f64,
-        /// Whether the lower bound is outside.
+        /// True if the lower bound is excluded.
         above: bool,
         /// The upper bound.
         high: f64,
-        /// Whether the upper bound is outside.
+        /// True if the upper bound is excluded.
         below: bool,
     },
     /// Lists of at most so many widths.
@@ -100,7 +94,7 @@ impl Range {
         Range::Whole { least, most, because: "" }
     }
 
-    /// Whether it holds `value`.
+    /// Returns true if it contains `value`.
     pub(super) fn holds(&self, value: &Held<'_>) -> bool {
         let inside = |low: f64, above: bool, high: f64, below: bool, value: f64| {
             (if above { value > low } else { value >= low }) && (if below { value < high } else { value <= high })
@@ -164,7 +158,7 @@ impl fmt::Display for Held<'_> {
     }
 }
 
-/// What a setting can be.
+/// Types of settings.
 pub(super) trait Field {
     /// The words that it may be.
     const CHOICES: &'static [Choice] = &[];
@@ -172,6 +166,10 @@ pub(super) trait Field {
     fn held(&self) -> Held<'_> {
         Held::Other
     }
+}
+
+impl<T: Choices> Field for T {
+    const CHOICES: &'static [Choice] = T::CHOICES;
 }
 
 impl Field for bool {}
@@ -275,41 +273,9 @@ macro_rules! or_none {
 }
 pub(super) use or_none;
 
-/// The words of a setting: `meaning: Variant = "word",` for each.
-macro_rules! choices {
-    (
-        $(#[doc = $about:literal])+
-        pub enum $enum:ident {
-            $($(#[doc = $doc:literal])+ $variant:ident = $word:literal,)+
-        }
-    ) => {
-        $(#[doc = $about])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-        pub enum $enum {
-            $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)+
-        }
-
-        impl $enum {
-            /// The word for it, as `--set` and a file have it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $($enum::$variant => $word,)+
-                }
-            }
-        }
-
-        impl $crate::config::declare::Field for $enum {
-            const CHOICES: &'static [$crate::config::declare::Choice] = &[
-                $($crate::config::declare::Choice { word: $word, meaning: concat!($($doc),+) },)+
-            ];
-        }
-    };
-}
-pub(super) use choices;
-
 /// A section's struct.
 pub(super) trait Declared {
-    /// What is declared of it.
+    /// Its declaration.
     const SECTION: Section;
 
     /// The values of its settings, in the order of their declaration.

@@ -24,7 +24,7 @@ pub struct Difference {
 pub struct SettingValue(pub(super) Value);
 
 impl SettingValue {
-    /// Whether it is the number 0.
+    /// Returns true for the number 0.
     pub(super) fn is_zero(&self) -> bool {
         matches!(self.0, Value::Integer(0)) || matches!(self.0, Value::Float(number) if number == 0.0)
     }

@@ -73,7 +73,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ExperimentRun>> {
         }
         let Some((preset_name, preset_place)) = part.preset.or_else(|| shared.preset.clone()) else {
             let error = file.error(place, "a `preset`, of this run or of the whole file", "none".into());
-            return Err(error.with_hint("write preset = \"vgan-mnist\" at the beginning of the file, say"));
+            return Err(error.with_hint("write, for example, preset = \"vgan-mnist\" at the beginning of the file"));
         };
         let base = preset(&preset_name).map_err(|error| {
             file.error(preset_place, "the name of a preset", format!("`{}`", shorten(&preset_name)))
@@ -109,7 +109,7 @@ fn run_tables<'p, 'v>(
     list.iter().zip(values).map(table).collect()
 }
 
-/// What the file may hold at its top, or in a `[[run]]`.
+/// Keys at the top of the file, or in a `[[run]]`.
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
     File,
@@ -167,8 +167,7 @@ fn run_name(file: &File<'_>, value: &Value, place: usize) -> Result<String> {
     if is_good && !RESERVED.contains(&name.as_str()) {
         return Ok(name);
     }
-    let expected = "a name of at most 64 letters, digits, `-`, `_` or `.`, without a point at its beginning, and not \
-                    `compare`";
+    let expected = "a name of at most 64 letters, digits, `-`, `_` or `.`, not beginning with a dot, and not `compare`";
     Err(file.error(place, expected, format!("`{}`", shorten(&name))))
 }
 
@@ -238,7 +237,7 @@ settings.bottleneck.beta = 0.5
             (run, &["a `preset`"]),
             ("[[run]]\nname = 3", &["`name` to be text", "(line 2, column 8)", "found 3"]),
             ("[[run]]\nname = \"a/b\"", &["letters, digits", "`a/b`"]),
-            ("[[run]]\nname = \"..\"", &["without a point"]),
+            ("[[run]]\nname = \"..\"", &["not beginning with a dot"]),
             ("[[run]]\nname = \"compare\"", &["not `compare`"]),
             ("[[run]]\nname = \"\"", &["letters, digits"]),
             ("preset = \"vgan-mnst\"\n[[run]]\nname = \"a\"", &["(line 1, column 10)", "nearest is `vgan-mnist`"]),

@@ -1,4 +1,4 @@
-//! What the families of nets ask of the settings.
+//! Conditions of the families of nets on the settings.
 
 use super::settings::{Family, MOST_LAYERS, Norm, OutputLayer, Settings, WIDEST};
 use super::validate::Checker;

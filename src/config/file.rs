@@ -55,8 +55,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
         && chosen != named
     {
         return Err(Error::Usage(format!(
-            "the preset is {chosen} on the command line and `{}` in {}: leave it out there, or take the line `preset` \
-             out of the file",
+            "the preset is {chosen} on the command line and `{}` in {}: omit it there, or remove the line `preset` from the file",
             shorten(named),
             shown(path)
         )));

@@ -9,7 +9,7 @@ use super::schema::sections;
 use crate::error::{Error, Result};
 use crate::shell;
 
-/// What the file was wanted for.
+/// Purpose of the file.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Wanted {
     /// The settings of one run.
@@ -52,7 +52,7 @@ pub(super) fn require(wanted: Wanted, path: &Path, values: &Table) -> Result<()>
     Err(Error::bad_data(path, wanted.described(), found).with_hint(hint))
 }
 
-/// Which other format a text is in that is no TOML, as the error to be told, with the place where TOML ends; `None` where it is
+/// Recognises the other format of a text that is no TOML. Returns the error, with the place where TOML ends; `None` where it is
 /// none that is known.
 pub(super) fn no_toml(path: &Path, text: &str, (line, column): (usize, usize)) -> Option<Error> {
     let found = match text.trim_start().chars().next()? {
@@ -81,7 +81,7 @@ fn is_yaml(path: &Path, text: &str) -> bool {
     named || text.starts_with("---") || entries.len() > others.len()
 }
 
-/// How the file that was wanted comes to be.
+/// Advice on making the file that was wanted.
 fn what(wanted: Wanted) -> String {
     match wanted {
         Wanted::Settings => "`vgan-cuda train --dry-run` prints a file of settings",

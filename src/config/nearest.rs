@@ -1,11 +1,11 @@
-//! Which names were most likely meant: by a slip of the fingers, or by a part or an abbreviation of their words.
+//! Suggests the names that were most likely meant: by a typing mistake, or by a part or an abbreviation of their words.
 
 use super::schema::{Key, keys};
 
 /// More names than that are no help.
 const MOST: usize = 5;
 
-/// How far a name is from another; there are no hints beyond a slip in three letters or so.
+/// Distance between two names; there are no hints beyond about one mistake in three letters.
 type Distance = usize;
 
 /// The candidates that are nearest to `text`, in their order: several where they are equally near, none where none is near.
@@ -18,7 +18,7 @@ pub(super) fn nearest_keys(text: &str) -> Vec<Key> {
     closest(keys(), |key| key_distance(text, key.section, key.name))
 }
 
-/// How a message goes on: `; the nearest is …`, or nothing where there is none.
+/// The end of a message: `; the nearest is …`, or nothing if there is none.
 pub fn nearest_hint<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match &names[..] {

@@ -2,6 +2,7 @@
 
 use super::declare::{Range, choices, settings};
 use super::settings::LARGEST;
+pub use crate::ops::losses::objective::Loss;
 
 /// The most steps from one gradient penalty to the next: beyond that it holds nothing.
 const LAZIEST: u64 = 1 << 16;
@@ -71,40 +72,6 @@ impl ObjectiveSettings {
     /// Whether there is an encoder to train, for mode regularisation.
     pub fn has_encoder(&self) -> bool {
         self.reconstruction > 0.0 || self.mode > 0.0
-    }
-}
-
-choices! {
-    /// The losses of discriminator and generator.
-    pub enum Loss {
-        /// The minimax game: G lowers E log(1 − D(G(z))), which saturates while D wins (Goodfellow et al. 2014, Eq. 1).
-        Gan = "gan",
-        /// The non-saturating game: G raises E log D(G(z)) (Goodfellow et al. 2014, section 3; the article).
-        Ns = "ns",
-        /// Least squares (Mao et al. 2017).
-        Lsgan = "lsgan",
-        /// Hinge (Lim & Ye 2017; Miyato et al. 2018).
-        Hinge = "hinge",
-        /// Wasserstein (Arjovsky et al. 2017); it wants D's weights clipped.
-        Wgan = "wgan",
-        /// D is an autoencoder, and what it says of an image the mean squared error of the reconstruction (Zhao et al.
-        /// 2017).
-        Ebgan = "ebgan",
-        /// D is an autoencoder, and what it says of an image the mean absolute error of the reconstruction (Berthelot et
-        /// al. 2017).
-        Began = "began",
-    }
-}
-
-impl Loss {
-    /// Whether D's output is the log-odds of "real", so that there is a probability to smooth and to report.
-    pub fn is_log_odds(self) -> bool {
-        matches!(self, Loss::Gan | Loss::Ns)
-    }
-
-    /// Whether D's output is the energy of an image under an autoencoder: D then has a decoder in the place of its head.
-    pub fn is_energy(self) -> bool {
-        matches!(self, Loss::Ebgan | Loss::Began)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the settings of section `objective` must satisfy, and what the nets must be for them.
+//! Conditions on the settings of section `objective`, and on the nets for them.
 
 use super::objective::{Loss, ObjectiveSettings, Penalty};
 use super::settings::{Family, Norm, Settings};
@@ -7,7 +7,8 @@ use super::validate::Checker;
 impl Checker {
     pub(super) fn objective(&mut self, objective: &ObjectiveSettings) {
         let target = objective.real_target;
-        let expected = "1 where objective.loss is not gan or ns: only they have a target to smooth";
+        let odds = Loss::words_where(Loss::is_log_odds);
+        let expected = format!("1 where objective.loss is not {odds}: only they have a target to smooth");
         self.require(objective.loss.is_log_odds() || target == 1.0, "objective.real_target", expected, target);
         let repelling = objective.repelling;
         let expected = "0 where objective.loss is not ebgan: it is a term of that loss";
@@ -20,24 +21,24 @@ impl Checker {
         }
     }
 
-    /// What a generator that matches features does not go with: what asks in its step for the energies of its images, or adds
+    /// Rejects settings that feature matching excludes: those that need the energies of G's images in its step, or add
     /// to the loss that features take the place of.
     fn feature_matching(&mut self, objective: &ObjectiveSettings) {
-        let expected = "0 where objective.loss is began: its k follows the energies of the images of G's step, and with \
-                        features to match no decoder runs there";
+        let expected = "0 where objective.loss is began: its k follows the energies of the images of G's step, and \
+                        feature matching runs no decoder there";
         self.require(objective.loss != Loss::Began, "objective.feature_matching", expected, objective.feature_matching);
-        let expected = "0 where objective.feature_matching is not: it is a term of the loss of G that features take the \
-                        place of";
+        let expected = "0 where objective.feature_matching is not 0: it is a term of G's own loss, which feature \
+                        matching replaces";
         self.require(objective.repelling == 0.0, "objective.repelling", expected, objective.repelling);
     }
 
-    /// What a discriminator that is an autoencoder does not go with.
+    /// Rejects settings that an autoencoder as discriminator excludes.
     pub(super) fn autoencoder(&mut self, settings: &Settings) {
         let expected = "dcgan where objective.loss is ebgan or began: their discriminator is an autoencoder, and its decoder \
                         mirrors the convolutions of that family alone";
         self.require(settings.nets.family == Family::Dcgan, "nets.family", expected, "resnet");
-        let expected = "none where objective.loss is ebgan or began: a penalty is one of the logit's gradient, and an \
-                        autoencoder has an energy, which the image enters twice and which curves in the reconstruction";
+        let expected = "none where objective.loss is ebgan or began: a penalty needs the gradient of a logit, and an \
+                        autoencoder has an energy instead";
         self.require(
             settings.objective.penalty == Penalty::None,
             "objective.penalty",
@@ -50,30 +51,29 @@ impl Checker {
         self.require(!spectral_norm, "discriminator.spectral_norm", expected, spectral_norm);
     }
 
-    /// What minibatch discrimination does not go with, each named by the setting to change.
+    /// Rejects settings that minibatch discrimination excludes; each error names the setting to change.
     pub(super) fn minibatch(&mut self, settings: &Settings) {
         let Settings { nets, discriminator, objective, .. } = settings;
         let kernels = discriminator.minibatch_kernels;
         let key = "discriminator.minibatch_kernels";
-        let expected = "0 where nets.family is resnet: it stands behind a hidden layer of D, and a residual D has none";
+        let expected = "0 where nets.family is resnet: it follows a hidden layer of D, and a residual D has none";
         self.require(nets.family != Family::Resnet, key, expected, kernels);
-        let expected =
-            "0 where objective.loss is ebgan or began: it stands before D's logit, and an autoencoder has none";
+        let expected = "0 where objective.loss is ebgan or began: it precedes D's logit, and an autoencoder has none";
         self.require(!objective.loss.is_energy(), key, expected, kernels);
         if nets.family == Family::Dcgan {
             let expected = "a list with a width where discriminator.minibatch_kernels is not 0: images are compared by the \
                             features of D's last hidden layer (pass --set discriminator.hidden=1024)";
             self.require(!discriminator.hidden.is_empty(), "discriminator.hidden", expected, "[]");
         }
-        let expected = "none where discriminator.minibatch_kernels is not 0: a penalty is one of each image's own \
-                        gradient, and minibatch discrimination mixes the images of a batch";
+        let expected = "none where discriminator.minibatch_kernels is not 0: a penalty needs the gradient of each \
+                        image alone, and minibatch discrimination mixes the images of a batch";
         self.require(objective.penalty == Penalty::None, "objective.penalty", expected, objective.penalty.word());
     }
 
-    /// What a gradient penalty does not go with.
+    /// Rejects settings that a gradient penalty excludes.
     pub(super) fn penalty(&mut self, settings: &Settings) {
-        let expected = "`none` where objective.penalty is not: the penalty is one of each image's own gradient, and batch \
-                        normalisation mixes the images of a batch (pass --set discriminator.norm=none)";
+        let expected = "`none` where objective.penalty is not `none`: the penalty needs the gradient of each image \
+                        alone, and batch normalisation mixes the images of a batch (pass --set discriminator.norm=none)";
         self.require(settings.discriminator.norm == Norm::None, "discriminator.norm", expected, "`batch`");
     }
 }
@@ -81,6 +81,7 @@ impl Checker {
 #[cfg(test)]
 mod tests {
     use super::super::{Override, apply, preset, validate, validate_for_images};
+    use super::Loss;
 
     #[test]
     fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
@@ -133,10 +134,11 @@ mod tests {
             let overrides: Vec<Override> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
             validate(&apply(&preset("quick").unwrap(), &overrides).unwrap())
         };
-        smoothed("gan").unwrap();
-        smoothed("ns").unwrap();
-        for loss in ["lsgan", "hinge", "wgan"] {
-            let error = smoothed(loss).unwrap_err().to_string();
+        for loss in Loss::ALL.iter().filter(|loss| loss.is_log_odds()) {
+            smoothed(loss.word()).unwrap();
+        }
+        for loss in Loss::ALL.iter().filter(|loss| !loss.is_log_odds()) {
+            let error = smoothed(loss.word()).unwrap_err().to_string();
             assert!(error.contains("only they have a target to smooth") && error.contains("is 0.9"), "{error}");
         }
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub struct Override {
     key: String,
     value: String,
-    /// What the user typed, for errors.
+    /// The user's text, for errors.
     typed: String,
 }
 
@@ -36,7 +36,7 @@ impl Override {
         })
     }
 
-    /// What the short flag `flag` (such as `--batch`) sets: the setting `key` (such as `train.batch`).
+    /// The override by the short flag `flag` (such as `--batch`) of the setting `key` (such as `train.batch`).
     pub fn flag(flag: &str, key: &str, value: impl Display) -> Self {
         let value = value.to_string();
         let typed = format!("{flag} {}", shorten(&value));

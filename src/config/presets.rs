@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// The name of each preset and what it is, in one line. The first one is the default.
 pub const PRESETS: &[(&str, &str)] = &[
-    ("quick", "a quarter-width vgan-mnist on the embedded glyphs: a first look within two minutes"),
+    ("quick", "vgan-mnist with a quarter of the channels on the embedded digits: a first look within two minutes"),
     ("vgan-mnist", "the article's VGAN for MNIST"),
     ("gan-mnist", "the same nets without the bottleneck: a plain GAN"),
     ("vgan-cifar10", "the article's recipe for colour, with the widths of DCGAN"),

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// The shorter side at the lowest resolution is at least this, and below twice this where the image is as large.
 const SMALLEST: usize = 4;
 
-/// How often images of `height` × `width` are halved: ⌊log₂(shorter side / 4)⌋, 0 for images that are smaller. 32 → 3,
+/// Number of times that images of `height` × `width` are halved: ⌊log₂(shorter side / 4)⌋, 0 for smaller images. 32 → 3,
 /// 64 → 4, 128 → 5.
 pub fn halvings(height: usize, width: usize) -> usize {
     (height.min(width) / SMALLEST).checked_ilog2().unwrap_or(0) as usize

@@ -9,7 +9,7 @@ use super::settings::Settings;
 use super::validate::validate;
 use crate::error::Result;
 
-/// Where settings come from; each field goes over the ones before it.
+/// Sources of settings; each field overrides the ones before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sources {
     /// The preset that the user asked for; `None` takes the one that the file names, or `quick`.

@@ -1,4 +1,4 @@
-//! Which settings there are and what each holds, read off the serialised defaults: a new setting needs no second
+//! The list of settings with their types, derived from the serialised defaults: a new setting needs no second
 //! registration.
 
 use std::sync::OnceLock;

@@ -1,4 +1,4 @@
-//! What settings must satisfy before anything is built from them.
+//! Conditions on settings, checked before anything is built from them.
 
 use super::objective::Penalty;
 use super::resnet;
@@ -159,7 +159,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
 #[derive(Default)]
 pub(super) struct Checker {
     violations: Vec<Violation>,
-    /// How many of the violations are of ranges: such a setting is not held against others, too.
+    /// Number of violations of ranges: such a setting is not checked against others, too.
     ranges: usize,
 }
 

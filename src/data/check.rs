@@ -21,13 +21,13 @@ use crate::error::{Error, Result, shown};
 pub struct BadFile {
     /// The file.
     pub path: PathBuf,
-    /// What was expected and what was found, with the path.
+    /// The expected and the found content, with the path.
     pub reason: String,
-    /// Whether `train` reads it; a bad file of labels or of the test split does not keep it back.
+    /// True if `train` reads it; a bad file of labels or of the test split does not stop `train`.
     pub needed: bool,
 }
 
-/// What a data set holds, and what is wrong with it.
+/// The content of a data set, and its faults.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckReport {
     /// The format, for people: `IDX`, `CIFAR-10`, `PNG and JPEG`.
@@ -36,25 +36,25 @@ pub struct CheckReport {
     pub files: usize,
     /// Images in the good ones of them: as many as `train` takes where all are good.
     pub images: usize,
-    /// How many images there are of each (height, width).
+    /// Number of images of each (height, width).
     pub sizes: BTreeMap<(usize, usize), usize>,
-    /// How many images there are of each number of channels.
+    /// Number of images of each number of channels.
     pub channels: BTreeMap<usize, usize>,
     /// Every bad file, sorted by path; of an archive each bad file in it, by name.
     pub bad: Vec<BadFile>,
-    /// What else keeps the good files from being loaded together, with the advice: mixed sizes or channels.
+    /// Other reasons why the good files can't be loaded together, with advice: mixed sizes or channels.
     pub obstacles: Vec<String>,
-    /// What is left out, was changed or looks wrong.
+    /// Files left out, changes and warnings.
     pub report: Report,
 }
 
 impl CheckReport {
-    /// Whether there is nothing bad in the data set, in what is left out of it either.
+    /// Returns true if no file is bad, not even among those left out.
     pub fn is_clean(&self) -> bool {
         self.bad.is_empty() && self.is_ready()
     }
 
-    /// Whether [`load`] with the same options takes the data set.
+    /// Returns true if [`load`] with the same options accepts the data set.
     pub fn is_ready(&self) -> bool {
         self.bad.iter().all(|bad| !bad.needed) && self.obstacles.is_empty() && self.images > 0
     }
@@ -259,7 +259,7 @@ fn check_archive(file: &Path, mut left_out: Report) -> CheckReport {
     report
 }
 
-/// What whole records show; nothing where they do not fit into memory.
+/// Findings from whole records; none if they do not fit into memory.
 fn look_at(records: &[Vec<u8>]) -> Seen {
     cifar::to_images(Path::new(""), records, "").map(|images| tally::of_images(&images)).unwrap_or_default()
 }

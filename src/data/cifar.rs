@@ -21,14 +21,14 @@ const PLANE: usize = SIDE * SIDE;
 /// The highest label.
 const LAST_LABEL: u8 = 9;
 
-/// Whether a file's name is that of a batch: `data_batch_1.bin`, `test_batch.bin.gz`.
+/// Returns true for the name of a batch file: `data_batch_1.bin`, `test_batch.bin.gz`.
 pub(crate) fn is_batch(name: &str) -> bool {
     let lower = name.to_lowercase();
     let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
     plain.ends_with(".bin") && (plain.starts_with("data_batch") || plain.starts_with("test_batch"))
 }
 
-/// Whether a batch belongs to the training split.
+/// Returns true if a batch belongs to the training split.
 pub(crate) fn is_training(name: &str) -> bool {
     name.to_lowercase().starts_with("data_batch")
 }
@@ -64,7 +64,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// How many records a file has room for. It is unzipped to its end for that, since nothing at its start says it.
+/// Number of records in a file. It is unzipped to its end for that, since nothing at its start says it.
 pub(crate) fn count(path: &Path) -> Result<usize> {
     let mut source = Source::open(path)?;
     let bytes = std::io::copy(source.stream(), &mut std::io::sink()).map_err(|e| source.error(e))?;
@@ -128,7 +128,7 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
             return source::read_error(path, true, error);
         }
         Error::bad_data(path, "a whole tar archive", format!("a damaged one ({})", printable(error)))
-            .with_hint("the file was cut off or damaged on its way here: fetch it again")
+            .with_hint("the file was cut off or damaged in transfer: download it again")
     };
     let mut source = Source::open(path)?;
     let mut archive = tar::Archive::new(source.stream());

@@ -7,104 +7,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use super::downloads::{DATASETS, RemoteFile, dataset};
 use crate::error::{Error, Result};
-
-/// A file to download, known in advance to the byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RemoteFile<'a> {
-    /// Its name, both below the mirror's address and on disk.
-    pub name: &'a str,
-    /// Its length.
-    pub bytes: u64,
-    /// Its SHA-256 in lower-case hexadecimal digits.
-    pub sha256: &'a str,
-}
-
-/// A data set that can be downloaded.
-#[derive(Debug, Clone, Copy)]
-pub struct Dataset {
-    /// What the user calls it.
-    pub name: &'static str,
-    /// Addresses of folders that hold the files, the first choice first.
-    pub mirrors: &'static [&'static str],
-    /// The files.
-    pub files: &'static [RemoteFile<'static>],
-}
-
-/// Every data set that [`fetch`] knows. Lengths and SHA-256 are those that TensorFlow Datasets pins in
-/// `tensorflow_datasets/url_checksums/{mnist,fashion_mnist,cifar10}.txt`.
-pub const DATASETS: [Dataset; 3] = [
-    Dataset {
-        name: "mnist",
-        mirrors: &[
-            "https://storage.googleapis.com/cvdf-datasets/mnist",
-            "https://ossci-datasets.s3.amazonaws.com/mnist",
-        ],
-        files: &[
-            RemoteFile {
-                name: "train-images-idx3-ubyte.gz",
-                bytes: 9_912_422,
-                sha256: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-            },
-            RemoteFile {
-                name: "train-labels-idx1-ubyte.gz",
-                bytes: 28_881,
-                sha256: "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-            },
-            RemoteFile {
-                name: "t10k-images-idx3-ubyte.gz",
-                bytes: 1_648_877,
-                sha256: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-            },
-            RemoteFile {
-                name: "t10k-labels-idx1-ubyte.gz",
-                bytes: 4_542,
-                sha256: "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-            },
-        ],
-    },
-    Dataset {
-        name: "fashion-mnist",
-        mirrors: &[
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        ],
-        files: &[
-            RemoteFile {
-                name: "train-images-idx3-ubyte.gz",
-                bytes: 26_421_880,
-                sha256: "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-            },
-            RemoteFile {
-                name: "train-labels-idx1-ubyte.gz",
-                bytes: 29_515,
-                sha256: "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-            },
-            RemoteFile {
-                name: "t10k-images-idx3-ubyte.gz",
-                bytes: 4_422_102,
-                sha256: "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-            },
-            RemoteFile {
-                name: "t10k-labels-idx1-ubyte.gz",
-                bytes: 5_148,
-                sha256: "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-            },
-        ],
-    },
-    Dataset {
-        name: "cifar10",
-        mirrors: &[
-            "https://www.cs.toronto.edu/~kriz",
-            "https://mindspore-website.obs.cn-north-4.myhuaweicloud.com/notebook/datasets",
-        ],
-        files: &[RemoteFile {
-            name: "cifar-10-binary.tar.gz",
-            bytes: 170_052_171,
-            sha256: "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        }],
-    },
-];
 
 /// Attempts at one mirror, as long as each brings the download forward.
 const ATTEMPTS: u32 = 8;
@@ -123,7 +27,7 @@ pub fn fetch(
     mirrors: Option<&[String]>,
     progress: &mut dyn FnMut(u64, Option<u64>),
 ) -> Result<PathBuf> {
-    let Some(dataset) = DATASETS.iter().find(|dataset| dataset.name == name) else {
+    let Some(dataset) = dataset(name) else {
         let names: Vec<&str> = DATASETS.iter().map(|dataset| dataset.name).collect();
         return Err(Error::Usage(format!("there is no data set {name:?} to fetch: choose {}", names.join(", "))));
     };
@@ -157,7 +61,7 @@ pub fn fetch_files(
     Ok(())
 }
 
-/// Whether `path` already holds the right bytes.
+/// Returns true if `path` already holds the right bytes.
 fn is_good(path: &Path, file: &RemoteFile<'_>) -> Result<bool> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -218,7 +122,7 @@ fn download(file: &RemoteFile<'_>, mirrors: &[String], path: &Path, progress: &m
             }
         }
     }
-    let advice = "run the command again to go on, or name another mirror with --mirror URL";
+    let advice = "run the command again to continue, or pass another mirror with --mirror URL";
     let reasons = if reasons.is_empty() { "no mirror was given".to_string() } else { reasons.join("; ") };
     Err(Error::io(path, "download", io::Error::other(format!("{reasons}; {advice}"))))
 }

@@ -1,4 +1,4 @@
-//! Which kind of data set a path is, and which of its files are read. `train` and `dataset check` both ask here, so that they can't
+//! Finds the kind of data set at a path, and the files to read. `train` and `dataset check` both ask here, so that they can't
 //! disagree.
 
 use std::collections::BTreeMap;
@@ -16,11 +16,11 @@ use super::{foreign, format, idx};
 use crate::error::{Error, Result};
 use crate::shell;
 
-/// What a data source may be, for messages.
+/// Kinds of data sources, for messages.
 pub(crate) const ACCEPTED: &str = "`glyphs`, an IDX file (MNIST), a CIFAR-10 binary file or archive, or a folder of those or of \
                                    PNG and JPEG images";
 
-/// How many folders deep the files of MNIST or CIFAR-10 are looked for.
+/// Depth of folders to which the files of MNIST or CIFAR-10 are looked for.
 const DEPTH: usize = 3;
 
 /// A data set that was found, not yet read.
@@ -134,7 +134,7 @@ impl Layout {
 
 struct Layouts {
     readable: Vec<Layout>,
-    /// What a folder holds that is a known data set in a format that is not read.
+    /// Recognises a known data set in a format that is not read.
     foreign: Vec<(PathBuf, &'static str)>,
 }
 
@@ -201,14 +201,14 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Whether a file's name is like those of MNIST: `train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`.
+/// Returns true for names like those of MNIST: `train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`.
 pub(crate) fn is_idx_name(name: &str) -> bool {
     let lower = name.to_lowercase();
     let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
     !name.starts_with('.') && (plain.contains("-idx") || plain.contains(".idx")) && plain.ends_with("-ubyte")
 }
 
-/// Whether that name says that the file holds images.
+/// Returns true if that name says that the file holds images.
 pub(crate) fn is_idx_images(name: &str) -> bool {
     is_idx_name(name) && name.to_lowercase().contains("idx3")
 }

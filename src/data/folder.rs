@@ -13,7 +13,7 @@ use super::tally::{Seen, Tally};
 use super::{Images, LoadOptions, allocate, convert, foreign, own, plural};
 use crate::error::{Error, Result};
 
-/// What a folder holds.
+/// The content of a folder.
 #[derive(Default)]
 pub(crate) struct Listing {
     /// Files that are, or that by their names claim to be, images; sorted by path.
@@ -69,7 +69,7 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
-/// What each file outside of runs is. The files are looked into in parallel: there may be a million.
+/// The kind of each file outside of runs. Files are inspected in parallel: there may be a million.
 fn sort_out(files: Vec<PathBuf>, listing: &mut Listing) {
     let kinds: Vec<Kind> = files.par_iter().map(|path| Kind::of(path)).collect();
     for (path, kind) in files.into_iter().zip(kinds) {
@@ -100,7 +100,7 @@ impl Kind {
     }
 }
 
-/// Whether a file's name claims that it is an image.
+/// Returns true if a file's name claims that it is an image.
 pub(crate) fn claims(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
@@ -179,7 +179,7 @@ fn picture_errors(pictures: &[PathBuf], options: &LoadOptions) -> usize {
     pictures.par_iter().filter(|path| picture::decode(path, options).is_err()).count()
 }
 
-/// What is good, and the first error.
+/// The good results, and the first error.
 fn good_ones<T>(results: Vec<Result<T>>) -> (Vec<T>, Option<Error>) {
     let (mut good, mut first) = (Vec::new(), None);
     for result in results {
@@ -242,7 +242,7 @@ fn decode_one(
     Ok(picture)
 }
 
-/// Which sizes and channels the images of a folder have, how many of each, and one file as an example.
+/// Sizes and channels of the images of a folder, with their number, and one file as an example.
 pub(crate) struct Survey {
     /// Key: height, width.
     pub(crate) sizes: BTreeMap<(usize, usize), (usize, String)>,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::{Content, Kind, kind_of};
 
-/// What a file is, and what to do with it.
+/// The format of a file, with advice.
 type Named = (&'static str, &'static str);
 
 const SAVE: &str = "save its images as PNG files in a folder, and pass that folder";
@@ -26,7 +26,7 @@ const ZIP: Named = ("a zip archive", UNPACK);
 const STL_10: Named = ("STL-10's binary version", SAVE);
 const SVHN: Named = ("SVHN's version for MATLAB", SAVE);
 const LIST: Named =
-    ("a text file", "pass the folder of the images themselves: of a list of files make a folder of links to them");
+    ("a text file", "pass the folder of the images; for a list of files make a folder of links to them");
 
 /// Ends of names, `.gz` left out.
 const ENDS: [(&str, Named); 31] = [
@@ -104,7 +104,7 @@ pub(crate) fn by_content(path: &Path, head: &[u8]) -> Option<Named> {
     by_name(path).or_else(|| kind_of(head).and_then(of_content)).or_else(|| is_text(head).then_some(LIST))
 }
 
-/// Whether bytes are text: UTF-8, perhaps cut within a character, without what no text has.
+/// Returns true if bytes are text: UTF-8, perhaps cut within a character, without control characters that no text has.
 fn is_text(head: &[u8]) -> bool {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
@@ -129,7 +129,7 @@ pub(crate) fn folder(files: &[PathBuf]) -> Option<&'static str> {
     named.into_iter().find(|what| [CIFAR_10.0, CIFAR_100.0, STL_10.0, SVHN.0].contains(what))
 }
 
-/// What an archive holds that has none of CIFAR-10's files, by the names in it, and what to do.
+/// Describes an archive without CIFAR-10's files, by the names in it, with advice.
 pub(crate) fn archive(names: &[String]) -> Option<(String, &'static str)> {
     let paths: Vec<PathBuf> = names.iter().map(PathBuf::from).collect();
     if let Some(what) = folder(&paths) {

@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes, whatever its name says.
+//! The format of a file, by its first bytes, whatever its name says.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::picture::Codec;
 use super::source::hex;
 use crate::error::Error;
 
-/// How many bytes of a file's start are looked at.
+/// Number of bytes that are inspected at a file's start.
 pub(crate) const START: usize = 512;
 
 /// A kind of file that is not read.
@@ -16,7 +16,7 @@ pub(crate) struct Kind {
     pub(crate) content: Content,
 }
 
-/// What is in a file, which decides what to do with it.
+/// The kind of a file's content, which decides what to do with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     /// A picture in pixels: in a folder of images it is one that was meant, whatever its name.
@@ -31,14 +31,14 @@ pub(crate) enum Content {
     Arrays,
     /// Frames.
     Video,
-    /// What a server sends in the place of a file.
+    /// A page that a server sends instead of a file.
     Failure,
-    /// What Git LFS has in the place of a file.
+    /// A pointer that Git LFS keeps instead of a file.
     Pointer,
 }
 
 impl Content {
-    /// What to do with such a file among pictures.
+    /// The handling of such a file among pictures.
     fn advice(self) -> &'static str {
         match self {
             Content::Picture | Content::Convertible => CONVERT,
@@ -54,7 +54,7 @@ impl Content {
 const CONVERT: &str = "convert the file to PNG, or move it out of the folder";
 const AGAIN: &str = "the download went wrong: fetch the file again";
 
-/// Whether a file starts like a picture, be it one that is read or not.
+/// Returns true if a file starts like a picture, of a format that is read or not.
 pub(crate) fn is_picture(start: &[u8]) -> bool {
     Codec::of(start).is_some() || kind_of(start).is_some_and(|kind| kind.content == Content::Picture)
 }

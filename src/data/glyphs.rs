@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::Images;
 use super::strokes::{DIGITS, Digit, Stroke};
 
-/// How many images [`load`](super::load) draws, as many as MNIST's training set has.
+/// Number of images that [`load`](super::load) draws, as many as MNIST's training set has.
 pub const COUNT: usize = 60_000;
 
 /// Rows and columns of an image, in pixels.
@@ -71,7 +71,7 @@ impl Random {
     }
 }
 
-/// What one image's drawing is made of; kept between images to save allocations.
+/// Work memory for drawing one image; kept between images to save allocations.
 #[derive(Default)]
 struct Pen {
     /// Control points of the stroke at hand, jittered.

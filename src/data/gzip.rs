@@ -90,7 +90,7 @@ impl<R: BufRead> BufRead for Counted<R> {
     }
 }
 
-/// What stands behind a whole gzip stream and is neither another one nor padding.
+/// Bytes after a complete gzip stream that are neither another stream nor padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Junk {
     /// Its first byte, counted from the start of the file.

@@ -38,7 +38,7 @@ pub(crate) fn load(path: &Path) -> Result<Images> {
     })
 }
 
-/// How many images a file holds, as its header says.
+/// Number of images in a file, by its header.
 pub(crate) fn count(path: &Path) -> Result<usize> {
     read_header::<3>(path, &mut Source::open(path)?).map(|[count, ..]| count as usize)
 }
@@ -62,7 +62,7 @@ fn read_header<const DIMENSIONS: usize>(path: &Path, source: &mut Source) -> Res
             format!("an IDX header of {length} bytes"),
             format!("a file that ends after {}", header.len()),
         )
-        .with_hint("the file was cut off: fetch it again"));
+        .with_hint("the file was cut off: download it again"));
     }
     let mut sizes = [0; DIMENSIONS];
     for (index, size) in sizes.iter_mut().enumerate() {
@@ -82,7 +82,7 @@ fn check_magic(path: &Path, header: &[u8], dimensions: usize) -> Result<()> {
     let Some(found) = header.get(..4) else {
         let found = if header.is_empty() { "an empty file".into() } else { format!("only {} bytes", header.len()) };
         return Err(Error::bad_data(path, format!("the IDX magic {} at offset 0", hex(&magic)), found)
-            .with_hint("the file was cut off: fetch it again"));
+            .with_hint("the file was cut off: download it again"));
     };
     if found[..2] != [0, 0] {
         return Err(Error::bad_data(
@@ -131,7 +131,7 @@ fn read_elements(path: &Path, source: &mut Source, sizes: &[u64], what: &str) ->
             format!("{total} bytes after the header ({what})"),
             format!("{} bytes, the file ends at offset {}", elements.len(), header + elements.len() as u64),
         )
-        .with_hint("the file was cut off: fetch it again"));
+        .with_hint("the file was cut off: download it again"));
     }
     if !source.read_up_to(1)?.is_empty() {
         return Err(Error::bad_data(

@@ -41,7 +41,7 @@ fn stored_shape(path: &Path, length: u64, header: &Header) -> Result<Shape> {
     if let Some(found) = other {
         let expected = "a JPEG of the common kind (baseline or progressive, 8 bits, grey, colour or CMYK)";
         return Err(
-            Error::bad_data(path, expected, found).with_hint("save it anew as a PNG with the program it is from")
+            Error::bad_data(path, expected, found).with_hint("save it again as a PNG with the program that made it")
         );
     }
     guard(path, Codec::Jpeg, length, width, height)?;
@@ -78,7 +78,7 @@ fn bad(path: &Path, fault: Fault) -> Error {
         Fault::Cut => {
             let expected = "a whole JPEG image, with an end mark (ff d9) after the image's data";
             Error::bad_data(path, expected, "a file that ends too early")
-                .with_hint("the file was cut off: fetch it again")
+                .with_hint("the file was cut off: download it again")
         }
         Fault::Damaged(what) => Error::bad_data(path, "a whole JPEG image", format!("a damaged one ({what})")),
     }
@@ -112,7 +112,7 @@ fn decode_checked(bytes: &[u8], walk: &Walk) -> std::result::Result<Vec<u8>, Fau
 }
 
 thread_local! {
-    /// How often the decoder has warned of the file at hand.
+    /// Number of the decoder's warnings about the current file.
     static WARNINGS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -134,7 +134,7 @@ fn decompress(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     decoded.ok()?.ok().map(|pixels| (pixels, WARNINGS.get()))
 }
 
-/// What the decoder calls when something is wrong. It prints nothing: messages are ours to write.
+/// The decoder's error callback. It prints nothing: this program writes its own messages.
 fn error_manager() -> jpeg_error_mgr {
     extern "C-unwind" fn give_up(_: &mut jpeg_common_struct) {
         // Not a panic: nothing is printed, and `decompress` catches it.

@@ -5,7 +5,7 @@
 
 use super::exif;
 
-/// What stands before the first scan.
+/// The headers before the first scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The marker of the frame header, which says how the picture is coded: 0xc0..=0xcf without c4, c8 and cc; or 0xf7.
@@ -16,11 +16,11 @@ pub(crate) struct Header {
     pub(crate) height: usize,
     /// Columns as stored.
     pub(crate) width: usize,
-    /// How many components there are.
+    /// Number of components.
     pub(crate) components: usize,
     /// EXIF's orientation, 1..=8.
     pub(crate) orientation: u8,
-    /// Whether a colour profile is embedded.
+    /// True if a colour profile is embedded.
     pub(crate) profile: bool,
 }
 
@@ -28,9 +28,9 @@ pub(crate) struct Header {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Walk {
     pub(crate) header: Header,
-    /// Where each stretch of coded data ends: the offsets of the markers after them.
+    /// Ends of the stretches of coded data: the offsets of the markers after them.
     pub(crate) stretches: Vec<usize>,
-    /// How many scans there are.
+    /// Number of scans.
     pub(crate) scans: usize,
     /// The offset behind the end mark.
     pub(crate) end: usize,
@@ -41,7 +41,7 @@ pub(crate) struct Walk {
 pub(crate) enum Fault {
     /// The bytes end where more must follow.
     Cut,
-    /// What is there is no JPEG.
+    /// The content is not a JPEG.
     Damaged(&'static str),
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn walk(bytes: &[u8]) -> Result<Walk, Fault> {
     Ok(Walk { header, stretches, scans, end: walker.at })
 }
 
-/// Whether a length and content follow a marker.
+/// Returns true if a length and content follow a marker.
 fn has_segment(marker: u8) -> bool {
     !matches!(marker, 0x01 | 0xd0..=0xd9)
 }
@@ -98,10 +98,10 @@ fn has_segment(marker: u8) -> bool {
 struct Walker<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Where the last marker begins.
+    /// Offset of the last marker.
     marker_at: usize,
     component_ids: Vec<u8>,
-    /// Which Huffman tables are defined: by class (0 for mean values, 1 for the rest) and number.
+    /// Defined Huffman tables, by class (0 for mean values, 1 for the rest) and number.
     tables: [[bool; 16]; 2],
 }
 

@@ -14,11 +14,13 @@
 //! | `convert` | number of channels, resizing |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
-//! | `fetch` | downloads (feature `download`) |
+//! | `downloads` | what can be downloaded |
+//! | `fetch` | downloads it (feature `download`) |
 
 mod check;
 mod cifar;
 mod convert;
+mod downloads;
 mod exif;
 #[cfg(feature = "download")]
 mod fetch;
@@ -45,8 +47,9 @@ mod tally;
 use std::path::Path;
 
 pub use check::{BadFile, CheckReport, check};
+pub use downloads::{DATASETS, Dataset, RemoteFile, dataset};
 #[cfg(feature = "download")]
-pub use fetch::{DATASETS, Dataset, RemoteFile, fetch, fetch_files};
+pub use fetch::{fetch, fetch_files};
 pub use picture::MAX_SIDE;
 pub use report::{LeftOut, Reason, Report};
 pub use tally::Seen;
@@ -58,7 +61,7 @@ use find::{Found, Selection};
 /// A whole data set in memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Images {
-    /// How many images.
+    /// Number of images.
     pub count: usize,
     /// Rows of each.
     pub height: usize,
@@ -70,14 +73,14 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// One line for people: where they come from.
     pub description: String,
-    /// What was left out, changed or looks wrong. Nothing for `glyphs`.
+    /// Files left out, changes and warnings. Empty for `glyphs`.
     pub report: Report,
 }
 
-/// How many images there are, and their size.
+/// Number and size of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// How many images.
+    /// Number of images.
     pub count: usize,
     /// Rows of each.
     pub height: usize,
@@ -96,7 +99,7 @@ impl Extent {
 }
 
 impl Images {
-    /// How many they are, and their size.
+    /// Their number and size.
     pub fn extent(&self) -> Extent {
         let Images { count, height, width, channels, .. } = *self;
         Extent { count, height, width, channels }
@@ -117,14 +120,14 @@ pub fn extent(source: &str, options: &LoadOptions) -> Result<Extent> {
     Ok(Extent { count: glyphs::COUNT, height, width, channels })
 }
 
-/// How images are brought into one shape.
+/// Conversion of images to one shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Crop each image to its central square and resize that to this many pixels a side; 0 keeps the size.
     pub resize: usize,
     /// Convert each image to 1 (grey) or 3 (red, green, blue) channels; 0 keeps them.
     pub channels: usize,
-    /// What transparent pictures are laid on: red, green, blue. Black by default; a grey picture takes its luma.
+    /// Background of transparent pictures: red, green, blue. Black by default; a grey picture takes its luma.
     pub background: [u8; 3],
     /// The seed of `glyphs`; other sources don't use it.
     pub seed: u64,

@@ -1,17 +1,17 @@
-//! What this program itself leaves in folders. Where a run's folder lies inside the folder of its images, its pictures must not become
+//! Recognises this program's own output. If a run's folder lies inside the folder of its images, its pictures must not become
 //! images: the next start, and `resume`, would see other data.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-/// What our pictures name as the software that made them begins with this (`src/run/picture.rs`).
+/// Prefix of the software name in our pictures (`src/run/picture.rs`).
 const SOFTWARE: &[u8] = b"vgan-cuda";
 
-/// How far into a PNG its text is looked for; ours have it right behind the header.
+/// Bytes of a PNG that are searched for its text; ours have it right after the header.
 const START: u64 = 512;
 
-/// Whether a folder is that of a run, whichever version made it: `config.toml` and `checkpoints/`, as other programs have them too,
+/// Returns true for the folder of a run of any version: `config.toml` and `checkpoints/`, as other programs have them too,
 /// and something that only ours have.
 pub(crate) fn is_run(folder: &Path) -> bool {
     let config = folder.join("config.toml");
@@ -24,7 +24,7 @@ pub(crate) fn is_run(folder: &Path) -> bool {
     named || (folder.join("stats.jsonl").is_file() && folder.join("env.json").is_file())
 }
 
-/// Whether a file is a PNG that this program made: its text says so.
+/// Returns true for a PNG that this program made, by its text.
 pub(crate) fn is_picture(path: &Path) -> bool {
     // Opening a named pipe would wait for a writer.
     let regular = fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
@@ -32,7 +32,7 @@ pub(crate) fn is_picture(path: &Path) -> bool {
     regular && File::open(path).and_then(|file| file.take(START).read_to_end(&mut start)).is_ok() && names_us(&start)
 }
 
-/// Whether a text `Software` before the image's data names this program. Each chunk is its length, its kind, its content and four
+/// Returns true if a text `Software` before the image's data names this program. Each chunk is its length, its kind, its content and four
 /// bytes of checksum (PNG 5.3).
 fn names_us(png: &[u8]) -> bool {
     let Some(mut rest) = png.strip_prefix(b"\x89PNG\r\n\x1a\n") else { return false };

@@ -31,12 +31,12 @@ pub(crate) struct Picture {
     pub(crate) notes: Notes,
 }
 
-/// What a person would want to know of a file that was read without an error.
+/// Remarks on a file that was read without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Notes {
     /// EXIF's orientation, 1..=8; 1 is upright. The pixels are turned by it.
     pub(crate) orientation: u8,
-    /// Whether any pixel lets the background through, by an alpha channel or a transparent colour.
+    /// True if any pixel shows the background, by an alpha channel or a transparent colour.
     pub(crate) transparent: bool,
     /// The lowest and the highest value of a file of 16 bits a channel, alpha left out.
     pub(crate) sixteen_bit: Option<(u16, u16)>,
@@ -128,7 +128,7 @@ pub(crate) fn decode(path: &Path, options: &LoadOptions) -> Result<Picture> {
     }
 }
 
-/// Whether a file starts like a picture, also like one of a format that is not read; false too where it can't be opened.
+/// Returns true if a file starts like a picture, including formats that are not read; false also if it can't be opened.
 pub(crate) fn looks_like_picture(path: &Path) -> bool {
     let mut start = Vec::new();
     regular::open(path).is_ok_and(|(file, _)| file.take(format::START as u64).read_to_end(&mut start).is_ok())

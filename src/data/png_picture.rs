@@ -112,16 +112,16 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<P
     Ok(Picture { shape: exif::turned(shape, notes.orientation), pixels, notes })
 }
 
-/// What shows through: of a grey picture the colour's luma.
+/// The background that shows through: the colour's luma for a grey picture.
 fn ground(channels: usize, background: [u8; 3]) -> [u8; 3] {
     if channels == 1 { [convert::luma(&background); 3] } else { background }
 }
 
-/// How the samples of a pixel follow each other.
+/// Layout of a pixel's samples.
 struct Layout {
     /// 1 or 3.
     colors: usize,
-    /// Whether alpha follows them.
+    /// True if alpha follows them.
     has_alpha: bool,
     ground: [u8; 3],
 }

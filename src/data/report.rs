@@ -1,4 +1,4 @@
-//! What is said of a data set: what was left out of it, what was changed or thrown away on the way, and what looks wrong.
+//! The report on a data set: files left out, changes and losses while reading, and warnings.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,26 +45,26 @@ impl Reason {
 /// Files that are left out for one reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// How many files; of hidden ones also the folders, which are not looked into.
+    /// Number of files; for hidden ones, also of folders, which are not searched.
     pub files: usize,
-    /// How many images they hold, as far as that is known without reading them whole.
+    /// Number of images in them, as far as that is known without reading them whole.
     pub images: usize,
     /// One of them, below the data set's folder, fit for a terminal.
     pub example: String,
 }
 
-/// What was found out about a data set while it was read.
+/// Findings about a data set while it was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The folder that was entered, below the one that was given.
     pub folder: Option<PathBuf>,
     /// `test` or `validation` where such a split is trained on, because no other is there.
     pub only_split: Option<&'static str>,
-    /// Whether all pictures were made by this program; they are taken where there are no others.
+    /// True if all pictures were made by this program; they are used if there are no others.
     pub own_pictures: bool,
-    /// What is not trained on.
+    /// Files that are not used for training.
     pub left_out: BTreeMap<Reason, LeftOut>,
-    /// What the pictures were and what they look like.
+    /// Properties of the pictures.
     pub seen: Seen,
     /// Further remarks on the files that were chosen.
     pub remarks: Vec<String>,
@@ -94,7 +94,7 @@ impl Report {
         entry.images += images;
     }
 
-    /// How many files are left out for this reason.
+    /// Number of files left out for this reason.
     pub fn left_out_files(&self, reason: Reason) -> usize {
         self.left_out.get(&reason).map_or(0, |left_out| left_out.files)
     }
@@ -115,17 +115,17 @@ impl Report {
         if parts.is_empty() { None } else { Some(format!("{kind}: {}", parts.join("; "))) }
     }
 
-    /// What looks wrong.
+    /// Warnings.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(split) = self.only_split {
-            warnings.push(format!("the images are those of the {split} split, for no training split is here"));
+            warnings.push(format!("the images are those of the {split} split: there is no training split here"));
         }
         warnings.extend(self.seen.warnings());
         warnings
     }
 
-    /// What was changed or thrown away, each with its count.
+    /// Changes and losses, each with its count.
     pub(crate) fn notes(&self) -> Vec<String> {
         let mut notes = self.seen.notes();
         if self.own_pictures {
@@ -135,7 +135,7 @@ impl Report {
         notes
     }
 
-    /// What is left out for one reason, for a person; `None` where nothing is.
+    /// A sentence on the files left out for one reason; `None` if there are none.
     pub(crate) fn left_out_text(&self, reason: Reason) -> Option<String> {
         let LeftOut { files, images, example } = self.left_out.get(&reason)?;
         let like = if *files == 1 { example.clone() } else { format!("like {example}") };

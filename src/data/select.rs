@@ -1,4 +1,4 @@
-//! Which files of a folder are trained on: the training split, one of each pair of twins, and nothing that this program made.
+//! Selects the files of a folder to train on: the training split, one of each pair of twins, and nothing that this program made.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;

@@ -48,7 +48,7 @@ pub(crate) fn read_error(path: &Path, gzipped: bool, error: io::Error) -> Error 
     if let Some(Junk { offset }) = Junk::of(&error) {
         let expected = format!("the end of the file after the gzip stream, at offset {offset}");
         return Error::bad_data(path, expected, "junk: neither another gzip stream nor zeros for padding")
-            .with_hint(format!("the stream before it is whole: keep the first {offset} bytes of the file alone"));
+            .with_hint(format!("the stream before it is complete: keep only the first {offset} bytes of the file"));
     }
     let broken = matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof);
     if gzipped && broken {
@@ -57,7 +57,7 @@ pub(crate) fn read_error(path: &Path, gzipped: bool, error: io::Error) -> Error 
             _ => format!("a damaged one ({})", printable(&error)),
         };
         return Error::bad_data(path, "a whole gzip stream", found)
-            .with_hint("the file was cut off or damaged on its way here: fetch it again");
+            .with_hint("the file was cut off or damaged in transfer: download it again");
     }
     Error::io(path, "read", error)
 }
@@ -99,7 +99,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
 
-/// What a decoder says or a file holds, made fit for a terminal: no control characters, not too long.
+/// Cleans text from a decoder or a file for a terminal: no control characters, not too long.
 pub(crate) fn printable(text: impl std::fmt::Display) -> String {
     const LONGEST: usize = 120;
     let text = text.to_string();

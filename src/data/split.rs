@@ -1,4 +1,4 @@
-//! Which part of a data set a name stands for, and which part is trained on.
+//! Splits of a data set by name, and the one to train on.
 
 /// A part of a data set, by its name; the order in which they are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ const WORDS: [(&str, Split); 11] = [
     ("t10k", Split::Test),
 ];
 
-/// What may be written behind such a word without a gap: `trainset`, `testA`, `train2017`, `test10k`.
+/// Endings that may follow such a word without a gap: `trainset`, `testA`, `train2017`, `test10k`.
 const ENDS: [&str; 8] = ["", "set", "images", "imgs", "image", "data", "a", "b"];
 
 impl Split {

@@ -1,4 +1,4 @@
-//! What the images of a data set look like, counted while they are read: transparency, orientation, and whether there is anything in
+//! Properties of a data set's images, counted while they are read: transparency, orientation, and whether there is anything in
 //! them to learn.
 
 use std::collections::HashSet;
@@ -18,14 +18,14 @@ const MANY: f64 = 0.01;
 /// 12 bits that write their values as they are stay below it.
 const NARROW: u16 = 1 << 12;
 
-/// What the images were and what they look like. Files of IDX and CIFAR-10 have none of the properties of picture files.
+/// Properties of the files and of the pixels. Files of IDX and CIFAR-10 have none of the properties of picture files.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// Images that were looked at.
     pub images: usize,
     /// Images through which the background shows.
     pub transparent: usize,
-    /// What those are laid on: red, green, blue.
+    /// Background of the transparent ones: red, green, blue.
     pub background: [u8; 3],
     /// Images that were turned or mirrored, as their EXIF orientation says.
     pub rotated: usize,
@@ -55,7 +55,7 @@ pub struct Seen {
 impl Eq for Seen {}
 
 impl Seen {
-    /// What the pixels say is wrong with the data set as a whole.
+    /// Warnings about the data set as a whole, from its pixels.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let Seen { images, constant, duplicates, .. } = *self;
         if images == 0 {
@@ -77,7 +77,7 @@ impl Seen {
         warnings
     }
 
-    /// What was changed or thrown away, each with its count.
+    /// Changes and losses, each with its count.
     pub(crate) fn notes(&self) -> Vec<String> {
         let images = self.images;
         let of_all = |count: usize| format!("{count} of {}", plural(images, "image"));
@@ -89,7 +89,7 @@ impl Seen {
             notes.push(format!("{images} with transparency, laid on {on} (--set data.background={other} for another)"));
         }
         if self.rotated > 0 {
-            notes.push(format!("{} turned as the EXIF orientation says", of_all(self.rotated)));
+            notes.push(format!("{} rotated according to their EXIF orientation", of_all(self.rotated)));
         }
         if let (Some((low, high)), 1..) = (self.narrow_range, self.narrow_sixteen_bit) {
             let images = of_all(self.narrow_sixteen_bit);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::kernels::{Kernel, size};
-use super::launch::{Argument, Launch, Launcher};
+use super::launch::{Argument, AsArgument, Launch, Launcher};
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
@@ -104,9 +104,16 @@ impl<E> DeviceViewMut<'_, E> {
     }
 }
 
-/// The pointer of an operand that may be missing.
-pub(crate) fn optional<E>(view: Option<DeviceView<'_, E>>) -> Argument {
-    view.map_or(Argument::new(0u64), |view| view.argument())
+impl<E> AsArgument for DeviceView<'_, E> {
+    fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
+}
+
+impl<E> AsArgument for DeviceViewMut<'_, E> {
+    fn argument(&self) -> Argument {
+        Argument::new(self.address)
+    }
 }
 
 impl<L: Launcher> Accelerator<L, f32> {
@@ -137,13 +144,19 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
 
     /// Runs a kernel whose grid strides over `count` elements.
     pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
-        self.launch(kernel, [element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+        self.launch(kernel, [self.element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
 
     /// Runs a kernel whose blocks stride over `rows` rows of an image and whose threads stride over a row's elements.
     pub(crate) fn launch_rows(&self, kernel: Kernel, rows: usize, arguments: &[Argument]) -> Result<()> {
-        let blocks = int(rows).unsigned_abs().min(size::ELEMENT_BLOCKS);
+        let blocks = int(rows).unsigned_abs().min(self.launcher.stride_blocks());
         self.launch(kernel, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
+    }
+
+    /// Blocks of a launch that strides over `count` elements.
+    pub(crate) fn element_blocks(&self, count: usize) -> u32 {
+        let blocks = count.div_ceil(size::ELEMENT_THREADS as usize);
+        u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
     }
 
     /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
@@ -196,12 +209,6 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     }
 }
 
-/// Blocks of a launch that strides over `count` elements.
-pub(crate) fn element_blocks(count: usize) -> u32 {
-    let blocks = count.div_ceil(size::ELEMENT_THREADS as usize).min(size::ELEMENT_BLOCKS as usize);
-    u32::try_from(blocks).unwrap_or(size::ELEMENT_BLOCKS)
-}
-
 /// A size as kernels count: 32 bits.
 ///
 /// # Panics
@@ -222,7 +229,7 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
 
     fn describe(&self) -> String {
-        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.name() };
+        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.word() };
         format!("{}, {numbers}", self.launcher.describe())
     }
 

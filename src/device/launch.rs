@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::kernels::Kernel;
+use super::kernels::{Kernel, size};
 use crate::Result;
 
 /// Device memory by address, and kernels that work in it.
@@ -54,6 +54,11 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     /// meanwhile. By the device's clock, if it has one.
     fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
         super::wall_clock(|| self.synchronize(), work)
+    }
+    /// Blocks at most of a launch that strides: beyond them a block or a thread takes several pieces of the work. Tests make
+    /// them few, so that small work is longer than one grid.
+    fn stride_blocks(&self) -> u32 {
+        size::ELEMENT_BLOCKS
     }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
@@ -116,3 +121,55 @@ impl Argument {
         &bytemuck::bytes_of(&self.bytes)[..self.len]
     }
 }
+
+/// A value as a kernel's parameter: a window is its address, a length or a dimension is 32 bits.
+pub trait AsArgument {
+    /// The parameter.
+    fn argument(&self) -> Argument;
+}
+
+impl AsArgument for Argument {
+    fn argument(&self) -> Argument {
+        *self
+    }
+}
+
+impl<A: AsArgument> AsArgument for &A {
+    fn argument(&self) -> Argument {
+        (*self).argument()
+    }
+}
+
+macro_rules! plain_arguments {
+    ($($plain:ty)+) => {
+        $(impl AsArgument for $plain {
+            fn argument(&self) -> Argument {
+                Argument::new(*self)
+            }
+        })+
+    };
+}
+plain_arguments! { i32 u32 u64 f32 f64 }
+
+/// A size as kernels count. A kernel that counts elements in 64 bits is given `len as u64`.
+///
+/// # Panics
+/// If it does not fit; no tensor dimension of a network that fits a GPU is that large.
+impl AsArgument for usize {
+    fn argument(&self) -> Argument {
+        Argument::new(i32::try_from(*self).expect("a dimension beyond 2^31"))
+    }
+}
+
+/// The pointer of an operand that may be missing.
+impl<A: AsArgument> AsArgument for Option<A> {
+    fn argument(&self) -> Argument {
+        self.as_ref().map_or(Argument::new(0u64), AsArgument::argument)
+    }
+}
+
+/// The arguments of a kernel, an array of [`Argument`]s in its order, from windows and plain values.
+macro_rules! arguments {
+    ($($value:expr),+ $(,)?) => { [$($crate::device::launch::AsArgument::argument(&$value)),+] };
+}
+pub(crate) use arguments;

@@ -1,34 +1,28 @@
-//! The precision in which the kernels of linear layers and convolutions multiply.
+//! Precision of the products in linear layers and convolutions.
+//!
+//! A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, and a transposed one to as
+//! few, has kernels of its own (kernels/layers/conv2d_direct.cu) that round nothing; nor does the gradient of a linear layer's
+//! weight with one output, which is a sum over rows in f64. tf32 and bf16 have f32's range; ties are rounded away from zero in
+//! tf32, to even in bf16.
 
-/// To what the operands of a product are rounded on their way into it. Memory holds f32 and sums are taken in f32 whatever
-/// is chosen. A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, and a transposed
-/// one to as few, has kernels of its own (kernels/layers/conv2d_direct.cu) that round nothing; nor does the gradient of a linear
-/// layer's weight with one output, which is a sum over rows in f64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Precision {
-    /// Not at all: 24 bits of significand, on the GPU's ordinary units.
-    #[default]
-    F32,
-    /// To tf32, 11 bits of significand and f32's range, ties away from zero: on tensor cores.
-    Tf32,
-    /// To bf16, 8 bits of significand and f32's range, ties to even: on tensor cores.
-    Bf16,
+use crate::choices::choices;
+
+choices! {
+    /// Precision of the operands in linear layers and convolutions. Weights, activations, gradients, sums and the
+    /// optimiser's moments are always f32, and so are the operands of convolutions with at most 4 input or output
+    /// channels.
+    pub enum Precision {
+        /// f32, without rounding.
+        F32 = "f32",
+        /// Rounded to tf32 (11 bits of significand), on a GPU's tensor cores.
+        Tf32 = "tf32",
+        /// Rounded to bf16 (8 bits of significand), on a GPU's tensor cores.
+        Bf16 = "bf16",
+    }
 }
 
 impl Precision {
-    /// All of them.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Tf32, Precision::Bf16];
-
-    /// Its name, in settings and for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Tf32 => "tf32",
-            Precision::Bf16 => "bf16",
-        }
-    }
-
-    /// The value that a product's operand is taken for.
+    /// What a product's operand is taken for.
     ///
     /// Twins: `to_tf32` of kernels/lib/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
     pub fn round(self, value: f32) -> f32 {

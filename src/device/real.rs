@@ -3,11 +3,13 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
+use super::launch::AsArgument;
 use super::{Element, matrix};
 
 /// A real number as the operations need it.
 pub trait Real:
     Element
+    + AsArgument
     + Default
     + PartialOrd
     + std::fmt::Debug

@@ -20,35 +20,64 @@ impl Network {
     pub const COUNT: usize = 3;
 }
 
-/// What one step reports; means over the batch.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
-pub struct Metrics {
-    /// The discriminator's whole loss: what real and fake images cost, β's term, the gradient penalty, and the pull of
-    /// historical averaging. What images cost is in nats where the loss is one of log-odds (`gan`, `ns`).
-    pub loss_d: f64,
-    /// The generator's whole loss, likewise: what its images cost, or how far their features are from those of real ones,
-    /// with the repelling term, the terms of mode regularisation, and the pull of historical averaging.
-    pub loss_g: f64,
-    /// β after its update.
-    pub beta: f64,
-    /// KL of real images, reduced as the settings say.
-    pub kl_real: f64,
-    /// KL of fake images, reduced likewise.
-    pub kl_fake: f64,
-    /// Mean D(x) of real images: after the sigmoid where D's output is a log-odds (`gan`, `ns`), else as it is; the mean
-    /// energy where D is an autoencoder (`ebgan`, `began`).
-    pub d_real: f64,
-    /// Mean D(G(z)) in the discriminator's step, likewise.
-    pub d_fake: f64,
-    /// The gradient penalty; 0 in a step without one.
-    pub penalty: f64,
-    /// k after its step; 0 where the loss is not `began`.
-    pub balance: f64,
-    /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))| (Berthelot et al. 2017, section 3.4.1); 0 elsewhere.
-    pub convergence: f64,
-    /// E d(x, G(E(x))), the mean error of the reconstructions of the mode regulariser, unweighted; 0 where there is none.
-    pub reconstruction: f64,
+macro_rules! define_metrics {
+    ($($(#[$meaning:meta])* $name:ident: $type:ty { $($rest:tt)* })+) => {
+        /// What one step reports; means over the batch. src/figures.rs declares it; a figure that a run does not have is 0.
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+        pub struct Metrics {
+            $($(#[$meaning])* pub $name: f64,)+
+        }
+
+        impl Metrics {
+            /// The names of the figures, in order.
+            pub const NAMES: &[&str] = &[$(stringify!($name)),+];
+        }
+    };
+}
+figures!(define_metrics);
+
+// The kernels' struct has the same fields in the same order. No test is as early as the compiler.
+const _: () = assert!(
+    are_doubles_of_struct(include_str!("../../kernels/lib/device.cuh"), "struct Metrics {", Metrics::NAMES),
+    "kernels/lib/device.cuh: the fields of Metrics are not those of src/figures.rs"
+);
+
+/// Whether what follows `head` in the text is `double`, the names with commas between them, and a semicolon.
+const fn are_doubles_of_struct(text: &str, head: &str, names: &[&str]) -> bool {
+    let (text, mut at) = (text.as_bytes(), 0);
+    while at < text.len() && !begins(text, at, head.as_bytes()) {
+        at += 1;
+    }
+    at = skip(text, at, head);
+    at = skip(text, at, "double");
+    let mut name = 0;
+    while name < names.len() {
+        at = skip(text, at, names[name]);
+        name += 1;
+        at = skip(text, at, if name < names.len() { "," } else { ";" });
+    }
+    at < text.len()
+}
+
+/// Where the text goes on behind white space, the word and white space; its end where it does not go on with the word.
+const fn skip(text: &[u8], mut at: usize, word: &str) -> usize {
+    if !begins(text, at, word.as_bytes()) {
+        return text.len();
+    }
+    at += word.len();
+    while at < text.len() && text[at].is_ascii_whitespace() {
+        at += 1;
+    }
+    at
+}
+
+const fn begins(text: &[u8], at: usize, word: &[u8]) -> bool {
+    let mut i = 0;
+    while i < word.len() && at + i < text.len() && text[at + i] == word[i] {
+        i += 1;
+    }
+    i == word.len()
 }
 
 /// The training state beside weights, moments and running statistics.
@@ -99,5 +128,22 @@ impl StepState {
     pub fn add_to_generator_loss(&mut self, value: f64) {
         self.metrics.loss_g += value;
         self.note_unless_finite(value, StepState::NON_FINITE_LOSS_G);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_field_another_order_and_another_type_are_found() {
+        let same = |text: &str| are_doubles_of_struct(text, "struct M {", &["a", "bc"]);
+        assert!(same("struct M {\n    double a,\n        bc;\n};"));
+        for other in
+            ["double bc, a;", "double a, b;", "double a, bc, d;", "double a;", "float a, bc;", "double a, bcd;", ""]
+        {
+            assert!(!same(&format!("struct M {{ {other} }};")), "{other}");
+        }
+        assert!(!same("struct N { double a, bc; };"));
     }
 }

@@ -8,15 +8,16 @@ use super::layer::{Layer, Mode, Pass};
 use super::sequential::Sequential;
 use super::table::Flattened;
 use super::{ImageShape, Parts};
-use crate::config::{Loss, Norm, OutputLayer, Settings};
+use crate::config::{Norm, OutputLayer, Settings};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
-use crate::ops::losses::energy::{Energy, Exponent};
+use crate::ops::losses::energy::Energy;
+use crate::ops::losses::objective::Output;
 use crate::ops::losses::repelling::Repelling;
 use crate::{Error, Result};
 
-/// What an autoencoder has beside encoder, bottleneck and decoder.
+/// State of an autoencoder beside encoder, bottleneck and decoder.
 pub(super) struct Autoencoder<B: Executor> {
     /// Of one image.
     energy: Energy,
@@ -29,7 +30,7 @@ pub(super) struct Autoencoder<B: Executor> {
     repelling: f64,
     /// Of the codes of the last forward pass, if [`Autoencoder::repelling_loss`] has followed it.
     cosines: Buffer<B>,
-    /// Whether it has.
+    /// True if it has.
     repelled: bool,
 }
 
@@ -82,11 +83,7 @@ impl<B: Executor> Autoencoder<B> {
         code: Flattened,
         capacity: usize,
     ) -> Result<Option<Self>> {
-        let exponent = match settings.objective.loss {
-            Loss::Ebgan => Exponent::Squared,
-            Loss::Began => Exponent::Absolute,
-            _ => return Ok(None),
-        };
+        let Output::Energy(exponent) = settings.objective.loss.output() else { return Ok(None) };
         let repelling = settings.objective.repelling;
         let fakes = if repelling > 0.0 { capacity / 2 } else { 0 };
         Ok(Some(Autoencoder {

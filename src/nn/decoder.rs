@@ -18,9 +18,9 @@ pub(super) struct DecoderBuilder<'a, B: Executor> {
     pub(super) settings: &'a Settings,
     pub(super) parts: &'a mut Parts,
     pub(super) layers: Vec<Box<dyn Layer<B>>>,
-    /// What follows each layer but the last.
+    /// Activation after each layer but the last.
     pub(super) activation: Activation,
-    /// Whether batch normalisation goes before it.
+    /// True if batch normalisation goes before it.
     pub(super) normalised: bool,
 }
 

@@ -20,10 +20,10 @@ use crate::{Error, Result};
 pub struct Discriminator<B: Executor> {
     encoder: Sequential<B>,
     bottleneck: Option<Bottleneck>,
-    /// How z lies, or the features where there is no bottleneck.
+    /// Layout of z, or of the features where there is no bottleneck.
     code: Flattened,
     head: Sequential<B>,
-    /// What an autoencoder has beside; its decoder is the head.
+    /// Additional state of an autoencoder; its decoder is the head.
     autoencoder: Option<Autoencoder<B>>,
     /// The encoder's output: μ and log σ² (or log σ) side by side, or the features themselves.
     features: Buffer<B>,
@@ -32,7 +32,7 @@ pub struct Discriminator<B: Executor> {
     z: Buffer<B>,
     d_z: Buffer<B>,
     spectral_norm: Option<SpectralNorm<B>>,
-    /// What a gradient penalty needs beside; none before [`Discriminator::allocate_tangents`].
+    /// Additional state for a gradient penalty; none before [`Discriminator::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
 
@@ -47,7 +47,7 @@ struct Tangents<B: Executor> {
     d_z: Buffer<B>,
 }
 
-/// What a forward pass writes, one number an image.
+/// Outputs of a forward pass, one number an image.
 pub struct Verdict<'a, B: Executor> {
     /// D's logits.
     pub logits: Out<'a, B>,
@@ -55,7 +55,7 @@ pub struct Verdict<'a, B: Executor> {
     pub kl: Out<'a, B>,
 }
 
-/// What goes into a backward pass.
+/// Inputs of a backward pass.
 pub struct VerdictGradient<'a, B: Executor> {
     /// The logits of the forward pass.
     pub logits: In<'a, B>,
@@ -299,7 +299,7 @@ impl<B: Executor> Discriminator<B> {
     /// `dlogits` 1 and `dkl` 0, which are given again with the logits.
     ///
     /// # Errors
-    /// Where a layer mixes the images of a batch; and without [`Discriminator::allocate_tangents`].
+    /// If a layer mixes the images of a batch, or without [`Discriminator::allocate_tangents`].
     pub fn penalise(
         &mut self,
         pass: Pass<'_, B>,
@@ -373,7 +373,7 @@ impl<B: Executor> Discriminator<B> {
         encoder.curvature(pass, images, features, v_images, d_features, above, None, d_params)
     }
 
-    /// What comes down to the features from head and bottleneck; `false` where neither curves.
+    /// The curvature's gradient at the features, from head and bottleneck; returns `false` where neither curves.
     fn curvature_of_code(
         &mut self,
         pass: Pass<'_, B>,

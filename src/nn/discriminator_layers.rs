@@ -7,10 +7,10 @@ use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::minibatch::MinibatchLayer;
 use super::table::{Flattened, Initialisation};
 use super::{ImageShape, Parts};
-use crate::config::{self, Norm, Settings};
+use crate::config::{Norm, Settings};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
-use crate::ops::layers::bottleneck::{Bottleneck, Sigma};
+use crate::ops::layers::bottleneck::Bottleneck;
 use crate::ops::layers::conv2d::Conv2d;
 use crate::{Error, Result};
 
@@ -88,11 +88,7 @@ impl<B: Executor> Builder<'_, B> {
         let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
         let layer =
             AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
-        let sigma = match settings.sigma {
-            config::Sigma::Logvar => Sigma::Logvar,
-            config::Sigma::Logstd => Sigma::Logstd,
-        };
-        (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma })
+        (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma: settings.sigma })
     }
 
     /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; minibatch discrimination if the

@@ -1,5 +1,5 @@
-//! What a layer is: a function of its input and its parameters that knows its forward pass, its gradients, its tangent
-//! and what a gradient penalty asks of it. A layer owns no parameters, only ranges of an arena, and whatever its backward
+//! Layers: functions of an input and parameters that know their forward pass, their gradients, their tangent
+//! and what a gradient penalty asks of them. A layer owns no parameters, only ranges of an arena, and whatever its backward
 //! pass needs to remember.
 //!
 //! A gradient penalty R(g₀) of the gradient g₀ = J₁ᵀ ⋯ J_Lᵀ 1 of the logit by the image is differentiated without
@@ -13,7 +13,7 @@ use crate::Result;
 use crate::device::{In, Out};
 use crate::ops::Executor;
 
-/// How a forward pass runs.
+/// Modes of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Batch statistics, one set for each of this many equal groups of images; running statistics follow.
@@ -25,9 +25,9 @@ pub enum Mode {
     Eval,
 }
 
-/// What every pass of a layer is given beside its tensors.
+/// Arguments of every pass of a layer, beside its tensors.
 pub struct Pass<'a, B: Executor> {
-    /// Where it runs.
+    /// The backend.
     pub backend: &'a B,
     /// The network's parameters, the whole arena.
     pub params: In<'a, B>,
@@ -107,7 +107,7 @@ pub trait Layer<B: Executor>: Send + Sync {
         Ok(())
     }
 
-    /// Whether J depends on x beyond jumps: whether there is a [`Layer::curvature`] to ask for. Not so for what is
+    /// Returns true if J depends on x beyond jumps, so that there is a [`Layer::curvature`] to ask for. Not so for what is
     /// piecewise linear. A layer made of layers must be that: its backward pass, which the curvature from above goes down
     /// through, takes its inner gradients.
     fn curves(&self) -> bool {

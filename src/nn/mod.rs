@@ -44,7 +44,7 @@ impl ImageShape {
         self.h * self.w * self.c
     }
 
-    /// Whether it has no elements.
+    /// Returns true if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

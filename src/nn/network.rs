@@ -16,7 +16,7 @@ pub struct TrainedNetwork<L, B: Executor> {
 
 /// Parameters, gradients, the optimiser's moments and running statistics of one network.
 pub struct NetworkMemory<B: Executor> {
-    /// Which tensor lies where.
+    /// The table of tensors and their ranges.
     pub parts: Parts,
     /// Parameters.
     pub params: Buffer<B>,

@@ -15,7 +15,7 @@ use crate::ops::layers::activation::Activation;
 use crate::ops::layers::conv2d::Conv2d;
 use crate::{Error, Result};
 
-/// What the residual branch is multiplied by.
+/// Factor of the residual branch.
 const SCALE: f64 = 0.1;
 
 /// A residual block with memory for what lies inside of it.
@@ -35,14 +35,14 @@ pub(super) struct ResidualBlock<B: Executor> {
     d_hidden: Buffer<B>,
     /// The gradient of `conv_1`'s output in the last backward pass.
     d_branch: Buffer<B>,
-    /// What no pass needs when it is over: between the convolutions, and two of the larger of x and y.
+    /// Scratch memory, free after each pass: between the convolutions, and two of the larger of x and y.
     scratch_hidden: Buffer<B>,
     scratch: [Buffer<B>; 2],
     /// `None` before [`Layer::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
 
-/// What the last tangent pass sent into the two convolutions, kept for [`Layer::tangent_weight`].
+/// Inputs of the two convolutions in the last tangent pass, kept for [`Layer::tangent_weight`].
 struct Tangents<B: Executor> {
     activated_x: Buffer<B>,
     activated_hidden: Buffer<B>,

@@ -14,7 +14,7 @@ pub struct Sequential<B: Executor> {
     gradients: Vec<Buffer<B>>,
     /// Their tangents; none before [`Sequential::allocate_tangents`].
     tangents: Vec<Buffer<B>>,
-    /// What comes down to them from layers that curve; none where no layer does.
+    /// Gradients from layers that curve; none if no layer does.
     curvatures: Vec<Buffer<B>>,
 }
 
@@ -165,12 +165,12 @@ impl<B: Executor> Sequential<B> {
         Ok(())
     }
 
-    /// Whether a layer curves.
+    /// Returns true if a layer curves.
     pub fn curves(&self) -> bool {
         self.layers.iter().any(|layer| layer.curves())
     }
 
-    /// What is left of the gradient of ⟨J vx, dy⟩ after [`Sequential::tangent_weight`]: that by way of the layers' inputs.
+    /// The rest of the gradient of ⟨J vx, dy⟩ after [`Sequential::tangent_weight`]: that by way of the layers' inputs.
     /// The curvature of each layer goes down through the layers below it, to their parameters in `d_params`, which
     /// accumulates, and to `dx`, which is overwritten if there is something to write. `above` is what comes down from what
     /// follows the chain. The inner gradients are lost.

@@ -24,7 +24,7 @@ pub(super) struct SpectralNorm<B: Executor> {
     params: Buffer<B>,
     /// σ of each weight.
     sigmas: Buffer<B>,
-    /// Whether [`SpectralNorm::normalise`] makes a power iteration.
+    /// True if [`SpectralNorm::normalise`] makes a power iteration.
     iterates: bool,
 }
 

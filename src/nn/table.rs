@@ -6,7 +6,7 @@ use crate::device::Real;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
 
-/// How a tensor starts.
+/// Initialisation of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
     /// N(0, std²), drawn from the seed.
@@ -15,14 +15,14 @@ pub enum Init {
     Uniform {
         /// The smallest value.
         low: f64,
-        /// What every value is below.
+        /// Upper bound, excluded.
         high: f64,
     },
     /// The same number everywhere.
     Constant(f64),
 }
 
-/// How linear layers and convolutions start: their weights and, with them, their biases.
+/// Initialisation of linear layers and convolutions: their weights and, with them, their biases.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Initialisation {
     /// Weights N(0, std²), biases 0 (the article, DCGAN).
@@ -65,7 +65,7 @@ pub struct Entry {
     order: Vec<usize>,
     /// The first element in the arena.
     pub offset: usize,
-    /// How it starts.
+    /// Its initialisation.
     pub init: Init,
 }
 
@@ -75,17 +75,17 @@ impl Entry {
         self.axes.iter().product()
     }
 
-    /// Whether it has no elements.
+    /// Returns true if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Where it lies in the arena.
+    /// Its range in the arena.
     pub fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.len()
     }
 
-    /// How the rows and the columns of a weight lie, seen as the matrix `[outputs, everything else]`.
+    /// Layout of a weight's rows and columns, seen as the matrix `[outputs, everything else]`.
     ///
     /// # Panics
     /// If it has fewer than four axes, as a vector has: a mistake of this program's.
@@ -136,7 +136,7 @@ pub fn permute<T: Copy>(values: &[T], axes: &[usize], order: &[usize]) -> Vec<T>
     result
 }
 
-/// How a vector of features lies, if it is an image flattened: ours is H, W, C and PyTorch's C, H, W.
+/// Layout of a vector of features that is a flattened image: ours is H, W, C and PyTorch's C, H, W.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flattened {
     /// Rows.
@@ -158,7 +158,7 @@ impl Flattened {
         self.h * self.w * self.c
     }
 
-    /// Whether it has no elements.
+    /// Returns true if there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -181,7 +181,7 @@ impl Table {
         self.len
     }
 
-    /// Whether the arena is empty.
+    /// Returns true if the arena is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -262,7 +262,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    /// Where element `index` of a dense tensor of this shape stands.
+    /// Position of element `index` of a dense tensor of this shape.
     fn at<const N: usize>(index: [usize; N], shape: [usize; N]) -> usize {
         index.iter().zip(shape).fold(0, |at, (index, size)| at * size + index)
     }

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::device::philox::{Stream, draw};
 use crate::device::{Backend, Buffer, In, Out, normal, philox};
 
-/// How a case's input is filled before it runs.
+/// The values of a case's input before it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fill {
     /// N(0, 1).
@@ -38,7 +38,7 @@ pub struct Tensor {
     pub name: Cow<'static, str>,
     /// Elements.
     pub len: usize,
-    /// How it is filled (inputs only).
+    /// Its values before the case runs (inputs only).
     pub fill: Fill,
 }
 
@@ -64,7 +64,6 @@ pub struct Case<B: Backend> {
     name: String,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
-    flops: u64,
     forward: Box<Forward<B>>,
     backward: Option<Box<Backward<B>>>,
     tangent: Option<Box<Tangent<B>>>,
@@ -75,7 +74,7 @@ impl<B: Backend> Case<B> {
     pub fn new(op: &'static str, name: impl Into<String>) -> Self {
         let forward = Box::new(|_: &B, _: &[Buffer<B>], _: &mut [Buffer<B>]| Ok(()));
         let (inputs, outputs) = (Vec::new(), Vec::new());
-        Case { op, name: name.into(), inputs, outputs, flops: 0, forward, backward: None, tangent: None }
+        Case { op, name: name.into(), inputs, outputs, forward, backward: None, tangent: None }
     }
 
     /// One more input of `len` elements, filled with normal draws.
@@ -96,12 +95,6 @@ impl<B: Backend> Case<B> {
     pub fn output(mut self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
         self.outputs.push(Tensor::new(name, len));
         self
-    }
-
-    /// Multiplications and additions of one forward pass, for throughput; 0 where only bytes count.
-    #[must_use]
-    pub fn counting(self, flops: u64) -> Self {
-        Case { flops, ..self }
     }
 
     /// outputs = f(inputs).
@@ -198,19 +191,15 @@ impl<B: Backend> Case<B> {
     pub fn name(&self) -> &str {
         &self.name
     }
-    /// What goes in: the tensors that the operation can be differentiated by.
+    /// The inputs: the tensors that the operation can be differentiated by.
     pub fn inputs(&self) -> &[Tensor] {
         &self.inputs
     }
-    /// What comes out.
+    /// The outputs.
     pub fn outputs(&self) -> &[Tensor] {
         &self.outputs
     }
-    /// Multiplications and additions of one forward pass; 0 where only bytes count.
-    pub fn flops(&self) -> u64 {
-        self.flops
-    }
-    /// Whether it has a backward pass.
+    /// True if it has a backward pass.
     pub fn differentiable(&self) -> bool {
         self.backward.is_some()
     }
@@ -267,7 +256,7 @@ fn windows_mut<'a, B: Backend, const N: usize>(be: &B, buffers: &'a mut [Buffer<
     std::array::from_fn(|_| be.view_mut(buffers.next().expect("as many as were counted")))
 }
 
-/// Draws for tensor `number`, in the backend's numbers: what a case holds fixed.
+/// Draws for tensor `number`, in the backend's type of numbers: a tensor that a case holds fixed.
 ///
 /// # Errors
 /// If memory is used up.
@@ -300,86 +289,4 @@ pub fn fill(tensor: &Tensor, number: u32) -> Vec<f64> {
             Fill::AwayFromZero => f64::from(normal) + 0.1f64.copysign(f64::from(normal)),
         })
         .collect()
-}
-
-/// An operation at one size and mode, as a function from inputs to outputs with its derivatives.
-///
-/// The buffers come in the order of [`OldCase::inputs`] and [`OldCase::outputs`].
-pub trait OldCase<B: Backend>: Send + Sync {
-    /// The operation's one name.
-    fn op(&self) -> &'static str;
-    /// Size and mode, unique within the operation.
-    fn name(&self) -> String;
-    /// What goes in: the tensors that the operation can be differentiated by.
-    fn inputs(&self) -> Vec<Tensor>;
-    /// What comes out.
-    fn outputs(&self) -> Vec<Tensor>;
-    /// Multiplications and additions of one forward pass, for throughput; 0 where only bytes count.
-    fn flops(&self) -> u64 {
-        0
-    }
-    /// Whether it has a backward pass: drawing, picking and updating have none.
-    fn differentiable(&self) -> bool {
-        true
-    }
-
-    /// outputs = f(inputs).
-    fn forward(&self, backend: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()>;
-
-    /// d_inputs = (∂f/∂inputs)ᵀ d_outputs. `outputs` holds f(inputs); `d_inputs` comes zeroed. Not called where
-    /// [`OldCase::differentiable`] says no.
-    fn backward(
-        &self,
-        _backend: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        _d_outputs: &[Buffer<B>],
-        _d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        Ok(())
-    }
-
-    /// Whether there is a tangent pass.
-    fn has_tangent(&self) -> bool {
-        false
-    }
-
-    /// `v_outputs[0]` = (∂ `outputs[0]` / ∂ `inputs[0]`) `v_input`, the other inputs held fixed; `None` where there is no
-    /// tangent.
-    fn tangent(
-        &self,
-        _backend: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        _v_input: &Buffer<B>,
-        _v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        None
-    }
-}
-
-impl<B: Backend> From<Box<dyn OldCase<B>>> for Case<B> {
-    fn from(old: Box<dyn OldCase<B>>) -> Self {
-        let old: std::sync::Arc<dyn OldCase<B>> = old.into();
-        let (f, b, t) = (old.clone(), old.clone(), old.clone());
-        let backward: Box<Backward<B>> =
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| {
-                b.backward(be, x, y, dy, dx)
-            });
-        let has_tangent = old.has_tangent();
-        let tangent: Box<Tangent<B>> =
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], v: &Buffer<B>, vy: &mut [Buffer<B>]| {
-                t.tangent(be, x, y, v, vy).unwrap_or(Ok(()))
-            });
-        Case {
-            op: old.op(),
-            name: old.name(),
-            inputs: old.inputs(),
-            outputs: old.outputs(),
-            flops: old.flops(),
-            forward: Box::new(move |be: &B, x: &[Buffer<B>], y: &mut [Buffer<B>]| f.forward(be, x, y)),
-            backward: old.differentiable().then_some(backward),
-            tangent: has_tangent.then_some(tangent),
-        }
-    }
 }

@@ -5,11 +5,12 @@
 //! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
 //!
 //! A file has, in this order: the formula with its source; sizes; the contract (one small trait); the CPU's code; the
-//! kernels' launches; what a dry run counts; cases for tests; passes for benchmarks; tests. A new operation joins
+//! kernels' launches; what a dry run counts (`dry_run!`); `cases` for tests; `passes` for benchmarks, at the sizes of the
+//! models; tests. Long code for the CPU or for launches stands in a folder of the operation's name. A new operation joins
 //! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
 /// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks
-/// walk.
+/// walk: `cases` and `passes` of each module.
 macro_rules! operations {
     ($room:ident: $($op:ident: $contract:ident,)+) => {
         /// A backend that has every operation of this room.
@@ -17,19 +18,55 @@ macro_rules! operations {
         impl<B: crate::device::Backend $(+ $op::$contract)+> $room for B {}
 
         /// The cases of this room's operations.
-        pub(super) fn cases<B: crate::ops::Executor>() -> Vec<crate::ops::case::Case<B>> {
+        pub(super) fn cases<B: $room>() -> Vec<crate::ops::case::Case<B>> {
             let mut cases = Vec::new();
-            $(cases.extend($op::cases().into_iter().map(crate::ops::case::Case::from));)+
+            $(cases.extend($op::cases());)+
             cases
+        }
+
+        /// The passes of this room's operations, at the sizes of the models.
+        pub(super) fn passes<B: $room>() -> Vec<crate::ops::pass::Pass<B>> {
+            let mut passes = Vec::new();
+            $(passes.extend($op::passes());)+
+            passes
         }
     };
 }
 
+/// An operation's contract on [`DryRun`](crate::device::DryRun): for each pass the reals that it reads and writes, from the
+/// lengths of its windows; behind `multiplying` the sizes of a product, behind `borrowing` the reals that the CPU borrows for
+/// whole tensors. An argument without a type is a window.
+///
+/// ```ignore
+/// dry_run! {
+///     EmaOp:
+///     ema_update(_decay: f64, weights, average) => weights + 2 * average;
+/// }
+/// ```
+macro_rules! dry_run {
+    (
+        $contract:ident:
+        $($pass:ident($($argument:ident $(: $type:ty)?),*) =>
+            $moved:expr $(, multiplying $sizes:expr)? $(, borrowing $borrowed:expr)?;)+
+    ) => {
+        impl<T: crate::device::Real> $contract for crate::device::DryRun<T> {
+            $(fn $pass(&self, $($argument: dry_run!(@type $($type)?)),*) -> crate::Result<()> {
+                $(self.multiplies(&$sizes);)?
+                $(self.borrows($borrowed);)?
+                self.moves($moved);
+                Ok(())
+            })+
+        }
+    };
+    (@type) => { usize };
+    (@type $type:ty) => { $type };
+}
+
 pub mod case;
-mod dry_run;
 pub mod inputs;
 pub mod layers;
 pub mod losses;
+pub mod models;
 pub mod optimizers;
 pub mod pass;
 pub mod roofline;
@@ -37,6 +74,7 @@ pub mod roofline;
 use crate::device::Backend;
 
 pub use case::{Case, Fill, Tensor};
+use pass::Pass;
 
 /// A backend that has every operation: what networks and training are written against.
 pub trait Executor:
@@ -54,4 +92,60 @@ pub fn cases<B: Executor>() -> Vec<Case<B>> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Every pass of every operation of a training step of `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`: what
+/// benchmarks time.
+pub fn passes<B: Executor>() -> Vec<Pass<B>> {
+    [layers::passes(), losses::passes(), optimizers::passes(), inputs::passes(), roofline::passes()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::device::{Cpu, DryRun};
+    use crate::ops::pass::{Counts, counted};
+
+    #[test]
+    fn every_operation_has_passes_and_their_names_are_unique() {
+        let passes = passes::<DryRun>();
+        let ops: BTreeSet<&str> = passes.iter().map(|pass| pass.op).collect();
+        let mut expected: BTreeSet<&str> = cases::<DryRun>().iter().map(|case| case.op()).collect();
+        for untimed in ["ceiling", "finite_gradients", "finish_step"] {
+            expected.remove(untimed);
+        }
+        assert_eq!(ops, expected);
+        let names: BTreeSet<_> = passes.iter().map(|pass| (pass.op, &pass.shape, pass.pass)).collect();
+        assert_eq!(names.len(), passes.len());
+    }
+
+    #[test]
+    fn counts_are_of_the_pass_alone() {
+        let count = |op: &str, shape: &str, name: &str| {
+            let passes = passes::<DryRun>();
+            let found = passes.iter().find(|pass| pass.op == op && pass.shape.contains(shape) && pass.pass == name);
+            counted(found.expect("a pass")).expect("counts")
+        };
+        let bytes = 4 * (64 * 62 + 62 * 1024 + 64 * 1024);
+        assert_eq!(count("linear", "c62 k1024", "forward"), Counts { flops: 2 * 64 * 62 * 1024, bytes });
+        let elements = 64 * 14 * 14 * 64;
+        assert_eq!(count("batch_norm", "rows12544 c64", "forward"), Counts { flops: 0, bytes: 4 * 4 * elements });
+    }
+
+    /// Passes can be run often: what they compute stays finite.
+    #[test]
+    fn passes_run() {
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
+        for pass in passes::<Cpu<f32>>() {
+            if ["loss", "prior", "bottleneck"].contains(&pass.op) {
+                let mut work = pass.prepare(&cpu).expect("memory");
+                (0..3).for_each(|_| work().expect("a pass"));
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! One pass of one operation at one size, with its memory set up beforehand: what benchmarks time. What a pass computes and
-//! moves is counted by running it once on [`DryRun`].
+//! One pass of one operation at one size, with its memory set up beforehand: the unit that benchmarks time. One run on
+//! [`DryRun`] counts its arithmetic and the bytes that it moves.
 
 use crate::Result;
 use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
@@ -13,7 +13,7 @@ pub struct Pass<B> {
     pub op: &'static str,
     /// Its size.
     pub shape: String,
-    /// Which of its passes.
+    /// The name of the pass: forward, backward_input, ….
     pub pass: &'static str,
     prepare: Box<dyn Fn(&B) -> Result<Work> + Send + Sync>,
 }
@@ -65,7 +65,7 @@ impl<B: Backend> Pass<B> {
     }
 }
 
-/// What one run of a pass computes and moves.
+/// The arithmetic of one run of a pass, and the bytes that it moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Multiplications and additions of matrix products and convolutions.

@@ -6,15 +6,12 @@
 //! fixed draws. None of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error
 //! would be plain to see.
 
+use super::models;
 use super::parameters::{
     FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
 };
 use crate::Result;
-use crate::config::{
-    BottleneckSettings, DataSettings, DiscriminatorSettings, Family, GeneratorSettings, GeneratorZ, KlMix, KlReduction,
-    Loss, NetsSettings, Norm, ObjectiveSettings, OptimizerSettings, OutputLayer, PixelRange, Settings, Sigma,
-    TrainSettings,
-};
+use crate::config::{Loss, PixelRange, Settings};
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, StepState};
 use crate::nn::ImageShape;
@@ -30,9 +27,9 @@ use crate::train::trainer::Trainer;
 /// If memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
-    for (name, settings, image) in models() {
+    for (name, settings, image) in models()? {
         for &network in losses_of(&settings) {
-            cases.push(case(backend, name, settings.clone(), image, network)?);
+            cases.push(case(backend, &name, settings.clone(), image, network)?);
         }
     }
     Ok(cases)
@@ -41,7 +38,7 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
 /// The loss of one network of one model.
 fn case<B: Executor>(
     backend: &B,
-    name: &'static str,
+    name: &str,
     settings: Settings,
     image: ImageShape,
     network: Network,
@@ -89,192 +86,10 @@ fn losses_of(settings: &Settings) -> &'static [Network] {
     }
 }
 
-/// Name, settings and image of each model: the article's, the paper's objective, the plain GAN, one without hidden layers,
-/// the paper's nets, the article's with every other loss, with instance noise, and with mode regularisation.
-fn models() -> Vec<(&'static str, Settings, ImageShape)> {
-    let article = Settings {
-        generator: GeneratorSettings {
-            latent: 3,
-            hidden: vec![5],
-            channels: vec![4, 3],
-            ..GeneratorSettings::default()
-        },
-        discriminator: DiscriminatorSettings {
-            channels: vec![3, 4],
-            hidden: vec![5],
-            ..DiscriminatorSettings::default()
-        },
-        bottleneck: BottleneckSettings { beta: 0.3, ..BottleneckSettings::default() },
-        train: TrainSettings { batch: 5, ..TrainSettings::default() },
-        ..Settings::default()
-    };
-    let paper = Settings {
-        data: DataSettings { range: PixelRange::MinusOneToOne, ..DataSettings::default() },
-        generator: GeneratorSettings { output: OutputLayer::Stride1, ..article.generator.clone() },
-        bottleneck: BottleneckSettings {
-            channels: 2,
-            kl_reduction: KlReduction::Sum,
-            kl_mix: KlMix::Mean,
-            generator_z: GeneratorZ::Mean,
-            beta: 0.1,
-            ..BottleneckSettings::default()
-        },
-        ..article.clone()
-    };
-    let plain = Settings {
-        discriminator: DiscriminatorSettings { norm_first: false, ..article.discriminator.clone() },
-        bottleneck: BottleneckSettings { enabled: false, ..BottleneckSettings::default() },
-        ..article.clone()
-    };
-    let shallow = Settings {
-        generator: GeneratorSettings { hidden: vec![], ..article.generator.clone() },
-        discriminator: DiscriminatorSettings { hidden: vec![], leak: 0.1, ..article.discriminator.clone() },
-        bottleneck: BottleneckSettings {
-            kl_reduction: KlReduction::Channels,
-            logvar_bias: -1.0,
-            ..article.bottleneck.clone()
-        },
-        ..article.clone()
-    };
-    let residual = Settings {
-        data: paper.data.clone(),
-        nets: NetsSettings { family: Family::Resnet },
-        generator: GeneratorSettings {
-            latent: 3,
-            hidden: vec![],
-            channels: vec![],
-            width: 2,
-            max_width: 3,
-            output: OutputLayer::Stride1,
-            ..GeneratorSettings::default()
-        },
-        discriminator: DiscriminatorSettings {
-            hidden: vec![],
-            channels: vec![],
-            width: 2,
-            max_width: 3,
-            norm_first: false,
-            ..DiscriminatorSettings::default()
-        },
-        bottleneck: BottleneckSettings {
-            channels: 2,
-            kl_reduction: KlReduction::Channels,
-            kl_mix: KlMix::Mean,
-            sigma: Sigma::Logstd,
-            beta: 0.1,
-            ..BottleneckSettings::default()
-        },
-        optimizer: OptimizerSettings { init_std: 0.0, ..OptimizerSettings::default() },
-        train: TrainSettings { batch: 2, ..TrainSettings::default() },
-        ..Settings::default()
-    };
-    let mut models = vec![
-        ("vgan, KL mean, sampled z", article.clone(), ImageShape { h: 8, w: 4, c: 1 }),
-        ("vgan, KL summed and mixed, mean z", paper, ImageShape { h: 4, w: 6, c: 3 }),
-        ("gan", plain, ImageShape { h: 4, w: 8, c: 1 }),
-        ("vgan without hidden layers", shallow, ImageShape { h: 4, w: 4, c: 2 }),
-        ("vgan of residual blocks", residual, ImageShape { h: 8, w: 10, c: 1 }),
-    ];
-    models.extend(objectives(&article));
-    models.extend(autoencoders(&article));
-    models.extend(mode_regularized(&article));
-    models
-}
-
-/// The narrowest of the article's model, for what has no layers of its own: these are checked in wider ones.
-fn narrowest(article: &Settings) -> Settings {
-    Settings {
-        generator: GeneratorSettings { hidden: vec![], channels: vec![2, 2], ..article.generator.clone() },
-        discriminator: DiscriminatorSettings { channels: vec![2, 2], hidden: vec![3], ..article.discriminator.clone() },
-        ..article.clone()
-    }
-}
-
-/// Both terms of mode regularisation, without a bottleneck, and with one whose z is sampled and with instance noise.
-fn mode_regularized(article: &Settings) -> [(&'static str, Settings, ImageShape); 2] {
-    let (mut plain, mut sampled) = (narrowest(article), narrowest(article));
-    plain.objective = ObjectiveSettings { reconstruction: 1.5, mode: 0.7, ..ObjectiveSettings::default() };
-    plain.bottleneck.enabled = false;
-    sampled.objective = ObjectiveSettings { loss: Loss::Lsgan, instance_noise: 0.3, ..plain.objective.clone() };
-    let small = ImageShape { h: 4, w: 4, c: 1 };
-    [("gan, mode-regularised", plain, small), ("vgan, mode-regularised", sampled, small)]
-}
-
-/// The narrowest model with every other loss, with instance noise, and with spectral norm.
-fn objectives(article: &Settings) -> Vec<(&'static str, Settings, ImageShape)> {
-    let narrowest = narrowest(article);
-    let mut normalised = narrowest.clone();
-    normalised.discriminator.spectral_norm = true;
-    let small = ImageShape { h: 4, w: 4, c: 1 };
-    let smoothed = |loss, real_target| ObjectiveSettings { loss, real_target, ..ObjectiveSettings::default() };
-    let mut models: Vec<_> = [
-        ("vgan, minimax", smoothed(Loss::Gan, 0.9)),
-        ("vgan, least squares", smoothed(Loss::Lsgan, 1.0)),
-        ("vgan, hinge", smoothed(Loss::Hinge, 1.0)),
-        ("vgan, Wasserstein", smoothed(Loss::Wgan, 1.0)),
-        ("vgan, instance noise", ObjectiveSettings { instance_noise: 0.3, ..ObjectiveSettings::default() }),
-    ]
-    .map(|(name, objective)| (name, Settings { objective, ..narrowest.clone() }, small))
-    .into();
-    models.push(("vgan, spectral norm", normalised.clone(), small));
-    models.push(("vgan, minibatch discrimination", minibatch(&narrowest), small));
-    models.extend(feature_matching(&narrowest, &normalised).map(|(name, settings)| (name, settings, small)));
-    models
-}
-
-/// Minibatch discrimination of two kernels.
-fn minibatch(narrowest: &Settings) -> Settings {
-    let mut settings = narrowest.clone();
-    (settings.discriminator.minibatch_kernels, settings.discriminator.minibatch_dims) = (2, 2);
-    settings
-}
-
-/// A generator that matches features: μ, and, where weights are normalised, the encoder's output. D's head has no part in it.
-fn feature_matching(narrowest: &Settings, normalised: &Settings) -> [(&'static str, Settings); 2] {
-    let matching = |settings: &Settings, weight| {
-        let mut settings = settings.clone();
-        settings.discriminator.hidden = vec![];
-        settings.objective.feature_matching = weight;
-        settings
-    };
-    let mut plain = matching(normalised, 0.3);
-    plain.bottleneck.enabled = false;
-    [("vgan, feature matching", matching(narrowest, 1.0)), ("gan, spectral norm, feature matching", plain)]
-}
-
-/// Discriminators that are autoencoders: both powers of the error, with and without bottleneck, hidden layers, batch
-/// normalisation and repelling term. Every energy is below the margin, and k is not 0 (see [`ModelLoss::trainer`]).
-fn autoencoders(article: &Settings) -> [(&'static str, Settings, ImageShape); 4] {
-    let of = |loss, repelling| ObjectiveSettings { loss, repelling, ..ObjectiveSettings::default() };
-    let plain = Settings {
-        bottleneck: BottleneckSettings { enabled: false, ..BottleneckSettings::default() },
-        ..article.clone()
-    };
-    // A code narrower than the encoder's last image, and no linear layer to widen it again.
-    let shallow = Settings {
-        data: DataSettings { range: PixelRange::MinusOneToOne, ..DataSettings::default() },
-        discriminator: DiscriminatorSettings { hidden: vec![], norm: Norm::None, ..article.discriminator.clone() },
-        bottleneck: BottleneckSettings { channels: 2, ..article.bottleneck.clone() },
-        ..article.clone()
-    };
-    [
-        (
-            "ebgan, repelling",
-            Settings { objective: of(Loss::Ebgan, 0.7), ..plain.clone() },
-            ImageShape { h: 4, w: 8, c: 1 },
-        ),
-        (
-            "ebgan with bottleneck, repelling",
-            Settings { objective: ObjectiveSettings { margin: 9.0, ..of(Loss::Ebgan, 0.7) }, ..shallow },
-            ImageShape { h: 4, w: 4, c: 2 },
-        ),
-        ("began", Settings { objective: of(Loss::Began, 0.0), ..plain }, ImageShape { h: 8, w: 4, c: 1 }),
-        (
-            "began with bottleneck",
-            Settings { objective: of(Loss::Began, 0.0), ..article.clone() },
-            ImageShape { h: 4, w: 4, c: 1 },
-        ),
-    ]
+/// Name, settings and image of each model.
+fn models() -> Result<Vec<(String, Settings, ImageShape)>> {
+    let models = models::of_gradients()?.into_iter().filter(|model| model.penalties.is_empty());
+    Ok(models.filter_map(|model| Some((model.name, model.settings, model.image?))).collect())
 }
 
 /// A loss of a model whose discriminator has a bottleneck of so many dimensions of z.

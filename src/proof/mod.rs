@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`gradient_check`] | a case's derivatives against central differences |
 //! | [`losses`] | both losses of narrow models, by parameters, images and latents |
+//! | [`models`] | the narrow models, from tests/models/*.toml |
 //! | [`penalties`] | the gradient penalties of narrow models, by the discriminator's parameters |
 //! | [`parameters`] | what both share: parameters as a case's inputs |
 
 pub mod gradient_check;
 pub mod losses;
+pub mod models;
 mod parameters;
 pub mod penalties;
 

@@ -5,13 +5,11 @@
 //! and down through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink;
 //! none of the fixed draws lies so near to one that a difference crosses it.
 
+use super::models;
 use super::parameters::{
     FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
 };
-use crate::config::{
-    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, NetsSettings, Norm, ObjectiveSettings,
-    OutputLayer, Penalty, PenaltyZ, Settings, Sigma, TrainSettings,
-};
+use crate::config::{ObjectiveSettings, Settings};
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network};
 use crate::nn::ImageShape;
@@ -28,8 +26,9 @@ use crate::{Error, Result};
 /// If memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
-    for (model, settings, image, penalties) in models() {
-        for &penalty in penalties {
+    for models::Model { name: model, settings, image, penalties, .. } in models::of_gradients()? {
+        let Some(image) = image else { continue };
+        for penalty in penalties {
             let objective = ObjectiveSettings { penalty, ..settings.objective.clone() };
             let settings = Settings { objective, ..settings.clone() };
             cases.push(case(backend, format!("{penalty:?}, {model}"), settings, image)?);
@@ -58,74 +57,6 @@ fn case<B: Executor>(backend: &B, name: String, settings: Settings, image: Image
             let model = same.run(be, inputs)?;
             write_gradients(be, &table, &model.discriminator.memory.gradients, None, &d_outputs[0], d_inputs)
         }))
-}
-
-/// Every penalty.
-const ALL: &[Penalty] = &[Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
-
-/// Name, settings and image of each model, and its penalties: all, or, where another model has the same layers, those that
-/// differ in what they are pulled to.
-fn models() -> Vec<(&'static str, Settings, ImageShape, &'static [Penalty])> {
-    let sampled = Settings {
-        generator: GeneratorSettings { latent: 2, hidden: vec![], channels: vec![2], ..GeneratorSettings::default() },
-        discriminator: DiscriminatorSettings {
-            channels: vec![3, 4],
-            norm: Norm::None,
-            hidden: vec![5],
-            ..DiscriminatorSettings::default()
-        },
-        bottleneck: BottleneckSettings { channels: 2, ..BottleneckSettings::default() },
-        objective: ObjectiveSettings { penalty_weight: 3.0, penalty_every: 2, ..ObjectiveSettings::default() },
-        train: TrainSettings { batch: 3, ..TrainSettings::default() },
-        ..Settings::default()
-    };
-    let mean = Settings {
-        objective: ObjectiveSettings { penalty_z: PenaltyZ::Mean, ..sampled.objective.clone() },
-        ..sampled.clone()
-    };
-    let plain = Settings {
-        bottleneck: BottleneckSettings { enabled: false, ..sampled.bottleneck.clone() },
-        discriminator: DiscriminatorSettings { hidden: vec![], ..sampled.discriminator.clone() },
-        ..sampled.clone()
-    };
-    let residual = Settings {
-        nets: NetsSettings { family: Family::Resnet },
-        generator: GeneratorSettings {
-            channels: vec![],
-            width: 2,
-            max_width: 2,
-            output: OutputLayer::Stride1,
-            ..sampled.generator.clone()
-        },
-        discriminator: DiscriminatorSettings {
-            channels: vec![],
-            width: 2,
-            max_width: 3,
-            norm_first: false,
-            hidden: vec![],
-            ..sampled.discriminator.clone()
-        },
-        bottleneck: BottleneckSettings { sigma: Sigma::Logstd, ..sampled.bottleneck.clone() },
-        ..sampled.clone()
-    };
-    let plain_residual = Settings { bottleneck: plain.bottleneck.clone(), ..residual.clone() };
-    let normalised = Settings {
-        discriminator: DiscriminatorSettings { spectral_norm: true, ..sampled.discriminator.clone() },
-        ..sampled.clone()
-    };
-    vec![
-        ("sampled z", sampled, ImageShape { h: 8, w: 4, c: 1 }, ALL),
-        ("mean z", mean, ImageShape { h: 4, w: 6, c: 1 }, ALL),
-        ("no bottleneck", plain, ImageShape { h: 4, w: 4, c: 3 }, ALL),
-        ("residual blocks", residual, ImageShape { h: 8, w: 8, c: 1 }, ALL),
-        (
-            "residual blocks, no bottleneck",
-            plain_residual,
-            ImageShape { h: 8, w: 8, c: 1 },
-            &[Penalty::R1, Penalty::WganGp],
-        ),
-        ("spectral norm", normalised, ImageShape { h: 4, w: 4, c: 1 }, &[Penalty::WganGp]),
-    ]
 }
 
 /// The penalty of a model whose discriminator has a bottleneck of so many dimensions of z.

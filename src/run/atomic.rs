@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// What the names of temporaries begin with: `.tmp-<target>-<process>-<count>`.
+/// Prefix of the names of temporaries: `.tmp-<target>-<process>-<count>`.
 const PREFIX: &str = ".tmp-";
 
-/// How often a name is tried anew where another process sweeps or takes it at the same moment.
+/// Number of attempts for a name that another process removes or takes at the same moment.
 const ATTEMPTS: usize = 100;
 
 /// Writes `bytes` to the file `path`; a crash at any moment leaves the old file or the new one.
@@ -71,7 +71,7 @@ impl Temporary {
         Err(Error::io(target, action, last_error))
     }
 
-    /// Where it lies now.
+    /// Its current path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -8,7 +8,7 @@ pub(super) const MOST_POINTS: usize = 1000;
 /// A line with fewer points is shown whole: which of them are peaks can't be said.
 const LEAST_POINTS: usize = 8;
 
-/// How far beyond the inner nine tenths of a line its axis may go, in lengths of these.
+/// Largest distance of an axis beyond the inner nine tenths of a line, in lengths of these.
 const REACH: f64 = 2.0;
 
 /// A point: step and value.
@@ -44,7 +44,7 @@ impl Axis {
         (step, value.clamp(self.range.start, self.range.end))
     }
 
-    /// What a reader must know of the points beyond: `2 points beyond, up to 1.2e5 at step 60`.
+    /// The note on points beyond the axis: `2 points beyond, up to 1.2e5 at step 60`.
     pub(super) fn note(&self) -> Option<String> {
         let farthest =
             |name: &'static str| move |(step, value): Point| format!("{name} {} at step {step}", rounded(value));
@@ -218,7 +218,7 @@ mod tests {
         assert!(axis(&values, &[30.0]).range.end > 30.0);
     }
 
-    /// What a run does for more than a moment is no peak, and least of all what it does at its end.
+    /// Values that last for more than a moment are no peak, least of all those at the end.
     #[test]
     fn a_trend_is_shown_whole() {
         let falls = |i: i32| 100.0 * (-f64::from(i) / 20.0).exp();

@@ -66,7 +66,7 @@ impl Bar {
         self.shown.take();
     }
 
-    /// What brings the cursor back to where the line began, and clears all from there.
+    /// The control sequence that moves the cursor to the line's start and clears all from there.
     fn back(&self, columns: usize) -> String {
         back(measure_text_width(&self.shown.borrow()), columns)
     }
@@ -77,7 +77,7 @@ impl Bar {
     }
 }
 
-/// What takes the cursor from below a line of `width` columns to its start, and clears all from there. A terminal that has
+/// The control sequence that moves the cursor from below a line of `width` columns to its start and clears all from there. A terminal that has
 /// become narrower since shows the line on several rows.
 fn back(width: usize, columns: usize) -> String {
     match width.div_ceil(columns.max(1)) {

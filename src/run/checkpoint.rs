@@ -20,7 +20,7 @@ use super::tensors::{self, Tensor};
 use crate::error::{Error, Result};
 use crate::units::bytes;
 
-/// What the name of a folder begins with that was renamed aside: `.old-<step>-<process>-<count>`.
+/// Prefix of the name of a folder that was renamed aside: `.old-<step>-<process>-<count>`.
 const ASIDE: &str = ".old-";
 
 const STATE: &str = "state.json";

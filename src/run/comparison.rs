@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::atomic;
 use super::axis::{Axis, Point, steps_to, stretches};
 use super::contact_sheet::middle_cut;
-use super::figures::{Figures, Verdict};
+use super::figures::{Figures, SINGLES, Single, Verdict};
 use super::plot::{Area, Drawn, GREY, HEADING, LEFT, RIGHT, draw_level, draw_line, mark_beyond, plot};
 use super::stats::Record;
 use crate::error::{Error, Result};
@@ -71,22 +71,36 @@ fn dashes(number: usize) -> Option<(u32, u32)> {
 }
 
 /// What a panel shows.
+#[derive(Clone, Copy)]
 struct Panel {
     title: &'static str,
-    /// The figure of a record, where its run has such a one.
-    value: fn(&Curves<'_>, &Record) -> Option<f64>,
+    value: Value,
     /// Whether I_c is a level of it.
     has_target: bool,
 }
 
+/// The figure of a record, where its run has such a one.
+#[derive(Clone, Copy)]
+enum Value {
+    Composed(fn(&Curves<'_>, &Record) -> Option<f64>),
+    Single(&'static Single),
+}
+
 impl Panel {
     const fn new(title: &'static str, value: fn(&Curves<'_>, &Record) -> Option<f64>) -> Self {
-        Panel { title, value, has_target: false }
+        Panel { title, value: Value::Composed(value), has_target: false }
     }
 
     /// The same for what only a bottleneck has, with its level.
     const fn with_target(title: &'static str, value: fn(&Curves<'_>, &Record) -> Option<f64>) -> Self {
-        Panel { title, value, has_target: true }
+        Panel { title, value: Value::Composed(value), has_target: true }
+    }
+
+    fn value(&self, run: &Curves<'_>, record: &Record) -> Option<f64> {
+        match self.value {
+            Value::Composed(value) => value(run, record),
+            Value::Single(figure) => figure.value(record, &run.figures),
+        }
     }
 }
 
@@ -96,7 +110,8 @@ fn lead(run: &Curves<'_>, record: &Record, verdict: Verdict) -> Option<f64> {
     (run.figures.verdict == verdict).then_some(if verdict == Verdict::Energy { -lead } else { lead })
 }
 
-const PANELS: [Panel; 11] = [
+/// The panels of what is not shown by itself alone.
+const COMPOSED: [Panel; 8] = [
     Panel::new("Loss of the discriminator", |_, r| Some(r.loss_d)),
     Panel::new("Loss of the generator", |_, r| Some(r.loss_g)),
     Panel::with_target("KL on real images (nats)", |run, r| run.figures.target_kl.map(|_| r.kl_real)),
@@ -107,10 +122,15 @@ const PANELS: [Panel; 11] = [
     }),
     Panel::new("Lead of D: its mean output on real minus that on fake images", |run, r| lead(run, r, Verdict::Output)),
     Panel::new("Lead of D: mean energy of fake minus that of real images", |run, r| lead(run, r, Verdict::Energy)),
-    Panel::new("Gradient penalty", |run, r| run.figures.has_penalty.then_some(r.penalty)),
-    Panel::new("Measure of convergence (BEGAN)", |_, r| r.convergence),
-    Panel::new("Error of the reconstructions (MRGAN)", |_, r| r.reconstruction),
 ];
+
+/// All panels, in order.
+fn panels() -> impl Iterator<Item = Panel> {
+    let single = |figure: &'static Single| {
+        Some(Panel { title: figure.comparison?, value: Value::Single(figure), has_target: false })
+    };
+    COMPOSED.into_iter().chain(SINGLES.iter().filter_map(single))
+}
 
 /// Draws the curves of these runs. `smooth` is the number of records that a line's points are means over; above 1 the
 /// records themselves stand faintly behind. `mark` goes into the file's first line as a comment. Values that are not
@@ -124,9 +144,9 @@ pub fn draw(path: &Path, runs: &[Curves<'_>], smooth: usize, mark: &str) -> Resu
 }
 
 fn render(runs: &[Curves<'_>], smooth: usize) -> Result<String> {
-    let has_any = |panel: &Panel, run: &Curves<'_>| run.records.iter().any(|r| (panel.value)(run, r).is_some());
-    let shown = |panel: &&Panel| runs.iter().any(|run| has_any(panel, run));
-    let panels: Vec<&Panel> = PANELS.iter().filter(shown).collect();
+    let has_any = |panel: &Panel, run: &Curves<'_>| run.records.iter().any(|r| panel.value(run, r).is_some());
+    let shown = |panel: &Panel| runs.iter().any(|run| has_any(panel, run));
+    let panels: Vec<Panel> = panels().filter(shown).collect();
     let per_row = WIDTH / LEGEND_ENTRY;
     let legend = LEGEND_ROW * (runs.len() as u32).div_ceil(per_row) + 24;
     let size = (WIDTH, legend + PANEL * (panels.len() as u32).div_ceil(2));
@@ -139,7 +159,7 @@ fn render(runs: &[Curves<'_>], smooth: usize) -> Result<String> {
     Ok(text)
 }
 
-fn draw_all(root: &Area<'_>, panels: &[&Panel], runs: &[Curves<'_>], smooth: usize, legend: u32) -> Drawn {
+fn draw_all(root: &Area<'_>, panels: &[Panel], runs: &[Curves<'_>], smooth: usize, legend: u32) -> Drawn {
     root.fill(&WHITE)?;
     draw_legend(root, runs)?;
     let (_, below) = root.split_vertically(legend);
@@ -214,7 +234,7 @@ fn draw_title(area: &Area<'_>, panel: &Panel, smooth: usize, note: &str) -> Draw
 }
 
 fn points(run: &Curves<'_>, panel: &Panel) -> impl Iterator<Item = Point> {
-    run.records.iter().filter_map(|record| Some((record.step as f64, (panel.value)(run, record)?)))
+    run.records.iter().filter_map(|record| Some((record.step as f64, panel.value(run, record)?)))
 }
 
 /// The mean over the `window` points around each, or as many of them as there are.
@@ -295,8 +315,8 @@ mod tests {
             ("Gradient penalty", [None, Some(0.75), None]),
             ("Error of the reconstructions", [None; 3]),
         ] {
-            let panel = PANELS.iter().find(|panel| panel.title.contains(title)).expect(title);
-            assert_eq!(runs.each_ref().map(|run| (panel.value)(run, &run.records[0])), values, "{title}");
+            let panel = panels().find(|panel| panel.title.contains(title)).expect(title);
+            assert_eq!(runs.each_ref().map(|run| panel.value(run, &run.records[0])), values, "{title}");
             assert_eq!(render(&runs, 1).unwrap().contains(title), values != [None; 3], "{title}");
         }
     }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 const MARGIN: usize = 24;
 /// Beneath a title.
 const TITLE_GAP: usize = 10;
-/// How many times each pixel of a letter is drawn, in both directions: where there is room, and where there is not. Smaller
+/// Magnification of a letter's pixels, in both directions: with enough room, and without. Smaller
 /// letters could not be read on a large sheet.
 const TITLE_SCALE: usize = 3;
 const LEAST_SCALE: usize = 2;
@@ -71,7 +71,7 @@ pub fn write(path: &Path, tiles: &[Tile], software: &str) -> Result<()> {
 /// Rows that a title takes, with the gap beneath it.
 const TITLE_ROWS: usize = TITLE_SCALE * font::HEIGHT + TITLE_GAP;
 
-/// Where the tiles lie.
+/// Layout of the tiles.
 struct Layout {
     /// Of the whole sheet.
     height: usize,

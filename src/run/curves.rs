@@ -8,7 +8,7 @@ use plotters::prelude::*;
 
 use super::atomic;
 use super::axis::{Axis, Point, steps_to, stretches};
-use super::figures::{Figures, Verdict};
+use super::figures::{Figures, SINGLES, Verdict};
 use super::plot::{Area, Drawn, GREY, HEADING, LEFT, RIGHT, draw_level, draw_line, mark_beyond, plot};
 use super::stats::Record;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ const SECOND: RGBColor = RGBColor(230, 110, 20);
 struct Line {
     label: &'static str,
     colour: RGBColor,
-    value: fn(&Record) -> Option<f64>,
+    value: Box<dyn Fn(&Record) -> Option<f64>>,
 }
 
 /// One panel.
@@ -39,14 +39,14 @@ struct Panel {
 
 impl Panel {
     /// A panel of one line, which needs no legend.
-    fn single(title: &'static str, value: fn(&Record) -> Option<f64>) -> Panel {
-        Panel { title, lines: vec![Line { label: "", colour: FIRST, value }], level: None }
+    fn single(title: &'static str, value: impl Fn(&Record) -> Option<f64> + 'static) -> Panel {
+        Panel { title, lines: vec![Line { label: "", colour: FIRST, value: Box::new(value) }], level: None }
     }
 
     /// A panel of two lines with these names.
     fn pair(title: &'static str, labels: [&'static str; 2], values: [fn(&Record) -> Option<f64>; 2]) -> Panel {
         let lines = [FIRST, SECOND].into_iter().zip(labels).zip(values);
-        let lines = lines.map(|((colour, label), value)| Line { label, colour, value }).collect();
+        let lines = lines.map(|((colour, label), value)| Line { label, colour, value: Box::new(value) }).collect();
         Panel { title, lines, level: None }
     }
 
@@ -73,12 +73,10 @@ fn panels(figures: &Figures) -> Vec<Panel> {
         Verdict::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
     };
     panels.push(Panel { level, ..Panel::pair(title, labels, [|r| Some(r.d_real), |r| Some(r.d_fake)]) });
-    if figures.has_penalty {
-        panels.push(Panel::single("Gradient penalty (part of D's loss)", |r| Some(r.penalty)));
-    }
-    panels.push(Panel::single("k (weight of fake images in D's loss, BEGAN)", |r| r.balance));
-    panels.push(Panel::single("M (measure of convergence, BEGAN)", |r| r.convergence));
-    panels.push(Panel::single("Error of the reconstructions (MRGAN)", |r| r.reconstruction));
+    panels.extend(SINGLES.iter().filter_map(|figure| {
+        let figures = *figures;
+        Some(Panel::single(figure.curve?, move |record| figure.value(record, &figures)))
+    }));
     panels
 }
 

@@ -140,7 +140,7 @@ impl RunFolder {
         self.path.join(format!("fakes{step:06}.png"))
     }
 
-    /// Whether a process trains this run now. On a file system without locks nobody is known to.
+    /// Returns true if a process trains this run now; false on a file system without locks.
     ///
     /// The look holds the lock for a moment where it is free, for which [`RunFolder::lock`] waits.
     pub fn is_locked(&self) -> bool {
@@ -151,7 +151,7 @@ impl RunFolder {
     /// Takes the run for this process. The lock falls when the [`RunLock`] is dropped and when the process ends, in
     /// whatever way. On a file system without locks it holds nobody back.
     ///
-    /// What a killed process left half written in the folder is cleared away.
+    /// Half-written files of a killed process are removed from the folder.
     ///
     /// # Errors
     /// [`Error::Usage`] where another process has it; [`Error::Io`] where the lock's file can't be made.
@@ -338,7 +338,7 @@ mod tests {
         drop(run.lock().unwrap());
     }
 
-    /// Where util-linux is installed, another program sees the lock too, and a kill frees it.
+    /// If util-linux is installed, another program sees the lock too, and a kill frees it.
     #[test]
     fn a_killed_process_leaves_no_lock() {
         let outdir = tempfile::tempdir().unwrap();

@@ -95,7 +95,7 @@ const GLYPHS: [(&str, [&str; HEIGHT]); 6] = [
     ),
 ];
 
-/// What stands for a letter that is not among [`GLYPHS`]: a box.
+/// Replacement for a letter that is not among [`GLYPHS`]: a box.
 const UNKNOWN: [&str; HEIGHT] = ["#####", "#...#", "#...#", "#...#", "#...#", "#...#", "#####", ".....", "....."];
 
 /// The rows of a letter.

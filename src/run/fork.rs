@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// The most bytes of a run's name that an [`Origin`] holds.
 const LONGEST_NAME: usize = 200;
 
-/// What a run is called that goes on from `step` of the run called `name`: `00003-vgan-mnist-b128` gives
+/// Name of a run that continues from `step` of the run called `name`: `00003-vgan-mnist-b128` gives
 /// `vgan-mnist-b128-from000020`, before which its own number comes, and behind which `description`, if there is one.
 pub fn fork_name(name: &str, step: u64, description: Option<&str>) -> String {
     let is_number = |part: &str| number_of(part).is_some();

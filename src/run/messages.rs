@@ -1,9 +1,9 @@
-//! What the program says to a person while it works: on standard error, as much of it as was asked for.
+//! Messages to the user while the program works: on standard error, at the chosen verbosity.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How much is said. It decides nothing but that: results go to standard output, and `log.txt` has every line.
+/// Verbosity. It changes nothing else: results go to standard output, and `log.txt` has every line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Verbosity {
@@ -23,7 +23,7 @@ pub fn set_verbosity(verbosity: Verbosity) {
     VERBOSITY.store(verbosity as u8, Ordering::Relaxed);
 }
 
-/// How much is said now.
+/// The current verbosity.
 pub fn verbosity() -> Verbosity {
     match VERBOSITY.load(Ordering::Relaxed) {
         0 => Verbosity::Quiet,
@@ -32,7 +32,7 @@ pub fn verbosity() -> Verbosity {
     }
 }
 
-/// What a text that tells of harm begins with.
+/// Beginnings of texts that report harm.
 const WARNING: &str = "warning: ";
 
 /// Says something, unless the user wants quiet; a text that begins with `warning: ` in any case.
@@ -49,7 +49,7 @@ pub fn detail(text: &str) {
     }
 }
 
-/// Whether `text` is said at this verbosity, if it is no detail.
+/// Returns true if `text`, which is no detail, is shown at this verbosity.
 pub(super) fn is_said(text: &str, verbosity: Verbosity) -> bool {
     verbosity > Verbosity::Quiet || text.starts_with(WARNING)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::atomic;
 use crate::error::{Error, Result};
 
-/// What every picture names as the software that made it. Where pictures lie among the images of a data set, they are known by it and
+/// The software name in every picture. Pictures among the images of a data set are recognised by it and
 /// left out (`src/data/own.rs`).
 pub const SOFTWARE: &str = "vgan-cuda";
 

@@ -15,7 +15,7 @@ pub(super) type Plot<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Rang
 
 pub(super) type Drawn<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// What is no measured line: levels to compare with, and notes.
+/// Additions to the measured lines: levels to compare with, and notes.
 pub(super) const GREY: RGBColor = RGBColor(90, 90, 90);
 
 /// From the left edge of a panel to its plot, and from its right edge, in pixels.

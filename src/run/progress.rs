@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::bar::{Bar, GAP, bar_text};
-use super::figures::{Figures, Verdict};
+use super::figures::{Figures, SINGLES, Verdict};
 use super::messages::{self, Verbosity, is_said, verbosity};
 use super::stats::Record;
 
@@ -122,14 +122,10 @@ fn parts(record: &Record, figures: &Figures, total_steps: u64, remaining: Option
     }
     let verdict = if figures.verdict == Verdict::Energy { "e(x)" } else { "D(x)" };
     parts.push(format!("{verdict} {}/{}", short(d_real), short(d_fake)));
-    let others = [
-        ("beta", figures.target_kl.map(|_| record.beta)),
-        ("penalty", figures.has_penalty.then_some(record.penalty)),
-        ("k", record.balance),
-        ("M", record.convergence),
-        ("rec", record.reconstruction),
-    ];
-    parts.extend(others.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", short(value?)))));
+    parts.extend(SINGLES.iter().filter_map(|figure| {
+        let value = figure.value(record, figures)?;
+        Some(format!("{} {}", figure.line?, short(value)))
+    }));
     parts.extend([speed(record.images_per_s), format!("epoch {epoch:.2}")]);
     parts
 }

@@ -50,9 +50,9 @@ pub struct State {
     pub balance: f64,
     /// Updates made by the optimisers, for Adam's bias correction.
     pub updates: Updates,
-    /// Where the random streams stand.
+    /// Positions of the random streams.
     pub rng: RngPosition,
-    /// Which data the run is trained on, and where it stands in it.
+    /// The run's data, and the position in it.
     pub data: DataPosition,
     /// The settings that the weights came from, by `section.key`: all but the run's length and rhythm, and the path of
     /// its images. Empty in format 1.
@@ -61,7 +61,7 @@ pub struct State {
     /// The settings that were changed by a resume, in order, the newest [`MOST_CHANGES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
-    /// Where the run began, if it went on from a checkpoint of another run.
+    /// Origin of the run, if it continued from a checkpoint of another run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
     /// The checkpoint's other files. `checkpoint::save` fills it in; what the caller puts here is not used.
@@ -106,7 +106,7 @@ pub struct Updates {
     pub encoder: u64,
 }
 
-/// Where the counter-based random streams stand.
+/// Positions of the counter-based random streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RngPosition {
@@ -114,7 +114,7 @@ pub struct RngPosition {
     pub step: u64,
 }
 
-/// Which data the run is trained on, and where it stands in it.
+/// The run's data, and the position in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataPosition {
@@ -164,7 +164,7 @@ pub struct Files {
     pub optim: FileEntry,
 }
 
-/// What is known of one of the checkpoint's files.
+/// Facts about one of the checkpoint's files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {

@@ -9,58 +9,29 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::error::{Error, Result};
 
-/// What is known of the run at one step. Losses, KL and the discriminator's outputs are means over the steps since
-/// the record before; the first record after a resume takes the steps since that resume, if they are fewer. A number
-/// that is not finite is written as `null` and read as NaN.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Record {
-    /// Training steps done.
-    pub step: u64,
-    /// Passes over the data set, with the fraction.
-    #[serde(with = "finite_or_null")]
-    pub epoch: f64,
-    /// The discriminator's loss.
-    #[serde(with = "finite_or_null")]
-    pub loss_d: f64,
-    /// The generator's loss.
-    #[serde(with = "finite_or_null")]
-    pub loss_g: f64,
-    /// β, the weight of the bottleneck's constraint.
-    #[serde(with = "finite_or_null")]
-    pub beta: f64,
-    /// KL of the bottleneck on real images, in nats, reduced as the configuration says.
-    #[serde(with = "finite_or_null")]
-    pub kl_real: f64,
-    /// KL of the bottleneck on fake images, in nats, reduced as the configuration says.
-    #[serde(with = "finite_or_null")]
-    pub kl_fake: f64,
-    /// Mean output of the discriminator on real images: after the sigmoid where it is a log-odds (losses `gan`, `ns`), the
-    /// mean energy where D is an autoencoder (`ebgan`, `began`), else as it is.
-    #[serde(with = "finite_or_null")]
-    pub d_real: f64,
-    /// The same on fake images.
-    #[serde(with = "finite_or_null")]
-    pub d_fake: f64,
-    /// The gradient penalty, part of the discriminator's loss. One that is taken every k steps, k times as heavy, is so in
-    /// the mean over the steps without it too. 0 where there is none.
-    #[serde(with = "finite_or_null", default)]
-    pub penalty: f64,
-    /// k, the weight of fake images in the loss of `began`; in its runs alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub balance: Option<f64>,
-    /// The measure of convergence of `began`, L(x) + |γ L(x) − L(G(z))|; in its runs alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub convergence: Option<f64>,
-    /// E d(x, G(E(x))), the mean error of the reconstructions of mode regularisation; in runs with it alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reconstruction: Option<f64>,
-    /// Real images trained on per second over the same steps, the time of snapshots left out.
-    #[serde(with = "finite_or_null")]
-    pub images_per_s: f64,
-    /// Seconds of training over all starts of the run, likewise.
-    #[serde(with = "finite_or_null")]
-    pub elapsed_s: f64,
+macro_rules! define_record {
+    ($($(#[$meaning:meta])* $name:ident: $type:ty { json: ($($json:tt)*), $($rest:tt)* })+) => {
+        /// What is known of the run at one step. Its figures, which src/figures.rs declares, are means over the steps since
+        /// the record before or the last step's; the first record after a resume takes the steps since that resume, if they
+        /// are fewer. A number that is not finite is written as `null` and read as NaN.
+        #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+        pub struct Record {
+            /// Training steps done.
+            pub step: u64,
+            /// Passes over the data set, with the fraction.
+            #[serde(with = "finite_or_null")]
+            pub epoch: f64,
+            $($(#[$meaning])* #[serde($($json)*)] pub $name: $type,)+
+            /// Real images trained on per second over the same steps, the time of snapshots left out.
+            #[serde(with = "finite_or_null")]
+            pub images_per_s: f64,
+            /// Seconds of training over all starts of the run, likewise.
+            #[serde(with = "finite_or_null")]
+            pub elapsed_s: f64,
+        }
+    };
 }
+figures!(define_record);
 
 /// An open `stats.jsonl`; records go to its end.
 #[derive(Debug)]

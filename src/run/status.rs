@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::atomic;
 use crate::error::{Error, Result};
 
-/// How a run stands after its last start.
+/// State of a run after its last start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// In one word.
@@ -18,12 +18,12 @@ pub struct Status {
     pub step: u64,
     /// Steps of the whole run.
     pub steps: u64,
-    /// What was said to the user at the end, where it was an error.
+    /// The message at the end, if it was an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// How a run stands, in one word.
+/// State of a run, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {

@@ -116,7 +116,7 @@ pub fn decode_as<T: Real>(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor<T>>> {
     Ok(tensors)
 }
 
-/// Whether the tensor `name` holds f64, by the header alone; `None` where there is no such tensor.
+/// Returns true if the tensor `name` holds f64, by the header alone; `None` if there is no such tensor.
 ///
 /// # Errors
 /// [`Error::BadData`] where the header is not one.
@@ -148,7 +148,7 @@ pub(crate) fn first_not_finite<T: Real>(tensor: &Tensor<T>) -> Option<(usize, T)
 /// The header: what the file says of its tensors.
 struct Header {
     tensors: BTreeMap<String, Info>,
-    /// Where the values begin, in bytes from the file's start.
+    /// Start of the values, in bytes from the file's start.
     data_start: usize,
 }
 

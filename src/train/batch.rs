@@ -1,12 +1,12 @@
 //! The inputs of a step: images, latents and the bottleneck's noise, drawn or given.
 
 use crate::Result;
-use crate::config::{GeneratorZ, Penalty, PenaltyZ, Prior as PriorSetting, Settings};
+use crate::config::{GeneratorSettings, GeneratorZ, Penalty, PenaltyZ, Settings};
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, In, Out, StepState};
 use crate::ops::Executor;
 use crate::ops::inputs::gather::Gather;
-use crate::ops::inputs::prior::{Distribution, Prior};
+use crate::ops::inputs::prior::{Prior, PriorDraw};
 use crate::ops::layers::bottleneck::Noise;
 
 /// The source of a step's inputs.
@@ -260,15 +260,12 @@ fn given_noise<'a, B: Executor>(backend: &B, noise: &'a Buffer<B>) -> Option<In<
 }
 
 /// Draws from U[0, 1), `len` for each image.
-fn uniform(len: usize, stream: Stream, draws: DrawStep) -> Prior {
-    Prior { latent: len, distribution: Distribution::Uniform, stream, first_sample: 0, draws }
+fn uniform(len: usize, stream: Stream, draws: DrawStep) -> PriorDraw {
+    PriorDraw { latent: len, prior: Prior::Uniform, stream, first_sample: 0, draws }
 }
 
 /// The prior that the settings ask for.
-pub fn prior(settings: &Settings, stream: Stream, draws: DrawStep) -> Prior {
-    let distribution = match settings.generator.prior {
-        PriorSetting::Uniform => Distribution::Uniform,
-        PriorSetting::Normal => Distribution::Normal,
-    };
-    Prior { latent: settings.generator.latent, distribution, stream, first_sample: 0, draws }
+pub fn prior(settings: &Settings, stream: Stream, draws: DrawStep) -> PriorDraw {
+    let GeneratorSettings { latent, prior, .. } = settings.generator;
+    PriorDraw { latent, prior, stream, first_sample: 0, draws }
 }

@@ -1,26 +1,17 @@
 //! From settings to the constants of the losses.
 
 use super::batch::Phase;
-use crate::config::{KlMix, KlReduction, Loss as LossSetting, ObjectiveSettings, Settings};
+use crate::config::{KlMix, KlReduction, ObjectiveSettings, Settings};
 use crate::device::philox::{DrawStep, Stream};
 use crate::ops::inputs::instance_noise::InstanceNoise;
 use crate::ops::layers::bottleneck::Bottleneck;
 use crate::ops::losses::loss::DiscriminatorLoss;
-use crate::ops::losses::objective::{Loss, Objective};
+use crate::ops::losses::objective::Objective;
 use crate::ops::losses::reconstruction::Reconstruction;
 
 /// The objective that the settings ask for.
 pub fn objective(settings: &Settings) -> Objective {
-    let loss = match settings.objective.loss {
-        LossSetting::Gan => Loss::Gan,
-        LossSetting::Ns => Loss::Ns,
-        LossSetting::Lsgan => Loss::Lsgan,
-        LossSetting::Hinge => Loss::Hinge,
-        LossSetting::Wgan => Loss::Wgan,
-        LossSetting::Ebgan => Loss::Ebgan,
-        LossSetting::Began => Loss::Began,
-    };
-    let ObjectiveSettings { real_target, margin, balance_ratio, balance_step, .. } = settings.objective;
+    let ObjectiveSettings { loss, real_target, margin, balance_ratio, balance_step, .. } = settings.objective;
     Objective { loss, real_target, margin, balance_ratio, balance_step }
 }
 

@@ -2,17 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Loss, ObjectiveSettings, Penalty, Settings};
+use bytemuck::Zeroable;
+
+use crate::config::{Penalty, Settings};
 use crate::device::Metrics;
+use crate::ops::losses::objective::Output;
 use crate::run::{Figures, Record, Verdict};
 
 /// Which figures a run of these settings has.
 pub fn figures(settings: &Settings) -> Figures {
     let Settings { bottleneck, objective, .. } = settings;
-    let verdict = match objective.loss {
-        loss if loss.is_log_odds() => Verdict::Probability,
-        loss if loss.is_energy() => Verdict::Energy,
-        _ => Verdict::Output,
+    let verdict = match objective.loss.output() {
+        Output::LogOdds => Verdict::Probability,
+        Output::Score => Verdict::Output,
+        Output::Energy(_) => Verdict::Energy,
     };
     Figures {
         target_kl: bottleneck.enabled.then_some(bottleneck.target_kl),
@@ -21,28 +24,33 @@ pub fn figures(settings: &Settings) -> Figures {
     }
 }
 
-/// Means of the metrics since the last tick or, for the first tick of a start, since that start.
+/// A figure in a record: always there, or in the runs that have it.
+trait Reported {
+    fn of(value: f64, has_it: bool) -> Self;
+}
+impl Reported for f64 {
+    fn of(value: f64, _: bool) -> f64 {
+        value
+    }
+}
+impl Reported for Option<f64> {
+    fn of(value: f64, has_it: bool) -> Option<f64> {
+        has_it.then_some(value)
+    }
+}
+
+/// What the metrics come to since the last tick or, for the first tick of a start, since that start.
 pub(super) struct Since {
-    sums: [f64; 9],
+    sums: Metrics,
+    last: Metrics,
     steps: u32,
     start: Instant,
     elapsed: f64,
-    beta: f64,
-    balance: f64,
 }
 
 impl Since {
     pub(super) fn new(elapsed: f64) -> Self {
-        Since { sums: [0.0; 9], steps: 0, start: Instant::now(), elapsed, beta: 0.0, balance: 0.0 }
-    }
-
-    pub(super) fn add(&mut self, metrics: &Metrics) {
-        let Metrics { loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, .. } = *metrics;
-        let Metrics { beta, balance, convergence, reconstruction, .. } = *metrics;
-        let values = [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction];
-        self.sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-        self.steps += 1;
-        (self.beta, self.balance) = (beta, balance);
+        Since { sums: Metrics::zeroed(), last: Metrics::zeroed(), steps: 0, start: Instant::now(), elapsed }
     }
 
     /// Seconds of training over all starts of the run, up to now.
@@ -54,31 +62,44 @@ impl Since {
     pub(super) fn pause(&mut self, time: Duration) {
         self.start += time;
     }
-
-    /// The record of the steps so far; some figures are those of some objectives alone.
-    pub(super) fn take(&mut self, step: u64, epoch_steps: u64, images: usize, objective: &ObjectiveSettings) -> Record {
-        let balanced = objective.loss == Loss::Began;
-        let seconds = self.start.elapsed().as_secs_f64();
-        let [loss_d, loss_g, kl_real, kl_fake, d_real, d_fake, penalty, convergence, reconstruction] =
-            self.sums.map(|sum| sum / f64::from(self.steps));
-        let record = Record {
-            step,
-            epoch: step as f64 / epoch_steps as f64,
-            loss_d,
-            loss_g,
-            beta: self.beta,
-            kl_real,
-            kl_fake,
-            d_real,
-            d_fake,
-            penalty,
-            balance: balanced.then_some(self.balance),
-            convergence: balanced.then_some(convergence),
-            reconstruction: objective.has_encoder().then_some(reconstruction),
-            images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
-            elapsed_s: self.elapsed + seconds,
-        };
-        *self = Since::new(record.elapsed_s);
-        record
-    }
 }
+
+/// A figure of the steps since the last tick.
+macro_rules! over_a_tick {
+    (mean, $since:ident, $name:ident) => {
+        $since.sums.$name / f64::from($since.steps)
+    };
+    (last, $since:ident, $name:ident) => {
+        $since.last.$name
+    };
+}
+
+macro_rules! define_ticks {
+    ($($(#[$meaning:meta])* $name:ident: $type:ty {
+        json: $json:tt, tick: $tick:ident, runs: $runs:expr, $(shown: $shown:tt,)?
+    })+) => {
+        impl Since {
+            pub(super) fn add(&mut self, metrics: &Metrics) {
+                $(self.sums.$name += metrics.$name;)+
+                self.last = *metrics;
+                self.steps += 1;
+            }
+
+            /// The record of the steps so far. `images` are those of a step.
+            pub(super) fn take(&mut self, step: u64, epoch_steps: u64, images: usize, settings: &Settings) -> Record {
+                let seconds = self.start.elapsed().as_secs_f64();
+                let has_it = |runs: fn(&Settings) -> bool| runs(settings);
+                let record = Record {
+                    step,
+                    epoch: step as f64 / epoch_steps as f64,
+                    $($name: Reported::of(over_a_tick!($tick, self, $name), has_it($runs)),)+
+                    images_per_s: f64::from(self.steps) * images as f64 / seconds.max(1e-9),
+                    elapsed_s: self.elapsed + seconds,
+                };
+                *self = Since::new(record.elapsed_s);
+                record
+            }
+        }
+    };
+}
+figures!(define_ticks);

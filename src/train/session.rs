@@ -358,8 +358,7 @@ impl<B: F32Executor> Session<B> {
         let train = &self.trainer.model.settings.train;
         if done.is_multiple_of(train.tick.max(1)) || done == self.plan.total {
             let updates = self.trainer.model.settings.objective.discriminator_steps as usize;
-            let record =
-                since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.model.settings.objective);
+            let record = since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.model.settings);
             self.stats.append(&record)?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;

@@ -12,7 +12,7 @@ use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, 
 use super::step::model::Model;
 use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, Loss, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
+use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Cpu, In, Real, StepState, cuda};
@@ -98,7 +98,7 @@ impl<B: Executor> Tracer<B> {
             backend.copy(backend.view(&generator.memory.stats), backend.view_mut(&mut average.stats))?;
         }
         let mut state = StepState { beta: input.take("beta", &[1])?[0].to_f64(), ..trainer.read_state()? };
-        if trainer.model.settings.objective.loss == Loss::Began {
+        if trainer.model.settings.objective.loss.is_balanced() {
             state.balance = input.take("balance", &[1])?[0].to_f64();
         }
         trainer.write_state(&state)?;
@@ -132,7 +132,7 @@ impl<B: Executor> Tracer<B> {
         if settings.objective.penalty != Penalty::None {
             out.push(scalar("penalty", metrics.penalty));
         }
-        if settings.objective.loss == Loss::Began {
+        if self.trainer.model.settings.objective.loss.is_balanced() {
             out.extend([scalar("balance", state.balance), scalar("convergence", metrics.convergence)]);
         }
         if image_encoder.is_some() {
@@ -380,7 +380,7 @@ pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
     let model = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?.model;
     let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));
-    if settings.objective.loss == Loss::Began {
+    if settings.objective.loss.is_balanced() {
         out.push(tensor("balance", &[1], vec![0.0]));
     }
     for input in step_inputs(&model) {

@@ -95,20 +95,28 @@ fn program(real: &'static str) -> &'static Program {
     static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
     let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
     PROGRAMS[which].get_or_init(|| {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-        let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
         // Tensor cores know no f64.
-        files.retain(|file| real == "f32" || !file.ends_with("_tensor"));
-        files.dedup();
-        let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
-        let defines = vec![format!("REAL={ctype}")];
-        let sources = Sources { files, include_dirs: vec![folder], defines, ..Sources::default() };
+        let sources = sources(ctype, |file| real == "f32" || !file.ends_with("_tensor"));
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
     })
 }
 
+/// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a C type of numbers.
+pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
+    files.dedup();
+    let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
+    Sources { files, include_dirs: vec![folder], defines: vec![format!("REAL={ctype}")], ..Sources::default() }
+}
+
 fn emulator(real: &'static str, options: Options) -> Emulated {
-    let emulator = Emulator::new(program(real), options).unwrap_or_else(|error| panic!("{error}"));
+    emulator_of(program(real), real, options)
+}
+
+/// An emulator of a program that was compiled in the type `real`.
+pub fn emulator_of(program: &Program, real: &'static str, options: Options) -> Emulated {
+    let emulator = Emulator::new(program, options).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Arc::new(emulator);
     Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default() }
 }
@@ -184,7 +192,7 @@ impl Launcher for Emulated {
     }
 }
 
-/// Outputs and gradients of a case, by name. All executors start from what f32 can hold.
+/// Outputs, gradients and the tangent of a case, by name. All executors start from what f32 can hold.
 pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
     results_from(backend, case, Precision::F32)
 }
@@ -212,7 +220,16 @@ pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision)
         let names = outputs.iter().map(|t| t.name.to_string()).chain(inputs.iter().map(|t| format!("d {}", t.name)));
         let read =
             |buffer| backend.read(backend.view(buffer)).expect("a copy").iter().map(|v: &B::Real| v.to_f64()).collect();
-        names.zip(y.iter().chain(&dx).map(read)).collect()
+        let mut results: Vec<_> = names.zip(y.iter().chain(&dx).map(read)).collect();
+        if let Some(input) = inputs.first() {
+            let v = filled(&[Tensor::new("v", input.len)], 2000);
+            let mut vy = zeros(outputs);
+            if let Some(done) = case.run_tangent(backend, &x, &y, &v[0], &mut vy) {
+                done.unwrap_or_else(named);
+                results.push(("tangent".into(), read(&vy[0])));
+            }
+        }
+        results
     })
 }
 

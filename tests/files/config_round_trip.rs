@@ -29,7 +29,7 @@ fn data() -> impl Strategy<Value = DataSettings> {
 }
 
 fn generator() -> impl Strategy<Value = GeneratorSettings> {
-    let prior = prop_oneof![Just(Prior::Uniform), Just(Prior::Normal)];
+    let prior = prop::sample::select(Prior::ALL);
     let output = prop_oneof![Just(OutputLayer::Stride1), Just(OutputLayer::Stride2)];
     (1usize..1000, prior, widths(0), widths(1), output, 0.0..0.999).prop_map(
         |(latent, prior, hidden, channels, output, ema)| GeneratorSettings {
@@ -61,7 +61,7 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     let reduction = prop_oneof![Just(KlReduction::Mean), Just(KlReduction::Sum), Just(KlReduction::Channels)];
     let mix = prop_oneof![Just(KlMix::Sum), Just(KlMix::Mean)];
     let z = prop_oneof![Just(GeneratorZ::Sampled), Just(GeneratorZ::Mean)];
-    let sigma = prop_oneof![Just(Sigma::Logvar), Just(Sigma::Logstd)];
+    let sigma = prop::sample::select(Sigma::ALL);
     (any::<bool>(), 0usize..300, reduction, mix, z, (sigma, -10.0..10.0), positive(), positive(), positive()).prop_map(
         |(enabled, channels, kl_reduction, kl_mix, generator_z, (sigma, logvar_bias), beta, beta_step, target_kl)| {
             BottleneckSettings {
@@ -82,10 +82,8 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
 
 /// A penalty goes with a discriminator without batch normalisation.
 fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
-    let losses = vec![Loss::Gan, Loss::Ns, Loss::Lsgan, Loss::Hinge, Loss::Wgan, Loss::Ebgan, Loss::Began];
-    let loss = (prop::sample::select(losses), positive(), positive(), 0.01..1.0, positive());
-    let penalties = [Penalty::None, Penalty::R1, Penalty::R2, Penalty::WganGp, Penalty::Dragan];
-    let penalty = prop::sample::select(if norm == Norm::None { penalties.to_vec() } else { vec![Penalty::None] });
+    let loss = (prop::sample::select(Loss::ALL), positive(), positive(), 0.01..1.0, positive());
+    let penalty = prop::sample::select(if norm == Norm::None { Penalty::ALL } else { &[Penalty::None] });
     let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
     let penalty = (penalty, positive(), 1u64..=65_536, z);
     let noise = (positive(), 0u64..1000);
@@ -139,7 +137,7 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
-    let dtype = prop_oneof![Just(Dtype::F32), Just(Dtype::Tf32), Just(Dtype::Bf16)];
+    let dtype = prop::sample::select(Precision::ALL);
     (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
         |(batch, epochs, steps, minutes, seed, tick, snap, keep, dtype)| TrainSettings {
             batch,
@@ -161,7 +159,7 @@ fn settings() -> impl Strategy<Value = Settings> {
     all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual)| {
         let nets = NetsSettings::default();
         let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
-        if matches!(settings.objective.loss, Loss::Ebgan | Loss::Began) {
+        if settings.objective.loss.is_energy() {
             settings.discriminator.spectral_norm = false;
         }
         if settings.objective.loss.is_energy() || settings.objective.penalty != Penalty::None || residual.is_some() {

@@ -153,9 +153,10 @@ fn png_kinds() -> Vec<(&'static str, Vec<u8>, usize, Vec<u8>)> {
         ),
         (
             "grey, 16 bits",
-            make(ColorType::Grayscale, BitDepth::Sixteen, &[0, 0, 80, 80, 160, 160, 255, 255]),
+            // 4848, 32769, 65168 and 510 of 65535: neither byte alone is the pixel, nor are both the other way around.
+            make(ColorType::Grayscale, BitDepth::Sixteen, &[0x12, 0xF0, 0x80, 0x01, 0xFE, 0x90, 0x01, 0xFE]),
             1,
-            vec![0, 80, 160, 255],
+            vec![19, 128, 254, 2],
         ),
         (
             "grey and alpha",

@@ -2,6 +2,8 @@
 
 #[path = "../common/data_samples/mod.rs"]
 mod data_samples;
+#[path = "../common/needs.rs"]
+mod needs;
 
 mod checkpoint;
 mod checkpoint_malformed;
@@ -11,3 +13,18 @@ mod data;
 mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
+mod restored;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say(
+        "files",
+        0,
+        &[
+            needs::program("strace"),
+            needs::data_set("mnist"),
+            needs::data_set("fashion-mnist"),
+            needs::data_set("cifar10"),
+        ],
+    );
+}

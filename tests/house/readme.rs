@@ -1,4 +1,5 @@
-//! README and CONTRIBUTING say what is so: the paths, functions, commands and error texts that they name are there.
+//! The documents tell the truth: the paths, functions, links, commands, code and error texts that they show exist. The Docker
+//! files build with the pinned compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,32 +46,130 @@ fn table(text: &str, first_column: &str) -> Vec<Vec<String>> {
     rows
 }
 
+/// README, CONTRIBUTING, SECURITY, everything in docs/, and the page of the PyTorch oracle.
+fn documents() -> Vec<String> {
+    let mut documents: Vec<String> =
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/oracle/README.md"].map(str::to_string).into();
+    for folder in ["docs", "docs/results"] {
+        for entry in fs::read_dir(root().join(folder)).expect("a folder").flatten() {
+            let name = entry.file_name().into_string().expect("UTF-8");
+            // A table of the compiler's, without paths.
+            if name.ends_with(".md") && name != "resources.md" {
+                documents.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    assert!(documents.len() > 12, "{documents:?}");
+    documents
+}
+
+/// The text of a file, or of all files below a folder.
+fn text_below(path: &Path) -> String {
+    if !path.is_dir() {
+        return read(path);
+    }
+    let paths = fs::read_dir(path).expect("a folder").flatten().map(|entry| entry.path());
+    paths
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|end| end == "rs"))
+        .map(|p| text_below(&p))
+        .collect()
+}
+
+fn defines(text: &str, item: &str) -> bool {
+    ["fn", "trait", "struct", "enum"].iter().any(|kind| {
+        let definition = format!("{kind} {item}");
+        text.match_indices(&definition).any(|(at, found)| {
+            let next = text[at + found.len()..].chars().next();
+            !next.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        })
+    })
+}
+
 #[test]
 fn the_paths_and_functions_that_are_named_exist() {
     let mut seen = 0;
-    for document in ["README.md", "CONTRIBUTING.md", "tests/oracle/README.md"] {
-        for name in quoted(&read(document)) {
-            let rooms = ["src/", "tests/", "benches/", "experiments/"];
-            if !rooms.iter().any(|room| name.starts_with(room)) || name.contains(['<', '*', ' ']) {
+    for document in documents() {
+        let text = read(&document);
+        for name in quoted(&text) {
+            let rooms = ["src/", "tests/", "benches/", "experiments/", "kernels/", "docs/"];
+            if !rooms.iter().any(|room| name.starts_with(room)) || name.contains(['<', '*', ' ', '…']) {
                 continue;
             }
             let (path, item) = name.split_once("::").map_or((name.as_str(), None), |(path, item)| (path, Some(item)));
             assert!(root().join(path).exists(), "{document} names {path}, which is not there");
             if let Some(item) = item {
-                let text = read(path);
-                let there = ["fn", "trait", "struct"].iter().any(|kind| text.contains(&format!("{kind} {item}")));
-                assert!(there, "{document} names {name}, and {path} has no such item");
+                assert!(defines(&read(path), item), "{document} names {name}, and {path} has no such item");
+            }
+            seen += 1;
+        }
+        // `item` in `src/room/`
+        for (at, _) in text.match_indices("` in `src/") {
+            let item = text[..at].rsplit('`').next().unwrap_or_default();
+            let folder = text[at + "` in `".len()..].split('`').next().unwrap_or_default();
+            let is_item = item.chars().all(|c| c.is_alphanumeric() || c == '_');
+            if is_item && folder.ends_with('/') {
+                let found = defines(&text_below(&root().join(folder)), item);
+                assert!(found, "{document} names `{item}` in {folder}, which has no such item");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 80, "only {seen} names found");
+}
+
+/// The heading's anchor, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut seen = 0;
+    for document in documents() {
+        let text = read(&document);
+        let here = Path::new(&document).parent().expect("a folder");
+        for part in text.split("](").skip(1) {
+            let target = part.split(')').next().unwrap_or_default();
+            if target.contains("://") || target.contains(' ') {
+                continue;
+            }
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path = if path.is_empty() { PathBuf::from(&document) } else { here.join(path) };
+            assert!(root().join(&path).exists(), "{document} links to {target}, which is not there");
+            if !heading.is_empty() {
+                let there =
+                    read(&path).lines().filter_map(|line| line.split_once("# ")).any(|(_, h)| anchor(h) == heading);
+                assert!(there, "{document} links to {target}, which has no such heading");
             }
             seen += 1;
         }
     }
-    assert!(seen > 40, "only {seen} names found");
+    assert!(seen > 40, "only {seen} links found");
+}
+
+/// A block of CUDA or Rust in the README is copied from the file that is named last before it.
+#[test]
+fn the_code_that_is_shown_is_real() {
+    let readme = read("README.md");
+    let blocks: Vec<&str> = readme.split("```").collect();
+    let mut seen = 0;
+    for (i, block) in blocks.iter().enumerate().skip(1).step_by(2) {
+        let Some(code) = block.strip_prefix("cuda\n").or_else(|| block.strip_prefix("rust\n")) else { continue };
+        let names = blocks[i - 1].split('`').skip(1).step_by(2);
+        let path = names.filter(|name| name.starts_with("src/") || name.starts_with("kernels/")).last();
+        let path = path.expect("the file that the code is from");
+        assert!(read(path).contains(code), "README.md shows code that {path} does not have");
+        seen += 1;
+    }
+    assert_eq!(seen, 2, "a kernel and its twin");
 }
 
 #[test]
 fn the_error_texts_under_troubleshooting_are_real() {
     let sources = sources();
-    let rows = table(&read("README.md"), "message");
+    let rows = table(&read("docs/troubleshooting.md"), "message");
     assert!(rows.len() > 15);
     for row in rows.iter().filter(|row| row[0].starts_with('`') && !row[0].contains("while building")) {
         let text = row[0].trim_matches('`');
@@ -90,8 +189,21 @@ fn every_command_and_preset_is_listed() {
     assert!(commands.len() >= 9, "{help}");
     assert_eq!(commands.iter().find(|name| !listed(name)), None);
     assert_eq!(rows.iter().find(|row| !commands.contains(&row[0].trim_matches('`').split(' ').next().unwrap())), None);
-    let presets = table(&read("README.md"), "preset");
+    let presets = table(&read("docs/settings.md"), "preset");
     for (name, _) in vgan_cuda::config::PRESETS {
         assert!(presets.iter().any(|row| row[0].starts_with(&format!("`{name}`"))), "{name} is not listed");
+    }
+}
+
+#[test]
+fn docker_builds_with_the_pinned_compiler() {
+    let toolchain = read("rust-toolchain.toml");
+    let version =
+        toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).expect("a channel").trim_matches('"');
+    for file in ["Dockerfile", "Dockerfile.cuda"] {
+        let text = read(file);
+        for line in [format!("--default-toolchain {version}\n"), format!("RUSTUP_TOOLCHAIN={version}\n")] {
+            assert!(text.contains(&line), "{file} lacks {line:?}");
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use vgan_cuda::bench::article::{CIFAR, MNIST, PAPER};
-use vgan_cuda::bench::article_cases;
 use vgan_cuda::config::{image_size, preset};
 use vgan_cuda::data::Extent;
 use vgan_cuda::device::Cpu;
 use vgan_cuda::ops::Case;
+use vgan_cuda::ops::layers::model_cases;
+use vgan_cuda::ops::models::{CIFAR, MNIST, PAPER};
 use vgan_cuda::train::predict::predict;
 
 /// No file is longer: beyond that it holds more than one thing.
@@ -81,7 +81,7 @@ fn nothing_prints_past_the_output_room() {
     }
 }
 
-/// src/ops/article.rs and paper.rs type the shapes of the models once more, because operations know no nets.
+/// `model_sizes` in src/ops/layers and src/ops/models.rs type the sizes of the models once more, because operations know no nets.
 #[test]
 fn the_benchmarks_shapes_are_the_presets() {
     let mut expected = BTreeSet::new();
@@ -100,6 +100,6 @@ fn the_benchmarks_shapes_are_the_presets() {
         }
     }
     let weight = |case: Case<Cpu<f32>>| case.inputs()[1].len;
-    let found: BTreeSet<usize> = article_cases().into_iter().map(weight).collect();
+    let found: BTreeSet<usize> = model_cases().into_iter().map(weight).collect();
     assert_eq!(found, expected, "elements of the weights");
 }

@@ -2,9 +2,9 @@
 //! whole step of it each time.
 
 use crate::executors::{emulated, emulated_in};
-use crate::narrow_models::{narrow_mnist, narrow_resnet};
+use crate::narrow_models::narrow;
 use simt::Options;
-use vgan_cuda::config::{Loss as LossSetting, Norm, Penalty, Settings};
+use vgan_cuda::config::{Norm, Penalty, Settings};
 use vgan_cuda::device::{Buffer, Cpu, Precision, Real, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
@@ -88,10 +88,10 @@ fn what_cancels_leaves_nothing_in_the_kernels() {
 
 /// The Wasserstein loss as a critic is trained by it, with a few updates of D a step.
 fn critic(change: impl FnOnce(&mut Settings), residual: bool) -> (Settings, ImageShape) {
-    let (mut settings, image) = if residual { narrow_resnet() } else { narrow_mnist() };
+    let (mut settings, image) = narrow(if residual { "residual" } else { "mnist" });
     settings.bottleneck.enabled = false;
     settings.discriminator.norm = Norm::None;
-    settings.objective.loss = LossSetting::Wgan;
+    settings.objective.loss = Loss::Wgan;
     settings.objective.discriminator_steps = 2;
     change(&mut settings);
     (settings, image)
@@ -139,7 +139,7 @@ fn critics() -> Vec<((Settings, ImageShape), Vec<&'static str>)> {
         (critic(|s| s.discriminator.spectral_norm = true, false), vec!["fc.2.bias"]),
         (critic(|s| s.discriminator.norm = Norm::Batch, false), vec!["fc.3.bias"]),
         // The hinge's linear range: with small weights no logit comes near 1.
-        (critic(|s| s.objective.loss = LossSetting::Hinge, false), vec!["fc.2.bias"]),
+        (critic(|s| s.objective.loss = Loss::Hinge, false), vec!["fc.2.bias"]),
         (
             critic(|s| (s.discriminator.minibatch_kernels, s.discriminator.hidden) = (2, vec![7]), false),
             vec!["fc.2.bias"],

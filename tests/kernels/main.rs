@@ -1,14 +1,26 @@
-//! The kernels under the emulator and the CPU path, against each other and against central differences.
+//! The kernels under the emulator and the CPU path, against each other, against central differences and against PyTorch.
 
 #[path = "../common/executors.rs"]
 mod executors;
 #[path = "../common/narrow_models.rs"]
 mod narrow_models;
+#[path = "../common/needs.rs"]
+mod needs;
+#[path = "../pytorch/mod.rs"]
+mod pytorch;
 
 mod cancellation;
+mod draws;
 mod gradients;
+mod limits;
+mod non_finite;
 mod parity;
 mod philox;
 mod steps;
 mod tensor_cores;
 mod tile_access;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("kernels", 0, &[needs::other("a GPU", vgan_cuda::device::cuda::open(0).is_ok())]);
+}

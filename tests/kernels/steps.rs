@@ -3,10 +3,7 @@
 use std::path::Path;
 
 use crate::executors::{Allocation, Emulated, emulated, emulated_in};
-use crate::narrow_models::{
-    MODELS, Model, narrow_began, narrow_colour, narrow_critic, narrow_matching, narrow_minibatch, narrow_mnist,
-    narrow_mode_regularized, narrow_penalised, narrow_resnet,
-};
+use crate::narrow_models::{Narrow, narrow, narrow_models};
 use simt::{Options, Order};
 use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
@@ -23,6 +20,9 @@ use vgan_cuda::train::step::model::HISTORY;
 use vgan_cuda::train::{Interrupt, Session, Trainer};
 
 const STEPS: usize = 20;
+/// The first step, the recorded one and its replays, in both phases of a penalty every second step: all that steps differ in where
+/// orders, buffers or precisions are compared.
+const FEW: usize = 6;
 const COUNT: usize = 50;
 
 /// Batches that are drawn from a small data set.
@@ -48,13 +48,13 @@ struct Trained {
     arenas: Vec<(&'static str, Vec<f64>)>,
 }
 
-fn train<B: Executor>(backend: &B, model: (Settings, ImageShape)) -> Trained {
+fn train<B: Executor>(backend: &B, model: &Narrow) -> Trained {
     train_for(STEPS, backend, model)
 }
 
-fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): (Settings, ImageShape)) -> Trained {
-    let batch = batch(backend, &settings, image);
-    let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
+fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): &Narrow) -> Trained {
+    let batch = batch(backend, settings, *image);
+    let mut trainer = Trainer::new(backend.clone(), settings.clone(), *image).expect("a trainer");
     let states: Vec<StepState> = (0..steps).map(|_| step(&mut trainer, &batch)).collect();
     let history = trainer.read_history(0, steps as u64).expect("the figures of all steps");
     let reported: Vec<Metrics> = states.iter().map(|state| state.metrics).collect();
@@ -108,9 +108,9 @@ fn tolerances(arena: &str, parts: &Parts, settings: &Settings) -> Vec<f64> {
     tolerances
 }
 
-fn agree<T: Real>(model: Model) {
-    let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model());
-    let kernels = train(&emulated::<T>(unchecked()), model());
+fn agree<T: Real>(name: &str, model: &Narrow) {
+    let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model);
+    let kernels = train(&emulated::<T>(unchecked()), model);
     let strict = if T::NAME == "f64" { 1e-9 } else { 1e-4 };
     for (step, (ours, theirs)) in kernels.states.iter().zip(&cpu.states).enumerate() {
         assert_eq!((ours.step, ours.updates, ours.non_finite), (theirs.step, theirs.updates, 0));
@@ -128,12 +128,12 @@ fn agree<T: Real>(model: Model) {
             ("penalty", o.penalty, t.penalty),
             ("reconstruction", o.reconstruction, t.reconstruction),
         ] {
-            assert_near(&format!("{what} of step {}", step + 1), ours, theirs, strict);
+            assert_near(&format!("{name}: {what} of step {}", step + 1), ours, theirs, strict);
         }
     }
     assert_eq!(cpu.states.last().map(|state| state.step), Some(STEPS as u64));
-    assert_ne!(cpu.states[0].beta, cpu.states[STEPS - 1].beta, "β stands still: nothing is checked of it");
-    let (settings, ImageShape { h, w, c }) = model();
+    assert_ne!(cpu.states[0].beta, cpu.states[STEPS - 1].beta, "{name}: β stands still: nothing is checked of it");
+    let (settings, ImageShape { h, w, c }) = model.clone();
     let images = Extent { count: COUNT, height: h, width: w, channels: c };
     let prediction = predict(&settings, &images).expect("a prediction");
     for ((what, ours), (_, theirs)) in kernels.arenas.iter().zip(&cpu.arenas) {
@@ -143,43 +143,29 @@ fn agree<T: Real>(model: Model) {
             _ => &prediction.generator,
         };
         let tolerances = tolerances(what, parts, &settings);
-        assert_eq!((ours.len(), theirs.len()), (tolerances.len(), tolerances.len()), "{what}");
+        assert_eq!((ours.len(), theirs.len()), (tolerances.len(), tolerances.len()), "{name}: {what}");
         for (at, ((&ours, &theirs), tolerance)) in ours.iter().zip(theirs).zip(tolerances).enumerate() {
             let tolerance = if T::NAME == "f64" { strict } else { tolerance };
-            assert_near(&format!("{what}[{at}]"), ours, theirs, tolerance);
+            assert_near(&format!("{name}: {what}[{at}]"), ours, theirs, tolerance);
         }
     }
 }
 
 #[test]
-fn twenty_steps_of_a_narrow_vgan_mnist_agree_with_the_cpu() {
-    agree::<f32>(narrow_mnist);
-    agree::<f64>(narrow_mnist);
+fn twenty_steps_of_every_model_agree_with_the_cpu_in_f32() {
+    narrow_models().iter().for_each(|(name, model)| agree::<f32>(name, model));
 }
 
 #[test]
-fn twenty_steps_of_a_narrow_colour_net_agree_with_the_cpu() {
-    agree::<f32>(narrow_colour);
-    agree::<f64>(narrow_colour);
-}
-
-#[test]
-fn twenty_steps_of_a_narrow_residual_net_agree_with_the_cpu() {
-    agree::<f32>(narrow_resnet);
-    agree::<f64>(narrow_resnet);
-}
-
-#[test]
-fn twenty_steps_with_a_lazy_penalty_agree_with_the_cpu() {
-    agree::<f32>(narrow_penalised);
-    agree::<f64>(narrow_penalised);
+fn twenty_steps_of_every_model_agree_with_the_cpu_in_f64() {
+    narrow_models().iter().for_each(|(name, model)| agree::<f64>(name, model));
 }
 
 /// A run that goes on between two penalties records the step without one first.
 #[test]
 fn a_lazy_penalty_goes_on_from_any_step() {
     fn metrics<B: Executor>(backend: &B) -> Vec<Metrics> {
-        let (settings, image) = narrow_penalised();
+        let (settings, image) = narrow("lazy penalty");
         let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
         let state = StepState { step: 7, ..trainer.read_state().expect("the state") };
         trainer.write_state(&state).expect("a state");
@@ -195,50 +181,21 @@ fn a_lazy_penalty_goes_on_from_any_step() {
     }
 }
 
-#[test]
-fn twenty_steps_of_a_narrow_critic_agree_with_the_cpu() {
-    agree::<f32>(narrow_critic);
-    agree::<f64>(narrow_critic);
-}
-
-#[test]
-fn twenty_steps_of_minibatch_discrimination_agree_with_the_cpu() {
-    agree::<f32>(narrow_minibatch);
-    agree::<f64>(narrow_minibatch);
-}
-
-#[test]
-fn twenty_steps_of_feature_matching_agree_with_the_cpu() {
-    agree::<f32>(narrow_matching);
-    agree::<f64>(narrow_matching);
-}
-
-#[test]
-fn twenty_steps_of_a_narrow_autoencoder_agree_with_the_cpu() {
-    agree::<f32>(narrow_began);
-    agree::<f64>(narrow_began);
-}
-
-#[test]
-fn twenty_steps_with_mode_regularisation_agree_with_the_cpu() {
-    agree::<f32>(narrow_mode_regularized);
-    agree::<f64>(narrow_mode_regularized);
-}
-
 /// Steps with every access checked: of each kind of step, which the lazy penalty has two of, the first, the recorded one and
 /// its replay.
 #[test]
 fn nothing_is_found_in_a_whole_step() {
-    for model in MODELS {
-        train_for(6, &emulated::<f32>(Options::default()), model());
+    for (_, model) in narrow_models() {
+        train_for(FEW, &emulated::<f32>(Options::default()), &model);
     }
 }
 
 #[test]
 fn two_runs_agree_in_every_bit_whatever_the_order() {
-    for model in [narrow_mnist, narrow_critic] {
+    for model in ["mnist", "critic"].map(narrow) {
         let run = |threads, blocks| {
-            train(&emulated::<f32>(Options { threads, blocks, detection: false, ..Options::default() }), model())
+            let options = Options { threads, blocks, detection: false, ..Options::default() };
+            train_for(FEW, &emulated::<f32>(options), &model)
         };
         let expected = run(Order::Ascending, Order::Ascending);
         assert_eq!(run(Order::Ascending, Order::Ascending), expected);
@@ -248,10 +205,10 @@ fn two_runs_agree_in_every_bit_whatever_the_order() {
 
 /// Whole steps on tensor cores: the first has the losses of f32 but for the operands' rounding, 2⁻¹² in tf32 and 2⁻⁹ in
 /// bf16, once a layer over some ten of them; later ones stay finite.
-fn near_f32_on_tensor_cores(steps: usize, model: Model) {
-    let plain = train_for(steps, &emulated::<f32>(unchecked()), model());
+fn near_f32_on_tensor_cores(steps: usize, model: &Narrow) {
+    let plain = train_for(steps, &emulated::<f32>(unchecked()), model);
     for (precision, tolerance) in [(Precision::Tf32, 4e-3), (Precision::Bf16, 3e-2)] {
-        let rounded = train_for(steps, &emulated_in(precision, unchecked()), model());
+        let rounded = train_for(steps, &emulated_in(precision, unchecked()), model);
         assert!(rounded.states.iter().all(|state| state.non_finite == 0), "{precision:?}");
         let (ours, theirs) = (rounded.states[0].metrics, plain.states[0].metrics);
         for (what, ours, theirs) in [
@@ -271,29 +228,27 @@ fn near_f32_on_tensor_cores(steps: usize, model: Model) {
 
 #[test]
 fn steps_on_tensor_cores_are_near_those_in_f32() {
-    near_f32_on_tensor_cores(STEPS, narrow_mnist);
+    near_f32_on_tensor_cores(FEW, &narrow("mnist"));
 }
 
 #[test]
 fn steps_of_a_residual_net_on_tensor_cores_are_near_those_in_f32() {
-    near_f32_on_tensor_cores(4, narrow_resnet);
+    near_f32_on_tensor_cores(4, &narrow("residual"));
 }
 
 /// The first of its steps has a penalty: of a gradient that came down through the layers that were gone up, from weights
 /// that make its norm of order one. With the usual ones it is next to nothing, and the penalty the same whatever it is.
 #[test]
 fn steps_with_a_penalty_on_tensor_cores_are_near_those_in_f32() {
-    near_f32_on_tensor_cores(6, || {
-        let (mut settings, image) = narrow_penalised();
-        settings.optimizer.init_std = 0.2;
-        (settings, image)
-    });
+    let (mut settings, image) = narrow("lazy penalty");
+    settings.optimizer.init_std = 0.2;
+    near_f32_on_tensor_cores(FEW, &(settings, image));
 }
 
 /// What is predicted is what is allocated: the model's buffers, and the pinned ring of figures. The steps add a workspace, in
 /// the first of them, and nothing else.
-fn model_is_allocated_as_predicted<T: Real>(model: Model) {
-    let (settings, image) = model();
+fn model_is_allocated_as_predicted<T: Real>((settings, image): &Narrow) {
+    let image = *image;
     let plan = DryRun::<T>::default();
     Trainer::new(plan.clone(), settings.clone(), image).expect("a count");
     let backend = emulated::<T>(unchecked());
@@ -302,7 +257,7 @@ fn model_is_allocated_as_predicted<T: Real>(model: Model) {
     assert_eq!(taken(&backend.launcher().allocations()), (plan.allocated_on_device(), vec![ring]));
     eprintln!("{} allocations for a model in {}", backend.launcher().allocations().len(), T::NAME);
 
-    let batch = batch(&backend, &settings, image);
+    let batch = batch(&backend, settings, image);
     step(&mut trainer, &batch);
     let warm = backend.launcher().allocations();
     // Recorded and replayed.
@@ -324,10 +279,10 @@ fn taken(allocations: &[Allocation]) -> (u64, Vec<u64>) {
 
 #[test]
 fn a_model_is_allocated_as_predicted() {
-    for model in [narrow_mnist, narrow_colour, narrow_resnet, narrow_critic, narrow_mode_regularized] {
-        model_is_allocated_as_predicted::<f32>(model);
-        model_is_allocated_as_predicted::<f64>(model);
-        let (settings, image) = model();
+    for model in ["mnist", "colour", "residual", "critic", "mode regularisation"].map(narrow) {
+        model_is_allocated_as_predicted::<f32>(&model);
+        model_is_allocated_as_predicted::<f64>(&model);
+        let (settings, image) = model;
         let images = Extent { count: COUNT, height: image.h, width: image.w, channels: image.c };
         let memory = predict(&settings, &images).expect("a prediction").memory;
         let allocated = |build: fn(&Accelerator<Emulated, f32>, Settings, ImageShape)| {
@@ -348,7 +303,7 @@ fn a_model_is_allocated_as_predicted() {
 /// A larger model on the same device needs a larger workspace; the steps of the smaller one were recorded in theirs.
 #[test]
 fn a_recorded_step_keeps_its_workspace() {
-    let ((settings, image), backend) = (narrow_mnist(), emulated::<f32>(unchecked()));
+    let ((settings, image), backend) = (narrow("mnist"), emulated::<f32>(unchecked()));
     let small = batch(&backend, &settings, image);
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
     (0..3).for_each(|_| assert_eq!(step(&mut trainer, &small).non_finite, 0));
@@ -359,13 +314,13 @@ fn a_recorded_step_keeps_its_workspace() {
     let built = backend.launcher().allocations().len();
     step(&mut other, &large);
     assert!(backend.launcher().allocations().len() > built, "the workspace has grown");
-    assert_eq!(step(&mut trainer, &small), train(&emulated::<f32>(unchecked()), narrow_mnist()).states[3]);
+    assert_eq!(step(&mut trainer, &small), train(&emulated::<f32>(unchecked()), &narrow("mnist")).states[3]);
 }
 
 /// A checkpoint holds the same on either device, and either goes on from it.
 #[test]
 fn a_run_goes_on_on_the_other_device() {
-    let (mut settings, image) = narrow_mnist();
+    let (mut settings, image) = narrow("mnist");
     settings.train.steps = 12;
     settings.train.snap = 6;
     settings.train.tick = 4;

@@ -151,7 +151,7 @@ fn computed(be: &Accelerator<Emulated, f32>, pass: &Pass, left: Precision, right
 /// That the kernels round as [`Precision::round`] does, and round both operands; in f32, that they round neither.
 #[test]
 fn both_operands_of_every_product_are_rounded_to_nearest() {
-    for precision in Precision::ALL {
+    for &precision in Precision::ALL {
         let be = emulated_in(precision, Options::default());
         for pass in passes() {
             let (name, computed) = (pass.0, |left, right| computed(&be, &pass, left, right));

@@ -10,7 +10,7 @@ import autoencoder
 import mode_regularizer
 from model import initialise, iterate_powers, kl_divergence, nets, power_iterations, vanishing_biases
 
-# What a trajectory keeps of each step beside the weights.
+# What a trajectory keeps of each step; of the last one the weights too.
 TRAJECTORY = ("loss_d", "loss_g", "balance", "convergence", "penalty", "reconstruction", "kl_real", "kl_fake", "beta")
 # Units of rounding that the gradient of a bias may be off by, of the sum of the magnitudes that it adds up.
 BIAS_NOISE = 8
@@ -365,16 +365,19 @@ def run_step(settings, tensors, eps=None):
     return out | trainer.updated(), loose
 
 
-def run_trajectory(settings, tensors, steps):
-    """`step<k>.<name>` of the losses, KL, beta and every weight after each step, and the absolute tolerances."""
+def run_trajectory(settings, tensors, steps, eps=None):
+    """`step<k>.<name>` of the losses, KL and beta after each step and of every weight after the last, and the absolute tolerances."""
     trainer, out, loose, all_steps = Trainer(settings, tensors), {}, {}, []
     for k in range(steps):
         prefix = f"step{k}."
         batch = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         all_steps.append(trainer.step(batch))
-        kept = {key: all_steps[-1][key] for key in TRAJECTORY if key in all_steps[-1]} | trainer.updated()
+        kept = {key: all_steps[-1][key] for key in TRAJECTORY if key in all_steps[-1]}
+        if k == steps - 1:
+            kept |= trainer.updated()
         out |= {prefix + key: value for key, value in kept.items()}
-        loose |= {prefix + key: value for key, value in loose_tolerances(trainer, all_steps).items() if key in kept}
+        tolerances = loose_tolerances(trainer, all_steps, eps)
+        loose |= {prefix + key: value for key, value in tolerances.items() if key in kept}
     return out, loose
 
 

@@ -2,6 +2,8 @@
 
 #[path = "../common/data_samples/mod.rs"]
 mod data_samples;
+#[path = "../common/needs.rs"]
+mod needs;
 #[path = "../common/whole_runs.rs"]
 mod whole_runs;
 
@@ -9,3 +11,18 @@ mod cases;
 mod cli;
 mod compare;
 mod experiment;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say(
+        "program",
+        0,
+        &[
+            needs::program("bash"),
+            needs::program("zsh"),
+            needs::program("fish"),
+            needs::program("tmux"),
+            needs::program("script"),
+        ],
+    );
+}

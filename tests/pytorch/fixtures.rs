@@ -1,6 +1,6 @@
 //! The engine against PyTorch: every fixture of tests/fixtures (made by tests/oracle/fixtures.py) through the library.
 //!
-//! The error of a tensor is max|a − b| / max|b|, b from PyTorch: at most 1e-10 in f64, 1e-5 in f32. Where a tensor is
+//! The error of a tensor is max|a − b| / max|b|, b from PyTorch in f64: at most 1e-10 in f64, 1e-5 in f32. Where a tensor is
 //! zero but for rounding that measure means nothing, and the fixture itself states an absolute tolerance and why
 //! (tests/oracle/README.md, "How the comparison is made").
 
@@ -13,88 +13,35 @@ use simt::Options;
 use vgan_cuda::config::{self, Settings};
 use vgan_cuda::device::{Accelerator, Cpu, Real};
 use vgan_cuda::ops::Executor;
+use vgan_cuda::proof::models::{self, Model, PyTorchFixture};
 use vgan_cuda::run::{Tensor, tensors};
 use vgan_cuda::train::snapshot::TensorSet;
 use vgan_cuda::train::trace::{Tracer, trace};
 
-const STEPS: [&str; 39] = [
-    "step-vgan-mnist",
-    "step-paper",
-    "step-channels",
-    "step-gan-mnist",
-    "step-logvar-bias",
-    "step-resnet",
-    "step-r1",
-    "step-r2",
-    "step-wgan-gp",
-    "step-dragan",
-    "step-plain-gp",
-    "step-resnet-gp",
-    "step-minimax",
-    "step-smoothed",
-    "step-lsgan",
-    "step-hinge",
-    "step-wgan",
-    "step-ebgan",
-    "step-began",
-    "step-spectral-norm",
-    "step-spectral-gp",
-    "step-feature-matching",
-    "step-feature-matching-resnet",
-    "step-vgan-cifar10",
-    "step-minibatch",
-    "step-minibatch-spectral",
-    "step-feature-matching-spectral",
-    "step-instance-noise",
-    "step-instance-noise-gp",
-    "step-instance-noise-matching",
-    "step-mrgan",
-    "step-mrgan-resnet",
-    "step-mrgan-began",
-    "step-wgan-gp-resnet",
-    "step-ebgan-bottleneck",
-    "step-began-plain",
-    "step-two-updates-gp",
-    "step-logstd",
-    "step-logstd-gp",
-];
-const TRAJECTORIES: [&str; 28] = [
-    "trajectory-vgan-mnist",
-    "trajectory-paper",
-    "trajectory-gan-mnist",
-    "trajectory-resnet",
-    "trajectory-r1",
-    "trajectory-wgan-gp",
-    "trajectory-dragan",
-    "trajectory-lsgan",
-    "trajectory-hinge",
-    "trajectory-wgan",
-    "trajectory-began",
-    "trajectory-spectral-norm",
-    "trajectory-feature-matching",
-    "trajectory-vgan-cifar10",
-    "trajectory-logvar-bias",
-    "trajectory-resnet-gp",
-    "trajectory-r2",
-    "trajectory-minimax",
-    "trajectory-smoothed",
-    "trajectory-ebgan",
-    "trajectory-minibatch",
-    "trajectory-instance-noise",
-    "trajectory-mrgan",
-    "trajectory-wgan-gp-resnet",
-    "trajectory-spectral-gp",
-    "trajectory-two-updates",
-    "trajectory-three-updates-wgan",
-    "trajectory-average",
-];
+/// The models of tests/models/pytorch.toml with their fixtures.
+fn listed() -> Vec<(Settings, PyTorchFixture)> {
+    let models = models::read(include_str!("../models/pytorch.toml")).unwrap_or_else(|error| panic!("{error}"));
+    let fixtures = |model: Model| model.pytorch.into_iter().map(move |fixture| (model.settings.clone(), fixture));
+    models.into_iter().flat_map(fixtures).collect()
+}
 
-/// IN and OUT of one case in one type.
+/// Names of the fixtures of single steps, with everything that a step computes.
+fn steps() -> Vec<String> {
+    listed().into_iter().filter(|(_, one)| one.steps.is_none()).map(|(_, one)| one.fixture).collect()
+}
+
+/// Names of the fixtures of trajectories.
+fn trajectories() -> Vec<String> {
+    listed().into_iter().filter(|(_, one)| one.steps.is_some()).map(|(_, one)| one.fixture).collect()
+}
+
+/// IN of one case in one type, and OUT.
 struct Fixture<T> {
     path: PathBuf,
     settings: Settings,
     input: Vec<Tensor<T>>,
-    output: Vec<Tensor<T>>,
+    /// What PyTorch computes in f64: its f32 would be no other oracle, but the same with errors of its own.
+    output: Vec<Tensor<f64>>,
     /// Absolute tolerances of single tensors.
     loose: BTreeMap<String, f64>,
     steps: usize,
@@ -106,18 +53,26 @@ fn tolerance<T: Real>() -> f64 {
 
 fn load<T: Real>(case: &str) -> Fixture<T> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let path = folder.join(format!("{case}.{}.in.safetensors", T::NAME));
-    let out_path = folder.join(format!("{case}.{}.out.safetensors", T::NAME));
+    let path = folder.join(format!("{case}.in.safetensors"));
+    let out_path = folder.join(format!("{case}.out.safetensors"));
     let [input, output] = [&path, &out_path].map(|path| std::fs::read(path).expect("a committed fixture"));
     let (_, header) = SafeTensors::read_metadata(&output).expect("safetensors");
     let metadata = header.metadata().as_ref().expect("metadata");
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), &metadata["settings"]).expect("writing");
+    // Both types start from the same values, which f32 can hold.
+    let widened = |Tensor { name, shape, values }: Tensor<f32>| Tensor {
+        name,
+        shape,
+        values: values.into_iter().map(T::of_f32).collect(),
+    };
+    let mut loose: BTreeMap<String, BTreeMap<String, f64>> =
+        serde_json::from_str(&metadata["loose"]).expect("tolerances");
     Fixture {
         settings: config::read(file.path(), &Settings::default()).expect("settings"),
-        input: tensors::decode_as(&path, &input).expect("IN"),
+        input: tensors::decode_as::<f32>(&path, &input).expect("IN").into_iter().map(widened).collect(),
         output: tensors::decode_as(&out_path, &output).expect("OUT"),
-        loose: serde_json::from_str(&metadata["loose"]).expect("tolerances"),
+        loose: loose.remove(T::NAME).expect("tolerances of this type"),
         steps: metadata.get("steps").map_or(1, |steps| steps.parse().expect("a number")),
         path,
     }
@@ -139,14 +94,14 @@ fn compare<T: Real>(fixture: &Fixture<T>, found: Vec<Tensor<T>>) -> Vec<Row> {
         .iter()
         .map(|expected| {
             let name = expected.name.clone();
-            let largest = expected.values.iter().fold(0.0f64, |m, v| m.max(v.to_f64().abs()));
+            let largest = expected.values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
             let scale = if largest > 0.0 { largest } else { 1.0 };
             let allowed = tolerance::<T>().max(fixture.loose.get(&name).copied().unwrap_or(0.0) / scale);
             let error = match found.remove(&name) {
                 Some(tensor) if tensor.shape == expected.shape => {
                     let pairs = tensor.values.iter().zip(&expected.values);
                     let worst = |m: f64, d: f64| if d.is_nan() { f64::INFINITY } else { m.max(d) };
-                    pairs.map(|(a, b)| (a.to_f64() - b.to_f64()).abs() / scale).fold(0.0, worst)
+                    pairs.map(|(a, b)| (a.to_f64() - b).abs() / scale).fold(0.0, worst)
                 }
                 _ => f64::INFINITY,
             };
@@ -187,7 +142,7 @@ fn step<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Re
     trace(backend, &fixture.settings, TensorSet::new(fixture.input.clone(), &fixture.path)).expect("a step")
 }
 
-/// The engine's OUT for a trajectory: `step<k>.<name>` of the losses, KL, β and every weight after each step.
+/// The engine's OUT for a trajectory: `step<k>.<name>` of the losses, KL and β after each step, and of every weight after the last.
 fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Real>> {
     let batch = |k: usize| {
         let prefix = format!("step{k}.");
@@ -205,15 +160,15 @@ fn trajectory<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor
         const SCALARS: [&str; 9] =
             ["loss_d", "loss_g", "penalty", "balance", "convergence", "reconstruction", "kl_real", "kl_fake", "beta"];
         let scalars = values.into_iter().filter(|t| SCALARS.contains(&t.name.as_str()));
-        let kept = scalars.chain(tracer.weights().expect("the weights"));
-        out.extend(kept.map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
+        let weights = if k + 1 == fixture.steps { tracer.weights().expect("the weights") } else { Vec::new() };
+        out.extend(scalars.chain(weights).map(|t| Tensor { name: format!("step{k}.{}", t.name), ..t }));
         input = TensorSet::new(batch(k + 1), &fixture.path);
     }
     out
 }
 
-fn all_agree<T: Real>(cases: &[&str], run: impl Fn(&Fixture<T>) -> Vec<Tensor<T>>) {
-    let check = |case: &&str| {
+fn all_agree<T: Real>(cases: &[String], run: impl Fn(&Fixture<T>) -> Vec<Tensor<T>>) {
+    let check = |case: &String| {
         let fixture = load::<T>(case);
         agrees::<T>(case, &compare(&fixture, run(&fixture)))
     };
@@ -223,34 +178,34 @@ fn all_agree<T: Real>(cases: &[&str], run: impl Fn(&Fixture<T>) -> Vec<Tensor<T>
 
 #[test]
 fn single_steps_in_f64() {
-    all_agree::<f64>(&STEPS, |fixture| step(cpu(), fixture));
+    all_agree::<f64>(&steps(), |fixture| step(cpu(), fixture));
 }
 
 #[test]
 fn single_steps_in_f32() {
-    all_agree::<f32>(&STEPS, |fixture| step(cpu(), fixture));
+    all_agree::<f32>(&steps(), |fixture| step(cpu(), fixture));
 }
 
 #[test]
 fn trajectories_in_f64() {
-    all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(cpu(), fixture));
+    all_agree::<f64>(&trajectories(), |fixture| trajectory(cpu(), fixture));
 }
 
 #[test]
 fn trajectories_in_f32() {
-    all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(cpu(), fixture));
+    all_agree::<f32>(&trajectories(), |fixture| trajectory(cpu(), fixture));
 }
 
 #[test]
 fn single_steps_on_the_kernels() {
-    all_agree::<f64>(&STEPS, |fixture| step(kernels(), fixture));
-    all_agree::<f32>(&STEPS, |fixture| step(kernels(), fixture));
+    all_agree::<f64>(&steps(), |fixture| step(kernels(), fixture));
+    all_agree::<f32>(&steps(), |fixture| step(kernels(), fixture));
 }
 
 #[test]
 fn trajectories_on_the_kernels() {
-    all_agree::<f64>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
-    all_agree::<f32>(&TRAJECTORIES, |fixture| trajectory(kernels(), fixture));
+    all_agree::<f64>(&trajectories(), |fixture| trajectory(kernels(), fixture));
+    all_agree::<f32>(&trajectories(), |fixture| trajectory(kernels(), fixture));
 }
 
 #[test]
@@ -258,11 +213,23 @@ fn every_fixture_is_held_against_the_engine() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let names = std::fs::read_dir(folder).expect("the fixtures").map(|entry| entry.expect("an entry").file_name());
     let mut files: Vec<_> =
-        names.filter_map(|name| Some(name.to_str()?.strip_suffix(".f64.out.safetensors")?.to_owned())).collect();
-    let mut listed = [&STEPS[..], &TRAJECTORIES[..]].concat();
+        names.filter_map(|name| Some(name.to_str()?.strip_suffix(".out.safetensors")?.to_owned())).collect();
+    let mut listed = [steps(), trajectories()].concat();
     files.sort();
     listed.sort_unstable();
     assert_eq!(files, listed);
+}
+
+/// Rust and Python read one list of models, so a setting that either understands otherwise shows here.
+#[test]
+fn fixtures_are_of_the_models_that_are_listed() {
+    for (settings, PyTorchFixture { fixture: name, image: [h, w, c], steps, .. }) in listed() {
+        let fixture = load::<f32>(&name);
+        assert_eq!(fixture.settings, settings, "{name}");
+        assert_eq!(fixture.steps, steps.unwrap_or(1), "{name}");
+        let images = fixture.input.iter().find(|tensor| tensor.name.ends_with("images")).expect("images");
+        assert_eq!(images.shape, [settings.train.batch, c, h, w], "{name}");
+    }
 }
 
 /// Each setting of the objective has its part in the trajectory that covers it.
@@ -383,7 +350,9 @@ fn a_planted_difference_of_updates_or_of_the_average_is_caught() {
         let mut fixture = load::<f64>(case);
         change(&mut fixture.settings);
         let rows = compare(&fixture, trajectory(cpu(), &fixture));
-        let caught = rows.iter().any(|row| row.name == format!("step0.{name}") && row.error > row.allowed);
+        // A figure in the first step, a weight in the last, of which alone the fixture has any.
+        let names = [format!("step0.{name}"), format!("step9.{name}")];
+        let caught = rows.iter().any(|row| names.contains(&row.name) && row.error > row.allowed);
         assert!(caught, "{case}: {what} went unnoticed in {name}: {:?}", rows[0]);
     }
 }

@@ -107,7 +107,7 @@ fn batch_norm(cpu: &Cpu<f64>, parts: &Parts, training: bool) -> Computed {
 
 #[test]
 fn operators_agree() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/operators.f64.safetensors");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/operators.safetensors");
     let bytes = std::fs::read(&path).expect("a committed fixture");
     let (_, header) = SafeTensors::read_metadata(&bytes).expect("safetensors");
     let operators: Vec<Operator> =

@@ -1,5 +1,7 @@
 //! Whole runs and what happens to them: resumes, signals, kills, full disks, values that are not finite.
 
+#[path = "../common/needs.rs"]
+mod needs;
 #[path = "../common/whole_runs.rs"]
 mod whole_runs;
 
@@ -8,3 +10,8 @@ mod faults;
 mod kill;
 mod resume;
 mod signals;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("runs", 0, &[]);
+}

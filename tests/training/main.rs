@@ -1,5 +1,13 @@
 //! Methods in training: that nets learn, and that penalties and balances do what they are for.
 
+#[path = "../common/needs.rs"]
+mod needs;
+
 mod autoencoder;
 mod methods;
 mod penalty;
+
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("training", 0, &[]);
+}

@@ -20,11 +20,11 @@ pub(super) struct Member {
     pub(super) name: String,
     /// The preset that it started from; `None` where neither checkpoint nor configuration says it.
     pub(super) preset: Option<String>,
-    /// How it stands.
+    /// Its state.
     pub(super) standing: Standing,
     /// Steps done.
     pub(super) step: u64,
-    /// What was said when it ended, where that was an error.
+    /// The message at its end, if that was an error.
     pub(super) message: Option<String>,
     pub(super) settings: Settings,
     /// May be none.

@@ -18,7 +18,7 @@ use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
 use crate::train::report::figures;
 
-/// Put runs side by side: a table, their curves in one SVG, and their newest samples in one PNG
+/// Compare runs: a table, all curves in one SVG, and the newest samples in one PNG
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,28 +26,28 @@ Examples:
   vgan-cuda compare runs/0* --smooth 20 --output comparison
   vgan-cuda compare runs/0* --json
 
-Losses, KL, the outputs of D and images/s are means over a run's last 10 records; beta, steps and
-the time are those of its last record. A folder of runs, such as an experiment's, stands for all runs
-in it. A folder that can't be read is named and left out.")]
+Losses, KL, the outputs of D and images/s are means over the last 10 records of a run; beta, steps
+and time are those of its last record. A folder of runs, such as an experiment's, stands for all
+runs in it. Folders that can't be read are skipped with a warning.")]
 pub(super) struct CompareArgs {
-    /// The runs' folders, or folders of runs
+    /// Folders of runs, or folders that contain runs
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
 
-    /// The folder that gets curves.svg and samples.png
+    /// Folder for curves.svg and samples.png
     #[arg(long, value_name = "DIR", default_value = "compare", value_parser = target_parser())]
     output: PathBuf,
 
-    /// Draw means over N records, and the records themselves faintly
+    /// Draw means over N records, with the records themselves faint in the background
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=1000))]
     smooth: u16,
 
-    /// Print a JSON object a run instead of the table
+    /// Print one JSON object for each run instead of the table
     #[arg(long)]
     json: bool,
 }
 
-/// What to compare.
+/// The options of `compare`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct CompareOptions {
     /// The runs' folders.

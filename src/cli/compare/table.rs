@@ -1,4 +1,4 @@
-//! What `compare` prints.
+//! The table of `compare`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const RUNS_A_BLOCK: usize = 8;
 /// Letters of a setting's value that are shown.
 const MOST_LETTERS: usize = 24;
 
-/// Where a run ended. Losses, KL, the outputs of D and the speed are means over the last [`LAST`] records, or as many as
+/// Figures at a run's end. Losses, KL, the outputs of D and the speed are means over the last [`LAST`] records, or as many as
 /// there are; the rest is the last record's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Final {
@@ -104,7 +104,7 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
     Ok(text)
 }
 
-/// How a run stands, with its step where that is not the end.
+/// The state of a run, with its step where that is not the end.
 fn state(member: &Member) -> String {
     match member.standing {
         Standing::Done | Standing::Empty => member.standing.word().to_string(),

@@ -10,11 +10,12 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::kernels::{Kernel, size};
+use crate::device::kernels::Kernel;
 use crate::device::philox::{DrawStep, Stream, draw};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::models::{BATCH, IMAGES};
+use crate::ops::pass::{Pass, Work, state};
 
 /// Sizes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,7 +34,7 @@ pub struct Gather {
     pub low: f64,
     /// The value of pixel 255.
     pub high: f64,
-    /// Whether images are mirrored left-right with probability ½.
+    /// True if images are mirrored left-right with probability ½.
     pub flip: bool,
 }
 
@@ -148,57 +149,59 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
             high: d.high,
         };
         let arguments = [Argument::new(sizes), images.argument(), state.argument(), x.argument()];
-        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX).min(size::ELEMENT_BLOCKS);
-        self.launch(Kernel::Gather, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], &arguments)
+        self.launch_rows(Kernel::Gather, d.n, &arguments)
     }
 }
 
-struct GatherCase(Gather, DrawStep);
+impl<T: Real> GatherOp for DryRun<T> {
+    fn gather(&self, _d: &Gather, _draws: DrawStep, _images: usize, _state: usize, x: usize) -> Result<()> {
+        self.elements(x + x / 4)
+    }
+}
 
 /// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first, and in two
 /// cases it is not the only one of its step.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub fn cases<B: GatherOp>() -> Vec<Case<B>> {
     let size = |n, count, h, w, c, low, flip| Gather { n, count, h, w, c, low, high: 1.0, flip };
-    [
-        size(1, 1, 1, 1, 1, -1.0, false),
-        size(3, 10, 5, 3, 3, -1.0, true),
-        size(17, 33, 3, 17, 1, -1.0, true),
-        size(4, 9, 7, 5, 1, -1.0, false),
-        size(3, 10, 5, 3, 3, 0.0, false),
-        size(2, 5, 3, 5, 1, 0.0, true),
+    let several = size(3, 10, 5, 3, 3, 0.0, true);
+    vec![
+        case(size(1, 1, 1, 1, 1, -1.0, false), DrawStep::ONCE),
+        case(size(3, 10, 5, 3, 3, -1.0, true), DrawStep::ONCE),
+        case(size(17, 33, 3, 17, 1, -1.0, true), DrawStep::ONCE),
+        case(size(4, 9, 7, 5, 1, -1.0, false), DrawStep::ONCE),
+        case(size(3, 10, 5, 3, 3, 0.0, false), DrawStep::ONCE),
+        case(size(2, 5, 3, 5, 1, 0.0, true), DrawStep::ONCE),
+        case(several, DrawStep { per_step: 3, index: 0 }),
+        case(several, DrawStep { per_step: 3, index: 2 }),
     ]
-    .into_iter()
-    .map(|d| GatherCase(d, DrawStep::ONCE))
-    .chain([0, 2].map(|index| GatherCase(size(3, 10, 5, 3, 3, 0.0, true), DrawStep { per_step: 3, index })))
-    .map(|case| Box::new(case) as Box<dyn OldCase<B>>)
-    .collect()
 }
 
-impl<B: Executor> OldCase<B> for GatherCase {
-    fn op(&self) -> &'static str {
-        "gather"
-    }
-    fn name(&self) -> String {
-        let Gather { n, count, h, w, c, low, high, flip } = self.0;
-        let DrawStep { per_step, index } = self.1;
-        format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        Vec::new()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.0.n * self.0.h * self.0.w * self.0.c)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let d = &self.0;
-        let pixels: Vec<u8> = (0..d.count * d.h * d.w * d.c).map(|i| (i * 31 % 256) as u8).collect();
-        let (images, state) = (be.buffer_of(&pixels)?, [StepState { step: 3, ..StepState::new(4, 0.0) }]);
-        let state = be.buffer_of(&state)?;
-        be.gather(d, self.1, be.view(&images), be.view(&state), be.view_mut(&mut outputs[0]))
-    }
+fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
+    let Gather { n, count, h, w, c, low, high, flip } = d;
+    let DrawStep { per_step, index } = draws;
+    let name = format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}");
+    Case::new("gather", name).output("x", n * h * w * c).forward(move |be: &B, [], [x]| {
+        let pixels: Vec<u8> = (0..count * h * w * c).map(|i| (i * 31 % 256) as u8).collect();
+        let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(4, 0.0) }])?;
+        be.gather(&d, draws, be.view(&be.buffer_of(&pixels)?), be.view(&state), x)
+    })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: GatherOp>() -> [Pass<B>; 2] {
+    let size = |count, [h, w, c]: [usize; 3], low, flip| Gather { n: BATCH, count, h, w, c, low, high: 1.0, flip };
+    [size(60_000, IMAGES[0], 0.0, false), size(50_000, IMAGES[1], -1.0, true)].map(pass)
+}
+
+fn pass<B: GatherOp>(d: Gather) -> Pass<B> {
+    let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
+    Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
+        let image = d.h * d.w * d.c;
+        let images =
+            be.buffer_from(d.count * image, || (0..d.count * image).map(|i| (i * 31 % 256) as u8).collect())?;
+        let (state, mut x) = (state(&be)?, be.alloc(d.n * image)?);
+        Ok(Box::new(move || be.gather(&d, DrawStep::ONCE, be.view(&images), be.view(&state), be.view_mut(&mut x))))
+    })
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::Pass;
 
 /// Sizes of a batch and of its noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,7 +29,7 @@ pub struct InstanceNoise<'a> {
     pub steps: u64,
     /// The images come in equal groups, one a stream (two at most); within its group an image is numbered from 0.
     pub streams: &'a [Stream],
-    /// Which draw of the step.
+    /// The number of the draw in its step.
     pub draws: DrawStep,
 }
 
@@ -132,62 +133,71 @@ impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
     }
 }
 
-struct InstanceNoiseCase {
-    n: usize,
-    image: usize,
-    steps: u64,
-    streams: &'static [Stream],
-    given: bool,
+impl<T: Real> InstanceNoiseOp for DryRun<T> {
+    fn instance_noise(
+        &self,
+        _d: &InstanceNoise<'_>,
+        x: usize,
+        given: Option<usize>,
+        _state: usize,
+        y: usize,
+    ) -> Result<()> {
+        self.elements(x + given.unwrap_or(0) + y)
+    }
 }
 
 /// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub fn cases<B: InstanceNoiseOp>() -> Vec<Case<B>> {
     const REAL_AND_FAKE: &[Stream] = &[Stream::InstanceReal, Stream::InstanceFake];
     const GENERATOR: &[Stream] = &[Stream::InstanceGenerator];
-    let size = |n, image, steps, streams| InstanceNoiseCase { n, image, steps, streams, given: false };
-    let given = |n, image, steps| InstanceNoiseCase { given: true, ..size(n, image, steps, REAL_AND_FAKE) };
-    [
-        size(1, 1, 0, GENERATOR),
-        size(3, 17, 0, GENERATOR),
-        size(4, 300, 0, REAL_AND_FAKE),
-        size(6, 33, 10, REAL_AND_FAKE),
-        size(2, 259, 5, GENERATOR),
-        given(4, 17, 10),
-        given(2, 259, 5),
+    vec![
+        drawn_case(1, 1, 0, GENERATOR),
+        drawn_case(3, 17, 0, GENERATOR),
+        drawn_case(4, 300, 0, REAL_AND_FAKE),
+        drawn_case(6, 33, 10, REAL_AND_FAKE),
+        drawn_case(2, 259, 5, GENERATOR),
+        given_case(4, 17, 10, REAL_AND_FAKE),
+        given_case(2, 259, 5, REAL_AND_FAKE),
     ]
-    .into_iter()
-    .map(|case| Box::new(case) as Box<dyn OldCase<B>>)
-    .collect()
 }
 
-/// The images are a fixed pattern and no input: where ε is drawn, what comes out is the same in every bit on every device.
-impl<B: Executor> OldCase<B> for InstanceNoiseCase {
-    fn op(&self) -> &'static str {
-        "instance_noise"
-    }
-    fn name(&self) -> String {
-        let InstanceNoiseCase { n, image, steps, streams, given } = self;
-        let source = if *given { " given" } else { "" };
-        format!("n{n} image{image} steps{steps} groups{}{source}", streams.len())
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        if self.given { vec![Tensor::new("epsilon", self.n * self.image)] } else { Vec::new() }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.n * self.image)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let InstanceNoiseCase { n, image, steps, streams, .. } = *self;
-        let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
-        let (x, state) = (be.buffer_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
-        // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
-        let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
-        let given = inputs.first().map(|epsilon| be.view(epsilon));
-        be.instance_noise(&d, be.view(&x), given, be.view(&state), be.view_mut(&mut outputs[0]))
-    }
+/// Drawn noise gives the same bits on every device: the images are a fixed pattern and no input.
+fn drawn_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
+    Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{}", streams.len()))
+        .output("y", n * image)
+        .forward(move |be: &B, [], [y]| add_to_pattern(be, (n, image, steps, streams), None, y))
+}
+
+fn given_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
+    Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{} given", streams.len()))
+        .input("epsilon", n * image)
+        .output("y", n * image)
+        .forward(move |be: &B, [epsilon], [y]| add_to_pattern(be, (n, image, steps, streams), Some(epsilon), y))
+}
+
+fn add_to_pattern<B: InstanceNoiseOp>(
+    be: &B,
+    (n, image, steps, streams): (usize, usize, u64, &[Stream]),
+    given: Option<In<'_, B>>,
+    y: Out<'_, B>,
+) -> Result<()> {
+    let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
+    let (x, state) = (be.buffer_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
+    // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
+    let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
+    be.instance_noise(&d, be.view(&x), given, be.view(&state), y)
+}
+
+/// On the real and fake images of a batch.
+pub(super) fn passes<B: InstanceNoiseOp>() -> [Pass<B>; 2] {
+    image_lens().map(|image| {
+        let streams = &[Stream::InstanceReal, Stream::InstanceFake];
+        let d = InstanceNoise { n: BOTH, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
+        let (shape, len) = (format!("n{BOTH} image{image}"), BOTH * image);
+        Pass::of("instance_noise", shape, "forward", [len], [len], move |be: &B, [x], [y], state| {
+            be.instance_noise(&d, x, None, be.freeze(state), y)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -3,55 +3,58 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::choices::choices;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 
-/// The distribution of z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distribution {
-    /// U[0, 1).
-    Uniform,
-    /// N(0, 1).
-    Normal,
+choices! {
+    /// The distribution of the latent vector.
+    pub enum Prior {
+        /// U[0, 1) in each dimension, as the article has it.
+        Uniform = "uniform",
+        /// N(0, 1) in each dimension, as the paper has it.
+        Normal = "normal",
+    }
 }
 
 /// Sizes of a draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prior {
+pub struct PriorDraw {
     /// Length of one z.
     pub latent: usize,
-    /// From which distribution.
-    pub distribution: Distribution,
-    /// For which purpose.
+    /// The distribution.
+    pub prior: Prior,
+    /// The purpose of the draw.
     pub stream: Stream,
     /// The number of the first sample; the others follow.
     pub first_sample: u32,
-    /// Which draw of the step.
+    /// The number of the draw in its step.
     pub draws: DrawStep,
 }
 
 /// Drawing z.
 pub trait PriorOp: Backend {
     /// Overwrites z `[N, latent]` with the draws of samples `first_sample ..` for the seed and step in `state`.
-    fn prior_sample(&self, d: &Prior, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()>;
+    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()>;
 }
 
 impl<T: Real> PriorOp for Cpu<T> {
-    fn prior_sample(&self, d: &Prior, state: &[StepState], z: &mut [T]) -> Result<()> {
+    fn prior_sample(&self, d: &PriorDraw, state: &[StepState], z: &mut [T]) -> Result<()> {
         const BLOCK: usize = 64;
         let (seed, step) = (state[0].seed, d.draws.of(state[0].step));
         z.par_chunks_mut(d.latent).enumerate().for_each(|(image, z)| {
             let sample = d.first_sample.wrapping_add(u32::try_from(image).unwrap_or(u32::MAX));
             for (block, z) in z.chunks_mut(BLOCK).enumerate() {
                 let mut drawn = [0.0f32; BLOCK];
-                match d.distribution {
-                    Distribution::Normal => fill_normals(seed, d.stream, step, sample, block * BLOCK, &mut drawn),
-                    Distribution::Uniform => {
+                match d.prior {
+                    Prior::Normal => fill_normals(seed, d.stream, step, sample, block * BLOCK, &mut drawn),
+                    Prior::Uniform => {
                         for (four, drawn) in drawn.chunks_exact_mut(4).enumerate() {
                             let counter = u32::try_from(block * BLOCK / 4 + four).unwrap_or(u32::MAX);
                             drawn.copy_from_slice(&draw(seed, d.stream, step, sample, counter).map(uniform));
@@ -66,9 +69,9 @@ impl<T: Real> PriorOp for Cpu<T> {
 }
 
 impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
-    fn prior_sample(&self, d: &Prior, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
+    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
         let arguments = [
-            Argument::new(i32::from(d.distribution == Distribution::Normal)),
+            Argument::new(i32::from(d.prior == Prior::Normal)),
             Argument::new(d.stream as u32),
             Argument::new(d.first_sample),
             Argument::new(d.draws),
@@ -81,45 +84,40 @@ impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
     }
 }
 
-struct PriorCase {
-    d: Prior,
-    n: usize,
+impl<T: Real> PriorOp for DryRun<T> {
+    fn prior_sample(&self, _d: &PriorDraw, _state: usize, z: usize) -> Result<()> {
+        self.elements(z)
+    }
 }
 
 /// Both distributions, lengths that end within a draw of four, several samples.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
-    for distribution in [Distribution::Uniform, Distribution::Normal] {
-        for (n, latent) in [(1, 1), (3, 17), (2, 62), (5, 130)] {
-            let (stream, draws) =
-                (Stream::LatentGenerator, DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 });
-            let d = Prior { latent, distribution, stream, first_sample: 7, draws };
-            cases.push(Box::new(PriorCase { d, n }));
-        }
-    }
-    cases
+pub fn cases<B: PriorOp>() -> Vec<Case<B>> {
+    let sizes = [(1, 1), (3, 17), (2, 62), (5, 130)];
+    let both = [Prior::Uniform, Prior::Normal].into_iter();
+    both.flat_map(|prior| sizes.map(|(n, latent)| case(n, latent, prior))).collect()
 }
 
-impl<B: Executor> OldCase<B> for PriorCase {
-    fn op(&self) -> &'static str {
-        "prior"
-    }
-    fn name(&self) -> String {
-        format!("n{} latent{} {:?}", self.n, self.d.latent, self.d.distribution)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        Vec::new()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("z", self.n * self.d.latent)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
-        be.prior_sample(&self.d, be.view(&state), be.view_mut(&mut outputs[0]))
-    }
+fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
+    let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 };
+    let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 7, draws };
+    Case::new("prior", format!("n{n} latent{latent} {prior:?}")).output("z", n * latent).forward(
+        move |be: &B, [], [z]| {
+            let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
+            be.prior_sample(&d, be.view(&state), z)
+        },
+    )
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: PriorOp>() -> [Pass<B>; 2] {
+    [62, 100].map(|latent| {
+        let (prior, draws) = (Prior::Uniform, DrawStep::ONCE);
+        let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 0, draws };
+        let shape = format!("n{BATCH} latent{latent}");
+        Pass::of("prior", shape, "sample", [], [BATCH * latent], move |be: &B, [], [z], state| {
+            be.prior_sample(&d, be.freeze(state), z)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -132,8 +130,8 @@ mod tests {
         let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
         let drawn = |step, per_step, index| {
             let draws = DrawStep { per_step, index };
-            let (distribution, stream) = (Distribution::Uniform, Stream::LatentDiscriminator);
-            let d = Prior { latent: 5, distribution, stream, first_sample: 0, draws };
+            let (prior, stream) = (Prior::Uniform, Stream::LatentDiscriminator);
+            let d = PriorDraw { latent: 5, prior, stream, first_sample: 0, draws };
             let (state, mut z) = ([StepState { step, ..StepState::new(9, 0.0) }], vec![0.0; 10]);
             cpu.prior_sample(&d, &state, &mut z).expect("a draw");
             z

@@ -1,17 +1,20 @@
 //! Activations: y = f(x), element by element, tensors of any shape and of equal length. Every derivative here is a
 //! function of y, so x need not be kept. At the kink of a ReLU the derivative is that of the negative side, as in PyTorch.
 
+use std::iter;
+
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::case::fill;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::ops::case::{self, Case, Fill};
+use crate::ops::models::{BATCH, BOTH, image_lens};
+use crate::ops::pass::Pass;
 
-/// Which function.
+/// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Activation {
     /// x.
@@ -86,7 +89,7 @@ impl<T: Real> Function<T> for Activation {
 }
 
 impl Activation {
-    /// Whether its slope changes anywhere but by a jump.
+    /// True if its slope changes anywhere but by a jump.
     pub fn curves(self) -> bool {
         self.piecewise_linear::<f64>().is_none()
     }
@@ -194,7 +197,7 @@ impl Activation {
 
 impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
     fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
-        let arguments = [f.argument::<T>(), x.argument(), y.argument(), Argument::new(y.len() as u64)];
+        let arguments = arguments![f.argument::<T>(), x, y, y.len() as u64];
         self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)
     }
 
@@ -205,8 +208,7 @@ impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
         dy: In<'_, Self>,
         dx: Out<'_, Self>,
     ) -> Result<()> {
-        let count = Argument::new(dx.len() as u64);
-        let arguments = [f.argument::<T>(), y.argument(), dy.argument(), dx.argument(), count];
+        let arguments = arguments![f.argument::<T>(), y, dy, dx, dx.len() as u64];
         self.launch_elements(Kernel::ActivationBackwardInput, dx.len(), &arguments)
     }
 
@@ -221,118 +223,79 @@ impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
         if !f.curves() {
             return Ok(());
         }
-        let count = Argument::new(dx.len() as u64);
-        let arguments = [f.argument::<T>(), y.argument(), vx.argument(), dy.argument(), dx.argument(), count];
+        let arguments = arguments![f.argument::<T>(), y, vx, dy, dx, dx.len() as u64];
         self.launch_elements(Kernel::ActivationCurvature, dx.len(), &arguments)
     }
 }
 
-struct ActivationCase {
-    f: Activation,
-    len: usize,
-}
-
-/// The tangent of a function that curves as a function of x, the direction held fixed; its gradient is the curvature.
-struct CurvatureCase {
-    f: Activation,
-    len: usize,
+dry_run! {
+    ActivationOp:
+    activation_forward(_f: Activation, x, y) => x + y;
+    activation_backward_input(_f: Activation, y, dy, dx) => y + dy + dx;
+    activation_curvature(f: Activation, y, vx, dy, dx) => if f.curves() { y + vx + dy + 2 * dx } else { 0 };
 }
 
 /// Each function at odd lengths, away from the kinks; and the tangents of those that curve.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
-    for f in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2), Activation::Sigmoid, Activation::Tanh]
-    {
-        for len in [1, 3, 17, 33] {
-            cases.push(Box::new(ActivationCase { f, len }));
-            if f.curves() {
-                cases.push(Box::new(CurvatureCase { f, len }));
-            }
-        }
-    }
-    cases
+pub(super) fn cases<B: ActivationOp>() -> Vec<Case<B>> {
+    let leaky = Activation::LeakyRelu(0.2);
+    let functions = [Activation::Identity, Activation::Relu, leaky, Activation::Sigmoid, Activation::Tanh];
+    let sizes = functions.into_iter().flat_map(|f| [1, 3, 17, 33].map(|len| (f, len)));
+    sizes.flat_map(|(f, len)| iter::once(case(f, len)).chain(f.curves().then(|| curvature_case(f, len)))).collect()
 }
 
-impl<B: Executor> OldCase<B> for ActivationCase {
-    fn op(&self) -> &'static str {
-        "activation"
-    }
-    fn name(&self) -> String {
-        format!("{:?} len{}", self.f, self.len)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.len).filled(Fill::AwayFromZero)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.len)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        be.activation_forward(self.f, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let (y, dy) = (be.view(&outputs[0]), be.view(&d_outputs[0]));
-        be.activation_backward_input(self.f, y, dy, be.view_mut(&mut d_inputs[0]))
-    }
-    fn has_tangent(&self) -> bool {
-        true
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        let (y, v) = (be.view(&outputs[0]), be.view(v_input));
-        Some(be.activation_backward_input(self.f, y, v, be.view_mut(&mut v_outputs[0])))
-    }
+fn case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
+    Case::new("activation", format!("{f:?} len{len}"))
+        .filled_input("x", len, Fill::AwayFromZero)
+        .output("y", len)
+        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x, y))
+        .backward(move |be: &B, [_], [y], [dy], [dx]| be.activation_backward_input(f, y, dy, dx))
+        .tangent(move |be: &B, [_], [y], vx, vy| be.activation_backward_input(f, y, vx, vy))
 }
 
-impl CurvatureCase {
-    /// y = f(x), and the direction.
-    fn prepare<B: Executor>(&self, be: &B, x: &Buffer<B>) -> Result<[Buffer<B>; 2]> {
-        let mut y = be.alloc(self.len)?;
-        be.activation_forward(self.f, be.view(x), be.view_mut(&mut y))?;
-        let direction: Vec<_> = fill(&Tensor::new("v", self.len), 2000).into_iter().map(B::Real::of).collect();
-        Ok([y, be.buffer_of(&direction)?])
-    }
+/// The tangent of a function that curves as a function of x, the direction held fixed; its gradient is the curvature.
+fn curvature_case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
+    let output = move |be: &B, x: In<'_, B>| -> Result<Buffer<B>> {
+        let mut y = be.alloc(len)?;
+        be.activation_forward(f, x, be.view_mut(&mut y))?;
+        Ok(y)
+    };
+    let direction = move |be: &B| case::drawn(be, len, Fill::Normal, 2000);
+    Case::new("activation", format!("{f:?} curvature len{len}"))
+        .input("x", len)
+        .output("vy", len)
+        .forward(move |be: &B, [x], [vy]| {
+            be.activation_backward_input(f, be.view(&output(be, x)?), be.view(&direction(be)?), vy)
+        })
+        .backward(move |be: &B, [x], [_], [dy], [dx]| {
+            be.activation_curvature(f, be.view(&output(be, x)?), be.view(&direction(be)?), dy, dx)
+        })
 }
 
-impl<B: Executor> OldCase<B> for CurvatureCase {
-    fn op(&self) -> &'static str {
-        "activation"
-    }
-    fn name(&self) -> String {
-        format!("{:?} curvature len{}", self.f, self.len)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.len)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("vy", self.len)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [y, v] = self.prepare(be, &inputs[0])?;
-        be.activation_backward_input(self.f, be.view(&y), be.view(&v), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let [y, v] = self.prepare(be, &inputs[0])?;
-        let (dy, dx) = (be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]));
-        be.activation_curvature(self.f, be.view(&y), be.view(&v), dy, dx)
-    }
+/// The generators' outputs, and the discriminator's first layer where it is not normalised: `gan-mnist`'s, and the largest
+/// of `vgan-cifar10-resnet`.
+fn model_sizes() -> [(Activation, usize); 4] {
+    let [mnist, cifar] = image_lens();
+    [
+        (Activation::Sigmoid, BATCH * mnist),
+        (Activation::Tanh, BATCH * cifar),
+        (Activation::LeakyRelu(0.2), BOTH * 14 * 14 * 64),
+        (Activation::LeakyRelu(0.2), BOTH * 32 * 32 * 32),
+    ]
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: ActivationOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(|(f, len)| passes_of(f, len)).collect()
+}
+
+fn passes_of<B: ActivationOp>(f: Activation, len: usize) -> [Pass<B>; 2] {
+    let shape = format!("{f:?} len{len}");
+    [
+        Pass::of("activation", &shape, "forward", [len], [len], move |be: &B, [x], [y], _| {
+            be.activation_forward(f, x, y)
+        }),
+        Pass::of("activation", &shape, "backward_input", [len, len], [len], move |be: &B, [y, dy], [dx], _| {
+            be.activation_backward_input(f, y, dy, dx)
+        }),
+    ]
 }

@@ -1,12 +1,13 @@
-//! What convolution, transposed convolution and linear layer have in common: y = A(w) x + b, with A linear in w. The
-//! layer of a network and the cases for tests are written once, against this.
+//! Common to convolution, transposed convolution and linear layer: y = A(w) x + b, with A linear in w. The
+//! layer of a network, the cases for tests and the passes for benchmarks are written once, against this.
 
 use crate::Result;
-use crate::device::{In, Out};
-use crate::ops::{Case, Executor};
+use crate::device::{Backend, In, Out};
+use crate::ops::case::Case;
+use crate::ops::pass::Pass;
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
-pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
+pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
     /// The operation's one name.
     const OP: &'static str;
 
@@ -43,21 +44,41 @@ pub trait Affine<B: Executor>: Copy + Send + Sync + 'static {
 }
 
 /// These sizes as cases.
-pub fn cases<B: Executor, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
+pub fn cases<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
     sizes.into_iter().map(case).collect()
 }
 
-fn case<B: Executor, M: Affine<B>>(d: M) -> Case<B> {
+fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
         .input("w", d.w_len())
         .input("b", d.b_len())
         .output("y", d.y_len())
-        .counting(d.flops())
         .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x, w, Some(b), y))
         .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
             d.backward_input(be, dy, w, dx)?;
             d.backward_weight(be, x, dy, dw, Some(db))
         })
         .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx, w, None, vy))
+}
+
+/// These sizes as passes.
+pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
+    sizes.into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+    let shape = format!("n{} {}", d.n(), d.describe());
+    let (x, w, b, y) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
+    [
+        Pass::of(M::OP, &shape, "forward", [x, w, b], [y], move |be: &B, [x, w, b], [y], _| {
+            d.forward(be, x, w, Some(b), y)
+        }),
+        Pass::of(M::OP, &shape, "backward_input", [y, w], [x], move |be: &B, [dy, w], [dx], _| {
+            d.backward_input(be, dy, w, dx)
+        }),
+        Pass::of(M::OP, &shape, "backward_weight", [x, y], [w, b], move |be: &B, [x, dy], [dw, db], _| {
+            d.backward_weight(be, x, dy, dw, Some(db))
+        }),
+    ]
 }

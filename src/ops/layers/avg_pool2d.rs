@@ -13,9 +13,11 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::launch::{AsArgument, arguments};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::Case;
+use crate::ops::models::BOTH;
+use crate::ops::pass::Pass;
 
 /// Pixels of a window, those of the border included: what a sum is divided by.
 const PIXELS: f64 = 9.0;
@@ -49,6 +51,11 @@ impl AvgPool2d {
     /// Elements of y.
     pub fn y_len(&self) -> usize {
         self.n * self.oh() * self.ow() * self.c
+    }
+
+    /// The sizes in few words.
+    fn describe(&self) -> String {
+        format!("n{} {}x{}x{}", self.n, self.h, self.w, self.c)
     }
 }
 
@@ -109,7 +116,7 @@ fn average<'a, T: Real>(target: &mut [T], pixels: impl Iterator<Item = &'a [T]>)
     target.iter_mut().for_each(|t| *t = *t / T::of(PIXELS));
 }
 
-impl AvgPool2d {
+impl AsArgument for AvgPool2d {
     fn argument(&self) -> Argument {
         Argument::new([self.n, self.h, self.w, self.c, self.oh(), self.ow()].map(int))
     }
@@ -117,66 +124,54 @@ impl AvgPool2d {
 
 impl<L: Launcher, T: Real> AvgPool2dOp for Accelerator<L, T> {
     fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument()];
-        self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments)
+        self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments![d, x, y])
     }
 
     fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), dy.argument(), dx.argument()];
-        self.launch_rows(Kernel::AvgPool2dBackwardInput, d.n * d.h, &arguments)
+        self.launch_rows(Kernel::AvgPool2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
     }
 }
 
-struct AvgPool2dCase(AvgPool2d);
+dry_run! {
+    AvgPool2dOp:
+    avg_pool2d_forward(_d: &AvgPool2d, x, y) => x + y;
+    avg_pool2d_backward_input(_d: &AvgPool2d, dy, dx) => dy + dx;
+}
 
 /// One pixel, odd and even sides, one row, several images, one channel and many.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub(super) fn cases<B: AvgPool2dOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 2, 2, 3), (1, 3, 3, 1), (2, 4, 6, 5), (3, 5, 4, 2), (1, 1, 7, 3), (2, 7, 1, 17)];
-    let case = |(n, h, w, c)| Box::new(AvgPool2dCase(AvgPool2d { n, h, w, c })) as Box<dyn OldCase<B>>;
     // The last has rows that are longer than a block of the kernel.
-    sizes.into_iter().chain([(1, 3, 40, 33)]).map(case).collect()
+    sizes.into_iter().chain([(1, 3, 40, 33)]).map(|(n, h, w, c)| case(AvgPool2d { n, h, w, c })).collect()
 }
 
-impl<B: Executor> OldCase<B> for AvgPool2dCase {
-    fn op(&self) -> &'static str {
-        "avg_pool2d"
-    }
-    fn name(&self) -> String {
-        let AvgPool2d { n, h, w, c } = self.0;
-        format!("n{n} {h}x{w}x{c}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.0.x_len())]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.y_len())]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        be.avg_pool2d_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        be.avg_pool2d_backward_input(&self.0, be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]))
-    }
-    fn has_tangent(&self) -> bool {
-        true
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        Some(be.avg_pool2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
-    }
+fn case<B: AvgPool2dOp>(d: AvgPool2d) -> Case<B> {
+    Case::new("avg_pool2d", d.describe())
+        .input("x", d.x_len())
+        .output("y", d.y_len())
+        .forward(move |be: &B, [x], [y]| be.avg_pool2d_forward(&d, x, y))
+        .backward(move |be: &B, [_], [_], [dy], [dx]| be.avg_pool2d_backward_input(&d, dy, dx))
+        .tangent(move |be: &B, [_], [_], vx, vy| be.avg_pool2d_forward(&d, vx, vy))
+}
+
+/// The poolings of `vgan-cifar10-resnet`.
+fn model_sizes() -> [AvgPool2d; 3] {
+    [(32, 32), (16, 64), (8, 128)].map(|(side, c)| AvgPool2d { n: BOTH, h: side, w: side, c })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: AvgPool2dOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: AvgPool2dOp>(d: AvgPool2d) -> [Pass<B>; 2] {
+    let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
+    [
+        Pass::of("avg_pool2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.avg_pool2d_forward(&d, x, y)),
+        Pass::of("avg_pool2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.avg_pool2d_backward_input(&d, dy, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -8,29 +8,28 @@
 //! with z `[N, positions, C]` and `kl` `[N]`, the sum over an image's dimensions, in nats. ε comes from Philox and is
 //! drawn again in the backward pass, never stored.
 
-mod cases;
-pub(crate) use cases::cases;
-
-use std::ops::Range;
-
-use rayon::prelude::*;
+mod cpu;
 
 use crate::Result;
+use crate::choices::choices;
 use crate::device::accelerator::int;
-use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
-use crate::device::normal::fill_normals;
+use crate::device::launch::arguments;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, In, Launcher, Out, Real, StepState};
+use crate::ops::case::{self, Case, Fill};
+use crate::ops::models::{BOTH, CODES};
+use crate::ops::pass::Pass;
 
-/// What the encoder's second output is. Both are one family of distributions, but where the weights start alike log σ is half
-/// as wide from the former as from the latter, and moves half as fast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sigma {
-    /// s = log σ², σ = e^{½ s} (the article; Kingma & Welling 2014).
-    Logvar,
-    /// s = log σ, σ = e^s (`reparametrize` and `kl_loss` of the paper's official code).
-    Logstd,
+choices! {
+    /// Meaning of the encoder's second output. The family of distributions is the same. With `logstd`, equal weights start
+    /// log σ twice as wide, and equal gradients move it twice as fast.
+    pub enum Sigma {
+        /// log σ², so σ = e^(logvar/2) (the article). Older runs without this setting use it.
+        Logvar = "logvar",
+        /// log σ, so σ = e^logstd (the paper's official code, `reparametrize` of `gan_training/models/resnet.py`).
+        Logstd = "logstd",
+    }
 }
 
 impl Sigma {
@@ -43,7 +42,7 @@ impl Sigma {
     }
 }
 
-/// Sizes of a bottleneck, and how its encoder says σ.
+/// Sizes of a bottleneck, and the form in which its encoder gives σ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Images.
@@ -52,7 +51,7 @@ pub struct Bottleneck {
     pub positions: usize,
     /// Channels of z at each position.
     pub c: usize,
-    /// What the encoder's second output is.
+    /// The meaning of the encoder's second output.
     pub sigma: Sigma,
 }
 
@@ -63,7 +62,7 @@ impl Bottleneck {
     }
 }
 
-/// Where ε comes from.
+/// The source of ε.
 pub enum Noise<'a, B: Backend> {
     /// ε = 0: z is the mean.
     Mean,
@@ -74,7 +73,7 @@ pub enum Noise<'a, B: Backend> {
     Drawn {
         /// The streams of the groups.
         streams: &'a [Stream],
-        /// Which draw of the step.
+        /// The number of the draw within the step.
         draws: DrawStep,
         /// Seed and step.
         state: In<'a, B, StepState>,
@@ -135,162 +134,6 @@ pub trait BottleneckOp: Backend {
     ) -> Result<()>;
 }
 
-/// Elements for which noise is drawn at once.
-const BLOCK: usize = 256;
-
-/// The sum of a block in eight interleaved parts, so that it runs in vectors and always in the same order.
-#[inline(always)]
-fn lane_sum<T: Real>(terms: &[T; BLOCK]) -> T {
-    let mut lanes = [T::ZERO; 8];
-    for eight in terms.chunks_exact(8) {
-        lanes.iter_mut().zip(eight).for_each(|(lane, &term)| *lane += term);
-    }
-    lanes.into_iter().sum()
-}
-
-/// Calls `work(dimensions, where their μ stands in [positions, 2, C], ε)` block by block over one image's dimensions;
-/// their s stand C further on.
-#[inline(always)]
-fn each_block<T: Real>(
-    d: &Bottleneck,
-    noise: Noise<'_, Cpu<T>>,
-    image: usize,
-    mut work: impl FnMut(Range<usize>, usize, &[T]),
-) {
-    for position in 0..d.positions {
-        for from in (0..d.c).step_by(BLOCK) {
-            let len = BLOCK.min(d.c - from);
-            let first = position * d.c + from;
-            let mu_at = first + position * d.c;
-            match noise {
-                Noise::Mean => work(first..first + len, mu_at, &[T::ZERO; BLOCK][..len]),
-                Noise::Given(given) => work(first..first + len, mu_at, &given[image * d.dims() + first..][..len]),
-                Noise::Drawn { streams, draws, state } => {
-                    let group = d.n / streams.len();
-                    let sample = u32::try_from(image % group).unwrap_or(u32::MAX);
-                    // Draws come in fours; a block need not begin at a multiple of four.
-                    let before = first % 4;
-                    let mut drawn = [0.0f32; BLOCK + 4];
-                    let drawn = &mut drawn[..before + len];
-                    let (seed, step) = (state[0].seed, draws.of(state[0].step));
-                    fill_normals(seed, streams[image / group], step, sample, first - before, drawn);
-                    let mut widened = [T::ZERO; BLOCK];
-                    widened.iter_mut().zip(&drawn[before..]).for_each(|(w, &d)| *w = T::of_f32(d));
-                    work(first..first + len, mu_at, &widened[..len]);
-                }
-            }
-        }
-    }
-}
-
-impl<T: Real> BottleneckOp for Cpu<T> {
-    fn bottleneck_forward(
-        &self,
-        d: &Bottleneck,
-        mu_s: &[T],
-        noise: Noise<'_, Self>,
-        z: &mut [T],
-        kl: &mut [T],
-    ) -> Result<()> {
-        let (rate, log_variance) = (T::of(d.sigma.rate()), T::of(2.0 * d.sigma.rate()));
-        let images = z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
-        images.zip(kl).enumerate().for_each(|(image, ((z, mu_s), kl))| {
-            let mut total = 0.0;
-            vectorised(|| {
-                each_block(d, noise, image, |range, at, epsilon| {
-                    let n = epsilon.len();
-                    let (mu, s, z) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &mut z[range]);
-                    let mut sigma = [T::ZERO; BLOCK];
-                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
-                    let mut terms = [T::ZERO; BLOCK];
-                    for j in 0..n {
-                        z[j] = mu[j] + sigma[j] * epsilon[j];
-                        terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - log_variance * s[j] - T::ONE;
-                    }
-                    total += 0.5 * lane_sum(&terms).to_f64();
-                });
-            });
-            *kl = T::of(total);
-        });
-        Ok(())
-    }
-
-    fn bottleneck_backward_input(
-        &self,
-        d: &Bottleneck,
-        mu_s: &[T],
-        noise: Noise<'_, Self>,
-        dz: &[T],
-        dkl: &[T],
-        d_mu_s: &mut [T],
-    ) -> Result<()> {
-        let rate = T::of(d.sigma.rate());
-        let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
-        images.zip(dz.par_chunks(d.dims())).zip(dkl).enumerate().for_each(|(image, (((target, mu_s), dz), &dkl))| {
-            vectorised(|| {
-                each_block(d, noise, image, |range, at, epsilon| {
-                    let n = epsilon.len();
-                    let (mu, s, dz) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &dz[range]);
-                    let (d_mu, d_s) = target[at..].split_at_mut(d.c);
-                    let (d_mu, d_s) = (&mut d_mu[..n], &mut d_s[..n]);
-                    let mut sigma = [T::ZERO; BLOCK];
-                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
-                    for j in 0..n {
-                        d_mu[j] = dz[j] + dkl * mu[j];
-                        d_s[j] = rate * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
-                    }
-                });
-            });
-        });
-        Ok(())
-    }
-
-    fn bottleneck_tangent(
-        &self,
-        d: &Bottleneck,
-        mu_s: &[T],
-        noise: Noise<'_, Self>,
-        v_mu_s: &[T],
-        v_z: &mut [T],
-    ) -> Result<()> {
-        let rate = T::of(d.sigma.rate());
-        let images = v_z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
-        images.zip(v_mu_s.par_chunks(2 * d.dims())).enumerate().for_each(|(image, ((v_z, mu_s), v))| {
-            each_block(d, noise, image, |range, at, epsilon| {
-                for (j, (v_z, &epsilon)) in v_z[range].iter_mut().zip(epsilon).enumerate() {
-                    let (mu, s) = (at + j, at + j + d.c);
-                    *v_z = v[mu] + rate * (rate * mu_s[s]).exp() * epsilon * v[s];
-                }
-            });
-        });
-        Ok(())
-    }
-
-    fn bottleneck_curvature(
-        &self,
-        d: &Bottleneck,
-        mu_s: &[T],
-        noise: Noise<'_, Self>,
-        v_mu_s: &[T],
-        dz: &[T],
-        d_mu_s: &mut [T],
-    ) -> Result<()> {
-        let rate = T::of(d.sigma.rate());
-        let square = rate * rate;
-        let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
-        let directions = v_mu_s.par_chunks(2 * d.dims()).zip(dz.par_chunks(d.dims()));
-        images.zip(directions).enumerate().for_each(|(image, ((target, mu_s), (v, dz)))| {
-            each_block(d, noise, image, |range, at, epsilon| {
-                for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
-                    let s = at + j + d.c;
-                    target[s] += square * (rate * mu_s[s]).exp() * epsilon * v[s] * dz;
-                }
-            });
-        });
-        Ok(())
-    }
-}
-
 /// The sizes and the kind of noise as kernels/layers/bottleneck.cu has them.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::NoUninit)]
@@ -330,7 +173,7 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
         kl: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let arguments = [sizes, mu_s.argument(), given, state, z.argument(), kl.argument()];
+        let arguments = arguments![sizes, mu_s, given, state, z, kl];
         let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
         self.launch(Kernel::BottleneckForward, [blocks, 1, 1], [size::KL_THREADS, 1, 1], &arguments)
     }
@@ -345,8 +188,7 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
         d_mu_s: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let [dz, dkl, target] = [dz.argument(), dkl.argument(), d_mu_s.argument()];
-        let arguments = [sizes, mu_s.argument(), given, state, dz, dkl, target];
+        let arguments = arguments![sizes, mu_s, given, state, dz, dkl, d_mu_s];
         self.launch_elements(Kernel::BottleneckBackwardInput, d.n * d.dims(), &arguments)
     }
 
@@ -359,7 +201,7 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
         v_z: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let arguments = [sizes, mu_s.argument(), given, state, v_mu_s.argument(), v_z.argument()];
+        let arguments = arguments![sizes, mu_s, given, state, v_mu_s, v_z];
         self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims(), &arguments)
     }
 
@@ -373,8 +215,139 @@ impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
         d_mu_s: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let [v, dz, target] = [v_mu_s.argument(), dz.argument(), d_mu_s.argument()];
-        let arguments = [sizes, mu_s.argument(), given, state, v, dz, target];
+        let arguments = arguments![sizes, mu_s, given, state, v_mu_s, dz, d_mu_s];
         self.launch_elements(Kernel::BottleneckCurvature, d.n * d.dims(), &arguments)
     }
+}
+
+dry_run! {
+    BottleneckOp:
+    bottleneck_forward(_d: &Bottleneck, mu_s, _noise: Noise<'_, Self>, z, kl) => mu_s + z + kl;
+    bottleneck_backward_input(_d: &Bottleneck, mu_s, _noise: Noise<'_, Self>, dz, dkl, d_mu_s) =>
+        mu_s + dz + dkl + d_mu_s;
+    bottleneck_tangent(_d: &Bottleneck, mu_s, _noise: Noise<'_, Self>, v_mu_s, v_z) => mu_s + v_mu_s + v_z;
+    // Of what lies beside μ only s's half is touched.
+    bottleneck_curvature(_d: &Bottleneck, mu_s, _noise: Noise<'_, Self>, v_mu_s, dz, d_mu_s) =>
+        (mu_s + v_mu_s) / 2 + dz + d_mu_s;
+}
+
+/// The noise of a case.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum CaseNoise {
+    Mean,
+    Given,
+    Sampled,
+}
+
+impl CaseNoise {
+    /// Calls `work` with it, for `len` dimensions of all images.
+    fn with<B: Backend>(self, be: &B, len: usize, work: impl FnOnce(Noise<'_, B>) -> Result<()>) -> Result<()> {
+        match self {
+            CaseNoise::Mean => work(Noise::Mean),
+            CaseNoise::Given => work(Noise::Given(be.view(&case::drawn(be, len, Fill::Normal, 2000)?))),
+            CaseNoise::Sampled => {
+                let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
+                let (streams, draws) = (&STREAMS, DrawStep { per_step: 2, index: 1 });
+                work(Noise::Drawn { streams, draws, state: be.view(&state) })
+            }
+        }
+    }
+}
+
+/// The streams of real and fake images.
+const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
+
+/// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. With ε = 0 z is linear, and has no
+/// curvature. The encoder's second output is log σ² and log σ.
+pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
+    let sizes = [
+        (2, 1, 1, CaseNoise::Sampled),
+        (2, 3, 5, CaseNoise::Sampled),
+        (4, 17, 33, CaseNoise::Sampled),
+        (3, 1, 17, CaseNoise::Given),
+        (2, 9, 33, CaseNoise::Given),
+        (2, 1, 17, CaseNoise::Mean),
+        (2, 9, 3, CaseNoise::Mean),
+    ];
+    let mut cases = Vec::new();
+    for (n, positions, c, noise) in sizes {
+        for sigma in [Sigma::Logvar, Sigma::Logstd] {
+            let d = Bottleneck { n, positions, c, sigma };
+            cases.push(case(d, noise));
+            cases.extend((noise != CaseNoise::Mean).then(|| curvature_case(d, noise)));
+        }
+    }
+    cases
+}
+
+fn described(d: &Bottleneck, noise: CaseNoise) -> String {
+    let Bottleneck { n, positions, c, sigma } = d;
+    format!("n{n} positions{positions} c{c} {sigma:?} {}", format!("{noise:?}").to_lowercase())
+}
+
+/// z and kl as functions of μ and s.
+fn case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+    let len = d.n * d.dims();
+    Case::new("bottleneck", described(&d, noise))
+        .filled_input("mu_s", 2 * len, Fill::Uniform(-2.0, 2.0))
+        .output("z", len)
+        .output("kl", d.n)
+        .forward(move |be: &B, [mu_s], [z, kl]| {
+            noise.with(be, len, |noise| be.bottleneck_forward(&d, mu_s, noise, z, kl))
+        })
+        .backward(move |be: &B, [mu_s], [_, _], [dz, dkl], [d_mu_s]| {
+            noise.with(be, len, |noise| be.bottleneck_backward_input(&d, mu_s, noise, dz, dkl, d_mu_s))
+        })
+        .tangent(move |be: &B, [mu_s], [_, _], v_mu_s, v_z| {
+            noise.with(be, len, |noise| be.bottleneck_tangent(&d, mu_s, noise, v_mu_s, v_z))
+        })
+}
+
+/// The tangent of z as a function of the same, the direction held fixed; its gradient is the curvature.
+fn curvature_case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+    let len = d.n * d.dims();
+    let direction = move |be: &B| case::drawn(be, 2 * len, Fill::Normal, 2001);
+    Case::new("bottleneck", format!("{} curvature", described(&d, noise)))
+        .filled_input("mu_s", 2 * len, Fill::Uniform(-2.0, 2.0))
+        .output("v_z", len)
+        .forward(move |be: &B, [mu_s], [v_z]| {
+            let v = direction(be)?;
+            noise.with(be, len, |noise| be.bottleneck_tangent(&d, mu_s, noise, be.view(&v), v_z))
+        })
+        .backward(move |be: &B, [mu_s], [_], [dz], [d_mu_s]| {
+            let v = direction(be)?;
+            noise.with(be, len, |noise| be.bottleneck_curvature(&d, mu_s, noise, be.view(&v), dz, d_mu_s))
+        })
+}
+
+/// The bottlenecks of the models.
+fn model_sizes() -> [Bottleneck; 3] {
+    let size = |(positions, c), sigma| Bottleneck { n: BOTH, positions, c, sigma };
+    [size(CODES[0], Sigma::Logvar), size(CODES[1], Sigma::Logvar), size((4 * 4, 256), Sigma::Logstd)]
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: BottleneckOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: BottleneckOp>(d: Bottleneck) -> [Pass<B>; 2] {
+    let (shape, len) = (format!("n{} positions{} c{}", d.n, d.positions, d.c), d.n * d.dims());
+    [
+        Pass::of("bottleneck", &shape, "forward", [2 * len], [len, d.n], move |be: &B, [mu_s], [z, kl], state| {
+            let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
+            be.bottleneck_forward(&d, mu_s, noise, z, kl)
+        }),
+        Pass::of(
+            "bottleneck",
+            &shape,
+            "backward_input",
+            [2 * len, len, d.n],
+            [2 * len],
+            move |be: &B, [mu_s, dz, dkl], [d_mu_s], state| {
+                let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
+                be.bottleneck_backward_input(&d, mu_s, noise, dz, dkl, d_mu_s)
+            },
+        ),
+    ]
 }

@@ -3,30 +3,24 @@
 //!
 //! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
-//! On the CPU: im2col packed a block of rows at a time and multiplied while it is in the cache. The input gradient runs
-//! one stride-1 product for each parity of the input's pixels, so nothing is multiplied by stuffed zeros; with few
-//! channels C, where that product would be thin, it multiplies first and adds the windows back (col2im), and the weight
-//! gradient does without a product (conv2d_direct.rs).
+//! `cpu.rs` has the CPU's code, `launch.rs` the launches of the kernels.
 
+pub(super) mod cpu;
 mod direct;
 mod im2col;
-mod launch;
+pub(super) mod launch;
 
-use std::ops::Range;
-
-use rayon::prelude::*;
+use std::collections::HashSet;
 
 use crate::Result;
-use crate::device::gemm::{add_column_sums, gemm};
-use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
-use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::device::{Backend, In, Out};
+use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
-use crate::ops::{Case, Executor};
-use im2col::Parity;
+use crate::ops::models::{BATCH, BLOCKS, BOTH};
+use crate::ops::pass::Pass;
 
 /// The sizes of a convolution.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Conv2d {
     /// Images.
     pub n: usize,
@@ -73,6 +67,10 @@ impl Conv2d {
     pub fn flops(&self) -> u64 {
         2 * (self.y_len() * self.r * self.s * self.c) as u64
     }
+    /// The sizes of the matrix product that each pass comes to.
+    pub(super) fn product(&self) -> [usize; 7] {
+        [self.n, self.oh(), self.ow(), self.k, self.r, self.s, self.c]
+    }
 }
 
 /// The convolution's passes.
@@ -101,232 +99,15 @@ pub trait Conv2dOp: Backend {
     ) -> Result<()>;
 }
 
-impl<T: Real> Conv2dOp for Cpu<T> {
-    fn conv2d_forward(&self, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) -> Result<()> {
-        forward(self, d, x, w, b, y);
-        Ok(())
-    }
-
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
-        backward_input(self, d, dy, w, None, dx);
-        Ok(())
-    }
-
-    fn conv2d_backward_weight(&self, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
-        backward_weight(self, d, x, dy, dw);
-        if let Some(db) = db {
-            add_column_sums(dy, d.k, db);
-        }
-        Ok(())
-    }
+dry_run! {
+    Conv2dOp:
+    conv2d_forward(d: &Conv2d, x, w, _b: Option<usize>, y) => x + w + y, multiplying d.product();
+    // The filters are laid out anew for it.
+    conv2d_backward_input(d: &Conv2d, dy, w, dx) => dy + w + dx, multiplying d.product(), borrowing w;
+    conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<usize>) => x + dy + 2 * dw, multiplying d.product();
 }
 
-/// Elements of a packed block: it stays in the caches, and packing the filters again for each does not weigh.
-const BLOCK: usize = 1 << 18;
-/// Rows of a block: enough that packing the other operand does not weigh, few enough to share among threads.
-const BLOCK_ROWS: Range<usize> = 64..1024;
-/// Channels up to which the input gradient multiplies first and adds the windows back.
-const COL2IM_CHANNELS: usize = 4;
-
-fn block_rows(width: usize) -> usize {
-    (BLOCK / width.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end)
-}
-
-fn is_pointwise(d: &Conv2d) -> bool {
-    d.r == 1 && d.s == 1 && d.stride == 1 && d.padding == 0
-}
-
-fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
-    let width = d.r * d.s * d.c;
-    let rows = block_rows(width);
-    cpu.with_shared(d.w_len(), |filters| {
-        // Turned once, so that the product of each block finds them as it wants them: [R·S·C, K].
-        transpose(w, d.k, width, filters);
-        let filters = Matrix::dense(filters, width, d.k);
-        y[..d.y_len()].par_chunks_mut(rows * d.k).enumerate().for_each(|(block, y)| {
-            let (first, rows) = (block * rows, y.len() / d.k);
-            if let Some(b) = b {
-                y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(&b[..d.k]));
-            }
-            let y = MatrixMut::dense(y, rows, d.k);
-            if is_pointwise(d) {
-                return gemm(y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
-            }
-            cpu.with_local(rows * width, |panel| {
-                im2col::pack(d, x, first, 0..d.r, panel);
-                gemm(y, b.is_some(), Matrix::dense(panel, rows, width), filters);
-            });
-        });
-    });
-}
-
-/// `[rows, columns]` → `[columns, rows]`, by tiles that stay in the cache.
-fn transpose<T: Real>(source: &[T], rows: usize, columns: usize, target: &mut [T]) {
-    const TILE: usize = 16;
-    target.par_chunks_mut(TILE * rows).enumerate().for_each(|(block, target)| {
-        for first in (0..rows).step_by(TILE) {
-            for (column, target) in (block * TILE..).zip(target.chunks_exact_mut(rows)) {
-                for row in first..(first + TILE).min(rows) {
-                    target[row] = source[row * columns + column];
-                }
-            }
-        }
-    });
-}
-
-/// dx = convᵀ(dy, w) + b: also the forward pass of the transposed convolution, which has a bias `b` of C elements.
-pub(super) fn backward_input<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T], b: Option<&[T]>, dx: &mut [T]) {
-    if d.c <= COL2IM_CHANNELS {
-        return backward_input_col2im(cpu, d, dy, w, b, dx);
-    }
-    cpu.with_shared(d.w_len(), |filters| {
-        // Filters of different parities are disjoint sets of taps: together they are w, in another order.
-        let mut rest = &mut filters[..];
-        for parity in im2col::parities(d) {
-            let (mine, others) = rest.split_at_mut(parity.r_taps * parity.s_taps * d.k * d.c);
-            im2col::pack_filter(d, &parity, w, mine);
-            rest = others;
-        }
-        let filters = &*filters;
-        let image = d.h * d.w * d.c;
-        let per_image =
-            d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride) * d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k;
-        let images = (BLOCK / per_image.max(1)).clamp(1, 16);
-        dx[..d.x_len()].par_chunks_mut(images * image).enumerate().for_each(|(group, dx)| {
-            let dy = &dy[group * images * d.oh() * d.ow() * d.k..];
-            for parity in im2col::parities(d) {
-                backward_input_parity(cpu, d, &parity, dy, filters, b, dx);
-            }
-        });
-    });
-}
-
-/// One parity class of a group of images: pack, multiply, scatter.
-fn backward_input_parity<T: Real>(
-    cpu: &Cpu<T>,
-    d: &Conv2d,
-    parity: &Parity,
-    dy: &[T],
-    filters: &[T],
-    b: Option<&[T]>,
-    dx: &mut [T],
-) {
-    let taps = parity.r_taps * parity.s_taps;
-    let (pixels, width) = (parity.rows * parity.cols, taps * d.k);
-    if pixels == 0 {
-        // An image smaller than the stride has none of this parity.
-        return;
-    }
-    let images = dx.len() / (d.h * d.w * d.c);
-    let rows = images * pixels;
-    cpu.with_local(rows * (width + d.c), |scratch| {
-        let (panel, products) = scratch.split_at_mut(rows * width);
-        if taps == 0 {
-            products.fill(T::ZERO);
-        } else {
-            for (image, panel) in panel.chunks_exact_mut(pixels * width).enumerate() {
-                im2col::pack_parity(d, parity, &dy[image * d.oh() * d.ow() * d.k..], panel);
-            }
-            let filters = Matrix::dense(&filters[parity.filter * d.k * d.c..], width, d.c);
-            gemm(MatrixMut::dense(products, rows, d.c), false, Matrix::dense(panel, rows, width), filters);
-        }
-        for (pixel, product) in products.chunks_exact(d.c).enumerate() {
-            let (image, pixel) = (pixel / pixels, pixel % pixels);
-            let h = parity.ph + pixel / parity.cols * d.stride;
-            let w = parity.pw + pixel % parity.cols * d.stride;
-            let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
-            match b {
-                None => target.copy_from_slice(product),
-                Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
-            }
-        }
-    });
-}
-
-/// dx for few channels: every output pixel's window at once, `[OH·OW, K] · [K, R·S·C]`, then added where it lies.
-fn backward_input_col2im<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T], b: Option<&[T]>, dx: &mut [T]) {
-    let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());
-    let filters = Matrix::dense(w, d.k, width);
-    let images = (BLOCK / (pixels * width)).clamp(1, 16);
-    dx[..d.x_len()].par_chunks_mut(images * d.h * d.w * d.c).enumerate().for_each(|(group, dx)| {
-        let count = dx.len() / (d.h * d.w * d.c);
-        match b {
-            None => dx.fill(T::ZERO),
-            Some(b) => dx.chunks_exact_mut(d.c).for_each(|pixel| pixel.copy_from_slice(&b[..d.c])),
-        }
-        let rows = count * pixels;
-        let dy = Matrix::dense(&dy[group * images * pixels * d.k..], rows, d.k);
-        cpu.with_local(rows * width, |windows| {
-            gemm(MatrixMut::dense(windows, rows, width), false, dy, filters);
-            for (row, window) in windows.chunks_exact(width).enumerate() {
-                add_window(d, row, window, dx);
-            }
-        });
-    });
-}
-
-/// Adds one output pixel's window (R·S·C) to the image that it was cut from.
-fn add_window<T: Real>(d: &Conv2d, row: usize, window: &[T], dx: &mut [T]) {
-    let (image, i, j) = (row / (d.oh() * d.ow()), row / d.ow() % d.oh(), row % d.ow());
-    let left = (j * d.stride) as isize - d.padding as isize;
-    // The columns s of the window that lie inside the image.
-    let s_from = usize::try_from(-left).unwrap_or(0).min(d.s);
-    let s_to = usize::try_from(d.w as isize - left).unwrap_or(0).clamp(s_from, d.s);
-    for (r, line) in window.chunks_exact(d.s * d.c).enumerate() {
-        let h = i * d.stride + r;
-        if h < d.padding || h - d.padding >= d.h || s_from == s_to {
-            continue;
-        }
-        let start = ((image * d.h + h - d.padding) * d.w + (left + s_from as isize) as usize) * d.c;
-        let target = &mut dx[start..][..(s_to - s_from) * d.c];
-        target.iter_mut().zip(&line[s_from * d.c..]).for_each(|(t, &v)| *t += v);
-    }
-}
-
-/// dw += dyᵀ · im2col(x): a task owns a block of filters and some filter rows, and walks the pixels in order.
-pub(super) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
-    if d.c <= direct::CHANNELS {
-        return direct::backward_weight(cpu, d, x, dy, dw);
-    }
-    let run = d.s * d.c;
-    // Filter rows make wide enough column groups, unless there are few channels.
-    let r_group = if run < 64 { d.r } else { 1 };
-    let groups = d.r.div_ceil(r_group);
-    let k_block = d.k.div_ceil(4usize.div_ceil(groups)).next_multiple_of(16).min(d.k);
-    let target = MatrixMut::dense(&mut dw[..d.w_len()], d.k, d.r * run);
-    for_each_block(target, k_block, r_group * run, &|k, column, part| {
-        let r = column / run;
-        backward_weight_part(cpu, d, x, dy, k, r..r + part.cols / run, part);
-    });
-}
-
-fn backward_weight_part<T: Real>(
-    cpu: &Cpu<T>,
-    d: &Conv2d,
-    x: &[T],
-    dy: &[T],
-    k: usize,
-    taps: Range<usize>,
-    mut part: MatrixMut<'_, T>,
-) {
-    let width = taps.len() * d.s * d.c;
-    let total = d.n * d.oh() * d.ow();
-    let block = (BLOCK / width.max(1)).clamp(128, 2048);
-    for first in (0..total).step_by(block) {
-        let rows = block.min(total - first);
-        let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();
-        if is_pointwise(d) {
-            part.add_product(dy, Matrix::dense(&x[first * d.c..], rows, d.c));
-            continue;
-        }
-        cpu.with_local(rows * width, |panel| {
-            im2col::pack(d, x, first, taps.clone(), panel);
-            part.add_product(dy, Matrix::dense(panel, rows, width));
-        });
-    }
-}
-
-impl<B: Executor> Affine<B> for Conv2d {
+impl<B: Conv2dOp> Affine<B> for Conv2d {
     const OP: &'static str = "conv2d";
 
     fn describe(&self) -> String {
@@ -373,7 +154,7 @@ impl<B: Executor> Affine<B> for Conv2d {
 }
 
 /// Odd sizes, every stride and padding in use, one image and several, few and many channels.
-pub fn cases<B: Executor>() -> Vec<Case<B>> {
+pub(super) fn cases<B: Conv2dOp>() -> Vec<Case<B>> {
     affine::cases(case_sizes())
 }
 
@@ -403,4 +184,29 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(2, 13, 11, 1, 3, 3, 1, 1),
         size(1, 3, 3, 2, 67, 3, 2, 1),
     ]
+}
+
+/// The convolutions of the models; a size that comes again is left out. A residual block has two, and a third where its
+/// width changes.
+pub(super) fn model_sizes() -> Vec<Conv2d> {
+    let halved = |side, c, k| Conv2d { n: BOTH, h: side, w: side, c, k, r: 4, s: 4, stride: 2, padding: 1 };
+    let same = |n, side, c, k, r| Conv2d { n, h: side, w: side, c, k, r, s: r, stride: 1, padding: r / 2 };
+    // μ and log σ² are one convolution of twice the width.
+    let bottleneck = |side, c| same(BOTH, side, c, 2 * c, 1);
+    let mut sizes = vec![halved(28, 1, 64), halved(14, 64, 128), bottleneck(7, 128)];
+    sizes.extend([halved(32, 3, 64), halved(16, 64, 128), halved(8, 128, 256), halved(4, 256, 512)]);
+    sizes.extend([bottleneck(2, 512), bottleneck(4, 256), same(BOTH, 32, 3, 32, 3), same(BATCH, 32, 32, 3, 3)]);
+    for (n, side, from, to) in BLOCKS {
+        let hidden = from.min(to);
+        sizes.extend([same(n, side, from, hidden, 3), same(n, side, hidden, to, 3)]);
+        sizes.extend((from != to).then(|| same(n, side, from, to, 1)));
+    }
+    let mut seen = HashSet::new();
+    sizes.retain(|d| seen.insert(*d));
+    sizes
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Conv2dOp>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

@@ -5,16 +5,18 @@
 //! its input gradient that convolution's forward pass, and its weight gradient the same with x and dy exchanged. w lies
 //! as that convolution's filters do, with C in the place of K.
 
-use super::conv2d::{self, Conv2d, Conv2dOp, case_sizes};
+use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
+use super::linear::launch_column_sums;
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
-use crate::ops::{Case, Executor};
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 
 /// The sizes of a transposed convolution.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvTranspose2d {
     /// Images.
     pub n: usize,
@@ -93,7 +95,7 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
         b: Option<&[T]>,
         y: &mut [T],
     ) -> Result<()> {
-        conv2d::backward_input(self, &d.reversed(), x, w, b, y);
+        cpu::backward_input(self, &d.reversed(), x, w, b, y);
         Ok(())
     }
 
@@ -109,7 +111,7 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
         dw: &mut [T],
         db: Option<&mut [T]>,
     ) -> Result<()> {
-        conv2d::backward_weight(self, &d.reversed(), dy, x, dw);
+        cpu::backward_weight(self, &d.reversed(), dy, x, dw);
         if let Some(db) = db {
             add_column_sums(dy, d.k, db);
         }
@@ -117,7 +119,52 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
     }
 }
 
-impl<B: Executor> Affine<B> for ConvTranspose2d {
+impl<L: Launcher, T: Real> ConvTranspose2dOp for Accelerator<L, T> {
+    fn conv_transpose2d_forward(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        w: In<'_, Self>,
+        b: Option<In<'_, Self>>,
+        y: Out<'_, Self>,
+    ) -> Result<()> {
+        launch::backward_input(self, &d.reversed(), x, w, b, y)
+    }
+
+    fn conv_transpose2d_backward_input(
+        &self,
+        d: &ConvTranspose2d,
+        dy: In<'_, Self>,
+        w: In<'_, Self>,
+        dx: Out<'_, Self>,
+    ) -> Result<()> {
+        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+    }
+
+    fn conv_transpose2d_backward_weight(
+        &self,
+        d: &ConvTranspose2d,
+        x: In<'_, Self>,
+        dy: In<'_, Self>,
+        dw: Out<'_, Self>,
+        db: Option<Out<'_, Self>>,
+    ) -> Result<()> {
+        launch::backward_weight(self, &d.reversed(), dy, x, dw)?;
+        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+    }
+}
+
+dry_run! {
+    ConvTranspose2dOp:
+    conv_transpose2d_forward(d: &ConvTranspose2d, x, w, _b: Option<usize>, y) =>
+        x + w + y, multiplying d.reversed().product(), borrowing w;
+    conv_transpose2d_backward_input(d: &ConvTranspose2d, dy, w, dx) =>
+        dy + w + dx, multiplying d.reversed().product();
+    conv_transpose2d_backward_weight(d: &ConvTranspose2d, x, dy, dw, _db: Option<usize>) =>
+        x + dy + 2 * dw, multiplying d.reversed().product();
+}
+
+impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
     const OP: &'static str = "conv_transpose2d";
 
     fn describe(&self) -> String {
@@ -163,10 +210,24 @@ impl<B: Executor> Affine<B> for ConvTranspose2d {
     }
 }
 
-/// The sizes of [`conv2d::cases`], reversed.
-pub fn cases<B: Executor>() -> Vec<Case<B>> {
+/// The sizes of the plain convolution's cases, reversed.
+pub(super) fn cases<B: ConvTranspose2dOp>() -> Vec<Case<B>> {
     affine::cases(case_sizes().into_iter().map(|d| {
         let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
         ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
     }))
+}
+
+/// The transposed convolutions of the models.
+pub(super) fn model_sizes() -> Vec<ConvTranspose2d> {
+    let doubled = |side, c, k| ConvTranspose2d { n: BATCH, h: side, w: side, c, k, r: 4, s: 4, stride: 2, padding: 1 };
+    let mnist = [doubled(7, 128, 64), doubled(14, 64, 1)];
+    let picture = ConvTranspose2d { r: 3, s: 3, stride: 1, ..doubled(32, 64, 3) };
+    let cifar = [doubled(4, 512, 256), doubled(8, 256, 128), doubled(16, 128, 64), picture];
+    [&mnist[..], &cifar].concat()
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: ConvTranspose2dOp>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

@@ -1,17 +1,19 @@
 //! Linear layer: x `[N, C]`, w `[K, C]`, b `[K]`, y `[N, K]`: y = x · wᵀ + b.
 
 use crate::Result;
-use crate::device::accelerator::{int, optional};
+use crate::device::accelerator::int;
 use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
 use crate::device::kernels::{Kernel, size};
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
-use crate::ops::{Case, Executor};
+use crate::ops::models::{BATCH, BOTH};
+use crate::ops::pass::Pass;
 
 /// The sizes of a linear layer.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Linear {
     /// Rows: images.
     pub n: usize,
@@ -99,17 +101,14 @@ fn launch_scaled_column_sums<L: Launcher, T: Real>(
 ) -> Result<()> {
     let parts = rows.div_ceil(2).div_ceil(size::COLUMN_ROWS as usize / 2);
     be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<L, T>, f64>| {
-        let [rows, columns_, parts_] = [rows, columns, parts].map(|value| Argument::new(int(value)));
         let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
         let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
-        let arguments = [rows, columns_, source.argument(), optional(scales), partial.argument()];
-        be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments)?;
-        let arguments = [parts_, columns_, partial.argument(), target.argument()];
-        be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments)
+        be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments![rows, columns, source, scales, partial])?;
+        be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments![parts, columns, partial, target])
     })
 }
 
-impl Linear {
+impl AsArgument for Linear {
     fn argument(&self) -> Argument {
         Argument::new([self.n, self.c, self.k].map(int))
     }
@@ -125,15 +124,13 @@ impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
         y: Out<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
-        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
-        self.launch_product(KERNELS, [d.n, d.k, 1], &arguments)
+        self.launch_product(KERNELS, [d.n, d.k, 1], &arguments![d, x, w, b, y])
     }
 
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
-        let arguments = [d.argument(), dy.argument(), w.argument(), dx.argument()];
-        self.launch_product(KERNELS, [d.n, d.c, 1], &arguments)
+        self.launch_product(KERNELS, [d.n, d.c, 1], &arguments![d, dy, w, dx])
     }
 
     fn linear_backward_weight(
@@ -149,14 +146,13 @@ impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
         if d.k == 1 {
             launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
         } else {
-            let arguments = [d.argument(), x.argument(), dy.argument(), dw.argument()];
-            self.launch_product(KERNELS, [d.k, d.c, 1], &arguments)?;
+            self.launch_product(KERNELS, [d.k, d.c, 1], &arguments![d, x, dy, dw])?;
         }
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }
 }
 
-impl<B: Executor> Affine<B> for Linear {
+impl<B: LinearOp> Affine<B> for Linear {
     const OP: &'static str = "linear";
 
     fn describe(&self) -> String {
@@ -201,8 +197,29 @@ impl<B: Executor> Affine<B> for Linear {
     }
 }
 
+dry_run! {
+    LinearOp:
+    linear_forward(d: &Linear, x, w, _b: Option<usize>, y) => x + w + y, multiplying [d.n, d.c, d.k];
+    linear_backward_input(d: &Linear, dy, w, dx) => dy + w + dx, multiplying [d.n, d.c, d.k];
+    linear_backward_weight(d: &Linear, x, dy, dw, _db: Option<usize>) => x + dy + 2 * dw, multiplying [d.n, d.c, d.k];
+}
+
 /// One row and many, one feature and many.
-pub fn cases<B: Executor>() -> Vec<Case<B>> {
+pub(super) fn cases<B: LinearOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
     affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
+}
+
+/// The linear layers of the models.
+pub(super) fn model_sizes() -> Vec<Linear> {
+    let size = |n, c, k| Linear { n, c, k };
+    let mnist = [size(BATCH, 62, 1024), size(BATCH, 1024, 7 * 7 * 128), size(BOTH, 7 * 7 * 128, 1024)];
+    let cifar = [size(BATCH, 100, 4 * 4 * 512), size(BOTH, 2 * 2 * 512, 1024), size(BOTH, 1024, 1)];
+    let paper = [size(BATCH, 256, 4 * 4 * 256), size(BOTH, 4 * 4 * 256, 1)];
+    [&mnist[..], &cifar, &paper].concat()
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: LinearOp>() -> Vec<Pass<B>> {
+    affine::passes(model_sizes())
 }

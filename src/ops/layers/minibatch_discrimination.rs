@@ -17,10 +17,11 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::pass::{Pass, Work, filled};
-use crate::ops::{Executor, Tensor};
+use crate::device::launch::{AsArgument, arguments};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::Case;
+use crate::ops::models::BOTH;
+use crate::ops::pass::Pass;
 
 /// Sizes of a minibatch layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,25 @@ pub struct MinibatchDiscrimination {
     pub kernels: usize,
     /// C, dimensions of a kernel.
     pub dims: usize,
+}
+
+impl MinibatchDiscrimination {
+    /// Elements of one image's m.
+    pub fn m_len(&self) -> usize {
+        self.kernels * self.dims
+    }
+
+    /// Elements of one image's y.
+    pub fn y_len(&self) -> usize {
+        self.c + self.kernels
+    }
+
+    /// The images that image i is compared with.
+    fn group(&self, i: usize) -> std::ops::Range<usize> {
+        let rows = self.n / self.groups;
+        let first = i / rows * rows;
+        first..first + rows
+    }
 }
 
 /// Minibatch discrimination's passes, the linear map aside.
@@ -65,25 +85,6 @@ pub trait MinibatchDiscriminationOp: Backend {
         dy: In<'_, Self>,
         dx: Out<'_, Self>,
     ) -> Result<()>;
-}
-
-impl MinibatchDiscrimination {
-    /// Elements of one image's m.
-    pub fn m_len(&self) -> usize {
-        self.kernels * self.dims
-    }
-
-    /// Elements of one image's y.
-    pub fn y_len(&self) -> usize {
-        self.c + self.kernels
-    }
-
-    /// The images that image i is compared with.
-    fn group(&self, i: usize) -> std::ops::Range<usize> {
-        let rows = self.n / self.groups;
-        let first = i / rows * rows;
-        first..first + rows
-    }
 }
 
 /// exp(−‖a − b‖₁).
@@ -163,21 +164,10 @@ impl<T: Real> MinibatchDiscriminationOp for Cpu<T> {
 }
 
 /// The sizes as kernels/layers/minibatch_discrimination.cu has them.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::NoUninit)]
-struct KernelMinibatchDiscrimination {
-    groups: i32,
-    rows: i32,
-    c: i32,
-    kernels: i32,
-    dims: i32,
-}
-
-impl MinibatchDiscrimination {
+impl AsArgument for MinibatchDiscrimination {
     fn argument(&self) -> Argument {
         let MinibatchDiscrimination { n, groups, c, kernels, dims } = *self;
-        let [groups, rows, c, kernels, dims] = [groups, n / groups, c, kernels, dims].map(int);
-        Argument::new(KernelMinibatchDiscrimination { groups, rows, c, kernels, dims })
+        Argument::new([groups, n / groups, c, kernels, dims].map(int))
     }
 }
 
@@ -189,8 +179,7 @@ impl<L: Launcher, T: Real> MinibatchDiscriminationOp for Accelerator<L, T> {
         m: In<'_, Self>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), m.argument(), y.argument()];
-        self.launch_elements(Kernel::MinibatchDiscriminationForward, d.n * d.y_len(), &arguments)
+        self.launch_elements(Kernel::MinibatchDiscriminationForward, d.n * d.y_len(), &arguments![d, x, m, y])
     }
 
     fn minibatch_discrimination_backward_input(
@@ -200,8 +189,7 @@ impl<L: Launcher, T: Real> MinibatchDiscriminationOp for Accelerator<L, T> {
         dy: In<'_, Self>,
         dm: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), m.argument(), dy.argument(), dm.argument()];
-        self.launch_elements(Kernel::MinibatchDiscriminationBackwardInput, d.n * d.m_len(), &arguments)
+        self.launch_elements(Kernel::MinibatchDiscriminationBackwardInput, d.n * d.m_len(), &arguments![d, m, dy, dm])
     }
 
     fn minibatch_discrimination_backward_features(
@@ -210,81 +198,56 @@ impl<L: Launcher, T: Real> MinibatchDiscriminationOp for Accelerator<L, T> {
         dy: In<'_, Self>,
         dx: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), dy.argument(), dx.argument()];
-        self.launch_elements(Kernel::MinibatchDiscriminationBackwardFeatures, d.n * d.c, &arguments)
+        self.launch_elements(Kernel::MinibatchDiscriminationBackwardFeatures, d.n * d.c, &arguments![d, dy, dx])
     }
 }
 
-/// y as a function of x and m, each for itself.
-struct MinibatchDiscriminationCase(MinibatchDiscrimination);
+dry_run! {
+    MinibatchDiscriminationOp:
+    // Each image is read beside every other one of its group.
+    minibatch_discrimination_forward(d: &MinibatchDiscrimination, x, m, y) => x + d.n / d.groups * m + y;
+    minibatch_discrimination_backward_input(d: &MinibatchDiscrimination, m, dy, dm) =>
+        d.n / d.groups * m + dy + dm;
+    minibatch_discrimination_backward_features(_d: &MinibatchDiscrimination, dy, dx) => dy + 2 * dx;
+}
 
 /// One image and many, one group and two, one kernel and one dimension and more.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub(super) fn cases<B: MinibatchDiscriminationOp>() -> Vec<Case<B>> {
     let sizes =
         [(1, 1, 1, 1, 1), (2, 1, 3, 1, 2), (6, 2, 5, 3, 5), (10, 2, 1, 17, 1), (17, 1, 9, 2, 3), (4, 2, 33, 7, 4)];
-    let case = |(n, groups, c, kernels, dims)| {
-        MinibatchDiscriminationCase(MinibatchDiscrimination { n, groups, c, kernels, dims })
-    };
-    sizes.map(|size| Box::new(case(size)) as Box<dyn OldCase<B>>).into()
+    sizes.map(|(n, groups, c, kernels, dims)| case(MinibatchDiscrimination { n, groups, c, kernels, dims })).into()
 }
 
-impl<B: Executor> OldCase<B> for MinibatchDiscriminationCase {
-    fn op(&self) -> &'static str {
-        "minibatch_discrimination"
-    }
-    fn name(&self) -> String {
-        let MinibatchDiscrimination { n, groups, c, kernels, dims } = self.0;
-        format!("n{n} groups{groups} c{c} kernels{kernels} dims{dims}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.0.n * self.0.c), Tensor::new("m", self.0.n * self.0.m_len())]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.n * self.0.y_len())]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let (x, m) = (be.view(&inputs[0]), be.view(&inputs[1]));
-        be.minibatch_discrimination_forward(&self.0, x, m, be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let [dx, dm] = d_inputs else { unreachable!("two inputs") };
-        let (m, dy) = (be.view(&inputs[1]), be.view(&d_outputs[0]));
-        be.minibatch_discrimination_backward_input(&self.0, m, dy, be.view_mut(dm))?;
-        be.minibatch_discrimination_backward_features(&self.0, dy, be.view_mut(dx))
-    }
+/// y as a function of x and m, as if m did not come from x.
+fn case<B: MinibatchDiscriminationOp>(d: MinibatchDiscrimination) -> Case<B> {
+    let MinibatchDiscrimination { n, groups, c, kernels, dims } = d;
+    Case::new("minibatch_discrimination", format!("n{n} groups{groups} c{c} kernels{kernels} dims{dims}"))
+        .input("x", n * c)
+        .input("m", n * d.m_len())
+        .output("y", n * d.y_len())
+        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x, m, y))
+        .backward(move |be: &B, [_, m], [_], [dy], [dx, dm]| {
+            be.minibatch_discrimination_backward_input(&d, m, dy, dm)?;
+            be.minibatch_discrimination_backward_features(&d, dy, dx)
+        })
 }
 
-/// The article's head with the authors' 100 kernels of 5 dimensions behind its 1024 features, for benchmarks.
-pub(crate) fn passes<B: Executor>() -> [Pass<B>; 3] {
-    let d = MinibatchDiscrimination { n: crate::bench::article::BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
-    let (x_len, m_len, y_len) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
+/// The head of `vgan-mnist` with the authors' 100 kernels of 5 dimensions behind its 1024 features.
+pub(super) fn passes<B: MinibatchDiscriminationOp>() -> [Pass<B>; 3] {
+    const OP: &str = "minibatch_discrimination";
+    let d = MinibatchDiscrimination { n: BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
+    let (x, m, y) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
     let shape = format!("n{} c{} kernels{} dims{}", d.n, d.c, d.kernels, d.dims);
-    let forward = move |be: B| -> Result<Work> {
-        let (x, m, mut y) = (filled(&be, x_len)?, filled(&be, m_len)?, be.alloc(y_len)?);
-        Ok(Box::new(move || be.minibatch_discrimination_forward(&d, be.view(&x), be.view(&m), be.view_mut(&mut y))))
-    };
-    let backward_input = move |be: B| -> Result<Work> {
-        let (m, dy, mut dm) = (filled(&be, m_len)?, filled(&be, y_len)?, be.alloc(m_len)?);
-        Ok(Box::new(move || {
-            be.minibatch_discrimination_backward_input(&d, be.view(&m), be.view(&dy), be.view_mut(&mut dm))
-        }))
-    };
-    let backward_features = move |be: B| -> Result<Work> {
-        let (dy, mut dx) = (filled(&be, y_len)?, be.alloc(x_len)?);
-        Ok(Box::new(move || be.minibatch_discrimination_backward_features(&d, be.view(&dy), be.view_mut(&mut dx))))
-    };
-    let op = "minibatch_discrimination";
     [
-        Pass::new(op, shape.clone(), "forward", forward),
-        Pass::new(op, shape.clone(), "backward_input", backward_input),
-        Pass::new(op, shape, "backward_features", backward_features),
+        Pass::of(OP, &shape, "forward", [x, m], [y], move |be: &B, [x, m], [y], _| {
+            be.minibatch_discrimination_forward(&d, x, m, y)
+        }),
+        Pass::of(OP, &shape, "backward_input", [m, y], [m], move |be: &B, [m, dy], [dm], _| {
+            be.minibatch_discrimination_backward_input(&d, m, dy, dm)
+        }),
+        Pass::of(OP, &shape, "backward_features", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.minibatch_discrimination_backward_features(&d, dy, dx)
+        }),
     ]
 }
 
@@ -308,7 +271,7 @@ mod tests {
         assert_eq!(outputs(&d, &[7.0, 8.0, 9.0, 6.0], &m), [7.0, apart, 8.0, apart, 9.0, 2.0, 6.0, 2.0]);
     }
 
-    /// What happens to an image of one group, nothing of the other sees.
+    /// A change to an image of one group leaves the other group as it was.
     #[test]
     fn groups_do_not_mix() {
         let d = MinibatchDiscrimination { n: 6, groups: 2, c: 1, kernels: 2, dims: 1 };

@@ -13,6 +13,8 @@ pub mod scaled_add;
 pub mod spectral_norm;
 pub mod upsample2d;
 
+use crate::ops::case::Case;
+
 operations! {
     Layers:
     activation: ActivationOp,
@@ -26,4 +28,12 @@ operations! {
     scaled_add: ScaledAddOp,
     spectral_norm: SpectralNormOp,
     upsample2d: Upsample2dOp,
+}
+
+/// The convolutions, transposed convolutions and linear layers of the models, as cases.
+pub fn model_cases<B: Layers>() -> Vec<Case<B>> {
+    let mut cases = affine::cases(conv2d::model_sizes());
+    cases.extend(affine::cases(conv_transpose2d::model_sizes()));
+    cases.extend(affine::cases(linear::model_sizes()));
+    cases
 }

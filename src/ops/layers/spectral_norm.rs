@@ -9,13 +9,13 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::{element_blocks, int};
+use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
+use crate::ops::case::{self, Case, Fill};
 use crate::ops::pass::{Pass, Work, filled};
-use crate::ops::{Executor, Fill, Tensor, case};
 
 /// ε of both norms, PyTorch's.
 const EPSILON: f64 = 1e-12;
@@ -27,7 +27,7 @@ pub struct SpectralNorm {
     pub k: usize,
     /// Columns: R·S·C of a filter, features in of a linear layer.
     pub c: usize,
-    /// Whether the pass makes a power iteration, or takes u and v as they are.
+    /// True: the pass makes a power iteration. False: it takes u and v as they are.
     pub iterates: bool,
 }
 
@@ -95,7 +95,7 @@ fn transposed_product<T: Real>(w: &[T], u: &[T], v: &mut [T]) {
     });
 }
 
-/// Divides by max(‖x‖, ε); what ‖x‖ was.
+/// Divides by max(‖x‖, ε); returns ‖x‖.
 fn normalise<T: Real>(x: &mut [T]) -> f64 {
     let norm = dot(x, x).sqrt();
     x.iter_mut().for_each(|x| *x = T::of(x.to_f64() / norm.max(EPSILON)));
@@ -153,13 +153,15 @@ impl<T: Real> SpectralNormOp for Cpu<T> {
 }
 
 impl SpectralNorm {
-    fn argument(&self) -> Argument {
-        Argument::new([self.k, self.c].map(int))
-    }
-
     /// Rows of W are summed by this many blocks one below the other.
     fn parts(&self) -> usize {
         self.k.div_ceil(size::COLUMN_ROWS as usize)
+    }
+}
+
+impl AsArgument for SpectralNorm {
+    fn argument(&self) -> Argument {
+        Argument::new([self.k, self.c].map(int))
     }
 }
 
@@ -180,26 +182,23 @@ impl<L: Launcher, T: Real> SpectralNormOp for Accelerator<L, T> {
         sigma: Out<'_, Self>,
         w_hat: Out<'_, Self>,
     ) -> Result<()> {
-        let [k, c, parts, one] = [d.k, d.c, d.parts(), 1].map(|value| Argument::new(int(value)));
-        let (w, u, v, sigma) = (w.argument(), u.argument(), v.argument(), sigma.argument());
         self.with_workspace(d.k.max(d.parts() * d.c), |sums: Out<'_, Self, f64>| {
-            let sums = sums.argument();
             if d.iterates {
                 let columns = int(d.c).unsigned_abs().div_ceil(size::COLUMN_THREADS_X);
                 let grid = [columns, int(d.parts()).unsigned_abs(), 1];
                 let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
-                self.launch(Kernel::SpectralNormColumns, grid, block, &[d.argument(), w, u, sums])?;
-                self.launch(Kernel::SpectralNormUnit, row_blocks(1), THREADS, &[c, parts, sums, v])?;
+                self.launch(Kernel::SpectralNormColumns, grid, block, &arguments![d, w, u, sums])?;
+                let arguments = arguments![d.c, d.parts(), sums, v];
+                self.launch(Kernel::SpectralNormUnit, row_blocks(1), THREADS, &arguments)?;
             }
-            self.launch(Kernel::SpectralNormRows, row_blocks(d.k), THREADS, &[d.argument(), w, v, sums])?;
+            self.launch(Kernel::SpectralNormRows, row_blocks(d.k), THREADS, &arguments![d, w, v, sums])?;
             if d.iterates {
-                self.launch(Kernel::SpectralNormUnit, row_blocks(1), THREADS, &[k, one, sums, u])?;
+                self.launch(Kernel::SpectralNormUnit, row_blocks(1), THREADS, &arguments![d.k, 1, sums, u])?;
             }
-            self.launch(Kernel::SpectralNormSigma, row_blocks(1), THREADS, &[k, u, sums, sigma])
+            self.launch(Kernel::SpectralNormSigma, row_blocks(1), THREADS, &arguments![d.k, u, sums, sigma])
         })?;
         let count = w_hat.len();
-        let arguments = [w, sigma, w_hat.argument(), Argument::new(count as u64)];
-        self.launch_elements(Kernel::SpectralNormDivide, count, &arguments)
+        self.launch_elements(Kernel::SpectralNormDivide, count, &arguments![w, sigma, w_hat, count as u64])
     }
 
     fn spectral_norm_backward(
@@ -212,124 +211,94 @@ impl<L: Launcher, T: Real> SpectralNormOp for Accelerator<L, T> {
         dw: Out<'_, Self>,
     ) -> Result<()> {
         let count = dw.len();
-        let blocks = element_blocks(count);
+        let blocks = self.element_blocks(count);
         self.with_workspace(blocks as usize, |inner: Out<'_, Self, f64>| {
-            let arguments = [w_hat.argument(), dw.argument(), inner.argument(), Argument::new(count as u64)];
-            self.launch_elements(Kernel::SpectralNormInner, count, &arguments)?;
-            let arguments = [Argument::new(blocks), inner.argument()];
-            self.launch(Kernel::SpectralNormTotal, row_blocks(1), THREADS, &arguments)?;
-            let (u, v, sigma) = (u.argument(), v.argument(), sigma.argument());
-            let arguments = [d.argument(), u, v, sigma, inner.argument(), dw.argument()];
-            self.launch_elements(Kernel::SpectralNormBackward, count, &arguments)
+            self.launch_elements(Kernel::SpectralNormInner, count, &arguments![w_hat, dw, inner, count as u64])?;
+            self.launch(Kernel::SpectralNormTotal, row_blocks(1), THREADS, &arguments![blocks, inner])?;
+            self.launch_elements(Kernel::SpectralNormBackward, count, &arguments![d, u, v, sigma, inner, dw])
         })
     }
 }
 
-/// With a power iteration: what a forward pass leaves, which is no function to differentiate since u and v are held
-/// fixed. Without one: ŵ as a function of w alone, for positive w, u and v, so that σ stays far from 0.
-struct SpectralNormCase(SpectralNorm);
+dry_run! {
+    SpectralNormOp:
+    // w is read twice for the power iteration, and once to be divided.
+    spectral_norm_forward(_d: &SpectralNorm, w, u, v, _sigma, w_hat) => 3 * w + 2 * (u + v) + w_hat;
+    spectral_norm_backward(_d: &SpectralNorm, w_hat, u, v, _sigma, dw) => w_hat + u + v + 3 * dw;
+}
 
 /// One row and many, one column and many, more rows than a block sums.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let sizes = [(1, 1), (1, 33), (33, 1), (3, 17), (17, 300), (520, 3)];
-    let iterating = sizes.map(|(k, c)| SpectralNormCase(SpectralNorm { k, c, iterates: true }));
-    let held = [(3, 17), (17, 3), (1, 5)].map(|(k, c)| SpectralNormCase(SpectralNorm { k, c, iterates: false }));
-    iterating.into_iter().chain(held).map(|case| Box::new(case) as Box<dyn OldCase<B>>).collect()
+pub(super) fn cases<B: SpectralNormOp>() -> Vec<Case<B>> {
+    let iterating = [(1, 1), (1, 33), (33, 1), (3, 17), (17, 300), (520, 3)].map(|(k, c)| iterating_case(k, c));
+    let held = [(3, 17), (17, 3), (1, 5)].map(|(k, c)| held_case(k, c));
+    iterating.into_iter().chain(held).collect()
 }
 
-impl SpectralNormCase {
-    /// u and v where they are no inputs.
-    fn held<B: Executor>(&self, be: &B) -> Result<[Buffer<B>; 2]> {
-        let positive = |len, number| -> Result<Buffer<B>> {
-            let drawn = case::fill(&Tensor::new("", len).filled(Fill::Uniform(0.2, 1.0)), number);
-            be.buffer_of(&drawn.into_iter().map(B::Real::of).collect::<Vec<_>>())
-        };
-        Ok([positive(self.0.k, 3000)?, positive(self.0.c, 3001)?])
-    }
+/// With a power iteration: all that a forward pass leaves. It is no function to differentiate, since u and v are held fixed.
+fn iterating_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
+    let d = SpectralNorm { k, c, iterates: true };
+    Case::new("spectral_norm", format!("k{k} c{c} with a power iteration"))
+        .input("w", k * c)
+        .input("u", k)
+        .output("w_hat", k * c)
+        .output("u", k)
+        .output("v", c)
+        .output("sigma", 1)
+        .forward(move |be: &B, [w, before], [w_hat, mut u, v, sigma]| {
+            be.copy(before, be.reborrow(&mut u))?;
+            be.spectral_norm_forward(&d, w, u, v, sigma, w_hat)
+        })
 }
 
-impl<B: Executor> OldCase<B> for SpectralNormCase {
-    fn op(&self) -> &'static str {
-        "spectral_norm"
-    }
-    fn name(&self) -> String {
-        let SpectralNorm { k, c, iterates } = self.0;
-        format!("k{k} c{c}{}", if iterates { " with a power iteration" } else { "" })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let SpectralNorm { k, c, iterates } = self.0;
-        if iterates {
-            vec![Tensor::new("w", k * c), Tensor::new("u", k)]
-        } else {
-            vec![Tensor::new("w", k * c).filled(Fill::Uniform(0.5, 1.5))]
-        }
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        let SpectralNorm { k, c, iterates } = self.0;
-        let mut outputs = vec![Tensor::new("w_hat", k * c)];
-        if iterates {
-            outputs.extend([Tensor::new("u", k), Tensor::new("v", c), Tensor::new("sigma", 1)]);
-        }
-        outputs
-    }
-    fn differentiable(&self) -> bool {
-        !self.0.iterates
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let w = be.view(&inputs[0]);
-        if let [w_hat, u, v, sigma] = outputs {
-            be.copy(be.view(&inputs[1]), be.view_mut(u))?;
-            let (u, v, sigma) = (be.view_mut(u), be.view_mut(v), be.view_mut(sigma));
-            return be.spectral_norm_forward(&self.0, w, u, v, sigma, be.view_mut(w_hat));
-        }
-        let ([mut u, mut v], mut sigma) = (self.held(be)?, be.alloc(1)?);
-        let (u, v, sigma) = (be.view_mut(&mut u), be.view_mut(&mut v), be.view_mut(&mut sigma));
-        be.spectral_norm_forward(&self.0, w, u, v, sigma, be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let ([mut u, mut v], mut sigma, mut w_hat) = (self.held(be)?, be.alloc(1)?, be.alloc(self.0.k * self.0.c)?);
-        let [u_, v_, sigma_] = [&mut u, &mut v, &mut sigma].map(|buffer| be.view_mut(buffer));
-        be.spectral_norm_forward(&self.0, be.view(&inputs[0]), u_, v_, sigma_, be.view_mut(&mut w_hat))?;
-        be.copy(be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]))?;
-        let [u, v, sigma] = [&u, &v, &sigma].map(|buffer| be.view(buffer));
-        be.spectral_norm_backward(&self.0, be.view(&outputs[0]), u, v, sigma, be.view_mut(&mut d_inputs[0]))
-    }
+/// Without one: ŵ as a function of w alone, for positive w, u and v, so that σ stays far from 0.
+fn held_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
+    let d = SpectralNorm { k, c, iterates: false };
+    // Returns u, v and σ.
+    let forward = move |be: &B, w: In<'_, B>, w_hat: Out<'_, B>| -> Result<[Buffer<B>; 3]> {
+        let positive = |len, number| case::drawn(be, len, Fill::Uniform(0.2, 1.0), number);
+        let mut held = [positive(k, 3000)?, positive(c, 3001)?, be.alloc(1)?];
+        let [u, v, sigma] = held.each_mut().map(|buffer| be.view_mut(buffer));
+        be.spectral_norm_forward(&d, w, u, v, sigma, w_hat)?;
+        Ok(held)
+    };
+    Case::new("spectral_norm", format!("k{k} c{c}"))
+        .filled_input("w", k * c, Fill::Uniform(0.5, 1.5))
+        .output("w_hat", k * c)
+        .forward(move |be: &B, [w], [w_hat]| forward(be, w, w_hat).map(drop))
+        .backward(move |be: &B, [w], [w_hat], [d_w_hat], [mut dw]| {
+            let held = forward(be, w, be.view_mut(&mut be.alloc(k * c)?))?;
+            be.copy(d_w_hat, be.reborrow(&mut dw))?;
+            let [u, v, sigma] = held.each_ref().map(|buffer| be.view(buffer));
+            be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw)
+        })
 }
 
-/// The largest weights of the article's discriminator for MNIST, for benchmarks: its second convolution's and its first
-/// linear layer's.
-pub(crate) fn passes<B: Executor>() -> Vec<Pass<B>> {
+/// The largest weights of the discriminator of `vgan-mnist`: its second convolution's and its first linear layer's.
+pub(super) fn passes<B: SpectralNormOp>() -> Vec<Pass<B>> {
     [(128, 4 * 4 * 64), (1024, 7 * 7 * 128)].into_iter().flat_map(|(k, c)| passes_of(k, c)).collect()
 }
 
-fn passes_of<B: Executor>(k: usize, c: usize) -> [Pass<B>; 2] {
+fn passes_of<B: SpectralNormOp>(k: usize, c: usize) -> [Pass<B>; 2] {
     let (shape, d) = (format!("k{k} c{c}"), SpectralNorm { k, c, iterates: true });
+    // It changes u and v, which must not begin as zeros.
     let forward = move |be: B| -> Result<Work> {
         let (w, mut u, mut v) = (filled(&be, k * c)?, filled(&be, k)?, filled(&be, c)?);
         let (mut sigma, mut w_hat) = (be.alloc(1)?, be.alloc(k * c)?);
         Ok(Box::new(move || {
-            let (u, v) = (be.view_mut(&mut u), be.view_mut(&mut v));
-            be.spectral_norm_forward(&d, be.view(&w), u, v, be.view_mut(&mut sigma), be.view_mut(&mut w_hat))
-        }))
-    };
-    let backward = move |be: B| -> Result<Work> {
-        let (w_hat, u, v) = (filled(&be, k * c)?, filled(&be, k)?, filled(&be, c)?);
-        let (sigma, mut dw) = (be.buffer_from(1, || vec![B::Real::ONE])?, be.alloc(k * c)?);
-        Ok(Box::new(move || {
-            let (u, v, sigma) = (be.view(&u), be.view(&v), be.view(&sigma));
-            be.spectral_norm_backward(&d, be.view(&w_hat), u, v, sigma, be.view_mut(&mut dw))
+            let [u, v, sigma, w_hat] = [&mut u, &mut v, &mut sigma, &mut w_hat].map(|buffer| be.view_mut(buffer));
+            be.spectral_norm_forward(&d, be.view(&w), u, v, sigma, w_hat)
         }))
     };
     [
-        Pass::new("spectral_norm", shape.clone(), "forward", forward),
-        Pass::new("spectral_norm", shape, "backward", backward),
+        Pass::new("spectral_norm", &shape, "forward", forward),
+        Pass::of(
+            "spectral_norm",
+            &shape,
+            "backward",
+            [k * c, k, c, 1],
+            [k * c],
+            move |be: &B, [w_hat, u, v, sigma], [dw], _| be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw),
+        ),
     ]
 }
 

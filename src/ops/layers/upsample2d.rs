@@ -10,9 +10,11 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::launch::{AsArgument, arguments};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::ops::case::Case;
+use crate::ops::models::BATCH;
+use crate::ops::pass::Pass;
 
 /// The sizes of an upsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +37,11 @@ impl Upsample2d {
     /// Elements of y.
     pub fn y_len(&self) -> usize {
         4 * self.x_len()
+    }
+
+    /// The sizes in few words.
+    fn describe(&self) -> String {
+        format!("n{} {}x{}x{}", self.n, self.h, self.w, self.c)
     }
 }
 
@@ -80,7 +87,7 @@ impl<T: Real> Upsample2dOp for Cpu<T> {
     }
 }
 
-impl Upsample2d {
+impl AsArgument for Upsample2d {
     fn argument(&self) -> Argument {
         Argument::new([self.n, self.h, self.w, self.c].map(int))
     }
@@ -88,66 +95,53 @@ impl Upsample2d {
 
 impl<L: Launcher, T: Real> Upsample2dOp for Accelerator<L, T> {
     fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument()];
-        self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments)
+        self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments![d, x, y])
     }
 
     fn upsample2d_backward_input(&self, d: &Upsample2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), dy.argument(), dx.argument()];
-        self.launch_rows(Kernel::Upsample2dBackwardInput, d.n * d.h, &arguments)
+        self.launch_rows(Kernel::Upsample2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
     }
 }
 
-struct Upsample2dCase(Upsample2d);
+dry_run! {
+    Upsample2dOp:
+    upsample2d_forward(_d: &Upsample2d, x, y) => x + y;
+    upsample2d_backward_input(_d: &Upsample2d, dy, dx) => dy + dx;
+}
 
 /// One pixel, odd sides, one row, several images, one channel and many, and rows longer than a block of the kernel.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)]
-        .into_iter()
-        .map(|(n, h, w, c)| Box::new(Upsample2dCase(Upsample2d { n, h, w, c })) as Box<dyn OldCase<B>>)
-        .collect()
+pub(super) fn cases<B: Upsample2dOp>() -> Vec<Case<B>> {
+    let sizes = [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)];
+    sizes.map(|(n, h, w, c)| case(Upsample2d { n, h, w, c })).into()
 }
 
-impl<B: Executor> OldCase<B> for Upsample2dCase {
-    fn op(&self) -> &'static str {
-        "upsample2d"
-    }
-    fn name(&self) -> String {
-        let Upsample2d { n, h, w, c } = self.0;
-        format!("n{n} {h}x{w}x{c}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("x", self.0.x_len())]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.0.y_len())]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        be.upsample2d_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        be.upsample2d_backward_input(&self.0, be.view(&d_outputs[0]), be.view_mut(&mut d_inputs[0]))
-    }
-    fn has_tangent(&self) -> bool {
-        true
-    }
-    fn tangent(
-        &self,
-        be: &B,
-        _inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
-    ) -> Option<Result<()>> {
-        Some(be.upsample2d_forward(&self.0, be.view(v_input), be.view_mut(&mut v_outputs[0])))
-    }
+fn case<B: Upsample2dOp>(d: Upsample2d) -> Case<B> {
+    Case::new("upsample2d", d.describe())
+        .input("x", d.x_len())
+        .output("y", d.y_len())
+        .forward(move |be: &B, [x], [y]| be.upsample2d_forward(&d, x, y))
+        .backward(move |be: &B, [_], [_], [dy], [dx]| be.upsample2d_backward_input(&d, dy, dx))
+        .tangent(move |be: &B, [_], [_], vx, vy| be.upsample2d_forward(&d, vx, vy))
+}
+
+/// The upsamplings of `vgan-cifar10-resnet`.
+fn model_sizes() -> [Upsample2d; 3] {
+    [(4, 128), (8, 64), (16, 32)].map(|(side, c)| Upsample2d { n: BATCH, h: side, w: side, c })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: Upsample2dOp>() -> Vec<Pass<B>> {
+    model_sizes().into_iter().flat_map(passes_of).collect()
+}
+
+fn passes_of<B: Upsample2dOp>(d: Upsample2d) -> [Pass<B>; 2] {
+    let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
+    [
+        Pass::of("upsample2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.upsample2d_forward(&d, x, y)),
+        Pass::of("upsample2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
+            be.upsample2d_backward_input(&d, dy, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

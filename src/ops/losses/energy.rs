@@ -10,14 +10,14 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
-use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
+use crate::ops::models::{BOTH, image_lens};
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// p, the power of the difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
 pub enum Exponent {
     /// The absolute error.
     Absolute = 1,
@@ -133,9 +133,7 @@ impl Energy {
 
 impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
     fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument(), e.argument()];
-        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
-        self.launch(Kernel::EnergyForward, [blocks, 1, 1], [size::IMAGE_THREADS, 1, 1], &arguments)
+        self.launch_images(Kernel::EnergyForward, d.n, &[d.argument(), x.argument(), y.argument(), e.argument()])
     }
 
     fn energy_backward_input(
@@ -163,46 +161,62 @@ impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
     }
 }
 
-struct EnergyCase(Energy);
+impl<T: Real> EnergyOp for DryRun<T> {
+    fn energy_forward(&self, _d: &Energy, x: usize, y: usize, e: usize) -> Result<()> {
+        self.elements(x + y + e)
+    }
+    fn energy_backward_input(&self, _d: &Energy, x: usize, y: usize, de: usize, dy: usize) -> Result<()> {
+        self.elements(x + y + de + dy)
+    }
+    fn energy_backward_image(&self, _d: &Energy, x: usize, y: usize, de: usize, dx: usize) -> Result<()> {
+        self.elements(x + y + de + 2 * dx)
+    }
+}
 
 /// Both powers, at odd sizes and at more elements than a block has threads. No difference of the inputs lies so near to
 /// 0 that the step of a gradient check crosses the kink of the absolute error.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub fn cases<B: EnergyOp>() -> Vec<Case<B>> {
     let sizes = [(2, 1), (3, 17), (1, 33), (2, 3 * 7 * 13)];
     let powers = [Exponent::Absolute, Exponent::Squared];
-    let cases = powers.into_iter().flat_map(|exponent| sizes.map(|(n, len)| EnergyCase(Energy { n, len, exponent })));
-    cases.map(|case| Box::new(case) as Box<dyn OldCase<B>>).collect()
+    powers.into_iter().flat_map(|exponent| sizes.map(|(n, len)| case(Energy { n, len, exponent }))).collect()
 }
 
-impl<B: Executor> OldCase<B> for EnergyCase {
-    fn op(&self) -> &'static str {
-        "energy"
-    }
-    fn name(&self) -> String {
-        let Energy { n, len, exponent } = self.0;
-        format!("n{n} len{len} {exponent:?}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        ["x", "y"].map(|name| Tensor::new(name, self.0.n * self.0.len).filled(Fill::Uniform(-1.0, 1.0))).into()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("e", self.0.n)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        be.energy_forward(&self.0, be.view(&inputs[0]), be.view(&inputs[1]), be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let (x, y, de) = (be.view(&inputs[0]), be.view(&inputs[1]), be.view(&d_outputs[0]));
-        be.energy_backward_image(&self.0, x, y, de, be.view_mut(&mut d_inputs[0]))?;
-        be.energy_backward_input(&self.0, x, y, de, be.view_mut(&mut d_inputs[1]))
-    }
+fn case<B: EnergyOp>(d: Energy) -> Case<B> {
+    let Energy { n, len, exponent } = d;
+    Case::new("energy", format!("n{n} len{len} {exponent:?}"))
+        .filled_input("x", n * len, Fill::Uniform(-1.0, 1.0))
+        .filled_input("y", n * len, Fill::Uniform(-1.0, 1.0))
+        .output("e", n)
+        .forward(move |be: &B, [x, y], [e]| be.energy_forward(&d, x, y, e))
+        .backward(move |be: &B, [x, y], _, [de], [dx, dy]| {
+            be.energy_backward_image(&d, x, y, de, dx)?;
+            be.energy_backward_input(&d, x, y, de, dy)
+        })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: EnergyOp>() -> Vec<Pass<B>> {
+    image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
+}
+
+fn passes_of<B: EnergyOp>(d: Energy) -> [Pass<B>; 3] {
+    let (shape, len) = (format!("n{} len{}", d.n, d.len), d.n * d.len);
+    [
+        Pass::of("energy", shape.clone(), "forward", [len, len], [d.n], move |be: &B, [x, y], [e], _| {
+            be.energy_forward(&d, x, y, e)
+        }),
+        Pass::of(
+            "energy",
+            shape.clone(),
+            "backward_input",
+            [len, len, d.n],
+            [len],
+            move |be: &B, [x, y, de], [dy], _| be.energy_backward_input(&d, x, y, de, dy),
+        ),
+        Pass::of("energy", shape, "backward_image", [len, len, d.n], [len], move |be: &B, [x, y, de], [dx], _| {
+            be.energy_backward_image(&d, x, y, de, dx)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::pass::{Pass, Work, filled, state};
-use crate::ops::{Executor, Tensor};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::models::{BATCH, CODES};
+use crate::ops::pass::{Pass, filled};
 
 /// Sizes of a batch of features, and what the loss is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +31,18 @@ pub struct FeatureMatching {
     pub c: usize,
     /// w.
     pub weight: f64,
+}
+
+impl FeatureMatching {
+    /// Features that are matched.
+    pub fn matched(&self) -> usize {
+        self.positions * self.c
+    }
+
+    /// Elements of one image's features.
+    fn len(&self) -> usize {
+        self.positions * self.parts * self.c
+    }
 }
 
 /// Feature matching's passes.
@@ -57,18 +69,6 @@ pub trait FeatureMatchingOp: Backend {
         fake_mean: In<'_, Self>,
         d_features: Out<'_, Self>,
     ) -> Result<()>;
-}
-
-impl FeatureMatching {
-    /// Features that are matched.
-    pub fn matched(&self) -> usize {
-        self.positions * self.c
-    }
-
-    /// Elements of one image's features.
-    fn len(&self) -> usize {
-        self.positions * self.parts * self.c
-    }
 }
 
 /// Means that one task computes.
@@ -155,7 +155,7 @@ impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         let arguments = [d.argument(), real_mean.argument(), fake_mean.argument(), state.argument()];
-        self.launch(Kernel::FeatureMatchingLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+        self.launch_sum(Kernel::FeatureMatchingLoss, &arguments)
     }
 
     fn feature_matching_backward_input(
@@ -170,101 +170,69 @@ impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
     }
 }
 
-/// The loss as a function of the features of the generated images; those of the real ones are given too, as constants.
-struct FeatureMatchingCase(FeatureMatching);
+impl<T: Real> FeatureMatchingOp for DryRun<T> {
+    fn feature_matching_mean(&self, d: &FeatureMatching, _features: usize, mean: usize) -> Result<()> {
+        self.elements(d.n * d.matched() + mean)
+    }
+    fn feature_matching_loss(&self, _d: &FeatureMatching, real: usize, fake: usize, _state: usize) -> Result<()> {
+        self.elements(real + fake)
+    }
+    fn feature_matching_backward_input(
+        &self,
+        _d: &FeatureMatching,
+        real: usize,
+        fake: usize,
+        d_features: usize,
+    ) -> Result<()> {
+        self.elements(real + fake + d_features)
+    }
+}
 
 /// One image and more, one part and two, features below and above a block of threads.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let sizes = [(1, 1, 1, 1, 1.0), (3, 1, 2, 17, 1.0), (5, 6, 2, 3, 0.3), (2, 7, 1, 41, 2.5), (17, 3, 1, 5, 1.0)];
-    let case =
-        |(n, positions, parts, c, weight)| FeatureMatchingCase(FeatureMatching { n, positions, parts, c, weight });
-    sizes.map(|size| Box::new(case(size)) as Box<dyn OldCase<B>>).into()
+pub fn cases<B: FeatureMatchingOp>() -> Vec<Case<B>> {
+    [(1, 1, 1, 1, 1.0), (3, 1, 2, 17, 1.0), (5, 6, 2, 3, 0.3), (2, 7, 1, 41, 2.5), (17, 3, 1, 5, 1.0)]
+        .map(|(n, positions, parts, c, weight)| case(FeatureMatching { n, positions, parts, c, weight }))
+        .into()
 }
 
-impl FeatureMatchingCase {
-    /// The means of the real images, which are fixed draws, and of the generated ones.
-    fn means<B: Executor>(&self, be: &B, fakes: &Buffer<B>) -> Result<[Buffer<B>; 2]> {
-        let d = &self.0;
-        let reals = filled(be, d.n * d.len())?;
+/// The loss as a function of the features of the generated images; those of the real ones are constants.
+fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
+    let FeatureMatching { n, positions, parts, c, weight } = d;
+    let case = Case::new("feature_matching", format!("n{n} positions{positions} parts{parts} c{c} weight{weight}"))
+        .input("features", n * d.len())
+        .output("loss", 1);
+    super::with_gradient(case, move |be: &B, [fakes]| {
+        let reals = filled(be, n * d.len())?;
         let (mut real_mean, mut fake_mean) = (be.alloc(d.matched())?, be.alloc(d.matched())?);
-        be.feature_matching_mean(d, be.view(&reals), be.view_mut(&mut real_mean))?;
-        be.feature_matching_mean(d, be.view(fakes), be.view_mut(&mut fake_mean))?;
-        Ok([real_mean, fake_mean])
-    }
+        let (mut d_features, mut state) = (be.alloc(n * d.len())?, be.buffer_of(&[StepState::new(0, 0.0)])?);
+        be.feature_matching_mean(&d, be.view(&reals), be.view_mut(&mut real_mean))?;
+        be.feature_matching_mean(&d, fakes, be.view_mut(&mut fake_mean))?;
+        let (real, fake) = (be.view(&real_mean), be.view(&fake_mean));
+        be.feature_matching_loss(&d, real, fake, be.view_mut(&mut state))?;
+        be.feature_matching_backward_input(&d, real, fake, be.view_mut(&mut d_features))?;
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [d_features]))
+    })
 }
 
-impl<B: Executor> OldCase<B> for FeatureMatchingCase {
-    fn op(&self) -> &'static str {
-        "feature_matching"
-    }
-    fn name(&self) -> String {
-        let FeatureMatching { n, positions, parts, c, weight } = self.0;
-        format!("n{n} positions{positions} parts{parts} c{c} weight{weight}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("features", self.0.n * self.0.len())]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("loss", 1)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [real_mean, fake_mean] = self.means(be, &inputs[0])?;
-        let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
-        be.feature_matching_loss(&self.0, be.view(&real_mean), be.view(&fake_mean), be.view_mut(&mut state))?;
-        let loss = be.read(be.view(&state))?[0].metrics.loss_g;
-        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let [real_mean, fake_mean] = self.means(be, &inputs[0])?;
-        let d_features = be.view_mut(&mut d_inputs[0]);
-        be.feature_matching_backward_input(&self.0, be.view(&real_mean), be.view(&fake_mean), d_features)?;
-        let scale = be.read(be.view(&d_outputs[0]))?[0];
-        let scaled: Vec<B::Real> = be.read(be.view(&d_inputs[0]))?.into_iter().map(|d| d * scale).collect();
-        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
-    }
+/// On the features of the article's two models, μ and log σ² side by side.
+pub(super) fn passes<B: FeatureMatchingOp>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-/// The features of the article's two models, μ and log σ² side by side, for benchmarks.
-pub(crate) fn passes<B: Executor>() -> Vec<Pass<B>> {
-    let of = |d: crate::ops::layers::bottleneck::Bottleneck| {
-        passes_of(FeatureMatching {
-            n: crate::bench::article::BATCH,
-            positions: d.positions,
-            parts: 2,
-            c: d.c,
-            weight: 1.0,
-        })
-    };
-    crate::bench::article::bottlenecks().into_iter().flat_map(of).collect()
-}
-
-fn passes_of<B: Executor>(d: FeatureMatching) -> [Pass<B>; 3] {
-    let shape = format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c);
-    let mean = move |be: B| -> Result<Work> {
-        let (features, mut mean) = (filled(&be, d.n * d.len())?, be.alloc(d.matched())?);
-        Ok(Box::new(move || be.feature_matching_mean(&d, be.view(&features), be.view_mut(&mut mean))))
-    };
-    let loss = move |be: B| -> Result<Work> {
-        let (mean, mut state) = (filled(&be, d.matched())?, state(&be)?);
-        Ok(Box::new(move || be.feature_matching_loss(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut state))))
-    };
-    let backward_input = move |be: B| -> Result<Work> {
-        let (mean, mut d_features) = (filled(&be, d.matched())?, be.alloc(d.n * d.len())?);
-        Ok(Box::new(move || {
-            be.feature_matching_backward_input(&d, be.view(&mean), be.view(&mean), be.view_mut(&mut d_features))
-        }))
-    };
+fn passes_of<B: FeatureMatchingOp>(d: FeatureMatching) -> [Pass<B>; 3] {
+    let (op, shape) = ("feature_matching", format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c));
+    let (len, means) = (d.n * d.len(), [d.matched(); 2]);
     [
-        Pass::new("feature_matching", shape.clone(), "mean", mean),
-        Pass::new("feature_matching", shape.clone(), "loss", loss),
-        Pass::new("feature_matching", shape, "backward_input", backward_input),
+        Pass::of(op, shape.clone(), "mean", [len], [d.matched()], move |be: &B, [features], [mean], _| {
+            be.feature_matching_mean(&d, features, mean)
+        }),
+        Pass::of(op, shape.clone(), "loss", means, [], move |be: &B, [real, fake], [], state| {
+            be.feature_matching_loss(&d, real, fake, state)
+        }),
+        Pass::of(op, shape, "backward_input", means, [len], move |be: &B, [real, fake], [d_features], _| {
+            be.feature_matching_backward_input(&d, real, fake, d_features)
+        }),
     ]
 }
 

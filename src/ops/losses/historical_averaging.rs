@@ -7,13 +7,13 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::element_blocks;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Network, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::case::fill;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::ops::case::drawn;
+use crate::ops::models;
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// The mean and the pull towards it, over a whole network's arena.
 pub trait HistoricalAveragingOp: Backend {
@@ -107,7 +107,7 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
         gradients: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let blocks = element_blocks(weights.len());
+        let blocks = self.element_blocks(weights.len());
         self.with_workspace(blocks as usize, |squares: Out<'_, Self, f64>| {
             let [twice, count] = [Argument::new(T::of(2.0 * weight)), Argument::new(weights.len() as u64)];
             let arenas = [weights.argument(), mean.argument(), gradients.argument(), squares.argument()];
@@ -121,105 +121,81 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
     }
 }
 
-struct MeanCase {
-    len: usize,
-    network: Network,
-    /// Something was noted as not finite before: the mean must stay.
-    stopped: bool,
-}
-
-struct PenaltyCase {
-    len: usize,
-    network: Network,
+impl<T: Real> HistoricalAveragingOp for DryRun<T> {
+    fn historical_mean(&self, _network: Network, weights: usize, _state: usize, mean: usize) -> Result<()> {
+        self.elements(weights + 2 * mean)
+    }
+    fn historical_penalty(
+        &self,
+        _network: Network,
+        _weight: f64,
+        weights: usize,
+        mean: usize,
+        gradients: usize,
+        _state: usize,
+    ) -> Result<()> {
+        self.elements(weights + mean + 2 * gradients)
+    }
 }
 
 /// Lengths below, at and above a vector and a part; the mean at the sixth update of the discriminator and the first of
 /// the generator, and one that is not to happen; the penalty of either network.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let mean = |len, network, stopped| Box::new(MeanCase { len, network, stopped }) as Box<dyn OldCase<B>>;
-    let penalty = |len, network| Box::new(PenaltyCase { len, network }) as Box<dyn OldCase<B>>;
+pub fn cases<B: HistoricalAveragingOp>() -> Vec<Case<B>> {
     vec![
-        mean(1, Network::Discriminator, false),
-        mean(33, Network::Generator, false),
-        mean(1000, Network::Discriminator, false),
-        mean(17, Network::Discriminator, true),
-        penalty(1, Network::Generator),
-        penalty(17, Network::Discriminator),
-        penalty(600, Network::Generator),
+        mean_case(1, Network::Discriminator, false),
+        mean_case(33, Network::Generator, false),
+        mean_case(1000, Network::Discriminator, false),
+        mean_case(17, Network::Discriminator, true),
+        penalty_case(1, Network::Generator),
+        penalty_case(17, Network::Discriminator),
+        penalty_case(600, Network::Generator),
     ]
 }
 
-impl<B: Executor> OldCase<B> for MeanCase {
-    fn op(&self) -> &'static str {
-        "historical_averaging"
-    }
-    fn name(&self) -> String {
-        let MeanCase { len, network, stopped } = self;
-        format!("mean len{len} {network:?}{}", if *stopped { " stopped" } else { "" })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        ["weights", "mean"].map(|name| Tensor::new(name, self.len)).into()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("mean", self.len)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-        let state = be.buffer_of(&[StepState { updates: [5, 0, 0], non_finite, ..StepState::new(0, 0.0) }])?;
-        be.copy(be.view(&inputs[1]), be.view_mut(&mut outputs[0]))?;
-        be.historical_mean(self.network, be.view(&inputs[0]), be.view(&state), be.view_mut(&mut outputs[0]))
-    }
+/// `stopped`: something was noted as not finite before, and the mean must stay.
+fn mean_case<B: HistoricalAveragingOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
+    let name = format!("mean len{len} {network:?}{}", if stopped { " stopped" } else { "" });
+    Case::new("historical_averaging", name).input("weights", len).input("mean", len).output("mean", len).forward(
+        move |be: &B, [weights, mean], [mut moved]| {
+            let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+            let state = be.buffer_of(&[StepState { updates: [5, 0, 0], non_finite, ..StepState::new(0, 0.0) }])?;
+            be.copy(mean, be.reborrow(&mut moved))?;
+            be.historical_mean(network, weights, be.view(&state), moved)
+        },
+    )
 }
 
-impl PenaltyCase {
-    /// λ ‖θ − θ̄‖² and its gradient, for θ̄ a fixed draw.
-    fn run<B: Executor>(&self, be: &B, weights: &Buffer<B>) -> Result<(f64, Buffer<B>)> {
+/// λ ‖θ − θ̄‖² for θ̄ a fixed draw.
+fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<B> {
+    let case = Case::new("historical_averaging", format!("penalty len{len} {network:?}"))
+        .input("weights", len)
+        .output("loss", 1);
+    super::with_gradient(case, move |be: &B, [weights]| {
         // A number far from those of the case's inputs.
-        let mean = fill(&Tensor::new("mean", self.len), 500).into_iter().map(B::Real::of).collect::<Vec<_>>();
-        let mean = be.buffer_of(&mean)?;
-        let mut gradients = be.alloc(self.len)?;
-        let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
-        let (gradients_out, state_out) = (be.view_mut(&mut gradients), be.view_mut(&mut state));
-        be.historical_penalty(self.network, 0.3, be.view(weights), be.view(&mean), gradients_out, state_out)?;
+        let mean = drawn(be, len, Fill::Normal, 500)?;
+        let (mut gradients, mut state) = (be.alloc(len)?, be.buffer_of(&[StepState::new(0, 0.0)])?);
+        let (moved, noted) = (be.view_mut(&mut gradients), be.view_mut(&mut state));
+        be.historical_penalty(network, 0.3, weights, be.view(&mean), moved, noted)?;
         let metrics = be.read(be.view(&state))?[0].metrics;
-        let loss = if self.network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g };
-        Ok((loss, gradients))
-    }
+        Ok(([if network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g }], [gradients]))
+    })
 }
 
-impl<B: Executor> OldCase<B> for PenaltyCase {
-    fn op(&self) -> &'static str {
-        "historical_averaging"
-    }
-    fn name(&self) -> String {
-        format!("penalty len{} {:?}", self.len, self.network)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("weights", self.len)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("loss", 1)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let (loss, _) = self.run(be, &inputs[0])?;
-        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let (_, gradients) = self.run(be, &inputs[0])?;
-        let scale = be.read(be.view(&d_outputs[0]))?[0];
-        let scaled: Vec<B::Real> = be.read(be.view(&gradients))?.into_iter().map(|g| g * scale).collect();
-        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
-    }
+/// At the sizes of the models.
+pub(super) fn passes<B: HistoricalAveragingOp>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: HistoricalAveragingOp>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let (op, shape) = ("historical_averaging", format!("len{len} {network:?}"));
+    [
+        Pass::of(op, shape.clone(), "mean", [len], [len], move |be: &B, [weights], [mean], state| {
+            be.historical_mean(network, weights, be.freeze(state), mean)
+        }),
+        Pass::of(op, shape, "penalty", [len; 2], [len], move |be: &B, [weights, mean], [gradients], state| {
+            be.historical_penalty(network, 0.1, weights, mean, gradients, state)
+        }),
+    ]
 }
 
 #[cfg(test)]

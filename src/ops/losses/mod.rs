@@ -4,6 +4,7 @@ pub mod energy;
 pub mod feature_matching;
 pub mod historical_averaging;
 pub mod loss;
+pub mod mode_loss;
 pub mod objective;
 pub mod penalty;
 pub mod reconstruction;
@@ -17,5 +18,55 @@ operations! {
     loss: LossOp,
     penalty: PenaltyOp,
     reconstruction: ReconstructionOp,
+    mode_loss: ModeLossOp,
     repelling: RepellingOp,
+}
+
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
+use crate::device::{Accelerator, Argument, Backend, Buffer, In, Launcher, Metrics, Out, Real, StepState};
+use crate::ops::Case;
+
+/// Gives a case its passes, where one computation makes numbers from the inputs, and the gradient of the first of them by
+/// each input. The other numbers must not depend on the inputs, or must be what `run` has no gradient for: the backward pass
+/// leaves them out.
+fn with_gradient<B: Backend, const I: usize, const O: usize>(
+    case: Case<B>,
+    run: impl for<'a> Fn(&B, [In<'a, B>; I]) -> Result<([f64; O], [Buffer<B>; I])> + Copy + Send + Sync + 'static,
+) -> Case<B> {
+    case.forward(move |be: &B, inputs, outputs| put(be, run(be, inputs)?.0, outputs)).backward(
+        move |be: &B, inputs, _, d_outputs: [In<'_, B>; O], d_inputs| {
+            let (_, gradients) = run(be, inputs)?;
+            let scale = be.read(d_outputs[0])?[0];
+            for (gradient, target) in gradients.iter().zip(d_inputs) {
+                let scaled: Vec<B::Real> = be.read(be.view(gradient))?.into_iter().map(|d| d * scale).collect();
+                be.upload(&scaled, target)?;
+            }
+            Ok(())
+        },
+    )
+}
+
+/// Writes each number to the output of one element that a case has for it.
+fn put<B: Backend, const O: usize>(be: &B, numbers: [f64; O], outputs: [Out<'_, B>; O]) -> Result<()> {
+    numbers.into_iter().zip(outputs).try_for_each(|(number, output)| be.upload(&[B::Real::of(number)], output))
+}
+
+/// A state in which the generator's loss is something already, and so are β and k.
+fn loss_before<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
+    let before = StepState { balance: 0.6, ..StepState::new(0, 0.7) };
+    be.buffer_of(&[StepState { metrics: Metrics { loss_g: 0.25, ..before.metrics }, ..before }])
+}
+
+impl<L: Launcher, T: Real> Accelerator<L, T> {
+    /// Runs a kernel with a block for each of `n` images.
+    fn launch_images(&self, kernel: Kernel, n: usize, arguments: &[Argument]) -> Result<()> {
+        self.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)
+    }
+
+    /// Runs a kernel that sums up a batch in a single block.
+    fn launch_sum(&self, kernel: Kernel, arguments: &[Argument]) -> Result<()> {
+        self.launch(kernel, [1, 1, 1], [size::LOSS_THREADS, 1, 1], arguments)
+    }
 }

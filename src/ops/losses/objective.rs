@@ -16,47 +16,105 @@
 //! Each is averaged over its images, and D's two means are added. BCE(ℓ, t) is the cross entropy of sigmoid(ℓ) against
 //! the target t, in nats: −t ln sigmoid(ℓ) − (1 − t) ln sigmoid(−ℓ). The table stands once more in kernels/losses/objective.cuh.
 
-/// The losses of discriminator and generator; kernels/losses/objective.cuh has the same numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
-pub enum Loss {
-    /// The minimax game, in which the generator's loss saturates.
-    Gan = 0,
-    /// The non-saturating game.
-    Ns = 1,
-    /// Least squares.
-    Lsgan = 2,
-    /// Hinge.
-    Hinge = 3,
-    /// Wasserstein.
-    Wgan = 4,
-    /// Energies, those of fake images up to a margin.
-    Ebgan = 5,
-    /// Energies in equilibrium.
-    Began = 6,
+use std::ops::Neg;
+
+use super::energy::Exponent;
+use crate::choices::choices;
+
+choices! {
+    /// The losses of discriminator and generator; kernels/losses/objective.cuh numbers them in this order.
+    pub enum Loss {
+        /// The minimax game: G lowers E log(1 − D(G(z))), which saturates while D wins (Goodfellow et al. 2014, Eq. 1).
+        Gan = "gan",
+        /// The non-saturating game: G raises E log D(G(z)) (Goodfellow et al. 2014, section 3; the article).
+        Ns = "ns",
+        /// Least squares (Mao et al. 2017).
+        Lsgan = "lsgan",
+        /// Hinge (Lim & Ye 2017; Miyato et al. 2018).
+        Hinge = "hinge",
+        /// Wasserstein (Arjovsky et al. 2017); it wants D's weights clipped.
+        Wgan = "wgan",
+        /// D is an autoencoder; its output is the mean squared error of the reconstruction (Zhao et al. 2017).
+        Ebgan = "ebgan",
+        /// D is an autoencoder; its output is the mean absolute error of the reconstruction (Berthelot et al. 2017).
+        Began = "began",
+    }
 }
+
+/// The meaning of D's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// The log-odds of "real", so that there is a probability to smooth and to report.
+    LogOdds,
+    /// A number that is larger for what looks real.
+    Score,
+    /// The energy of an image under an autoencoder; D then has a decoder in the place of its head.
+    Energy(Exponent),
+}
+
+/// The cost of one output, and its derivative.
+type Cost = fn(&Objective, f64) -> Term;
 
 impl Loss {
-    /// All of them.
-    pub const ALL: [Loss; 7] = [Loss::Gan, Loss::Ns, Loss::Lsgan, Loss::Hinge, Loss::Wgan, Loss::Ebgan, Loss::Began];
+    /// The table above: D's cost of a real image, D's of a fake one, G's of a fake one.
+    fn costs(self) -> [Cost; 3] {
+        match self {
+            Loss::Gan => [|d, l| bce(l, d.real_target), |_, l| bce(l, 0.0), |_, l| -bce(l, 0.0)],
+            Loss::Ns => [|d, l| bce(l, d.real_target), |_, l| bce(l, 0.0), |_, l| bce(l, 1.0)],
+            Loss::Lsgan => [|_, l| half_square(l - 1.0), |_, l| half_square(l), |_, l| half_square(l - 1.0)],
+            Loss::Hinge => [|_, l| above_0(1.0 - l, -1.0), |_, l| above_0(1.0 + l, 1.0), |_, l| -linear(l)],
+            Loss::Wgan => [|_, l| -linear(l), |_, l| linear(l), |_, l| -linear(l)],
+            Loss::Ebgan => [|_, l| linear(l), |d, l| above_0(d.margin - l, -1.0), |_, l| linear(l)],
+            Loss::Began => [|_, l| linear(l), |_, l| -linear(l), |_, l| linear(l)],
+        }
+    }
+
+    /// The meaning of D's output.
+    pub fn output(self) -> Output {
+        match self {
+            Loss::Gan | Loss::Ns => Output::LogOdds,
+            Loss::Lsgan | Loss::Hinge | Loss::Wgan => Output::Score,
+            Loss::Ebgan => Output::Energy(Exponent::Squared),
+            Loss::Began => Output::Energy(Exponent::Absolute),
+        }
+    }
+
+    /// True if D's output is the log-odds of "real".
+    pub fn is_log_odds(self) -> bool {
+        self.output() == Output::LogOdds
+    }
+
+    /// True if D's output is the energy of an image.
+    pub fn is_energy(self) -> bool {
+        matches!(self.output(), Output::Energy(_))
+    }
+
+    /// True if the cost of fake images is multiplied by k, which moves from step to step ([`super::loss`]).
+    pub fn is_balanced(self) -> bool {
+        self == Loss::Began
+    }
+
+    /// The words of all losses that `hold` is true of: "gan or ns".
+    pub fn words_where(hold: impl Fn(Loss) -> bool) -> String {
+        Loss::ALL.iter().filter(|&&loss| hold(loss)).map(|loss| loss.word()).collect::<Vec<_>>().join(" or ")
+    }
 }
 
-/// Whose cost it is, and of which image; kernels/losses/objective.cuh has the same numbers.
+/// Whose cost it is, and of which image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(i32)]
 pub enum Side {
     /// The discriminator's, of a real image.
-    Real = 0,
+    Real,
     /// The discriminator's, of a fake image.
-    Fake = 1,
+    Fake,
     /// The generator's, of a fake image.
-    Generator = 2,
+    Generator,
 }
 
 /// A loss and its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
-    /// Which loss.
+    /// The loss.
     pub loss: Loss,
     /// t: what D shall say of a real image; 1 without label smoothing. `Gan` and `Ns` alone have it.
     pub real_target: f64,
@@ -68,7 +126,7 @@ pub struct Objective {
     pub balance_step: f64,
 }
 
-/// What one output of the discriminator costs.
+/// The cost of one output of the discriminator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Term {
     /// The cost.
@@ -85,31 +143,32 @@ impl Objective {
 
     /// The cost of the output `logit` and its derivative. Where the logit is not a number, the cost is none either.
     pub fn term(&self, side: Side, logit: f64) -> Term {
-        match (self.loss, side) {
-            (Loss::Gan | Loss::Ns, Side::Real) => cross_entropy(logit, self.real_target),
-            (Loss::Gan | Loss::Ns, Side::Fake) => cross_entropy(logit, 0.0),
-            (Loss::Gan, Side::Generator) => {
-                let Term { value, derivative } = cross_entropy(logit, 0.0);
-                Term { value: -value, derivative: -derivative }
-            }
-            (Loss::Ns, Side::Generator) => cross_entropy(logit, 1.0),
-            (Loss::Lsgan, Side::Fake) => half_square(logit, 0.0),
-            (Loss::Lsgan, Side::Real | Side::Generator) => half_square(logit, 1.0),
-            (Loss::Hinge, Side::Real) => hinge(logit, -1.0),
-            (Loss::Hinge, Side::Fake) => hinge(logit, 1.0),
-            (Loss::Wgan, Side::Fake) | (Loss::Ebgan | Loss::Began, Side::Real | Side::Generator) => {
-                Term { value: logit, derivative: 1.0 }
-            }
-            (Loss::Wgan, Side::Real) | (Loss::Wgan | Loss::Hinge, Side::Generator) | (Loss::Began, Side::Fake) => {
-                Term { value: -logit, derivative: -1.0 }
-            }
-            (Loss::Ebgan, Side::Fake) => slack(self.margin - logit, -1.0),
-        }
+        self.loss.costs()[side as usize](self, logit)
     }
 
     /// The output as people read it: the probability of "real" where it is a log-odds, else as it is.
     pub fn output(&self, logit: f64) -> f64 {
-        if matches!(self.loss, Loss::Gan | Loss::Ns) { sigmoid(logit) } else { logit }
+        if self.loss.is_log_odds() { sigmoid(logit) } else { logit }
+    }
+}
+
+/// An objective as kernels/losses/objective.cuh has it.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::NoUninit)]
+pub(super) struct KernelObjective {
+    real_target: f64,
+    margin: f64,
+    balance_ratio: f64,
+    balance_step: f64,
+    loss: i32,
+    padding: i32,
+}
+
+impl Objective {
+    /// As kernels take it.
+    pub(super) fn for_kernels(&self) -> KernelObjective {
+        let Objective { loss, real_target, margin, balance_ratio, balance_step } = *self;
+        KernelObjective { real_target, margin, balance_ratio, balance_step, loss: loss as i32, padding: 0 }
     }
 }
 
@@ -119,25 +178,32 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// BCE(ℓ, t) = max(ℓ, 0) − t ℓ + ln(1 + e^−|ℓ|), with derivative sigmoid(ℓ) − t.
-fn cross_entropy(logit: f64, target: f64) -> Term {
+fn bce(logit: f64, target: f64) -> Term {
     let value = (logit.max(0.0) - target * logit) + (-logit.abs()).exp().ln_1p();
     Term { value, derivative: sigmoid(logit) - target }
 }
 
-/// ½ (ℓ − t)².
-fn half_square(logit: f64, target: f64) -> Term {
-    let rest = logit - target;
+/// ½ r², for a rest r whose derivative is 1.
+fn half_square(rest: f64) -> Term {
     Term { value: 0.5 * rest * rest, derivative: rest }
 }
 
-/// max(0, 1 + s ℓ) for a sign s; at the kink the derivative is 0.
-fn hinge(logit: f64, sign: f64) -> Term {
-    slack(1.0 + sign * logit, sign)
+/// ℓ.
+fn linear(logit: f64) -> Term {
+    Term { value: logit, derivative: 1.0 }
 }
 
-/// max(0, rest), where `derivative` is that of the rest.
-fn slack(rest: f64, derivative: f64) -> Term {
+/// max(0, r), for a rest r of this derivative; at the kink the derivative is 0.
+fn above_0(rest: f64, derivative: f64) -> Term {
     if rest <= 0.0 { Term { value: 0.0, derivative: 0.0 } } else { Term { value: rest, derivative } }
+}
+
+impl Neg for Term {
+    type Output = Term;
+
+    fn neg(self) -> Term {
+        Term { value: -self.value, derivative: -self.derivative }
+    }
 }
 
 #[cfg(test)]
@@ -152,15 +218,16 @@ mod tests {
     #[test]
     fn terms_of_a_known_output() {
         let (small, large) = (0.126_928_011_042_972_5, 2.126_928_011_042_972_5);
-        for (loss, expected) in [
-            (Loss::Gan, [small, large, -large]),
-            (Loss::Ns, [small, large, small]),
-            (Loss::Lsgan, [0.5, 2.0, 0.5]),
-            (Loss::Hinge, [0.0, 3.0, -2.0]),
-            (Loss::Wgan, [-2.0, 2.0, -2.0]),
-            (Loss::Ebgan, [2.0, 3.0, 2.0]),
-            (Loss::Began, [2.0, -2.0, 2.0]),
-        ] {
+        for &loss in Loss::ALL {
+            let expected = match loss {
+                Loss::Gan => [small, large, -large],
+                Loss::Ns => [small, large, small],
+                Loss::Lsgan => [0.5, 2.0, 0.5],
+                Loss::Hinge => [0.0, 3.0, -2.0],
+                Loss::Wgan => [-2.0, 2.0, -2.0],
+                Loss::Ebgan => [2.0, 3.0, 2.0],
+                Loss::Began => [2.0, -2.0, 2.0],
+            };
             for (side, expected) in [Side::Real, Side::Fake, Side::Generator].into_iter().zip(expected) {
                 let value = objective(loss).term(side, 2.0).value;
                 assert!((value - expected).abs() < 1e-15, "{loss:?} {side:?}: {value}, not {expected}");
@@ -187,7 +254,7 @@ mod tests {
 
     #[test]
     fn large_outputs_overflow_nothing_and_nan_is_never_hidden() {
-        for loss in Loss::ALL {
+        for &loss in Loss::ALL {
             for side in [Side::Real, Side::Fake, Side::Generator] {
                 for logit in [-800.0, 800.0] {
                     let Term { value, derivative } = objective(loss).term(side, logit);

@@ -16,10 +16,11 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::models::{BATCH, image_lens};
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// Sizes and weight of a gradient penalty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,19 +29,39 @@ pub struct GradientPenalty {
     pub n: usize,
     /// Elements of an image.
     pub len: usize,
-    /// What the norm of a gradient is drawn to.
+    /// The value to which the norm of a gradient is drawn.
     pub center: Center,
     /// γ or λ; k times that where only every kth step has a penalty.
     pub weight: f64,
 }
 
-/// What the norm of a gradient is drawn to.
+/// The value to which the norm of a gradient is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Center {
     /// 0: half the squared norm counts.
     Zero,
     /// 1: the squared distance from it counts.
     One,
+}
+
+impl GradientPenalty {
+    /// The factor that makes v of a gradient of this norm.
+    fn scale(&self, norm: f64) -> f64 {
+        let scale = self.weight / self.n as f64;
+        match self.center {
+            Center::Zero => scale,
+            Center::One if norm > 0.0 => 2.0 * scale * (norm - 1.0) / norm,
+            Center::One => 0.0,
+        }
+    }
+
+    /// The cost of a gradient of this norm, without the weight.
+    fn cost(&self, norm: f64) -> f64 {
+        match self.center {
+            Center::Zero => 0.5 * norm * norm,
+            Center::One => (norm - 1.0) * (norm - 1.0),
+        }
+    }
 }
 
 /// The passes of gradient penalties. Everything is `[N, len]` but for what is said to be otherwise.
@@ -78,26 +99,6 @@ pub trait PenaltyOp: Backend {
         norms: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
-}
-
-impl GradientPenalty {
-    /// What the gradient of this norm is multiplied by to give v.
-    fn scale(&self, norm: f64) -> f64 {
-        let scale = self.weight / self.n as f64;
-        match self.center {
-            Center::Zero => scale,
-            Center::One if norm > 0.0 => 2.0 * scale * (norm - 1.0) / norm,
-            Center::One => 0.0,
-        }
-    }
-
-    /// What a gradient of this norm costs, the weight aside.
-    fn cost(&self, norm: f64) -> f64 {
-        match self.center {
-            Center::Zero => 0.5 * norm * norm,
-            Center::One => (norm - 1.0) * (norm - 1.0),
-        }
-    }
 }
 
 /// Σ term(element), in f64 and in order.
@@ -181,16 +182,6 @@ impl GradientPenalty {
     }
 }
 
-/// Runs a kernel with a block for each of `n` images.
-fn launch_images<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
-    kernel: Kernel,
-    n: usize,
-    arguments: &[Argument],
-) -> Result<()> {
-    be.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)
-}
-
 impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
     fn penalty_interpolate(
         &self,
@@ -201,13 +192,13 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
     ) -> Result<()> {
         let len = Argument::new(int(x.len() / u.len()));
         let arguments = [len, x.argument(), toward.argument(), u.argument(), target.argument()];
-        launch_images(self, Kernel::PenaltyInterpolate, u.len(), &arguments)
+        self.launch_images(Kernel::PenaltyInterpolate, u.len(), &arguments)
     }
 
     fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()> {
         let n = moments.len() / 2;
         let arguments = [Argument::new(int(x.len() / n)), x.argument(), moments.argument()];
-        launch_images(self, Kernel::PenaltyMoments, n, &arguments)
+        self.launch_images(Kernel::PenaltyMoments, n, &arguments)
     }
 
     fn penalty_perturb(
@@ -221,7 +212,7 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
         let [n, len] = [u.len(), x.len() / u.len()].map(|size| Argument::new(int(size)));
         let tensors = [x.argument(), moments.argument(), w.argument(), u.argument(), target.argument()];
         let [x, moments, w, u_, target] = tensors;
-        launch_images(self, Kernel::PenaltyPerturb, u.len(), &[n, len, x, moments, w, u_, target])
+        self.launch_images(Kernel::PenaltyPerturb, u.len(), &[n, len, x, moments, w, u_, target])
     }
 
     fn gradient_penalty(
@@ -233,113 +224,84 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         let arguments = [d.argument(), g.argument(), v.argument(), norms.argument()];
-        launch_images(self, Kernel::GradientPenaltyNorms, d.n, &arguments)?;
-        let arguments = [d.argument(), norms.argument(), state.argument()];
-        self.launch(Kernel::GradientPenaltyValue, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+        self.launch_images(Kernel::GradientPenaltyNorms, d.n, &arguments)?;
+        self.launch_sum(Kernel::GradientPenaltyValue, &[d.argument(), norms.argument(), state.argument()])
     }
 }
 
-/// R as a function of the gradients.
-struct PenaltyCase(GradientPenalty);
-
-/// Where gradients are taken: between two batches, or around one.
-struct PointsCase {
-    n: usize,
-    len: usize,
-    around: bool,
+impl<T: Real> PenaltyOp for DryRun<T> {
+    fn penalty_interpolate(&self, x: usize, toward: usize, u: usize, target: usize) -> Result<()> {
+        self.elements(x + toward + u + target)
+    }
+    fn penalty_moments(&self, x: usize, moments: usize) -> Result<()> {
+        // Once for the mean, once for the variance.
+        self.elements(2 * x + moments)
+    }
+    fn penalty_perturb(&self, x: usize, moments: usize, w: usize, u: usize, target: usize) -> Result<()> {
+        self.elements(x + moments + w + u + target)
+    }
+    fn gradient_penalty(&self, _d: &GradientPenalty, g: usize, v: usize, norms: usize, _state: usize) -> Result<()> {
+        // Once for the norms, once to scale.
+        self.elements(2 * g + v + 2 * norms)
+    }
 }
 
 /// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let mut cases: Vec<Box<dyn OldCase<B>>> = Vec::new();
+pub fn cases<B: PenaltyOp>() -> Vec<Case<B>> {
+    let mut cases = Vec::new();
     for (n, len) in [(1, 1), (3, 17), (5, 300), (300, 3)] {
-        for center in [Center::Zero, Center::One] {
-            cases.push(Box::new(PenaltyCase(GradientPenalty { n, len, center, weight: 0.7 * n as f64 })));
-        }
-        for around in [false, true] {
-            cases.push(Box::new(PointsCase { n, len, around }));
-        }
+        let penalty = |center| case(GradientPenalty { n, len, center, weight: 0.7 * n as f64 });
+        cases.extend([Center::Zero, Center::One].map(penalty));
+        cases.extend([false, true].map(|around| points_case(n, len, around)));
     }
     cases
 }
 
-impl PenaltyCase {
-    /// R, v and the norms, on a state of its own whose `loss_d` is R alone.
-    fn run<B: Executor>(&self, be: &B, g: &Buffer<B>) -> Result<(StepState, [Buffer<B>; 2])> {
-        let (mut v, mut norms) = (be.alloc(self.0.n * self.0.len)?, be.alloc(self.0.n)?);
-        let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
-        be.gradient_penalty(
-            &self.0,
-            be.view(g),
-            be.view_mut(&mut v),
-            be.view_mut(&mut norms),
-            be.view_mut(&mut state),
-        )?;
-        Ok((be.read(be.view(&state))?[0], [v, norms]))
-    }
+/// R as a function of the gradients.
+fn case<B: PenaltyOp>(d: GradientPenalty) -> Case<B> {
+    let GradientPenalty { n, len, center, .. } = d;
+    let case = Case::new("penalty", format!("n{n} len{len} {center:?}")).input("g", n * len).output("penalty", 1);
+    super::with_gradient(case, move |be: &B, [g]| {
+        let (state, [v, _]) = penalised(be, &d, g)?;
+        Ok(([state.metrics.penalty], [v]))
+    })
 }
 
-impl<B: Executor> OldCase<B> for PenaltyCase {
-    fn op(&self) -> &'static str {
-        "penalty"
-    }
-    fn name(&self) -> String {
-        let GradientPenalty { n, len, center, .. } = self.0;
-        format!("n{n} len{len} {center:?}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("g", self.0.n * self.0.len)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("penalty", 1)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let (state, _) = self.run(be, &inputs[0])?;
-        be.upload(&[B::Real::of(state.metrics.penalty)], be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let (_, [v, _]) = self.run(be, &inputs[0])?;
-        let scale = be.read(be.view(&d_outputs[0]))?[0];
-        let scaled: Vec<B::Real> = be.read(be.view(&v))?.into_iter().map(|v| v * scale).collect();
-        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
-    }
+/// R, v and the norms, on a state whose `loss_d` is R alone.
+fn penalised<B: PenaltyOp>(be: &B, d: &GradientPenalty, g: In<'_, B>) -> Result<(StepState, [Buffer<B>; 2])> {
+    let (mut v, mut norms) = (be.alloc(d.n * d.len)?, be.alloc(d.n)?);
+    let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
+    be.gradient_penalty(d, g, be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state))?;
+    Ok((be.read(be.view(&state))?[0], [v, norms]))
 }
 
-impl<B: Executor> OldCase<B> for PointsCase {
-    fn op(&self) -> &'static str {
-        "penalty"
-    }
-    fn name(&self) -> String {
-        format!("n{} len{} points {}", self.n, self.len, if self.around { "around" } else { "between" })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let elements = self.n * self.len;
-        let draw = |name, len| Tensor::new(name, len).filled(Fill::Uniform(0.0, 1.0));
-        vec![Tensor::new("x", elements), draw("toward or w", elements), draw("u", self.n)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("points", self.n * self.len), Tensor::new("moments", 2 * self.n)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let [x, other, u] = [0, 1, 2].map(|i| be.view(&inputs[i]));
-        let [points, moments] = outputs else { unreachable!("two outputs") };
-        be.penalty_moments(x, be.view_mut(moments))?;
-        if self.around {
-            be.penalty_perturb(x, be.view(moments), other, u, be.view_mut(points))
-        } else {
-            be.penalty_interpolate(x, other, u, be.view_mut(points))
-        }
-    }
+/// The points at which gradients are taken: between two batches, or around one.
+fn points_case<B: PenaltyOp>(n: usize, len: usize, around: bool) -> Case<B> {
+    Case::new("penalty", format!("n{n} len{len} points {}", if around { "around" } else { "between" }))
+        .input("x", n * len)
+        .filled_input("toward or w", n * len, Fill::Uniform(0.0, 1.0))
+        .filled_input("u", n, Fill::Uniform(0.0, 1.0))
+        .output("points", n * len)
+        .output("moments", 2 * n)
+        .forward(move |be: &B, [x, other, u], [points, mut moments]| {
+            be.penalty_moments(x, be.reborrow(&mut moments))?;
+            if around {
+                be.penalty_perturb(x, be.freeze(moments), other, u, points)
+            } else {
+                be.penalty_interpolate(x, other, u, points)
+            }
+        })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: PenaltyOp>() -> [Pass<B>; 2] {
+    image_lens().map(|len| {
+        let d = GradientPenalty { n: BATCH, len, center: Center::One, weight: 10.0 };
+        let (shape, elements) = (format!("n{BATCH} len{len}"), BATCH * len);
+        Pass::of("penalty", shape, "value", [elements], [elements, BATCH], move |be: &B, [g], [v, norms], state| {
+            be.gradient_penalty(&d, g, v, norms, state)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -353,13 +315,13 @@ mod tests {
     /// Two images by hand: norms 5 and 0.
     #[test]
     fn values_by_hand_and_no_gradient_is_no_nan() {
-        let g = vec![3.0, -4.0, 0.0, 0.0];
+        let g = [3.0, -4.0, 0.0, 0.0];
         for (center, penalty, v) in [
             (Center::Zero, 10.0 / 2.0 * 12.5, [15.0, -20.0, 0.0, 0.0]),
             (Center::One, 10.0 / 2.0 * 17.0, [24.0, -32.0, 0.0, 0.0]),
         ] {
-            let case = PenaltyCase(GradientPenalty { n: 2, len: 2, center, weight: 10.0 });
-            let (state, [found, norms]) = case.run(&cpu(), &g).expect("a penalty");
+            let d = GradientPenalty { n: 2, len: 2, center, weight: 10.0 };
+            let (state, [found, norms]) = penalised(&cpu(), &d, &g).expect("a penalty");
             assert_eq!((state.metrics.penalty, state.metrics.loss_d), (penalty, penalty), "{center:?}");
             assert_eq!(norms, [5.0, 0.0]);
             assert!(found.iter().zip(v).all(|(a, b)| (a - b).abs() < 1e-12), "{center:?}: {found:?}");
@@ -368,8 +330,8 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_noted() {
-        let case = PenaltyCase(GradientPenalty { n: 1, len: 2, center: Center::One, weight: 1.0 });
-        let (state, _) = case.run(&cpu(), &vec![1.0, f64::NAN]).expect("a penalty");
+        let d = GradientPenalty { n: 1, len: 2, center: Center::One, weight: 1.0 };
+        let (state, _) = penalised(&cpu(), &d, &[1.0, f64::NAN]).expect("a penalty");
         assert_eq!(state.non_finite, StepState::NON_FINITE_LOSS_D);
     }
 

@@ -9,13 +9,15 @@
 
 use rayon::prelude::*;
 
+use super::{loss_before, with_gradient};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
-use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::models::{BATCH, CODES};
+use crate::ops::pass::Pass;
 
 /// Sizes of a batch of codes, and what the term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,6 +28,18 @@ pub struct Repelling {
     pub dims: usize,
     /// λ_PT.
     pub weight: f64,
+}
+
+impl Repelling {
+    /// Ordered pairs of different images.
+    fn pairs(&self) -> f64 {
+        self.n as f64 * (self.n as f64 - 1.0)
+    }
+
+    /// The factor of the sum in λ ∂PT/∂s, without |sᵢ|.
+    fn slope(&self) -> f64 {
+        4.0 * self.weight / self.pairs()
+    }
 }
 
 /// The term's passes.
@@ -46,18 +60,6 @@ pub trait RepellingOp: Backend {
         cosines: In<'_, Self>,
         d_codes: Out<'_, Self>,
     ) -> Result<()>;
-}
-
-impl Repelling {
-    /// Ordered pairs of different images.
-    fn pairs(&self) -> f64 {
-        self.n as f64 * (self.n as f64 - 1.0)
-    }
-
-    /// What stands before the sum in λ ∂PT/∂s, |sᵢ| aside.
-    fn slope(&self) -> f64 {
-        4.0 * self.weight / self.pairs()
-    }
 }
 
 /// Dimensions whose sums are kept at once.
@@ -151,14 +153,11 @@ impl Repelling {
 
 impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
     fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), codes.argument(), cosines.argument()];
-        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
-        self.launch(Kernel::RepellingForward, [blocks, 1, 1], [size::IMAGE_THREADS, 1, 1], &arguments)
+        self.launch_images(Kernel::RepellingForward, d.n, &[d.argument(), codes.argument(), cosines.argument()])
     }
 
     fn repelling_loss(&self, d: &Repelling, cosines: In<'_, Self>, state: Out<'_, Self, StepState>) -> Result<()> {
-        let arguments = [d.argument(), cosines.argument(), state.argument()];
-        self.launch(Kernel::RepellingLoss, [1, 1, 1], [size::LOSS_THREADS, 1, 1], &arguments)
+        self.launch_sum(Kernel::RepellingLoss, &[d.argument(), cosines.argument(), state.argument()])
     }
 
     fn repelling_backward_input(
@@ -173,56 +172,60 @@ impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
     }
 }
 
-struct RepellingCase(Repelling);
+impl<T: Real> RepellingOp for DryRun<T> {
+    fn repelling_forward(&self, d: &Repelling, codes: usize, cosines: usize) -> Result<()> {
+        // Each code is read beside every other one.
+        self.elements(d.n * codes + cosines)
+    }
+    fn repelling_loss(&self, _d: &Repelling, cosines: usize, _state: usize) -> Result<()> {
+        self.elements(cosines)
+    }
+    fn repelling_backward_input(&self, d: &Repelling, codes: usize, cosines: usize, d_codes: usize) -> Result<()> {
+        self.elements(d.n * codes + cosines + 2 * d_codes)
+    }
+}
 
 /// Two images and more, codes below and above a vector and a block of threads. Codes of one element all point the same way
 /// or the opposite: there would be nothing to differentiate.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let case = |(n, dims, weight)| Box::new(RepellingCase(Repelling { n, dims, weight })) as Box<dyn OldCase<B>>;
-    [(2, 2, 1.0), (3, 3, 0.1), (5, 17, 1.0), (3, 261, 0.5), (17, 7, 0.1)].into_iter().map(case).collect()
+pub fn cases<B: RepellingOp>() -> Vec<Case<B>> {
+    [(2, 2, 1.0), (3, 3, 0.1), (5, 17, 1.0), (3, 261, 0.5), (17, 7, 0.1)]
+        .map(|(n, dims, weight)| case(Repelling { n, dims, weight }))
+        .into()
 }
 
-impl<B: Executor> OldCase<B> for RepellingCase {
-    fn op(&self) -> &'static str {
-        "repelling"
-    }
-    fn name(&self) -> String {
-        let Repelling { n, dims, weight } = self.0;
-        format!("n{n} dims{dims} weight{weight}")
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("codes", self.0.n * self.0.dims)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("loss", 1)]
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let mut cosines = be.alloc(self.0.n * self.0.n)?;
-        be.repelling_forward(&self.0, be.view(&inputs[0]), be.view_mut(&mut cosines))?;
-        // It adds to what the loss is already.
-        let before = StepState::new(0, 0.0);
-        let before = StepState { metrics: Metrics { loss_g: 0.25, ..before.metrics }, ..before };
-        let mut state = be.buffer_of(&[before])?;
-        be.repelling_loss(&self.0, be.view(&cosines), be.view_mut(&mut state))?;
-        let loss = be.read(be.view(&state))?[0].metrics.loss_g;
-        be.upload(&[B::Real::of(loss)], be.view_mut(&mut outputs[0]))
-    }
-    fn backward(
-        &self,
-        be: &B,
-        inputs: &[Buffer<B>],
-        _outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
-    ) -> Result<()> {
-        let codes = be.view(&inputs[0]);
-        let mut cosines = be.alloc(self.0.n * self.0.n)?;
-        be.repelling_forward(&self.0, codes, be.view_mut(&mut cosines))?;
-        be.repelling_backward_input(&self.0, codes, be.view(&cosines), be.view_mut(&mut d_inputs[0]))?;
-        let scale = be.read(be.view(&d_outputs[0]))?[0];
-        let scaled: Vec<B::Real> = be.read(be.view(&d_inputs[0]))?.into_iter().map(|d| d * scale).collect();
-        be.upload(&scaled, be.view_mut(&mut d_inputs[0]))
-    }
+fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
+    let Repelling { n, dims, weight } = d;
+    let case =
+        Case::new("repelling", format!("n{n} dims{dims} weight{weight}")).input("codes", n * dims).output("loss", 1);
+    with_gradient(case, move |be: &B, [codes]| {
+        let (mut cosines, mut d_codes, mut state) = (be.alloc(n * n)?, be.alloc(n * dims)?, loss_before(be)?);
+        be.repelling_forward(&d, codes, be.view_mut(&mut cosines))?;
+        be.repelling_loss(&d, be.view(&cosines), be.view_mut(&mut state))?;
+        be.repelling_backward_input(&d, codes, be.view(&cosines), be.view_mut(&mut d_codes))?;
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [d_codes]))
+    })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: RepellingOp>() -> Vec<Pass<B>> {
+    let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
+    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
+}
+
+fn passes_of<B: RepellingOp>(d: Repelling) -> [Pass<B>; 3] {
+    let (op, shape) = ("repelling", format!("n{} dims{}", d.n, d.dims));
+    let (len, pairs) = (d.n * d.dims, d.n * d.n);
+    [
+        Pass::of(op, shape.clone(), "forward", [len], [pairs], move |be: &B, [codes], [cosines], _| {
+            be.repelling_forward(&d, codes, cosines)
+        }),
+        Pass::of(op, shape.clone(), "loss", [pairs], [], move |be: &B, [cosines], [], state| {
+            be.repelling_loss(&d, cosines, state)
+        }),
+        Pass::of(op, shape, "backward_input", [len, pairs], [len], move |be: &B, [codes, cosines], [d_codes], _| {
+            be.repelling_backward_input(&d, codes, cosines, d_codes)
+        }),
+    ]
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Adam (Kingma & Ba 2015, with bias correction), over a whole network's arena at once, and the check that comes first.
+//! Adam (Kingma & Ba 2015, with bias correction), over a whole network's arena at once.
 //!
 //! m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  w ← w − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 //!
@@ -6,18 +6,19 @@
 
 use rayon::prelude::*;
 
+use super::finite_gradients::FiniteGradientsOp;
 use crate::Result;
-use crate::device::accelerator::element_blocks;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Network, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::ops::models;
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// Adam's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Adam {
-    /// Which network's updates count.
+    /// The network whose updates count.
     pub network: Network,
     /// Learning rate.
     pub lr: f64,
@@ -29,15 +30,10 @@ pub struct Adam {
     pub epsilon: f64,
 }
 
-/// The optimiser's passes.
+/// The optimiser's update.
 pub trait AdamOp: Backend {
-    /// Looks through all gradients of a network: if one is not finite it sets the state's `non_finite`, and if nothing
-    /// was found so far it counts the update that is to follow.
-    fn check_gradients(&self, network: Network, gradients: In<'_, Self>, state: Out<'_, Self, StepState>)
-    -> Result<()>;
-
     /// One update of weights and moments in place, all five of the network's arena's length; nothing happens while
-    /// `non_finite` is set. Follows [`AdamOp::check_gradients`], which has counted this update.
+    /// `non_finite` is set. Follows [`FiniteGradientsOp::check_gradients`], which has counted this update.
     fn adam_update(
         &self,
         d: &Adam,
@@ -66,31 +62,6 @@ pub fn power(mut base: f64, mut exponent: u64) -> f64 {
 }
 
 impl<T: Real> AdamOp for Cpu<T> {
-    fn check_gradients(&self, network: Network, gradients: &[T], state: &mut [StepState]) -> Result<()> {
-        // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
-        let finite = gradients.par_chunks(CHUNK).all(|chunk| {
-            vectorised(|| {
-                let mut lanes = [T::ZERO; 16];
-                for part in chunk.chunks(16) {
-                    lanes.iter_mut().zip(part).for_each(|(lane, &g)| *lane += g * T::ZERO);
-                }
-                lanes.iter().all(|&lane| lane == T::ZERO)
-            })
-        });
-        let state = &mut state[0];
-        if !finite && state.non_finite == 0 {
-            state.non_finite = match network {
-                Network::Discriminator => StepState::NON_FINITE_GRADIENT_D,
-                Network::Generator => StepState::NON_FINITE_GRADIENT_G,
-                Network::Encoder => StepState::NON_FINITE_GRADIENT_E,
-            };
-        }
-        if state.non_finite == 0 {
-            state.updates[network as usize] += 1;
-        }
-        Ok(())
-    }
-
     fn adam_update(
         &self,
         d: &Adam,
@@ -133,22 +104,6 @@ struct KernelAdam {
 }
 
 impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
-    fn check_gradients(
-        &self,
-        network: Network,
-        gradients: In<'_, Self>,
-        state: Out<'_, Self, StepState>,
-    ) -> Result<()> {
-        let blocks = element_blocks(gradients.len());
-        self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
-            let arguments = [gradients.argument(), Argument::new(gradients.len() as u64), flags.argument()];
-            self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
-            let network = Argument::new(network as i32);
-            let arguments = [network, flags.argument(), Argument::new(blocks), state.argument()];
-            self.launch(Kernel::NoteGradients, [1, 1, 1], [1, 1, 1], &arguments)
-        })
-    }
-
     fn adam_update(
         &self,
         d: &Adam,
@@ -173,74 +128,76 @@ impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
     }
 }
 
-struct AdamCase {
-    len: usize,
-    network: Network,
-    /// Something was noted as not finite before: the update must move nothing and count nothing.
-    stopped: bool,
+impl<T: Real> AdamOp for DryRun<T> {
+    fn adam_update(&self, _d: &Adam, gradients: usize, w: usize, m: usize, v: usize, _state: usize) -> Result<()> {
+        self.elements(gradients + 2 * (w + m + v))
+    }
 }
 
 /// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, the fifth of
 /// the encoder, and one that is not to happen.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let size = |len, network, stopped| AdamCase { len, network, stopped };
-    [
-        size(1, Network::Generator, false),
-        size(3, Network::Generator, false),
-        size(17, Network::Generator, false),
-        size(33, Network::Generator, false),
-        size(1000, Network::Generator, false),
-        size(33, Network::Discriminator, false),
-        size(33, Network::Generator, true),
-        size(17, Network::Discriminator, true),
-        size(5, Network::Encoder, false),
+pub fn cases<B: AdamOp + FiniteGradientsOp>() -> Vec<Case<B>> {
+    vec![
+        case(1, Network::Generator, false),
+        case(3, Network::Generator, false),
+        case(17, Network::Generator, false),
+        case(33, Network::Generator, false),
+        case(1000, Network::Generator, false),
+        case(33, Network::Discriminator, false),
+        case(33, Network::Generator, true),
+        case(17, Network::Discriminator, true),
+        case(5, Network::Encoder, false),
     ]
-    .into_iter()
-    .map(|case| Box::new(case) as Box<dyn OldCase<B>>)
-    .collect()
 }
 
-impl<B: Executor> OldCase<B> for AdamCase {
-    fn op(&self) -> &'static str {
-        "adam"
-    }
-    fn name(&self) -> String {
-        let AdamCase { len, network, stopped } = self;
-        format!("len{len} {network:?}{}", if *stopped { " stopped" } else { "" })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let second = Tensor::new("second_moments", self.len).filled(Fill::Uniform(0.0, 1.0));
-        let first = ["gradients", "weights", "first_moments"].map(|name| Tensor::new(name, self.len));
-        first.into_iter().chain([second]).collect()
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        let moved = ["weights", "first_moments", "second_moments"].map(|name| Tensor::new(name, self.len));
-        moved.into_iter().chain([Tensor::new("updates", Network::COUNT)]).collect()
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-        let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
-        be.check_gradients(self.network, be.view(&inputs[0]), be.view_mut(&mut state))?;
-        for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
-            be.copy(be.view(input), be.view_mut(output))?;
-        }
-        // An epsilon so large that it shows where it is added.
-        let d = Adam { network: self.network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05 };
-        let [w, m, v, updates] = outputs else { unreachable!("four outputs") };
-        let counted = be.read(be.view(&state))?[0].updates.map(|count| B::Real::of(count as f64));
-        be.upload(&counted, be.view_mut(updates))?;
-        let (w, m, v) = (be.view_mut(w), be.view_mut(m), be.view_mut(v));
-        be.adam_update(&d, be.view(&inputs[0]), w, m, v, be.view(&state))
-    }
+/// `stopped`: something was noted as not finite before, and the update must move nothing and count nothing.
+fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
+    Case::new("adam", format!("len{len} {network:?}{}", if stopped { " stopped" } else { "" }))
+        .input("gradients", len)
+        .input("weights", len)
+        .input("first_moments", len)
+        .filled_input("second_moments", len, Fill::Uniform(0.0, 1.0))
+        .output("weights", len)
+        .output("first_moments", len)
+        .output("second_moments", len)
+        .output("updates", Network::COUNT)
+        .forward(move |be: &B, [gradients, w, m, v], [mut new_w, mut new_m, mut new_v, updates]| {
+            let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+            let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
+            be.check_gradients(network, gradients, be.view_mut(&mut state))?;
+            let counted = be.read(be.view(&state))?[0].updates.map(|count| B::Real::of(count as f64));
+            be.upload(&counted, updates)?;
+            be.copy(w, be.reborrow(&mut new_w))?;
+            be.copy(m, be.reborrow(&mut new_m))?;
+            be.copy(v, be.reborrow(&mut new_v))?;
+            // An epsilon so large that it shows where it is added.
+            let d = Adam { network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05 };
+            be.adam_update(&d, gradients, new_w, new_m, new_v, be.view(&state))
+        })
+}
+
+/// The check of the gradients and the update, at the sizes of the models.
+pub(super) fn passes<B: AdamOp + FiniteGradientsOp>() -> Vec<Pass<B>> {
+    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+}
+
+fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pass<B>; 2] {
+    let shape = format!("len{len} {network:?}");
+    let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+    [
+        Pass::of("adam", shape.clone(), "check", [len], [], move |be: &B, [gradients], [], state| {
+            be.check_gradients(network, gradients, state)
+        }),
+        Pass::of("adam", shape, "update", [len], [len; 3], move |be: &B, [gradients], [w, m, v], state| {
+            be.adam_update(&d, gradients, w, m, v, be.freeze(state))
+        }),
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::case;
+    use crate::ops::case::fill;
 
     #[test]
     fn powers_agree_with_the_library() {
@@ -272,28 +229,12 @@ mod tests {
     fn a_stopped_update_moves_nothing() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
         for (len, network) in [(33, Network::Generator), (17, Network::Discriminator)] {
-            let case: &dyn OldCase<Cpu<f64>> = &AdamCase { len, network, stopped: true };
-            let inputs: Vec<Vec<f64>> =
-                (0..).zip(&case.inputs()).map(|(number, tensor)| case::fill(tensor, number)).collect();
+            let case = case(len, network, true);
+            let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
             let mut outputs: Vec<Vec<f64>> = case.outputs().iter().map(|tensor| vec![0.0; tensor.len]).collect();
-            case.forward(&cpu, &inputs, &mut outputs).expect("an update");
+            case.run_forward(&cpu, &inputs, &mut outputs).expect("an update");
             assert_eq!(outputs[..3], inputs[1..]);
             assert_eq!(outputs[3], [5.0, 2.0, 4.0]);
-        }
-    }
-
-    #[test]
-    fn a_bad_gradient_stops_every_update() {
-        let cpu = Cpu::<f32>::new(Some(2)).expect("threads");
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for at in [0, 15, 16, CHUNK, 2 * CHUNK + 4] {
-                let mut gradients = vec![1.0; 2 * CHUNK + 5];
-                gradients[at] = bad;
-                let mut state = [StepState::new(0, 0.0)];
-                cpu.check_gradients(Network::Discriminator, &gradients, &mut state).expect("check");
-                assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_D, "{bad} at {at}");
-                assert_eq!(state[0].updates, [0, 0, 0]);
-            }
         }
     }
 }

@@ -8,8 +8,10 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
+use crate::ops::models::{CIFAR, MNIST};
+use crate::ops::pass::Pass;
 
 /// Clipping.
 pub trait ClipOp: Backend {
@@ -49,12 +51,15 @@ impl<L: Launcher, T: Real> ClipOp for Accelerator<L, T> {
     }
 }
 
+impl<T: Real> ClipOp for DryRun<T> {
+    fn clip_weights(&self, _limit: f64, _state: usize, weights: usize) -> Result<()> {
+        self.elements(2 * weights)
+    }
+}
+
 /// Lengths below, at and above a vector; a clip that leaves some weights alone; and one that is not to happen.
 pub fn cases<B: ClipOp>() -> Vec<Case<B>> {
-    [(1, false), (3, false), (17, false), (1000, false), (33, true)]
-        .into_iter()
-        .map(|(len, stopped)| case(len, stopped))
-        .collect()
+    [(1, false), (3, false), (17, false), (1000, false), (33, true)].map(|(len, stopped)| case(len, stopped)).into()
 }
 
 /// `stopped`: something was noted as not finite before, and nothing may move.
@@ -68,6 +73,15 @@ fn case<B: ClipOp>(len: usize, stopped: bool) -> Case<B> {
             be.copy(weights, be.reborrow(&mut clipped))?;
             be.clip_weights(0.5, be.view(&state), clipped)
         })
+}
+
+/// Of the discriminators of the models.
+pub(super) fn passes<B: ClipOp>() -> [Pass<B>; 2] {
+    [MNIST[1], CIFAR[1]].map(|len| {
+        Pass::of("clip", format!("len{len}"), "weights", [], [len], |be: &B, [], [weights], state| {
+            be.clip_weights(0.01, be.freeze(state), weights)
+        })
+    })
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
+use crate::ops::Case;
+use crate::ops::models::{CIFAR, MNIST};
+use crate::ops::pass::Pass;
 
 /// The average's update.
 pub trait EmaOp: Backend {
@@ -35,33 +36,33 @@ impl<L: Launcher, T: Real> EmaOp for Accelerator<L, T> {
     }
 }
 
-struct EmaCase(usize);
-
-/// Lengths below, at and above a vector.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    [1, 3, 17, 33].into_iter().map(|len| Box::new(EmaCase(len)) as Box<dyn OldCase<B>>).collect()
+impl<T: Real> EmaOp for DryRun<T> {
+    fn ema_update(&self, _decay: f64, weights: usize, average: usize) -> Result<()> {
+        self.elements(weights + 2 * average)
+    }
 }
 
-impl<B: Executor> OldCase<B> for EmaCase {
-    fn op(&self) -> &'static str {
-        "ema"
-    }
-    fn name(&self) -> String {
-        format!("len{}", self.0)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("weights", self.0), Tensor::new("average", self.0)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("average", self.0)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        be.copy(be.view(&inputs[1]), be.view_mut(&mut outputs[0]))?;
-        be.ema_update(0.9, be.view(&inputs[0]), be.view_mut(&mut outputs[0]))
-    }
+/// Lengths below, at and above a vector.
+pub fn cases<B: EmaOp>() -> Vec<Case<B>> {
+    [1, 3, 17, 33].map(case).into()
+}
+
+fn case<B: EmaOp>(len: usize) -> Case<B> {
+    Case::new("ema", format!("len{len}")).input("weights", len).input("average", len).output("average", len).forward(
+        |be: &B, [weights, average], [mut moved]| {
+            be.copy(average, be.reborrow(&mut moved))?;
+            be.ema_update(0.9, weights, moved)
+        },
+    )
+}
+
+/// Of the generators of the models.
+pub(super) fn passes<B: EmaOp>() -> [Pass<B>; 2] {
+    [MNIST[0], CIFAR[0]].map(|len| {
+        Pass::of("ema", format!("len{len}"), "update", [len], [len], |be: &B, [weights], [average], _| {
+            be.ema_update(0.999, weights, average)
+        })
+    })
 }
 
 #[cfg(test)]

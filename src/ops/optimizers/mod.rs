@@ -1,14 +1,18 @@
-//! Optimizers, and what else moves or averages weights.
+//! Optimizers, what else moves or averages weights, and what a step's updates begin and end with.
 
 pub mod adam;
 pub mod clip;
 pub mod ema;
+pub mod finish_step;
+pub mod finite_gradients;
 pub mod rmsprop;
 
 operations! {
     Optimizers:
+    finite_gradients: FiniteGradientsOp,
     adam: AdamOp,
     clip: ClipOp,
     ema: EmaOp,
     rmsprop: RmspropOp,
+    finish_step: FinishStepOp,
 }

@@ -4,17 +4,18 @@
 //!
 //! v starts at 0 and is not centred; ε is added to its root, not under it.
 //!
-//! [`AdamOp::check_gradients`](super::adam::AdamOp::check_gradients) comes first, as for Adam. There is no bias
-//! correction, so nothing here depends on the number of updates.
+//! [`check_gradients`](super::finite_gradients::FiniteGradientsOp::check_gradients) comes first, as for Adam. There is no
+//! bias correction, so nothing here depends on the number of updates.
 
 use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Fill, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::ops::models;
+use crate::ops::pass::Pass;
+use crate::ops::{Case, Fill};
 
 /// RMSprop's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,54 +102,57 @@ impl<L: Launcher, T: Real> RmspropOp for Accelerator<L, T> {
     }
 }
 
-struct RmspropCase {
-    len: usize,
-    /// Something was noted as not finite before: the update must move nothing.
-    stopped: bool,
+impl<T: Real> RmspropOp for DryRun<T> {
+    fn rmsprop_update(&self, _d: &Rmsprop, gradients: usize, w: usize, v: usize, _state: usize) -> Result<()> {
+        self.elements(gradients + 2 * (w + v))
+    }
 }
 
 /// Lengths below, at and above a vector, and an update that is not to happen.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
+pub fn cases<B: RmspropOp>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
-        .into_iter()
-        .map(|(len, stopped)| Box::new(RmspropCase { len, stopped }) as Box<dyn OldCase<B>>)
-        .collect()
+        .map(|(len, stopped)| case(len, stopped))
+        .into()
 }
 
-impl<B: Executor> OldCase<B> for RmspropCase {
-    fn op(&self) -> &'static str {
-        "rmsprop"
-    }
-    fn name(&self) -> String {
-        format!("len{}{}", self.len, if self.stopped { " stopped" } else { "" })
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        let second = Tensor::new("second_moments", self.len).filled(Fill::Uniform(0.0, 1.0));
-        vec![Tensor::new("gradients", self.len), Tensor::new("weights", self.len), second]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        ["weights", "second_moments"].map(|name| Tensor::new(name, self.len)).into()
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let non_finite = if self.stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-        let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
-        for (input, output) in inputs[1..].iter().zip(outputs.iter_mut()) {
-            be.copy(be.view(input), be.view_mut(output))?;
-        }
-        // So large that it shows whether it is added to the root or under it.
-        let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
-        let [w, v] = outputs else { unreachable!("two outputs") };
-        be.rmsprop_update(&d, be.view(&inputs[0]), be.view_mut(w), be.view_mut(v), be.view(&state))
-    }
+/// `stopped`: something was noted as not finite before, and the update must move nothing.
+fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
+    Case::new("rmsprop", format!("len{len}{}", if stopped { " stopped" } else { "" }))
+        .input("gradients", len)
+        .input("weights", len)
+        .filled_input("second_moments", len, Fill::Uniform(0.0, 1.0))
+        .output("weights", len)
+        .output("second_moments", len)
+        .forward(move |be: &B, [gradients, w, v], [mut new_w, mut new_v]| {
+            let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+            let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
+            be.copy(w, be.reborrow(&mut new_w))?;
+            be.copy(v, be.reborrow(&mut new_v))?;
+            // So large that it shows whether it is added to the root or under it.
+            let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
+            be.rmsprop_update(&d, gradients, new_w, new_v, be.view(&state))
+        })
+}
+
+/// At the sizes of the models.
+pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
+    models::PAPER.map(|len| {
+        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
+        Pass::of(
+            "rmsprop",
+            format!("len{len}"),
+            "update",
+            [len],
+            [len; 2],
+            move |be: &B, [gradients], [w, v], state| be.rmsprop_update(&d, gradients, w, v, be.freeze(state)),
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::case;
+    use crate::ops::case::fill;
 
     #[test]
     fn two_steps_by_hand() {
@@ -166,11 +170,10 @@ mod tests {
     #[test]
     fn a_stopped_update_moves_nothing() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
-        let case: &dyn OldCase<Cpu<f64>> = &RmspropCase { len: 33, stopped: true };
-        let inputs: Vec<Vec<f64>> =
-            (0..).zip(&case.inputs()).map(|(number, tensor)| case::fill(tensor, number)).collect();
+        let case = case(33, true);
+        let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
         let mut outputs = vec![vec![0.0; 33]; 2];
-        case.forward(&cpu, &inputs, &mut outputs).expect("an update");
+        case.run_forward(&cpu, &inputs, &mut outputs).expect("an update");
         assert_eq!(outputs, inputs[1..]);
     }
 }

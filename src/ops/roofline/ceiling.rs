@@ -7,9 +7,9 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, Launcher, Out, Precision, Real};
-use crate::ops::case::OldCase;
-use crate::ops::{Executor, Tensor};
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, Launcher, Out, Precision, Real};
+use crate::ops::Case;
+use crate::ops::pass::Pass;
 
 /// Chains that run side by side, so that none waits for another's result.
 const CHAINS: usize = 16;
@@ -24,12 +24,12 @@ pub trait CeilingOp: Backend {
     /// product of depth 16 of ¼ and ¼; overwrites. Twice 16 · 16 · rounds · len multiplications and additions, and exact
     /// up to 2¹⁶ rounds, in any order of the sums.
     ///
-    /// Where linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
+    /// If linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
     /// ceiling. Elsewhere they are [`CeilingOp::multiply_add_chains`] of 16 · rounds links x · 1 + ¼ · ¼.
     fn product_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()>;
 }
 
-/// What a chain does at each of its links: x · factor + addend.
+/// One link of a chain: x · factor + addend.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     factor: f64,
@@ -149,50 +149,26 @@ impl<T: Real> CeilingOp for DryRun<T> {
     }
 }
 
-/// Which chains a case runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chains {
-    MultiplyAdd,
-    Product,
-}
-
-struct CeilingCase {
-    chains: Chains,
-    rounds: usize,
-    len: usize,
-}
-
 /// No round, few and many; lengths below and above a vector, a warp and a block.
-pub fn cases<B: Executor>() -> Vec<Box<dyn OldCase<B>>> {
-    let case = |chains, (rounds, len)| Box::new(CeilingCase { chains, rounds, len }) as Box<dyn OldCase<B>>;
+pub fn cases<B: CeilingOp>() -> Vec<Case<B>> {
     let sizes = [(0, 3), (1, 17), (5, 33), (40, 300)];
-    [Chains::MultiplyAdd, Chains::Product].into_iter().flat_map(|chains| sizes.map(|size| case(chains, size))).collect()
+    let plain = sizes.map(|(rounds, len)| {
+        case("MultiplyAdd", rounds, len).forward(move |be: &B, [_], [y]| be.multiply_add_chains(rounds, y))
+    });
+    let products = sizes.map(|(rounds, len)| {
+        case("Product", rounds, len).forward(move |be: &B, [_], [y]| be.product_chains(rounds, y))
+    });
+    plain.into_iter().chain(products).collect()
 }
 
-impl<B: Executor> OldCase<B> for CeilingCase {
-    fn op(&self) -> &'static str {
-        "ceiling"
-    }
-    fn name(&self) -> String {
-        format!("{:?} rounds{} len{}", self.chains, self.rounds, self.len)
-    }
-    fn inputs(&self) -> Vec<Tensor> {
-        // A case without inputs is held to one rounding, and these chains round many times.
-        vec![Tensor::new("unused", 1)]
-    }
-    fn outputs(&self) -> Vec<Tensor> {
-        vec![Tensor::new("y", self.len)]
-    }
-    fn differentiable(&self) -> bool {
-        false
-    }
-    fn forward(&self, be: &B, _inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
-        let y = be.view_mut(&mut outputs[0]);
-        match self.chains {
-            Chains::MultiplyAdd => be.multiply_add_chains(self.rounds, y),
-            Chains::Product => be.product_chains(self.rounds, y),
-        }
-    }
+fn case<B: CeilingOp>(chains: &str, rounds: usize, len: usize) -> Case<B> {
+    // A case without inputs is held to one rounding, and these chains round many times.
+    Case::new("ceiling", format!("{chains} rounds{rounds} len{len}")).input("unused", 1).output("y", len)
+}
+
+/// None: the ceilings are measured by themselves, before every pass.
+pub(super) fn passes<B: CeilingOp>() -> [Pass<B>; 0] {
+    []
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a device does at best: the ceilings that benchmarks are held against.
+//! The best that a device does: the ceilings that benchmarks are held against.
 
 pub mod ceiling;
 

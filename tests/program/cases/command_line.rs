@@ -165,7 +165,7 @@ fn every_setting_is_described_where_it_is_defined() {
     assert!(!text.contains("objective.clip"), "{text}");
     assert_contains(&stdout(&succeed(program("settings loss"))), &["hinge", "Miyato et al. 2018", "began"]);
     assert_contains(&stdout(&succeed(program("settings train.batch"))), &["64 in preset quick"]);
-    assert_contains(&stdout(&succeed(program("train --dry-run --threads 1"))), &["# `vgan-cuda settings` says"]);
+    assert_contains(&stdout(&succeed(program("train --dry-run --threads 1"))), &["# `vgan-cuda settings` explains"]);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn case_15_the_name_of_a_picture_ends_in_png() {
         command.current_dir(place.path("run"));
         let message = stderr(&exit_with(command, 2));
         assert!(
-            message.contains("nothing is written to standard output") && message.contains("./-"),
+            message.contains("output to standard output is not supported") && message.contains("./-"),
             "{words}: {message}"
         );
     }

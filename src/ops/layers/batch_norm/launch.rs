@@ -4,6 +4,7 @@ use super::{BatchNorm, BatchNormOp};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
 
 /// The sizes as kernels/layers/batch_norm.cu has them; rows are those of a group.
@@ -18,21 +19,18 @@ struct KernelBatchNorm {
     momentum: f64,
 }
 
-impl BatchNorm {
+impl AsArgument for BatchNorm {
     fn argument(&self) -> Argument {
         let [groups, rows, c] = [self.groups, self.rows / self.groups, self.c].map(int);
         let BatchNorm { epsilon, momentum, .. } = *self;
         Argument::new(KernelBatchNorm { groups, rows, c, padding: 0, epsilon, momentum })
     }
+}
 
+impl BatchNorm {
     /// Parts that a group's rows are summed in.
     fn parts(&self) -> usize {
         (self.rows / self.groups).div_ceil(size::COLUMN_ROWS as usize)
-    }
-
-    /// Elements of x.
-    fn len(&self) -> usize {
-        self.rows * self.c
     }
 }
 
@@ -49,15 +47,14 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
         &self,
         d: &BatchNorm,
         plain: bool,
-        [x, y, dy, saved]: [Argument; 4],
-        sums: Argument,
+        [x, y, dy, saved]: [In<'_, Self>; 4],
+        sums: &Out<'_, Self>,
     ) -> Result<()> {
-        self.with_workspace(2 * d.groups * d.parts() * d.c, |partial: Out<'_, Self, f64>| {
-            let (f, plain) = (d.activation.argument::<T>(), Argument::new(i32::from(plain)));
-            let arguments = [d.argument(), f, plain, x, y, dy, saved, partial.argument()];
+        self.with_workspace(d.parts() * d.saved_len(), |partial: Out<'_, Self, f64>| {
+            let arguments = arguments![d, d.activation.argument::<T>(), i32::from(plain), x, y, dy, saved, partial];
             self.launch_columns(Kernel::BatchNormBackwardPartial, d, &arguments)?;
-            let arguments = [d.argument(), Argument::new(int(d.parts())), partial.argument(), sums];
-            self.launch_elements(Kernel::BatchNormBackwardSums, 2 * d.groups * d.c, &arguments)
+            let arguments = arguments![d, d.parts(), partial, sums];
+            self.launch_elements(Kernel::BatchNormBackwardSums, d.saved_len(), &arguments)
         })
     }
 }
@@ -73,16 +70,12 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         saved: Out<'_, Self>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        self.with_workspace(2 * d.groups * d.parts() * d.c, |partial: Out<'_, Self, f64>| {
-            let partial = partial.argument();
-            self.launch_columns(Kernel::BatchNormMoments, d, &[d.argument(), x.argument(), partial])?;
-            let parts = Argument::new(int(d.parts()));
-            let arguments = [d.argument(), parts, x.argument(), partial, running.argument(), saved.argument()];
+        self.with_workspace(d.parts() * d.saved_len(), |partial: Out<'_, Self, f64>| {
+            self.launch_columns(Kernel::BatchNormMoments, d, &arguments![d, x, partial])?;
+            let arguments = arguments![d, d.parts(), x, partial, running, saved];
             self.launch_elements(Kernel::BatchNormStatistics, d.c, &arguments)
         })?;
-        let f = d.activation.argument::<T>();
-        let [x, gamma, beta] = [x, gamma, beta].map(|view| view.argument());
-        let arguments = [d.argument(), f, x, gamma, beta, saved.argument(), y.argument()];
+        let arguments = arguments![d, d.activation.argument::<T>(), x, gamma, beta, saved, y];
         self.launch_elements(Kernel::BatchNormNormalise, d.len(), &arguments)
     }
 
@@ -95,8 +88,7 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         running: In<'_, Self>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        let [x, gamma, beta, running] = [x, gamma, beta, running].map(|view| view.argument());
-        let arguments = [d.argument(), d.activation.argument::<T>(), x, gamma, beta, running, y.argument()];
+        let arguments = arguments![d, d.activation.argument::<T>(), x, gamma, beta, running, y];
         self.launch_elements(Kernel::BatchNormEval, d.len(), &arguments)
     }
 
@@ -109,7 +101,7 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         saved: In<'_, Self>,
         sums: Out<'_, Self>,
     ) -> Result<()> {
-        self.launch_gradient_sums(d, false, [x, y, dy, saved].map(|view| view.argument()), sums.argument())
+        self.launch_gradient_sums(d, false, [x, y, dy, saved], &sums)
     }
 
     fn batch_norm_backward_input(
@@ -123,9 +115,8 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         sums: In<'_, Self>,
         dx: Out<'_, Self>,
     ) -> Result<()> {
-        let (f, plain) = (d.activation.argument::<T>(), Argument::new(0i32));
-        let [x, y, dy, gamma, saved, sums] = [x, y, dy, gamma, saved, sums].map(|view| view.argument());
-        let arguments = [d.argument(), f, plain, x, y, dy, gamma, saved, sums, dx.argument()];
+        let (f, tangent) = (d.activation.argument::<T>(), 0);
+        let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx];
         self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
     }
 
@@ -136,8 +127,7 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         dgamma: Out<'_, Self>,
         dbeta: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), sums.argument(), dgamma.argument(), dbeta.argument()];
-        self.launch_elements(Kernel::BatchNormBackwardWeight, d.c, &arguments)
+        self.launch_elements(Kernel::BatchNormBackwardWeight, d.c, &arguments![d, sums, dgamma, dbeta])
     }
 
     fn batch_norm_tangent(
@@ -151,10 +141,9 @@ impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
         sums: Out<'_, Self>,
         vy: Out<'_, Self>,
     ) -> Result<()> {
-        let [x, y, vx, gamma, saved] = [x, y, vx, gamma, saved].map(|view| view.argument());
-        self.launch_gradient_sums(d, true, [x, y, vx, saved], sums.argument())?;
-        let (f, tangent) = (d.activation.argument::<T>(), Argument::new(1i32));
-        let arguments = [d.argument(), f, tangent, x, y, vx, gamma, saved, sums.argument(), vy.argument()];
+        self.launch_gradient_sums(d, true, [x, y, vx, saved], &sums)?;
+        let (f, tangent) = (d.activation.argument::<T>(), 1);
+        let arguments = arguments![d, f, tangent, x, y, vx, gamma, saved, sums, vy];
         self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
     }
 }

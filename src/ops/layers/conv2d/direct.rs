@@ -20,7 +20,7 @@ const TAPS: usize = 8;
 /// Images whose weight gradient one task sums.
 const IMAGES: usize = 4;
 
-/// Where the taps of a window lie in an image with a border of zeros.
+/// The places of a window's taps in an image with a border of zeros.
 #[derive(Clone, Copy)]
 struct Frame {
     d: Conv2d,
@@ -44,7 +44,7 @@ impl Frame {
     fn blocks(&self) -> usize {
         self.d.k.div_ceil(LANES)
     }
-    /// How far tap `tap` of a window, in the order R·S·C, lies from the window's first element.
+    /// The distance of tap `tap` of a window, in the order R·S·C, from the window's first element.
     fn offset(&self, tap: usize) -> usize {
         let run = self.d.s * self.d.c;
         tap / run * self.row + tap % run

@@ -51,13 +51,13 @@ pub(super) struct Parity {
     /// First taps of that class.
     pub(super) r0: usize,
     pub(super) s0: usize,
-    /// How many taps of each axis there are.
+    /// The number of taps along each axis.
     pub(super) r_taps: usize,
     pub(super) s_taps: usize,
-    /// How many rows and columns of the input the class has.
+    /// Rows and columns of the input in this class.
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Where the class's packed filters start, in filters of K·C elements.
+    /// The first of the class's packed filters, counted in filters of K·C elements.
     pub(super) filter: usize,
 }
 

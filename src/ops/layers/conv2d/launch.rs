@@ -1,25 +1,24 @@
-//! Both convolutions on the kernels of kernels/layers/conv2d.cu, conv2d_tensor.cu and, with few channels, conv2d_direct.cu, whose
-//! kernels round no operands. The transposed one is the same three passes: its forward pass is the plain one's input
-//! gradient.
+//! The convolution on the kernels of kernels/layers/conv2d.cu, conv2d_tensor.cu and, with few channels, conv2d_direct.cu,
+//! whose kernels round no operands.
 
 use super::{Conv2d, Conv2dOp};
 use crate::Result;
-use crate::device::accelerator::{int, optional};
+use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
-use crate::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use crate::ops::layers::linear::launch_column_sums;
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
-impl Conv2d {
+impl AsArgument for Conv2d {
     fn argument(&self) -> Argument {
         let Conv2d { n, h, w, c, k, r, s, stride, padding } = *self;
         Argument::new([n, h, w, c, k, r, s, stride, padding, self.oh(), self.ow()].map(int))
     }
 }
 
-/// Whether the kernels of conv2d_direct.cu serve it.
+/// True where the kernels of conv2d_direct.cu serve it.
 fn is_direct(d: &Conv2d) -> bool {
     d.c <= size::DIRECT_CHANNELS as usize
 }
@@ -31,7 +30,8 @@ fn direct_part(pixels: usize) -> usize {
     enough.max(size::DIRECT_PART as usize)
 }
 
-fn backward_input<L: Launcher, T: Real>(
+/// dx = convᵀ(dy, w) + b, which is also the forward pass of the transposed convolution.
+pub(in crate::ops::layers) fn backward_input<L: Launcher, T: Real>(
     be: &Accelerator<L, T>,
     d: &Conv2d,
     dy: In<'_, Accelerator<L, T>>,
@@ -39,20 +39,20 @@ fn backward_input<L: Launcher, T: Real>(
     b: Option<In<'_, Accelerator<L, T>>>,
     dx: Out<'_, Accelerator<L, T>>,
 ) -> Result<()> {
+    let arguments = arguments![d, dy, w, b, dx];
     if is_direct(d) {
         let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
-        let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
         return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
     }
     const KERNELS: [Kernel; 3] =
         [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
     let pixels = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
-    let arguments = [d.argument(), dy.argument(), w.argument(), optional(b), dx.argument()];
     be.launch_product(KERNELS, [pixels, d.c, d.stride * d.stride], &arguments)
 }
 
-fn backward_weight<L: Launcher, T: Real>(
+/// dw += dyᵀ · windows(x): partial sums first, then their sum.
+pub(in crate::ops::layers) fn backward_weight<L: Launcher, T: Real>(
     be: &Accelerator<L, T>,
     d: &Conv2d,
     x: In<'_, Accelerator<L, T>>,
@@ -69,8 +69,7 @@ fn backward_weight<L: Launcher, T: Real>(
         } else {
             launch_weight_partial(be, d, parts, x, dy, &partial)?;
         }
-        let count = Argument::new(d.w_len() as u64);
-        let arguments = [Argument::new(int(parts)), count, partial.argument(), dw.argument()];
+        let arguments = arguments![parts, d.w_len() as u64, partial, dw];
         be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
     })
 }
@@ -89,8 +88,7 @@ fn launch_weight_partial<L: Launcher, T: Real>(
         Kernel::Conv2dBackwardWeightPartialTf32,
         Kernel::Conv2dBackwardWeightPartialBf16,
     ];
-    let arguments = [d.argument(), x.argument(), dy.argument(), partial.argument()];
-    be.launch_product(KERNELS, [d.k, d.r * d.s * d.c, parts], &arguments)
+    be.launch_product(KERNELS, [d.k, d.r * d.s * d.c, parts], &arguments![d, x, dy, partial])
 }
 
 /// The same for few channels, over `part_pixels` output pixels each.
@@ -107,10 +105,8 @@ fn launch_direct_weight_partial<L: Launcher, T: Real>(
         [d.r * d.s * d.c, d.k, pixels.div_ceil(part_pixels)].map(|count| int(count).unsigned_abs());
     // Blocks that read the same pixels of dy for other taps run side by side.
     let grid = [taps.div_ceil(size::DIRECT_TAPS), filters.div_ceil(size::DIRECT_TAPS * size::DIRECT_FILTERS), parts];
-    let part_pixels = Argument::new(int(part_pixels));
-    let arguments = [d.argument(), part_pixels, x.argument(), dy.argument(), partial.argument()];
     let block = [size::DIRECT_TAPS, size::DIRECT_ROWS, 1];
-    be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments)
+    be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments![d, part_pixels, x, dy, partial])
 }
 
 impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
@@ -123,7 +119,7 @@ impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
         y: Out<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
-        let arguments = [d.argument(), x.argument(), w.argument(), optional(b), y.argument()];
+        let arguments = arguments![d, x, w, b, y];
         if is_direct(d) {
             let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
             let groups = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
@@ -150,41 +146,6 @@ impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
         backward_weight(self, d, x, dy, dw)?;
-        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
-    }
-}
-
-impl<L: Launcher, T: Real> ConvTranspose2dOp for Accelerator<L, T> {
-    fn conv_transpose2d_forward(
-        &self,
-        d: &ConvTranspose2d,
-        x: In<'_, Self>,
-        w: In<'_, Self>,
-        b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
-    ) -> Result<()> {
-        backward_input(self, &d.reversed(), x, w, b, y)
-    }
-
-    fn conv_transpose2d_backward_input(
-        &self,
-        d: &ConvTranspose2d,
-        dy: In<'_, Self>,
-        w: In<'_, Self>,
-        dx: Out<'_, Self>,
-    ) -> Result<()> {
-        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
-    }
-
-    fn conv_transpose2d_backward_weight(
-        &self,
-        d: &ConvTranspose2d,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
-        dw: Out<'_, Self>,
-        db: Option<Out<'_, Self>>,
-    ) -> Result<()> {
-        backward_weight(self, &d.reversed(), dy, x, dw)?;
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }
 }

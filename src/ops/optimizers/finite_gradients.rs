@@ -1,0 +1,132 @@
+//! The check before a network's update: its gradients must be finite. It comes first whatever rule the update follows.
+
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::device::cpu::vectorised;
+use crate::device::kernels::Kernel;
+use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::ops::Case;
+use crate::ops::pass::Pass;
+
+/// The check.
+pub trait FiniteGradientsOp: Backend {
+    /// Looks through all gradients of a network: if one is not finite it sets the state's `non_finite`, and if nothing
+    /// was found so far it counts the update that is to follow.
+    fn check_gradients(&self, network: Network, gradients: In<'_, Self>, state: Out<'_, Self, StepState>)
+    -> Result<()>;
+}
+
+/// Elements to a task.
+const CHUNK: usize = 1 << 16;
+
+impl<T: Real> FiniteGradientsOp for Cpu<T> {
+    fn check_gradients(&self, network: Network, gradients: &[T], state: &mut [StepState]) -> Result<()> {
+        // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
+        let finite = gradients.par_chunks(CHUNK).all(|chunk| {
+            vectorised(|| {
+                let mut lanes = [T::ZERO; 16];
+                for part in chunk.chunks(16) {
+                    lanes.iter_mut().zip(part).for_each(|(lane, &g)| *lane += g * T::ZERO);
+                }
+                lanes.iter().all(|&lane| lane == T::ZERO)
+            })
+        });
+        let state = &mut state[0];
+        if !finite && state.non_finite == 0 {
+            state.non_finite = match network {
+                Network::Discriminator => StepState::NON_FINITE_GRADIENT_D,
+                Network::Generator => StepState::NON_FINITE_GRADIENT_G,
+                Network::Encoder => StepState::NON_FINITE_GRADIENT_E,
+            };
+        }
+        if state.non_finite == 0 {
+            state.updates[network as usize] += 1;
+        }
+        Ok(())
+    }
+}
+
+impl<L: Launcher, T: Real> FiniteGradientsOp for Accelerator<L, T> {
+    fn check_gradients(
+        &self,
+        network: Network,
+        gradients: In<'_, Self>,
+        state: Out<'_, Self, StepState>,
+    ) -> Result<()> {
+        let blocks = self.element_blocks(gradients.len());
+        self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
+            let arguments = [gradients.argument(), Argument::new(gradients.len() as u64), flags.argument()];
+            self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
+            let network = Argument::new(network as i32);
+            let arguments = [network, flags.argument(), Argument::new(blocks), state.argument()];
+            self.launch(Kernel::NoteGradients, [1, 1, 1], [1, 1, 1], &arguments)
+        })
+    }
+}
+
+impl<T: Real> FiniteGradientsOp for DryRun<T> {
+    fn check_gradients(&self, _network: Network, gradients: usize, _state: usize) -> Result<()> {
+        self.elements(gradients)
+    }
+}
+
+/// Every network; lengths below and above a vector and a block; a number that is not finite in the first place, in the last
+/// and in between; and one that comes after another was noted.
+pub fn cases<B: FiniteGradientsOp>() -> Vec<Case<B>> {
+    let noted = StepState::NON_FINITE_LOSS_D;
+    vec![
+        case(1, Network::Generator, None, 0),
+        case(33, Network::Discriminator, None, 0),
+        case(1000, Network::Encoder, None, 0),
+        case(33, Network::Discriminator, Some((0, f64::NAN)), 0),
+        case(1000, Network::Generator, Some((500, f64::INFINITY)), 0),
+        case(17, Network::Encoder, Some((16, f64::NEG_INFINITY)), 0),
+        case(17, Network::Generator, Some((3, f64::NAN)), noted),
+        case(17, Network::Generator, None, noted),
+    ]
+}
+
+/// `bad`: a place and what stands there. `before`: what the state had noted.
+fn case<B: FiniteGradientsOp>(len: usize, network: Network, bad: Option<(usize, f64)>, before: u64) -> Case<B> {
+    let place = bad.map_or(String::new(), |(at, value)| format!(" {value} at {at}"));
+    Case::new("finite_gradients", format!("len{len} {network:?}{place} after {before}"))
+        .input("gradients", len)
+        .output("updates", Network::COUNT)
+        .output("non_finite", 1)
+        .forward(move |be: &B, [gradients], [updates, non_finite]| {
+            let mut spoilt = be.read(gradients)?;
+            bad.into_iter().for_each(|(at, value)| spoilt[at] = B::Real::of(value));
+            let (spoilt, state) = (be.buffer_of(&spoilt)?, StepState { non_finite: before, ..StepState::new(0, 0.0) });
+            let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], ..state }])?;
+            be.check_gradients(network, be.view(&spoilt), be.view_mut(&mut state))?;
+            let after = be.read(be.view(&state))?[0];
+            be.upload(&after.updates.map(|count| B::Real::of(count as f64)), updates)?;
+            be.upload(&[B::Real::of(after.non_finite as f64)], non_finite)
+        })
+}
+
+/// None: it is timed beside the update that it precedes, as the check of [`super::adam`].
+pub(super) fn passes<B: FiniteGradientsOp>() -> [Pass<B>; 0] {
+    []
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_gradient_stops_every_update() {
+        let cpu = Cpu::<f32>::new(Some(2)).expect("threads");
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 15, 16, CHUNK, 2 * CHUNK + 4] {
+                let mut gradients = vec![1.0; 2 * CHUNK + 5];
+                gradients[at] = bad;
+                let mut state = [StepState::new(0, 0.0)];
+                cpu.check_gradients(Network::Discriminator, &gradients, &mut state).expect("check");
+                assert_eq!(state[0].non_finite, StepState::NON_FINITE_GRADIENT_D, "{bad} at {at}");
+                assert_eq!(state[0].updates, [0, 0, 0]);
+            }
+        }
+    }
+}

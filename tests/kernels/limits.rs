@@ -1,0 +1,408 @@
+//! Every kernel beyond each of its limits: work that is longer than a grid, than a block, than a part of a sum.
+//!
+//! The emulator is slow, so the limits are made small instead of the work large. The kernels are compiled once more with
+//! blocks of few threads (a copy of `lib/launch.h` with other numbers stands before the real one), and a launcher gives no
+//! launch that strides more than two blocks. Then nearly every case of every operation is longer than a block and longer
+//! than a grid. Limits that the host counts with too, rows of a column sum and parts of a product, can't be made small in
+//! the kernels alone: cases of this file pass them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use crate::executors::{Emulated, EmulatedMemory, Recorded, emulated, emulator_of, sources};
+use simt::{Options, Program};
+use vgan_cuda::Result;
+use vgan_cuda::device::kernels::{Kernel, size};
+use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu, In, Launch, Launcher, Out, Real};
+use vgan_cuda::ops::case::fill;
+use vgan_cuda::ops::layers::activation::Activation;
+use vgan_cuda::ops::layers::affine;
+use vgan_cuda::ops::layers::batch_norm::BatchNorm;
+use vgan_cuda::ops::layers::conv2d::Conv2d;
+use vgan_cuda::ops::layers::linear::Linear;
+use vgan_cuda::ops::layers::minibatch_discrimination::MinibatchDiscrimination;
+use vgan_cuda::ops::layers::spectral_norm::SpectralNorm;
+use vgan_cuda::ops::{self, Case, Executor, Fill, Tensor};
+
+/// Threads of a block in the kernels with small limits; a power of two, for sums over a block.
+const FEW: u32 = 4;
+/// The constants of `launch.h` that are made so small: threads of blocks whose size the kernels alone count with.
+const SMALL: [&str; 5] = ["ELEMENT_THREADS", "LOSS_THREADS", "KL_THREADS", "IMAGE_THREADS", "SPECTRAL_THREADS"];
+
+/// What launches a kernel was given: the most blocks, in x, y and z.
+type Grids = BTreeMap<&'static str, [u32; 3]>;
+
+/// Runs kernels on few blocks, or of few threads, and notes the grids.
+#[derive(Clone)]
+pub(crate) struct Limited {
+    inner: Emulated,
+    /// Blocks at most of a launch that strides.
+    blocks: u32,
+    /// Whether the kernels were compiled with the constants of [`SMALL`] at [`FEW`].
+    small: bool,
+    seen: Arc<Mutex<Grids>>,
+}
+
+impl Limited {
+    /// The kernels of `inner`, of which those that stride have `blocks` blocks at most.
+    pub(crate) fn new(inner: Emulated, blocks: u32, small: bool) -> Self {
+        Limited { inner, blocks, small, seen: Arc::default() }
+    }
+
+    fn grids(&self) -> Grids {
+        self.seen.lock().expect("no panics").clone()
+    }
+}
+
+impl Launcher for Limited {
+    type Memory = EmulatedMemory;
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn free_memory(&self) -> Option<u64> {
+        self.inner.free_memory()
+    }
+    fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
+        self.inner.alloc(bytes)
+    }
+    fn address(&self, memory: &EmulatedMemory) -> u64 {
+        self.inner.address(memory)
+    }
+    fn upload(&self, source: &[u8], target: u64) -> Result<()> {
+        self.inner.upload(source, target)
+    }
+    fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
+        self.inner.download(source, target)
+    }
+    fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
+        self.inner.copy(source, target, bytes)
+    }
+    fn zero(&self, target: u64, bytes: usize) -> Result<()> {
+        self.inner.zero(target, bytes)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.inner.synchronize()
+    }
+    fn stride_blocks(&self) -> u32 {
+        self.blocks
+    }
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let mut seen = self.seen.lock().expect("no panics");
+        let most = seen.entry(launch.kernel.name()).or_default();
+        *most = std::array::from_fn(|i| most[i].max(launch.grid[i]));
+        drop(seen);
+        let is_small = self.small && small_blocks().contains(launch.kernel.name());
+        let block = if is_small { launch.block.map(|threads| threads.min(FEW)) } else { launch.block };
+        self.inner.launch(&Launch { block, ..*launch })
+    }
+    type Recording = Vec<Recorded>;
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Recorded>> {
+        self.inner.record(work)
+    }
+    fn replay(&self, recording: &Vec<Recorded>) -> Result<()> {
+        self.inner.replay(recording)
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels")
+}
+
+/// The declaration of a kernel and its body.
+fn text(kernel: Kernel) -> String {
+    let file = fs::read_to_string(folder().join(kernel.file()).with_extension("cu")).expect("the kernel's file");
+    let begins = |line: &str| {
+        line.starts_with(&format!("KERNEL({},", kernel.name()))
+            || line.starts_with("KERNEL_BOUNDED(") && line.contains(&format!(", {},", kernel.name()))
+    };
+    let lines: Vec<&str> = file.lines().collect();
+    let from = lines.iter().position(|line| begins(line)).unwrap_or_else(|| panic!("no {}", kernel.name()));
+    let to = from + lines[from..].iter().position(|line| line.starts_with('}')).expect("an end");
+    lines[from..to].join("\n")
+}
+
+/// The kernels whose blocks have one of the sizes of [`SMALL`]: those of a single thread are smaller still.
+fn small_blocks() -> &'static BTreeSet<&'static str> {
+    static FOUND: OnceLock<BTreeSet<&'static str>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let is_small = |kernel: &&Kernel| {
+            let text = text(**kernel);
+            text.starts_with("KERNEL(") || SMALL.iter().any(|name| text.starts_with(&format!("KERNEL_BOUNDED({name},")))
+        };
+        Kernel::ALL.iter().filter(is_small).map(|kernel| kernel.name()).collect()
+    })
+}
+
+/// The kernels in f32 with blocks of few threads.
+fn small_program() -> Program {
+    let mut header = fs::read_to_string(folder().join("lib/launch.h")).expect("lib/launch.h");
+    for (name, threads) in SMALL.iter().zip([
+        size::ELEMENT_THREADS,
+        size::LOSS_THREADS,
+        size::KL_THREADS,
+        size::IMAGE_THREADS,
+        size::SPECTRAL_THREADS,
+    ]) {
+        let declared = format!("constexpr int {name} = {threads};");
+        assert!(header.contains(&declared), "{declared}");
+        header = header.replace(&declared, &format!("constexpr int {name} = {FEW};"));
+    }
+    // Always the same file, so that what was compiled once is found again.
+    let own = Path::new(env!("CARGO_TARGET_TMPDIR")).join("few-threads");
+    fs::create_dir_all(own.join("lib")).expect("a folder");
+    let target = own.join("lib/launch.h");
+    if fs::read_to_string(&target).map_or(true, |found| found != header) {
+        fs::write(&target, header).expect("a file");
+    }
+    // Whole warps multiply on tensor cores: their tiles have tests of their own.
+    let mut sources = sources("float", |file| !file.ends_with("_tensor"));
+    sources.include_dirs.insert(0, own);
+    Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Outputs, gradients and tangents of a case, by name. Everything starts from what f32 can hold.
+fn all_results<B: Backend>(be: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
+    be.run(|| {
+        let filled = |tensor: &Tensor, number| -> Buffer<B> {
+            let values = fill(tensor, number).into_iter().map(|value| B::Real::of_f32(value as f32));
+            be.buffer_of(&values.collect::<Vec<_>>()).expect("memory")
+        };
+        let many = |tensors: &[Tensor], from| -> Vec<_> { (from..).zip(tensors).map(|(i, t)| filled(t, i)).collect() };
+        let zeros =
+            |tensors: &[Tensor]| -> Vec<_> { tensors.iter().map(|t| be.alloc(t.len).expect("memory")).collect() };
+        let (inputs, outputs) = (case.inputs(), case.outputs());
+        let (x, dy, mut y, mut dx) = (many(inputs, 0), many(outputs, 1000), zeros(outputs), zeros(inputs));
+        let failed = |error| panic!("{} {}: {error}", case.op(), case.name());
+        case.run_forward(be, &x, &mut y).unwrap_or_else(failed);
+        case.run_backward(be, &x, &y, &dy, &mut dx).unwrap_or_else(failed);
+        let mut vy = zeros(outputs);
+        if let Some(tensor) = inputs.first() {
+            case.run_tangent(be, &x, &y, &filled(tensor, 2000), &mut vy).unwrap_or(Ok(())).unwrap_or_else(failed);
+        }
+        let named = |prefix, tensors: &[Tensor], buffers: Vec<Buffer<B>>| -> Vec<_> {
+            let read = |buffer: &Buffer<B>| be.read(be.view(buffer)).expect("a copy");
+            let values = |buffer| read(buffer).iter().map(|value: &B::Real| value.to_f64()).collect();
+            let name = |tensor: &Tensor| format!("{prefix}{}", tensor.name);
+            tensors.iter().map(name).zip(buffers.iter().map(values)).collect()
+        };
+        [named("", outputs, y), named("d ", inputs, dx), named("v ", outputs, vy)].concat()
+    })
+}
+
+/// A line for each tensor of a case that is not what the CPU computes in f64: by more than rounding to f32 explains, which
+/// tests/common/executors.rs reckons up.
+fn differences<B: Backend<Real = f32>>(be: &B, ours: &[Case<B>], theirs: &[Case<Cpu<f64>>]) -> Vec<String> {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    let mut failed = Vec::new();
+    for (case, exact) in ours.iter().zip(theirs) {
+        for ((name, ours), (_, exact)) in all_results(be, case).into_iter().zip(all_results(&cpu, exact)) {
+            let scale = exact.iter().fold(1e-30f64, |most, value| most.max(value.abs()));
+            let off = |(a, b): (&f64, &f64)| ((a - b).abs() / scale).max(if a.is_nan() { f64::INFINITY } else { 0.0 });
+            let errors = ours.iter().zip(&exact).map(off).enumerate();
+            let (at, worst) = errors.fold((0, 0.0), |worst, error| if error.1 > worst.1 { error } else { worst });
+            if worst > 1e-5 {
+                let (op, case, a, b) = (case.op(), case.name(), ours[at], exact[at]);
+                failed.push(format!("{op} {case}: {name}[{at}] is {a}, exactly {b}"));
+            }
+        }
+    }
+    failed
+}
+
+/// Cases beyond the limits that the host counts with too.
+fn long_cases<B: Executor>() -> Vec<Case<B>> {
+    let image = |n, h, w, c, k| Conv2d { n, h, w, c, k, r: 1, s: 1, stride: 1, padding: 0 };
+    // Two parts of SPLIT_K, and three of the column sums of the bias, the last of them short.
+    let mut cases = affine::cases([image(1, 33, 33, 5, 2), image(1, 3, 3, 70, 67)]);
+    // Tiles in both directions and depths of several; column sums with scales, for k = 1; more columns than a block sums.
+    let linear = |n, c, k| Linear { n, c, k };
+    cases.extend(affine::cases([linear(70, 67, 66), linear(1100, 3, 1), linear(2, 3, 300)]));
+    cases.extend(batch_norms().map(batch_norm));
+    cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
+    cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
+    cases.extend([activation(300), curvature(300), minibatch(), ema(600)]);
+    cases
+}
+
+/// More rows in a group than a block sums, one and several groups; more channels than a block has threads.
+fn batch_norms() -> impl Iterator<Item = BatchNorm> {
+    let activation = Activation::LeakyRelu(0.2);
+    let size = |rows, c, groups| BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation };
+    [size(1030, 3, 1), size(1040, 3, 2), size(4, 300, 1)].into_iter()
+}
+
+/// y, and the statistics that it was normalised with.
+fn normalised<B: Executor>(
+    be: &B,
+    d: &BatchNorm,
+    [x, gamma, beta]: [In<'_, B>; 3],
+    y: Out<'_, B>,
+) -> Result<Buffer<B>> {
+    let (mut running, mut saved) = (be.alloc(2 * d.c)?, be.alloc(2 * d.groups * d.c)?);
+    be.batch_norm_forward(d, x, gamma, beta, be.view_mut(&mut running), be.view_mut(&mut saved), y)?;
+    Ok(saved)
+}
+
+fn batch_norm<B: Executor>(d: BatchNorm) -> Case<B> {
+    let BatchNorm { rows, c, groups, .. } = d;
+    Case::new("batch_norm", format!("rows{rows} c{c} groups{groups}"))
+        .input("x", rows * c)
+        .input("gamma", c)
+        .input("beta", c)
+        .output("y", rows * c)
+        .forward(move |be: &B, inputs, [y]| normalised(be, &d, inputs, y).map(drop))
+        .backward(move |be, [x, gamma, beta], [y], [dy], [dx, dgamma, dbeta]| {
+            let (mut again, mut sums) = (be.alloc(rows * c)?, be.alloc(2 * groups * c)?);
+            let saved = normalised(be, &d, [x, gamma, beta], be.view_mut(&mut again))?;
+            be.batch_norm_backward_sums(&d, x, y, dy, be.view(&saved), be.view_mut(&mut sums))?;
+            be.batch_norm_backward_input(&d, x, y, dy, gamma, be.view(&saved), be.view(&sums), dx)?;
+            be.batch_norm_backward_weight(&d, be.view(&sums), dgamma, dbeta)
+        })
+}
+
+fn activation<B: Executor>(len: usize) -> Case<B> {
+    let f = Activation::Tanh;
+    Case::new("activation", format!("len{len}"))
+        .input("x", len)
+        .output("y", len)
+        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x, y))
+        .backward(move |be, _, [y], [dy], [dx]| be.activation_backward_input(f, y, dy, dx))
+}
+
+fn curvature<B: Executor>(len: usize) -> Case<B> {
+    Case::new("activation", format!("curvature len{len}"))
+        .filled_input("y", len, Fill::Uniform(0.1, 0.9))
+        .input("vx", len)
+        .input("dy", len)
+        .output("dx", len)
+        .forward(move |be: &B, [y, vx, dy], [dx]| be.activation_curvature(Activation::Sigmoid, y, vx, dy, dx))
+}
+
+fn minibatch<B: Executor>() -> Case<B> {
+    let d = MinibatchDiscrimination { n: 12, groups: 2, c: 50, kernels: 10, dims: 3 };
+    Case::new("minibatch_discrimination", "n12")
+        .input("x", d.n * d.c)
+        .input("m", d.n * d.m_len())
+        .output("y", d.n * d.y_len())
+        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x, m, y))
+        .backward(move |be, [_, m], _, [dy], [dx, dm]| {
+            be.minibatch_discrimination_backward_input(&d, m, dy, dm)?;
+            be.minibatch_discrimination_backward_features(&d, dy, dx)
+        })
+}
+
+fn ema<B: Executor>(len: usize) -> Case<B> {
+    Case::new("ema", format!("len{len}")).input("weights", len).input("average", len).output("average", len).forward(
+        move |be: &B, [weights, before], [mut average]| {
+            be.copy(before, be.reborrow(&mut average))?;
+            be.ema_update(0.9, weights, average)
+        },
+    )
+}
+
+/// The weight gradient alone, by which dy is an input.
+fn direct_weight<B: Executor>(d: Conv2d) -> Case<B> {
+    Case::new("conv2d", format!("direct weight gradient of {} pixels, {} filters", d.n * d.h * d.w, d.k))
+        .input("x", d.x_len())
+        .input("dy", d.y_len())
+        .output("dw", d.w_len())
+        .forward(move |be: &B, [x, dy], [dw]| be.conv2d_backward_weight(&d, x, dy, dw, None))
+}
+
+/// A weight gradient whose inner product with ŵ comes in more parts than a block has threads.
+fn spectral<B: Executor>() -> Case<B> {
+    let d = SpectralNorm { k: 5, c: 300, iterates: false };
+    Case::new("spectral_norm", "more parts than threads")
+        .filled_input("w", d.k * d.c, Fill::Uniform(0.5, 1.5))
+        .filled_input("u", d.k, Fill::Uniform(0.2, 1.0))
+        .filled_input("v", d.c, Fill::Uniform(0.2, 1.0))
+        .input("d w_hat", d.k * d.c)
+        .output("dw", d.k * d.c)
+        .forward(move |be: &B, [w, u, v, d_w_hat], [mut dw]| {
+            let ([mut u_, mut v_], mut sigma) = ([be.alloc(d.k)?, be.alloc(d.c)?], be.alloc(1)?);
+            let mut w_hat = be.alloc(d.k * d.c)?;
+            be.copy(u, be.view_mut(&mut u_))?;
+            be.copy(v, be.view_mut(&mut v_))?;
+            let [u, v, sigma_] = [&mut u_, &mut v_, &mut sigma].map(|buffer| be.view_mut(buffer));
+            be.spectral_norm_forward(&d, w, u, v, sigma_, be.view_mut(&mut w_hat))?;
+            be.copy(d_w_hat, be.reborrow(&mut dw))?;
+            let [w_hat, u, v, sigma] = [&w_hat, &u_, &v_, &sigma].map(|buffer| be.view(buffer));
+            be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw)
+        })
+}
+
+fn exact() -> Vec<Case<Cpu<f64>>> {
+    ops::cases().into_iter().chain(long_cases()).collect()
+}
+
+/// Two blocks of four threads stride over all of each case; then as many blocks as there are, of four threads.
+#[test]
+fn blocks_of_few_threads_stride_over_all_of_every_case() {
+    let program = small_program();
+    for blocks in [2, size::ELEMENT_BLOCKS] {
+        let be = Accelerator::<_, f32>::new(Limited::new(emulator_of(&program, "f32", unchecked()), blocks, true));
+        let cases: Vec<_> = ops::cases().into_iter().chain(long_cases()).collect();
+        let failed = differences(&be, &cases, &exact());
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
+}
+
+/// What is longer than a part of a sum, with blocks as they ship. And each kernel has had a case with more than one block
+/// in every direction that it counts blocks in: no case would see a wrong place of the second otherwise.
+#[test]
+fn parts_and_tiles_are_joined_and_no_kernel_has_only_one() {
+    let be = Accelerator::<_, f32>::new(Limited::new(
+        emulated::<f32>(unchecked()).launcher().clone(),
+        size::ELEMENT_BLOCKS,
+        false,
+    ));
+    let failed = differences(&be, &long_cases(), &long_cases());
+    assert!(failed.is_empty(), "{failed:#?}");
+    for case in ops::cases() {
+        all_results(&be, &case);
+    }
+    let grids = be.launcher().grids();
+    let missing: Vec<_> = Kernel::ALL.iter().flat_map(|kernel| missing(*kernel, &grids)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+/// The directions in which a kernel counts blocks and no case has had two.
+fn missing(kernel: Kernel, grids: &Grids) -> Vec<String> {
+    // Those on tensor cores run the tiles of the others, where a device rounds to bf16 or tf32; the end of a step is one
+    // thread, which non_finite.rs has.
+    if kernel.file().ends_with("_tensor") || kernel == Kernel::FinishStep {
+        return Vec::new();
+    }
+    let Some(most) = grids.get(kernel.name()) else { return vec![format!("{}: no case", kernel.name())] };
+    let body = with_called(&text(kernel), kernel);
+    let counts =
+        |axis: char| body.contains(&format!("blockIdx.{axis}")) || axis == 'x' && body.contains("FOR_EACH_ELEMENT");
+    let axes = ['x', 'y', 'z'].into_iter().zip(most);
+    axes.filter(|&(axis, &most)| counts(axis) && most < 2)
+        .map(|(axis, _)| format!("{}: one block in {axis}", kernel.name()))
+        .collect()
+}
+
+/// The body of a kernel with those of the `…_tile` functions that it calls, which stand in the headers of its room.
+fn with_called(body: &str, kernel: Kernel) -> String {
+    let mut whole = body.to_string();
+    let folder = folder().join(kernel.file());
+    let headers =
+        fs::read_dir(folder.parent().expect("a room")).expect("a room").map(|entry| entry.expect("a file").path());
+    for header in headers.filter(|path| path.extension().is_some_and(|found| found == "cuh")) {
+        for function in fs::read_to_string(&header).expect("a header").split("\n}\n") {
+            let name = function.split("_tile(").next().and_then(|before| before.rsplit(' ').next()).unwrap_or_default();
+            if function.contains("_tile(") && body.contains(&format!("{name}_tile<")) {
+                whole.push_str(function);
+            }
+        }
+    }
+    whole
+}
+
+/// Without the detector, which other tests of the same kernels have: here values are compared.
+pub(crate) fn unchecked() -> Options {
+    Options { detection: false, ..Options::default() }
+}
