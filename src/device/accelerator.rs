@@ -52,7 +52,7 @@ pub enum Repeated<L: Launcher> {
     Once,
     /// More often, and from then on by replaying this.
     Recorded {
-        /// What was done.
+        /// The work that was done.
         recording: L::Recording,
         /// The workspace that it was done in, which must not go where another operation has needed a larger one since.
         workspace: Option<Arc<L::Memory>>,

@@ -45,7 +45,7 @@ impl<T: Real> Cpu<T> {
         Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default() })
     }
 
-    /// How many threads compute.
+    /// The number of threads that compute.
     pub fn threads(&self) -> usize {
         self.pool.current_num_threads()
     }

@@ -1,10 +1,10 @@
-//! What can be said of the machine's NVIDIA GPUs, and opening one. Nothing here panics, whatever the driver is like.
+//! Describes the machine's NVIDIA GPUs, and opens one. Nothing here panics, whatever the driver is like.
 
 use super::gpu::Gpu;
 use super::kernels::{ARCHITECTURES, COMPILER};
 use crate::{Error, Result, units};
 
-/// What a look at the driver gives.
+/// The driver's answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Driver {
     /// There is no libcuda.
@@ -37,7 +37,7 @@ pub fn driver() -> Driver {
     }
 }
 
-/// What `work` gives, or `None` if it panics; the panic is not printed.
+/// Returns the result of `work`, or `None` if it panics; the panic is not printed.
 fn quietly<R>(work: impl FnOnce() -> R + std::panic::UnwindSafe) -> Option<R> {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -57,7 +57,7 @@ pub fn describe(driver: Driver) -> String {
     }
 }
 
-/// What this program holds for GPUs, in words.
+/// The GPU code in this program, in words.
 pub fn describe_kernels() -> String {
     if ARCHITECTURES.is_empty() {
         return "none: this program was built without nvcc (the build's warning says how to install it)".into();
@@ -110,7 +110,7 @@ fn describe_gpu(ordinal: usize) -> Option<String> {
     ))
 }
 
-/// Which code of these architectures a GPU of this compute capability runs: compiled code of its own major number and at
+/// The code of these architectures that a GPU of this compute capability runs: compiled code of its own major number and at
 /// most its minor one, the latest there is; with an `a` behind it only on exactly that GPU (CUDA C++ Programming Guide,
 /// "Binary compatibility"). Else the PTX of 8.0, which the driver compiles for any later GPU; `None` for an earlier one.
 fn code_for((major, minor): (u32, u32), architectures: &[&str]) -> Option<String> {

@@ -45,7 +45,7 @@ unsafe impl Send for GpuGraph {}
 /// Memory that the GPU's kernels work in.
 #[derive(Debug)]
 pub struct GpuMemory {
-    /// Where kernels find it.
+    /// Its address for kernels.
     address: sys::CUdeviceptr,
     kind: Kind,
     context: Arc<CudaContext>,
@@ -59,7 +59,7 @@ enum Kind {
     Pinned(Pinned),
 }
 
-/// Where the host finds pinned memory, and how many bytes it has.
+/// The host's address of pinned memory, and its bytes.
 #[derive(Debug)]
 struct Pinned {
     host: *mut u8,

@@ -1,5 +1,5 @@
-//! What build.rs found in kernels/: a variant of [`Kernel`] for each kernel, the sizes of kernels/lib/launch.h, and the code
-//! compiled for GPUs, if nvcc was there.
+//! The kernels that build.rs found in kernels/: a variant of [`Kernel`] for each kernel, the sizes of
+//! kernels/lib/launch.h, and the code compiled for GPUs, if nvcc was there.
 
 #![allow(clippy::match_same_arms)]
 

@@ -38,7 +38,7 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn read_pinned(&self, memory: &Self::Memory, target: &mut [u8]) -> Result<()> {
         self.download(self.address(memory), target)
     }
-    /// Where it begins.
+    /// Its first address.
     fn address(&self, memory: &Self::Memory) -> u64;
     /// Host → device.
     fn upload(&self, source: &[u8], target: u64) -> Result<()>;
@@ -50,8 +50,8 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn zero(&self, target: u64, bytes: usize) -> Result<()>;
     /// Waits for all work that was asked for.
     fn synchronize(&self) -> Result<()>;
-    /// How long `work` takes on the device, until all that it asked for is done. Nothing else is under way meanwhile. By
-    /// the device's clock, if it has one.
+    /// Measures how long `work` takes on the device, until all that it asked for is done. Nothing else is under way
+    /// meanwhile. By the device's clock, if it has one.
     fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
         super::wall_clock(|| self.synchronize(), work)
     }
@@ -74,7 +74,7 @@ pub trait Launcher: Clone + Send + Sync + 'static {
 /// One launch of a kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Launch<'a> {
-    /// Which kernel.
+    /// The kernel.
     pub kernel: Kernel,
     /// The type of numbers that the kernel was compiled for: `f32` or `f64`.
     pub real: &'static str,

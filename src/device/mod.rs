@@ -36,7 +36,7 @@ use crate::Result;
 /// 256 bytes), so a buffer takes whole multiples of it.
 pub const ALIGNMENT: u64 = 256;
 
-/// What may lie in a device's memory: plain old data.
+/// An element of a device's memory: plain old data.
 pub trait Element: bytemuck::Pod + Send + Sync {}
 impl<E: bytemuck::Pod + Send + Sync> Element for E {}
 
@@ -83,7 +83,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn view<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>) -> Self::View<'a, E>;
     /// The whole buffer, to write.
     fn view_mut<'a, E: Element>(&self, buffer: &'a mut Self::Buffer<E>) -> Self::ViewMut<'a, E>;
-    /// How many elements a window shows.
+    /// The number of elements of a window.
     fn len<E: Element>(&self, view: Self::View<'_, E>) -> usize;
     /// A part of a buffer, to read.
     fn part<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>, range: Range<usize>) -> Self::View<'a, E> {
@@ -125,7 +125,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Waits until all work that was asked for is done. Operations may return before; reading always waits.
     fn synchronize(&self) -> Result<()>;
 
-    /// How long `work` takes on the device, until all that it asked for is done. Nothing else is under way meanwhile.
+    /// Measures how long `work` takes on the device, until all that it asked for is done. Nothing else is under way
+    /// meanwhile.
     ///
     /// # Errors
     /// Those of `work`, and if the device fails.
@@ -142,7 +143,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
-    /// What [`Backend::repeat`] remembers of the work that it repeats.
+    /// The memory of [`Backend::repeat`] for the work that it repeats.
     type Repeated: Default + Send;
     /// Does `work`, which is the same at every call with this `repeated`: the same operations on the same memory, whose
     /// content alone has changed. A backend may do from memory what it has seen before, without calling `work`.
@@ -179,7 +180,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     }
 }
 
-/// How long `work` takes by the host's clock, between two waits for the device.
+/// Measures how long `work` takes by the host's clock, between two waits for the device.
 fn wall_clock(synchronize: impl Fn() -> Result<()>, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
     synchronize()?;
     let start = Instant::now();

@@ -4,7 +4,7 @@
 //! resumed run draws what the uninterrupted one would have drawn. Samples are numbered within their batch: several
 //! ranks would draw what one does only with numbers that run on from rank to rank.
 
-/// What a draw is for; each purpose has numbers of its own.
+/// The purpose of a draw; each purpose has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
@@ -20,7 +20,7 @@ pub enum Stream {
     NoiseFake = 5,
     /// ε of the bottleneck in the generator's step.
     NoiseGenerator = 6,
-    /// Which images are mirrored.
+    /// The choice of the images that are mirrored.
     Flip = 7,
     /// The keys of the permutation of the data; `step` counts epochs.
     Permutation = 8,
@@ -32,7 +32,7 @@ pub enum Stream {
     InstanceFake = 11,
     /// Instance noise in the generator's step.
     InstanceGenerator = 12,
-    /// How far along its line the point of a gradient penalty lies.
+    /// The position of a gradient penalty's point on its line.
     PenaltyPosition = 13,
     /// The directions in which DRAGAN's penalty perturbs real images.
     PenaltyDirection = 14,
@@ -44,14 +44,14 @@ pub enum Stream {
     NoiseReconstruction = 17,
 }
 
-/// Which of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each
+/// One of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each
 /// draws is numbered on from step to step, so that one a step draws as if there were no other.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::NoUninit)]
 pub struct DrawStep {
     /// Draws of this kind in each step.
     pub per_step: u32,
-    /// Which of them, from 0.
+    /// The number of this one, from 0.
     pub index: u32,
 }
 

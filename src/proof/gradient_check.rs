@@ -23,14 +23,14 @@ const FLOOR: f64 = 1e-2;
 /// of a batch normalisation), where differences see nothing but the rounding of the loss.
 const CASE_FLOOR: f64 = 1e-3;
 
-/// What a check of one tensor of one case found.
+/// The result of checking one tensor of one case.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Finding {
     /// The operation.
     pub op: String,
     /// The case.
     pub case: String,
-    /// Which derivative: `d x`, `tangent`.
+    /// The derivative: `d x`, `tangent`.
     pub of: String,
     /// Elements compared.
     pub elements: usize,
@@ -38,14 +38,14 @@ pub struct Finding {
     pub worst: f64,
     /// The element that has it.
     pub at: usize,
-    /// What the backward pass says there.
+    /// The backward pass's value there.
     pub analytic: f64,
-    /// What the differences say there.
+    /// The differences' value there.
     pub numeric: f64,
 }
 
 impl Finding {
-    /// Whether the error is within `tolerance`.
+    /// Says whether the error is within `tolerance`.
     pub fn passes(&self, tolerance: f64) -> bool {
         self.worst <= tolerance
     }

@@ -1,9 +1,10 @@
 //! The whole losses as cases: loss_d by every parameter of D and by its images, loss_g by every parameter of G and by
 //! its latents, and by every parameter of the encoder of mode regularisation where there is one, for narrow models.
 //!
-//! They run through the functions that a step is made of, so a check of them is a check of everything in between: layers in
-//! the right order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are fixed draws. None
-//! of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error would be plain to see.
+//! They run through the functions that a step is made of, so a check of them is a check of everything in between:
+//! layers in the right order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are
+//! fixed draws. None of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error
+//! would be plain to see.
 
 use super::models;
 use super::parameters::{
@@ -23,7 +24,7 @@ use crate::train::trainer::Trainer;
 /// Both losses of every narrow model.
 ///
 /// # Errors
-/// Where memory is used up.
+/// If memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for (name, settings, image) in models()? {

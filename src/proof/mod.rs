@@ -20,7 +20,7 @@ use crate::ops::{Case, Executor};
 /// Both losses of every narrow model, and every gradient penalty.
 ///
 /// # Errors
-/// Where memory is used up.
+/// If memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     Ok(losses::cases(backend)?.into_iter().chain(penalties::cases(backend)?).collect())
 }

@@ -1,9 +1,9 @@
 //! The gradient penalties as cases: R alone by every parameter of D, for narrow models with and without the bottleneck,
 //! with its z sampled and at the mean, of either family of nets, and with spectral normalisation.
 //!
-//! They run through the step's own pass, so a check of them is one of the points, of the noise, and of all that goes up and down
-//! through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink; none of the
-//! fixed draws lies so near to one that a difference crosses it.
+//! They run through the step's own pass, so a check of them is one of the points, of the noise, and of all that goes up
+//! and down through encoder, bottleneck and head. R of a leaky ReLU net jumps where an activation crosses its kink;
+//! none of the fixed draws lies so near to one that a difference crosses it.
 
 use super::models;
 use super::parameters::{
@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// The penalties of each narrow model.
 ///
 /// # Errors
-/// Where memory is used up.
+/// If memory is used up.
 pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for models::Model { name: model, settings, image, penalties, .. } in models::of_gradients()? {

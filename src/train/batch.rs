@@ -1,4 +1,4 @@
-//! What a step is fed with: images, latents and the bottleneck's noise, drawn or given.
+//! The inputs of a step: images, latents and the bottleneck's noise, drawn or given.
 
 use crate::Result;
 use crate::config::{GeneratorSettings, GeneratorZ, Penalty, PenaltyZ, Settings};
@@ -9,11 +9,11 @@ use crate::ops::inputs::gather::Gather;
 use crate::ops::inputs::prior::{Prior, PriorDraw};
 use crate::ops::layers::bottleneck::Noise;
 
-/// Where a step's inputs come from.
+/// The source of a step's inputs.
 pub enum Batch<B: Executor> {
     /// A data set in the device's memory; latents and noise are drawn from Philox.
     Drawn {
-        /// How images are picked.
+        /// The way in which images are picked.
         gather: Gather,
         /// `[count, H, W, C]`.
         images: Buffer<B, u8>,
@@ -92,7 +92,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Which draws of its step are the phase's.
+    /// The draws of its step that are the phase's.
     pub fn draws(self) -> DrawStep {
         match self {
             Phase::Discriminator(draws) => draws,

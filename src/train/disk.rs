@@ -1,4 +1,4 @@
-//! What a run will write, and whether the disk has room for it.
+//! The bytes that a run will write, held against the room on the disk.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const RECORD: u64 = 400;
 pub struct Disk {
     /// One checkpoint.
     pub checkpoint: u64,
-    /// How many there are at once: those that are kept, and the one that is written before the oldest is removed.
+    /// The most that there are at once: those that are kept, and the one that is written before the oldest is removed.
     pub checkpoints: u64,
     /// One picture, were it not to be compressed at all.
     pub picture: u64,

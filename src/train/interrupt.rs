@@ -13,10 +13,10 @@ use crate::{Error, Result};
 struct Stop {
     number: i32,
     name: &'static str,
-    /// Whether a person sends it by hand, and means it where it is sent twice. The others come in pairs by themselves: a
+    /// True if a person sends it by hand, and means it where it is sent twice. The others come in pairs by themselves: a
     /// closed terminal sends SIGHUP from the kernel and from the shell, a cluster its warning and then SIGTERM.
     insists: bool,
-    /// Whether it stays ignored where the parent process ignores it: `nohup` asks for that.
+    /// True if it stays ignored where the parent process ignores it: `nohup` asks for that.
     may_be_ignored: bool,
 }
 
@@ -30,7 +30,7 @@ const STOPS: [Stop; 6] = [
     Stop { number: SIGXFSZ, name: "SIGXFSZ", insists: false, may_be_ignored: true },
 ];
 
-/// Which signal has arrived, if any.
+/// Returns the signal that has arrived, if any.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,

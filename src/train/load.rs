@@ -20,7 +20,7 @@ pub struct TrainedGenerator<B: F32Executor> {
     pub image: ImageShape,
     /// The checkpoint's folder.
     pub checkpoint: PathBuf,
-    /// What the user should know: a line for each newer checkpoint that is broken, and why; settings of config.toml that
+    /// Notes for the user: a line for each newer checkpoint that is broken, and why; settings of config.toml that
     /// are not those of the weights.
     pub notes: Vec<String>,
     backend: B,
@@ -111,7 +111,7 @@ impl Found {
     }
 }
 
-/// Whether `path` is the folder of a checkpoint, whole or not, and not that of a run.
+/// Says whether `path` is the folder of a checkpoint, whole or not, and not that of a run.
 pub fn is_checkpoint(path: &Path) -> bool {
     path.join("state.json").exists() || (path.join("model.safetensors").exists() && !path.join("checkpoints").is_dir())
 }

@@ -1,5 +1,5 @@
-//! What a run will need, before it needs it: parameters, memory, arithmetic. Nets and step are those that train,
-//! run on [`DryRun`], so layers and buffers can't go out of step. What an operation costs stands once more, in
+//! Predicts what a run needs before it starts: parameters, memory, arithmetic. Nets and step are those that train, run
+//! on [`DryRun`], so layers and buffers can't go out of step. The cost of an operation stands once more, in
 //! `src/ops/dry_run.rs`; what the data set and a checkpoint take is counted here. The tests hold the bytes of nets and
 //! buffers against what the CPU allocates, and the arithmetic against a count by hand.
 
@@ -19,7 +19,7 @@ use crate::ops::layers::activation::Activation;
 use crate::ops::layers::linear::Linear;
 use crate::{Error, Result};
 
-/// What training by some settings on images of some size needs.
+/// The needs of training by some settings on images of some size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prediction {
     /// The generator's tensors.
@@ -30,7 +30,7 @@ pub struct Prediction {
     pub encoder: Option<Parts>,
     /// Bytes of memory.
     pub memory: Memory,
-    /// What one step computes.
+    /// The arithmetic and the traffic of one step.
     pub work: Work,
 }
 
@@ -39,7 +39,7 @@ pub struct Prediction {
 pub struct Memory {
     /// Weights, their gradients, the optimiser's moments, running statistics, the moving average, and the mean so far.
     pub networks: u64,
-    /// What lies between the layers, with its gradients, and what operations borrow.
+    /// The values between the layers, with their gradients, and the memory that operations borrow.
     pub activations: u64,
     /// The generator that draws the pictures of snapshots.
     pub sampler: u64,
@@ -54,13 +54,14 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What can't be counted: the program itself, what its threads pack matrices into, and what the system's allocator
-    /// loses between blocks. With it, the peaks measured for `quick` (172 MiB) and `vgan-mnist` (883 MiB) are covered.
+    /// An allowance for what can't be counted: the program itself, what its threads pack matrices into, and what the
+    /// system's allocator loses between blocks. With it, the peaks measured for `quick` (172 MiB) and `vgan-mnist` (883
+    /// MiB) are covered.
     pub fn allowance(&self) -> u64 {
         (24 << 20) + self.counted() / 8
     }
 
-    /// What lies in the memory of a device that has its own, each buffer in whole multiples of
+    /// Bytes in the memory of a device that has its own, each buffer in whole multiples of
     /// [`ALIGNMENT`](crate::device::ALIGNMENT) bytes: no checkpoint, the data set once, and a sixteenth for what
     /// reductions borrow and the driver rounds up.
     pub fn on_device(&self) -> u64 {
@@ -80,7 +81,7 @@ impl Memory {
     }
 }
 
-/// What one training step does.
+/// The work of one training step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Work {
     /// Multiplications and additions of matrix products and convolutions.
@@ -170,7 +171,7 @@ pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -
     Ok(if fits < 2 { 0 } else { fits })
 }
 
-/// What a device does in a second.
+/// The work that a device does in a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Speed {
     /// Multiplications and additions of matrix products.
@@ -206,7 +207,7 @@ impl Speed {
     }
 }
 
-/// How often a second `work` can be done, after one time that is not counted.
+/// Measures how often a second `work` can be done, after one time that is not counted.
 fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -> Result<f64> {
     backend.run(|| {
         work()?;

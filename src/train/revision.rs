@@ -1,4 +1,4 @@
-//! What a resume changes: the settings that it is given, held against those that the checkpoint was trained with.
+//! The changes of a resume: the settings that it is given, held against those that the checkpoint was trained with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,12 +20,12 @@ pub struct Revision {
     pub lines: Vec<String>,
 }
 
-/// Where the settings of a resume come from.
+/// The source of the settings of a resume.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The run's config.toml, for messages.
     pub config: &'a Path,
-    /// What stands in it.
+    /// The settings in it.
     pub on_file: &'a Settings,
     /// The same with the command line over it: what is asked for.
     pub settings: &'a Settings,
@@ -99,7 +99,7 @@ impl Revision {
     }
 }
 
-/// What to say of settings that must stay: those that the command line changes come first.
+/// The message about settings that must stay: those that the command line changes come first.
 fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>, path: &Path) -> Result<Error> {
     let by_file = changes(then, asked.on_file)?;
     let is_typed =

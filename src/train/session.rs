@@ -89,7 +89,7 @@ impl Plan {
         Ok(Plan { epoch, total, snap: if train.snap > 0 { train.snap } else { epoch } })
     }
 
-    /// Whether a run of these settings is at its end: at the step that they name, or out of time.
+    /// Says whether a run of these settings is at its end: at the step that they name, or out of time.
     ///
     /// # Errors
     /// Those of [`Plan::new`].
@@ -107,7 +107,7 @@ fn most_seconds(settings: &Settings) -> f64 {
     if settings.train.minutes > 0.0 { settings.train.minutes * 60.0 } else { f64::INFINITY }
 }
 
-/// How images are picked from a data set and shown to the nets.
+/// The way in which images are picked from a data set and scaled for the nets.
 pub fn gather(settings: &Settings, images: &Extent) -> Gather {
     let (low, high) = match settings.data.range {
         PixelRange::ZeroToOne => (0.0, 1.0),

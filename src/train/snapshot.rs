@@ -41,7 +41,7 @@ pub fn arena_tensors<B: Executor>(
     Ok(table.entries().iter().map(tensor).collect())
 }
 
-/// What tells one data set from another: a run goes on with the images that it began with.
+/// The identity of a data set: a run goes on with the images that it began with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataIdentity {
     count: u64,
@@ -55,7 +55,7 @@ impl DataIdentity {
     }
 }
 
-/// What a run has been through, carried from checkpoint to checkpoint.
+/// The history of a run, carried from checkpoint to checkpoint.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lineage {
     /// The settings that were changed by a resume.
@@ -328,7 +328,7 @@ impl<'a, T: Real> TensorSet<'a, T> {
         self.tensors.get(name).map(|tensor| &tensor.shape[..])
     }
 
-    /// Whether a tensor's name begins so.
+    /// Says whether a tensor's name begins so.
     pub fn has_prefix(&self, prefix: &str) -> bool {
         self.tensors.keys().any(|name| name.starts_with(prefix))
     }

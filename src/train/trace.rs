@@ -190,7 +190,7 @@ impl<B: Executor> Tracer<B> {
     }
 }
 
-/// What of a step is overwritten before it ends.
+/// The values of a step that are overwritten before it ends.
 struct Seen<T> {
     /// The images of the last update of the discriminator, and what it says of them.
     discriminator: Vec<Tensor<T>>,
@@ -288,7 +288,7 @@ struct StepInput {
     draw: Draw,
 }
 
-/// What a tensor of IN is drawn from.
+/// The distribution that a tensor of IN is drawn from.
 enum Draw {
     /// The range of the pixels, uniformly: there is no data set.
     Pixels,
@@ -300,7 +300,7 @@ enum Draw {
     Uniform,
 }
 
-/// What a step is given by these settings.
+/// The inputs that a step takes with these settings.
 fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
     let Model { settings, image, .. } = model;
     let Settings { objective, train, generator, .. } = settings;

@@ -255,6 +255,7 @@ fn model_is_allocated_as_predicted<T: Real>((settings, image): &Narrow) {
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
     let ring = HISTORY * size_of::<Metrics>() as u64;
     assert_eq!(taken(&backend.launcher().allocations()), (plan.allocated_on_device(), vec![ring]));
+    eprintln!("{} allocations for a model in {}", backend.launcher().allocations().len(), T::NAME);
 
     let batch = batch(&backend, settings, image);
     step(&mut trainer, &batch);

@@ -40,7 +40,7 @@ use crate::device::{Network, Out};
 use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 
-/// What the methods beside the two losses work in; `None` where the settings don't ask for one.
+/// The memory of the methods beside the two losses; `None` where the settings don't ask for one.
 pub(crate) struct Methods<B: Executor> {
     pub(crate) penalty: Option<PenaltyMemory<B>>,
     pub(crate) feature_means: Option<FeatureMeans<B>>,

@@ -22,7 +22,7 @@ use crate::ops::losses::energy::{Energy, Exponent};
 use crate::train::batch::Batch;
 use crate::train::objective;
 
-/// What the pass works in, for N images.
+/// The memory of the pass, for N images.
 pub(crate) struct ModeRegularizer<B: Executor> {
     /// E(x) `[N, latent]`, and the gradient by it.
     latents: Buffer<B>,
@@ -31,7 +31,7 @@ pub(crate) struct ModeRegularizer<B: Executor> {
     images: Buffer<B>,
     /// d of each image.
     errors: Buffer<B>,
-    /// What D says of them; all empty where that has no part in the loss.
+    /// D's output for them; all empty where that has no part in the loss.
     verdict: ReconstructionVerdict<B>,
 }
 
@@ -142,7 +142,7 @@ fn discriminate_reconstructions<B: Executor>(
     layers.backward(memory.pass(backend, n), x, noise, gradient, Some(d_images), None)
 }
 
-/// How far the reconstructions are off, and the gradient of that by their pixels, which is added to D's.
+/// The reconstruction error, and its gradient by the pixels of the reconstructions, which is added to D's.
 fn add_error_gradient<B: Executor>(model: &mut Model<B>, own: &mut ModeRegularizer<B>) -> Result<()> {
     let (n, d) = (model.settings.train.batch, objective::reconstruction(&model.settings, model.image.len()));
     let Model { backend, batch, state, .. } = model;
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// What the generator's half leaves in memory.
+    /// The values that the generator's half leaves in memory.
     struct Left {
         images: Vec<f32>,
         logits: Vec<f32>,

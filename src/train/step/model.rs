@@ -12,7 +12,7 @@ pub const HISTORY: u64 = 256;
 
 /// The networks, the batch that they work on, and the state.
 pub struct Model<B: Executor> {
-    /// Where it runs.
+    /// The backend that it runs on.
     pub backend: B,
     /// The run's settings.
     pub settings: Settings,
@@ -78,7 +78,7 @@ impl<B: Executor> Images<B> {
 
 /// The images of the batch that pass the discriminator in one phase.
 pub(super) struct PhaseImages {
-    /// How many.
+    /// Their number.
     pub(super) n: usize,
     /// Groups of them that have batch statistics of their own.
     pub(super) groups: usize,
@@ -93,18 +93,18 @@ impl<B: Executor> Model<B> {
     /// If the widths do not fit the image, or memory is used up.
     pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
         let (n, seed) = (settings.train.batch, settings.train.seed);
-        let players = settings.objective.historical_averaging > 0.0;
+        let averaged = settings.objective.historical_averaging > 0.0;
         let network = |parts: Parts, first_tensor, with_mean| {
             NetworkMemory::new(&backend, parts, settings.optimizer.kind, seed, first_tensor, with_mean)
         };
         let (layers, parts) = Generator::new(&backend, &settings, image, n)?;
         let first_of_d = tensors(parts.params.entries().len());
-        let generator = TrainedNetwork { layers, memory: network(parts, 0, players)? };
+        let generator = TrainedNetwork { layers, memory: network(parts, 0, averaged)? };
         let (layers, parts) = Discriminator::new(&backend, &settings, image, 2 * n)?;
         // The encoder's weights are drawn behind those of the others, so that these are the same with and without one.
         let of_d = parts.params.entries().len().max(parts.stats.entries().len());
         let first_of_e = first_of_d.saturating_add(tensors(of_d));
-        let discriminator = TrainedNetwork { layers, memory: network(parts, first_of_d, players)? };
+        let discriminator = TrainedNetwork { layers, memory: network(parts, first_of_d, averaged)? };
         let image_encoder = if settings.objective.has_encoder() {
             let (layers, parts) = ImageEncoder::new(&backend, &settings, image, n)?;
             Some(TrainedNetwork { layers, memory: network(parts, first_of_e, false)? })

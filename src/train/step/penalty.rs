@@ -15,7 +15,7 @@ use crate::ops::Executor;
 use crate::ops::losses::penalty::{Center, GradientPenalty};
 use crate::train::batch::Batch;
 
-/// What a penalty works in beside the batch, for N images.
+/// The memory of a penalty beside the batch, for N images.
 pub(crate) struct PenaltyMemory<B: Executor> {
     points: Points<B>,
     /// ∂R/∂g.
@@ -30,12 +30,12 @@ pub(crate) struct PenaltyMemory<B: Executor> {
     zeros: Buffer<B>,
 }
 
-/// Where gradients are taken, if not at images of the batch.
+/// The points at which gradients are taken, if not at images of the batch.
 struct Points<B: Executor> {
     penalty: Penalty,
     /// x̂; this and all else is empty where the batch's own images will do.
     images: Buffer<B>,
-    /// How far along its line each lies.
+    /// The position of each on its line.
     positions: Buffer<B>,
     /// DRAGAN's draws for each element, and the moments of each real image.
     directions: Buffer<B>,

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::In;
 use crate::ops::Executor;
 
-/// What is told of a step while it is under way. Every function does nothing unless it is written anew.
+/// Receives a step's values while it is under way. Every function does nothing by default.
 ///
 /// A step that is looked into is never a recorded one, so a probe may read memory, and a test may plant a fault in it.
 pub trait Probe<B: Executor> {
@@ -59,7 +59,7 @@ mod tests {
     use crate::train::Trainer;
     use crate::train::batch::Batch;
 
-    /// What was told, in order, with a number that shows whether the values are those of the moment.
+    /// The calls in order, each with a number that shows whether the values are those of the moment.
     #[derive(Default)]
     struct Told(Vec<(&'static str, f64)>);
 
