@@ -112,7 +112,8 @@ fn case_07_what_has_no_effect_is_said() {
     for (words, step) in [("", 3), ("--steps 5", 4)] {
         assert!(text(&run, "config.toml").contains("beta = 0.75"));
         let said = stderr(&succeed(run.resume(words)));
-        let line = format!("step {step}: bottleneck.beta 0.25 → 0.75 has no effect, for that is where beta began");
+        let line =
+            format!("step {step}: bottleneck.beta 0.25 → 0.75 has no effect, for that is the initial value of beta");
         assert!(said.contains(&line) && said.contains("it is 0.25 now"), "{said}");
         assert!(text(&run, "log.txt").contains(&line));
     }
