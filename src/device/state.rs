@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn another_field_another_order_and_another_type_are_found() {
-        let same = |text| are_doubles_of_struct(text, "struct M {", &["a", "bc"]);
+        let same = |text: &str| are_doubles_of_struct(text, "struct M {", &["a", "bc"]);
         assert!(same("struct M {\n    double a,\n        bc;\n};"));
         for other in
             ["double bc, a;", "double a, b;", "double a, bc, d;", "double a;", "float a, bc;", "double a, bcd;", ""]
