@@ -11,7 +11,7 @@ use simt::Options;
 use vgan_cuda::config::{GeneratorZ, Norm, Penalty, PenaltyZ, Prior, Settings};
 use vgan_cuda::device::normal::fill_normals;
 use vgan_cuda::device::philox::{DrawStep, Stream, draw, uniform};
-use vgan_cuda::device::{Backend, Buffer, Cpu, Out, StepState};
+use vgan_cuda::device::{Buffer, Cpu, Out, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::{Gather, permuted};
