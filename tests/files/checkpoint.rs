@@ -302,12 +302,17 @@ fn a_checkpoint_that_could_not_be_loaded_is_not_saved() {
     assert_eq!(newest(folder.path()).0.state.step, 1);
 }
 
+/// This module as the names of tests have it: without the crate's.
+fn module() -> &'static str {
+    module_path!().split_once("::").expect("a module of the test binary").1
+}
+
 /// This test again as a child process, through `sh` where `setup` is not empty.
 fn child(test: &str, folder: &Path, setup: &str) -> Command {
     let program: PathBuf = std::env::current_exe().unwrap();
     let mut command = Command::new("sh");
     let exec = if setup.starts_with("exec ") { "" } else { "exec" };
-    command.arg("-c").arg(format!("{setup} {exec} \"$0\" \"$@\"")).arg(program).args(["--exact", test, "--nocapture"]);
+    command.arg("-c").arg(format!("{setup} {exec} \"$0\" \"$@\"")).arg(program).args(["--exact", &format!("{}::{test}", module()), "--nocapture"]);
     command.env(CHILD, folder).stdin(Stdio::null());
     command
 }
