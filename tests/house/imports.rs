@@ -232,7 +232,8 @@ fn resolve(modules: &Modules, from: &[String], path: &[String], depth: usize) ->
                 (has.defined.contains(name) || has.children.contains(name)).then_some(path)
             });
             let through = named.map(|(_, path)| path.clone());
-            let through = through.chain(globs.map(|path| [&path[..path.len() - 1], &[name.clone()]].concat()));
+            let through =
+                through.chain(globs.map(|path| [&path[..path.len() - 1], std::slice::from_ref(name)].concat()));
             let found = through.filter_map(|path| resolve(modules, &here, &path, depth - 1)).next();
             return found.or(Some(here));
         }
@@ -255,11 +256,8 @@ fn imports_of(modules: &Modules) -> BTreeMap<&str, BTreeSet<&str>> {
         for path in named.chain(&module.paths) {
             let glob = path.last().is_some_and(|last| last == "*");
             let path = if glob { &path[..path.len() - 1] } else { path };
-            if let Some(target) = resolve(modules, at, path, 8).and_then(|target| modules.get(&target)) {
-                if target.file != module.file {
-                    found.insert(&target.file);
-                }
-            }
+            let target = resolve(modules, at, path, 8).and_then(|target| modules.get(&target));
+            found.extend(target.map(|target| target.file.as_str()).filter(|file| *file != module.file));
         }
     }
     imports

@@ -263,9 +263,10 @@ fn held<B: Executor<Real = f32>>(trainer: &Trainer<B>) -> Held {
     let bits = |buffer: &Buffer<B>| {
         be.read(be.view(buffer)).expect("a copy").into_iter().map(f32::to_bits).collect::<Vec<_>>()
     };
-    let networks = memories.into_iter().flatten().map(|memory| {
-        [&memory.params, &memory.first_moments, &memory.second_moments].map(|arena| bits(arena)).concat()
-    });
+    let networks = memories
+        .into_iter()
+        .flatten()
+        .map(|memory| [&memory.params, &memory.first_moments, &memory.second_moments].map(&bits).concat());
     let StepState { step, updates, beta, balance, non_finite, .. } = trainer.read_state().expect("the state");
     Held { networks: networks.collect(), state: (step, updates, beta.to_bits(), balance.to_bits(), non_finite) }
 }
