@@ -312,7 +312,11 @@ fn child(test: &str, folder: &Path, setup: &str) -> Command {
     let program: PathBuf = std::env::current_exe().unwrap();
     let mut command = Command::new("sh");
     let exec = if setup.starts_with("exec ") { "" } else { "exec" };
-    command.arg("-c").arg(format!("{setup} {exec} \"$0\" \"$@\"")).arg(program).args(["--exact", &format!("{}::{test}", module()), "--nocapture"]);
+    command.arg("-c").arg(format!("{setup} {exec} \"$0\" \"$@\"")).arg(program).args([
+        "--exact",
+        &format!("{}::{test}", module()),
+        "--nocapture",
+    ]);
     command.env(CHILD, folder).stdin(Stdio::null());
     command
 }

@@ -429,7 +429,10 @@ fn the_benchmark_names_every_operation() {
     assert_contains(&table, &["device   CPU", "copy ", "fma ", "µs", "GB/s", "TFLOP/s"]);
     for case in vgan_cuda::ops::cases::<vgan_cuda::device::Cpu<f32>>() {
         let row = table.lines().find(|line| line.starts_with(&format!("{} ", case.op())));
-        assert!(case.op() == "ceiling" || row.is_some(), "{table}\n\nlacks {}", case.op());
+        // The ceilings stand above the table; the check of gradients is timed as a pass of `adam`, and the end of a step is one
+        // thread's work.
+        let untimed = ["ceiling", "finite_gradients", "finish_step"].contains(&case.op());
+        assert!(untimed || row.is_some(), "{table}\n\nlacks {}", case.op());
     }
     for row in table.lines().skip_while(|line| !line.starts_with("op ")).skip(1) {
         let microseconds = row.split_whitespace().rev().nth(4).and_then(|cell| cell.parse::<f64>().ok());

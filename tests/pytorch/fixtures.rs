@@ -202,10 +202,13 @@ fn single_steps_on_the_kernels() {
     all_agree::<f32>(&steps(), |fixture| step(kernels(), fixture));
 }
 
+/// Some of them, of unlike kinds. Of all models, twenty steps on the kernels agree with the CPU's in both types (`steps`), the
+/// CPU's trajectories agree with PyTorch's above, and so does each single step on the kernels.
 #[test]
 fn trajectories_on_the_kernels() {
-    all_agree::<f64>(&trajectories(), |fixture| trajectory(kernels(), fixture));
-    all_agree::<f32>(&trajectories(), |fixture| trajectory(kernels(), fixture));
+    let some = ["paper", "mrgan", "began", "resnet-gp"].map(|name| format!("trajectory-{name}"));
+    assert!(some.iter().all(|name| trajectories().contains(name)), "{:?}", trajectories());
+    all_agree::<f64>(&some, |fixture| trajectory(kernels(), fixture));
 }
 
 #[test]
