@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::Result;
-use vgan_cuda::config::{image_size, preset};
+use vgan_cuda::config::{image_shape, preset};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
@@ -64,8 +64,8 @@ impl Benchmark for Steps {
 fn model_and_data<B: Executor>(backend: &B, model: &str, batch: usize) -> Result<(Trainer<B>, Batch<B>)> {
     let mut settings = preset(model)?;
     settings.train.batch = batch;
-    let [h, w, c] = image_size(model).unwrap_or([28, 28, 1]);
-    let image = ImageShape { h, w, c };
+    let image = image_shape(model).unwrap_or(ImageShape { h: 28, w: 28, c: 1 });
+    let ImageShape { h, w, c } = image;
     let count = 4 * batch;
     let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
     let images = backend.buffer_of(&(0..count * image.len()).map(noise).collect::<Vec<u8>>())?;

@@ -55,6 +55,7 @@
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
 //! | `choices` | the words of settings that choose, declared beside what they choose |
 //! | `figures` | the figures that a step reports, each declared once |
+//! | `image` | the shape of an image, one type for all rooms |
 //! | `shell` | quoting of commands in hints |
 //! | `units` | sizes, counts and times for people |
 //! | [`error`] | the one error type, returned by every room, and its exit codes |
@@ -71,6 +72,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+mod image;
 pub mod nn;
 pub mod ops;
 pub mod proof;

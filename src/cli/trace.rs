@@ -6,9 +6,8 @@ use clap::Args;
 
 use super::arguments::{DeviceChoice, SettingsArgs, preset_parser, require_f32};
 use super::target::{ForceArgs, require_new, target_parser};
-use crate::config::{Settings, Sources, image_size, resolve};
+use crate::config::{Settings, Sources, image_shape, resolve};
 use crate::error::{Error, Result};
-use crate::nn::ImageShape;
 use crate::run::tensors;
 use crate::train::trace;
 
@@ -131,13 +130,13 @@ pub(super) fn run(options: TraceOptions) -> Result<()> {
             trace::trace_file(&options.settings, &input, &output, gpu)
         }
         TraceTask::Example(path) => {
-            let Some([h, w, c]) = image_size(&options.preset) else {
+            let Some(image) = image_shape(&options.preset) else {
                 let preset = &options.preset;
                 return Err(Error::Usage(format!(
                     "an example needs an image size, and this version has no preset `{preset}` that gives it"
                 )));
             };
-            tensors::write(&path, &trace::example(&options.settings, ImageShape { h, w, c })?)
+            tensors::write(&path, &trace::example(&options.settings, image)?)
         }
     }
 }

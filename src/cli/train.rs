@@ -9,7 +9,7 @@ use clap::builder::RangedU64ValueParser;
 use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
 use super::target::target_parser;
 use super::{details, dry_run, outcome, output};
-use crate::config::{DataSettings, Override, Settings, Sources, image_size, resolve, to_toml, validate_for_images};
+use crate::config::{DataSettings, Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, LoadOptions, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
@@ -181,7 +181,7 @@ impl TrainArgs {
 pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
     let source = &settings.data.source[..];
     if source.is_empty() {
-        let colour = image_size(preset).is_some_and(|[_, _, channels]| channels == 3);
+        let colour = image_shape(preset).is_some_and(|image| image.c == 3);
         let name = if colour { "cifar10" } else { "mnist" };
         let glyphs = if glyphs_fit(settings) { ", or pass --data glyphs for the embedded digits" } else { "" };
         return Err(Error::Usage(format!(

@@ -31,7 +31,7 @@ pub use file::{read, read_named, to_toml};
 pub use nearest::{nearest, nearest_hint};
 pub use objective::{Loss, ObjectiveSettings, Penalty, PenaltyZ};
 pub use overrides::{Override, apply};
-pub use presets::{PRESETS, image_size, preset};
+pub use presets::{PRESETS, image_shape, preset};
 pub use resolve::{DEFAULT_PRESET, Sources, resolve};
 pub use schema::known_keys;
 pub use settings::*;

@@ -7,6 +7,7 @@ use super::settings::{
     TrainSettings,
 };
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The name of each preset and what it is, in one line. The first one is the default.
 pub const PRESETS: &[(&str, &str)] = &[
@@ -44,12 +45,14 @@ pub fn preset(name: &str) -> Result<Settings> {
     }
 }
 
-/// `[height, width, channels]` of the images that a preset was made for: what it shows itself with where no data
-/// set is at hand. `None` if there is no such preset.
-pub fn image_size(name: &str) -> Option<[usize; 3]> {
+/// The shape of the images that a preset was made for, which `--dry-run` and `trace` take where no data set is at hand.
+/// `None` if there is no such preset.
+pub fn image_shape(name: &str) -> Option<ImageShape> {
     match name {
-        "quick" | "vgan-mnist" | "gan-mnist" => Some([28, 28, 1]),
-        "vgan-cifar10" | "vgan-cifar10-resnet" | "wide-2" | "wide-4" | "wide-8" => Some([32, 32, 3]),
+        "quick" | "vgan-mnist" | "gan-mnist" => Some(ImageShape { h: 28, w: 28, c: 1 }),
+        "vgan-cifar10" | "vgan-cifar10-resnet" | "wide-2" | "wide-4" | "wide-8" => {
+            Some(ImageShape { h: 32, w: 32, c: 3 })
+        }
         _ => None,
     }
 }
@@ -194,7 +197,7 @@ mod tests {
         for (name, description) in PRESETS {
             let settings = preset(name).unwrap();
             validate(&settings).unwrap();
-            let [height, width, channels] = image_size(name).unwrap();
+            let ImageShape { h: height, w: width, c: channels } = image_shape(name).unwrap();
             validate_for_images(&settings, height, width, channels).unwrap();
             assert!(!description.is_empty());
         }

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::cifar::{self, Archive, RECORD};
 use super::find::{self, Found, Selection};
 use super::folder::{self, Survey};
-use super::picture::Shape;
 use super::report::{Reason, Report};
 use super::tally::{self, Seen};
 use super::{LoadOptions, glyphs, idx, load, picture, plural};
 use crate::error::{Error, Result, shown};
+use crate::image::ImageShape;
 
 /// A file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +63,10 @@ impl CheckReport {
         CheckReport { format, report, ..CheckReport::default() }
     }
 
-    fn add(&mut self, images: usize, shape: Shape) {
+    fn add(&mut self, images: usize, shape: ImageShape) {
         self.images += images;
-        *self.sizes.entry((shape.height, shape.width)).or_default() += images;
-        *self.channels.entry(shape.channels).or_default() += images;
+        *self.sizes.entry((shape.h, shape.w)).or_default() += images;
+        *self.channels.entry(shape.c).or_default() += images;
     }
 
     fn add_bad(&mut self, path: &Path, error: &Error, needed: bool) {
@@ -182,7 +182,7 @@ pub fn check(path: &Path, options: &LoadOptions) -> Result<CheckReport> {
     if path == Path::new("glyphs") {
         let images = load("glyphs", options)?;
         let mut report = CheckReport::new("glyphs", images.report);
-        report.add(images.count, Shape { height: glyphs::SIDE, width: glyphs::SIDE, channels: 1 });
+        report.add(images.count, ImageShape { h: glyphs::SIDE, w: glyphs::SIDE, c: 1 });
         return Ok(report);
     }
     let Selection { found, beside, report } = find::find(path)?;
@@ -198,7 +198,7 @@ fn check_idx(file: &Path, beside: &[PathBuf], report: Report) -> CheckReport {
     let mut report = CheckReport { files: 1, ..CheckReport::new("IDX", report) };
     match idx::load(file) {
         Ok(images) => {
-            report.add(images.count, Shape { height: images.height, width: images.width, channels: 1 });
+            report.add(images.count, ImageShape { h: images.height, w: images.width, c: 1 });
             report.report.seen = tally::of_images(&images);
         }
         Err(error) => report.add_bad(file, &error, true),
@@ -210,7 +210,7 @@ fn check_idx(file: &Path, beside: &[PathBuf], report: Report) -> CheckReport {
     report
 }
 
-const CIFAR_SHAPE: Shape = Shape { height: 32, width: 32, channels: 3 };
+const CIFAR_SHAPE: ImageShape = ImageShape { h: 32, w: 32, c: 3 };
 
 fn check_cifar(files: &[PathBuf], beside: &[PathBuf], report: Report) -> CheckReport {
     let mut report = CheckReport { files: files.len(), ..CheckReport::new("CIFAR-10", report) };

@@ -8,69 +8,61 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
 
-use super::picture::Shape;
 use super::{Images, LoadOptions, allocate};
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The shape that an image of `shape` has after `options`.
-pub(crate) fn target(shape: Shape, options: &LoadOptions) -> Shape {
+pub(crate) fn target(shape: ImageShape, options: &LoadOptions) -> ImageShape {
     let keep_or = |kept, asked| if asked == 0 { kept } else { asked };
-    Shape {
-        height: keep_or(shape.height, options.resize),
-        width: keep_or(shape.width, options.resize),
-        channels: keep_or(shape.channels, options.channels),
+    ImageShape {
+        h: keep_or(shape.h, options.resize),
+        w: keep_or(shape.w, options.resize),
+        c: keep_or(shape.c, options.channels),
     }
 }
 
 /// Brings a whole data set, in which all images have one shape, to what `options` ask for.
 pub(crate) fn images(images: Images, options: &LoadOptions) -> Result<Images> {
-    let from = Shape { height: images.height, width: images.width, channels: images.channels };
+    let from = ImageShape { h: images.height, w: images.width, c: images.channels };
     let to = target(from, options);
     if from == to {
         return Ok(images);
     }
-    let mut pixels = allocate(Path::new(&images.description), images.count, [to.height, to.width, to.channels])?;
-    let old = images.pixels.par_chunks_exact(from.height * from.width * from.channels);
+    let mut pixels = allocate(Path::new(&images.description), images.count, [to.h, to.w, to.c])?;
+    let old = images.pixels.par_chunks_exact(from.h * from.w * from.c);
     pixels
-        .par_chunks_exact_mut(to.height * to.width * to.channels)
+        .par_chunks_exact_mut(to.h * to.w * to.c)
         .zip(old)
         .try_for_each_init(Resizer::new, |resizer, (new, old)| fit(resizer, from, old, to, new))?;
-    let description = format!("{}, converted to {}×{}×{}", images.description, to.height, to.width, to.channels);
-    Ok(Images {
-        count: images.count,
-        height: to.height,
-        width: to.width,
-        channels: to.channels,
-        pixels,
-        description,
-        ..images
-    })
+    let description = format!("{}, converted to {}×{}×{}", images.description, to.h, to.w, to.c);
+    Ok(Images { count: images.count, height: to.h, width: to.w, channels: to.c, pixels, description, ..images })
 }
 
 /// Converts one image: channels first, then, where the size differs, its central square is cut out and resized with a
 /// Lanczos filter (which averages over the area when it makes images smaller).
-pub(crate) fn fit(resizer: &mut Resizer, from: Shape, old: &[u8], to: Shape, new: &mut [u8]) -> Result<()> {
-    let old: Cow<'_, [u8]> = match (from.channels, to.channels) {
+pub(crate) fn fit(resizer: &mut Resizer, from: ImageShape, old: &[u8], to: ImageShape, new: &mut [u8]) -> Result<()> {
+    let old: Cow<'_, [u8]> = match (from.c, to.c) {
         (1, 3) => old.iter().flat_map(|&grey| [grey; 3]).collect(),
         (3, 1) => old.chunks_exact(3).map(luma).collect(),
         _ => old.into(),
     };
-    if (from.height, from.width) == (to.height, to.width) {
+    if (from.h, from.w) == (to.h, to.w) {
         new.copy_from_slice(&old);
         return Ok(());
     }
     // Cut before resizing, or the filter would reach for pixels outside the square.
-    let side = from.height.min(from.width);
-    let (top, left) = ((from.height - side) / 2, (from.width - side) / 2);
-    let mut small = vec![U8::new(0); to.height * to.width];
-    for channel in 0..to.channels {
-        let rows = old.chunks_exact(from.width * to.channels).skip(top).take(side);
+    let side = from.h.min(from.w);
+    let (top, left) = ((from.h - side) / 2, (from.w - side) / 2);
+    let mut small = vec![U8::new(0); to.h * to.w];
+    for channel in 0..to.c {
+        let rows = old.chunks_exact(from.w * to.c).skip(top).take(side);
         let plane: Vec<U8> = rows
-            .flat_map(|row| row.iter().skip(left * to.channels + channel).step_by(to.channels).take(side))
+            .flat_map(|row| row.iter().skip(left * to.c + channel).step_by(to.c).take(side))
             .map(|&value| U8::new(value))
             .collect();
         resize_plane(resizer, &plane, side, &mut small, to)?;
-        for (value, small) in new.iter_mut().skip(channel).step_by(to.channels).zip(&small) {
+        for (value, small) in new.iter_mut().skip(channel).step_by(to.c).zip(&small) {
             *value = small.0;
         }
     }
@@ -79,10 +71,10 @@ pub(crate) fn fit(resizer: &mut Resizer, from: Shape, old: &[u8], to: Shape, new
 
 /// Resizes one channel. Planes of a single type keep the resizer, which is generic over all of its pixel types, from
 /// being compiled a dozen times: that takes minutes.
-fn resize_plane(resizer: &mut Resizer, plane: &[U8], side: usize, small: &mut [U8], to: Shape) -> Result<()> {
+fn resize_plane(resizer: &mut Resizer, plane: &[U8], side: usize, small: &mut [U8], to: ImageShape) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("resizing {side}×{side} to {to:?}: {error}"));
     let source = TypedImageRef::new(side as u32, side as u32, plane).map_err(|e| failed(&e))?;
-    let mut target = TypedImage::from_pixels_slice(to.width as u32, to.height as u32, small).map_err(|e| failed(&e))?;
+    let mut target = TypedImage::from_pixels_slice(to.w as u32, to.h as u32, small).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
     resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
 }

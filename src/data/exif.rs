@@ -1,6 +1,6 @@
 //! The orientation that a camera wrote into a picture's EXIF block, and turning pixels by it.
 
-use super::picture::Shape;
+use crate::image::ImageShape;
 
 /// The orientation of an EXIF block that says nothing, or is damaged.
 pub(crate) const UPRIGHT: u8 = 1;
@@ -42,23 +42,23 @@ fn find(tiff: &[u8]) -> Option<u32> {
 }
 
 /// The shape that a picture has once it is turned.
-pub(crate) fn turned(shape: Shape, orientation: u8) -> Shape {
+pub(crate) fn turned(shape: ImageShape, orientation: u8) -> ImageShape {
     match orientation {
-        5..=8 => Shape { height: shape.width, width: shape.height, ..shape },
+        5..=8 => ImageShape { h: shape.w, w: shape.h, ..shape },
         _ => shape,
     }
 }
 
 /// Turns and mirrors pixels, `[height, width, channels]`, so that the picture stands as viewers show it.
-pub(crate) fn turn(shape: Shape, pixels: Vec<u8>, orientation: u8) -> Vec<u8> {
+pub(crate) fn turn(shape: ImageShape, pixels: Vec<u8>, orientation: u8) -> Vec<u8> {
     if !(2..=8).contains(&orientation) {
         return pixels;
     }
-    let Shape { height, width, channels } = shape;
+    let ImageShape { h: height, w: width, c: channels } = shape;
     let to = turned(shape, orientation);
     let mut out = Vec::with_capacity(pixels.len());
-    for y in 0..to.height {
-        for x in 0..to.width {
+    for y in 0..to.h {
+        for x in 0..to.w {
             // Row and column in the file of what is seen at (y, x).
             let (row, column) = match orientation {
                 2 => (y, width - 1 - x),

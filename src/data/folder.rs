@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use super::picture::{self, Picture, Shape};
+use super::picture::{self, Picture};
 use super::report::below;
 use super::tally::{Seen, Tally};
 use super::{Images, LoadOptions, allocate, convert, foreign, own, plural};
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The content of a folder.
 #[derive(Default)]
@@ -121,8 +122,8 @@ pub(crate) fn nothing_found(root: &Path, others: &[PathBuf]) -> Error {
 }
 
 /// Decodes pictures for [`check`](super::check), in parallel: the shape of each, in the order of `paths`, and what all look like.
-pub(crate) fn survey_all(paths: &[PathBuf], options: &LoadOptions) -> (Vec<Result<Shape>>, Seen) {
-    type Part = (Vec<(usize, Result<Shape>)>, Tally);
+pub(crate) fn survey_all(paths: &[PathBuf], options: &LoadOptions) -> (Vec<Result<ImageShape>>, Seen) {
+    type Part = (Vec<(usize, Result<ImageShape>)>, Tally);
     let start = || (Vec::new(), Tally::new(options.background));
     let read = |(mut shapes, mut tally): Part, (index, path): (usize, &PathBuf)| {
         let shape = picture::decode(path, options).map(|picture| {
@@ -148,7 +149,7 @@ pub(crate) fn survey_all(paths: &[PathBuf], options: &LoadOptions) -> (Vec<Resul
 /// # Errors
 /// [`Error::BadData`] for the first bad file, and where sizes or channels differ and `options` do not unify them.
 pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> Result<Images> {
-    let shapes: Vec<Result<Shape>> = pictures.par_iter().map(|path| picture::read_shape(path)).collect();
+    let shapes: Vec<Result<ImageShape>> = pictures.par_iter().map(|path| picture::read_shape(path)).collect();
     let (shapes, bad) = good_ones(shapes);
     if let Some(first) = bad {
         // Those with a good header may be bad further in; of a large data set nobody wants to wait for that.
@@ -161,10 +162,10 @@ pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> 
     }
     let survey = Survey::of(root, pictures.iter().zip(shapes.iter().copied()));
     let to = survey.common(root, options)?;
-    let mut pixels = allocate(root, pictures.len(), [to.height, to.width, to.channels])?;
+    let mut pixels = allocate(root, pictures.len(), [to.h, to.w, to.c])?;
     let seen = decode_into(&mut pixels, root, pictures, &shapes, to, options)?;
     let count = pictures.len();
-    let Shape { height, width, channels } = to;
+    let ImageShape { h: height, w: width, c: channels } = to;
     let description =
         format!("{count} images of {height}×{width}×{channels} from {} (PNG, JPEG)", crate::error::shown(root));
     let mut images = Images { count, height, width, channels, pixels, description, ..Images::default() };
@@ -196,13 +197,13 @@ fn decode_into(
     pixels: &mut [u8],
     root: &Path,
     pictures: &[PathBuf],
-    shapes: &[Shape],
-    to: Shape,
+    shapes: &[ImageShape],
+    to: ImageShape,
     options: &LoadOptions,
 ) -> Result<Seen> {
     let start = || (Resizer::new(), Tally::new(options.background), Vec::new());
     let (_, tally, mut errors) = pixels
-        .par_chunks_exact_mut(to.height * to.width * to.channels)
+        .par_chunks_exact_mut(to.h * to.w * to.c)
         .zip(pictures)
         .zip(shapes)
         .enumerate()
@@ -228,8 +229,8 @@ fn decode_into(
 fn decode_one(
     resizer: &mut Resizer,
     path: &Path,
-    shape: Shape,
-    to: Shape,
+    shape: ImageShape,
+    to: ImageShape,
     new: &mut [u8],
     options: &LoadOptions,
 ) -> Result<Picture> {
@@ -251,18 +252,18 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    pub(crate) fn of<'a>(root: &Path, shapes: impl Iterator<Item = (&'a PathBuf, Shape)>) -> Self {
+    pub(crate) fn of<'a>(root: &Path, shapes: impl Iterator<Item = (&'a PathBuf, ImageShape)>) -> Self {
         let mut survey = Survey { sizes: BTreeMap::new(), channels: BTreeMap::new() };
         for (path, shape) in shapes {
             let example = || (0, below(root, path));
-            survey.sizes.entry((shape.height, shape.width)).or_insert_with(example).0 += 1;
-            survey.channels.entry(shape.channels).or_insert_with(example).0 += 1;
+            survey.sizes.entry((shape.h, shape.w)).or_insert_with(example).0 += 1;
+            survey.channels.entry(shape.c).or_insert_with(example).0 += 1;
         }
         survey
     }
 
     /// The one shape that all images have after `options`; an error where there is none.
-    pub(crate) fn common(&self, root: &Path, options: &LoadOptions) -> Result<Shape> {
+    pub(crate) fn common(&self, root: &Path, options: &LoadOptions) -> Result<ImageShape> {
         let mixed = |what: &str, found: Vec<String>, hint: &str| {
             let kinds = found.len();
             let mut found = found.into_iter().take(8).collect::<Vec<_>>().join(", ");
@@ -288,6 +289,6 @@ impl Survey {
         else {
             return Err(nothing_found(root, &[]));
         };
-        Ok(convert::target(Shape { height, width, channels }, options))
+        Ok(convert::target(ImageShape { h: height, w: width, c: channels }, options))
     }
 }

@@ -13,22 +13,23 @@ use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr, msg_parm_union};
 
 use super::exif;
 use super::jpeg_markers::{self, Fault, Header, Walk};
-use super::picture::{Codec, Notes, Picture, Shape, guard};
+use super::picture::{Codec, Notes, Picture, guard};
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The most scans that are decoded. Files have up to a few dozen; thousands of empty ones over a large picture would keep the
 /// decoder busy for minutes.
 const MOST_SCANS: usize = 500;
 
 /// The shape after turning, from the beginning of a file of `length` bytes.
-pub(crate) fn shape(path: &Path, length: u64, bytes: &[u8]) -> Result<Shape> {
+pub(crate) fn shape(path: &Path, length: u64, bytes: &[u8]) -> Result<ImageShape> {
     let header = jpeg_markers::header(bytes).map_err(|fault| bad(path, fault))?;
     let shape = stored_shape(path, length, &header)?;
     Ok(exif::turned(shape, header.orientation))
 }
 
 /// The shape as it is stored, if it is one that is read.
-fn stored_shape(path: &Path, length: u64, header: &Header) -> Result<Shape> {
+fn stored_shape(path: &Path, length: u64, header: &Header) -> Result<ImageShape> {
     let &Header { coding, precision, height, width, components, .. } = header;
     let other = match (coding, components) {
         (0xc0..=0xc2, 1 | 3 | 4) if precision == 8 => None,
@@ -45,7 +46,7 @@ fn stored_shape(path: &Path, length: u64, header: &Header) -> Result<Shape> {
         );
     }
     guard(path, Codec::Jpeg, length, width, height)?;
-    Ok(Shape { height, width, channels: if components == 1 { 1 } else { 3 } })
+    Ok(ImageShape { h: height, w: width, c: if components == 1 { 1 } else { 3 } })
 }
 
 /// Decodes a whole file and turns it as viewers show it.
@@ -60,7 +61,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<Picture> {
     }
     let decoded = decode_checked(&bytes[..walk.end], &walk).map_err(|fault| bad(path, fault))?;
     let pixels = if header.components == 4 { without_ink(&decoded) } else { decoded };
-    if pixels.len() != shape.height * shape.width * shape.channels {
+    if pixels.len() != shape.h * shape.w * shape.c {
         return Err(Error::Internal(format!("{}: {} bytes decoded for {shape:?}", path.display(), pixels.len())));
     }
     let notes = Notes {
@@ -202,7 +203,7 @@ mod tests {
             let decoded = decode(Path::new(name), tensor("jpg").expect("a file").data());
             let outcome = match (decoded, tensor("pixels"), tensor("refused")) {
                 (Ok(found), Ok(expected), _) => {
-                    let Shape { height, width, channels } = found.shape;
+                    let ImageShape { h: height, w: width, c: channels } = found.shape;
                     let same = expected.shape() == [height, width, channels] && expected.data() == found.pixels;
                     if same { "right" } else { "wrong" }
                 }

@@ -44,6 +44,7 @@ mod split;
 mod strokes;
 mod tally;
 
+use crate::image::ImageShape;
 use std::path::Path;
 
 pub use check::{BadFile, CheckReport, check};
@@ -115,8 +116,8 @@ pub fn extent(source: &str, options: &LoadOptions) -> Result<Extent> {
         return load(source, options).map(|images| images.extent());
     }
     options.validate()?;
-    let drawn = picture::Shape { height: glyphs::SIDE, width: glyphs::SIDE, channels: 1 };
-    let picture::Shape { height, width, channels } = convert::target(drawn, options);
+    let drawn = ImageShape { h: glyphs::SIDE, w: glyphs::SIDE, c: 1 };
+    let ImageShape { h: height, w: width, c: channels } = convert::target(drawn, options);
     Ok(Extent { count: glyphs::COUNT, height, width, channels })
 }
 

@@ -1,5 +1,6 @@
 //! Decoding one PNG or JPEG file to 8 bits and 1 or 3 channels.
 
+use crate::image::ImageShape;
 use std::fs;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -13,19 +14,10 @@ pub const MAX_SIDE: usize = 16_384;
 /// The most pixels that one image may have, which bounds the memory of a decoder.
 const MAX_PIXELS: u64 = 1 << 27;
 
-/// Rows, columns and channels of an image file, as [`decode`] would give them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Shape {
-    pub(crate) height: usize,
-    pub(crate) width: usize,
-    /// 1 or 3.
-    pub(crate) channels: usize,
-}
-
 /// A decoded image.
 pub(crate) struct Picture {
     /// After the picture was turned as viewers show it.
-    pub(crate) shape: Shape,
+    pub(crate) shape: ImageShape,
     /// `[height, width, channels]`.
     pub(crate) pixels: Vec<u8>,
     pub(crate) notes: Notes,
@@ -94,7 +86,7 @@ impl Codec {
 ///
 /// # Errors
 /// [`Error::BadData`] where the header is damaged, or asks for more pixels than the file can hold.
-pub(crate) fn read_shape(path: &Path) -> Result<Shape> {
+pub(crate) fn read_shape(path: &Path) -> Result<ImageShape> {
     const START: u64 = 1 << 16;
     let (file, length) = regular::open(path)?;
     let mut bytes = Vec::new();

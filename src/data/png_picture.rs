@@ -3,10 +3,11 @@
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::picture::{Codec, Notes, Picture, Shape, guard};
+use super::picture::{Codec, Notes, Picture, guard};
 use super::source::printable;
 use super::{convert, exif};
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 fn bad(path: &Path, error: png::DecodingError) -> Error {
     let found = match &error {
@@ -29,12 +30,12 @@ fn decoder(bytes: &[u8]) -> png::Decoder<Cursor<&[u8]>> {
 }
 
 /// The shape after turning, from the beginning of a file of `length` bytes; `whole` reads the file from its start.
-pub(crate) fn shape(path: &Path, length: u64, bytes: &[u8], whole: &mut (impl Read + Seek)) -> Result<Shape> {
+pub(crate) fn shape(path: &Path, length: u64, bytes: &[u8], whole: &mut (impl Read + Seek)) -> Result<ImageShape> {
     let stored = stored_shape(path, length, &mut decoder(bytes))?;
     Ok(exif::turned(stored, orientation(whole)))
 }
 
-fn stored_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8]>>) -> Result<Shape> {
+fn stored_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8]>>) -> Result<ImageShape> {
     let info = decoder.read_header_info().map_err(|e| bad(path, e))?;
     let (height, width) = (info.height as usize, info.width as usize);
     let channels = match info.color_type {
@@ -42,7 +43,7 @@ fn stored_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8
         png::ColorType::Rgb | png::ColorType::Rgba | png::ColorType::Indexed => 3,
     };
     guard(path, Codec::Png, length, width, height)?;
-    Ok(Shape { height, width, channels })
+    Ok(ImageShape { h: height, w: width, c: channels })
 }
 
 /// The orientation in an `eXIf` chunk, wherever it stands (PNG, third edition, 11.3.4.5); upright where there is none that can
@@ -96,7 +97,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<P
     reader.finish().map_err(|e| bad(path, e))?;
     samples.truncate(output.buffer_size());
     let has_alpha = matches!(output.color_type, png::ColorType::GrayscaleAlpha | png::ColorType::Rgba);
-    let layout = Layout { colors: shape.channels, has_alpha, ground: ground(shape.channels, background) };
+    let layout = Layout { colors: shape.c, has_alpha, ground: ground(shape.c, background) };
     let pixels = if output.bit_depth == png::BitDepth::Sixteen {
         let samples: Vec<u16> = samples.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
         notes.sixteen_bit = layout.range(&samples);
@@ -104,7 +105,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<P
     } else {
         layout.flatten(&samples, u8::MAX, &mut notes)
     };
-    if pixels.len() != shape.height * shape.width * shape.channels {
+    if pixels.len() != shape.h * shape.w * shape.c {
         let reason = format!("{}: PNG decoder gave {} bytes for {shape:?}", path.display(), pixels.len());
         return Err(Error::Internal(reason));
     }

@@ -7,8 +7,9 @@ use std::hash::{Hash, Hasher};
 
 use rayon::prelude::*;
 
-use super::picture::{Notes, Shape};
+use super::picture::Notes;
 use super::{Images, plural};
+use crate::image::ImageShape;
 
 /// The share of all pixels from which one colour alone is pointed out.
 const NEARLY_ALL: f64 = 0.999;
@@ -145,7 +146,7 @@ impl Tally {
     }
 
     /// One image, as it was decoded.
-    pub(crate) fn add(&mut self, shape: Shape, pixels: &[u8], notes: &Notes) {
+    pub(crate) fn add(&mut self, shape: ImageShape, pixels: &[u8], notes: &Notes) {
         let seen = &mut self.seen;
         seen.images += 1;
         seen.transparent += usize::from(notes.transparent);
@@ -162,8 +163,8 @@ impl Tally {
         }
         // Each pixel is equal to the one before it; a single pixel has none.
         let flat = |rest: &[u8]| !rest.is_empty() && rest == &pixels[..rest.len()];
-        seen.constant += usize::from(pixels.get(shape.channels..).is_some_and(flat));
-        self.count_values(shape.channels, pixels);
+        seen.constant += usize::from(pixels.get(shape.c..).is_some_and(flat));
+        self.count_values(shape.c, pixels);
         self.hashes.push(hash(shape, pixels));
     }
 
@@ -222,10 +223,10 @@ fn wider(range: Option<(u16, u16)>, (low, high): (u16, u16)) -> (u16, u16) {
 }
 
 /// 128 bits, so that two images that differ are never taken for one; nobody chooses them to collide.
-fn hash(shape: Shape, pixels: &[u8]) -> u128 {
+fn hash(shape: ImageShape, pixels: &[u8]) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
-        (salt, shape.height, shape.width, shape.channels).hash(&mut hasher);
+        (salt, shape.h, shape.w, shape.c).hash(&mut hasher);
         hasher.write(pixels);
         u128::from(hasher.finish())
     };
@@ -234,8 +235,8 @@ fn hash(shape: Shape, pixels: &[u8]) -> u128 {
 
 /// Counts over a whole data set of one shape.
 pub(crate) fn of_images(images: &Images) -> Seen {
-    let shape = Shape { height: images.height, width: images.width, channels: images.channels };
-    let size = (shape.height * shape.width * shape.channels).max(1);
+    let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
+    let size = (shape.h * shape.w * shape.c).max(1);
     let add = |mut tally: Tally, image: &[u8]| {
         tally.add(shape, image, &Notes::default());
         tally
@@ -281,7 +282,7 @@ mod tests {
 
     #[test]
     fn sums_do_not_depend_on_the_order() {
-        let shape = Shape { height: 1, width: 2, channels: 1 };
+        let shape = ImageShape { h: 1, w: 2, c: 1 };
         let notes = |low, high| Notes { sixteen_bit: Some((low, high)), orientation: 6, ..Notes::default() };
         let all = [([0, 1], notes(5, 4100)), ([0, 1], notes(300, 400)), ([2, 2], notes(0, 60_000))];
         let one = |(pixels, notes): &([u8; 2], Notes)| {

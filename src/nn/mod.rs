@@ -19,6 +19,7 @@ pub mod sequential;
 mod spectral_norm;
 pub mod table;
 
+pub use crate::image::ImageShape;
 pub use discriminator::{Discriminator, Verdict, VerdictGradient};
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
@@ -26,29 +27,6 @@ pub use layer::{Layer, Mode, Pass};
 pub use network::{NetworkMemory, TrainedNetwork};
 pub use sequential::Sequential;
 pub use table::{Entry, Init, Table};
-
-/// The size of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageShape {
-    /// Rows.
-    pub h: usize,
-    /// Columns.
-    pub w: usize,
-    /// Channels.
-    pub c: usize,
-}
-
-impl ImageShape {
-    /// Elements.
-    pub fn len(&self) -> usize {
-        self.h * self.w * self.c
-    }
-
-    /// Returns true if there are no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// The tables that building a network fills in.
 #[derive(Debug, Clone, PartialEq, Default)]

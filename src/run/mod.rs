@@ -31,13 +31,14 @@ pub mod stats;
 pub mod status;
 pub mod tensors;
 
+pub use crate::image::ImageShape;
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
 pub use figures::{Figures, Verdict};
 pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;
 pub use progress::Progress;
-pub use state::{Change, DataPosition, FileEntry, Files, ImageSize, Origin, RngPosition, State, Updates};
+pub use state::{Change, DataPosition, FileEntry, Files, Origin, RngPosition, State, Updates};
 pub use stats::{Record, StatsLog};
 pub use status::{Outcome, Status};
 pub use tensors::Tensor;

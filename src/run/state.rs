@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The version of the checkpoint's layout. It grows when an older program could not read a newer checkpoint; those of all
 /// earlier formats are read. Since format 2 a state has `settings`, `changes` and `origin`.
@@ -32,7 +33,7 @@ pub struct State {
     /// The preset that the run's configuration began with.
     pub preset: String,
     /// The size of the images that the nets were made for.
-    pub image: ImageSize,
+    pub image: ImageShape,
     /// The key of every random draw.
     pub seed: u64,
     /// Training steps done.
@@ -76,18 +77,6 @@ fn is_zero(value: &f64) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn never_updated(updates: &u64) -> bool {
     *updates == 0
-}
-
-/// The size of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImageSize {
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-    /// 1 (grey) or 3 (red, green, blue).
-    pub channels: usize,
 }
 
 /// The most rows or columns that an image may have.
@@ -229,7 +218,7 @@ impl State {
                 return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
             }
         }
-        let ImageSize { height, width, channels } = self.image;
+        let ImageShape { h: height, w: width, c: channels } = self.image;
         for (field, side) in [("image.height", height), ("image.width", width)] {
             if !(1..=MOST_PIXELS).contains(&side) {
                 return fault(field, "from 1 to 65536", side.to_string());

@@ -40,10 +40,9 @@ impl<B: F32Executor> TrainedGenerator<B> {
     /// [`Error::BadData`] where `source` is neither, or a file in it is not what it should be.
     pub fn open(backend: B, source: &Path) -> Result<Self> {
         let Found { path, model, state, settings, notes } = Found::find(source)?;
-        let size = state.image;
+        let image = state.image;
         config::validate(&settings)?;
-        config::validate_for_images(&settings, size.height, size.width, size.channels)?;
-        let image = ImageShape { h: size.height, w: size.width, c: size.channels };
+        config::validate_for_images(&settings, image.h, image.w, image.c)?;
         let sampler = Sampler::new(&backend, &settings, image)?;
         let parts = sampler.parts();
         let (mut params, mut stats) = (backend.alloc(parts.params.len())?, backend.alloc(parts.stats.len())?);

@@ -16,7 +16,7 @@ use crate::device::{Backend, Buffer, Network, Real};
 use crate::nn::{ImageShape, NetworkMemory, Parts, Table};
 use crate::ops::Executor;
 use crate::run::{
-    Change, Checkpoint, DataPosition, Files, ImageSize, Origin, RngPosition, State, Tensor, Updates, checkpoint, state,
+    Change, Checkpoint, DataPosition, Files, Origin, RngPosition, State, Tensor, Updates, checkpoint, state,
 };
 use crate::{Error, Result};
 
@@ -109,7 +109,7 @@ pub fn checkpoint<B: F32Executor>(
         format: state::FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         preset: preset.into(),
-        image: image_size(model.image),
+        image: model.image,
         seed: step_state.seed,
         step: step_state.step,
         batch: settings.train.batch as u64,
@@ -180,10 +180,6 @@ fn images_per_step(settings: &Settings) -> u64 {
     settings.train.batch as u64 * u64::from(settings.objective.discriminator_steps)
 }
 
-fn image_size(image: ImageShape) -> ImageSize {
-    ImageSize { height: image.h, width: image.w, channels: image.c }
-}
-
 /// The name of the mean of the parameters so far.
 const HISTORICAL_MEAN: &str = ".historical_mean";
 
@@ -239,8 +235,8 @@ pub fn require_same_images(
     state: &State,
     path: &Path,
 ) -> Result<()> {
-    let size = |s: ImageSize| format!("{}×{}×{}", s.height, s.width, s.channels);
-    let now = (size(image_size(image)), data.count, &data.sha256);
+    let size = |s: ImageShape| format!("{}×{}×{}", s.h, s.w, s.c);
+    let now = (size(image), data.count, &data.sha256);
     let then = (size(state.image), state.data.count, &state.data.sha256);
     if now == then {
         return Ok(());

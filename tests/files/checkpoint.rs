@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use vgan_cuda::Error;
 use vgan_cuda::run::checkpoint::{self, Checkpoint};
-use vgan_cuda::run::{DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, tensors};
+use vgan_cuda::run::{DataPosition, Files, ImageShape, RngPosition, State, Tensor, Updates, tensors};
 
 /// Set in the child processes that the tests start of this same program.
 const CHILD: &str = "VGAN_TEST_CHILD_FOLDER";
@@ -35,7 +35,7 @@ fn sample(step: u64, seed: u64) -> Checkpoint {
             format: 1,
             version: "0.1.0".into(),
             preset: "quick".into(),
-            image: ImageSize { height: 28, width: 24, channels: 3 },
+            image: ImageShape { h: 28, w: 24, c: 3 },
             seed,
             step,
             batch: 128,

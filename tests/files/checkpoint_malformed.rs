@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use vgan_cuda::Error;
 use vgan_cuda::run::checkpoint::{self, Checkpoint};
-use vgan_cuda::run::{DataPosition, Files, ImageSize, RngPosition, State, Tensor, Updates, tensors};
+use vgan_cuda::run::{DataPosition, Files, ImageShape, RngPosition, State, Tensor, Updates, tensors};
 
 fn sample() -> Checkpoint {
     let tensor = |name: &str, shape: &[usize]| {
@@ -22,7 +22,7 @@ fn sample() -> Checkpoint {
             format: 1,
             version: "0.1.0".into(),
             preset: "quick".into(),
-            image: ImageSize { height: 28, width: 24, channels: 3 },
+            image: ImageShape { h: 28, w: 24, c: 3 },
             seed: 3,
             step: 200,
             batch: 128,

@@ -184,7 +184,8 @@ fn the_experiments_that_come_along_resolve() {
     for entry in fs::read_dir(&folder).expect("the folder of experiments").flatten() {
         let runs = read_experiment(&entry.path(), &[]).unwrap_or_else(|error| panic!("{error}"));
         for ExperimentRun { name, preset, settings } in runs {
-            let [height, width, channels] = vgan_cuda::config::image_size(&preset).expect("a preset's size");
+            let vgan_cuda::nn::ImageShape { h: height, w: width, c: channels } =
+                vgan_cuda::config::image_shape(&preset).expect("a preset's size");
             validate_for_images(&settings, height, width, channels).unwrap_or_else(|error| panic!("{name}: {error}"));
             seen += 1;
         }

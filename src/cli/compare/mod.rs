@@ -133,9 +133,9 @@ fn draw_samples(path: &Path, members: &[Member]) -> Result<bool> {
         Some(Tile {
             title: format!("{} {} step {step}", number + 1, member.name),
             colour: comparison::colour(number),
-            height: picture.shape.height,
-            width: picture.shape.width,
-            channels: picture.shape.channels,
+            height: picture.shape.h,
+            width: picture.shape.w,
+            channels: picture.shape.c,
             pixels: picture.pixels.clone(),
         })
     };
