@@ -26,6 +26,7 @@ mod survey;
 mod target;
 mod trace;
 mod train;
+mod train_options;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -6,11 +6,12 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
-use super::arguments::{DeviceArgs, DeviceChoice, SettingsArgs, on_device, preset_parser};
+use super::arguments::{DeviceArgs, SettingsArgs, on_device, preset_parser};
 use super::target::target_parser;
+use super::train_options::{TrainOptions, load_options};
 use super::{details, dry_run, outcome, output};
-use crate::config::{DataSettings, Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
-use crate::data::{Extent, Images, LoadOptions, extent, load};
+use crate::config::{Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
+use crate::data::{Extent, Images, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::{Error, Result, shown};
@@ -111,27 +112,6 @@ Examples:
   vgan-cuda train --config runs/00000-quick-b64/config.toml
 
 --set and the file of --config can change every setting that --dry-run prints.";
-
-/// The options of `train`, complete and checked.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct TrainOptions {
-    /// All settings; `data.source` is `glyphs` or an absolute path.
-    pub(crate) settings: Settings,
-    /// The preset that they started from.
-    pub(crate) preset: String,
-    /// Folder in which the run's folder is created.
-    pub(crate) outdir: PathBuf,
-    /// The user's word for the name of the run's folder.
-    pub(crate) description: Option<String>,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
-    /// Only print what would be done.
-    pub(crate) dry_run: bool,
-    /// End standard output with a line of JSON.
-    pub(crate) json: bool,
-}
 
 impl TrainArgs {
     /// Preset, then file, then flags, then `--set`, then validation.
@@ -284,12 +264,6 @@ pub(super) fn train<B: F32Executor>(
     Ok(session.folder().clone())
 }
 
-/// The settings' conversion of images to one shape.
-pub(super) fn load_options(settings: &Settings) -> LoadOptions {
-    let DataSettings { resize, channels, background, seed, .. } = settings.data;
-    LoadOptions { resize, channels, background: background.rgb, seed }
-}
-
 /// Reads the images that the settings name, and holds the settings against them.
 pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     let images = load(&settings.data.source, &load_options(settings))?;
@@ -328,6 +302,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::arguments::DeviceChoice;
     use crate::device::Precision;
 
     fn options(words: &str) -> Result<TrainOptions> {

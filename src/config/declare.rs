@@ -6,16 +6,10 @@
 
 use std::fmt;
 
-use toml::Value;
-
-use super::differences::SettingValue;
-use super::schema::{Key, to_table};
-use super::settings::Settings;
-use super::validate::Checker;
+use super::checker::Checker;
 pub use crate::choices::Choice;
 use crate::choices::Choices;
 pub(super) use crate::choices::choices;
-use crate::error::{Error, Result};
 
 /// A section of the settings: `[data]`, ….
 #[derive(Debug)]
@@ -42,6 +36,9 @@ pub struct Setting {
     /// The methods of docs/methods.md that it belongs to; empty where it belongs to all.
     pub methods: &'static [&'static str],
 }
+
+/// The largest whole number that a configuration file can hold.
+pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 /// Values that a setting takes. Displayed, it ends a sentence that begins with "must be".
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -308,7 +305,7 @@ macro_rules! sections {
 
         impl $struct {
             /// Names each setting that is out of its range.
-            pub(super) fn check_ranges(&self, checker: &mut $crate::config::validate::Checker) {
+            pub(super) fn check_ranges(&self, checker: &mut $crate::config::checker::Checker) {
                 $($crate::config::declare::Declared::check_ranges(&self.$field, checker);)+
             }
         }
@@ -317,29 +314,6 @@ macro_rules! sections {
 pub(super) use sections;
 
 impl Setting {
-    /// Its value in `settings`.
-    ///
-    /// # Errors
-    /// As [`differences`](super::differences).
-    pub fn value_in(&self, settings: &Settings) -> Result<SettingValue> {
-        let table = to_table(settings)?;
-        let section = self.key.split('.').next().and_then(|section| table.get(section));
-        let value = section.and_then(|section| section.get(self.name())).cloned();
-        value.map(SettingValue).ok_or_else(|| Error::Internal(format!("a setting `{}` that is not written", self.key)))
-    }
-
-    /// The kind of its values, in words.
-    pub fn kind(&self) -> &'static str {
-        match Key::find(self.key).map(|key| key.default) {
-            Ok(Value::Boolean(_)) => "true or false",
-            Ok(Value::Integer(_)) => "whole number",
-            Ok(Value::Float(_)) => "number",
-            Ok(Value::Array(_)) => "list of whole numbers",
-            _ if self.choices.is_empty() => "text",
-            _ => "word",
-        }
-    }
-
     /// The name without its section.
     pub fn name(&self) -> &'static str {
         self.key.split_once('.').map_or(self.key, |(_, name)| name)

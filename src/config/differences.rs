@@ -5,9 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use super::schema::{keys, to_table};
+use super::declare::Setting;
+use super::schema::{Key, keys, to_table};
 use super::settings::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A setting, and what it is in each of several runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,31 @@ impl fmt::Display for SettingValue {
             Value::String(text) if text.is_empty() => formatter.write_str("\"\""),
             Value::String(text) => formatter.write_str(text),
             other => write!(formatter, "{other}"),
+        }
+    }
+}
+
+impl Setting {
+    /// Its value in `settings`.
+    ///
+    /// # Errors
+    /// As [`differences`].
+    pub fn value_in(&self, settings: &Settings) -> Result<SettingValue> {
+        let table = to_table(settings)?;
+        let section = self.key.split('.').next().and_then(|section| table.get(section));
+        let value = section.and_then(|section| section.get(self.name())).cloned();
+        value.map(SettingValue).ok_or_else(|| Error::Internal(format!("a setting `{}` that is not written", self.key)))
+    }
+
+    /// The kind of its values, in words.
+    pub fn kind(&self) -> &'static str {
+        match Key::find(self.key).map(|key| key.default) {
+            Ok(Value::Boolean(_)) => "true or false",
+            Ok(Value::Integer(_)) => "whole number",
+            Ok(Value::Float(_)) => "number",
+            Ok(Value::Array(_)) => "list of whole numbers",
+            _ if self.choices.is_empty() => "text",
+            _ => "word",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Conditions of the families of nets on the settings.
 
+use super::checker::Checker;
 use super::settings::{Family, MOST_LAYERS, Norm, OutputLayer, Settings, WIDEST};
-use super::validate::Checker;
 
 impl Checker {
     /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not

@@ -8,10 +8,10 @@ use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
 use super::foreign::{self, Wanted};
-use super::nearest::{nearest, nearest_hint, nearest_keys};
+use super::nearest::{nearest, nearest_hint};
 use super::overrides::merge;
 use super::presets::preset;
-use super::schema::{Key, keys, sections, shorten, to_table, unwritable};
+use super::schema::{Key, keys, nearest_keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
 use crate::error::{Error, Result, shown};

@@ -5,6 +5,7 @@
 
 mod at_resume;
 mod background;
+mod checker;
 mod declare;
 mod differences;
 mod experiment;

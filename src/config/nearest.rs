@@ -1,21 +1,14 @@
 //! Suggests the names that were most likely meant: by a typing mistake, or by a part or an abbreviation of their words.
 
-use super::schema::{Key, keys};
-
 /// More names than that are no help.
 const MOST: usize = 5;
 
 /// Distance between two names; there are no hints beyond about one mistake in three letters.
-type Distance = usize;
+pub(super) type Distance = usize;
 
 /// The candidates that are nearest to `text`, in their order: several where they are equally near, none where none is near.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     closest(candidates, |candidate| name_distance(text, candidate))
-}
-
-/// The settings that `text`, with or without a section, most likely means; as [`nearest`].
-pub(super) fn nearest_keys(text: &str) -> Vec<Key> {
-    closest(keys(), |key| key_distance(text, key.section, key.name))
 }
 
 /// The end of a message: `; the nearest is …`, or nothing if there is none.
@@ -28,7 +21,8 @@ pub fn nearest_hint<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-fn closest<T>(candidates: impl IntoIterator<Item = T>, distance: impl Fn(&T) -> Option<Distance>) -> Vec<T> {
+/// The candidates with the least distance, if there are not too many.
+pub(super) fn closest<T>(candidates: impl IntoIterator<Item = T>, distance: impl Fn(&T) -> Option<Distance>) -> Vec<T> {
     let near = candidates.into_iter().filter_map(|candidate| Some((distance(&candidate)?, candidate)));
     let near: Vec<(Distance, T)> = near.collect();
     let least = near.iter().map(|(distance, _)| *distance).min();
@@ -38,7 +32,7 @@ fn closest<T>(candidates: impl IntoIterator<Item = T>, distance: impl Fn(&T) -> 
 }
 
 /// Of a setting: a right name in a wrong section is nearer than another name that happens to look alike as a whole.
-fn key_distance(text: &str, section: &str, name: &str) -> Option<Distance> {
+pub(super) fn key_distance(text: &str, section: &str, name: &str) -> Option<Distance> {
     let Some((typed_section, typed_name)) = text.split_once('.') else { return name_distance(text, name) };
     let in_section = match name_distance(typed_section, section) {
         Some(0) => 0,
@@ -107,6 +101,7 @@ fn parts(typed: &[String], known: &[String]) -> Option<Distance> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::{Key, nearest_keys};
     use crate::config::{PRESETS, SECTIONS};
 
     fn keys_near(text: &str) -> Vec<String> {

@@ -1,7 +1,6 @@
 //! `[objective]`: what the two nets play for. docs/methods.md maps each method to its formula and its settings.
 
-use super::declare::{Range, choices, settings};
-use super::settings::LARGEST;
+use super::declare::{LARGEST, Range, choices, settings};
 pub use crate::ops::losses::objective::Loss;
 
 /// The most steps from one gradient penalty to the next: beyond that it holds nothing.

@@ -1,8 +1,8 @@
 //! Conditions on the settings of section `objective`, and on the nets for them.
 
+use super::checker::Checker;
 use super::objective::{Loss, ObjectiveSettings, Penalty};
 use super::settings::{Family, Norm, Settings};
-use super::validate::Checker;
 
 impl Checker {
     pub(super) fn objective(&mut self, objective: &ObjectiveSettings) {

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::nearest::{nearest_hint, nearest_keys};
+use super::nearest::{closest, key_distance, nearest_hint};
 use super::settings::Settings;
 use crate::error::{Error, Result};
 
@@ -116,6 +116,11 @@ impl Key {
         let expected = error.message().split_once(", expected ").map_or("another word", |(_, expected)| expected);
         Err(Mismatch { expected: expected.trim_end().to_string(), found: show(value) })
     }
+}
+
+/// The settings that `text`, with or without a section, most likely means; as [`nearest`](super::nearest::nearest).
+pub(super) fn nearest_keys(text: &str) -> Vec<Key> {
+    closest(keys(), |key| key_distance(text, key.section, key.name))
 }
 
 fn suggestion(text: &str) -> String {

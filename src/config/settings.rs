@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::background::Background;
-use super::declare::{Range, choices, sections, settings};
+use super::declare::{LARGEST, Range, choices, sections, settings};
 use super::objective::ObjectiveSettings;
 pub use crate::device::Precision;
 pub use crate::ops::inputs::prior::Prior;
@@ -14,8 +14,6 @@ pub use crate::ops::layers::bottleneck::Sigma;
 /// that the count of its parameters can't overflow.
 pub(super) const WIDEST: usize = 1 << 16;
 pub(super) const MOST_LAYERS: usize = 16;
-/// The largest whole number that a configuration file can hold.
-pub(super) const LARGEST: u64 = i64::MAX as u64;
 
 const UP_TO_WIDEST: Range = Range::whole(0, WIDEST as u64);
 const ONE_TO_WIDEST: Range = Range::whole(1, WIDEST as u64);

@@ -1,20 +1,12 @@
 //! Conditions on settings, checked before anything is built from them.
 
+use super::checker::{Checker, Violation};
 use super::objective::Penalty;
 use super::resnet;
 use super::settings::{
     BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, Sigma, TrainSettings,
 };
 use crate::error::{Error, Result};
-
-/// A setting out of its range.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Violation {
-    /// `section.key`.
-    pub(super) key: &'static str,
-    pub(super) expected: String,
-    pub(super) found: String,
-}
 
 /// Checks every setting's range.
 ///
@@ -138,7 +130,7 @@ fn comma_separated(widths: &[usize]) -> String {
 pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     let mut checker = Checker::default();
     settings.check_ranges(&mut checker);
-    checker.ranges = checker.violations.len();
+    checker.ranges_are_checked();
     checker.family(settings);
     checker.objective(&settings.objective);
     if settings.objective.penalty != Penalty::None {
@@ -152,35 +144,10 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     }
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
-    checker.violations
-}
-
-/// Collects what is wrong: first the ranges that are declared with the settings, then what goes with what.
-#[derive(Default)]
-pub(super) struct Checker {
-    violations: Vec<Violation>,
-    /// Number of violations of ranges: such a setting is not checked against others, too.
-    ranges: usize,
+    checker.into_violations()
 }
 
 impl Checker {
-    pub(super) fn require(
-        &mut self,
-        holds: bool,
-        key: &'static str,
-        expected: impl Into<String>,
-        found: impl ToString,
-    ) {
-        if !holds && self.violations[..self.ranges].iter().all(|known| known.key != key) {
-            self.violations.push(Violation { key, expected: expected.into(), found: found.to_string() });
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn violations(&self) -> &[Violation] {
-        &self.violations
-    }
-
     /// The range of `logvar_bias` is declared for log σ²; log σ is half of it.
     fn bottleneck(&mut self, bottleneck: &BottleneckSettings) {
         let holds = bottleneck.sigma == Sigma::Logvar || bottleneck.logvar_bias.abs() <= 10.0;

@@ -8,13 +8,17 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::cifar::{self, Archive, RECORD};
-use super::find::{self, Found, Selection};
+use super::find;
 use super::folder::{self, Survey};
+use super::images::LoadOptions;
+use super::load::load;
 use super::report::{Reason, Report};
+use super::select::{Found, Selection};
 use super::tally::{self, Seen};
-use super::{LoadOptions, glyphs, idx, load, picture, plural};
+use super::{glyphs, idx, picture};
 use crate::error::{Error, Result, shown};
 use crate::image::ImageShape;
+use crate::units::plural;
 
 /// A file that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +203,7 @@ fn check_idx(file: &Path, beside: &[PathBuf], report: Report) -> CheckReport {
     match idx::load(file) {
         Ok(images) => {
             report.add(images.count, ImageShape { h: images.height, w: images.width, c: 1 });
-            report.report.seen = tally::of_images(&images);
+            report.report.seen = tally::of_images(images.shape(), &images.pixels);
         }
         Err(error) => report.add_bad(file, &error, true),
     }
@@ -261,7 +265,9 @@ fn check_archive(file: &Path, mut left_out: Report) -> CheckReport {
 
 /// Findings from whole records; none if they do not fit into memory.
 fn look_at(records: &[Vec<u8>]) -> Seen {
-    cifar::to_images(Path::new(""), records, "").map(|images| tally::of_images(&images)).unwrap_or_default()
+    cifar::to_images(Path::new(""), records, "")
+        .map(|images| tally::of_images(images.shape(), &images.pixels))
+        .unwrap_or_default()
 }
 
 fn check_pictures(

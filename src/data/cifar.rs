@@ -3,11 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use super::foreign;
 use super::gzip::Junk;
+use super::images::{Images, MAX_BYTES, allocate, and_more};
 use super::report::{Reason, Report};
 use super::source::{self, Source, printable, read_up_to};
-use super::{Images, MAX_BYTES, allocate, and_more, foreign, plural};
 use crate::error::{Error, Result, shown};
+use crate::units::plural;
 
 /// Bytes of a record: label, then the planes.
 pub(crate) const RECORD: usize = 1 + 3 * PLANE;

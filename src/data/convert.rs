@@ -8,7 +8,7 @@ use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
 
-use super::{Images, LoadOptions, allocate};
+use super::images::{Images, LoadOptions, allocate};
 use crate::error::{Error, Result};
 use crate::image::ImageShape;
 

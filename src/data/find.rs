@@ -6,13 +6,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cifar::{self, RECORD};
+use super::decoded::Codec;
 use super::folder::{self, Listing};
-use super::picture::Codec;
-use super::report::{Reason, Report, below};
-use super::select::{self, Names};
+use super::idx::{self, is_idx_images, is_idx_name};
+use super::report::{Reason, below};
+use super::select::{self, Found, Names, Selection};
 use super::source::{self, Source, hex};
 use super::split::Split;
-use super::{foreign, format, idx};
+use super::{foreign, format};
 use crate::error::{Error, Result};
 use crate::shell;
 
@@ -22,34 +23,6 @@ pub(crate) const ACCEPTED: &str = "`glyphs`, an IDX file (MNIST), a CIFAR-10 bin
 
 /// Depth of folders to which the files of MNIST or CIFAR-10 are looked for.
 const DEPTH: usize = 3;
-
-/// A data set that was found, not yet read.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// One IDX file of images.
-    Idx(PathBuf),
-    /// CIFAR-10 binary files, sorted.
-    Cifar(Vec<PathBuf>),
-    /// CIFAR-10's binary files in a tar archive.
-    CifarArchive(PathBuf),
-    /// Files that are or claim to be PNG or JPEG, sorted, and the folder that they were found in.
-    Pictures(PathBuf, Vec<PathBuf>),
-}
-
-/// The files to train on, and what is known of all others.
-#[derive(Debug)]
-pub(crate) struct Selection {
-    pub(crate) found: Found,
-    /// Files that belong to the data set and are not trained on: other splits, labels. `dataset check` reads them too.
-    pub(crate) beside: Vec<PathBuf>,
-    pub(crate) report: Report,
-}
-
-impl Selection {
-    pub(crate) fn of(found: Found) -> Self {
-        Selection { found, beside: Vec::new(), report: Report::default() }
-    }
-}
 
 /// Finds out what `path` is.
 ///
@@ -190,7 +163,11 @@ fn several(root: &Path, listing: &Listing, readable: &[Layout], foreign: &[(Path
         below => format!("{below} ({what}, which is not read)"),
     }));
     if let Some(first) = listing.pictures.first() {
-        found.push(format!("{} (like {})", super::plural(listing.pictures.len(), "picture"), below(root, first)));
+        found.push(format!(
+            "{} (like {})",
+            crate::units::plural(listing.pictures.len(), "picture"),
+            below(root, first)
+        ));
     }
     let example = readable.first().map_or(root, |layout| &layout.path);
     Error::bad_data(root, "one data set in this folder", format!("{}: {}", found.len(), found.join(", ")))
@@ -201,18 +178,6 @@ fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Returns true for names like those of MNIST: `train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`.
-pub(crate) fn is_idx_name(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
-    !name.starts_with('.') && (plain.contains("-idx") || plain.contains(".idx")) && plain.ends_with("-ubyte")
-}
-
-/// Returns true if that name says that the file holds images.
-pub(crate) fn is_idx_images(name: &str) -> bool {
-    is_idx_name(name) && name.to_lowercase().contains("idx3")
-}
-
 fn find_in_file(path: &Path) -> Result<Found> {
     let head = Source::open(path)?.read_up_to(512)?;
     let name = name_of(path).to_lowercase();
@@ -220,7 +185,7 @@ fn find_in_file(path: &Path) -> Result<Found> {
     if head.is_empty() {
         return Err(Error::bad_data(path, ACCEPTED, "an empty file").with_hint("fetch it again"));
     }
-    if Codec::of(&head).is_some() || folder::claims(path) {
+    if Codec::of(&head).is_some() || format::claims(path) {
         return Err(a_picture(path));
     }
     let is_tar = head.get(257..262) == Some(b"ustar");

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use fast_image_resize::Resizer;
 use rayon::prelude::*;
 
-use super::picture::{self, Picture};
+use super::decoded::Picture;
+use super::images::{Images, LoadOptions, allocate};
 use super::report::below;
 use super::tally::{Seen, Tally};
-use super::{Images, LoadOptions, allocate, convert, foreign, own, plural};
+use super::{convert, foreign, own};
+use super::{format, picture};
 use crate::error::{Error, Result};
 use crate::image::ImageShape;
+use crate::units::plural;
 
 /// The content of a folder.
 #[derive(Default)]
@@ -28,11 +31,6 @@ pub(crate) struct Listing {
     /// Files and folders with a name that begins with a dot.
     pub(crate) hidden: Vec<PathBuf>,
 }
-
-/// Ends of names that claim to be an image. Those that are not PNG or JPEG are listed too: leaving them out without a
-/// word would train on less than the user thinks.
-const EXTENSIONS: [&str; 12] =
-    ["png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "webp", "tif", "tiff", "avif", "heic"];
 
 /// Lists a folder and those in it. Names that start with a dot are left out; links are followed, each folder once. Folders of runs are
 /// looked into only for what is left out.
@@ -65,7 +63,7 @@ pub(crate) fn list(root: &Path) -> Result<Listing> {
     files.sort();
     in_runs.sort();
     listing.hidden.sort();
-    listing.of_runs = in_runs.into_iter().filter(|path| claims(path)).collect();
+    listing.of_runs = in_runs.into_iter().filter(|path| format::claims(path)).collect();
     sort_out(files, &mut listing);
     Ok(listing)
 }
@@ -91,7 +89,7 @@ enum Kind {
 
 impl Kind {
     fn of(path: &Path) -> Kind {
-        let claims = claims(path);
+        let claims = format::claims(path);
         if !claims && !picture::looks_like_picture(path) {
             return Kind::Other;
         }
@@ -99,12 +97,6 @@ impl Kind {
         let is_png = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
         if (is_png || !claims) && own::is_picture(path) { Kind::Own } else { Kind::Picture }
     }
-}
-
-/// Returns true if a file's name claims that it is an image.
-pub(crate) fn claims(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The error for a folder without images.
@@ -158,7 +150,7 @@ pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> 
         } else {
             (pictures.len() - shapes.len(), "at least ")
         };
-        return Err(super::and_more(first, root, more.saturating_sub(1), at_least));
+        return Err(super::images::and_more(first, root, more.saturating_sub(1), at_least));
     }
     let survey = Survey::of(root, pictures.iter().zip(shapes.iter().copied()));
     let to = survey.common(root, options)?;
@@ -221,7 +213,7 @@ fn decode_into(
     errors.sort_by_key(|(index, _)| *index);
     let more = errors.len().saturating_sub(1);
     match errors.into_iter().next() {
-        Some((_, first)) => Err(super::and_more(first, root, more, "")),
+        Some((_, first)) => Err(super::images::and_more(first, root, more, "")),
         None => Ok(tally.finish()),
     }
 }

@@ -136,10 +136,10 @@ pub(crate) fn archive(names: &[String]) -> Option<(String, &'static str)> {
         let named = [CIFAR_10, CIFAR_100, STL_10, SVHN].into_iter().find(|named| named.0 == what)?;
         return Some((named.0.into(), named.1));
     }
-    let pictures = paths.iter().filter(|path| super::folder::claims(path)).count();
-    let idx = names.iter().any(|name| super::find::is_idx_images(name.rsplit('/').next().unwrap_or(name)));
+    let pictures = paths.iter().filter(|path| super::format::claims(path)).count();
+    let idx = names.iter().any(|name| super::idx::is_idx_images(name.rsplit('/').next().unwrap_or(name)));
     if pictures > 0 {
-        return Some((super::plural(pictures, "picture"), UNPACK));
+        return Some((crate::units::plural(pictures, "picture"), UNPACK));
     }
     idx.then(|| ("IDX files".into(), UNPACK))
 }

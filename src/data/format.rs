@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::picture::Codec;
+use super::decoded::Codec;
 use super::source::hex;
 use crate::error::Error;
 
@@ -159,6 +159,17 @@ fn text(start: &[u8]) -> Option<Kind> {
         return None;
     };
     Some(Kind { name, content })
+}
+
+/// Ends of names that claim to be an image. Those that are not PNG or JPEG are listed too: leaving them out without a
+/// word would train on less than the user thinks.
+const EXTENSIONS: [&str; 12] =
+    ["png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "webp", "tif", "tiff", "avif", "heic"];
+
+/// Returns true if a file's name claims that it is an image.
+pub(crate) fn claims(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::Images;
+use super::images::Images;
 use super::strokes::{DIGITS, Digit, Stroke};
 
 /// Number of images that [`load`](super::load) draws, as many as MNIST's training set has.

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use super::decoded::MAX_SIDE;
+use super::images::{Images, MAX_BYTES};
 use super::source::{Source, hex};
-use super::{Images, MAX_BYTES, MAX_SIDE};
 use crate::error::{Error, Result, shown};
 
 /// Reads an IDX file of unsigned bytes with 3 dimensions: images, rows, columns.
@@ -142,4 +143,16 @@ fn read_elements(path: &Path, source: &mut Source, sizes: &[u64], what: &str) ->
         .with_hint("the header's sizes do not fit the file"));
     }
     Ok(elements)
+}
+
+/// Returns true for names like those of MNIST: `train-images-idx3-ubyte`, `t10k-labels.idx1-ubyte.gz`.
+pub(crate) fn is_idx_name(name: &str) -> bool {
+    let lower = name.to_lowercase();
+    let plain = lower.strip_suffix(".gz").unwrap_or(&lower);
+    !name.starts_with('.') && (plain.contains("-idx") || plain.contains(".idx")) && plain.ends_with("-ubyte")
+}
+
+/// Returns true if that name says that the file holds images.
+pub(crate) fn is_idx_images(name: &str) -> bool {
+    is_idx_name(name) && name.to_lowercase().contains("idx3")
 }

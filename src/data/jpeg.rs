@@ -11,9 +11,9 @@ use std::path::Path;
 use mozjpeg::{ColorSpace, Decompress};
 use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr, msg_parm_union};
 
+use super::decoded::{Codec, Notes, Picture, guard};
 use super::exif;
 use super::jpeg_markers::{self, Fault, Header, Walk};
-use super::picture::{Codec, Notes, Picture, guard};
 use crate::error::{Error, Result};
 use crate::image::ImageShape;
 

@@ -5,82 +5,10 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::{LoadOptions, exif, format, jpeg, png_picture, regular};
+use super::decoded::{Codec, Picture};
+use super::images::LoadOptions;
+use super::{format, jpeg, png_picture, regular};
 use crate::error::{Error, Result};
-
-/// The most rows or columns that an image may have.
-pub const MAX_SIDE: usize = 16_384;
-
-/// The most pixels that one image may have, which bounds the memory of a decoder.
-const MAX_PIXELS: u64 = 1 << 27;
-
-/// A decoded image.
-pub(crate) struct Picture {
-    /// After the picture was turned as viewers show it.
-    pub(crate) shape: ImageShape,
-    /// `[height, width, channels]`.
-    pub(crate) pixels: Vec<u8>,
-    pub(crate) notes: Notes,
-}
-
-/// Remarks on a file that was read without an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Notes {
-    /// EXIF's orientation, 1..=8; 1 is upright. The pixels are turned by it.
-    pub(crate) orientation: u8,
-    /// True if any pixel shows the background, by an alpha channel or a transparent colour.
-    pub(crate) transparent: bool,
-    /// The lowest and the highest value of a file of 16 bits a channel, alpha left out.
-    pub(crate) sixteen_bit: Option<(u16, u16)>,
-    /// An animation, of which only the image for viewers that show none is taken.
-    pub(crate) animated: bool,
-    /// Four inks (CMYK, YCCK), turned into red, green and blue without a profile.
-    pub(crate) cmyk: bool,
-    /// A colour profile is embedded; it is not applied.
-    pub(crate) profile: bool,
-}
-
-impl Default for Notes {
-    fn default() -> Self {
-        Notes {
-            orientation: exif::UPRIGHT,
-            transparent: false,
-            sixteen_bit: None,
-            animated: false,
-            cmyk: false,
-            profile: false,
-        }
-    }
-}
-
-/// The formats that are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Codec {
-    Png,
-    Jpeg,
-}
-
-impl Codec {
-    /// The format whose signature a file starts with.
-    pub(crate) fn of(start: &[u8]) -> Option<Codec> {
-        if start.starts_with(b"\x89PNG\r\n\x1a\n") {
-            Some(Codec::Png)
-        } else if start.starts_with(&[0xff, 0xd8, 0xff]) {
-            Some(Codec::Jpeg)
-        } else {
-            None
-        }
-    }
-
-    /// The most pixels that a byte of a file can stand for. Deflate makes at most 1032 bytes from one (zlib's manual),
-    /// and a PNG byte holds at most 8 pixels; in a JPEG each block of 8×8 pixels takes at least one bit.
-    fn most_pixels_per_byte(self) -> u64 {
-        match self {
-            Codec::Png => 1032 * 8,
-            Codec::Jpeg => 64 * 8,
-        }
-    }
-}
 
 /// Reads the shape from a file's header, without decoding the image; it is the one after turning.
 ///
@@ -131,32 +59,9 @@ fn required(path: &Path, start: &[u8]) -> Result<Codec> {
     Codec::of(start).ok_or_else(|| format::not_read(path, start))
 }
 
-/// Guards against headers that promise more than a program should allocate, or than the file can hold.
-pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height: usize) -> Result<()> {
-    let found = || format!("{height}×{width}");
-    if width == 0 || height == 0 {
-        return Err(Error::bad_data(path, "at least one row and one column", found()));
-    }
-    if width > MAX_SIDE || height > MAX_SIDE {
-        return Err(Error::bad_data(path, format!("at most {MAX_SIDE} rows and columns"), found()));
-    }
-    let pixels = width as u64 * height as u64;
-    if pixels > MAX_PIXELS {
-        return Err(Error::bad_data(path, format!("at most {MAX_PIXELS} pixels"), found()));
-    }
-    if pixels > codec.most_pixels_per_byte().saturating_mul(length) {
-        return Err(Error::bad_data(
-            path,
-            format!("the data of an image of {height}×{width}, as its header says"),
-            format!("a file of {length} bytes, which can't hold that many pixels"),
-        )
-        .with_hint("the file was cut off, or its header is damaged"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::decoded::Notes;
     use super::*;
 
     fn decoded(bytes: &[u8], background: [u8; 3]) -> Picture {

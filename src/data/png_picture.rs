@@ -3,7 +3,7 @@
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::picture::{Codec, Notes, Picture, guard};
+use super::decoded::{Codec, Notes, Picture, guard};
 use super::source::printable;
 use super::{convert, exif};
 use crate::error::{Error, Result};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::plural;
 use super::tally::Seen;
 use crate::error::shown;
+use crate::units::plural;
 
 /// Why files that lie with a data set are not trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,13 +5,42 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::find::{Found, Selection, is_idx_images, is_idx_name};
 use super::folder::{self, Listing};
+use super::idx::{is_idx_images, is_idx_name};
 use super::report::{Reason, Report, below};
 use super::split::{Split, choose};
-use super::{cifar, idx, own, plural};
+use super::{cifar, idx, own};
 use crate::error::{Error, Result, shown};
 use crate::shell;
+use crate::units::plural;
+
+/// A data set that was found, not yet read.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// One IDX file of images.
+    Idx(PathBuf),
+    /// CIFAR-10 binary files, sorted.
+    Cifar(Vec<PathBuf>),
+    /// CIFAR-10's binary files in a tar archive.
+    CifarArchive(PathBuf),
+    /// Files that are or claim to be PNG or JPEG, sorted, and the folder that they were found in.
+    Pictures(PathBuf, Vec<PathBuf>),
+}
+
+/// The files to train on, and what is known of all others.
+#[derive(Debug)]
+pub(crate) struct Selection {
+    pub(crate) found: Found,
+    /// Files that belong to the data set and are not trained on: other splits, labels. `dataset check` reads them too.
+    pub(crate) beside: Vec<PathBuf>,
+    pub(crate) report: Report,
+}
+
+impl Selection {
+    pub(crate) fn of(found: Found) -> Self {
+        Selection { found, beside: Vec::new(), report: Report::default() }
+    }
+}
 
 /// The names of the files in a folder, sorted, without those of the folders in it: one may have been unpacked under the
 /// name of a file.

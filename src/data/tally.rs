@@ -7,9 +7,9 @@ use std::hash::{Hash, Hasher};
 
 use rayon::prelude::*;
 
-use super::picture::Notes;
-use super::{Images, plural};
+use super::decoded::Notes;
 use crate::image::ImageShape;
+use crate::units::plural;
 
 /// The share of all pixels from which one colour alone is pointed out.
 const NEARLY_ALL: f64 = 0.999;
@@ -233,21 +233,25 @@ fn hash(shape: ImageShape, pixels: &[u8]) -> u128 {
     half(0) << 64 | half(1)
 }
 
-/// Counts over a whole data set of one shape.
-pub(crate) fn of_images(images: &Images) -> Seen {
-    let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
-    let size = (shape.h * shape.w * shape.c).max(1);
+/// Counts over a whole data set of one shape; `pixels` are those of all images, one behind the other.
+pub(crate) fn of_images(shape: ImageShape, pixels: &[u8]) -> Seen {
+    let size = shape.len().max(1);
     let add = |mut tally: Tally, image: &[u8]| {
         tally.add(shape, image, &Notes::default());
         tally
     };
     let start = || Tally::new([0; 3]);
-    images.pixels.par_chunks_exact(size).with_min_len(64).fold(start, add).reduce(start, Tally::merge).finish()
+    pixels.par_chunks_exact(size).with_min_len(64).fold(start, add).reduce(start, Tally::merge).finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Images;
+
+    fn seen_in(images: &Images) -> Seen {
+        of_images(images.shape(), &images.pixels)
+    }
 
     fn images(channels: usize, pixels: &[u8]) -> Images {
         let count = pixels.len() / (2 * channels);
@@ -256,28 +260,28 @@ mod tests {
 
     #[test]
     fn one_value_copies_and_flat_images_are_counted() {
-        let seen = of_images(&images(1, &[0, 0, 0, 9, 0, 0, 7, 7]));
+        let seen = seen_in(&images(1, &[0, 0, 0, 9, 0, 0, 7, 7]));
         assert_eq!((seen.images, seen.constant, seen.duplicates), (4, 3, 1));
         assert_eq!((seen.most_common, seen.most_common_share), ([0; 3], 5.0 / 8.0));
         // A colour counts as one value although its channels differ.
-        let seen = of_images(&images(3, &[255, 0, 9].repeat(2000)));
+        let seen = seen_in(&images(3, &[255, 0, 9].repeat(2000)));
         assert_eq!((seen.most_common, seen.most_common_share, seen.constant), ([255, 0, 9], 1.0, 1000));
         assert_eq!(seen.warnings(), ["all 1000 images are the same", "100 % of all pixels are #ff0009"]);
-        let seen = of_images(&images(1, &[1, 1, 2, 2, 3, 3]));
+        let seen = seen_in(&images(1, &[1, 1, 2, 2, 3, 3]));
         assert_eq!(seen.warnings(), ["every image is of one colour"]);
-        assert!(of_images(&images(1, &[1, 2, 2, 2, 3, 3])).warnings().is_empty());
+        assert!(seen_in(&images(1, &[1, 2, 2, 2, 3, 3])).warnings().is_empty());
     }
 
     #[test]
     fn nearly_all_is_pointed_out_and_is_not_called_all() {
         let mut pixels = vec![255; 2_000_000];
         pixels[77] = 3;
-        let seen = of_images(&images(1, &pixels));
+        let seen = seen_in(&images(1, &pixels));
         assert_eq!(seen.warnings(), ["99.9999 % of all pixels are white"]);
         pixels[..2000].fill(3);
-        assert_eq!(of_images(&images(1, &pixels)).warnings(), ["99.90 % of all pixels are white"]);
+        assert_eq!(seen_in(&images(1, &pixels)).warnings(), ["99.90 % of all pixels are white"]);
         pixels[..2001].fill(3);
-        assert!(of_images(&images(1, &pixels)).warnings().is_empty());
+        assert!(seen_in(&images(1, &pixels)).warnings().is_empty());
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::super::output::to_stderr;
 use super::super::survey::{Standing, Survey, runs_in};
 use crate::config::{self, Settings};
 use crate::data::LoadOptions;
-use crate::data::picture::{Picture, decode};
+use crate::data::decoded::Picture;
+use crate::data::picture::decode;
 use crate::error::{Error, Result, shown};
 use crate::run::{Record, RunFolder, picture_step, stats};
 

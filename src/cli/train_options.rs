@@ -1,0 +1,34 @@
+//! The options of `train`, for the training itself and for its dry run.
+
+use std::path::PathBuf;
+
+use super::arguments::DeviceChoice;
+use crate::config::{DataSettings, Settings};
+use crate::data::LoadOptions;
+
+/// The options of `train`, complete and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TrainOptions {
+    /// All settings; `data.source` is `glyphs` or an absolute path.
+    pub(crate) settings: Settings,
+    /// The preset that they started from.
+    pub(crate) preset: String,
+    /// Folder in which the run's folder is created.
+    pub(crate) outdir: PathBuf,
+    /// The user's word for the name of the run's folder.
+    pub(crate) description: Option<String>,
+    /// The device to compute on.
+    pub(crate) device: DeviceChoice,
+    /// CPU threads; `None` takes all cores.
+    pub(crate) threads: Option<usize>,
+    /// Only print what would be done.
+    pub(crate) dry_run: bool,
+    /// End standard output with a line of JSON.
+    pub(crate) json: bool,
+}
+
+/// The settings' conversion of images to one shape.
+pub(super) fn load_options(settings: &Settings) -> LoadOptions {
+    let DataSettings { resize, channels, background, seed, .. } = settings.data;
+    LoadOptions { resize, channels, background: background.rgb, seed }
+}
