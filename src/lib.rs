@@ -46,7 +46,7 @@
 //! | [`cli`] | one file for each subcommand |
 //! | [`config`] | settings, presets, overrides, validation |
 //! | [`data`] | data sets → 8-bit images in memory |
-//! | [`bench`] | every operation at the sizes of the models, timed against the limits of the device |
+//! | [`mod@bench`] | every operation at the sizes of the models, timed against the limits of the device |
 //! | [`proof`] | derivatives against central differences, for operations and whole losses |
 //! | [`train`] | one training step (discriminator, β, generator) and the loop around it |
 //! | [`run`] | the run folder: checkpoints, records, pictures, plots; only [`cli`] and [`train`] know it |

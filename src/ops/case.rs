@@ -3,13 +3,16 @@
 //!
 //! It is built from closures over arrays of windows, one window for each input and output:
 //!
-//! ```ignore
+//! ```text
 //! Case::new("scaled_add", format!("len{len}"))
 //!     .input("a", len)
 //!     .input("b", len)
 //!     .output("y", len)
 //!     .forward(move |be: &B, [a, b], [y]| be.scaled_add_forward(scale, a, b, y))
-//!     .backward(move |be, _, _, [dy], [da, db]| { … })
+//!     .backward(move |be, [_, _], _, [dy], [mut da, db]| {
+//!         be.copy(dy, be.reborrow(&mut da))?;
+//!         be.scaled_add_backward_input(scale, dy, db)
+//!     })
 //! ```
 
 use std::borrow::Cow;

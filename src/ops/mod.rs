@@ -37,7 +37,7 @@ macro_rules! operations {
 /// lengths of its windows; behind `multiplying` the sizes of a product, behind `borrowing` the reals that the CPU borrows for
 /// whole tensors. An argument without a type is a window.
 ///
-/// ```ignore
+/// ```text
 /// dry_run! {
 ///     EmaOp:
 ///     ema_update(_decay: f64, weights, average) => weights + 2 * average;

@@ -6,7 +6,7 @@
 //! | [`losses`] | both losses of narrow models, by parameters, images and latents |
 //! | [`models`] | the narrow models, from tests/models/*.toml |
 //! | [`penalties`] | the gradient penalties of narrow models, by the discriminator's parameters |
-//! | [`parameters`] | what both share: parameters as a case's inputs |
+//! | `parameters` | what both share: parameters as a case's inputs |
 
 pub mod gradient_check;
 pub mod losses;

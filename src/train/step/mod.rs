@@ -1,18 +1,18 @@
 //! One training step, in the article's order: the discriminator on real and generated images, β, the generator on fresh z.
 //!
-//! [`step`] reads from top to bottom. The loss and the gradients of either network stand right below it, and below them, in
+//! `step` reads from top to bottom. The loss and the gradients of either network stand right below it, and below them, in
 //! the order of the step, what the three are made of. What belongs to one method alone is a file of its own:
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | [`model`] | the networks, the batch and the state: what a step works on |
 //! | [`probe`] | what `trace`, tests and proofs are told of a step |
-//! | [`instance_noise`] | noise on the images that the discriminator sees |
-//! | [`penalty`] | the gradient penalty, of the discriminator's loss |
-//! | [`feature_matching`] | the generator's loss where it matches features |
-//! | [`mode_regularization`] | reconstructions of real images, of the generator's loss |
-//! | [`historical_averaging`] | the pull to the mean of the parameters so far, of both losses |
-//! | [`update`] | optimisers, clipped weights, the moving average |
+//! | `instance_noise` | noise on the images that the discriminator sees |
+//! | `penalty` | the gradient penalty, of the discriminator's loss |
+//! | `feature_matching` | the generator's loss where it matches features |
+//! | `mode_regularization` | reconstructions of real images, of the generator's loss |
+//! | `historical_averaging` | the pull to the mean of the parameters so far, of both losses |
+//! | `update` | optimisers, clipped weights, the moving average |
 //!
 //! Real and generated images pass the discriminator as one batch of 2N with statistics of their own, and the generator's
 //! half of the step computes no weight gradient of D.
