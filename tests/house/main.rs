@@ -11,5 +11,5 @@ mod rules;
 #[test]
 fn a_what_this_part_needs() {
     let nvcc = needs::other("nvcc at the build", !vgan_cuda::device::kernels::BINARIES.is_empty());
-    needs::say("house", 5, &[nvcc, needs::other("cuobjdump", resources::find_disassembler().is_some())]);
+    needs::say("house", 10, &[nvcc, needs::other("cuobjdump", resources::find_disassembler().is_some())]);
 }

@@ -9,5 +9,5 @@ mod penalty;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("training", 55, &[]);
+    needs::say("training", 25, &[]);
 }
