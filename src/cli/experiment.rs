@@ -21,7 +21,7 @@ use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, checkpoint, stats};
 use crate::shell;
 use crate::train::Interrupt;
-use crate::train::session::{Plan, image_shape};
+use crate::train::session::Plan;
 use crate::train::snapshot::{DataIdentity, require_same_images};
 use crate::units::grouped;
 
@@ -242,7 +242,7 @@ impl Moved {
             Some(place) => place,
             None => {
                 let images = load_images(settings)?;
-                self.0.push((settings.data.clone(), image_shape(&images), DataIdentity::of(&images)));
+                self.0.push((settings.data.clone(), images.shape(), DataIdentity::of(&images)));
                 self.0.len() - 1
             }
         };

@@ -20,7 +20,7 @@ use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_
 use crate::shell;
 use crate::train::load::{config_of, is_checkpoint};
 use crate::train::revision::{Asked, Revision, revise};
-use crate::train::session::{Plan, image_shape};
+use crate::train::session::Plan;
 use crate::train::snapshot::{DataIdentity, F32Executor, require_same_images};
 use crate::train::{Interrupt, Session};
 
@@ -276,7 +276,7 @@ fn go_on<B: F32Executor>(
         Place::Here(folder, lock, _) => (folder, lock),
         Place::New { run, outdir, name, origin } => {
             let identity = DataIdentity::of(&images);
-            require_same_images(&settings, image_shape(&images), &identity, &checkpoint.state, &path)?;
+            require_same_images(&settings, images.shape(), &identity, &checkpoint.state, &path)?;
             fork::set_origin(&mut checkpoint, &origin);
             let (folder, lock) = begin_anew(&outdir, &name, run.as_ref(), &checkpoint, &settings)?;
             say_origin(&folder, &path, &checkpoint.state, &origin, &revision)?;

@@ -24,7 +24,7 @@ pub(crate) fn target(shape: ImageShape, options: &LoadOptions) -> ImageShape {
 
 /// Brings a whole data set, in which all images have one shape, to what `options` ask for.
 pub(crate) fn images(images: Images, options: &LoadOptions) -> Result<Images> {
-    let from = ImageShape { h: images.height, w: images.width, c: images.channels };
+    let from = images.shape();
     let to = target(from, options);
     if from == to {
         return Ok(images);

@@ -41,6 +41,11 @@ pub struct Extent {
 }
 
 impl Extent {
+    /// The shape of each.
+    pub fn shape(&self) -> ImageShape {
+        ImageShape { h: self.height, w: self.width, c: self.channels }
+    }
+
     /// Bytes of all pixels.
     pub fn bytes(&self) -> u64 {
         let sizes = [self.count, self.height, self.width, self.channels];

@@ -68,12 +68,6 @@ impl<T: Real> DryRun<T> {
         add(&self.counts.moved, bytes::<T>(reals));
     }
 
-    /// An operation that reads and writes this many reals, and multiplies nothing worth counting.
-    pub(crate) fn elements(&self, moved: usize) -> Result<()> {
-        self.moves(moved);
-        Ok(())
-    }
-
     /// Notes that this many reals are borrowed for the length of an operation.
     pub(crate) fn borrows(&self, reals: usize) {
         self.counts.scratch.fetch_max(bytes::<T>(reals), Ordering::Relaxed);

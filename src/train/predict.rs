@@ -1,6 +1,6 @@
 //! Predicts what a run needs before it starts: parameters, memory, arithmetic. Nets and step are those that train, run
-//! on [`DryRun`], so layers and buffers can't go out of step. The cost of an operation stands once more, in
-//! `src/ops/dry_run.rs`; what the data set and a checkpoint take is counted here. The tests hold the bytes of nets and
+//! on [`DryRun`], so layers and buffers can't go out of step. The cost of an operation stands
+//! in its own file (`dry_run!`); what the data set and a checkpoint take is counted here. The tests hold the bytes of nets and
 //! buffers against what the CPU allocates, and the arithmetic against a count by hand.
 
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::trainer::Trainer;
 use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
 use crate::device::DryRun;
-use crate::nn::{ImageShape, Parts};
+use crate::nn::Parts;
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::linear::Linear;
@@ -96,7 +96,7 @@ pub struct Work {
 /// If the widths do not fit the images.
 pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let plan = DryRun::<f32>::default();
-    let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
+    let shape = images.shape();
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
     // On a dry run a buffer is its length.
@@ -282,7 +282,7 @@ mod tests {
             }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
-            let shape = ImageShape { h: images.height, w: images.width, c: images.channels };
+            let shape = images.shape();
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
             let model = &trainer.model;
             let nets = [Network::Generator, Network::Discriminator, Network::Encoder];

@@ -117,11 +117,6 @@ pub fn gather(settings: &Settings, images: &Extent) -> Gather {
     Gather { n: settings.train.batch, count, h, w, c, low, high, flip: settings.data.flip }
 }
 
-/// The size of a data set's images.
-pub fn image_shape(images: &Images) -> ImageShape {
-    ImageShape { h: images.height, w: images.width, c: images.channels }
-}
-
 /// At most `count` images, evenly spread over the data set: a folder of classes shows all of them, and not the first alone. How many
 /// they are, and their pixels.
 fn spread(images: &Images, count: usize) -> (usize, Vec<u8>) {
@@ -205,7 +200,7 @@ impl<B: F32Executor> Session<B> {
         records: impl FnOnce(&mut Trainer<B>, &DataIdentity, &RunFolder) -> Result<(StatsLog, Vec<Record>)>,
     ) -> Result<Self> {
         let plan = Plan::new(&settings, images.count)?;
-        let shape = image_shape(images);
+        let shape = images.shape();
         let batch =
             Batch::Drawn { gather: gather(&settings, &images.extent()), images: backend.buffer_of(&images.pixels)? };
         let sampler = Sampler::new(&backend, &settings, shape)?;

@@ -4,9 +4,9 @@
 use vgan_cuda::config::{Loss, Override, Settings, apply, preset, validate};
 use vgan_cuda::data::{Images, glyphs};
 use vgan_cuda::device::{Backend, Cpu, Metrics};
+use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 use vgan_cuda::train::session::gather;
-use vgan_cuda::train::{Trainer, session};
 
 const STEPS: u64 = 200;
 /// The signs are means over the last steps.
@@ -120,7 +120,7 @@ struct Signs {
 
 fn train(settings: &Settings, images: &Images, steps: u64, figure: fn(&Metrics) -> f64) -> Signs {
     let cpu = Cpu::<f32>::new(Some(1)).expect("a thread");
-    let shape = session::image_shape(images);
+    let shape = images.shape();
     let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: images.pixels.clone() };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), shape).expect("a trainer");
     // Sums of the last real images minus those of the last fake ones, pixel by pixel.

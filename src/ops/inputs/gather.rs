@@ -12,7 +12,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::philox::{DrawStep, Stream, draw};
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, IMAGES};
 use crate::ops::pass::{Pass, Work, state};
@@ -153,10 +153,9 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> GatherOp for DryRun<T> {
-    fn gather(&self, _d: &Gather, _draws: DrawStep, _images: usize, _state: usize, x: usize) -> Result<()> {
-        self.elements(x + x / 4)
-    }
+dry_run! {
+    GatherOp:
+    gather(_d: &Gather, _draws: DrawStep, _images, _state, x) => x + x / 4;
 }
 
 /// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first, and in two

@@ -11,7 +11,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -133,17 +133,9 @@ impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> InstanceNoiseOp for DryRun<T> {
-    fn instance_noise(
-        &self,
-        _d: &InstanceNoise<'_>,
-        x: usize,
-        given: Option<usize>,
-        _state: usize,
-        y: usize,
-    ) -> Result<()> {
-        self.elements(x + given.unwrap_or(0) + y)
-    }
+dry_run! {
+    InstanceNoiseOp:
+    instance_noise(_d: &InstanceNoise<'_>, x, given: Option<usize>, _state, y) => x + given.unwrap_or(0) + y;
 }
 
 /// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.

@@ -8,7 +8,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -84,10 +84,9 @@ impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> PriorOp for DryRun<T> {
-    fn prior_sample(&self, _d: &PriorDraw, _state: usize, z: usize) -> Result<()> {
-        self.elements(z)
-    }
+dry_run! {
+    PriorOp:
+    prior_sample(_d: &PriorDraw, _state, z) => z;
 }
 
 /// Both distributions, lengths that end within a draw of four, several samples.

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -161,16 +161,11 @@ impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> EnergyOp for DryRun<T> {
-    fn energy_forward(&self, _d: &Energy, x: usize, y: usize, e: usize) -> Result<()> {
-        self.elements(x + y + e)
-    }
-    fn energy_backward_input(&self, _d: &Energy, x: usize, y: usize, de: usize, dy: usize) -> Result<()> {
-        self.elements(x + y + de + dy)
-    }
-    fn energy_backward_image(&self, _d: &Energy, x: usize, y: usize, de: usize, dx: usize) -> Result<()> {
-        self.elements(x + y + de + 2 * dx)
-    }
+dry_run! {
+    EnergyOp:
+    energy_forward(_d: &Energy, x, y, e) => x + y + e;
+    energy_backward_input(_d: &Energy, x, y, de, dy) => x + y + de + dy;
+    energy_backward_image(_d: &Energy, x, y, de, dx) => x + y + de + 2 * dx;
 }
 
 /// Both powers, at odd sizes and at more elements than a block has threads. No difference of the inputs lies so near to

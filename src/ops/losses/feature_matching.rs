@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::{Pass, filled};
@@ -170,22 +170,11 @@ impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> FeatureMatchingOp for DryRun<T> {
-    fn feature_matching_mean(&self, d: &FeatureMatching, _features: usize, mean: usize) -> Result<()> {
-        self.elements(d.n * d.matched() + mean)
-    }
-    fn feature_matching_loss(&self, _d: &FeatureMatching, real: usize, fake: usize, _state: usize) -> Result<()> {
-        self.elements(real + fake)
-    }
-    fn feature_matching_backward_input(
-        &self,
-        _d: &FeatureMatching,
-        real: usize,
-        fake: usize,
-        d_features: usize,
-    ) -> Result<()> {
-        self.elements(real + fake + d_features)
-    }
+dry_run! {
+    FeatureMatchingOp:
+    feature_matching_mean(d: &FeatureMatching, _features, mean) => d.n * d.matched() + mean;
+    feature_matching_loss(_d: &FeatureMatching, real, fake, _state) => real + fake;
+    feature_matching_backward_input(_d: &FeatureMatching, real, fake, d_features) => real + fake + d_features;
 }
 
 /// One image and more, one part and two, features below and above a block of threads.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -121,21 +121,10 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> HistoricalAveragingOp for DryRun<T> {
-    fn historical_mean(&self, _network: Network, weights: usize, _state: usize, mean: usize) -> Result<()> {
-        self.elements(weights + 2 * mean)
-    }
-    fn historical_penalty(
-        &self,
-        _network: Network,
-        _weight: f64,
-        weights: usize,
-        mean: usize,
-        gradients: usize,
-        _state: usize,
-    ) -> Result<()> {
-        self.elements(weights + mean + 2 * gradients)
-    }
+dry_run! {
+    HistoricalAveragingOp:
+    historical_mean(_network: Network, weights, _state, mean) => weights + 2 * mean;
+    historical_penalty(_network: Network, _weight: f64, weights, mean, gradients, _state) => weights + mean + 2 * gradients;
 }
 
 /// Lengths below, at and above a vector and a part; the mean at the sixth update of the discriminator and the first of

@@ -19,7 +19,7 @@ use super::{put, with_gradient};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, In, Launcher, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -196,21 +196,10 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> LossOp for DryRun<T> {
-    fn discriminator_loss(
-        &self,
-        _d: &DiscriminatorLoss,
-        logits: usize,
-        kl: usize,
-        dlogits: usize,
-        dkl: usize,
-        _state: usize,
-    ) -> Result<()> {
-        self.elements(logits + kl + dlogits + dkl)
-    }
-    fn generator_loss(&self, _: &Objective, logits: usize, dlogits: usize, dkl: usize, _state: usize) -> Result<()> {
-        self.elements(logits + dlogits + dkl)
-    }
+dry_run! {
+    LossOp:
+    discriminator_loss(_d: &DiscriminatorLoss, logits, kl, dlogits, dkl, _state) => logits + kl + dlogits + dkl;
+    generator_loss(_objective: &Objective, logits, dlogits, dkl, _state) => logits + dlogits + dkl;
 }
 
 /// Both losses of every objective, every reduction and mix; β is 0.7, k 0.6. Then β's step: up, down, and stopped at 0; and

@@ -9,7 +9,7 @@ use super::objective::{Loss, Objective, Side};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -64,10 +64,9 @@ impl<L: Launcher, T: Real> ModeLossOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> ModeLossOp for DryRun<T> {
-    fn mode_loss(&self, _: &Objective, _weight: f64, logits: usize, dlogits: usize, _state: usize) -> Result<()> {
-        self.elements(logits + dlogits)
-    }
+dry_run! {
+    ModeLossOp:
+    mode_loss(_objective: &Objective, _weight: f64, logits, dlogits, _state) => logits + dlogits;
 }
 
 /// The cost of an output by every loss; one output, and more than a block has threads.

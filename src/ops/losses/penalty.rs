@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -229,21 +229,14 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> PenaltyOp for DryRun<T> {
-    fn penalty_interpolate(&self, x: usize, toward: usize, u: usize, target: usize) -> Result<()> {
-        self.elements(x + toward + u + target)
-    }
-    fn penalty_moments(&self, x: usize, moments: usize) -> Result<()> {
-        // Once for the mean, once for the variance.
-        self.elements(2 * x + moments)
-    }
-    fn penalty_perturb(&self, x: usize, moments: usize, w: usize, u: usize, target: usize) -> Result<()> {
-        self.elements(x + moments + w + u + target)
-    }
-    fn gradient_penalty(&self, _d: &GradientPenalty, g: usize, v: usize, norms: usize, _state: usize) -> Result<()> {
-        // Once for the norms, once to scale.
-        self.elements(2 * g + v + 2 * norms)
-    }
+dry_run! {
+    PenaltyOp:
+    penalty_interpolate(x, toward, u, target) => x + toward + u + target;
+    // Once for the mean, once for the variance.
+    penalty_moments(x, moments) => 2 * x + moments;
+    penalty_perturb(x, moments, w, u, target) => x + moments + w + u + target;
+    // Once for the norms, once to scale.
+    gradient_penalty(_d: &GradientPenalty, g, v, norms, _state) => 2 * g + v + 2 * norms;
 }
 
 /// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.

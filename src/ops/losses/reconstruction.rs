@@ -12,7 +12,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -122,13 +122,10 @@ impl<L: Launcher, T: Real> ReconstructionOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> ReconstructionOp for DryRun<T> {
-    fn reconstruction_loss(&self, _d: &Reconstruction, errors: usize, _state: usize) -> Result<()> {
-        self.elements(errors)
-    }
-    fn reconstruction_backward_input(&self, _d: &Reconstruction, x: usize, y: usize, dy: usize) -> Result<()> {
-        self.elements(x + y + 2 * dy)
-    }
+dry_run! {
+    ReconstructionOp:
+    reconstruction_loss(_d: &Reconstruction, errors, _state) => errors;
+    reconstruction_backward_input(_d: &Reconstruction, x, y, dy) => x + y + 2 * dy;
 }
 
 /// Odd sizes, more elements than a block has threads, more images than it has, and a weight of 0, with which the mean is

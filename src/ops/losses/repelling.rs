@@ -14,7 +14,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::Pass;
@@ -172,17 +172,12 @@ impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> RepellingOp for DryRun<T> {
-    fn repelling_forward(&self, d: &Repelling, codes: usize, cosines: usize) -> Result<()> {
-        // Each code is read beside every other one.
-        self.elements(d.n * codes + cosines)
-    }
-    fn repelling_loss(&self, _d: &Repelling, cosines: usize, _state: usize) -> Result<()> {
-        self.elements(cosines)
-    }
-    fn repelling_backward_input(&self, d: &Repelling, codes: usize, cosines: usize, d_codes: usize) -> Result<()> {
-        self.elements(d.n * codes + cosines + 2 * d_codes)
-    }
+dry_run! {
+    RepellingOp:
+    // Each code is read beside every other one.
+    repelling_forward(d: &Repelling, codes, cosines) => d.n * codes + cosines;
+    repelling_loss(_d: &Repelling, cosines, _state) => cosines;
+    repelling_backward_input(d: &Repelling, codes, cosines, d_codes) => d.n * codes + cosines + 2 * d_codes;
 }
 
 /// Two images and more, codes below and above a vector and a block of threads. Codes of one element all point the same way

@@ -10,7 +10,7 @@ use super::finite_gradients::FiniteGradientsOp;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -128,10 +128,9 @@ impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> AdamOp for DryRun<T> {
-    fn adam_update(&self, _d: &Adam, gradients: usize, w: usize, m: usize, v: usize, _state: usize) -> Result<()> {
-        self.elements(gradients + 2 * (w + m + v))
-    }
+dry_run! {
+    AdamOp:
+    adam_update(_d: &Adam, gradients, w, m, v, _state) => gradients + 2 * (w + m + v);
 }
 
 /// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, the fifth of

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -51,10 +51,9 @@ impl<L: Launcher, T: Real> ClipOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> ClipOp for DryRun<T> {
-    fn clip_weights(&self, _limit: f64, _state: usize, weights: usize) -> Result<()> {
-        self.elements(2 * weights)
-    }
+dry_run! {
+    ClipOp:
+    clip_weights(_limit: f64, _state, weights) => 2 * weights;
 }
 
 /// Lengths below, at and above a vector; a clip that leaves some weights alone; and one that is not to happen.

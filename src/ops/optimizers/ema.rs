@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -36,10 +36,9 @@ impl<L: Launcher, T: Real> EmaOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> EmaOp for DryRun<T> {
-    fn ema_update(&self, _decay: f64, weights: usize, average: usize) -> Result<()> {
-        self.elements(weights + 2 * average)
-    }
+dry_run! {
+    EmaOp:
+    ema_update(_decay: f64, weights, average) => weights + 2 * average;
 }
 
 /// Lengths below, at and above a vector.

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, Launcher, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -31,10 +31,9 @@ impl<L: Launcher, T: Real> FinishStepOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> FinishStepOp for DryRun<T> {
-    fn finish_step(&self, _state: usize, _history: usize) -> Result<()> {
-        Ok(())
-    }
+dry_run! {
+    FinishStepOp:
+    finish_step(_state, _history) => 0;
 }
 
 /// A ring that is not yet full, one that begins anew, one of a single place; and a step that is not to count.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -65,10 +65,9 @@ impl<L: Launcher, T: Real> FiniteGradientsOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> FiniteGradientsOp for DryRun<T> {
-    fn check_gradients(&self, _network: Network, gradients: usize, _state: usize) -> Result<()> {
-        self.elements(gradients)
-    }
+dry_run! {
+    FiniteGradientsOp:
+    check_gradients(_network: Network, gradients, _state) => gradients;
 }
 
 /// Every network; lengths below and above a vector and a block; a number that is not finite in the first place, in the last

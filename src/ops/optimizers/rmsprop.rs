@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -102,10 +102,9 @@ impl<L: Launcher, T: Real> RmspropOp for Accelerator<L, T> {
     }
 }
 
-impl<T: Real> RmspropOp for DryRun<T> {
-    fn rmsprop_update(&self, _d: &Rmsprop, gradients: usize, w: usize, v: usize, _state: usize) -> Result<()> {
-        self.elements(gradients + 2 * (w + v))
-    }
+dry_run! {
+    RmspropOp:
+    rmsprop_update(_d: &Rmsprop, gradients, w, v, _state) => gradients + 2 * (w + v);
 }
 
 /// Lengths below, at and above a vector, and an update that is not to happen.
