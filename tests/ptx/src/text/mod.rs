@@ -1,0 +1,3 @@
+//! From PTX text to typed instructions.
+
+pub mod ast;
