@@ -11,6 +11,8 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::{env, fs};
 
+#[path = "build/figures.rs"]
+mod figures;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 
@@ -38,6 +40,12 @@ struct Compiled {
     report: Option<PathBuf>,
 }
 
+/// The headers that the build writes.
+struct Headers {
+    folder: PathBuf,
+    text: String,
+}
+
 /// A kernel as its declaration says it.
 struct Declared {
     name: String,
@@ -47,6 +55,7 @@ struct Declared {
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
     println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=src/figures.rs");
     // A compiler that is installed here later is found by the next build. Cargo takes a missing path for a changed one, and would
     // build anew each time.
     if Path::new(COMPILER_FOLDER).is_dir() {
@@ -62,6 +71,13 @@ fn main() {
     let kernels: Vec<Declared> = files.iter().flat_map(|file| declared(&folder, file)).collect();
     let mut generated = kernel_table(&kernels);
     generated += &constants(&read(&root.join("kernels/lib/launch.h")));
+    let generated_headers = out.join("include");
+    let figures = figures::header(&read(&root.join("src/figures.rs")));
+    fs::create_dir_all(&generated_headers).expect("a folder in OUT_DIR");
+    fs::write(generated_headers.join(figures::HEADER), &figures).expect("writing into OUT_DIR");
+    writeln!(generated, "/// The folder of the headers that the build wrote, which the files under kernels/ include.")
+        .unwrap();
+    writeln!(generated, "pub const GENERATED_HEADERS: &str = {generated_headers:?};").unwrap();
     let architectures = architectures();
     let nvcc = find_nvcc(&root).filter(|_| env::var_os("DOCS_RS").is_none());
     let compiler = nvcc.as_deref().map(version).unwrap_or_default();
@@ -76,7 +92,10 @@ fn main() {
             );
             Vec::new()
         }
-        Some(nvcc) => compile_all(&nvcc, &compiler, &root, &files, &architectures, &out),
+        Some(nvcc) => {
+            let headers = Headers { folder: generated_headers, text: figures };
+            compile_all(&nvcc, &compiler, &root, &files, &architectures, &out, &headers)
+        }
     };
     let embedded = if binaries.is_empty() { Vec::new() } else { architectures };
     writeln!(generated, "/// The architectures that code is embedded for; none where nvcc was missing.").unwrap();
@@ -212,19 +231,20 @@ fn compile_all(
     files: &[PathBuf],
     architectures: &[String],
     out: &Path,
+    generated: &Headers,
 ) -> Vec<Compiled> {
     // target/<profile>/build/<package>/out → target/kernels, which all profiles share.
     let cache = out.ancestors().nth(4).unwrap_or(out).join("kernels");
     fs::create_dir_all(&cache).expect("a folder beside the build products");
     let folder = root.join("kernels");
     let headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&folder, kind)).collect();
-    let headers: String = headers.iter().map(|path| read(path)).collect();
+    let headers: String = headers.iter().map(|path| read(path)).chain([generated.text.clone()]).collect();
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
     flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
     // Where the headers are is no part of the hash: what is in them is. Nor is a report, which changes no code.
     let hashed = flags.join(" ");
-    flags.push(format!("-I{}", folder.display()));
+    flags.extend([&folder, &generated.folder].map(|folder| format!("-I{}", folder.display())));
     let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
         let hash = hash(&[&read(file), &headers, &hashed, &nvcc.display().to_string(), version]);
         let name = stem(&folder, file);

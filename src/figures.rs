@@ -1,10 +1,9 @@
 //! The figures that a training step reports, each declared once. `figures!(then)` hands all of them to the macro `then`, and
 //! from them follow [`Metrics`](crate::device::Metrics), which an operation writes; [`Record`](crate::run::Record), their
-//! means over a tick, and with it `stats.jsonl`; and, for those with a title, panels of `curves.svg` and of a comparison and
+//! means over a tick, and with it `stats.jsonl`; the kernels' `struct Metrics`, which build.rs writes; and, for those with a title, panels of `curves.svg` and of a comparison and
 //! parts of the line that is shown of a tick.
 //!
-//! A new one is an entry here, at the same place a field of `Metrics` in `kernels/lib/device.cuh` (the build compares them),
-//! and the operation that computes it.
+//! A new one is an entry here and the operation that computes it, on the CPU and in its kernel.
 
 /// Hands the figures to a macro. An entry has
 ///

@@ -4,6 +4,8 @@
 // are not fused unless fma() says so (--fmad=false), so that a kernel rounds as its twin on the CPU does.
 #pragma once
 
+// struct Metrics, the figures of a step: build.rs writes it from src/figures.rs.
+#include "figures.h"
 #include "lib/launch.h"
 
 #ifdef SIMT
@@ -24,11 +26,6 @@ using real = REAL;
     for (unsigned long long i = blockIdx.x * (unsigned long long)blockDim.x + threadIdx.x;   \
          i < (count); i += gridDim.x * (unsigned long long)blockDim.x)
 
-// The figures of a step, as src/figures.rs declares them; the compiler of src/device/state.rs compares the names.
-struct Metrics {
-    double loss_d, loss_g, beta, kl_real, kl_fake, d_real, d_fake, penalty, balance, convergence,
-        reconstruction;
-};
 // What changes from step to step; StepState of src/device/state.rs, field for field.
 struct StepState {
     unsigned long long step, seed, updates[3];

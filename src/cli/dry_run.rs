@@ -7,6 +7,7 @@ use crate::data::{Extent, extent};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
+use crate::image::ImageShape;
 use crate::nn::Parts;
 use crate::train::disk::{self, Disk};
 use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
@@ -17,7 +18,7 @@ use crate::units::{bytes, bytes_apart, duration, grouped};
 pub(super) fn text(options: &TrainOptions) -> Result<String> {
     let TrainOptions { settings, preset, outdir, device, threads, .. } = options;
     let images = image_extent(settings)?;
-    validate_for_images(settings, images.height, images.width, images.channels)?;
+    validate_for_images(settings, images.shape)?;
     let plan = Plan::new(settings, images.count)?;
     let prediction = predict(settings, &images)?;
     let mut lines = vec![describe(&images)];
@@ -42,8 +43,8 @@ pub(super) fn image_extent(settings: &Settings) -> Result<Extent> {
 }
 
 fn describe(images: &Extent) -> String {
-    let Extent { count, height, width, channels } = *images;
-    format!("{} images of {height}×{width}, {}", grouped(count as u64), if channels == 1 { "grey" } else { "colour" })
+    let Extent { count, shape: ImageShape { h, w, c } } = *images;
+    format!("{} images of {h}×{w}, {}", grouped(count as u64), if c == 1 { "grey" } else { "colour" })
 }
 
 /// A line for each tensor, and their sum.
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn too_large_is_said() {
         let settings = crate::config::preset("quick").unwrap();
-        let images = Extent { count: 100, height: 28, width: 28, channels: 1 };
+        let images = Extent { count: 100, shape: ImageShape { h: 28, w: 28, c: 1 } };
         let memory = predict(&settings, &images).unwrap().memory;
         let lines = |free| room(&settings, &images, &memory, free).unwrap().join("\n");
         assert_eq!(lines(None), "");

@@ -194,7 +194,7 @@ fn lengths(runs: &[ExperimentRun]) -> Result<Vec<Length>> {
             Error::Usage(text) => Error::Usage(format!("run `{name}`: {text}")),
             other => other,
         };
-        validate_for_images(settings, images.height, images.width, images.channels).map_err(of_run)?;
+        validate_for_images(settings, images.shape).map_err(of_run)?;
         let steps = Plan::new(settings, images.count).map_err(of_run)?.total;
         lengths.push(Length { images: images.count, steps });
     }

@@ -181,7 +181,7 @@ pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
 /// Returns true if these nets can be trained on the embedded digits, resized and converted as the settings say.
 fn glyphs_fit(settings: &Settings) -> bool {
     let options = load_options(settings);
-    let fits = |size: Extent| validate_for_images(settings, size.height, size.width, size.channels);
+    let fits = |size: Extent| validate_for_images(settings, size.shape);
     extent("glyphs", &options).and_then(fits).is_ok()
 }
 
@@ -267,7 +267,7 @@ pub(super) fn train<B: F32Executor>(
 /// Reads the images that the settings name, and holds the settings against them.
 pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     let images = load(&settings.data.source, &load_options(settings))?;
-    validate_for_images(settings, images.height, images.width, images.channels)?;
+    validate_for_images(settings, images.shape())?;
     // A set smaller than a batch is refused here, before there is a folder for the run.
     Plan::new(settings, images.count)?;
     Ok(images)

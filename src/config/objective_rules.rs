@@ -82,6 +82,7 @@ impl Checker {
 mod tests {
     use super::super::{Override, apply, preset, validate, validate_for_images};
     use super::Loss;
+    use crate::image::ImageShape;
 
     #[test]
     fn a_penalty_refuses_batch_normalisation_and_says_what_to_set() {
@@ -161,7 +162,7 @@ mod tests {
             let message = set("quick", &[loss, "real_target=0.9"]).unwrap_err().to_string();
             assert!(message.contains("only they have a target to smooth"), "{message}");
             let settings = set("vgan-mnist", &[loss, "bottleneck.enabled=false"]).unwrap();
-            validate_for_images(&settings, 28, 12, 1).unwrap();
+            validate_for_images(&settings, ImageShape { h: 28, w: 12, c: 1 }).unwrap();
         }
         assert!(set("quick", &["loss=began", "repelling=0.1"]).is_err());
         let message = set("quick", &["loss=began", "feature_matching=1"]).unwrap_err().to_string();

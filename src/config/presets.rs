@@ -197,8 +197,7 @@ mod tests {
         for (name, description) in PRESETS {
             let settings = preset(name).unwrap();
             validate(&settings).unwrap();
-            let ImageShape { h: height, w: width, c: channels } = image_shape(name).unwrap();
-            validate_for_images(&settings, height, width, channels).unwrap();
+            validate_for_images(&settings, image_shape(name).unwrap()).unwrap();
             assert!(!description.is_empty());
         }
         assert_eq!(PRESETS[0].0, "quick");

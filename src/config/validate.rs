@@ -7,6 +7,7 @@ use super::settings::{
     BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, Sigma, TrainSettings,
 };
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// Checks every setting's range.
 ///
@@ -22,7 +23,7 @@ pub fn validate(settings: &Settings) -> Result<()> {
     Err(Error::Usage(lines.join("; ")))
 }
 
-/// Checks that nets of these settings make and take images of `height` × `width` × `channels`.
+/// Checks that nets of these settings make and take images of this shape.
 ///
 /// A DCGAN's generator doubles its first image with every layer, so it makes only multiples of a power of two; its
 /// discriminator halves and rounds down, so it takes any size that leaves at least one position. Residual nets have as
@@ -30,7 +31,8 @@ pub fn validate(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Usage`] that says which sizes, or which widths, would fit.
-pub fn validate_for_images(settings: &Settings, height: usize, width: usize, channels: usize) -> Result<()> {
+pub fn validate_for_images(settings: &Settings, image: ImageShape) -> Result<()> {
+    let ImageShape { h: height, w: width, c: channels } = image;
     if !matches!(channels, 1 | 3) {
         return Err(Error::Usage(format!(
             "images must have 1 or 3 channels, and these have {channels}: pass --channels 1 or --channels 3"
@@ -166,6 +168,10 @@ mod tests {
     use super::*;
     use crate::config::{Override, apply, preset};
 
+    fn image(h: usize, w: usize, c: usize) -> ImageShape {
+        ImageShape { h, w, c }
+    }
+
     /// The same range of σ whichever way the encoder says it.
     #[test]
     fn the_bias_of_log_sigma_has_half_the_range_of_that_of_its_square() {
@@ -255,13 +261,13 @@ mod tests {
         let words =
             ["loss=began", "generator.channels=8", "generator.output=stride1"].map(|w| Override::parse(w).unwrap());
         let settings = apply(&preset("vgan-mnist").unwrap(), &words).unwrap();
-        let message = validate_for_images(&settings, 14, 6, 1).unwrap_err().to_string();
+        let message = validate_for_images(&settings, image(14, 6, 1)).unwrap_err().to_string();
         assert!(message.contains("multiples of 4, and these are 14×6"), "{message}");
         assert!(message.contains("--resize 16") && message.contains("--set discriminator.channels=64"), "{message}");
-        validate_for_images(&settings, 16, 16, 1).unwrap();
+        validate_for_images(&settings, image(16, 16, 1)).unwrap();
         let fewer = apply(&settings, &[Override::parse("discriminator.channels=64").unwrap()]).unwrap();
-        validate_for_images(&fewer, 14, 6, 1).unwrap();
-        assert!(validate_for_images(&settings, 17, 33, 1).is_err());
+        validate_for_images(&fewer, image(14, 6, 1)).unwrap();
+        assert!(validate_for_images(&settings, image(17, 33, 1)).is_err());
     }
 
     #[test]
@@ -278,21 +284,21 @@ mod tests {
     fn sizes_that_fit() {
         let mnist = preset("vgan-mnist").unwrap();
         for (height, width) in [(28, 28), (4, 4), (32, 20), (64, 4)] {
-            validate_for_images(&mnist, height, width, 1).unwrap();
+            validate_for_images(&mnist, image(height, width, 1)).unwrap();
         }
         let cifar = preset("vgan-cifar10").unwrap();
         for (height, width) in [(32, 32), (64, 16)] {
-            validate_for_images(&cifar, height, width, 3).unwrap();
+            validate_for_images(&cifar, image(height, width, 3)).unwrap();
         }
         let resnet = preset("vgan-cifar10-resnet").unwrap();
         for (height, width) in [(32, 32), (64, 64), (128, 128), (28, 28), (5, 7)] {
-            validate_for_images(&resnet, height, width, 3).unwrap();
+            validate_for_images(&resnet, image(height, width, 3)).unwrap();
         }
-        let message = validate_for_images(&resnet, 30, 30, 3).unwrap_err().to_string();
+        let message = validate_for_images(&resnet, image(30, 30, 3)).unwrap_err().to_string();
         assert!(message.contains("--resize 28 or --resize 32"), "{message}");
         let mut odd = mnist.clone();
         (odd.generator.channels, odd.generator.output) = (vec![8], OutputLayer::Stride1);
-        validate_for_images(&odd, 17, 33, 1).unwrap();
+        validate_for_images(&odd, image(17, 33, 1)).unwrap();
     }
 
     /// Each proposal of the message, taken at its word, fits.
@@ -302,7 +308,7 @@ mod tests {
             [("vgan-mnist", 30, 28), ("vgan-mnist", 27, 28), ("vgan-cifar10", 28, 28), ("vgan-cifar10", 4, 4)]
         {
             let settings = preset(name).unwrap();
-            let message = validate_for_images(&settings, height, width, 1).unwrap_err().to_string();
+            let message = validate_for_images(&settings, image(height, width, 1)).unwrap_err().to_string();
             assert!(message.contains(&format!("{height}×{width}")), "{message}");
             let sizes = message.split("--resize ").skip(1).map(|rest| rest.split([',', ' ', ':']).next().unwrap());
             let mut proposals = 0;
@@ -322,10 +328,10 @@ mod tests {
     fn an_image_too_small_for_the_discriminator() {
         let mut settings = preset("vgan-cifar10").unwrap();
         settings.generator.channels = vec![8];
-        let message = validate_for_images(&settings, 9, 15, 3).unwrap_err().to_string();
+        let message = validate_for_images(&settings, image(9, 15, 3)).unwrap_err().to_string();
         assert!(message.contains("at least 16×16") && message.contains("channels=64,128,256"), "{message}");
-        validate_for_images(&settings, 16, 17, 3).unwrap();
-        assert!(validate_for_images(&settings, 0, 0, 3).is_err());
-        assert!(validate_for_images(&settings, 32, 32, 4).unwrap_err().to_string().contains("--channels"));
+        validate_for_images(&settings, image(16, 17, 3)).unwrap();
+        assert!(validate_for_images(&settings, image(0, 0, 3)).is_err());
+        assert!(validate_for_images(&settings, image(32, 32, 4)).unwrap_err().to_string().contains("--channels"));
     }
 }

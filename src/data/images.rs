@@ -27,29 +27,21 @@ pub struct Images {
     pub report: Report,
 }
 
-/// Number and size of images.
+/// Size of a data set: the number of its images beside the [`ImageShape`] of each. Memory, disk and the length of a run are
+/// computed from it; pixels are not needed for that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// Number of images.
     pub count: usize,
-    /// Rows of each.
-    pub height: usize,
-    /// Columns of each.
-    pub width: usize,
-    /// Channels of each.
-    pub channels: usize,
+    /// The shape of each.
+    pub shape: ImageShape,
 }
 
 impl Extent {
-    /// The shape of each.
-    pub fn shape(&self) -> ImageShape {
-        ImageShape { h: self.height, w: self.width, c: self.channels }
-    }
-
     /// Bytes of all pixels.
     pub fn bytes(&self) -> u64 {
-        let sizes = [self.count, self.height, self.width, self.channels];
-        sizes.into_iter().fold(1, |product, size| product.saturating_mul(size as u64))
+        let ImageShape { h, w, c } = self.shape;
+        [self.count, h, w, c].into_iter().fold(1, |product, size| product.saturating_mul(size as u64))
     }
 }
 
@@ -61,8 +53,7 @@ impl Images {
 
     /// Their number and size.
     pub fn extent(&self) -> Extent {
-        let Images { count, height, width, channels, .. } = *self;
-        Extent { count, height, width, channels }
+        Extent { count: self.count, shape: self.shape() }
     }
 }
 

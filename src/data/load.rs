@@ -18,8 +18,7 @@ pub fn extent(source: &str, options: &LoadOptions) -> Result<Extent> {
     }
     options.validate()?;
     let drawn = ImageShape { h: glyphs::SIDE, w: glyphs::SIDE, c: 1 };
-    let ImageShape { h: height, w: width, c: channels } = convert::target(drawn, options);
-    Ok(Extent { count: glyphs::COUNT, height, width, channels })
+    Ok(Extent { count: glyphs::COUNT, shape: convert::target(drawn, options) })
 }
 
 /// Loads a data set: `glyphs` draws the embedded one, anything else is a path.

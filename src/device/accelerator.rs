@@ -83,10 +83,6 @@ pub struct DeviceViewMut<'a, E> {
 }
 
 impl<E> DeviceView<'_, E> {
-    /// As a kernel's pointer.
-    pub(crate) fn argument(&self) -> Argument {
-        Argument::new(self.address)
-    }
     /// Elements.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -94,10 +90,6 @@ impl<E> DeviceView<'_, E> {
 }
 
 impl<E> DeviceViewMut<'_, E> {
-    /// As a kernel's pointer.
-    pub(crate) fn argument(&self) -> Argument {
-        Argument::new(self.address)
-    }
     /// Elements.
     pub(crate) fn len(&self) -> usize {
         self.len

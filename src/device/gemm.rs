@@ -12,7 +12,15 @@ use super::matrix::{Matrix, MatrixMut};
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
 pub fn gemm<T: Real>(mut target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
-    T::gemm(&mut target, accumulate, lhs, rhs);
+    with_crate(&mut target, accumulate, lhs, rhs);
+}
+
+/// target += lhs · rhs on the calling thread, into a target that is used again.
+///
+/// # Panics
+/// If the shapes disagree: a mistake of this program's.
+pub fn add_product<T: Real>(target: &mut MatrixMut<'_, T>, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+    with_crate(target, true, lhs, rhs);
 }
 
 /// target (+)= lhs · rhs, split over the current thread pool by blocks of the target's longer side.
@@ -142,12 +150,7 @@ fn sum_steps<T: Real>(near: &[T], far: &[T], width: usize, lanes: &mut [f64; COL
     }
 }
 
-pub(super) fn with_crate<T: Real>(
-    target: &mut MatrixMut<'_, T>,
-    accumulate: bool,
-    lhs: Matrix<'_, T>,
-    rhs: Matrix<'_, T>,
-) {
+fn with_crate<T: Real>(target: &mut MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
     assert!(
         lhs.rows == target.rows && rhs.cols == target.cols && lhs.cols == rhs.rows,
         "shapes disagree: {}×{} from {}×{} times {}×{}",

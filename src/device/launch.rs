@@ -1,7 +1,7 @@
 //! Who runs kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
 //! training steps are the same on a GPU and in an emulator of one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::kernels::{Kernel, size};
 use crate::Result;
@@ -53,7 +53,7 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     /// Measures how long `work` takes on the device, until all that it asked for is done. Nothing else is under way
     /// meanwhile. By the device's clock, if it has one.
     fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
-        super::wall_clock(|| self.synchronize(), work)
+        wall_clock(|| self.synchronize(), work)
     }
     /// Blocks at most of a launch that strides: beyond them a block or a thread takes several pieces of the work. Tests make
     /// them few, so that small work is longer than one grid.
@@ -69,6 +69,18 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
     /// Does what was recorded.
     fn replay(&self, recording: &Self::Recording) -> Result<()>;
+}
+
+/// Measures how long `work` takes by the host's clock, between two waits for the device.
+pub(super) fn wall_clock(
+    synchronize: impl Fn() -> Result<()>,
+    work: &mut dyn FnMut() -> Result<()>,
+) -> Result<Duration> {
+    synchronize()?;
+    let start = Instant::now();
+    work()?;
+    synchronize()?;
+    Ok(start.elapsed())
 }
 
 /// One launch of a kernel.

@@ -143,13 +143,6 @@ fn assert_inside(len: usize, rows: usize, cols: usize, row_stride: usize, col_st
     }
 }
 
-impl<T: super::Real> MatrixMut<'_, T> {
-    /// self += lhs · rhs, on the calling thread.
-    pub fn add_product(&mut self, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
-        T::gemm(self, true, lhs, rhs);
-    }
-}
-
 /// Calls `work(first row, first column, part)` for every block of `target`, `rows × cols` each (fewer at the edges), on
 /// the current thread pool. The blocks do not depend on the number of threads.
 pub fn for_each_block<T: Send>(

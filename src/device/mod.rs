@@ -20,14 +20,14 @@ mod real;
 pub mod state;
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use accelerator::Accelerator;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
 pub use launch::{Argument, Launch, Launcher};
 pub use precision::Precision;
-pub use real::Real;
+pub use real::{Element, Real};
 pub use state::{Metrics, Network, StepState};
 
 use crate::Result;
@@ -35,10 +35,6 @@ use crate::Result;
 /// Device memory begins at a multiple of this many bytes (CUDA C++ Programming Guide, "Device Memory Accesses": at least
 /// 256 bytes), so a buffer takes whole multiples of it.
 pub const ALIGNMENT: u64 = 256;
-
-/// An element of a device's memory: plain old data.
-pub trait Element: bytemuck::Pod + Send + Sync {}
-impl<E: bytemuck::Pod + Send + Sync> Element for E {}
 
 /// Memory of one device, holding reals of one type.
 ///
@@ -131,7 +127,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// Those of `work`, and if the device fails.
     fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
-        wall_clock(|| self.synchronize(), work)
+        launch::wall_clock(|| self.synchronize(), work)
     }
 
     /// To what the operands of linear layers and convolutions are rounded on their way in. With [`Precision::F32`] they
@@ -178,15 +174,6 @@ pub trait Backend: Clone + Send + Sync + 'static {
         debug_assert_eq!(content.len(), len);
         self.buffer_of(&content)
     }
-}
-
-/// Measures how long `work` takes by the host's clock, between two waits for the device.
-fn wall_clock(synchronize: impl Fn() -> Result<()>, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
-    synchronize()?;
-    let start = Instant::now();
-    work()?;
-    synchronize()?;
-    Ok(start.elapsed())
 }
 
 /// A window to read, of a backend's reals unless another element is named.

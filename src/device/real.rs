@@ -1,10 +1,13 @@
-//! The two types that the engine computes with: f32 to train, f64 to check gradients.
+//! The elements of memory, and the two of them that the engine computes with: f32 to train, f64 to check gradients.
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::launch::AsArgument;
-use super::{Element, matrix};
+
+/// An element of a device's memory: plain old data.
+pub trait Element: bytemuck::Pod + Send + Sync {}
+impl<E: bytemuck::Pod + Send + Sync> Element for E {}
 
 /// A real number as the operations need it.
 pub trait Real:
@@ -47,15 +50,6 @@ pub trait Real:
     fn tanh(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
-
-    /// target (+)= lhs · rhs, on the calling thread.
-    #[doc(hidden)]
-    fn gemm(
-        target: &mut matrix::MatrixMut<'_, Self>,
-        accumulate: bool,
-        lhs: matrix::Matrix<'_, Self>,
-        rhs: matrix::Matrix<'_, Self>,
-    );
 }
 
 macro_rules! real {
@@ -97,14 +91,6 @@ macro_rules! real {
             #[inline(always)]
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
-            }
-            fn gemm(
-                target: &mut matrix::MatrixMut<'_, Self>,
-                accumulate: bool,
-                lhs: matrix::Matrix<'_, Self>,
-                rhs: matrix::Matrix<'_, Self>,
-            ) {
-                super::gemm::with_crate(target, accumulate, lhs, rhs);
             }
         }
     };

@@ -9,11 +9,13 @@
 //!     .input("b", len)
 //!     .output("y", len)
 //!     .forward(move |be: &B, [a, b], [y]| be.scaled_add_forward(scale, a, b, y))
-//!     .backward(move |be, [_, _], _, [dy], [mut da, db]| {
-//!         be.copy(dy, be.reborrow(&mut da))?;
+//!     .backward(move |be: &B, [_, _], [_], [dy], [da, db]| {
+//!         be.copy(dy, da)?;
 //!         be.scaled_add_backward_input(scale, dy, db)
 //!     })
 //! ```
+//!
+//! The compiler learns the numbers of inputs and outputs from the patterns, so a window that is not used is `_` within an array.
 
 use std::borrow::Cow;
 

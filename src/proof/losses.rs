@@ -11,7 +11,7 @@ use super::parameters::{
     FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
 };
 use crate::Result;
-use crate::config::{Loss, PixelRange, Settings};
+use crate::config::{PixelRange, Settings};
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Network, StepState};
 use crate::nn::ImageShape;
@@ -110,7 +110,7 @@ impl ModelLoss {
     /// A trainer with the case's parameters and images or latents, and the noise that it is fed with.
     fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
-        if self.settings.objective.loss == Loss::Began {
+        if self.settings.objective.loss.is_balanced() {
             // k starts at 0, where fake images would have no part in D's loss.
             trainer.write_state(&StepState { balance: 0.6, ..trainer.read_state()? })?;
         }

@@ -31,8 +31,8 @@ impl Disk {
     pub fn of(settings: &Settings, images: &Extent, memory: &Memory, plan: &Plan) -> Disk {
         let snapshots = plan.total.div_ceil(plan.snap.max(1));
         let kept = if settings.train.keep == 0 { snapshots } else { snapshots.min(settings.train.keep as u64) };
-        let scale = fitting_scale(GRID_COLUMNS, images.width) as u64;
-        let cell = [images.height, images.width, images.channels].map(|size| size as u64);
+        let scale = fitting_scale(GRID_COLUMNS, images.shape.w) as u64;
+        let cell = [images.shape.h, images.shape.w, images.shape.c].map(|size| size as u64);
         let cell = cell.into_iter().fold(scale * scale, u64::saturating_mul);
         Disk {
             // Its tensors and its files are of one size.
@@ -65,12 +65,13 @@ pub fn free(path: &Path) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::config::preset;
+    use crate::image::ImageShape;
     use crate::train::predict::predict;
 
     #[test]
     fn the_disk_of_a_run_is_counted() {
         let mut settings = preset("quick").unwrap();
-        let images = Extent { count: 6400, height: 28, width: 28, channels: 1 };
+        let images = Extent { count: 6400, shape: ImageShape { h: 28, w: 28, c: 1 } };
         let memory = predict(&settings, &images).unwrap().memory;
         let disk = |settings: &Settings| Disk::of(settings, &images, &memory, &Plan::new(settings, 6400).unwrap());
         // 1,500 steps, a snapshot every 500, two kept; 64 images of 28×28 at scale 3.

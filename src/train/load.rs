@@ -42,7 +42,7 @@ impl<B: F32Executor> TrainedGenerator<B> {
         let Found { path, model, state, settings, notes } = Found::find(source)?;
         let image = state.image;
         config::validate(&settings)?;
-        config::validate_for_images(&settings, image.h, image.w, image.c)?;
+        config::validate_for_images(&settings, image)?;
         let sampler = Sampler::new(&backend, &settings, image)?;
         let parts = sampler.parts();
         let (mut params, mut stats) = (backend.alloc(parts.params.len())?, backend.alloc(parts.stats.len())?);

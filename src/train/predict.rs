@@ -96,7 +96,7 @@ pub struct Work {
 /// If the widths do not fit the images.
 pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let plan = DryRun::<f32>::default();
-    let shape = images.shape();
+    let shape = images.shape;
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
     // On a dry run a buffer is its length.
@@ -225,13 +225,14 @@ mod tests {
     use super::*;
     use crate::config::preset;
     use crate::device::{Cpu, Network};
+    use crate::image::ImageShape;
     use crate::nn::NetworkMemory;
 
     /// Side of the image, parameters of the generator and of the discriminator.
     const RESNET_PARAMETERS: [(usize, [usize; 2]); 3] =
         [(32, [1_696_099, 779_361]), (64, [2_876_259, 1_959_521]), (128, [4_056_419, 3_139_681])];
 
-    const MNIST: Extent = Extent { count: 60_000, height: 28, width: 28, channels: 1 };
+    const MNIST: Extent = Extent { count: 60_000, shape: ImageShape { h: 28, w: 28, c: 1 } };
 
     fn settings(name: &str, batch: usize) -> Settings {
         let mut settings = preset(name).unwrap();
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn the_papers_model_has_the_papers_parameters() {
         for (side, expected) in RESNET_PARAMETERS {
-            let images = Extent { count: 50_000, height: side, width: side, channels: 3 };
+            let images = Extent { count: 50_000, shape: ImageShape { h: side, w: side, c: 3 } };
             let prediction = predict(&settings("vgan-cifar10-resnet", 64), &images).unwrap();
             let found = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.len());
             assert_eq!(found, expected, "{side}");
@@ -261,7 +262,7 @@ mod tests {
     /// average and first moments.
     #[test]
     fn the_bytes_are_those_that_the_cpu_allocates() {
-        let cifar = Extent { count: 50_000, height: 32, width: 32, channels: 3 };
+        let cifar = Extent { count: 50_000, shape: ImageShape { h: 32, w: 32, c: 3 } };
         // What operations borrow comes on top: of each model's filters the largest with an input gradient.
         for (name, batch, ema, images, borrowed) in [
             ("quick", 3, 0.0, MNIST, 16 * 32 * 16),
@@ -282,7 +283,7 @@ mod tests {
             }
             let memory = predict(&settings, &images).unwrap().memory;
             let cpu = Cpu::<f32>::new(Some(1)).unwrap();
-            let shape = images.shape();
+            let shape = images.shape;
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
             let model = &trainer.model;
             let nets = [Network::Generator, Network::Discriminator, Network::Encoder];

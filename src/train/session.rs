@@ -113,7 +113,7 @@ pub fn gather(settings: &Settings, images: &Extent) -> Gather {
         PixelRange::ZeroToOne => (0.0, 1.0),
         PixelRange::MinusOneToOne => (-1.0, 1.0),
     };
-    let Extent { count, height: h, width: w, channels: c } = *images;
+    let Extent { count, shape: ImageShape { h, w, c } } = *images;
     Gather { n: settings.train.batch, count, h, w, c, low, high, flip: settings.data.flip }
 }
 

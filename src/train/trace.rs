@@ -89,7 +89,7 @@ impl<B: Executor> Tracer<B> {
         let (n, image) = image_size(input)?;
         let mut settings = settings.clone();
         settings.train.batch = n;
-        validate_for_images(&settings, image.h, image.w, image.c)?;
+        validate_for_images(&settings, image)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
         fill_networks(&mut trainer.model, input)?;
         let Model { backend, generator, average, .. } = &mut trainer.model;
@@ -376,7 +376,7 @@ fn check_finite(state: &StepState) -> Result<()> {
 /// # Errors
 /// [`Error::Usage`] where the settings don't fit the images.
 pub fn example(settings: &Settings, image: ImageShape) -> Result<Vec<Tensor>> {
-    validate_for_images(settings, image.h, image.w, image.c)?;
+    validate_for_images(settings, image)?;
     let model = Trainer::new(Cpu::<f32>::new(None)?, settings.clone(), image)?.model;
     let mut out = weights(&model)?;
     out.push(tensor("beta", &[1], vec![f32::of(settings.bottleneck.beta)]));

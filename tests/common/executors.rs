@@ -3,11 +3,11 @@
 // Each test takes what it needs of this, and none is a library.
 #![allow(dead_code, unreachable_pub)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
-use vgan_cuda::device::kernels::Kernel;
+use vgan_cuda::device::kernels::{GENERATED_HEADERS, Kernel};
 use vgan_cuda::device::{Accelerator, Backend, Launch, Launcher, Precision, Real};
 use vgan_cuda::ops::case::fill;
 use vgan_cuda::ops::{Case, Tensor};
@@ -101,13 +101,18 @@ fn program(real: &'static str) -> &'static Program {
     })
 }
 
+/// Where the kernels' headers are, those that the build writes too.
+pub fn include_folders() -> Vec<PathBuf> {
+    vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels"), GENERATED_HEADERS.into()]
+}
+
 /// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a C type of numbers.
 pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
     files.dedup();
     let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
-    Sources { files, include_dirs: vec![folder], defines: vec![format!("REAL={ctype}")], ..Sources::default() }
+    Sources { files, include_dirs: include_folders(), defines: vec![format!("REAL={ctype}")], ..Sources::default() }
 }
 
 fn emulator(real: &'static str, options: Options) -> Emulated {

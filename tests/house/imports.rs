@@ -14,12 +14,6 @@ const ROOMS: [&str; 9] = ["cli", "bench", "proof", "train", "nn", "data", "confi
 /// The lowest room. It imports nothing but what lies beside the rooms.
 const LOWEST: &str = "device";
 
-/// Circles that there still are, each by its files. A circle within one of them is let be, one of other files fails, and one that
-/// is gone has to be taken out here.
-const KNOWN: &[&[&str]] = &[
-    // A backend has a type of numbers, and these choose between the CPU's ways to multiply.
-    &["device/cpu.rs", "device/gemm.rs", "device/launch.rs", "device/matrix.rs", "device/mod.rs", "device/real.rs"],
-];
 /// Files of operations without a file of kernels of the same path, and the reason.
 const NO_KERNELS: &[(&str, &str)] = &[];
 /// Files of kernels without an operation of the same path, and the reason.
@@ -305,11 +299,7 @@ fn no_imports_go_in_a_circle() {
     let modules = modules_of(&files("src", "rs"));
     assert!(modules.len() > 50, "{} modules", modules.len());
     let found = circles(&imports_of(&modules));
-    let within = |circle: &[String], known: &[&str]| circle.iter().all(|file| known.contains(&file.as_str()));
-    let new: Vec<_> = found.iter().filter(|circle| !KNOWN.iter().any(|known| within(circle, known))).collect();
-    assert!(new.is_empty(), "files that import each other: {new:#?}");
-    let gone: Vec<_> = KNOWN.iter().filter(|known| !found.iter().any(|circle| within(circle, known))).collect();
-    assert!(gone.is_empty(), "these circles are open now; take them out of KNOWN: {gone:#?}");
+    assert!(found.is_empty(), "files that import each other: {found:#?}");
 }
 
 #[test]

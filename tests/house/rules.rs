@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use vgan_cuda::config::{image_shape, preset};
 use vgan_cuda::data::Extent;
 use vgan_cuda::device::Cpu;
-use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Case;
 use vgan_cuda::ops::layers::model_cases;
 use vgan_cuda::ops::models::{CIFAR, MNIST, PAPER};
@@ -87,8 +86,7 @@ fn nothing_prints_past_the_output_room() {
 fn the_benchmarks_shapes_are_the_presets() {
     let mut expected = BTreeSet::new();
     for (name, lengths) in [("vgan-mnist", MNIST), ("vgan-cifar10", CIFAR), ("vgan-cifar10-resnet", PAPER)] {
-        let ImageShape { h: height, w: width, c: channels } = image_shape(name).expect("a size");
-        let images = Extent { count: 1000, height, width, channels };
+        let images = Extent { count: 1000, shape: image_shape(name).expect("a size") };
         let prediction = predict(&preset(name).expect("a preset"), &images).expect("a prediction");
         let found = [&prediction.generator, &prediction.discriminator].map(|parts| parts.params.len());
         assert_eq!(lengths, found, "parameters of {name}");

@@ -133,8 +133,8 @@ fn agree<T: Real>(name: &str, model: &Narrow) {
     }
     assert_eq!(cpu.states.last().map(|state| state.step), Some(STEPS as u64));
     assert_ne!(cpu.states[0].beta, cpu.states[STEPS - 1].beta, "{name}: β stands still: nothing is checked of it");
-    let (settings, ImageShape { h, w, c }) = model.clone();
-    let images = Extent { count: COUNT, height: h, width: w, channels: c };
+    let (settings, shape) = model.clone();
+    let images = Extent { count: COUNT, shape };
     let prediction = predict(&settings, &images).expect("a prediction");
     for ((what, ours), (_, theirs)) in kernels.arenas.iter().zip(&cpu.arenas) {
         let parts = match what.chars().last() {
@@ -283,7 +283,7 @@ fn a_model_is_allocated_as_predicted() {
         model_is_allocated_as_predicted::<f32>(&model);
         model_is_allocated_as_predicted::<f64>(&model);
         let (settings, image) = model;
-        let images = Extent { count: COUNT, height: image.h, width: image.w, channels: image.c };
+        let images = Extent { count: COUNT, shape: image };
         let memory = predict(&settings, &images).expect("a prediction").memory;
         let allocated = |build: fn(&Accelerator<Emulated, f32>, Settings, ImageShape)| {
             let backend = emulated::<f32>(unchecked());

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::executors::{Emulated, differences_from, differences_within, emulated_in, results, results_from};
+use crate::executors::{
+    Emulated, differences_from, differences_within, emulated_in, include_folders, results, results_from,
+};
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::size;
@@ -205,12 +207,8 @@ fn layout() -> Layout {
     const SHOWN: usize = 14;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
-    let sources = Sources {
-        files,
-        include_dirs: vec![root.join("kernels")],
-        defines: vec!["REAL=float".into()],
-        ..Sources::default()
-    };
+    let sources =
+        Sources { files, include_dirs: include_folders(), defines: vec!["REAL=float".into()], ..Sources::default() };
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
     let threads = size::TENSOR_THREADS as usize;

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::whole_runs::{Place, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for};
-use vgan_cuda::config::{ExperimentRun, Loss, OptimizerKind, Override, Penalty, read_experiment, validate_for_images};
+use vgan_cuda::config::{
+    ExperimentRun, Loss, OptimizerKind, Override, Penalty, image_shape, read_experiment, validate_for_images,
+};
 use vgan_cuda::run::{checkpoint, stats};
 
 /// Two runs on the tiny data set; `more` is put before the first run.
@@ -184,9 +186,8 @@ fn the_experiments_that_come_along_resolve() {
     for entry in fs::read_dir(&folder).expect("the folder of experiments").flatten() {
         let runs = read_experiment(&entry.path(), &[]).unwrap_or_else(|error| panic!("{error}"));
         for ExperimentRun { name, preset, settings } in runs {
-            let vgan_cuda::nn::ImageShape { h: height, w: width, c: channels } =
-                vgan_cuda::config::image_shape(&preset).expect("a preset's size");
-            validate_for_images(&settings, height, width, channels).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let image = image_shape(&preset).expect("a preset's size");
+            validate_for_images(&settings, image).unwrap_or_else(|error| panic!("{name}: {error}"));
             seen += 1;
         }
     }

@@ -47,6 +47,10 @@ fn reconstruction(metrics: &Metrics) -> f64 {
     metrics.reconstruction
 }
 
+/// The methods that are trained. They are no entries of tests/models/*.toml: a model there is as narrow as a proof of derivatives
+/// or of single steps allows, and two programs read it, while a line here is a game that has to be won in [`STEPS`] steps. Its
+/// learning rates and weights were chosen for that, its figure is a function of Rust, and nothing else trains it.
+///
 /// A saturating G has next to no gradient where D is far ahead (Goodfellow et al. 2014, section 3): there D learns more slowly.
 const METHODS: &[Method] = &[
     ("gan, non-saturating", "loss=ns", loss_d, 0.0..1.3),

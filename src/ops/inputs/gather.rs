@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::philox::{DrawStep, Stream, draw};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
@@ -148,8 +149,7 @@ impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
             low: d.low,
             high: d.high,
         };
-        let arguments = [Argument::new(sizes), images.argument(), state.argument(), x.argument()];
-        self.launch_rows(Kernel::Gather, d.n, &arguments)
+        self.launch_rows(Kernel::Gather, d.n, &arguments![Argument::new(sizes), images, state, x])
     }
 }
 

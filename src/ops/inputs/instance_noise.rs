@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
@@ -126,9 +127,7 @@ impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
             streams: [stream(0), stream(1)],
             draws: d.draws,
         };
-        let count = Argument::new(y.len() as u64);
-        let given = given.map_or(Argument::new(0u64), |given| given.argument());
-        let arguments = [Argument::new(sizes), x.argument(), given, state.argument(), y.argument(), count];
+        let arguments = arguments![Argument::new(sizes), x, given, state, y, y.len() as u64];
         self.launch_elements(Kernel::InstanceNoise, y.len(), &arguments)
     }
 }

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::choices::choices;
-use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
@@ -70,16 +70,8 @@ impl<T: Real> PriorOp for Cpu<T> {
 
 impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
     fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
-        let arguments = [
-            Argument::new(i32::from(d.prior == Prior::Normal)),
-            Argument::new(d.stream as u32),
-            Argument::new(d.first_sample),
-            Argument::new(d.draws),
-            Argument::new(int(d.latent)),
-            state.argument(),
-            z.argument(),
-            Argument::new(z.len() as u64),
-        ];
+        let (normal, stream, draws) = (i32::from(d.prior == Prior::Normal), d.stream as u32, Argument::new(d.draws));
+        let arguments = arguments![normal, stream, d.first_sample, draws, d.latent, state, z, z.len() as u64];
         self.launch_elements(Kernel::PriorSample, z.len(), &arguments)
     }
 }

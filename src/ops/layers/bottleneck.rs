@@ -14,7 +14,7 @@ use crate::Result;
 use crate::choices::choices;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
-use crate::device::launch::arguments;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, In, Launcher, Out, Real, StepState};
 use crate::ops::case::{self, Case, Fill};

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -125,7 +126,7 @@ struct KernelEnergy {
     exponent: i32,
 }
 
-impl Energy {
+impl AsArgument for Energy {
     fn argument(&self) -> Argument {
         Argument::new(KernelEnergy { n: int(self.n), len: int(self.len), exponent: self.exponent as i32 })
     }
@@ -133,7 +134,7 @@ impl Energy {
 
 impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
     fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()> {
-        self.launch_images(Kernel::EnergyForward, d.n, &[d.argument(), x.argument(), y.argument(), e.argument()])
+        self.launch_images(Kernel::EnergyForward, d.n, &arguments![d, x, y, e])
     }
 
     fn energy_backward_input(
@@ -144,8 +145,7 @@ impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
         de: In<'_, Self>,
         dy: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument(), de.argument(), dy.argument()];
-        self.launch_elements(Kernel::EnergyBackwardInput, d.n * d.len, &arguments)
+        self.launch_elements(Kernel::EnergyBackwardInput, d.n * d.len, &arguments![d, x, y, de, dy])
     }
 
     fn energy_backward_image(
@@ -156,8 +156,7 @@ impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
         de: In<'_, Self>,
         dx: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument(), de.argument(), dx.argument()];
-        self.launch_elements(Kernel::EnergyBackwardImage, d.n * d.len, &arguments)
+        self.launch_elements(Kernel::EnergyBackwardImage, d.n * d.len, &arguments![d, x, y, de, dx])
     }
 }
 

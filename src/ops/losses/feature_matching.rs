@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
@@ -133,7 +134,7 @@ struct KernelFeatureMatching {
     c: i32,
 }
 
-impl FeatureMatching {
+impl AsArgument for FeatureMatching {
     fn argument(&self) -> Argument {
         let FeatureMatching { n, positions, parts, c, weight } = *self;
         let [n, positions, parts, c] = [n, positions, parts, c].map(int);
@@ -143,8 +144,7 @@ impl FeatureMatching {
 
 impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
     fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()> {
-        let arguments = [d.argument(), features.argument(), mean.argument()];
-        self.launch_elements(Kernel::FeatureMatchingMean, d.matched(), &arguments)
+        self.launch_elements(Kernel::FeatureMatchingMean, d.matched(), &arguments![d, features, mean])
     }
 
     fn feature_matching_loss(
@@ -154,8 +154,7 @@ impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
         fake_mean: In<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let arguments = [d.argument(), real_mean.argument(), fake_mean.argument(), state.argument()];
-        self.launch_sum(Kernel::FeatureMatchingLoss, &arguments)
+        self.launch_sum(Kernel::FeatureMatchingLoss, &arguments![d, real_mean, fake_mean, state])
     }
 
     fn feature_matching_backward_input(
@@ -165,7 +164,7 @@ impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
         fake_mean: In<'_, Self>,
         d_features: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), real_mean.argument(), fake_mean.argument(), d_features.argument()];
+        let arguments = arguments![d, real_mean, fake_mean, d_features];
         self.launch_elements(Kernel::FeatureMatchingBackwardInput, d.n * d.len(), &arguments)
     }
 }

@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -93,8 +94,7 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
         state: In<'_, Self, StepState>,
         mean: Out<'_, Self>,
     ) -> Result<()> {
-        let (network, count) = (Argument::new(network as i32), Argument::new(mean.len() as u64));
-        let arguments = [network, weights.argument(), state.argument(), mean.argument(), count];
+        let arguments = arguments![network as i32, weights, state, mean, mean.len() as u64];
         self.launch_elements(Kernel::HistoricalMean, mean.len(), &arguments)
     }
 
@@ -109,13 +109,9 @@ impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
     ) -> Result<()> {
         let blocks = self.element_blocks(weights.len());
         self.with_workspace(blocks as usize, |squares: Out<'_, Self, f64>| {
-            let [twice, count] = [Argument::new(T::of(2.0 * weight)), Argument::new(weights.len() as u64)];
-            let arenas = [weights.argument(), mean.argument(), gradients.argument(), squares.argument()];
-            let arguments = [twice, arenas[0], arenas[1], arenas[2], arenas[3], count];
+            let arguments = arguments![T::of(2.0 * weight), weights, mean, gradients, squares, weights.len() as u64];
             self.launch_elements(Kernel::HistoricalPenalty, weights.len(), &arguments)?;
-            let network = Argument::new(network as i32);
-            let arguments =
-                [network, Argument::new(weight), squares.argument(), Argument::new(blocks), state.argument()];
+            let arguments = arguments![network as i32, weight, squares, blocks, state];
             self.launch(Kernel::NoteHistoricalPenalty, [1, 1, 1], [1, 1, 1], &arguments)
         })
     }

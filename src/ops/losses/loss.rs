@@ -19,6 +19,7 @@ use super::{put, with_gradient};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -169,14 +170,8 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
     ) -> Result<()> {
         let DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl, beta_step } = *d;
         let objective = objective.for_kernels();
-        let arguments = [
-            Argument::new(KernelLoss { kl_scale, kl_mix, target_kl, beta_step, objective, n: int(n), padding: 0 }),
-            logits.argument(),
-            kl.argument(),
-            dlogits.argument(),
-            dkl.argument(),
-            state.argument(),
-        ];
+        let d = KernelLoss { kl_scale, kl_mix, target_kl, beta_step, objective, n: int(n), padding: 0 };
+        let arguments = arguments![Argument::new(d), logits, kl, dlogits, dkl, state];
         self.launch_sum(Kernel::DiscriminatorLoss, &arguments)
     }
 
@@ -188,10 +183,7 @@ impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let [n, kl_count] = [logits.len(), dkl.len()].map(|len| Argument::new(int(len)));
-        let objective = Argument::new(objective.for_kernels());
-        let arguments =
-            [objective, n, kl_count, logits.argument(), dlogits.argument(), dkl.argument(), state.argument()];
+        let arguments = arguments![objective, logits.len(), dkl.len(), logits, dlogits, dkl, state];
         self.launch_sum(Kernel::GeneratorLoss, &arguments)
     }
 }

@@ -7,9 +7,9 @@
 use super::loss_before;
 use super::objective::{Loss, Objective, Side};
 use crate::Result;
-use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -58,9 +58,7 @@ impl<L: Launcher, T: Real> ModeLossOp for Accelerator<L, T> {
         dlogits: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let (objective, n) = (Argument::new(objective.for_kernels()), Argument::new(int(logits.len())));
-        let arguments = [objective, Argument::new(weight), n, logits.argument(), dlogits.argument(), state.argument()];
-        self.launch_sum(Kernel::ModeLoss, &arguments)
+        self.launch_sum(Kernel::ModeLoss, &arguments![objective, weight, logits.len(), logits, dlogits, state])
     }
 }
 

@@ -20,6 +20,8 @@ use std::ops::Neg;
 
 use super::energy::Exponent;
 use crate::choices::choices;
+use crate::device::Argument;
+use crate::device::launch::AsArgument;
 
 choices! {
     /// The losses of discriminator and generator; kernels/losses/objective.cuh numbers them in this order.
@@ -169,6 +171,12 @@ impl Objective {
     pub(super) fn for_kernels(&self) -> KernelObjective {
         let Objective { loss, real_target, margin, balance_ratio, balance_step } = *self;
         KernelObjective { real_target, margin, balance_ratio, balance_step, loss: loss as i32, padding: 0 }
+    }
+}
+
+impl AsArgument for Objective {
+    fn argument(&self) -> Argument {
+        Argument::new(self.for_kernels())
     }
 }
 

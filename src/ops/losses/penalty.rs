@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -174,7 +175,7 @@ struct KernelPenalty {
     padding: i32,
 }
 
-impl GradientPenalty {
+impl AsArgument for GradientPenalty {
     fn argument(&self) -> Argument {
         let to_one = i32::from(self.center == Center::One);
         let sizes = [self.n, self.len].map(int);
@@ -190,15 +191,13 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
         u: In<'_, Self>,
         target: Out<'_, Self>,
     ) -> Result<()> {
-        let len = Argument::new(int(x.len() / u.len()));
-        let arguments = [len, x.argument(), toward.argument(), u.argument(), target.argument()];
+        let arguments = arguments![x.len() / u.len(), x, toward, u, target];
         self.launch_images(Kernel::PenaltyInterpolate, u.len(), &arguments)
     }
 
     fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()> {
         let n = moments.len() / 2;
-        let arguments = [Argument::new(int(x.len() / n)), x.argument(), moments.argument()];
-        self.launch_images(Kernel::PenaltyMoments, n, &arguments)
+        self.launch_images(Kernel::PenaltyMoments, n, &arguments![x.len() / n, x, moments])
     }
 
     fn penalty_perturb(
@@ -209,10 +208,8 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
         u: In<'_, Self>,
         target: Out<'_, Self>,
     ) -> Result<()> {
-        let [n, len] = [u.len(), x.len() / u.len()].map(|size| Argument::new(int(size)));
-        let tensors = [x.argument(), moments.argument(), w.argument(), u.argument(), target.argument()];
-        let [x, moments, w, u_, target] = tensors;
-        self.launch_images(Kernel::PenaltyPerturb, u.len(), &[n, len, x, moments, w, u_, target])
+        let arguments = arguments![u.len(), x.len() / u.len(), x, moments, w, u, target];
+        self.launch_images(Kernel::PenaltyPerturb, u.len(), &arguments)
     }
 
     fn gradient_penalty(
@@ -223,9 +220,8 @@ impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
         norms: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let arguments = [d.argument(), g.argument(), v.argument(), norms.argument()];
-        self.launch_images(Kernel::GradientPenaltyNorms, d.n, &arguments)?;
-        self.launch_sum(Kernel::GradientPenaltyValue, &[d.argument(), norms.argument(), state.argument()])
+        self.launch_images(Kernel::GradientPenaltyNorms, d.n, &arguments![d, g, v, norms])?;
+        self.launch_sum(Kernel::GradientPenaltyValue, &arguments![d, norms, state])
     }
 }
 

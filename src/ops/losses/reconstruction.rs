@@ -12,6 +12,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models::{BATCH, image_lens};
@@ -93,7 +94,7 @@ struct KernelReconstruction {
     len: i32,
 }
 
-impl Reconstruction {
+impl AsArgument for Reconstruction {
     fn argument(&self) -> Argument {
         let Reconstruction { n, len, weight } = *self;
         Argument::new(KernelReconstruction { weight, slope: self.slope(), n: int(n), len: int(len) })
@@ -107,7 +108,7 @@ impl<L: Launcher, T: Real> ReconstructionOp for Accelerator<L, T> {
         errors: In<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        self.launch_sum(Kernel::ReconstructionLoss, &[d.argument(), errors.argument(), state.argument()])
+        self.launch_sum(Kernel::ReconstructionLoss, &arguments![d, errors, state])
     }
 
     fn reconstruction_backward_input(
@@ -117,8 +118,7 @@ impl<L: Launcher, T: Real> ReconstructionOp for Accelerator<L, T> {
         y: In<'_, Self>,
         dy: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), x.argument(), y.argument(), dy.argument()];
-        self.launch_elements(Kernel::ReconstructionBackwardInput, d.n * d.len, &arguments)
+        self.launch_elements(Kernel::ReconstructionBackwardInput, d.n * d.len, &arguments![d, x, y, dy])
     }
 }
 

@@ -14,6 +14,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
@@ -144,7 +145,7 @@ struct KernelRepelling {
     dims: i32,
 }
 
-impl Repelling {
+impl AsArgument for Repelling {
     fn argument(&self) -> Argument {
         let Repelling { n, dims, weight } = *self;
         Argument::new(KernelRepelling { weight, slope: self.slope(), n: int(n), dims: int(dims) })
@@ -153,11 +154,11 @@ impl Repelling {
 
 impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
     fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
-        self.launch_images(Kernel::RepellingForward, d.n, &[d.argument(), codes.argument(), cosines.argument()])
+        self.launch_images(Kernel::RepellingForward, d.n, &arguments![d, codes, cosines])
     }
 
     fn repelling_loss(&self, d: &Repelling, cosines: In<'_, Self>, state: Out<'_, Self, StepState>) -> Result<()> {
-        self.launch_sum(Kernel::RepellingLoss, &[d.argument(), cosines.argument(), state.argument()])
+        self.launch_sum(Kernel::RepellingLoss, &arguments![d, cosines, state])
     }
 
     fn repelling_backward_input(
@@ -167,7 +168,7 @@ impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
         cosines: In<'_, Self>,
         d_codes: Out<'_, Self>,
     ) -> Result<()> {
-        let arguments = [d.argument(), codes.argument(), cosines.argument(), d_codes.argument()];
+        let arguments = arguments![d, codes, cosines, d_codes];
         self.launch_elements(Kernel::RepellingBackwardInput, d.n * d.dims, &arguments)
     }
 }

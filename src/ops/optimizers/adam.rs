@@ -10,6 +10,7 @@ use super::finite_gradients::FiniteGradientsOp;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -114,16 +115,9 @@ impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
         let Adam { network, lr, beta1, beta2, epsilon } = *d;
-        let arguments = [
-            Argument::new(KernelAdam { lr, beta1, beta2, epsilon }),
-            Argument::new(network as i32),
-            gradients.argument(),
-            weights.argument(),
-            first_moments.argument(),
-            second_moments.argument(),
-            state.argument(),
-            Argument::new(weights.len() as u64),
-        ];
+        let d = Argument::new(KernelAdam { lr, beta1, beta2, epsilon });
+        let len = weights.len() as u64;
+        let arguments = arguments![d, network as i32, gradients, weights, first_moments, second_moments, state, len];
         self.launch_elements(Kernel::AdamUpdate, weights.len(), &arguments)
     }
 }

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -45,8 +46,7 @@ impl<T: Real> ClipOp for Cpu<T> {
 
 impl<L: Launcher, T: Real> ClipOp for Accelerator<L, T> {
     fn clip_weights(&self, limit: f64, state: In<'_, Self, StepState>, weights: Out<'_, Self>) -> Result<()> {
-        let (limit, count) = (Argument::new(T::of(limit)), Argument::new(weights.len() as u64));
-        let arguments = [limit, state.argument(), weights.argument(), count];
+        let arguments = arguments![T::of(limit), state, weights, weights.len() as u64];
         self.launch_elements(Kernel::ClipWeights, weights.len(), &arguments)
     }
 }

@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -29,9 +30,7 @@ impl<T: Real> EmaOp for Cpu<T> {
 
 impl<L: Launcher, T: Real> EmaOp for Accelerator<L, T> {
     fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()> {
-        let [decay, rest] = [decay, 1.0 - decay].map(|value| Argument::new(T::of(value)));
-        let count = Argument::new(average.len() as u64);
-        let arguments = [decay, rest, weights.argument(), average.argument(), count];
+        let arguments = arguments![T::of(decay), T::of(1.0 - decay), weights, average, average.len() as u64];
         self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)
     }
 }

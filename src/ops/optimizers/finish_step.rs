@@ -2,7 +2,8 @@
 
 use crate::Result;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, Launcher, Metrics, Out, Real, StepState};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, Launcher, Metrics, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -26,7 +27,7 @@ impl<T: Real> FinishStepOp for Cpu<T> {
 
 impl<L: Launcher, T: Real> FinishStepOp for Accelerator<L, T> {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()> {
-        let arguments = [state.argument(), history.argument(), Argument::new(history.len() as u64)];
+        let arguments = arguments![state, history, history.len() as u64];
         self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &arguments)
     }
 }

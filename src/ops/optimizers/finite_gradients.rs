@@ -5,7 +5,8 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -56,10 +57,9 @@ impl<L: Launcher, T: Real> FiniteGradientsOp for Accelerator<L, T> {
     ) -> Result<()> {
         let blocks = self.element_blocks(gradients.len());
         self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
-            let arguments = [gradients.argument(), Argument::new(gradients.len() as u64), flags.argument()];
+            let arguments = arguments![gradients, gradients.len() as u64, flags];
             self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
-            let network = Argument::new(network as i32);
-            let arguments = [network, flags.argument(), Argument::new(blocks), state.argument()];
+            let arguments = arguments![network as i32, flags, blocks, state];
             self.launch(Kernel::NoteGradients, [1, 1, 1], [1, 1, 1], &arguments)
         })
     }

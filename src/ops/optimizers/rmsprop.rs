@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
+use crate::device::launch::arguments;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -90,14 +91,8 @@ impl<L: Launcher, T: Real> RmspropOp for Accelerator<L, T> {
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
         let Rmsprop { lr, decay, epsilon } = *d;
-        let arguments = [
-            Argument::new(KernelRmsprop { lr, decay, epsilon }),
-            gradients.argument(),
-            weights.argument(),
-            second_moments.argument(),
-            state.argument(),
-            Argument::new(weights.len() as u64),
-        ];
+        let d = Argument::new(KernelRmsprop { lr, decay, epsilon });
+        let arguments = arguments![d, gradients, weights, second_moments, state, weights.len() as u64];
         self.launch_elements(Kernel::RmspropUpdate, weights.len(), &arguments)
     }
 }

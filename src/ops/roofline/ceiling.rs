@@ -4,10 +4,10 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
-use crate::device::{Accelerator, Argument, Backend, Cpu, DryRun, Launcher, Out, Precision, Real};
+use crate::device::launch::arguments;
+use crate::device::{Accelerator, Backend, Cpu, DryRun, Launcher, Out, Precision, Real};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -117,9 +117,8 @@ impl<T: Real> CeilingOp for Cpu<T> {
 impl<L: Launcher, T: Real> Accelerator<L, T> {
     /// Any of the kernels: they all take a count, two numbers and y.
     fn launch_chains(&self, kernel: Kernel, count: usize, numbers: [f64; 2], y: Out<'_, Self>) -> Result<()> {
-        let [first, second] = numbers.map(|value| Argument::new(T::of(value)));
-        let len = Argument::new(y.len() as u64);
-        self.launch_elements(kernel, y.len(), &[Argument::new(int(count)), first, second, y.argument(), len])
+        let [first, second] = numbers.map(T::of);
+        self.launch_elements(kernel, y.len(), &arguments![count, first, second, y, y.len() as u64])
     }
 }
 

@@ -18,7 +18,14 @@ impl Package {
         for name in ["build", "kernels/lib", "src", ".cuda"] {
             fs::create_dir_all(here.join(name)).expect("a folder");
         }
-        for name in ["build.rs", "build/nvcc.rs", "kernels/lib/launch.h", ".cuda/README.md"] {
+        for name in [
+            "build.rs",
+            "build/figures.rs",
+            "build/nvcc.rs",
+            "src/figures.rs",
+            "kernels/lib/launch.h",
+            ".cuda/README.md",
+        ] {
             fs::copy(root.join(name), here.join(name)).expect(name);
         }
         let write = |name: &str, text: &str| fs::write(here.join(name), text).expect(name);

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::im2col::{self, Parity};
 use super::{Conv2d, Conv2dOp, direct};
 use crate::Result;
-use crate::device::gemm::{add_column_sums, gemm};
+use crate::device::gemm::{add_column_sums, add_product, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
 use crate::device::{Cpu, Real};
 
@@ -236,12 +236,12 @@ fn backward_weight_part<T: Real>(
         let rows = block.min(total - first);
         let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();
         if is_pointwise(d) {
-            part.add_product(dy, Matrix::dense(&x[first * d.c..], rows, d.c));
+            add_product(&mut part, dy, Matrix::dense(&x[first * d.c..], rows, d.c));
             continue;
         }
         cpu.with_local(rows * width, |panel| {
             im2col::pack(d, x, first, taps.clone(), panel);
-            part.add_product(dy, Matrix::dense(panel, rows, width));
+            add_product(&mut part, dy, Matrix::dense(panel, rows, width));
         });
     }
 }
