@@ -167,8 +167,8 @@ pub fn mma(kind: &Kind, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) 
     let expected = [kind.a_registers(), kind.b_registers(), kind.d_registers(), kind.d_registers()];
     assert_eq!(counts, expected, "registers of A, B, C and D for {kind:?}");
     match (kind.accumulator, kind.k) {
-        (Accumulator::S32 { saturate }, 16) => integers::<16>(kind, saturate, a, b, c, d),
-        (Accumulator::S32 { saturate }, _) => integers::<32>(kind, saturate, a, b, c, d),
+        (Accumulator::S32 { .. }, 16) => integers::<16>(kind, a, b, c, d),
+        (Accumulator::S32 { .. }, _) => integers::<32>(kind, a, b, c, d),
         (_, 4) => floats::<4>(kind, a, b, c, d),
         (_, 8) => floats::<8>(kind, a, b, c, d),
         (_, 16) => floats::<16>(kind, a, b, c, d),
@@ -282,7 +282,7 @@ pub(super) fn scatter_d(halves: bool, sums: &[[f32; 8]; 16], d: &mut [Lanes]) {
     }
 }
 
-fn integers<const K: usize>(kind: &Kind, saturate: bool, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) {
+fn integers<const K: usize>(kind: &Kind, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) {
     let mut rows = [[0i32; K]; 16];
     let mut columns = [[0i32; 8]; K];
     for (r, register) in a.iter().enumerate() {
@@ -299,9 +299,15 @@ fn integers<const K: usize>(kind: &Kind, saturate: bool, a: &[Lanes], b: &[Lanes
             // 32 products of at most 2^16 can't leave an i32, so that only the last sum can.
             let sum = (0..K).map(|k| rows[row][k] * columns[k][column]).sum::<i32>();
             let start = c[i][lane] as i32;
-            d[i][lane] = if saturate { start.saturating_add(sum) } else { start.wrapping_add(sum) } as u32;
+            d[i][lane] = clamp_or_wrap(kind.accumulator, start, sum);
         }
     }
+}
+
+/// The bits of `start + sum` in an s32 accumulator.
+pub(super) fn clamp_or_wrap(accumulator: Accumulator, start: i32, sum: i32) -> u32 {
+    let saturate = accumulator == Accumulator::S32 { saturate: true };
+    (if saturate { start.saturating_add(sum) } else { start.wrapping_add(sum) }) as u32
 }
 
 fn integer_bytes(element: Element, register: &Lanes, mut place: impl FnMut(usize, usize, i32)) {

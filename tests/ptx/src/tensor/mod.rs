@@ -8,8 +8,12 @@
 
 pub mod copies;
 pub mod matrix;
+pub mod mbarrier;
 pub mod mma;
 pub mod numbers;
+pub mod swizzle;
+pub mod tensor_map;
+pub mod wgmma;
 
 #[cfg(test)]
 mod tests;
