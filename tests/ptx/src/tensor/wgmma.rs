@@ -171,10 +171,10 @@ impl Kind {
         if shape.m != 64 || shape.k as usize != k {
             return Err(unknown("m must be 64, and a row of A must be 32 bytes: k 8, 16 or 32"));
         }
-        if !(8..=256).contains(&shape.n) || shape.n % 8 != 0 {
+        if !(8..=256).contains(&shape.n) || !shape.n.is_multiple_of(8) {
             return Err(unknown("n must be a multiple of 8 from 8 to 256"));
         }
-        if a.is_integer() && shape.n > 32 && shape.n % 16 != 0 || a.is_integer() && (negate_a || negate_b) {
+        if a.is_integer() && shape.n > 32 && !shape.n.is_multiple_of(16) || a.is_integer() && (negate_a || negate_b) {
             return Err(unknown("integers have n of 8, 16, 24, 32 and further multiples of 16, and no negation"));
         }
         if (trans_a || trans_b) && a.per_register() != 2 {

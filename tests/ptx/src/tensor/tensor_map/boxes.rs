@@ -194,7 +194,7 @@ impl TensorMap {
         if coordinates.len() != self.rank {
             return Err(TensorCopyError::Rank { instruction: coordinates.len(), map: self.rank });
         }
-        if shared % 128 != 0 {
+        if !shared.is_multiple_of(128) {
             return Err(TensorCopyError::Misaligned(shared));
         }
         if self.interleave != Interleave::None {

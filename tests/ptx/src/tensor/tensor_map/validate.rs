@@ -41,7 +41,7 @@ impl TensorMap {
         require!(rank >= least, "tensorRank is {rank}; with an interleaved layout or im2col it must be 3, 4 or 5");
         let align = self.alignment();
         let address = self.global_address;
-        require!(address % align == 0, "globalAddress is {address:#x}; it must be a multiple of {align}");
+        require!(address.is_multiple_of(align), "globalAddress is {address:#x}; it must be a multiple of {align}");
         for (i, &dim) in self.global_dims[..rank].iter().enumerate() {
             require!((1..=1 << 32).contains(&dim), "globalDim[{i}] is {dim}; it must be 1 to 2^32");
         }
@@ -71,7 +71,7 @@ impl TensorMap {
         }
         let inner = box_dims[0] * self.data_type.bytes();
         require!(
-            self.interleave != Interleave::None || inner % 16 == 0,
+            self.interleave != Interleave::None || inner.is_multiple_of(16),
             "boxDim[0] is {}, {inner} bytes; without interleaving it must be a multiple of 16 bytes",
             box_dims[0]
         );
