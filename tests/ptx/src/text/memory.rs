@@ -194,13 +194,13 @@ impl<'a> Parser<'a> {
     /// A vector has at most 16 bytes, in global memory 32.
     fn check_elements(&self, elements: Option<usize>, ty: Type, space: Space) -> Result<(), ParseError> {
         let bytes = elements.unwrap_or(1) * ty.bytes() as usize;
-        let most = if matches!(space, Space::Global | Space::Generic) { 32 } else { 16 };
+        let most = if space == Space::Global && self.architecture() >= 100 { 32 } else { 16 };
         let wide = bytes <= 16 || matches!(ty.bytes(), 4 | 8);
         let eight = elements != Some(8) || ty.bytes() == 4;
         if bytes <= most && wide && eight && (elements.is_none() || ty != B128) {
             return Ok(());
         }
-        Err(self.refused("a vector of at most 16 bytes, or of 32 bytes in global memory"))
+        Err(self.refused("a vector of at most 16 bytes, or of 32 in global memory for sm_100 and newer"))
     }
 
     fn load(&mut self) -> Result<Op, ParseError> {
@@ -227,6 +227,9 @@ impl<'a> Parser<'a> {
             Some(count) => {
                 let d = self.vector(count, |parser| parser.register_or_sink(ty, Width::Wider))?;
                 self.check_same_width(d.iter().flatten().copied())?;
+                if d.iter().all(Option::is_none) {
+                    return Err(self.refused("at least one register that is loaded into"));
+                }
                 d
             }
         };
@@ -468,13 +471,12 @@ impl<'a> Parser<'a> {
             scope.is_some_and(|scope| SCOPES.iter().any(|(name, _)| *name == scope))
         };
         let acquires = tensor_map("acquire");
-        const PLAIN: [&str; 7] = [
+        const PLAIN: [&str; 6] = [
             "proxy.alias",
             "proxy.async",
             "proxy.async.global",
             "proxy.async.shared::cta",
             "proxy.async.shared::cluster",
-            "proxy.tensormap",
             "mbarrier_init.release.cluster",
         ];
         if !(PLAIN.contains(&kind.as_str()) || acquires || tensor_map("release")) {
