@@ -10,4 +10,5 @@
 
 pub mod machine;
 pub mod memory;
+pub mod tensor;
 pub mod text;
