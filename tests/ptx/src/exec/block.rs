@@ -46,12 +46,12 @@ pub(crate) struct Barrier {
     /// Threads that gave a predicate.
     pub(crate) voters: u32,
     /// Paths that wait: warp, path, and what becomes of the result.
-    pub(crate) waiting: Vec<(u32, usize, Result4)>,
+    pub(crate) waiting: Vec<(u32, usize, BarrierResult)>,
 }
 
 /// Where the result of a barrier goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Result4 {
+pub(crate) enum BarrierResult {
     None,
     /// A register.
     Count(u32),
@@ -65,7 +65,7 @@ pub(crate) enum Result4 {
 pub(crate) struct Release {
     pub(crate) warp: u32,
     pub(crate) path: usize,
-    pub(crate) result: Result4,
+    pub(crate) result: BarrierResult,
     pub(crate) holds: u32,
     pub(crate) voters: u32,
 }

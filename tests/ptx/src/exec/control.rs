@@ -1,6 +1,6 @@
 //! Turns of a warp, branches, barriers.
 
-use super::block::{Block, Result4};
+use super::block::{Block, BarrierResult};
 use super::path::State;
 use super::program::End;
 use super::{Decoded, FULL, Flow, Handler, Warp};
@@ -273,10 +273,10 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     barrier.voters += w.mask.count_ones();
     let full = barrier.arrived >= if threads == 0 { live } else { threads };
     let result = match kind {
-        bar::POPC => Result4::Count(i.r[0]),
-        bar::AND => Result4::All(i.r[0]),
-        bar::OR => Result4::Any(i.r[0]),
-        _ => Result4::None,
+        bar::POPC => BarrierResult::Count(i.r[0]),
+        bar::AND => BarrierResult::All(i.r[0]),
+        bar::OR => BarrierResult::Any(i.r[0]),
+        _ => BarrierResult::None,
     };
     if full {
         let (holds, voters) = (barrier.holds, barrier.voters);
@@ -293,14 +293,14 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
 }
 
 /// Gives the active lanes what a barrier with a reduction found.
-pub(crate) fn barrier_result(w: &mut Warp, result: Result4, holds: u32, voters: u32) {
+pub(crate) fn barrier_result(w: &mut Warp, result: BarrierResult, holds: u32, voters: u32) {
     // SAFETY: lowering put a register or a predicate there, as the result's kind says.
     unsafe {
         match result {
-            Result4::None => {}
-            Result4::Count(d) => w.set_lanes::<u32, false>(d, &[holds; 32]),
-            Result4::All(d) => w.set_predicate(d, u32::from(holds == voters).wrapping_neg()),
-            Result4::Any(d) => w.set_predicate(d, u32::from(holds > 0).wrapping_neg()),
+            BarrierResult::None => {}
+            BarrierResult::Count(d) => w.set_lanes::<u32, false>(d, &[holds; 32]),
+            BarrierResult::All(d) => w.set_predicate(d, u32::from(holds == voters).wrapping_neg()),
+            BarrierResult::Any(d) => w.set_predicate(d, u32::from(holds > 0).wrapping_neg()),
         }
     }
 }
@@ -333,3 +333,26 @@ impl Handler for Fence {
     }
 }
 
+
+/// `%clock64` and `%globaltimer`: how often this warp gave way or asked. No time: nothing here takes the time that a GPU takes.
+pub(crate) struct Ticks64;
+/// `%clock`
+pub(crate) struct Ticks32;
+
+impl Handler for Ticks64 {
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
+        w.ticks += 1;
+        // SAFETY: lowering put a slot of 64 bits there.
+        unsafe { w.set_lanes::<u64, WHOLE>(i.r[0], &[w.ticks; 32]) };
+        Flow::Go
+    }
+}
+
+impl Handler for Ticks32 {
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
+        w.ticks += 1;
+        // SAFETY: lowering put a slot of 32 bits there.
+        unsafe { w.set_lanes::<u32, WHOLE>(i.r[0], &[w.ticks as u32; 32]) };
+        Flow::Go
+    }
+}

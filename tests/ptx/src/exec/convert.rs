@@ -1,6 +1,7 @@
 //! Conversions in their common forms (§9.7.9.22); the rest is in `scalar`.
 
-use super::lanes::unary;
+use super::lanes::{binary, unary};
+use crate::tensor::numbers;
 
 /// Where a source is f64 or the result has 64 bits, NaN gives the smallest integer, or half of the range of an unsigned one;
 /// otherwise 0.
@@ -33,14 +34,14 @@ unary! {
     RoundEvenF64(f64) -> f64: f64::round_ties_even;
     FloorF32(f32) -> f32: f32::floor;
     FloorF64(f64) -> f64: f64::floor;
-    // §9.7.9.22, cvt.rna.tf32.f32: 10 bits of mantissa, halves away from zero; infinity and NaN as they are.
-    Tf32(u32) -> u32: tf32;
+    // §9.7.9.22, cvt.rna.tf32.f32: 10 bits of mantissa, halves away from zero.
+    Tf32(f32) -> u32: numbers::to_tf32_rna;
     Bf16ToF32(u32) -> u32: |a| a << 16;
+    F16ToF32(u16) -> f32: numbers::from_f16;
+    F32ToBf16(f32) -> u16: numbers::to_bf16;
 }
 
-/// f32 to the nearest value with 10 bits of mantissa, halves away from zero.
-#[inline(always)]
-pub(crate) fn tf32(a: u32) -> u32 {
-    let rounded = a.wrapping_add(0x1000) & !0x1FFF;
-    if a & 0x7F80_0000 == 0x7F80_0000 { a } else { rounded }
+binary! {
+    // The first source becomes the upper half.
+    PackBf16(f32, f32) -> u32: |a, b| numbers::pack(numbers::to_bf16(b), numbers::to_bf16(a));
 }

@@ -553,3 +553,24 @@ unsafe fn any_store(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     }
     Flow::Go
 }
+
+/// `isspacep`: the space is in `bytes`.
+pub(crate) struct Isspacep;
+
+impl Handler for Isspacep {
+    #[inline(always)]
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
+        let asked = any::space(i.bytes);
+        // SAFETY: lowering gave this handler an address and a predicate.
+        unsafe {
+            let at = w.lanes::<u64>(i.a);
+            let holds = |address: u64| match (space_of(address).0, asked) {
+                (Space::SharedCluster, Space::Shared) => (address - SHARED_WINDOW) >> 24 == 0,
+                (Space::Global, Space::Const) => false,
+                (found, asked) => found == asked,
+            };
+            w.set_predicate(i.r[0], lanes_where(u32::MAX, |lane| holds(at[lane])));
+        }
+        Flow::Go
+    }
+}
