@@ -8,6 +8,8 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+pub mod fatbin;
 pub mod machine;
 pub mod memory;
+pub mod tensor;
 pub mod text;

@@ -1,0 +1,247 @@
+//! A block: its shared memory, its barriers, and the turns of its warps.
+
+use super::control;
+use super::path::State;
+use super::warp::Aligned;
+use super::{Program, Warp};
+use crate::machine::{FaultKind, Launch, Options, Order};
+use crate::memory::Memory;
+
+/// What is the same for all blocks of a launch.
+pub(crate) struct Context<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) memory: &'a Memory,
+    pub(crate) launch: &'a Launch,
+    pub(crate) options: &'a Options,
+}
+
+/// An instruction, and threads of one warp that carried it out.
+#[derive(Debug, Clone)]
+pub(crate) struct RawSite {
+    /// Index in the kernel's text.
+    pub(crate) site: u32,
+    pub(crate) block: [u32; 3],
+    pub(crate) warp: u32,
+    pub(crate) lanes: u32,
+}
+
+/// What ended a launch, before it is put into words.
+#[derive(Debug, Clone)]
+pub(crate) struct RawFault {
+    pub(crate) kind: FaultKind,
+    pub(crate) what: String,
+    pub(crate) address: Option<u64>,
+    pub(crate) sites: Vec<RawSite>,
+}
+
+/// One of the 16 barriers of a block.
+#[derive(Debug, Default)]
+pub(crate) struct Barrier {
+    /// Threads that arrived.
+    pub(crate) arrived: u32,
+    /// Threads that it waits for; 0: all that have not exited.
+    pub(crate) expected: u32,
+    /// Threads whose predicate held, of `bar.red`.
+    pub(crate) holds: u32,
+    /// Threads that gave a predicate.
+    pub(crate) voters: u32,
+    /// Paths that wait: warp, path, and what becomes of the result.
+    pub(crate) waiting: Vec<(u32, usize, BarrierResult)>,
+}
+
+/// Where the result of a barrier goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BarrierResult {
+    None,
+    /// A register.
+    Count(u32),
+    /// A predicate.
+    All(u32),
+    Any(u32),
+}
+
+/// A path that a barrier lets go on.
+#[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) warp: u32,
+    pub(crate) path: usize,
+    pub(crate) result: BarrierResult,
+    pub(crate) holds: u32,
+    pub(crate) voters: u32,
+}
+
+/// A block that runs.
+pub(crate) struct Block<'a> {
+    pub(crate) context: &'a Context<'a>,
+    pub(crate) program: &'a Program,
+    pub(crate) memory: &'a Memory,
+    pub(crate) id: [u32; 3],
+    shared: Aligned,
+    pub(crate) shared_base: *mut u8,
+    pub(crate) shared_bytes: u32,
+    pub(crate) barriers: [Barrier; 16],
+    pub(crate) released: Vec<Release>,
+    /// Threads that have not exited.
+    pub(crate) live: u32,
+    /// Goes up whenever something happens that a warp may wait for.
+    pub(crate) events: u64,
+    pub(crate) fault: Option<Box<RawFault>>,
+}
+
+/// How the turns of a block's warps ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// All threads exited.
+    Done,
+    /// The launch ends.
+    Fault,
+}
+
+/// Rounds in which warps did nothing but ask whether they may go on, until that is called a deadlock.
+const QUIET_ROUNDS: u32 = 4096;
+
+impl<'a> Block<'a> {
+    pub(crate) fn new(context: &'a Context<'a>) -> Block<'a> {
+        let shared_bytes = context.program.shared + context.launch.dynamic_shared;
+        let mut shared = Aligned::new(shared_bytes as usize);
+        let shared_base = shared.start();
+        Block {
+            context,
+            program: context.program,
+            memory: context.memory,
+            id: [0; 3],
+            shared,
+            shared_base,
+            shared_bytes,
+            barriers: Default::default(),
+            released: Vec::new(),
+            live: 0,
+            events: 0,
+            fault: None,
+        }
+    }
+
+    /// The bytes of shared memory.
+    pub(crate) fn shared_len(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// Writes down why the launch ends.
+    #[cold]
+    pub(crate) fn fail(&mut self, w: &Warp, site: u32, lanes: u32, kind: FaultKind, what: String, address: Option<u64>) {
+        let site = RawSite { site, block: self.id, warp: w.index, lanes };
+        self.fault = Some(Box::new(RawFault { kind, what, address, sites: vec![site] }));
+    }
+
+    /// Lets the paths go on that a full barrier holds.
+    pub(crate) fn complete(&mut self, number: usize) {
+        let barrier = std::mem::take(&mut self.barriers[number]);
+        let (holds, voters) = (barrier.holds, barrier.voters);
+        let releases = barrier.waiting.into_iter();
+        self.released.extend(releases.map(|(warp, path, result)| Release { warp, path, result, holds, voters }));
+        self.events += 1;
+    }
+
+    /// Threads exited: barriers of all threads no longer wait for them.
+    pub(crate) fn exited(&mut self, threads: u32) {
+        self.live -= threads;
+        self.events += 1;
+        for number in 0..self.barriers.len() {
+            let barrier = &self.barriers[number];
+            if barrier.arrived > 0 && barrier.expected == 0 && barrier.arrived >= self.live {
+                self.complete(number);
+            }
+        }
+    }
+
+    fn deliver(&mut self, warps: &mut [Warp]) {
+        for release in self.released.drain(..) {
+            let warp = &mut warps[release.warp as usize];
+            let path = &mut warp.paths[release.path];
+            path.state = State::Ready;
+            let mask = std::mem::replace(&mut warp.mask, path.mask);
+            control::barrier_result(warp, release.result, release.holds, release.voters);
+            warp.mask = mask;
+        }
+    }
+
+    /// Runs all threads of a block to their end.
+    pub(crate) fn run(&mut self, warps: &mut [Warp], order: &mut Vec<u32>, seed: u64) -> Ended {
+        let mut chance = seed;
+        let mut quiet = 0;
+        loop {
+            arrange(order, warps.len(), self.context.options.warps, &mut chance);
+            let (mut alive, mut ran, events, mut idle) = (false, false, self.events, true);
+            for &at in order.iter() {
+                let warp = &mut warps[at as usize];
+                if warp.live == 0 {
+                    continue;
+                }
+                alive = true;
+                if !warp.select() {
+                    continue;
+                }
+                ran = true;
+                match control::turn(warp, self) {
+                    control::Turn::Waits => idle = false,
+                    control::Turn::Yields => {}
+                    control::Turn::Fault => return Ended::Fault,
+                }
+                self.deliver(warps);
+            }
+            if !alive {
+                return Ended::Done;
+            }
+            quiet = if idle && events == self.events { quiet + 1 } else { 0 };
+            if !ran || quiet > QUIET_ROUNDS {
+                self.deadlock(warps);
+                return Ended::Fault;
+            }
+        }
+    }
+
+    /// No warp can go on: who waits where.
+    fn deadlock(&mut self, warps: &[Warp]) {
+        let mut sites = Vec::new();
+        let mut names = Vec::new();
+        for warp in warps {
+            for path in warp.paths.iter().filter(|path| !matches!(path.state, State::Free | State::Split)) {
+                let block = &self.program.blocks[path.block as usize];
+                let at = path.at.saturating_sub(1).max(block.start);
+                let site = self.program.code.get(at as usize).map_or(block.site, |code| code.site);
+                sites.push(RawSite { site, block: self.id, warp: warp.index, lanes: path.mask });
+                let name = match path.state {
+                    State::Barrier(number) => format!("barrier {number}"),
+                    State::Lanes(_) => "lanes of its own warp".into(),
+                    State::Cluster => "the cluster's barrier".into(),
+                    _ => "an mbarrier".into(),
+                };
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        let what = format!(
+            "no warp of the block can go on: {} threads have not exited, and their warps wait for {}",
+            self.live,
+            names.join(", ")
+        );
+        self.fault = Some(Box::new(RawFault { kind: FaultKind::Deadlock, what, address: None, sites }));
+    }
+}
+
+/// The order of a round.
+fn arrange(order: &mut Vec<u32>, warps: usize, by: Order, chance: &mut u64) {
+    if order.len() != warps {
+        *order = (0..warps as u32).collect();
+        if by == Order::Backward {
+            order.reverse();
+        }
+    }
+    if let Order::Shuffled(_) = by {
+        for last in (1..warps).rev() {
+            *chance = super::path::next_random(*chance);
+            order.swap(last, (*chance >> 33) as usize % (last + 1));
+        }
+    }
+}

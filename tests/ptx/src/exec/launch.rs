@@ -1,0 +1,214 @@
+//! A launch: blocks are handed out from one queue to threads of the host.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::block::{Block, Context, Ended, RawFault};
+use super::program::{Constant, ConstantValue, SlotKind};
+use super::{FULL, LANES, Warp};
+use crate::machine::{Launch, Order};
+use crate::text::ast::Special;
+
+/// Runs all blocks; the fault that ended the launch, if one did.
+pub(crate) fn run(context: &Context<'_>) -> Option<RawFault> {
+    let [x, y, z] = context.launch.grid.map(u64::from);
+    let total = x * y * z;
+    let queue = AtomicU64::new(0);
+    let stop = AtomicBool::new(false);
+    let fault = Mutex::new(None);
+    let work = || {
+        let mut worker = Worker::new(context);
+        while !stop.load(Ordering::Relaxed) {
+            let ticket = queue.fetch_add(1, Ordering::Relaxed);
+            if ticket >= total {
+                break;
+            }
+            let number = nth_block(ticket, total, context.options.blocks);
+            if let Some(found) = worker.run(number) {
+                stop.store(true, Ordering::Relaxed);
+                fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(found);
+            }
+        }
+    };
+    let helpers = (context.options.threads.max(1) as u64).min(total).saturating_sub(1);
+    if helpers == 0 {
+        work();
+    } else {
+        rayon::in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| work());
+            }
+            work();
+        });
+    }
+    fault.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The number of the block that is begun as the n-th.
+fn nth_block(n: u64, total: u64, order: Order) -> u64 {
+    match order {
+        Order::Forward => n,
+        Order::Backward => total - 1 - n,
+        Order::Shuffled(seed) => {
+            // n -> n * factor + seed is one to one modulo `total` where the factor has no divisor in common with it.
+            let mut factor = (super::path::next_random(seed) >> 20) % total;
+            while gcd(factor, total) != 1 {
+                factor = (factor + 1) % total.max(2);
+            }
+            let product = u128::from(n) * u128::from(factor) + u128::from(seed);
+            (product % u128::from(total)) as u64
+        }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// What a thread of the host needs to run blocks, one after the other.
+struct Worker<'a> {
+    context: &'a Context<'a>,
+    block: Block<'a>,
+    warps: Vec<Warp>,
+    order: Vec<u32>,
+    threads: u32,
+    /// Slots that differ between blocks.
+    changing: Vec<Constant>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(context: &'a Context<'a>) -> Worker<'a> {
+        let program = context.program;
+        let [x, y, z] = context.launch.block;
+        let threads = x * y * z;
+        let warps = (0..threads.div_ceil(LANES as u32))
+            .map(|index| Warp::new(index, program.words as usize, program.local as usize))
+            .collect();
+        let changes = |constant: &&Constant| {
+            use Special::{ClusterCtaRank, ClusterCtaid, ClusterId, Ctaid, SmId};
+            let ConstantValue::Special(special) = constant.value else { return false };
+            matches!(special, Ctaid(_) | ClusterId(_) | ClusterCtaid(_) | ClusterCtaRank | SmId)
+        };
+        let changing = program.constants.iter().filter(changes).copied().collect();
+        let mut worker =
+            Worker { context, block: Block::new(context), warps, order: Vec::new(), threads, changing };
+        for constant in &program.constants {
+            worker.fill(constant);
+        }
+        worker
+    }
+
+    /// Fills a slot of all warps.
+    fn fill(&mut self, constant: &Constant) {
+        let (launch, id) = (self.context.launch, self.block.id);
+        for warp in &mut self.warps {
+            let index = warp.index;
+            let value = |lane| value_of(constant.value, launch, self.context.program.shared, id, index, lane);
+            match constant.kind {
+                SlotKind::Predicate => warp.fill_predicate(constant.word, (value(0) as u32 & 1).wrapping_neg()),
+                SlotKind::Word => warp.fill32(constant.word, |lane| value(lane) as u32),
+                SlotKind::Double => warp.fill64(constant.word, value(0)),
+                SlotKind::Quad => {
+                    warp.fill64(constant.word, value(0));
+                    warp.fill64(constant.word + 64, 0);
+                }
+            }
+        }
+    }
+
+    /// Runs a block to its end.
+    fn run(&mut self, number: u64) -> Option<RawFault> {
+        let [x, y, _] = self.context.launch.grid.map(u64::from);
+        self.block.id = [(number % x) as u32, (number / x % y) as u32, (number / x / y) as u32];
+        for at in 0..self.changing.len() {
+            let constant = self.changing[at];
+            self.fill(&constant);
+        }
+        let seed = match self.context.options.warps {
+            Order::Shuffled(seed) => super::path::next_random(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            Order::Forward | Order::Backward => 0,
+        };
+        for warp in &mut self.warps {
+            let threads = self.threads - warp.index * LANES as u32;
+            warp.begin(if threads >= 32 { FULL } else { (1 << threads) - 1 });
+            warp.chance = if seed == 0 { 0 } else { super::path::next_random(seed ^ u64::from(warp.index) << 32) };
+        }
+        self.block.begin(self.threads);
+        match self.block.run(&mut self.warps, &mut self.order, seed) {
+            Ended::Done => None,
+            Ended::Fault => self.block.fault.take().map(|fault| *fault),
+        }
+    }
+}
+
+/// What a constant is in one lane.
+fn value_of(value: ConstantValue, launch: &Launch, shared: u32, id: [u32; 3], warp: u32, lane: u32) -> u64 {
+    match value {
+        ConstantValue::Bits(bits) => bits,
+        ConstantValue::Parameter { offset, bytes, signed } => {
+            let mut raw = [0; 8];
+            let (offset, bytes) = (offset as usize, bytes as usize);
+            raw[..bytes].copy_from_slice(&launch.parameters[offset..offset + bytes]);
+            let spare = 64 - 8 * bytes as u32;
+            let value = u64::from_le_bytes(raw);
+            if signed { ((value << spare) as i64 >> spare) as u64 } else { value }
+        }
+        ConstantValue::Special(special) => special_of(special, launch, shared, id, warp, lane),
+    }
+}
+
+/// Special registers (§10).
+fn special_of(special: Special, launch: &Launch, shared: u32, id: [u32; 3], warp: u32, lane: u32) -> u64 {
+    use Special::*;
+    let [x, y, z] = launch.block;
+    let thread = warp * LANES as u32 + lane;
+    let tid = [thread % x, thread / x % y, thread / x / y];
+    let cluster = launch.cluster;
+    let rank_in = |at: [u32; 3]| at[0] + cluster[0] * (at[1] + cluster[1] * at[2]);
+    let in_cluster: [u32; 3] = std::array::from_fn(|axis| id[axis] % cluster[axis]);
+    let bit = 1u32 << lane;
+    u64::from(match special {
+        Tid(axis) => tid[axis as usize],
+        Ntid(axis) => launch.block[axis as usize],
+        Ctaid(axis) => id[axis as usize],
+        Nctaid(axis) => launch.grid[axis as usize],
+        LaneId => lane,
+        WarpId => warp,
+        NWarpId => (x * y * z).div_ceil(LANES as u32),
+        SmId => 0,
+        NSmId => 1,
+        GridId => 1,
+        ClusterId(axis) => id[axis as usize] / cluster[axis as usize],
+        NClusterId(axis) => launch.grid[axis as usize] / cluster[axis as usize],
+        ClusterCtaid(axis) => in_cluster[axis as usize],
+        ClusterNctaid(axis) => cluster[axis as usize],
+        ClusterCtaRank => rank_in(in_cluster),
+        ClusterNctaRank => cluster.iter().product(),
+        IsExplicitCluster => u32::from(cluster != [1; 3]),
+        LaneMaskEq => bit,
+        LaneMaskLe => bit | (bit - 1),
+        LaneMaskLt => bit - 1,
+        LaneMaskGe => !(bit - 1),
+        LaneMaskGt => !(bit | (bit - 1)),
+        DynamicSharedBytes => launch.dynamic_shared,
+        TotalSharedBytes => shared + launch.dynamic_shared,
+        // Lowering makes instructions of these.
+        Clock | Clock64 | GlobalTimer => 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_takes_every_block_once() {
+        for total in [1, 2, 7, 64, 97, 1000] {
+            for order in [Order::Forward, Order::Backward, Order::Shuffled(0), Order::Shuffled(12345)] {
+                let mut seen: Vec<u64> = (0..total).map(|n| nth_block(n, total, order)).collect();
+                seen.sort_unstable();
+                assert_eq!(seen, (0..total).collect::<Vec<_>>(), "{total} {order:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A warp: its registers, and what its lanes are at.
+
+use super::path::{Path, State};
+
+/// Bytes that begin at a multiple of 1024, as the swizzles of shared memory want it.
+#[derive(Clone, Copy)]
+#[repr(C, align(1024))]
+struct Line([u8; 1024]);
+
+/// Zeroed bytes with a wide alignment.
+pub(crate) struct Aligned {
+    lines: Vec<Line>,
+}
+
+impl Aligned {
+    pub(crate) fn new(bytes: usize) -> Aligned {
+        Aligned { lines: vec![Line([0; 1024]); bytes.div_ceil(1024)] }
+    }
+
+    pub(crate) fn start(&mut self) -> *mut u8 {
+        self.lines.as_mut_ptr().cast()
+    }
+}
+
+/// A warp of a block.
+pub(crate) struct Warp {
+    registers: Aligned,
+    base: *mut u32,
+    words: usize,
+    local: Aligned,
+    /// Where each lane's local memory begins: one behind the other.
+    pub(crate) local_base: *mut u8,
+    /// Its number in the block.
+    pub(crate) index: u32,
+    /// Active lanes of the path that runs.
+    pub(crate) mask: u32,
+    /// Lanes that have not exited.
+    pub(crate) live: u32,
+    /// The basic block of the path that runs, and the instruction.
+    pub(crate) block: u32,
+    pub(crate) at: u32,
+    /// The basic block where the path that runs joins its parent.
+    pub(crate) rejoin: u32,
+    /// Which of `paths` runs.
+    pub(crate) current: usize,
+    pub(crate) paths: Vec<Path>,
+    /// What an instruction that gives [`super::Flow::Park`] waits for.
+    pub(crate) parking: State,
+    /// Basic blocks until the turn ends.
+    pub(crate) fuel: u32,
+    /// Not 0: picks among paths by chance.
+    pub(crate) chance: u64,
+    /// Instructions that gave way, for `%clock`.
+    pub(crate) ticks: u64,
+}
+
+impl Warp {
+    /// A warp with zeroed registers and local memory.
+    pub(crate) fn new(index: u32, words: usize, local: usize) -> Warp {
+        // One slot of 128 bits more, so that a wide read of the last one stays inside.
+        let mut registers = Aligned::new((words + 128) * 4);
+        let mut local = Aligned::new(local * 32);
+        let (base, local_base) = (registers.start().cast(), local.start());
+        Warp {
+            registers,
+            base,
+            words,
+            local,
+            local_base,
+            index,
+            mask: 0,
+            live: 0,
+            block: 0,
+            at: 0,
+            rejoin: Path::NOWHERE,
+            current: 0,
+            paths: Vec::new(),
+            parking: State::Ready,
+            fuel: 0,
+            chance: 0,
+            ticks: 0,
+        }
+    }
+
+    /// Word 0 of the registers.
+    #[inline(always)]
+    pub(crate) fn base(&self) -> *mut u32 {
+        self.base
+    }
+
+    /// Words of the registers.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Sets all lanes of a slot of 32 bits.
+    pub(crate) fn fill32(&mut self, word: u32, value: impl Fn(u32) -> u32) {
+        assert!(word as usize + 32 <= self.words);
+        for lane in 0..32 {
+            // SAFETY: the slot lies inside of the registers.
+            unsafe { *self.base.add((word + lane) as usize) = value(lane) };
+        }
+    }
+
+    /// Sets all lanes of a slot of 64 bits.
+    pub(crate) fn fill64(&mut self, word: u32, value: u64) {
+        assert!(word as usize + 64 <= self.words);
+        for lane in 0..32 {
+            // SAFETY: the slot lies inside of the registers, and slots are aligned.
+            unsafe { *self.base.add(word as usize).cast::<u64>().add(lane) = value };
+        }
+    }
+
+    /// Sets a predicate.
+    pub(crate) fn fill_predicate(&mut self, word: u32, value: u32) {
+        assert!((word as usize) < self.words);
+        // SAFETY: the word lies inside of the registers.
+        unsafe { *self.base.add(word as usize) = value };
+    }
+
+    /// Fills the local memory of all lanes.
+    pub(crate) fn clear_local(&mut self) {
+        let bytes = self.local.len();
+        // SAFETY: these are the bytes of `local`.
+        unsafe { self.local_base.write_bytes(0, bytes) };
+    }
+
+    /// The first active lane.
+    #[inline(always)]
+    pub(crate) fn first(&self) -> usize {
+        self.mask.trailing_zeros() as usize & 31
+    }
+
+    /// Bytes of its registers, for tests of the layout.
+    pub(crate) fn register_bytes(&self) -> usize {
+        self.registers.len()
+    }
+}
+
+impl Aligned {
+    /// Bytes, rounded up.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len() * 1024
+    }
+}

@@ -1,0 +1,329 @@
+//! From typed instructions to decoded ones: every operand becomes a slot of the warp's registers.
+//!
+//! Constants, parameters and special registers have slots of their own that are filled before a block begins, so that an
+//! instruction never asks what kind of operand it has. What is not known is refused here, by its name.
+
+mod arithmetic;
+mod asynchronous;
+mod control;
+mod convert;
+mod memory;
+mod operands;
+mod warp;
+
+use std::collections::HashMap;
+
+use crate::exec::level::Handler;
+use crate::exec::program::{BasicBlock, Constant, ConstantValue, End, Program, SlotKind};
+use crate::exec::scalar::{Scalar, held};
+use crate::exec::{Decoded, Level, Pair};
+use crate::machine::Checks;
+use crate::text::ast;
+use crate::text::flow::Flow;
+
+/// Why a kernel is refused: the line of the PTX, and what is not known.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) line: u32,
+    pub(crate) what: String,
+}
+
+/// What lowering needs to know beside the kernel.
+pub(crate) struct Setting<'a> {
+    pub(crate) kernel: &'a ast::Kernel,
+    /// Variables at module scope.
+    pub(crate) variables: &'a [ast::Variable],
+    /// Addresses of those in global memory; 0 for others.
+    pub(crate) addresses: &'a [u64],
+    pub(crate) level: Level,
+    pub(crate) checks: Checks,
+    pub(crate) counts: bool,
+}
+
+/// Where a kernel's variables lie in shared and local memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Layout {
+    /// Offsets of [`ast::Module::variables`] in shared memory, where they are there.
+    pub(crate) module_shared: HashMap<u32, u32>,
+    /// Offsets of [`ast::Kernel::variables`].
+    pub(crate) kernel: Vec<u32>,
+    /// Bytes of shared memory without dynamic variables.
+    pub(crate) shared: u32,
+    /// Bytes of local memory of a thread.
+    pub(crate) local: u32,
+    /// Offset and bytes of each parameter.
+    pub(crate) parameters: Vec<(u32, u32)>,
+}
+
+impl Layout {
+    /// Lays out a kernel's variables. Variables at module scope that the kernel does not name get no memory.
+    pub(crate) fn new(kernel: &ast::Kernel, variables: &[ast::Variable]) -> Layout {
+        let mut layout = Layout::default();
+        let mut offset = 0;
+        for parameter in &kernel.parameters {
+            offset = u32::next_multiple_of(offset, parameter.align.max(1));
+            layout.parameters.push((offset, parameter.bytes as u32));
+            offset += parameter.bytes as u32;
+        }
+        let named = named_variables(kernel);
+        let mut dynamic: Vec<(Option<u32>, usize, u32)> = Vec::new();
+        let shared = |variable: &ast::Variable| matches!(variable.space, ast::Space::Shared);
+        for (at, variable) in variables.iter().enumerate() {
+            if shared(variable) && named.contains(&(at as u32)) {
+                if variable.dynamic {
+                    dynamic.push((Some(at as u32), 0, variable.align));
+                } else {
+                    let start = layout.add_shared(variable);
+                    layout.module_shared.insert(at as u32, start);
+                }
+            }
+        }
+        for (at, variable) in kernel.variables.iter().enumerate() {
+            let start = match variable.space {
+                _ if variable.dynamic => {
+                    dynamic.push((None, at, variable.align));
+                    0
+                }
+                ast::Space::Shared => layout.add_shared(variable),
+                _ => {
+                    let start = layout.local.next_multiple_of(variable.align.max(1));
+                    layout.local = start + variable.bytes as u32;
+                    start
+                }
+            };
+            layout.kernel.push(start);
+        }
+        // All dynamic variables begin at one place, as they do in CUDA.
+        let align = dynamic.iter().map(|&(.., align)| align.max(1)).max().unwrap_or(1);
+        layout.shared = layout.shared.next_multiple_of(align);
+        for (module, at, _) in dynamic {
+            match module {
+                Some(at) => {
+                    layout.module_shared.insert(at, layout.shared);
+                }
+                None => layout.kernel[at] = layout.shared,
+            }
+        }
+        layout.local = layout.local.next_multiple_of(16);
+        layout
+    }
+
+    fn add_shared(&mut self, variable: &ast::Variable) -> u32 {
+        let start = self.shared.next_multiple_of(variable.align.max(1));
+        self.shared = start + variable.bytes as u32;
+        start
+    }
+}
+
+/// The variables at module scope that a kernel names.
+fn named_variables(kernel: &ast::Kernel) -> Vec<u32> {
+    let mut found = Vec::new();
+    for instruction in &kernel.body {
+        operands::each_operand(&instruction.op, &mut |operand| {
+            if let ast::Operand::Symbol(ast::Symbol::Module(at), _) = operand {
+                found.push(*at);
+            }
+        });
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Lowers a kernel.
+pub(crate) fn lower(setting: &Setting<'_>) -> Result<Program, Refusal> {
+    let (kernel, sites) = control::without_guarded_waits(setting.kernel);
+    let flow = Flow::new(&kernel);
+    let layout = Layout::new(setting.kernel, setting.variables);
+    let mut lowering = Lowering::new(setting, &kernel, sites, layout);
+    for block in &flow.blocks {
+        let start = lowering.program.code.len() as u32;
+        for at in block.first..block.end {
+            let instruction = &kernel.body[at as usize];
+            lowering.site = lowering.sites[at as usize];
+            let lowered = lowering.instruction(instruction);
+            lowered.map_err(|what| Refusal { line: instruction.line, what })?;
+        }
+        let last = block.end - 1;
+        let end = lowering.end(&flow, block, last);
+        let end = end.map_err(|what| Refusal { line: kernel.body[last as usize].line, what })?;
+        let stop = lowering.program.code.len() as u32;
+        let site = lowering.sites[last as usize];
+        lowering.program.blocks.push(BasicBlock { start, stop, end, site });
+    }
+    lowering.finish(&flow);
+    Ok(lowering.program)
+}
+
+/// A kernel that is being lowered.
+struct Lowering<'a> {
+    setting: &'a Setting<'a>,
+    /// The kernel with the body that is lowered.
+    kernel: &'a ast::Kernel,
+    /// For each instruction of it, the index in the kernel's own text.
+    sites: Vec<u32>,
+    layout: Layout,
+    /// Slots of the registers.
+    registers: Vec<(u32, SlotKind)>,
+    constants: HashMap<(SlotKind, ConstantValue), u32>,
+    /// The predicate that is the carry of extended arithmetic.
+    carry: Option<u32>,
+    words: u32,
+    program: Program,
+    site: u32,
+    /// While an instruction under a predicate is lowered: what was made for it.
+    guarded: Option<Vec<Decoded>>,
+}
+
+impl<'a> Lowering<'a> {
+    fn new(setting: &'a Setting<'a>, kernel: &'a ast::Kernel, sites: Vec<u32>, layout: Layout) -> Lowering<'a> {
+        let mut lowering = Lowering {
+            setting,
+            kernel,
+            sites,
+            layout,
+            registers: Vec::new(),
+            constants: HashMap::new(),
+            carry: None,
+            words: 0,
+            program: Program::default(),
+            site: 0,
+            guarded: None,
+        };
+        // Predicates first: each is a word alone, slots are aligned to 32 words.
+        let kinds: Vec<SlotKind> = kernel.registers.iter().map(|register| operands::kind_of(register.ty)).collect();
+        let mut predicates = kinds.iter().filter(|&&kind| kind == SlotKind::Predicate).count() as u32;
+        // Some more for carries, constants and results in between.
+        predicates = (predicates + 64).next_multiple_of(32);
+        lowering.words = predicates;
+        let mut predicate = 64;
+        for kind in kinds {
+            let word = if kind == SlotKind::Predicate {
+                predicate += 1;
+                predicate - 1
+            } else {
+                lowering.slot(kind)
+            };
+            lowering.registers.push((word, kind));
+        }
+        lowering
+    }
+
+    /// A new slot.
+    fn slot(&mut self, kind: SlotKind) -> u32 {
+        let word = self.words;
+        self.words += kind.words().next_multiple_of(32);
+        word
+    }
+
+    /// The slot of a constant.
+    fn constant(&mut self, kind: SlotKind, value: ConstantValue) -> u32 {
+        if let Some(&word) = self.constants.get(&(kind, value)) {
+            return word;
+        }
+        let word = self.slot(kind);
+        self.constants.insert((kind, value), word);
+        self.program.constants.push(Constant { word, kind, value });
+        word
+    }
+
+    /// The handler's functions for this processor.
+    fn pair<H: Handler>(&self) -> Pair {
+        self.setting.level.pair::<H>()
+    }
+
+    /// An instruction without operands, to be filled in.
+    fn blank(&self, run: Pair) -> Decoded {
+        Decoded { run, r: [0; 4], a: 0, b: 0, c: 0, site: self.site, imm: 0, n: 0, bytes: 0 }
+    }
+
+    fn push(&mut self, decoded: Decoded) {
+        match &mut self.guarded {
+            Some(list) => list.push(decoded),
+            None => self.program.code.push(decoded),
+        }
+    }
+
+    /// `d = f(a)`, or of more sources.
+    fn emit(&mut self, run: Pair, d: u32, sources: &[u32]) {
+        let source = |at: usize| sources.get(at).copied().unwrap_or_default();
+        let decoded = Decoded { r: [d, 0, 0, 0], a: source(0), b: source(1), c: source(2), ..self.blank(run) };
+        self.push(decoded);
+    }
+
+    /// Arithmetic lane by lane. Sources and result with the bits of their slots.
+    fn emit_scalar(&mut self, scalar: Scalar, d: (u32, u32), sources: &[(u32, u32)], carry: Option<u32>) {
+        let run = self.pair::<crate::exec::scalar::ScalarOp>();
+        let mut decoded = self.blank(run);
+        for (at, &(word, held)) in sources.iter().enumerate() {
+            match at {
+                0 => decoded.a = word,
+                1 => decoded.b = word,
+                2 => decoded.c = word,
+                _ => decoded.r[1] = word,
+            }
+            decoded.bytes |= held << (2 * at);
+        }
+        decoded.r[0] = d.0;
+        decoded.bytes |= d.1 << 8;
+        if let Some(carry) = carry {
+            decoded.r[2] = carry;
+            decoded.bytes |= held::CARRY;
+        }
+        decoded.imm = self.program.scalars.len() as u64;
+        self.program.scalars.push(scalar);
+        self.push(decoded);
+    }
+
+    /// An instruction, with its guard; what ends a basic block is `end`'s.
+    fn instruction(&mut self, instruction: &ast::Instruction) -> Result<(), String> {
+        let Some(guard) = instruction.guard else { return self.op(&instruction.op) };
+        if control::ends_block(&instruction.op) {
+            return Ok(());
+        }
+        self.guarded = Some(Vec::new());
+        let lowered = self.op(&instruction.op);
+        let list = self.guarded.take().unwrap_or_default();
+        lowered?;
+        let predicate = self.predicate_register(guard.register)?;
+        for inner in list {
+            let run = self.pair::<crate::exec::control::Guarded>();
+            let imm = self.program.guarded.len() as u64;
+            let bytes = u32::from(guard.negated);
+            self.program.guarded.push(inner);
+            let outer = Decoded { a: predicate, imm, bytes, ..self.blank(run) };
+            self.program.code.push(outer);
+        }
+        Ok(())
+    }
+
+    /// What an instruction does.
+    fn op(&mut self, op: &ast::Op) -> Result<(), String> {
+        use ast::Op::*;
+        match op {
+            Mov { .. } | Pack { .. } | Unpack { .. } | Unary { .. } | Binary { .. } | Ternary { .. } => {
+                self.arithmetic(op)
+            }
+            Extended { .. } | Bfi { .. } | Slct { .. } => self.arithmetic(op),
+            Setp { .. } | Set { .. } | Selp { .. } | PredBinary { .. } | PredMov { .. } | PredNot { .. } => {
+                self.predicates(op)
+            }
+            Cvt { .. } | Cvta { .. } | Isspacep { .. } => self.conversion(op),
+            Ld { .. } | St { .. } | Prefetch | Atom { .. } => self.memory(op),
+            Fence { .. } | FenceProxy { .. } | Bar { .. } | BarWarpSync { .. } | Nanosleep => self.waiting(op),
+            Shfl { .. } | Vote { .. } | Match { .. } | Activemask { .. } | Redux { .. } | Elect { .. } => self.lanes(op),
+            Bra { .. } | BrxIdx { .. } | Exit | Trap => Ok(()),
+            _ => self.asynchronous(op),
+        }
+    }
+
+    /// Numbers of blocks are those of the flow; the last one, for labels behind the body, ends the threads.
+    fn finish(&mut self, flow: &Flow) {
+        let stop = self.program.code.len() as u32;
+        debug_assert_eq!(self.program.blocks.len(), flow.blocks.len());
+        self.program.blocks.push(BasicBlock { start: stop, stop, end: End::Exit, site: self.site });
+        self.program.words = self.words;
+        self.program.shared = self.layout.shared;
+        self.program.local = self.layout.local;
+    }
+}
