@@ -8,6 +8,8 @@ mod narrow_models;
 mod needs;
 #[path = "../pytorch/mod.rs"]
 mod pytorch;
+#[path = "../common/standin.rs"]
+mod standin;
 
 mod cancellation;
 mod draws;
@@ -15,6 +17,7 @@ mod gradients;
 mod limits;
 mod non_finite;
 mod parity;
+mod on_the_standin;
 mod philox;
 mod steps;
 mod tensor_cores;
