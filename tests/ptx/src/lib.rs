@@ -9,6 +9,8 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod fatbin;
+mod exec;
+mod lower;
 pub mod machine;
 pub mod memory;
 pub mod tensor;

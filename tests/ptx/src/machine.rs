@@ -1,8 +1,12 @@
 //! The machine: modules are loaded into it, and kernels run on it.
 
+mod load;
+mod report;
+
 use std::sync::Arc;
 
 use crate::memory::Memory;
+use load::{Code, Source};
 
 /// How kernels are run.
 #[derive(Debug, Clone)]
@@ -101,6 +105,7 @@ pub struct Machine {
 #[derive(Debug)]
 pub struct Module {
     kernels: Vec<Arc<Kernel>>,
+    source: Arc<Source>,
 }
 
 impl Module {
@@ -109,9 +114,14 @@ impl Module {
         self.kernels.iter().find(|kernel| kernel.name == name).cloned()
     }
 
+    /// All kernels, in the order of the text.
+    pub fn kernels(&self) -> &[Arc<Kernel>] {
+        &self.kernels
+    }
+
     /// The address and size of a variable at module scope (`.global`, `.const`), by its name.
-    pub fn global(&self, _name: &str) -> Option<(u64, u64)> {
-        None
+    pub fn global(&self, name: &str) -> Option<(u64, u64)> {
+        self.source.global(name)
     }
 }
 
@@ -128,6 +138,7 @@ pub struct Kernel {
     pub static_shared: u32,
     /// Bytes of local memory of a thread.
     pub local: u32,
+    code: Code,
 }
 
 /// Why an image can't be loaded.
@@ -209,13 +220,14 @@ impl Machine {
         Machine { memory, options }
     }
 
-    /// Loads a fatbin or PTX text, choosing the newest PTX that a device of this compute capability runs.
-    pub fn load(&self, _image: &[u8], _capability: (u32, u32)) -> Result<Module, LoadError> {
-        Err(LoadError::InvalidPtx("not written yet".into()))
+    /// Loads a fatbin or PTX text, choosing the newest PTX that a device of this compute capability runs. Variables at module scope
+    /// get memory, which is freed with the module and its kernels.
+    pub fn load(&self, image: &[u8], capability: (u32, u32)) -> Result<Module, LoadError> {
+        load::load(&self.memory, image, capability)
     }
 
     /// Runs a kernel to its end.
-    pub fn launch(&self, _kernel: &Kernel, _launch: &Launch) -> Result<Outcome, Fault> {
-        Ok(Outcome::default())
+    pub fn launch(&self, kernel: &Kernel, launch: &Launch) -> Result<Outcome, Fault> {
+        kernel.code.launch(kernel, launch, &self.memory, &self.options)
     }
 }

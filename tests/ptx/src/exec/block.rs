@@ -121,6 +121,18 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// A block with so many threads begins.
+    pub(crate) fn begin(&mut self, threads: u32) {
+        self.live = threads;
+        self.barriers = Default::default();
+        self.released.clear();
+    }
+
+    /// Where the shared memories of the cluster's blocks begin.
+    pub(crate) fn cluster_shared(&self) -> &[*mut u8] {
+        std::slice::from_ref(&self.shared_base)
+    }
+
     /// The bytes of shared memory.
     pub(crate) fn shared_len(&self) -> usize {
         self.shared.len()
@@ -212,7 +224,7 @@ impl<'a> Block<'a> {
                 sites.push(RawSite { site, block: self.id, warp: warp.index, lanes: path.mask });
                 let name = match path.state {
                     State::Barrier(number) => format!("barrier {number}"),
-                    State::Lanes(_) => "lanes of its own warp".into(),
+                    State::Lanes(_) | State::Sync(_) => "lanes of its own warp".into(),
                     State::Cluster => "the cluster's barrier".into(),
                     _ => "an mbarrier".into(),
                 };

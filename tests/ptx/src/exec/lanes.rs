@@ -87,7 +87,7 @@ impl Warp {
     #[inline(always)]
     pub(crate) unsafe fn lanes<C: Cell>(&self, word: u32) -> [C; LANES] {
         // SAFETY: the caller says that the slot is there.
-        unsafe { self.slot::<[C; LANES]>(word).read() }
+        unsafe { self.slot::<C>(word).cast::<[C; LANES]>().read() }
     }
 
     /// Writes the active lanes of a slot.
@@ -96,7 +96,7 @@ impl Warp {
     /// A slot for such values lies at the word.
     #[inline(always)]
     pub(crate) unsafe fn set_lanes<C: Cell, const WHOLE: bool>(&mut self, word: u32, values: &[C; LANES]) {
-        let slot = self.slot::<[C; PIECE]>(word);
+        let slot = self.slot::<C>(word).cast::<[C; PIECE]>();
         for k in 0..LANES / PIECE {
             // SAFETY: the caller says that the slot is there.
             let mut piece = unsafe { slot.add(k).read() };
@@ -128,12 +128,6 @@ impl Warp {
         let slot = self.slot::<u32>(word);
         // SAFETY: the caller says that it is there.
         unsafe { *slot = value & self.mask | *slot & !self.mask };
-    }
-}
-
-impl Cell for [u32; LANES] {
-    fn blend(self, old: Self, on: u32) -> Self {
-        std::array::from_fn(|lane| self[lane].blend(old[lane], on))
     }
 }
 

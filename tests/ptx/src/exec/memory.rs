@@ -137,7 +137,8 @@ impl Fast for Global {
                         Ok(start) => at[lane] = start.as_ptr() as u64,
                         Err(_) => {
                             // SAFETY: the caller says that the slot is there.
-                            outside(i, w, b, unsafe { &w.lanes::<u64>(i.a) }, size);
+                            let bases = unsafe { w.lanes::<u64>(i.a) };
+                            outside(i, w, b, &bases, size);
                             return None;
                         }
                     }

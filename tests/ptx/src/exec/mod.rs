@@ -1,6 +1,8 @@
 //! Runs decoded instructions: the 32 lanes of a warp side by side, the warps of a block in turns, the blocks on all cores.
 
+pub(crate) mod atomic;
 pub(crate) mod block;
+pub(crate) mod collective;
 pub(crate) mod compare;
 pub(crate) mod convert;
 pub(crate) mod control;

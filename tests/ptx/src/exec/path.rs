@@ -15,8 +15,10 @@ pub(crate) enum State {
     Split,
     /// It waits at a barrier of the block, by its number.
     Barrier(u8),
-    /// It waits for lanes of its warp.
+    /// It waits for lanes of its warp at the same instruction.
     Lanes(u32),
+    /// It waits for lanes of its warp at any `bar.warp.sync`.
+    Sync(u32),
     /// It waits at the barrier of the cluster.
     Cluster,
     /// The entry is unused.

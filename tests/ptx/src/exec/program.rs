@@ -13,6 +13,10 @@ pub(crate) struct Program {
     pub(crate) guarded: Vec<Decoded>,
     /// Arithmetic that is done lane by lane.
     pub(crate) scalars: Vec<Scalar>,
+    /// What lanes do together.
+    pub(crate) collectives: Vec<super::collective::Collective>,
+    /// Atomics.
+    pub(crate) atomics: Vec<super::atomic::AtomicOp>,
     /// Lists of registers of instructions with more than four.
     pub(crate) lists: Vec<Vec<u32>>,
     /// What lies in slots before a block begins.
@@ -21,8 +25,6 @@ pub(crate) struct Program {
     pub(crate) words: u32,
     /// Bytes of shared memory of the variables, without what the launch adds.
     pub(crate) shared: u32,
-    /// Where `.extern .shared` variables begin.
-    pub(crate) dynamic_at: u32,
     /// Bytes of local memory of a thread.
     pub(crate) local: u32,
 }

@@ -183,7 +183,7 @@ impl Lowering<'_> {
             self.emit(self.pair::<moves::Move32>(), copy, &[a]);
             a = copy;
         }
-        let mut give = |lowering: &mut Self, d: Option<u32>, run: Pair, a: u32| {
+        let give = |lowering: &mut Self, d: Option<u32>, run: Pair, a: u32| {
             if let Some(d) = d {
                 lowering.emit(run, d, &[a]);
             }

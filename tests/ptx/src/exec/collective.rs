@@ -1,0 +1,188 @@
+//! What the lanes of a warp do together (§9.7.9.6, §9.7.14.7 and following): shuffles, votes, matches, reductions.
+
+use super::path::State;
+use super::{Block, Decoded, Flow, Handler, LANES, Warp};
+use crate::text::ast::{Reduction, Shuffle, Vote};
+
+/// What lanes do together. Of [`Decoded`]: `a`, `b`, `c` are sources, `r[0]` the result, `r[1]` the predicate, `r[2]` the slot of the
+/// mask, `imm` the index into [`super::Program::collectives`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Collective {
+    Sync,
+    Shuffle { mode: Shuffle, predicate: bool },
+    /// A negated source.
+    Vote { mode: Vote, negated: bool },
+    MatchAny { wide: bool },
+    MatchAll { wide: bool, predicate: bool },
+    Reduce { op: Reduction, signed: bool },
+    Elect { result: bool },
+}
+
+/// Runs a [`Collective`] when all lanes of its mask are there.
+pub(crate) struct Together;
+
+impl Handler for Together {
+    #[inline(always)]
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        // SAFETY: the caller's promise.
+        unsafe { together(i, w, b) }
+    }
+}
+
+/// # Safety
+/// The instruction is one that lowering made for [`Together`].
+unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+    let operation = b.program.collectives[i.imm as usize];
+    // SAFETY: lowering put slots there.
+    let named = unsafe { w.lanes::<u32>(i.r[2])[w.first()] };
+    let missing = named & w.live & !w.mask;
+    if missing == 0 {
+        // SAFETY: as above.
+        unsafe { carry_out(operation, i, w, named) };
+        return Flow::Go;
+    }
+    let state = match operation {
+        Collective::Sync => State::Sync(named),
+        _ => State::Lanes(named),
+    };
+    let at = instruction_index(i, b);
+    let waits_here = |path: &super::path::Path| {
+        path.state == state && (operation == Collective::Sync || path.block == w.block && path.at == at + 1)
+    };
+    let there = w.paths.iter().filter(|path| waits_here(path)).fold(0, |mask, path| mask | path.mask);
+    if missing & !there != 0 {
+        w.parking = state;
+        return Flow::Park;
+    }
+    let mask = w.mask;
+    w.mask |= there;
+    // SAFETY: as above.
+    unsafe { carry_out(operation, i, w, named) };
+    w.mask = mask;
+    let block = w.block;
+    for path in &mut w.paths {
+        if path.state == state && (operation == Collective::Sync || path.block == block && path.at == at + 1) {
+            path.state = State::Ready;
+        }
+    }
+    b.events += 1;
+    Flow::Go
+}
+
+/// Where an instruction stands in the program. Instructions that wait are never under a predicate.
+pub(crate) fn instruction_index(i: &Decoded, b: &Block<'_>) -> u32 {
+    let start = b.program.code.as_ptr() as usize;
+    ((std::ptr::from_ref(i) as usize - start) / size_of::<Decoded>()) as u32
+}
+
+fn active(mask: u32) -> impl Iterator<Item = usize> {
+    (0..LANES).filter(move |&lane| mask >> lane & 1 != 0)
+}
+
+/// # Safety
+/// As of [`together`].
+unsafe fn carry_out(operation: Collective, i: &Decoded, w: &mut Warp, named: u32) {
+    let members = w.mask & named;
+    // SAFETY: lowering put slots there, as the operation wants them.
+    unsafe {
+        match operation {
+            Collective::Sync => {}
+            Collective::Shuffle { mode, predicate } => {
+                let (a, b, c) = (w.lanes::<u32>(i.a), w.lanes::<u32>(i.b), w.lanes::<u32>(i.c));
+                let (mut d, mut inside) = ([0; LANES], 0);
+                for lane in 0..LANES {
+                    let (source, found) = shuffle_source(mode, lane as u32, b[lane], c[lane]);
+                    d[lane] = a[source as usize];
+                    inside |= u32::from(found) << lane;
+                }
+                w.set_lanes::<u32, false>(i.r[0], &d);
+                if predicate {
+                    w.set_predicate(i.r[1], inside);
+                }
+            }
+            Collective::Vote { mode, negated } => {
+                let holds = (w.predicate(i.a) ^ u32::from(negated).wrapping_neg()) & members;
+                let all = |condition: bool| u32::from(condition).wrapping_neg();
+                match mode {
+                    Vote::Ballot => w.set_lanes::<u32, false>(i.r[0], &[holds; LANES]),
+                    Vote::All => w.set_predicate(i.r[0], all(holds == members)),
+                    Vote::Any => w.set_predicate(i.r[0], all(holds != 0)),
+                    Vote::Uni => w.set_predicate(i.r[0], all(holds == 0 || holds == members)),
+                }
+            }
+            Collective::MatchAny { wide } => {
+                let a = if wide { w.lanes::<u64>(i.a) } else { w.lanes::<u32>(i.a).map(u64::from) };
+                let same = |lane: usize| active(members).filter(move |&other| a[other] == a[lane]);
+                let d = std::array::from_fn(|lane| same(lane).fold(0u32, |mask, other| mask | 1 << other));
+                w.set_lanes::<u32, false>(i.r[0], &d);
+            }
+            Collective::MatchAll { wide, predicate } => {
+                let a = if wide { w.lanes::<u64>(i.a) } else { w.lanes::<u32>(i.a).map(u64::from) };
+                let first = a[w.first()];
+                let all = active(members).all(|lane| a[lane] == first);
+                w.set_lanes::<u32, false>(i.r[0], &[if all { members } else { 0 }; LANES]);
+                if predicate {
+                    w.set_predicate(i.r[1], u32::from(all).wrapping_neg());
+                }
+            }
+            Collective::Reduce { op, signed } => {
+                let a = w.lanes::<u32>(i.a);
+                let values = active(members).map(|lane| a[lane]);
+                let result = values.reduce(|x, y| reduce(op, signed, x, y)).unwrap_or_default();
+                w.set_lanes::<u32, false>(i.r[0], &[result; LANES]);
+            }
+            Collective::Elect { result } => {
+                // The ISA leaves open which lane; here it is the lowest.
+                let leader = members.trailing_zeros() & 31;
+                if result {
+                    w.set_lanes::<u32, false>(i.r[0], &[leader; LANES]);
+                }
+                w.set_predicate(i.r[1], 1 << leader);
+            }
+        }
+    }
+}
+
+fn reduce(op: Reduction, signed: bool, x: u32, y: u32) -> u32 {
+    match op {
+        Reduction::Add => x.wrapping_add(y),
+        Reduction::Min if signed => (x as i32).min(y as i32) as u32,
+        Reduction::Max if signed => (x as i32).max(y as i32) as u32,
+        Reduction::Min => x.min(y),
+        Reduction::Max => x.max(y),
+        Reduction::And => x & y,
+        Reduction::Or => x | y,
+        Reduction::Xor => x ^ y,
+    }
+}
+
+/// The lane that a lane reads from, and whether it lies in the segment (the pseudo code of §9.7.9.6).
+pub(crate) fn shuffle_source(mode: Shuffle, lane: u32, b: u32, c: u32) -> (u32, bool) {
+    let (distance, clamp, segment) = (b & 31, c & 31, c >> 8 & 31);
+    let highest = lane & segment | clamp & !segment;
+    let lowest = lane & segment;
+    let (source, inside) = match mode {
+        Shuffle::Up => {
+            let source = lane as i32 - distance as i32;
+            (source as u32, source >= highest as i32)
+        }
+        Shuffle::Down => (lane + distance, lane + distance <= highest),
+        Shuffle::Bfly => (lane ^ distance, (lane ^ distance) <= highest),
+        Shuffle::Idx => {
+            let source = lowest | distance & !segment;
+            (source, source <= highest)
+        }
+    };
+    if inside { (source & 31, true) } else { (lane, false) }
+}
+
+/// `activemask`
+pub(crate) struct ActiveMask;
+
+impl Handler for ActiveMask {
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
+        // SAFETY: lowering put a slot of 32 bits there.
+        unsafe { w.set_lanes::<u32, WHOLE>(i.r[0], &[w.mask; LANES]) };
+        Flow::Go
+    }
+}

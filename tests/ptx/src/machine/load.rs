@@ -1,0 +1,185 @@
+//! From an image to kernels that can be launched.
+
+use std::sync::{Arc, Mutex};
+
+use super::{Checks, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
+use crate::exec::block::Context;
+use crate::exec::{Level, Program, launch};
+use crate::fatbin;
+use crate::lower::{self, Layout, Setting};
+use crate::memory::{Kind, Memory};
+use crate::text::ast::{self, Space};
+use crate::text::parse;
+
+/// The most threads of a block of any device.
+const MAX_THREADS: u32 = 1024;
+
+/// A module's text, and the memory of its variables.
+pub(super) struct Source {
+    pub(super) module: ast::Module,
+    /// The address of each variable in global memory; 0 of others.
+    addresses: Vec<u64>,
+    memory: Arc<Memory>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("target", &self.module.target).field("addresses", &self.addresses).finish()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        for &address in self.addresses.iter().filter(|&&address| address != 0) {
+            self.memory.free(address);
+        }
+    }
+}
+
+impl Source {
+    /// Gives the variables memory, with their initial bytes.
+    fn new(module: ast::Module, memory: &Arc<Memory>) -> Result<Source, LoadError> {
+        let mut source = Source { module, addresses: Vec::new(), memory: memory.clone() };
+        for variable in &source.module.variables {
+            let global = matches!(variable.space, Space::Global | Space::Const) && variable.bytes > 0;
+            if !global {
+                source.addresses.push(0);
+                continue;
+            }
+            let full = || LoadError::InvalidPtx(format!("no memory for the {} bytes of {}", variable.bytes, variable.name));
+            let address = memory.allocate(variable.bytes, Kind::Device).ok_or_else(full)?;
+            source.addresses.push(address);
+            // A variable without initial values is zero, as the allocation is.
+            memory.fill(address, 0, variable.bytes).map_err(|_| full())?;
+            if !variable.initial.is_empty() {
+                memory.write(address, &variable.initial).map_err(|_| full())?;
+            }
+        }
+        Ok(source)
+    }
+
+    pub(super) fn global(&self, name: &str) -> Option<(u64, u64)> {
+        let at = self.module.variables.iter().position(|variable| variable.name == name)?;
+        let address = self.addresses[at];
+        (address != 0).then(|| (address, self.module.variables[at].bytes))
+    }
+}
+
+/// What a program was lowered for.
+type Key = (Checks, bool);
+
+/// What a kernel is run from.
+pub(super) struct Code {
+    source: Arc<Source>,
+    /// Its index in the module.
+    index: usize,
+    level: Level,
+    programs: Mutex<Vec<(Key, Arc<Program>)>>,
+}
+
+impl std::fmt::Debug for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Code").field("source", &self.source).field("index", &self.index).finish()
+    }
+}
+
+impl Code {
+    fn kernel(&self) -> &ast::Kernel {
+        &self.source.module.kernels[self.index]
+    }
+
+    /// The program for these options: lowered once.
+    fn program(&self, key: Key) -> Result<Arc<Program>, lower::Refusal> {
+        let mut programs = self.programs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, program)) = programs.iter().find(|(found, _)| *found == key) {
+            return Ok(program.clone());
+        }
+        let setting = Setting {
+            kernel: self.kernel(),
+            variables: &self.source.module.variables,
+            addresses: &self.source.addresses,
+            level: self.level,
+            checks: key.0,
+            counts: key.1,
+        };
+        let program = Arc::new(lower::lower(&setting)?);
+        programs.push((key, program.clone()));
+        Ok(program)
+    }
+
+    /// Runs the kernel.
+    pub(super) fn launch(
+        &self,
+        kernel: &Kernel,
+        launch: &Launch,
+        memory: &Memory,
+        options: &Options,
+    ) -> Result<Outcome, Fault> {
+        let illegal = |what: String| Fault {
+            kind: FaultKind::IllegalInstruction,
+            finding: Finding { kernel: kernel.name.clone(), what, address: None, sites: Vec::new() },
+        };
+        check_launch(kernel, launch).map_err(illegal)?;
+        let program = self.program((options.checks, options.count_every != 0));
+        let program = program.map_err(|refusal| illegal(format!("line {}: {}", refusal.line, refusal.what)))?;
+        let context = Context { program: &program, memory, launch, options };
+        match launch::run(&context) {
+            None => Ok(Outcome::default()),
+            Some(raw) => {
+                let kind = raw.kind;
+                Err(Fault { kind, finding: report::finding(&self.source.module, self.kernel(), launch, raw) })
+            }
+        }
+    }
+}
+
+/// What a driver checks before it launches; here it keeps the machine from reading what is not there.
+fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
+    let threads: u64 = launch.block.iter().map(|&size| u64::from(size)).product();
+    if launch.grid.contains(&0) || threads == 0 {
+        return Err(format!("a grid of {:?} blocks of {:?} threads: all sizes must be at least 1", launch.grid, launch.block));
+    }
+    if threads > u64::from(kernel.max_threads) {
+        return Err(format!("{threads} threads a block; the kernel takes at most {}", kernel.max_threads));
+    }
+    let needed = kernel.parameters.last().map_or(0, |&(offset, bytes)| offset + bytes);
+    if launch.parameters.len() < needed as usize {
+        return Err(format!("{} bytes of parameters; the kernel takes {needed}", launch.parameters.len()));
+    }
+    let cluster_fits = (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis] % launch.cluster[axis] == 0);
+    if !cluster_fits {
+        return Err(format!("clusters of {:?} blocks in a grid of {:?}", launch.cluster, launch.grid));
+    }
+    Ok(())
+}
+
+/// Loads a fatbin or PTX text.
+pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -> Result<Module, LoadError> {
+    let images = fatbin::images(image).map_err(|error| LoadError::InvalidImage(error.to_string()))?;
+    let chosen = fatbin::choose(&images, capability);
+    let chosen = chosen.ok_or(LoadError::NoBinaryForDevice(capability.0, capability.1))?;
+    let text = std::str::from_utf8(&chosen.bytes)
+        .map_err(|error| LoadError::InvalidPtx(format!("the PTX is no text: {error}")))?;
+    let module = parse(text).map_err(|error| LoadError::InvalidPtx(error.to_string()))?;
+    let source = Arc::new(Source::new(module, memory)?);
+    let level = Level::detect();
+    let mut kernels = Vec::new();
+    for (index, kernel) in source.module.kernels.iter().enumerate() {
+        let layout = Layout::new(kernel, &source.module.variables);
+        let most = kernel.required_threads.or(kernel.max_threads);
+        let code = Code { source: source.clone(), index, level, programs: Mutex::new(Vec::new()) };
+        // What can't be lowered is refused now and not at the first launch.
+        code.program((Checks::NONE, false)).map_err(|refusal| {
+            LoadError::InvalidPtx(format!("kernel {}, line {} of the PTX: {}", kernel.name, refusal.line, refusal.what))
+        })?;
+        kernels.push(Arc::new(Kernel {
+            name: kernel.name.clone(),
+            parameters: layout.parameters,
+            max_threads: most.map_or(MAX_THREADS, |[x, y, z]| x.saturating_mul(y).saturating_mul(z).min(MAX_THREADS)),
+            static_shared: layout.shared,
+            local: layout.local,
+            code,
+        }));
+    }
+    Ok(Module { kernels, source })
+}
