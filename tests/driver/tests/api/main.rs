@@ -7,6 +7,7 @@ mod contexts;
 mod cuda;
 mod faults;
 mod graphs;
+mod launches;
 mod memory;
 mod misuse;
 mod order;
