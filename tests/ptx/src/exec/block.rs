@@ -219,12 +219,13 @@ impl<'a> Block<'a> {
         for warp in warps {
             for path in warp.paths.iter().filter(|path| !matches!(path.state, State::Free | State::Split)) {
                 let block = &self.program.blocks[path.block as usize];
-                let at = path.at.saturating_sub(1).max(block.start);
+                let behind = matches!(path.state, State::Barrier(_) | State::Cluster | State::Ready);
+                let at = path.at.saturating_sub(u32::from(behind)).max(block.start);
                 let site = self.program.code.get(at as usize).map_or(block.site, |code| code.site);
                 sites.push(RawSite { site, block: self.id, warp: warp.index, lanes: path.mask });
                 let name = match path.state {
                     State::Barrier(number) => format!("barrier {number}"),
-                    State::Lanes(_) | State::Sync(_) => "lanes of its own warp".into(),
+                    State::Lanes(_) | State::Sync(_) | State::Aligned => "lanes of their own warp".into(),
                     State::Cluster => "the cluster's barrier".into(),
                     _ => "an mbarrier".into(),
                 };

@@ -48,6 +48,8 @@ pub(crate) struct Warp {
     pub(crate) parking: State,
     /// Basic blocks until the turn ends.
     pub(crate) fuel: u32,
+    /// Basic blocks of turns that ended because time was up.
+    pub(crate) spent: u32,
     /// Not 0: picks among paths by chance.
     pub(crate) chance: u64,
     /// Instructions that gave way, for `%clock`.
@@ -77,6 +79,7 @@ impl Warp {
             paths: Vec::new(),
             parking: State::Ready,
             fuel: 0,
+            spent: 0,
             chance: 0,
             ticks: 0,
         }

@@ -1,4 +1,5 @@
-//! Asynchronous copies: what `cp.async` writes, and the groups that it and bulk copies are waited for in (§9.7.9.25).
+//! Asynchronous copies: what `cp.async` writes, and the groups that it and bulk copies are waited for in (§9.7.9.25,
+//! "Asynchronous copy").
 
 use std::collections::VecDeque;
 

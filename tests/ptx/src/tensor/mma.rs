@@ -167,8 +167,8 @@ pub fn mma(kind: &Kind, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) 
     let expected = [kind.a_registers(), kind.b_registers(), kind.d_registers(), kind.d_registers()];
     assert_eq!(counts, expected, "registers of A, B, C and D for {kind:?}");
     match (kind.accumulator, kind.k) {
-        (Accumulator::S32 { saturate }, 16) => integers::<16>(kind, saturate, a, b, c, d),
-        (Accumulator::S32 { saturate }, _) => integers::<32>(kind, saturate, a, b, c, d),
+        (Accumulator::S32 { .. }, 16) => integers::<16>(kind, a, b, c, d),
+        (Accumulator::S32 { .. }, _) => integers::<32>(kind, a, b, c, d),
         (_, 4) => floats::<4>(kind, a, b, c, d),
         (_, 8) => floats::<8>(kind, a, b, c, d),
         (_, 16) => floats::<16>(kind, a, b, c, d),
@@ -187,66 +187,72 @@ fn floats<const K: usize>(kind: &Kind, a: &[Lanes], b: &[Lanes], c: &[Lanes], d:
     scatter_d(kind.accumulator == Accumulator::F16, &sums, d);
 }
 
-/// `sums += a b`, in ascending k. Rows of eight are what the compiler turns into vectors.
+/// `sums += a b`, in ascending k; the same bits whichever instructions the host has, since a product and a sum round one by one.
 pub(super) fn multiply<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], sums: &mut [[f32; 8]; 16]) {
-    for (row, sums) in a.iter().zip(sums) {
-        let mut sum = *sums;
-        for (factor, b) in row.iter().zip(b) {
-            for (sum, b) in sum.iter_mut().zip(b) {
-                *sum += factor * b;
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], sums: &mut [[f32; 8]; 16]) {
+            multiply_rows(a, b, sums);
+        }
+        // SAFETY: the processor has AVX2, and that is all that the function asks for.
+        return unsafe { with_avx2(a, b, sums) };
+    }
+    multiply_rows(a, b, sums);
+}
+
+/// Four rows at once, for independent sums; rows of eight are what the compiler turns into vectors.
+#[inline(always)]
+fn multiply_rows<const K: usize>(a: &[[f32; K]; 16], b: &[[f32; 8]; K], sums: &mut [[f32; 8]; 16]) {
+    for (rows, sums) in a.as_chunks::<4>().0.iter().zip(sums.as_chunks_mut::<4>().0) {
+        let mut four = *sums;
+        for (k, b) in b.iter().enumerate() {
+            for (sum, row) in four.iter_mut().zip(rows) {
+                for (sum, b) in sum.iter_mut().zip(b) {
+                    *sum += row[k] * b;
+                }
             }
         }
-        *sums = sum;
+        *sums = four;
     }
 }
 
 /// The 16 rows of A from its registers.
 pub(super) fn gather_a<const K: usize>(element: Element, a: &[Lanes], rows: &mut [[f32; K]; 16]) {
-    let per_register = element.per_register();
     for (r, register) in a.iter().enumerate() {
-        decode(element, register, |lane, e, value| {
-            rows[lane / 4 + 8 * (r % 2)][per_register * (lane % 4) + e + 4 * per_register * (r / 2)] = value;
+        decode(element, register, |group, values| {
+            rows[group + 8 * (r % 2)][values.len() * (r / 2)..][..values.len()].copy_from_slice(values);
         });
     }
 }
 
 fn gather_b<const K: usize>(element: Element, b: &[Lanes], rows: &mut [[f32; 8]; K]) {
-    let per_register = element.per_register();
     for (r, register) in b.iter().enumerate() {
-        decode(element, register, |lane, e, value| {
-            rows[per_register * (lane % 4) + e + 4 * per_register * r][lane / 4] = value;
+        decode(element, register, |group, values| {
+            for (row, value) in rows[values.len() * r..].iter_mut().zip(values) {
+                row[group] = *value;
+            }
         });
     }
 }
 
-/// Each element of a register, with its lane and its place in the register.
-#[inline]
-fn decode(element: Element, register: &Lanes, mut place: impl FnMut(usize, usize, f32)) {
+/// The elements of each group of four lanes, which are neighbours along k, with the group's number.
+#[inline(always)]
+fn decode(element: Element, register: &Lanes, place: impl FnMut(usize, &[f32])) {
     match element {
-        Element::Tf32 => (0..32).for_each(|lane| place(lane, 0, from_tf32(register[lane]))),
-        Element::Bf16 => halves(register, from_bf16, place),
-        Element::F16 => halves(register, from_f16, place),
-        Element::E4m3 => bytes(register, from_e4m3, place),
-        Element::E5m2 => bytes(register, from_e5m2, place),
+        Element::Tf32 => groups(register, |bits| [from_tf32(bits)], place),
+        Element::Bf16 => groups(register, |bits| [bits as u16, (bits >> 16) as u16].map(from_bf16), place),
+        Element::F16 => groups(register, |bits| [bits as u16, (bits >> 16) as u16].map(from_f16), place),
+        Element::E4m3 => groups(register, |bits| bits.to_le_bytes().map(from_e4m3), place),
+        Element::E5m2 => groups(register, |bits| bits.to_le_bytes().map(from_e5m2), place),
         Element::S8 | Element::U8 => unreachable!("integers have a product of their own"),
     }
 }
 
-#[inline]
-fn halves(register: &Lanes, value: impl Fn(u16) -> f32, mut place: impl FnMut(usize, usize, f32)) {
-    for (lane, &bits) in register.iter().enumerate() {
-        let (low, high) = unpack(bits);
-        place(lane, 0, value(low));
-        place(lane, 1, value(high));
-    }
-}
-
-#[inline]
-fn bytes(register: &Lanes, value: impl Fn(u8) -> f32, mut place: impl FnMut(usize, usize, f32)) {
-    for (lane, &bits) in register.iter().enumerate() {
-        for (e, byte) in bits.to_le_bytes().into_iter().enumerate() {
-            place(lane, e, value(byte));
-        }
+#[inline(always)]
+fn groups<const P: usize>(register: &Lanes, elements: impl Fn(u32) -> [f32; P], mut place: impl FnMut(usize, &[f32])) {
+    for (group, lanes) in register.as_chunks::<4>().0.iter().enumerate() {
+        place(group, lanes.map(&elements).as_flattened());
     }
 }
 
@@ -282,7 +288,7 @@ pub(super) fn scatter_d(halves: bool, sums: &[[f32; 8]; 16], d: &mut [Lanes]) {
     }
 }
 
-fn integers<const K: usize>(kind: &Kind, saturate: bool, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) {
+fn integers<const K: usize>(kind: &Kind, a: &[Lanes], b: &[Lanes], c: &[Lanes], d: &mut [Lanes]) {
     let mut rows = [[0i32; K]; 16];
     let mut columns = [[0i32; 8]; K];
     for (r, register) in a.iter().enumerate() {
@@ -299,9 +305,15 @@ fn integers<const K: usize>(kind: &Kind, saturate: bool, a: &[Lanes], b: &[Lanes
             // 32 products of at most 2^16 can't leave an i32, so that only the last sum can.
             let sum = (0..K).map(|k| rows[row][k] * columns[k][column]).sum::<i32>();
             let start = c[i][lane] as i32;
-            d[i][lane] = if saturate { start.saturating_add(sum) } else { start.wrapping_add(sum) } as u32;
+            d[i][lane] = clamp_or_wrap(kind.accumulator, start, sum);
         }
     }
+}
+
+/// The bits of `start + sum` in an s32 accumulator.
+pub(super) fn clamp_or_wrap(accumulator: Accumulator, start: i32, sum: i32) -> u32 {
+    let saturate = accumulator == Accumulator::S32 { saturate: true };
+    (if saturate { start.saturating_add(sum) } else { start.wrapping_add(sum) }) as u32
 }
 
 fn integer_bytes(element: Element, register: &Lanes, mut place: impl FnMut(usize, usize, i32)) {

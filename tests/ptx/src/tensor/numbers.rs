@@ -3,7 +3,7 @@
 //! Every value of these formats is an f32, so decoding is exact. Encoding rounds once, from a value that is given exactly, be it an
 //! f32, an f64 or an integer: a conversion by way of f32 would round twice.
 
-/// How a value between two neighbours of a format is rounded (§9.7.10.21, `cvt`).
+/// How a value between two neighbours of a format is rounded (§9.7.9.22, `cvt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Round {
     /// `.rn`: to the nearest; of two equally near ones to the even one.
@@ -196,7 +196,7 @@ fn split(mantissa: u64, drop: i32) -> (u64, Rest) {
     ((wide >> drop) as u64, rest)
 }
 
-/// `.relu` (§9.7.10.21): a negative value becomes +0; NaN stays NaN.
+/// `.relu` (§9.7.9.22): a negative value becomes +0; NaN stays NaN.
 pub fn relu(value: f64) -> f64 {
     if value <= 0.0 { 0.0 } else { value }
 }

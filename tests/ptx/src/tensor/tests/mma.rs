@@ -313,12 +313,16 @@ fn products_take_little_time() {
         let a = vec![[0x3C00_3C00; 32]; kind.a_registers()];
         let b = vec![[0x3C00_3C00; 32]; kind.b_registers()];
         let mut d = [[0; 32]; 4];
-        let begun = Instant::now();
-        for _ in 0..20_000 {
-            let c = d;
-            mma(black_box(&kind), black_box(&a), &b, &c, &mut d);
-        }
-        let each = begun.elapsed() / 20_000;
+        // The best of several batches: other tests run beside this one.
+        let batch = || {
+            let begun = Instant::now();
+            for _ in 0..1000 {
+                let c = d;
+                mma(black_box(&kind), black_box(&a), &b, &c, &mut d);
+            }
+            begun.elapsed() / 1000
+        };
+        let each = std::iter::repeat_with(batch).take(20).min().unwrap();
         println!("m16n8k{k} {ty:?}: {each:?}");
         assert!(each.as_micros() < 200, "m16n8k{k} {ty:?} takes {each:?}");
     }

@@ -2,8 +2,12 @@
 
 mod copies;
 mod matrix;
+mod mbarrier;
 mod mma;
 mod numbers;
+mod swizzle;
+mod tensor_map;
+mod wgmma;
 
 /// Pseudo-random numbers (a linear congruence, upper bits): the same on every machine, with no dependency.
 pub(super) struct Random(pub(super) u64);
