@@ -13,4 +13,5 @@ mod misuse;
 mod order;
 mod program;
 mod streams;
+mod tensor_maps;
 mod written;
