@@ -39,7 +39,7 @@ fn encode(driver: &mut Driver, map: Out<[u8; MAP_BYTES]>, tensor: &Tensor, acces
         return Err(Code::NOT_SUPPORTED);
     }
     // "tensorMap address must be aligned to 64 bytes."
-    if map.is_null() || map.0.addr() % 64 != 0 {
+    if map.is_null() || !map.0.addr().is_multiple_of(64) {
         return Err(Code::INVALID_VALUE);
     }
     let rank = tensor.rank as usize;

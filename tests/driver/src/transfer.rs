@@ -149,7 +149,8 @@ fn fill(driver: &mut Driver, fill: Fill, stream: Option<Handle<StreamKind>>) -> 
     }
     driver.current()?;
     let handle = driver.stream(stream.unwrap_or(Handle::NULL))?;
-    if fill.address % fill.element as u64 != 0 || fill.rows > 1 && fill.pitch % fill.element != 0 {
+    let whole_pitch = fill.rows == 1 || fill.pitch.is_multiple_of(fill.element);
+    if !fill.address.is_multiple_of(fill.element as u64) || !whole_pitch {
         return Err(Code::INVALID_VALUE);
     }
     if fill.width == 0 || fill.rows == 0 {

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use sys::CUdevice_attribute as Attribute;
 
 use crate::child::on_driver;
-use crate::cuda::{alloc, begin, begin_on, call, code, event, fill, free_stream, now, ok, sys, wait};
+use crate::cuda::{alloc, begin, begin_on, call, code, event, fill, free_stream, now, sys, wait};
 
 fn attribute(which: Attribute) -> i32 {
     let mut value = -1;
@@ -175,7 +175,7 @@ on_driver! {
 
 on_driver! {
     fn functions_are_found_by_name_and_version() {
-        ok(unsafe { sys::cuInit(0) });
+        assert_eq!(call!(cuInit(0)), 0);
         let find = |name: &CStr, version: i32| {
             let (mut address, mut status) = (null_mut(), sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SUCCESS);
             let result = call!(cuGetProcAddress_v2(name.as_ptr(), &mut address, version, 0, &mut status));

@@ -11,12 +11,6 @@ pub(crate) fn code(result: CUresult) -> u32 {
     result as u32
 }
 
-/// A call that must succeed.
-#[track_caller]
-pub(crate) fn ok(result: CUresult) {
-    assert_eq!(code(result), 0);
-}
-
 /// Calls the driver and gives its code.
 macro_rules! call {
     ($function:ident($($argument:expr),* $(,)?)) => {

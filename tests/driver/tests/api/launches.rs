@@ -103,7 +103,7 @@ on_driver! {
         let stream = null_mut();
         assert_eq!(call!(cuLaunchKernel(add, 1, 1, 1, 4, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr())), 0);
         assert_eq!(numbers(address, 4), [3; 4]);
-        bytes = 12;
+        bytes = std::hint::black_box(12);
         assert_eq!(call!(cuLaunchKernel(add, 1, 1, 1, 4, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr())), 1);
         let mut sizes = [(0, 0); 3];
         for (index, (offset, size)) in sizes.iter_mut().enumerate() {
