@@ -76,7 +76,7 @@ pub(crate) struct Block<'a> {
     pub(crate) program: &'a Program,
     pub(crate) memory: &'a Memory,
     pub(crate) id: [u32; 3],
-    shared: Aligned,
+    _shared: Aligned,
     pub(crate) shared_base: *mut u8,
     pub(crate) shared_bytes: u32,
     pub(crate) barriers: [Barrier; 16],
@@ -110,7 +110,7 @@ impl<'a> Block<'a> {
             program: context.program,
             memory: context.memory,
             id: [0; 3],
-            shared,
+            _shared: shared,
             shared_base,
             shared_bytes,
             barriers: Default::default(),
@@ -131,11 +131,6 @@ impl<'a> Block<'a> {
     /// Where the shared memories of the cluster's blocks begin.
     pub(crate) fn cluster_shared(&self) -> &[*mut u8] {
         std::slice::from_ref(&self.shared_base)
-    }
-
-    /// The bytes of shared memory.
-    pub(crate) fn shared_len(&self) -> usize {
-        self.shared.len()
     }
 
     /// Writes down why the launch ends.

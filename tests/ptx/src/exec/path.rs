@@ -56,6 +56,9 @@ impl Warp {
     /// All of these lanes begin at the kernel's first instruction.
     pub(crate) fn begin(&mut self, mask: u32) {
         self.live = mask;
+        self.copies.clear();
+        self.groups = [0; 32];
+        self.spent = 0;
         self.paths.clear();
         let (rejoin, parent) = (Path::NOWHERE, Path::ORPHAN);
         self.paths.push(Path { mask, block: 0, at: 0, rejoin, parent, children: 0, state: State::Ready });

@@ -17,8 +17,10 @@ pub(crate) struct Program {
     pub(crate) collectives: Vec<super::collective::Collective>,
     /// Atomics.
     pub(crate) atomics: Vec<super::atomic::AtomicOp>,
-    /// Lists of registers of instructions with more than four.
-    pub(crate) lists: Vec<Vec<u32>>,
+    /// Asynchronous copies.
+    pub(crate) copies: Vec<super::copies::CopyOp>,
+    /// Products of the tensor cores.
+    pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.
     pub(crate) constants: Vec<Constant>,
     /// Words of a warp's registers.
