@@ -18,7 +18,7 @@ unsafe extern "C" {
 /// What is left at the process's end goes into the report.
 extern "C" fn at_exit() {
     let _ = std::panic::catch_unwind(|| {
-        let mut driver = crate::state::lock();
+        let Some(mut driver) = crate::state::lock_if_free() else { return };
         driver.report_leaks(None);
         let pending = driver.queue.len();
         if pending > 0 {

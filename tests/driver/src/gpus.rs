@@ -79,29 +79,27 @@ pub fn limits((major, minor): (u32, u32)) -> Limits {
 /// A100, GA102, Ada, H100, Blackwell; H200, L4, L40S data sheets); memory is the total that `nvidia-smi` prints for the board
 /// in public logs, of which a real driver keeps some hundred MiB.
 pub const GPUS: &[Gpu] = &[
-    gpu("h200", "NVIDIA H200", (9, 0), 132, 143_771, (1980, 3201, 6144), 61_440, 2),
-    gpu("h100", "NVIDIA H100 80GB HBM3", (9, 0), 132, 81_559, (1980, 2619, 5120), 51_200, 2),
-    gpu("a100", "NVIDIA A100-SXM4-80GB", (8, 0), 108, 81_920, (1410, 1593, 5120), 40_960, 2),
-    gpu("b200", "NVIDIA B200", (10, 0), 148, 183_359, (1965, 3996, 8192), 129_024, 2),
-    gpu("rtx5090", "NVIDIA GeForce RTX 5090", (12, 0), 170, 32_607, (2407, 14_001, 512), 98_304, 64),
-    gpu("rtx4090", "NVIDIA GeForce RTX 4090", (8, 9), 128, 24_564, (2520, 10_501, 384), 73_728, 64),
-    gpu("rtx3090", "NVIDIA GeForce RTX 3090", (8, 6), 82, 24_576, (1695, 9751, 384), 6144, 64),
-    gpu("l40s", "NVIDIA L40S", (8, 9), 142, 46_068, (2520, 9001, 384), 98_304, 64),
-    gpu("l4", "NVIDIA L4", (8, 9), 58, 23_034, (2040, 6251, 192), 49_152, 64),
-    gpu("a40", "NVIDIA A40", (8, 6), 84, 46_068, (1740, 7251, 384), 6144, 64),
-    gpu("t4", "Tesla T4", (7, 5), 40, 15_360, (1590, 5001, 256), 4096, 32),
-    gpu("v100", "Tesla V100-SXM2-32GB", (7, 0), 80, 32_768, (1530, 877, 4096), 6144, 2),
+    gpu("h200", "NVIDIA H200", (9, 0), [132, 61_440, 2], 143_771, (1980, 3201, 6144)),
+    gpu("h100", "NVIDIA H100 80GB HBM3", (9, 0), [132, 51_200, 2], 81_559, (1980, 2619, 5120)),
+    gpu("a100", "NVIDIA A100-SXM4-80GB", (8, 0), [108, 40_960, 2], 81_920, (1410, 1593, 5120)),
+    gpu("b200", "NVIDIA B200", (10, 0), [148, 129_024, 2], 183_359, (1965, 3996, 8192)),
+    gpu("rtx5090", "NVIDIA GeForce RTX 5090", (12, 0), [170, 98_304, 64], 32_607, (2407, 14_001, 512)),
+    gpu("rtx4090", "NVIDIA GeForce RTX 4090", (8, 9), [128, 73_728, 64], 24_564, (2520, 10_501, 384)),
+    gpu("rtx3090", "NVIDIA GeForce RTX 3090", (8, 6), [82, 6144, 64], 24_576, (1695, 9751, 384)),
+    gpu("l40s", "NVIDIA L40S", (8, 9), [142, 98_304, 64], 46_068, (2520, 9001, 384)),
+    gpu("l4", "NVIDIA L4", (8, 9), [58, 49_152, 64], 23_034, (2040, 6251, 192)),
+    gpu("a40", "NVIDIA A40", (8, 6), [84, 6144, 64], 46_068, (1740, 7251, 384)),
+    gpu("t4", "Tesla T4", (7, 5), [40, 4096, 32], 15_360, (1590, 5001, 256)),
+    gpu("v100", "Tesla V100-SXM2-32GB", (7, 0), [80, 6144, 2], 32_768, (1530, 877, 4096)),
 ];
 
 const fn gpu(
     key: &'static str,
     name: &'static str,
     capability: (u32, u32),
-    multiprocessors: u32,
+    [multiprocessors, l2_kib, double_ratio]: [u32; 3],
     memory_mib: u64,
     (clock_mhz, memory_clock_mhz, bus_bits): (u32, u32, u32),
-    l2_kib: u32,
-    double_ratio: u32,
 ) -> Gpu {
     Gpu {
         key,

@@ -85,7 +85,8 @@ fn check(driver: &Driver, function: &Function, shape: &Shape) -> Result {
     if shape.cluster != [1, 1, 1] {
         let blocks = shape.cluster.iter().map(|size| u64::from(*size)).product::<u64>();
         let most = if attributes.get(driver, *device, kernel, 14)? != 0 { LARGEST_CLUSTER } else { PORTABLE_CLUSTER };
-        let divides = (0..3).all(|axis| shape.cluster[axis] > 0 && shape.grid[axis] % shape.cluster[axis] == 0);
+        let divides =
+            (0..3).all(|axis| shape.cluster[axis] > 0 && shape.grid[axis].is_multiple_of(shape.cluster[axis]));
         if capability < (9, 0) {
             return Err(Code::NOT_SUPPORTED);
         }

@@ -27,8 +27,10 @@ mod queue;
 mod settings;
 mod state;
 mod stream;
+mod tensor_map;
 mod trace;
 mod transfer;
+mod unsupported;
 
 /// Every exported function.
 fn symbols() -> impl Iterator<Item = &'static abi::Symbol> {
@@ -45,5 +47,5 @@ fn symbols() -> impl Iterator<Item = &'static abi::Symbol> {
         pool::SYMBOLS,
         stream::SYMBOLS,
     ];
-    files.into_iter().chain([transfer::SYMBOLS]).flatten()
+    files.into_iter().chain([tensor_map::SYMBOLS, transfer::SYMBOLS, unsupported::SYMBOLS]).flatten()
 }

@@ -100,7 +100,8 @@ driver_api! { SYMBOLS;
 
     /// `cuMemAllocPitch`: 1, 2, 201. Rows begin at multiples of 512 bytes.
     fn cuMemAllocPitch_v2(driver, address: Out<u64>, pitch: Out<usize>, width: usize, height: usize, element: u32) {
-        (address.check()?, pitch.check()?);
+        address.check()?;
+        pitch.check()?;
         driver.allowed_while_recording()?;
         if ![4, 8, 16].contains(&element) {
             return Err(Code::INVALID_VALUE);

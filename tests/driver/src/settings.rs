@@ -8,8 +8,11 @@ use crate::gpus::{self, Gpu};
 /// When work is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
-    /// When it is waited for.
+    /// When it is waited for: as late as the documentation allows.
     Lazy,
+    /// The same, but a copy to pageable memory of the host is done when its call returns. Documentation up to CUDA 11 promised
+    /// that and drivers still do it; since then it says that such a copy "might be synchronous", no more.
+    Staged,
     /// When it is asked for.
     Eager,
 }
@@ -91,8 +94,9 @@ impl Settings {
         if let Some(text) = set("CUDA_STANDIN_ORDER") {
             settings.when = match text.as_str() {
                 "lazy" => When::Lazy,
+                "staged" => When::Staged,
                 "eager" => When::Eager,
-                _ => return Err(refused("CUDA_STANDIN_ORDER", &text, "lazy or eager")),
+                _ => return Err(refused("CUDA_STANDIN_ORDER", &text, "lazy, staged or eager")),
             };
         }
         if let Some(threads) = number("CUDA_STANDIN_THREADS", "a number of threads")? {

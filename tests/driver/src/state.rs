@@ -88,6 +88,8 @@ pub(crate) struct Driver {
     pub(crate) allocated: u64,
     pub(crate) queue: Queue,
     pub(crate) captures: Captures,
+    /// Functions of which it was said that they are not supported.
+    pub(crate) refused: Vec<&'static str>,
 }
 
 static DRIVER: OnceLock<Mutex<Driver>> = OnceLock::new();
@@ -95,6 +97,15 @@ static DRIVER: OnceLock<Mutex<Driver>> = OnceLock::new();
 /// The driver, for one call. A call that panicked leaves what it had done.
 pub(crate) fn lock() -> MutexGuard<'static, Driver> {
     DRIVER.get_or_init(|| Mutex::new(Driver::from_environment())).lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The driver at the end of the process, unless a call is still under way in another thread.
+pub(crate) fn lock_if_free() -> Option<MutexGuard<'static, Driver>> {
+    match DRIVER.get()?.try_lock() {
+        Ok(driver) => Some(driver),
+        Err(std::sync::TryLockError::Poisoned(driver)) => Some(driver.into_inner()),
+        Err(std::sync::TryLockError::WouldBlock) => None,
+    }
 }
 
 /// What the driver knows of a thread.

@@ -85,10 +85,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Does all work of a stream.
+    /// Waits for all work of a stream, as a call does whose purpose that is.
     pub(crate) fn wait_for(&mut self, stream: Handle<StreamKind>) -> Result {
+        self.pass(Point::Sync, self.streams.get(stream)?.device)?;
+        self.finish(stream)
+    }
+
+    /// Does all work of a stream.
+    pub(crate) fn finish(&mut self, stream: Handle<StreamKind>) -> Result {
         let place = self.place(stream)?;
-        self.pass(Point::Sync, place.device)?;
         let pending = self.queue.of_stream(place);
         self.run(pending);
         self.unbroken(place.device)

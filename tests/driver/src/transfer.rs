@@ -10,6 +10,7 @@ use crate::code::{Code, Result};
 use crate::copy::{Copy, Fill, Place, span};
 use crate::handle::{ContextKind, Handle, StreamKind};
 use crate::queue::Work;
+use crate::settings::When;
 use crate::state::Driver;
 
 /// An end of a copy as the program names it.
@@ -78,7 +79,8 @@ fn check(driver: &Driver, end: End, bytes: usize) -> Result<Checked> {
 /// Copies in a stream's order. Memory that is not page-locked is read at once: "If pageable memory must first be staged to
 /// pinned memory, the driver may synchronize with the stream and stage the copy into pinned memory". What is written to the
 /// host is there once the stream was waited for, page-locked or not: for pageable memory "the function might be synchronous
-/// with respect to host", which no program may build on. While the stream records, all memory is read when the graph runs.
+/// with respect to host", which no program may build on; many do, and [`When::Staged`] is for them. While the stream records, all
+/// memory is read when the graph runs.
 fn copy_async(driver: &mut Driver, from: End, to: End, rows: Rows, stream: Handle<StreamKind>) -> Result {
     driver.current()?;
     let stream = driver.stream(stream)?;
@@ -87,16 +89,15 @@ fn copy_async(driver: &mut Driver, from: End, to: End, rows: Rows, stream: Handl
     }
     let (from, to) = checked(driver, from, to, rows)?;
     let recording = driver.recording(stream)?.is_some();
-    if !from.is_device() && !to.is_device() && !recording {
-        // "For transfers from any host memory to any host memory, the function is fully synchronous with respect to the host."
-        driver.submit(stream, work(from.place(), to, rows))?;
-        return driver.wait_for(stream);
-    }
+    // "For transfers from any host memory to any host memory, the function is fully synchronous with respect to the host."
+    let between_hosts = !from.is_device() && !to.is_device();
+    let staged_back = matches!(to, Checked::Pageable(_)) && driver.settings.when == When::Staged;
     let place = match from {
-        Checked::Pageable(address) if !recording => staged(address, rows)?,
+        Checked::Pageable(address) if to.is_device() && !recording => staged(address, rows)?,
         from => from.place(),
     };
-    driver.submit(stream, work(place, to, rows))
+    driver.submit(stream, work(place, to, rows))?;
+    if (between_hosts || staged_back) && !recording { driver.finish(stream) } else { Ok(()) }
 }
 
 /// Copies through the default stream, and waits as "API synchronization behavior" says for `Memcpy`: from pageable memory the
@@ -113,7 +114,7 @@ fn copy_now(driver: &mut Driver, from: End, to: End, rows: Rows) -> Result {
     driver.refuse_implicit(stream)?;
     match (from, to) {
         (Checked::Pageable(address), Checked::Device(..)) => {
-            driver.wait_for(stream)?;
+            driver.finish(stream)?;
             driver.submit(stream, work(staged(address, rows)?, to, rows))
         }
         (Checked::Device(..), Checked::Device(..)) => driver.submit(stream, work(from.place(), to, rows)),
@@ -148,7 +149,8 @@ fn fill(driver: &mut Driver, fill: Fill, stream: Option<Handle<StreamKind>>) -> 
     }
     driver.current()?;
     let handle = driver.stream(stream.unwrap_or(Handle::NULL))?;
-    if fill.address % fill.element as u64 != 0 || fill.rows > 1 && fill.pitch % fill.element != 0 {
+    let whole_pitch = fill.rows == 1 || fill.pitch.is_multiple_of(fill.element);
+    if !fill.address.is_multiple_of(fill.element as u64) || !whole_pitch {
         return Err(Code::INVALID_VALUE);
     }
     if fill.width == 0 || fill.rows == 0 {

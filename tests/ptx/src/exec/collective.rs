@@ -39,6 +39,9 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if missing == 0 {
         // SAFETY: as above.
         unsafe { carry_out(operation, i, w, named) };
+        if let Some(checker) = &mut b.checker {
+            checker.together(w.index as usize, w.mask & named, w.live);
+        }
         return Flow::Go;
     }
     let state = match operation {
@@ -46,25 +49,20 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
         _ => State::Lanes(named),
     };
     let at = instruction_index(i, b);
-    let waits_here = |path: &super::path::Path| {
-        path.state == state && (operation == Collective::Sync || path.block == w.block && path.at == at + 1)
-    };
-    let there = w.paths.iter().filter(|path| waits_here(path)).fold(0, |mask, path| mask | path.mask);
+    let there = w.waiting_at(state, w.block, at);
     if missing & !there != 0 {
         w.parking = state;
-        return Flow::Park;
+        return Flow::Retry;
     }
     let mask = w.mask;
     w.mask |= there;
     // SAFETY: as above.
     unsafe { carry_out(operation, i, w, named) };
-    w.mask = mask;
-    let block = w.block;
-    for path in &mut w.paths {
-        if path.state == state && (operation == Collective::Sync || path.block == block && path.at == at + 1) {
-            path.state = State::Ready;
-        }
+    if let Some(checker) = &mut b.checker {
+        checker.together(w.index as usize, w.mask & named, w.live);
     }
+    w.mask = mask;
+    w.release(state, w.block, at);
     b.events += 1;
     Flow::Go
 }

@@ -18,14 +18,17 @@ pub(crate) enum Turn {
 }
 
 /// Basic blocks of a turn: enough that it does not matter, few enough that a warp that spins lets the others run.
-const FUEL: u32 = 1 << 16;
+const FUEL: u32 = 1 << 14;
+/// Basic blocks of turns whose time was up, until lanes that wait for the others to leave a loop go on without them.
+const PATIENCE: u32 = 1 << 17;
 
 /// Runs the path that was selected, and others of the warp, until none can go on.
 pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
-    w.fuel = match b.context.options.warps {
+    let full = match b.context.options.warps {
         Order::Shuffled(_) => 1 + w.random() as u32 % 6,
         Order::Forward | Order::Backward => FUEL,
     };
+    w.fuel = full;
     loop {
         let program = b.program;
         let block = &program.blocks[w.block as usize];
@@ -79,6 +82,11 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         w.fuel -= 1;
         if w.fuel == 0 {
             w.store(State::Ready, w.at);
+            w.spent += full;
+            if w.spent >= PATIENCE {
+                w.spent = 0;
+                w.part();
+            }
             if w.paths.len() > 1 {
                 w.rotate();
             }
@@ -254,6 +262,37 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if i.bytes & bar::COUNTED != 0 && (threads == 0 || threads % 32 != 0) {
         return illegal(format!("a barrier of {threads} threads: the count must be a multiple of 32"), w, b);
     }
+    let at = super::collective::instruction_index(i, b);
+    let mut paths = vec![w.current];
+    if i.bytes & bar::ALIGNED != 0 && w.mask != w.live {
+        // All lanes of the warp come together first.
+        let there = w.waiting_at(State::Aligned, w.block, at);
+        if w.live & !w.mask & !there != 0 {
+            w.parking = State::Aligned;
+            return Flow::Retry;
+        }
+        paths.extend((0..w.paths.len()).filter(|&path| {
+            let entry = &w.paths[path];
+            entry.state == State::Aligned && entry.block == w.block && entry.at == at
+        }));
+        w.release(State::Aligned, w.block, at);
+    }
+    let own = w.mask;
+    w.mask = paths[1..].iter().fold(own, |mask, &path| mask | w.paths[path].mask);
+    let flow = arrive(i, w, b, number, (threads, kind, holds), &paths);
+    w.mask = own;
+    flow
+}
+
+/// Lanes of these paths arrive at a barrier; the first of the paths runs.
+fn arrive(
+    i: &Decoded,
+    w: &mut Warp,
+    b: &mut Block<'_>,
+    number: u32,
+    (threads, kind, holds): (u32, u32, u32),
+    paths: &[usize],
+) -> Flow {
     let live = b.live;
     let barrier = &mut b.barriers[number as usize];
     if barrier.arrived > 0 && barrier.expected != threads {
@@ -263,7 +302,8 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
             name(barrier.expected),
             name(threads)
         );
-        return illegal(what, w, b);
+        b.fail(w, i.site, w.mask, FaultKind::IllegalInstruction, what, None);
+        return Flow::Fault;
     }
     // A count of threads counts whole warps: lanes that the block does not have are among them.
     let arriving = if threads != 0 && w.mask == w.live { 32 } else { w.mask.count_ones() };
@@ -278,7 +318,13 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
         bar::OR => BarrierResult::Any(i.r[0]),
         _ => BarrierResult::None,
     };
+    if let Some(checker) = &mut b.checker {
+        checker.tell(w.index as usize, number as usize);
+    }
     if full {
+        if kind != bar::ARRIVE {
+            barrier.last = 1 << w.index;
+        }
         let (holds, voters) = (barrier.holds, barrier.voters);
         b.complete(number as usize);
         barrier_result(w, result, holds, voters);
@@ -287,7 +333,12 @@ unsafe fn barrier(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if kind == bar::ARRIVE {
         return Flow::Go;
     }
-    barrier.waiting.push((w.index, w.current, result));
+    for &path in paths {
+        barrier.waiting.push((w.index, path, result));
+        if path != w.current {
+            w.paths[path].state = State::Barrier(number as u8);
+        }
+    }
     w.parking = State::Barrier(number as u8);
     Flow::Park
 }

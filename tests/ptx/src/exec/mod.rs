@@ -2,8 +2,10 @@
 
 pub(crate) mod atomic;
 pub(crate) mod block;
+pub(crate) mod checks;
 pub(crate) mod collective;
 pub(crate) mod compare;
+pub(crate) mod copies;
 pub(crate) mod convert;
 pub(crate) mod control;
 pub(crate) mod float;
@@ -11,6 +13,7 @@ pub(crate) mod integer;
 pub(crate) mod lanes;
 pub(crate) mod launch;
 pub(crate) mod level;
+pub(crate) mod matrix;
 pub(crate) mod memory;
 pub(crate) mod moves;
 pub(crate) mod path;

@@ -19,6 +19,8 @@ pub(crate) enum State {
     Lanes(u32),
     /// It waits for lanes of its warp at any `bar.warp.sync`.
     Sync(u32),
+    /// It waits for all lanes of its warp, to carry out an `.aligned` instruction with them.
+    Aligned,
     /// It waits at the barrier of the cluster.
     Cluster,
     /// The entry is unused.
@@ -43,12 +45,20 @@ impl Path {
     /// No basic block.
     pub(crate) const NOWHERE: u32 = u32::MAX;
     const ORPHAN: usize = usize::MAX;
+
+    /// Whether it waits in this state at this instruction.
+    fn waits(&self, state: State, block: u32, at: u32) -> bool {
+        self.state == state && (matches!(state, State::Sync(_)) || self.block == block && self.at == at)
+    }
 }
 
 impl Warp {
     /// All of these lanes begin at the kernel's first instruction.
     pub(crate) fn begin(&mut self, mask: u32) {
         self.live = mask;
+        self.copies.clear();
+        self.groups = [0; 32];
+        self.spent = 0;
         self.paths.clear();
         let (rejoin, parent) = (Path::NOWHERE, Path::ORPHAN);
         self.paths.push(Path { mask, block: 0, at: 0, rejoin, parent, children: 0, state: State::Ready });
@@ -152,6 +162,34 @@ impl Warp {
         self.resume(parent);
     }
 
+    /// Lanes of other paths that wait in this state, at this instruction; at any, where lanes wait by a mask for `bar.warp.sync`.
+    pub(crate) fn waiting_at(&self, state: State, block: u32, at: u32) -> u32 {
+        let here = self.paths.iter().filter(|path| path.waits(state, block, at));
+        here.fold(0, |mask, path| mask | path.mask)
+    }
+
+    /// Those paths go on behind their instruction, which was carried out for them.
+    pub(crate) fn release(&mut self, state: State, block: u32, at: u32) {
+        for path in self.paths.iter_mut().filter(|path| path.waits(state, block, at)) {
+            path.state = State::Ready;
+            path.at += 1;
+        }
+    }
+
+    /// Lets lanes go on alone that wait for others to leave a loop, since those may wait for them.
+    pub(crate) fn part(&mut self) {
+        for at in 0..self.paths.len() {
+            let path = self.paths[at];
+            if path.state == State::Split && path.mask != 0 {
+                self.paths[at].mask = 0;
+                if path.parent != Path::ORPHAN {
+                    self.paths[path.parent].children += 1;
+                }
+                self.add(Path { children: 0, state: State::Ready, ..path });
+            }
+        }
+    }
+
     /// The running path is where it joins its parent. Afterwards `select` has to be called.
     pub(crate) fn arrive(&mut self) {
         self.leave(self.mask);
@@ -161,6 +199,12 @@ impl Warp {
     pub(crate) fn exit(&mut self, mask: u32) {
         self.live &= !mask;
         self.mask &= !mask;
+        // Who waits for them waits no longer.
+        for path in &mut self.paths {
+            if matches!(path.state, State::Lanes(_) | State::Sync(_) | State::Aligned) {
+                path.state = State::Ready;
+            }
+        }
         if self.mask == 0 {
             self.leave(0);
         }

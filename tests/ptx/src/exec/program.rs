@@ -17,14 +17,19 @@ pub(crate) struct Program {
     pub(crate) collectives: Vec<super::collective::Collective>,
     /// Atomics.
     pub(crate) atomics: Vec<super::atomic::AtomicOp>,
-    /// Lists of registers of instructions with more than four.
-    pub(crate) lists: Vec<Vec<u32>>,
+    /// Asynchronous copies.
+    pub(crate) copies: Vec<super::copies::CopyOp>,
+    /// Products of the tensor cores.
+    pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.
     pub(crate) constants: Vec<Constant>,
     /// Words of a warp's registers.
     pub(crate) words: u32,
     /// Bytes of shared memory of the variables, without what the launch adds.
     pub(crate) shared: u32,
+    /// log2 of the smallest access of shared memory, in bytes; likewise of global memory.
+    pub(crate) shared_granule: u32,
+    pub(crate) global_granule: u32,
     /// Bytes of local memory of a thread.
     pub(crate) local: u32,
 }

@@ -24,10 +24,10 @@ impl Aligned {
 
 /// A warp of a block.
 pub(crate) struct Warp {
-    registers: Aligned,
+    _registers: Aligned,
     base: *mut u32,
     words: usize,
-    local: Aligned,
+    _local: Aligned,
     /// Where each lane's local memory begins: one behind the other.
     pub(crate) local_base: *mut u8,
     /// Its number in the block.
@@ -48,8 +48,13 @@ pub(crate) struct Warp {
     pub(crate) parking: State,
     /// Basic blocks until the turn ends.
     pub(crate) fuel: u32,
+    /// Basic blocks of turns that ended because time was up.
+    pub(crate) spent: u32,
     /// Not 0: picks among paths by chance.
     pub(crate) chance: u64,
+    /// Asynchronous copies that were not waited for, and the groups that each lane has closed.
+    pub(crate) copies: Vec<super::copies::Copy>,
+    pub(crate) groups: [u32; 32],
     /// Instructions that gave way, for `%clock`.
     pub(crate) ticks: u64,
 }
@@ -62,10 +67,10 @@ impl Warp {
         let mut local = Aligned::new(local * 32);
         let (base, local_base) = (registers.start().cast(), local.start());
         Warp {
-            registers,
+            _registers: registers,
             base,
             words,
-            local,
+            _local: local,
             local_base,
             index,
             mask: 0,
@@ -77,7 +82,10 @@ impl Warp {
             paths: Vec::new(),
             parking: State::Ready,
             fuel: 0,
+            spent: 0,
             chance: 0,
+            copies: Vec::new(),
+            groups: [0; 32],
             ticks: 0,
         }
     }
@@ -119,28 +127,9 @@ impl Warp {
         unsafe { *self.base.add(word as usize) = value };
     }
 
-    /// Fills the local memory of all lanes.
-    pub(crate) fn clear_local(&mut self) {
-        let bytes = self.local.len();
-        // SAFETY: these are the bytes of `local`.
-        unsafe { self.local_base.write_bytes(0, bytes) };
-    }
-
     /// The first active lane.
     #[inline(always)]
     pub(crate) fn first(&self) -> usize {
         self.mask.trailing_zeros() as usize & 31
-    }
-
-    /// Bytes of its registers, for tests of the layout.
-    pub(crate) fn register_bytes(&self) -> usize {
-        self.registers.len()
-    }
-}
-
-impl Aligned {
-    /// Bytes, rounded up.
-    pub(crate) fn len(&self) -> usize {
-        self.lines.len() * 1024
     }
 }
