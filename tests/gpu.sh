@@ -9,10 +9,13 @@
 # set; $SECONDS_IN_ALL is another limit than 480. The limits of the checks add up to more than that, each being far above
 # what its check should take: the first are those that matter most, and what then has no time left is skipped.
 #
+# SHORT=1 takes few steps and few operations: a trial of this script on tests/driver, where no figure is a GPU's. The suite runs it
+# so (tests/kernels/on_the_standin.rs).
+#
 # Exit code 0: all was done, and nothing failed. 1: something failed. 2: wrong arguments. 3: nothing failed, but something
 # was skipped, for want of time, of MNIST or of compute-sanitizer: the table is not complete.
 set -uo pipefail
-[[ $# -ge 1 && -d $1 ]] || { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -ge 1 && -d $1 ]] || { sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 bin=$(cd "$1" && pwd)
 data=${2:-}
 out=${OUT:-gpu-results}
@@ -26,6 +29,27 @@ for file in "$vgan" "$kernels"; do
     [[ -x $file ]] || { echo "expected an executable at $file: see the head of $0" >&2; exit 2; }
 done
 commit=$(git -C "$(dirname "$0")" rev-parse --short HEAD 2>/dev/null)
+
+# The nets of most checks: a few thousand weights.
+narrow="quick --batch 8 --set generator.channels=8,4 --set generator.hidden=16 --set generator.latent=6"
+narrow+=" --set discriminator.channels=4,8 --set discriminator.hidden=16"
+# steps, epochs and what else is shorter in a trial.
+if [[ -n ${SHORT:-} ]]; then
+    quick=$narrow steps=6 objective_steps=4 resume_at=2 epochs=1 article=$narrow
+    bench_flags="--filter clip"
+    whole="vgan, KL mean, sampled z"
+else
+    quick=quick steps=1000 objective_steps=20 resume_at=60 epochs=25 article=vgan-mnist
+    bench_flags=
+    whole="vgan, KL mean, sampled z
+vgan of residual blocks
+vgan, spectral norm
+vgan, minibatch discrimination
+vgan, feature matching
+ebgan with bottleneck, repelling
+vgan, mode-regularised
+Dragan, sampled z"
+fi
 
 table=$out/gpu.md
 in_all=${SECONDS_IN_ALL:-480}
@@ -83,9 +107,9 @@ gradients() {
 
 # Each difference of a whole loss builds two trainers: this takes a model of each kind.
 whole_gradients() {
-    gradients --only losses --filter "vgan, KL mean, sampled z" --filter "vgan of residual blocks" \
-        --filter "vgan, spectral norm" --filter "vgan, minibatch discrimination" --filter "vgan, feature matching" \
-        --filter "ebgan with bottleneck, repelling" --filter "vgan, mode-regularised" --filter "Dragan, sampled z"
+    local filters=()
+    while read -r name; do filters+=(--filter "$name"); done <<<"$whole"
+    gradients --only losses "${filters[@]}"
 }
 
 # The folder of a run's last checkpoint: model.safetensors has weights and statistics, optim.safetensors the moments.
@@ -108,29 +132,27 @@ trains_twice() {
 
 # What a step does differently by its settings, recorded and replayed like any other: a line each, a name and flags.
 objectives() {
-    local dcgan residual name flags count=0
-    dcgan="quick --batch 8 --set generator.channels=8,4 --set generator.hidden=16 --set generator.latent=6"
-    dcgan+=" --set discriminator.channels=4,8 --set discriminator.hidden=16"
+    local residual name flags count=0
     residual="vgan-cifar10-resnet --batch 8 --set generator.width=4 --set generator.max_width=6"
     residual+=" --set discriminator.width=4 --set discriminator.max_width=6"
     while read -r name flags; do
         # The flags are words.
         # shellcheck disable=SC2086
-        trains_twice "$name" 20 $flags </dev/null
+        trains_twice "$name" "$objective_steps" $flags </dev/null
         count=$((count + 1))
     done <<OBJECTIVES
 residual $residual
-lazy-penalty $dcgan --set penalty=dragan --set penalty_every=3 --set discriminator.norm=none
-clipped $dcgan --set loss=wgan --set clip=0.1 --set discriminator_steps=3
-spectral-norm $dcgan --set discriminator.spectral_norm=true
-ebgan $dcgan --set loss=ebgan --set repelling=0.1
-began $dcgan --set loss=began
-feature-matching $dcgan --set feature_matching=1
-minibatch $dcgan --set minibatch_kernels=4
-mode-regularised $dcgan --set reconstruction=0.2 --set mode=0.4
-noise-and-history $dcgan --set instance_noise=0.1 --set instance_noise_steps=10 --set historical_averaging=0.01
+lazy-penalty $narrow --set penalty=dragan --set penalty_every=3 --set discriminator.norm=none
+clipped $narrow --set loss=wgan --set clip=0.1 --set discriminator_steps=3
+spectral-norm $narrow --set discriminator.spectral_norm=true
+ebgan $narrow --set loss=ebgan --set repelling=0.1
+began $narrow --set loss=began
+feature-matching $narrow --set feature_matching=1
+minibatch $narrow --set minibatch_kernels=4
+mode-regularised $narrow --set reconstruction=0.2 --set mode=0.4
+noise-and-history $narrow --set instance_noise=0.1 --set instance_noise_steps=10 --set historical_averaging=0.01
 OBJECTIVES
-    echo "20 steps of $count objectives, each twice with the same bytes" >"$work/note"
+    echo "$objective_steps steps of $count objectives, each twice with the same bytes" >"$work/note"
 }
 
 # sanitizer TOOL COMMAND…: a command under a tool of compute-sanitizer.
@@ -153,8 +175,8 @@ sanitized_steps() {
 
 # bench DTYPE: the table and, more coarsely, the JSON; the ceilings stand in the row.
 bench() {
-    "$vgan" bench --device cuda --dtype "$1" --budget 60 | tee "$out/bench-$1.txt"
-    "$vgan" bench --device cuda --dtype "$1" --budget 20 --json >"$out/bench-$1.jsonl"
+    "$vgan" bench --device cuda --dtype "$1" --budget 60 $bench_flags | tee "$out/bench-$1.txt"
+    "$vgan" bench --device cuda --dtype "$1" --budget 20 $bench_flags --json >"$out/bench-$1.jsonl"
     grep -E '^(copy|fma|mma) ' "$out/bench-$1.txt" | tr -s ' ' | paste -sd ';' >"$work/note"
 }
 
@@ -162,9 +184,12 @@ bench() {
 epochs() {
     [[ -d $data ]] || { echo "no folder with MNIST was given" | tee "$work/note"; return 77; }
     local start=${EPOCHREALTIME/[.,]/} tenths
-    "$vgan" train vgan-mnist --data "$data" --device cuda --dtype "$1" --epochs 25 --tick 100 --outdir "$work/epochs-$1"
+    # The flags are words.
+    # shellcheck disable=SC2086
+    "$vgan" train $article --data "$data" --device cuda --dtype "$1" --epochs "$epochs" --tick 100 \
+        --outdir "$work/epochs-$1"
     tenths=$(((${EPOCHREALTIME/[.,]/} - start) / 100000))
-    echo "25 epochs in $((tenths / 10)).$((tenths % 10)) s" >"$work/note"
+    echo "$epochs epochs in $((tenths / 10)).$((tenths % 10)) s" >"$work/note"
     find "$work/epochs-$1" -name 'fakes[0-9]*.png' | sort | tail -n 1 | xargs -I{} cp {} "$out/vgan-mnist-$1.png"
     find "$work/epochs-$1" -name stats.jsonl -exec cp {} "$out/vgan-mnist-$1.jsonl" \;
 }
@@ -173,17 +198,18 @@ epochs() {
 resume_across() {
     local from to folder run
     while read -r from to folder; do
-        "$vgan" train quick --data glyphs --device "$from" --steps 60 --snap 60 --outdir "$work/$folder"
+        # shellcheck disable=SC2086
+        "$vgan" train $quick --data glyphs --device "$from" --steps "$resume_at" --snap "$resume_at" --outdir "$work/$folder"
         run=$(find "$work/$folder" -mindepth 1 -maxdepth 1 -type d | head -n 1)
-        "$vgan" resume "$run" --steps 120 --device "$to"
-        tail -n 1 "$run/stats.jsonl" | grep '"step":120,'
+        "$vgan" resume "$run" --steps $((2 * resume_at)) --device "$to"
+        tail -n 1 "$run/stats.jsonl" | grep "\"step\":$((2 * resume_at)),"
     done <<<$'cuda cpu from-gpu\ncpu cuda from-cpu'
     echo "GPU to CPU, and CPU to GPU" >"$work/note"
 }
 
 export -f on_gpu gradients whole_gradients last_checkpoint trains_twice objectives sanitizer sanitized_steps bench epochs
 export -f resume_across
-export bin data out work vgan kernels
+export bin data out work vgan kernels narrow quick steps objective_steps resume_at epochs article bench_flags whole
 {
     echo "# On a GPU"
     echo
@@ -197,9 +223,11 @@ export bin data out work vgan kernels
 } | tee "$table"
 check "parity" 60 on_gpu parity 2 "f32 against the CPU in f64, and twice the same bits"
 check "parity on tensor cores" 60 on_gpu tensor_cores 3 "tf32 and bf16 against the CPU in f64, and twice the same bits"
+check "training beside the CPU" 60 on_gpu steps 3 "20 steps of every narrow model; tf32 and bf16 near f32"
 check "gradients of operations" 60 gradients --only operations
 check "gradients of whole losses" 60 whole_gradients
-check "determinism over 1000 steps" 60 trains_twice quick 1000 quick
+# shellcheck disable=SC2086
+check "determinism over $steps steps" 60 trains_twice quick "$steps" $quick
 check "determinism of objectives" 90 objectives
 check "resume across devices" 60 resume_across
 tools=(memcheck racecheck initcheck synccheck)
@@ -209,13 +237,13 @@ done
 for dtype in f32 tf32 bf16; do
     check "bench in $dtype" 60 bench "$dtype"
 done
-check "25 epochs of vgan-mnist in f32" 150 epochs f32
+check "$epochs epochs of vgan-mnist in f32" 150 epochs f32
 for tool in "${tools[@]}"; do
     check "$tool" 60 sanitizer "$tool" "$kernels" --nocapture --test-threads 1 parity::a_gpu_agrees
     check "$tool on tensor cores" 60 sanitizer "$tool" "$kernels" --nocapture --test-threads 1 tensor_cores::a_gpu_gives
 done
 for dtype in tf32 bf16; do
-    check "25 epochs of vgan-mnist in $dtype" 90 epochs "$dtype"
+    check "$epochs epochs of vgan-mnist in $dtype" 90 epochs "$dtype"
 done
 code=0
 if [[ $failed -gt 0 ]]; then

@@ -11,7 +11,6 @@ mod whole_runs;
 mod devices;
 mod failures;
 mod runs;
-mod script;
 
 #[test]
 fn a_what_this_part_needs() {

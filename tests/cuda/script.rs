@@ -1,1 +1,0 @@
-//! tests/gpu.sh, shortened, so that the first machine with a GPU finds a script that has run.
