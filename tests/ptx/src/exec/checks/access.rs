@@ -1,5 +1,6 @@
 //! What runs before an access that is checked.
 
+use super::super::lanes::Cell;
 use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use super::shared::Access;
@@ -20,6 +21,7 @@ impl Handler for CheckAccess {
 
 /// # Safety
 /// The instruction is an access's, with its element's size in the low byte of `bytes`.
+#[inline(always)]
 unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     let Some(mut checker) = b.checker.take() else { return };
     // SAFETY: the caller says so.
@@ -30,7 +32,18 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     if rows {
         lanes &= (1u64 << (8 * i.n)).wrapping_sub(1) as u32;
     }
-    let aligned = lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0);
+    let first = at[w.first()];
+    let (mut highest, mut bits) = (0, 0);
+    for lane in 0..LANES {
+        // Inactive lanes have an active one's address here.
+        let address = at[lane].blend(first, lanes >> lane);
+        highest = highest.max(address);
+        bits |= address;
+    }
+    let aligned = match bits & (u64::from(bytes) - 1) {
+        0 => lanes,
+        _ => lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0),
+    };
     let wide = i.bytes & any::WIDE != 0;
     let same_values = |one: usize, other: usize| {
         i.r.iter().take(i.n.max(1) as usize).all(|&word| {
@@ -58,7 +71,10 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     let size = u64::from(b.shared_bytes);
     match any::space(i.bytes) {
         Space::Shared => {
-            let inside = lanes_where(access.lanes, |lane| at[lane] + u64::from(bytes) <= size);
+            let inside = match highest.saturating_add(u64::from(bytes)) <= size {
+                true => access.lanes,
+                false => lanes_where(access.lanes, |lane| at[lane].saturating_add(u64::from(bytes)) <= size),
+            };
             checker.shared_access(&Access { lanes: inside, ..access });
         }
         Space::Generic => {
