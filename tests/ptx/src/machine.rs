@@ -220,6 +220,9 @@ pub struct Outcome {
 impl Machine {
     /// A machine with this memory.
     pub fn new(memory: Arc<Memory>, options: Options) -> Machine {
+        if options.checks.unwritten {
+            memory.track_writes();
+        }
         Machine { memory, options, shadow: GlobalShadow::default() }
     }
 
