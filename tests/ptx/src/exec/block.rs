@@ -1,10 +1,11 @@
 //! A block: its shared memory, its barriers, and the turns of its warps.
 
+use super::checks::Checker;
 use super::control;
 use super::path::State;
 use super::warp::Aligned;
 use super::{Program, Warp};
-use crate::machine::{FaultKind, Launch, Options, Order};
+use crate::machine::{Checks, FaultKind, Launch, Options, Order};
 use crate::memory::Memory;
 
 /// What is the same for all blocks of a launch.
@@ -43,6 +44,8 @@ pub(crate) struct Barrier {
     pub(crate) expected: u32,
     /// Threads whose predicate held, of `bar.red`.
     pub(crate) holds: u32,
+    /// The warp that arrived last, if it would have waited, as a bit.
+    pub(crate) last: u32,
     /// Threads that gave a predicate.
     pub(crate) voters: u32,
     /// Paths that wait: warp, path, and what becomes of the result.
@@ -86,6 +89,8 @@ pub(crate) struct Block<'a> {
     /// Goes up whenever something happens that a warp may wait for.
     pub(crate) events: u64,
     pub(crate) fault: Option<Box<RawFault>>,
+    /// Where accesses are checked.
+    pub(crate) checker: Option<Box<Checker>>,
 }
 
 /// How the turns of a block's warps ended.
@@ -105,6 +110,9 @@ impl<'a> Block<'a> {
         let shared_bytes = context.program.shared + context.launch.dynamic_shared;
         let mut shared = Aligned::new(shared_bytes as usize);
         let shared_base = shared.start();
+        let threads: u32 = context.launch.block.iter().product();
+        let checker = (context.options.checks != Checks::NONE)
+            .then(|| Box::new(Checker::new(context, threads.div_ceil(32) as usize)));
         Block {
             context,
             program: context.program,
@@ -118,6 +126,7 @@ impl<'a> Block<'a> {
             live: 0,
             events: 0,
             fault: None,
+            checker,
         }
     }
 
@@ -126,6 +135,9 @@ impl<'a> Block<'a> {
         self.live = threads;
         self.barriers = Default::default();
         self.released.clear();
+        if let Some(checker) = &mut self.checker {
+            checker.begin();
+        }
     }
 
     /// Where the shared memories of the cluster's blocks begin.
@@ -143,6 +155,10 @@ impl<'a> Block<'a> {
     /// Lets the paths go on that a full barrier holds.
     pub(crate) fn complete(&mut self, number: usize) {
         let barrier = std::mem::take(&mut self.barriers[number]);
+        if let Some(checker) = &mut self.checker {
+            let waited = barrier.waiting.iter().fold(barrier.last, |warps, (warp, ..)| warps | 1 << warp);
+            checker.learn(waited, number);
+        }
         let (holds, voters) = (barrier.holds, barrier.voters);
         let releases = barrier.waiting.into_iter();
         self.released.extend(releases.map(|(warp, path, result)| Release { warp, path, result, holds, voters }));

@@ -39,6 +39,9 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if missing == 0 {
         // SAFETY: as above.
         unsafe { carry_out(operation, i, w, named) };
+        if let Some(checker) = &mut b.checker {
+            checker.together(w.index as usize, w.mask & named, w.live);
+        }
         return Flow::Go;
     }
     let state = match operation {
@@ -55,6 +58,9 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     w.mask |= there;
     // SAFETY: as above.
     unsafe { carry_out(operation, i, w, named) };
+    if let Some(checker) = &mut b.checker {
+        checker.together(w.index as usize, w.mask & named, w.live);
+    }
     w.mask = mask;
     w.release(state, w.block, at);
     b.events += 1;

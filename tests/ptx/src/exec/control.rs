@@ -318,7 +318,13 @@ fn arrive(
         bar::OR => BarrierResult::Any(i.r[0]),
         _ => BarrierResult::None,
     };
+    if let Some(checker) = &mut b.checker {
+        checker.tell(w.index as usize, number as usize);
+    }
     if full {
+        if kind != bar::ARRIVE {
+            barrier.last = 1 << w.index;
+        }
         let (holds, voters) = (barrier.holds, barrier.voters);
         b.complete(number as usize);
         barrier_result(w, result, holds, voters);

@@ -3,6 +3,7 @@
 //! A copy is carried out when it is asked for or when it is waited for, as the options say; both are legal, and a kernel that
 //! touches its target before the wait gives different results. What is read is read where the copy is carried out.
 
+use super::checks::shared::Access;
 use super::memory::{Refused, lanes_where};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
@@ -130,8 +131,33 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if b.context.options.async_copies == AsyncCopies::Earliest {
         copy.carry_out(copy.lanes, b.shared_base);
     }
+    note(&copy, copy.lanes, w, b, true);
     w.copies.push(copy);
     Flow::Go
+}
+
+/// Tells the checks that copies begin or have been waited for.
+fn note(copy: &Copy, lanes: u32, w: &Warp, b: &mut Block<'_>, begins: bool) {
+    let Some(checker) = &mut b.checker else { return };
+    if lanes == 0 {
+        return;
+    }
+    let access = Access {
+        block: b.id,
+        warp: w.index,
+        lanes,
+        at: &copy.targets.map(u64::from),
+        bytes: copy.bytes,
+        site: copy.site,
+        writes: true,
+        strong: false,
+        same_values: &|_, _| false,
+    };
+    if begins {
+        checker.shared_pending(&access);
+    } else {
+        checker.shared_arrived(&access);
+    }
 }
 
 /// `cp.async.commit_group`
@@ -177,6 +203,7 @@ fn wait(w: &mut Warp, b: &mut Block<'_>, n: u32) {
         if late {
             copy.carry_out(done, b.shared_base);
         }
+        note(copy, done, w, b, false);
         copy.lanes &= !done;
     }
     copies.retain(|copy| copy.lanes != 0);

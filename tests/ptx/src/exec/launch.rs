@@ -4,18 +4,28 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::block::{Block, Context, Ended, RawFault};
+use super::checks::findings::Findings;
 use super::program::{Constant, ConstantValue, SlotKind};
 use super::{FULL, LANES, Warp};
 use crate::machine::{Launch, Order};
 use crate::text::ast::Special;
 
-/// Runs all blocks; the fault that ended the launch, if one did.
-pub(crate) fn run(context: &Context<'_>) -> Option<RawFault> {
+/// What a launch left.
+#[derive(Default)]
+pub(crate) struct Result {
+    /// What ended it early.
+    pub(crate) fault: Option<RawFault>,
+    pub(crate) findings: Findings,
+}
+
+/// Runs all blocks.
+pub(crate) fn run(context: &Context<'_>) -> Result {
     let [x, y, z] = context.launch.grid.map(u64::from);
     let total = x * y * z;
     let queue = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let fault = Mutex::new(None);
+    let result = Mutex::new(Result::default());
+    let lock = || result.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let work = || {
         let mut worker = Worker::new(context);
         while !stop.load(Ordering::Relaxed) {
@@ -26,8 +36,11 @@ pub(crate) fn run(context: &Context<'_>) -> Option<RawFault> {
             let number = nth_block(ticket, total, context.options.blocks);
             if let Some(found) = worker.run(number) {
                 stop.store(true, Ordering::Relaxed);
-                fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(found);
+                lock().fault.get_or_insert(found);
             }
+        }
+        if let Some(checker) = worker.block.checker.take() {
+            lock().findings.merge(checker.findings);
         }
     };
     let helpers = (context.options.threads.max(1) as u64).min(total).saturating_sub(1);
@@ -41,7 +54,7 @@ pub(crate) fn run(context: &Context<'_>) -> Option<RawFault> {
             work();
         });
     }
-    fault.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    result.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The number of the block that is begun as the n-th.

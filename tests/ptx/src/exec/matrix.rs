@@ -26,6 +26,9 @@ pub(crate) fn aligned(
     run: impl FnOnce(&mut Warp, &mut Block<'_>) -> Flow,
 ) -> Flow {
     if w.mask == w.live {
+        if let Some(checker) = &mut b.checker {
+            checker.together(w.index as usize, w.mask, w.live);
+        }
         return run(w, b);
     }
     let at = super::collective::instruction_index(i, b);
@@ -36,6 +39,9 @@ pub(crate) fn aligned(
     }
     let own = w.mask;
     w.mask |= there;
+    if let Some(checker) = &mut b.checker {
+        checker.together(w.index as usize, w.mask, w.live);
+    }
     let flow = run(w, b);
     w.mask = own;
     w.release(State::Aligned, w.block, at);

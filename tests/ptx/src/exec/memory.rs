@@ -413,6 +413,12 @@ pub(crate) mod any {
     pub(crate) const QUAD: u32 = 1 << 10;
     /// The address has 64 bits.
     pub(crate) const ADDRESS64: u32 = 1 << 11;
+    /// The access writes.
+    pub(crate) const WRITES: u32 = 1 << 12;
+    /// It is atomic, or strong.
+    pub(crate) const STRONG: u32 = 1 << 13;
+    /// It is of rows for matrices: 16 bytes at the addresses of eight times `n` lanes.
+    pub(crate) const ROWS: u32 = 1 << 14;
     const SPACES: [Space; 7] = [
         Space::Generic,
         Space::Global,

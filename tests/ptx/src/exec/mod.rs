@@ -2,6 +2,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod block;
+pub(crate) mod checks;
 pub(crate) mod collective;
 pub(crate) mod compare;
 pub(crate) mod copies;

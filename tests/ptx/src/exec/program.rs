@@ -27,6 +27,9 @@ pub(crate) struct Program {
     pub(crate) words: u32,
     /// Bytes of shared memory of the variables, without what the launch adds.
     pub(crate) shared: u32,
+    /// log2 of the smallest access of shared memory, in bytes; likewise of global memory.
+    pub(crate) shared_granule: u32,
+    pub(crate) global_granule: u32,
     /// Bytes of local memory of a thread.
     pub(crate) local: u32,
 }

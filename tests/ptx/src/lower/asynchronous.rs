@@ -4,6 +4,7 @@ use super::Lowering;
 use super::memory::any_bits;
 use crate::exec::copies::{Commit, CopyOp, CpAsync, WaitAll, WaitGroup};
 use crate::exec::matrix::{Ldmatrix, Mma, Product, Stmatrix, TRANSPOSED};
+use crate::exec::memory::any;
 use crate::tensor::mma;
 use crate::text::ast::{Address, Op, Operand, Predicate, Space, Type};
 
@@ -29,14 +30,14 @@ impl Lowering<'_> {
                 for (at, &register) in d.iter().enumerate().take(4) {
                     decoded.r[at] = self.register(register, 32)?;
                 }
-                self.matrix(decoded, d.len(), *trans, address, false)
+                self.matrix(decoded, d.len(), *trans, address, 0)
             }
             Op::Stmatrix { trans, a, address } => {
                 let mut decoded = self.blank(self.pair::<Stmatrix>());
                 for (at, &operand) in a.iter().enumerate().take(4) {
                     decoded.r[at] = self.source(operand, 32)?;
                 }
-                self.matrix(decoded, a.len(), *trans, address, true)
+                self.matrix(decoded, a.len(), *trans, address, any::WRITES)
             }
             Op::Mma { .. } => self.mma(op),
             _ => Err(format!("{op:?} is not known")),
@@ -49,7 +50,7 @@ impl Lowering<'_> {
         count: usize,
         trans: bool,
         address: &Address,
-        writes: bool,
+        flags: u32,
     ) -> Result<(), String> {
         if !matches!(count, 1 | 2 | 4) {
             return Err(format!("{count} matrices of ldmatrix or stmatrix; there can be 1, 2 or 4"));
@@ -57,7 +58,7 @@ impl Lowering<'_> {
         let (a, bits, offset) = self.address_in(Space::Shared, address)?;
         (decoded.a, decoded.imm, decoded.n) = (a, offset, count as u32);
         decoded.bytes = any_bits(Space::Shared, Type::B128, 32, bits) | if trans { TRANSPOSED } else { 0 };
-        self.access(decoded, writes);
+        self.access(decoded, flags | any::ROWS);
         Ok(())
     }
 

@@ -3,10 +3,12 @@
 use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
 use crate::exec::memory::{AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Shared, Store, Word, any};
+use crate::exec::checks::access::CheckAccess;
 use crate::exec::moves;
 use crate::exec::control::{Fence, Nothing};
 use crate::exec::program::{ConstantValue, SlotKind};
 use crate::exec::{Decoded, Pair};
+use crate::machine::Checks;
 use crate::text::ast::{Address, Op, Operand, Ordering, Register, Space, Type};
 
 /// Elements and registers of an access that has a handler of its own.
@@ -31,7 +33,7 @@ impl Lowering<'_> {
                 self.parameter(*ty, d, address)
             }
             Op::Ld { space, ty, ordering, d, address, .. } => {
-                self.load(*space, *ty, d, address)?;
+                self.load(*space, *ty, d, address, strong(*ordering))?;
                 if matches!(ordering, Ordering::Acquire | Ordering::SeqCst) {
                     self.emit(self.pair::<Fence>(), 0, &[]);
                 }
@@ -41,7 +43,7 @@ impl Lowering<'_> {
                 if matches!(ordering, Ordering::Release | Ordering::SeqCst) {
                     self.emit(self.pair::<Fence>(), 0, &[]);
                 }
-                self.store(*space, *ty, a, address)
+                self.store(*space, *ty, a, address, any::WRITES | strong(*ordering))
             }
             Op::Prefetch => {
                 self.emit(self.pair::<Nothing>(), 0, &[]);
@@ -121,7 +123,14 @@ impl Lowering<'_> {
         Ok((words, if bits == 0 { 8 * ty.bytes() } else { bits }))
     }
 
-    fn load(&mut self, space: Space, ty: Type, d: &[Option<Register>], address: &Address) -> Result<(), String> {
+    fn load(
+        &mut self,
+        space: Space,
+        ty: Type,
+        d: &[Option<Register>],
+        address: &Address,
+        flags: u32,
+    ) -> Result<(), String> {
         let (a, address_bits, offset) = self.address_in(space, address)?;
         let (words, bits) = self.values(ty, d)?;
         if words.is_empty() || words.len() > 4 || ty == Type::Pred {
@@ -145,11 +154,18 @@ impl Lowering<'_> {
             };
             decoded.run = fast.unwrap_or(decoded.run);
         }
-        self.access(decoded, false);
+        self.access(decoded, flags);
         Ok(())
     }
 
-    fn store(&mut self, space: Space, ty: Type, a: &[Operand], address: &Address) -> Result<(), String> {
+    fn store(
+        &mut self,
+        space: Space,
+        ty: Type,
+        a: &[Operand],
+        address: &Address,
+        flags: u32,
+    ) -> Result<(), String> {
         let (at, address_bits, offset) = self.address_in(space, address)?;
         let registers: Vec<Option<Register>> = a
             .iter()
@@ -179,12 +195,16 @@ impl Lowering<'_> {
             };
             decoded.run = fast.unwrap_or(decoded.run);
         }
-        self.access(decoded, true);
+        self.access(decoded, flags);
         Ok(())
     }
 
     /// An access, behind what checks and counts it.
-    pub(super) fn access(&mut self, decoded: Decoded, _writes: bool) {
+    pub(super) fn access(&mut self, decoded: Decoded, flags: u32) {
+        if self.setting.checks != Checks::NONE {
+            let run = self.pair::<CheckAccess>();
+            self.push(Decoded { run, bytes: decoded.bytes | flags, ..decoded });
+        }
         self.push(decoded);
     }
 
@@ -236,4 +256,32 @@ pub(super) fn any_bits(space: Space, ty: Type, bits: u32, address_bits: u32) -> 
     let address = if address_bits == 64 { any::ADDRESS64 } else { 0 };
     debug_assert!(kind_of(ty) != SlotKind::Predicate);
     ty.bytes() | wide | signed | address | any::space_bits(space)
+}
+
+/// Accesses that are not weak do not race with each other.
+fn strong(ordering: Ordering) -> u32 {
+    if ordering == Ordering::Weak { 0 } else { any::STRONG }
+}
+
+/// log2 of the smallest access of shared and of global memory in a kernel: pieces of which every access is whole ones.
+pub(super) fn granules(kernel: &crate::text::ast::Kernel) -> (u32, u32) {
+    let (mut shared, mut global) = (16, 16);
+    for instruction in &kernel.body {
+        let (space, bytes) = match &instruction.op {
+            Op::Ld { space, ty, .. } | Op::St { space, ty, .. } | Op::Atom { space, ty, .. } => (*space, ty.bytes()),
+            Op::CpAsync { bytes, source_bytes, .. } => {
+                // A count of bytes to read may be any.
+                global = global.min(if source_bytes.is_some() { 1 } else { *bytes });
+                (Space::Shared, *bytes)
+            }
+            _ => continue,
+        };
+        if matches!(space, Space::Shared | Space::SharedCluster | Space::Generic) {
+            shared = shared.min(bytes);
+        }
+        if matches!(space, Space::Global | Space::Generic) {
+            global = global.min(bytes);
+        }
+    }
+    (shared.max(1).ilog2(), global.max(1).ilog2())
 }

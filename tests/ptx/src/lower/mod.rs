@@ -325,5 +325,6 @@ impl<'a> Lowering<'a> {
         self.program.words = self.words;
         self.program.shared = self.layout.shared;
         self.program.local = self.layout.local;
+        (self.program.shared_granule, self.program.global_granule) = memory::granules(self.setting.kernel);
     }
 }

@@ -4,6 +4,10 @@ use super::Lowering;
 use super::memory::any_bits;
 use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::collective::{ActiveMask, Collective, Together};
+use crate::exec::Decoded;
+use crate::exec::checks::access::CheckAccess;
+use crate::exec::memory::any;
+use crate::machine::Checks;
 use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
 
 impl Lowering<'_> {
@@ -107,7 +111,12 @@ impl Lowering<'_> {
             }
         };
         decoded.bytes = any_bits(*space, *ty, bits, address_bits) & !0xFF | index as u32;
-        self.access(decoded, true);
+        if self.setting.checks != Checks::NONE {
+            let run = self.pair::<CheckAccess>();
+            let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG;
+            self.push(Decoded { run, bytes, n: 1, ..decoded });
+        }
+        self.push(decoded);
         Ok(())
     }
 }

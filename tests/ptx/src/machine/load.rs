@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::{Checks, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
-use crate::exec::block::Context;
+use crate::exec::block::{Context, RawFault};
+use crate::exec::checks::findings::RawFinding;
 use crate::exec::{Level, Program, launch};
 use crate::fatbin;
 use crate::lower::{self, Layout, Setting};
@@ -123,11 +124,12 @@ impl Code {
         let program = self.program((options.checks, options.count_every != 0));
         let program = program.map_err(|refusal| illegal(format!("line {}: {}", refusal.line, refusal.what)))?;
         let context = Context { program: &program, memory, launch, options };
-        match launch::run(&context) {
-            None => Ok(Outcome::default()),
-            Some(raw) => {
-                let kind = raw.kind;
-                Err(Fault { kind, finding: report::finding(&self.source.module, self.kernel(), launch, raw) })
+        let result = launch::run(&context);
+        let put = |raw| report::finding(&self.source.module, self.kernel(), launch, raw);
+        match result.fault {
+            None => Ok(Outcome { findings: result.findings.into_list().into_iter().map(put).collect() }),
+            Some(RawFault { kind, what, address, sites }) => {
+                Err(Fault { kind, finding: put(RawFinding { what, address, sites, count: 1 }) })
             }
         }
     }

@@ -1,13 +1,15 @@
 //! Findings in words: lines of the source, threads of the block.
 
 use super::{Finding, Launch, Site};
-use crate::exec::block::{RawFault, RawSite};
+use crate::exec::block::RawSite;
+use crate::exec::checks::findings::RawFinding;
 use crate::text::ast;
 
-/// Puts a fault into words.
-pub(super) fn finding(module: &ast::Module, kernel: &ast::Kernel, launch: &Launch, raw: RawFault) -> Finding {
+/// Puts a fault or a finding into words.
+pub(super) fn finding(module: &ast::Module, kernel: &ast::Kernel, launch: &Launch, raw: RawFinding) -> Finding {
     let sites = raw.sites.iter().map(|site| put(module, kernel, launch, site)).collect();
-    Finding { kernel: kernel.name.clone(), what: raw.what, address: raw.address, sites }
+    let what = if raw.count > 1 { format!("{} (seen {} times)", raw.what, raw.count) } else { raw.what };
+    Finding { kernel: kernel.name.clone(), what, address: raw.address, sites }
 }
 
 fn put(module: &ast::Module, kernel: &ast::Kernel, launch: &Launch, raw: &RawSite) -> Site {

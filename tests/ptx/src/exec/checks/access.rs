@@ -1,0 +1,95 @@
+//! What runs before an access that is checked.
+
+use super::super::lanes::Cell;
+use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
+use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
+use super::shared::Access;
+use crate::text::ast::Space;
+
+/// Checks the access that follows. It is the access's own [`Decoded`] with this handler; what is outside or misaligned is left to the
+/// access itself.
+pub(crate) struct CheckAccess;
+
+impl Handler for CheckAccess {
+    #[inline(always)]
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        // SAFETY: the caller's promise.
+        unsafe { check(i, w, b) };
+        Flow::Go
+    }
+}
+
+/// # Safety
+/// The instruction is an access's, with its element's size in the low byte of `bytes`.
+#[inline(always)]
+unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
+    let Some(mut checker) = b.checker.take() else { return };
+    // SAFETY: the caller says so.
+    let at = unsafe { addresses(i, w) };
+    let rows = i.bytes & any::ROWS != 0;
+    let bytes = if rows { 16 } else { (i.bytes & 0xFF) * i.n.max(1) };
+    let mut lanes = w.mask;
+    if rows {
+        lanes &= (1u64 << (8 * i.n)).wrapping_sub(1) as u32;
+    }
+    let first = at[w.first()];
+    let (mut highest, mut bits) = (0, 0);
+    for lane in 0..LANES {
+        // Inactive lanes have an active one's address here.
+        let address = at[lane].blend(first, lanes >> lane);
+        highest = highest.max(address);
+        bits |= address;
+    }
+    let aligned = match bits & (u64::from(bytes) - 1) {
+        0 => lanes,
+        _ => lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0),
+    };
+    let wide = i.bytes & any::WIDE != 0;
+    let same_values = |one: usize, other: usize| {
+        i.r.iter().take(i.n.max(1) as usize).all(|&word| {
+            // SAFETY: the registers of a store are slots of this width.
+            unsafe {
+                if wide {
+                    w.slot::<u64>(word).add(one).read() == w.slot::<u64>(word).add(other).read()
+                } else {
+                    w.slot::<u32>(word).add(one).read() == w.slot::<u32>(word).add(other).read()
+                }
+            }
+        })
+    };
+    let access = Access {
+        block: b.id,
+        warp: w.index,
+        lanes: aligned,
+        at: &at,
+        bytes,
+        site: i.site,
+        writes: i.bytes & any::WRITES != 0,
+        strong: i.bytes & any::STRONG != 0,
+        same_values: &same_values,
+    };
+    let size = u64::from(b.shared_bytes);
+    match any::space(i.bytes) {
+        Space::Shared => {
+            let inside = match highest.saturating_add(u64::from(bytes)) <= size {
+                true => access.lanes,
+                false => lanes_where(access.lanes, |lane| at[lane].saturating_add(u64::from(bytes)) <= size),
+            };
+            checker.shared_access(&Access { lanes: inside, ..access });
+        }
+        Space::Generic => {
+            let inside = |lane: usize| {
+                let (space, base) = space_of(at[lane]);
+                let offset = at[lane] - base;
+                space == Space::SharedCluster && base == SHARED_WINDOW && offset + u64::from(bytes) <= size
+            };
+            let shared = lanes_where(access.lanes, inside);
+            if shared != 0 {
+                let offsets: [u64; LANES] = at.map(|address| address.wrapping_sub(SHARED_WINDOW));
+                checker.shared_access(&Access { lanes: shared, at: &offsets, ..access });
+            }
+        }
+        _ => {}
+    }
+    b.checker = Some(checker);
+}

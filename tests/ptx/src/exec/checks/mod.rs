@@ -1,0 +1,214 @@
+//! What is checked while a block runs: which accesses are ordered, and which are not.
+//!
+//! Every warp has an epoch. Where warps synchronise (barriers of the block, mbarriers) the one that waited knows of each other warp up to
+//! which epoch its accesses are done: a vector clock. Accesses of different warps are ordered where the later one's warp knows of
+//! the earlier one's epoch. Lanes of one warp are ordered by the instructions that they carry out together (`bar.warp.sync`,
+//! shuffles, votes, `mma` and the like), which are counted by a stamp; nothing else orders them: lanes do not march in step.
+//!
+//! Epochs go on from block to block, so that what an earlier block left in the shadow memory counts as nothing.
+
+pub(crate) mod access;
+pub(crate) mod findings;
+pub(crate) mod shared;
+
+use self::findings::Findings;
+use self::shared::SharedShadow;
+use super::block::Context;
+use crate::machine::Checks;
+
+/// Most warps of a block.
+const WARPS: usize = 32;
+
+/// An accessor: thread of the block, instruction, and whether the access is atomic or strong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Who(pub(crate) u32);
+
+impl Who {
+    /// A kernel may have 2^21 instructions; sites beyond are not told apart.
+    pub(crate) fn new(thread: u32, site: u32, strong: bool) -> Who {
+        Who(thread & 0x3FF | u32::from(strong) << 10 | site << 11)
+    }
+
+    pub(crate) fn thread(self) -> u32 {
+        self.0 & 0x3FF
+    }
+
+    pub(crate) fn warp(self) -> usize {
+        self.thread() as usize / 32
+    }
+
+    pub(crate) fn lane(self) -> u32 {
+        self.0 & 31
+    }
+
+    pub(crate) fn strong(self) -> bool {
+        self.0 >> 10 & 1 != 0
+    }
+
+    pub(crate) fn site(self) -> u32 {
+        self.0 >> 11
+    }
+}
+
+/// What is known of a warp.
+#[derive(Debug, Clone)]
+pub(crate) struct Clock {
+    /// Its epoch, which its accesses carry.
+    pub(crate) epoch: u32,
+    /// Of each warp: accesses of lower epochs are done.
+    pub(crate) known: [u32; WARPS],
+    /// The lowest of them, and of its own epoch.
+    pub(crate) floor: u32,
+    /// Counts what its lanes did together.
+    pub(crate) stamp: u32,
+    /// The last stamp at which all of its lanes did something together.
+    pub(crate) all_together: u32,
+    /// Later stamps, with the lanes that took part.
+    pub(crate) some_together: Vec<(u32, u32)>,
+}
+
+impl Clock {
+    /// Whether an access with this stamp by one lane comes before what another one does now.
+    pub(crate) fn lanes_ordered(&self, stamp: u32, earlier: u32, now: u32) -> bool {
+        earlier == now
+            || stamp < self.all_together
+            || self.some_together.iter().any(|&(at, lanes)| at > stamp && lanes >> earlier & 1 != 0 && lanes >> now & 1 != 0)
+    }
+}
+
+/// The checks of a thread of the host, which runs one block at a time.
+pub(crate) struct Checker {
+    pub(crate) checks: Checks,
+    pub(crate) clocks: Vec<Clock>,
+    /// Epochs below are of earlier blocks.
+    pub(crate) base: u32,
+    pub(crate) shared: SharedShadow,
+    pub(crate) findings: Findings,
+    /// What each of the 16 barriers has been told since it was last complete.
+    told: [[u32; WARPS]; 16],
+    /// The warps that have told something.
+    tellers: [u32; 16],
+}
+
+impl Checker {
+    pub(crate) fn new(context: &Context<'_>, warps: usize) -> Checker {
+        let clock = Clock {
+            epoch: 1,
+            known: [1; WARPS],
+            floor: 1,
+            stamp: 1,
+            all_together: 1,
+            some_together: Vec::new(),
+        };
+        let bytes = context.program.shared + context.launch.dynamic_shared;
+        Checker {
+            checks: context.options.checks,
+            clocks: vec![clock; warps],
+            base: 1,
+            shared: SharedShadow::new(bytes, context.program.shared_granule),
+            findings: Findings::default(),
+            told: [[0; WARPS]; 16],
+            tellers: [0; 16],
+        }
+    }
+
+    /// A block begins: nothing that was is left.
+    pub(crate) fn begin(&mut self) {
+        let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0) + 1;
+        self.base = next;
+        for clock in &mut self.clocks {
+            clock.epoch = next;
+            clock.known = [next; WARPS];
+            clock.floor = next;
+            clock.stamp += 1;
+            clock.all_together = clock.stamp;
+            clock.some_together.clear();
+        }
+        self.tellers = [0; 16];
+        if next > u32::MAX / 2 {
+            self.shared.forget();
+            self.restart();
+        }
+    }
+
+    /// Begins to count anew.
+    fn restart(&mut self) {
+        self.base = 1;
+        for clock in &mut self.clocks {
+            *clock = Clock {
+                epoch: 1,
+                known: [1; WARPS],
+                floor: 1,
+                stamp: 1,
+                all_together: 1,
+                some_together: Vec::new(),
+            };
+        }
+    }
+
+    /// Lanes of a warp did something together.
+    pub(crate) fn together(&mut self, warp: usize, lanes: u32, live: u32) {
+        let clock = &mut self.clocks[warp];
+        clock.stamp += 1;
+        if lanes & live == live {
+            clock.all_together = clock.stamp;
+            clock.some_together.clear();
+        } else {
+            clock.some_together.push((clock.stamp, lanes));
+            if clock.some_together.len() > 64 {
+                clock.some_together.remove(0);
+            }
+        }
+    }
+
+    /// A warp arrives at a barrier: what it did and knows is told to those who wait there.
+    pub(crate) fn tell(&mut self, warp: usize, barrier: usize) {
+        if self.tellers[barrier] == 0 {
+            self.told[barrier] = [0; WARPS];
+        }
+        self.tellers[barrier] |= 1 << warp;
+        let clock = &mut self.clocks[warp];
+        for (told, known) in self.told[barrier].iter_mut().zip(clock.known) {
+            *told = known.max(*told);
+        }
+        clock.epoch += 1;
+        self.told[barrier][warp] = self.told[barrier][warp].max(clock.epoch);
+    }
+
+    /// A barrier is complete: these warps waited and learn what it was told.
+    pub(crate) fn learn(&mut self, warps: u32, barrier: usize) {
+        let told = self.told[barrier];
+        let everyone = (1u64 << self.clocks.len()) - 1;
+        if u64::from(warps) == everyone {
+            // All know all: epochs are made equal, so that one comparison says so.
+            let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0);
+            for clock in &mut self.clocks {
+                clock.epoch = next;
+                clock.known = [next; WARPS];
+                clock.floor = next;
+            }
+        } else {
+            for warp in (0..self.clocks.len()).filter(|warp| warps >> warp & 1 != 0) {
+                self.learn_from(warp, &told);
+            }
+        }
+        for warp in (0..self.clocks.len()).filter(|warp| warps >> warp & 1 != 0) {
+            let clock = &mut self.clocks[warp];
+            clock.stamp += 1;
+            clock.all_together = clock.stamp;
+            clock.some_together.clear();
+        }
+        self.tellers[barrier] = 0;
+    }
+
+    /// A warp learns of others.
+    pub(crate) fn learn_from(&mut self, warp: usize, told: &[u32; WARPS]) {
+        let count = self.clocks.len();
+        let clock = &mut self.clocks[warp];
+        for (known, told) in clock.known.iter_mut().zip(told) {
+            *known = (*known).max(*told);
+        }
+        let others = (0..count).filter(|&other| other != warp);
+        clock.floor = others.map(|other| clock.known[other]).fold(clock.epoch, u32::min);
+    }
+}

@@ -1,0 +1,350 @@
+//! Shadow memory of a block's shared memory: who wrote and read each piece last.
+//!
+//! A piece is as many bytes as the kernel's smallest access has, so that each access is whole pieces.
+
+use super::super::block::RawSite;
+use super::super::memory::lanes_where;
+use super::{Checker, Who};
+
+/// Pieces that are looked at together.
+const GROUP: usize = 8;
+/// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
+const PENDING: u32 = u32::MAX;
+
+/// Eight pieces.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Cells {
+    /// The last write: its epoch (0: none), by whom, and its warp's stamp.
+    write_epoch: [u32; GROUP],
+    writer: [u32; GROUP],
+    write_stamp: [u32; GROUP],
+    /// The last reads: their epoch, and the warps that read in it.
+    read_epoch: [u32; GROUP],
+    read_warps: [u32; GROUP],
+    /// The last reading warp: site, stamp and lanes.
+    reader: [u32; GROUP],
+    read_stamp: [u32; GROUP],
+    read_lanes: [u32; GROUP],
+}
+
+/// The shadow of shared memory.
+pub(crate) struct SharedShadow {
+    cells: Vec<Cells>,
+    /// log2 of a piece's bytes.
+    granule: u32,
+    /// For each group: its place in the list of the access that is looked at, plus 1.
+    listed: Vec<u8>,
+}
+
+impl SharedShadow {
+    pub(crate) fn new(bytes: u32, granule: u32) -> SharedShadow {
+        let groups = ((bytes >> granule) as usize).div_ceil(GROUP) + GROUP;
+        SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups] }
+    }
+
+    /// Nothing was accessed.
+    pub(crate) fn forget(&mut self) {
+        self.cells.fill(Cells::default());
+    }
+}
+
+/// An access of shared memory by lanes of a warp.
+#[derive(Clone, Copy)]
+pub(crate) struct Access<'a> {
+    pub(crate) block: [u32; 3],
+    pub(crate) warp: u32,
+    pub(crate) lanes: u32,
+    pub(crate) at: &'a [u64; 32],
+    pub(crate) bytes: u32,
+    pub(crate) site: u32,
+    pub(crate) writes: bool,
+    /// Atomic, or strong as volatile accesses are: these do not race with each other.
+    pub(crate) strong: bool,
+    /// Whether two lanes write the same value.
+    pub(crate) same_values: &'a dyn Fn(usize, usize) -> bool,
+}
+
+impl Access<'_> {
+    fn here(&self, lanes: u32) -> RawSite {
+        RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
+    }
+
+    fn there(&self, who: Who) -> RawSite {
+        RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
+    }
+}
+
+impl Checker {
+    /// Lanes whose first byte lies in a piece.
+    fn touching(access: &Access<'_>, granule: u32, piece: usize) -> u32 {
+        lanes_where(access.lanes, |lane| {
+            let first = (access.at[lane] >> granule) as usize;
+            let count = (access.bytes >> granule) as usize;
+            (first..first + count).contains(&piece)
+        })
+    }
+
+    /// An access of shared memory whose addresses are inside and aligned.
+    #[inline(always)]
+    pub(crate) fn shared_access(&mut self, access: &Access<'_>) {
+        if access.writes {
+            return self.shared_write(access);
+        }
+        let granule = self.shared.granule;
+        let pieces = (access.bytes >> granule).max(1) as usize;
+        // The groups that are touched, each once, with the pieces and lanes.
+        let mut list = [(0u32, 0u32, 0u32); 64];
+        let mut count = 0usize;
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut piece = (access.at[lane as usize] >> granule) as usize;
+            let end = piece + pieces;
+            while piece < end {
+                let (group, first) = (piece / GROUP, piece % GROUP);
+                let taken = (GROUP - first).min(end - piece);
+                let bits = ((1u32 << taken) - 1) << first;
+                let listed = &mut self.shared.listed[group];
+                if *listed == 0 {
+                    list[count] = (group as u32, 0, 0);
+                    count += 1;
+                    *listed = count as u8;
+                }
+                let entry = &mut list[*listed as usize - 1];
+                entry.1 |= bits;
+                entry.2 |= 1 << lane;
+                piece += taken;
+            }
+        }
+        for &(group, bits, lanes) in &list[..count] {
+            self.shared.listed[group as usize] = 0;
+            self.shared_read(access, group as usize, bits, lanes);
+        }
+    }
+
+    /// Lanes read pieces of a group.
+    #[inline(always)]
+    fn shared_read(&mut self, access: &Access<'_>, group: usize, bits: u32, lanes: u32) {
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
+        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let cells = &mut self.shared.cells[group];
+        let mut special = 0;
+        for k in 0..GROUP {
+            let written = cells.write_epoch[k];
+            special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
+        }
+        if special != 0 {
+            self.special_read(access, group, bits);
+        }
+        let cells = &mut self.shared.cells[group];
+        let warp = access.warp;
+        let who = Who::new(warp * 32, access.site, access.strong).0;
+        for k in 0..GROUP {
+            let same = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
+            let again = same
+                & u32::from((cells.reader[k] ^ who) & 0x3E0 == 0).wrapping_neg()
+                & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
+            let keep = !on[k];
+            cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
+            cells.reader[k] = cells.reader[k] & keep | who & on[k];
+            cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
+        }
+    }
+
+    /// A read of pieces that were written since all warps synchronised, or never.
+    #[cold]
+    #[inline(never)]
+    fn special_read(&mut self, access: &Access<'_>, group: usize, bits: u32) {
+        let floor = self.clocks[access.warp as usize].floor;
+        for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
+            let written = self.shared.cells[group].write_epoch[k];
+            if written >= floor {
+                self.after_write(access, group, k);
+            } else if written < self.base && self.checks.unwritten {
+                self.unwritten(access, group, k);
+            }
+        }
+    }
+
+    fn shared_write(&mut self, access: &Access<'_>) {
+        let granule = self.shared.granule;
+        let pieces = (access.bytes >> granule).max(1) as usize;
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
+        for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
+            let first = (access.at[lane] >> granule) as usize;
+            let writer = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
+            for piece in first..first + pieces {
+                let (group, k) = (piece / GROUP, piece % GROUP);
+                let cells = &self.shared.cells[group];
+                if cells.write_epoch[k] >= floor || cells.read_epoch[k] >= floor {
+                    self.contended_write(access, lane, group, k, floor);
+                }
+                let cells = &mut self.shared.cells[group];
+                cells.write_epoch[k] = epoch;
+                cells.writer[k] = writer;
+                cells.write_stamp[k] = stamp;
+            }
+        }
+    }
+
+    /// A write to what was accessed since the last time that all warps synchronised.
+    fn contended_write(&mut self, access: &Access<'_>, lane: usize, group: usize, k: usize, floor: u32) {
+        let one = Access { lanes: 1 << lane, ..*access };
+        let cells = &self.shared.cells[group];
+        let (written, read) = (cells.write_epoch[k], cells.read_epoch[k]);
+        if written >= floor && !self.within_instruction(access, lane, group, k) {
+            self.after_write(&one, group, k);
+        }
+        if read >= floor && self.checks.shared_races {
+            self.after_reads(&one, group, k);
+        }
+    }
+
+    /// Whether it was an earlier lane of this very instruction that wrote; reports it where the values differ.
+    fn within_instruction(&mut self, access: &Access<'_>, lane: usize, group: usize, k: usize) -> bool {
+        let writer = Who(self.shared.cells[group].writer[k]);
+        let earlier = writer.lane() as usize;
+        let overlaps = || access.at[earlier].abs_diff(access.at[lane]) < u64::from(access.bytes);
+        let this = writer.warp() == access.warp as usize
+            && writer.site() == access.site & (u32::MAX >> 11)
+            && earlier < lane
+            && access.lanes >> earlier & 1 != 0
+            && overlaps();
+        if !this || access.strong || access.at[earlier] == access.at[lane] && (access.same_values)(earlier, lane) {
+            return this;
+        }
+        if self.checks.shared_races {
+            let address = ((group * GROUP + k) as u64) << self.shared.granule;
+            let sites = vec![access.here(1 << lane), access.here(1 << earlier)];
+            self.findings.add("lanes of one write", sites, Some(address), || {
+                "a race in shared memory: two lanes write different values to one address by one instruction".into()
+            });
+        }
+        true
+    }
+
+    /// A read of what nothing wrote.
+    #[cold]
+    fn unwritten(&mut self, access: &Access<'_>, group: usize, k: usize) {
+        let granule = self.shared.granule;
+        let piece = group * GROUP + k;
+        let lanes = Self::touching(access, granule, piece);
+        let address = (piece as u64) << granule;
+        self.findings.add("unwritten shared", vec![access.here(lanes)], Some(address), || {
+            "a read of shared memory that no thread of the block has written".into()
+        });
+    }
+
+    /// An access of what a write may not be ordered before.
+    #[cold]
+    fn after_write(&mut self, access: &Access<'_>, group: usize, k: usize) {
+        let cells = &self.shared.cells[group];
+        let (written, writer, stamp) = (cells.write_epoch[k], Who(cells.writer[k]), cells.write_stamp[k]);
+        let granule = self.shared.granule;
+        let lanes = Self::touching(access, granule, group * GROUP + k);
+        let address = ((group * GROUP + k) as u64) << granule;
+        if written == PENDING {
+            if self.checks.protocols {
+                let sites = vec![access.here(lanes), access.there(writer)];
+                let does = if access.writes { "a write to" } else { "a read of" };
+                self.findings.add("cp.async not waited for", sites, Some(address), || {
+                    format!("{does} shared memory that an asynchronous copy may still be writing: it was not waited for")
+                });
+            }
+            return;
+        }
+        if !self.checks.shared_races || access.strong && writer.strong() {
+            return;
+        }
+        let clock = &self.clocks[access.warp as usize];
+        let racing = if writer.warp() == access.warp as usize {
+            lanes_where(lanes, |lane| !clock.lanes_ordered(stamp, writer.lane(), lane as u32))
+        } else if written >= clock.known[writer.warp()] {
+            lanes
+        } else {
+            0
+        };
+        if racing != 0 {
+            let sites = vec![access.here(racing), access.there(writer)];
+            let (sort, does) = if access.writes { ("write-write", "writes") } else { ("write-read", "reads") };
+            self.findings.add(sort, sites, Some(address), || {
+                format!("a race in shared memory: one thread {does} what another wrote, with nothing between that orders them")
+            });
+        }
+    }
+
+    /// A write to what was read, perhaps without an order.
+    #[cold]
+    fn after_reads(&mut self, access: &Access<'_>, group: usize, k: usize) {
+        let cells = self.shared.cells[group];
+        let (read, reader) = (cells.read_epoch[k], Who(cells.reader[k]));
+        if access.strong && reader.strong() {
+            return;
+        }
+        let granule = self.shared.granule;
+        let lanes = Self::touching(access, granule, group * GROUP + k);
+        let clock = &self.clocks[access.warp as usize];
+        let mut racing = None;
+        for warp in (0..self.clocks.len()).filter(|warp| cells.read_warps[k] >> warp & 1 != 0) {
+            if warp != access.warp as usize && read >= clock.known[warp] {
+                let known = reader.warp() == warp;
+                let site = if known { reader.site() } else { u32::MAX >> 11 };
+                let reader_lanes = if known { cells.read_lanes[k] } else { 0 };
+                racing = Some((lanes, RawSite { site, block: access.block, warp: warp as u32, lanes: reader_lanes }));
+                if known {
+                    break;
+                }
+            }
+        }
+        if racing.is_none() && reader.warp() == access.warp as usize {
+            let unordered = |earlier: usize, now: usize| {
+                !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32)
+            };
+            let others = lanes_where(cells.read_lanes[k], |earlier| {
+                lanes_where(lanes, |now| unordered(earlier, now)) != 0
+            });
+            if others != 0 {
+                let site = RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others };
+                racing = Some((lanes, site));
+            }
+        }
+        if let Some((lanes, site)) = racing {
+            let address = ((group * GROUP + k) as u64) << granule;
+            self.findings.add("read-write", vec![access.here(lanes), site], Some(address), || {
+                "a race in shared memory: one thread writes what another read, with nothing between that orders them".into()
+            });
+        }
+    }
+
+    /// An asynchronous copy writes from now on, until it is waited for.
+    pub(crate) fn shared_pending(&mut self, access: &Access<'_>) {
+        self.shared_access(access);
+        self.set_written(access, Some(PENDING));
+    }
+
+    /// An asynchronous copy has been waited for.
+    pub(crate) fn shared_arrived(&mut self, access: &Access<'_>) {
+        self.set_written(access, None);
+    }
+
+    fn set_written(&mut self, access: &Access<'_>, as_epoch: Option<u32>) {
+        let granule = self.shared.granule;
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, stamp) = (as_epoch.unwrap_or(clock.epoch), clock.stamp);
+        for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
+            let first = (access.at[lane] >> granule) as usize;
+            for piece in first..first + (access.bytes >> granule).max(1) as usize {
+                let cells = &mut self.shared.cells[piece / GROUP];
+                cells.write_epoch[piece % GROUP] = epoch;
+                cells.writer[piece % GROUP] = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
+                cells.write_stamp[piece % GROUP] = stamp;
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Planted bugs and their clean twins: each bug is found, on its line, in every order; no twin raises anything.
+
+mod common;
+
+use common::{machine, module_text, orders, run, shape, upload};
+use ptx_machine::machine::{Checks, Finding, Options};
+
+/// A kernel of one buffer: `%rd1` is its address, `%r5` the thread, `%r6` the block, `%r20` the shared variable `tile`.
+fn text(shared: u32, body: &str) -> String {
+    module_text(
+        ".param .u64 k_param_0",
+        &format!(
+            ".shared .align 16 .b8 tile[{shared}];\nld.param.u64 %rd1, [k_param_0];\ncvta.to.global.u64 %rd1, %rd1;\n\
+             mov.u32 %r5, %tid.x;\nmov.u32 %r6, %ctaid.x;\nmov.u32 %r20, tile;\nshl.b32 %r7, %r5, 2;\n\
+             add.u32 %r21, %r20, %r7;\nmul.wide.u32 %rd2, %r7, 1;\nadd.s64 %rd3, %rd1, %rd2;\n{body}\nret;"
+        ),
+    )
+}
+
+/// What the checks find in all orders; the same sorts must be found in each.
+fn findings(blocks: u32, threads: u32, text: &str) -> Vec<Vec<Finding>> {
+    let mut all = Vec::new();
+    for options in orders() {
+        let machine = machine(Options { checks: Checks::ALL, ..options });
+        let address = upload(&machine, &[7; 4096]);
+        let outcome = run(&machine, text, &shape(blocks, threads, &[address]));
+        all.push(outcome.unwrap_or_else(|fault| panic!("{fault:?}\n{text}")).findings);
+    }
+    all
+}
+
+/// The line of the PTX that holds a marker.
+fn line_of(text: &str, marker: &str) -> u32 {
+    text.lines().position(|line| line.contains(marker)).expect("the marker") as u32 + 1
+}
+
+/// The bug `with` is found at the line marked `// BUG` in every order, with these words; without it nothing is.
+fn planted(blocks: u32, threads: u32, shared: u32, bug: &str, clean: &str, words: &str) {
+    let bug = text(shared, bug);
+    let line = line_of(&bug, "// BUG");
+    for found in findings(blocks, threads, &bug) {
+        let on_line = |finding: &Finding| finding.sites.iter().any(|site| site.ptx_line == line);
+        assert!(found.iter().any(|finding| finding.what.contains(words) && on_line(finding)), "{line}: {found:#?}");
+    }
+    for found in findings(blocks, threads, &text(shared, clean)) {
+        assert!(found.is_empty(), "{found:#?}");
+    }
+}
+
+#[test]
+fn a_barrier_left_out_between_write_and_read() {
+    let body = |barrier: &str| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\n{barrier}\nxor.b32 %r8, %r7, 128;\nadd.u32 %r22, %r20, %r8;\n\
+             ld.shared.u32 %r9, [%r22]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in shared memory");
+}
+
+#[test]
+fn a_barrier_left_out_between_read_and_write() {
+    let body = |barrier: &str| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nxor.b32 %r8, %r7, 128;\nadd.u32 %r22, %r20, %r8;\n\
+             ld.shared.u32 %r9, [%r22];\n{barrier}\nst.shared.u32 [%r21], %r9; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in shared memory");
+}
+
+#[test]
+fn two_warps_write_one_word() {
+    let body = |address: &str| format!("st.shared.u32 [{address}], %r5; // BUG\n");
+    let bug = "and.b32 %r8, %r7, 127;\nadd.u32 %r22, %r20, %r8;\n".to_owned() + &body("%r22");
+    planted(1, 64, 256, &bug, &body("%r21"), "writes what another wrote");
+}
+
+#[test]
+fn two_lanes_write_different_values_by_one_instruction() {
+    let body = |value: &str| {
+        format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.shared.u32 [%r20], {value}; // BUG\n")
+    };
+    planted(1, 32, 256, &body("%r5"), &body("7"), "two lanes write different values");
+}
+
+#[test]
+fn lanes_of_one_warp_without_a_warp_barrier() {
+    let body = |sync: &str| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\n{sync}\nxor.b32 %r8, %r7, 4;\nadd.u32 %r22, %r20, %r8;\n\
+             ld.shared.u32 %r9, [%r22]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 32, 256, &body(""), &body("bar.warp.sync -1;"), "a race in shared memory");
+    planted(1, 32, 256, &body(""), &body("shfl.sync.idx.b32 %r10|%p1, %r5, 0, 31, -1;"), "a race in shared memory");
+}
+
+#[test]
+fn a_warp_barrier_of_the_wrong_lanes() {
+    let body = |mask: &str| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nsetp.lt.u32 %p1, %r5, 16;\n@!%p1 bra HIGH;\nbar.warp.sync {mask};\nbra.uni JOIN;\n\
+             HIGH:\nbar.warp.sync 0xffff0000;\nJOIN:\nxor.b32 %r8, %r7, 4;\nadd.u32 %r22, %r20, %r8;\n\
+             ld.shared.u32 %r9, [%r22]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    // Neighbours read each other's words. Of the upper half each lane waits for itself alone in the bug.
+    let bug = body("0x0000ffff").replace("0xffff0000", "%r11");
+    let bug = format!("mov.u32 %r12, 1;\nshl.b32 %r11, %r12, %r5;\n{bug}");
+    planted(1, 32, 256, &bug, &body("0x0000ffff"), "a race in shared memory");
+}
+
+#[test]
+fn shared_memory_read_before_it_is_written() {
+    let body = |bytes: u32| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nld.shared.u32 %r9, [%r21+{bytes}]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 64, 512, &body(4), &body(0), "no thread of the block has written");
+    // What an earlier block wrote does not count.
+    planted(4, 64, 512, &body(4), &body(0), "no thread of the block has written");
+}
+
+#[test]
+fn one_byte_unwritten() {
+    let body = |bytes: u32| {
+        format!(
+            "shl.b32 %r8, %r5, 2;\nadd.u32 %r22, %r20, %r8;\ncvt.u16.u32 %h1, %r5;\nst.shared.u8 [%r22], %h1;\n\
+             st.shared.u16 [%r22+2], %h1;\nbar.sync 0;\nld.shared.u8 %h2, [%r22+{bytes}]; // BUG\ncvt.u32.u16 %r9, %h2;\n\
+             st.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 32, 512, &body(1), &body(3), "no thread of the block has written");
+}
+
+#[test]
+fn a_copy_that_is_not_waited_for() {
+    let body = |wait: &str| {
+        format!(
+            "cp.async.ca.shared.global [%r21], [%rd3], 4;\ncp.async.commit_group;\n{wait}\nbar.sync 0;\n\
+             ld.shared.u32 %r9, [%r21]; // BUG\nst.global.u32 [%rd3+4096], %r9;"
+        )
+    };
+    planted(1, 64, 512, &body(""), &body("cp.async.wait_group 0;"), "asynchronous copy");
+    planted(1, 64, 512, &body("cp.async.wait_group 1;"), &body("cp.async.wait_all;"), "asynchronous copy");
+}
+
+#[test]
+fn a_copy_that_only_its_own_thread_waited_for() {
+    // The wait makes the bytes visible to the thread itself: others need a barrier behind it.
+    let body = |first: &str, second: &str| {
+        format!(
+            "cp.async.ca.shared.global [%r21], [%rd3], 4;\n{first}\n{second}\nxor.b32 %r8, %r7, 128;\n\
+             add.u32 %r22, %r20, %r8;\nld.shared.u32 %r9, [%r22]; // BUG\nst.global.u32 [%rd3+4096], %r9;"
+        )
+    };
+    let (wait, barrier) = ("cp.async.wait_all;", "bar.sync 0;");
+    planted(1, 64, 512, &body(barrier, wait), &body(wait, barrier), "");
+}
+
+#[test]
+fn a_named_barrier_orders_those_who_use_it_alone() {
+    // Warps 0 and 1 exchange by barrier 1; warp 2 reads what warp 0 wrote, which has told nothing to it.
+    let body = |threads: u32| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nsetp.ge.u32 %p1, %r5, {threads};\n@%p1 bra JOIN;\nbar.sync 1, {threads};\nJOIN:\n\
+             setp.lt.u32 %p2, %r5, 64;\n@%p2 bra END;\nld.shared.u32 %r9, [%r20]; // BUG\nst.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    planted(1, 96, 512, &body(64), &body(96), "a race in shared memory");
+}
+
+#[test]
+fn arriving_tells_and_does_not_learn() {
+    // Warp 0 writes and arrives, warp 1 waits and reads: in order. The other way round it is not.
+    let body = |reader: u32| {
+        format!(
+            "setp.lt.u32 %p1, %r5, 32;\n@!%p1 bra WAITS;\nst.shared.u32 [%r21], %r5;\nbar.arrive 2, 64;\nbra.uni JOIN;\n\
+             WAITS:\nst.shared.u32 [%r21], %r5;\nbar.sync 2, 64;\nJOIN:\nshr.u32 %r8, %r5, 5;\nsetp.ne.u32 %p2, %r8, {reader};\n\
+             @%p2 bra END;\nxor.b32 %r8, %r7, 128;\nadd.u32 %r22, %r20, %r8;\nld.shared.u32 %r9, [%r22]; // BUG\n\
+             st.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    planted(1, 64, 512, &body(0), &body(1), "a race in shared memory");
+}
+
+#[test]
+fn atomics_do_not_race_with_each_other() {
+    let body = |op: &str| {
+        format!(
+            "setp.eq.u32 %p1, %r5, 0;\n@%p1 st.shared.u32 [%r20], 0;\nbar.sync 0;\n{op}\nbar.sync 0;\n\
+             ld.shared.u32 %r9, [%r20];\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    let bug = body("ld.shared.u32 %r8, [%r20];\nadd.u32 %r8, %r8, 1;\nst.shared.u32 [%r20], %r8; // BUG");
+    planted(1, 64, 512, &bug, &body("atom.shared.add.u32 %r8, [%r20], 1;"), "a race in shared memory");
+}
