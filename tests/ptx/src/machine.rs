@@ -5,6 +5,7 @@ mod report;
 
 use std::sync::Arc;
 
+use crate::exec::checks::global::GlobalShadow;
 use crate::memory::Memory;
 use load::{Code, Source};
 
@@ -99,6 +100,8 @@ pub struct Machine {
     pub memory: Arc<Memory>,
     /// How kernels are run.
     pub options: Options,
+    /// Who accessed global memory, for the checks.
+    shadow: GlobalShadow,
 }
 
 /// A module as it is loaded into a machine's memory.
@@ -217,7 +220,7 @@ pub struct Outcome {
 impl Machine {
     /// A machine with this memory.
     pub fn new(memory: Arc<Memory>, options: Options) -> Machine {
-        Machine { memory, options }
+        Machine { memory, options, shadow: GlobalShadow::default() }
     }
 
     /// Loads a fatbin or PTX text, choosing the newest PTX that a device of this compute capability runs. Variables at module scope
@@ -228,6 +231,6 @@ impl Machine {
 
     /// Runs a kernel to its end.
     pub fn launch(&self, kernel: &Kernel, launch: &Launch) -> Result<Outcome, Fault> {
-        kernel.code.launch(kernel, launch, &self.memory, &self.options)
+        kernel.code.launch(kernel, launch, &self.memory, &self.options, &self.shadow)
     }
 }

@@ -1,6 +1,7 @@
 //! A block: its shared memory, its barriers, and the turns of its warps.
 
 use super::checks::Checker;
+use super::checks::global::GlobalShadow;
 use super::control;
 use super::path::State;
 use super::warp::Aligned;
@@ -14,6 +15,9 @@ pub(crate) struct Context<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) launch: &'a Launch,
     pub(crate) options: &'a Options,
+    /// Who accessed global memory, and the tag of the launch's first block there.
+    pub(crate) shadow: &'a GlobalShadow,
+    pub(crate) first_tag: u32,
 }
 
 /// An instruction, and threads of one warp that carried it out.
@@ -131,12 +135,12 @@ impl<'a> Block<'a> {
     }
 
     /// A block with so many threads begins.
-    pub(crate) fn begin(&mut self, threads: u32) {
+    pub(crate) fn begin(&mut self, threads: u32, number: u64) {
         self.live = threads;
         self.barriers = Default::default();
         self.released.clear();
         if let Some(checker) = &mut self.checker {
-            checker.begin();
+            checker.begin(number);
         }
     }
 

@@ -146,7 +146,7 @@ impl<'a> Worker<'a> {
             warp.begin(if threads >= 32 { FULL } else { (1 << threads) - 1 });
             warp.chance = if seed == 0 { 0 } else { super::path::next_random(seed ^ u64::from(warp.index) << 32) };
         }
-        self.block.begin(self.threads);
+        self.block.begin(self.threads, number);
         match self.block.run(&mut self.warps, &mut self.order, seed) {
             Ended::Done => None,
             Ended::Fault => self.block.fault.take().map(|fault| *fault),

@@ -270,8 +270,8 @@ pub(super) fn granules(kernel: &crate::text::ast::Kernel) -> (u32, u32) {
         let (space, bytes) = match &instruction.op {
             Op::Ld { space, ty, .. } | Op::St { space, ty, .. } | Op::Atom { space, ty, .. } => (*space, ty.bytes()),
             Op::CpAsync { bytes, source_bytes, .. } => {
-                // A count of bytes to read may be any.
-                global = global.min(if source_bytes.is_some() { 1 } else { *bytes });
+                // Counts of bytes to read that are no whole words are not checked.
+                global = global.min(if source_bytes.is_some() { 4 } else { *bytes });
                 (Space::Shared, *bytes)
             }
             _ => continue,

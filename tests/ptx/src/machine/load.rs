@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use super::{Checks, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
 use crate::exec::block::{Context, RawFault};
 use crate::exec::checks::findings::RawFinding;
+use crate::exec::checks::global::GlobalShadow;
 use crate::exec::{Level, Program, launch};
 use crate::fatbin;
 use crate::lower::{self, Layout, Setting};
@@ -115,6 +116,7 @@ impl Code {
         launch: &Launch,
         memory: &Memory,
         options: &Options,
+        shadow: &GlobalShadow,
     ) -> Result<Outcome, Fault> {
         let illegal = |what: String| Fault {
             kind: FaultKind::IllegalInstruction,
@@ -123,7 +125,15 @@ impl Code {
         check_launch(kernel, launch).map_err(illegal)?;
         let program = self.program((options.checks, options.count_every != 0));
         let program = program.map_err(|refusal| illegal(format!("line {}: {}", refusal.line, refusal.what)))?;
-        let context = Context { program: &program, memory, launch, options };
+        if options.checks.unwritten {
+            memory.track_writes();
+        } else {
+            // What this launch writes is not recorded.
+            memory.mark_all_written();
+        }
+        let blocks = launch.grid.iter().map(|&size| u64::from(size)).product();
+        let first_tag = if options.checks.global_races { shadow.begin(blocks) } else { 0 };
+        let context = Context { program: &program, memory, launch, options, shadow, first_tag };
         let result = launch::run(&context);
         let put = |raw| report::finding(&self.source.module, self.kernel(), launch, raw);
         match result.fault {
