@@ -1,5 +1,6 @@
 //! The machine: modules are loaded into it, and kernels run on it.
 
+mod counters;
 mod load;
 mod report;
 
@@ -7,6 +8,7 @@ use std::sync::Arc;
 
 use crate::exec::checks::global::GlobalShadow;
 use crate::memory::Memory;
+pub use counters::{Accesses, Class, Counters, LineCount};
 use load::{Code, Source};
 
 /// How kernels are run.
@@ -215,11 +217,16 @@ pub struct Fault {
 pub struct Outcome {
     /// What the checks found.
     pub findings: Vec<Finding>,
+    /// What the work was, where [`Options::count_every`] asks for it.
+    pub counters: Option<Counters>,
 }
 
 impl Machine {
     /// A machine with this memory.
     pub fn new(memory: Arc<Memory>, options: Options) -> Machine {
+        if options.checks.unwritten {
+            memory.track_writes();
+        }
         Machine { memory, options, shadow: GlobalShadow::default() }
     }
 

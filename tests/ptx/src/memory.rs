@@ -328,8 +328,8 @@ impl Memory {
         let region = &self.regions[Kind::Device as usize];
         let start = address.wrapping_sub(region.base());
         let inside = self.written.get().is_some() && start < region.bytes();
-        let end = if inside { (start + bytes).min(region.bytes()) } else { start };
-        (start / 64..end.div_ceil(64).max(start / 64)).map(move |word| {
+        let (start, end) = if inside { (start, (start + bytes).min(region.bytes())) } else { (0, 0) };
+        (start / 64..end.div_ceil(64)).map(move |word| {
             let (low, high) = (start.max(word * 64) - word * 64, end.min(word * 64 + 64) - word * 64);
             (word * 64, (u64::MAX >> (64 - (high - low))) << low)
         })

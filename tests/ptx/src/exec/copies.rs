@@ -5,6 +5,7 @@
 
 use super::checks::access::global;
 use super::checks::shared::Access;
+use super::counts::count_access;
 use super::memory::{Refused, lanes_where};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
@@ -133,6 +134,11 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     }
     if b.context.options.async_copies == AsyncCopies::Earliest {
         copy.carry_out(copy.lanes, b.shared_base);
+    }
+    if b.program.counts {
+        count_access(b, i.site, Space::Shared, copy.lanes, &copy.targets.map(u64::from), op.bytes);
+        let reading = lanes_where(copy.lanes, |lane| copy.reads[lane] > 0);
+        count_access(b, i.site, Space::Global, reading, &copy.addresses, op.bytes);
     }
     note(&copy, copy.lanes, w, b, true);
     w.copies.push(copy);

@@ -4,6 +4,7 @@ use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
 use crate::exec::memory::{AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Shared, Store, Word, any};
 use crate::exec::checks::access::CheckAccess;
+use crate::exec::counts::CountAccess;
 use crate::exec::moves;
 use crate::exec::control::{Fence, Nothing};
 use crate::exec::program::{ConstantValue, SlotKind};
@@ -203,6 +204,10 @@ impl Lowering<'_> {
     pub(super) fn access(&mut self, decoded: Decoded, flags: u32) {
         if self.setting.checks != Checks::NONE {
             let run = self.pair::<CheckAccess>();
+            self.push(Decoded { run, bytes: decoded.bytes | flags, ..decoded });
+        }
+        if self.setting.counts {
+            let run = self.pair::<CountAccess>();
             self.push(Decoded { run, bytes: decoded.bytes | flags, ..decoded });
         }
         self.push(decoded);

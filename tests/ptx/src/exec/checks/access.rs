@@ -117,6 +117,9 @@ pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) 
         Ok(_) => access.lanes,
         Err(_) => lanes_where(access.lanes, |lane| b.memory.resolve(access.at[lane], bytes).is_ok()),
     };
+    if lanes == 0 {
+        return;
+    }
     let access = Access { lanes, ..*access };
     if checker.checks.global_races {
         if access.strong {
