@@ -10,7 +10,7 @@ use ptx_machine::memory::{Kind, Memory};
 fn product(unrolled: usize) -> (String, u64) {
     let mut body = String::new();
     for k in 0..unrolled {
-        let at = 16 * k;
+        let at = 272 * k;
         body += &format!("ld.shared.v4.f32 {{%f20, %f21, %f22, %f23}}, [%r10+{at}];\n");
         body += &format!("ld.shared.v4.f32 {{%f24, %f25, %f26, %f27}}, [%r11+{at}];\n");
         for i in 0..4 {
@@ -42,7 +42,10 @@ fn kernel(body: &str) -> String {
          .shared .align 16 .b8 tile[16384];\n\
          ld.param.u64 %rd1, [p];\nld.param.u32 %r5, [n];\nmov.u32 %r1, %tid.x;\nmov.u32 %r2, %ctaid.x;\n\
          mad.lo.u32 %r1, %r2, 256, %r1;\nmul.wide.u32 %rd2, %r1, 64;\nadd.s64 %rd2, %rd2, %rd1;\n\
-         mov.u32 %r10, tile;\nadd.u32 %r11, %r10, 4096;\nmov.u32 %r3, 0;\n\
+         mov.u32 %r10, tile;\nmov.u32 %r20, %tid.x;\nshl.b32 %r21, %r20, 6;\nadd.u32 %r22, %r10, %r21;\nmov.u32 %r23, 0;\n\
+         FILL:\nst.shared.u32 [%r22], %r23;\nadd.u32 %r22, %r22, 4;\nadd.u32 %r23, %r23, 1;\nsetp.lt.u32 %p1, %r23, 16;\n\
+         @%p1 bra FILL;\nbar.sync 0;\nshr.u32 %r21, %r20, 4;\nshl.b32 %r21, %r21, 4;\nand.b32 %r22, %r20, 15;\n\
+         shl.b32 %r22, %r22, 4;\nadd.u32 %r11, %r10, %r22;\nadd.u32 %r11, %r11, 8192;\nadd.u32 %r10, %r10, %r21;\nmov.u32 %r3, 0;\n\
          LOOP:\n{body}add.u32 %r3, %r3, 1;\nsetp.lt.u32 %p1, %r3, %r5;\n@%p1 bra LOOP;\n\
          st.global.f32 [%rd2], %f0;\nret;\n}}\n"
     )
@@ -72,7 +75,8 @@ fn main() {
                     parameters,
                 };
                 let start = Instant::now();
-                machine.launch(&module.kernel("k").expect("the kernel"), &launch).expect("a launch");
+                let outcome = machine.launch(&module.kernel("k").expect("the kernel"), &launch).expect("a launch");
+                assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);
                 let seconds = start.elapsed().as_secs_f64();
                 let total = (instructions + 3) * rounds * u64::from(blocks) * 256;
                 println!(

@@ -1,11 +1,14 @@
 //! The machine: modules are loaded into it, and kernels run on it.
 
+mod counters;
 mod load;
 mod report;
 
 use std::sync::Arc;
 
+use crate::exec::checks::global::GlobalShadow;
 use crate::memory::Memory;
+pub use counters::{Accesses, Class, Counters, LineCount};
 use load::{Code, Source};
 
 /// How kernels are run.
@@ -99,6 +102,8 @@ pub struct Machine {
     pub memory: Arc<Memory>,
     /// How kernels are run.
     pub options: Options,
+    /// Who accessed global memory, for the checks.
+    shadow: GlobalShadow,
 }
 
 /// A module as it is loaded into a machine's memory.
@@ -212,12 +217,17 @@ pub struct Fault {
 pub struct Outcome {
     /// What the checks found.
     pub findings: Vec<Finding>,
+    /// What the work was, where [`Options::count_every`] asks for it.
+    pub counters: Option<Counters>,
 }
 
 impl Machine {
     /// A machine with this memory.
     pub fn new(memory: Arc<Memory>, options: Options) -> Machine {
-        Machine { memory, options }
+        if options.checks.unwritten {
+            memory.track_writes();
+        }
+        Machine { memory, options, shadow: GlobalShadow::default() }
     }
 
     /// Loads a fatbin or PTX text, choosing the newest PTX that a device of this compute capability runs. Variables at module scope
@@ -228,6 +238,6 @@ impl Machine {
 
     /// Runs a kernel to its end.
     pub fn launch(&self, kernel: &Kernel, launch: &Launch) -> Result<Outcome, Fault> {
-        kernel.code.launch(kernel, launch, &self.memory, &self.options)
+        kernel.code.launch(kernel, launch, &self.memory, &self.options, &self.shadow)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ptr::{NonNull, null_mut};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect, munmap};
@@ -136,6 +136,8 @@ pub struct Memory {
     regions: [Region; 2],
     tables: Mutex<Tables>,
     capacity: u64,
+    /// A bit for each byte of device memory: whether it was written; where that is asked for.
+    written: OnceLock<Reserved>,
 }
 
 impl Memory {
@@ -145,7 +147,7 @@ impl Memory {
         let window = (4 * capacity).next_multiple_of(1 << 40);
         let regions = [Region::new(Kind::Device, window)?, Region::new(Kind::Pinned, 1 << 40)?];
         let tables = Tables { allocations: BTreeMap::new(), next: [GRANULE; 2], device_bytes: 0 };
-        Ok(Memory { regions, tables: Mutex::new(tables), capacity })
+        Ok(Memory { regions, tables: Mutex::new(tables), capacity, written: OnceLock::new() })
     }
 
     /// Bytes of the device.
@@ -187,6 +189,7 @@ impl Memory {
         // SAFETY: the range lies in the region's mapping, and no allocation holds it.
         unsafe { mprotect(region.bytes_at(offset).cast(), (span - GRANULE) as usize, writable).ok()? };
         region.granules(&allocation).for_each(|granule| region.end(granule).store(offset + bytes, Ordering::Release));
+        self.set_written(&allocation, false);
         tables.allocations.insert(allocation.address, allocation);
         if kind == Kind::Device {
             tables.device_bytes += counted;
@@ -266,6 +269,7 @@ impl Memory {
         let target = self.resolve(address, source.len() as u64)?;
         // SAFETY: as in `read`.
         unsafe { target.copy_from_nonoverlapping(NonNull::from(source).cast(), source.len()) };
+        self.mark_written(address, source.len() as u64);
         Ok(())
     }
 
@@ -274,6 +278,7 @@ impl Memory {
         let (from, to) = (self.resolve(source, bytes)?, self.resolve(target, bytes)?);
         // SAFETY: as in `read`; the ranges may overlap.
         unsafe { from.copy_to(to, bytes as usize) };
+        self.copy_written(source, target, bytes);
         Ok(())
     }
 
@@ -282,7 +287,115 @@ impl Memory {
         let target = self.resolve(address, bytes)?;
         // SAFETY: as in `read`.
         unsafe { target.write_bytes(value, bytes as usize) };
+        self.mark_written(address, bytes);
         Ok(())
+    }
+}
+
+/// Which bytes of device memory were written. Bytes of pinned memory always count as written, as the host writes them unseen.
+impl Memory {
+    /// Keeps track from now on; what is allocated now counts as written. Takes an eighth of the memory that is used.
+    pub fn track_writes(&self) {
+        let tables = self.tables();
+        let bits = self.regions[Kind::Device as usize].bytes() / 8;
+        let mut new = false;
+        self.written.get_or_init(|| {
+            new = true;
+            Reserved::new(bits, ProtFlags::READ | ProtFlags::WRITE).expect("address space for the record of writes")
+        });
+        if new {
+            tables.allocations.values().for_each(|allocation| self.set_written(allocation, true));
+        }
+    }
+
+    /// Everything that is allocated counts as written: after a kernel that ran without a record of its writes.
+    pub fn mark_all_written(&self) {
+        if self.written.get().is_some() {
+            self.tables().allocations.values().for_each(|allocation| self.set_written(allocation, true));
+        }
+    }
+
+    /// The word of the record for 64 bytes of device memory.
+    fn written_word(&self, offset: u64) -> Option<&AtomicU64> {
+        let written = self.written.get()?;
+        debug_assert!(offset / 8 < written.bytes as u64);
+        // SAFETY: the record has a bit for each byte of the region, is mapped and zeroed, and is only accessed atomically.
+        Some(unsafe { AtomicU64::from_ptr(written.at(offset / 64 * 8).cast()) })
+    }
+
+    /// Offset and bits of each word of the record for a range of device memory.
+    fn written_words(&self, address: u64, bytes: u64) -> impl Iterator<Item = (u64, u64)> + use<> {
+        let region = &self.regions[Kind::Device as usize];
+        let start = address.wrapping_sub(region.base());
+        let inside = self.written.get().is_some() && start < region.bytes();
+        let (start, end) = if inside { (start, (start + bytes).min(region.bytes())) } else { (0, 0) };
+        (start / 64..end.div_ceil(64)).map(move |word| {
+            let (low, high) = (start.max(word * 64) - word * 64, end.min(word * 64 + 64) - word * 64);
+            (word * 64, (u64::MAX >> (64 - (high - low))) << low)
+        })
+    }
+
+    /// Bytes of device memory were written.
+    #[inline]
+    pub fn mark_written(&self, address: u64, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        for (offset, bits) in self.written_words(address, bytes) {
+            let Some(word) = self.written_word(offset) else { return };
+            if word.load(Ordering::Relaxed) & bits != bits {
+                word.fetch_or(bits, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The first byte of a range that nothing wrote, where a record is kept.
+    #[inline]
+    pub fn first_unwritten(&self, address: u64, bytes: u64) -> Option<u64> {
+        let base = self.regions[Kind::Device as usize].base();
+        for (offset, bits) in self.written_words(address, bytes.max(1)) {
+            let missing = bits & !self.written_word(offset)?.load(Ordering::Relaxed);
+            if missing != 0 {
+                return Some(base + offset + u64::from(missing.trailing_zeros()));
+            }
+        }
+        None
+    }
+
+    fn set_written(&self, allocation: &Allocation, value: bool) {
+        if allocation.kind != Kind::Device {
+            return;
+        }
+        for (offset, bits) in self.written_words(allocation.address, allocation.bytes) {
+            let Some(word) = self.written_word(offset) else { return };
+            if value {
+                word.fetch_or(bits, Ordering::Relaxed);
+            } else {
+                word.fetch_and(!bits, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What was copied is as written as its source.
+    fn copy_written(&self, source: u64, target: u64, bytes: u64) {
+        if self.written.get().is_none() || bytes == 0 {
+            return;
+        }
+        if self.first_unwritten(source, bytes).is_none() {
+            return self.mark_written(target, bytes);
+        }
+        let states: Vec<bool> = (0..bytes).map(|at| self.first_unwritten(source + at, 1).is_none()).collect();
+        for (at, state) in states.into_iter().enumerate() {
+            let at = target + at as u64;
+            let bits = self.written_words(at, 1).next();
+            if let Some((offset, bits)) = bits.filter(|_| !state)
+                && let Some(word) = self.written_word(offset)
+            {
+                word.fetch_and(!bits, Ordering::Relaxed);
+            } else {
+                self.mark_written(at, 1);
+            }
+        }
     }
 }
 
@@ -302,6 +415,35 @@ fn first_hole(tables: &Tables, region: &Region, span: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_is_known_byte_by_byte() {
+        let memory = Memory::new(1 << 30).expect("address space");
+        let before = memory.allocate(100, Kind::Device).expect("memory");
+        memory.track_writes();
+        // What was there before counts as written.
+        assert_eq!(memory.first_unwritten(before, 100), None);
+        let address = memory.allocate(1000, Kind::Device).expect("memory");
+        assert_eq!(memory.first_unwritten(address, 1000), Some(address));
+        memory.write(address + 3, &[1; 200]).expect("the allocation");
+        assert_eq!(memory.first_unwritten(address, 1000), Some(address));
+        assert_eq!(memory.first_unwritten(address + 3, 200), None);
+        assert_eq!(memory.first_unwritten(address + 3, 201), Some(address + 203));
+        memory.fill(address, 0, 3).expect("the allocation");
+        assert_eq!(memory.first_unwritten(address, 1000), Some(address + 203));
+        memory.copy(address, address + 300, 210).expect("the allocation");
+        assert_eq!(memory.first_unwritten(address + 300, 203), None);
+        assert_eq!(memory.first_unwritten(address + 300, 204), Some(address + 503));
+        memory.mark_written(address + 203, 97);
+        assert_eq!(memory.first_unwritten(address, 503), None);
+        // Freed and handed out again or not: nothing is left.
+        memory.free(address);
+        let again = memory.allocate(1000, Kind::Device).expect("memory");
+        assert_eq!(memory.first_unwritten(again, 1), Some(again));
+        // The host writes pinned memory without telling anybody.
+        let pinned = memory.allocate(64, Kind::Pinned).expect("memory");
+        assert_eq!(memory.first_unwritten(pinned, 64), None);
+    }
 
     #[test]
     fn an_access_stays_in_its_allocation() {

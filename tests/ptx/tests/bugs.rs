@@ -115,7 +115,8 @@ fn a_warp_barrier_of_the_wrong_lanes() {
 fn shared_memory_read_before_it_is_written() {
     let body = |bytes: u32| {
         format!(
-            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nld.shared.u32 %r9, [%r21+{bytes}]; // BUG\nst.global.u32 [%rd3], %r9;"
+            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nld.shared.u32 %r9, [%r21+{bytes}]; // BUG\n\
+             mul.wide.u32 %rd4, %r6, 256;\nadd.s64 %rd4, %rd4, %rd3;\nst.global.u32 [%rd4], %r9;"
         )
     };
     planted(1, 64, 512, &body(4), &body(0), "no thread of the block has written");
@@ -196,4 +197,125 @@ fn atomics_do_not_race_with_each_other() {
     };
     let bug = body("ld.shared.u32 %r8, [%r20];\nadd.u32 %r8, %r8, 1;\nst.shared.u32 [%r20], %r8; // BUG");
     planted(1, 64, 512, &bug, &body("atom.shared.add.u32 %r8, [%r20], 1;"), "a race in shared memory");
+}
+
+#[test]
+fn threads_of_a_block_race_in_global_memory() {
+    let body = |barrier: &str| {
+        format!(
+            "st.global.u32 [%rd3], %r5;\n{barrier}\nxor.b32 %r8, %r7, 128;\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd1, %rd4;\n\
+             ld.global.u32 %r9, [%rd5]; // BUG\nst.shared.u32 [%r21], %r9;"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in global memory");
+}
+
+#[test]
+fn a_write_after_a_read_in_global_memory() {
+    let body = |barrier: &str| {
+        format!(
+            "xor.b32 %r8, %r7, 128;\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd1, %rd4;\nld.global.u32 %r9, [%rd5];\n\
+             {barrier}\nst.global.u32 [%rd3], %r9; // BUG"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in global memory");
+}
+
+#[test]
+fn blocks_write_the_same_word() {
+    let body = |offset: &str| {
+        format!("mul.lo.u32 %r8, %r6, {offset};\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], 1; // BUG")
+    };
+    planted(4, 64, 256, &body("252"), &body("256"), "a thread of another block");
+}
+
+#[test]
+fn a_block_reads_what_another_writes() {
+    let body = |offset: u32| {
+        format!(
+            "mul.wide.u32 %rd4, %r6, 256;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], %r5;\n\
+             bar.sync 0;\nld.global.u32 %r9, [%rd5+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;"
+        )
+    };
+    // Which of both comes first depends on the order of blocks: the line is a site of the finding in any case.
+    planted(2, 64, 256, &body(4), &body(0), "a race in global memory");
+}
+
+#[test]
+fn a_word_written_byte_by_byte_is_no_race() {
+    let body = |scale: u32| {
+        format!(
+            "mul.wide.u32 %rd4, %r5, {scale};\nadd.s64 %rd5, %rd1, %rd4;\ncvt.u16.u32 %h1, %r5;\nst.global.u8 [%rd5], %h1; // BUG\n\
+             add.s64 %rd5, %rd5, 1;\nst.global.u8 [%rd5], %h1;"
+        )
+    };
+    planted(1, 64, 256, &body(1), &body(2), "a race in global memory");
+}
+
+/// The last block to arrive sums what the others wrote: `fence` before the atomic releases it.
+fn last_block(fence: &str) -> String {
+    format!(
+        "add.s64 %rd4, %rd1, 64;\nmul.wide.u32 %rd5, %r6, 4;\nadd.s64 %rd6, %rd4, %rd5;\nsetp.ne.u32 %p1, %r5, 0;\n\
+         @%p1 bra END;\nst.global.u32 [%rd6], %r6;\n{fence}\natom.global.add.u32 %r8, [%rd1], 1;\nsetp.ne.u32 %p2, %r8, 10;\n\
+         @%p2 bra END;\n{fence}\nld.global.v4.u32 {{%r9, %r10, %r11, %r12}}, [%rd4]; // BUG\n\
+         add.u32 %r9, %r9, %r10;\nadd.u32 %r9, %r9, %r11;\nst.global.u32 [%rd4+64], %r9;\nEND:"
+    )
+}
+
+#[test]
+fn the_last_block_reads_what_was_released() {
+    // The buffer holds 7: the fourth of four blocks sees 7 + 3.
+    planted(4, 32, 256, &last_block(""), &last_block("membar.gl;"), "a race in global memory");
+}
+
+#[test]
+fn global_memory_read_before_it_is_written() {
+    let body = |offset: u32| {
+        format!("ld.global.u32 %r9, [%rd3+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;")
+    };
+    let clean = text(256, &body(0));
+    let bug = text(256, &body(128));
+    for options in orders() {
+        let machine = machine(Options { checks: Checks::ALL, ..options });
+        let address = machine.memory.allocate(512, ptx_machine::memory::Kind::Device).expect("memory");
+        let module = common::load(&machine, &clean);
+        // Only the first 256 bytes are written.
+        let launch = |text: &str| run(&machine, text, &shape(1, 64, &[address])).expect("a launch").findings;
+        assert_eq!(launch(&clean)[0].what.contains("nothing has written"), true);
+        machine.memory.fill(address, 0, 256).expect("the allocation");
+        assert!(launch(&clean).is_empty());
+        let found = launch(&bug);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].address, Some(address + 256));
+        assert_eq!(found[0].sites[0].threads, (32..64).collect::<Vec<_>>());
+        drop(module);
+    }
+}
+
+#[test]
+fn accesses_outside_and_misaligned_ones_end_the_launch() {
+    use ptx_machine::machine::FaultKind;
+    let cases = [
+        ("add.s64 %rd4, %rd3, 16384;\nsetp.eq.u32 %p1, %r5, 9;\n@%p1 ld.global.u32 %r9, [%rd4]; // BUG", FaultKind::IllegalAddress, 9),
+        ("setp.ge.u32 %p1, %r5, 40;\n@%p1 ld.global.u32 %r9, [%rd3+16220]; // BUG", FaultKind::IllegalAddress, 41),
+        ("setp.eq.u32 %p1, %r5, 3;\n@%p1 st.global.u32 [%rd3+2], %r5; // BUG", FaultKind::MisalignedAddress, 3),
+        ("setp.eq.u32 %p1, %r5, 33;\n@%p1 ld.shared.u32 %r9, [%r21+256]; // BUG", FaultKind::IllegalAddress, 33),
+        ("setp.eq.u32 %p1, %r5, 7;\n@%p1 st.shared.v2.u32 [%r21], {%r5, %r5}; // BUG", FaultKind::MisalignedAddress, 7),
+        ("setp.eq.u32 %p1, %r5, 7;\nmov.u64 %rd5, 0;\n@%p1 atom.global.add.u32 %r9, [%rd5], 1; // BUG", FaultKind::IllegalAddress, 7),
+        ("setp.eq.u32 %p1, %r5, 2;\nmov.u64 %rd5, 16;\n@%p1 ld.u32 %r9, [%rd5]; // BUG", FaultKind::IllegalAddress, 2),
+        ("setp.eq.u32 %p1, %r5, 4;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3+20000], 4; // BUG", FaultKind::IllegalAddress, 4),
+    ];
+    for (body, kind, thread) in cases {
+        let text = text(256, body);
+        for options in orders() {
+            for checks in [Checks::NONE, Checks::ALL] {
+                let machine = machine(Options { checks, ..options.clone() });
+                let address = upload(&machine, &[7; 4096]);
+                let fault = run(&machine, &text, &shape(1, 64, &[address])).expect_err("a fault");
+                assert_eq!(fault.kind, kind, "{body}: {fault:?}");
+                assert_eq!(fault.finding.sites[0].ptx_line, line_of(&text, "// BUG"), "{body}");
+                assert_eq!(fault.finding.sites[0].threads[0], thread, "{body}: {fault:?}");
+            }
+        }
+    }
 }

@@ -1,7 +1,9 @@
 //! A block: its shared memory, its barriers, and the turns of its warps.
 
 use super::checks::Checker;
+use super::checks::global::GlobalShadow;
 use super::control;
+use super::counts::Counts;
 use super::path::State;
 use super::warp::Aligned;
 use super::{Program, Warp};
@@ -11,9 +13,14 @@ use crate::memory::Memory;
 /// What is the same for all blocks of a launch.
 pub(crate) struct Context<'a> {
     pub(crate) program: &'a Program,
+    /// The same with counting, where blocks are counted.
+    pub(crate) counted: Option<&'a Program>,
     pub(crate) memory: &'a Memory,
     pub(crate) launch: &'a Launch,
     pub(crate) options: &'a Options,
+    /// Who accessed global memory, and the tag of the launch's first block there.
+    pub(crate) shadow: &'a GlobalShadow,
+    pub(crate) first_tag: u32,
 }
 
 /// An instruction, and threads of one warp that carried it out.
@@ -89,6 +96,8 @@ pub(crate) struct Block<'a> {
     /// Goes up whenever something happens that a warp may wait for.
     pub(crate) events: u64,
     pub(crate) fault: Option<Box<RawFault>>,
+    /// What was counted.
+    pub(crate) counts: Counts,
     /// Where accesses are checked.
     pub(crate) checker: Option<Box<Checker>>,
 }
@@ -126,17 +135,26 @@ impl<'a> Block<'a> {
             live: 0,
             events: 0,
             fault: None,
+            counts: Counts::default(),
             checker,
         }
     }
 
     /// A block with so many threads begins.
-    pub(crate) fn begin(&mut self, threads: u32) {
+    pub(crate) fn begin(&mut self, threads: u32, number: u64) {
         self.live = threads;
+        let every = self.context.options.count_every;
+        self.program = match self.context.counted {
+            Some(counted) if number % every.max(1) == 0 => {
+                self.counts.sampled += 1;
+                counted
+            }
+            _ => self.context.program,
+        };
         self.barriers = Default::default();
         self.released.clear();
         if let Some(checker) = &mut self.checker {
-            checker.begin();
+            checker.begin(number);
         }
     }
 

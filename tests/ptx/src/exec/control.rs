@@ -378,7 +378,10 @@ impl Handler for Nothing {
 pub(crate) struct Fence;
 
 impl Handler for Fence {
-    unsafe fn run<const WHOLE: bool>(_: &Decoded, _: &mut Warp, _: &mut Block<'_>) -> Flow {
+    unsafe fn run<const WHOLE: bool>(_: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        if let Some(checker) = &mut b.checker {
+            checker.fence(w.index as usize);
+        }
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         Flow::Go
     }

@@ -3,7 +3,9 @@
 //! A copy is carried out when it is asked for or when it is waited for, as the options say; both are legal, and a kernel that
 //! touches its target before the wait gives different results. What is read is read where the copy is carried out.
 
+use super::checks::access::global;
 use super::checks::shared::Access;
+use super::counts::count_access;
 use super::memory::{Refused, lanes_where};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
@@ -34,6 +36,7 @@ pub(crate) struct Copy {
     /// Offsets in shared memory.
     pub(crate) targets: [u32; LANES],
     sources: [*const u8; LANES],
+    addresses: [u64; LANES],
     /// Bytes that are read; the rest is zero.
     reads: [u8; LANES],
     /// The group of each lane, by the number of those that it closed before.
@@ -85,6 +88,7 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
         bytes: op.bytes,
         targets: [0; LANES],
         sources: [std::ptr::null(); LANES],
+        addresses: sources.map(|source| source.wrapping_add(op.offsets[1])),
         reads: [0; LANES],
         groups: w.groups,
         site: i.site,
@@ -131,6 +135,11 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     if b.context.options.async_copies == AsyncCopies::Earliest {
         copy.carry_out(copy.lanes, b.shared_base);
     }
+    if b.program.counts {
+        count_access(b, i.site, Space::Shared, copy.lanes, &copy.targets.map(u64::from), op.bytes);
+        let reading = lanes_where(copy.lanes, |lane| copy.reads[lane] > 0);
+        count_access(b, i.site, Space::Global, reading, &copy.addresses, op.bytes);
+    }
     note(&copy, copy.lanes, w, b, true);
     w.copies.push(copy);
     Flow::Go
@@ -155,6 +164,16 @@ fn note(copy: &Copy, lanes: u32, w: &Warp, b: &mut Block<'_>, begins: bool) {
     };
     if begins {
         checker.shared_pending(&access);
+        let reading = lanes_where(lanes, |lane| copy.reads[lane] > 0);
+        let at = copy.addresses;
+        let mut taken = b.checker.take();
+        for bytes in [4, 8, 16] {
+            let lanes = lanes_where(reading, |lane| u32::from(copy.reads[lane]) == bytes);
+            if let (Some(checker), true) = (&mut taken, lanes != 0) {
+                global(&Access { lanes, at: &at, bytes, writes: false, ..access }, checker, b);
+            }
+        }
+        b.checker = taken;
     } else {
         checker.shared_arrived(&access);
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::block::{Block, Context, Ended, RawFault};
 use super::checks::findings::Findings;
+use super::counts::Counts;
 use super::program::{Constant, ConstantValue, SlotKind};
 use super::{FULL, LANES, Warp};
 use crate::machine::{Launch, Order};
@@ -16,6 +17,7 @@ pub(crate) struct Result {
     /// What ended it early.
     pub(crate) fault: Option<RawFault>,
     pub(crate) findings: Findings,
+    pub(crate) counts: Counts,
 }
 
 /// Runs all blocks.
@@ -39,6 +41,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
                 lock().fault.get_or_insert(found);
             }
         }
+        lock().counts.merge(std::mem::take(&mut worker.block.counts));
         if let Some(checker) = worker.block.checker.take() {
             lock().findings.merge(checker.findings);
         }
@@ -146,7 +149,7 @@ impl<'a> Worker<'a> {
             warp.begin(if threads >= 32 { FULL } else { (1 << threads) - 1 });
             warp.chance = if seed == 0 { 0 } else { super::path::next_random(seed ^ u64::from(warp.index) << 32) };
         }
-        self.block.begin(self.threads);
+        self.block.begin(self.threads, number);
         match self.block.run(&mut self.warps, &mut self.order, seed) {
             Ended::Done => None,
             Ended::Fault => self.block.fault.take().map(|fault| *fault),

@@ -8,6 +8,7 @@ pub(crate) mod compare;
 pub(crate) mod copies;
 pub(crate) mod convert;
 pub(crate) mod control;
+pub(crate) mod counts;
 pub(crate) mod float;
 pub(crate) mod integer;
 pub(crate) mod lanes;

@@ -9,6 +9,8 @@ use crate::text::ast::Special;
 pub(crate) struct Program {
     pub(crate) code: Vec<Decoded>,
     pub(crate) blocks: Vec<BasicBlock>,
+    /// By basic block: the instructions of the kernel's text, by index.
+    pub(crate) sites: Vec<Vec<u32>>,
     /// Instructions that run under a predicate: what [`super::control::Guarded`] points at.
     pub(crate) guarded: Vec<Decoded>,
     /// Arithmetic that is done lane by lane.
@@ -23,6 +25,8 @@ pub(crate) struct Program {
     pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.
     pub(crate) constants: Vec<Constant>,
+    /// Whether its work is counted.
+    pub(crate) counts: bool,
     /// Words of a warp's registers.
     pub(crate) words: u32,
     /// Bytes of shared memory of the variables, without what the launch adds.

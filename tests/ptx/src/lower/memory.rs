@@ -4,6 +4,7 @@ use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
 use crate::exec::memory::{AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Shared, Store, Word, any};
 use crate::exec::checks::access::CheckAccess;
+use crate::exec::counts::CountAccess;
 use crate::exec::moves;
 use crate::exec::control::{Fence, Nothing};
 use crate::exec::program::{ConstantValue, SlotKind};
@@ -205,6 +206,10 @@ impl Lowering<'_> {
             let run = self.pair::<CheckAccess>();
             self.push(Decoded { run, bytes: decoded.bytes | flags, ..decoded });
         }
+        if self.setting.counts {
+            let run = self.pair::<CountAccess>();
+            self.push(Decoded { run, bytes: decoded.bytes | flags, ..decoded });
+        }
         self.push(decoded);
     }
 
@@ -270,8 +275,8 @@ pub(super) fn granules(kernel: &crate::text::ast::Kernel) -> (u32, u32) {
         let (space, bytes) = match &instruction.op {
             Op::Ld { space, ty, .. } | Op::St { space, ty, .. } | Op::Atom { space, ty, .. } => (*space, ty.bytes()),
             Op::CpAsync { bytes, source_bytes, .. } => {
-                // A count of bytes to read may be any.
-                global = global.min(if source_bytes.is_some() { 1 } else { *bytes });
+                // Counts of bytes to read that are no whole words are not checked.
+                global = global.min(if source_bytes.is_some() { 4 } else { *bytes });
                 (Space::Shared, *bytes)
             }
             _ => continue,

@@ -13,6 +13,7 @@ mod warp;
 
 use std::collections::HashMap;
 
+use crate::exec::counts::CountBlock;
 use crate::exec::level::Handler;
 use crate::exec::program::{BasicBlock, Constant, ConstantValue, End, Program, SlotKind};
 use crate::exec::scalar::{Scalar, held};
@@ -138,6 +139,19 @@ pub(crate) fn lower(setting: &Setting<'_>) -> Result<Program, Refusal> {
     let mut lowering = Lowering::new(setting, &kernel, sites, layout);
     for block in &flow.blocks {
         let start = lowering.program.code.len() as u32;
+        lowering.site = lowering.sites[block.first as usize];
+        if setting.counts {
+            let run = lowering.pair::<CountBlock>();
+            let decoded = Decoded { imm: lowering.program.blocks.len() as u64, ..lowering.blank(run) };
+            lowering.push(decoded);
+        }
+        // `@p bar.sync` has become two instructions of one site: the branch around it counts for nothing.
+        let own = |at: &u32| {
+            let original = &setting.kernel.body[lowering.sites[*at as usize] as usize].op;
+            std::mem::discriminant(original) == std::mem::discriminant(&kernel.body[*at as usize].op)
+        };
+        let sites = (block.first..block.end).filter(own).map(|at| lowering.sites[at as usize]).collect();
+        lowering.program.sites.push(sites);
         for at in block.first..block.end {
             let instruction = &kernel.body[at as usize];
             lowering.site = lowering.sites[at as usize];
@@ -322,6 +336,7 @@ impl<'a> Lowering<'a> {
         let stop = self.program.code.len() as u32;
         debug_assert_eq!(self.program.blocks.len(), flow.blocks.len());
         self.program.blocks.push(BasicBlock { start: stop, stop, end: End::Exit, site: self.site });
+        self.program.counts = self.setting.counts;
         self.program.words = self.words;
         self.program.shared = self.layout.shared;
         self.program.local = self.layout.local;

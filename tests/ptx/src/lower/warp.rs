@@ -6,6 +6,7 @@ use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::collective::{ActiveMask, Collective, Together};
 use crate::exec::Decoded;
 use crate::exec::checks::access::CheckAccess;
+use crate::exec::counts::CountAccess;
 use crate::exec::memory::any;
 use crate::machine::Checks;
 use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
@@ -111,9 +112,13 @@ impl Lowering<'_> {
             }
         };
         decoded.bytes = any_bits(*space, *ty, bits, address_bits) & !0xFF | index as u32;
+        let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG;
         if self.setting.checks != Checks::NONE {
             let run = self.pair::<CheckAccess>();
-            let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG;
+            self.push(Decoded { run, bytes, n: 1, ..decoded });
+        }
+        if self.setting.counts {
+            let run = self.pair::<CountAccess>();
             self.push(Decoded { run, bytes, n: 1, ..decoded });
         }
         self.push(decoded);

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Checks, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
+use super::{Checks, counters, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
 use crate::exec::block::{Context, RawFault};
 use crate::exec::checks::findings::RawFinding;
+use crate::exec::checks::global::GlobalShadow;
 use crate::exec::{Level, Program, launch};
 use crate::fatbin;
 use crate::lower::{self, Layout, Setting};
@@ -115,19 +116,36 @@ impl Code {
         launch: &Launch,
         memory: &Memory,
         options: &Options,
+        shadow: &GlobalShadow,
     ) -> Result<Outcome, Fault> {
         let illegal = |what: String| Fault {
             kind: FaultKind::IllegalInstruction,
             finding: Finding { kernel: kernel.name.clone(), what, address: None, sites: Vec::new() },
         };
         check_launch(kernel, launch).map_err(illegal)?;
-        let program = self.program((options.checks, options.count_every != 0));
-        let program = program.map_err(|refusal| illegal(format!("line {}: {}", refusal.line, refusal.what)))?;
-        let context = Context { program: &program, memory, launch, options };
+        let program = |counts| {
+            let program = self.program((options.checks, counts));
+            program.map_err(|refusal| illegal(format!("line {}: {}", refusal.line, refusal.what)))
+        };
+        let counted = if options.count_every != 0 { Some(program(true)?) } else { None };
+        let program = program(false)?;
+        if options.checks.unwritten {
+            memory.track_writes();
+        } else {
+            // What this launch writes is not recorded.
+            memory.mark_all_written();
+        }
+        let blocks = launch.grid.iter().map(|&size| u64::from(size)).product();
+        let first_tag = if options.checks.global_races { shadow.begin(blocks) } else { 0 };
+        let context = Context { program: &program, counted: counted.as_deref(), memory, launch, options, shadow, first_tag };
         let result = launch::run(&context);
         let put = |raw| report::finding(&self.source.module, self.kernel(), launch, raw);
         match result.fault {
-            None => Ok(Outcome { findings: result.findings.into_list().into_iter().map(put).collect() }),
+            None => Ok(Outcome {
+                findings: result.findings.into_list().into_iter().map(put).collect(),
+                counters: counted
+                    .map(|counted| counters::counters(self.kernel(), &counted, blocks, &result.counts)),
+            }),
             Some(RawFault { kind, what, address, sites }) => {
                 Err(Fault { kind, finding: put(RawFinding { what, address, sites, count: 1 }) })
             }

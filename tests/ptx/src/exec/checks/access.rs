@@ -1,8 +1,11 @@
 //! What runs before an access that is checked.
 
+use super::super::block::RawSite;
+use super::super::lanes::Cell;
 use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use super::shared::Access;
+use super::Checker;
 use crate::text::ast::Space;
 
 /// Checks the access that follows. It is the access's own [`Decoded`] with this handler; what is outside or misaligned is left to the
@@ -20,6 +23,7 @@ impl Handler for CheckAccess {
 
 /// # Safety
 /// The instruction is an access's, with its element's size in the low byte of `bytes`.
+#[inline(always)]
 unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     let Some(mut checker) = b.checker.take() else { return };
     // SAFETY: the caller says so.
@@ -30,7 +34,18 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     if rows {
         lanes &= (1u64 << (8 * i.n)).wrapping_sub(1) as u32;
     }
-    let aligned = lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0);
+    let first = at[w.first()];
+    let (mut highest, mut bits) = (0, 0);
+    for lane in 0..LANES {
+        // Inactive lanes have an active one's address here.
+        let address = at[lane].blend(first, lanes >> lane);
+        highest = highest.max(address);
+        bits |= address;
+    }
+    let aligned = match bits & (u64::from(bytes) - 1) {
+        0 => lanes,
+        _ => lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0),
+    };
     let wide = i.bytes & any::WIDE != 0;
     let same_values = |one: usize, other: usize| {
         i.r.iter().take(i.n.max(1) as usize).all(|&word| {
@@ -58,7 +73,10 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     let size = u64::from(b.shared_bytes);
     match any::space(i.bytes) {
         Space::Shared => {
-            let inside = lanes_where(access.lanes, |lane| at[lane] + u64::from(bytes) <= size);
+            let inside = match highest.saturating_add(u64::from(bytes)) <= size {
+                true => access.lanes,
+                false => lanes_where(access.lanes, |lane| at[lane].saturating_add(u64::from(bytes)) <= size),
+            };
             checker.shared_access(&Access { lanes: inside, ..access });
         }
         Space::Generic => {
@@ -72,8 +90,75 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
                 let offsets: [u64; LANES] = at.map(|address| address.wrapping_sub(SHARED_WINDOW));
                 checker.shared_access(&Access { lanes: shared, at: &offsets, ..access });
             }
+            let lanes = lanes_where(access.lanes, |lane| space_of(at[lane]).0 == Space::Global);
+            if lanes != 0 {
+                global(&Access { lanes, ..access }, &mut checker, b);
+            }
         }
+        Space::Global => global(&access, &mut checker, b),
         _ => {}
     }
     b.checker = Some(checker);
+}
+
+/// Checks an access of global memory.
+pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
+    let (mut low, mut high) = (u64::MAX, 0);
+    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
+        low = low.min(access.at[lane]);
+        high = high.max(access.at[lane]);
+    }
+    if access.lanes == 0 {
+        return;
+    }
+    let bytes = u64::from(access.bytes);
+    let span = (high - low).saturating_add(bytes);
+    let lanes = match b.memory.resolve(low, span) {
+        Ok(_) => access.lanes,
+        Err(_) => lanes_where(access.lanes, |lane| b.memory.resolve(access.at[lane], bytes).is_ok()),
+    };
+    if lanes == 0 {
+        return;
+    }
+    let access = Access { lanes, ..*access };
+    if checker.checks.global_races {
+        if access.strong {
+            checker.synchronise(&access, b.context.shadow);
+        }
+        checker.global_access(&access, b.context.shadow);
+    }
+    if checker.checks.unwritten {
+        written(&access, (low, span), checker, b);
+    }
+}
+
+/// Notes what is written, and reports reads of what nothing wrote.
+fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, b: &Block<'_>) {
+    let bytes = u64::from(access.bytes);
+    // Lanes that lie side by side are one range.
+    let dense = span == bytes * u64::from(access.lanes.count_ones());
+    if access.writes && !access.strong {
+        if dense && (0..LANES - 1).all(|lane| access.at[lane + 1] == access.at[lane] + bytes) {
+            b.memory.mark_written(low, span);
+        } else {
+            let lanes = (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0);
+            lanes.for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+        }
+        return;
+    }
+    if span <= 4096 && b.memory.first_unwritten(low, span).is_none() {
+        return;
+    }
+    let lanes = lanes_where(access.lanes, |lane| b.memory.first_unwritten(access.at[lane], bytes).is_some());
+    if lanes != 0 {
+        let lane = lanes.trailing_zeros() as usize;
+        let address = b.memory.first_unwritten(access.at[lane], bytes);
+        let site = RawSite { site: access.site, block: access.block, warp: access.warp, lanes };
+        checker.findings.add("unwritten global", vec![site], address, || {
+            "a read of global memory that nothing has written since it was allocated".into()
+        });
+    }
+    if access.writes {
+        (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0).for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+    }
 }

@@ -9,9 +9,13 @@
 
 pub(crate) mod access;
 pub(crate) mod findings;
+pub(crate) mod global;
 pub(crate) mod shared;
 
+use std::collections::HashMap;
+
 use self::findings::Findings;
+use self::global::Known;
 use self::shared::SharedShadow;
 use super::block::Context;
 use crate::machine::Checks;
@@ -84,6 +88,18 @@ pub(crate) struct Checker {
     pub(crate) base: u32,
     pub(crate) shared: SharedShadow,
     pub(crate) findings: Findings,
+    /// log2 of the bytes of a piece of global memory.
+    pub(crate) global_granule: u32,
+    /// The tag of the block, and of the launch's first.
+    pub(crate) tag: u32,
+    pub(crate) first_tag: u32,
+    pub(crate) grid: [u32; 3],
+    /// What was acquired from other blocks.
+    pub(crate) acquired: HashMap<u32, Known>,
+    /// What each warp knew at its last fence.
+    pub(crate) fenced: Vec<Option<Known>>,
+    /// For each group of a page: its place in the list of the access that is looked at, plus 1.
+    listed: Vec<u8>,
     /// What each of the 16 barriers has been told since it was last complete.
     told: [[u32; WARPS]; 16],
     /// The warps that have told something.
@@ -107,13 +123,23 @@ impl Checker {
             base: 1,
             shared: SharedShadow::new(bytes, context.program.shared_granule),
             findings: Findings::default(),
+            global_granule: context.program.global_granule,
+            tag: context.first_tag,
+            first_tag: context.first_tag,
+            grid: context.launch.grid,
+            acquired: HashMap::new(),
+            fenced: vec![None; warps],
+            listed: vec![0; 512],
             told: [[0; WARPS]; 16],
             tellers: [0; 16],
         }
     }
 
     /// A block begins: nothing that was is left.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, number: u64) {
+        self.tag = self.first_tag + (number % (1 << 30)) as u32;
+        self.acquired.clear();
+        self.fenced.fill(None);
         let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0) + 1;
         self.base = next;
         for clock in &mut self.clocks {

@@ -7,11 +7,11 @@ use super::super::memory::lanes_where;
 use super::{Checker, Who};
 
 /// Pieces that are looked at together.
-const GROUP: usize = 4;
+const GROUP: usize = 8;
 /// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
 const PENDING: u32 = u32::MAX;
 
-/// Four pieces.
+/// Eight pieces.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 struct Cells {
@@ -86,6 +86,7 @@ impl Checker {
     }
 
     /// An access of shared memory whose addresses are inside and aligned.
+    #[inline(always)]
     pub(crate) fn shared_access(&mut self, access: &Access<'_>) {
         if access.writes {
             return self.shared_write(access);
@@ -93,10 +94,13 @@ impl Checker {
         let granule = self.shared.granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         // The groups that are touched, each once, with the pieces and lanes.
-        let mut list = [(0u32, 0u32, 0u32); 128];
-        let mut count = 0;
-        for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
-            let mut piece = (access.at[lane] >> granule) as usize;
+        let mut list = [(0u32, 0u32, 0u32); 64];
+        let mut count = 0usize;
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut piece = (access.at[lane as usize] >> granule) as usize;
             let end = piece + pieces;
             while piece < end {
                 let (group, first) = (piece / GROUP, piece % GROUP);
@@ -104,17 +108,13 @@ impl Checker {
                 let bits = ((1u32 << taken) - 1) << first;
                 let listed = &mut self.shared.listed[group];
                 if *listed == 0 {
-                    if count == list.len() {
-                        break;
-                    }
-                    list[count] = (group as u32, bits, 1 << lane);
+                    list[count] = (group as u32, 0, 0);
                     count += 1;
                     *listed = count as u8;
-                } else {
-                    let entry = &mut list[*listed as usize - 1];
-                    entry.1 |= bits;
-                    entry.2 |= 1 << lane;
                 }
+                let entry = &mut list[*listed as usize - 1];
+                entry.1 |= bits;
+                entry.2 |= 1 << lane;
                 piece += taken;
             }
         }
@@ -124,29 +124,50 @@ impl Checker {
         }
     }
 
+    /// Lanes read pieces of a group.
+    #[inline(always)]
     fn shared_read(&mut self, access: &Access<'_>, group: usize, bits: u32, lanes: u32) {
-        let warp = access.warp as usize;
-        let (epoch, floor, stamp) = {
-            let clock = &self.clocks[warp];
-            (clock.epoch, clock.floor, clock.stamp)
-        };
-        for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
-            let cells = &self.shared.cells[group];
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
+        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let cells = &mut self.shared.cells[group];
+        let mut special = 0;
+        for k in 0..GROUP {
             let written = cells.write_epoch[k];
+            special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
+        }
+        if special != 0 {
+            self.special_read(access, group, bits);
+        }
+        let cells = &mut self.shared.cells[group];
+        let warp = access.warp;
+        let who = Who::new(warp * 32, access.site, access.strong).0;
+        for k in 0..GROUP {
+            let same = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
+            let again = same
+                & u32::from((cells.reader[k] ^ who) & 0x3E0 == 0).wrapping_neg()
+                & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
+            let keep = !on[k];
+            cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
+            cells.reader[k] = cells.reader[k] & keep | who & on[k];
+            cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
+        }
+    }
+
+    /// A read of pieces that were written since all warps synchronised, or never.
+    #[cold]
+    #[inline(never)]
+    fn special_read(&mut self, access: &Access<'_>, group: usize, bits: u32) {
+        let floor = self.clocks[access.warp as usize].floor;
+        for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
+            let written = self.shared.cells[group].write_epoch[k];
             if written >= floor {
                 self.after_write(access, group, k);
             } else if written < self.base && self.checks.unwritten {
                 self.unwritten(access, group, k);
             }
-            let cells = &mut self.shared.cells[group];
-            let same = cells.read_epoch[k] == epoch;
-            cells.read_warps[k] = if same { cells.read_warps[k] | 1 << warp } else { 1 << warp };
-            cells.read_epoch[k] = epoch;
-            let who = Who::new(access.warp * 32, access.site, access.strong).0;
-            let again = same && Who(cells.reader[k]).warp() == warp && cells.read_stamp[k] == stamp;
-            cells.read_lanes[k] = if again { cells.read_lanes[k] | lanes } else { lanes };
-            cells.reader[k] = who;
-            cells.read_stamp[k] = stamp;
         }
     }
 

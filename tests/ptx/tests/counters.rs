@@ -1,0 +1,73 @@
+//! Counters against what a small kernel's text says.
+
+mod common;
+
+use common::{machine, module_text, options, run, shape, upload};
+use ptx_machine::machine::{Class, Options};
+
+#[test]
+fn a_kernel_s_work_is_counted() {
+    // 3 rounds of a loop; thread 0 of each block alone runs the guarded addition.
+    let text = module_text(
+        ".param .u64 k_param_0",
+        ".shared .align 16 .b8 tile[4096];
+        ld.param.u64 %rd1, [k_param_0];
+        mov.u32 %r5, %tid.x;
+        shl.b32 %r7, %r5, 2;
+        mul.wide.u32 %rd2, %r7, 1;
+        add.s64 %rd3, %rd1, %rd2;
+        mov.u32 %r20, tile;
+        mov.u32 %r1, 0;
+        shl.b32 %r8, %r5, 3;
+        add.u32 %r8, %r8, %r20;
+    LOOP:
+        ld.global.f32 %f1, [%rd3];
+        fma.rn.f32 %f1, %f1, %f1, %f1;
+        st.shared.f32 [%r8], %f1;
+        bar.sync 0;
+        add.u32 %r1, %r1, 1;
+        setp.lt.u32 %p1, %r1, 3;
+        @%p1 bra LOOP;
+        setp.eq.u32 %p2, %r5, 0;
+        @!%p2 bra END;
+        add.f64 %fd1, %fd1, %fd1;
+    END:
+        st.global.v4.f32 [%rd1], {%f1, %f1, %f1, %f1};
+        ret;",
+    );
+    for every in [1, 4] {
+        let machine = machine(Options { count_every: every, ..options() });
+        let address = upload(&machine, &[0; 64]);
+        let outcome = run(&machine, &text, &shape(8, 64, &[address])).expect("a launch");
+        let counters = outcome.counters.expect("counters");
+        assert_eq!((counters.blocks, counters.sampled), (8, 8 / every));
+        // 8 blocks of 2 warps, 3 rounds.
+        let class = |class: Class| counters.warp_instructions.get(&class).copied().unwrap_or(0);
+        assert_eq!(class(Class::F32), 48);
+        assert_eq!(class(Class::Barrier), 48);
+        assert_eq!(counters.barriers, 48);
+        assert_eq!(class(Class::F64), 8);
+        assert_eq!(class(Class::Shared), 48);
+        assert_eq!(class(Class::Global), 64);
+        // A warp's 128 bytes are 4 sectors; all lanes' 16 bytes at one address are one.
+        assert_eq!(counters.global_loads.requests, 48);
+        assert_eq!(counters.global_loads.parts, 4 * 48);
+        assert_eq!(counters.global_loads.bytes, 128 * 48);
+        assert_eq!(counters.global_stores.requests, 16);
+        assert_eq!(counters.global_stores.parts, 16);
+        // Every second bank: two passes.
+        assert_eq!(counters.shared_stores.parts, 2 * 48);
+        let line = counters.lines.iter().find(|line| line.class == Class::F64).expect("the addition");
+        assert_eq!((line.warps, line.threads), (8 / every, 8 / every));
+        // All threads: 9 + 3 × 7 + 2 + 2; one more in each block.
+        assert_eq!(counters.thread_instructions, 8 * (64 * (9 + 3 * 7 + 4) + 1));
+    }
+}
+
+#[test]
+fn nothing_is_counted_where_it_is_not_asked_for() {
+    let machine = machine(options());
+    let text = module_text("", "ret;");
+    let outcome = run(&machine, &text, &shape(1, 32, &[])).expect("a launch");
+    assert!(outcome.counters.is_none());
+}
