@@ -1,5 +1,10 @@
 //! Describes the machine's NVIDIA GPUs, and opens one. Nothing here panics, whatever the driver is like.
 
+use cudarc::driver::CudaContext;
+use cudarc::driver::sys::CUdevice_attribute::{
+    CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+};
+
 use super::gpu::Gpu;
 use super::kernels::{ARCHITECTURES, COMPILER};
 use crate::{Error, Result, units};
@@ -87,17 +92,28 @@ pub fn describe_gpus() -> Vec<String> {
     (0..count).map(|ordinal| describe(ordinal).unwrap_or_else(|| unknown(ordinal))).collect()
 }
 
-fn describe_gpu(ordinal: usize) -> Option<String> {
-    use cudarc::driver::CudaContext;
-    use cudarc::driver::sys::CUdevice_attribute::{
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
-    };
-    let context = CudaContext::new(ordinal).ok()?;
+/// Compute capability of the context's GPU.
+fn capability(context: &CudaContext) -> Option<(u32, u32)> {
     let attribute = |which| u32::try_from(context.attribute(which).ok()?).ok();
-    let capability = (
+    Some((
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-    );
+    ))
+}
+
+/// What is against GPU number `ordinal` where none of the embedded code runs on it.
+fn too_old(ordinal: usize) -> Option<String> {
+    let capability = quietly(move || capability(&*CudaContext::new(ordinal).ok()?)).flatten()?;
+    let (major, minor) = capability;
+    let oldest = ARCHITECTURES.first()?;
+    code_for(capability, ARCHITECTURES)
+        .is_none()
+        .then(|| format!("it is sm_{major}{minor}, and the kernels are compiled for sm_{oldest} and later"))
+}
+
+fn describe_gpu(ordinal: usize) -> Option<String> {
+    let context = CudaContext::new(ordinal).ok()?;
+    let capability = capability(&context)?;
     let (free, total) = cudarc::driver::result::mem_get_info().ok()?;
     let code = code_for(capability, ARCHITECTURES).unwrap_or_else(|| "no embedded code runs on it".into());
     Some(format!(
@@ -134,7 +150,7 @@ pub fn obstacle(ordinal: usize) -> Option<String> {
         return Some(format!("this program was built without the kernels ({how})"));
     }
     match driver() {
-        Driver::Working(count) if ordinal < count => None,
+        Driver::Working(count) if ordinal < count => too_old(ordinal),
         found => Some(format!("there is {}", describe(found))),
     }
 }

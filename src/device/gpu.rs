@@ -156,6 +156,10 @@ impl Launcher for Gpu {
         // SAFETY: only kernels and copies see the memory, and they take any bytes.
         #[expect(unsafe_code)]
         let address = unsafe { result::malloc_sync(bytes) }.map_err(|error| {
+            // Work that failed before shows in whatever call comes next.
+            if error.0 != sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                return failed("memory was allocated on it")(error);
+            }
             let free = result::mem_get_info().map_or(0, |(free, _)| free);
             let name = error.error_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let [needed, free] = units::bytes_apart(bytes as u64, free as u64);

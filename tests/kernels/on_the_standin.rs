@@ -49,7 +49,9 @@ fn the_script_for_a_machine_with_a_gpu_runs_to_its_end() {
     }
     let place = tempfile::tempdir().expect("a folder");
     let [binaries, data, out] = ["bin", "data", "out"].map(|name| place.path().join(name));
-    [&binaries, &data].map(|folder| fs::create_dir(folder).expect("a folder"));
+    for folder in [&binaries, &data] {
+        fs::create_dir(folder).expect("a folder");
+    }
     symlink(env!("CARGO_BIN_EXE_vgan-cuda"), binaries.join("vgan-cuda")).expect("a link");
     symlink(std::env::current_exe().expect("the test's own path"), binaries.join("test-kernels")).expect("a link");
     // 24 images of 8×8 of no content.

@@ -166,20 +166,19 @@ fn twenty_steps_of_every_model_agree_with_the_cpu_in_f64() {
 }
 
 /// The first GPU; `None`, and said why, where there is none to compute on.
-fn gpu<T>(precision: Precision) -> Option<Accelerator<Gpu, T>> {
-    let gpu = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
-    Some(Accelerator::with_precision(gpu, precision))
+fn gpu<T: Real>() -> Option<Accelerator<Gpu, T>> {
+    cuda::open(0).map(Accelerator::new).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
 }
 
 #[test]
 fn a_gpu_trains_every_model_as_the_cpu_does_in_f32() {
-    let Some(gpu) = gpu::<f32>(Precision::F32) else { return };
+    let Some(gpu) = gpu::<f32>() else { return };
     narrow_models().iter().for_each(|(name, model)| agree(name, model, &gpu));
 }
 
 #[test]
 fn a_gpu_trains_every_model_as_the_cpu_does_in_f64() {
-    let Some(gpu) = gpu::<f64>(Precision::F32) else { return };
+    let Some(gpu) = gpu::<f64>() else { return };
     narrow_models().iter().for_each(|(name, model)| agree(name, model, &gpu));
 }
 
@@ -273,7 +272,7 @@ fn steps_with_a_penalty_on_tensor_cores_are_near_those_in_f32() {
 
 #[test]
 fn a_gpu_trains_on_tensor_cores_near_f32() {
-    let Some(opened) = gpu::<f32>(Precision::F32) else { return };
+    let Some(opened) = gpu::<f32>() else { return };
     for model in ["mnist", "residual"] {
         let launcher = || opened.launcher().clone();
         near_f32_on_tensor_cores(4, &narrow(model), |precision| Accelerator::with_precision(launcher(), precision));
