@@ -56,8 +56,8 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         match stopped {
             (Flow::Go, _) => {}
             (Flow::Fault, _) => return Turn::Fault,
-            (Flow::Yield, k) => {
-                w.store(State::Ready, w.at + k + 1);
+            (flow @ (Flow::Yield | Flow::Again), k) => {
+                w.store(State::Ready, w.at + k + u32::from(flow == Flow::Yield));
                 w.ticks += 1;
                 if w.paths.len() > 1 {
                     w.rotate();
@@ -163,6 +163,9 @@ fn exit(w: &mut Warp, b: &mut Block<'_>, lanes: u32) -> Step {
     let all = lanes == w.mask;
     w.exit(lanes);
     b.exited(lanes.count_ones());
+    if w.live == 0 && !w.bulk.is_empty() {
+        super::bulk::finish_all(w, b);
+    }
     if all { Step::Selects } else { Step::Goes }
 }
 

@@ -228,3 +228,19 @@ fn wait(w: &mut Warp, b: &mut Block<'_>, n: u32) {
     copies.retain(|copy| copy.lanes != 0);
     w.copies = copies;
 }
+
+/// Makes all copies of a lane: they have to be complete.
+pub(crate) fn finish(w: &mut Warp, b: &mut Block<'_>, lane: usize) {
+    let late = b.context.options.async_copies == AsyncCopies::Latest;
+    let mut copies = std::mem::take(&mut w.copies);
+    for copy in &mut copies {
+        let done = copy.lanes & 1 << lane;
+        if late {
+            copy.carry_out(done, b.shared_base);
+        }
+        note(copy, done, w, b, false);
+        copy.lanes &= !done;
+    }
+    copies.retain(|copy| copy.lanes != 0);
+    w.copies = copies;
+}

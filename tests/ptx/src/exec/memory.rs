@@ -9,7 +9,8 @@ use crate::machine::FaultKind;
 use crate::memory::AccessError;
 use crate::text::ast::Space;
 
-/// Generic addresses from here on are in shared memory: the block's rank in its cluster from bit 24 on, then the offset.
+/// Generic addresses from here on are in shared memory: from bit 24 on the block's rank in its cluster plus 1, or 0 for the own
+/// block, then the offset.
 pub(crate) const SHARED_WINDOW: u64 = 1 << 56;
 /// Generic addresses from here on are in the thread's local memory.
 pub(crate) const LOCAL_WINDOW: u64 = 2 << 56;
@@ -378,9 +379,10 @@ impl Block<'_> {
 
     /// An address in the shared memory of a block of the cluster.
     fn cluster_pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, Refused> {
-        let (rank, offset) = ((address >> 24) as usize, address & 0xFF_FFFF);
+        let (rank, offset) = self.rank_and_offset(address);
+        let offset = u64::from(offset);
         let refused = |what| Err(Refused { kind: FaultKind::IllegalAddress, what });
-        let Some(&base) = self.cluster_shared().get(rank) else {
+        let Some(base) = self.cluster.borrow().shared.get(rank).copied() else {
             return refused(format!("shared memory of block {rank} of a cluster with fewer blocks"));
         };
         if offset + bytes > u64::from(self.shared_bytes) {

@@ -21,8 +21,6 @@ pub(crate) enum State {
     Sync(u32),
     /// It waits for all lanes of its warp, to carry out an `.aligned` instruction with them.
     Aligned,
-    /// It waits at the barrier of the cluster.
-    Cluster,
     /// The entry is unused.
     Free,
 }
@@ -59,6 +57,10 @@ impl Warp {
         self.copies.clear();
         self.groups = [0; 32];
         self.spent = 0;
+        self.bulk.clear();
+        self.bulk_groups = [0; 32];
+        self.wgmma_asked = 0;
+        self.wgmma_groups.clear();
         self.paths.clear();
         let (rejoin, parent) = (Path::NOWHERE, Path::ORPHAN);
         self.paths.push(Path { mask, block: 0, at: 0, rejoin, parent, children: 0, state: State::Ready });

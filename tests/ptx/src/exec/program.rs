@@ -21,6 +21,10 @@ pub(crate) struct Program {
     pub(crate) atomics: Vec<super::atomic::AtomicOp>,
     /// Asynchronous copies.
     pub(crate) copies: Vec<super::copies::CopyOp>,
+    /// Bulk copies, operations of mbarriers, products of four warps.
+    pub(crate) bulks: Vec<super::bulk::BulkOp>,
+    pub(crate) mbarriers: Vec<super::mbarrier::MbarrierOp>,
+    pub(crate) wgmmas: Vec<super::wgmma::WgmmaOp>,
     /// Products of the tensor cores.
     pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.

@@ -55,6 +55,14 @@ pub(crate) struct Warp {
     /// Asynchronous copies that were not waited for, and the groups that each lane has closed.
     pub(crate) copies: Vec<super::copies::Copy>,
     pub(crate) groups: [u32; 32],
+    /// Bulk copies of groups that were not waited for, and the groups that each lane has closed.
+    pub(crate) bulk: Vec<super::bulk::Transfer>,
+    pub(crate) bulk_groups: [u32; 32],
+    /// The cluster's barrier's phase that each lane arrived in.
+    pub(crate) cluster_phase: [u32; 32],
+    /// Products of four warps that were asked for, and how many there were at each commit.
+    pub(crate) wgmma_asked: u64,
+    pub(crate) wgmma_groups: Vec<u64>,
     /// Instructions that gave way, for `%clock`.
     pub(crate) ticks: u64,
 }
@@ -86,6 +94,11 @@ impl Warp {
             chance: 0,
             copies: Vec::new(),
             groups: [0; 32],
+            bulk: Vec::new(),
+            bulk_groups: [0; 32],
+            cluster_phase: [0; 32],
+            wgmma_asked: 0,
+            wgmma_groups: Vec::new(),
             ticks: 0,
         }
     }

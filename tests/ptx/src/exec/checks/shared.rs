@@ -165,7 +165,7 @@ impl Checker {
             let written = self.shared.cells[group].write_epoch[k];
             if written >= floor {
                 self.after_write(access, group, k);
-            } else if written < self.base && self.checks.unwritten {
+            } else if written < self.base && self.shared_unwritten {
                 self.unwritten(access, group, k);
             }
         }
