@@ -50,6 +50,8 @@ pub(crate) struct Transfer {
     /// For the checks: ranges of the own block's shared memory that are written, and the mbarrier's address.
     written: Vec<(u32, u32)>,
     mbarrier: u64,
+    /// Who asked for it.
+    rank: u32,
     warp: u32,
     lane: u32,
     site: u32,
@@ -123,8 +125,27 @@ pub(crate) fn make_all(b: &mut Block<'_>) -> Result<(), String> {
         let next = b.cluster.borrow_mut().under_way.pop_front();
         let Some(transfer) = next else { return Ok(()) };
         transfer.make()?;
-        transfer.note(b, false);
+        if transfer.rank == b.rank {
+            transfer.note(b, false);
+        } else if b.checker.is_some() {
+            b.cluster.borrow_mut().made.push(transfer);
+        }
         b.events += 1;
+    }
+}
+
+/// Notes the copies of this block that another block's wait has made.
+pub(crate) fn note_made(b: &mut Block<'_>) {
+    if b.cluster.borrow().made.is_empty() {
+        return;
+    }
+    let made = std::mem::take(&mut b.cluster.borrow_mut().made);
+    for transfer in made {
+        if transfer.rank == b.rank {
+            transfer.note(b, false);
+        } else {
+            b.cluster.borrow_mut().made.push(transfer);
+        }
     }
 }
 
@@ -172,6 +193,7 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
         bytes: 0,
         written: Vec::new(),
         mbarrier: 0,
+        rank: b.rank,
         warp: w.index,
         lane: lane as u32,
         site: i.site,

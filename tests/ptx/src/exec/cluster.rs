@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) phase: u32,
     /// Bulk copies that are told to an mbarrier, and not yet made.
     pub(crate) under_way: VecDeque<Transfer>,
+    /// Those that were made and that the checks of their block do not know of yet.
+    pub(crate) made: Vec<Transfer>,
 }
 
 /// A cluster, as its blocks hold it.
@@ -32,6 +34,7 @@ impl Cluster {
         self.arrived = 0;
         self.phase = 0;
         self.under_way.clear();
+        self.made.clear();
     }
 
     fn arrive(&mut self, threads: u32) {

@@ -59,6 +59,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
             (flow @ (Flow::Yield | Flow::Again), k) => {
                 w.store(State::Ready, w.at + k + u32::from(flow == Flow::Yield));
                 w.ticks += 1;
+                w.since_asked = 0;
                 if w.paths.len() > 1 {
                     w.rotate();
                 }
@@ -83,6 +84,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         if w.fuel == 0 {
             w.store(State::Ready, w.at);
             w.spent += full;
+            w.since_asked = w.since_asked.saturating_add(full);
             if w.spent >= PATIENCE {
                 w.spent = 0;
                 w.part();
@@ -90,10 +92,14 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
             if w.paths.len() > 1 {
                 w.rotate();
             }
-            return Turn::Waits;
+            // Who asks in a loop does so every few blocks.
+            return if w.since_asked < ASKS_EVERY { Turn::Yields } else { Turn::Waits };
         }
     }
 }
+
+/// Basic blocks after which a warp that asked whether it may go on counts as working.
+const ASKS_EVERY: u32 = 64;
 
 enum Step {
     /// The path goes on.

@@ -150,6 +150,7 @@ unsafe fn copies_arrive(
 /// # Safety
 /// The instruction is one that lowering made for [`RunMbarrier`].
 unsafe fn wait(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, at: &[u64; LANES], parity: bool) -> Flow {
+    super::bulk::note_made(b);
     // SAFETY: lowering put slots there.
     let mut done = match unsafe { test(i, w, b, at, parity) } {
         Some(done) => done,

@@ -57,6 +57,7 @@ impl Warp {
         self.copies.clear();
         self.groups = [0; 32];
         self.spent = 0;
+        self.since_asked = u32::MAX;
         self.bulk.clear();
         self.bulk_groups = [0; 32];
         self.wgmma_asked = 0;

@@ -50,6 +50,8 @@ pub(crate) struct Warp {
     pub(crate) fuel: u32,
     /// Basic blocks of turns that ended because time was up.
     pub(crate) spent: u32,
+    /// Basic blocks since it last asked in vain whether it may go on.
+    pub(crate) since_asked: u32,
     /// Not 0: picks among paths by chance.
     pub(crate) chance: u64,
     /// Asynchronous copies that were not waited for, and the groups that each lane has closed.
@@ -91,6 +93,7 @@ impl Warp {
             parking: State::Ready,
             fuel: 0,
             spent: 0,
+            since_asked: u32::MAX,
             chance: 0,
             copies: Vec::new(),
             groups: [0; 32],
