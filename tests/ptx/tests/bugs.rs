@@ -319,3 +319,25 @@ fn accesses_outside_and_misaligned_ones_end_the_launch() {
         }
     }
 }
+
+#[test]
+fn a_thread_may_change_its_own_words() {
+    // Each thread reads and writes its own, next to those of its neighbours: no race, in shared and in global memory.
+    let body = |other: u32| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nld.shared.u32 %r9, [%r21];\nadd.u32 %r9, %r9, 1;\nst.shared.u32 [%r21], %r9;\n\
+             ld.global.u32 %r9, [%rd3];\nadd.u32 %r9, %r9, 1;\nst.global.u32 [%rd3], %r9;\nxor.b32 %r8, %r7, {other};\n\
+             add.u32 %r22, %r20, %r8;\nld.shared.u32 %r9, [%r22];\nadd.u32 %r9, %r9, 1;\nst.shared.u32 [%r22], %r9; // BUG"
+        )
+    };
+    planted(1, 64, 256, &body(4), &body(0), "a race in shared memory");
+}
+
+#[test]
+fn a_lane_s_neighbour_reads_before_it_writes() {
+    // Lane i reads word i + 1, which lane i + 1 then writes, without a warp barrier between; in global memory.
+    let body = |sync: &str| {
+        format!("ld.global.u32 %r9, [%rd3+4];\n{sync}\nst.global.u32 [%rd3], %r9; // BUG")
+    };
+    planted(1, 32, 256, &body(""), &body("bar.warp.sync -1;"), "a race in global memory");
+}

@@ -117,7 +117,8 @@ impl Checker {
     fn global_read(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
         let granule = self.global_granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
-        let mut list = [(0u32, 0u32, 0u32); 64];
+        let mut list = [0u32; 64];
+        let mut lanes = [[0u32; GROUP]; 64];
         let mut count = 0usize;
         let mut rest = access.lanes;
         while rest != 0 {
@@ -130,29 +131,27 @@ impl Checker {
                 let taken = (GROUP - first).min(end - piece);
                 let listed = &mut self.listed[group];
                 if *listed == 0 {
-                    list[count] = (group as u32, 0, 0);
+                    list[count] = group as u32;
                     count += 1;
                     *listed = count as u8;
                 }
-                let entry = &mut list[*listed as usize - 1];
-                entry.1 |= ((1u32 << taken) - 1) << first;
-                entry.2 |= 1 << lane;
+                lanes[*listed as usize - 1][first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
                 piece += taken;
             }
         }
-        for &(group, bits, lanes) in &list[..count] {
+        for (&group, lanes) in list[..count].iter().zip(&lanes) {
             self.listed[group as usize] = 0;
             let at = start + (u64::from(group) * GROUP as u64) * (1 << granule);
-            self.global_read_group(access, &mut cells[group as usize], at, bits, lanes);
+            self.global_read_group(access, &mut cells[group as usize], at, lanes);
         }
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, bits: u32, lanes: u32) {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &[u32; GROUP]) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
-        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
         let mut special = 0;
         for k in 0..GROUP {
             let now = u32::from(cells.write_block[k] >= first_tag);
@@ -160,8 +159,8 @@ impl Checker {
             special |= now & (mine ^ 1) & on[k];
         }
         if special != 0 {
-            for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
-                self.global_after_write(access, cells, k, at, lanes);
+            for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
+                self.global_after_write(access, cells, k, at, lanes[k]);
             }
         }
         let warp = access.warp;
@@ -177,7 +176,7 @@ impl Checker {
             cells.other_block[k] = cells.other_block[k] & !moves | cells.read_block[k] & moves;
             cells.other_reader[k] = cells.other_reader[k] & !moves | cells.reader[k] & moves;
             cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
             cells.read_block[k] = cells.read_block[k] & keep | tag & on[k];
             cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
             cells.reader[k] = cells.reader[k] & keep | who & on[k];

@@ -93,8 +93,9 @@ impl Checker {
         }
         let granule = self.shared.granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
-        // The groups that are touched, each once, with the pieces and lanes.
-        let mut list = [(0u32, 0u32, 0u32); 64];
+        // The groups that are touched, each once, with the lanes that touch each piece.
+        let mut list = [0u32; 64];
+        let mut lanes = [[0u32; GROUP]; 64];
         let mut count = 0usize;
         let mut rest = access.lanes;
         while rest != 0 {
@@ -105,31 +106,28 @@ impl Checker {
             while piece < end {
                 let (group, first) = (piece / GROUP, piece % GROUP);
                 let taken = (GROUP - first).min(end - piece);
-                let bits = ((1u32 << taken) - 1) << first;
                 let listed = &mut self.shared.listed[group];
                 if *listed == 0 {
-                    list[count] = (group as u32, 0, 0);
+                    list[count] = group as u32;
                     count += 1;
                     *listed = count as u8;
                 }
-                let entry = &mut list[*listed as usize - 1];
-                entry.1 |= bits;
-                entry.2 |= 1 << lane;
+                lanes[*listed as usize - 1][first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
                 piece += taken;
             }
         }
-        for &(group, bits, lanes) in &list[..count] {
+        for (&group, lanes) in list[..count].iter().zip(&lanes) {
             self.shared.listed[group as usize] = 0;
-            self.shared_read(access, group as usize, bits, lanes);
+            self.shared_read(access, group as usize, lanes);
         }
     }
 
     /// Lanes read pieces of a group.
     #[inline(always)]
-    fn shared_read(&mut self, access: &Access<'_>, group: usize, bits: u32, lanes: u32) {
+    fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &[u32; GROUP]) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
-        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
         let cells = &mut self.shared.cells[group];
         let mut special = 0;
         for k in 0..GROUP {
@@ -137,7 +135,7 @@ impl Checker {
             special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
         }
         if special != 0 {
-            self.special_read(access, group, bits);
+            self.special_read(access, group, lanes);
         }
         let cells = &mut self.shared.cells[group];
         let warp = access.warp;
@@ -149,7 +147,7 @@ impl Checker {
                 & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
             let keep = !on[k];
             cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
             cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
@@ -159,9 +157,9 @@ impl Checker {
     /// A read of pieces that were written since all warps synchronised, or never.
     #[cold]
     #[inline(never)]
-    fn special_read(&mut self, access: &Access<'_>, group: usize, bits: u32) {
+    fn special_read(&mut self, access: &Access<'_>, group: usize, lanes: &[u32; GROUP]) {
         let floor = self.clocks[access.warp as usize].floor;
-        for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
+        for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
             if written >= floor {
                 self.after_write(access, group, k);
