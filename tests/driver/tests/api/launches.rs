@@ -342,6 +342,22 @@ fn launches_and_runs_are_traced() {
 }
 
 #[test]
+fn work_is_counted_where_that_is_asked_for() {
+    let test = concat!(module_path!(), "::work_is_counted_where_that_is_asked_for");
+    let written = run_and_read(test, &[("COUNT", "1")], "TRACE", || {
+        begin();
+        let (stream, address) = (free_stream(), alloc(512));
+        assert_eq!(launch_add(function(load(ADD), "add"), address, 128, 3, stream), 0);
+        wait(stream);
+    });
+    let Some([_, trace]) = written else { return };
+    let line = trace.lines().find(|line| line.starts_with("run add")).expect("a run");
+    // Two blocks of two warps, each of which carries out 16 instructions; each thread loads and stores 4 bytes, a warp 4 sectors.
+    assert!(line.contains(" counted 2/2 warp-instructions=64 thread-instructions=2048 "), "{line}");
+    assert!(line.contains(" global-loads=4/16/512 global-stores=4/16/512 "), "{line}");
+}
+
+#[test]
 fn a_finding_ends_the_launch_and_is_written() {
     let test = concat!(module_path!(), "::a_finding_ends_the_launch_and_is_written");
     let written = run_and_read(test, &[("CHECKS", "unwritten")], "REPORT", || {
