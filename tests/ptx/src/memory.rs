@@ -222,6 +222,11 @@ impl Memory {
         (address - allocation.address < allocation.bytes).then_some(*allocation)
     }
 
+    /// Whether an address lies where this memory's allocations are, allocated or not.
+    pub fn holds(&self, address: u64) -> bool {
+        self.regions.iter().any(|region| address.wrapping_sub(region.base()) < region.bytes())
+    }
+
     /// The allocation that begins before an address and nearest to it, for a message.
     pub fn nearest(&self, address: u64) -> Option<Allocation> {
         self.tables().allocations.range(..=address).next_back().map(|(_, allocation)| *allocation)
