@@ -1,5 +1,6 @@
 //! What the lanes of a warp do together (§9.7.9.6, §9.7.14.7 and following): shuffles, votes, matches, reductions.
 
+use super::lanes::Cell;
 use super::path::State;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Reduction, Shuffle, Vote};
@@ -10,6 +11,8 @@ use crate::text::ast::{Reduction, Shuffle, Vote};
 pub(crate) enum Collective {
     Sync,
     Shuffle { mode: Shuffle, predicate: bool },
+    /// A shuffle by constants, by its index.
+    Constant { exchange: u32 },
     /// A negated source.
     Vote { mode: Vote, negated: bool },
     MatchAny { wide: bool },
@@ -29,6 +32,59 @@ impl Handler for Together {
     }
 }
 
+/// A shuffle by constants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    sources: [u8; LANES],
+    inside: u32,
+    predicate: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(mode: Shuffle, b: u32, c: u32, predicate: bool) -> Exchange {
+        let mut exchange = Exchange { sources: [0; LANES], inside: 0, predicate };
+        for lane in 0..LANES {
+            let (source, inside) = shuffle_source(mode, lane as u32, b, c);
+            exchange.sources[lane] = source as u8;
+            exchange.inside |= u32::from(inside) << lane;
+        }
+        exchange
+    }
+}
+
+/// A shuffle by constants of all lanes: `imm` is the index of the [`Collective`], `c` that of the [`Exchange`].
+pub(crate) struct Exchanged;
+
+impl Handler for Exchanged {
+    #[inline(always)]
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        // SAFETY: lowering put slots there.
+        unsafe {
+            let named = w.slot::<u32>(i.r[2]).add(w.first()).read();
+            if named & w.live & !w.mask != 0 {
+                return together(i, w, b);
+            }
+            let exchange = &b.program.exchanges[i.c as usize];
+            let (a, d) = (w.slot::<u32>(i.a), w.slot::<u32>(i.r[0]));
+            let mut values = [0; LANES];
+            for lane in 0..LANES {
+                values[lane] = a.add(exchange.sources[lane] as usize & 31).read();
+            }
+            for lane in 0..LANES {
+                let slot = d.add(lane);
+                slot.write(if WHOLE { values[lane] } else { values[lane].blend(slot.read(), w.mask >> lane) });
+            }
+            if exchange.predicate {
+                w.set_predicate(i.r[1], exchange.inside);
+            }
+            if let Some(checker) = &mut b.checker {
+                checker.together(w.index as usize, w.mask & named, w.live);
+            }
+        }
+        Flow::Go
+    }
+}
+
 /// # Safety
 /// The instruction is one that lowering made for [`Together`].
 unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
@@ -38,7 +94,7 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     let missing = named & w.live & !w.mask;
     if missing == 0 {
         // SAFETY: as above.
-        unsafe { carry_out(operation, i, w, named) };
+        unsafe { carry_out(operation, &b.program.exchanges, i, w, named) };
         if let Some(checker) = &mut b.checker {
             checker.together(w.index as usize, w.mask & named, w.live);
         }
@@ -57,7 +113,7 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     let mask = w.mask;
     w.mask |= there;
     // SAFETY: as above.
-    unsafe { carry_out(operation, i, w, named) };
+    unsafe { carry_out(operation, &b.program.exchanges, i, w, named) };
     if let Some(checker) = &mut b.checker {
         checker.together(w.index as usize, w.mask & named, w.live);
     }
@@ -79,18 +135,26 @@ fn active(mask: u32) -> impl Iterator<Item = usize> {
 
 /// # Safety
 /// As of [`together`].
-unsafe fn carry_out(operation: Collective, i: &Decoded, w: &mut Warp, named: u32) {
+unsafe fn carry_out(operation: Collective, exchanges: &[Exchange], i: &Decoded, w: &mut Warp, named: u32) {
     let members = w.mask & named;
     // SAFETY: lowering put slots there, as the operation wants them.
     unsafe {
         match operation {
             Collective::Sync => {}
+            Collective::Constant { exchange } => {
+                let exchange = exchanges[exchange as usize];
+                let a = w.lanes::<u32>(i.a);
+                w.set_lanes::<u32, false>(i.r[0], &exchange.sources.map(|source| a[source as usize & 31]));
+                if exchange.predicate {
+                    w.set_predicate(i.r[1], exchange.inside);
+                }
+            }
             Collective::Shuffle { mode, predicate } => {
-                let (a, b, c) = (w.lanes::<u32>(i.a), w.lanes::<u32>(i.b), w.lanes::<u32>(i.c));
+                let (a, b, c) = (w.slot::<u32>(i.a), w.slot::<u32>(i.b), w.slot::<u32>(i.c));
                 let (mut d, mut inside) = ([0; LANES], 0);
                 for lane in 0..LANES {
-                    let (source, found) = shuffle_source(mode, lane as u32, b[lane], c[lane]);
-                    d[lane] = a[source as usize];
+                    let (source, found) = shuffle_source(mode, lane as u32, b.add(lane).read(), c.add(lane).read());
+                    d[lane] = a.add(source as usize & 31).read();
                     inside |= u32::from(found) << lane;
                 }
                 w.set_lanes::<u32, false>(i.r[0], &d);

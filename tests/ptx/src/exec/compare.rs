@@ -1,7 +1,7 @@
 //! Comparisons (§9.7.6), selections, and logic of predicates.
 
 use super::lanes::{test2, Value};
-use super::{Block, Decoded, Flow, Handler, LANES, Warp};
+use super::{Block, Decoded, Flow, Handler, Warp};
 
 /// A comparison of two values.
 pub(crate) trait Test {
@@ -104,16 +104,10 @@ pub(crate) struct Selp<V>(std::marker::PhantomData<V>);
 impl<V: Value> Handler for Selp<V> {
     #[inline(always)]
     unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
-        use super::lanes::Cell;
         // SAFETY: lowering gave this handler slots of the type and a predicate.
         unsafe {
             let p = w.predicate(i.c) ^ (i.imm as u32 & 1).wrapping_neg();
-            let (a, b) = (w.lanes::<V::Cell>(i.a), w.lanes::<V::Cell>(i.b));
-            let mut d = [V::Cell::default(); LANES];
-            for k in 0..LANES {
-                d[k] = a[k].blend(b[k], p >> k);
-            }
-            w.set_lanes::<_, WHOLE>(i.r[0], &d);
+            super::lanes::select::<V::Cell, WHOLE>(w, i, p);
         }
         Flow::Go
     }

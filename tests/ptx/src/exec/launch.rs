@@ -129,15 +129,18 @@ impl<'a> Worker<'a> {
     /// Fills a slot of all warps of a block.
     fn fill(&mut self, at: usize, constant: &Constant) {
         let (launch, id) = (self.context.launch, self.blocks[at].id);
+        let shared = self.context.program.shared;
         for warp in &mut self.warps[at] {
             let index = warp.index;
-            let value = |lane| value_of(constant.value, launch, self.context.program.shared, id, index, lane);
+            let value = |lane| value_of(constant.value, launch, shared, id, index, lane);
+            let first = value(0);
             match constant.kind {
-                SlotKind::Predicate => warp.fill_predicate(constant.word, (value(0) as u32 & 1).wrapping_neg()),
-                SlotKind::Word => warp.fill32(constant.word, |lane| value(lane) as u32),
-                SlotKind::Double => warp.fill64(constant.word, value(0)),
+                SlotKind::Predicate => warp.fill_predicate(constant.word, (first as u32 & 1).wrapping_neg()),
+                SlotKind::Word if differs(constant.value) => warp.fill32(constant.word, |lane| value(lane) as u32),
+                SlotKind::Word => warp.fill32(constant.word, |_| first as u32),
+                SlotKind::Double => warp.fill64(constant.word, first),
                 SlotKind::Quad => {
-                    warp.fill64(constant.word, value(0));
+                    warp.fill64(constant.word, first);
                     warp.fill64(constant.word + 64, 0);
                 }
             }
@@ -202,6 +205,13 @@ impl<'a> Worker<'a> {
             }
         }
     }
+}
+
+/// Whether lanes of a warp have different values.
+fn differs(value: ConstantValue) -> bool {
+    use Special::{LaneId, LaneMaskEq, LaneMaskGe, LaneMaskGt, LaneMaskLe, LaneMaskLt, Tid};
+    let ConstantValue::Special(special) = value else { return false };
+    matches!(special, Tid(_) | LaneId | LaneMaskEq | LaneMaskGe | LaneMaskGt | LaneMaskLe | LaneMaskLt)
 }
 
 /// What a constant is in one lane.

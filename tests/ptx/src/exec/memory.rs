@@ -100,6 +100,10 @@ pub(crate) trait Fast {
 pub(crate) struct Global;
 /// `.shared` by 32-bit addresses.
 pub(crate) struct Shared;
+/// `.local` by 32-bit addresses.
+pub(crate) struct Local;
+/// `.local` by 64-bit addresses.
+pub(crate) struct LocalWide;
 
 impl Fast for Global {
     type Offset = u64;
@@ -112,13 +116,15 @@ impl Fast for Global {
         element: usize,
         count: usize,
     ) -> Option<Reached<u64>> {
-        // SAFETY: the caller says so.
-        let mut at = unsafe { w.lanes::<u64>(i.a) };
-        let first = at[w.first()];
+        let source = w.slot::<u64>(i.a);
+        let mut at = [0; LANES];
+        // SAFETY: the caller says so, here and below.
+        let first = unsafe { source.add(w.first()).read() };
         let (mut low, mut high, mut bits, mut apart) = (u64::MAX, 0, 0, 0);
         let size = (element * count) as u64;
         for lane in 0..LANES {
-            let address = if WHOLE { at[lane] } else { at[lane].blend(first, w.mask >> lane) };
+            let address = unsafe { source.add(lane).read() };
+            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm);
             at[lane] = address;
             low = low.min(address);
@@ -162,14 +168,16 @@ impl Fast for Shared {
         element: usize,
         count: usize,
     ) -> Option<Reached<u32>> {
-        // SAFETY: the caller says so.
-        let mut at = unsafe { w.lanes::<u32>(i.a) };
-        let first = at[w.first()];
+        let source = w.slot::<u32>(i.a);
+        let mut at = [0; LANES];
+        // SAFETY: the caller says so, here and below.
+        let first = unsafe { source.add(w.first()).read() };
         let (mut high, mut bits, mut apart, mut differ) = (0, 0, 0, 0);
         let size = (element * count) as u32;
         let start = first.wrapping_add(i.imm as u32);
         for lane in 0..LANES {
-            let address = if WHOLE { at[lane] } else { at[lane].blend(first, w.mask >> lane) };
+            let address = unsafe { source.add(lane).read() };
+            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm as u32);
             at[lane] = address;
             high = high.max(address);
@@ -183,6 +191,53 @@ impl Fast for Shared {
         }
         Some(Reached { base: b.shared_base, at, linear: WHOLE && apart == 0, same: differ == 0 })
     }
+}
+
+macro_rules! local {
+    ($name:ident, $cell:ty) => {
+        impl Fast for $name {
+            type Offset = u32;
+
+            #[inline(always)]
+            unsafe fn reach<const WHOLE: bool>(
+                i: &Decoded,
+                w: &mut Warp,
+                b: &mut Block<'_>,
+                element: usize,
+                count: usize,
+            ) -> Option<Reached<u32>> {
+                let source = w.slot::<$cell>(i.a);
+                let size = (element * count) as u64;
+                let local = b.program.local;
+                let mut at = [0; LANES];
+                let (mut high, mut bits) = (0, 0);
+                for lane in 0..LANES {
+                    // SAFETY: the caller says so. Inactive lanes have address 0 of their own.
+                    let address = unsafe { source.add(lane).read() }.wrapping_add(i.imm as $cell);
+                    let address = if WHOLE { address } else { address.blend(0, w.mask >> lane) };
+                    high = high.max(address);
+                    bits |= address;
+                    at[lane] = (address as u32).wrapping_add(lane as u32 * local);
+                }
+                #[allow(clippy::unnecessary_cast)]
+                if bits as u64 & (size - 1) != 0 || (high as u64).saturating_add(size) > u64::from(local) {
+                    local_fault(i, w, b, size);
+                    return None;
+                }
+                Some(Reached { base: w.local_base, at, linear: false, same: false })
+            }
+        }
+    };
+}
+
+local!(Local, u32);
+local!(LocalWide, u64);
+
+#[cold]
+#[inline(never)]
+fn local_fault(i: &Decoded, w: &Warp, b: &mut Block<'_>, size: u64) {
+    // SAFETY: lowering put an address there, of the width that `bytes` says.
+    let _ = unsafe { pointers(i, w, b, size, size) };
 }
 
 #[cold]
@@ -252,29 +307,45 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
         // What another thread writes at the same time is the kernel's race: bytes are copied, of any value.
         unsafe {
             let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
-            let mut cells = [[E::Cell::default(); LANES]; N];
+            let slots: [*mut E::Cell; N] = std::array::from_fn(|n| w.slot(i.r[n]));
+            let mask = w.mask;
+            let give = |n: usize, lane: usize, raw: E::Raw| {
+                let slot = slots[n].add(lane);
+                let cell = E::widen(raw);
+                slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
+            };
+            let place = |lane: usize| reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
             if reached.same {
+                let start = place(0);
                 for n in 0..N {
-                    let raw = reached.base.wrapping_add(reached.at[0].bytes() + n * size).cast::<E::Raw>().read();
-                    cells[n] = [E::widen(raw); LANES];
-                }
-            } else if reached.linear {
-                let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
-                for lane in 0..LANES {
-                    for n in 0..N {
-                        cells[n][lane] = E::widen(start.add(lane * N + n).read());
+                    let raw = start.add(n).read();
+                    for lane in 0..LANES {
+                        give(n, lane, raw);
                     }
                 }
+            } else if N == 1 && reached.linear {
+                let start = place(0);
+                for lane in 0..LANES {
+                    give(0, lane, start.add(lane).read());
+                }
+            } else if N == 1 {
+                for lane in 0..LANES {
+                    give(0, lane, place(lane).read());
+                }
+            } else if cfg!(target_arch = "x86_64") && WHOLE && size == 4 && N == 4 && size_of::<E::Cell>() == 4 {
+                turn_fours(|lane| place(lane).cast(), std::array::from_fn(|n| slots[n % N].cast()));
+            } else if cfg!(target_arch = "x86_64") && WHOLE && size == 8 && N == 2 && size_of::<E::Cell>() == 8 {
+                turn_twos(|lane| place(lane).cast(), std::array::from_fn(|n| slots[n % N].cast()));
             } else {
-                for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                // Four lanes' elements are turned round in registers.
+                for four in (0..LANES).step_by(4) {
+                    let rows: [[E::Raw; N]; 4] = std::array::from_fn(|j| place(four + j).cast::<[E::Raw; N]>().read());
                     for n in 0..N {
-                        cells[n][lane] = E::widen(start.add(n).read());
+                        for j in 0..4 {
+                            give(n, four + j, rows[j][n]);
+                        }
                     }
                 }
-            }
-            for n in 0..N {
-                w.set_lanes::<_, WHOLE>(i.r[n], &cells[n]);
             }
         }
         Flow::Go
@@ -288,22 +359,20 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
         // SAFETY: as of `Load`.
         unsafe {
             let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
-            let mut cells = [[E::Cell::default(); LANES]; N];
-            for n in 0..N {
-                cells[n] = w.lanes::<E::Cell>(i.r[n]);
-            }
+            let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
+            let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
                 let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
-                        start.add(lane * N + n).write(E::narrow(cells[n][lane]));
+                        start.add(lane * N + n).write(take(n, lane));
                     }
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
                     let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
-                        start.add(n).write(E::narrow(cells[n][lane]));
+                        start.add(n).write(take(n, lane));
                     }
                 }
             } else {
@@ -313,12 +382,63 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                     rest &= rest - 1;
                     let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
-                        start.add(n).write(E::narrow(cells[n][lane]));
+                        start.add(n).write(take(n, lane));
                     }
                 }
             }
         }
         Flow::Go
+    }
+}
+
+/// Four words of each lane into four slots.
+///
+/// # Safety
+/// The words can be read, and the slots written.
+#[inline(always)]
+unsafe fn turn_fours(place: impl Fn(usize) -> *const f32, slots: [*mut f32; 4]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE; the rest is the caller's promise.
+    unsafe {
+        use std::arch::x86_64::{_mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+        for four in (0..LANES).step_by(4) {
+            let row = |j: usize| _mm_loadu_ps(place(four + j));
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+            _mm_storeu_ps(slots[0].add(four), _mm_movelh_ps(ab, cd));
+            _mm_storeu_ps(slots[1].add(four), _mm_movehl_ps(cd, ab));
+            _mm_storeu_ps(slots[2].add(four), _mm_movelh_ps(ab_high, cd_high));
+            _mm_storeu_ps(slots[3].add(four), _mm_movehl_ps(cd_high, ab_high));
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (place, slots);
+        unreachable!("x86-64 alone");
+    }
+}
+
+/// Two double words of each lane into two slots.
+///
+/// # Safety
+/// The double words can be read, and the slots written.
+#[inline(always)]
+unsafe fn turn_twos(place: impl Fn(usize) -> *const f64, slots: [*mut f64; 2]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE2; the rest is the caller's promise.
+    unsafe {
+        use std::arch::x86_64::{_mm_loadu_pd, _mm_storeu_pd, _mm_unpackhi_pd, _mm_unpacklo_pd};
+        for two in (0..LANES).step_by(2) {
+            let (a, b) = (_mm_loadu_pd(place(two)), _mm_loadu_pd(place(two + 1)));
+            _mm_storeu_pd(slots[0].add(two), _mm_unpacklo_pd(a, b));
+            _mm_storeu_pd(slots[1].add(two), _mm_unpackhi_pd(a, b));
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (place, slots);
+        unreachable!("x86-64 alone");
     }
 }
 

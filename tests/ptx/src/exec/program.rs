@@ -17,6 +17,8 @@ pub(crate) struct Program {
     pub(crate) scalars: Vec<Scalar>,
     /// What lanes do together.
     pub(crate) collectives: Vec<super::collective::Collective>,
+    /// Shuffles by constants.
+    pub(crate) exchanges: Vec<super::collective::Exchange>,
     /// Atomics.
     pub(crate) atomics: Vec<super::atomic::AtomicOp>,
     /// Asynchronous copies.

@@ -1,5 +1,8 @@
 //! A warp: its registers, and what its lanes are at.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::path::{Path, State};
 
 /// Bytes that begin at a multiple of 1024, as the swizzles of shared memory want it.
@@ -7,18 +10,34 @@ use super::path::{Path, State};
 #[repr(C, align(1024))]
 struct Line([u8; 1024]);
 
-/// Zeroed bytes with a wide alignment.
+/// Buffers that are not used at the moment, by their number of lines: launches are many, and fresh pages cost more than a kernel.
+static UNUSED: Mutex<BTreeMap<usize, Vec<Vec<Line>>>> = Mutex::new(BTreeMap::new());
+
+/// Bytes with a wide alignment; what they hold is not specified.
 pub(crate) struct Aligned {
     lines: Vec<Line>,
 }
 
 impl Aligned {
     pub(crate) fn new(bytes: usize) -> Aligned {
-        Aligned { lines: vec![Line([0; 1024]); bytes.div_ceil(1024)] }
+        // Sizes in steps of an eighth, so that buffers fit again.
+        let lines = bytes.div_ceil(1024).max(1);
+        let lines = lines.next_multiple_of((lines.next_power_of_two() / 8).max(1));
+        let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = unused.get_mut(&lines).and_then(Vec::pop);
+        drop(unused);
+        Aligned { lines: found.unwrap_or_else(|| vec![Line([0; 1024]); lines]) }
     }
 
     pub(crate) fn start(&mut self) -> *mut u8 {
         self.lines.as_mut_ptr().cast()
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        UNUSED.lock().unwrap_or_else(PoisonError::into_inner).entry(lines.len()).or_default().push(lines);
     }
 }
 
@@ -70,7 +89,7 @@ pub(crate) struct Warp {
 }
 
 impl Warp {
-    /// A warp with zeroed registers and local memory.
+    /// A warp; what its registers and local memory hold is not specified.
     pub(crate) fn new(index: u32, words: usize, local: usize) -> Warp {
         // One slot of 128 bits more, so that a wide read of the last one stays inside.
         let mut registers = Aligned::new((words + 128) * 4);

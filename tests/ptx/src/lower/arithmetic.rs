@@ -125,6 +125,9 @@ impl Lowering<'_> {
 
     fn mov(&mut self, ty: Type, d: Register, a: Operand) -> Result<(), String> {
         let width = bits(ty);
+        if self.invariant[d.0 as usize] {
+            return Ok(());
+        }
         let (a, d) = (self.source(a, width)?, self.register(d, width)?);
         let run = match width {
             64 => self.pair::<moves::Move64>(),

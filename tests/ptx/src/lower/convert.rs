@@ -150,6 +150,9 @@ impl Lowering<'_> {
             Space::Param => PARAM_WINDOW,
             Space::Generic => return Err("cvta without a space".into()),
         };
+        if self.invariant[d.0 as usize] {
+            return Ok(());
+        }
         let (a, d) = (self.source(a, 64)?, self.register(d, 64)?);
         if window == 0 {
             self.emit(self.pair::<moves::Move64>(), d, &[a]);

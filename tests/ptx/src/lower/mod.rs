@@ -7,6 +7,7 @@ mod arithmetic;
 mod asynchronous;
 mod control;
 mod convert;
+mod invariants;
 mod memory;
 mod operands;
 mod warp;
@@ -179,6 +180,8 @@ struct Lowering<'a> {
     layout: Layout,
     /// Slots of the registers.
     registers: Vec<(u32, SlotKind)>,
+    /// Whether a register's slot is that of a value that never changes.
+    invariant: Vec<bool>,
     constants: HashMap<(SlotKind, ConstantValue), u32>,
     /// The predicate that is the carry of extended arithmetic.
     carry: Option<u32>,
@@ -197,6 +200,7 @@ impl<'a> Lowering<'a> {
             sites,
             layout,
             registers: Vec::new(),
+            invariant: vec![false; kernel.registers.len()],
             constants: HashMap::new(),
             carry: None,
             words: 0,
@@ -220,6 +224,7 @@ impl<'a> Lowering<'a> {
             };
             lowering.registers.push((word, kind));
         }
+        lowering.find_invariants();
         lowering
     }
 

@@ -1,0 +1,108 @@
+//! Registers that hold one value through the whole kernel: they are its slot, and no instruction fills them.
+
+use super::Lowering;
+use super::operands::kind_of_bits;
+use crate::exec::program::ConstantValue;
+use crate::text::ast::{Barrier, Mbarrier, Op, Operand, Register, Space, Special};
+
+/// Calls a function with each register that an instruction writes.
+pub(super) fn each_result(op: &Op, f: &mut dyn FnMut(Register)) {
+    let mut some = |registers: &[Option<Register>]| registers.iter().flatten().for_each(|&register| f(register));
+    match op {
+        Op::Mov { d, .. } | Op::Pack { d, .. } | Op::Unary { d, .. } | Op::Binary { d, .. } | Op::Ternary { d, .. } => f(*d),
+        Op::Extended { d, .. } | Op::Bfi { d, .. } | Op::Set { d, .. } | Op::Selp { d, .. } | Op::Slct { d, .. } => f(*d),
+        Op::PredBinary { d, .. } | Op::PredMov { d, .. } | Op::PredNot { d, .. } | Op::Cvt { d, .. } => f(*d),
+        Op::Cvta { d, .. } | Op::Vote { d, .. } | Op::Activemask { d } | Op::Redux { d, .. } => f(*d),
+        Op::Mapa { d, .. } | Op::GetCtaRank { d, .. } | Op::Mbarrier(Mbarrier::PendingCount { d, .. }) => f(*d),
+        Op::Isspacep { p, .. } | Op::Mbarrier(Mbarrier::Wait { p, .. }) => f(*p),
+        Op::Unpack { parts, .. } => some(parts),
+        Op::Ld { d, .. } => some(d),
+        Op::Atom { d, .. } => some(d.as_deref().unwrap_or_default()),
+        Op::Setp { p, q, .. } => some(&[Some(*p), *q]),
+        Op::Shfl { d, p, .. } | Op::Match { d, p, .. } => some(&[Some(*d), *p]),
+        Op::Elect { d, p, .. } => some(&[*d, Some(*p)]),
+        Op::Mbarrier(Mbarrier::Arrive { d, .. }) => some(&[*d]),
+        Op::Ldmatrix { d, .. } | Op::Mma { d, .. } | Op::Wgmma { d, .. } => d.iter().for_each(|&register| f(register)),
+        Op::Bar { kind: Barrier::RedPopc { d, .. } | Barrier::RedAnd { d, .. } | Barrier::RedOr { d, .. }, .. } => f(*d),
+        _ => {}
+    }
+}
+
+impl Lowering<'_> {
+    /// Finds registers that one unguarded `mov`, `ld.param` or `cvta` gives a value that never changes.
+    pub(super) fn find_invariants(&mut self) {
+        let mut writes = vec![0u32; self.kernel.registers.len()];
+        for instruction in &self.kernel.body {
+            each_result(&instruction.op, &mut |register| writes[register.0 as usize] += 1);
+        }
+        let kernel = self.kernel;
+        loop {
+            let mut changed = false;
+            for instruction in kernel.body.iter().filter(|instruction| instruction.guard.is_none()) {
+                for (register, value) in self.values_given(&instruction.op) {
+                    let at = register.0 as usize;
+                    if writes[at] == 1 && !self.invariant[at] {
+                        self.registers[at].0 = value;
+                        self.invariant[at] = true;
+                        changed = true;
+                    }
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// The registers that an instruction sets to values that never change, with the slots of those.
+    fn values_given(&mut self, op: &Op) -> Vec<(Register, u32)> {
+        match op {
+            Op::Mov { ty, d, a } if self.never_changes(*a) => self.given(*d, *a, 8 * ty.bytes()),
+            Op::Cvta { space: Space::Global | Space::Const, ty, d, a, .. } if self.never_changes(*a) => {
+                self.given(*d, *a, 8 * ty.bytes())
+            }
+            Op::Ld { space: Space::Param, ty, d, address, .. } => {
+                let Ok(Some(start)) = self.parameter_at(*ty, d.len(), address) else { return Vec::new() };
+                let mut values = Vec::new();
+                for (at, register) in d.iter().enumerate() {
+                    let Some(register) = register else { continue };
+                    let found = self.bits_of(*register);
+                    if found >= 8 * ty.bytes() && matches!(found, 16 | 32 | 64) {
+                        let value = ConstantValue::Parameter {
+                            offset: start + at as u32 * ty.bytes(),
+                            bytes: ty.bytes(),
+                            signed: super::memory::is_signed(*ty),
+                        };
+                        values.push((*register, self.constant(kind_of_bits(found), value)));
+                    }
+                }
+                values
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn given(&mut self, d: Register, a: Operand, bits: u32) -> Vec<(Register, u32)> {
+        if self.bits_of(d) != bits || bits == 128 {
+            return Vec::new();
+        }
+        self.source(a, bits).map(|value| vec![(d, value)]).unwrap_or_default()
+    }
+
+    fn never_changes(&self, operand: Operand) -> bool {
+        match operand {
+            Operand::Register(register) => self.invariant[register.0 as usize],
+            Operand::Special(special) => !matches!(special, Special::Clock | Special::Clock64 | Special::GlobalTimer),
+            Operand::Immediate(_) | Operand::Symbol(..) => true,
+        }
+    }
+
+    /// The bits of a slot that is a constant of the text.
+    pub(super) fn constant_bits(&self, word: u32) -> Option<u64> {
+        let found = self.program.constants.iter().find(|constant| constant.word == word)?;
+        match found.value {
+            ConstantValue::Bits(bits) => Some(bits),
+            _ => None,
+        }
+    }
+}
