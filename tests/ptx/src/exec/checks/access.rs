@@ -102,14 +102,17 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
 }
 
 /// Checks an access of global memory.
+#[inline(always)]
 pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
     let (mut low, mut high) = (u64::MAX, 0);
-    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
-        low = low.min(access.at[lane]);
-        high = high.max(access.at[lane]);
-    }
     if access.lanes == 0 {
         return;
+    }
+    let first = access.at[access.lanes.trailing_zeros() as usize & 31];
+    for lane in 0..LANES {
+        let address = access.at[lane].blend(first, access.lanes >> lane);
+        low = low.min(address);
+        high = high.max(address);
     }
     let bytes = u64::from(access.bytes);
     let span = (high - low).saturating_add(bytes);

@@ -5,15 +5,15 @@
 //! strong read of the same address).
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::block::RawSite;
 use super::super::memory::lanes_where;
 use super::shared::Access;
+use super::groups::{GROUP, Lanes, single};
 use super::{Checker, WARPS, Who};
 
-/// Pieces that are looked at together.
-const GROUP: usize = 8;
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 /// Locks among which pages are shared.
@@ -41,6 +41,27 @@ struct Cells {
 /// Of each warp of a block: accesses of lower epochs are done.
 pub(crate) type Known = [u32; WARPS];
 
+/// Pages by their number, which needs no better hash than itself.
+type Pages = HashMap<u64, Page, BuildHasherDefault<PageHasher>>;
+
+/// See [`Pages`].
+#[derive(Default)]
+struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// A page of the shadow.
 #[derive(Default)]
 struct Page {
@@ -50,7 +71,7 @@ struct Page {
 
 /// The shadow of global memory, and what blocks told each other.
 pub(crate) struct GlobalShadow {
-    pages: Vec<Mutex<HashMap<u64, Page>>>,
+    pages: Vec<Mutex<Pages>>,
     /// By address: which blocks released there, and up to which epochs.
     released: Mutex<HashMap<u64, HashMap<u32, Known>>>,
     /// The first tag of the launch that runs, and the one behind its last.
@@ -89,6 +110,7 @@ impl GlobalShadow {
 
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
+    #[inline(always)]
     pub(crate) fn global_access(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
         let mut rest = access.lanes;
         while rest != 0 {
@@ -114,40 +136,19 @@ impl Checker {
         }
     }
 
+    #[inline(always)]
     fn global_read(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
-        let granule = self.global_granule;
-        let pieces = (access.bytes >> granule).max(1) as usize;
-        let mut list = [0u32; 64];
-        let mut lanes = [[0u32; GROUP]; 64];
-        let mut count = 0usize;
-        let mut rest = access.lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let listed = &mut self.listed[group];
-                if *listed == 0 {
-                    list[count] = group as u32;
-                    count += 1;
-                    *listed = count as u8;
-                }
-                lanes[*listed as usize - 1][first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
-                piece += taken;
-            }
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, start, self.global_granule, &mut self.listed);
+        for (group, lanes) in groups.iter() {
+            let at = start + ((group * GROUP) as u64) * (1 << self.global_granule);
+            self.global_read_group(access, &mut cells[group], at, lanes);
         }
-        for (&group, lanes) in list[..count].iter().zip(&lanes) {
-            self.listed[group as usize] = 0;
-            let at = start + (u64::from(group) * GROUP as u64) * (1 << granule);
-            self.global_read_group(access, &mut cells[group as usize], at, lanes);
-        }
+        self.groups = Some(groups);
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &[u32; GROUP]) {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
@@ -184,7 +185,50 @@ impl Checker {
         }
     }
 
+    #[inline(always)]
     fn global_write(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, start, self.global_granule, &mut self.listed);
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
+        let (tag, first_tag) = (self.tag, self.first_tag);
+        let mut free = true;
+        for (group, lanes) in groups.iter() {
+            let cells = &cells[group];
+            let mut taken = 0;
+            for k in 0..GROUP {
+                let late = |block: u32, epoch: u32| {
+                    u32::from(block >= first_tag) & (u32::from(block != tag) | u32::from(epoch >= floor))
+                };
+                let found = late(cells.write_block[k], cells.write_epoch[k])
+                    | late(cells.read_block[k], cells.read_epoch[k])
+                    | u32::from(cells.other_block[k] >= first_tag);
+                taken |= found & u32::from(lanes[k] != 0);
+            }
+            free &= taken == 0 && single(lanes).is_some();
+        }
+        if !free {
+            self.groups = Some(groups);
+            return self.global_write_by_lanes(access, cells, start);
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        for (group, lanes) in groups.iter() {
+            let Some(lane) = single(lanes) else { continue };
+            let cells = &mut cells[group];
+            for k in 0..GROUP {
+                let on = u32::from(lanes[k] != 0).wrapping_neg();
+                cells.write_block[k] = cells.write_block[k] & !on | tag & on;
+                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
+                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
+                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// A write, lane by lane, as some piece was accessed by another block or since all warps synchronised.
+    #[inline(never)]
+    fn global_write_by_lanes(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
         let granule = self.global_granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         let clock = &self.clocks[access.warp as usize];

@@ -10,12 +10,14 @@
 pub(crate) mod access;
 pub(crate) mod findings;
 pub(crate) mod global;
+mod groups;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
 
 use self::findings::Findings;
 use self::global::Known;
+use self::groups::Groups;
 use self::shared::SharedShadow;
 use super::block::Context;
 use crate::machine::Checks;
@@ -104,6 +106,8 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// A buffer for the pieces of an access.
+    groups: Option<Box<Groups>>,
     /// By the address of an mbarrier: what it has been told.
     mbarriers: HashMap<u64, [u32; WARPS]>,
     /// What each of the 16 barriers has been told since it was last complete.
@@ -138,6 +142,7 @@ impl Checker {
             acquired: HashMap::new(),
             fenced: vec![None; warps],
             listed: vec![0; 512],
+            groups: Some(Groups::new()),
             mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],
             tellers: [0; 16],

@@ -4,10 +4,9 @@
 
 use super::super::block::RawSite;
 use super::super::memory::lanes_where;
+use super::groups::{GROUP, Lanes, single};
 use super::{Checker, Who};
 
-/// Pieces that are looked at together.
-const GROUP: usize = 8;
 /// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
 const PENDING: u32 = u32::MAX;
 
@@ -91,40 +90,17 @@ impl Checker {
         if access.writes {
             return self.shared_write(access);
         }
-        let granule = self.shared.granule;
-        let pieces = (access.bytes >> granule).max(1) as usize;
-        // The groups that are touched, each once, with the lanes that touch each piece.
-        let mut list = [0u32; 64];
-        let mut lanes = [[0u32; GROUP]; 64];
-        let mut count = 0usize;
-        let mut rest = access.lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut piece = (access.at[lane as usize] >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let listed = &mut self.shared.listed[group];
-                if *listed == 0 {
-                    list[count] = group as u32;
-                    count += 1;
-                    *listed = count as u8;
-                }
-                lanes[*listed as usize - 1][first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
-                piece += taken;
-            }
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        for (group, lanes) in groups.iter() {
+            self.shared_read(access, group, lanes);
         }
-        for (&group, lanes) in list[..count].iter().zip(&lanes) {
-            self.shared.listed[group as usize] = 0;
-            self.shared_read(access, group as usize, lanes);
-        }
+        self.groups = Some(groups);
     }
 
     /// Lanes read pieces of a group.
     #[inline(always)]
-    fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &[u32; GROUP]) {
+    fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
         let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
@@ -157,7 +133,7 @@ impl Checker {
     /// A read of pieces that were written since all warps synchronised, or never.
     #[cold]
     #[inline(never)]
-    fn special_read(&mut self, access: &Access<'_>, group: usize, lanes: &[u32; GROUP]) {
+    fn special_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let floor = self.clocks[access.warp as usize].floor;
         for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
@@ -169,7 +145,43 @@ impl Checker {
         }
     }
 
+    #[inline(always)]
     fn shared_write(&mut self, access: &Access<'_>) {
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
+        let mut free = true;
+        for (group, lanes) in groups.iter() {
+            let cells = &self.shared.cells[group];
+            let mut taken = 0;
+            for k in 0..GROUP {
+                let late = u32::from(cells.write_epoch[k] >= floor) | u32::from(cells.read_epoch[k] >= floor);
+                taken |= late & u32::from(lanes[k] != 0);
+            }
+            free &= taken == 0 && single(lanes).is_some();
+        }
+        if !free {
+            self.groups = Some(groups);
+            return self.shared_write_by_lanes(access);
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        for (group, lanes) in groups.iter() {
+            let Some(lane) = single(lanes) else { continue };
+            let cells = &mut self.shared.cells[group];
+            for k in 0..GROUP {
+                let on = u32::from(lanes[k] != 0).wrapping_neg();
+                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
+                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
+                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// A write, lane by lane, as some piece was accessed since all warps synchronised.
+    #[inline(never)]
+    fn shared_write_by_lanes(&mut self, access: &Access<'_>) {
         let granule = self.shared.granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         let clock = &self.clocks[access.warp as usize];

@@ -1,0 +1,139 @@
+//! The pieces of memory that an access touches, in groups of eight.
+
+use super::shared::Access;
+
+/// Pieces that are looked at together.
+pub(super) const GROUP: usize = 8;
+
+/// The lanes that touch each piece of a group.
+pub(super) type Lanes = [u32; GROUP];
+
+/// The groups that an access touches, each once: a buffer that is used again.
+pub(super) struct Groups {
+    count: usize,
+    numbers: [u32; 64],
+    lanes: [Lanes; 64],
+}
+
+impl Groups {
+    /// An empty buffer.
+    pub(super) fn new() -> Box<Groups> {
+        Box::new(Groups { count: 0, numbers: [0; 64], lanes: [[0; GROUP]; 64] })
+    }
+
+    /// Finds them. Pieces are numbered from the address `start` on; `listed` has an entry for each group, all 0, and has so afterwards.
+    #[inline(always)]
+    pub(super) fn find(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
+        let groups = self;
+        groups.count = 0;
+        if access.lanes == 0 {
+            return;
+        }
+        let first_lane = access.lanes.trailing_zeros() as usize & 31;
+        let first = access.at[first_lane];
+        let bytes = u64::from(access.bytes);
+        // Do active lanes lie side by side, or all at one place?
+        let origin = first.wrapping_sub(first_lane as u64 * bytes);
+        let (mut apart, mut differ) = (0, 0);
+        for lane in 0..32 {
+            let on = u64::from(access.lanes >> lane & 1).wrapping_neg();
+            apart |= (access.at[lane] ^ origin.wrapping_add(lane as u64 * bytes)) & on;
+            differ |= (access.at[lane] ^ first) & on;
+        }
+        let pieces = (access.bytes >> granule).max(1) as usize;
+        if differ == 0 {
+            groups.add_range(((first - start) >> granule) as usize, pieces, access.lanes);
+        } else if apart == 0 && pieces == 1 {
+            groups.side_by_side(((origin.wrapping_sub(start)) as i64) >> granule, access.lanes);
+        } else {
+            groups.scattered(access, start, granule, pieces, listed);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, number: u32, lanes: Lanes) {
+        self.numbers[self.count] = number;
+        self.lanes[self.count] = lanes;
+        self.count += 1;
+    }
+
+    /// One after the other: number and lanes.
+    #[inline(always)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Lanes)> {
+        self.numbers[..self.count].iter().map(|&number| number as usize).zip(&self.lanes)
+    }
+
+    #[inline(always)]
+    fn add_range(&mut self, mut piece: usize, pieces: usize, lanes: u32) {
+        let end = piece + pieces;
+        while piece < end {
+            let (group, first) = (piece / GROUP, piece % GROUP);
+            let taken = (GROUP - first).min(end - piece);
+            let mut touched = [0; GROUP];
+            touched[first..first + taken].fill(lanes);
+            self.push(group as u32, touched);
+            piece += taken;
+        }
+    }
+
+    /// Lane 0 touches the piece `origin`, which may lie before the first one where the lane is not active.
+    #[inline(always)]
+    fn side_by_side(&mut self, origin: i64, active: u32) {
+        let group = GROUP as i64;
+        let (from, to) = (origin.div_euclid(group), (origin + 31).div_euclid(group));
+        for number in from..=to {
+            let before = (number * group - origin) as i32;
+            let mut lanes = [0; GROUP];
+            let mut any = 0;
+            for k in 0..GROUP {
+                let lane = before + k as i32;
+                let bit = if (lane as u32) < 32 { 1u32 << (lane as u32 & 31) } else { 0 };
+                lanes[k] = bit & active;
+                any |= lanes[k];
+            }
+            if any != 0 {
+                self.push(number as u32, lanes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize, listed: &mut [u8]) {
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
+            let end = piece + pieces;
+            while piece < end {
+                let (group, first) = (piece / GROUP, piece % GROUP);
+                let taken = (GROUP - first).min(end - piece);
+                let listed = &mut listed[group];
+                if *listed == 0 {
+                    self.numbers[self.count] = group as u32;
+                    self.lanes[self.count] = [0; GROUP];
+                    self.count += 1;
+                    *listed = self.count as u8;
+                }
+                let lanes = &mut self.lanes[*listed as usize - 1];
+                lanes[first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
+                piece += taken;
+            }
+        }
+        for &group in &self.numbers[..self.count] {
+            listed[group as usize] = 0;
+        }
+    }
+}
+
+/// The lane of each piece, where no piece has two; `None` where one has.
+#[inline(always)]
+pub(super) fn single(lanes: &Lanes) -> Option<[u32; GROUP]> {
+    let mut twice = 0;
+    let mut single = [0; GROUP];
+    for k in 0..GROUP {
+        twice |= lanes[k] & lanes[k].wrapping_sub(1);
+        single[k] = lanes[k].trailing_zeros() & 31;
+    }
+    (twice == 0).then_some(single)
+}
