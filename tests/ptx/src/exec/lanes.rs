@@ -236,6 +236,20 @@ pub(crate) unsafe fn test2<A: Value>(w: &Warp, i: &Decoded, f: impl Fn(A, A) -> 
     result
 }
 
+/// The lanes for which something holds, active or not.
+#[inline(always)]
+pub(crate) fn lanes_that(f: impl Fn(usize) -> bool) -> u32 {
+    let mut result = 0;
+    for k in 0..LANES / PIECE {
+        let mut holds = [0; PIECE];
+        for j in 0..PIECE {
+            holds[j] = u8::from(f(k * PIECE + j)).wrapping_neg();
+        }
+        result |= sign_bits(holds) << (k * PIECE);
+    }
+    result
+}
+
 /// The highest bit of each byte, the first as the lowest.
 #[inline(always)]
 fn sign_bits(bytes: [u8; PIECE]) -> u32 {

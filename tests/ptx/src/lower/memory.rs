@@ -305,5 +305,6 @@ pub(super) fn granules(kernel: &crate::text::ast::Kernel) -> (u32, u32) {
             global = global.min(bytes);
         }
     }
-    (shared.max(1).ilog2(), global.max(1).ilog2())
+    // Kernels with accesses of 4 bytes and more share one shadow of global memory.
+    (shared.max(1).ilog2(), global.clamp(1, 4).ilog2())
 }

@@ -6,18 +6,20 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::super::block::RawSite;
+use super::super::lanes::lanes_that;
 use super::super::memory::lanes_where;
 use super::shared::Access;
-use super::groups::{GROUP, Lanes, single};
+use super::groups::{GROUP, Groups, Lanes, single};
 use super::{Checker, WARPS, Who};
 
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 /// Locks among which pages are shared.
-const SHARDS: usize = 64;
+const SHARDS: usize = 1024;
 
 /// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,11 +44,12 @@ struct Cells {
 pub(crate) type Known = [u32; WARPS];
 
 /// Pages by their number, which needs no better hash than itself.
-type Pages = HashMap<u64, Page, BuildHasherDefault<PageHasher>>;
+type Pages = HashMap<u64, Page, PageBuildHasher>;
+pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
 
 /// See [`Pages`].
 #[derive(Default)]
-struct PageHasher(u64);
+pub(super) struct PageHasher(u64);
 
 impl Hasher for PageHasher {
     fn finish(&self) -> u64 {
@@ -67,6 +70,42 @@ impl Hasher for PageHasher {
 struct Page {
     granule: u32,
     cells: Vec<Cells>,
+    settled: Arc<Settled>,
+}
+
+/// The groups of a page that two blocks have read and nothing has written in this launch: more reads of them need not be noted, as a
+/// write by any block races with one of the two. Asked without the page's lock, so that blocks that share their inputs do not
+/// wait for each other.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// The first tag of the launch that this is about.
+    launch: AtomicU32,
+    groups: [AtomicU64; 8],
+}
+
+impl Settled {
+    fn begin(&self, launch: u32) {
+        if self.launch.load(Ordering::Relaxed) != launch {
+            self.groups.iter().for_each(|groups| groups.store(0, Ordering::Relaxed));
+            self.launch.store(launch, Ordering::Release);
+        }
+    }
+
+    fn has(&self, launch: u32, group: usize) -> bool {
+        self.launch.load(Ordering::Acquire) == launch
+            && self.groups[group / 64].load(Ordering::Relaxed) >> (group % 64) & 1 != 0
+    }
+
+    fn add(&self, group: usize) {
+        self.groups[group / 64].fetch_or(1 << (group % 64), Ordering::Relaxed);
+    }
+
+    fn remove(&self, group: usize) {
+        let groups = &self.groups[group / 64];
+        if groups.load(Ordering::Relaxed) >> (group % 64) & 1 != 0 {
+            groups.fetch_and(!(1 << (group % 64)), Ordering::Relaxed);
+        }
+    }
 }
 
 /// The shadow of global memory, and what blocks told each other.
@@ -115,40 +154,60 @@ impl Checker {
         let mut rest = access.lanes;
         while rest != 0 {
             let page = access.at[rest.trailing_zeros() as usize] / PAGE;
-            let mut here = 0;
-            for lane in 0..32 {
-                here |= u32::from(access.at[lane] / PAGE == page) << lane;
-            }
-            here &= rest;
+            let here = lanes_that(|lane| access.at[lane] / PAGE == page) & rest;
             rest &= !here;
-            let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
-            let entry = pages.entry(page).or_default();
-            if entry.cells.is_empty() || entry.granule != self.global_granule {
-                let groups = (PAGE >> self.global_granule) as usize / GROUP;
-                *entry = Page { granule: self.global_granule, cells: vec![Cells::default(); groups] };
-            }
             let part = Access { lanes: here, ..*access };
-            if access.writes {
-                self.global_write(&part, &mut entry.cells, page * PAGE);
-            } else {
-                self.global_read(&part, &mut entry.cells, page * PAGE);
+            let Some(mut groups) = self.groups.take() else { return };
+            groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
+            let settled = !access.writes
+                && self.settled.get(&page).is_some_and(|settled| {
+                    groups.iter().fold(true, |all, (group, _)| all & settled.has(self.first_tag, group))
+                });
+            if !settled {
+                self.global_page(&part, &groups, page, shadow);
             }
+            self.groups = Some(groups);
         }
     }
 
+    /// An access of one page.
     #[inline(always)]
-    fn global_read(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
-        let Some(mut groups) = self.groups.take() else { return };
-        groups.find(access, start, self.global_granule, &mut self.listed);
+    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, shadow: &GlobalShadow) {
+        let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
+        let entry = pages.entry(page).or_default();
+        if entry.cells.is_empty() || entry.granule != self.global_granule {
+            let groups = (PAGE >> self.global_granule) as usize / GROUP;
+            *entry = Page {
+                granule: self.global_granule,
+                cells: vec![Cells::default(); groups],
+                settled: Arc::default(),
+            };
+        }
+        entry.settled.begin(self.first_tag);
+        if access.writes {
+            groups.iter().for_each(|(group, _)| entry.settled.remove(group));
+            self.global_write(access, groups, &mut entry.cells, page * PAGE);
+        } else if self.global_read(access, groups, entry, page * PAGE) {
+            self.settled.insert(page, entry.settled.clone());
+        }
+    }
+
+    /// Whether a group of the page is settled now.
+    #[inline(always)]
+    fn global_read(&mut self, access: &Access<'_>, groups: &Groups, page: &mut Page, start: u64) -> bool {
+        let mut any = false;
         for (group, lanes) in groups.iter() {
             let at = start + ((group * GROUP) as u64) * (1 << self.global_granule);
-            self.global_read_group(access, &mut cells[group], at, lanes);
+            if self.global_read_group(access, &mut page.cells[group], at, lanes) {
+                page.settled.add(group);
+                any = true;
+            }
         }
-        self.groups = Some(groups);
+        any
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> bool {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
@@ -183,12 +242,15 @@ impl Checker {
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
         }
+        let mut settled = 1;
+        for k in 0..GROUP {
+            settled &= u32::from(cells.other_block[k] >= first_tag) & u32::from(cells.write_block[k] < first_tag);
+        }
+        settled != 0
     }
 
     #[inline(always)]
-    fn global_write(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
-        let Some(mut groups) = self.groups.take() else { return };
-        groups.find(access, start, self.global_granule, &mut self.listed);
+    fn global_write(&mut self, access: &Access<'_>, groups: &Groups, cells: &mut [Cells], start: u64) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
@@ -208,7 +270,6 @@ impl Checker {
             free &= taken == 0 && single(lanes).is_some();
         }
         if !free {
-            self.groups = Some(groups);
             return self.global_write_by_lanes(access, cells, start);
         }
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
@@ -223,7 +284,6 @@ impl Checker {
                 cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
             }
         }
-        self.groups = Some(groups);
     }
 
     /// A write, lane by lane, as some piece was accessed by another block or since all warps synchronised.

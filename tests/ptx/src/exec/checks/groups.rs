@@ -1,5 +1,6 @@
 //! The pieces of memory that an access touches, in groups of eight.
 
+use super::super::lanes::lanes_that;
 use super::shared::Access;
 
 /// Pieces that are looked at together.
@@ -11,14 +12,14 @@ pub(super) type Lanes = [u32; GROUP];
 /// The groups that an access touches, each once: a buffer that is used again.
 pub(super) struct Groups {
     count: usize,
-    numbers: [u32; 64],
-    lanes: [Lanes; 64],
+    numbers: [u32; 96],
+    lanes: [Lanes; 96],
 }
 
 impl Groups {
     /// An empty buffer.
     pub(super) fn new() -> Box<Groups> {
-        Box::new(Groups { count: 0, numbers: [0; 64], lanes: [[0; GROUP]; 64] })
+        Box::new(Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] })
     }
 
     /// Finds them. Pieces are numbered from the address `start` on; `listed` has an entry for each group, all 0, and has so afterwards.
@@ -45,8 +46,22 @@ impl Groups {
             groups.add_range(((first - start) >> granule) as usize, pieces, access.lanes);
         } else if apart == 0 && pieces == 1 {
             groups.side_by_side(((origin.wrapping_sub(start)) as i64) >> granule, access.lanes);
+        } else if pieces > 1 {
+            groups.wide(access, start, granule, pieces);
         } else {
             groups.scattered(access, start, granule, pieces, listed);
+        }
+    }
+
+    /// Accesses of several pieces: mostly many lanes have one address. A group may come twice, with other pieces.
+    #[inline(always)]
+    fn wide(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize) {
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let address = access.at[rest.trailing_zeros() as usize & 31];
+            let same = lanes_that(|lane| access.at[lane] == address) & rest;
+            rest &= !same;
+            self.add_range(((address - start) >> granule) as usize, pieces, same);
         }
     }
 
@@ -69,8 +84,8 @@ impl Groups {
         while piece < end {
             let (group, first) = (piece / GROUP, piece % GROUP);
             let taken = (GROUP - first).min(end - piece);
-            let mut touched = [0; GROUP];
-            touched[first..first + taken].fill(lanes);
+            // A comparison for each piece: a loop of a length that is not known would not become one vector.
+            let touched = std::array::from_fn(|k| if k.wrapping_sub(first) < taken { lanes } else { 0 });
             self.push(group as u32, touched);
             piece += taken;
         }
@@ -116,7 +131,9 @@ impl Groups {
                     *listed = self.count as u8;
                 }
                 let lanes = &mut self.lanes[*listed as usize - 1];
-                lanes[first..first + taken].iter_mut().for_each(|lanes| *lanes |= 1 << lane);
+                for (k, lanes) in lanes.iter_mut().enumerate() {
+                    *lanes |= u32::from(k.wrapping_sub(first) < taken) << lane;
+                }
                 piece += taken;
             }
         }

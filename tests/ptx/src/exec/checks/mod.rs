@@ -14,6 +14,7 @@ mod groups;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use self::findings::Findings;
 use self::global::Known;
@@ -106,6 +107,8 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// Pages of global memory of which groups are settled.
+    settled: HashMap<u64, Arc<global::Settled>, global::PageBuildHasher>,
     /// A buffer for the pieces of an access.
     groups: Option<Box<Groups>>,
     /// By the address of an mbarrier: what it has been told.
@@ -142,6 +145,7 @@ impl Checker {
             acquired: HashMap::new(),
             fenced: vec![None; warps],
             listed: vec![0; 512],
+            settled: HashMap::default(),
             groups: Some(Groups::new()),
             mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],
