@@ -293,3 +293,44 @@ fn an_mbarrier_that_is_none_is_refused() {
     let fault = machine.launch(&module.kernel("k").expect("the kernel"), &shape(1, 32, &[address])).expect_err("a fault");
     assert_eq!(fault.kind, FaultKind::IllegalInstruction);
 }
+
+/// Two products, one behind the other; what stands between is given.
+fn products(fence: &str, between: &str, wait: &str) -> String {
+    text(
+        2560,
+        1,
+        &format!(
+            "mov.u32 %r8, 0;\nFILL:\nshl.b32 %r9, %r8, 9;\nadd.u32 %r10, %r21, %r9;\nst.shared.u32 [%r10], %r8;\nadd.u32 %r8, %r8, 1;\n\
+             setp.lt.u32 %p2, %r8, 5;\n@%p2 bra FILL;\nfence.proxy.async.shared::cta;\nbar.sync 0;\nmov.f32 %f1, 0f00000000;\n\
+             mov.f32 %f2, %f1;\nmov.f32 %f3, %f1;\nmov.f32 %f4, %f1;\ncvt.u64.u32 %rd7, %r20;\nshr.u64 %rd7, %rd7, 4;\n\
+             or.b64 %rd7, %rd7, 0x0000001000080000;\nadd.s64 %rd8, %rd7, 128;\n{fence}\n\
+             wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{%f1, %f2, %f3, %f4}}, %rd7, %rd8, 1, 1, 1, 0, 0; // FIRST\n\
+             wgmma.commit_group.sync.aligned;\n{between}\n\
+             wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {{%f1, %f2, %f3, %f4}}, %rd7, %rd8, 1, 1, 1, 0, 0;\n\
+             wgmma.commit_group.sync.aligned;\n{wait}\nadd.f32 %f5, %f1, %f2; // LAST\nst.global.f32 [%rd3], %f5;"
+        ),
+    )
+}
+
+#[test]
+fn registers_of_a_product_are_fenced_and_waited_for() {
+    let (fence, wait) = ("wgmma.fence.sync.aligned;", "wgmma.wait_group.sync.aligned 0;");
+    let launch = |address| shape(1, 128, &[address]);
+    // The accumulators may be used by the next product of the same shape without a fence.
+    in_all_orders(&launch, &products(fence, "", wait), &[0; 128], |options, findings, _| {
+        assert!(findings.is_empty(), "{options:?} {findings:#?}");
+    });
+    let touch = "add.f32 %f2, %f2, %f2; // BETWEEN";
+    let bugs = [
+        (products("", "", wait), "FIRST", "wgmma.fence"),
+        (products(fence, "", "wgmma.wait_group.sync.aligned 1;"), "LAST", "a read of %f1"),
+        (products(fence, touch, wait), "BETWEEN", "a read of %f2"),
+    ];
+    for (text, marker, words) in bugs {
+        let line = text.lines().position(|line| line.contains(marker)).expect("the marker") as u32 + 1;
+        in_all_orders(&launch, &text, &[0; 128], |options, findings, _| {
+            let found = |finding: &Finding| finding.what.contains(words) && finding.sites[0].ptx_line == line;
+            assert!(findings.iter().any(found), "{options:?} {marker} {findings:#?}");
+        });
+    }
+}

@@ -341,3 +341,69 @@ fn a_lane_s_neighbour_reads_before_it_writes() {
     };
     planted(1, 32, 256, &body(""), &body("bar.warp.sync -1;"), "a race in global memory");
 }
+
+#[test]
+fn a_register_that_some_lanes_have_not_written() {
+    let body = |p: &str| {
+        format!(
+            "setp.lt.u32 %p1, %r5, {p};\n@!%p1 bra JOIN;\nmov.u32 %r40, 5;\nJOIN:\nadd.u32 %r41, %r40, 1; // BUG\n\
+             st.global.u32 [%rd3], %r41;"
+        )
+    };
+    planted(1, 32, 256, &body("20"), &body("32"), "%r40");
+    // Under a predicate that holds where it was written, the read is right.
+    let body = |guard: &str| {
+        format!("setp.lt.u32 %p1, %r5, 20;\n@%p1 mov.u32 %r40, 5;\n{guard} st.global.u32 [%rd3], %r40; // BUG")
+    };
+    planted(1, 32, 256, &body(""), &body("@%p1"), "%r40");
+}
+
+#[test]
+fn local_memory_that_the_thread_has_not_written() {
+    let body = |at: u32| {
+        format!(
+            ".local .align 16 .b8 stack[64];\nmov.u64 %rd5, stack;\nst.local.v2.u32 [%rd5+16], {{%r5, %r5}};\n\
+             ld.local.u32 %r9, [%rd5+{at}]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 32, 256, &body(24), &body(20), "local memory that the thread has not written");
+}
+
+#[test]
+fn a_mask_that_names_lanes_which_have_exited() {
+    let body = |mask: &str| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra END;\nshfl.sync.bfly.b32 %r9|%p2, %r5, 1, 31, {mask}; // BUG\n\
+             st.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    // The lanes that jump to the end exit while the others wait for them.
+    planted(1, 32, 256, &body("0xffffffff"), &body("0x0000ffff"), "have exited");
+}
+
+#[test]
+fn a_shuffle_from_a_lane_outside_of_the_mask() {
+    let body = |distance: u32| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra END;\nshfl.sync.bfly.b32 %r9|%p2, %r5, {distance}, 31, 0xffff; // BUG\n\
+             st.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    planted(1, 32, 256, &body(16), &body(8), "a shuffle from lanes");
+}
+
+#[test]
+fn a_lane_that_its_own_mask_does_not_name() {
+    let body = |mask: &str| format!("vote.sync.ballot.b32 %r9, %p0, {mask}; // BUG\nst.global.u32 [%rd3], %r9;");
+    let with = |mask: &str| format!("setp.lt.u32 %p0, %r5, 7;\n{}", body(mask));
+    planted(1, 32, 256, &with("0x7fffffff"), &with("0xffffffff"), "does not name");
+}
+
+#[test]
+fn a_barrier_that_some_threads_never_reach() {
+    let body = |threads: u32| {
+        format!("setp.ge.u32 %p1, %r5, {threads};\n@%p1 bra END;\nbar.sync 0; // BUG\nst.global.u32 [%rd3], %r5;\nEND:")
+    };
+    planted(1, 96, 512, &body(64), &body(96), "have exited");
+    planted(1, 96, 512, &body(90), &body(96), "have exited");
+}

@@ -52,6 +52,8 @@ pub(crate) struct Barrier {
     pub(crate) expected: u32,
     /// Threads whose predicate held, of `bar.red`.
     pub(crate) holds: u32,
+    /// Who arrived last.
+    pub(crate) site: Option<RawSite>,
     /// The warp that arrived last, if it would have waited, as a bit.
     pub(crate) last: u32,
     /// Threads that gave a predicate.
@@ -196,6 +198,18 @@ impl<'a> Block<'a> {
         self.events += 1;
     }
 
+    /// Reports threads that a barrier of all will never see.
+    pub(crate) fn check_all_there(&mut self, number: usize) {
+        let total: u32 = self.context.launch.block.iter().product();
+        let gone = total - self.live;
+        let Some(checker) = self.checker.as_mut().filter(|checker| checker.checks.protocols && gone > 0) else { return };
+        if let Some(site) = &self.barriers[number].site {
+            checker.findings.add("barrier after exit", vec![site.clone()], None, || {
+                format!("a barrier of all threads, of which {gone} have exited")
+            });
+        }
+    }
+
     /// Threads exited: barriers of all threads no longer wait for them.
     pub(crate) fn exited(&mut self, threads: u32) {
         self.live -= threads;
@@ -204,6 +218,7 @@ impl<'a> Block<'a> {
         for number in 0..self.barriers.len() {
             let barrier = &self.barriers[number];
             if barrier.arrived > 0 && barrier.expected == 0 && barrier.arrived >= self.live {
+                self.check_all_there(number);
                 self.complete(number);
             }
         }

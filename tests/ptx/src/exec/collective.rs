@@ -61,7 +61,7 @@ impl Handler for Exchanged {
         // SAFETY: lowering put slots there.
         unsafe {
             let named = w.slot::<u32>(i.r[2]).add(w.first()).read();
-            if named & w.live & !w.mask != 0 {
+            if named & w.live & !w.mask != 0 || b.checker.is_some() {
                 return together(i, w, b);
             }
             let exchange = &b.program.exchanges[i.c as usize];
@@ -77,9 +77,6 @@ impl Handler for Exchanged {
             if exchange.predicate {
                 w.set_predicate(i.r[1], exchange.inside);
             }
-            if let Some(checker) = &mut b.checker {
-                checker.together(w.index as usize, w.mask & named, w.live);
-            }
         }
         Flow::Go
     }
@@ -92,6 +89,9 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     // SAFETY: lowering put slots there.
     let named = unsafe { w.lanes::<u32>(i.r[2])[w.first()] };
     let missing = named & w.live & !w.mask;
+    if b.checker.is_some() {
+        check_lanes(operation, i, w, b, named);
+    }
     if missing == 0 {
         // SAFETY: as above.
         unsafe { carry_out(operation, &b.program.exchanges, i, w, named) };
@@ -121,6 +121,39 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     w.release(state, w.block, at);
     b.events += 1;
     Flow::Go
+}
+
+/// Reports masks that name lanes which can't come, lanes that are not named, and sources of a shuffle that do not take part.
+#[cold]
+fn check_lanes(operation: Collective, i: &Decoded, w: &Warp, b: &mut Block<'_>, named: u32) {
+    let gone = named & !w.live;
+    if gone != 0 {
+        b.misused(w, i.site, w.mask, "lanes gone", &|| {
+            format!("the mask {named:#010x} names lanes that have exited or do not exist: {gone:#010x}")
+        });
+    }
+    let strange = w.mask & !named;
+    if strange != 0 {
+        b.misused(w, i.site, strange, "lanes not named", &|| {
+            format!("lanes {strange:#010x} carry the instruction out, which the mask {named:#010x} does not name")
+        });
+    }
+    let source = |lane: usize| match operation {
+        Collective::Constant { exchange } => Some(u32::from(b.program.exchanges[exchange as usize].sources[lane])),
+        // SAFETY: lowering put slots of 32 bits there.
+        Collective::Shuffle { mode, .. } => unsafe {
+            let (b, c) = (w.slot::<u32>(i.b).add(lane).read(), w.slot::<u32>(i.c).add(lane).read());
+            Some(shuffle_source(mode, lane as u32, b, c).0)
+        },
+        _ => None,
+    };
+    let from_outside = |lane: &usize| source(*lane).is_some_and(|source| named >> source & 1 == 0);
+    let outside = active(w.mask).filter(from_outside).fold(0, |lanes, lane| lanes | 1 << lane);
+    if outside != 0 {
+        b.misused(w, i.site, outside, "shuffle from outside", &|| {
+            format!("a shuffle from lanes that the mask {named:#010x} does not name: the value is not defined")
+        });
+    }
 }
 
 /// Where an instruction stands in the program. Instructions that wait are never under a predicate.

@@ -1,6 +1,6 @@
 //! Turns of a warp, branches, barriers.
 
-use super::block::{Block, BarrierResult};
+use super::block::{BarrierResult, Block, RawSite};
 use super::path::State;
 use super::program::End;
 use super::{Decoded, FULL, Flow, Handler, Warp};
@@ -68,7 +68,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
             (flow, k) => {
                 let again = u32::from(flow == Flow::Park);
                 w.store(w.parking, w.at + k + again);
-                if !w.select() {
+                if !w.select_or_part() {
                     return Turn::Waits;
                 }
                 continue;
@@ -76,7 +76,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         }
         match step(w, b) {
             Step::Goes => {}
-            Step::Selects if !w.select() => return Turn::Waits,
+            Step::Selects if !w.select_or_part() => return Turn::Waits,
             Step::Selects => {}
             Step::Fault => return Turn::Fault,
         }
@@ -318,6 +318,7 @@ fn arrive(
     let arriving = if threads != 0 && w.mask == w.live { 32 } else { w.mask.count_ones() };
     barrier.expected = threads;
     barrier.arrived += arriving;
+    barrier.site = Some(RawSite { site: i.site, block: b.id, warp: w.index, lanes: w.mask });
     barrier.holds += (holds & w.mask).count_ones();
     barrier.voters += w.mask.count_ones();
     let full = barrier.arrived >= if threads == 0 { live } else { threads };
@@ -330,6 +331,10 @@ fn arrive(
     if let Some(checker) = &mut b.checker {
         checker.tell(w.index as usize, number as usize);
     }
+    if full && threads == 0 {
+        b.check_all_there(number as usize);
+    }
+    let barrier = &mut b.barriers[number as usize];
     if full {
         if kind != bar::ARRIVE {
             barrier.last = 1 << w.index;

@@ -156,6 +156,9 @@ impl<'a> Worker<'a> {
             let constant = self.changing[index];
             self.fill(at, &constant);
         }
+        for warp in &mut self.warps[at] {
+            self.context.program.cleared.iter().for_each(|&word| warp.fill_predicate(word, 0));
+        }
         let seed = match self.context.options.warps {
             Order::Shuffled(seed) => super::path::next_random(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             Order::Forward | Order::Backward => 0,

@@ -97,6 +97,21 @@ impl Warp {
         found.inspect(|&at| self.load(at)).is_some()
     }
 
+    /// Takes up a path that can run. Where none can since lanes wait for others of their warp, lanes that wait to join them go on
+    /// alone, as independent threads do.
+    pub(crate) fn select_or_part(&mut self) -> bool {
+        if self.select() {
+            return true;
+        }
+        let waits = |state| matches!(state, State::Lanes(_) | State::Sync(_) | State::Aligned | State::Barrier(_));
+        let joins = self.paths.iter().any(|path| path.state == State::Split && path.mask != 0);
+        if !joins || !self.paths.iter().any(|path| waits(path.state)) {
+            return false;
+        }
+        self.part();
+        self.select()
+    }
+
     /// Takes up the ready path before the running one, the last of all behind the first.
     pub(crate) fn rotate(&mut self) {
         let count = self.paths.len();

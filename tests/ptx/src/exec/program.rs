@@ -31,6 +31,10 @@ pub(crate) struct Program {
     pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.
     pub(crate) constants: Vec<Constant>,
+    /// What is wrong with instructions that lowering found to be so.
+    pub(crate) misuses: Vec<String>,
+    /// Words that are 0 when a block begins.
+    pub(crate) cleared: Vec<u32>,
     /// Whether its work is counted.
     pub(crate) counts: bool,
     /// Words of a warp's registers.

@@ -3,30 +3,8 @@
 use super::Lowering;
 use super::operands::kind_of_bits;
 use crate::exec::program::ConstantValue;
-use crate::text::ast::{Barrier, Mbarrier, Op, Operand, Register, Space, Special};
-
-/// Calls a function with each register that an instruction writes.
-pub(super) fn each_result(op: &Op, f: &mut dyn FnMut(Register)) {
-    let mut some = |registers: &[Option<Register>]| registers.iter().flatten().for_each(|&register| f(register));
-    match op {
-        Op::Mov { d, .. } | Op::Pack { d, .. } | Op::Unary { d, .. } | Op::Binary { d, .. } | Op::Ternary { d, .. } => f(*d),
-        Op::Extended { d, .. } | Op::Bfi { d, .. } | Op::Set { d, .. } | Op::Selp { d, .. } | Op::Slct { d, .. } => f(*d),
-        Op::PredBinary { d, .. } | Op::PredMov { d, .. } | Op::PredNot { d, .. } | Op::Cvt { d, .. } => f(*d),
-        Op::Cvta { d, .. } | Op::Vote { d, .. } | Op::Activemask { d } | Op::Redux { d, .. } => f(*d),
-        Op::Mapa { d, .. } | Op::GetCtaRank { d, .. } | Op::Mbarrier(Mbarrier::PendingCount { d, .. }) => f(*d),
-        Op::Isspacep { p, .. } | Op::Mbarrier(Mbarrier::Wait { p, .. }) => f(*p),
-        Op::Unpack { parts, .. } => some(parts),
-        Op::Ld { d, .. } => some(d),
-        Op::Atom { d, .. } => some(d.as_deref().unwrap_or_default()),
-        Op::Setp { p, q, .. } => some(&[Some(*p), *q]),
-        Op::Shfl { d, p, .. } | Op::Match { d, p, .. } => some(&[Some(*d), *p]),
-        Op::Elect { d, p, .. } => some(&[*d, Some(*p)]),
-        Op::Mbarrier(Mbarrier::Arrive { d, .. }) => some(&[*d]),
-        Op::Ldmatrix { d, .. } | Op::Mma { d, .. } | Op::Wgmma { d, .. } => d.iter().for_each(|&register| f(register)),
-        Op::Bar { kind: Barrier::RedPopc { d, .. } | Barrier::RedAnd { d, .. } | Barrier::RedOr { d, .. }, .. } => f(*d),
-        _ => {}
-    }
-}
+use super::registers::each_result;
+use crate::text::ast::{Op, Operand, Register, Space, Special};
 
 impl Lowering<'_> {
     /// Finds registers that one unguarded `mov`, `ld.param` or `cvta` gives a value that never changes.

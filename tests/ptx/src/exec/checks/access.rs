@@ -96,6 +96,7 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
             }
         }
         Space::Global => global(&access, &mut checker, b),
+        Space::Local if checker.checks.unwritten => local(&access, &mut checker, b),
         _ => {}
     }
     b.checker = Some(checker);
@@ -163,5 +164,32 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
     }
     if access.writes {
         (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0).for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+    }
+}
+
+/// Notes what is written of local memory, and reports reads of what the thread has not written.
+#[inline(never)]
+fn local(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
+    let size = b.program.local as usize;
+    let written = &mut checker.local[access.warp as usize];
+    written.resize(size * LANES, 0);
+    let mut missing = 0u32;
+    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
+        let start = access.at[lane] as usize;
+        let Some(bytes) = written[size * lane..size * (lane + 1)].get_mut(start..start + access.bytes as usize) else {
+            continue;
+        };
+        if access.writes {
+            bytes.fill(1);
+        } else if bytes.contains(&0) {
+            missing |= 1 << lane;
+        }
+    }
+    if missing != 0 {
+        let lane = missing.trailing_zeros() as usize;
+        let site = RawSite { site: access.site, block: access.block, warp: access.warp, lanes: missing };
+        checker.findings.add("unwritten local", vec![site], Some(access.at[lane]), || {
+            "a read of local memory that the thread has not written".into()
+        });
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod access;
 pub(crate) mod findings;
 pub(crate) mod global;
 mod groups;
+pub(crate) mod protocol;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
@@ -107,6 +108,8 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// By warp and lane: which bytes of local memory are written.
+    pub(crate) local: Vec<Vec<u8>>,
     /// Pages of global memory of which groups are settled.
     settled: HashMap<u64, Arc<global::Settled>, global::PageBuildHasher>,
     /// A buffer for the pieces of an access.
@@ -145,6 +148,7 @@ impl Checker {
             acquired: HashMap::new(),
             fenced: vec![None; warps],
             listed: vec![0; 512],
+            local: vec![Vec::new(); warps],
             settled: HashMap::default(),
             groups: Some(Groups::new()),
             mbarriers: HashMap::new(),
@@ -159,6 +163,7 @@ impl Checker {
         self.acquired.clear();
         self.fenced.fill(None);
         self.mbarriers.clear();
+        self.local.iter_mut().for_each(|written| written.fill(0));
         let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0) + 1;
         self.base = next;
         for clock in &mut self.clocks {
