@@ -54,9 +54,7 @@ fn kernel(body: &str) -> String {
 fn main() {
     let options = Options::default();
     println!("{} threads of the host", options.threads);
-    for (name, (body, instructions), rounds) in
-        [("product", product(8), 2000u64), ("element", element(8), 1000)]
-    {
+    for (name, (body, instructions), rounds) in [("product", product(8), 2000u64), ("element", element(8), 1000)] {
         for checks in [Checks::NONE, Checks::ALL] {
             for threads in [1, options.threads] {
                 let memory = Arc::new(Memory::new(1 << 30).expect("address space"));
@@ -67,13 +65,8 @@ fn main() {
                 memory.fill(address, 1, u64::from(blocks) * 256 * 64).expect("memory");
                 let mut parameters = address.to_le_bytes().to_vec();
                 parameters.extend((rounds as u32).to_le_bytes());
-                let launch = Launch {
-                    grid: [blocks, 1, 1],
-                    block: [256, 1, 1],
-                    cluster: [1; 3],
-                    dynamic_shared: 0,
-                    parameters,
-                };
+                let launch =
+                    Launch { grid: [blocks, 1, 1], block: [256, 1, 1], cluster: [1; 3], dynamic_shared: 0, parameters };
                 let start = Instant::now();
                 let outcome = machine.launch(&module.kernel("k").expect("the kernel"), &launch).expect("a launch");
                 assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);

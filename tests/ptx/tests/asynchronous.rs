@@ -24,18 +24,22 @@ fn text(shared: u32, count: u32, body: &str) -> String {
 
 /// A loop that waits for a phase.
 fn wait(label: &str, parity: u32) -> String {
-    format!(
-        "{label}:\nmbarrier.try_wait.parity.shared::cta.b64 %p9, [%r30], {parity};\n@!%p9 bra {label};\n"
-    )
+    format!("{label}:\nmbarrier.try_wait.parity.shared::cta.b64 %p9, [%r30], {parity};\n@!%p9 bra {label};\n")
 }
 
 /// What is found, and what the buffer holds, in all orders with all checks.
-fn in_all_orders(launch: &dyn Fn(u64) -> Launch, text: &str, start: &[u32], check: impl Fn(&Options, &[Finding], Vec<u32>)) {
+fn in_all_orders(
+    launch: &dyn Fn(u64) -> Launch,
+    text: &str,
+    start: &[u32],
+    check: impl Fn(&Options, &[Finding], Vec<u32>),
+) {
     for options in orders() {
         let options = Options { checks: all_checks().checks, ..options };
         let machine = machine(options.clone());
         let address = upload(&machine, start);
-        let outcome = run(&machine, text, &launch(address)).unwrap_or_else(|fault| panic!("{options:?} {fault:?}\n{text}"));
+        let outcome =
+            run(&machine, text, &launch(address)).unwrap_or_else(|fault| panic!("{options:?} {fault:?}\n{text}"));
         check(&options, &outcome.findings, download(&machine, address, start.len()));
     }
 }
@@ -188,7 +192,10 @@ fn four_warps_multiply() {
              st.global.v2.f32 [%rd9+4096], {{%f1, %f2}};\nst.global.v2.f32 [%rd9+4352], {{%f3, %f4}};"
         )
     };
-    let (a, b) = (|m: usize, k: usize| (m as i32 * 3 + k as i32) % 11 - 5, |k: usize, n: usize| (k as i32 + 2 * n as i32) % 7 - 3);
+    let (a, b) = (
+        |m: usize, k: usize| (m as i32 * 3 + k as i32) % 11 - 5,
+        |k: usize, n: usize| (k as i32 + 2 * n as i32) % 7 - 3,
+    );
     let mut halves = vec![0u16; 2560 / 2];
     // Element (x, k): core x / 8, k / 8; in it row x % 8, column k % 8.
     let place = |x: usize, k: usize| x / 8 * 128 + k / 8 * 64 + x % 8 * 8 + k % 8;
@@ -242,7 +249,12 @@ fn blocks_of_a_cluster_read_each_other_s_memory() {
         st.global.u32 [%rd5], %r14;
         barrier.cluster.arrive.aligned;
         barrier.cluster.wait.aligned;";
-    let expected: Vec<u32> = (0..128u32).map(|i| { let other = i / 32 % 2 ^ 1; other << 16 | other << 8 | i % 32 }).collect();
+    let expected: Vec<u32> = (0..128u32)
+        .map(|i| {
+            let other = i / 32 % 2 ^ 1;
+            other << 16 | other << 8 | i % 32
+        })
+        .collect();
     let launch = |address| Launch { cluster: [2, 1, 1], ..shape(4, 32, &[address]) };
     in_all_orders(&launch, &text(256, 1, body), &[0; 128], |options, findings, found| {
         assert!(findings.is_empty(), "{options:?} {findings:#?}");
@@ -290,7 +302,8 @@ fn an_mbarrier_that_is_none_is_refused() {
     let address = upload(&machine, &[0; 64]);
     let body = "mov.u32 %r30, tile;\n@%p1 st.shared.u64 [%r20], 12345;\nbar.sync 0;\nmbarrier.arrive.shared::cta.b64 %rd9, [%r30];";
     let module = load(&machine, &text(256, 1, body).replace("12345", "%rd1"));
-    let fault = machine.launch(&module.kernel("k").expect("the kernel"), &shape(1, 32, &[address])).expect_err("a fault");
+    let fault =
+        machine.launch(&module.kernel("k").expect("the kernel"), &shape(1, 32, &[address])).expect_err("a fault");
     assert_eq!(fault.kind, FaultKind::IllegalInstruction);
 }
 

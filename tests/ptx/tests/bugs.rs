@@ -78,9 +78,7 @@ fn two_warps_write_one_word() {
 
 #[test]
 fn two_lanes_write_different_values_by_one_instruction() {
-    let body = |value: &str| {
-        format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.shared.u32 [%r20], {value}; // BUG\n")
-    };
+    let body = |value: &str| format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.shared.u32 [%r20], {value}; // BUG\n");
     planted(1, 32, 256, &body("%r5"), &body("7"), "two lanes write different values");
 }
 
@@ -224,7 +222,9 @@ fn a_write_after_a_read_in_global_memory() {
 #[test]
 fn blocks_write_the_same_word() {
     let body = |offset: &str| {
-        format!("mul.lo.u32 %r8, %r6, {offset};\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], 1; // BUG")
+        format!(
+            "mul.lo.u32 %r8, %r6, {offset};\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], 1; // BUG"
+        )
     };
     planted(4, 64, 256, &body("252"), &body("256"), "a thread of another block");
 }
@@ -270,9 +270,7 @@ fn the_last_block_reads_what_was_released() {
 
 #[test]
 fn global_memory_read_before_it_is_written() {
-    let body = |offset: u32| {
-        format!("ld.global.u32 %r9, [%rd3+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;")
-    };
+    let body = |offset: u32| format!("ld.global.u32 %r9, [%rd3+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;");
     let clean = text(256, &body(0));
     let bug = text(256, &body(128));
     for options in orders() {
@@ -296,14 +294,26 @@ fn global_memory_read_before_it_is_written() {
 fn accesses_outside_and_misaligned_ones_end_the_launch() {
     use ptx_machine::machine::FaultKind;
     let cases = [
-        ("add.s64 %rd4, %rd3, 16384;\nsetp.eq.u32 %p1, %r5, 9;\n@%p1 ld.global.u32 %r9, [%rd4]; // BUG", FaultKind::IllegalAddress, 9),
+        (
+            "add.s64 %rd4, %rd3, 16384;\nsetp.eq.u32 %p1, %r5, 9;\n@%p1 ld.global.u32 %r9, [%rd4]; // BUG",
+            FaultKind::IllegalAddress,
+            9,
+        ),
         ("setp.ge.u32 %p1, %r5, 40;\n@%p1 ld.global.u32 %r9, [%rd3+16220]; // BUG", FaultKind::IllegalAddress, 41),
         ("setp.eq.u32 %p1, %r5, 3;\n@%p1 st.global.u32 [%rd3+2], %r5; // BUG", FaultKind::MisalignedAddress, 3),
         ("setp.eq.u32 %p1, %r5, 33;\n@%p1 ld.shared.u32 %r9, [%r21+256]; // BUG", FaultKind::IllegalAddress, 33),
         ("setp.eq.u32 %p1, %r5, 7;\n@%p1 st.shared.v2.u32 [%r21], {%r5, %r5}; // BUG", FaultKind::MisalignedAddress, 7),
-        ("setp.eq.u32 %p1, %r5, 7;\nmov.u64 %rd5, 0;\n@%p1 atom.global.add.u32 %r9, [%rd5], 1; // BUG", FaultKind::IllegalAddress, 7),
+        (
+            "setp.eq.u32 %p1, %r5, 7;\nmov.u64 %rd5, 0;\n@%p1 atom.global.add.u32 %r9, [%rd5], 1; // BUG",
+            FaultKind::IllegalAddress,
+            7,
+        ),
         ("setp.eq.u32 %p1, %r5, 2;\nmov.u64 %rd5, 16;\n@%p1 ld.u32 %r9, [%rd5]; // BUG", FaultKind::IllegalAddress, 2),
-        ("setp.eq.u32 %p1, %r5, 4;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3+20000], 4; // BUG", FaultKind::IllegalAddress, 4),
+        (
+            "setp.eq.u32 %p1, %r5, 4;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3+20000], 4; // BUG",
+            FaultKind::IllegalAddress,
+            4,
+        ),
     ];
     for (body, kind, thread) in cases {
         let text = text(256, body);
@@ -336,9 +346,7 @@ fn a_thread_may_change_its_own_words() {
 #[test]
 fn a_lane_s_neighbour_reads_before_it_writes() {
     // Lane i reads word i + 1, which lane i + 1 then writes, without a warp barrier between; in global memory.
-    let body = |sync: &str| {
-        format!("ld.global.u32 %r9, [%rd3+4];\n{sync}\nst.global.u32 [%rd3], %r9; // BUG")
-    };
+    let body = |sync: &str| format!("ld.global.u32 %r9, [%rd3+4];\n{sync}\nst.global.u32 [%rd3], %r9; // BUG");
     planted(1, 32, 256, &body(""), &body("bar.warp.sync -1;"), "a race in global memory");
 }
 

@@ -56,7 +56,9 @@ fn run(text: &str, inputs: &[[u64; 3]], threads: u32) -> Vec<u64> {
     let bytes: Vec<u8> = inputs.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
     machine.memory.write(input, &bytes).expect("the allocation");
     let launch = shape((inputs.len() as u32).div_ceil(threads), threads, &[input, output, inputs.len() as u64]);
-    machine.launch(&module.kernel("k").expect("the kernel"), &launch).unwrap_or_else(|fault| panic!("{fault:?}\n{text}"));
+    machine
+        .launch(&module.kernel("k").expect("the kernel"), &launch)
+        .unwrap_or_else(|fault| panic!("{fault:?}\n{text}"));
     let mut bytes = vec![0; 8 * inputs.len()];
     machine.memory.read(output, &mut bytes).expect("the allocation");
     bytes.chunks(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("8 bytes"))).collect()
@@ -65,24 +67,56 @@ fn run(text: &str, inputs: &[[u64; 3]], threads: u32) -> Vec<u64> {
 /// Values of 32 bits that are worth a look, as integers and as floats.
 fn words() -> Vec<u32> {
     let mut all = vec![
-        0, 1, 2, 3, 5, 7, 31, 32, 33, 63, 64, 255, 256, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFF_FFFF, 0x8000_0000,
-        0x8000_0001, 0xFFFF_FFFF, 0xFFFF_FFFE, 0x1234_5678, 0xDEAD_BEEF,
+        0,
+        1,
+        2,
+        3,
+        5,
+        7,
+        31,
+        32,
+        33,
+        63,
+        64,
+        255,
+        256,
+        0x7FFF,
+        0x8000,
+        0xFFFF,
+        0x10000,
+        0x7FFF_FFFF,
+        0x8000_0000,
+        0x8000_0001,
+        0xFFFF_FFFF,
+        0xFFFF_FFFE,
+        0x1234_5678,
+        0xDEAD_BEEF,
     ];
-    all.extend([1.0f32, -1.0, 0.5, 1.5, 2.5, -2.5, 3.4e38, -3.4e38, 1e-40, -1e-40, 1.1754944e-38, 16777217.0].map(f32::to_bits));
+    all.extend(
+        [1.0f32, -1.0, 0.5, 1.5, 2.5, -2.5, 3.4e38, -3.4e38, 1e-40, -1e-40, 1.1754944e-38, 16777217.0]
+            .map(f32::to_bits),
+    );
     all.extend([0.1f32, 3.0, 1e10, -1e10, 4.3e9, 1e-20, f32::INFINITY, f32::NEG_INFINITY, f32::NAN].map(f32::to_bits));
     all
 }
 
 fn doubles() -> Vec<u64> {
-    let mut all = vec![0, 1, 2, 3, 63, 64, u64::MAX, 1 << 63, (1 << 63) - 1, 0xFFFF_FFFF, 1 << 32, 0x0123_4567_89AB_CDEF];
-    all.extend([1.0f64, -1.0, 0.1, 2.5, -3.5, 1e300, -1e300, 5e-324, 2.3e-308, 1e18, 1e19, -1e19, 4294967296.0].map(f64::to_bits));
+    let mut all =
+        vec![0, 1, 2, 3, 63, 64, u64::MAX, 1 << 63, (1 << 63) - 1, 0xFFFF_FFFF, 1 << 32, 0x0123_4567_89AB_CDEF];
+    all.extend(
+        [1.0f64, -1.0, 0.1, 2.5, -3.5, 1e300, -1e300, 5e-324, 2.3e-308, 1e18, 1e19, -1e19, 4294967296.0]
+            .map(f64::to_bits),
+    );
     all.extend([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 0.3, 1e-7].map(f64::to_bits));
     all
 }
 
 fn pairs32() -> Vec<[u64; 3]> {
     let words = words();
-    words.iter().flat_map(|&a| words.iter().map(move |&b| [u64::from(a), u64::from(b), u64::from(a ^ b.rotate_left(7))])).collect()
+    words
+        .iter()
+        .flat_map(|&a| words.iter().map(move |&b| [u64::from(a), u64::from(b), u64::from(a ^ b.rotate_left(7))]))
+        .collect()
 }
 
 fn pairs64() -> Vec<[u64; 3]> {
@@ -187,13 +221,17 @@ fn products_with_a_sum() {
     let w = |value: u64| value as u32;
     let s = |value: u64| i64::from(value as u32 as i32);
     three("mad.lo.s32", "b32", ["b32"; 3], &|[a, b, c]| u64::from(w(a).wrapping_mul(w(b)).wrapping_add(w(c))));
-    three("mad.hi.u32", "b32", ["b32"; 3], &|[a, b, c]| u64::from(((a * b) >> 32) as u32).wrapping_add(c) & 0xFFFF_FFFF);
+    three("mad.hi.u32", "b32", ["b32"; 3], &|[a, b, c]| {
+        u64::from(((a * b) >> 32) as u32).wrapping_add(c) & 0xFFFF_FFFF
+    });
     three("mad.hi.s32", "b32", ["b32"; 3], &|[a, b, c]| (((s(a) * s(b)) >> 32) as u64).wrapping_add(c) & 0xFFFF_FFFF);
     three("mad.wide.s32", "b64", ["b32", "b32", "b64"], &|[a, b, c]| ((s(a) * s(b)) as u64).wrapping_add(c));
     three("mad.wide.u32", "b64", ["b32", "b32", "b64"], &|[a, b, c]| (a * b).wrapping_add(c));
     three("sad.s32", "b32", ["b32"; 3], &|[a, b, c]| (s(a) - s(b)).unsigned_abs().wrapping_add(c) & 0xFFFF_FFFF);
     three("sad.u32", "b32", ["b32"; 3], &|[a, b, c]| a.abs_diff(b).wrapping_add(c) & 0xFFFF_FFFF);
-    compare("mad.lo.s64 %d, %a, %b, %c;", "b64", &["b64"; 3], &pairs64(), |[a, b, c]| Some(a.wrapping_mul(b).wrapping_add(c)));
+    compare("mad.lo.s64 %d, %a, %b, %c;", "b64", &["b64"; 3], &pairs64(), |[a, b, c]| {
+        Some(a.wrapping_mul(b).wrapping_add(c))
+    });
     // A chain with carries is a sum of 64 bits; so is one of products of 64.
     compare(
         ".reg .b32 %x<9>;mov.b64 {%x1, %x2}, %a;mov.b64 {%x3, %x4}, %b;add.cc.u32 %x5, %x1, %x3;addc.u32 %x6, %x2, %x4;\
@@ -232,8 +270,12 @@ fn bits_of_a_word() {
     one("popc.b64", "b32", "b64", &|a| digits(a, 64).matches('1').count() as u64);
     one("clz.b32", "b32", "b32", &|a| digits(a, 32).find('1').unwrap_or(32) as u64);
     one("clz.b64", "b32", "b64", &|a| digits(a, 64).find('1').unwrap_or(64) as u64);
-    one("brev.b32", "b32", "b32", &|a| u64::from_str_radix(&digits(a, 32).chars().rev().collect::<String>(), 2).expect("bits"));
-    one("brev.b64", "b64", "b64", &|a| u64::from_str_radix(&digits(a, 64).chars().rev().collect::<String>(), 2).expect("bits"));
+    one("brev.b32", "b32", "b32", &|a| {
+        u64::from_str_radix(&digits(a, 32).chars().rev().collect::<String>(), 2).expect("bits")
+    });
+    one("brev.b64", "b64", "b64", &|a| {
+        u64::from_str_radix(&digits(a, 64).chars().rev().collect::<String>(), 2).expect("bits")
+    });
     one("not.b32", "b32", "b32", &|a| a ^ 0xFFFF_FFFF);
     one("not.b64", "b64", "b64", &|a| u64::MAX - a);
     one("cnot.b32", "b32", "b32", &|a| u64::from(a == 0));
@@ -305,7 +347,9 @@ fn float32(value: f32) -> impl Fn(u64) -> bool {
 fn floats32(op: &str, sources: usize, expected: impl Fn(f32, f32, f32) -> f32) {
     let names = ["%a", "%b", "%c"][..sources].join(", ");
     let inputs = pairs32();
-    for (input, found) in inputs.iter().zip(apply(&format!("{op} %d, {names};"), "f32", &["f32"; 3][..sources], &inputs)) {
+    for (input, found) in
+        inputs.iter().zip(apply(&format!("{op} %d, {names};"), "f32", &["f32"; 3][..sources], &inputs))
+    {
         let expected = expected(f(input[0]), f(input[1]), f(input[2]));
         assert!(float32(expected)(found), "{op} of {input:x?}: {} not {expected}", f(found));
     }
@@ -314,7 +358,9 @@ fn floats32(op: &str, sources: usize, expected: impl Fn(f32, f32, f32) -> f32) {
 fn floats64(op: &str, sources: usize, expected: impl Fn(f64, f64, f64) -> f64) {
     let names = ["%a", "%b", "%c"][..sources].join(", ");
     let inputs = pairs64();
-    for (input, found) in inputs.iter().zip(apply(&format!("{op} %d, {names};"), "f64", &["f64"; 3][..sources], &inputs)) {
+    for (input, found) in
+        inputs.iter().zip(apply(&format!("{op} %d, {names};"), "f64", &["f64"; 3][..sources], &inputs))
+    {
         let expected = expected(g(input[0]), g(input[1]), g(input[2]));
         let same = found == expected.to_bits() || g(found).is_nan() && expected.is_nan();
         assert!(same, "{op} of {input:x?}: {} not {expected}", g(found));
@@ -385,7 +431,13 @@ fn floats_of_64_bits() {
     floats64("max.f64", 2, |a, b, _| match (a.is_nan(), b.is_nan()) {
         (true, _) => b,
         (_, true) => a,
-        _ => if a == b { f64::from_bits(a.to_bits() & b.to_bits()) } else { a.max(b) },
+        _ => {
+            if a == b {
+                f64::from_bits(a.to_bits() & b.to_bits())
+            } else {
+                a.max(b)
+            }
+        }
     });
 }
 
@@ -419,8 +471,10 @@ fn sums_in_every_direction() {
 #[test]
 fn approximations_keep_their_error() {
     // The greatest errors that §9.7.3 states: relative ones, or absolute.
-    let inputs: Vec<[u64; 3]> =
-        (0..2000).map(|i| [u64::from(((i as f32 - 1000.0) / 37.3).to_bits()), 0, 0]).filter(|input| f(input[0]) != 0.0).collect();
+    let inputs: Vec<[u64; 3]> = (0..2000)
+        .map(|i| [u64::from(((i as f32 - 1000.0) / 37.3).to_bits()), 0, 0])
+        .filter(|input| f(input[0]) != 0.0)
+        .collect();
     let check = |op: &str, domain: &dyn Fn(f32) -> bool, exact: &dyn Fn(f64) -> f64, relative: f64, absolute: f64| {
         for (input, found) in inputs.iter().zip(apply(&format!("{op} %d, %a;"), "f32", &["f32"], &inputs)) {
             let (x, found) = (f(input[0]), f64::from(f(found)));
@@ -509,7 +563,8 @@ fn conversions() {
             if value.is_nan() {
                 return Some(if from == "f64" || bits == 64 { 1 << (bits - 1) } else { 0 });
             }
-            let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+            let (low, high) =
+                if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
             Some(i128_of(rounded(value)).clamp(low, high) as u64 & mask)
         });
     };
@@ -569,7 +624,9 @@ fn conversions() {
     compare("cvt.sat.s16.s32 %d, %a;", "b16", &["b32"], &pairs32(), |[a, ..]| {
         Some(u64::from(i64::from(a as i32).clamp(-32768, 32767) as u16))
     });
-    compare("cvt.sat.u8.s32 %d, %a;", "b32", &["b32"], &pairs32(), |[a, ..]| Some(i64::from(a as i32).clamp(0, 255) as u64));
+    compare("cvt.sat.u8.s32 %d, %a;", "b32", &["b32"], &pairs32(), |[a, ..]| {
+        Some(i64::from(a as i32).clamp(0, 255) as u64)
+    });
     // A register that is wider than the type: the low bits of the source, and the result widened by its own type's sign.
     compare("cvt.s64.s32 %d, %a;", "b64", &["b64"], &pairs64(), |[a, ..]| Some(a as u32 as i32 as i64 as u64));
     compare("cvt.s32.s64 %d, %a;", "b64", &["b64"], &pairs64(), |[a, ..]| Some(a as u32 as i32 as i64 as u64));
@@ -584,14 +641,18 @@ fn narrow_floats() {
         let (upper, lower) = (bits >> 16, bits & 0xFFFF);
         u64::from(upper + u32::from(lower > 0x8000 || lower == 0x8000 && upper & 1 == 1)) & 0xFFFF
     };
-    let finite: Vec<[u64; 3]> = pairs32().into_iter().filter(|input| !f(input[0]).is_nan() && !f(input[1]).is_nan()).collect();
+    let finite: Vec<[u64; 3]> =
+        pairs32().into_iter().filter(|input| !f(input[0]).is_nan() && !f(input[1]).is_nan()).collect();
     compare("cvt.rn.bf16.f32 %d, %a;", "b16", &["f32"], &finite, |[a, ..]| Some(bf16(f(a))));
-    compare("cvt.rn.bf16x2.f32 %d, %a, %b;", "b32", &["f32"; 2], &finite, |[a, b, _]| Some(bf16(f(a)) << 16 | bf16(f(b))));
+    compare("cvt.rn.bf16x2.f32 %d, %a, %b;", "b32", &["f32"; 2], &finite, |[a, b, _]| {
+        Some(bf16(f(a)) << 16 | bf16(f(b)))
+    });
     compare("cvt.f32.bf16 %d, %a;", "f32", &["b16"], &finite, |[a, ..]| {
         (!f(a << 16).is_nan()).then_some(a << 16 & 0xFFFF_FFFF)
     });
     // f16: all of its values, by their definition; back again they are the same.
-    let halves: Vec<[u64; 3]> = (0..0x10000u64).filter(|bits| bits & 0x7FFF <= 0x7C00).map(|bits| [bits, 0, 0]).collect();
+    let halves: Vec<[u64; 3]> =
+        (0..0x10000u64).filter(|bits| bits & 0x7FFF <= 0x7C00).map(|bits| [bits, 0, 0]).collect();
     let value = |bits: u64| -> f64 {
         let (sign, exponent, mantissa) = (bits >> 15 & 1, (bits >> 10 & 31) as i32, (bits & 0x3FF) as f64);
         let magnitude = match exponent {
@@ -610,7 +671,8 @@ fn narrow_floats() {
             return Some(if exact < 0.0 { 0xFC00 } else { 0x7C00 });
         }
         let below = (0..0x7C00u64).rev().find(|&bits| value(bits) <= exact.abs())?;
-        let (low, high) = (exact.abs() - value(below), (if below == 0x7BFF { 65536.0 } else { value(below + 1) }) - exact.abs());
+        let (low, high) =
+            (exact.abs() - value(below), (if below == 0x7BFF { 65536.0 } else { value(below + 1) }) - exact.abs());
         let magnitude = below + u64::from(high < low || high == low && below & 1 == 1);
         Some(magnitude | if exact.is_sign_negative() { 0x8000 } else { 0 })
     };

@@ -70,7 +70,9 @@ const COMPARE: [(&str, fn(u32, u32) -> bool); 6] = [
     ("setp.ge.u32", |a, b| a >= b),
     ("setp.gt.s32", |a, b| a as i32 > b as i32),
     ("setp.lt.f32", |a, b| f32::from_bits(a) < f32::from_bits(b)),
-    ("setp.geu.f32", |a, b| f32::from_bits(a) >= f32::from_bits(b) || f32::from_bits(a).is_nan() || f32::from_bits(b).is_nan()),
+    ("setp.geu.f32", |a, b| {
+        f32::from_bits(a) >= f32::from_bits(b) || f32::from_bits(a).is_nan() || f32::from_bits(b).is_nan()
+    }),
 ];
 
 /// Instructions of doubles.
@@ -200,7 +202,9 @@ impl Writer {
                 self.tidy(guard, "fma.f32", *d);
             }
             Statement::Wide(d, a, b) => self.line(format_args!("{guard}mul.wide.s32 %rd{d}, %r{a}, %r{b}")),
-            Statement::Double(op, d, a, b) => self.line(format_args!("{guard}{} %rd{d}, %rd{a}, %rd{b}", DOUBLE[*op].0)),
+            Statement::Double(op, d, a, b) => {
+                self.line(format_args!("{guard}{} %rd{d}, %rd{a}, %rd{b}", DOUBLE[*op].0))
+            }
             Statement::Low(d, a) => self.line(format_args!("{guard}cvt.u32.u64 %r{d}, %rd{a}")),
             Statement::Compare(op, p, a, b) => self.line(format_args!("{guard}{} %p{p}, %r{a}, %r{b}", COMPARE[*op].0)),
             Statement::Select(d, a, b, p) => self.line(format_args!("{guard}selp.b32 %r{d}, %r{a}, %r{b}, %p{p}")),

@@ -180,7 +180,15 @@ impl<'a> Block<'a> {
 
     /// Writes down why the launch ends.
     #[cold]
-    pub(crate) fn fail(&mut self, w: &Warp, site: u32, lanes: u32, kind: FaultKind, what: String, address: Option<u64>) {
+    pub(crate) fn fail(
+        &mut self,
+        w: &Warp,
+        site: u32,
+        lanes: u32,
+        kind: FaultKind,
+        what: String,
+        address: Option<u64>,
+    ) {
         let site = RawSite { site, block: self.id, warp: w.index, lanes };
         self.fault = Some(Box::new(RawFault { kind, what, address, sites: vec![site] }));
     }
@@ -202,7 +210,9 @@ impl<'a> Block<'a> {
     pub(crate) fn check_all_there(&mut self, number: usize) {
         let total: u32 = self.context.launch.block.iter().product();
         let gone = total - self.live;
-        let Some(checker) = self.checker.as_mut().filter(|checker| checker.checks.protocols && gone > 0) else { return };
+        let Some(checker) = self.checker.as_mut().filter(|checker| checker.checks.protocols && gone > 0) else {
+            return;
+        };
         if let Some(site) = &self.barriers[number].site {
             checker.findings.add("barrier after exit", vec![site.clone()], None, || {
                 format!("a barrier of all threads, of which {gone} have exited")

@@ -312,7 +312,9 @@ fn shared_pointer(b: &Block<'_>, rank: usize, offset: u32, bytes: u32) -> Result
             Ok(base.wrapping_add(offset as usize))
         }
         _ => {
-            let what = format!("{bytes} bytes at {offset:#x} of the shared memory of block {rank} of the cluster are not all there");
+            let what = format!(
+                "{bytes} bytes at {offset:#x} of the shared memory of block {rank} of the cluster are not all there"
+            );
             Err((Refused { kind: FaultKind::IllegalAddress, what }, Some(u64::from(offset))))
         }
     }

@@ -10,15 +10,33 @@ use crate::text::ast::{Reduction, Shuffle, Vote};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Collective {
     Sync,
-    Shuffle { mode: Shuffle, predicate: bool },
+    Shuffle {
+        mode: Shuffle,
+        predicate: bool,
+    },
     /// A shuffle by constants, by its index.
-    Constant { exchange: u32 },
+    Constant {
+        exchange: u32,
+    },
     /// A negated source.
-    Vote { mode: Vote, negated: bool },
-    MatchAny { wide: bool },
-    MatchAll { wide: bool, predicate: bool },
-    Reduce { op: Reduction, signed: bool },
-    Elect { result: bool },
+    Vote {
+        mode: Vote,
+        negated: bool,
+    },
+    MatchAny {
+        wide: bool,
+    },
+    MatchAll {
+        wide: bool,
+        predicate: bool,
+    },
+    Reduce {
+        op: Reduction,
+        signed: bool,
+    },
+    Elect {
+        result: bool,
+    },
 }
 
 /// Runs a [`Collective`] when all lanes of its mask are there.

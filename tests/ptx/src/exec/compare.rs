@@ -1,6 +1,6 @@
 //! Comparisons (§9.7.6), selections, and logic of predicates.
 
-use super::lanes::{test2, Value};
+use super::lanes::{Value, test2};
 use super::{Block, Decoded, Flow, Handler, Warp};
 
 /// A comparison of two values.

@@ -401,7 +401,6 @@ impl Handler for Fence {
     }
 }
 
-
 /// `%clock64` and `%globaltimer`: how often this warp gave way or asked. No time: nothing here takes the time that a GPU takes.
 pub(crate) struct Ticks64;
 /// `%clock`

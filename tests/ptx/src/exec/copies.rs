@@ -218,7 +218,9 @@ fn wait(w: &mut Warp, b: &mut Block<'_>, n: u32) {
     let late = b.context.options.async_copies == AsyncCopies::Latest;
     let mut copies = std::mem::take(&mut w.copies);
     for copy in &mut copies {
-        let done = lanes_where(copy.lanes & w.mask, |lane| u64::from(copy.groups[lane]) + u64::from(n) < u64::from(w.groups[lane]));
+        let done = lanes_where(copy.lanes & w.mask, |lane| {
+            u64::from(copy.groups[lane]) + u64::from(n) < u64::from(w.groups[lane])
+        });
         if late {
             copy.carry_out(done, b.shared_base);
         }

@@ -23,8 +23,7 @@ pub(crate) struct Result {
 /// Runs all blocks.
 pub(crate) fn run(context: &Context<'_>) -> Result {
     // Clusters are handed out; without them each block is one.
-    let total: u64 =
-        (0..3).map(|axis| u64::from(context.launch.grid[axis] / context.launch.cluster[axis])).product();
+    let total: u64 = (0..3).map(|axis| u64::from(context.launch.grid[axis] / context.launch.cluster[axis])).product();
     let queue = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let result = Mutex::new(Result::default());
@@ -106,8 +105,7 @@ impl<'a> Worker<'a> {
         let cluster = cluster::Shared::default();
         let mut blocks: Vec<Block<'a>> = (0..size).map(|rank| Block::new(context, &cluster, rank)).collect();
         let new = |index| Warp::new(index, program.words as usize, program.local as usize);
-        let warps: Vec<Vec<Warp>> =
-            (0..size).map(|_| (0..threads.div_ceil(LANES as u32)).map(new).collect()).collect();
+        let warps: Vec<Vec<Warp>> = (0..size).map(|_| (0..threads.div_ceil(LANES as u32)).map(new).collect()).collect();
         for (block, warps) in blocks.iter_mut().zip(&warps) {
             block.registers = warps.iter().map(Warp::base).collect();
         }

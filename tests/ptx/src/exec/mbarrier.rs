@@ -5,7 +5,6 @@ use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::mbarrier::{self, Mbarrier, MbarrierError};
 
-
 /// An operation. Of [`Decoded`]: `a` is the address, `imm` its offset, `b` and `c` are operands, `r[0]` the result, `bytes` as
 /// [`any`] says, `n` the index into [`super::Program::mbarriers`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,11 +16,20 @@ pub(crate) enum MbarrierOp {
     ExpectTx,
     CompleteTx,
     /// `b`: the count, `c`: bytes.
-    Arrive { result: bool, expect: bool, drop: bool, no_complete: bool },
+    Arrive {
+        result: bool,
+        expect: bool,
+        drop: bool,
+        no_complete: bool,
+    },
     /// `b`: a state of 64 bits, or a parity. `r[0]` is a predicate.
-    Wait { parity: bool },
+    Wait {
+        parity: bool,
+    },
     /// `cp.async.mbarrier.arrive`.
-    CopiesArrive { no_increment: bool },
+    CopiesArrive {
+        no_increment: bool,
+    },
 }
 
 /// Runs a [`MbarrierOp`].
@@ -100,7 +108,9 @@ unsafe fn run(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
                 return Flow::Fault;
             }
         }
-        if let (MbarrierOp::Arrive { .. } | MbarrierOp::CopiesArrive { .. }, Some(checker)) = (operation, &mut b.checker) {
+        if let (MbarrierOp::Arrive { .. } | MbarrierOp::CopiesArrive { .. }, Some(checker)) =
+            (operation, &mut b.checker)
+        {
             checker.tell_mbarrier(w.index as usize, at[lane]);
         }
     }
@@ -219,4 +229,3 @@ impl Handler for PendingCount {
         Flow::Go
     }
 }
-

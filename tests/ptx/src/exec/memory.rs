@@ -400,7 +400,9 @@ unsafe fn turn_fours(place: impl Fn(usize) -> *const f32, slots: [*mut f32; 4]) 
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has SSE; the rest is the caller's promise.
     unsafe {
-        use std::arch::x86_64::{_mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps};
+        use std::arch::x86_64::{
+            _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+        };
         for four in (0..LANES).step_by(4) {
             let row = |j: usize| _mm_loadu_ps(place(four + j));
             let (a, b, c, d) = (row(0), row(1), row(2), row(3));
@@ -541,15 +543,8 @@ pub(crate) mod any {
     pub(crate) const STRONG: u32 = 1 << 13;
     /// It is of rows for matrices: 16 bytes at the addresses of eight times `n` lanes.
     pub(crate) const ROWS: u32 = 1 << 14;
-    const SPACES: [Space; 7] = [
-        Space::Generic,
-        Space::Global,
-        Space::Shared,
-        Space::SharedCluster,
-        Space::Local,
-        Space::Const,
-        Space::Param,
-    ];
+    const SPACES: [Space; 7] =
+        [Space::Generic, Space::Global, Space::Shared, Space::SharedCluster, Space::Local, Space::Const, Space::Param];
 
     pub(crate) fn space_bits(space: Space) -> u32 {
         (SPACES.iter().position(|&entry| entry == space).unwrap_or_default() as u32) << 16

@@ -115,4 +115,3 @@ pub(crate) enum ConstantValue {
     /// A special register.
     Special(Special),
 }
-

@@ -137,7 +137,8 @@ fn make(group: usize, b: &mut Block<'_>) -> Result<(), String> {
     // SAFETY: lowering laid out the registers of all warps alike; no warp's handler is in the middle of them.
     let lanes = |base: *mut u32, word: u32| unsafe { base.add(word as usize).cast::<[u32; LANES]>() };
     // SAFETY: as above.
-    let read = |words: &[u32]| bases.map(|base| words.iter().map(|&word| unsafe { lanes(base, word).read() }).collect());
+    let read =
+        |words: &[u32]| bases.map(|base| words.iter().map(|&word| unsafe { lanes(base, word).read() }).collect());
     let mut d: [Vec<[u32; LANES]>; 4] = read(&op.d);
     let a: [Vec<[u32; LANES]>; 4] = match &op.a {
         Ok(_) => Default::default(),

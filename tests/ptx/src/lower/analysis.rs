@@ -101,9 +101,11 @@ impl Flight {
                     WgmmaA::Registers(registers) => registers,
                     WgmmaA::Descriptor(_) => &[],
                 };
-                let changed = |register: &&Register| self.changed.as_ref().is_none_or(|changed| changed.contains(register));
+                let changed =
+                    |register: &&Register| self.changed.as_ref().is_none_or(|changed| changed.contains(register));
                 let unfenced = d.iter().chain(sources).find(changed).copied();
-                let written = sources.iter().find(|register| self.busy.get(register).is_some_and(|busy| busy.0)).copied();
+                let written =
+                    sources.iter().find(|register| self.busy.get(register).is_some_and(|busy| busy.0)).copied();
                 sources.iter().for_each(|&register| {
                     self.busy.insert(register, (false, 0));
                 });
@@ -114,7 +116,9 @@ impl Flight {
                     (Some(register), _) => {
                         Some(format!("wgmma uses {}, which was written since the last wgmma.fence", names(register)))
                     }
-                    (_, Some(register)) => Some(format!("wgmma reads {} while another one may be writing it", names(register))),
+                    (_, Some(register)) => {
+                        Some(format!("wgmma reads {} while another one may be writing it", names(register)))
+                    }
                     _ => None,
                 }
             }

@@ -6,17 +6,15 @@ use crate::exec::Decoded;
 use crate::exec::bulk::{BulkCommit, BulkCopy, BulkOp, BulkWait};
 use crate::exec::cluster::{ClusterArrive, ClusterWait, GetRank, GetRankWide, Mapa, MapaWide};
 use crate::exec::control::Nothing;
-use crate::exec::mbarrier::{MbarrierOp, PendingCount, RunMbarrier};
-use crate::exec::moves;
-use crate::exec::wgmma::{Wgmma, WgmmaCommit, WgmmaOp, WgmmaWait};
 use crate::exec::copies::{Commit, CopyOp, CpAsync, WaitAll, WaitGroup};
 use crate::exec::matrix::{Ldmatrix, Mma, Product, Stmatrix, TRANSPOSED};
+use crate::exec::mbarrier::{MbarrierOp, PendingCount, RunMbarrier};
 use crate::exec::memory::any;
+use crate::exec::moves;
+use crate::exec::wgmma::{Wgmma, WgmmaCommit, WgmmaOp, WgmmaWait};
 use crate::tensor::mma;
 use crate::tensor::wgmma::{self, Immediates};
-use crate::text::ast::{
-    Address, BulkDirection, Completion, Mbarrier, Op, Operand, Predicate, Space, Type, WgmmaA,
-};
+use crate::text::ast::{Address, BulkDirection, Completion, Mbarrier, Op, Operand, Predicate, Space, Type, WgmmaA};
 
 impl Lowering<'_> {
     pub(super) fn asynchronous(&mut self, op: &Op) -> Result<(), String> {

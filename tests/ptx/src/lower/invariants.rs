@@ -2,8 +2,8 @@
 
 use super::Lowering;
 use super::operands::kind_of_bits;
-use crate::exec::program::ConstantValue;
 use super::registers::each_result;
+use crate::exec::program::ConstantValue;
 use crate::text::ast::{Op, Operand, Register, Space, Special};
 
 impl Lowering<'_> {

@@ -2,13 +2,13 @@
 
 use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
+use crate::exec::checks::access::CheckAccess;
+use crate::exec::control::{Fence, Nothing};
+use crate::exec::counts::CountAccess;
 use crate::exec::memory::{
     AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Local, LocalWide, Shared, Store, Word, any,
 };
-use crate::exec::checks::access::CheckAccess;
-use crate::exec::counts::CountAccess;
 use crate::exec::moves;
-use crate::exec::control::{Fence, Nothing};
 use crate::exec::program::{ConstantValue, SlotKind};
 use crate::exec::{Decoded, Pair};
 use crate::machine::Checks;
@@ -174,14 +174,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn store(
-        &mut self,
-        space: Space,
-        ty: Type,
-        a: &[Operand],
-        address: &Address,
-        flags: u32,
-    ) -> Result<(), String> {
+    fn store(&mut self, space: Space, ty: Type, a: &[Operand], address: &Address, flags: u32) -> Result<(), String> {
         let (at, address_bits, offset) = self.address_in(space, address)?;
         let registers: Vec<Option<Register>> = a
             .iter()

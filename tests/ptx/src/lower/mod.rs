@@ -400,7 +400,9 @@ impl<'a> Lowering<'a> {
             Cvt { .. } | Cvta { .. } | Isspacep { .. } => self.conversion(op),
             Ld { .. } | St { .. } | Prefetch | Atom { .. } => self.memory(op),
             Fence { .. } | FenceProxy { .. } | Bar { .. } | BarWarpSync { .. } | Nanosleep => self.waiting(op),
-            Shfl { .. } | Vote { .. } | Match { .. } | Activemask { .. } | Redux { .. } | Elect { .. } => self.lanes(op),
+            Shfl { .. } | Vote { .. } | Match { .. } | Activemask { .. } | Redux { .. } | Elect { .. } => {
+                self.lanes(op)
+            }
             Bra { .. } | BrxIdx { .. } | Exit | Trap => Ok(()),
             _ => self.asynchronous(op),
         }

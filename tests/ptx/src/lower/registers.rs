@@ -1,15 +1,17 @@
 //! Which registers an instruction reads and writes.
 
-use crate::text::ast::{
-    Address, Barrier, Completion, Instruction, Mbarrier, Op, Operand, Predicate, Register, WgmmaA,
-};
+use crate::text::ast::{Address, Barrier, Completion, Instruction, Mbarrier, Op, Operand, Predicate, Register, WgmmaA};
 
 /// Calls a function with each register that an instruction writes.
 pub(super) fn each_result(op: &Op, f: &mut dyn FnMut(Register)) {
     let mut some = |registers: &[Option<Register>]| registers.iter().flatten().for_each(|&register| f(register));
     match op {
-        Op::Mov { d, .. } | Op::Pack { d, .. } | Op::Unary { d, .. } | Op::Binary { d, .. } | Op::Ternary { d, .. } => f(*d),
-        Op::Extended { d, .. } | Op::Bfi { d, .. } | Op::Set { d, .. } | Op::Selp { d, .. } | Op::Slct { d, .. } => f(*d),
+        Op::Mov { d, .. } | Op::Pack { d, .. } | Op::Unary { d, .. } | Op::Binary { d, .. } | Op::Ternary { d, .. } => {
+            f(*d)
+        }
+        Op::Extended { d, .. } | Op::Bfi { d, .. } | Op::Set { d, .. } | Op::Selp { d, .. } | Op::Slct { d, .. } => {
+            f(*d)
+        }
         Op::PredBinary { d, .. } | Op::PredMov { d, .. } | Op::PredNot { d, .. } | Op::Cvt { d, .. } => f(*d),
         Op::Cvta { d, .. } | Op::Vote { d, .. } | Op::Activemask { d } | Op::Redux { d, .. } => f(*d),
         Op::Mapa { d, .. } | Op::GetCtaRank { d, .. } | Op::Mbarrier(Mbarrier::PendingCount { d, .. }) => f(*d),
@@ -22,7 +24,9 @@ pub(super) fn each_result(op: &Op, f: &mut dyn FnMut(Register)) {
         Op::Elect { d, p, .. } => some(&[*d, Some(*p)]),
         Op::Mbarrier(Mbarrier::Arrive { d, .. }) => some(&[*d]),
         Op::Ldmatrix { d, .. } | Op::Mma { d, .. } | Op::Wgmma { d, .. } => d.iter().for_each(|&register| f(register)),
-        Op::Bar { kind: Barrier::RedPopc { d, .. } | Barrier::RedAnd { d, .. } | Barrier::RedOr { d, .. }, .. } => f(*d),
+        Op::Bar { kind: Barrier::RedPopc { d, .. } | Barrier::RedAnd { d, .. } | Barrier::RedOr { d, .. }, .. } => {
+            f(*d)
+        }
         _ => {}
     }
 }
@@ -134,9 +138,11 @@ pub(super) fn each_source(instruction: &Instruction, f: &mut dyn FnMut(Register)
             }
         }
         Op::BrxIdx { index, .. } => reads.operand(index),
-        Op::Activemask { .. } | Op::Prefetch | Op::Fence { .. } | Op::FenceProxy { .. } | Op::BarrierCluster { .. } => {}
+        Op::Activemask { .. } | Op::Prefetch | Op::Fence { .. } | Op::FenceProxy { .. } | Op::BarrierCluster { .. } => {
+        }
         Op::CpAsyncCommit | Op::CpAsyncWait { .. } | Op::CpAsyncBulkCommit | Op::CpAsyncBulkWait { .. } => {}
-        Op::WgmmaFence | Op::WgmmaCommit | Op::WgmmaWait { .. } | Op::SetMaxNReg { .. } | Op::GridDepControl { .. } => {}
+        Op::WgmmaFence | Op::WgmmaCommit | Op::WgmmaWait { .. } | Op::SetMaxNReg { .. } | Op::GridDepControl { .. } => {
+        }
         Op::Bra { .. } | Op::Exit | Op::Trap | Op::Nanosleep => {}
     }
 }

@@ -2,10 +2,10 @@
 
 use super::Lowering;
 use super::memory::any_bits;
-use crate::exec::atomic::{Atom, AtomicOp};
-use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
 use crate::exec::Decoded;
+use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::checks::access::CheckAccess;
+use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
 use crate::exec::counts::CountAccess;
 use crate::exec::memory::any;
 use crate::machine::Checks;

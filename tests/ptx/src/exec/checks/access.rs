@@ -4,8 +4,8 @@ use super::super::block::RawSite;
 use super::super::lanes::Cell;
 use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
-use super::shared::Access;
 use super::Checker;
+use super::shared::Access;
 use crate::text::ast::Space;
 
 /// Checks the access that follows. It is the access's own [`Decoded`] with this handler; what is outside or misaligned is left to the
@@ -163,7 +163,9 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
         });
     }
     if access.writes {
-        (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0).for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+        (0..LANES)
+            .filter(|lane| access.lanes >> lane & 1 != 0)
+            .for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
 use super::super::memory::lanes_where;
-use super::shared::Access;
 use super::groups::{GROUP, Groups, Lanes, single};
+use super::shared::Access;
 use super::{Checker, WARPS, Who};
 
 /// Bytes of a page.
@@ -177,11 +177,8 @@ impl Checker {
         let entry = pages.entry(page).or_default();
         if entry.cells.is_empty() || entry.granule != self.global_granule {
             let groups = (PAGE >> self.global_granule) as usize / GROUP;
-            *entry = Page {
-                granule: self.global_granule,
-                cells: vec![Cells::default(); groups],
-                settled: Arc::default(),
-            };
+            *entry =
+                Page { granule: self.global_granule, cells: vec![Cells::default(); groups], settled: Arc::default() };
         }
         entry.settled.begin(self.first_tag);
         if access.writes {
@@ -355,9 +352,8 @@ impl Checker {
         let clock = &self.clocks[access.warp as usize];
         let address = at + ((k as u64) << self.global_granule);
         let bytes = u64::from(access.bytes);
-        let touching = lanes_where(access.lanes & lanes, |lane| {
-            access.at[lane] <= address && address < access.at[lane] + bytes
-        });
+        let touching =
+            lanes_where(access.lanes & lanes, |lane| access.at[lane] <= address && address < access.at[lane] + bytes);
         let racing = if block != self.tag {
             if self.acquired.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
         } else if writer.warp() == access.warp as usize {
@@ -379,7 +375,9 @@ impl Checker {
             let who = if across { "a thread of one block" } else { "one thread" };
             let other = if across { "a thread of another block" } else { "another" };
             self.findings.add(sort, sites, Some(address), || {
-                format!("a race in global memory: {who} {does} what {other} wrote, with nothing between that orders them")
+                format!(
+                    "a race in global memory: {who} {does} what {other} wrote, with nothing between that orders them"
+                )
             });
         }
     }
@@ -392,7 +390,8 @@ impl Checker {
         for (block, reader, epoch, lanes) in [other, (block, reader, Some(read), cells.read_lanes[k])] {
             let strong = access.strong && reader.strong();
             // The epoch of the other block's read is not kept: what it released later is taken to include it.
-            let known = self.acquired.get(&block).is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
+            let known =
+                self.acquired.get(&block).is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
             if block >= self.first_tag && block != self.tag && !strong && !known {
                 racing = Some(self.there(reader, block, lanes));
             }
@@ -412,14 +411,17 @@ impl Checker {
                 let others =
                     lanes_where(cells.read_lanes[k], |earlier| !clock.lanes_ordered(stamp, earlier as u32, now));
                 if others != 0 {
-                    racing = Some(RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others });
+                    racing =
+                        Some(RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others });
                 }
             }
         }
         if let Some(site) = racing {
             let across = site.block != access.block;
             let (sort, words) = match across {
-                true => ("global read-write of blocks", "a thread of one block writes what a thread of another block read"),
+                true => {
+                    ("global read-write of blocks", "a thread of one block writes what a thread of another block read")
+                }
                 false => ("global read-write", "one thread writes what another read"),
             };
             self.findings.add(sort, vec![here(access, lanes), site], Some(address), || {

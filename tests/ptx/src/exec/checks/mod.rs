@@ -82,7 +82,10 @@ impl Clock {
     pub(crate) fn lanes_ordered(&self, stamp: u32, earlier: u32, now: u32) -> bool {
         earlier == now
             || stamp < self.all_together
-            || self.some_together.iter().any(|&(at, lanes)| at > stamp && lanes >> earlier & 1 != 0 && lanes >> now & 1 != 0)
+            || self
+                .some_together
+                .iter()
+                .any(|&(at, lanes)| at > stamp && lanes >> earlier & 1 != 0 && lanes >> now & 1 != 0)
     }
 }
 
@@ -189,7 +192,7 @@ impl Checker {
                 epoch: 1,
                 known: [1; WARPS],
                 floor: 1,
-            arrived: 0,
+                arrived: 0,
                 stamp: 1,
                 all_together: 1,
                 some_together: Vec::new(),

@@ -264,7 +264,9 @@ impl Checker {
                 let sites = vec![access.here(lanes), access.there(writer)];
                 let does = if access.writes { "a write to" } else { "a read of" };
                 self.findings.add("cp.async not waited for", sites, Some(address), || {
-                    format!("{does} shared memory that an asynchronous copy may still be writing: it was not waited for")
+                    format!(
+                        "{does} shared memory that an asynchronous copy may still be writing: it was not waited for"
+                    )
                 });
             }
             return;
@@ -313,12 +315,10 @@ impl Checker {
             }
         }
         if racing.is_none() && reader.warp() == access.warp as usize {
-            let unordered = |earlier: usize, now: usize| {
-                !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32)
-            };
-            let others = lanes_where(cells.read_lanes[k], |earlier| {
-                lanes_where(lanes, |now| unordered(earlier, now)) != 0
-            });
+            let unordered =
+                |earlier: usize, now: usize| !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32);
+            let others =
+                lanes_where(cells.read_lanes[k], |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
             if others != 0 {
                 let site = RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others };
                 racing = Some((lanes, site));
