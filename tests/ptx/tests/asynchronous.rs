@@ -251,8 +251,8 @@ fn blocks_of_a_cluster_read_each_other_s_memory() {
         barrier.cluster.wait.aligned;";
     let expected: Vec<u32> = (0..128u32)
         .map(|i| {
-            let other = i / 32 % 2 ^ 1;
-            other << 16 | other << 8 | i % 32
+            let other = (i / 32 % 2) ^ 1;
+            other << 16 | other << 8 | (i % 32)
         })
         .collect();
     let launch = |address| Launch { cluster: [2, 1, 1], ..shape(4, 32, &[address]) };

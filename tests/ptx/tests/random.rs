@@ -63,8 +63,11 @@ const BINARY: [(&str, Words); 16] = [
     ("mul.rn.f32", |a, b| float(f32::from_bits(a) * f32::from_bits(b))),
 ];
 
+/// A comparison of words.
+type Holds = fn(u32, u32) -> bool;
+
 /// Comparisons of words.
-const COMPARE: [(&str, fn(u32, u32) -> bool); 6] = [
+const COMPARE: [(&str, Holds); 6] = [
     ("setp.eq.u32", |a, b| a == b),
     ("setp.lt.s32", |a, b| (a as i32) < b as i32),
     ("setp.ge.u32", |a, b| a >= b),
@@ -75,8 +78,11 @@ const COMPARE: [(&str, fn(u32, u32) -> bool); 6] = [
     }),
 ];
 
+/// What an instruction of doubles does.
+type Doubles = fn(u64, u64) -> u64;
+
 /// Instructions of doubles.
-const DOUBLE: [(&str, fn(u64, u64) -> u64); 4] = [
+const DOUBLE: [(&str, Doubles); 4] = [
     ("add.s64", |a, b| a.wrapping_add(b)),
     ("mul.lo.u64", |a, b| (u128::from(a) * u128::from(b)) as u64),
     ("xor.b64", |a, b| a ^ b),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use super::memory::{any, pointers};
+use super::anywhere::{any, pointers};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Atomic, Type};
 

@@ -164,7 +164,7 @@ impl<'a> Block<'a> {
         self.live = threads;
         let every = self.context.options.count_every;
         self.program = match self.context.counted {
-            Some(counted) if number % every.max(1) == 0 => {
+            Some(counted) if number.is_multiple_of(every.max(1)) => {
                 self.counts.sampled += 1;
                 counted
             }

@@ -3,8 +3,8 @@
 //! A copy that an mbarrier is told of is made when it is asked for, or when somebody waits for it in vain; one of a group when it
 //! is asked for or when the group is waited for.
 
+use super::anywhere::Refused;
 use super::checks::shared::Access;
-use super::memory::Refused;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::copies::cp_async_bulk;

@@ -12,6 +12,7 @@ pub(crate) trait Test {
 macro_rules! tests {
     ($($name:ident($ty:ty): $f:expr;)*) => {$(
         pub(crate) struct $name;
+        #[allow(clippy::neg_cmp_op_on_partial_ord)]
         impl Test for $name {
             type Of = $ty;
             #[inline(always)]
@@ -67,7 +68,7 @@ macro_rules! float_tests {
             $le($ty): |a, b| a <= b;
             $gt($ty): |a, b| a > b;
             $ge($ty): |a, b| a >= b;
-            // Unordered: true where one is NaN.
+            // Unordered: true where one is NaN, which the negation of an ordered one is.
             $equ($ty): |a, b| !((a < b) | (a > b));
             $neu($ty): |a, b| a != b;
             $ltu($ty): |a, b| !(a >= b);

@@ -3,10 +3,10 @@
 //! A copy is carried out when it is asked for or when it is waited for, as the options say; both are legal, and a kernel that
 //! touches its target before the wait gives different results. What is read is read where the copy is carried out.
 
+use super::anywhere::{Refused, lanes_where};
 use super::checks::access::global;
 use super::checks::shared::Access;
 use super::counts::count_access;
-use super::memory::{Refused, lanes_where};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::copies::{Cache, cp_async};

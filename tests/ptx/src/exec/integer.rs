@@ -44,8 +44,8 @@ binary! {
     Add32(u32, u32) -> u32: |a, b| a.wrapping_add(b);
     Sub32(u32, u32) -> u32: |a, b| a.wrapping_sub(b);
     MulLo32(u32, u32) -> u32: |a, b| a.wrapping_mul(b);
-    MulHiS32(i32, i32) -> i32: |a, b| (i64::from(a) * i64::from(b) >> 32) as i32;
-    MulHiU32(u32, u32) -> u32: |a, b| (u64::from(a) * u64::from(b) >> 32) as u32;
+    MulHiS32(i32, i32) -> i32: |a, b| ((i64::from(a) * i64::from(b)) >> 32) as i32;
+    MulHiU32(u32, u32) -> u32: |a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32;
     MulWideS32(i32, i32) -> i64: |a, b| i64::from(a) * i64::from(b);
     MulWideU32(u32, u32) -> u64: |a, b| u64::from(a) * u64::from(b);
     MulWideS16(i16, i16) -> i32: |a, b| i32::from(a) * i32::from(b);
@@ -64,8 +64,8 @@ binary! {
     Add64(u64, u64) -> u64: |a, b| a.wrapping_add(b);
     Sub64(u64, u64) -> u64: |a, b| a.wrapping_sub(b);
     MulLo64(u64, u64) -> u64: |a, b| a.wrapping_mul(b);
-    MulHiS64(i64, i64) -> i64: |a, b| (i128::from(a) * i128::from(b) >> 64) as i64;
-    MulHiU64(u64, u64) -> u64: |a, b| (u128::from(a) * u128::from(b) >> 64) as u64;
+    MulHiS64(i64, i64) -> i64: |a, b| ((i128::from(a) * i128::from(b)) >> 64) as i64;
+    MulHiU64(u64, u64) -> u64: |a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64;
     DivS64(i64, i64) -> i64: div_s64;
     DivU64(u64, u64) -> u64: div_u64;
     RemS64(i64, i64) -> i64: |a, b| a.wrapping_sub(div_s64(a, b).wrapping_mul(b));
@@ -99,8 +99,8 @@ unary! {
 
 ternary! {
     MadLo32(u32, u32, u32) -> u32: |a, b, c| a.wrapping_mul(b).wrapping_add(c);
-    MadHiS32(i32, i32, i32) -> i32: |a, b, c| ((i64::from(a) * i64::from(b) >> 32) as i32).wrapping_add(c);
-    MadHiU32(u32, u32, u32) -> u32: |a, b, c| ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c);
+    MadHiS32(i32, i32, i32) -> i32: |a, b, c| (((i64::from(a) * i64::from(b)) >> 32) as i32).wrapping_add(c);
+    MadHiU32(u32, u32, u32) -> u32: |a, b, c| (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c);
     MadWideS32(i32, i32, i64) -> i64: |a, b, c| (i64::from(a) * i64::from(b)).wrapping_add(c);
     MadWideU32(u32, u32, u64) -> u64: |a, b, c| (u64::from(a) * u64::from(b)).wrapping_add(c);
     MadLo64(u64, u64, u64) -> u64: |a, b, c| a.wrapping_mul(b).wrapping_add(c);

@@ -1,6 +1,6 @@
 //! mbarriers (§9.7.14.15): each active lane carries out its own operation.
 
-use super::memory::{Refused, any};
+use super::anywhere::{Refused, any};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::mbarrier::{self, Mbarrier, MbarrierError};
@@ -64,7 +64,7 @@ pub(crate) unsafe fn update<T>(
 unsafe fn run(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     let operation = b.program.mbarriers[i.n as usize];
     // SAFETY: lowering put slots there.
-    let at = unsafe { super::memory::addresses(i, w) };
+    let at = unsafe { super::anywhere::addresses(i, w) };
     if let MbarrierOp::Wait { parity } = operation {
         // SAFETY: as above.
         return unsafe { wait(i, w, b, &at, parity) };

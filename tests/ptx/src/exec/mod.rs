@@ -1,5 +1,9 @@
 //! Runs decoded instructions: the 32 lanes of a warp side by side, the warps of a block in turns, the blocks on all cores.
 
+// A lane is an index into several registers at once, and a piece into several fields.
+#![allow(clippy::needless_range_loop)]
+
+pub(crate) mod anywhere;
 pub(crate) mod atomic;
 pub(crate) mod block;
 pub(crate) mod bulk;

@@ -3,13 +3,13 @@
 use super::Lowering;
 use super::memory::any_bits;
 use crate::exec::Decoded;
+use crate::exec::anywhere::any;
 use crate::exec::bulk::{BulkCommit, BulkCopy, BulkOp, BulkWait};
 use crate::exec::cluster::{ClusterArrive, ClusterWait, GetRank, GetRankWide, Mapa, MapaWide};
 use crate::exec::control::Nothing;
 use crate::exec::copies::{Commit, CopyOp, CpAsync, WaitAll, WaitGroup};
 use crate::exec::matrix::{Ldmatrix, Mma, Product, Stmatrix, TRANSPOSED};
 use crate::exec::mbarrier::{MbarrierOp, PendingCount, RunMbarrier};
-use crate::exec::memory::any;
 use crate::exec::moves;
 use crate::exec::wgmma::{Wgmma, WgmmaCommit, WgmmaOp, WgmmaWait};
 use crate::tensor::mma;

@@ -2,12 +2,11 @@
 
 use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
+use crate::exec::anywhere::{AnyLoad, AnyStore, any};
 use crate::exec::checks::access::CheckAccess;
 use crate::exec::control::{Fence, Nothing};
 use crate::exec::counts::CountAccess;
-use crate::exec::memory::{
-    AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Local, LocalWide, Shared, Store, Word, any,
-};
+use crate::exec::memory::{Byte, Double, Fast, Global, Half, Load, Local, LocalWide, Shared, Store, Word};
 use crate::exec::moves;
 use crate::exec::program::{ConstantValue, SlotKind};
 use crate::exec::{Decoded, Pair};

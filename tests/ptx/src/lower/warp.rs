@@ -3,11 +3,11 @@
 use super::Lowering;
 use super::memory::any_bits;
 use crate::exec::Decoded;
+use crate::exec::anywhere::any;
 use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::checks::access::CheckAccess;
 use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
 use crate::exec::counts::CountAccess;
-use crate::exec::memory::any;
 use crate::machine::Checks;
 use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
 

@@ -170,7 +170,8 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
     if launch.parameters.len() < needed as usize {
         return Err(format!("{} bytes of parameters; the kernel takes {needed}", launch.parameters.len()));
     }
-    let cluster_fits = (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis] % launch.cluster[axis] == 0);
+    let cluster_fits =
+        (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis].is_multiple_of(launch.cluster[axis]));
     if !cluster_fits {
         return Err(format!("clusters of {:?} blocks in a grid of {:?}", launch.cluster, launch.grid));
     }

@@ -1,8 +1,8 @@
 //! What runs before an access that is checked.
 
+use super::super::anywhere::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::block::RawSite;
 use super::super::lanes::Cell;
-use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use super::Checker;
 use super::shared::Access;

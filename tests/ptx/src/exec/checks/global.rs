@@ -9,9 +9,9 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::super::memory::lanes_where;
 use super::groups::{GROUP, Groups, Lanes, single};
 use super::shared::Access;
 use super::{Checker, WARPS, Who};
@@ -327,10 +327,7 @@ impl Checker {
         let address = at + ((k as u64) << self.global_granule);
         if !this {
             self.global_after_write(access, cells, k, at, 1 << lane);
-        } else if !access.strong
-            && !(access.at[earlier] == access.at[lane] && (access.same_values)(earlier, lane))
-            && self.checks.global_races
-        {
+        } else if self.checks.global_races && !access.strong && !self.same_value(access, earlier, lane) {
             let sites = vec![here(access, 1 << lane), here(access, 1 << earlier)];
             self.findings.add("lanes of one global write", sites, Some(address), || {
                 "a race in global memory: two lanes write different values to one address by one instruction".into()
@@ -339,6 +336,11 @@ impl Checker {
         if self.checks.global_races {
             self.global_after_reads(access, cells, k, address, 1 << lane);
         }
+    }
+
+    /// Whether two lanes write the same value to the same place.
+    fn same_value(&self, access: &Access<'_>, one: usize, other: usize) -> bool {
+        access.at[one] == access.at[other] && (access.same_values)(one, other)
     }
 
     /// An access of what a write may not be ordered before.

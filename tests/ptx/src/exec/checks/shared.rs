@@ -2,8 +2,8 @@
 //!
 //! A piece is as many bytes as the kernel's smallest access has, so that each access is whole pieces.
 
+use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
-use super::super::memory::lanes_where;
 use super::groups::{GROUP, Lanes, single};
 use super::{Checker, Who};
 

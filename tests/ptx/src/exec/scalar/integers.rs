@@ -82,9 +82,9 @@ fn low24(value: u64, ty: Type) -> i128 {
 
 fn multiply_high(a: u64, b: u64, ty: Type) -> u64 {
     if is_signed(ty) {
-        (wide(a, ty) * wide(b, ty) >> bits(ty)) as u64
+        ((wide(a, ty) * wide(b, ty)) >> bits(ty)) as u64
     } else {
-        (u128::from(truncate(a, bits(ty))) * u128::from(truncate(b, bits(ty))) >> bits(ty)) as u64
+        ((u128::from(truncate(a, bits(ty))) * u128::from(truncate(b, bits(ty)))) >> bits(ty)) as u64
     }
 }
 
