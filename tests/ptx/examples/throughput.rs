@@ -36,6 +36,7 @@ fn element(unrolled: usize) -> (String, u64) {
 }
 
 fn kernel(body: &str) -> String {
+    let zeros: String = (0..16).map(|at| format!("mov.f32 %f{at}, 0f00000000;\n")).collect();
     format!(
         ".version 8.8\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{{\n\
          .reg .pred %p<4>;\n.reg .b32 %r<40>;\n.reg .f32 %f<40>;\n.reg .b64 %rd<10>;\n\
@@ -45,7 +46,7 @@ fn kernel(body: &str) -> String {
          mov.u32 %r10, tile;\nmov.u32 %r20, %tid.x;\nshl.b32 %r21, %r20, 6;\nadd.u32 %r22, %r10, %r21;\nmov.u32 %r23, 0;\n\
          FILL:\nst.shared.u32 [%r22], %r23;\nadd.u32 %r22, %r22, 4;\nadd.u32 %r23, %r23, 1;\nsetp.lt.u32 %p1, %r23, 16;\n\
          @%p1 bra FILL;\nbar.sync 0;\nshr.u32 %r21, %r20, 4;\nshl.b32 %r21, %r21, 4;\nand.b32 %r22, %r20, 15;\n\
-         shl.b32 %r22, %r22, 4;\nadd.u32 %r11, %r10, %r22;\nadd.u32 %r11, %r11, 8192;\nadd.u32 %r10, %r10, %r21;\nmov.u32 %r3, 0;\n\
+         shl.b32 %r22, %r22, 4;\nadd.u32 %r11, %r10, %r22;\nadd.u32 %r11, %r11, 8192;\nadd.u32 %r10, %r10, %r21;\nmov.u32 %r3, 0;\n{zeros}\
          LOOP:\n{body}add.u32 %r3, %r3, 1;\nsetp.lt.u32 %p1, %r3, %r5;\n@%p1 bra LOOP;\n\
          st.global.f32 [%rd2], %f0;\nret;\n}}\n"
     )

@@ -107,7 +107,7 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     // SAFETY: lowering put slots there.
     let named = unsafe { w.lanes::<u32>(i.r[2])[w.first()] };
     let missing = named & w.live & !w.mask;
-    if b.checker.is_some() {
+    if b.checker.is_some() && named & w.live & w.mask != u32::MAX {
         check_lanes(operation, i, w, b, named);
     }
     if missing == 0 {

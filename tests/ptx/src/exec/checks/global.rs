@@ -4,148 +4,14 @@
 //! ordered, but where one block released (a fence, then an atomic or another strong write) and the other acquired (an atomic or a
 //! strong read of the same address).
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::groups::{GROUP, Groups, Lanes, single};
+use super::groups::{GROUP, Groups, Lanes};
+use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, SHARDS, lock};
+pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
 use super::{Checker, WARPS, Who};
-
-/// Bytes of a page.
-const PAGE: u64 = 4096;
-/// Locks among which pages are shared.
-const SHARDS: usize = 1024;
-
-/// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-struct Cells {
-    write_block: [u32; GROUP],
-    write_epoch: [u32; GROUP],
-    writer: [u32; GROUP],
-    write_stamp: [u32; GROUP],
-    read_block: [u32; GROUP],
-    read_epoch: [u32; GROUP],
-    read_warps: [u32; GROUP],
-    reader: [u32; GROUP],
-    read_stamp: [u32; GROUP],
-    read_lanes: [u32; GROUP],
-    /// Another block that read.
-    other_block: [u32; GROUP],
-    other_reader: [u32; GROUP],
-}
-
-/// Of each warp of a block: accesses of lower epochs are done.
-pub(crate) type Known = [u32; WARPS];
-
-/// Pages by their number, which needs no better hash than itself.
-type Pages = HashMap<u64, Page, PageBuildHasher>;
-pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
-
-/// See [`Pages`].
-#[derive(Default)]
-pub(super) struct PageHasher(u64);
-
-impl Hasher for PageHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
-
-/// A page of the shadow.
-#[derive(Default)]
-struct Page {
-    granule: u32,
-    cells: Vec<Cells>,
-    settled: Arc<Settled>,
-}
-
-/// The groups of a page that two blocks have read and nothing has written in this launch: more reads of them need not be noted, as a
-/// write by any block races with one of the two. Asked without the page's lock, so that blocks that share their inputs do not
-/// wait for each other.
-#[derive(Default)]
-pub(super) struct Settled {
-    /// The first tag of the launch that this is about.
-    launch: AtomicU32,
-    groups: [AtomicU64; 8],
-}
-
-impl Settled {
-    fn begin(&self, launch: u32) {
-        if self.launch.load(Ordering::Relaxed) != launch {
-            self.groups.iter().for_each(|groups| groups.store(0, Ordering::Relaxed));
-            self.launch.store(launch, Ordering::Release);
-        }
-    }
-
-    fn has(&self, launch: u32, group: usize) -> bool {
-        self.launch.load(Ordering::Acquire) == launch
-            && self.groups[group / 64].load(Ordering::Relaxed) >> (group % 64) & 1 != 0
-    }
-
-    fn add(&self, group: usize) {
-        self.groups[group / 64].fetch_or(1 << (group % 64), Ordering::Relaxed);
-    }
-
-    fn remove(&self, group: usize) {
-        let groups = &self.groups[group / 64];
-        if groups.load(Ordering::Relaxed) >> (group % 64) & 1 != 0 {
-            groups.fetch_and(!(1 << (group % 64)), Ordering::Relaxed);
-        }
-    }
-}
-
-/// The shadow of global memory, and what blocks told each other.
-pub(crate) struct GlobalShadow {
-    pages: Vec<Mutex<Pages>>,
-    /// By address: which blocks released there, and up to which epochs.
-    released: Mutex<HashMap<u64, HashMap<u32, Known>>>,
-    /// The first tag of the launch that runs, and the one behind its last.
-    tags: Mutex<(u32, u32)>,
-}
-
-impl Default for GlobalShadow {
-    fn default() -> GlobalShadow {
-        GlobalShadow {
-            pages: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            released: Mutex::default(),
-            tags: Mutex::new((1, 1)),
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl GlobalShadow {
-    /// A launch of so many blocks begins; its first tag.
-    pub(crate) fn begin(&self, blocks: u64) -> u32 {
-        let mut tags = lock(&self.tags);
-        lock(&self.released).clear();
-        // Tags of blocks beyond four billion would be told apart no longer: they are folded.
-        let blocks = blocks.min(1 << 30) as u32;
-        if tags.1.checked_add(blocks).is_none() {
-            self.pages.iter().for_each(|pages| lock(pages).clear());
-            *tags = (1, 1);
-        }
-        *tags = (tags.1, tags.1 + blocks);
-        tags.0
-    }
-}
 
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
@@ -175,32 +41,103 @@ impl Checker {
     fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, shadow: &GlobalShadow) {
         let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
         let entry = pages.entry(page).or_default();
-        if entry.cells.is_empty() || entry.granule != self.global_granule {
-            let groups = (PAGE >> self.global_granule) as usize / GROUP;
-            *entry =
-                Page { granule: self.global_granule, cells: vec![Cells::default(); groups], settled: Arc::default() };
+        let count = (PAGE >> self.global_granule) as usize / GROUP;
+        if entry.heads.is_empty() || entry.granule != self.global_granule {
+            let heads = vec![Head::default(); count];
+            *entry = Page { granule: self.global_granule, heads, ..Page::default() };
         }
         entry.settled.begin(self.first_tag);
-        if access.writes {
-            groups.iter().for_each(|(group, _)| entry.settled.remove(group));
-            self.global_write(access, groups, &mut entry.cells, page * PAGE);
-        } else if self.global_read(access, groups, entry, page * PAGE) {
+        let mut settles = false;
+        for (group, lanes) in groups.iter() {
+            let head = &mut entry.heads[group];
+            let pattern = Pattern::of(lanes).filter(|_| head.apart != self.first_tag);
+            if access.writes {
+                entry.settled.remove(group);
+                if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
+                    let there = Access { lanes: lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
+                    let cells = apart(entry, group, self.first_tag, count);
+                    self.global_write_by_lanes(&there, cells, group, page * PAGE);
+                }
+                continue;
+            }
+            let settled = match pattern.and_then(|pattern| self.read_alike(access, head, pattern)) {
+                Some(settled) => settled,
+                None => {
+                    let at = page * PAGE + ((group * GROUP) as u64) * (1 << self.global_granule);
+                    self.global_read_group(access, apart(entry, group, self.first_tag, count), at, lanes)
+                }
+            };
+            if settled {
+                entry.settled.add(group);
+                settles = true;
+            }
+        }
+        if settles {
             self.settled.insert(page, entry.settled.clone());
         }
     }
 
-    /// Whether a group of the page is settled now.
+    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; whether the group is settled.
     #[inline(always)]
-    fn global_read(&mut self, access: &Access<'_>, groups: &Groups, page: &mut Page, start: u64) -> bool {
-        let mut any = false;
-        for (group, lanes) in groups.iter() {
-            let at = start + ((group * GROUP) as u64) * (1 << self.global_granule);
-            if self.global_read_group(access, &mut page.cells[group], at, lanes) {
-                page.settled.add(group);
-                any = true;
-            }
+    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<bool> {
+        let clock = &self.clocks[access.warp as usize];
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let write = &head.write;
+        let same_lanes = |last: &Last| {
+            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern && pattern.is_single()
+        };
+        let ordered =
+            write.block < launch || write.block == tag && write.epoch < clock.floor || same_lanes(write);
+        if !ordered && write.pattern.pieces & pieces != 0 {
+            return None;
         }
-        any
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        let read = head.read;
+        let mut warps = 1 << access.warp;
+        if read.block == tag {
+            if read.pattern.pieces & !pieces != 0 {
+                return None;
+            }
+            if read.epoch == clock.epoch {
+                let again = (read.who ^ who) & 0x3E0 == 0 && read.stamp == clock.stamp;
+                if again && read.pattern != pattern || read.pattern.pieces != pieces {
+                    return None;
+                }
+                warps |= head.warps;
+            }
+        } else if read.block >= launch {
+            if read.pattern.pieces != pieces {
+                return None;
+            }
+            (head.other_block, head.other_reader, head.other_pieces) = (read.block, read.who, pieces);
+        }
+        head.read = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
+        head.warps = warps;
+        Some(head.other_block >= launch && head.other_pieces & pieces == u8::MAX && write.block < launch)
+    }
+
+    /// A write of a group whose pieces were accessed alike, if all before it are in order; whether it was.
+    #[inline(always)]
+    fn write_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> bool {
+        let clock = &self.clocks[access.warp as usize];
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let late = |last: &Last| {
+            last.block >= launch && (last.block != tag || last.epoch >= clock.floor) && last.pattern.pieces & pieces != 0
+        };
+        let same_lanes = |last: &Last| {
+            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern
+        };
+        let own_read = same_lanes(&head.read) && head.warps == 1 << access.warp;
+        let other = head.other_block >= launch && head.other_pieces & pieces != 0;
+        let loses = head.write.block >= launch && head.write.pattern.pieces & !pieces != 0;
+        let late_read = late(&head.read) && !own_read;
+        let late_write = late(&head.write) && !same_lanes(&head.write);
+        if late_read || late_write || other || loses || !pattern.is_single() {
+            return false;
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        head.write = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
+        true
     }
 
     #[inline(always)]
@@ -246,46 +183,9 @@ impl Checker {
         settled != 0
     }
 
-    #[inline(always)]
-    fn global_write(&mut self, access: &Access<'_>, groups: &Groups, cells: &mut [Cells], start: u64) {
-        let clock = &self.clocks[access.warp as usize];
-        let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
-        let (tag, first_tag) = (self.tag, self.first_tag);
-        let mut free = true;
-        for (group, lanes) in groups.iter() {
-            let cells = &cells[group];
-            let mut taken = 0;
-            for k in 0..GROUP {
-                let late = |block: u32, epoch: u32| {
-                    u32::from(block >= first_tag) & (u32::from(block != tag) | u32::from(epoch >= floor))
-                };
-                let found = late(cells.write_block[k], cells.write_epoch[k])
-                    | late(cells.read_block[k], cells.read_epoch[k])
-                    | u32::from(cells.other_block[k] >= first_tag);
-                taken |= found & u32::from(lanes[k] != 0);
-            }
-            free &= taken == 0 && single(lanes).is_some();
-        }
-        if !free {
-            return self.global_write_by_lanes(access, cells, start);
-        }
-        let who = Who::new(access.warp * 32, access.site, access.strong).0;
-        for (group, lanes) in groups.iter() {
-            let Some(lane) = single(lanes) else { continue };
-            let cells = &mut cells[group];
-            for k in 0..GROUP {
-                let on = u32::from(lanes[k] != 0).wrapping_neg();
-                cells.write_block[k] = cells.write_block[k] & !on | tag & on;
-                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
-                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
-                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
-            }
-        }
-    }
-
-    /// A write, lane by lane, as some piece was accessed by another block or since all warps synchronised.
+    /// A write of one group, lane by lane.
     #[inline(never)]
-    fn global_write_by_lanes(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
+    fn global_write_by_lanes(&mut self, access: &Access<'_>, cells: &mut Cells, number: usize, start: u64) {
         let granule = self.global_granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         let clock = &self.clocks[access.warp as usize];
@@ -295,8 +195,11 @@ impl Checker {
             let first = ((access.at[lane] - start) >> granule) as usize;
             let writer = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
             for piece in first..first + pieces {
+                if piece / GROUP != number {
+                    continue;
+                }
                 let k = piece % GROUP;
-                let group = &mut cells[piece / GROUP];
+                let group = &mut *cells;
                 let clear = |block: u32, epoch: u32| block < first_tag || block == tag && epoch < floor;
                 let free = clear(group.write_block[k], group.write_epoch[k])
                     && clear(group.read_block[k], group.read_epoch[k])
@@ -349,6 +252,11 @@ impl Checker {
     fn global_after_write(&mut self, access: &Access<'_>, cells: &Cells, k: usize, at: u64, lanes: u32) {
         let (block, epoch, writer) = (cells.write_block[k], cells.write_epoch[k], Who(cells.writer[k]));
         if block < self.first_tag || !self.checks.global_races || access.strong && writer.strong() {
+            return;
+        }
+        // Mostly it is the thread itself.
+        let own = block == self.tag && writer.warp() == access.warp as usize;
+        if own && lanes & !(1 << writer.lane()) == 0 {
             return;
         }
         let clock = &self.clocks[access.warp as usize];
@@ -472,6 +380,18 @@ fn join(known: &mut Known, other: &Known) {
     for (known, other) in known.iter_mut().zip(other) {
         *known = (*known).max(*other);
     }
+}
+
+/// A group of a page, piece by piece from now on.
+fn apart(page: &mut Page, group: usize, launch: u32, count: usize) -> &mut Cells {
+    if page.cells.is_empty() {
+        page.cells = vec![Cells::default(); count];
+    }
+    let (head, cells) = (&mut page.heads[group], &mut page.cells[group]);
+    if head.apart != launch {
+        head.take_apart(cells, launch);
+    }
+    cells
 }
 
 fn here(access: &Access<'_>, lanes: u32) -> RawSite {

@@ -44,12 +44,33 @@ impl Groups {
         let pieces = (access.bytes >> granule).max(1) as usize;
         if differ == 0 {
             groups.add_range(((first - start) >> granule) as usize, pieces, access.lanes);
-        } else if apart == 0 && pieces == 1 {
-            groups.side_by_side(((origin.wrapping_sub(start)) as i64) >> granule, access.lanes);
+        } else if apart == 0 && pieces <= GROUP {
+            let origin = (origin.wrapping_sub(start) as i64) >> granule;
+            groups.side_by_side(origin, access.lanes, pieces.trailing_zeros());
         } else if pieces > 1 {
-            groups.wide(access, start, granule, pieces);
+            // The upper half of the warp mostly repeats the lower one, or quarters each other.
+            let origin = (first.wrapping_sub(start) as i64) >> granule;
+            if pieces <= GROUP && repeats(access, first, 16) {
+                groups.side_by_side(origin, 0xFFFF, pieces.trailing_zeros());
+                groups.repeat(0x0001_0001);
+            } else if pieces <= GROUP && repeats(access, first, 8) {
+                groups.side_by_side(origin, 0xFF, pieces.trailing_zeros());
+                groups.repeat(0x0101_0101);
+            } else {
+                groups.wide(access, start, granule, pieces);
+            }
         } else {
             groups.scattered(access, start, granule, pieces, listed);
+        }
+    }
+
+    /// Lanes come again, as the factor says.
+    #[inline(always)]
+    fn repeat(&mut self, factor: u32) {
+        for lanes in &mut self.lanes[..self.count] {
+            for lanes in lanes {
+                *lanes = lanes.wrapping_mul(factor);
+            }
         }
     }
 
@@ -91,17 +112,18 @@ impl Groups {
         }
     }
 
-    /// Lane 0 touches the piece `origin`, which may lie before the first one where the lane is not active.
+    /// Lane 0 touches the pieces from `origin` on, which may lie before the first one where the lane is not active; each lane touches
+    /// two to the power of `shift`.
     #[inline(always)]
-    fn side_by_side(&mut self, origin: i64, active: u32) {
+    fn side_by_side(&mut self, origin: i64, active: u32, shift: u32) {
         let group = GROUP as i64;
-        let (from, to) = (origin.div_euclid(group), (origin + 31).div_euclid(group));
+        let (from, to) = (origin.div_euclid(group), (origin + (32 << shift) - 1).div_euclid(group));
         for number in from..=to {
             let before = (number * group - origin) as i32;
             let mut lanes = [0; GROUP];
             let mut any = 0;
             for k in 0..GROUP {
-                let lane = before + k as i32;
+                let lane = (before + k as i32) >> shift;
                 let bit = if (lane as u32) < 32 { 1u32 << (lane as u32 & 31) } else { 0 };
                 lanes[k] = bit & active;
                 any |= lanes[k];
@@ -141,6 +163,16 @@ impl Groups {
             listed[group as usize] = 0;
         }
     }
+}
+
+/// Whether all lanes are active, so many lie side by side from an address on, and the others repeat their addresses.
+#[inline(always)]
+fn repeats(access: &Access<'_>, first: u64, lanes: usize) -> bool {
+    let mut wrong = u64::from(!access.lanes);
+    for lane in 0..32 {
+        wrong |= access.at[lane] ^ first.wrapping_add((lane % lanes) as u64 * u64::from(access.bytes));
+    }
+    wrong == 0
 }
 
 /// The lane of each piece, where no piece has two; `None` where one has.

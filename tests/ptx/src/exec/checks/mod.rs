@@ -11,6 +11,7 @@ pub(crate) mod access;
 pub(crate) mod findings;
 pub(crate) mod global;
 mod groups;
+mod pages;
 pub(crate) mod protocol;
 pub(crate) mod shared;
 
@@ -114,7 +115,7 @@ pub(crate) struct Checker {
     /// By warp and lane: which bytes of local memory are written.
     pub(crate) local: Vec<Vec<u8>>,
     /// Pages of global memory of which groups are settled.
-    settled: HashMap<u64, Arc<global::Settled>, global::PageBuildHasher>,
+    settled: HashMap<u64, Arc<pages::Settled>, pages::PageBuildHasher>,
     /// A buffer for the pieces of an access.
     groups: Option<Box<Groups>>,
     /// By the address of an mbarrier: what it has been told.

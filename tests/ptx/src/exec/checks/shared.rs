@@ -137,8 +137,13 @@ impl Checker {
         let floor = self.clocks[access.warp as usize].floor;
         for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
+            let writer = Who(self.shared.cells[group].writer[k]);
             if written >= floor {
-                self.after_write(access, group, k);
+                // Mostly it is the thread itself.
+                let own = writer.warp() == access.warp as usize && lanes[k] & !(1 << writer.lane()) == 0;
+                if !own || written == PENDING {
+                    self.after_write(access, group, k);
+                }
             } else if written < self.base && self.shared_unwritten {
                 self.unwritten(access, group, k);
             }
