@@ -1,8 +1,9 @@
 //! Prints the kernels of fatbins and PTX files, and how often each instruction stands in them.
 //!
-//! `cargo run --release --example histogram -- file.fatbin other.ptx`
+//! `cargo run --release -p ptx-machine --example histogram -- file.fatbin other.ptx`
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::process::ExitCode;
 
 use ptx_machine::fatbin::{self, Kind};
@@ -26,45 +27,58 @@ fn name(op: &Op) -> String {
     format!("{}{kind}", &text[..end])
 }
 
-fn print(module: &Module, histogram: &mut BTreeMap<String, u64>) {
-    for kernel in &module.kernels {
-        let blocks = Flow::new(kernel).blocks.len();
-        let instructions = kernel.body.len();
-        println!("  {} for {}: {instructions} instructions in {blocks} blocks", kernel.name, module.target);
-        for instruction in &kernel.body {
-            *histogram.entry(name(&instruction.op)).or_default() += 1;
-        }
-    }
+/// What is printed, and the counts.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    histogram: BTreeMap<String, u64>,
 }
 
-fn read(path: &str, histogram: &mut BTreeMap<String, u64>) -> Result<(), String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    println!("{path}");
-    for image in fatbin::images(&bytes).map_err(|error| error.to_string())? {
-        let suffix = image.suffix.map(String::from).unwrap_or_default();
-        if image.kind != Kind::Ptx {
-            println!("  {:?} for sm_{}{suffix}: {} bytes", image.kind, image.architecture, image.bytes.len());
-            continue;
+impl Report {
+    fn module(&mut self, module: &Module) {
+        for kernel in &module.kernels {
+            let (count, blocks) = (kernel.body.len(), Flow::new(kernel).blocks.len());
+            self.lines
+                .push(format!("  {} for {}: {count} instructions in {blocks} blocks", kernel.name, module.target));
+            for instruction in &kernel.body {
+                *self.histogram.entry(name(&instruction.op)).or_default() += 1;
+            }
         }
-        let text = String::from_utf8(image.bytes).map_err(|error| error.to_string())?;
-        print(&parse(&text).map_err(|error| error.to_string())?, histogram);
     }
-    Ok(())
+
+    fn file(&mut self, path: &str) -> Result<(), String> {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+        self.lines.push(path.into());
+        for image in fatbin::images(&bytes).map_err(|error| error.to_string())? {
+            let suffix = image.suffix.map(String::from).unwrap_or_default();
+            if image.kind != Kind::Ptx {
+                let (kind, architecture, bytes) = (image.kind, image.architecture, image.bytes.len());
+                self.lines.push(format!("  {kind:?} for sm_{architecture}{suffix}: {bytes} bytes"));
+                continue;
+            }
+            let text = String::from_utf8(image.bytes).map_err(|error| error.to_string())?;
+            self.module(&parse(&text).map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
 }
 
 fn main() -> ExitCode {
-    let mut histogram = BTreeMap::new();
+    let mut report = Report::default();
     let mut code = ExitCode::SUCCESS;
     for path in std::env::args().skip(1) {
-        if let Err(error) = read(&path, &mut histogram) {
+        if let Err(error) = report.file(&path) {
             eprintln!("{path}: {error}");
             code = ExitCode::FAILURE;
         }
     }
-    let mut counts: Vec<_> = histogram.into_iter().collect();
+    let mut counts: Vec<_> = report.histogram.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    for (name, count) in counts {
-        println!("{count:>9} {name}");
+    report.lines.extend(counts.into_iter().map(|(name, count)| format!("{count:>9} {name}")));
+    report.lines.push(String::new());
+    // Whoever reads only the beginning closes the pipe, which is no error.
+    match std::io::stdout().write_all(report.lines.join("\n").as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => code,
     }
-    code
 }

@@ -131,9 +131,8 @@ impl<'a> Parser<'a> {
         match self.reader.dot("a directive")? {
             "loc" => self.location(),
             "reg" => self.registers(),
-            "shared" => self.body_variables(Space::Shared, false),
-            "local" => self.body_variables(Space::Local, false),
-            "extern" if self.reader.accept_dot("shared")? => self.body_variables(Space::Shared, true),
+            "shared" => self.body_variables(Space::Shared),
+            "local" => self.body_variables(Space::Local),
             "pragma" => self.pragma(),
             name => Err(self.reader.error(
                 format!("the directive `.{name}` in a body"),
@@ -142,8 +141,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn body_variables(&mut self, space: Space, external: bool) -> Result<(), ParseError> {
-        for (name, variable) in self.variables(space, external)? {
+    fn body_variables(&mut self, space: Space) -> Result<(), ParseError> {
+        for (name, variable) in self.variables(space, false)? {
             let symbol = Symbol::Kernel(self.kernel.variables.len() as u32);
             if self.scope().variables.insert(name, symbol).is_some() {
                 return Err(self.declared_twice(name));
@@ -201,6 +200,8 @@ impl<'a> Parser<'a> {
     /// `@%p1` or `@!%p1`.
     fn guard(&mut self) -> Result<Guard, ParseError> {
         self.reader.expect('@')?;
+        self.opcode = "@";
+        self.modifiers.clear();
         let negated = self.reader.accept('!')?;
         Ok(Guard { register: self.predicate_register()?, negated })
     }

@@ -82,7 +82,7 @@ fn needs(d: Type, a: Type, two: bool) -> Option<Needs> {
     Some(match (d, a) {
         (Tf32, F32) => Needs::TensorFloat,
         (E4m3x2 | E5m2x2, F16x2) | (F16x2, E4m3x2 | E5m2x2) => Needs::Nearest,
-        (Bf16, F32) => Needs::NearestOrZero,
+        (Bf16, U8 | S8) | (U8 | S8, Bf16) => return None,
         (F16x2 | Bf16x2 | Tf32 | E4m3x2 | E5m2x2, _) | (_, F16x2 | Bf16x2 | Tf32 | E4m3x2 | E5m2x2) => return None,
         _ => match (is_float(d), is_float(a)) {
             (false, false) => Needs::Nothing,
@@ -95,6 +95,18 @@ fn needs(d: Type, a: Type, two: bool) -> Option<Needs> {
             }
         },
     })
+}
+
+/// Whether a conversion has `.sat`: scalar floats but for .bf16, and integers whose range does not hold the source's.
+fn saturates(d: Type, a: Type) -> bool {
+    let scalar = |ty| matches!(ty, U8 | U16 | U32 | U64 | S8 | S16 | S32 | S64 | F16 | F32 | F64);
+    let signed = |ty| matches!(ty, S8 | S16 | S32 | S64);
+    let holds = match (signed(d), signed(a)) {
+        (true, false) => d.bytes() > a.bytes(),
+        (false, true) => false,
+        _ => d.bytes() >= a.bytes(),
+    };
+    scalar(d) && scalar(a) && (is_float(d) || is_float(a) || !holds)
 }
 
 impl Parser<'_> {
@@ -126,7 +138,12 @@ impl Parser<'_> {
         self.check_conversion(d_ty, a_ty, two, modifiers, finite)?;
         let d = self.register_of(d_ty, Width::Wider)?;
         self.comma()?;
-        let a = self.source_or_name(a_ty, Width::Wider)?;
+        // Special registers are read by conversions between integers alone.
+        let a = if is_float(d_ty) || is_float(a_ty) || two {
+            self.source_of(a_ty, Width::Wider)?
+        } else {
+            self.source_or_name(a_ty, Width::Wider)?
+        };
         let b = if two {
             self.comma()?;
             Some(self.source_of(a_ty, Width::Wider)?)
@@ -152,13 +169,12 @@ impl Parser<'_> {
         }
         let small = matches!(d, F16 | Bf16 | F16x2 | Bf16x2 | Tf32);
         let from_eight_bits = matches!(a, E4m3x2 | E5m2x2);
-        let rounds_to_nearest_away = m.rounding == Some(Rounding::NearestAway);
-        if m.relu && !(eight_bits || from_eight_bits || small && a == F32 && !rounds_to_nearest_away) {
-            return Err(self.refused("`.relu` with conversions to smaller floats alone"));
+        let nearest_or_zero = Needs::NearestOrZero.allows(m.rounding);
+        if m.relu && !(eight_bits || from_eight_bits || small && a == F32 && nearest_or_zero) {
+            return Err(self.refused("`.relu` with conversions to smaller floats alone, and with .rn or .rz"));
         }
-        let scalar = !two && !eight_bits && !from_eight_bits && d != Tf32;
-        if m.saturate && (!scalar || m.relu) {
-            return Err(self.refused("`.sat` with integers and scalar floats alone"));
+        if m.saturate && (m.relu || !saturates(d, a)) {
+            return Err(self.refused("`.sat` where a result may be out of range, and with the types that have it"));
         }
         Ok(())
     }

@@ -61,14 +61,16 @@ enum Class {
     Bits,
     Integer,
     Float,
+    /// Formats that registers cannot be declared with: an operand is a bit-size register of exactly their width.
+    Packed,
 }
 
 fn class(ty: Type) -> Class {
     use Type::*;
     match ty {
         Pred => Class::Predicate,
-        // Registers cannot be declared with the formats behind B128: they are bits.
-        B8 | B16 | B32 | B64 | B128 | Bf16 | Bf16x2 | Tf32 | E4m3 | E5m2 | E4m3x2 | E5m2x2 => Class::Bits,
+        B8 | B16 | B32 | B64 | B128 => Class::Bits,
+        Bf16 | Bf16x2 | Tf32 | E4m3 | E5m2 | E4m3x2 | E5m2x2 => Class::Packed,
         U8 | U16 | U32 | U64 | S8 | S16 | S32 | S64 => Class::Integer,
         F16 | F16x2 | F32 | F64 => Class::Float,
     }
@@ -83,6 +85,7 @@ pub(super) fn fits(instruction: Type, register: Type, width: Width) -> bool {
     wide_enough
         && match (class(instruction), class(register)) {
             (Class::Predicate, other) | (other, Class::Predicate) => other == Class::Predicate,
+            (Class::Packed, other) => other == Class::Bits && register.bytes() == instruction.bytes(),
             (Class::Bits, _) | (_, Class::Bits) | (Class::Integer, Class::Integer) => true,
             (Class::Float, Class::Float) => instruction == register,
             _ => false,
@@ -234,6 +237,10 @@ impl Parser<'_> {
     /// The register of a name, which must fit a type.
     pub(super) fn checked(&self, name: &str, ty: Type, width: Width) -> Result<Register, ParseError> {
         let Some(register) = self.find_register(name) else {
+            if special_register(name, None).or(special_register(name, Some("x"))).is_some() {
+                let found = format!("the special register `{name}` in `{}`", self.mnemonic());
+                return Err(self.reader.error(found, "`mov`, or `cvt` between integers, which alone read these"));
+            }
             return Err(self.reader.error(format!("`{name}`"), format!("a declared register of {}", type_name(ty))));
         };
         let declared = self.kernel.registers[register.0 as usize].ty;
@@ -312,9 +319,10 @@ impl Parser<'_> {
         }
         if let Some(symbol) = self.find_symbol(name) {
             self.reader.take()?;
-            if !matches!(class(ty), Class::Bits | Class::Integer) || !matches!(ty.bytes(), 4 | 8) {
+            let narrow = ty.bytes() == 4 && self.symbol_space(symbol) != Space::Global;
+            if !matches!(class(ty), Class::Bits | Class::Integer) || !(ty.bytes() == 8 || narrow) {
                 let found = format!("the address of `{name}` in `{}`", self.mnemonic());
-                return Err(self.reader.error(found, "a type of 32 or 64 bits for an address"));
+                return Err(self.reader.error(found, "an integer type as wide as the address"));
             }
             let offset = if self.reader.accept('+')? { self.reader.integer("an offset")? } else { 0 };
             return Ok(Operand::Symbol(symbol, offset));

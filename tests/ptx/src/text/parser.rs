@@ -11,6 +11,8 @@ use super::reader::Reader;
 
 /// Larger variables than any device has memory for are a mistake in the text.
 const LARGEST_VARIABLE: u64 = 1 << 40;
+/// More dimensions than any array has: values are read by one function call within another for each.
+const MOST_DIMENSIONS: usize = 16;
 /// Initial values are kept byte by byte, so their size has a limit of its own.
 const LARGEST_INITIAL: u64 = 64 << 20;
 
@@ -121,6 +123,12 @@ impl<'a> Parser<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The number of the module's architecture: 90 for sm_90a.
+    pub(super) fn architecture(&self) -> u32 {
+        let digits = self.module.target.trim_start_matches("sm_").trim_end_matches(|c: char| !c.is_ascii_digit());
+        digits.parse().unwrap_or(0)
     }
 
     fn address_size(&mut self) -> Result<(), ParseError> {
@@ -255,6 +263,9 @@ impl<'a> Parser<'a> {
         let name = self.reader.word("a variable's name")?;
         let mut dimensions = Vec::new();
         while self.reader.accept('[')? {
+            if dimensions.len() == MOST_DIMENSIONS {
+                return Err(self.reader.error(format!("dimensions of `{name}`"), format!("at most {MOST_DIMENSIONS}")));
+            }
             if self.reader.accept(']')? {
                 dimensions.push(None);
                 continue;

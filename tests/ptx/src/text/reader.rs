@@ -238,7 +238,7 @@ impl<'a> Reader<'a> {
             Token::Mark('+') => self.unary(depth + 1),
             Token::Mark('-') => Ok(match self.unary(depth + 1)? {
                 Constant::Integer(value) => Constant::Integer(value.wrapping_neg()),
-                Constant::Single(bits) => Constant::Single(bits ^ 1 << 31),
+                Constant::Single(_) => return Err(self.error("`-` before the bits of a float", "the bits alone")),
                 Constant::Double(bits) => Constant::Double(bits ^ 1 << 63),
             }),
             Token::Mark(sign @ ('~' | '!')) => match self.unary(depth + 1)? {

@@ -70,12 +70,13 @@ impl Parser<'_> {
         self.need_all(&["sync", "aligned"])?;
         const NUMBERS: [(&str, usize); 3] = [("x1", 1), ("x2", 2), ("x4", 4)];
         let first = self.one_of(&NUMBERS);
+        let trans = first.is_some() && self.modifier("trans");
         self.need_all(&["m8n8"])?;
         let number = match first {
             Some(number) => number,
             None => self.need(&NUMBERS)?,
         };
-        let trans = self.modifier("trans");
+        let trans = trans || self.modifier("trans");
         self.shared()?;
         self.need_all(&["b16"])?;
         self.done()?;
@@ -96,18 +97,12 @@ impl Parser<'_> {
         Ok(Op::Stmatrix { trans, a: self.sources_of(number, B32)?, address })
     }
 
-    /// Registers in braces, which may be left out around one alone.
+    /// Registers in braces.
     fn registers_of(&mut self, count: usize, ty: Type) -> Result<Vec<Register>, ParseError> {
-        if count == 1 && self.reader.peek() != Token::Mark('{') {
-            return Ok(vec![self.register(ty)?]);
-        }
         self.vector(count, |parser| parser.register(ty))
     }
 
     fn sources_of(&mut self, count: usize, ty: Type) -> Result<Vec<Operand>, ParseError> {
-        if count == 1 && self.reader.peek() != Token::Mark('{') {
-            return Ok(vec![self.source(ty)?]);
-        }
         self.vector(count, |parser| parser.source(ty))
     }
 
@@ -215,7 +210,8 @@ impl Parser<'_> {
             _ => 32,
         };
         // Integers have n = 8, 24 and the multiples of 16.
-        let n = shape.n > 0 && shape.n <= 256 && shape.n % if integers && shape.n > 24 { 16 } else { 8 } == 0;
+        let step = if integers && shape.n > 24 { 16 } else { 8 };
+        let n = shape.n > 0 && shape.n <= 256 && shape.n.is_multiple_of(step);
         if known && shape.m == 64 && shape.k == k && n {
             return Ok(());
         }

@@ -122,14 +122,10 @@ impl Parser<'_> {
         Ok(Op::BarrierCluster { arrive, relaxed, aligned })
     }
 
-    /// A result with a predicate behind `|`. A result `_` gets a register without a name.
+    /// A result, with a predicate behind `|`.
     fn result_and_predicate(&mut self, ty: Type) -> Result<(Register, Option<Register>), ParseError> {
-        let d = self.register_or_sink(ty, Width::Exact)?;
+        let d = self.register(ty)?;
         let p = if self.reader.accept('|')? { self.register_or_sink(Pred, Width::Exact)? } else { None };
-        let d = match d {
-            Some(d) => d,
-            None => self.unnamed(ty)?,
-        };
         Ok((d, p))
     }
 
@@ -171,7 +167,15 @@ impl Parser<'_> {
         self.need_all(&["sync"])?;
         let ty = self.ty(&[B32, B64])?;
         self.done()?;
-        let (d, p) = if all { self.result_and_predicate(B32)? } else { (self.register(B32)?, None) };
+        let (d, p) = if all && self.reader.peek() == Token::Word("_") {
+            self.reader.take()?;
+            self.reader.expect('|')?;
+            (self.unnamed(B32)?, Some(self.predicate_register()?))
+        } else if all {
+            self.result_and_predicate(B32)?
+        } else {
+            (self.register(B32)?, None)
+        };
         self.comma()?;
         let a = self.source(ty)?;
         self.comma()?;

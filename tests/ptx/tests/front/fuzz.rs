@@ -1,0 +1,185 @@
+//! Whatever the bytes are: an answer, and no panic.
+
+use proptest::prelude::*;
+use ptx_machine::fatbin::{images, length};
+use ptx_machine::text::flow::Flow;
+use ptx_machine::text::parse;
+
+use crate::{HEAD, sample};
+
+/// Reads a text and everything behind it; an accepted module has blocks.
+fn read(text: &str) {
+    if let Ok(module) = parse(text) {
+        for kernel in &module.kernels {
+            assert_eq!(Flow::new(kernel).block_of.len(), kernel.body.len());
+        }
+    }
+}
+
+/// What a mutation puts in: words that mean something in PTX, so that it gets deep into the parser.
+const WORDS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    ";",
+    ":",
+    ",",
+    "|",
+    "!",
+    "@",
+    "<",
+    "<<",
+    "+",
+    "-",
+    "-1",
+    "_",
+    "0",
+    "0f3F800000",
+    "0d",
+    "1.5",
+    "4294967295",
+    "18446744073709551615",
+    "%r1",
+    "%p1",
+    "%rd1",
+    "%tid.x",
+    "$L__BB0_1",
+    ".loc",
+    ".reg",
+    ".b32",
+    ".v4",
+    ".pred",
+    ".shared",
+    ".entry",
+    ".section",
+    ".align",
+    "bra",
+    "brx.idx",
+    "ld.global.v4.f32",
+    "mov.b64",
+    "setp.eq.and.s32",
+    "cvt.rn.f32.s32",
+    "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
+    "cp.async.bulk.tensor.5d",
+    "((((((((",
+    "{{{{{{{{",
+    "/*",
+    "\"",
+    "\u{e4}",
+];
+
+#[derive(Debug, Clone)]
+enum Change {
+    Byte(usize, u8),
+    Remove(usize, usize),
+    Insert(usize, &'static str),
+    Copy(usize, usize, usize),
+    Cut(usize),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = || any::<usize>();
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, byte)| Change::Byte(at, byte)),
+        (at(), 1usize..60).prop_map(|(at, count)| Change::Remove(at, count)),
+        (at(), prop::sample::select(WORDS)).prop_map(|(at, word)| Change::Insert(at, word)),
+        (at(), at(), 1usize..200).prop_map(|(from, to, count)| Change::Copy(from, to, count)),
+        at().prop_map(Change::Cut),
+    ]
+}
+
+fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
+    for change in changes {
+        let length = bytes.len() + 1;
+        match *change {
+            Change::Byte(at, byte) => {
+                if let Some(old) = bytes.get_mut(at % length) {
+                    *old = byte;
+                }
+            }
+            Change::Remove(at, count) => {
+                let at = at % length;
+                bytes.drain(at..(at + count).min(length - 1));
+            }
+            Change::Insert(at, word) => {
+                let at = at % length;
+                bytes.splice(at..at, word.bytes());
+            }
+            Change::Copy(from, to, count) => {
+                let (from, to) = (from % length, to % length);
+                let part = bytes[from..(from + count).min(length - 1)].to_vec();
+                bytes.splice(to..to, part);
+            }
+            // The beginning is kept, so that the rest is reached.
+            Change::Cut(at) => bytes.truncate((at % length).max(length / 2)),
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn changed_samples(
+        name in prop::sample::select(vec!["reduce.ptx", "halves.ptx", "hopper.ptx"]),
+        changes in prop::collection::vec(change(), 1..6),
+    ) {
+        read(&String::from_utf8_lossy(&changed(sample(name), &changes)));
+    }
+
+    #[test]
+    fn changed_lines(
+        line in prop::sample::select(include_str!("accepted.txt").lines().collect::<Vec<_>>()),
+        changes in prop::collection::vec(change(), 1..4),
+    ) {
+        let line = changed(line.into(), &changes);
+        read(&format!("{HEAD}{}\nret;\n}}\n", String::from_utf8_lossy(&line)));
+    }
+
+    #[test]
+    fn random_text(text in "\\PC{0,200}") {
+        read(&text);
+        read(&format!("{HEAD}{text}\n}}"));
+    }
+
+    #[test]
+    fn random_words(words in prop::collection::vec(prop::sample::select(WORDS), 0..60)) {
+        let text = words.join(" ");
+        read(&format!(".version 9.0 .target sm_90 {text}"));
+        read(&format!("{HEAD}{text}; ret; }}"));
+    }
+
+    #[test]
+    fn changed_fatbins(
+        name in prop::sample::select(vec!["reduce.zstd.fatbin", "reduce.lz4.fatbin"]),
+        changes in prop::collection::vec(change(), 1..6),
+    ) {
+        let bytes = changed(sample(name), &changes);
+        let _ = length(&bytes);
+        for image in images(&bytes).unwrap_or_default() {
+            read(&String::from_utf8_lossy(&image.bytes));
+        }
+    }
+
+    #[test]
+    fn random_bytes(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = images(&bytes);
+        bytes.splice(0..0, [0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0]);
+        let _ = images(&bytes);
+    }
+}
+
+/// Depths at which a parser that recurses would end its stack.
+#[test]
+fn deep_nesting_is_refused() {
+    for text in ["(", "{", "-", "~", "{ {", "!("] {
+        let deep = text.repeat(200_000);
+        read(&format!("{HEAD}add.s32 %r1, %r2, {deep}"));
+        read(&format!("{HEAD}{deep}"));
+        read(&format!(".version 9.0 .target sm_90 .global .b8 x{} = {deep}", "[1]".repeat(10_000)));
+    }
+}
