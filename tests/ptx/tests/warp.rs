@@ -129,7 +129,7 @@ fn atomics_of_global_memory() {
     atomic("red.global.xor.b32 [%rd1], %r1;", 9, 9);
     // inc: 0 again after 100; dec: from 0 to the bound.
     atomic("atom.global.inc.u32 %r9, [%rd1], 99;", 0, 256 % 100);
-    atomic("atom.global.dec.u32 %r9, [%rd1], 99;", 0, (100 - 256 % 100) % 100);
+    atomic("atom.global.dec.u32 %r9, [%rd1], 99;", 0, 100 - 256 % 100);
     atomic("mov.f32 %f1, 0f3F800000;\nred.global.add.f32 [%rd1], %f1;", 0, 256f32.to_bits());
     // A sum by compare and swap.
     atomic(

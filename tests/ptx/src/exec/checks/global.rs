@@ -84,10 +84,12 @@ impl Checker {
         let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
         let write = &head.write;
         let same_lanes = |last: &Last| {
-            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern && pattern.is_single()
+            last.block == tag
+                && Who(last.who).warp() == access.warp as usize
+                && last.pattern == pattern
+                && pattern.is_single()
         };
-        let ordered =
-            write.block < launch || write.block == tag && write.epoch < clock.floor || same_lanes(write);
+        let ordered = write.block < launch || write.block == tag && write.epoch < clock.floor || same_lanes(write);
         if !ordered && write.pattern.pieces & pieces != 0 {
             return None;
         }
@@ -122,11 +124,12 @@ impl Checker {
         let clock = &self.clocks[access.warp as usize];
         let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
         let late = |last: &Last| {
-            last.block >= launch && (last.block != tag || last.epoch >= clock.floor) && last.pattern.pieces & pieces != 0
+            last.block >= launch
+                && (last.block != tag || last.epoch >= clock.floor)
+                && last.pattern.pieces & pieces != 0
         };
-        let same_lanes = |last: &Last| {
-            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern
-        };
+        let same_lanes =
+            |last: &Last| last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern;
         let own_read = same_lanes(&head.read) && head.warps == 1 << access.warp;
         let other = head.other_block >= launch && head.other_pieces & pieces != 0;
         let loses = head.write.block >= launch && head.write.pattern.pieces & !pieces != 0;

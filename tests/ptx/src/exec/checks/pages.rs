@@ -116,7 +116,8 @@ impl Head {
             if self.read.block >= launch && self.read.pattern.pieces >> k & 1 != 0 {
                 let read = &self.read;
                 (cells.read_block[k], cells.read_epoch[k], cells.read_stamp[k]) = (read.block, read.epoch, read.stamp);
-                (cells.reader[k], cells.read_warps[k], cells.read_lanes[k]) = (read.who, self.warps, read.pattern.lanes(k));
+                (cells.reader[k], cells.read_warps[k], cells.read_lanes[k]) =
+                    (read.who, self.warps, read.pattern.lanes(k));
             }
             if self.other_block >= launch && self.other_pieces >> k & 1 != 0 {
                 (cells.other_block[k], cells.other_reader[k]) = (self.other_block, self.other_reader);
