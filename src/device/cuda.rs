@@ -4,6 +4,7 @@ use cudarc::driver::CudaContext;
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
 };
+use cudarc::driver::sys::CUresult;
 
 use super::gpu::Gpu;
 use super::kernels::{ARCHITECTURES, COMPILER};
@@ -37,6 +38,8 @@ pub fn driver() -> Driver {
     });
     match probed {
         Some(Ok(count)) => Driver::Working(usize::try_from(count).unwrap_or(0)),
+        // What cuInit returns where the driver finds no GPU (CUDA Driver API, "Initialization").
+        Some(Err(code)) if code == CUresult::CUDA_ERROR_NO_DEVICE as u32 => Driver::Working(0),
         Some(Err(code)) => Driver::Broken(code),
         None => Driver::Incomplete,
     }
