@@ -9,7 +9,7 @@
 # set; $SECONDS_IN_ALL is another limit than 480. The limits of the checks add up to more than that, each being far above
 # what its check should take: the first are those that matter most, and what then has no time left is skipped.
 #
-# SHORT=1 takes few steps and few operations: a trial of this script on tests/driver, where no figure is a GPU's. The suite runs it
+# SHORT=1 takes few steps and few operations: a trial of this script on tests/driver, where no figure is a GPU's. A test runs it
 # so (tests/kernels/on_the_standin.rs).
 #
 # Exit code 0: all was done, and nothing failed. 1: something failed. 2: wrong arguments. 3: nothing failed, but something
