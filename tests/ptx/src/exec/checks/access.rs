@@ -126,6 +126,7 @@ pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) 
     }
     let access = Access { lanes, ..*access };
     if checker.checks.global_races {
+        checker.acquire(b.context.shadow);
         if access.strong {
             checker.synchronise(&access, b.context.shadow);
         }

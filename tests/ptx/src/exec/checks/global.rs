@@ -350,21 +350,41 @@ impl Checker {
         RawSite { site: who.site(), block, warp: who.warp() as u32, lanes }
     }
 
-    /// A strong access of global memory: it acquires what was released there, and releases what came before this warp's last fence.
+    /// A strong access of global memory, which is about to be made: it releases what came before this warp's last fence, and will
+    /// have acquired what was released there.
+    ///
+    /// Another block may come between this check and the access. What it releases there is seen by the access, so what is acquired
+    /// is looked up afterwards, by [`Checker::acquire`].
     pub(crate) fn synchronise(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        let lanes = (0..32).filter(|lane| access.lanes >> lane & 1 != 0);
+        self.to_acquire.extend(lanes.map(|lane| access.at[lane]));
+        let Some(fenced) = self.fenced[access.warp as usize].filter(|_| access.writes) else { return };
         let mut released = lock(&shadow.released);
-        for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
-            if let Some(found) = released.get(&access.at[lane]) {
-                for (&block, known) in found.iter().filter(|(block, _)| **block != self.tag) {
-                    join(self.acquired.entry(block).or_insert([0; WARPS]), known);
-                }
-            }
-            let Some(fenced) = self.fenced[access.warp as usize].filter(|_| access.writes) else { continue };
-            let entry = released.entry(access.at[lane]).or_default();
+        for address in &self.to_acquire {
+            let entry = released.entry(*address).or_default();
             for (&block, known) in &self.acquired {
                 join(entry.entry(block).or_insert([0; WARPS]), known);
             }
             join(entry.entry(self.tag).or_insert([0; WARPS]), &fenced);
+        }
+    }
+
+    /// Acquires what was released where this block's last strong access was. Comes before all that is in order through it: the next
+    /// access, and the next fence.
+    #[inline(always)]
+    pub(crate) fn acquire(&mut self, shadow: &GlobalShadow) {
+        if !self.to_acquire.is_empty() {
+            self.acquire_from(shadow);
+        }
+    }
+
+    #[cold]
+    fn acquire_from(&mut self, shadow: &GlobalShadow) {
+        let released = lock(&shadow.released);
+        for found in self.to_acquire.drain(..).filter_map(|address| released.get(&address)) {
+            for (&block, known) in found.iter().filter(|(block, _)| **block != self.tag) {
+                join(self.acquired.entry(block).or_insert([0; WARPS]), known);
+            }
         }
     }
 

@@ -108,6 +108,8 @@ pub(crate) struct Checker {
     pub(crate) grid: [u32; 3],
     /// What was acquired from other blocks.
     pub(crate) acquired: HashMap<u32, Known>,
+    /// Addresses of the last strong access: what was released there is still to be acquired.
+    to_acquire: Vec<u64>,
     /// What each warp knew at its last fence.
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
@@ -150,6 +152,7 @@ impl Checker {
             first_tag: context.first_tag,
             grid: context.launch.grid,
             acquired: HashMap::new(),
+            to_acquire: Vec::new(),
             fenced: vec![None; warps],
             listed: vec![0; 512],
             local: vec![Vec::new(); warps],
@@ -165,6 +168,7 @@ impl Checker {
     pub(crate) fn begin(&mut self, number: u64) {
         self.tag = self.first_tag + (number % (1 << 30)) as u32;
         self.acquired.clear();
+        self.to_acquire.clear();
         self.fenced.fill(None);
         self.mbarriers.clear();
         self.local.iter_mut().for_each(|written| written.fill(0));
