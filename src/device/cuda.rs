@@ -1,10 +1,10 @@
 //! Describes the machine's NVIDIA GPUs, and opens one. Nothing here panics, whatever the driver is like.
 
-use cudarc::driver::CudaContext;
 use cudarc::driver::sys::CUdevice_attribute::{
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
 };
 use cudarc::driver::sys::CUresult;
+use cudarc::driver::{CudaContext, result};
 
 use super::gpu::Gpu;
 use super::kernels::{ARCHITECTURES, COMPILER};
@@ -33,8 +33,8 @@ pub fn driver() -> Driver {
     }
     // A stub libcuda lacks symbols, and cudarc panics on a missing one: no news for the user, so nothing is printed.
     let probed = quietly(|| {
-        cudarc::driver::result::init().map_err(|error| error.0 as u32)?;
-        cudarc::driver::result::device::get_count().map_err(|error| error.0 as u32)
+        result::init().map_err(|error| error.0 as u32)?;
+        result::device::get_count().map_err(|error| error.0 as u32)
     });
     match probed {
         Some(Ok(count)) => Driver::Working(usize::try_from(count).unwrap_or(0)),
@@ -95,9 +95,15 @@ pub fn describe_gpus() -> Vec<String> {
     (0..count).map(|ordinal| describe(ordinal).unwrap_or_else(|| unknown(ordinal))).collect()
 }
 
-/// Compute capability of the context's GPU.
-fn capability(context: &CudaContext) -> Option<(u32, u32)> {
-    let attribute = |which| u32::try_from(context.attribute(which).ok()?).ok();
+/// Compute capability of GPU number `ordinal`. It needs no context, which would cost a start of its own.
+fn capability(ordinal: usize) -> Option<(u32, u32)> {
+    let device = result::device::get(i32::try_from(ordinal).ok()?).ok()?;
+    let attribute = |which| {
+        // SAFETY: the driver has just given the device.
+        #[expect(unsafe_code)]
+        let value = unsafe { result::device::get_attribute(device, which) };
+        u32::try_from(value.ok()?).ok()
+    };
     Some((
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
         attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
@@ -106,7 +112,7 @@ fn capability(context: &CudaContext) -> Option<(u32, u32)> {
 
 /// What is against GPU number `ordinal` where none of the embedded code runs on it.
 fn too_old(ordinal: usize) -> Option<String> {
-    let capability = quietly(move || capability(&*CudaContext::new(ordinal).ok()?)).flatten()?;
+    let capability = quietly(move || capability(ordinal)).flatten()?;
     let (major, minor) = capability;
     let oldest = ARCHITECTURES.first()?;
     code_for(capability, ARCHITECTURES)
@@ -116,8 +122,8 @@ fn too_old(ordinal: usize) -> Option<String> {
 
 fn describe_gpu(ordinal: usize) -> Option<String> {
     let context = CudaContext::new(ordinal).ok()?;
-    let capability = capability(&context)?;
-    let (free, total) = cudarc::driver::result::mem_get_info().ok()?;
+    let capability = capability(ordinal)?;
+    let (free, total) = result::mem_get_info().ok()?;
     let code = code_for(capability, ARCHITECTURES).unwrap_or_else(|| "no embedded code runs on it".into());
     Some(format!(
         "cuda:{ordinal} {}, sm_{}{}, {}, of which free {}; runs {code}",

@@ -18,7 +18,7 @@ pub fn has_kernels() -> bool {
     found
 }
 
-/// The folder with the driver in it.
+/// The folder with the driver in it: one for all tests of a build, since they may run at the same time.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -26,13 +26,14 @@ pub fn folder() -> &'static Path {
         let test = std::env::current_exe().expect("the test's own path");
         let built = test.with_file_name("libcuda_standin.so");
         assert!(built.is_file(), "cargo has put no library at {}", built.display());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin-{}", std::process::id()));
+        let folder = test.with_file_name("standin");
         std::fs::create_dir_all(&folder).expect("a folder");
         // The name without a version is the first that cudarc looks for: a driver that is installed has both.
         for name in ["libcuda.so", "libcuda.so.1"] {
-            let link = folder.join(name);
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(&built, &link).expect("a link");
+            match std::os::unix::fs::symlink("../libcuda_standin.so", folder.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => panic!("{name}: {error}"),
+                _ => {}
+            }
         }
         folder
     })

@@ -6,10 +6,15 @@ use std::time::Duration;
 use crate::standin;
 use crate::whole_runs::{PROGRAM, Place, Run, TINY, assert_same_checkpoint, succeed, wait_for};
 
-/// A run of the tiny model on the stand-in.
+/// A run of the tiny model on the stand-in; `words` begin with the preset.
 fn train(place: &Place, outdir: &str, words: &str) -> Command {
+    train_wide(place, outdir, &format!("{words} {TINY}"))
+}
+
+/// The same with the preset's widths.
+fn train_wide(place: &Place, outdir: &str, words: &str) -> Command {
     let mut command = standin::command(PROGRAM);
-    command.arg("train").args(words.split_whitespace()).args(TINY.split_whitespace()).args(["--device", "cuda"]);
+    command.arg("train").args(words.split_whitespace()).args(["--device", "cuda"]);
     command.arg("--outdir").arg(place.path(outdir)).arg("--data").arg(place.path("images-idx3-ubyte"));
     command
 }
@@ -72,32 +77,24 @@ fn every_kind_of_step_is_the_cpus() {
     if !standin::has_kernels() {
         return;
     }
-    let residual = "--set generator.width=4 --set generator.max_width=6 --set discriminator.width=4 \
-                    --set discriminator.max_width=6 --batch 4";
-    for (name, words) in [
-        ("residual", format!("vgan-cifar10-resnet {residual}")),
-        (
-            "lazy-penalty",
-            format!("quick {TINY} --set penalty=dragan --set penalty_every=3 --set discriminator.norm=none"),
-        ),
-        ("critic", format!("quick {TINY} --set loss=wgan --set clip=0.1 --set discriminator_steps=3")),
-        ("spectral", format!("quick {TINY} --set discriminator.spectral_norm=true")),
-        ("began", format!("quick {TINY} --set loss=began")),
-        ("features", format!("quick {TINY} --set feature_matching=1 --set minibatch_kernels=4")),
-        ("encoder", format!("quick {TINY} --set reconstruction=0.2 --set mode=0.4")),
-        ("noise", format!("quick {TINY} --set instance_noise=0.1 --set historical_averaging=0.01")),
+    let residual = "vgan-cifar10-resnet --batch 4 --set generator.width=4 --set generator.max_width=6 \
+                    --set discriminator.width=4 --set discriminator.max_width=6";
+    let tiny = |words: &str| format!("quick {TINY} {words}");
+    for words in [
+        residual.to_string(),
+        tiny("--set penalty=dragan --set penalty_every=3 --set discriminator.norm=none"),
+        tiny("--set loss=wgan --set clip=0.1 --set discriminator_steps=3"),
+        tiny("--set discriminator.spectral_norm=true"),
+        tiny("--set loss=began"),
+        tiny("--set feature_matching=1 --set minibatch_kernels=4"),
+        tiny("--set reconstruction=0.2 --set mode=0.4"),
+        tiny("--set instance_noise=0.1 --set historical_averaging=0.01"),
     ] {
         let place = Place::new();
         let words = format!("{words} --steps 20 --tick 1 --snap 20");
-        let cpu = {
-            succeed(place.train_wide("cpu", &words));
-            place.run("cpu")
-        };
-        let mut command = standin::command(PROGRAM);
-        command.arg("train").args(words.split_whitespace()).args(["--device", "cuda"]);
-        command.arg("--outdir").arg(place.path(name)).arg("--data").arg(place.path("images-idx3-ubyte"));
-        succeed(command);
-        assert_near(&place.run(name), &cpu, 1e-3);
+        succeed(place.train_wide("cpu", &words));
+        succeed(train_wide(&place, "cuda", &words));
+        assert_near(&place.run("cuda"), &place.run("cpu"), 1e-3);
     }
 }
 

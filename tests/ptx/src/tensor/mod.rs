@@ -17,6 +17,3 @@ pub mod numbers;
 pub mod swizzle;
 pub mod tensor_map;
 pub mod wgmma;
-
-#[cfg(test)]
-mod tests;

@@ -365,10 +365,8 @@ impl Parser<'_> {
 
     fn two(&mut self, op: Binary, ty: Type, modifiers: Modifiers) -> Result<Op, ParseError> {
         let d = self.register(if op == Binary::MulWide { wide(ty) } else { ty })?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(if matches!(op, Binary::Shl | Binary::Shr) { U32 } else { ty })?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(if matches!(op, Binary::Shl | Binary::Shr) { U32 } else { ty })?;
         Ok(Op::Binary { op, ty, modifiers, d, a, b })
     }
 
@@ -382,12 +380,9 @@ impl Parser<'_> {
             _ => (ty, ty, ty),
         };
         let d = self.register(d_ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(b_ty)?;
-        self.comma()?;
-        let c = self.source(c_ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(b_ty)?;
+        let c = self.next_source(c_ty)?;
         let op = if matches!(op, Lop3(_)) { Lop3(self.table()?) } else { op };
         Ok(Op::Ternary { op, ty, modifiers, d, a, b, c })
     }
@@ -411,15 +406,10 @@ impl Parser<'_> {
         let ty = self.ty(WORDS)?;
         self.done()?;
         let d = self.register(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
         let c: Option<Operand> = match op {
-            Binary::MulLo | Binary::MulHi => {
-                self.comma()?;
-                Some(self.source(ty)?)
-            }
+            Binary::MulLo | Binary::MulHi => Some(self.next_source(ty)?),
             _ => None,
         };
         Ok(Op::Extended { op, ty, carry_in, carry_out, d, a, b, c })
@@ -429,14 +419,10 @@ impl Parser<'_> {
         let ty = self.ty(&[B32, B64])?;
         self.done()?;
         let d = self.register(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
-        self.comma()?;
-        let position = self.source(U32)?;
-        self.comma()?;
-        let length = self.source(U32)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
+        let position = self.next_source(U32)?;
+        let length = self.next_source(U32)?;
         Ok(Op::Bfi { ty, d, a, b, position, length })
     }
 }

@@ -121,8 +121,7 @@ impl Parser<'_> {
         let dst = self.address(to)?;
         self.comma()?;
         let src = self.address(from)?;
-        self.comma()?;
-        let bytes = self.source(U32)?;
+        let bytes = self.next_source(U32)?;
         let completion = self.completion(direction)?;
         let multicast = self.multicast(multicast)?;
         self.cache_policy(policy)?;
@@ -347,8 +346,7 @@ impl Parser<'_> {
         let p = self.predicate_register()?;
         self.comma()?;
         let address = self.address(Space::Shared)?;
-        self.comma()?;
-        let state = self.source(if parity { U32 } else { B64 })?;
+        let state = self.next_source(if parity { U32 } else { B64 })?;
         let hint = if try_wait && self.another()? { Some(self.source(U32)?) } else { None };
         Ok(Mbarrier::Wait { p, address, state, parity, try_wait, hint })
     }

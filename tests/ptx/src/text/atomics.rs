@@ -50,12 +50,7 @@ impl Parser<'_> {
             None => vec![self.source(ty)?],
             Some(_) => self.vector(count, |parser| parser.source(ty))?,
         };
-        let c = if op == Atomic::Cas {
-            self.comma()?;
-            Some(self.source(ty)?)
-        } else {
-            None
-        };
+        let c = if op == Atomic::Cas { Some(self.next_source(ty)?) } else { None };
         self.cache_policy(policy)?;
         Ok(Op::Atom { op, space, ty, ordering, scope, d, address, b, c })
     }

@@ -97,10 +97,8 @@ impl Parser<'_> {
         self.done()?;
         self.check_comparison(compare, ftz, ty)?;
         let (p, q) = self.predicate_pair()?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
         let join = self.joined(bool_op)?;
         Ok(Op::Setp { compare, ty, ftz, p, q, a, b, join })
     }
@@ -127,10 +125,8 @@ impl Parser<'_> {
             return Err(self.refused("a type of the result that `set` has with this type of the operands"));
         }
         let d = self.register(d_ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
         let join = self.joined(bool_op)?;
         Ok(Op::Set { compare, d_ty, ty, ftz, d, a, b, join })
     }
@@ -139,10 +135,8 @@ impl Parser<'_> {
         let ty = self.ty(SELECTED)?;
         self.done()?;
         let d = self.register(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
         self.comma()?;
         Ok(Op::Selp { ty, d, a, b, p: self.predicate()? })
     }
@@ -153,10 +147,8 @@ impl Parser<'_> {
         let c_ty = self.ty(if ftz { &[F32] } else { &[S32, F32] })?;
         self.done()?;
         let d = self.register(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(ty)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(ty)?;
         self.comma()?;
         Ok(Op::Slct { ty, c_ty, ftz, d, a, b, c: self.source(c_ty)? })
     }

@@ -294,6 +294,12 @@ impl Parser<'_> {
         self.source_of(ty, Width::Exact)
     }
 
+    /// A comma and a source.
+    pub(super) fn next_source(&mut self, ty: Type) -> Result<Operand, ParseError> {
+        self.comma()?;
+        self.source(ty)
+    }
+
     pub(super) fn source_of(&mut self, ty: Type, width: Width) -> Result<Operand, ParseError> {
         if self.reader.at_constant() {
             let constant = self.reader.constant()?;

@@ -171,8 +171,7 @@ impl Parser<'_> {
         } else {
             WgmmaA::Descriptor(self.source(B64)?)
         };
-        self.comma()?;
-        let b = self.source(B64)?;
+        let b = self.next_source(B64)?;
         self.comma()?;
         let scale_d = self.predicate()?;
         // Integers are neither negated nor transposed; only 16-bit matrices in shared memory are transposed.

@@ -137,12 +137,9 @@ impl Parser<'_> {
         let ty = self.ty(&[B32])?;
         self.done()?;
         let (d, p) = self.result_and_predicate(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
-        self.comma()?;
-        let b = self.source(B32)?;
-        self.comma()?;
-        let c = self.source(B32)?;
+        let a = self.next_source(ty)?;
+        let b = self.next_source(B32)?;
+        let c = self.next_source(B32)?;
         self.comma()?;
         Ok(Op::Shfl { mode, d, p, a, b, c, mask: self.source(B32)? })
     }
@@ -176,8 +173,7 @@ impl Parser<'_> {
         } else {
             (self.register(B32)?, None)
         };
-        self.comma()?;
-        let a = self.source(ty)?;
+        let a = self.next_source(ty)?;
         self.comma()?;
         Ok(Op::Match { all, ty, d, p, a, mask: self.source(B32)? })
     }
@@ -197,8 +193,7 @@ impl Parser<'_> {
         let ty = self.ty(if bits { &[B32] } else { &[U32, S32] })?;
         self.done()?;
         let d = self.register(ty)?;
-        self.comma()?;
-        let a = self.source(ty)?;
+        let a = self.next_source(ty)?;
         self.comma()?;
         Ok(Op::Redux { op, ty, d, a, mask: self.source(B32)? })
     }

@@ -1,6 +1,6 @@
 //! Groups of asynchronous copies, and what `cp.async` allows.
 
-use super::super::copies::{Cache, CopyError, Groups, cp_async, cp_async_bulk};
+use ptx_machine::tensor::copies::{Cache, CopyError, Groups, cp_async, cp_async_bulk};
 
 #[test]
 fn at_most_the_newest_groups_stay_under_way() {

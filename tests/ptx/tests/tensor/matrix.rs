@@ -1,6 +1,6 @@
 //! `ldmatrix` and `stmatrix` against the tables of §9.7.15.5.15.
 
-use super::super::matrix::{Row, address_lanes, load, store};
+use ptx_machine::tensor::matrix::{Row, address_lanes, load, store};
 
 /// Element (row, column) of matrix m is 100 m + 10 row + column, so that a value says where it comes from.
 fn rows(matrices: usize) -> Vec<Row> {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::mbarrier::*;
+use ptx_machine::tensor::mbarrier::*;
 
 #[test]
 fn a_phase_ends_with_its_last_arrival() {

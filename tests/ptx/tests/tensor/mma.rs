@@ -1,12 +1,9 @@
 //! `mma` against naive products in f64; the fragments are laid out here by the ISA's formulas, one shape at a time.
 
-use std::hint::black_box;
-use std::time::Instant;
-
-use super::super::mma::{Kind, Lanes, mma, mma_f64};
-use super::super::numbers;
-use super::Random;
-use crate::text::ast::{Shape, Type};
+use crate::Random;
+use ptx_machine::tensor::mma::{Kind, Lanes, mma, mma_f64};
+use ptx_machine::tensor::numbers;
+use ptx_machine::text::ast::{Shape, Type};
 
 /// (row, column) of element `i` of a lane's A, by §9.7.15.5.6 to .10, as they are written there.
 fn a_place(bits: u32, k: usize, lane: usize, i: usize) -> (usize, usize) {
@@ -302,28 +299,5 @@ fn forms_that_the_isa_has_not_are_refused() {
     ] {
         let message = refused.unwrap_err().to_string();
         assert!(message.starts_with("mma.m") && message.contains("known are"), "{message}");
-    }
-}
-
-/// Not a check of a figure, but that a product isn't slow beyond all measure; `--nocapture` shows the time.
-#[test]
-fn products_take_little_time() {
-    for (k, ty) in [(8, Type::Tf32), (16, Type::Bf16), (16, Type::F16), (32, Type::E4m3)] {
-        let kind = kind(k, Type::F32, ty, ty);
-        let a = vec![[0x3C00_3C00; 32]; kind.a_registers()];
-        let b = vec![[0x3C00_3C00; 32]; kind.b_registers()];
-        let mut d = [[0; 32]; 4];
-        // The best of several batches: other tests run beside this one.
-        let batch = || {
-            let begun = Instant::now();
-            for _ in 0..1000 {
-                let c = d;
-                mma(black_box(&kind), black_box(&a), &b, &c, &mut d);
-            }
-            begun.elapsed() / 1000
-        };
-        let each = std::iter::repeat_with(batch).take(20).min().unwrap();
-        println!("m16n8k{k} {ty:?}: {each:?}");
-        assert!(each.as_micros() < 200, "m16n8k{k} {ty:?} takes {each:?}");
     }
 }

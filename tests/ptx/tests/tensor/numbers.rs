@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::numbers::*;
+use ptx_machine::tensor::numbers::*;
 
 /// A format by its definition: bits, exponent bits, mantissa bits, and whether the highest exponent is infinity and NaN.
 struct Definition {

@@ -1,12 +1,12 @@
 //! Swizzles against the tables of §5.5.7, typed in: each row is a line of 128 bytes as it lies in shared memory, and each number the
 //! 16-byte chunk of the line that lies there.
 
-use super::super::swizzle::{Swizzle, swizzle, swizzle_from};
+use ptx_machine::tensor::swizzle::{Swizzle, swizzle, swizzle_from};
 
-pub(super) const BYTES_32: [[u32; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7], [1, 0, 3, 2, 5, 4, 7, 6]];
-pub(super) const BYTES_64: [[u32; 8]; 4] =
+pub(crate) const BYTES_32: [[u32; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7], [1, 0, 3, 2, 5, 4, 7, 6]];
+pub(crate) const BYTES_64: [[u32; 8]; 4] =
     [[0, 1, 2, 3, 4, 5, 6, 7], [1, 0, 3, 2, 5, 4, 7, 6], [2, 3, 0, 1, 6, 7, 4, 5], [3, 2, 1, 0, 7, 6, 5, 4]];
-pub(super) const BYTES_128: [[u32; 8]; 8] = [
+pub(crate) const BYTES_128: [[u32; 8]; 8] = [
     [0, 1, 2, 3, 4, 5, 6, 7],
     [1, 0, 3, 2, 5, 4, 7, 6],
     [2, 3, 0, 1, 6, 7, 4, 5],
@@ -21,7 +21,7 @@ const ATOM_32: [[u32; 8]; 4] =
 const ATOM_64: [[u32; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 0, 1, 2, 3]];
 
 /// Where a table puts the byte that would lie at `address`: the place in its line where its chunk's number stands.
-pub(super) fn by_table(table: &[[u32; 8]], address: u32) -> u32 {
+pub(crate) fn by_table(table: &[[u32; 8]], address: u32) -> u32 {
     let line = &table[(address / 128) as usize % table.len()];
     let chunk = address / 16 % 8;
     let place = line.iter().position(|&number| number == chunk).unwrap() as u32;

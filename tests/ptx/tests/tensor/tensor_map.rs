@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::super::swizzle::Swizzle;
-use super::super::tensor_map::*;
-use super::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
+use crate::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
+use ptx_machine::tensor::swizzle::Swizzle;
+use ptx_machine::tensor::tensor_map::*;
 
 /// A valid map of a matrix of 100 × 60 elements of f32, in boxes of 32 × 8.
 fn matrix() -> TensorMap {

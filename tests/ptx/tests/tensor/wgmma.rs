@@ -1,15 +1,13 @@
 //! `wgmma` against naive products; operands are laid into shared memory here by the atoms of §9.7.16.5.1.2 and the tables of the
 //! swizzles, and by the examples of canonical layouts that the ISA works out with all their strides.
 
-use std::time::Instant;
-
-use super::super::mma::Lanes;
-use super::super::numbers;
-use super::super::swizzle::Swizzle;
-use super::super::wgmma::*;
-use super::Random;
-use super::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
-use crate::text::ast::{Shape, Type};
+use crate::Random;
+use crate::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
+use ptx_machine::tensor::mma::Lanes;
+use ptx_machine::tensor::numbers;
+use ptx_machine::tensor::swizzle::Swizzle;
+use ptx_machine::tensor::wgmma::*;
+use ptx_machine::text::ast::{Shape, Type};
 
 /// Columns and rows as the mathematics has them: `a[row][k]`, `b[column][k]`.
 type Rows = Vec<Vec<f64>>;
@@ -351,25 +349,4 @@ fn what_is_not_known_is_refused_by_name() {
     // Bit 46 is set in the descriptors of a later generation.
     assert_eq!(Descriptor::decode(1 << 46), Err(WgmmaError::DescriptorBits(1 << 46)));
     assert_eq!(Descriptor::decode(1 << 49), Err(WgmmaError::BaseOffset(1 << 49)));
-}
-
-/// The time of the largest product, with `--nocapture`; the limit only tells slow from broken.
-#[test]
-fn the_largest_product_takes_little_time() {
-    let ty = Type::Bf16;
-    let mut random = Random(2);
-    let (a, b) = (rows(64, 16, &mut random), rows(256, 16, &mut random));
-    let a_laid = lay(&a, ty, Swizzle::Bytes128, false, 0, 0);
-    let b_laid = lay(&b, ty, Swizzle::Bytes128, false, 0, 0);
-    let kind = Kind::new(shape(256, ty), Type::F32, ty, ty, false, Immediates::default()).unwrap();
-    let a_at = A::Descriptor(descriptor(a_laid.start, 16, 1024, 0, Swizzle::Bytes128));
-    let b_at = descriptor(b_laid.start + MEMORY as u32, 16, 1024, 0, Swizzle::Bytes128);
-    let mut d = zeros(&kind);
-    let begun = Instant::now();
-    for _ in 0..200 {
-        run(&kind, &mut d, a_at, b_at, true, &a_laid.memory, &b_laid.memory);
-    }
-    let each = begun.elapsed() / 200;
-    println!("m64n256k16 bf16: {each:?}");
-    assert!(each.as_millis() < 50, "{each:?}");
 }
