@@ -248,15 +248,15 @@ impl<B: Backend> Case<B> {
 /// Windows on all of these buffers.
 ///
 /// # Panics
-/// If there are not as many as the closure of a case takes: a mistake of this program's.
-fn windows<'a, B: Backend, const N: usize>(be: &B, buffers: &'a [Buffer<B>]) -> [In<'a, B>; N] {
-    assert_eq!(buffers.len(), N, "a case's closure takes another number of tensors than the case has");
+/// If there are not as many as the closure takes: a mistake of this program's.
+pub(super) fn windows<'a, B: Backend, const N: usize>(be: &B, buffers: &'a [Buffer<B>]) -> [In<'a, B>; N] {
+    assert_eq!(buffers.len(), N, "a closure takes another number of tensors than it was given");
     std::array::from_fn(|i| be.view(&buffers[i]))
 }
 
 /// The same, to write.
-fn windows_mut<'a, B: Backend, const N: usize>(be: &B, buffers: &'a mut [Buffer<B>]) -> [Out<'a, B>; N] {
-    assert_eq!(buffers.len(), N, "a case's closure takes another number of tensors than the case has");
+pub(super) fn windows_mut<'a, B: Backend, const N: usize>(be: &B, buffers: &'a mut [Buffer<B>]) -> [Out<'a, B>; N] {
+    assert_eq!(buffers.len(), N, "a closure takes another number of tensors than it was given");
     let mut buffers = buffers.iter_mut();
     std::array::from_fn(|_| be.view_mut(buffers.next().expect("as many as were counted")))
 }

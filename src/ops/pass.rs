@@ -1,11 +1,17 @@
 //! One pass of one operation at one size, with its memory set up beforehand: the unit that benchmarks time. One run on
 //! [`DryRun`] counts its arithmetic and the bytes that it moves.
 
+use std::sync::Arc;
+
+use super::case::{windows, windows_mut};
 use crate::Result;
 use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
 
 /// A pass, ready to run again and again.
 pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
+
+/// What a pass runs: a closure over its sources, its targets and the state of the training run.
+type Run<B> = dyn Fn(&B, &[Buffer<B>], &mut [Buffer<B>], &mut Buffer<B, StepState>) -> Result<()> + Send + Sync;
 
 /// One pass of one operation at one size.
 pub struct Pass<B> {
@@ -43,16 +49,27 @@ impl<B: Backend> Pass<B> {
         + Sync
         + 'static,
     ) -> Self {
+        let run: Arc<Run<B>> = Arc::new(move |be, sources, targets, state| {
+            run(be, windows(be, sources), windows_mut(be, targets), be.view_mut(state))
+        });
+        Pass::between(op, shape.into(), pass, inputs.into(), outputs.into(), run)
+    }
+
+    /// [`Pass::of`] behind a closure of one type: what it sets up is compiled once, not once for each pass.
+    fn between(
+        op: &'static str,
+        shape: String,
+        pass: &'static str,
+        inputs: Box<[usize]>,
+        outputs: Box<[usize]>,
+        run: Arc<Run<B>>,
+    ) -> Self {
         Pass::new(op, shape, pass, move |be: B| -> Result<Work> {
             let sources = inputs.iter().map(|&len| filled(&be, len)).collect::<Result<Vec<_>>>()?;
             let mut targets = outputs.iter().map(|&len| be.alloc(len)).collect::<Result<Vec<_>>>()?;
             let mut state = state(&be)?;
-            Ok(Box::new(move || {
-                let mut targets = targets.iter_mut();
-                let windows =
-                    std::array::from_fn(|_| be.view_mut(targets.next().expect("as many as there are lengths")));
-                run(&be, std::array::from_fn(|i| be.view(&sources[i])), windows, be.view_mut(&mut state))
-            }))
+            let run = Arc::clone(&run);
+            Ok(Box::new(move || run(&be, &sources, &mut targets, &mut state)))
         })
     }
 
