@@ -12,7 +12,7 @@ use crate::handle::{ContextKind, FunctionKind, Handle, StreamKind};
 use crate::module::Function;
 use crate::queue::Work;
 use crate::state::Driver;
-use crate::trace::describe;
+use crate::trace::{counts, describe};
 
 /// A launch with its parameters, which were copied when it was asked for.
 #[derive(Debug)]
@@ -177,7 +177,8 @@ pub(crate) fn run(driver: &mut Driver, device: usize, prepared: &Prepared) -> Re
     driver.pass(Point::Launch, device)?;
     let outcome = driver.devices[device].machine.launch(&prepared.kernel, &prepared.launch);
     if driver.trace.wanted() {
-        driver.trace.line(&prepared.line("run"));
+        let counted = outcome.as_ref().ok().and_then(|outcome| outcome.counters.as_ref()).map(counts);
+        driver.trace.line(&(prepared.line("run") + &counted.unwrap_or_default()));
     }
     match outcome {
         Ok(outcome) if outcome.findings.is_empty() => Ok(()),

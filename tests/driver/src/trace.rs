@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use ptx_machine::machine::{Finding, Site};
+use ptx_machine::machine::{Accesses, Counters, Finding, Site};
 
 /// A file that lines are appended to, unbuffered, so that a run that is killed leaves what was written.
 #[derive(Debug, Default)]
@@ -41,6 +41,32 @@ pub(crate) fn describe(finding: &Finding) -> String {
         text += &describe_site(site);
     }
     text
+}
+
+/// What a launch's work was, as words and numbers for the end of its line.
+pub(crate) fn counts(counters: &Counters) -> String {
+    let warps: u64 = counters.warp_instructions.values().sum();
+    let classes: String =
+        counters.warp_instructions.iter().map(|(class, count)| format!(" {class:?}={count}").to_lowercase()).collect();
+    let accesses = [
+        ("global-loads", counters.global_loads),
+        ("global-stores", counters.global_stores),
+        ("shared-loads", counters.shared_loads),
+        ("shared-stores", counters.shared_stores),
+        ("local", counters.local),
+    ];
+    // Requests, then sectors or passes, then bytes.
+    let accesses =
+        accesses.map(|(name, Accesses { requests, parts, bytes })| format!(" {name}={requests}/{parts}/{bytes}"));
+    format!(
+        " counted {}/{} warp-instructions={warps} thread-instructions={} tensor-operations={} barriers={}{}{classes}",
+        counters.sampled,
+        counters.blocks,
+        counters.thread_instructions,
+        counters.tensor_operations,
+        counters.barriers,
+        accesses.concat()
+    )
 }
 
 fn describe_site(site: &Site) -> String {

@@ -36,6 +36,7 @@ fn element(unrolled: usize) -> (String, u64) {
 }
 
 fn kernel(body: &str) -> String {
+    let zeros: String = (0..16).map(|at| format!("mov.f32 %f{at}, 0f00000000;\n")).collect();
     format!(
         ".version 8.8\n.target sm_90\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{{\n\
          .reg .pred %p<4>;\n.reg .b32 %r<40>;\n.reg .f32 %f<40>;\n.reg .b64 %rd<10>;\n\
@@ -45,7 +46,7 @@ fn kernel(body: &str) -> String {
          mov.u32 %r10, tile;\nmov.u32 %r20, %tid.x;\nshl.b32 %r21, %r20, 6;\nadd.u32 %r22, %r10, %r21;\nmov.u32 %r23, 0;\n\
          FILL:\nst.shared.u32 [%r22], %r23;\nadd.u32 %r22, %r22, 4;\nadd.u32 %r23, %r23, 1;\nsetp.lt.u32 %p1, %r23, 16;\n\
          @%p1 bra FILL;\nbar.sync 0;\nshr.u32 %r21, %r20, 4;\nshl.b32 %r21, %r21, 4;\nand.b32 %r22, %r20, 15;\n\
-         shl.b32 %r22, %r22, 4;\nadd.u32 %r11, %r10, %r22;\nadd.u32 %r11, %r11, 8192;\nadd.u32 %r10, %r10, %r21;\nmov.u32 %r3, 0;\n\
+         shl.b32 %r22, %r22, 4;\nadd.u32 %r11, %r10, %r22;\nadd.u32 %r11, %r11, 8192;\nadd.u32 %r10, %r10, %r21;\nmov.u32 %r3, 0;\n{zeros}\
          LOOP:\n{body}add.u32 %r3, %r3, 1;\nsetp.lt.u32 %p1, %r3, %r5;\n@%p1 bra LOOP;\n\
          st.global.f32 [%rd2], %f0;\nret;\n}}\n"
     )
@@ -54,9 +55,7 @@ fn kernel(body: &str) -> String {
 fn main() {
     let options = Options::default();
     println!("{} threads of the host", options.threads);
-    for (name, (body, instructions), rounds) in
-        [("product", product(8), 2000u64), ("element", element(8), 1000)]
-    {
+    for (name, (body, instructions), rounds) in [("product", product(8), 2000u64), ("element", element(8), 1000)] {
         for checks in [Checks::NONE, Checks::ALL] {
             for threads in [1, options.threads] {
                 let memory = Arc::new(Memory::new(1 << 30).expect("address space"));
@@ -67,13 +66,8 @@ fn main() {
                 memory.fill(address, 1, u64::from(blocks) * 256 * 64).expect("memory");
                 let mut parameters = address.to_le_bytes().to_vec();
                 parameters.extend((rounds as u32).to_le_bytes());
-                let launch = Launch {
-                    grid: [blocks, 1, 1],
-                    block: [256, 1, 1],
-                    cluster: [1; 3],
-                    dynamic_shared: 0,
-                    parameters,
-                };
+                let launch =
+                    Launch { grid: [blocks, 1, 1], block: [256, 1, 1], cluster: [1; 3], dynamic_shared: 0, parameters };
                 let start = Instant::now();
                 let outcome = machine.launch(&module.kernel("k").expect("the kernel"), &launch).expect("a launch");
                 assert!(outcome.findings.is_empty(), "{:?}", outcome.findings);

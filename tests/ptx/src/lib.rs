@@ -8,8 +8,8 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
-pub mod fatbin;
 mod exec;
+pub mod fatbin;
 mod lower;
 pub mod machine;
 pub mod memory;

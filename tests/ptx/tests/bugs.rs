@@ -78,9 +78,7 @@ fn two_warps_write_one_word() {
 
 #[test]
 fn two_lanes_write_different_values_by_one_instruction() {
-    let body = |value: &str| {
-        format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.shared.u32 [%r20], {value}; // BUG\n")
-    };
+    let body = |value: &str| format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.shared.u32 [%r20], {value}; // BUG\n");
     planted(1, 32, 256, &body("%r5"), &body("7"), "two lanes write different values");
 }
 
@@ -224,7 +222,9 @@ fn a_write_after_a_read_in_global_memory() {
 #[test]
 fn blocks_write_the_same_word() {
     let body = |offset: &str| {
-        format!("mul.lo.u32 %r8, %r6, {offset};\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], 1; // BUG")
+        format!(
+            "mul.lo.u32 %r8, %r6, {offset};\nmul.wide.u32 %rd4, %r8, 1;\nadd.s64 %rd5, %rd3, %rd4;\nst.global.u32 [%rd5], 1; // BUG"
+        )
     };
     planted(4, 64, 256, &body("252"), &body("256"), "a thread of another block");
 }
@@ -270,9 +270,7 @@ fn the_last_block_reads_what_was_released() {
 
 #[test]
 fn global_memory_read_before_it_is_written() {
-    let body = |offset: u32| {
-        format!("ld.global.u32 %r9, [%rd3+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;")
-    };
+    let body = |offset: u32| format!("ld.global.u32 %r9, [%rd3+{offset}]; // BUG\nst.shared.u32 [%r21], %r9;");
     let clean = text(256, &body(0));
     let bug = text(256, &body(128));
     for options in orders() {
@@ -281,7 +279,7 @@ fn global_memory_read_before_it_is_written() {
         let module = common::load(&machine, &clean);
         // Only the first 256 bytes are written.
         let launch = |text: &str| run(&machine, text, &shape(1, 64, &[address])).expect("a launch").findings;
-        assert_eq!(launch(&clean)[0].what.contains("nothing has written"), true);
+        assert!(launch(&clean)[0].what.contains("nothing has written"));
         machine.memory.fill(address, 0, 256).expect("the allocation");
         assert!(launch(&clean).is_empty());
         let found = launch(&bug);
@@ -296,14 +294,26 @@ fn global_memory_read_before_it_is_written() {
 fn accesses_outside_and_misaligned_ones_end_the_launch() {
     use ptx_machine::machine::FaultKind;
     let cases = [
-        ("add.s64 %rd4, %rd3, 16384;\nsetp.eq.u32 %p1, %r5, 9;\n@%p1 ld.global.u32 %r9, [%rd4]; // BUG", FaultKind::IllegalAddress, 9),
+        (
+            "add.s64 %rd4, %rd3, 16384;\nsetp.eq.u32 %p1, %r5, 9;\n@%p1 ld.global.u32 %r9, [%rd4]; // BUG",
+            FaultKind::IllegalAddress,
+            9,
+        ),
         ("setp.ge.u32 %p1, %r5, 40;\n@%p1 ld.global.u32 %r9, [%rd3+16220]; // BUG", FaultKind::IllegalAddress, 41),
         ("setp.eq.u32 %p1, %r5, 3;\n@%p1 st.global.u32 [%rd3+2], %r5; // BUG", FaultKind::MisalignedAddress, 3),
         ("setp.eq.u32 %p1, %r5, 33;\n@%p1 ld.shared.u32 %r9, [%r21+256]; // BUG", FaultKind::IllegalAddress, 33),
         ("setp.eq.u32 %p1, %r5, 7;\n@%p1 st.shared.v2.u32 [%r21], {%r5, %r5}; // BUG", FaultKind::MisalignedAddress, 7),
-        ("setp.eq.u32 %p1, %r5, 7;\nmov.u64 %rd5, 0;\n@%p1 atom.global.add.u32 %r9, [%rd5], 1; // BUG", FaultKind::IllegalAddress, 7),
+        (
+            "setp.eq.u32 %p1, %r5, 7;\nmov.u64 %rd5, 0;\n@%p1 atom.global.add.u32 %r9, [%rd5], 1; // BUG",
+            FaultKind::IllegalAddress,
+            7,
+        ),
         ("setp.eq.u32 %p1, %r5, 2;\nmov.u64 %rd5, 16;\n@%p1 ld.u32 %r9, [%rd5]; // BUG", FaultKind::IllegalAddress, 2),
-        ("setp.eq.u32 %p1, %r5, 4;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3+20000], 4; // BUG", FaultKind::IllegalAddress, 4),
+        (
+            "setp.eq.u32 %p1, %r5, 4;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3+20000], 4; // BUG",
+            FaultKind::IllegalAddress,
+            4,
+        ),
     ];
     for (body, kind, thread) in cases {
         let text = text(256, body);
@@ -318,4 +328,90 @@ fn accesses_outside_and_misaligned_ones_end_the_launch() {
             }
         }
     }
+}
+
+#[test]
+fn a_thread_may_change_its_own_words() {
+    // Each thread reads and writes its own, next to those of its neighbours: no race, in shared and in global memory.
+    let body = |other: u32| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nld.shared.u32 %r9, [%r21];\nadd.u32 %r9, %r9, 1;\nst.shared.u32 [%r21], %r9;\n\
+             ld.global.u32 %r9, [%rd3];\nadd.u32 %r9, %r9, 1;\nst.global.u32 [%rd3], %r9;\nxor.b32 %r8, %r7, {other};\n\
+             add.u32 %r22, %r20, %r8;\nld.shared.u32 %r9, [%r22];\nadd.u32 %r9, %r9, 1;\nst.shared.u32 [%r22], %r9; // BUG"
+        )
+    };
+    planted(1, 64, 256, &body(4), &body(0), "a race in shared memory");
+}
+
+#[test]
+fn a_lane_s_neighbour_reads_before_it_writes() {
+    // Lane i reads word i + 1, which lane i + 1 then writes, without a warp barrier between; in global memory.
+    let body = |sync: &str| format!("ld.global.u32 %r9, [%rd3+4];\n{sync}\nst.global.u32 [%rd3], %r9; // BUG");
+    planted(1, 32, 256, &body(""), &body("bar.warp.sync -1;"), "a race in global memory");
+}
+
+#[test]
+fn a_register_that_some_lanes_have_not_written() {
+    let body = |p: &str| {
+        format!(
+            "setp.lt.u32 %p1, %r5, {p};\n@!%p1 bra JOIN;\nmov.u32 %r40, 5;\nJOIN:\nadd.u32 %r41, %r40, 1; // BUG\n\
+             st.global.u32 [%rd3], %r41;"
+        )
+    };
+    planted(1, 32, 256, &body("20"), &body("32"), "%r40");
+    // Under a predicate that holds where it was written, the read is right.
+    let body = |guard: &str| {
+        format!("setp.lt.u32 %p1, %r5, 20;\n@%p1 mov.u32 %r40, 5;\n{guard} st.global.u32 [%rd3], %r40; // BUG")
+    };
+    planted(1, 32, 256, &body(""), &body("@%p1"), "%r40");
+}
+
+#[test]
+fn local_memory_that_the_thread_has_not_written() {
+    let body = |at: u32| {
+        format!(
+            ".local .align 16 .b8 stack[64];\nmov.u64 %rd5, stack;\nst.local.v2.u32 [%rd5+16], {{%r5, %r5}};\n\
+             ld.local.u32 %r9, [%rd5+{at}]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 32, 256, &body(24), &body(20), "local memory that the thread has not written");
+}
+
+#[test]
+fn a_mask_that_names_lanes_which_have_exited() {
+    let body = |mask: &str| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra END;\nshfl.sync.bfly.b32 %r9|%p2, %r5, 1, 31, {mask}; // BUG\n\
+             st.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    // The lanes that jump to the end exit while the others wait for them.
+    planted(1, 32, 256, &body("0xffffffff"), &body("0x0000ffff"), "have exited");
+}
+
+#[test]
+fn a_shuffle_from_a_lane_outside_of_the_mask() {
+    let body = |distance: u32| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra END;\nshfl.sync.bfly.b32 %r9|%p2, %r5, {distance}, 31, 0xffff; // BUG\n\
+             st.global.u32 [%rd3], %r9;\nEND:"
+        )
+    };
+    planted(1, 32, 256, &body(16), &body(8), "a shuffle from lanes");
+}
+
+#[test]
+fn a_lane_that_its_own_mask_does_not_name() {
+    let body = |mask: &str| format!("vote.sync.ballot.b32 %r9, %p0, {mask}; // BUG\nst.global.u32 [%rd3], %r9;");
+    let with = |mask: &str| format!("setp.lt.u32 %p0, %r5, 7;\n{}", body(mask));
+    planted(1, 32, 256, &with("0x7fffffff"), &with("0xffffffff"), "does not name");
+}
+
+#[test]
+fn a_barrier_that_some_threads_never_reach() {
+    let body = |threads: u32| {
+        format!("setp.ge.u32 %p1, %r5, {threads};\n@%p1 bra END;\nbar.sync 0; // BUG\nst.global.u32 [%rd3], %r5;\nEND:")
+    };
+    planted(1, 96, 512, &body(64), &body(96), "have exited");
+    planted(1, 96, 512, &body(90), &body(96), "have exited");
 }

@@ -109,7 +109,17 @@ fn lanes_that_exit_early_are_not_waited_for() {
         setp.eq.u32 %p3, %r1, 11;
         @%p3 exit;
     OUT:";
-    let expected: Vec<u32> = (0..32).map(|i: u32| if i < 5 || i == 11 { 0 } else if i > 20 { 7 } else { 9 }).collect();
+    let expected: Vec<u32> = (0..32)
+        .map(|i: u32| {
+            if i < 5 || i == 11 {
+                0
+            } else if i > 20 {
+                7
+            } else {
+                9
+            }
+        })
+        .collect();
     same_in_all_orders(&each(body), 1, 32, &[0; 32], &expected);
 }
 

@@ -98,12 +98,12 @@ on_driver! {
         let mut buffer = address.to_le_bytes().to_vec();
         buffer.extend(4u32.to_le_bytes());
         buffer.extend(2u32.to_le_bytes());
-        let mut bytes = buffer.len();
+        let (mut bytes, mut too_few) = (buffer.len(), 12usize);
         let mut extra: [*mut c_void; 5] = [1 as _, buffer.as_mut_ptr().cast(), 2 as _, (&raw mut bytes).cast(), null_mut()];
         let stream = null_mut();
         assert_eq!(call!(cuLaunchKernel(add, 1, 1, 1, 4, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr())), 0);
         assert_eq!(numbers(address, 4), [3; 4]);
-        bytes = std::hint::black_box(12);
+        extra[3] = (&raw mut too_few).cast();
         assert_eq!(call!(cuLaunchKernel(add, 1, 1, 1, 4, 1, 1, 0, stream, null_mut(), extra.as_mut_ptr())), 1);
         let mut sizes = [(0, 0); 3];
         for (index, (offset, size)) in sizes.iter_mut().enumerate() {
@@ -339,6 +339,33 @@ fn launches_and_runs_are_traced() {
     assert_eq!(count("launch add grid 2x1x1 block 64x1x1 shared 0 stream "), 2, "{trace}");
     assert_eq!(count("run add grid 2x1x1 block 64x1x1 shared 0"), 3, "{trace}");
     assert_eq!(count("cuLaunchKernel("), 2, "{trace}");
+}
+
+#[test]
+fn work_is_counted_where_that_is_asked_for() {
+    let test = concat!(module_path!(), "::work_is_counted_where_that_is_asked_for");
+    let written = run_and_read(test, &[("COUNT", "1")], "TRACE", || {
+        begin();
+        let (stream, address) = (free_stream(), alloc(512));
+        assert_eq!(launch_add(function(load(ADD), "add"), address, 128, 3, stream), 0);
+        wait(stream);
+    });
+    let Some([_, trace]) = written else { return };
+    let line = trace.lines().find(|line| line.starts_with("run add")).expect("a run");
+    // Two blocks of two warps, each of which carries out 16 instructions; each thread loads and stores 4 bytes, a warp 4 sectors.
+    assert!(line.contains(" counted 2/2 warp-instructions=64 thread-instructions=2048 "), "{line}");
+    assert!(line.contains(" global-loads=4/16/512 global-stores=4/16/512 "), "{line}");
+}
+
+on_driver! {
+    fn checks_find_nothing_in_a_kernel_that_is_right(CHECKS = "all") {
+        begin();
+        let (stream, address) = (free_stream(), alloc(400));
+        assert_eq!(call!(cuMemsetD32Async(address, 5, 100, stream)), 0);
+        assert_eq!(launch_add(function(load(ADD), "add"), address, 100, 3, stream), 0);
+        wait(stream);
+        assert_eq!(numbers(address, 100), [8; 100]);
+    }
 }
 
 #[test]

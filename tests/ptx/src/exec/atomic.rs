@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use super::memory::{any, pointers};
+use super::anywhere::{any, pointers};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Atomic, Type};
 
@@ -25,7 +25,11 @@ impl AtomicOp {
         Some(match (op, ty) {
             (Atomic::Exch, B16 | B32 | B64 | U32 | U64 | S32 | S64 | F32 | F64) => low(b),
             (Atomic::Cas, B16 | B32 | B64 | U32 | U64 | S32 | S64) => {
-                if low(old) == low(b) { low(c) } else { old }
+                if low(old) == low(b) {
+                    low(c)
+                } else {
+                    old
+                }
             }
             (Atomic::And, B32 | B64) => old & b,
             (Atomic::Or, B32 | B64) => old | b,
@@ -41,8 +45,20 @@ impl AtomicOp {
                 let scalar = super::scalar::Scalar::Binary { op: crate::text::ast::Binary::Add, ty, modifiers };
                 scalar.value(super::scalar::Sources { a: old, b, ..Default::default() })?.0
             }
-            (Atomic::Inc, U32) => if low(old) >= low(b) { 0 } else { old + 1 },
-            (Atomic::Dec, U32) => if low(old) == 0 || low(old) > low(b) { low(b) } else { old - 1 },
+            (Atomic::Inc, U32) => {
+                if low(old) >= low(b) {
+                    0
+                } else {
+                    old + 1
+                }
+            }
+            (Atomic::Dec, U32) => {
+                if low(old) == 0 || low(old) > low(b) {
+                    low(b)
+                } else {
+                    old - 1
+                }
+            }
             (Atomic::Min, U32 | U64) => low(old).min(low(b)),
             (Atomic::Max, U32 | U64) => low(old).max(low(b)),
             (Atomic::Min, S32 | S64) => low(signed(old).min(signed(b)) as u64),

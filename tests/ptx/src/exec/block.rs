@@ -6,7 +6,8 @@ use super::control;
 use super::counts::Counts;
 use super::path::State;
 use super::warp::Aligned;
-use super::{Program, Warp};
+use super::wgmma::WarpGroup;
+use super::{Program, Warp, cluster};
 use crate::machine::{Checks, FaultKind, Launch, Options, Order};
 use crate::memory::Memory;
 
@@ -51,6 +52,8 @@ pub(crate) struct Barrier {
     pub(crate) expected: u32,
     /// Threads whose predicate held, of `bar.red`.
     pub(crate) holds: u32,
+    /// Who arrived last.
+    pub(crate) site: Option<RawSite>,
     /// The warp that arrived last, if it would have waited, as a bit.
     pub(crate) last: u32,
     /// Threads that gave a predicate.
@@ -96,29 +99,41 @@ pub(crate) struct Block<'a> {
     /// Goes up whenever something happens that a warp may wait for.
     pub(crate) events: u64,
     pub(crate) fault: Option<Box<RawFault>>,
+    /// The cluster, and the block's rank in it.
+    pub(crate) cluster: cluster::Shared,
+    pub(crate) rank: u32,
+    /// Where each warp's registers begin.
+    pub(crate) registers: Vec<*mut u32>,
+    /// What groups of four warps asked for.
+    pub(crate) warp_groups: Vec<WarpGroup>,
     /// What was counted.
     pub(crate) counts: Counts,
     /// Where accesses are checked.
     pub(crate) checker: Option<Box<Checker>>,
 }
 
-/// How the turns of a block's warps ended.
+/// What the turns of a block's warps came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// All threads exited.
-    Done,
+pub(crate) struct Round {
+    /// Threads are left.
+    pub(crate) alive: bool,
+    /// A warp could go on.
+    pub(crate) ran: bool,
+    /// All warps that could asked in vain whether they may go on.
+    pub(crate) idle: bool,
     /// The launch ends.
-    Fault,
+    pub(crate) fault: bool,
 }
 
 /// Rounds in which warps did nothing but ask whether they may go on, until that is called a deadlock.
-const QUIET_ROUNDS: u32 = 4096;
+pub(crate) const QUIET_ROUNDS: u32 = 4096;
 
 impl<'a> Block<'a> {
-    pub(crate) fn new(context: &'a Context<'a>) -> Block<'a> {
+    pub(crate) fn new(context: &'a Context<'a>, cluster: &cluster::Shared, rank: u32) -> Block<'a> {
         let shared_bytes = context.program.shared + context.launch.dynamic_shared;
         let mut shared = Aligned::new(shared_bytes as usize);
         let shared_base = shared.start();
+        cluster.borrow_mut().shared.push(shared_base);
         let threads: u32 = context.launch.block.iter().product();
         let checker = (context.options.checks != Checks::NONE)
             .then(|| Box::new(Checker::new(context, threads.div_ceil(32) as usize)));
@@ -135,6 +150,10 @@ impl<'a> Block<'a> {
             live: 0,
             events: 0,
             fault: None,
+            cluster: cluster.clone(),
+            rank,
+            registers: Vec::new(),
+            warp_groups: Vec::new(),
             counts: Counts::default(),
             checker,
         }
@@ -145,7 +164,7 @@ impl<'a> Block<'a> {
         self.live = threads;
         let every = self.context.options.count_every;
         self.program = match self.context.counted {
-            Some(counted) if number % every.max(1) == 0 => {
+            Some(counted) if number.is_multiple_of(every.max(1)) => {
                 self.counts.sampled += 1;
                 counted
             }
@@ -153,19 +172,23 @@ impl<'a> Block<'a> {
         };
         self.barriers = Default::default();
         self.released.clear();
+        self.warp_groups.clear();
         if let Some(checker) = &mut self.checker {
             checker.begin(number);
         }
     }
 
-    /// Where the shared memories of the cluster's blocks begin.
-    pub(crate) fn cluster_shared(&self) -> &[*mut u8] {
-        std::slice::from_ref(&self.shared_base)
-    }
-
     /// Writes down why the launch ends.
     #[cold]
-    pub(crate) fn fail(&mut self, w: &Warp, site: u32, lanes: u32, kind: FaultKind, what: String, address: Option<u64>) {
+    pub(crate) fn fail(
+        &mut self,
+        w: &Warp,
+        site: u32,
+        lanes: u32,
+        kind: FaultKind,
+        what: String,
+        address: Option<u64>,
+    ) {
         let site = RawSite { site, block: self.id, warp: w.index, lanes };
         self.fault = Some(Box::new(RawFault { kind, what, address, sites: vec![site] }));
     }
@@ -183,13 +206,29 @@ impl<'a> Block<'a> {
         self.events += 1;
     }
 
+    /// Reports threads that a barrier of all will never see.
+    pub(crate) fn check_all_there(&mut self, number: usize) {
+        let total: u32 = self.context.launch.block.iter().product();
+        let gone = total - self.live;
+        let Some(checker) = self.checker.as_mut().filter(|checker| checker.checks.protocols && gone > 0) else {
+            return;
+        };
+        if let Some(site) = &self.barriers[number].site {
+            checker.findings.add("barrier after exit", vec![site.clone()], None, || {
+                format!("a barrier of all threads, of which {gone} have exited")
+            });
+        }
+    }
+
     /// Threads exited: barriers of all threads no longer wait for them.
     pub(crate) fn exited(&mut self, threads: u32) {
         self.live -= threads;
         self.events += 1;
+        self.cluster.borrow_mut().exited(threads);
         for number in 0..self.barriers.len() {
             let barrier = &self.barriers[number];
             if barrier.arrived > 0 && barrier.expected == 0 && barrier.arrived >= self.live {
+                self.check_all_there(number);
                 self.complete(number);
             }
         }
@@ -206,57 +245,45 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Runs all threads of a block to their end.
-    pub(crate) fn run(&mut self, warps: &mut [Warp], order: &mut Vec<u32>, seed: u64) -> Ended {
-        let mut chance = seed;
-        let mut quiet = 0;
-        loop {
-            arrange(order, warps.len(), self.context.options.warps, &mut chance);
-            let (mut alive, mut ran, events, mut idle) = (false, false, self.events, true);
-            for &at in order.iter() {
-                let warp = &mut warps[at as usize];
-                if warp.live == 0 {
-                    continue;
-                }
-                alive = true;
-                if !warp.select() {
-                    continue;
-                }
-                ran = true;
-                match control::turn(warp, self) {
-                    control::Turn::Waits => idle = false,
-                    control::Turn::Yields => {}
-                    control::Turn::Fault => return Ended::Fault,
-                }
-                self.deliver(warps);
+    /// Gives each warp a turn.
+    pub(crate) fn round(&mut self, warps: &mut [Warp], order: &mut Vec<u32>, chance: &mut u64) -> Round {
+        arrange(order, warps.len(), self.context.options.warps, chance);
+        let mut round = Round { alive: false, ran: false, idle: true, fault: false };
+        for &at in order.iter() {
+            let warp = &mut warps[at as usize];
+            if warp.live == 0 {
+                continue;
             }
-            if !alive {
-                return Ended::Done;
+            round.alive = true;
+            if !warp.select() {
+                continue;
             }
-            quiet = if idle && events == self.events { quiet + 1 } else { 0 };
-            if !ran || quiet > QUIET_ROUNDS {
-                self.deadlock(warps);
-                return Ended::Fault;
+            round.ran = true;
+            match control::turn(warp, self) {
+                control::Turn::Waits => round.idle = false,
+                control::Turn::Yields => {}
+                control::Turn::Fault => return Round { fault: true, ..round },
             }
+            self.deliver(warps);
         }
+        round
     }
 
     /// No warp can go on: who waits where.
-    fn deadlock(&mut self, warps: &[Warp]) {
+    pub(crate) fn deadlock(&mut self, warps: &[Warp]) {
         let mut sites = Vec::new();
         let mut names = Vec::new();
         for warp in warps {
             for path in warp.paths.iter().filter(|path| !matches!(path.state, State::Free | State::Split)) {
                 let block = &self.program.blocks[path.block as usize];
-                let behind = matches!(path.state, State::Barrier(_) | State::Cluster | State::Ready);
+                let behind = matches!(path.state, State::Barrier(_));
                 let at = path.at.saturating_sub(u32::from(behind)).max(block.start);
                 let site = self.program.code.get(at as usize).map_or(block.site, |code| code.site);
                 sites.push(RawSite { site, block: self.id, warp: warp.index, lanes: path.mask });
                 let name = match path.state {
                     State::Barrier(number) => format!("barrier {number}"),
                     State::Lanes(_) | State::Sync(_) | State::Aligned => "lanes of their own warp".into(),
-                    State::Cluster => "the cluster's barrier".into(),
-                    _ => "an mbarrier".into(),
+                    _ => "an mbarrier, the cluster's barrier or other warps of a wgmma".into(),
                 };
                 if !names.contains(&name) {
                     names.push(name);

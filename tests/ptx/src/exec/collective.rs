@@ -1,5 +1,6 @@
 //! What the lanes of a warp do together (§9.7.9.6, §9.7.14.7 and following): shuffles, votes, matches, reductions.
 
+use super::lanes::Cell;
 use super::path::State;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Reduction, Shuffle, Vote};
@@ -9,13 +10,33 @@ use crate::text::ast::{Reduction, Shuffle, Vote};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Collective {
     Sync,
-    Shuffle { mode: Shuffle, predicate: bool },
+    Shuffle {
+        mode: Shuffle,
+        predicate: bool,
+    },
+    /// A shuffle by constants, by its index.
+    Constant {
+        exchange: u32,
+    },
     /// A negated source.
-    Vote { mode: Vote, negated: bool },
-    MatchAny { wide: bool },
-    MatchAll { wide: bool, predicate: bool },
-    Reduce { op: Reduction, signed: bool },
-    Elect { result: bool },
+    Vote {
+        mode: Vote,
+        negated: bool,
+    },
+    MatchAny {
+        wide: bool,
+    },
+    MatchAll {
+        wide: bool,
+        predicate: bool,
+    },
+    Reduce {
+        op: Reduction,
+        signed: bool,
+    },
+    Elect {
+        result: bool,
+    },
 }
 
 /// Runs a [`Collective`] when all lanes of its mask are there.
@@ -29,6 +50,56 @@ impl Handler for Together {
     }
 }
 
+/// A shuffle by constants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange {
+    sources: [u8; LANES],
+    inside: u32,
+    predicate: bool,
+}
+
+impl Exchange {
+    pub(crate) fn new(mode: Shuffle, b: u32, c: u32, predicate: bool) -> Exchange {
+        let mut exchange = Exchange { sources: [0; LANES], inside: 0, predicate };
+        for lane in 0..LANES {
+            let (source, inside) = shuffle_source(mode, lane as u32, b, c);
+            exchange.sources[lane] = source as u8;
+            exchange.inside |= u32::from(inside) << lane;
+        }
+        exchange
+    }
+}
+
+/// A shuffle by constants of all lanes: `imm` is the index of the [`Collective`], `c` that of the [`Exchange`].
+pub(crate) struct Exchanged;
+
+impl Handler for Exchanged {
+    #[inline(always)]
+    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        // SAFETY: lowering put slots there.
+        unsafe {
+            let named = w.slot::<u32>(i.r[2]).add(w.first()).read();
+            if named & w.live & !w.mask != 0 || b.checker.is_some() {
+                return together(i, w, b);
+            }
+            let exchange = &b.program.exchanges[i.c as usize];
+            let (a, d) = (w.slot::<u32>(i.a), w.slot::<u32>(i.r[0]));
+            let mut values = [0; LANES];
+            for lane in 0..LANES {
+                values[lane] = a.add(exchange.sources[lane] as usize & 31).read();
+            }
+            for lane in 0..LANES {
+                let slot = d.add(lane);
+                slot.write(if WHOLE { values[lane] } else { values[lane].blend(slot.read(), w.mask >> lane) });
+            }
+            if exchange.predicate {
+                w.set_predicate(i.r[1], exchange.inside);
+            }
+        }
+        Flow::Go
+    }
+}
+
 /// # Safety
 /// The instruction is one that lowering made for [`Together`].
 unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
@@ -36,9 +107,12 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     // SAFETY: lowering put slots there.
     let named = unsafe { w.lanes::<u32>(i.r[2])[w.first()] };
     let missing = named & w.live & !w.mask;
+    if b.checker.is_some() && named & w.live & w.mask != u32::MAX {
+        check_lanes(operation, i, w, b, named);
+    }
     if missing == 0 {
         // SAFETY: as above.
-        unsafe { carry_out(operation, i, w, named) };
+        unsafe { carry_out(operation, &b.program.exchanges, i, w, named) };
         if let Some(checker) = &mut b.checker {
             checker.together(w.index as usize, w.mask & named, w.live);
         }
@@ -57,7 +131,7 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     let mask = w.mask;
     w.mask |= there;
     // SAFETY: as above.
-    unsafe { carry_out(operation, i, w, named) };
+    unsafe { carry_out(operation, &b.program.exchanges, i, w, named) };
     if let Some(checker) = &mut b.checker {
         checker.together(w.index as usize, w.mask & named, w.live);
     }
@@ -65,6 +139,39 @@ unsafe fn together(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     w.release(state, w.block, at);
     b.events += 1;
     Flow::Go
+}
+
+/// Reports masks that name lanes which can't come, lanes that are not named, and sources of a shuffle that do not take part.
+#[cold]
+fn check_lanes(operation: Collective, i: &Decoded, w: &Warp, b: &mut Block<'_>, named: u32) {
+    let gone = named & !w.live;
+    if gone != 0 {
+        b.misused(w, i.site, w.mask, "lanes gone", &|| {
+            format!("the mask {named:#010x} names lanes that have exited or do not exist: {gone:#010x}")
+        });
+    }
+    let strange = w.mask & !named;
+    if strange != 0 {
+        b.misused(w, i.site, strange, "lanes not named", &|| {
+            format!("lanes {strange:#010x} carry the instruction out, which the mask {named:#010x} does not name")
+        });
+    }
+    let source = |lane: usize| match operation {
+        Collective::Constant { exchange } => Some(u32::from(b.program.exchanges[exchange as usize].sources[lane])),
+        // SAFETY: lowering put slots of 32 bits there.
+        Collective::Shuffle { mode, .. } => unsafe {
+            let (b, c) = (w.slot::<u32>(i.b).add(lane).read(), w.slot::<u32>(i.c).add(lane).read());
+            Some(shuffle_source(mode, lane as u32, b, c).0)
+        },
+        _ => None,
+    };
+    let from_outside = |lane: &usize| source(*lane).is_some_and(|source| named >> source & 1 == 0);
+    let outside = active(w.mask).filter(from_outside).fold(0, |lanes, lane| lanes | 1 << lane);
+    if outside != 0 {
+        b.misused(w, i.site, outside, "shuffle from outside", &|| {
+            format!("a shuffle from lanes that the mask {named:#010x} does not name: the value is not defined")
+        });
+    }
 }
 
 /// Where an instruction stands in the program. Instructions that wait are never under a predicate.
@@ -79,18 +186,26 @@ fn active(mask: u32) -> impl Iterator<Item = usize> {
 
 /// # Safety
 /// As of [`together`].
-unsafe fn carry_out(operation: Collective, i: &Decoded, w: &mut Warp, named: u32) {
+unsafe fn carry_out(operation: Collective, exchanges: &[Exchange], i: &Decoded, w: &mut Warp, named: u32) {
     let members = w.mask & named;
     // SAFETY: lowering put slots there, as the operation wants them.
     unsafe {
         match operation {
             Collective::Sync => {}
+            Collective::Constant { exchange } => {
+                let exchange = exchanges[exchange as usize];
+                let a = w.lanes::<u32>(i.a);
+                w.set_lanes::<u32, false>(i.r[0], &exchange.sources.map(|source| a[source as usize & 31]));
+                if exchange.predicate {
+                    w.set_predicate(i.r[1], exchange.inside);
+                }
+            }
             Collective::Shuffle { mode, predicate } => {
-                let (a, b, c) = (w.lanes::<u32>(i.a), w.lanes::<u32>(i.b), w.lanes::<u32>(i.c));
+                let (a, b, c) = (w.slot::<u32>(i.a), w.slot::<u32>(i.b), w.slot::<u32>(i.c));
                 let (mut d, mut inside) = ([0; LANES], 0);
                 for lane in 0..LANES {
-                    let (source, found) = shuffle_source(mode, lane as u32, b[lane], c[lane]);
-                    d[lane] = a[source as usize];
+                    let (source, found) = shuffle_source(mode, lane as u32, b.add(lane).read(), c.add(lane).read());
+                    d[lane] = a.add(source as usize & 31).read();
                     inside |= u32::from(found) << lane;
                 }
                 w.set_lanes::<u32, false>(i.r[0], &d);

@@ -1,7 +1,7 @@
 //! Comparisons (§9.7.6), selections, and logic of predicates.
 
-use super::lanes::{test2, Value};
-use super::{Block, Decoded, Flow, Handler, LANES, Warp};
+use super::lanes::{Value, test2};
+use super::{Block, Decoded, Flow, Handler, Warp};
 
 /// A comparison of two values.
 pub(crate) trait Test {
@@ -12,6 +12,7 @@ pub(crate) trait Test {
 macro_rules! tests {
     ($($name:ident($ty:ty): $f:expr;)*) => {$(
         pub(crate) struct $name;
+        #[allow(clippy::neg_cmp_op_on_partial_ord)]
         impl Test for $name {
             type Of = $ty;
             #[inline(always)]
@@ -67,7 +68,7 @@ macro_rules! float_tests {
             $le($ty): |a, b| a <= b;
             $gt($ty): |a, b| a > b;
             $ge($ty): |a, b| a >= b;
-            // Unordered: true where one is NaN.
+            // Unordered: true where one is NaN, which the negation of an ordered one is.
             $equ($ty): |a, b| !((a < b) | (a > b));
             $neu($ty): |a, b| a != b;
             $ltu($ty): |a, b| !(a >= b);
@@ -104,16 +105,10 @@ pub(crate) struct Selp<V>(std::marker::PhantomData<V>);
 impl<V: Value> Handler for Selp<V> {
     #[inline(always)]
     unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
-        use super::lanes::Cell;
         // SAFETY: lowering gave this handler slots of the type and a predicate.
         unsafe {
             let p = w.predicate(i.c) ^ (i.imm as u32 & 1).wrapping_neg();
-            let (a, b) = (w.lanes::<V::Cell>(i.a), w.lanes::<V::Cell>(i.b));
-            let mut d = [V::Cell::default(); LANES];
-            for k in 0..LANES {
-                d[k] = a[k].blend(b[k], p >> k);
-            }
-            w.set_lanes::<_, WHOLE>(i.r[0], &d);
+            super::lanes::select::<V::Cell, WHOLE>(w, i, p);
         }
         Flow::Go
     }

@@ -1,6 +1,6 @@
 //! Turns of a warp, branches, barriers.
 
-use super::block::{Block, BarrierResult};
+use super::block::{BarrierResult, Block, RawSite};
 use super::path::State;
 use super::program::End;
 use super::{Decoded, FULL, Flow, Handler, Warp};
@@ -56,9 +56,10 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         match stopped {
             (Flow::Go, _) => {}
             (Flow::Fault, _) => return Turn::Fault,
-            (Flow::Yield, k) => {
-                w.store(State::Ready, w.at + k + 1);
+            (flow @ (Flow::Yield | Flow::Again), k) => {
+                w.store(State::Ready, w.at + k + u32::from(flow == Flow::Yield));
                 w.ticks += 1;
+                w.since_asked = 0;
                 if w.paths.len() > 1 {
                     w.rotate();
                 }
@@ -67,7 +68,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
             (flow, k) => {
                 let again = u32::from(flow == Flow::Park);
                 w.store(w.parking, w.at + k + again);
-                if !w.select() {
+                if !w.select_or_part() {
                     return Turn::Waits;
                 }
                 continue;
@@ -75,7 +76,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         }
         match step(w, b) {
             Step::Goes => {}
-            Step::Selects if !w.select() => return Turn::Waits,
+            Step::Selects if !w.select_or_part() => return Turn::Waits,
             Step::Selects => {}
             Step::Fault => return Turn::Fault,
         }
@@ -83,6 +84,7 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
         if w.fuel == 0 {
             w.store(State::Ready, w.at);
             w.spent += full;
+            w.since_asked = w.since_asked.saturating_add(full);
             if w.spent >= PATIENCE {
                 w.spent = 0;
                 w.part();
@@ -90,10 +92,14 @@ pub(crate) fn turn(w: &mut Warp, b: &mut Block<'_>) -> Turn {
             if w.paths.len() > 1 {
                 w.rotate();
             }
-            return Turn::Waits;
+            // Who asks in a loop does so every few blocks.
+            return if w.since_asked < ASKS_EVERY { Turn::Yields } else { Turn::Waits };
         }
     }
 }
+
+/// Basic blocks after which a warp that asked whether it may go on counts as working.
+const ASKS_EVERY: u32 = 64;
 
 enum Step {
     /// The path goes on.
@@ -163,6 +169,9 @@ fn exit(w: &mut Warp, b: &mut Block<'_>, lanes: u32) -> Step {
     let all = lanes == w.mask;
     w.exit(lanes);
     b.exited(lanes.count_ones());
+    if w.live == 0 && !w.bulk.is_empty() {
+        super::bulk::finish_all(w, b);
+    }
     if all { Step::Selects } else { Step::Goes }
 }
 
@@ -309,6 +318,7 @@ fn arrive(
     let arriving = if threads != 0 && w.mask == w.live { 32 } else { w.mask.count_ones() };
     barrier.expected = threads;
     barrier.arrived += arriving;
+    barrier.site = Some(RawSite { site: i.site, block: b.id, warp: w.index, lanes: w.mask });
     barrier.holds += (holds & w.mask).count_ones();
     barrier.voters += w.mask.count_ones();
     let full = barrier.arrived >= if threads == 0 { live } else { threads };
@@ -321,6 +331,10 @@ fn arrive(
     if let Some(checker) = &mut b.checker {
         checker.tell(w.index as usize, number as usize);
     }
+    if full && threads == 0 {
+        b.check_all_there(number as usize);
+    }
+    let barrier = &mut b.barriers[number as usize];
     if full {
         if kind != bar::ARRIVE {
             barrier.last = 1 << w.index;
@@ -386,7 +400,6 @@ impl Handler for Fence {
         Flow::Go
     }
 }
-
 
 /// `%clock64` and `%globaltimer`: how often this warp gave way or asked. No time: nothing here takes the time that a GPU takes.
 pub(crate) struct Ticks64;

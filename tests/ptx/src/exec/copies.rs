@@ -3,10 +3,10 @@
 //! A copy is carried out when it is asked for or when it is waited for, as the options say; both are legal, and a kernel that
 //! touches its target before the wait gives different results. What is read is read where the copy is carried out.
 
+use super::anywhere::{Refused, lanes_where};
 use super::checks::access::global;
 use super::checks::shared::Access;
 use super::counts::count_access;
-use super::memory::{Refused, lanes_where};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::copies::{Cache, cp_async};
@@ -218,7 +218,25 @@ fn wait(w: &mut Warp, b: &mut Block<'_>, n: u32) {
     let late = b.context.options.async_copies == AsyncCopies::Latest;
     let mut copies = std::mem::take(&mut w.copies);
     for copy in &mut copies {
-        let done = lanes_where(copy.lanes & w.mask, |lane| u64::from(copy.groups[lane]) + u64::from(n) < u64::from(w.groups[lane]));
+        let done = lanes_where(copy.lanes & w.mask, |lane| {
+            u64::from(copy.groups[lane]) + u64::from(n) < u64::from(w.groups[lane])
+        });
+        if late {
+            copy.carry_out(done, b.shared_base);
+        }
+        note(copy, done, w, b, false);
+        copy.lanes &= !done;
+    }
+    copies.retain(|copy| copy.lanes != 0);
+    w.copies = copies;
+}
+
+/// Makes all copies of a lane: they have to be complete.
+pub(crate) fn finish(w: &mut Warp, b: &mut Block<'_>, lane: usize) {
+    let late = b.context.options.async_copies == AsyncCopies::Latest;
+    let mut copies = std::mem::take(&mut w.copies);
+    for copy in &mut copies {
+        let done = copy.lanes & 1 << lane;
         if late {
             copy.carry_out(done, b.shared_base);
         }

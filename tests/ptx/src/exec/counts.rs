@@ -1,6 +1,6 @@
 //! Counts the work of a block: how often each basic block ran, and what its accesses of memory cost.
 
-use super::memory::{SHARED_WINDOW, addresses, any, space_of};
+use super::anywhere::{SHARED_WINDOW, addresses, any, space_of};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::Space;
 

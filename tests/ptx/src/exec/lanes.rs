@@ -196,6 +196,26 @@ pub(crate) unsafe fn map3<A: Value, B: Value, C: Value, R: Value, const WHOLE: b
     }
 }
 
+/// `d = a` in the lanes of `p`, `b` in others.
+///
+/// # Safety
+/// Slots of the right width lie at the instruction's operands.
+#[inline(always)]
+pub(crate) unsafe fn select<C: Cell, const WHOLE: bool>(w: &mut Warp, i: &Decoded, p: u32) {
+    let slot = |word| w.slot::<C>(word).cast::<[C; PIECE]>();
+    let (a, b, d) = (slot(i.a), slot(i.b), slot(i.r[0]));
+    for k in 0..LANES / PIECE {
+        // SAFETY: the caller says that the slots are there; they hold two pieces.
+        let (x, y, mut r) = unsafe { (a.add(k).read(), b.add(k).read(), d.add(k).read()) };
+        for j in 0..PIECE {
+            let value = x[j].blend(y[j], p >> (k * PIECE + j));
+            r[j] = if WHOLE { value } else { value.blend(r[j], w.mask >> (k * PIECE + j)) };
+        }
+        // SAFETY: as above.
+        unsafe { d.add(k).write(r) };
+    }
+}
+
 /// The lanes where `f(a, b)` holds, inactive ones included.
 ///
 /// # Safety
@@ -207,11 +227,40 @@ pub(crate) unsafe fn test2<A: Value>(w: &Warp, i: &Decoded, f: impl Fn(A, A) -> 
     for k in 0..LANES / PIECE {
         // SAFETY: the caller says that the slots are there; they hold two pieces.
         let (x, y) = unsafe { (a.add(k).read(), b.add(k).read()) };
+        let mut holds = [0; PIECE];
         for j in 0..PIECE {
-            result |= u32::from(f(A::of(x[j]), A::of(y[j]))) << (k * PIECE + j);
+            holds[j] = u8::from(f(A::of(x[j]), A::of(y[j]))).wrapping_neg();
         }
+        result |= sign_bits(holds) << (k * PIECE);
     }
     result
+}
+
+/// The lanes for which something holds, active or not.
+#[inline(always)]
+pub(crate) fn lanes_that(f: impl Fn(usize) -> bool) -> u32 {
+    let mut result = 0;
+    for k in 0..LANES / PIECE {
+        let mut holds = [0; PIECE];
+        for j in 0..PIECE {
+            holds[j] = u8::from(f(k * PIECE + j)).wrapping_neg();
+        }
+        result |= sign_bits(holds) << (k * PIECE);
+    }
+    result
+}
+
+/// The highest bit of each byte, the first as the lowest.
+#[inline(always)]
+fn sign_bits(bytes: [u8; PIECE]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_mm_loadu_si128, _mm_movemask_epi8};
+        // SAFETY: every x86-64 processor has SSE2; 16 bytes are there.
+        unsafe { _mm_movemask_epi8(_mm_loadu_si128(bytes.as_ptr().cast())) as u32 }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    bytes.iter().enumerate().fold(0, |bits, (at, &byte)| bits | u32::from(byte >> 7) << at)
 }
 
 impl Warp {

@@ -3,11 +3,11 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::block::{Block, Context, Ended, RawFault};
+use super::block::{Block, Context, QUIET_ROUNDS, RawFault};
 use super::checks::findings::Findings;
 use super::counts::Counts;
 use super::program::{Constant, ConstantValue, SlotKind};
-use super::{FULL, LANES, Warp};
+use super::{FULL, LANES, Warp, cluster};
 use crate::machine::{Launch, Order};
 use crate::text::ast::Special;
 
@@ -22,8 +22,8 @@ pub(crate) struct Result {
 
 /// Runs all blocks.
 pub(crate) fn run(context: &Context<'_>) -> Result {
-    let [x, y, z] = context.launch.grid.map(u64::from);
-    let total = x * y * z;
+    // Clusters are handed out; without them each block is one.
+    let total: u64 = (0..3).map(|axis| u64::from(context.launch.grid[axis] / context.launch.cluster[axis])).product();
     let queue = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
     let result = Mutex::new(Result::default());
@@ -41,9 +41,12 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
                 lock().fault.get_or_insert(found);
             }
         }
-        lock().counts.merge(std::mem::take(&mut worker.block.counts));
-        if let Some(checker) = worker.block.checker.take() {
-            lock().findings.merge(checker.findings);
+        for block in &mut worker.blocks {
+            let mut result = lock();
+            result.counts.merge(std::mem::take(&mut block.counts));
+            if let Some(checker) = block.checker.take() {
+                result.findings.merge(checker.findings);
+            }
         }
     };
     let helpers = (context.options.threads.max(1) as u64).min(total).saturating_sub(1);
@@ -81,11 +84,13 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What a thread of the host needs to run blocks, one after the other.
+/// What a thread of the host needs to run clusters of blocks, one after the other; mostly a cluster is one block.
 struct Worker<'a> {
     context: &'a Context<'a>,
-    block: Block<'a>,
-    warps: Vec<Warp>,
+    cluster: cluster::Shared,
+    blocks: Vec<Block<'a>>,
+    /// Warps of each block.
+    warps: Vec<Vec<Warp>>,
     order: Vec<u32>,
     threads: u32,
     /// Slots that differ between blocks.
@@ -95,66 +100,119 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(context: &'a Context<'a>) -> Worker<'a> {
         let program = context.program;
-        let [x, y, z] = context.launch.block;
-        let threads = x * y * z;
-        let warps = (0..threads.div_ceil(LANES as u32))
-            .map(|index| Warp::new(index, program.words as usize, program.local as usize))
-            .collect();
+        let threads: u32 = context.launch.block.iter().product();
+        let size: u32 = context.launch.cluster.iter().product();
+        let cluster = cluster::Shared::default();
+        let mut blocks: Vec<Block<'a>> = (0..size).map(|rank| Block::new(context, &cluster, rank)).collect();
+        let new = |index| Warp::new(index, program.words as usize, program.local as usize);
+        let warps: Vec<Vec<Warp>> = (0..size).map(|_| (0..threads.div_ceil(LANES as u32)).map(new).collect()).collect();
+        for (block, warps) in blocks.iter_mut().zip(&warps) {
+            block.registers = warps.iter().map(Warp::base).collect();
+        }
         let changes = |constant: &&Constant| {
             use Special::{ClusterCtaRank, ClusterCtaid, ClusterId, Ctaid, SmId};
             let ConstantValue::Special(special) = constant.value else { return false };
             matches!(special, Ctaid(_) | ClusterId(_) | ClusterCtaid(_) | ClusterCtaRank | SmId)
         };
         let changing = program.constants.iter().filter(changes).copied().collect();
-        let mut worker =
-            Worker { context, block: Block::new(context), warps, order: Vec::new(), threads, changing };
-        for constant in &program.constants {
-            worker.fill(constant);
+        let mut worker = Worker { context, cluster, blocks, warps, order: Vec::new(), threads, changing };
+        for at in 0..worker.blocks.len() {
+            for constant in &program.constants {
+                worker.fill(at, constant);
+            }
         }
         worker
     }
 
-    /// Fills a slot of all warps.
-    fn fill(&mut self, constant: &Constant) {
-        let (launch, id) = (self.context.launch, self.block.id);
-        for warp in &mut self.warps {
+    /// Fills a slot of all warps of a block.
+    fn fill(&mut self, at: usize, constant: &Constant) {
+        let (launch, id) = (self.context.launch, self.blocks[at].id);
+        let shared = self.context.program.shared;
+        for warp in &mut self.warps[at] {
             let index = warp.index;
-            let value = |lane| value_of(constant.value, launch, self.context.program.shared, id, index, lane);
+            let value = |lane| value_of(constant.value, launch, shared, id, index, lane);
+            let first = value(0);
             match constant.kind {
-                SlotKind::Predicate => warp.fill_predicate(constant.word, (value(0) as u32 & 1).wrapping_neg()),
-                SlotKind::Word => warp.fill32(constant.word, |lane| value(lane) as u32),
-                SlotKind::Double => warp.fill64(constant.word, value(0)),
+                SlotKind::Predicate => warp.fill_predicate(constant.word, (first as u32 & 1).wrapping_neg()),
+                SlotKind::Word if differs(constant.value) => warp.fill32(constant.word, |lane| value(lane) as u32),
+                SlotKind::Word => warp.fill32(constant.word, |_| first as u32),
+                SlotKind::Double => warp.fill64(constant.word, first),
                 SlotKind::Quad => {
-                    warp.fill64(constant.word, value(0));
+                    warp.fill64(constant.word, first);
                     warp.fill64(constant.word + 64, 0);
                 }
             }
         }
     }
 
-    /// Runs a block to its end.
-    fn run(&mut self, number: u64) -> Option<RawFault> {
+    /// Readies a block of the cluster.
+    fn begin(&mut self, at: usize, id: [u32; 3]) {
         let [x, y, _] = self.context.launch.grid.map(u64::from);
-        self.block.id = [(number % x) as u32, (number / x % y) as u32, (number / x / y) as u32];
-        for at in 0..self.changing.len() {
-            let constant = self.changing[at];
-            self.fill(&constant);
+        let number = u64::from(id[0]) + x * (u64::from(id[1]) + y * u64::from(id[2]));
+        self.blocks[at].id = id;
+        for index in 0..self.changing.len() {
+            let constant = self.changing[index];
+            self.fill(at, &constant);
+        }
+        for warp in &mut self.warps[at] {
+            self.context.program.cleared.iter().for_each(|&word| warp.fill_predicate(word, 0));
         }
         let seed = match self.context.options.warps {
             Order::Shuffled(seed) => super::path::next_random(seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             Order::Forward | Order::Backward => 0,
         };
-        for warp in &mut self.warps {
+        for warp in &mut self.warps[at] {
             let threads = self.threads - warp.index * LANES as u32;
             warp.begin(if threads >= 32 { FULL } else { (1 << threads) - 1 });
             warp.chance = if seed == 0 { 0 } else { super::path::next_random(seed ^ u64::from(warp.index) << 32) };
         }
-        self.block.begin(self.threads, number);
-        match self.block.run(&mut self.warps, &mut self.order, seed) {
-            Ended::Done => None,
-            Ended::Fault => self.block.fault.take().map(|fault| *fault),
+        self.blocks[at].begin(self.threads, number);
+    }
+
+    /// Runs a cluster to its end.
+    fn run(&mut self, number: u64) -> Option<RawFault> {
+        let size = self.context.launch.cluster;
+        let clusters: [u64; 3] = std::array::from_fn(|axis| u64::from(self.context.launch.grid[axis] / size[axis]));
+        let first = [number % clusters[0], number / clusters[0] % clusters[1], number / clusters[0] / clusters[1]];
+        for at in 0..self.blocks.len() {
+            let rank = at as u32;
+            let inside = [rank % size[0], rank / size[0] % size[1], rank / size[0] / size[1]];
+            self.begin(at, std::array::from_fn(|axis| first[axis] as u32 * size[axis] + inside[axis]));
+        }
+        self.cluster.borrow_mut().begin(self.threads * self.blocks.len() as u32);
+        let mut chance = self.warps[0][0].chance;
+        let mut quiet = 0;
+        let events = |blocks: &[Block<'_>]| blocks.iter().map(|block| block.events).sum::<u64>();
+        loop {
+            let before = events(&self.blocks);
+            let (mut alive, mut ran, mut idle) = (false, false, true);
+            for (block, warps) in self.blocks.iter_mut().zip(&mut self.warps) {
+                let round = block.round(warps, &mut self.order, &mut chance);
+                if round.fault {
+                    return block.fault.take().map(|fault| *fault);
+                }
+                alive |= round.alive;
+                ran |= round.ran;
+                idle &= round.idle;
+            }
+            if !alive {
+                return None;
+            }
+            quiet = if idle && before == events(&self.blocks) { quiet + 1 } else { 0 };
+            if !ran || quiet > QUIET_ROUNDS {
+                let stuck = self.blocks.iter().position(|block| block.live > 0).unwrap_or(0);
+                self.blocks[stuck].deadlock(&self.warps[stuck]);
+                return self.blocks[stuck].fault.take().map(|fault| *fault);
+            }
         }
     }
+}
+
+/// Whether lanes of a warp have different values.
+fn differs(value: ConstantValue) -> bool {
+    use Special::{LaneId, LaneMaskEq, LaneMaskGe, LaneMaskGt, LaneMaskLe, LaneMaskLt, Tid};
+    let ConstantValue::Special(special) = value else { return false };
+    matches!(special, Tid(_) | LaneId | LaneMaskEq | LaneMaskGe | LaneMaskGt | LaneMaskLe | LaneMaskLt)
 }
 
 /// What a constant is in one lane.

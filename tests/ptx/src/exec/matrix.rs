@@ -2,7 +2,7 @@
 
 use super::path::State;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
-use crate::exec::memory::Refused;
+use crate::exec::anywhere::Refused;
 use crate::tensor::matrix::{self, ROW_BYTES};
 use crate::tensor::mma;
 use crate::text::ast::Space;
@@ -103,7 +103,7 @@ pub(crate) struct Ldmatrix;
 /// `stmatrix`
 pub(crate) struct Stmatrix;
 
-/// In `bytes` beside what [`super::memory::any`] says.
+/// In `bytes` beside what [`super::anywhere::any`] says.
 pub(crate) const TRANSPOSED: u32 = 1 << 31;
 
 impl Handler for Ldmatrix {
@@ -125,12 +125,12 @@ impl Handler for Stmatrix {
 /// Where the rows lie. `None`: the fault is written down.
 ///
 /// # Safety
-/// As of [`super::memory::addresses`].
+/// As of [`super::anywhere::addresses`].
 unsafe fn rows(i: &Decoded, w: &Warp, b: &mut Block<'_>) -> Option<[*mut u8; LANES]> {
     // SAFETY: the caller says so.
-    let at = unsafe { super::memory::addresses(i, w) };
+    let at = unsafe { super::anywhere::addresses(i, w) };
     let mut rows = [std::ptr::null_mut(); LANES];
-    let space = match super::memory::any::space(i.bytes) {
+    let space = match super::anywhere::any::space(i.bytes) {
         Space::Generic => Space::Generic,
         _ => Space::Shared,
     };

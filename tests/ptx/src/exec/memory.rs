@@ -1,22 +1,10 @@
-//! Loads and stores (§9.7.9): common forms as vectors, the others lane by lane.
-//!
-//! Generic addresses: those of global memory are themselves; shared, local and parameter memory have windows far above them.
+//! Loads and stores (§9.7.9) in their common forms, as vectors; the others are in `anywhere`.
 
+use super::anywhere::{lanes_where, pointers};
 use super::block::Block;
 use super::lanes::Cell;
 use super::{Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::FaultKind;
-use crate::memory::AccessError;
-use crate::text::ast::Space;
-
-/// Generic addresses from here on are in shared memory: the block's rank in its cluster from bit 24 on, then the offset.
-pub(crate) const SHARED_WINDOW: u64 = 1 << 56;
-/// Generic addresses from here on are in the thread's local memory.
-pub(crate) const LOCAL_WINDOW: u64 = 2 << 56;
-/// Generic addresses from here on are in the kernel's parameters.
-pub(crate) const PARAM_WINDOW: u64 = 3 << 56;
-/// Behind the last window.
-pub(crate) const WINDOWS_END: u64 = 4 << 56;
 
 /// How an element in memory and a register belong together.
 pub(crate) trait Element: 'static {
@@ -99,6 +87,10 @@ pub(crate) trait Fast {
 pub(crate) struct Global;
 /// `.shared` by 32-bit addresses.
 pub(crate) struct Shared;
+/// `.local` by 32-bit addresses.
+pub(crate) struct Local;
+/// `.local` by 64-bit addresses.
+pub(crate) struct LocalWide;
 
 impl Fast for Global {
     type Offset = u64;
@@ -111,19 +103,22 @@ impl Fast for Global {
         element: usize,
         count: usize,
     ) -> Option<Reached<u64>> {
+        let source = w.slot::<u64>(i.a);
+        let mut at = [0; LANES];
         // SAFETY: the caller says so.
-        let mut at = unsafe { w.lanes::<u64>(i.a) };
-        let first = at[w.first()];
+        let first = unsafe { source.add(w.first()).read() };
         let (mut low, mut high, mut bits, mut apart) = (u64::MAX, 0, 0, 0);
         let size = (element * count) as u64;
         for lane in 0..LANES {
-            let address = if WHOLE { at[lane] } else { at[lane].blend(first, w.mask >> lane) };
+            // SAFETY: as above.
+            let address = unsafe { source.add(lane).read() };
+            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm);
             at[lane] = address;
             low = low.min(address);
             high = high.max(address);
             bits |= address;
-            apart |= address.wrapping_sub(first.wrapping_add(i.imm)) ^ lane as u64 * size;
+            apart |= address.wrapping_sub(first.wrapping_add(i.imm)) ^ (lane as u64 * size);
         }
         if bits & (size - 1) != 0 {
             misaligned(i, w, b, &at, size);
@@ -161,19 +156,22 @@ impl Fast for Shared {
         element: usize,
         count: usize,
     ) -> Option<Reached<u32>> {
+        let source = w.slot::<u32>(i.a);
+        let mut at = [0; LANES];
         // SAFETY: the caller says so.
-        let mut at = unsafe { w.lanes::<u32>(i.a) };
-        let first = at[w.first()];
+        let first = unsafe { source.add(w.first()).read() };
         let (mut high, mut bits, mut apart, mut differ) = (0, 0, 0, 0);
         let size = (element * count) as u32;
         let start = first.wrapping_add(i.imm as u32);
         for lane in 0..LANES {
-            let address = if WHOLE { at[lane] } else { at[lane].blend(first, w.mask >> lane) };
+            // SAFETY: as above.
+            let address = unsafe { source.add(lane).read() };
+            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm as u32);
             at[lane] = address;
             high = high.max(address);
             bits |= address;
-            apart |= address.wrapping_sub(start) ^ lane as u32 * size;
+            apart |= address.wrapping_sub(start) ^ (lane as u32 * size);
             differ |= address ^ start;
         }
         if bits & (size - 1) != 0 || u64::from(high) + u64::from(size) > u64::from(b.shared_bytes) {
@@ -184,10 +182,57 @@ impl Fast for Shared {
     }
 }
 
+macro_rules! local {
+    ($name:ident, $cell:ty) => {
+        impl Fast for $name {
+            type Offset = u32;
+
+            #[inline(always)]
+            unsafe fn reach<const WHOLE: bool>(
+                i: &Decoded,
+                w: &mut Warp,
+                b: &mut Block<'_>,
+                element: usize,
+                count: usize,
+            ) -> Option<Reached<u32>> {
+                let source = w.slot::<$cell>(i.a);
+                let size = (element * count) as u64;
+                let local = b.program.local;
+                let mut at = [0; LANES];
+                let (mut high, mut bits) = (0, 0);
+                for lane in 0..LANES {
+                    // SAFETY: the caller says so. Inactive lanes have address 0 of their own.
+                    let address = unsafe { source.add(lane).read() }.wrapping_add(i.imm as $cell);
+                    let address = if WHOLE { address } else { address.blend(0, w.mask >> lane) };
+                    high = high.max(address);
+                    bits |= address;
+                    at[lane] = (address as u32).wrapping_add(lane as u32 * local);
+                }
+                #[allow(clippy::unnecessary_cast)]
+                if bits as u64 & (size - 1) != 0 || (high as u64).saturating_add(size) > u64::from(local) {
+                    local_fault(i, w, b, size);
+                    return None;
+                }
+                Some(Reached { base: w.local_base, at, linear: false, same: false })
+            }
+        }
+    };
+}
+
+local!(Local, u32);
+local!(LocalWide, u64);
+
+#[cold]
+#[inline(never)]
+fn local_fault(i: &Decoded, w: &Warp, b: &mut Block<'_>, size: u64) {
+    // SAFETY: lowering put an address there, of the width that `bytes` says.
+    let _ = unsafe { pointers(i, w, b, size, size) };
+}
+
 #[cold]
 #[inline(never)]
 fn misaligned(i: &Decoded, w: &Warp, b: &mut Block<'_>, at: &[u64; LANES], size: u64) {
-    let lanes = lanes_where(w.mask, |lane| at[lane] % size != 0);
+    let lanes = lanes_where(w.mask, |lane| !at[lane].is_multiple_of(size));
     let address = at[lanes.trailing_zeros() as usize & 31];
     let what = format!("an access of {size} bytes at an address that is no multiple of {size}");
     b.fail(w, i.site, lanes, FaultKind::MisalignedAddress, what, Some(address));
@@ -221,7 +266,7 @@ pub(crate) fn outside_what(b: &Block<'_>, address: u64, size: u64) -> String {
 fn shared_fault(i: &Decoded, w: &Warp, b: &mut Block<'_>, at: &[u32; LANES], size: u32) {
     let bytes = b.shared_bytes;
     let beyond = lanes_where(w.mask, |lane| u64::from(at[lane]) + u64::from(size) > u64::from(bytes));
-    let odd = lanes_where(w.mask, |lane| at[lane] % size != 0);
+    let odd = lanes_where(w.mask, |lane| !at[lane].is_multiple_of(size));
     let (lanes, kind, what) = if beyond != 0 {
         let what = format!("an access of {size} bytes of shared memory outside of the block's {bytes} bytes");
         (beyond, FaultKind::IllegalAddress, what)
@@ -231,11 +276,6 @@ fn shared_fault(i: &Decoded, w: &Warp, b: &mut Block<'_>, at: &[u32; LANES], siz
     };
     let address = at[lanes.trailing_zeros() as usize & 31];
     b.fail(w, i.site, lanes, kind, what, Some(u64::from(address)));
-}
-
-/// The active lanes for which something holds.
-pub(crate) fn lanes_where(mask: u32, f: impl Fn(usize) -> bool) -> u32 {
-    (0..LANES).filter(|&lane| mask >> lane & 1 != 0 && f(lane)).fold(0, |lanes, lane| lanes | 1 << lane)
 }
 
 /// `ld` of N elements.
@@ -251,29 +291,45 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
         // What another thread writes at the same time is the kernel's race: bytes are copied, of any value.
         unsafe {
             let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
-            let mut cells = [[E::Cell::default(); LANES]; N];
+            let slots: [*mut E::Cell; N] = std::array::from_fn(|n| w.slot(i.r[n]));
+            let mask = w.mask;
+            let give = |n: usize, lane: usize, raw: E::Raw| {
+                let slot = slots[n].add(lane);
+                let cell = E::widen(raw);
+                slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
+            };
+            let place = |lane: usize| reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
             if reached.same {
+                let start = place(0);
                 for n in 0..N {
-                    let raw = reached.base.wrapping_add(reached.at[0].bytes() + n * size).cast::<E::Raw>().read();
-                    cells[n] = [E::widen(raw); LANES];
-                }
-            } else if reached.linear {
-                let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
-                for lane in 0..LANES {
-                    for n in 0..N {
-                        cells[n][lane] = E::widen(start.add(lane * N + n).read());
+                    let raw = start.add(n).read();
+                    for lane in 0..LANES {
+                        give(n, lane, raw);
                     }
                 }
+            } else if N == 1 && reached.linear {
+                let start = place(0);
+                for lane in 0..LANES {
+                    give(0, lane, start.add(lane).read());
+                }
+            } else if N == 1 {
+                for lane in 0..LANES {
+                    give(0, lane, place(lane).read());
+                }
+            } else if cfg!(target_arch = "x86_64") && WHOLE && size == 4 && N == 4 && size_of::<E::Cell>() == 4 {
+                turn_fours(|lane| place(lane).cast(), std::array::from_fn(|n| slots[n % N].cast()));
+            } else if cfg!(target_arch = "x86_64") && WHOLE && size == 8 && N == 2 && size_of::<E::Cell>() == 8 {
+                turn_twos(|lane| place(lane).cast(), std::array::from_fn(|n| slots[n % N].cast()));
             } else {
-                for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                // Four lanes' elements are turned round in registers.
+                for four in (0..LANES).step_by(4) {
+                    let rows: [[E::Raw; N]; 4] = std::array::from_fn(|j| place(four + j).cast::<[E::Raw; N]>().read());
                     for n in 0..N {
-                        cells[n][lane] = E::widen(start.add(n).read());
+                        for j in 0..4 {
+                            give(n, four + j, rows[j][n]);
+                        }
                     }
                 }
-            }
-            for n in 0..N {
-                w.set_lanes::<_, WHOLE>(i.r[n], &cells[n]);
             }
         }
         Flow::Go
@@ -287,22 +343,20 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
         // SAFETY: as of `Load`.
         unsafe {
             let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
-            let mut cells = [[E::Cell::default(); LANES]; N];
-            for n in 0..N {
-                cells[n] = w.lanes::<E::Cell>(i.r[n]);
-            }
+            let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
+            let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
                 let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
-                        start.add(lane * N + n).write(E::narrow(cells[n][lane]));
+                        start.add(lane * N + n).write(take(n, lane));
                     }
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
                     let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
-                        start.add(n).write(E::narrow(cells[n][lane]));
+                        start.add(n).write(take(n, lane));
                     }
                 }
             } else {
@@ -312,7 +366,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                     rest &= rest - 1;
                     let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
-                        start.add(n).write(E::narrow(cells[n][lane]));
+                        start.add(n).write(take(n, lane));
                     }
                 }
             }
@@ -321,263 +375,55 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
     }
 }
 
-/// Why a lane's access is refused.
-#[derive(Debug, Clone)]
-pub(crate) struct Refused {
-    pub(crate) kind: FaultKind,
-    pub(crate) what: String,
-}
-
-impl Block<'_> {
-    /// Where a lane's bytes lie on the host.
-    pub(crate) fn pointer(
-        &self,
-        w: &Warp,
-        lane: usize,
-        space: Space,
-        address: u64,
-        bytes: u64,
-        align: u64,
-    ) -> Result<*mut u8, Refused> {
-        if address % align != 0 {
-            let what = format!("an access of {bytes} bytes at an address that is no multiple of {align}");
-            return Err(Refused { kind: FaultKind::MisalignedAddress, what });
-        }
-        let inside = |base: *mut u8, size: u64, name: &str| {
-            if address.checked_add(bytes).is_some_and(|end| end <= size) {
-                Ok(base.wrapping_add(address as usize))
-            } else {
-                let what = format!("an access of {bytes} bytes of {name} memory outside of its {size} bytes");
-                Err(Refused { kind: FaultKind::IllegalAddress, what })
-            }
-        };
-        match space {
-            Space::Global | Space::Const => match self.memory.resolve(address, bytes) {
-                Ok(start) => Ok(start.as_ptr()),
-                Err(AccessError::Outside | AccessError::Misaligned) => {
-                    Err(Refused { kind: FaultKind::IllegalAddress, what: outside_what(self, address, bytes) })
-                }
-            },
-            Space::Shared => inside(self.shared_base, u64::from(self.shared_bytes), "shared"),
-            Space::SharedCluster => self.cluster_pointer(address, bytes),
-            Space::Local => {
-                let size = u64::from(self.program.local);
-                inside(w.local_base.wrapping_add(lane * self.program.local as usize), size, "local")
-            }
-            Space::Param => {
-                let parameters = &self.context.launch.parameters;
-                // Nothing writes there: `st.param` is refused by the parser.
-                inside(parameters.as_ptr().cast_mut(), parameters.len() as u64, "parameter")
-            }
-            Space::Generic => {
-                let (space, base) = space_of(address);
-                self.pointer(w, lane, space, address - base, bytes, align)
-            }
-        }
-    }
-
-    /// An address in the shared memory of a block of the cluster.
-    fn cluster_pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, Refused> {
-        let (rank, offset) = ((address >> 24) as usize, address & 0xFF_FFFF);
-        let refused = |what| Err(Refused { kind: FaultKind::IllegalAddress, what });
-        let Some(&base) = self.cluster_shared().get(rank) else {
-            return refused(format!("shared memory of block {rank} of a cluster with fewer blocks"));
-        };
-        if offset + bytes > u64::from(self.shared_bytes) {
-            let size = self.shared_bytes;
-            return refused(format!("an access of {bytes} bytes of shared memory outside of the block's {size} bytes"));
-        }
-        Ok(base.wrapping_add(offset as usize))
-    }
-}
-
-/// The space of a generic address, and where its window begins.
-pub(crate) fn space_of(address: u64) -> (Space, u64) {
-    match address {
-        SHARED_WINDOW..LOCAL_WINDOW => (Space::SharedCluster, SHARED_WINDOW),
-        LOCAL_WINDOW..PARAM_WINDOW => (Space::Local, LOCAL_WINDOW),
-        PARAM_WINDOW..WINDOWS_END => (Space::Param, PARAM_WINDOW),
-        _ => (Space::Global, 0),
-    }
-}
-
-/// What `bytes` of [`AnyLoad`] and [`AnyStore`] holds besides the element's bytes, which are its low 8 bits.
-pub(crate) mod any {
-    use crate::text::ast::Space;
-
-    /// The element is signed.
-    pub(crate) const SIGNED: u32 = 1 << 8;
-    /// The registers have 64 bits.
-    pub(crate) const WIDE: u32 = 1 << 9;
-    /// The registers have 128 bits.
-    pub(crate) const QUAD: u32 = 1 << 10;
-    /// The address has 64 bits.
-    pub(crate) const ADDRESS64: u32 = 1 << 11;
-    /// The access writes.
-    pub(crate) const WRITES: u32 = 1 << 12;
-    /// It is atomic, or strong.
-    pub(crate) const STRONG: u32 = 1 << 13;
-    /// It is of rows for matrices: 16 bytes at the addresses of eight times `n` lanes.
-    pub(crate) const ROWS: u32 = 1 << 14;
-    const SPACES: [Space; 7] = [
-        Space::Generic,
-        Space::Global,
-        Space::Shared,
-        Space::SharedCluster,
-        Space::Local,
-        Space::Const,
-        Space::Param,
-    ];
-
-    pub(crate) fn space_bits(space: Space) -> u32 {
-        (SPACES.iter().position(|&entry| entry == space).unwrap_or_default() as u32) << 16
-    }
-
-    pub(crate) fn space(bits: u32) -> Space {
-        SPACES[(bits >> 16 & 7) as usize]
-    }
-}
-
-/// The addresses of an access in 64 bits, its offset included.
+/// Four words of each lane into four slots.
 ///
 /// # Safety
-/// `a` is the slot of an address of the width that `bytes` says.
-pub(crate) unsafe fn addresses(i: &Decoded, w: &Warp) -> [u64; LANES] {
-    // SAFETY: the caller says so.
+/// The words can be read, and the slots written.
+#[inline(always)]
+unsafe fn turn_fours(place: impl Fn(usize) -> *const f32, slots: [*mut f32; 4]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE; the rest is the caller's promise.
     unsafe {
-        if i.bytes & any::ADDRESS64 != 0 {
-            w.lanes::<u64>(i.a).map(|address| address.wrapping_add(i.imm))
-        } else {
-            w.lanes::<u32>(i.a).map(|address| u64::from(address.wrapping_add(i.imm as u32)))
+        use std::arch::x86_64::{
+            _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+        };
+        for four in (0..LANES).step_by(4) {
+            let row = |j: usize| _mm_loadu_ps(place(four + j));
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+            _mm_storeu_ps(slots[0].add(four), _mm_movelh_ps(ab, cd));
+            _mm_storeu_ps(slots[1].add(four), _mm_movehl_ps(cd, ab));
+            _mm_storeu_ps(slots[2].add(four), _mm_movelh_ps(ab_high, cd_high));
+            _mm_storeu_ps(slots[3].add(four), _mm_movehl_ps(cd_high, ab_high));
         }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (place, slots);
+        unreachable!("x86-64 alone");
     }
 }
 
-/// Any `ld`: of any space, lane by lane.
-pub(crate) struct AnyLoad;
-/// Any `st`.
-pub(crate) struct AnyStore;
-
-/// The pointers of all active lanes; those of others are null. `None`: the fault is written down.
+/// Two double words of each lane into two slots.
 ///
 /// # Safety
-/// As of [`addresses`].
-pub(crate) unsafe fn pointers(
-    i: &Decoded,
-    w: &Warp,
-    b: &mut Block<'_>,
-    bytes: u64,
-    align: u64,
-) -> Option<[*mut u8; LANES]> {
-    // SAFETY: the caller says so.
-    let at = unsafe { addresses(i, w) };
-    let mut pointers = [std::ptr::null_mut(); LANES];
-    let space = any::space(i.bytes);
-    for lane in (0..LANES).filter(|lane| w.mask >> lane & 1 != 0) {
-        match b.pointer(w, lane, space, at[lane], bytes, align) {
-            Ok(pointer) => pointers[lane] = pointer,
-            Err(Refused { kind, what }) => {
-                let same = |other: usize| {
-                    let found = b.pointer(w, other, space, at[other], bytes, align);
-                    found.is_err_and(|refused| refused.kind == kind)
-                };
-                let lanes = lanes_where(w.mask, same);
-                b.fail(w, i.site, lanes, kind, what, Some(at[lane]));
-                return None;
-            }
-        }
-    }
-    Some(pointers)
-}
-
-impl Handler for AnyLoad {
-    #[inline(always)]
-    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
-        // SAFETY: the caller's promise.
-        unsafe { any_load(i, w, b) }
-    }
-}
-
-impl Handler for AnyStore {
-    #[inline(always)]
-    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
-        // SAFETY: the caller's promise.
-        unsafe { any_store(i, w, b) }
-    }
-}
-
-/// # Safety
-/// The instruction is one that lowering made for [`AnyLoad`].
-unsafe fn any_load(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
-    let size = (i.bytes & 0xFF) as usize;
-    let total = (size * i.n as usize) as u64;
-    // SAFETY: lowering gave slots as `bytes` says; the pointers are valid for all elements.
+/// The double words can be read, and the slots written.
+#[inline(always)]
+unsafe fn turn_twos(place: impl Fn(usize) -> *const f64, slots: [*mut f64; 2]) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE2; the rest is the caller's promise.
     unsafe {
-        let Some(pointers) = pointers(i, w, b, total, total) else { return Flow::Fault };
-        for n in 0..i.n as usize {
-            for lane in (0..LANES).filter(|lane| w.mask >> lane & 1 != 0) {
-                let mut raw = [0; 16];
-                pointers[lane].add(n * size).copy_to_nonoverlapping(raw.as_mut_ptr(), size);
-                let raw = u128::from_le_bytes(raw);
-                let spare = 128 - 8 * size as u32;
-                let value = if i.bytes & any::SIGNED != 0 { ((raw << spare) as i128 >> spare) as u128 } else { raw };
-                if i.bytes & any::QUAD != 0 {
-                    w.slot::<u64>(i.r[n]).add(lane).write(value as u64);
-                    w.slot::<u64>(i.r[n] + 64).add(lane).write((value >> 64) as u64);
-                } else if i.bytes & any::WIDE != 0 {
-                    w.slot::<u64>(i.r[n]).add(lane).write(value as u64);
-                } else {
-                    w.slot::<u32>(i.r[n]).add(lane).write(value as u32);
-                }
-            }
+        use std::arch::x86_64::{_mm_loadu_pd, _mm_storeu_pd, _mm_unpackhi_pd, _mm_unpacklo_pd};
+        for two in (0..LANES).step_by(2) {
+            let (a, b) = (_mm_loadu_pd(place(two)), _mm_loadu_pd(place(two + 1)));
+            _mm_storeu_pd(slots[0].add(two), _mm_unpacklo_pd(a, b));
+            _mm_storeu_pd(slots[1].add(two), _mm_unpackhi_pd(a, b));
         }
     }
-    Flow::Go
-}
-
-/// # Safety
-/// The instruction is one that lowering made for [`AnyStore`].
-unsafe fn any_store(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
-    let size = (i.bytes & 0xFF) as usize;
-    let total = (size * i.n as usize) as u64;
-    // SAFETY: lowering gave slots as `bytes` says; the pointers are valid for all elements.
-    unsafe {
-        let Some(pointers) = pointers(i, w, b, total, total) else { return Flow::Fault };
-        for lane in (0..LANES).filter(|lane| w.mask >> lane & 1 != 0) {
-            for n in 0..i.n as usize {
-                let value = if i.bytes & any::QUAD != 0 {
-                    let low = w.slot::<u64>(i.r[n]).add(lane).read();
-                    u128::from(w.slot::<u64>(i.r[n] + 64).add(lane).read()) << 64 | u128::from(low)
-                } else if i.bytes & any::WIDE != 0 {
-                    u128::from(w.slot::<u64>(i.r[n]).add(lane).read())
-                } else {
-                    u128::from(w.slot::<u32>(i.r[n]).add(lane).read())
-                };
-                let raw = value.to_le_bytes();
-                pointers[lane].add(n * size).copy_from_nonoverlapping(raw.as_ptr(), size);
-            }
-        }
-    }
-    Flow::Go
-}
-
-/// `isspacep`: the space is in `bytes`.
-pub(crate) struct Isspacep;
-
-impl Handler for Isspacep {
-    #[inline(always)]
-    unsafe fn run<const WHOLE: bool>(i: &Decoded, w: &mut Warp, _: &mut Block<'_>) -> Flow {
-        let asked = any::space(i.bytes);
-        // SAFETY: lowering gave this handler an address and a predicate.
-        unsafe {
-            let at = w.lanes::<u64>(i.a);
-            let holds = |address: u64| match (space_of(address).0, asked) {
-                (Space::SharedCluster, Space::Shared) => (address - SHARED_WINDOW) >> 24 == 0,
-                (Space::Global, Space::Const) => false,
-                (found, asked) => found == asked,
-            };
-            w.set_predicate(i.r[0], lanes_where(u32::MAX, |lane| holds(at[lane])));
-        }
-        Flow::Go
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (place, slots);
+        unreachable!("x86-64 alone");
     }
 }

@@ -1,13 +1,19 @@
 //! Runs decoded instructions: the 32 lanes of a warp side by side, the warps of a block in turns, the blocks on all cores.
 
+// A lane is an index into several registers at once, and a piece into several fields.
+#![allow(clippy::needless_range_loop)]
+
+pub(crate) mod anywhere;
 pub(crate) mod atomic;
 pub(crate) mod block;
+pub(crate) mod bulk;
 pub(crate) mod checks;
+pub(crate) mod cluster;
 pub(crate) mod collective;
 pub(crate) mod compare;
-pub(crate) mod copies;
-pub(crate) mod convert;
 pub(crate) mod control;
+pub(crate) mod convert;
+pub(crate) mod copies;
 pub(crate) mod counts;
 pub(crate) mod float;
 pub(crate) mod integer;
@@ -15,12 +21,14 @@ pub(crate) mod lanes;
 pub(crate) mod launch;
 pub(crate) mod level;
 pub(crate) mod matrix;
+pub(crate) mod mbarrier;
 pub(crate) mod memory;
 pub(crate) mod moves;
 pub(crate) mod path;
 pub(crate) mod program;
 pub(crate) mod scalar;
 pub(crate) mod warp;
+pub(crate) mod wgmma;
 
 pub(crate) use block::Block;
 pub(crate) use level::{Handler, Level, Pair};
@@ -44,6 +52,8 @@ pub(crate) enum Flow {
     Retry,
     /// The turn ends; the path goes on behind this instruction.
     Yield,
+    /// The turn ends; the path goes on with this instruction anew.
+    Again,
     /// The launch ends: [`Block::fault`] says why.
     Fault,
 }

@@ -21,8 +21,6 @@ pub(crate) enum State {
     Sync(u32),
     /// It waits for all lanes of its warp, to carry out an `.aligned` instruction with them.
     Aligned,
-    /// It waits at the barrier of the cluster.
-    Cluster,
     /// The entry is unused.
     Free,
 }
@@ -59,6 +57,11 @@ impl Warp {
         self.copies.clear();
         self.groups = [0; 32];
         self.spent = 0;
+        self.since_asked = u32::MAX;
+        self.bulk.clear();
+        self.bulk_groups = [0; 32];
+        self.wgmma_asked = 0;
+        self.wgmma_groups.clear();
         self.paths.clear();
         let (rejoin, parent) = (Path::NOWHERE, Path::ORPHAN);
         self.paths.push(Path { mask, block: 0, at: 0, rejoin, parent, children: 0, state: State::Ready });
@@ -92,6 +95,21 @@ impl Warp {
             self.paths.iter().rposition(ready)
         };
         found.inspect(|&at| self.load(at)).is_some()
+    }
+
+    /// Takes up a path that can run. Where none can since lanes wait for others of their warp, lanes that wait to join them go on
+    /// alone, as independent threads do.
+    pub(crate) fn select_or_part(&mut self) -> bool {
+        if self.select() {
+            return true;
+        }
+        let waits = |state| matches!(state, State::Lanes(_) | State::Sync(_) | State::Aligned | State::Barrier(_));
+        let joins = self.paths.iter().any(|path| path.state == State::Split && path.mask != 0);
+        if !joins || !self.paths.iter().any(|path| waits(path.state)) {
+            return false;
+        }
+        self.part();
+        self.select()
     }
 
     /// Takes up the ready path before the running one, the last of all behind the first.

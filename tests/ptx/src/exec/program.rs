@@ -17,14 +17,24 @@ pub(crate) struct Program {
     pub(crate) scalars: Vec<Scalar>,
     /// What lanes do together.
     pub(crate) collectives: Vec<super::collective::Collective>,
+    /// Shuffles by constants.
+    pub(crate) exchanges: Vec<super::collective::Exchange>,
     /// Atomics.
     pub(crate) atomics: Vec<super::atomic::AtomicOp>,
     /// Asynchronous copies.
     pub(crate) copies: Vec<super::copies::CopyOp>,
+    /// Bulk copies, operations of mbarriers, products of four warps.
+    pub(crate) bulks: Vec<super::bulk::BulkOp>,
+    pub(crate) mbarriers: Vec<super::mbarrier::MbarrierOp>,
+    pub(crate) wgmmas: Vec<super::wgmma::WgmmaOp>,
     /// Products of the tensor cores.
     pub(crate) products: Vec<super::matrix::Product>,
     /// What lies in slots before a block begins.
     pub(crate) constants: Vec<Constant>,
+    /// What is wrong with instructions that lowering found to be so.
+    pub(crate) misuses: Vec<String>,
+    /// Words that are 0 when a block begins.
+    pub(crate) cleared: Vec<u32>,
     /// Whether its work is counted.
     pub(crate) counts: bool,
     /// Words of a warp's registers.
@@ -105,4 +115,3 @@ pub(crate) enum ConstantValue {
     /// A special register.
     Special(Special),
 }
-

@@ -1,6 +1,5 @@
 //! Arithmetic lane by lane: what is too rare for a loop of its own. Values are bits in a u64.
 
-
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Binary, Compare, Modifiers, Ternary, Type, Unary};
 
@@ -8,20 +7,50 @@ mod conversion;
 mod floats;
 mod integers;
 
-
-
 /// An operation of up to four sources.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Scalar {
-    Unary { op: Unary, ty: Type, modifiers: Modifiers },
-    Binary { op: Binary, ty: Type, modifiers: Modifiers },
-    Ternary { op: Ternary, ty: Type, modifiers: Modifiers },
+    Unary {
+        op: Unary,
+        ty: Type,
+        modifiers: Modifiers,
+    },
+    Binary {
+        op: Binary,
+        ty: Type,
+        modifiers: Modifiers,
+    },
+    Ternary {
+        op: Ternary,
+        ty: Type,
+        modifiers: Modifiers,
+    },
     /// `add.cc` and its like.
-    Extended { op: Binary, ty: Type, carry_in: bool, carry_out: bool, mad: bool },
-    Bfi { ty: Type },
-    Slct { c_ty: Type, ftz: bool },
-    Compare { compare: Compare, ty: Type, ftz: bool },
-    Cvt { d_ty: Type, a_ty: Type, modifiers: Modifiers, packs: bool },
+    Extended {
+        op: Binary,
+        ty: Type,
+        carry_in: bool,
+        carry_out: bool,
+        mad: bool,
+    },
+    Bfi {
+        ty: Type,
+    },
+    Slct {
+        c_ty: Type,
+        ftz: bool,
+    },
+    Compare {
+        compare: Compare,
+        ty: Type,
+        ftz: bool,
+    },
+    Cvt {
+        d_ty: Type,
+        a_ty: Type,
+        modifiers: Modifiers,
+        packs: bool,
+    },
 }
 
 /// Sources of an operation, and the carry.
@@ -41,9 +70,7 @@ impl Scalar {
         match *self {
             Scalar::Unary { op, ty, modifiers } if is_float(ty) => plain(floats::unary(op, ty, modifiers, s.a)),
             Scalar::Unary { op, ty, modifiers } => plain(integers::unary(op, ty, modifiers, s.a)),
-            Scalar::Binary { op, ty, modifiers } if is_float(ty) => {
-                plain(floats::binary(op, ty, modifiers, s.a, s.b))
-            }
+            Scalar::Binary { op, ty, modifiers } if is_float(ty) => plain(floats::binary(op, ty, modifiers, s.a, s.b)),
             Scalar::Binary { op, ty, modifiers } => plain(integers::binary(op, ty, modifiers, s.a, s.b)),
             Scalar::Ternary { op, ty, modifiers } if is_float(ty) => {
                 plain(floats::ternary(op, ty, modifiers, s.a, s.b, s.c))
@@ -160,4 +187,3 @@ unsafe fn scalar(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     }
     Flow::Go
 }
-

@@ -1,5 +1,8 @@
 //! A warp: its registers, and what its lanes are at.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use super::path::{Path, State};
 
 /// Bytes that begin at a multiple of 1024, as the swizzles of shared memory want it.
@@ -7,18 +10,34 @@ use super::path::{Path, State};
 #[repr(C, align(1024))]
 struct Line([u8; 1024]);
 
-/// Zeroed bytes with a wide alignment.
+/// Buffers that are not used at the moment, by their number of lines: launches are many, and fresh pages cost more than a kernel.
+static UNUSED: Mutex<BTreeMap<usize, Vec<Vec<Line>>>> = Mutex::new(BTreeMap::new());
+
+/// Bytes with a wide alignment; what they hold is not specified.
 pub(crate) struct Aligned {
     lines: Vec<Line>,
 }
 
 impl Aligned {
     pub(crate) fn new(bytes: usize) -> Aligned {
-        Aligned { lines: vec![Line([0; 1024]); bytes.div_ceil(1024)] }
+        // Sizes in steps of an eighth, so that buffers fit again.
+        let lines = bytes.div_ceil(1024).max(1);
+        let lines = lines.next_multiple_of((lines.next_power_of_two() / 8).max(1));
+        let mut unused = UNUSED.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = unused.get_mut(&lines).and_then(Vec::pop);
+        drop(unused);
+        Aligned { lines: found.unwrap_or_else(|| vec![Line([0; 1024]); lines]) }
     }
 
     pub(crate) fn start(&mut self) -> *mut u8 {
         self.lines.as_mut_ptr().cast()
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        UNUSED.lock().unwrap_or_else(PoisonError::into_inner).entry(lines.len()).or_default().push(lines);
     }
 }
 
@@ -50,17 +69,27 @@ pub(crate) struct Warp {
     pub(crate) fuel: u32,
     /// Basic blocks of turns that ended because time was up.
     pub(crate) spent: u32,
+    /// Basic blocks since it last asked in vain whether it may go on.
+    pub(crate) since_asked: u32,
     /// Not 0: picks among paths by chance.
     pub(crate) chance: u64,
     /// Asynchronous copies that were not waited for, and the groups that each lane has closed.
     pub(crate) copies: Vec<super::copies::Copy>,
     pub(crate) groups: [u32; 32],
+    /// Bulk copies of groups that were not waited for, and the groups that each lane has closed.
+    pub(crate) bulk: Vec<super::bulk::Transfer>,
+    pub(crate) bulk_groups: [u32; 32],
+    /// The cluster's barrier's phase that each lane arrived in.
+    pub(crate) cluster_phase: [u32; 32],
+    /// Products of four warps that were asked for, and how many there were at each commit.
+    pub(crate) wgmma_asked: u64,
+    pub(crate) wgmma_groups: Vec<u64>,
     /// Instructions that gave way, for `%clock`.
     pub(crate) ticks: u64,
 }
 
 impl Warp {
-    /// A warp with zeroed registers and local memory.
+    /// A warp; what its registers and local memory hold is not specified.
     pub(crate) fn new(index: u32, words: usize, local: usize) -> Warp {
         // One slot of 128 bits more, so that a wide read of the last one stays inside.
         let mut registers = Aligned::new((words + 128) * 4);
@@ -83,9 +112,15 @@ impl Warp {
             parking: State::Ready,
             fuel: 0,
             spent: 0,
+            since_asked: u32::MAX,
             chance: 0,
             copies: Vec::new(),
             groups: [0; 32],
+            bulk: Vec::new(),
+            bulk_groups: [0; 32],
+            cluster_phase: [0; 32],
+            wgmma_asked: 0,
+            wgmma_groups: Vec::new(),
             ticks: 0,
         }
     }

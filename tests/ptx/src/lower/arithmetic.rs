@@ -11,10 +11,8 @@ use crate::text::ast::{
 
 /// Whether floating-point arithmetic is of the common form; `.approx` and `.full` are computed exactly.
 fn plain(modifiers: &Modifiers) -> bool {
-    let nearest = matches!(
-        modifiers.rounding,
-        None | Some(Rounding::NearestEven | Rounding::Approximate | Rounding::Full)
-    );
+    let nearest =
+        matches!(modifiers.rounding, None | Some(Rounding::NearestEven | Rounding::Approximate | Rounding::Full));
     nearest && *modifiers == Modifiers { rounding: modifiers.rounding, ..Modifiers::default() }
 }
 
@@ -62,13 +60,8 @@ impl Lowering<'_> {
                 self.compute(fast, scalar, (*d, result), &[(*a, width), (*b, second), (*c, third)])
             }
             Op::Extended { op, ty, carry_in, carry_out, d, a, b, c } => {
-                let scalar = Scalar::Extended {
-                    op: *op,
-                    ty: *ty,
-                    carry_in: *carry_in,
-                    carry_out: *carry_out,
-                    mad: c.is_some(),
-                };
+                let scalar =
+                    Scalar::Extended { op: *op, ty: *ty, carry_in: *carry_in, carry_out: *carry_out, mad: c.is_some() };
                 if !scalar.known() {
                     return Err(format!("{op:?} of {ty:?} with a carry is not known"));
                 }
@@ -77,7 +70,8 @@ impl Lowering<'_> {
                     None => *self.carry.insert(0),
                 };
                 let width = bits(*ty);
-                let mut sources = vec![(self.source(*a, width)?, held_of(width)), (self.source(*b, width)?, held_of(width))];
+                let mut sources =
+                    vec![(self.source(*a, width)?, held_of(width)), (self.source(*b, width)?, held_of(width))];
                 if let Some(c) = c {
                     sources.push((self.source(*c, width)?, held_of(width)));
                 }
@@ -125,6 +119,9 @@ impl Lowering<'_> {
 
     fn mov(&mut self, ty: Type, d: Register, a: Operand) -> Result<(), String> {
         let width = bits(ty);
+        if self.invariant[d.0 as usize] {
+            return Ok(());
+        }
         let (a, d) = (self.source(a, width)?, self.register(d, width)?);
         let run = match width {
             64 => self.pair::<moves::Move64>(),

@@ -102,11 +102,9 @@ impl Lowering<'_> {
                 rejoin,
             },
             (Op::Exit, None) => End::Exit,
-            (Op::Exit, Some(guard)) => End::ExitIf {
-                predicate: self.predicate_register(guard.register)?,
-                negated: guard.negated,
-                other: next,
-            },
+            (Op::Exit, Some(guard)) => {
+                End::ExitIf { predicate: self.predicate_register(guard.register)?, negated: guard.negated, other: next }
+            }
             (Op::Trap, None) => End::Trap,
             (Op::BrxIdx { .. } | Op::Trap, Some(_)) => return Err("a guard that was not taken apart".into()),
             _ => End::Go(next),
@@ -125,13 +123,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn bar(
-        &mut self,
-        kind: Barrier,
-        aligned: bool,
-        barrier: Operand,
-        threads: Option<Operand>,
-    ) -> Result<(), String> {
+    fn bar(&mut self, kind: Barrier, aligned: bool, barrier: Operand, threads: Option<Operand>) -> Result<(), String> {
         let mut decoded = self.blank(self.pair::<Bar>());
         decoded.a = self.source(barrier, 32)?;
         if let Some(threads) = threads {

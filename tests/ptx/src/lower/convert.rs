@@ -3,11 +3,11 @@
 use super::Lowering;
 use super::operands::held_of;
 use crate::exec::Pair;
+use crate::exec::anywhere::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, any};
 use crate::exec::convert as cv;
-use crate::exec::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, any};
 use crate::exec::moves;
 use crate::exec::scalar::{Scalar, is_float};
-use crate::exec::{integer, memory};
+use crate::exec::{anywhere, integer};
 use crate::text::ast::{Modifiers, Op, Operand, Register, Rounding, Space, Type};
 
 fn bits(ty: Type) -> u32 {
@@ -26,7 +26,7 @@ impl Lowering<'_> {
             Op::Isspacep { space, p, a } => {
                 let a = self.source(*a, 64)?;
                 let p = self.predicate_register(*p)?;
-                let mut decoded = self.blank(self.pair::<memory::Isspacep>());
+                let mut decoded = self.blank(self.pair::<anywhere::Isspacep>());
                 (decoded.r[0], decoded.a, decoded.bytes) = (p, a, any::space_bits(*space));
                 self.push(decoded);
                 Ok(())
@@ -150,6 +150,9 @@ impl Lowering<'_> {
             Space::Param => PARAM_WINDOW,
             Space::Generic => return Err("cvta without a space".into()),
         };
+        if self.invariant[d.0 as usize] {
+            return Ok(());
+        }
         let (a, d) = (self.source(a, 64)?, self.register(d, 64)?);
         if window == 0 {
             self.emit(self.pair::<moves::Move64>(), d, &[a]);

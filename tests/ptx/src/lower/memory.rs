@@ -2,11 +2,12 @@
 
 use super::Lowering;
 use super::operands::{kind_of, kind_of_bits};
-use crate::exec::memory::{AnyLoad, AnyStore, Byte, Double, Fast, Global, Half, Load, Shared, Store, Word, any};
+use crate::exec::anywhere::{AnyLoad, AnyStore, any};
 use crate::exec::checks::access::CheckAccess;
-use crate::exec::counts::CountAccess;
-use crate::exec::moves;
 use crate::exec::control::{Fence, Nothing};
+use crate::exec::counts::CountAccess;
+use crate::exec::memory::{Byte, Double, Fast, Global, Half, Load, Local, LocalWide, Shared, Store, Word};
+use crate::exec::moves;
 use crate::exec::program::{ConstantValue, SlotKind};
 use crate::exec::{Decoded, Pair};
 use crate::machine::Checks;
@@ -21,7 +22,7 @@ enum Shape {
     Double,
 }
 
-fn is_signed(ty: Type) -> bool {
+pub(super) fn is_signed(ty: Type) -> bool {
     matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64)
 }
 
@@ -57,6 +58,30 @@ impl Lowering<'_> {
 
     /// `ld.param` of a constant address: a slot that is filled before the block begins.
     fn parameter(&mut self, ty: Type, d: &[Option<Register>], address: &Address) -> Result<(), String> {
+        let bytes = ty.bytes();
+        let start = self.parameter_at(ty, d.len(), address)?.ok_or("ld.param of an address that is not constant")?;
+        for (at, register) in d.iter().enumerate() {
+            let Some(register) = register else { continue };
+            let found = self.bits_of(*register);
+            if found < 8 * bytes || found > 64 {
+                return Err(format!("ld.param of {ty:?} into a register of {found} bits"));
+            }
+            let kind = kind_of_bits(found);
+            if self.invariant[register.0 as usize] {
+                continue;
+            }
+            let offset = start + at as u32 * bytes;
+            let value = ConstantValue::Parameter { offset, bytes, signed: is_signed(ty) };
+            let a = self.constant(kind, value);
+            let d = self.register(*register, found)?;
+            let run = if found == 64 { self.pair::<moves::Move64>() } else { self.pair::<moves::Move32>() };
+            self.emit(run, d, &[a]);
+        }
+        Ok(())
+    }
+
+    /// The offset in the parameter block that `ld.param` reads at; `None` where its address is not constant.
+    pub(super) fn parameter_at(&self, ty: Type, count: usize, address: &Address) -> Result<Option<u32>, String> {
         let start = match address.base {
             Operand::Symbol(symbol, offset) => {
                 let (space, start) = self.symbol(symbol)?;
@@ -66,29 +91,16 @@ impl Lowering<'_> {
                 start.wrapping_add(offset as u64)
             }
             Operand::Immediate(value) => value,
-            _ => 0,
+            Operand::Register(_) | Operand::Special(_) => return Ok(None),
         };
         let start = start.wrapping_add(address.offset as u64);
         let total = self.layout.parameters.last().map_or(0, |&(offset, bytes)| offset + bytes);
         let bytes = ty.bytes();
-        if bytes == 0 || bytes > 8 || start + u64::from(bytes) * d.len() as u64 > u64::from(total) {
-            return Err(format!("ld.param of {} times {ty:?} at byte {start} of {total}", d.len()));
+        let end = start.checked_add(u64::from(bytes) * count as u64);
+        if bytes == 0 || bytes > 8 || end.is_none_or(|end| end > u64::from(total)) {
+            return Err(format!("ld.param of {count} times {ty:?} at byte {start} of {total}"));
         }
-        for (at, register) in d.iter().enumerate() {
-            let Some(register) = register else { continue };
-            let found = self.bits_of(*register);
-            if found < 8 * bytes || found > 64 {
-                return Err(format!("ld.param of {ty:?} into a register of {found} bits"));
-            }
-            let kind = kind_of_bits(found);
-            let offset = start as u32 + at as u32 * bytes;
-            let value = ConstantValue::Parameter { offset, bytes, signed: is_signed(ty) };
-            let a = self.constant(kind, value);
-            let d = self.register(*register, found)?;
-            let run = if found == 64 { self.pair::<moves::Move64>() } else { self.pair::<moves::Move32>() };
-            self.emit(run, d, &[a]);
-        }
-        Ok(())
+        Ok(Some(start as u32))
     }
 
     /// The slot of an address in a space: shared addresses that are constant have 32 bits.
@@ -151,6 +163,8 @@ impl Lowering<'_> {
             let fast = match (space, address_bits) {
                 (Space::Global | Space::Const, 64) => self.fast_load::<Global>(shape, words.len()),
                 (Space::Shared, 32) => self.fast_load::<Shared>(shape, words.len()),
+                (Space::Local, 32) => self.fast_load::<Local>(shape, words.len()),
+                (Space::Local, 64) => self.fast_load::<LocalWide>(shape, words.len()),
                 _ => None,
             };
             decoded.run = fast.unwrap_or(decoded.run);
@@ -159,14 +173,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn store(
-        &mut self,
-        space: Space,
-        ty: Type,
-        a: &[Operand],
-        address: &Address,
-        flags: u32,
-    ) -> Result<(), String> {
+    fn store(&mut self, space: Space, ty: Type, a: &[Operand], address: &Address, flags: u32) -> Result<(), String> {
         let (at, address_bits, offset) = self.address_in(space, address)?;
         let registers: Vec<Option<Register>> = a
             .iter()
@@ -192,6 +199,8 @@ impl Lowering<'_> {
             let fast = match (space, address_bits) {
                 (Space::Global, 64) => self.fast_store::<Global>(shape, words.len()),
                 (Space::Shared, 32) => self.fast_store::<Shared>(shape, words.len()),
+                (Space::Local, 32) => self.fast_store::<Local>(shape, words.len()),
+                (Space::Local, 64) => self.fast_store::<LocalWide>(shape, words.len()),
                 _ => None,
             };
             decoded.run = fast.unwrap_or(decoded.run);
@@ -288,5 +297,6 @@ pub(super) fn granules(kernel: &crate::text::ast::Kernel) -> (u32, u32) {
             global = global.min(bytes);
         }
     }
-    (shared.max(1).ilog2(), global.max(1).ilog2())
+    // Kernels with accesses of 4 bytes and more share one shadow of global memory.
+    (shared.max(1).ilog2(), global.clamp(1, 4).ilog2())
 }

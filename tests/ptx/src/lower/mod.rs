@@ -3,16 +3,20 @@
 //! Constants, parameters and special registers have slots of their own that are filled before a block begins, so that an
 //! instruction never asks what kind of operand it has. What is not known is refused here, by its name.
 
+mod analysis;
 mod arithmetic;
 mod asynchronous;
 mod control;
 mod convert;
+mod invariants;
 mod memory;
 mod operands;
+mod registers;
 mod warp;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::exec::checks::protocol::{CheckWritten, MarkWritten, Misuse};
 use crate::exec::counts::CountBlock;
 use crate::exec::level::Handler;
 use crate::exec::program::{BasicBlock, Constant, ConstantValue, End, Program, SlotKind};
@@ -137,6 +141,10 @@ pub(crate) fn lower(setting: &Setting<'_>) -> Result<Program, Refusal> {
     let flow = Flow::new(&kernel);
     let layout = Layout::new(setting.kernel, setting.variables);
     let mut lowering = Lowering::new(setting, &kernel, sites, layout);
+    if setting.checks.unwritten {
+        lowering.track(&analysis::perhaps_unwritten(&kernel, &flow));
+    }
+    let misuses = if setting.checks.protocols { analysis::misused_products(&kernel, &flow) } else { BTreeMap::new() };
     for block in &flow.blocks {
         let start = lowering.program.code.len() as u32;
         lowering.site = lowering.sites[block.first as usize];
@@ -155,8 +163,13 @@ pub(crate) fn lower(setting: &Setting<'_>) -> Result<Program, Refusal> {
         for at in block.first..block.end {
             let instruction = &kernel.body[at as usize];
             lowering.site = lowering.sites[at as usize];
+            if let Some(what) = misuses.get(&at) {
+                lowering.report(what.clone());
+            }
+            lowering.check_written(instruction);
             let lowered = lowering.instruction(instruction);
             lowered.map_err(|what| Refusal { line: instruction.line, what })?;
+            lowering.mark_written(instruction);
         }
         let last = block.end - 1;
         let end = lowering.end(&flow, block, last);
@@ -179,9 +192,13 @@ struct Lowering<'a> {
     layout: Layout,
     /// Slots of the registers.
     registers: Vec<(u32, SlotKind)>,
+    /// Whether a register's slot is that of a value that never changes.
+    invariant: Vec<bool>,
     constants: HashMap<(SlotKind, ConstantValue), u32>,
     /// The predicate that is the carry of extended arithmetic.
     carry: Option<u32>,
+    /// Registers that may be read before they are written: the word that says which lanes have.
+    tracked: BTreeMap<ast::Register, u32>,
     words: u32,
     program: Program,
     site: u32,
@@ -197,8 +214,10 @@ impl<'a> Lowering<'a> {
             sites,
             layout,
             registers: Vec::new(),
+            invariant: vec![false; kernel.registers.len()],
             constants: HashMap::new(),
             carry: None,
+            tracked: BTreeMap::new(),
             words: 0,
             program: Program::default(),
             site: 0,
@@ -220,6 +239,7 @@ impl<'a> Lowering<'a> {
             };
             lowering.registers.push((word, kind));
         }
+        lowering.find_invariants();
         lowering
     }
 
@@ -239,6 +259,57 @@ impl<'a> Lowering<'a> {
         self.constants.insert((kind, value), word);
         self.program.constants.push(Constant { word, kind, value });
         word
+    }
+
+    /// Follows these registers while the kernel runs.
+    fn track(&mut self, registers: &BTreeSet<ast::Register>) {
+        for &register in registers {
+            let word = self.slot(SlotKind::Word);
+            self.tracked.insert(register, word);
+            self.program.cleared.push(word);
+        }
+    }
+
+    /// Reports a misuse where the next instruction is carried out.
+    fn report(&mut self, what: String) {
+        let decoded = self.blank(self.pair::<Misuse>());
+        self.program.code.push(Decoded { imm: self.program.misuses.len() as u64, ..decoded });
+        self.program.misuses.push(what);
+    }
+
+    /// Reports lanes that read a register which they have not written.
+    fn check_written(&mut self, instruction: &ast::Instruction) {
+        if self.tracked.is_empty() {
+            return;
+        }
+        let mut read = Vec::new();
+        registers::each_source(instruction, &mut |register| read.push(register));
+        let guard = instruction.guard.map(|guard| guard.register);
+        for register in read {
+            let Some(&word) = self.tracked.get(&register) else { continue };
+            let name = &self.kernel.registers[register.0 as usize].name;
+            self.program.misuses.push(format!("a read of register {name}, which nothing has written"));
+            let imm = self.program.misuses.len() as u64 - 1;
+            let decoded = Decoded { a: word, imm, ..self.blank(self.pair::<CheckWritten>()) };
+            // What an instruction reads under its guard is read where that holds.
+            let under = if Some(register) == guard { None } else { instruction.guard };
+            self.push_under(under, decoded);
+        }
+    }
+
+    /// Notes the registers that an instruction has written.
+    fn mark_written(&mut self, instruction: &ast::Instruction) {
+        if self.tracked.is_empty() {
+            return;
+        }
+        let mut written = Vec::new();
+        registers::each_result(&instruction.op, &mut |register| written.push(register));
+        for register in written {
+            if let Some(&word) = self.tracked.get(&register) {
+                let decoded = Decoded { a: word, ..self.blank(self.pair::<MarkWritten>()) };
+                self.push_under(instruction.guard, decoded);
+            }
+        }
     }
 
     /// The handler's functions for this processor.
@@ -299,16 +370,20 @@ impl<'a> Lowering<'a> {
         let lowered = self.op(&instruction.op);
         let list = self.guarded.take().unwrap_or_default();
         lowered?;
-        let predicate = self.predicate_register(guard.register)?;
-        for inner in list {
-            let run = self.pair::<crate::exec::control::Guarded>();
-            let imm = self.program.guarded.len() as u64;
-            let bytes = u32::from(guard.negated);
-            self.program.guarded.push(inner);
-            let outer = Decoded { a: predicate, imm, bytes, ..self.blank(run) };
-            self.program.code.push(outer);
-        }
+        self.predicate_register(guard.register)?;
+        list.into_iter().for_each(|inner| self.push_under(Some(guard), inner));
         Ok(())
+    }
+
+    /// Adds an instruction, under a guard if there is one.
+    fn push_under(&mut self, guard: Option<ast::Guard>, inner: Decoded) {
+        let predicate = guard.and_then(|guard| Some((self.predicate_register(guard.register).ok()?, guard.negated)));
+        let Some((predicate, negated)) = predicate else { return self.program.code.push(inner) };
+        let run = self.pair::<crate::exec::control::Guarded>();
+        let imm = self.program.guarded.len() as u64;
+        self.program.guarded.push(inner);
+        let outer = Decoded { a: predicate, imm, bytes: u32::from(negated), ..self.blank(run) };
+        self.program.code.push(outer);
     }
 
     /// What an instruction does.
@@ -325,7 +400,9 @@ impl<'a> Lowering<'a> {
             Cvt { .. } | Cvta { .. } | Isspacep { .. } => self.conversion(op),
             Ld { .. } | St { .. } | Prefetch | Atom { .. } => self.memory(op),
             Fence { .. } | FenceProxy { .. } | Bar { .. } | BarWarpSync { .. } | Nanosleep => self.waiting(op),
-            Shfl { .. } | Vote { .. } | Match { .. } | Activemask { .. } | Redux { .. } | Elect { .. } => self.lanes(op),
+            Shfl { .. } | Vote { .. } | Match { .. } | Activemask { .. } | Redux { .. } | Elect { .. } => {
+                self.lanes(op)
+            }
             Bra { .. } | BrxIdx { .. } | Exit | Trap => Ok(()),
             _ => self.asynchronous(op),
         }

@@ -104,9 +104,7 @@ impl Lowering<'_> {
                 ConstantValue::Bits(if bits >= 64 { value } else { value & ((1 << bits) - 1) })
             }
             Operand::Special(special) => return self.special(special, bits),
-            Operand::Symbol(symbol, offset) => {
-                ConstantValue::Bits(self.symbol(symbol)?.1.wrapping_add(offset as u64))
-            }
+            Operand::Symbol(symbol, offset) => ConstantValue::Bits(self.symbol(symbol)?.1.wrapping_add(offset as u64)),
             Operand::Register(_) => return Err("a register where a constant was expected".into()),
         };
         Ok(self.constant(kind, value))
@@ -242,7 +240,9 @@ pub(super) fn each_operand(op: &Op, f: &mut dyn FnMut(&Operand)) {
 pub(super) fn mbarrier_address(mbarrier: &crate::text::ast::Mbarrier) -> Option<&Address> {
     use crate::text::ast::Mbarrier::*;
     match mbarrier {
-        Init { address, .. } | Inval { address } | ExpectTx { address, .. } | CompleteTx { address, .. } => Some(address),
+        Init { address, .. } | Inval { address } | ExpectTx { address, .. } | CompleteTx { address, .. } => {
+            Some(address)
+        }
         Arrive { address, .. } | Wait { address, .. } => Some(address),
         PendingCount { .. } => None,
     }

@@ -2,12 +2,12 @@
 
 use super::Lowering;
 use super::memory::any_bits;
-use crate::exec::atomic::{Atom, AtomicOp};
-use crate::exec::collective::{ActiveMask, Collective, Together};
 use crate::exec::Decoded;
+use crate::exec::anywhere::any;
+use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::checks::access::CheckAccess;
+use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
 use crate::exec::counts::CountAccess;
-use crate::exec::memory::any;
 use crate::machine::Checks;
 use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
 
@@ -33,8 +33,21 @@ impl Lowering<'_> {
                 let sources = [self.source(*a, 32)?, self.source(*b, 32)?, self.source(*c, 32)?];
                 let mask = self.source(*mask, 32)?;
                 let (d, p) = (self.register(*d, 32)?, p.map(|p| self.predicate_register(p)).transpose()?);
-                let operation = Collective::Shuffle { mode: *mode, predicate: p.is_some() };
-                self.together(operation, [d, p.unwrap_or_default(), mask], sources);
+                let r = [d, p.unwrap_or_default(), mask];
+                let constants = [sources[1], sources[2]].map(|word| self.constant_bits(word));
+                let [Some(distance), Some(clamp)] = constants else {
+                    let operation = Collective::Shuffle { mode: *mode, predicate: p.is_some() };
+                    self.together(operation, r, sources);
+                    return Ok(());
+                };
+                let index = self.program.exchanges.len() as u32;
+                self.program.exchanges.push(Exchange::new(*mode, distance as u32, clamp as u32, p.is_some()));
+                let mut decoded = self.blank(self.pair::<Exchanged>());
+                decoded.r[..3].copy_from_slice(&r);
+                (decoded.a, decoded.c) = (sources[0], index);
+                decoded.imm = self.program.collectives.len() as u64;
+                self.program.collectives.push(Collective::Constant { exchange: index });
+                self.push(decoded);
             }
             Op::Vote { mode, d, a, mask } => {
                 let mask = self.source(*mask, 32)?;

@@ -148,11 +148,8 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
         &mut counters.local,
     ];
     for accesses in all {
-        *accesses = Accesses {
-            requests: scale(accesses.requests),
-            parts: scale(accesses.parts),
-            bytes: scale(accesses.bytes),
-        };
+        *accesses =
+            Accesses { requests: scale(accesses.requests), parts: scale(accesses.parts), bytes: scale(accesses.bytes) };
     }
     counters
 }
@@ -183,11 +180,18 @@ fn class_of(op: &Op) -> Class {
     };
     match op {
         Op::Mov { .. } | Op::Pack { .. } | Op::Unpack { .. } | Op::Selp { .. } | Op::Slct { .. } => Class::Move,
-        Op::PredBinary { .. } | Op::PredMov { .. } | Op::PredNot { .. } | Op::Cvta { .. } | Op::Isspacep { .. } => Class::Move,
+        Op::PredBinary { .. } | Op::PredMov { .. } | Op::PredNot { .. } | Op::Cvta { .. } | Op::Isspacep { .. } => {
+            Class::Move
+        }
         Op::Unary { op, ty, .. } => match op {
-            Unary::Sqrt | Unary::Rcp | Unary::Rsqrt | Unary::Ex2 | Unary::Lg2 | Unary::Sin | Unary::Cos | Unary::Tanh => {
-                Class::Special
-            }
+            Unary::Sqrt
+            | Unary::Rcp
+            | Unary::Rsqrt
+            | Unary::Ex2
+            | Unary::Lg2
+            | Unary::Sin
+            | Unary::Cos
+            | Unary::Tanh => Class::Special,
             _ => arithmetic(*ty),
         },
         Op::Binary { op: ast::Binary::Div | ast::Binary::Rem, .. } => Class::Special,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Checks, counters, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, report};
+use super::{Checks, Fault, FaultKind, Finding, Kernel, Launch, LoadError, Module, Options, Outcome, counters, report};
 use crate::exec::block::{Context, RawFault};
 use crate::exec::checks::findings::RawFinding;
 use crate::exec::checks::global::GlobalShadow;
@@ -48,7 +48,8 @@ impl Source {
                 source.addresses.push(0);
                 continue;
             }
-            let full = || LoadError::InvalidPtx(format!("no memory for the {} bytes of {}", variable.bytes, variable.name));
+            let full =
+                || LoadError::InvalidPtx(format!("no memory for the {} bytes of {}", variable.bytes, variable.name));
             let address = memory.allocate(variable.bytes, Kind::Device).ok_or_else(full)?;
             source.addresses.push(address);
             // A variable without initial values is zero, as the allocation is.
@@ -137,14 +138,14 @@ impl Code {
         }
         let blocks = launch.grid.iter().map(|&size| u64::from(size)).product();
         let first_tag = if options.checks.global_races { shadow.begin(blocks) } else { 0 };
-        let context = Context { program: &program, counted: counted.as_deref(), memory, launch, options, shadow, first_tag };
+        let context =
+            Context { program: &program, counted: counted.as_deref(), memory, launch, options, shadow, first_tag };
         let result = launch::run(&context);
         let put = |raw| report::finding(&self.source.module, self.kernel(), launch, raw);
         match result.fault {
             None => Ok(Outcome {
                 findings: result.findings.into_list().into_iter().map(put).collect(),
-                counters: counted
-                    .map(|counted| counters::counters(self.kernel(), &counted, blocks, &result.counts)),
+                counters: counted.map(|counted| counters::counters(self.kernel(), &counted, blocks, &result.counts)),
             }),
             Some(RawFault { kind, what, address, sites }) => {
                 Err(Fault { kind, finding: put(RawFinding { what, address, sites, count: 1 }) })
@@ -157,7 +158,10 @@ impl Code {
 fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
     let threads: u64 = launch.block.iter().map(|&size| u64::from(size)).product();
     if launch.grid.contains(&0) || threads == 0 {
-        return Err(format!("a grid of {:?} blocks of {:?} threads: all sizes must be at least 1", launch.grid, launch.block));
+        return Err(format!(
+            "a grid of {:?} blocks of {:?} threads: all sizes must be at least 1",
+            launch.grid, launch.block
+        ));
     }
     if threads > u64::from(kernel.max_threads) {
         return Err(format!("{threads} threads a block; the kernel takes at most {}", kernel.max_threads));
@@ -166,7 +170,8 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
     if launch.parameters.len() < needed as usize {
         return Err(format!("{} bytes of parameters; the kernel takes {needed}", launch.parameters.len()));
     }
-    let cluster_fits = (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis] % launch.cluster[axis] == 0);
+    let cluster_fits =
+        (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis].is_multiple_of(launch.cluster[axis]));
     if !cluster_fits {
         return Err(format!("clusters of {:?} blocks in a grid of {:?}", launch.cluster, launch.grid));
     }

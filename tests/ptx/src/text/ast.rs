@@ -496,6 +496,7 @@ pub enum WgmmaA {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Op {
+    /// `createpolicy` too: a cache policy is a value that only cache hints read, which are dropped, and is 0 here.
     Mov {
         ty: Type,
         d: Register,
@@ -557,6 +558,8 @@ pub enum Op {
         position: Operand,
         length: Operand,
     },
+    /// With .f16x2 and .bf16x2 `p` is the lower half's result and `q` the upper one's; else `q` is the result of the opposite
+    /// comparison, each joined with the predicate. `mov.pred p, %is_explicit_cluster` is a comparison with 0.
     Setp {
         compare: Compare,
         ty: Type,
@@ -746,6 +749,8 @@ pub enum Op {
         address: Address,
         no_increment: bool,
     },
+    /// The address is one of shared memory: generic ones are refused, as for `stmatrix`, mbarriers and
+    /// `cp.async.mbarrier.arrive`.
     Ldmatrix {
         trans: bool,
         d: Vec<Register>,

@@ -34,11 +34,8 @@ impl Flow {
     /// The control flow of a kernel.
     pub fn new(kernel: &Kernel) -> Flow {
         let (mut blocks, block_of) = blocks(kernel);
-        for i in 0..blocks.len() {
-            let block = &blocks[i];
-            let (successors, exits) = successors(kernel, &block_of, block.end as usize - 1);
-            blocks[i].successors = successors;
-            blocks[i].exits = exits;
+        for block in &mut blocks {
+            (block.successors, block.exits) = successors(kernel, &block_of, block.end as usize - 1);
         }
         for (block, ipdom) in post_dominators(&blocks).into_iter().enumerate() {
             blocks[block].ipdom = ipdom;
@@ -64,8 +61,8 @@ fn blocks(kernel: &Kernel) -> (Vec<Block>, Vec<u32>) {
     }
     let mut blocks: Vec<Block> = Vec::new();
     let mut block_of = Vec::with_capacity(body.len());
-    for i in 0..body.len() {
-        if begins[i] {
+    for (i, &begins) in begins.iter().enumerate().take(body.len()) {
+        if begins {
             let first = i as u32;
             blocks.push(Block { first, end: first, successors: Vec::new(), exits: false, ipdom: None });
         }

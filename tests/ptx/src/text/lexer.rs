@@ -179,7 +179,8 @@ impl<'a> Lexer<'a> {
             self.at += 2;
         }
         let digits = self.take_while(|byte| if radix == 16 { byte.is_ascii_hexdigit() } else { byte.is_ascii_digit() });
-        let decimal = self.byte(0) == b'.' && !(in_name(self.byte(1)) && !self.byte(1).is_ascii_digit());
+        // `1.5` and `1.`, but not the `1` of `1.x`.
+        let decimal = self.byte(0) == b'.' && (self.byte(1).is_ascii_digit() || !in_name(self.byte(1)));
         if matches!(radix, 8 | 10) && (decimal || matches!(self.byte(0), b'e' | b'E')) {
             return self.decimal(start);
         }

@@ -6,6 +6,7 @@
 mod arithmetic;
 pub mod ast;
 mod asynchronous;
+mod atomics;
 mod body;
 mod control;
 mod convert;

@@ -210,7 +210,8 @@ impl Parser<'_> {
             _ => 32,
         };
         // Integers have n = 8, 24 and the multiples of 16.
-        let n = shape.n > 0 && shape.n <= 256 && shape.n % if integers && shape.n > 24 { 16 } else { 8 } == 0;
+        let step = if integers && shape.n > 24 { 16 } else { 8 };
+        let n = shape.n > 0 && shape.n <= 256 && shape.n.is_multiple_of(step);
         if known && shape.m == 64 && shape.k == k && n {
             return Ok(());
         }

@@ -1,11 +1,11 @@
 //! What runs before an access that is checked.
 
+use super::super::anywhere::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::block::RawSite;
 use super::super::lanes::Cell;
-use super::super::memory::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
-use super::shared::Access;
 use super::Checker;
+use super::shared::Access;
 use crate::text::ast::Space;
 
 /// Checks the access that follows. It is the access's own [`Decoded`] with this handler; what is outside or misaligned is left to the
@@ -96,20 +96,24 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
             }
         }
         Space::Global => global(&access, &mut checker, b),
+        Space::Local if checker.checks.unwritten => local(&access, &mut checker, b),
         _ => {}
     }
     b.checker = Some(checker);
 }
 
 /// Checks an access of global memory.
+#[inline(always)]
 pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
     let (mut low, mut high) = (u64::MAX, 0);
-    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
-        low = low.min(access.at[lane]);
-        high = high.max(access.at[lane]);
-    }
     if access.lanes == 0 {
         return;
+    }
+    let first = access.at[access.lanes.trailing_zeros() as usize & 31];
+    for lane in 0..LANES {
+        let address = access.at[lane].blend(first, access.lanes >> lane);
+        low = low.min(address);
+        high = high.max(address);
     }
     let bytes = u64::from(access.bytes);
     let span = (high - low).saturating_add(bytes);
@@ -159,6 +163,35 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
         });
     }
     if access.writes {
-        (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0).for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+        (0..LANES)
+            .filter(|lane| access.lanes >> lane & 1 != 0)
+            .for_each(|lane| b.memory.mark_written(access.at[lane], bytes));
+    }
+}
+
+/// Notes what is written of local memory, and reports reads of what the thread has not written.
+#[inline(never)]
+fn local(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
+    let size = b.program.local as usize;
+    let written = &mut checker.local[access.warp as usize];
+    written.resize(size * LANES, 0);
+    let mut missing = 0u32;
+    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
+        let start = access.at[lane] as usize;
+        let Some(bytes) = written[size * lane..size * (lane + 1)].get_mut(start..start + access.bytes as usize) else {
+            continue;
+        };
+        if access.writes {
+            bytes.fill(1);
+        } else if bytes.contains(&0) {
+            missing |= 1 << lane;
+        }
+    }
+    if missing != 0 {
+        let lane = missing.trailing_zeros() as usize;
+        let site = RawSite { site: access.site, block: access.block, warp: access.warp, lanes: missing };
+        checker.findings.add("unwritten local", vec![site], Some(access.at[lane]), || {
+            "a read of local memory that the thread has not written".into()
+        });
     }
 }

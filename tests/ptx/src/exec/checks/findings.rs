@@ -63,7 +63,9 @@ impl Findings {
                 Some(found) => {
                     found.count += finding.count;
                     // The one of the lowest block, so that the order of blocks does not matter.
-                    let place = |finding: &RawFinding| finding.sites.first().map(|site| (site.block[2], site.block[1], site.block[0], site.warp));
+                    let place = |finding: &RawFinding| {
+                        finding.sites.first().map(|site| (site.block[2], site.block[1], site.block[0], site.warp))
+                    };
                     if place(&finding) < place(found) {
                         let count = found.count;
                         *found = RawFinding { count, ..finding };

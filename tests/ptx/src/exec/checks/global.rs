@@ -4,155 +4,148 @@
 //! ordered, but where one block released (a fence, then an atomic or another strong write) and the other acquired (an atomic or a
 //! strong read of the same address).
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
-use super::super::memory::lanes_where;
+use super::super::lanes::lanes_that;
+use super::groups::{GROUP, Groups, Lanes};
+use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, SHARDS, lock};
+pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
 use super::{Checker, WARPS, Who};
 
-/// Pieces that are looked at together.
-const GROUP: usize = 8;
-/// Bytes of a page.
-const PAGE: u64 = 4096;
-/// Locks among which pages are shared.
-const SHARDS: usize = 64;
-
-/// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
-#[derive(Debug, Clone, Copy, Default)]
-#[repr(C, align(64))]
-struct Cells {
-    write_block: [u32; GROUP],
-    write_epoch: [u32; GROUP],
-    writer: [u32; GROUP],
-    write_stamp: [u32; GROUP],
-    read_block: [u32; GROUP],
-    read_epoch: [u32; GROUP],
-    read_warps: [u32; GROUP],
-    reader: [u32; GROUP],
-    read_stamp: [u32; GROUP],
-    read_lanes: [u32; GROUP],
-    /// Another block that read.
-    other_block: [u32; GROUP],
-    other_reader: [u32; GROUP],
-}
-
-/// Of each warp of a block: accesses of lower epochs are done.
-pub(crate) type Known = [u32; WARPS];
-
-/// A page of the shadow.
-#[derive(Default)]
-struct Page {
-    granule: u32,
-    cells: Vec<Cells>,
-}
-
-/// The shadow of global memory, and what blocks told each other.
-pub(crate) struct GlobalShadow {
-    pages: Vec<Mutex<HashMap<u64, Page>>>,
-    /// By address: which blocks released there, and up to which epochs.
-    released: Mutex<HashMap<u64, HashMap<u32, Known>>>,
-    /// The first tag of the launch that runs, and the one behind its last.
-    tags: Mutex<(u32, u32)>,
-}
-
-impl Default for GlobalShadow {
-    fn default() -> GlobalShadow {
-        GlobalShadow {
-            pages: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            released: Mutex::default(),
-            tags: Mutex::new((1, 1)),
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl GlobalShadow {
-    /// A launch of so many blocks begins; its first tag.
-    pub(crate) fn begin(&self, blocks: u64) -> u32 {
-        let mut tags = lock(&self.tags);
-        lock(&self.released).clear();
-        // Tags of blocks beyond four billion would be told apart no longer: they are folded.
-        let blocks = blocks.min(1 << 30) as u32;
-        if tags.1.checked_add(blocks).is_none() {
-            self.pages.iter().for_each(|pages| lock(pages).clear());
-            *tags = (1, 1);
-        }
-        *tags = (tags.1, tags.1 + blocks);
-        tags.0
-    }
-}
-
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
+    #[inline(always)]
     pub(crate) fn global_access(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
         let mut rest = access.lanes;
         while rest != 0 {
             let page = access.at[rest.trailing_zeros() as usize] / PAGE;
-            let mut here = 0;
-            for lane in 0..32 {
-                here |= u32::from(access.at[lane] / PAGE == page) << lane;
-            }
-            here &= rest;
+            let here = lanes_that(|lane| access.at[lane] / PAGE == page) & rest;
             rest &= !here;
-            let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
-            let entry = pages.entry(page).or_default();
-            if entry.cells.is_empty() || entry.granule != self.global_granule {
-                let groups = (PAGE >> self.global_granule) as usize / GROUP;
-                *entry = Page { granule: self.global_granule, cells: vec![Cells::default(); groups] };
-            }
             let part = Access { lanes: here, ..*access };
-            if access.writes {
-                self.global_write(&part, &mut entry.cells, page * PAGE);
-            } else {
-                self.global_read(&part, &mut entry.cells, page * PAGE);
+            let Some(mut groups) = self.groups.take() else { return };
+            groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
+            let settled = !access.writes
+                && self.settled.get(&page).is_some_and(|settled| {
+                    groups.iter().fold(true, |all, (group, _)| all & settled.has(self.first_tag, group))
+                });
+            if !settled {
+                self.global_page(&part, &groups, page, shadow);
             }
+            self.groups = Some(groups);
         }
     }
 
-    fn global_read(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
-        let granule = self.global_granule;
-        let pieces = (access.bytes >> granule).max(1) as usize;
-        let mut list = [(0u32, 0u32, 0u32); 64];
-        let mut count = 0usize;
-        let mut rest = access.lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let listed = &mut self.listed[group];
-                if *listed == 0 {
-                    list[count] = (group as u32, 0, 0);
-                    count += 1;
-                    *listed = count as u8;
+    /// An access of one page.
+    #[inline(always)]
+    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, shadow: &GlobalShadow) {
+        let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
+        let entry = pages.entry(page).or_default();
+        let count = (PAGE >> self.global_granule) as usize / GROUP;
+        if entry.heads.is_empty() || entry.granule != self.global_granule {
+            let heads = vec![Head::default(); count];
+            *entry = Page { granule: self.global_granule, heads, ..Page::default() };
+        }
+        entry.settled.begin(self.first_tag);
+        let mut settles = false;
+        for (group, lanes) in groups.iter() {
+            let head = &mut entry.heads[group];
+            let pattern = Pattern::of(lanes).filter(|_| head.apart != self.first_tag);
+            if access.writes {
+                entry.settled.remove(group);
+                if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
+                    let there = Access { lanes: lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
+                    let cells = apart(entry, group, self.first_tag, count);
+                    self.global_write_by_lanes(&there, cells, group, page * PAGE);
                 }
-                let entry = &mut list[*listed as usize - 1];
-                entry.1 |= ((1u32 << taken) - 1) << first;
-                entry.2 |= 1 << lane;
-                piece += taken;
+                continue;
+            }
+            let settled = match pattern.and_then(|pattern| self.read_alike(access, head, pattern)) {
+                Some(settled) => settled,
+                None => {
+                    let at = page * PAGE + ((group * GROUP) as u64) * (1 << self.global_granule);
+                    self.global_read_group(access, apart(entry, group, self.first_tag, count), at, lanes)
+                }
+            };
+            if settled {
+                entry.settled.add(group);
+                settles = true;
             }
         }
-        for &(group, bits, lanes) in &list[..count] {
-            self.listed[group as usize] = 0;
-            let at = start + (u64::from(group) * GROUP as u64) * (1 << granule);
-            self.global_read_group(access, &mut cells[group as usize], at, bits, lanes);
+        if settles {
+            self.settled.insert(page, entry.settled.clone());
         }
+    }
+
+    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; whether the group is settled.
+    #[inline(always)]
+    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<bool> {
+        let clock = &self.clocks[access.warp as usize];
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let write = &head.write;
+        let same_lanes = |last: &Last| {
+            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern && pattern.is_single()
+        };
+        let ordered =
+            write.block < launch || write.block == tag && write.epoch < clock.floor || same_lanes(write);
+        if !ordered && write.pattern.pieces & pieces != 0 {
+            return None;
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        let read = head.read;
+        let mut warps = 1 << access.warp;
+        if read.block == tag {
+            if read.pattern.pieces & !pieces != 0 {
+                return None;
+            }
+            if read.epoch == clock.epoch {
+                let again = (read.who ^ who) & 0x3E0 == 0 && read.stamp == clock.stamp;
+                if again && read.pattern != pattern || read.pattern.pieces != pieces {
+                    return None;
+                }
+                warps |= head.warps;
+            }
+        } else if read.block >= launch {
+            if read.pattern.pieces != pieces {
+                return None;
+            }
+            (head.other_block, head.other_reader, head.other_pieces) = (read.block, read.who, pieces);
+        }
+        head.read = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
+        head.warps = warps;
+        Some(head.other_block >= launch && head.other_pieces & pieces == u8::MAX && write.block < launch)
+    }
+
+    /// A write of a group whose pieces were accessed alike, if all before it are in order; whether it was.
+    #[inline(always)]
+    fn write_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> bool {
+        let clock = &self.clocks[access.warp as usize];
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let late = |last: &Last| {
+            last.block >= launch && (last.block != tag || last.epoch >= clock.floor) && last.pattern.pieces & pieces != 0
+        };
+        let same_lanes = |last: &Last| {
+            last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern
+        };
+        let own_read = same_lanes(&head.read) && head.warps == 1 << access.warp;
+        let other = head.other_block >= launch && head.other_pieces & pieces != 0;
+        let loses = head.write.block >= launch && head.write.pattern.pieces & !pieces != 0;
+        let late_read = late(&head.read) && !own_read;
+        let late_write = late(&head.write) && !same_lanes(&head.write);
+        if late_read || late_write || other || loses || !pattern.is_single() {
+            return false;
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        head.write = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
+        true
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, bits: u32, lanes: u32) {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> bool {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
-        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
         let mut special = 0;
         for k in 0..GROUP {
             let now = u32::from(cells.write_block[k] >= first_tag);
@@ -160,8 +153,8 @@ impl Checker {
             special |= now & (mine ^ 1) & on[k];
         }
         if special != 0 {
-            for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
-                self.global_after_write(access, cells, k, at, lanes);
+            for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
+                self.global_after_write(access, cells, k, at, lanes[k]);
             }
         }
         let warp = access.warp;
@@ -177,15 +170,22 @@ impl Checker {
             cells.other_block[k] = cells.other_block[k] & !moves | cells.read_block[k] & moves;
             cells.other_reader[k] = cells.other_reader[k] & !moves | cells.reader[k] & moves;
             cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
             cells.read_block[k] = cells.read_block[k] & keep | tag & on[k];
             cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
         }
+        let mut settled = 1;
+        for k in 0..GROUP {
+            settled &= u32::from(cells.other_block[k] >= first_tag) & u32::from(cells.write_block[k] < first_tag);
+        }
+        settled != 0
     }
 
-    fn global_write(&mut self, access: &Access<'_>, cells: &mut [Cells], start: u64) {
+    /// A write of one group, lane by lane.
+    #[inline(never)]
+    fn global_write_by_lanes(&mut self, access: &Access<'_>, cells: &mut Cells, number: usize, start: u64) {
         let granule = self.global_granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         let clock = &self.clocks[access.warp as usize];
@@ -195,8 +195,11 @@ impl Checker {
             let first = ((access.at[lane] - start) >> granule) as usize;
             let writer = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
             for piece in first..first + pieces {
+                if piece / GROUP != number {
+                    continue;
+                }
                 let k = piece % GROUP;
-                let group = &mut cells[piece / GROUP];
+                let group = &mut *cells;
                 let clear = |block: u32, epoch: u32| block < first_tag || block == tag && epoch < floor;
                 let free = clear(group.write_block[k], group.write_epoch[k])
                     && clear(group.read_block[k], group.read_epoch[k])
@@ -227,10 +230,7 @@ impl Checker {
         let address = at + ((k as u64) << self.global_granule);
         if !this {
             self.global_after_write(access, cells, k, at, 1 << lane);
-        } else if !access.strong
-            && !(access.at[earlier] == access.at[lane] && (access.same_values)(earlier, lane))
-            && self.checks.global_races
-        {
+        } else if self.checks.global_races && !access.strong && !self.same_value(access, earlier, lane) {
             let sites = vec![here(access, 1 << lane), here(access, 1 << earlier)];
             self.findings.add("lanes of one global write", sites, Some(address), || {
                 "a race in global memory: two lanes write different values to one address by one instruction".into()
@@ -241,6 +241,11 @@ impl Checker {
         }
     }
 
+    /// Whether two lanes write the same value to the same place.
+    fn same_value(&self, access: &Access<'_>, one: usize, other: usize) -> bool {
+        access.at[one] == access.at[other] && (access.same_values)(one, other)
+    }
+
     /// An access of what a write may not be ordered before.
     #[cold]
     #[inline(never)]
@@ -249,12 +254,16 @@ impl Checker {
         if block < self.first_tag || !self.checks.global_races || access.strong && writer.strong() {
             return;
         }
+        // Mostly it is the thread itself.
+        let own = block == self.tag && writer.warp() == access.warp as usize;
+        if own && lanes & !(1 << writer.lane()) == 0 {
+            return;
+        }
         let clock = &self.clocks[access.warp as usize];
         let address = at + ((k as u64) << self.global_granule);
         let bytes = u64::from(access.bytes);
-        let touching = lanes_where(access.lanes & lanes, |lane| {
-            access.at[lane] <= address && address < access.at[lane] + bytes
-        });
+        let touching =
+            lanes_where(access.lanes & lanes, |lane| access.at[lane] <= address && address < access.at[lane] + bytes);
         let racing = if block != self.tag {
             if self.acquired.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
         } else if writer.warp() == access.warp as usize {
@@ -276,7 +285,9 @@ impl Checker {
             let who = if across { "a thread of one block" } else { "one thread" };
             let other = if across { "a thread of another block" } else { "another" };
             self.findings.add(sort, sites, Some(address), || {
-                format!("a race in global memory: {who} {does} what {other} wrote, with nothing between that orders them")
+                format!(
+                    "a race in global memory: {who} {does} what {other} wrote, with nothing between that orders them"
+                )
             });
         }
     }
@@ -289,7 +300,8 @@ impl Checker {
         for (block, reader, epoch, lanes) in [other, (block, reader, Some(read), cells.read_lanes[k])] {
             let strong = access.strong && reader.strong();
             // The epoch of the other block's read is not kept: what it released later is taken to include it.
-            let known = self.acquired.get(&block).is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
+            let known =
+                self.acquired.get(&block).is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
             if block >= self.first_tag && block != self.tag && !strong && !known {
                 racing = Some(self.there(reader, block, lanes));
             }
@@ -309,14 +321,17 @@ impl Checker {
                 let others =
                     lanes_where(cells.read_lanes[k], |earlier| !clock.lanes_ordered(stamp, earlier as u32, now));
                 if others != 0 {
-                    racing = Some(RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others });
+                    racing =
+                        Some(RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others });
                 }
             }
         }
         if let Some(site) = racing {
             let across = site.block != access.block;
             let (sort, words) = match across {
-                true => ("global read-write of blocks", "a thread of one block writes what a thread of another block read"),
+                true => {
+                    ("global read-write of blocks", "a thread of one block writes what a thread of another block read")
+                }
                 false => ("global read-write", "one thread writes what another read"),
             };
             self.findings.add(sort, vec![here(access, lanes), site], Some(address), || {
@@ -365,6 +380,18 @@ fn join(known: &mut Known, other: &Known) {
     for (known, other) in known.iter_mut().zip(other) {
         *known = (*known).max(*other);
     }
+}
+
+/// A group of a page, piece by piece from now on.
+fn apart(page: &mut Page, group: usize, launch: u32, count: usize) -> &mut Cells {
+    if page.cells.is_empty() {
+        page.cells = vec![Cells::default(); count];
+    }
+    let (head, cells) = (&mut page.heads[group], &mut page.cells[group]);
+    if head.apart != launch {
+        head.take_apart(cells, launch);
+    }
+    cells
 }
 
 fn here(access: &Access<'_>, lanes: u32) -> RawSite {

@@ -10,12 +10,17 @@
 pub(crate) mod access;
 pub(crate) mod findings;
 pub(crate) mod global;
+mod groups;
+mod pages;
+pub(crate) mod protocol;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use self::findings::Findings;
 use self::global::Known;
+use self::groups::Groups;
 use self::shared::SharedShadow;
 use super::block::Context;
 use crate::machine::Checks;
@@ -63,6 +68,8 @@ pub(crate) struct Clock {
     pub(crate) known: [u32; WARPS],
     /// The lowest of them, and of its own epoch.
     pub(crate) floor: u32,
+    /// Its epoch when it last arrived at the cluster's barrier.
+    pub(crate) arrived: u32,
     /// Counts what its lanes did together.
     pub(crate) stamp: u32,
     /// The last stamp at which all of its lanes did something together.
@@ -76,13 +83,18 @@ impl Clock {
     pub(crate) fn lanes_ordered(&self, stamp: u32, earlier: u32, now: u32) -> bool {
         earlier == now
             || stamp < self.all_together
-            || self.some_together.iter().any(|&(at, lanes)| at > stamp && lanes >> earlier & 1 != 0 && lanes >> now & 1 != 0)
+            || self
+                .some_together
+                .iter()
+                .any(|&(at, lanes)| at > stamp && lanes >> earlier & 1 != 0 && lanes >> now & 1 != 0)
     }
 }
 
 /// The checks of a thread of the host, which runs one block at a time.
 pub(crate) struct Checker {
     pub(crate) checks: Checks,
+    /// Whether reads of unwritten shared memory are reported. Not in a cluster, whose other blocks may have written it.
+    pub(crate) shared_unwritten: bool,
     pub(crate) clocks: Vec<Clock>,
     /// Epochs below are of earlier blocks.
     pub(crate) base: u32,
@@ -100,6 +112,14 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// By warp and lane: which bytes of local memory are written.
+    pub(crate) local: Vec<Vec<u8>>,
+    /// Pages of global memory of which groups are settled.
+    settled: HashMap<u64, Arc<pages::Settled>, pages::PageBuildHasher>,
+    /// A buffer for the pieces of an access.
+    groups: Option<Box<Groups>>,
+    /// By the address of an mbarrier: what it has been told.
+    mbarriers: HashMap<u64, [u32; WARPS]>,
     /// What each of the 16 barriers has been told since it was last complete.
     told: [[u32; WARPS]; 16],
     /// The warps that have told something.
@@ -112,6 +132,7 @@ impl Checker {
             epoch: 1,
             known: [1; WARPS],
             floor: 1,
+            arrived: 0,
             stamp: 1,
             all_together: 1,
             some_together: Vec::new(),
@@ -119,6 +140,7 @@ impl Checker {
         let bytes = context.program.shared + context.launch.dynamic_shared;
         Checker {
             checks: context.options.checks,
+            shared_unwritten: context.options.checks.unwritten && context.launch.cluster == [1; 3],
             clocks: vec![clock; warps],
             base: 1,
             shared: SharedShadow::new(bytes, context.program.shared_granule),
@@ -130,6 +152,10 @@ impl Checker {
             acquired: HashMap::new(),
             fenced: vec![None; warps],
             listed: vec![0; 512],
+            local: vec![Vec::new(); warps],
+            settled: HashMap::default(),
+            groups: Some(Groups::new()),
+            mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],
             tellers: [0; 16],
         }
@@ -140,6 +166,8 @@ impl Checker {
         self.tag = self.first_tag + (number % (1 << 30)) as u32;
         self.acquired.clear();
         self.fenced.fill(None);
+        self.mbarriers.clear();
+        self.local.iter_mut().for_each(|written| written.fill(0));
         let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0) + 1;
         self.base = next;
         for clock in &mut self.clocks {
@@ -165,6 +193,7 @@ impl Checker {
                 epoch: 1,
                 known: [1; WARPS],
                 floor: 1,
+                arrived: 0,
                 stamp: 1,
                 all_together: 1,
                 some_together: Vec::new(),
@@ -225,6 +254,41 @@ impl Checker {
             clock.some_together.clear();
         }
         self.tellers[barrier] = 0;
+    }
+
+    /// A warp arrives at an mbarrier.
+    pub(crate) fn tell_mbarrier(&mut self, warp: usize, address: u64) {
+        let clock = &mut self.clocks[warp];
+        clock.epoch += 1;
+        let told = self.mbarriers.entry(address & 0xFF_FFFF).or_insert([0; WARPS]);
+        for (told, known) in told.iter_mut().zip(clock.known) {
+            *told = known.max(*told);
+        }
+        told[warp] = told[warp].max(clock.epoch);
+    }
+
+    /// A warp has waited for a phase of an mbarrier.
+    pub(crate) fn learn_mbarrier(&mut self, warp: usize, address: u64) {
+        if let Some(told) = self.mbarriers.get(&(address & 0xFF_FFFF)).copied() {
+            self.learn_from(warp, &told);
+        }
+    }
+
+    /// A warp has waited at the cluster's barrier, where all warps of the block were.
+    pub(crate) fn learn_all(&mut self, warp: usize) {
+        let told = std::array::from_fn(|other| self.clocks.get(other).map_or(0, |clock| clock.arrived));
+        self.learn_from(warp, &told);
+        let clock = &mut self.clocks[warp];
+        clock.stamp += 1;
+        clock.all_together = clock.stamp;
+        clock.some_together.clear();
+    }
+
+    /// A warp arrives at the cluster's barrier.
+    pub(crate) fn tell_cluster(&mut self, warp: usize) {
+        let clock = &mut self.clocks[warp];
+        clock.epoch += 1;
+        clock.arrived = clock.epoch;
     }
 
     /// A warp learns of others.

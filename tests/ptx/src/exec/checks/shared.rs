@@ -2,12 +2,11 @@
 //!
 //! A piece is as many bytes as the kernel's smallest access has, so that each access is whole pieces.
 
+use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
-use super::super::memory::lanes_where;
+use super::groups::{GROUP, Lanes, single};
 use super::{Checker, Who};
 
-/// Pieces that are looked at together.
-const GROUP: usize = 8;
 /// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
 const PENDING: u32 = u32::MAX;
 
@@ -91,45 +90,20 @@ impl Checker {
         if access.writes {
             return self.shared_write(access);
         }
-        let granule = self.shared.granule;
-        let pieces = (access.bytes >> granule).max(1) as usize;
-        // The groups that are touched, each once, with the pieces and lanes.
-        let mut list = [(0u32, 0u32, 0u32); 64];
-        let mut count = 0usize;
-        let mut rest = access.lanes;
-        while rest != 0 {
-            let lane = rest.trailing_zeros();
-            rest &= rest - 1;
-            let mut piece = (access.at[lane as usize] >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let bits = ((1u32 << taken) - 1) << first;
-                let listed = &mut self.shared.listed[group];
-                if *listed == 0 {
-                    list[count] = (group as u32, 0, 0);
-                    count += 1;
-                    *listed = count as u8;
-                }
-                let entry = &mut list[*listed as usize - 1];
-                entry.1 |= bits;
-                entry.2 |= 1 << lane;
-                piece += taken;
-            }
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        for (group, lanes) in groups.iter() {
+            self.shared_read(access, group, lanes);
         }
-        for &(group, bits, lanes) in &list[..count] {
-            self.shared.listed[group as usize] = 0;
-            self.shared_read(access, group as usize, bits, lanes);
-        }
+        self.groups = Some(groups);
     }
 
     /// Lanes read pieces of a group.
     #[inline(always)]
-    fn shared_read(&mut self, access: &Access<'_>, group: usize, bits: u32, lanes: u32) {
+    fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
-        let on: [u32; GROUP] = std::array::from_fn(|k| (bits >> k & 1).wrapping_neg());
+        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
         let cells = &mut self.shared.cells[group];
         let mut special = 0;
         for k in 0..GROUP {
@@ -137,7 +111,7 @@ impl Checker {
             special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
         }
         if special != 0 {
-            self.special_read(access, group, bits);
+            self.special_read(access, group, lanes);
         }
         let cells = &mut self.shared.cells[group];
         let warp = access.warp;
@@ -149,7 +123,7 @@ impl Checker {
                 & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
             let keep = !on[k];
             cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes & on[k];
+            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
             cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
@@ -159,19 +133,60 @@ impl Checker {
     /// A read of pieces that were written since all warps synchronised, or never.
     #[cold]
     #[inline(never)]
-    fn special_read(&mut self, access: &Access<'_>, group: usize, bits: u32) {
+    fn special_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let floor = self.clocks[access.warp as usize].floor;
-        for k in (0..GROUP).filter(|k| bits >> k & 1 != 0) {
+        for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
+            let writer = Who(self.shared.cells[group].writer[k]);
             if written >= floor {
-                self.after_write(access, group, k);
-            } else if written < self.base && self.checks.unwritten {
+                // Mostly it is the thread itself.
+                let own = writer.warp() == access.warp as usize && lanes[k] & !(1 << writer.lane()) == 0;
+                if !own || written == PENDING {
+                    self.after_write(access, group, k);
+                }
+            } else if written < self.base && self.shared_unwritten {
                 self.unwritten(access, group, k);
             }
         }
     }
 
+    #[inline(always)]
     fn shared_write(&mut self, access: &Access<'_>) {
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
+        let mut free = true;
+        for (group, lanes) in groups.iter() {
+            let cells = &self.shared.cells[group];
+            let mut taken = 0;
+            for k in 0..GROUP {
+                let late = u32::from(cells.write_epoch[k] >= floor) | u32::from(cells.read_epoch[k] >= floor);
+                taken |= late & u32::from(lanes[k] != 0);
+            }
+            free &= taken == 0 && single(lanes).is_some();
+        }
+        if !free {
+            self.groups = Some(groups);
+            return self.shared_write_by_lanes(access);
+        }
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        for (group, lanes) in groups.iter() {
+            let Some(lane) = single(lanes) else { continue };
+            let cells = &mut self.shared.cells[group];
+            for k in 0..GROUP {
+                let on = u32::from(lanes[k] != 0).wrapping_neg();
+                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
+                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
+                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// A write, lane by lane, as some piece was accessed since all warps synchronised.
+    #[inline(never)]
+    fn shared_write_by_lanes(&mut self, access: &Access<'_>) {
         let granule = self.shared.granule;
         let pieces = (access.bytes >> granule).max(1) as usize;
         let clock = &self.clocks[access.warp as usize];
@@ -254,7 +269,9 @@ impl Checker {
                 let sites = vec![access.here(lanes), access.there(writer)];
                 let does = if access.writes { "a write to" } else { "a read of" };
                 self.findings.add("cp.async not waited for", sites, Some(address), || {
-                    format!("{does} shared memory that an asynchronous copy may still be writing: it was not waited for")
+                    format!(
+                        "{does} shared memory that an asynchronous copy may still be writing: it was not waited for"
+                    )
                 });
             }
             return;
@@ -303,12 +320,10 @@ impl Checker {
             }
         }
         if racing.is_none() && reader.warp() == access.warp as usize {
-            let unordered = |earlier: usize, now: usize| {
-                !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32)
-            };
-            let others = lanes_where(cells.read_lanes[k], |earlier| {
-                lanes_where(lanes, |now| unordered(earlier, now)) != 0
-            });
+            let unordered =
+                |earlier: usize, now: usize| !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32);
+            let others =
+                lanes_where(cells.read_lanes[k], |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
             if others != 0 {
                 let site = RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others };
                 racing = Some((lanes, site));

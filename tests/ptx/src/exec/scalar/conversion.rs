@@ -18,8 +18,7 @@ pub(super) fn convert(d_ty: Type, a_ty: Type, modifiers: Modifiers, a: u64) -> O
 
 fn integer_to_integer(d_ty: Type, a_ty: Type, modifiers: Modifiers, a: u64) -> u64 {
     let width = bits(a_ty);
-    let value =
-        if is_signed(a_ty) { i128::from(signed(a, width)) } else { i128::from(truncate(a, width)) };
+    let value = if is_signed(a_ty) { i128::from(signed(a, width)) } else { i128::from(truncate(a, width)) };
     let to = bits(d_ty);
     let value = match (modifiers.saturate, is_signed(d_ty)) {
         (false, _) => value,
@@ -81,9 +80,7 @@ fn float_to_integer(d_ty: Type, a_ty: Type, modifiers: Modifiers, a: u64) -> Opt
 fn float_to_float(d_ty: Type, a_ty: Type, modifiers: Modifiers, a: u64) -> Option<u64> {
     let value = decode(a_ty, modifiers.ftz, a)?;
     match modifiers.rounding {
-        Some(
-            Rounding::IntegerNearest | Rounding::IntegerZero | Rounding::IntegerDown | Rounding::IntegerUp,
-        ) => {
+        Some(Rounding::IntegerNearest | Rounding::IntegerZero | Rounding::IntegerDown | Rounding::IntegerUp) => {
             let value = rounded(value, modifiers.rounding)?;
             encode(d_ty, Modifiers { rounding: None, ..modifiers }, value)
         }

@@ -170,9 +170,7 @@ fn flush_f64(value: f64) -> f64 {
 }
 
 pub(super) fn binary(op: Binary, ty: Type, modifiers: Modifiers, a: u64, b: u64) -> Option<u64> {
-    if let Some(result) =
-        halves(ty, |ty, shift| binary(op, ty, modifiers, a >> shift & 0xFFFF, b >> shift & 0xFFFF))
-    {
+    if let Some(result) = halves(ty, |ty, shift| binary(op, ty, modifiers, a >> shift & 0xFFFF, b >> shift & 0xFFFF)) {
         return result;
     }
     if op == Binary::CopySign {

@@ -20,7 +20,8 @@ fn narrow(value: i128, ty: Type) -> u64 {
 /// Into the range of a type.
 fn saturate(value: i128, ty: Type) -> u64 {
     let bits = bits(ty);
-    let (low, high) = if is_signed(ty) { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
+    let (low, high) =
+        if is_signed(ty) { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) };
     narrow(value.clamp(low, high), ty)
 }
 
@@ -81,9 +82,9 @@ fn low24(value: u64, ty: Type) -> i128 {
 
 fn multiply_high(a: u64, b: u64, ty: Type) -> u64 {
     if is_signed(ty) {
-        (wide(a, ty) * wide(b, ty) >> bits(ty)) as u64
+        ((wide(a, ty) * wide(b, ty)) >> bits(ty)) as u64
     } else {
-        (u128::from(truncate(a, bits(ty))) * u128::from(truncate(b, bits(ty))) >> bits(ty)) as u64
+        ((u128::from(truncate(a, bits(ty))) * u128::from(truncate(b, bits(ty)))) >> bits(ty)) as u64
     }
 }
 
@@ -122,9 +123,7 @@ fn bfe(ty: Type, a: u64, position: u64, length: u64) -> u64 {
 pub(super) fn bfi(ty: Type, s: Sources) -> Option<u64> {
     let (width, position, length) = (bits(ty), (s.c & 0xFF) as u32, (s.d & 0xFF) as u32);
     let taken = (0..width).filter(|&at| at >= position && at < position + length);
-    Some(taken.fold(truncate(s.b, width), |result, at| {
-        result & !(1 << at) | (s.a >> (at - position) & 1) << at
-    }))
+    Some(taken.fold(truncate(s.b, width), |result, at| result & !(1 << at) | (s.a >> (at - position) & 1) << at))
 }
 
 /// §9.7.9.7, default mode: each nibble picks one of eight bytes, its upper bit replicates the byte's sign.

@@ -1,0 +1,188 @@
+//! The pieces of memory that an access touches, in groups of eight.
+
+use super::super::lanes::lanes_that;
+use super::shared::Access;
+
+/// Pieces that are looked at together.
+pub(super) const GROUP: usize = 8;
+
+/// The lanes that touch each piece of a group.
+pub(super) type Lanes = [u32; GROUP];
+
+/// The groups that an access touches, each once: a buffer that is used again.
+pub(super) struct Groups {
+    count: usize,
+    numbers: [u32; 96],
+    lanes: [Lanes; 96],
+}
+
+impl Groups {
+    /// An empty buffer.
+    pub(super) fn new() -> Box<Groups> {
+        Box::new(Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] })
+    }
+
+    /// Finds them. Pieces are numbered from the address `start` on; `listed` has an entry for each group, all 0, and has so afterwards.
+    #[inline(always)]
+    pub(super) fn find(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
+        let groups = self;
+        groups.count = 0;
+        if access.lanes == 0 {
+            return;
+        }
+        let first_lane = access.lanes.trailing_zeros() as usize & 31;
+        let first = access.at[first_lane];
+        let bytes = u64::from(access.bytes);
+        // Do active lanes lie side by side, or all at one place?
+        let origin = first.wrapping_sub(first_lane as u64 * bytes);
+        let (mut apart, mut differ) = (0, 0);
+        for lane in 0..32 {
+            let on = u64::from(access.lanes >> lane & 1).wrapping_neg();
+            apart |= (access.at[lane] ^ origin.wrapping_add(lane as u64 * bytes)) & on;
+            differ |= (access.at[lane] ^ first) & on;
+        }
+        let pieces = (access.bytes >> granule).max(1) as usize;
+        if differ == 0 {
+            groups.add_range(((first - start) >> granule) as usize, pieces, access.lanes);
+        } else if apart == 0 && pieces <= GROUP {
+            let origin = (origin.wrapping_sub(start) as i64) >> granule;
+            groups.side_by_side(origin, access.lanes, pieces.trailing_zeros());
+        } else if pieces > 1 {
+            // The upper half of the warp mostly repeats the lower one, or quarters each other.
+            let origin = (first.wrapping_sub(start) as i64) >> granule;
+            if pieces <= GROUP && repeats(access, first, 16) {
+                groups.side_by_side(origin, 0xFFFF, pieces.trailing_zeros());
+                groups.repeat(0x0001_0001);
+            } else if pieces <= GROUP && repeats(access, first, 8) {
+                groups.side_by_side(origin, 0xFF, pieces.trailing_zeros());
+                groups.repeat(0x0101_0101);
+            } else {
+                groups.wide(access, start, granule, pieces);
+            }
+        } else {
+            groups.scattered(access, start, granule, pieces, listed);
+        }
+    }
+
+    /// Lanes come again, as the factor says.
+    #[inline(always)]
+    fn repeat(&mut self, factor: u32) {
+        for lanes in &mut self.lanes[..self.count] {
+            for lanes in lanes {
+                *lanes = lanes.wrapping_mul(factor);
+            }
+        }
+    }
+
+    /// Accesses of several pieces: mostly many lanes have one address. A group may come twice, with other pieces.
+    #[inline(always)]
+    fn wide(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize) {
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let address = access.at[rest.trailing_zeros() as usize & 31];
+            let same = lanes_that(|lane| access.at[lane] == address) & rest;
+            rest &= !same;
+            self.add_range(((address - start) >> granule) as usize, pieces, same);
+        }
+    }
+
+    #[inline(always)]
+    fn push(&mut self, number: u32, lanes: Lanes) {
+        self.numbers[self.count] = number;
+        self.lanes[self.count] = lanes;
+        self.count += 1;
+    }
+
+    /// One after the other: number and lanes.
+    #[inline(always)]
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Lanes)> {
+        self.numbers[..self.count].iter().map(|&number| number as usize).zip(&self.lanes)
+    }
+
+    #[inline(always)]
+    fn add_range(&mut self, mut piece: usize, pieces: usize, lanes: u32) {
+        let end = piece + pieces;
+        while piece < end {
+            let (group, first) = (piece / GROUP, piece % GROUP);
+            let taken = (GROUP - first).min(end - piece);
+            // A comparison for each piece: a loop of a length that is not known would not become one vector.
+            let touched = std::array::from_fn(|k| if k.wrapping_sub(first) < taken { lanes } else { 0 });
+            self.push(group as u32, touched);
+            piece += taken;
+        }
+    }
+
+    /// Lane 0 touches the pieces from `origin` on, which may lie before the first one where the lane is not active; each lane touches
+    /// two to the power of `shift`.
+    #[inline(always)]
+    fn side_by_side(&mut self, origin: i64, active: u32, shift: u32) {
+        let group = GROUP as i64;
+        let (from, to) = (origin.div_euclid(group), (origin + (32 << shift) - 1).div_euclid(group));
+        for number in from..=to {
+            let before = (number * group - origin) as i32;
+            let mut lanes = [0; GROUP];
+            let mut any = 0;
+            for k in 0..GROUP {
+                let lane = (before + k as i32) >> shift;
+                let bit = if (lane as u32) < 32 { 1u32 << (lane as u32 & 31) } else { 0 };
+                lanes[k] = bit & active;
+                any |= lanes[k];
+            }
+            if any != 0 {
+                self.push(number as u32, lanes);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize, listed: &mut [u8]) {
+        let mut rest = access.lanes;
+        while rest != 0 {
+            let lane = rest.trailing_zeros();
+            rest &= rest - 1;
+            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
+            let end = piece + pieces;
+            while piece < end {
+                let (group, first) = (piece / GROUP, piece % GROUP);
+                let taken = (GROUP - first).min(end - piece);
+                let listed = &mut listed[group];
+                if *listed == 0 {
+                    self.numbers[self.count] = group as u32;
+                    self.lanes[self.count] = [0; GROUP];
+                    self.count += 1;
+                    *listed = self.count as u8;
+                }
+                let lanes = &mut self.lanes[*listed as usize - 1];
+                for (k, lanes) in lanes.iter_mut().enumerate() {
+                    *lanes |= u32::from(k.wrapping_sub(first) < taken) << lane;
+                }
+                piece += taken;
+            }
+        }
+        for &group in &self.numbers[..self.count] {
+            listed[group as usize] = 0;
+        }
+    }
+}
+
+/// Whether all lanes are active, so many lie side by side from an address on, and the others repeat their addresses.
+#[inline(always)]
+fn repeats(access: &Access<'_>, first: u64, lanes: usize) -> bool {
+    let mut wrong = u64::from(!access.lanes);
+    for lane in 0..32 {
+        wrong |= access.at[lane] ^ first.wrapping_add((lane % lanes) as u64 * u64::from(access.bytes));
+    }
+    wrong == 0
+}
+
+/// The lane of each piece, where no piece has two; `None` where one has.
+#[inline(always)]
+pub(super) fn single(lanes: &Lanes) -> Option<[u32; GROUP]> {
+    let mut twice = 0;
+    let mut single = [0; GROUP];
+    for k in 0..GROUP {
+        twice |= lanes[k] & lanes[k].wrapping_sub(1);
+        single[k] = lanes[k].trailing_zeros() & 31;
+    }
+    (twice == 0).then_some(single)
+}

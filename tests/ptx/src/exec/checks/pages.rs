@@ -1,0 +1,243 @@
+//! The shadow of global memory as it is kept: pages, guarded by locks, of groups of pieces.
+//!
+//! Most accesses touch all pieces of a group in one way, for which a head of two lines of the processor's cache is enough; the rest
+//! is kept piece by piece.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::WARPS;
+use super::groups::{GROUP, Lanes, single};
+
+/// Bytes of a page.
+pub(super) const PAGE: u64 = 4096;
+/// Locks among which pages are shared.
+pub(super) const SHARDS: usize = 1024;
+
+/// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Cells {
+    pub(super) write_block: [u32; GROUP],
+    pub(super) write_epoch: [u32; GROUP],
+    pub(super) writer: [u32; GROUP],
+    pub(super) write_stamp: [u32; GROUP],
+    pub(super) read_block: [u32; GROUP],
+    pub(super) read_epoch: [u32; GROUP],
+    pub(super) read_warps: [u32; GROUP],
+    pub(super) reader: [u32; GROUP],
+    pub(super) read_stamp: [u32; GROUP],
+    pub(super) read_lanes: [u32; GROUP],
+    /// Another block that read.
+    pub(super) other_block: [u32; GROUP],
+    pub(super) other_reader: [u32; GROUP],
+}
+
+/// The lanes of an access of a group, where they have a simple form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Pattern {
+    /// A bit for each piece that is touched.
+    pub(super) pieces: u8,
+    /// Not 0: all lanes of this mask touch each of the pieces.
+    all: u32,
+    /// Otherwise the lane of each piece.
+    lane: [u8; GROUP],
+}
+
+impl Pattern {
+    /// `None`: the lanes have no simple form.
+    #[inline(always)]
+    pub(super) fn of(lanes: &Lanes) -> Option<Pattern> {
+        let (mut pieces, mut any, mut differ) = (0, 0, 0);
+        for k in 0..GROUP {
+            pieces |= u8::from(lanes[k] != 0) << k;
+            any |= lanes[k];
+        }
+        for k in 0..GROUP {
+            differ |= (lanes[k] ^ any) & u32::from(lanes[k] != 0).wrapping_neg();
+        }
+        if differ == 0 {
+            return Some(Pattern { pieces, all: any, lane: [0; GROUP] });
+        }
+        let lane = single(lanes)?.map(|lane| lane as u8);
+        Some(Pattern { pieces, all: 0, lane })
+    }
+
+    /// The lanes that touch a piece.
+    pub(super) fn lanes(&self, k: usize) -> u32 {
+        match self.pieces >> k & 1 {
+            0 => 0,
+            _ if self.all != 0 => self.all,
+            _ => 1 << self.lane[k],
+        }
+    }
+
+    /// Whether each piece has one lane.
+    pub(super) fn is_single(&self) -> bool {
+        self.all.count_ones() <= 1
+    }
+}
+
+/// The last access of a group.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Last {
+    pub(super) block: u32,
+    pub(super) epoch: u32,
+    pub(super) stamp: u32,
+    pub(super) who: u32,
+    pub(super) pattern: Pattern,
+}
+
+/// A group whose pieces were accessed alike.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Head {
+    pub(super) read: Last,
+    /// The warps that read in the epoch of `read`.
+    pub(super) warps: u32,
+    /// Another block that read, and which pieces.
+    pub(super) other_block: u32,
+    pub(super) other_reader: u32,
+    pub(super) other_pieces: u8,
+    /// The first tag of a launch in which the group is kept piece by piece.
+    pub(super) apart: u32,
+    pub(super) write: Last,
+}
+
+impl Head {
+    /// From now on the group is kept piece by piece.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_apart(&mut self, cells: &mut Cells, launch: u32) {
+        *cells = Cells::default();
+        for k in 0..GROUP {
+            if self.read.block >= launch && self.read.pattern.pieces >> k & 1 != 0 {
+                let read = &self.read;
+                (cells.read_block[k], cells.read_epoch[k], cells.read_stamp[k]) = (read.block, read.epoch, read.stamp);
+                (cells.reader[k], cells.read_warps[k], cells.read_lanes[k]) = (read.who, self.warps, read.pattern.lanes(k));
+            }
+            if self.other_block >= launch && self.other_pieces >> k & 1 != 0 {
+                (cells.other_block[k], cells.other_reader[k]) = (self.other_block, self.other_reader);
+            }
+            if self.write.block >= launch && self.write.pattern.pieces >> k & 1 != 0 {
+                let write = &self.write;
+                (cells.write_block[k], cells.write_epoch[k], cells.write_stamp[k]) =
+                    (write.block, write.epoch, write.stamp);
+                cells.writer[k] = write.who & !31 | write.pattern.lanes(k).trailing_zeros() & 31;
+            }
+        }
+        self.apart = launch;
+    }
+}
+
+/// Of each warp of a block: accesses of lower epochs are done.
+pub(crate) type Known = [u32; WARPS];
+
+/// Pages by their number, which needs no better hash than itself.
+pub(super) type Pages = HashMap<u64, Page, PageBuildHasher>;
+pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
+
+/// See [`Pages`].
+#[derive(Default)]
+pub(super) struct PageHasher(u64);
+
+impl Hasher for PageHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// A page of the shadow.
+#[derive(Default)]
+pub(super) struct Page {
+    pub(super) granule: u32,
+    /// Groups, as long as one access of all of a group's pieces is like the other.
+    pub(super) heads: Vec<Head>,
+    /// Groups piece by piece; made when the first one is needed.
+    pub(super) cells: Vec<Cells>,
+    pub(super) settled: Arc<Settled>,
+}
+
+/// The groups of a page that two blocks have read and nothing has written in this launch: more reads of them need not be noted, as a
+/// write by any block races with one of the two. Asked without the page's lock, so that blocks that share their inputs do not
+/// wait for each other.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// The first tag of the launch that this is about.
+    launch: AtomicU32,
+    groups: [AtomicU64; 8],
+}
+
+impl Settled {
+    pub(super) fn begin(&self, launch: u32) {
+        if self.launch.load(Ordering::Relaxed) != launch {
+            self.groups.iter().for_each(|groups| groups.store(0, Ordering::Relaxed));
+            self.launch.store(launch, Ordering::Release);
+        }
+    }
+
+    pub(super) fn has(&self, launch: u32, group: usize) -> bool {
+        self.launch.load(Ordering::Acquire) == launch
+            && self.groups[group / 64].load(Ordering::Relaxed) >> (group % 64) & 1 != 0
+    }
+
+    pub(super) fn add(&self, group: usize) {
+        self.groups[group / 64].fetch_or(1 << (group % 64), Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, group: usize) {
+        let groups = &self.groups[group / 64];
+        if groups.load(Ordering::Relaxed) >> (group % 64) & 1 != 0 {
+            groups.fetch_and(!(1 << (group % 64)), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The shadow of global memory, and what blocks told each other.
+pub(crate) struct GlobalShadow {
+    pub(super) pages: Vec<Mutex<Pages>>,
+    /// By address: which blocks released there, and up to which epochs.
+    pub(super) released: Mutex<HashMap<u64, HashMap<u32, Known>>>,
+    /// The first tag of the launch that runs, and the one behind its last.
+    tags: Mutex<(u32, u32)>,
+}
+
+impl Default for GlobalShadow {
+    fn default() -> GlobalShadow {
+        GlobalShadow {
+            pages: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            released: Mutex::default(),
+            tags: Mutex::new((1, 1)),
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl GlobalShadow {
+    /// A launch of so many blocks begins; its first tag.
+    pub(crate) fn begin(&self, blocks: u64) -> u32 {
+        let mut tags = lock(&self.tags);
+        lock(&self.released).clear();
+        // Tags of blocks beyond four billion would be told apart no longer: they are folded.
+        let blocks = blocks.min(1 << 30) as u32;
+        if tags.1.checked_add(blocks).is_none() {
+            self.pages.iter().for_each(|pages| lock(pages).clear());
+            *tags = (1, 1);
+        }
+        *tags = (tags.1, tags.1 + blocks);
+        tags.0
+    }
+}

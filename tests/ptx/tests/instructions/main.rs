@@ -1,0 +1,14 @@
+//! Instructions against the ISA's text: expectations are computed here, by other means than the machine's.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod apply;
+mod conversions;
+mod floats;
+mod integers;
+
+#[test]
+fn older_processors_give_the_same() {
+    common::again_with_each_level("older_processors");
+}
