@@ -321,6 +321,13 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("bench --dtype f8", &["possible values: f32, f64, tf32, bf16"]),
         ("bench --device cpu --dtype bf16", &["need a GPU"]),
         ("bench --budget 0", &["1..=60000"]),
+        ("bench --plan vgan-mnis", &["no preset `vgan-mnis`", "vgan-mnist"]),
+        ("bench --plan quick --gpu h20", &["no GPU `h20`", "h200", "rtx4090"]),
+        ("bench --plan quick --gpu v100", &["no GPU `v100`"]),
+        ("bench --plan quick --dtype f64", &["no f64"]),
+        ("bench --plan quick --batch 0", &["1..=65536"]),
+        ("bench --plan quick --device cpu", &["cannot be used with"]),
+        ("bench --batch 8", &["--plan"]),
         ("dataset fetch imagenet", &["possible values: mnist, "]),
         ("completions tcsh", &["possible values"]),
     ];
