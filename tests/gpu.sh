@@ -223,7 +223,6 @@ export bin data out work vgan kernels narrow quick steps objective_steps resume_
 } | tee "$table"
 check "parity" 60 on_gpu parity 2 "f32 against the CPU in f64, and twice the same bits"
 check "parity on tensor cores" 60 on_gpu tensor_cores 3 "tf32 and bf16 against the CPU in f64, and twice the same bits"
-check "training beside the CPU" 60 on_gpu steps 3 "20 steps of every narrow model; tf32 and bf16 near f32"
 check "gradients of operations" 60 gradients --only operations
 check "gradients of whole losses" 60 whole_gradients
 # shellcheck disable=SC2086

@@ -66,6 +66,41 @@ fn a_run_is_the_cpus_and_the_same_in_every_order() {
     }
 }
 
+/// Twenty steps of each kind of model and of step, recorded and replayed, are the CPU's.
+#[test]
+fn every_kind_of_step_is_the_cpus() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let residual = "--set generator.width=4 --set generator.max_width=6 --set discriminator.width=4 \
+                    --set discriminator.max_width=6 --batch 4";
+    for (name, words) in [
+        ("residual", format!("vgan-cifar10-resnet {residual}")),
+        (
+            "lazy-penalty",
+            format!("quick {TINY} --set penalty=dragan --set penalty_every=3 --set discriminator.norm=none"),
+        ),
+        ("critic", format!("quick {TINY} --set loss=wgan --set clip=0.1 --set discriminator_steps=3")),
+        ("spectral", format!("quick {TINY} --set discriminator.spectral_norm=true")),
+        ("began", format!("quick {TINY} --set loss=began")),
+        ("features", format!("quick {TINY} --set feature_matching=1 --set minibatch_kernels=4")),
+        ("encoder", format!("quick {TINY} --set reconstruction=0.2 --set mode=0.4")),
+        ("noise", format!("quick {TINY} --set instance_noise=0.1 --set historical_averaging=0.01")),
+    ] {
+        let place = Place::new();
+        let words = format!("{words} --steps 20 --tick 1 --snap 20");
+        let cpu = {
+            succeed(place.train_wide("cpu", &words));
+            place.run("cpu")
+        };
+        let mut command = standin::command(PROGRAM);
+        command.arg("train").args(words.split_whitespace()).args(["--device", "cuda"]);
+        command.arg("--outdir").arg(place.path(name)).arg("--data").arg(place.path("images-idx3-ubyte"));
+        succeed(command);
+        assert_near(&place.run(name), &cpu, 1e-3);
+    }
+}
+
 #[test]
 fn a_run_goes_on_on_the_other_device() {
     if !standin::has_kernels() {

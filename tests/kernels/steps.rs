@@ -7,8 +7,7 @@ use crate::narrow_models::{Narrow, narrow, narrow_models};
 use simt::{Options, Order};
 use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
-use vgan_cuda::device::gpu::Gpu;
-use vgan_cuda::device::{ALIGNMENT, Accelerator, Cpu, DryRun, Launcher, Metrics, Precision, Real, StepState, cuda};
+use vgan_cuda::device::{ALIGNMENT, Accelerator, Cpu, DryRun, Metrics, Precision, Real, StepState};
 use vgan_cuda::nn::{ImageShape, Parts};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -109,12 +108,9 @@ fn tolerances(arena: &str, parts: &Parts, settings: &Settings) -> Vec<f64> {
     tolerances
 }
 
-fn agree<L: Launcher, T: Real>(name: &str, model: &Narrow, backend: &Accelerator<L, T>)
-where
-    Accelerator<L, T>: Executor<Real = T>,
-{
+fn agree<T: Real>(name: &str, model: &Narrow) {
     let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model);
-    let kernels = train(backend, model);
+    let kernels = train(&emulated::<T>(unchecked()), model);
     let strict = if T::NAME == "f64" { 1e-9 } else { 1e-4 };
     for (step, (ours, theirs)) in kernels.states.iter().zip(&cpu.states).enumerate() {
         assert_eq!((ours.step, ours.updates, ours.non_finite), (theirs.step, theirs.updates, 0));
@@ -157,29 +153,12 @@ where
 
 #[test]
 fn twenty_steps_of_every_model_agree_with_the_cpu_in_f32() {
-    narrow_models().iter().for_each(|(name, model)| agree(name, model, &emulated::<f32>(unchecked())));
+    narrow_models().iter().for_each(|(name, model)| agree::<f32>(name, model));
 }
 
 #[test]
 fn twenty_steps_of_every_model_agree_with_the_cpu_in_f64() {
-    narrow_models().iter().for_each(|(name, model)| agree(name, model, &emulated::<f64>(unchecked())));
-}
-
-/// The first GPU; `None`, and said why, where there is none to compute on.
-fn gpu<T: Real>() -> Option<Accelerator<Gpu, T>> {
-    cuda::open(0).map(Accelerator::new).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
-}
-
-#[test]
-fn a_gpu_trains_every_model_as_the_cpu_does_in_f32() {
-    let Some(gpu) = gpu::<f32>() else { return };
-    narrow_models().iter().for_each(|(name, model)| agree(name, model, &gpu));
-}
-
-#[test]
-fn a_gpu_trains_every_model_as_the_cpu_does_in_f64() {
-    let Some(gpu) = gpu::<f64>() else { return };
-    narrow_models().iter().for_each(|(name, model)| agree(name, model, &gpu));
+    narrow_models().iter().for_each(|(name, model)| agree::<f64>(name, model));
 }
 
 /// A run that goes on between two penalties records the step without one first.
@@ -226,14 +205,10 @@ fn two_runs_agree_in_every_bit_whatever_the_order() {
 
 /// Whole steps on tensor cores: the first has the losses of f32 but for the operands' rounding, 2⁻¹² in tf32 and 2⁻⁹ in
 /// bf16, once a layer over some ten of them; later ones stay finite.
-fn near_f32_on_tensor_cores<L: Launcher>(
-    steps: usize,
-    model: &Narrow,
-    backend: impl Fn(Precision) -> Accelerator<L, f32>,
-) {
-    let plain = train_for(steps, &backend(Precision::F32), model);
+fn near_f32_on_tensor_cores(steps: usize, model: &Narrow) {
+    let plain = train_for(steps, &emulated::<f32>(unchecked()), model);
     for (precision, tolerance) in [(Precision::Tf32, 4e-3), (Precision::Bf16, 3e-2)] {
-        let rounded = train_for(steps, &backend(precision), model);
+        let rounded = train_for(steps, &emulated_in(precision, unchecked()), model);
         assert!(rounded.states.iter().all(|state| state.non_finite == 0), "{precision:?}");
         let (ours, theirs) = (rounded.states[0].metrics, plain.states[0].metrics);
         for (what, ours, theirs) in [
@@ -253,12 +228,12 @@ fn near_f32_on_tensor_cores<L: Launcher>(
 
 #[test]
 fn steps_on_tensor_cores_are_near_those_in_f32() {
-    near_f32_on_tensor_cores(FEW, &narrow("mnist"), |precision| emulated_in(precision, unchecked()));
+    near_f32_on_tensor_cores(FEW, &narrow("mnist"));
 }
 
 #[test]
 fn steps_of_a_residual_net_on_tensor_cores_are_near_those_in_f32() {
-    near_f32_on_tensor_cores(4, &narrow("residual"), |precision| emulated_in(precision, unchecked()));
+    near_f32_on_tensor_cores(4, &narrow("residual"));
 }
 
 /// The first of its steps has a penalty: of a gradient that came down through the layers that were gone up, from weights
@@ -267,16 +242,7 @@ fn steps_of_a_residual_net_on_tensor_cores_are_near_those_in_f32() {
 fn steps_with_a_penalty_on_tensor_cores_are_near_those_in_f32() {
     let (mut settings, image) = narrow("lazy penalty");
     settings.optimizer.init_std = 0.2;
-    near_f32_on_tensor_cores(FEW, &(settings, image), |precision| emulated_in(precision, unchecked()));
-}
-
-#[test]
-fn a_gpu_trains_on_tensor_cores_near_f32() {
-    let Some(opened) = gpu::<f32>() else { return };
-    for model in ["mnist", "residual"] {
-        let launcher = || opened.launcher().clone();
-        near_f32_on_tensor_cores(4, &narrow(model), |precision| Accelerator::with_precision(launcher(), precision));
-    }
+    near_f32_on_tensor_cores(FEW, &(settings, image));
 }
 
 /// What is predicted is what is allocated: the model's buffers, and the pinned ring of figures. The steps add a workspace, in
