@@ -1,10 +1,12 @@
-//! `bench`: times every operation at the article's sizes against what the device does at best.
+//! `bench`: times every operation at the article's sizes against what the device does at best; with `--plan`, takes a training step
+//! apart without a GPU.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::arguments::DeviceChoice;
+use super::bench_plan::{self, PlanOptions};
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
 use crate::device::cuda::{self, Driver};
@@ -24,9 +26,13 @@ A time is the median of seven samples of many runs each, measured by the GPU's o
 Bytes are those that must be read and written at least once. Only matrix products and convolutions
 count as flop.
 
+With --plan nothing is timed: one training step of a preset runs on the CPU, on the PTX that is embedded
+for GPUs, and its work is counted. Times are then predictions for the GPU that --gpu names.
+
 Examples:
   vgan-cuda bench
-  vgan-cuda bench --filter conv2d --json")]
+  vgan-cuda bench --filter conv2d --json
+  vgan-cuda bench --plan vgan-mnist --dtype bf16 --gpu h200")]
 pub(super) struct BenchArgs {
     /// Print JSON, one object per line
     #[arg(long)]
@@ -47,6 +53,18 @@ pub(super) struct BenchArgs {
     /// Time to spend on each pass, in milliseconds
     #[arg(long, value_name = "MS", default_value = "200", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     budget: u64,
+
+    /// Take one training step of a preset apart instead: every launch with its counted work and a predicted time; needs no GPU
+    #[arg(long, value_name = "PRESET", conflicts_with_all = ["filter", "device", "budget"])]
+    plan: Option<String>,
+
+    /// With --plan: images of a batch [default: the preset's]
+    #[arg(long, value_name = "N", requires = "plan", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    batch: Option<u32>,
+
+    /// With --plan: the GPU to predict for, such as h200, h100, a100 or rtx4090
+    #[arg(long, value_name = "GPU", requires = "plan", default_value = "h200")]
+    gpu: String,
 }
 
 /// Types of numbers.
@@ -75,18 +93,30 @@ pub(crate) struct BenchOptions {
     pub(crate) dtype: Type,
     /// Time to spend on each pass.
     pub(crate) budget: Duration,
+    /// A step to take apart instead.
+    pub(crate) plan: Option<PlanOptions>,
 }
 
 impl BenchArgs {
     pub(super) fn resolve(self) -> BenchOptions {
-        let BenchArgs { json, filter, device, dtype, budget } = self;
-        BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget) }
+        let BenchArgs { json, filter, device, dtype, budget, plan, batch, gpu } = self;
+        let plan = plan.map(|preset| PlanOptions { preset, batch: batch.map(|batch| batch as usize), gpu });
+        BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget), plan }
     }
 }
 
 /// Measures and prints.
 pub(super) fn run(options: BenchOptions) -> Result<()> {
     output::warn_if_unoptimised();
+    if let Some(plan) = &options.plan {
+        let dtype = match options.dtype {
+            Type::F32 => Precision::F32,
+            Type::Tf32 => Precision::Tf32,
+            Type::Bf16 => Precision::Bf16,
+            Type::F64 => return Err(Error::Usage("bench --plan knows no f64: training has none".into())),
+        };
+        return bench_plan::run(plan, dtype, options.json);
+    }
     match options.dtype {
         Type::F32 => in_type::<f32>(&options),
         Type::F64 => in_type::<f64>(&options),
@@ -255,8 +285,22 @@ mod tests {
             device: DeviceChoice::Cuda(0),
             dtype: Type::F64,
             budget: Duration::from_millis(200),
+            plan: None,
         };
         assert_eq!(args.resolve(), expected);
+    }
+
+    #[test]
+    fn a_plan_takes_the_place_of_times() {
+        let parse = |line: &str| Cli::try_parse_from(format!("vgan-cuda bench {line}").split(' '));
+        let cli = parse("--plan quick --batch 8 --gpu a100 --dtype bf16").expect("options");
+        let Command::Bench(args) = cli.command else { panic!("{cli:?}") };
+        let options = args.resolve();
+        let expected = PlanOptions { preset: "quick".into(), batch: Some(8), gpu: "a100".into() };
+        assert_eq!((options.plan, options.dtype), (Some(expected), Type::Bf16));
+        for wrong in ["--batch 8", "--gpu a100", "--plan quick --device cpu", "--plan quick --batch 0"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// The ceiling of tensor cores is shown where there is one.

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod bench_plan;
 mod compare;
 mod complete;
 mod completions;

@@ -98,13 +98,13 @@ impl<E> DeviceViewMut<'_, E> {
 
 impl<E> AsArgument for DeviceView<'_, E> {
     fn argument(&self) -> Argument {
-        Argument::new(self.address)
+        Argument::of_window(self.address, self.len * size_of::<E>())
     }
 }
 
 impl<E> AsArgument for DeviceViewMut<'_, E> {
     fn argument(&self) -> Argument {
-        Argument::new(self.address)
+        Argument::of_window(self.address, self.len * size_of::<E>())
     }
 }
 

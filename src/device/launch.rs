@@ -103,6 +103,7 @@ pub struct Launch<'a> {
 pub struct Argument {
     bytes: [u64; Argument::WORDS],
     len: usize,
+    window: Option<usize>,
 }
 
 impl Argument {
@@ -113,7 +114,7 @@ impl Argument {
     /// # Panics
     /// If it is larger: a mistake of this program's.
     pub fn new<P: bytemuck::NoUninit>(value: P) -> Self {
-        let mut argument = Argument { bytes: [0; Self::WORDS], len: size_of::<P>() };
+        let mut argument = Argument { bytes: [0; Self::WORDS], len: size_of::<P>(), window: None };
         bytemuck::bytes_of_mut(&mut argument.bytes)[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&value));
         argument
     }
@@ -121,11 +122,21 @@ impl Argument {
     /// A structure of two fields, the second aligned to its size, as C lays it out.
     pub fn pair<P: bytemuck::NoUninit, Q: bytemuck::NoUninit>(first: P, second: Q) -> Self {
         let at = size_of::<P>().next_multiple_of(align_of::<Q>());
-        let mut argument = Argument { bytes: [0; Self::WORDS], len: at + size_of::<Q>() };
+        let mut argument = Argument { bytes: [0; Self::WORDS], len: at + size_of::<Q>(), window: None };
         let bytes = bytemuck::bytes_of_mut(&mut argument.bytes);
         bytes[..size_of::<P>()].copy_from_slice(bytemuck::bytes_of(&first));
         bytes[at..at + size_of::<Q>()].copy_from_slice(bytemuck::bytes_of(&second));
         argument
+    }
+
+    /// The address of a window of device memory that is `bytes` long.
+    pub fn of_window(address: u64, bytes: usize) -> Self {
+        Argument { window: Some(bytes), ..Argument::new(address) }
+    }
+
+    /// Where it is a window of device memory: how many bytes that has. Kernels do not see it; who counts what they move does.
+    pub fn window(&self) -> Option<usize> {
+        self.window
     }
 
     /// Its bytes.

@@ -321,12 +321,35 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("bench --dtype f8", &["possible values: f32, f64, tf32, bf16"]),
         ("bench --device cpu --dtype bf16", &["need a GPU"]),
         ("bench --budget 0", &["1..=60000"]),
+        ("bench --plan quick --batch 0", &["1..=65536"]),
+        ("bench --plan quick --device cpu", &["cannot be used with"]),
+        ("bench --batch 8", &["--plan"]),
         ("dataset fetch imagenet", &["possible values: mnist, "]),
         ("completions tcsh", &["possible values"]),
     ];
     for (words, parts) in cases {
         assert_contains(&failure(words, 2), parts);
     }
+}
+
+/// Run by `cargo test --release --features plan --test program plan`.
+#[cfg(feature = "plan")]
+#[test]
+fn mistakes_in_a_plan_exit_with_2() {
+    for (words, parts) in [
+        ("bench --plan vgan-mnis", &["no preset `vgan-mnis`", "vgan-mnist"][..]),
+        ("bench --plan quick --gpu h20", &["no GPU `h20`", "h200", "rtx4090"]),
+        ("bench --plan quick --gpu v100", &["no GPU `v100`"]),
+        ("bench --plan quick --dtype f64", &["no f64"]),
+    ] {
+        assert_contains(&failure(words, 2), parts);
+    }
+}
+
+#[cfg(not(feature = "plan"))]
+#[test]
+fn a_build_without_plans_says_how_to_have_them() {
+    assert_contains(&failure("bench --plan quick", 2), &["--features plan"]);
 }
 
 #[test]

@@ -13,7 +13,6 @@ mod copy;
 mod device;
 mod event;
 pub mod faults;
-pub mod gpus;
 mod graph;
 mod handle;
 mod image;
@@ -31,6 +30,8 @@ mod tensor_map;
 mod trace;
 mod transfer;
 mod unsupported;
+
+pub use ptx_machine::gpus;
 
 /// Every exported function.
 fn symbols() -> impl Iterator<Item = &'static abi::Symbol> {

@@ -57,7 +57,7 @@ pub(crate) fn counts(counters: &Counters) -> String {
     ];
     // Requests, then sectors or passes, then bytes.
     let accesses =
-        accesses.map(|(name, Accesses { requests, parts, bytes })| format!(" {name}={requests}/{parts}/{bytes}"));
+        accesses.map(|(name, Accesses { requests, parts, bytes, .. })| format!(" {name}={requests}/{parts}/{bytes}"));
     format!(
         " counted {}/{} warp-instructions={warps} thread-instructions={} tensor-operations={} barriers={}{}{classes}",
         counters.sampled,

@@ -10,6 +10,7 @@
 
 mod exec;
 pub mod fatbin;
+pub mod gpus;
 mod lower;
 pub mod machine;
 pub mod memory;

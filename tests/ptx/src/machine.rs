@@ -26,6 +26,8 @@ pub struct Options {
     pub async_copies: AsyncCopies,
     /// Count the work of every n-th block; 0: of none.
     pub count_every: u64,
+    /// Runs the blocks that are counted and no others: what the launch computes is not whole then.
+    pub counted_only: bool,
 }
 
 /// What is checked.
@@ -77,6 +79,7 @@ impl Default for Options {
             warps: Order::Forward,
             async_copies: AsyncCopies::Latest,
             count_every: 0,
+            counted_only: false,
         }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct AccessCount {
     pub(crate) parts: u64,
     /// Bytes that lanes asked for.
     pub(crate) bytes: u64,
+    /// Passes of shared memory that there would be without conflicts.
+    pub(crate) least: u64,
 }
 
 impl AccessCount {
@@ -25,6 +27,7 @@ impl AccessCount {
         self.requests += other.requests;
         self.parts += other.parts;
         self.bytes += other.bytes;
+        self.least += other.least;
     }
 }
 
@@ -113,8 +116,9 @@ pub(crate) fn count_access(b: &mut Block<'_>, site: u32, space: Space, lanes: u3
     if site >= b.counts.accesses.len() {
         b.counts.accesses.resize(site + 1, Default::default());
     }
-    let bytes = u64::from(bytes) * u64::from(lanes.count_ones());
-    b.counts.accesses[site][kind].add(AccessCount { requests: 1, parts, bytes });
+    let (size, bytes) = (bytes, u64::from(bytes) * u64::from(lanes.count_ones()));
+    let least = if kind == 1 { least_passes(lanes, size) } else { 0 };
+    b.counts.accesses[site][kind].add(AccessCount { requests: 1, parts, bytes, least });
 }
 
 /// How many sectors of 32 bytes the lanes touch.
@@ -135,6 +139,13 @@ pub(crate) fn sectors(lanes: u32, at: &[u64; LANES], bytes: u32) -> u64 {
     touched.sort_unstable();
     let changes = touched.windows(2).filter(|pair| pair[0] != pair[1]).count() as u64;
     changes + u64::from(!touched.is_empty())
+}
+
+/// How many times shared memory must be read for all lanes where no two want different words of one bank.
+pub(crate) fn least_passes(lanes: u32, bytes: u32) -> u64 {
+    let together = LANES / (bytes / 4).clamp(1, 4) as usize;
+    let group = u32::MAX >> (LANES - together);
+    (0..LANES).step_by(together).filter(|start| lanes >> start & group != 0).count() as u64
 }
 
 /// How many times shared memory must be read for all lanes: 32 banks of 4 bytes give one word each at a time. Accesses of 8 bytes go
@@ -180,6 +191,21 @@ mod tests {
         assert_eq!(sectors(u32::MAX, &at(|lane| 64 * lane), 4), 32);
         assert_eq!(sectors(u32::MAX, &at(|lane| 64 * (31 - lane % 8)), 4), 8);
         assert_eq!(sectors(1, &at(|_| 4096), 4), 1);
+    }
+
+    #[test]
+    fn the_least_passes_go_by_halves_and_quarters() {
+        for (lanes, bytes, expected) in [
+            (u32::MAX, 1, 1),
+            (u32::MAX, 4, 1),
+            (u32::MAX, 8, 2),
+            (u32::MAX, 16, 4),
+            (0xFFFF, 8, 1),
+            (0x8000_0001, 16, 2),
+            (0, 4, 0),
+        ] {
+            assert_eq!(least_passes(lanes, bytes), expected, "{lanes:x} {bytes}");
+        }
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
                 break;
             }
             let number = nth_block(ticket, total, context.options.blocks);
+            let every = context.options.count_every;
+            if context.options.counted_only && every != 0 && !number.is_multiple_of(every) {
+                continue;
+            }
             if let Some(found) = worker.run(number) {
                 stop.store(true, Ordering::Relaxed);
                 lock().fault.get_or_insert(found);

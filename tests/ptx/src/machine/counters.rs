@@ -55,6 +55,8 @@ pub struct Accesses {
     pub parts: u64,
     /// Bytes that threads asked for.
     pub bytes: u64,
+    /// Of shared memory: passes that there would be without conflicts.
+    pub least: u64,
 }
 
 /// Counts of one instruction of the text.
@@ -91,6 +93,8 @@ pub struct Counters {
     pub shared_stores: Accesses,
     /// Accesses of local memory.
     pub local: Accesses,
+    /// Additions and multiplications of floating-point numbers by threads; an fma is two.
+    pub float_operations: u64,
     /// Operations of the tensor cores: two for each product and sum.
     pub tensor_operations: u64,
     /// `bar.sync` and its like, by warps.
@@ -120,6 +124,7 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
         counters.lines.push(LineCount { ptx_line: instruction.line, class, warps, threads });
         *counters.warp_instructions.entry(class).or_default() += warps;
         counters.thread_instructions += threads;
+        counters.float_operations += threads * float_operations(&instruction.op);
         match &instruction.op {
             Op::Mma { shape, .. } => counters.tensor_operations += warps * operations(shape),
             // Four warps carry it out together.
@@ -137,7 +142,13 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
     }
     counters.warp_instructions.retain(|_, count| *count > 0);
     counters.warp_instructions.values_mut().for_each(|value| *value = scale(*value));
-    for value in [&mut counters.thread_instructions, &mut counters.tensor_operations, &mut counters.barriers] {
+    let totals = [
+        &mut counters.thread_instructions,
+        &mut counters.float_operations,
+        &mut counters.tensor_operations,
+        &mut counters.barriers,
+    ];
+    for value in totals {
         *value = scale(*value);
     }
     let all = [
@@ -148,10 +159,28 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
         &mut counters.local,
     ];
     for accesses in all {
-        *accesses =
-            Accesses { requests: scale(accesses.requests), parts: scale(accesses.parts), bytes: scale(accesses.bytes) };
+        *accesses = Accesses {
+            requests: scale(accesses.requests),
+            parts: scale(accesses.parts),
+            bytes: scale(accesses.bytes),
+            least: scale(accesses.least),
+        };
     }
     counters
+}
+
+/// Additions and multiplications of floating-point numbers that a thread does.
+fn float_operations(op: &Op) -> u64 {
+    let numbers = |ty: Type| match ty {
+        Type::F16 | Type::Bf16 | Type::F32 | Type::F64 => 1,
+        Type::F16x2 | Type::Bf16x2 => 2,
+        _ => 0,
+    };
+    match op {
+        Op::Ternary { op: ast::Ternary::Fma, ty, .. } => 2 * numbers(*ty),
+        Op::Binary { op: ast::Binary::Add | ast::Binary::Sub | ast::Binary::Mul, ty, .. } => numbers(*ty),
+        _ => 0,
+    }
 }
 
 fn operations(shape: &ast::Shape) -> u64 {
@@ -162,6 +191,7 @@ fn add(to: &mut Accesses, count: &AccessCount) {
     to.requests += count.requests;
     to.parts += count.parts;
     to.bytes += count.bytes;
+    to.least += count.least;
 }
 
 /// The class of an instruction.

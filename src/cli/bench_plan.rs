@@ -1,0 +1,42 @@
+//! `bench --plan`: a training step of a preset, taken apart without a GPU.
+
+use crate::device::Precision;
+use crate::error::{Error, Result};
+
+/// What `--plan` is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlanOptions {
+    /// The preset.
+    pub(crate) preset: String,
+    /// Images of a batch, where the preset's is not meant.
+    pub(crate) batch: Option<usize>,
+    /// The GPU to predict for.
+    pub(crate) gpu: String,
+}
+
+/// Counts, predicts and prints.
+#[cfg(feature = "plan")]
+pub(super) fn run(options: &PlanOptions, dtype: Precision, json: bool) -> Result<()> {
+    use super::output;
+    use crate::bench::plan::{find_gpu, plan};
+    use crate::config::{image_shape, preset, validate};
+
+    let PlanOptions { preset: name, batch, gpu } = options;
+    let gpu = find_gpu(gpu)?;
+    let mut settings = preset(name)?;
+    settings.train.batch = batch.unwrap_or(settings.train.batch);
+    settings.train.dtype = dtype;
+    validate(&settings)?;
+    let shape = image_shape(name).ok_or_else(|| Error::Internal(format!("{name} has no images")))?;
+    let plan = plan(&settings, shape, gpu)?;
+    output::print(&if json { plan.json()? } else { plan.text() })
+}
+
+/// Refuses.
+#[cfg(not(feature = "plan"))]
+pub(super) fn run(_options: &PlanOptions, _dtype: Precision, _json: bool) -> Result<()> {
+    Err(Error::Usage(
+        "this program was built without bench --plan; build it with the feature: cargo build --release --features plan"
+            .into(),
+    ))
+}
