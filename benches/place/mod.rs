@@ -49,7 +49,7 @@ pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<
         "f64" => {
             return match gpu {
                 Some(number) => {
-                    let backend = Accelerator::<_, f64>::new(cuda::open(number)?);
+                    let backend = Accelerator::<f64>::new(cuda::open(number)?);
                     benchmark.measure(&backend, &format!("cuda{number}-f64"))
                 }
                 None => benchmark.measure(&Cpu::<f64>::new(None)?, "cpu-f64"),

@@ -9,7 +9,6 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use super::output::to_stderr;
 use crate::config::{Override, PRESETS};
 use crate::device::cuda::{self, Driver};
-use crate::device::gpu::Gpu;
 use crate::device::{Accelerator, Cpu, Precision};
 use crate::error::{Error, Result};
 
@@ -29,7 +28,7 @@ pub(crate) enum Opened {
     /// The processor.
     Cpu(Cpu<f32>),
     /// A GPU.
-    Gpu(Accelerator<Gpu, f32>),
+    Gpu(Accelerator<f32>),
 }
 
 impl Opened {

@@ -147,7 +147,7 @@ fn on_tensor_cores(precision: Precision, options: &BenchOptions) -> Result<()> {
 
 fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
     match gpu(options.device) {
-        Some(number) => on_backend(&Accelerator::<_, T>::new(cuda::open(number)?), options),
+        Some(number) => on_backend(&Accelerator::<T>::new(cuda::open(number)?), options),
         None => on_backend(&Cpu::<T>::new(None)?, options),
     }
 }

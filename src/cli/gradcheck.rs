@@ -73,7 +73,7 @@ impl GradcheckArgs {
 pub(super) fn run(options: GradcheckOptions) -> Result<()> {
     output::warn_if_unoptimised();
     match options.device {
-        DeviceChoice::Cuda(number) => check_on(Accelerator::<_, f64>::new(cuda::open(number)?), &options),
+        DeviceChoice::Cuda(number) => check_on(Accelerator::<f64>::new(cuda::open(number)?), &options),
         DeviceChoice::Auto | DeviceChoice::Cpu => check_on(Cpu::<f64>::new(None)?, &options),
     }
 }

@@ -6,24 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::kernels::{Kernel, size};
-use super::launch::{Argument, AsArgument, Launch, Launcher};
+use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
 /// Kernels in type `T` (f32 to train, f64 to check gradients) on a [`Launcher`].
-pub struct Accelerator<L: Launcher, T> {
-    launcher: L,
+pub struct Accelerator<T> {
+    launcher: Arc<dyn Launcher>,
     precision: Precision,
-    workspace: Arc<Mutex<Option<Workspace<L>>>>,
+    workspace: Arc<Mutex<Option<Workspace>>>,
     real: PhantomData<T>,
 }
 
-struct Workspace<L: Launcher> {
-    memory: Arc<L::Memory>,
+struct Workspace {
+    memory: Arc<dyn DeviceMemory>,
     bytes: usize,
 }
 
-impl<L: Launcher, T> Clone for Accelerator<L, T> {
+impl<T> Clone for Accelerator<T> {
     fn clone(&self) -> Self {
         Accelerator {
             launcher: self.launcher.clone(),
@@ -36,15 +36,15 @@ impl<L: Launcher, T> Clone for Accelerator<L, T> {
 
 /// Owned device memory of `len` elements: an allocation of its own, so that an emulator which checks bounds by allocations
 /// finds an access beyond a buffer.
-pub struct DeviceBuffer<L: Launcher, E> {
-    memory: L::Memory,
+pub struct DeviceBuffer<E> {
+    memory: Box<dyn DeviceMemory>,
     len: usize,
     element: PhantomData<E>,
 }
 
 /// The replay state of work that is repeated: not yet run, run once, or recorded.
 #[derive(Default)]
-pub enum Repeated<L: Launcher> {
+pub enum Repeated {
     /// Not yet.
     #[default]
     Never,
@@ -53,9 +53,9 @@ pub enum Repeated<L: Launcher> {
     /// More often, and from then on by replaying this.
     Recorded {
         /// The work that was done.
-        recording: L::Recording,
+        recording: Box<dyn Recording>,
         /// The workspace that it was done in, which must not go where another operation has needed a larger one since.
-        workspace: Option<Arc<L::Memory>>,
+        workspace: Option<Arc<dyn DeviceMemory>>,
     },
 }
 
@@ -108,22 +108,18 @@ impl<E> AsArgument for DeviceViewMut<'_, E> {
     }
 }
 
-impl<L: Launcher> Accelerator<L, f32> {
+impl Accelerator<f32> {
     /// The kernels on `launcher`; those of linear layers and convolutions round their operands to `precision`.
-    pub fn with_precision(launcher: L, precision: Precision) -> Self {
+    pub fn with_precision(launcher: impl Launcher, precision: Precision) -> Self {
         Accelerator { precision, ..Accelerator::new(launcher) }
     }
 }
 
-impl<L: Launcher, T: Real> Accelerator<L, T> {
+impl<T: Real> Accelerator<T> {
     /// The kernels on `launcher`, which round no operands.
-    pub fn new(launcher: L) -> Self {
+    pub fn new(launcher: impl Launcher) -> Self {
+        let launcher = Arc::new(launcher);
         Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
-    }
-
-    /// Who runs the kernels.
-    pub fn launcher(&self) -> &L {
-        &self.launcher
     }
 
     /// Runs a kernel on a grid of blocks. Nothing happens where a grid is empty.
@@ -184,20 +180,16 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
         let bytes = len.max(1) * size_of::<E>();
         if workspace.as_ref().is_none_or(|workspace| workspace.bytes < bytes) {
             *workspace = None;
-            *workspace = Some(Workspace { memory: Arc::new(self.launcher.alloc(bytes)?), bytes });
+            *workspace = Some(Workspace { memory: self.launcher.alloc(bytes)?.into(), bytes });
         }
-        let address = workspace.as_ref().map_or(0, |workspace| self.launcher.address(&workspace.memory));
+        let address = workspace.as_ref().map_or(0, |workspace| workspace.memory.address());
         work(DeviceViewMut { address, len, element: PhantomData })
     }
 
     /// The workspace as it is now.
-    fn workspace(&self) -> Option<Arc<L::Memory>> {
+    fn workspace(&self) -> Option<Arc<dyn DeviceMemory>> {
         let workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
         workspace.as_ref().map(|workspace| workspace.memory.clone())
-    }
-
-    fn address_of<E>(&self, buffer: &DeviceBuffer<L, E>) -> u64 {
-        self.launcher.address(&buffer.memory)
     }
 }
 
@@ -214,9 +206,9 @@ fn range_bytes<E>(len: usize, range: &Range<usize>) -> u64 {
     (range.start * size_of::<E>()) as u64
 }
 
-impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
+impl<T: Real> Backend for Accelerator<T> {
     type Real = T;
-    type Buffer<E: Element> = DeviceBuffer<L, E>;
+    type Buffer<E: Element> = DeviceBuffer<E>;
     type View<'a, E: Element> = DeviceView<'a, E>;
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;
 
@@ -225,28 +217,32 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
         format!("{}, {numbers}", self.launcher.describe())
     }
 
-    fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
+    fn alloc<E: Element>(&self, len: usize) -> Result<DeviceBuffer<E>> {
         // An empty buffer has an address all the same.
         let bytes = len.max(1) * size_of::<E>();
         let memory = self.launcher.alloc(bytes)?;
-        self.launcher.zero(self.launcher.address(&memory), bytes)?;
+        self.launcher.zero(memory.address(), bytes)?;
         Ok(DeviceBuffer { memory, len, element: PhantomData })
     }
-    fn alloc_pinned<E: Element>(&self, len: usize) -> Result<DeviceBuffer<L, E>> {
+    fn alloc_pinned<E: Element>(&self, len: usize) -> Result<DeviceBuffer<E>> {
         let memory = self.launcher.alloc_pinned(len.max(1) * size_of::<E>())?;
         Ok(DeviceBuffer { memory, len, element: PhantomData })
     }
-    fn read_pinned<E: Element>(&self, buffer: &DeviceBuffer<L, E>) -> Result<Vec<E>> {
+    fn read_pinned<E: Element>(&self, buffer: &DeviceBuffer<E>) -> Result<Vec<E>> {
         let mut values = vec![E::zeroed(); buffer.len];
-        self.launcher.read_pinned(&buffer.memory, bytemuck::cast_slice_mut(&mut values))?;
+        let bytes = bytemuck::cast_slice_mut(&mut values);
+        self.launcher.synchronize()?;
+        if !buffer.memory.read_by_host(bytes) {
+            self.launcher.download(buffer.memory.address(), bytes)?;
+        }
         Ok(values)
     }
 
-    fn view<'a, E: Element>(&self, buffer: &'a DeviceBuffer<L, E>) -> Self::View<'a, E> {
-        DeviceView { address: self.address_of(buffer), len: buffer.len, element: PhantomData }
+    fn view<'a, E: Element>(&self, buffer: &'a DeviceBuffer<E>) -> Self::View<'a, E> {
+        DeviceView { address: buffer.memory.address(), len: buffer.len, element: PhantomData }
     }
-    fn view_mut<'a, E: Element>(&self, buffer: &'a mut DeviceBuffer<L, E>) -> Self::ViewMut<'a, E> {
-        DeviceViewMut { address: self.address_of(buffer), len: buffer.len, element: PhantomData }
+    fn view_mut<'a, E: Element>(&self, buffer: &'a mut DeviceBuffer<E>) -> Self::ViewMut<'a, E> {
+        DeviceViewMut { address: buffer.memory.address(), len: buffer.len, element: PhantomData }
     }
     fn len<E: Element>(&self, view: DeviceView<'_, E>) -> usize {
         view.len
@@ -297,8 +293,8 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
         self.launcher.zero(target.address, target.len * size_of::<E>())
     }
 
-    type Repeated = Repeated<L>;
-    fn repeat(&self, repeated: &mut Repeated<L>, mut work: impl FnMut() -> Result<()>) -> Result<()> {
+    type Repeated = Repeated;
+    fn repeat(&self, repeated: &mut Repeated, mut work: impl FnMut() -> Result<()>) -> Result<()> {
         match repeated {
             // Only when the workspace has grown to its size do all launches go to where they will always go.
             Repeated::Never => {
@@ -308,11 +304,11 @@ impl<L: Launcher, T: Real> Backend for Accelerator<L, T> {
             }
             Repeated::Once => {
                 let recording = self.launcher.record(&mut work)?;
-                self.launcher.replay(&recording)?;
+                recording.replay()?;
                 *repeated = Repeated::Recorded { recording, workspace: self.workspace() };
                 Ok(())
             }
-            Repeated::Recorded { recording, .. } => self.launcher.replay(recording),
+            Repeated::Recorded { recording, .. } => recording.replay(),
         }
     }
     fn own_memory(&self) -> Option<u64> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::kernels::{BINARIES, Kernel};
-use super::launch::{Launch, Launcher};
+use super::launch::{DeviceMemory, Launch, Launcher, Recording};
 use crate::{Error, Result, units};
 
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
@@ -35,16 +35,16 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 /// A CUDA graph.
-pub struct GpuGraph(CudaGraph);
+struct GpuGraph(CudaGraph);
 
-// SAFETY: the graph is launched through a shared reference from one thread at a time, since a Recording is not Sync, and
+// SAFETY: the graph is launched through a shared reference from one thread at a time, since a recording is not Sync, and
 // each launch makes the context current first.
 #[expect(unsafe_code)]
 unsafe impl Send for GpuGraph {}
 
 /// Memory that the GPU's kernels work in.
 #[derive(Debug)]
-pub struct GpuMemory {
+struct GpuMemory {
     /// Its address for kernels.
     address: sys::CUdeviceptr,
     kind: Kind,
@@ -66,7 +66,7 @@ struct Pinned {
     bytes: usize,
 }
 
-// SAFETY: the pointer is read through only in Gpu::read_pinned, after all work that writes there is done, and freed once.
+// SAFETY: the pointer is read through only in GpuMemory::read_by_host, after all work that writes there is done, and freed once.
 #[expect(unsafe_code)]
 unsafe impl Send for Pinned {}
 // SAFETY: as above; the host never writes through it once it is shared.
@@ -92,6 +92,33 @@ impl Drop for GpuMemory {
                 }
             }),
         };
+    }
+}
+
+impl DeviceMemory for GpuMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Pinned memory is read where it lies. What a kernel wrote to mapped memory is there for the host once the stream is
+    /// synchronised (CUDA C++ Programming Guide, "Mapped Memory": the application must synchronise by streams or events).
+    fn read_by_host(&self, target: &mut [u8]) -> bool {
+        let Kind::Pinned(Pinned { host, bytes }) = self.kind else { return false };
+        assert!(target.len() <= bytes, "{} bytes of {bytes}", target.len());
+        // SAFETY: the allocation is live and at least that long; all work that may write there is done, which the caller
+        // answers for, and none begins in this copy, since the work of a buffer that is borrowed to be read is asked for by
+        // nobody.
+        #[expect(unsafe_code)]
+        unsafe {
+            host.copy_to_nonoverlapping(target.as_mut_ptr(), target.len());
+        }
+        true
+    }
+}
+
+impl Recording for GpuGraph {
+    fn replay(&self) -> Result<()> {
+        self.0.launch().map_err(failed("a training step was replayed"))
     }
 }
 
@@ -140,8 +167,6 @@ impl Gpu {
 }
 
 impl Launcher for Gpu {
-    type Memory = GpuMemory;
-
     fn describe(&self) -> String {
         self.0.name.clone()
     }
@@ -151,7 +176,7 @@ impl Launcher for Gpu {
         result::mem_get_info().ok().map(|(free, _)| free as u64)
     }
 
-    fn alloc(&self, bytes: usize) -> Result<GpuMemory> {
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         self.bind()?;
         // SAFETY: only kernels and copies see the memory, and they take any bytes.
         #[expect(unsafe_code)]
@@ -167,11 +192,11 @@ impl Launcher for Gpu {
                 "can't allocate {needed} on the GPU, where {free} are free ({name}): use a smaller batch"
             ))
         })?;
-        Ok(GpuMemory { address, kind: Kind::Device, context: self.0.context.clone() })
+        Ok(Box::new(GpuMemory { address, kind: Kind::Device, context: self.0.context.clone() }))
     }
 
     /// Not write-combined: the host reads it, and reads of write-combined memory are slow.
-    fn alloc_pinned(&self, bytes: usize) -> Result<GpuMemory> {
+    fn alloc_pinned(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         self.bind()?;
         let doing = "pinned memory was allocated for it";
         // With unified addressing, which every GPU has that these kernels are built for, the driver maps such memory
@@ -194,26 +219,7 @@ impl Launcher for Gpu {
         unsafe { sys::cuMemHostGetDevicePointer_v2(&raw mut memory.address, host.cast(), 0) }
             .result()
             .map_err(failed(doing))?;
-        Ok(memory)
-    }
-
-    /// Pinned memory is read where it lies. What a kernel wrote to mapped memory is there for the host once the stream is
-    /// synchronised (CUDA C++ Programming Guide, "Mapped Memory": the application must synchronise by streams or events).
-    fn read_pinned(&self, memory: &GpuMemory, target: &mut [u8]) -> Result<()> {
-        let Kind::Pinned(Pinned { host, bytes }) = memory.kind else { return self.download(memory.address, target) };
-        assert!(target.len() <= bytes, "{} bytes of {bytes}", target.len());
-        self.synchronize()?;
-        // SAFETY: the allocation is live and at least that long, all work that may write there is done, and none begins
-        // in this copy, since the work of a buffer that is borrowed to be read is asked for by nobody.
-        #[expect(unsafe_code)]
-        unsafe {
-            host.copy_to_nonoverlapping(target.as_mut_ptr(), target.len());
-        }
-        Ok(())
-    }
-
-    fn address(&self, memory: &GpuMemory) -> u64 {
-        memory.address
+        Ok(Box::new(memory))
     }
 
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
@@ -302,9 +308,7 @@ impl Launcher for Gpu {
         .map_err(failed(kernel.name()))
     }
 
-    type Recording = GpuGraph;
-
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<GpuGraph> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         self.0.stream.begin_capture(mode).map_err(failed("a recording was begun"))?;
         let done = work();
@@ -312,10 +316,7 @@ impl Launcher for Gpu {
         let graph = self.0.stream.end_capture(sys::CUgraphInstantiate_flags(0));
         done?;
         let graph = graph.map_err(failed("a recording was ended"))?;
-        graph.map(GpuGraph).ok_or_else(|| Error::Device("the GPU recorded nothing of a training step".into()))
-    }
-
-    fn replay(&self, recording: &GpuGraph) -> Result<()> {
-        recording.0.launch().map_err(failed("a training step was replayed"))
+        let graph = graph.ok_or_else(|| Error::Device("the GPU recorded nothing of a training step".into()))?;
+        Ok(Box::new(GpuGraph(graph)))
     }
 }

@@ -6,13 +6,29 @@ use std::time::{Duration, Instant};
 use super::kernels::{Kernel, size};
 use crate::Result;
 
+/// Owned device memory, freed when it goes.
+pub trait DeviceMemory: Send + Sync {
+    /// Its first address, for kernels.
+    fn address(&self) -> u64;
+    /// Copies its first bytes from where the host has them; false where it has them not. All work that writes there is done.
+    fn read_by_host(&self, _target: &mut [u8]) -> bool {
+        false
+    }
+}
+
+/// Work that can be done again as a whole.
+pub trait Recording: Send {
+    /// Does it.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn replay(&self) -> Result<()>;
+}
+
 /// Device memory by address, and kernels that work in it.
 ///
 /// Addresses are the device's and mean nothing to the host. Work is done in the order in which it is asked for.
-pub trait Launcher: Clone + Send + Sync + 'static {
-    /// Owned device memory, freed when it goes.
-    type Memory: Send + Sync;
-
+pub trait Launcher: Send + Sync + 'static {
     /// One line for people: which device this is.
     fn describe(&self) -> String;
 
@@ -23,23 +39,17 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device's memory is used up.
-    fn alloc(&self, bytes: usize) -> Result<Self::Memory>;
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>>;
     /// Allocates `bytes` zeroed bytes of the host's memory that kernels can write; on a device that shares no memory
     /// with the host, of its own. Not while work is recorded.
     ///
     /// # Errors
     /// When the memory is used up.
-    fn alloc_pinned(&self, bytes: usize) -> Result<Self::Memory> {
+    fn alloc_pinned(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         let memory = self.alloc(bytes)?;
-        self.zero(self.address(&memory), bytes)?;
+        self.zero(memory.address(), bytes)?;
         Ok(memory)
     }
-    /// The first bytes of memory that came from [`Launcher::alloc_pinned`]; waits for all work before.
-    fn read_pinned(&self, memory: &Self::Memory, target: &mut [u8]) -> Result<()> {
-        self.download(self.address(memory), target)
-    }
-    /// Its first address.
-    fn address(&self, memory: &Self::Memory) -> u64;
     /// Host → device.
     fn upload(&self, source: &[u8], target: u64) -> Result<()>;
     /// Device → host; waits for all work before.
@@ -62,13 +72,8 @@ pub trait Launcher: Clone + Send + Sync + 'static {
     }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
-
-    /// Work that can be done again as a whole.
-    type Recording: Send;
     /// Records what `work` asks for (launches, copies and zeroing on the device) instead of doing it.
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Self::Recording>;
-    /// Does what was recorded.
-    fn replay(&self, recording: &Self::Recording) -> Result<()>;
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
 }
 
 /// Measures how long `work` takes by the host's clock, between two waits for the device.

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use accelerator::Accelerator;
 pub use cpu::Cpu;
 pub use dry_run::DryRun;
-pub use launch::{Argument, Launch, Launcher};
+pub use launch::{Argument, DeviceMemory, Launch, Launcher, Recording};
 pub use precision::Precision;
 pub use real::{Element, Real};
 pub use state::{Metrics, Network, StepState};

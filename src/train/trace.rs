@@ -49,7 +49,7 @@ fn trace_bytes<T: Real>(
 ) -> Result<()> {
     let tensors = TensorSet::new(tensors::decode_as::<T>(input, bytes)?, input);
     let out = match gpu {
-        Some(number) => trace(Accelerator::<_, T>::new(cuda::open(number)?), settings, tensors)?,
+        Some(number) => trace(Accelerator::<T>::new(cuda::open(number)?), settings, tensors)?,
         None => {
             let cpu = Cpu::<T>::new(None)?;
             cpu.clone().run(|| trace(cpu, settings, tensors))?

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
 use vgan_cuda::device::kernels::{GENERATED_HEADERS, Kernel};
-use vgan_cuda::device::{Accelerator, Backend, Launch, Launcher, Precision, Real};
+use vgan_cuda::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Precision, Real, Recording};
 use vgan_cuda::ops::case::fill;
 use vgan_cuda::ops::{Case, Tensor};
 use vgan_cuda::{Error, Result};
@@ -79,7 +79,7 @@ impl Emulated {
 }
 
 /// Memory of an emulator.
-pub struct EmulatedMemory {
+struct EmulatedMemory {
     address: u64,
     emulator: Arc<Emulator>,
 }
@@ -115,7 +115,8 @@ pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
     Sources { files, include_dirs: include_folders(), defines: vec![format!("REAL={ctype}")], ..Sources::default() }
 }
 
-fn emulator(real: &'static str, options: Options) -> Emulated {
+/// An emulator of the kernels in the type `real`.
+pub fn emulator(real: &'static str, options: Options) -> Emulated {
     emulator_of(program(real), real, options)
 }
 
@@ -127,12 +128,12 @@ pub fn emulator_of(program: &Program, real: &'static str, options: Options) -> E
 }
 
 /// The kernels in type `T` under the emulator. Each buffer is an allocation, so that an access beyond its bounds is found.
-pub fn emulated<T: Real>(options: Options) -> Accelerator<Emulated, T> {
+pub fn emulated<T: Real>(options: Options) -> Accelerator<T> {
     Accelerator::new(emulator(T::NAME, options))
 }
 
 /// The kernels in f32 under the emulator, products in `precision`.
-pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<Emulated, f32> {
+pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<f32> {
     Accelerator::with_precision(emulator("f32", options), precision)
 }
 
@@ -140,25 +141,38 @@ fn device_error(text: impl ToString) -> Error {
     Error::Device(text.to_string())
 }
 
-impl Launcher for Emulated {
-    type Memory = EmulatedMemory;
+impl DeviceMemory for EmulatedMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+}
 
+/// A step that was recorded.
+struct EmulatedStep {
+    launcher: Emulated,
+    pieces: Vec<Recorded>,
+}
+
+impl Recording for EmulatedStep {
+    fn replay(&self) -> Result<()> {
+        self.pieces.iter().try_for_each(|piece| self.launcher.work(piece.clone()))
+    }
+}
+
+impl Launcher for Emulated {
     fn describe(&self) -> String {
         "the emulator".into()
     }
     fn free_memory(&self) -> Option<u64> {
         None
     }
-    fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
-        self.allocate(Allocation::Device(bytes as u64))
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
+        Ok(Box::new(self.allocate(Allocation::Device(bytes as u64))?))
     }
-    fn alloc_pinned(&self, bytes: usize) -> Result<EmulatedMemory> {
+    fn alloc_pinned(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         let memory = self.allocate(Allocation::Pinned(bytes as u64))?;
         self.emulator.fill_zero(memory.address, bytes).map_err(device_error)?;
-        Ok(memory)
-    }
-    fn address(&self, memory: &EmulatedMemory) -> u64 {
-        memory.address
+        Ok(Box::new(memory))
     }
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
         self.refuse_while_recording("waits for the host");
@@ -185,15 +199,11 @@ impl Launcher for Emulated {
         self.work(Recorded::Launch { kernel, grid, block, arguments })
     }
 
-    type Recording = Vec<Recorded>;
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Recorded>> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         *self.recorded.lock().expect("no panics") = Some(Vec::new());
         let done = work();
-        let recorded = self.recorded.lock().expect("no panics").take();
-        done.map(|()| recorded.unwrap_or_default())
-    }
-    fn replay(&self, recording: &Vec<Recorded>) -> Result<()> {
-        recording.iter().try_for_each(|piece| self.work(piece.clone()))
+        let pieces = self.recorded.lock().expect("no panics").take().unwrap_or_default();
+        done.map(|()| Box::new(EmulatedStep { launcher: self.clone(), pieces }) as Box<dyn Recording>)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::executors::{Emulated, emulated, results};
+use crate::executors::{emulated, results};
 use simt::Options;
 use vgan_cuda::device::{Accelerator, Backend, Cpu};
 use vgan_cuda::ops::{self, Case};
@@ -29,7 +29,7 @@ fn cpu() -> Cpu<f64> {
     Cpu::new(Some(1)).expect("a thread")
 }
 
-type Kernels = Accelerator<Emulated, f64>;
+type Kernels = Accelerator<f64>;
 
 /// The kernels compiled with REAL=double: the very same lines as in f32.
 fn kernels() -> Kernels {

@@ -11,11 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::executors::{Emulated, EmulatedMemory, Recorded, emulated, emulator_of, sources};
+use crate::executors::{Emulated, emulator, emulator_of, sources};
 use simt::{Options, Program};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::{Kernel, size};
-use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu, In, Launch, Launcher, Out, Real};
+use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu, DeviceMemory, In, Launch, Launcher, Out, Real, Recording};
 use vgan_cuda::ops::case::fill;
 use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::affine;
@@ -57,18 +57,14 @@ impl Limited {
 }
 
 impl Launcher for Limited {
-    type Memory = EmulatedMemory;
     fn describe(&self) -> String {
         self.inner.describe()
     }
     fn free_memory(&self) -> Option<u64> {
         self.inner.free_memory()
     }
-    fn alloc(&self, bytes: usize) -> Result<EmulatedMemory> {
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         self.inner.alloc(bytes)
-    }
-    fn address(&self, memory: &EmulatedMemory) -> u64 {
-        self.inner.address(memory)
     }
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
         self.inner.upload(source, target)
@@ -97,12 +93,8 @@ impl Launcher for Limited {
         let block = if is_small { launch.block.map(|threads| threads.min(FEW)) } else { launch.block };
         self.inner.launch(&Launch { block, ..*launch })
     }
-    type Recording = Vec<Recorded>;
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Recorded>> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         self.inner.record(work)
-    }
-    fn replay(&self, recording: &Vec<Recorded>) -> Result<()> {
-        self.inner.replay(recording)
     }
 }
 
@@ -342,7 +334,7 @@ fn exact() -> Vec<Case<Cpu<f64>>> {
 fn blocks_of_few_threads_stride_over_all_of_every_case() {
     let program = small_program();
     for blocks in [2, size::ELEMENT_BLOCKS] {
-        let be = Accelerator::<_, f32>::new(Limited::new(emulator_of(&program, "f32", unchecked()), blocks, true));
+        let be = Accelerator::<f32>::new(Limited::new(emulator_of(&program, "f32", unchecked()), blocks, true));
         let cases: Vec<_> = ops::cases().into_iter().chain(long_cases()).collect();
         let failed = differences(&be, &cases, &exact());
         assert!(failed.is_empty(), "{failed:#?}");
@@ -353,17 +345,14 @@ fn blocks_of_few_threads_stride_over_all_of_every_case() {
 /// in every direction that it counts blocks in: no case would see a wrong place of the second otherwise.
 #[test]
 fn parts_and_tiles_are_joined_and_no_kernel_has_only_one() {
-    let be = Accelerator::<_, f32>::new(Limited::new(
-        emulated::<f32>(unchecked()).launcher().clone(),
-        size::ELEMENT_BLOCKS,
-        false,
-    ));
+    let launcher = Limited::new(emulator("f32", unchecked()), size::ELEMENT_BLOCKS, false);
+    let be = Accelerator::<f32>::new(launcher.clone());
     let failed = differences(&be, &long_cases(), &long_cases());
     assert!(failed.is_empty(), "{failed:#?}");
     for case in ops::cases() {
         all_results(&be, &case);
     }
-    let grids = be.launcher().grids();
+    let grids = launcher.grids();
     let missing: Vec<_> = Kernel::ALL.iter().flat_map(|kernel| missing(*kernel, &grids)).collect();
     assert!(missing.is_empty(), "{missing:#?}");
 }

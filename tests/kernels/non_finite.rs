@@ -1,10 +1,10 @@
 //! What is not finite, on the kernels as on the CPU: it is seen wherever it stands, noted once, and nothing moves.
 
-use crate::executors::{emulated, emulated_in};
+use crate::executors::{emulated, emulated_in, emulator};
 use crate::limits::{Limited, unchecked};
 use crate::narrow_models::narrow;
 use bytemuck::Zeroable;
-use vgan_cuda::device::{Accelerator, Buffer, Cpu, Launcher, Metrics, Network, Precision, StepState};
+use vgan_cuda::device::{Accelerator, Buffer, Cpu, Metrics, Network, Precision, StepState};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::losses::feature_matching::FeatureMatching;
 use vgan_cuda::ops::losses::loss::DiscriminatorLoss;
@@ -21,8 +21,8 @@ const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 const NETWORKS: [Network; 3] = [Network::Discriminator, Network::Generator, Network::Encoder];
 
 /// Two blocks stride over all gradients, so that some lie beyond the grid.
-fn kernels() -> Accelerator<impl Launcher, f32> {
-    Accelerator::<_, f32>::new(Limited::new(emulated::<f32>(unchecked()).launcher().clone(), 2, false))
+fn kernels() -> Accelerator<f32> {
+    Accelerator::new(Limited::new(emulator("f32", unchecked()), 2, false))
 }
 
 fn cpu() -> Cpu<f32> {

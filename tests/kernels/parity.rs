@@ -24,7 +24,7 @@ fn the_kernels_agree_with_the_cpu_and_nothing_is_found_in_them() {
 }
 
 /// The first GPU; `None`, and said why, where there is none to compute on.
-fn gpu() -> Option<Accelerator<vgan_cuda::device::gpu::Gpu, f32>> {
+fn gpu() -> Option<Accelerator<f32>> {
     cuda::open(0).map(Accelerator::new).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::executors::{Allocation, Emulated, emulated, emulated_in};
+use crate::executors::{Allocation, emulated, emulated_in, emulator};
 use crate::narrow_models::{Narrow, narrow, narrow_models};
 use simt::{Options, Order};
 use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
@@ -251,18 +251,19 @@ fn model_is_allocated_as_predicted<T: Real>((settings, image): &Narrow) {
     let image = *image;
     let plan = DryRun::<T>::default();
     Trainer::new(plan.clone(), settings.clone(), image).expect("a count");
-    let backend = emulated::<T>(unchecked());
+    let emulator = emulator(T::NAME, unchecked());
+    let backend = Accelerator::<T>::new(emulator.clone());
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
     let ring = HISTORY * size_of::<Metrics>() as u64;
-    assert_eq!(taken(&backend.launcher().allocations()), (plan.allocated_on_device(), vec![ring]));
-    eprintln!("{} allocations for a model in {}", backend.launcher().allocations().len(), T::NAME);
+    assert_eq!(taken(&emulator.allocations()), (plan.allocated_on_device(), vec![ring]));
+    eprintln!("{} allocations for a model in {}", emulator.allocations().len(), T::NAME);
 
     let batch = batch(&backend, settings, image);
     step(&mut trainer, &batch);
-    let warm = backend.launcher().allocations();
+    let warm = emulator.allocations();
     // Recorded and replayed.
     (0..3).for_each(|_| assert_eq!(step(&mut trainer, &batch).non_finite, 0));
-    assert_eq!(backend.launcher().allocations(), warm);
+    assert_eq!(emulator.allocations(), warm);
 }
 
 /// Bytes of the device's own memory, each allocation in whole multiples of the alignment, and what is pinned.
@@ -285,10 +286,10 @@ fn a_model_is_allocated_as_predicted() {
         let (settings, image) = model;
         let images = Extent { count: COUNT, shape: image };
         let memory = predict(&settings, &images).expect("a prediction").memory;
-        let allocated = |build: fn(&Accelerator<Emulated, f32>, Settings, ImageShape)| {
-            let backend = emulated::<f32>(unchecked());
-            build(&backend, settings.clone(), image);
-            taken(&backend.launcher().allocations()).0
+        let allocated = |build: fn(&Accelerator<f32>, Settings, ImageShape)| {
+            let emulator = emulator("f32", unchecked());
+            build(&Accelerator::new(emulator.clone()), settings.clone(), image);
+            taken(&emulator.allocations()).0
         };
         let trainer = allocated(|backend, settings, image| {
             Trainer::new(backend.clone(), settings, image).expect("a trainer");
@@ -303,7 +304,8 @@ fn a_model_is_allocated_as_predicted() {
 /// A larger model on the same device needs a larger workspace; the steps of the smaller one were recorded in theirs.
 #[test]
 fn a_recorded_step_keeps_its_workspace() {
-    let ((settings, image), backend) = (narrow("mnist"), emulated::<f32>(unchecked()));
+    let ((settings, image), emulator) = (narrow("mnist"), emulator("f32", unchecked()));
+    let backend = Accelerator::<f32>::new(emulator.clone());
     let small = batch(&backend, &settings, image);
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), image).expect("a trainer");
     (0..3).for_each(|_| assert_eq!(step(&mut trainer, &small).non_finite, 0));
@@ -311,9 +313,9 @@ fn a_recorded_step_keeps_its_workspace() {
     wide.discriminator.channels = vec![10, 18];
     let large = batch(&backend, &wide, image);
     let mut other = Trainer::new(backend.clone(), wide, image).expect("a trainer");
-    let built = backend.launcher().allocations().len();
+    let built = emulator.allocations().len();
     step(&mut other, &large);
-    assert!(backend.launcher().allocations().len() > built, "the workspace has grown");
+    assert!(emulator.allocations().len() > built, "the workspace has grown");
     assert_eq!(step(&mut trainer, &small), train(&emulated::<f32>(unchecked()), &narrow("mnist")).states[3]);
 }
 

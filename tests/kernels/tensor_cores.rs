@@ -6,13 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::executors::{
-    Emulated, differences_from, differences_within, emulated_in, include_folders, results, results_from,
-};
+use crate::executors::{differences_from, differences_within, emulated_in, include_folders, results, results_from};
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::size;
-use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Precision, cuda};
+use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Out, Precision, cuda};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
 use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
@@ -92,10 +90,10 @@ fn unrounded(len: usize, seed: u32) -> Vec<f32> {
 }
 
 type Run = dyn Fn(
-    &Accelerator<Emulated, f32>,
-    In<'_, Accelerator<Emulated, f32>>,
-    In<'_, Accelerator<Emulated, f32>>,
-    Out<'_, Accelerator<Emulated, f32>>,
+    &Accelerator<f32>,
+    In<'_, Accelerator<f32>>,
+    In<'_, Accelerator<f32>>,
+    Out<'_, Accelerator<f32>>,
 ) -> Result<()>;
 
 /// A pass as a function of two operands: its name, the elements of both and of the result, and how it runs.
@@ -138,7 +136,7 @@ fn conv2d_passes(c: usize) -> Vec<Pass> {
 }
 
 /// What a pass makes of operands that were rounded before.
-fn computed(be: &Accelerator<Emulated, f32>, pass: &Pass, left: Precision, right: Precision) -> Vec<f32> {
+fn computed(be: &Accelerator<f32>, pass: &Pass, left: Precision, right: Precision) -> Vec<f32> {
     let (_, [left_len, right_len, len], run) = pass;
     let buffer = |len, seed, precision: Precision| {
         let values: Vec<f32> = unrounded(len, seed).into_iter().map(|v| precision.round(v)).collect();
@@ -311,7 +309,7 @@ fn stride() -> usize {
 }
 
 /// That the chains which are the ceiling of products end in the numbers that they must, for each (rounds, len).
-fn assert_product_chains<L: Launcher>(be: &Accelerator<L, f32>, sizes: &[(usize, usize)]) {
+fn assert_product_chains(be: &Accelerator<f32>, sizes: &[(usize, usize)]) {
     for &(rounds, len) in sizes {
         let mut y = be.alloc::<f32>(len).expect("memory");
         be.product_chains(rounds, be.view_mut(&mut y)).unwrap_or_else(|error| panic!("{error}"));
@@ -338,7 +336,7 @@ fn product_chains_give_exactly_what_they_add() {
 }
 
 /// A GPU with products in `precision`; `None`, and said why, where there is none to compute on.
-fn gpu(precision: Precision) -> Option<Accelerator<vgan_cuda::device::gpu::Gpu, f32>> {
+fn gpu(precision: Precision) -> Option<Accelerator<f32>> {
     let opened = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
     Some(Accelerator::with_precision(opened, precision))
 }

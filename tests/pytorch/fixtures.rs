@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::executors::{Emulated, emulated};
+use crate::executors::emulated;
 use safetensors::SafeTensors;
 use simt::Options;
 use vgan_cuda::config::{self, Settings};
@@ -133,7 +133,7 @@ fn cpu<T: Real>() -> Cpu<T> {
 }
 
 /// The kernels, thread by thread.
-fn kernels<T: Real>() -> Accelerator<Emulated, T> {
+fn kernels<T: Real>() -> Accelerator<T> {
     emulated(Options { detection: false, ..Options::default() })
 }
 

@@ -10,7 +10,7 @@ use ptx_machine::memory::{Kind, Memory};
 
 use super::work::Work;
 use crate::device::kernels::{BINARIES, Kernel};
-use crate::device::{Argument, Launch, Launcher};
+use crate::device::{Argument, DeviceMemory, Launch, Launcher, Recording};
 use crate::{Error, Result};
 
 /// Blocks of a launch up to which all of them are counted; of more, at least half as many and at most all these.
@@ -281,24 +281,39 @@ fn parameter_block(kernel: &machine::Kernel, arguments: &[Argument]) -> Result<V
     Ok(block)
 }
 
-impl Launcher for Planned {
-    type Memory = PlannedMemory;
+impl DeviceMemory for PlannedMemory {
+    fn address(&self) -> u64 {
+        self.address
+    }
+}
 
+/// The pieces of work of a step.
+struct PlannedStep {
+    device: Planned,
+    pieces: Vec<Piece>,
+}
+
+impl Recording for PlannedStep {
+    fn replay(&self) -> Result<()> {
+        self.device.host(|host| host.replays += 1);
+        let doing = self.device.state().doing;
+        self.pieces.iter().try_for_each(|piece| self.device.carry_out(piece.clone(), doing))
+    }
+}
+
+impl Launcher for Planned {
     fn describe(&self) -> String {
         format!("the PTX machine in the place of an {}", self.0.gpu.name)
     }
     fn free_memory(&self) -> Option<u64> {
         None
     }
-    fn alloc(&self, bytes: usize) -> Result<PlannedMemory> {
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
         self.host(|host| host.allocations += 1);
         let memory = self.0.memory.clone();
         let address = memory.allocate(bytes as u64, Kind::Device);
         let full = || failed(format!("{bytes} bytes do not fit into the {} MiB of the GPU", self.0.gpu.memory_mib));
-        Ok(PlannedMemory { address: address.ok_or_else(full)?, memory })
-    }
-    fn address(&self, memory: &PlannedMemory) -> u64 {
-        memory.address
+        Ok(Box::new(PlannedMemory { address: address.ok_or_else(full)?, memory }))
     }
     fn upload(&self, source: &[u8], target: u64) -> Result<()> {
         self.host(|host| host.synchronisations += 1);
@@ -324,17 +339,11 @@ impl Launcher for Planned {
         self.work(Piece::Launch(Box::new(launched)))
     }
 
-    type Recording = Vec<Piece>;
-    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Vec<Piece>> {
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         self.state().recording = Some(Vec::new());
         let done = work();
-        let recorded = self.state().recording.take();
-        done.map(|()| recorded.unwrap_or_default())
-    }
-    fn replay(&self, recording: &Vec<Piece>) -> Result<()> {
-        self.host(|host| host.replays += 1);
-        let doing = self.state().doing;
-        recording.iter().try_for_each(|piece| self.carry_out(piece.clone(), doing))
+        let pieces = self.state().recording.take().unwrap_or_default();
+        done.map(|()| Box::new(PlannedStep { device: self.clone(), pieces }) as Box<dyn Recording>)
     }
 }
 

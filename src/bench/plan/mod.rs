@@ -292,7 +292,7 @@ mod tests {
         BINARIES.is_empty()
     }
 
-    type Device = Accelerator<Planned, f32>;
+    type Device = Accelerator<f32>;
 
     /// What the launches of `work` were counted as.
     fn counted(precision: Precision, work: impl FnOnce(&Device)) -> Vec<Work> {

@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::philox::{DrawStep, Stream, draw};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, IMAGES};
 use crate::ops::pass::{Pass, Work, state};
@@ -130,7 +130,7 @@ struct KernelGather {
     high: f64,
 }
 
-impl<L: Launcher, T: Real> GatherOp for Accelerator<L, T> {
+impl<T: Real> GatherOp for Accelerator<T> {
     fn gather(
         &self,
         d: &Gather,

@@ -12,7 +12,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -109,7 +109,7 @@ struct KernelInstanceNoise {
     draws: DrawStep,
 }
 
-impl<L: Launcher, T: Real> InstanceNoiseOp for Accelerator<L, T> {
+impl<T: Real> InstanceNoiseOp for Accelerator<T> {
     fn instance_noise(
         &self,
         d: &InstanceNoise<'_>,

@@ -8,7 +8,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -68,7 +68,7 @@ impl<T: Real> PriorOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> PriorOp for Accelerator<L, T> {
+impl<T: Real> PriorOp for Accelerator<T> {
     fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
         let (normal, stream, draws) = (i32::from(d.prior == Prior::Normal), d.stream as u32, Argument::new(d.draws));
         let arguments = arguments![normal, stream, d.first_sample, draws, d.latent, state, z, z.len() as u64];

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -195,7 +195,7 @@ impl Activation {
     }
 }
 
-impl<L: Launcher, T: Real> ActivationOp for Accelerator<L, T> {
+impl<T: Real> ActivationOp for Accelerator<T> {
     fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![f.argument::<T>(), x, y, y.len() as u64];
         self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)

@@ -14,7 +14,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
 use crate::ops::pass::Pass;
@@ -122,7 +122,7 @@ impl AsArgument for AvgPool2d {
     }
 }
 
-impl<L: Launcher, T: Real> AvgPool2dOp for Accelerator<L, T> {
+impl<T: Real> AvgPool2dOp for Accelerator<T> {
     fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments![d, x, y])
     }

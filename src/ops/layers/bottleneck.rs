@@ -16,7 +16,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
 use crate::ops::pass::Pass;
@@ -147,7 +147,7 @@ struct KernelBottleneck {
 }
 
 /// The sizes, the given noise and the state, as the kernels' parameters.
-fn noise_arguments<L: Launcher, T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<L, T>>) -> [Argument; 3] {
+fn noise_arguments<T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<T>>) -> [Argument; 3] {
     let none = Argument::new(0u64);
     let (kind, streams, draws, given, state): (i32, &[Stream], DrawStep, Argument, Argument) = match noise {
         Noise::Mean => (0, &[], DrawStep::ONCE, none, none),
@@ -163,7 +163,7 @@ fn noise_arguments<L: Launcher, T: Real>(d: &Bottleneck, noise: Noise<'_, Accele
     [Argument::new(sizes), given, state]
 }
 
-impl<L: Launcher, T: Real> BottleneckOp for Accelerator<L, T> {
+impl<T: Real> BottleneckOp for Accelerator<T> {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,

@@ -9,7 +9,7 @@ use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
 use super::linear::launch_column_sums;
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::BATCH;
@@ -119,7 +119,7 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> ConvTranspose2dOp for Accelerator<L, T> {
+impl<T: Real> ConvTranspose2dOp for Accelerator<T> {
     fn conv_transpose2d_forward(
         &self,
         d: &ConvTranspose2d,

@@ -6,7 +6,7 @@ use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::{BATCH, BOTH};
@@ -82,25 +82,25 @@ impl<T: Real> LinearOp for Cpu<T> {
 }
 
 /// target += the column sums of `source` `[rows, columns]`: the gradient of a bias, on the kernels.
-pub(super) fn launch_column_sums<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+pub(super) fn launch_column_sums<T: Real>(
+    be: &Accelerator<T>,
     columns: usize,
-    source: In<'_, Accelerator<L, T>>,
-    target: Out<'_, Accelerator<L, T>>,
+    source: In<'_, Accelerator<T>>,
+    target: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     launch_scaled_column_sums(be, [source.len() / columns, columns], source, None, target)
 }
 
 /// The same of rows that are multiplied by `scales` `[rows]` before: the gradient of a weight with one output.
-fn launch_scaled_column_sums<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+fn launch_scaled_column_sums<T: Real>(
+    be: &Accelerator<T>,
     [rows, columns]: [usize; 2],
-    source: In<'_, Accelerator<L, T>>,
-    scales: Option<In<'_, Accelerator<L, T>>>,
-    target: Out<'_, Accelerator<L, T>>,
+    source: In<'_, Accelerator<T>>,
+    scales: Option<In<'_, Accelerator<T>>>,
+    target: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let parts = rows.div_ceil(2).div_ceil(size::COLUMN_ROWS as usize / 2);
-    be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<L, T>, f64>| {
+    be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<T>, f64>| {
         let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
         let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
         be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments![rows, columns, source, scales, partial])?;
@@ -114,7 +114,7 @@ impl AsArgument for Linear {
     }
 }
 
-impl<L: Launcher, T: Real> LinearOp for Accelerator<L, T> {
+impl<T: Real> LinearOp for Accelerator<T> {
     fn linear_forward(
         &self,
         d: &Linear,

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
 use crate::ops::pass::Pass;
@@ -171,7 +171,7 @@ impl AsArgument for MinibatchDiscrimination {
     }
 }
 
-impl<L: Launcher, T: Real> MinibatchDiscriminationOp for Accelerator<L, T> {
+impl<T: Real> MinibatchDiscriminationOp for Accelerator<T> {
     fn minibatch_discrimination_forward(
         &self,
         d: &MinibatchDiscrimination,

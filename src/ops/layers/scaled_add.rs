@@ -8,7 +8,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::models::{BATCH, BOTH};
 use crate::ops::pass::Pass;
@@ -43,7 +43,7 @@ impl<T: Real> ScaledAddOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> ScaledAddOp for Accelerator<L, T> {
+impl<T: Real> ScaledAddOp for Accelerator<T> {
     fn scaled_add_forward(&self, scale: f64, a: In<'_, Self>, b: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(scale), a, b, y, y.len() as u64];
         self.launch_elements(Kernel::ScaledAddForward, y.len(), &arguments)

@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::pass::{Pass, Work, filled};
 
@@ -172,7 +172,7 @@ fn row_blocks(count: usize) -> [u32; 3] {
 
 const THREADS: [u32; 3] = [size::SPECTRAL_THREADS, 1, 1];
 
-impl<L: Launcher, T: Real> SpectralNormOp for Accelerator<L, T> {
+impl<T: Real> SpectralNormOp for Accelerator<T> {
     fn spectral_norm_forward(
         &self,
         d: &SpectralNorm,

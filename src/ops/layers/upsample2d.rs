@@ -11,7 +11,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -93,7 +93,7 @@ impl AsArgument for Upsample2d {
     }
 }
 
-impl<L: Launcher, T: Real> Upsample2dOp for Accelerator<L, T> {
+impl<T: Real> Upsample2dOp for Accelerator<T> {
     fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments![d, x, y])
     }

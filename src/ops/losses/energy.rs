@@ -12,7 +12,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -132,7 +132,7 @@ impl AsArgument for Energy {
     }
 }
 
-impl<L: Launcher, T: Real> EnergyOp for Accelerator<L, T> {
+impl<T: Real> EnergyOp for Accelerator<T> {
     fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()> {
         self.launch_images(Kernel::EnergyForward, d.n, &arguments![d, x, y, e])
     }

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::{Pass, filled};
@@ -142,7 +142,7 @@ impl AsArgument for FeatureMatching {
     }
 }
 
-impl<L: Launcher, T: Real> FeatureMatchingOp for Accelerator<L, T> {
+impl<T: Real> FeatureMatchingOp for Accelerator<T> {
     fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()> {
         self.launch_elements(Kernel::FeatureMatchingMean, d.matched(), &arguments![d, features, mean])
     }

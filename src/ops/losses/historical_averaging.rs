@@ -10,7 +10,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -86,7 +86,7 @@ impl<T: Real> HistoricalAveragingOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> HistoricalAveragingOp for Accelerator<L, T> {
+impl<T: Real> HistoricalAveragingOp for Accelerator<T> {
     fn historical_mean(
         &self,
         network: Network,

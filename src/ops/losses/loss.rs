@@ -20,7 +20,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState};
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -158,7 +158,7 @@ struct KernelLoss {
     padding: i32,
 }
 
-impl<L: Launcher, T: Real> LossOp for Accelerator<L, T> {
+impl<T: Real> LossOp for Accelerator<T> {
     fn discriminator_loss(
         &self,
         d: &DiscriminatorLoss,

@@ -25,7 +25,7 @@ operations! {
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, In, Launcher, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, In, Metrics, Out, Real, StepState};
 use crate::ops::Case;
 
 /// Gives a case its passes, where one computation makes numbers from the inputs, and the gradient of the first of them by
@@ -59,7 +59,7 @@ fn loss_before<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_of(&[StepState { metrics: Metrics { loss_g: 0.25, ..before.metrics }, ..before }])
 }
 
-impl<L: Launcher, T: Real> Accelerator<L, T> {
+impl<T: Real> Accelerator<T> {
     /// Runs a kernel with a block for each of `n` images.
     fn launch_images(&self, kernel: Kernel, n: usize, arguments: &[Argument]) -> Result<()> {
         self.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)

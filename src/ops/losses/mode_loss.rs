@@ -9,7 +9,7 @@ use super::objective::{Loss, Objective, Side};
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -49,7 +49,7 @@ impl<T: Real> ModeLossOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> ModeLossOp for Accelerator<L, T> {
+impl<T: Real> ModeLossOp for Accelerator<T> {
     fn mode_loss(
         &self,
         objective: &Objective,

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState};
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -183,7 +183,7 @@ impl AsArgument for GradientPenalty {
     }
 }
 
-impl<L: Launcher, T: Real> PenaltyOp for Accelerator<L, T> {
+impl<T: Real> PenaltyOp for Accelerator<T> {
     fn penalty_interpolate(
         &self,
         x: In<'_, Self>,

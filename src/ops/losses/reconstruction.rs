@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::case::drawn;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -101,7 +101,7 @@ impl AsArgument for Reconstruction {
     }
 }
 
-impl<L: Launcher, T: Real> ReconstructionOp for Accelerator<L, T> {
+impl<T: Real> ReconstructionOp for Accelerator<T> {
     fn reconstruction_loss(
         &self,
         d: &Reconstruction,

@@ -15,7 +15,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::Pass;
@@ -152,7 +152,7 @@ impl AsArgument for Repelling {
     }
 }
 
-impl<L: Launcher, T: Real> RepellingOp for Accelerator<L, T> {
+impl<T: Real> RepellingOp for Accelerator<T> {
     fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
         self.launch_images(Kernel::RepellingForward, d.n, &arguments![d, codes, cosines])
     }

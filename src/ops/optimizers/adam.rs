@@ -11,7 +11,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -104,7 +104,7 @@ struct KernelAdam {
     epsilon: f64,
 }
 
-impl<L: Launcher, T: Real> AdamOp for Accelerator<L, T> {
+impl<T: Real> AdamOp for Accelerator<T> {
     fn adam_update(
         &self,
         d: &Adam,

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -44,7 +44,7 @@ impl<T: Real> ClipOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> ClipOp for Accelerator<L, T> {
+impl<T: Real> ClipOp for Accelerator<T> {
     fn clip_weights(&self, limit: f64, state: In<'_, Self, StepState>, weights: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(limit), state, weights, weights.len() as u64];
         self.launch_elements(Kernel::ClipWeights, weights.len(), &arguments)

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -28,7 +28,7 @@ impl<T: Real> EmaOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> EmaOp for Accelerator<L, T> {
+impl<T: Real> EmaOp for Accelerator<T> {
     fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(decay), T::of(1.0 - decay), weights, average, average.len() as u64];
         self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Launcher, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -25,7 +25,7 @@ impl<T: Real> FinishStepOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> FinishStepOp for Accelerator<L, T> {
+impl<T: Real> FinishStepOp for Accelerator<T> {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()> {
         let arguments = arguments![state, history, history.len() as u64];
         self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &arguments)

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Launcher, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -48,7 +48,7 @@ impl<T: Real> FiniteGradientsOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> FiniteGradientsOp for Accelerator<L, T> {
+impl<T: Real> FiniteGradientsOp for Accelerator<T> {
     fn check_gradients(
         &self,
         network: Network,

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Launcher, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -81,7 +81,7 @@ struct KernelRmsprop {
     epsilon: f64,
 }
 
-impl<L: Launcher, T: Real> RmspropOp for Accelerator<L, T> {
+impl<T: Real> RmspropOp for Accelerator<T> {
     fn rmsprop_update(
         &self,
         d: &Rmsprop,

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, DryRun, Launcher, Out, Precision, Real};
+use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -114,7 +114,7 @@ impl<T: Real> CeilingOp for Cpu<T> {
     }
 }
 
-impl<L: Launcher, T: Real> Accelerator<L, T> {
+impl<T: Real> Accelerator<T> {
     /// Any of the kernels: they all take a count, two numbers and y.
     fn launch_chains(&self, kernel: Kernel, count: usize, numbers: [f64; 2], y: Out<'_, Self>) -> Result<()> {
         let [first, second] = numbers.map(T::of);
@@ -122,7 +122,7 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     }
 }
 
-impl<L: Launcher, T: Real> CeilingOp for Accelerator<L, T> {
+impl<T: Real> CeilingOp for Accelerator<T> {
     fn multiply_add_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()> {
         let Link { factor, addend } = MULTIPLY_ADD;
         self.launch_chains(Kernel::MultiplyAddChains, rounds, [factor, addend], y)

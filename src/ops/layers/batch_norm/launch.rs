@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, In, Out, Real};
 
 /// The sizes as kernels/layers/batch_norm.cu has them; rows are those of a group.
 #[repr(C)]
@@ -34,7 +34,7 @@ impl BatchNorm {
     }
 }
 
-impl<L: Launcher, T: Real> Accelerator<L, T> {
+impl<T: Real> Accelerator<T> {
     /// Two sums a column and group, part by part, into `partial` `[groups, parts, 2, C]`.
     fn launch_columns(&self, kernel: Kernel, d: &BatchNorm, arguments: &[Argument]) -> Result<()> {
         let [c, parts, groups] = [d.c, d.parts(), d.groups].map(|value| int(value).unsigned_abs());
@@ -59,7 +59,7 @@ impl<L: Launcher, T: Real> Accelerator<L, T> {
     }
 }
 
-impl<L: Launcher, T: Real> BatchNormOp for Accelerator<L, T> {
+impl<T: Real> BatchNormOp for Accelerator<T> {
     fn batch_norm_forward(
         &self,
         d: &BatchNorm,

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Launcher, Out, Real};
+use crate::device::{Accelerator, Argument, In, Out, Real};
 use crate::ops::layers::linear::launch_column_sums;
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
@@ -31,13 +31,13 @@ fn direct_part(pixels: usize) -> usize {
 }
 
 /// dx = convᵀ(dy, w) + b, which is also the forward pass of the transposed convolution.
-pub(in crate::ops::layers) fn backward_input<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+pub(in crate::ops::layers) fn backward_input<T: Real>(
+    be: &Accelerator<T>,
     d: &Conv2d,
-    dy: In<'_, Accelerator<L, T>>,
-    w: In<'_, Accelerator<L, T>>,
-    b: Option<In<'_, Accelerator<L, T>>>,
-    dx: Out<'_, Accelerator<L, T>>,
+    dy: In<'_, Accelerator<T>>,
+    w: In<'_, Accelerator<T>>,
+    b: Option<In<'_, Accelerator<T>>>,
+    dx: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let arguments = arguments![d, dy, w, b, dx];
     if is_direct(d) {
@@ -52,18 +52,18 @@ pub(in crate::ops::layers) fn backward_input<L: Launcher, T: Real>(
 }
 
 /// dw += dyᵀ · windows(x): partial sums first, then their sum.
-pub(in crate::ops::layers) fn backward_weight<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+pub(in crate::ops::layers) fn backward_weight<T: Real>(
+    be: &Accelerator<T>,
     d: &Conv2d,
-    x: In<'_, Accelerator<L, T>>,
-    dy: In<'_, Accelerator<L, T>>,
-    dw: Out<'_, Accelerator<L, T>>,
+    x: In<'_, Accelerator<T>>,
+    dy: In<'_, Accelerator<T>>,
+    dw: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
     let direct = is_direct(d);
     let part_pixels = if direct { direct_part(pixels) } else { size::SPLIT_K as usize };
     let parts = pixels.div_ceil(part_pixels);
-    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<L, T>>| {
+    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
         if direct {
             launch_direct_weight_partial(be, d, part_pixels, x, dy, &partial)?;
         } else {
@@ -75,13 +75,13 @@ pub(in crate::ops::layers) fn backward_weight<L: Launcher, T: Real>(
 }
 
 /// partial `[parts, K, R, S, C]` = the sums over [`size::SPLIT_K`] output pixels each.
-fn launch_weight_partial<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+fn launch_weight_partial<T: Real>(
+    be: &Accelerator<T>,
     d: &Conv2d,
     parts: usize,
-    x: In<'_, Accelerator<L, T>>,
-    dy: In<'_, Accelerator<L, T>>,
-    partial: &Out<'_, Accelerator<L, T>>,
+    x: In<'_, Accelerator<T>>,
+    dy: In<'_, Accelerator<T>>,
+    partial: &Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     const KERNELS: [Kernel; 3] = [
         Kernel::Conv2dBackwardWeightPartial,
@@ -92,13 +92,13 @@ fn launch_weight_partial<L: Launcher, T: Real>(
 }
 
 /// The same for few channels, over `part_pixels` output pixels each.
-fn launch_direct_weight_partial<L: Launcher, T: Real>(
-    be: &Accelerator<L, T>,
+fn launch_direct_weight_partial<T: Real>(
+    be: &Accelerator<T>,
     d: &Conv2d,
     part_pixels: usize,
-    x: In<'_, Accelerator<L, T>>,
-    dy: In<'_, Accelerator<L, T>>,
-    partial: &Out<'_, Accelerator<L, T>>,
+    x: In<'_, Accelerator<T>>,
+    dy: In<'_, Accelerator<T>>,
+    partial: &Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
     let [taps, filters, parts] =
@@ -109,7 +109,7 @@ fn launch_direct_weight_partial<L: Launcher, T: Real>(
     be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments![d, part_pixels, x, dy, partial])
 }
 
-impl<L: Launcher, T: Real> Conv2dOp for Accelerator<L, T> {
+impl<T: Real> Conv2dOp for Accelerator<T> {
     fn conv2d_forward(
         &self,
         d: &Conv2d,
