@@ -36,7 +36,7 @@ pub(super) fn run(options: &PlanOptions, dtype: Precision, json: bool) -> Result
 #[cfg(not(feature = "plan"))]
 pub(super) fn run(_options: &PlanOptions, _dtype: Precision, _json: bool) -> Result<()> {
     Err(Error::Usage(
-        "this program was built without bench --plan; build it with the feature: cargo build --release --features plan"
+        "this program was built without bench --plan: build it with the default features, or with --features plan"
             .into(),
     ))
 }

@@ -332,7 +332,6 @@ fn mistakes_on_the_command_line_exit_with_2() {
     }
 }
 
-/// Run by `cargo test --release --features plan --test program plan`.
 #[cfg(feature = "plan")]
 #[test]
 fn mistakes_in_a_plan_exit_with_2() {
