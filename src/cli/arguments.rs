@@ -53,66 +53,50 @@ macro_rules! on_device {
 pub(crate) use on_device;
 
 impl DeviceChoice {
-    /// Opens the device that this choice stands for, to compute products in `precision`.
-    ///
-    /// # Errors
-    /// As [`DeviceChoice::open`], and [`Error::Usage`] where it stands for the CPU, which computes in f32 alone.
-    pub(crate) fn open_in(self, threads: Option<usize>, precision: Precision) -> Result<Opened> {
-        if precision == Precision::F32 {
-            return self.open(threads);
-        }
-        let number = match (self, cuda::driver()) {
-            (DeviceChoice::Cuda(number), _) => number,
-            (DeviceChoice::Auto, Driver::Working(1..)) => 0,
-            (_, found) => return Err(needs_gpu(precision, found)),
-        };
-        Ok(Opened::Gpu(Accelerator::with_precision(cuda::open(number)?, precision)))
-    }
-
     /// Opens the device that this choice stands for, with `threads` CPU threads (`None` takes every core), in f32.
     ///
     /// # Errors
-    /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
+    /// As [`DeviceChoice::open_in`].
     pub(crate) fn open(self, threads: Option<usize>) -> Result<Opened> {
+        self.open_in(threads, Precision::F32)
+    }
+
+    /// Opens the device that this choice stands for, to compute products in `precision`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
+    pub(crate) fn open_in(self, threads: Option<usize>, precision: Precision) -> Result<Opened> {
+        let on_cpu = || Ok(Opened::Cpu(Cpu::with_precision(threads, precision)?));
+        let on_gpu = |number| cuda::open(number).map(|gpu| Opened::Gpu(Accelerator::with_precision(gpu, precision)));
         match self {
-            DeviceChoice::Cpu => Ok(Opened::Cpu(Cpu::new(threads)?)),
-            DeviceChoice::Cuda(number) => Ok(Opened::Gpu(Accelerator::new(cuda::open(number)?))),
+            DeviceChoice::Cpu => on_cpu(),
+            DeviceChoice::Cuda(number) => on_gpu(number),
             DeviceChoice::Auto => {
                 // The usual machine without a GPU: nothing to be said beyond the device's name.
                 let reason = match cuda::driver() {
-                    Driver::Missing | Driver::Working(0) => return Ok(Opened::Cpu(Cpu::new(threads)?)),
+                    Driver::Missing | Driver::Working(0) => return on_cpu(),
                     _ => cuda::obstacle(0),
                 };
                 let reason = match reason {
                     Some(reason) => reason,
-                    None => match cuda::open(0) {
-                        Ok(gpu) => return Ok(Opened::Gpu(Accelerator::new(gpu))),
+                    None => match on_gpu(0) {
+                        Ok(gpu) => return Ok(gpu),
                         Err(error) => error.to_string(),
                     },
                 };
                 to_stderr(&format!("note: computing on the CPU: {reason}"));
-                Ok(Opened::Cpu(Cpu::new(threads)?))
+                on_cpu()
             }
         }
     }
 }
 
-/// That products in `precision` need tensor cores; a GPU is proposed only where there is one.
-fn needs_gpu(precision: Precision, found: Driver) -> Error {
-    let name = precision.word();
-    let advice = match found {
-        Driver::Working(1..) => "this machine has one: pass --device cuda, or --dtype f32".into(),
-        found => format!("there is {} here: pass --dtype f32, or train on a machine with a GPU", cuda::describe(found)),
-    };
-    Error::Usage(format!("`train.dtype` is {name}, which needs a GPU; {advice}"))
-}
-
-/// Refuses a dtype that only a GPU has, in a command that computes on the CPU.
+/// Refuses a dtype that rounds, in a command that shows numbers as they are.
 pub(super) fn require_f32(command: &str, dtype: Precision) -> Result<()> {
     if dtype == Precision::F32 {
         return Ok(());
     }
-    Err(Error::Usage(format!("`{command}` computes on the CPU, which only supports f32: pass --set train.dtype=f32")))
+    Err(Error::Usage(format!("`{command}` rounds no operands: pass --set train.dtype=f32")))
 }
 
 impl FromStr for DeviceChoice {
@@ -207,6 +191,7 @@ impl FromStr for Seeds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Backend;
 
     #[test]
     fn devices() {
@@ -220,18 +205,12 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_computes_in_f32_alone() {
-        for (dtype, name) in [(Precision::Tf32, "tf32"), (Precision::Bf16, "bf16")] {
-            let Err(error) = DeviceChoice::Cpu.open_in(Some(1), dtype) else { panic!("{name} on the CPU") };
-            let text = error.to_string();
-            assert_eq!(error.exit_code(), 2);
-            assert!(text.contains(name) && text.contains("--dtype f32"), "{text}");
-            let there_is_one = matches!(cuda::driver(), Driver::Working(1..));
-            assert_eq!(text.contains("--device cuda"), there_is_one, "{text}");
-            assert!(require_f32("trace", dtype).is_err());
+    fn the_cpu_rounds_as_it_is_told() {
+        for &precision in Precision::ALL {
+            let Ok(Opened::Cpu(cpu)) = DeviceChoice::Cpu.open_in(Some(1), precision) else { panic!("{precision:?}") };
+            assert_eq!(cpu.precision(), precision);
+            assert_eq!(require_f32("trace", precision).is_ok(), precision == Precision::F32);
         }
-        assert!(matches!(DeviceChoice::Cpu.open_in(Some(1), Precision::F32), Ok(Opened::Cpu(_))));
-        require_f32("trace", Precision::F32).unwrap();
     }
 
     #[test]

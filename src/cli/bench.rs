@@ -74,9 +74,9 @@ pub(crate) enum Type {
     F32,
     /// Double precision, as in gradient checks.
     F64,
-    /// Single precision, the operands of products rounded to tf32, on tensor cores.
+    /// Single precision, the operands of products rounded to tf32.
     Tf32,
-    /// Single precision, the operands of products rounded to bf16, on tensor cores.
+    /// Single precision, the operands of products rounded to bf16.
     Bf16,
 }
 
@@ -120,8 +120,8 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
     match options.dtype {
         Type::F32 => in_type::<f32>(&options),
         Type::F64 => in_type::<f64>(&options),
-        Type::Tf32 => on_tensor_cores(Precision::Tf32, &options),
-        Type::Bf16 => on_tensor_cores(Precision::Bf16, &options),
+        Type::Tf32 => in_precision(Precision::Tf32, &options),
+        Type::Bf16 => in_precision(Precision::Bf16, &options),
     }
 }
 
@@ -134,15 +134,11 @@ fn gpu(device: DeviceChoice) -> Option<usize> {
     }
 }
 
-fn on_tensor_cores(precision: Precision, options: &BenchOptions) -> Result<()> {
-    let Some(number) = gpu(options.device) else {
-        let advice = match cuda::driver() {
-            Driver::Working(1..) => "pass --device cuda, or --dtype f32".into(),
-            found => format!("and there is {} here: pass --dtype f32", cuda::describe(found)),
-        };
-        return Err(Error::Usage(format!("bench --dtype tf32 and bf16 need a GPU: {advice}")));
-    };
-    on_backend(&Accelerator::with_precision(cuda::open(number)?, precision), options)
+fn in_precision(precision: Precision, options: &BenchOptions) -> Result<()> {
+    match gpu(options.device) {
+        Some(number) => on_backend(&Accelerator::with_precision(cuda::open(number)?, precision), options),
+        None => on_backend(&Cpu::with_precision(None, precision)?, options),
+    }
 }
 
 fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {

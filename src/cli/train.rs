@@ -79,7 +79,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     keep: Option<u64>,
 
-    /// Precision of the operands of matrix products; tf32 and bf16 need --device cuda [default: the preset's]
+    /// Precision of the operands of matrix products [default: the preset's]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
     dtype: Option<String>,
 

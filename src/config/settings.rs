@@ -286,7 +286,7 @@ settings! {
         pub snap: u64 = 0 => COUNT;
         /// Checkpoints to keep; 0 keeps all.
         pub keep: usize = 2 => COUNT;
-        /// Precision of the operands in linear layers and convolutions; tf32 and bf16 need a GPU.
+        /// Precision of the operands in linear layers and convolutions: f32, tf32 or bf16.
         pub dtype: Precision = Precision::F32;
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::{Backend, Element, Real};
+use super::{Backend, Element, Precision, Real};
 use crate::{Error, Result};
 
 /// The CPU, computing in `T`: f32 to train, f64 to check gradients.
@@ -18,6 +18,7 @@ pub struct Cpu<T> {
     pool: Arc<rayon::ThreadPool>,
     scratch: Arc<Scratch<T>>,
     allocated: Arc<AtomicU64>,
+    precision: Precision,
 }
 
 /// Memory that operations borrow for the length of a call, so that a step allocates nothing once it is warm.
@@ -27,6 +28,17 @@ struct Scratch<T> {
     local: Vec<Mutex<Vec<T>>>,
     /// One for the operation that is under way.
     shared: Mutex<Vec<T>>,
+}
+
+impl Cpu<f32> {
+    /// The same, where linear layers and convolutions round their operands to `precision`: as the kernels do, and in the
+    /// same places.
+    ///
+    /// # Errors
+    /// As [`Cpu::new`].
+    pub fn with_precision(threads: Option<usize>, precision: Precision) -> Result<Self> {
+        Ok(Cpu { precision, ..Cpu::new(threads)? })
+    }
 }
 
 impl<T: Real> Cpu<T> {
@@ -42,7 +54,7 @@ impl<T: Real> Cpu<T> {
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
-        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default() })
+        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), precision: Precision::F32 })
     }
 
     /// The number of threads that compute.
@@ -103,7 +115,8 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn describe(&self) -> String {
         let threads = self.threads();
-        format!("CPU, {threads} thread{}, {}", if threads == 1 { "" } else { "s" }, T::NAME)
+        let numbers = if self.precision == Precision::F32 { T::NAME } else { self.precision.word() };
+        format!("CPU, {threads} thread{}, {numbers}", if threads == 1 { "" } else { "s" })
     }
 
     fn alloc<E: Element>(&self, len: usize) -> Result<Vec<E>> {
@@ -179,6 +192,10 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn synchronize(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

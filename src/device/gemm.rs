@@ -1,34 +1,54 @@
-//! Matrix products on the CPU: crate `gemm` on each thread, the split over threads fixed by the shape alone, so that
-//! the bits do not depend on the number of threads.
+//! Matrix products on the CPU: crate `gemm` in f32 and f64, [`bf16`](super::bf16) on each thread, the split over threads fixed
+//! by the shape alone, so that the bits do not depend on the number of threads.
+
+use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::Real;
+use super::bf16::{self, Unit};
 use super::cpu::vectorised;
 use super::matrix::{Matrix, MatrixMut};
+use super::{Precision, Real};
 
-/// target (+)= lhs · rhs on the calling thread.
+/// target (+)= lhs · rhs on the calling thread, of operands that are rounded to `precision`.
 ///
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
-pub fn gemm<T: Real>(mut target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
-    with_crate(&mut target, accumulate, lhs, rhs);
+pub fn gemm<T: Real>(
+    precision: Precision,
+    mut target: MatrixMut<'_, T>,
+    accumulate: bool,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
+    multiply(precision, &mut target, accumulate, lhs, rhs);
 }
 
 /// target += lhs · rhs on the calling thread, into a target that is used again.
 ///
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
-pub fn add_product<T: Real>(target: &mut MatrixMut<'_, T>, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
-    with_crate(target, true, lhs, rhs);
+pub fn add_product<T: Real>(
+    precision: Precision,
+    target: &mut MatrixMut<'_, T>,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
+    multiply(precision, target, true, lhs, rhs);
 }
 
 /// target (+)= lhs · rhs, split over the current thread pool by blocks of the target's longer side.
 ///
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
-pub fn gemm_parallel<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
-    split(target, accumulate, lhs, rhs);
+pub fn gemm_parallel<T: Real>(
+    precision: Precision,
+    target: MatrixMut<'_, T>,
+    accumulate: bool,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
+    split(precision, target, accumulate, lhs, rhs);
 }
 
 /// Multiply-adds below which a second thread does not pay.
@@ -36,26 +56,32 @@ const SMALLEST_PART: usize = 1 << 18;
 /// Rows or columns below which the packing of the other operand would weigh too much.
 const NARROWEST_PART: usize = 256;
 
-fn split<T: Real>(target: MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {
+fn split<T: Real>(
+    precision: Precision,
+    target: MatrixMut<'_, T>,
+    accumulate: bool,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
     let (rows, cols) = (target.rows, target.cols);
     let longest = rows.max(cols);
     if longest < 2 * NARROWEST_PART || rows * cols * lhs.cols < 2 * SMALLEST_PART {
-        return gemm(target, accumulate, lhs, rhs);
+        return gemm(precision, target, accumulate, lhs, rhs);
     }
     // Halving gives the same parts on any number of threads.
     if cols >= rows {
         let at = (cols / 2).next_multiple_of(16);
         let (left, right) = target.split_columns(at);
         rayon::join(
-            || split(left, accumulate, lhs, rhs.columns(0, at)),
-            || split(right, accumulate, lhs, rhs.columns(at, cols - at)),
+            || split(precision, left, accumulate, lhs, rhs.columns(0, at)),
+            || split(precision, right, accumulate, lhs, rhs.columns(at, cols - at)),
         );
     } else {
         let at = (rows / 2).next_multiple_of(16);
         let (top, bottom) = target.split_rows(at);
         rayon::join(
-            || split(top, accumulate, lhs.rows(0, at), rhs),
-            || split(bottom, accumulate, lhs.rows(at, rows - at), rhs),
+            || split(precision, top, accumulate, lhs.rows(0, at), rhs),
+            || split(precision, bottom, accumulate, lhs.rows(at, rows - at), rhs),
         );
     }
 }
@@ -148,6 +174,61 @@ fn sum_steps<T: Real>(near: &[T], far: &[T], width: usize, lanes: &mut [f64; COL
             *lane += near.to_f64() + far.to_f64();
         }
     }
+}
+
+fn multiply<T: Real>(
+    precision: Precision,
+    target: &mut MatrixMut<'_, T>,
+    accumulate: bool,
+    lhs: Matrix<'_, T>,
+    rhs: Matrix<'_, T>,
+) {
+    if precision == Precision::F32 {
+        return with_crate(target, accumulate, lhs, rhs);
+    }
+    let (Some(mut target), Some(lhs), Some(rhs)) = (target.as_f32(), lhs.as_f32(), rhs.as_f32()) else {
+        unreachable!("a CPU that rounds operands computes in f32")
+    };
+    match Unit::best() {
+        Some(unit) if precision == Precision::Bf16 => bf16::product(unit, &mut target, accumulate, lhs, rhs),
+        _ => with_rounded_copies(precision, &mut target, accumulate, lhs, rhs),
+    }
+}
+
+/// The product in f32 of copies that are rounded: where the processor has no instructions for the precision.
+fn with_rounded_copies(
+    precision: Precision,
+    target: &mut MatrixMut<'_, f32>,
+    accumulate: bool,
+    lhs: Matrix<'_, f32>,
+    rhs: Matrix<'_, f32>,
+) {
+    thread_local! {
+        static COPIES: RefCell<[Vec<f32>; 2]> = RefCell::default();
+    }
+    COPIES.with_borrow_mut(|[left, right]| {
+        let (lhs, rhs) = (rounded(precision, lhs, left), rounded(precision, rhs, right));
+        with_crate(target, accumulate, lhs, rhs);
+    });
+}
+
+/// A rounded copy, with its elements in the order of the original's.
+fn rounded<'a>(precision: Precision, source: Matrix<'_, f32>, copy: &'a mut Vec<f32>) -> Matrix<'a, f32> {
+    if source.col_stride != 1 {
+        return rounded(precision, source.transposed(), copy).transposed();
+    }
+    let Matrix { data, rows, cols, row_stride, .. } = source;
+    if copy.len() < rows * cols {
+        copy.resize(rows * cols, 0.0);
+    }
+    let copy = &mut copy[..rows * cols];
+    vectorised(|| {
+        for (row, copy) in copy.chunks_exact_mut(cols.max(1)).enumerate() {
+            let source = &data[row * row_stride..][..cols];
+            copy.iter_mut().zip(source).for_each(|(copy, &value)| *copy = precision.round(value));
+        }
+    });
+    Matrix::dense(copy, rows, cols)
 }
 
 fn with_crate<T: Real>(target: &mut MatrixMut<'_, T>, accumulate: bool, lhs: Matrix<'_, T>, rhs: Matrix<'_, T>) {

@@ -1,6 +1,9 @@
 //! Strided matrices over slices, and their split into disjoint parts that threads may write at once.
 
+use std::any::TypeId;
 use std::marker::PhantomData;
+
+use super::Element;
 
 /// A matrix to read: element (i, j) stands at `i * row_stride + j * col_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,19 @@ impl<'a, T> Matrix<'a, T> {
     }
 }
 
+impl<'a, T: Element> Matrix<'a, T> {
+    /// The matrix itself, if its elements are f32.
+    pub(super) fn as_f32(self) -> Option<Matrix<'a, f32>> {
+        let Matrix { data, rows, cols, row_stride, col_stride } = self;
+        let data = is_f32::<T>().then(|| bytemuck::cast_slice(data))?;
+        Some(Matrix { data, rows, cols, row_stride, col_stride })
+    }
+}
+
+fn is_f32<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<f32>()
+}
+
 /// A row-major matrix to write, with rows `row_stride` elements apart. Parts of one matrix are disjoint.
 #[derive(Debug)]
 pub struct MatrixMut<'a, T> {
@@ -69,6 +85,14 @@ pub struct MatrixMut<'a, T> {
 // wherever T may.
 #[expect(unsafe_code)]
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
+
+impl<T: Element> MatrixMut<'_, T> {
+    /// The matrix itself, if its elements are f32.
+    pub(super) fn as_f32(&mut self) -> Option<MatrixMut<'_, f32>> {
+        let MatrixMut { pointer, rows, cols, row_stride, .. } = *self;
+        is_f32::<T>().then(|| MatrixMut { pointer: pointer.cast(), rows, cols, row_stride, owner: PhantomData })
+    }
+}
 
 impl<'a, T> MatrixMut<'a, T> {
     /// A row-major matrix with rows `row_stride ≥ cols` elements apart.

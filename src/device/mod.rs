@@ -4,6 +4,9 @@
 //! file under [`crate::ops`].
 
 pub mod accelerator;
+#[cfg(target_arch = "x86_64")]
+mod amx;
+mod bf16;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;

@@ -14,9 +14,9 @@ choices! {
     pub enum Precision {
         /// f32, without rounding.
         F32 = "f32",
-        /// Rounded to tf32 (11 bits of significand), on a GPU's tensor cores.
+        /// Rounded to tf32 (11 bits of significand): on a GPU by its tensor cores, on the CPU no faster than f32.
         Tf32 = "tf32",
-        /// Rounded to bf16 (8 bits of significand), on a GPU's tensor cores.
+        /// Rounded to bf16 (8 bits of significand): on a GPU by its tensor cores, on the CPU by AMX or AVX-512 where it has them.
         Bf16 = "bf16",
     }
 }

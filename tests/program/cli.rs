@@ -319,7 +319,6 @@ fn mistakes_on_the_command_line_exit_with_2() {
             &["matches no pass", "activation, adam, avg_pool2d, batch_norm", "linear, loss"],
         ),
         ("bench --dtype f8", &["possible values: f32, f64, tf32, bf16"]),
-        ("bench --device cpu --dtype bf16", &["need a GPU"]),
         ("bench --budget 0", &["1..=60000"]),
         ("bench --plan quick --batch 0", &["1..=65536"]),
         ("bench --plan quick --device cpu", &["cannot be used with"]),

@@ -13,6 +13,7 @@ pub(super) mod launch;
 use std::collections::HashSet;
 
 use crate::Result;
+use crate::device::kernels::size;
 use crate::device::{Backend, In, Out};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
@@ -43,6 +44,10 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
+    /// True where x has so few channels that the kernels of conv2d_direct.cu serve it, and no operand is rounded.
+    pub(in crate::ops::layers) fn is_direct(&self) -> bool {
+        self.c <= size::DIRECT_CHANNELS as usize
+    }
     /// Rows of the output.
     pub fn oh(&self) -> usize {
         (self.h + 2 * self.padding - self.r) / self.stride + 1

@@ -57,13 +57,13 @@ impl<T: Real> LinearOp for Cpu<T> {
             y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(b));
         }
         let (x, w) = (Matrix::dense(x, d.n, d.c), Matrix::dense(w, d.k, d.c).transposed());
-        gemm_parallel(MatrixMut::dense(y, d.n, d.k), b.is_some(), x, w);
+        gemm_parallel(self.precision(), MatrixMut::dense(y, d.n, d.k), b.is_some(), x, w);
         Ok(())
     }
 
     fn linear_backward_input(&self, d: &Linear, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
         let (dy, w) = (Matrix::dense(dy, d.n, d.k), Matrix::dense(w, d.k, d.c));
-        gemm_parallel(MatrixMut::dense(dx, d.n, d.c), false, dy, w);
+        gemm_parallel(self.precision(), MatrixMut::dense(dx, d.n, d.c), false, dy, w);
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl<T: Real> LinearOp for Cpu<T> {
             add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw);
         } else {
             let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
-            gemm_parallel(MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
+            gemm_parallel(self.precision(), MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
         }
         if let Some(db) = db {
             add_column_sums(dy, d.k, db);

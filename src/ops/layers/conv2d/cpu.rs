@@ -12,7 +12,7 @@ use super::{Conv2d, Conv2dOp, direct};
 use crate::Result;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
-use crate::device::{Cpu, Real};
+use crate::device::{Backend, Cpu, Precision, Real};
 
 impl<T: Real> Conv2dOp for Cpu<T> {
     fn conv2d_forward(&self, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) -> Result<()> {
@@ -45,6 +45,11 @@ fn block_rows(width: usize) -> usize {
     (BLOCK / width.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end)
 }
 
+/// To what operands are rounded: few channels are not, on any device.
+fn precision<T: Real>(cpu: &Cpu<T>, d: &Conv2d) -> Precision {
+    if d.is_direct() { Precision::F32 } else { cpu.precision() }
+}
+
 fn is_pointwise(d: &Conv2d) -> bool {
     d.r == 1 && d.s == 1 && d.stride == 1 && d.padding == 0
 }
@@ -63,11 +68,11 @@ fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>,
             }
             let y = MatrixMut::dense(y, rows, d.k);
             if is_pointwise(d) {
-                return gemm(y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
+                return gemm(precision(cpu, d), y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
             }
             cpu.with_local(rows * width, |panel| {
                 im2col::pack(d, x, first, 0..d.r, panel);
-                gemm(y, b.is_some(), Matrix::dense(panel, rows, width), filters);
+                gemm(precision(cpu, d), y, b.is_some(), Matrix::dense(panel, rows, width), filters);
             });
         });
     });
@@ -148,7 +153,13 @@ fn backward_input_parity<T: Real>(
                 im2col::pack_parity(d, parity, &dy[image * d.oh() * d.ow() * d.k..], panel);
             }
             let filters = Matrix::dense(&filters[parity.filter * d.k * d.c..], width, d.c);
-            gemm(MatrixMut::dense(products, rows, d.c), false, Matrix::dense(panel, rows, width), filters);
+            gemm(
+                precision(cpu, d),
+                MatrixMut::dense(products, rows, d.c),
+                false,
+                Matrix::dense(panel, rows, width),
+                filters,
+            );
         }
         for (pixel, product) in products.chunks_exact(d.c).enumerate() {
             let (image, pixel) = (pixel / pixels, pixel % pixels);
@@ -177,7 +188,7 @@ fn backward_input_col2im<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T], b
         let rows = count * pixels;
         let dy = Matrix::dense(&dy[group * images * pixels * d.k..], rows, d.k);
         cpu.with_local(rows * width, |windows| {
-            gemm(MatrixMut::dense(windows, rows, width), false, dy, filters);
+            gemm(precision(cpu, d), MatrixMut::dense(windows, rows, width), false, dy, filters);
             for (row, window) in windows.chunks_exact(width).enumerate() {
                 add_window(d, row, window, dx);
             }
@@ -236,12 +247,12 @@ fn backward_weight_part<T: Real>(
         let rows = block.min(total - first);
         let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();
         if is_pointwise(d) {
-            add_product(&mut part, dy, Matrix::dense(&x[first * d.c..], rows, d.c));
+            add_product(precision(cpu, d), &mut part, dy, Matrix::dense(&x[first * d.c..], rows, d.c));
             continue;
         }
         cpu.with_local(rows * width, |panel| {
             im2col::pack(d, x, first, taps.clone(), panel);
-            add_product(&mut part, dy, Matrix::dense(panel, rows, width));
+            add_product(precision(cpu, d), &mut part, dy, Matrix::dense(panel, rows, width));
         });
     }
 }

@@ -18,11 +18,6 @@ impl AsArgument for Conv2d {
     }
 }
 
-/// True where the kernels of conv2d_direct.cu serve it.
-fn is_direct(d: &Conv2d) -> bool {
-    d.c <= size::DIRECT_CHANNELS as usize
-}
-
 /// Output pixels of a part of the direct weight gradient, a whole number of steps: [`size::DIRECT_PART`], or as many as
 /// keep the parts to [`size::DIRECT_PARTS`]. The shape alone decides, so the bits of the sum do too.
 fn direct_part(pixels: usize) -> usize {
@@ -40,7 +35,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     dx: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let arguments = arguments![d, dy, w, b, dx];
-    if is_direct(d) {
+    if d.is_direct() {
         let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
         return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
     }
@@ -60,7 +55,7 @@ pub(in crate::ops::layers) fn backward_weight<T: Real>(
     dw: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
-    let direct = is_direct(d);
+    let direct = d.is_direct();
     let part_pixels = if direct { direct_part(pixels) } else { size::SPLIT_K as usize };
     let parts = pixels.div_ceil(part_pixels);
     be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
@@ -120,7 +115,7 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
         let arguments = arguments![d, x, w, b, y];
-        if is_direct(d) {
+        if d.is_direct() {
             let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
             let groups = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
             return self.launch(
