@@ -4,7 +4,7 @@
 //! (`auto`, `cpu`, `cuda`, `cuda:N`) and `VGAN_BENCH_DTYPE` (`f32`, `f64`, `tf32`, `bf16`) choose; without them it is f32 on
 //! the GPU, if there is one, and else on the CPU. A GPU is timed by its own clock, with a full queue of steps, as in
 //! training. `cargo bench --bench step -- --json --batch 128 --threads 2 --steps 10` prints the one JSON line that
-//! `benches/compare.sh` holds against `benches/peers/torch_step.py`, of the CPU in f32.
+//! `benches/compare.sh` holds against `benches/peers/torch_step.py`, of the CPU; `--dtype` is `f32`, `tf32` or `bf16`.
 
 mod place;
 
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use place::{Benchmark, measure_at_chosen_place};
-use vgan_cuda::Result;
 use vgan_cuda::config::{image_shape, preset};
-use vgan_cuda::device::{Backend, Cpu};
+use vgan_cuda::device::{Backend, Cpu, Precision};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
+use vgan_cuda::{Error, Result};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -27,7 +27,8 @@ fn main() -> Result<()> {
     if arguments.iter().any(|a| a == "--json") {
         let number = |flag, default| value(flag).and_then(|v| v.parse().ok()).unwrap_or(default);
         let model = value("--model").map_or("vgan-mnist", |m| m.as_str());
-        return print_json(model, number("--batch", 128), number("--threads", 2), number("--steps", 10));
+        let dtype = value("--dtype").map_or("f32", |m| m.as_str());
+        return print_json(model, dtype, number("--batch", 128), number("--threads", 2), number("--steps", 10));
     }
     let criterion =
         Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
@@ -75,8 +76,10 @@ fn model_and_data<B: Executor>(backend: &B, model: &str, batch: usize) -> Result
 
 /// Wall and CPU milliseconds a step, after two steps that are not counted.
 #[expect(clippy::print_stdout, reason = "the line is what the script reads")]
-fn print_json(model: &str, batch: usize, threads: usize, steps: usize) -> Result<()> {
-    let backend = Cpu::<f32>::new(Some(threads))?;
+fn print_json(model: &str, dtype: &str, batch: usize, threads: usize, steps: usize) -> Result<()> {
+    let known = Precision::ALL.iter().find(|precision| precision.word() == dtype);
+    let precision = *known.ok_or_else(|| Error::Usage(format!("--dtype is f32, tf32 or bf16, not {dtype}")))?;
+    let backend = Cpu::with_precision(Some(threads), precision)?;
     let (mut trainer, data) = model_and_data(&backend, model, batch)?;
     let mut walls = Vec::with_capacity(steps);
     let mut cpu_start = 0.0;
@@ -99,7 +102,7 @@ fn print_json(model: &str, batch: usize, threads: usize, steps: usize) -> Result
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown");
     println!(
-        "{{\"name\":\"vgan-cuda\",\"model\":\"{model}\",\"batch\":{batch},\"threads\":{threads},\"wall_ms\":{median:.1},\
+        "{{\"name\":\"vgan-cuda\",\"model\":\"{model}\",\"dtype\":\"{dtype}\",\"batch\":{batch},\"threads\":{threads},\"wall_ms\":{median:.1},\
          \"wall_ms_min\":{fastest:.1},\"cpu_ms\":{cpu:.1},\"images_per_s\":{:.1},\"load\":\"{load}\"}}",
         batch as f64 / median * 1e3
     );

@@ -6,6 +6,8 @@ It prints one JSON line. The step is as strong as eager PyTorch allows: the data
 recorded for the discriminator's fakes, no weight gradients of the discriminator in the generator's step, fused Adam,
 denormals flushed, and channels_last, which was the faster format by some percent of CPU time. Real and fake images go
 through the discriminator in two calls, as in the article, because each has batch statistics of its own.
+
+--dtype bf16 runs both nets under autocast, with weights, losses and Adam in f32; --compile compiles both nets.
 """
 
 import argparse
@@ -32,7 +34,7 @@ RESIDENT_IMAGES = 4096
 class Peer:
     """Both nets, their optimisers, beta and the resident images."""
 
-    def __init__(self, preset, batch, adam, memory_format, compiled, seed=0):
+    def __init__(self, preset, batch, adam, memory_format, compiled, dtype, seed=0):
         image, changes = PRESETS[preset]
         self.settings, self.batch = with_defaults(changes), batch
         self.beta = self.settings["bottleneck"]["beta"]
@@ -55,6 +57,7 @@ class Peer:
                     torch.nn.init.normal_(parameter, std=0.02)
                 elif key.endswith(".bias"):
                     torch.nn.init.zeros_(parameter)
+        self.autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16")
         self.run_generator, self.run_discriminator = self.generator, self.discriminator
         if compiled:
             self.run_generator = torch.compile(self.generator)
@@ -78,8 +81,16 @@ class Peer:
         """The next batch of images."""
         return self.images[torch.randint(RESIDENT_IMAGES, (self.batch,))]
 
+    def generate(self):
+        with self.autocast:
+            images = self.run_generator(self.draw())
+        return images
+
     def discriminate(self, images):
-        return self.run_discriminator(images, torch.randn(self.noise) if self.noise else None)
+        """Logits and the code's mean and log-variance, in f32: losses and KL are."""
+        with self.autocast:
+            logits, code = self.run_discriminator(images, torch.randn(self.noise) if self.noise else None)
+        return logits.float(), {key: value.float() for key, value in code.items()} if code else code
 
     def step(self):
         """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses."""
@@ -87,12 +98,12 @@ class Peer:
         bottleneck = self.settings["bottleneck"]
         reals = self.reals()
         with torch.no_grad():
-            fakes = self.run_generator(self.draw())
+            fakes = self.generate()
         logits_real, real = self.discriminate(reals)
         logits_fake, fake = self.discriminate(fakes)
         loss_d = bce(logits_real, 1.0) + bce(logits_fake, 0.0)
         if self.noise:
-            kl = sum(kl_divergence(code["mu"], code["logvar"], bottleneck["kl_reduction"]) for code in (real, fake))
+            kl = sum(kl_divergence(code["mu"], code["logvar"], bottleneck) for code in (real, fake))
             constraint = (kl - 2 * bottleneck["target_kl"]) * (0.5 if bottleneck["kl_mix"] == "mean" else 1.0)
             loss_d = loss_d + self.beta * constraint
         discriminator_optimizer.zero_grad(set_to_none=True)
@@ -102,7 +113,7 @@ class Peer:
             self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
 
         self.discriminator.requires_grad_(False)
-        logits, _ = self.discriminate(self.run_generator(self.draw()))
+        logits, _ = self.discriminate(self.generate())
         loss_g = bce(logits, 1.0)
         generator_optimizer.zero_grad(set_to_none=True)
         loss_g.backward()
@@ -130,13 +141,14 @@ def main():
     parser.add_argument("--adam", default="fused", choices=["fused", "foreach"])
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile", action="store_true", help="torch.compile both nets (needs a C++ compiler)")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"], help="bf16 is autocast")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     preset = MODELS[arguments.model]
     memory_format = torch.channels_last if arguments.channels_last else torch.contiguous_format
-    peer = Peer(preset, arguments.batch, arguments.adam, memory_format, arguments.compile)
+    peer = Peer(preset, arguments.batch, arguments.adam, memory_format, arguments.compile, arguments.dtype)
     for _ in range(arguments.warmup):
         peer.step()
     walls, cpu_start = [], cpu_seconds()
@@ -162,6 +174,7 @@ def main():
                 "adam": arguments.adam,
                 "channels_last": arguments.channels_last,
                 "compiled": arguments.compile,
+                "dtype": arguments.dtype,
                 "loss_d": round(losses[0], 4),
                 "loss_g": round(losses[1], 4),
                 "load": round(os.getloadavg()[0], 2),

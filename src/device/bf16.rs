@@ -427,8 +427,9 @@ mod tests {
                                 let sum: f64 =
                                     if j < n { (0..k).map(|p| at(&lhs, i, p) * at(&rhs, p, j)).sum() } else { 0.0 };
                                 let expected = if accumulate || j >= n { before + sum } else { sum };
-                                // f32 rounds each of k sums of at most k.
-                                let tolerance = 6e-8 * (1.0 + (k as f64).sqrt()) * (1.0 + (k as f64).sqrt());
+                                // Each of k sums is rounded to f32, one way as often as the other.
+                                let size: f64 = 1.0 + products().map(f64::abs).sum::<f64>();
+                                let tolerance = 2f64.powi(-24) * (2.0 + (k as f64).sqrt()) * size;
                                 assert!(
                                     (f64::from(y) - expected).abs() <= tolerance,
                                     "{unit:?} {m}×{n}×{k}, turned {turned}, {accumulate}: [{i}, {j}] is {y}, not {expected}"

@@ -111,6 +111,10 @@ fn decode(ty: Type, bits: u32) -> f64 {
 }
 
 /// Elements into registers, the first in the lowest bits; places say where each lane's i-th element lies.
+#[expect(
+    clippy::needless_range_loop,
+    reason = "a lane is a number of the layout, and indexes what the other loop picks"
+)]
 fn scatter(ty: Type, from: &Matrix, count: usize, place: impl Fn(usize, usize) -> (usize, usize)) -> Vec<Lanes> {
     let per_register = (32 / bits_of(ty)) as usize;
     let mut registers = vec![[0; 32]; count];
@@ -124,6 +128,10 @@ fn scatter(ty: Type, from: &Matrix, count: usize, place: impl Fn(usize, usize) -
     registers
 }
 
+#[expect(
+    clippy::needless_range_loop,
+    reason = "a lane is a number of the layout, and indexes what the other loop picks"
+)]
 fn gather(ty: Type, registers: &[Lanes]) -> Matrix {
     let per_register = (32 / bits_of(ty)) as usize;
     let mut matrix = vec![vec![f64::NAN; 8]; 16];
