@@ -7,16 +7,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-/// A tile: 16 rows of 16 words.
-#[derive(Debug, Default, Clone)]
-#[repr(C, align(64))]
-pub(super) struct Tile(pub(super) [[u32; 16]; 16]);
-
-impl Tile {
-    pub(super) fn rows(&mut self) -> &mut [[u32; 16]; 16] {
-        &mut self.0
-    }
-}
+use super::tiles::{SIDE, Tile};
 
 /// True where processor and system let this process use the registers. Linux gives them to a process that asks
 /// (Documentation/arch/x86/xstate.rst).
@@ -98,7 +89,7 @@ impl Registers {
     ///
     /// # Panics
     /// If the lists are empty or differ in length.
-    pub(super) fn multiply(&self, rows: [&[Tile]; 2], columns: [&[Tile]; 2], sums: &mut [[f32; 32]; 32]) {
+    pub(super) fn multiply(&self, rows: [&[Tile]; 2], columns: [&[Tile]; 2], sums: &mut [[f32; SIDE]; SIDE]) {
         let count = rows[0].len();
         assert!(count > 0 && [rows[1], columns[0], columns[1]].iter().all(|list| list.len() == count));
         let [upper, lower] = rows.map(<[Tile]>::as_ptr);

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::tiles::Packed;
 use super::{Backend, Element, Precision, Real};
 use crate::{Error, Result};
 
@@ -28,6 +29,8 @@ struct Scratch<T> {
     local: Vec<Mutex<Vec<T>>>,
     /// One for the operation that is under way.
     shared: Mutex<Vec<T>>,
+    /// Right operands in tiles, for the same.
+    packed: Mutex<Vec<Packed>>,
 }
 
 impl Cpu<f32> {
@@ -53,7 +56,7 @@ impl<T: Real> Cpu<T> {
             .build()
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
-        let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
+        let scratch = Arc::new(Scratch { local, shared: Mutex::default(), packed: Mutex::default() });
         Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), precision: Precision::F32 })
     }
 
@@ -78,6 +81,18 @@ impl<T: Real> Cpu<T> {
     /// nested.
     pub(crate) fn with_shared<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
         lend(&self.scratch.shared, len, work)
+    }
+}
+
+impl<T> Cpu<T> {
+    /// Lends the operation under way `count` operands of unspecified content, to fill and to share between its threads. Not to
+    /// be nested.
+    pub(crate) fn with_packed<R>(&self, count: usize, work: impl FnOnce(&mut [Packed]) -> R) -> R {
+        let mut packed = self.scratch.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if packed.len() < count {
+            packed.resize_with(count, Packed::default);
+        }
+        work(&mut packed[..count])
     }
 }
 

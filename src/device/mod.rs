@@ -6,7 +6,7 @@
 pub mod accelerator;
 #[cfg(target_arch = "x86_64")]
 mod amx;
-mod bf16;
+pub mod bf16;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
@@ -21,6 +21,7 @@ pub mod philox;
 mod precision;
 mod real;
 pub mod state;
+pub mod tiles;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -9,6 +9,7 @@ pub(super) mod cpu;
 mod direct;
 mod im2col;
 pub(super) mod launch;
+mod rounded;
 
 use std::collections::HashSet;
 

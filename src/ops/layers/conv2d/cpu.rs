@@ -5,9 +5,11 @@
 
 use std::ops::Range;
 
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::im2col::{self, Parity};
+use super::rounded::{self, Rounded};
 use super::{Conv2d, Conv2dOp, direct};
 use crate::Result;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
@@ -41,7 +43,7 @@ const BLOCK_ROWS: Range<usize> = 64..1024;
 /// Channels up to which the input gradient multiplies first and adds the windows back.
 const COL2IM_CHANNELS: usize = 4;
 
-fn block_rows(width: usize) -> usize {
+pub(super) fn block_rows(width: usize) -> usize {
     (BLOCK / width.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end)
 }
 
@@ -55,6 +57,9 @@ fn is_pointwise(d: &Conv2d) -> bool {
 }
 
 fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
+    if let Some(on) = Rounded::serves(cpu, d, d.c) {
+        return rounded::forward(on, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
+    }
     let width = d.r * d.s * d.c;
     let rows = block_rows(width);
     cpu.with_shared(d.w_len(), |filters| {
@@ -101,6 +106,9 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     b: Option<&[T]>,
     dx: &mut [T],
 ) {
+    if let Some(on) = Rounded::serves(cpu, d, d.k) {
+        return rounded::backward_input(on, d, cast_slice(dy), cast_slice(w), b.map(cast_slice), cast_slice_mut(dx));
+    }
     if d.c <= COL2IM_CHANNELS {
         return backward_input_col2im(cpu, d, dy, w, b, dx);
     }
@@ -161,17 +169,23 @@ fn backward_input_parity<T: Real>(
                 filters,
             );
         }
-        for (pixel, product) in products.chunks_exact(d.c).enumerate() {
-            let (image, pixel) = (pixel / pixels, pixel % pixels);
-            let h = parity.ph + pixel / parity.cols * d.stride;
-            let w = parity.pw + pixel % parity.cols * d.stride;
-            let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
-            match b {
-                None => target.copy_from_slice(product),
-                Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
-            }
-        }
+        scatter(d, parity, products, b, dx);
     });
+}
+
+/// Puts the sums of one parity class where its pixels are, and adds the bias.
+pub(super) fn scatter<T: Real>(d: &Conv2d, parity: &Parity, products: &[T], b: Option<&[T]>, dx: &mut [T]) {
+    let pixels = parity.rows * parity.cols;
+    for (pixel, product) in products.chunks_exact(d.c).enumerate() {
+        let (image, pixel) = (pixel / pixels, pixel % pixels);
+        let h = parity.ph + pixel / parity.cols * d.stride;
+        let w = parity.pw + pixel % parity.cols * d.stride;
+        let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
+        match b {
+            None => target.copy_from_slice(product),
+            Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
+        }
+    }
 }
 
 /// dx for few channels: every output pixel's window at once, `[OH·OW, K] · [K, R·S·C]`, then added where it lies.
@@ -218,6 +232,9 @@ fn add_window<T: Real>(d: &Conv2d, row: usize, window: &[T], dx: &mut [T]) {
 pub(in crate::ops::layers) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
     if d.c <= direct::CHANNELS {
         return direct::backward_weight(cpu, d, x, dy, dw);
+    }
+    if let Some(on) = Rounded::serves(cpu, d, d.c) {
+        return rounded::backward_weight(on, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw));
     }
     let run = d.s * d.c;
     // Filter rows make wide enough column groups, unless there are few channels.

@@ -1,0 +1,316 @@
+//! Operands of a product in bf16, rounded while they are packed into tiles.
+//!
+//! A tile has 16 lines, which are rows of the left operand or columns of the right one, and 32 steps along the depth of the
+//! product, two of them in a 32-bit word:
+//!
+//! ```text
+//! left:  word 16·line + pair           16 lines of 16 pairs      a line broadcasts its pairs
+//! right: word 16·pair + line           16 pairs of 16 lines      a vector is a pair of steps of 16 columns
+//! ```
+//!
+//! What lies outside an operand is zero.
+
+use rayon::prelude::*;
+
+/// Lines of a tile.
+pub(super) const LINES: usize = 16;
+/// Steps of a tile along the depth.
+pub(super) const STEPS: usize = 32;
+/// Lines of a block of sums: two tiles.
+pub(super) const SIDE: usize = 2 * LINES;
+
+/// 16 rows of 16 words, each two numbers in bf16.
+#[derive(Debug, Default, Clone)]
+#[repr(C, align(64))]
+pub(super) struct Tile(pub(super) [[u32; 16]; 16]);
+
+/// Which operand of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Its lines are rows.
+    Left,
+    /// Its lines are columns.
+    Right,
+}
+
+/// An operand in tiles: those of 16 lines behind each other, by their steps. Memory that was filled once is used again.
+#[derive(Debug, Default)]
+pub struct Packed {
+    tiles: Vec<Tile>,
+    lines: usize,
+    depth: usize,
+}
+
+impl Packed {
+    /// Lines.
+    pub(super) fn lines(&self) -> usize {
+        self.lines
+    }
+    /// Steps.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Tiles `steps` of two neighbouring blocks of 16 lines, of which the first begins with `line`.
+    pub(super) fn two_blocks(&self, line: usize, steps: std::ops::Range<usize>) -> [&[Tile]; 2] {
+        let all = self.depth.div_ceil(STEPS);
+        let (first, second) = self.tiles[line / LINES * all..][..2 * all].split_at(all);
+        [&first[steps.clone()], &second[steps]]
+    }
+
+    /// Room for `lines` lines of `depth` steps, an even number of blocks: a block of sums takes two.
+    fn resize(&mut self, lines: usize, depth: usize) -> &mut [Tile] {
+        (self.lines, self.depth) = (lines, depth);
+        let needed = lines.next_multiple_of(SIDE) / LINES * depth.div_ceil(STEPS);
+        if self.tiles.len() < needed {
+            self.tiles.resize_with(needed, Tile::default);
+        }
+        &mut self.tiles[..needed]
+    }
+
+    /// Packs what lies along its steps: `runs(step)(line)` has the numbers of a line from a step on, 32 or as many as there are;
+    /// `None` stands for zeros. `step` is a multiple of 32.
+    ///
+    /// # Panics
+    /// If a run is too short, or the processor has no instructions for bf16: mistakes of this program's.
+    pub fn fill_along<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+        &mut self,
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> R,
+    ) {
+        let all = depth.div_ceil(STEPS);
+        let tiles = self.resize(lines, depth);
+        for step in 0..all {
+            let runs = runs(step * STEPS);
+            for (block, tiles) in tiles.chunks_exact_mut(all).enumerate() {
+                let size = (lines.saturating_sub(block * LINES), depth - step * STEPS);
+                pack_along(side, size, |line| runs(block * LINES + line), &mut tiles[step]);
+            }
+        }
+    }
+
+    /// The same on all threads of the current pool.
+    ///
+    /// # Panics
+    /// As [`Packed::fill_along`].
+    pub fn fill_along_by_all<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+        &mut self,
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> R + Sync,
+    ) {
+        let all = depth.div_ceil(STEPS).max(1);
+        self.resize(lines, depth).par_chunks_exact_mut(all).enumerate().for_each(|(block, tiles)| {
+            for (step, tile) in tiles.iter_mut().enumerate() {
+                let (runs, size) = (runs(step * STEPS), (lines.saturating_sub(block * LINES), depth - step * STEPS));
+                pack_along(side, size, |line| runs(block * LINES + line), tile);
+            }
+        });
+    }
+
+    /// Packs what lies across its steps: `runs(line)(step)` has the numbers of a step from a line on, 16 or as many as there are;
+    /// `None` stands for zeros. `line` is a multiple of 16.
+    ///
+    /// # Panics
+    /// As [`Packed::fill_along`].
+    pub fn fill_across<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+        &mut self,
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> R,
+    ) {
+        let all = depth.div_ceil(STEPS).max(1);
+        for (block, tiles) in self.resize(lines, depth).chunks_exact_mut(all).enumerate() {
+            let rest = lines.saturating_sub(block * LINES);
+            if rest == 0 {
+                tiles.fill(Tile::default());
+                continue;
+            }
+            let runs = runs(block * LINES);
+            for (number, tile) in tiles.iter_mut().enumerate() {
+                let first = number * STEPS;
+                pack_across(side, (rest, depth - first), |step| runs(first + step), tile);
+            }
+        }
+    }
+}
+
+/// A tile from the runs of its lines; `rest` is how many lines and steps there are from its first on.
+fn pack_along<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Option<&'a [f32]>, tile: &mut Tile) {
+    assert!(instructions(), "packing for instructions that this processor has not");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, as was just asserted.
+    #[expect(unsafe_code)]
+    unsafe {
+        x86::pack_along(side, rest, runs, tile);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (side, rest, runs, tile);
+}
+
+/// A tile from the runs of its steps.
+fn pack_across<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Option<&'a [f32]>, tile: &mut Tile) {
+    assert!(instructions(), "packing for instructions that this processor has not");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, as was just asserted.
+    #[expect(unsafe_code)]
+    unsafe {
+        x86::pack_across(side, rest, runs, tile);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (side, rest, runs, tile);
+}
+
+/// True where the processor rounds to bf16 and multiplies it: AVX-512 with bf16.
+pub(super) fn instructions() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
+
+    use super::{STEPS, Side, Tile};
+
+    /// The bits of the first `count` lanes.
+    fn first(count: usize) -> u16 {
+        if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+    }
+
+    /// The first `count` numbers of a slice, zeros behind them.
+    #[target_feature(enable = "avx512f")]
+    fn load(from: &[f32], count: usize) -> __m512 {
+        assert!(count.min(16) <= from.len());
+        // SAFETY: the lanes that are read are inside the slice.
+        #[expect(unsafe_code)]
+        unsafe {
+            _mm512_maskz_loadu_ps(first(count), from.as_ptr())
+        }
+    }
+
+    /// 32 numbers rounded to bf16: the first vector's in the lower half.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn rounded(low: __m512, high: __m512) -> __m512i {
+        // SAFETY: both types are 64 bytes without padding.
+        #[expect(unsafe_code)]
+        unsafe {
+            transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn store(values: __m512i, words: &mut [u32; 16]) {
+        // SAFETY: the target is 64 bytes long.
+        #[expect(unsafe_code)]
+        unsafe {
+            _mm512_storeu_si512(words.as_mut_ptr().cast(), values);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn load_words(words: &[u32; 16]) -> __m512i {
+        // SAFETY: the source is 64 bytes long.
+        #[expect(unsafe_code)]
+        unsafe {
+            _mm512_loadu_si512(words.as_ptr().cast())
+        }
+    }
+
+    /// A tile of a line after the other.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    pub(super) fn pack_along<'a>(
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> Option<&'a [f32]>,
+        tile: &mut Tile,
+    ) {
+        for (line, words) in tile.0.iter_mut().enumerate() {
+            let run = if line < lines { runs(line) } else { None };
+            let values = match run {
+                Some(run) if depth >= STEPS => rounded(load(run, 16), load(&run[16..], 16)),
+                Some(run) if depth > 16 => rounded(load(run, 16), load(&run[16..], depth - 16)),
+                Some(run) => rounded(load(run, depth), _mm512_setzero_ps()),
+                None => _mm512_setzero_si512(),
+            };
+            store(values, words);
+        }
+        if side == Side::Right {
+            turn(tile);
+        }
+    }
+
+    /// A tile of a pair of steps after the other.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    pub(super) fn pack_across<'a>(
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> Option<&'a [f32]>,
+        tile: &mut Tile,
+    ) {
+        const ORDER: [u16; 32] = {
+            let (mut order, mut i) = ([0; 32], 0);
+            while i < 32 {
+                order[i] = (i / 2 + i % 2 * 16) as u16;
+                i += 1;
+            }
+            order
+        };
+        // SAFETY: the source is 64 bytes long.
+        #[expect(unsafe_code)]
+        let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
+        let step = |step: usize| match if step < depth { runs(step) } else { None } {
+            Some(run) => load(run, lines),
+            None => _mm512_setzero_ps(),
+        };
+        for (pair, words) in tile.0.iter_mut().enumerate() {
+            store(_mm512_permutexvar_epi16(order, rounded(step(2 * pair), step(2 * pair + 1))), words);
+        }
+        if side == Side::Left {
+            turn(tile);
+        }
+    }
+
+    /// Turns a tile: word 16·i + j becomes word 16·j + i.
+    #[target_feature(enable = "avx512f")]
+    fn turn(tile: &mut Tile) {
+        let words = &mut tile.0;
+        let mut r = [_mm512_setzero_si512(); 16];
+        let mut s = r;
+        for i in 0..16 {
+            r[i] = load_words(&words[i]);
+        }
+        // Words of two rows, then pairs of words of four, then quarters of eight, then quarters of all.
+        for i in 0..8 {
+            s[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
+            s[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
+        }
+        for i in 0..4 {
+            r[4 * i] = _mm512_unpacklo_epi64(s[4 * i], s[4 * i + 2]);
+            r[4 * i + 1] = _mm512_unpackhi_epi64(s[4 * i], s[4 * i + 2]);
+            r[4 * i + 2] = _mm512_unpacklo_epi64(s[4 * i + 1], s[4 * i + 3]);
+            r[4 * i + 3] = _mm512_unpackhi_epi64(s[4 * i + 1], s[4 * i + 3]);
+        }
+        for i in 0..4 {
+            s[i] = _mm512_shuffle_i32x4::<0x88>(r[i], r[4 + i]);
+            s[4 + i] = _mm512_shuffle_i32x4::<0xdd>(r[i], r[4 + i]);
+            s[8 + i] = _mm512_shuffle_i32x4::<0x88>(r[8 + i], r[12 + i]);
+            s[12 + i] = _mm512_shuffle_i32x4::<0xdd>(r[8 + i], r[12 + i]);
+        }
+        for i in 0..8 {
+            r[i] = _mm512_shuffle_i32x4::<0x88>(s[i], s[8 + i]);
+            r[8 + i] = _mm512_shuffle_i32x4::<0xdd>(s[i], s[8 + i]);
+        }
+        for i in 0..16 {
+            store(r[i], &mut words[i]);
+        }
+    }
+}
