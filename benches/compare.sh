@@ -1,27 +1,30 @@
 #!/usr/bin/env bash
-# Runs our step and PyTorch's in turn (A B A B ...) and prints the medians and the ratio peer / ours.
+# Runs our step and PyTorch's in turn (A B C A B C ...) and prints medians and the ratios peer / ours.
 #
-#   benches/compare.sh --ours 'target/release/step-bench --json' [--rounds 5] [--python python3] [-- PEER FLAGS]
+#   benches/compare.sh --ours 'target/release/step-bench --json' [--peer best] [--rounds 5] [--python python3] [-- PEER FLAGS]
 #   benches/compare.sh BINARY [...]                                the same, with our binary as first argument
 #
+# The peer is PyTorch: eager or compile in f32, bf16 or bf16-compile under autocast, or best, which is all four. The last lines
+# hold ours against the fastest of those that ran.
 # Ours must print one JSON line with at least wall_ms and cpu_ms, as benches/peers/torch_step.py does; other lines are
 # ignored. Flags after -- go to the peer, for instance: -- --model vgan-mnist --batch 128 --threads 2
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
-ours="" rounds=5 python=python3
+ours="" rounds=5 python=python3 peer=best
 peer_flags=()
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 while (($#)); do
     case $1 in
-        --ours | --rounds | --python)
+        --ours | --rounds | --python | --peer)
             (($# > 1)) || usage
             case $1 in
                 --ours) ours=$2 ;;
                 --rounds) rounds=$2 ;;
                 --python) python=$2 ;;
+                --peer) peer=$2 ;;
             esac
             shift
             ;;
@@ -40,6 +43,13 @@ while (($#)); do
 done
 [[ -n $ours && $rounds =~ ^[1-9][0-9]*$ ]] || usage
 
+declare -A flags=([eager]="" [compile]="--compile" [bf16]="--dtype bf16" [bf16-compile]="--dtype bf16 --compile")
+peers=(eager compile bf16 bf16-compile)
+if [[ $peer != best ]]; then
+    [[ -v flags[$peer] ]] || usage
+    peers=("$peer")
+fi
+
 results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 # A waiting OpenMP thread must sleep: spinning would count as the peer's CPU time and slow whatever runs beside it.
@@ -52,12 +62,15 @@ measure() {
     load=$(cut -d' ' -f1 /proc/loadavg)
     line=$("$@" | grep '^{' | tail -n 1) || { echo "compare.sh: no JSON line from: $*" >&2; exit 1; }
     printf '%s\t%s\t%s\t%s\n' "$side" "$round" "$load" "$line" >>"$results"
-    printf '%-5s round %s load %s: %s\n' "$side" "$round" "$load" "$line" >&2
+    printf '%-12s round %s load %s: %s\n' "$side" "$round" "$load" "$line" >&2
 }
 
 for ((round = 1; round <= rounds; round++)); do
     measure ours "$round" bash -c "$ours"
-    measure peer "$round" "$python" "$here/peers/torch_step.py" ${peer_flags[@]+"${peer_flags[@]}"}
+    for name in "${peers[@]}"; do
+        # shellcheck disable=SC2086 # flags of a variant are words
+        measure "$name" "$round" "$python" "$here/peers/torch_step.py" ${flags[$name]} ${peer_flags[@]+"${peer_flags[@]}"}
+    done
 done
 
 "$python" - "$results" <<'PYTHON'
@@ -65,22 +78,37 @@ import json
 import statistics
 import sys
 
-runs = {"ours": [], "peer": []}
-loads = []
+runs, loads = {}, []
 for line in open(sys.argv[1]):
     side, _, load, result = line.rstrip("\n").split("\t")
-    runs[side].append(json.loads(result))
+    runs.setdefault(side, []).append(json.loads(result))
     loads.append(float(load))
-print(f"{'median of ' + str(len(runs['ours'])) + ' rounds':22} {'ours':>10} {'peer':>10} {'peer/ours':>10}")
-for key in ("wall_ms", "cpu_ms"):
-    ours, peer = (statistics.median(run[key] for run in runs[side]) for side in ("ours", "peer"))
-    ratios = [b[key] / a[key] for a, b in zip(runs["ours"], runs["peer"])]
-    spread = f"(rounds {min(ratios):.2f} to {max(ratios):.2f})"
-    print(f"{key + ' a step':22} {ours:10.1f} {peer:10.1f} {peer / ours:10.2f}  {spread}")
+ours = runs.pop("ours")
 for key in ("model", "batch", "threads"):
-    ours, peer = runs["ours"][0].get(key), runs["peer"][0][key]
-    if ours is not None and ours != peer:
-        print(f"not the same {key}: ours {ours}, peer {peer}")
-        sys.exit(1)
+    for name, peer in runs.items():
+        if ours[0].get(key) is not None and ours[0][key] != peer[0][key]:
+            sys.exit(f"not the same {key}: ours {ours[0][key]}, {name} {peer[0][key]}")
+
+
+def median(side, key):
+    return statistics.median(run[key] for run in side)
+
+
+def row(name, side):
+    cells = []
+    for key in ("wall_ms", "cpu_ms"):
+        ratios = [theirs[key] / own[key] for own, theirs in zip(ours, side)]
+        ratio = median(side, key) / median(ours, key)
+        cells.append(f"{median(side, key):9.1f} {ratio:6.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    print(f"{name:22} " + "   ".join(cells))
+
+
+rounds = f"median of {len(ours)} rounds"
+print(f"{rounds:22} {'wall_ms':>9} peer/ours (rounds)     {'cpu_ms':>9} peer/ours (rounds)")
+print(f"{'ours':22} {median(ours, 'wall_ms'):9.1f} {'':25} {median(ours, 'cpu_ms'):9.1f}")
+for name, side in runs.items():
+    row(f"PyTorch {name}", side)
+best = min(runs, key=lambda name: median(runs[name], "wall_ms"))
+row(f"the best: {best}", runs[best])
 print(f"load before each run: {min(loads):.2f} to {max(loads):.2f}, median {statistics.median(loads):.2f}")
 PYTHON

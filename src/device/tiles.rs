@@ -186,6 +186,7 @@ mod x86 {
 
     /// The first `count` numbers of a slice, zeros behind them.
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn load(from: &[f32], count: usize) -> __m512 {
         assert!(count.min(16) <= from.len());
         // SAFETY: the lanes that are read are inside the slice.
@@ -197,6 +198,7 @@ mod x86 {
 
     /// 32 numbers rounded to bf16: the first vector's in the lower half.
     #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
     fn rounded(low: __m512, high: __m512) -> __m512i {
         // SAFETY: both types are 64 bytes without padding.
         #[expect(unsafe_code)]
@@ -206,6 +208,7 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f")]
+    #[inline]
     fn store(values: __m512i, words: &mut [u32; 16]) {
         // SAFETY: the target is 64 bytes long.
         #[expect(unsafe_code)]
@@ -267,12 +270,14 @@ mod x86 {
         // SAFETY: the source is 64 bytes long.
         #[expect(unsafe_code)]
         let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
-        let step = |step: usize| match if step < depth { runs(step) } else { None } {
-            Some(run) => load(run, lines),
-            None => _mm512_setzero_ps(),
-        };
         for (pair, words) in tile.0.iter_mut().enumerate() {
-            store(_mm512_permutexvar_epi16(order, rounded(step(2 * pair), step(2 * pair + 1))), words);
+            let mut both = [_mm512_setzero_ps(); 2];
+            for (step, values) in (2 * pair..depth).zip(&mut both) {
+                if let Some(run) = runs(step) {
+                    *values = load(run, lines);
+                }
+            }
+            store(_mm512_permutexvar_epi16(order, rounded(both[0], both[1])), words);
         }
         if side == Side::Left {
             turn(tile);

@@ -223,6 +223,18 @@ fn near_f32_on_tensor_cores(steps: usize, model: &Narrow) {
             let rounded = off > 0.0 || theirs == 0.0;
             assert!(rounded && off <= tolerance, "{what} in {precision:?}: {ours}, in f32 {theirs}");
         }
+        let cpu = train_for(steps, &Cpu::with_precision(Some(2), precision).expect("threads"), model);
+        let (kernels, cpu) = (ours, cpu.states[0].metrics);
+        for (what, kernels, cpu) in [
+            ("loss_d", kernels.loss_d, cpu.loss_d),
+            ("loss_g", kernels.loss_g, cpu.loss_g),
+            ("kl_real", kernels.kl_real, cpu.kl_real),
+            ("kl_fake", kernels.kl_fake, cpu.kl_fake),
+            ("penalty", kernels.penalty, cpu.penalty),
+        ] {
+            // Both round the same operands in the same places: what differs is the order of f32 sums.
+            assert_near(&format!("{what} in {precision:?}"), kernels.into(), cpu.into(), 1e-5);
+        }
     }
 }
 

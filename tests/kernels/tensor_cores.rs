@@ -8,20 +8,20 @@ use std::path::Path;
 
 use crate::executors::{differences_from, differences_within, emulated_in, include_folders, results, results_from};
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
-use vgan_cuda::Result;
 use vgan_cuda::device::kernels::size;
-use vgan_cuda::device::{Accelerator, Backend, Cpu, In, Out, Precision, cuda};
+use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
-use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
-use vgan_cuda::ops::layers::linear::{Linear, LinearOp};
+use vgan_cuda::ops::layers::conv2d::Conv2d;
+use vgan_cuda::ops::layers::linear::Linear;
 use vgan_cuda::ops::roofline::ceiling::CeilingOp;
 use vgan_cuda::ops::{self, Case, Executor};
 
-const TENSOR: [Precision; 2] = [Precision::Tf32, Precision::Bf16];
+/// The precisions that round.
+pub(crate) const TENSOR: [Precision; 2] = [Precision::Tf32, Precision::Bf16];
 
 /// The products among all cases, and sizes of several tiles and steps with tails in every direction.
-fn products<B: Executor>() -> Vec<Case<B>> {
+pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
     let mut cases = ops::cases::<B>();
     cases.retain(|case| ["linear", "conv2d", "conv_transpose2d"].contains(&case.op()));
     assert!(cases.len() > 30, "{} cases", cases.len());
@@ -68,117 +68,6 @@ fn the_order_of_threads_changes_no_bit() {
         let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
         assert!(run(Order::Descending, Order::Descending, CopyMode::Early) == expected, "{precision:?}, descending");
         assert!(run(Order::Random(1), Order::Random(2), CopyMode::Late) == expected, "{precision:?}, random");
-    }
-}
-
-/// Numbers with all bits in use, of many sizes, and ties of both types.
-fn unrounded(len: usize, seed: u32) -> Vec<f32> {
-    let mut state = seed;
-    let mut draw = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state
-    };
-    let value = |(i, bits): (usize, u32)| {
-        let fraction = match i % 7 {
-            0 => bits & 0x7f_e000 | 0x1000,
-            1 => bits & 0x7f_0000 | 0x8000,
-            _ => bits & 0x7f_ffff,
-        };
-        f32::from_bits(bits & 0x8000_0000 | (120 + bits % 13) << 23 | fraction)
-    };
-    (0..len).map(|i| value((i, draw() ^ draw() >> 16))).collect()
-}
-
-type Run = dyn Fn(
-    &Accelerator<f32>,
-    In<'_, Accelerator<f32>>,
-    In<'_, Accelerator<f32>>,
-    Out<'_, Accelerator<f32>>,
-) -> Result<()>;
-
-/// A pass as a function of two operands: its name, the elements of both and of the result, and how it runs.
-type Pass = (&'static str, [usize; 3], Box<Run>);
-
-/// Every product on tensor cores.
-fn passes() -> Vec<Pass> {
-    let linear = Linear { n: 9, c: 35, k: 7 };
-    let [x, w, y] = [9 * 35, 35 * 7, 9 * 7];
-    let mut passes: Vec<Pass> = vec![
-        ("linear_forward", [x, w, y], Box::new(move |be, x, w, y| be.linear_forward(&linear, x, w, None, y))),
-        (
-            "linear_backward_input",
-            [y, w, x],
-            Box::new(move |be, dy, w, dx| be.linear_backward_input(&linear, dy, w, dx)),
-        ),
-        (
-            "linear_backward_weight",
-            [x, y, w],
-            Box::new(move |be, x, dy, dw| be.linear_backward_weight(&linear, x, dy, dw, None)),
-        ),
-    ];
-    passes.extend(conv2d_passes(size::DIRECT_CHANNELS as usize + 1));
-    passes
-}
-
-/// Those of a convolution with `c` channels.
-fn conv2d_passes(c: usize) -> Vec<Pass> {
-    let conv = Conv2d { n: 2, h: 6, w: 5, c, k: 7, r: 3, s: 3, stride: 2, padding: 1 };
-    let [x, w, y] = [conv.x_len(), conv.w_len(), conv.y_len()];
-    vec![
-        ("conv2d_forward", [x, w, y], Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x, w, None, y))),
-        ("conv2d_backward_input", [y, w, x], Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy, w, dx))),
-        (
-            "conv2d_backward_weight",
-            [x, y, w],
-            Box::new(move |be, x, dy, dw| be.conv2d_backward_weight(&conv, x, dy, dw, None)),
-        ),
-    ]
-}
-
-/// What a pass makes of operands that were rounded before.
-fn computed(be: &Accelerator<f32>, pass: &Pass, left: Precision, right: Precision) -> Vec<f32> {
-    let (_, [left_len, right_len, len], run) = pass;
-    let buffer = |len, seed, precision: Precision| {
-        let values: Vec<f32> = unrounded(len, seed).into_iter().map(|v| precision.round(v)).collect();
-        be.buffer_of(&values).expect("memory")
-    };
-    let (left, right) = (buffer(*left_len, 1, left), buffer(*right_len, 2, right));
-    let mut result = be.alloc::<f32>(*len).expect("memory");
-    run(be, be.view(&left), be.view(&right), be.view_mut(&mut result)).expect("no findings");
-    be.read(be.view(&result)).expect("a copy")
-}
-
-/// That the kernels round as [`Precision::round`] does, and round both operands; in f32, that they round neither.
-#[test]
-fn both_operands_of_every_product_are_rounded_to_nearest() {
-    for &precision in Precision::ALL {
-        let be = emulated_in(precision, Options::default());
-        for pass in passes() {
-            let (name, computed) = (pass.0, |left, right| computed(&be, &pass, left, right));
-            let (whole, [tf32, bf16]) = (Precision::F32, TENSOR);
-            let ours = computed(whole, whole);
-            assert_eq!(ours == computed(tf32, whole), precision == tf32, "{name} in {precision:?}, left in tf32");
-            assert_eq!(ours == computed(whole, tf32), precision == tf32, "{name} in {precision:?}, right in tf32");
-            assert_eq!(ours == computed(bf16, whole), precision == bf16, "{name} in {precision:?}, left in bf16");
-            assert_eq!(ours == computed(whole, bf16), precision == bf16, "{name} in {precision:?}, right in bf16");
-        }
-    }
-}
-
-/// With few channels they stay f32 in every pass, whatever products round to.
-#[test]
-fn operands_of_convolutions_with_few_channels_are_never_rounded() {
-    let exact = emulated_in(Precision::F32, Options::default());
-    for c in 1..=size::DIRECT_CHANNELS as usize {
-        for pass in conv2d_passes(c) {
-            let expected = computed(&exact, &pass, Precision::F32, Precision::F32);
-            for precision in TENSOR {
-                let be = emulated_in(precision, Options::default());
-                let ours = |left, right| computed(&be, &pass, left, right) == expected;
-                assert!(ours(Precision::F32, Precision::F32), "{} with {c} channels in {precision:?}", pass.0);
-                assert!(!ours(precision, Precision::F32) && !ours(Precision::F32, precision), "it would be seen");
-            }
-        }
     }
 }
 

@@ -259,14 +259,16 @@ fn threads_do_not_change_the_bits_of_wider_nets() {
     std::fs::write(place.path("digits"), crate::whole_runs::idx(40, 28)).expect("writing");
     let data = place.path("digits");
     for preset in [
-        "vgan-mnist --set discriminator.hidden=640 --set generator.hidden=96",
-        "gan-mnist --set discriminator.hidden=64 --set generator.hidden=640",
+        "vgan-mnist --set discriminator.hidden=640 --set generator.hidden=96 \
+         --set generator.channels=24,12 --set discriminator.channels=12,24",
+        "gan-mnist --set discriminator.hidden=64 --set generator.hidden=640 \
+         --set generator.channels=24,12 --set discriminator.channels=12,24",
+        "quick --dtype bf16 --set generator.channels=64,32 --set discriminator.channels=32,64",
     ] {
         let mut first = None;
         for threads in [1, 2, 3, 8] {
             let words = format!(
-                "{preset} --batch 16 --steps 20 --snap 20 --threads {threads} --data {} --desc t{threads} \
-                 --set generator.channels=24,12 --set discriminator.channels=12,24",
+                "{preset} --batch 16 --steps 20 --snap 20 --threads {threads} --data {} --desc t{threads}",
                 data.display()
             );
             let outdir = format!("{}{threads}", &preset[..4]);

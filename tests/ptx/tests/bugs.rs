@@ -2,50 +2,9 @@
 
 mod common;
 
-use common::{machine, module_text, orders, run, shape, upload};
-use ptx_machine::machine::{Checks, Finding, Options};
-
-/// A kernel of one buffer: `%rd1` is its address, `%r5` the thread, `%r6` the block, `%r20` the shared variable `tile`.
-fn text(shared: u32, body: &str) -> String {
-    module_text(
-        ".param .u64 k_param_0",
-        &format!(
-            ".shared .align 16 .b8 tile[{shared}];\nld.param.u64 %rd1, [k_param_0];\ncvta.to.global.u64 %rd1, %rd1;\n\
-             mov.u32 %r5, %tid.x;\nmov.u32 %r6, %ctaid.x;\nmov.u32 %r20, tile;\nshl.b32 %r7, %r5, 2;\n\
-             add.u32 %r21, %r20, %r7;\nmul.wide.u32 %rd2, %r7, 1;\nadd.s64 %rd3, %rd1, %rd2;\n{body}\nret;"
-        ),
-    )
-}
-
-/// What the checks find in all orders; the same sorts must be found in each.
-fn findings(blocks: u32, threads: u32, text: &str) -> Vec<Vec<Finding>> {
-    let mut all = Vec::new();
-    for options in orders() {
-        let machine = machine(Options { checks: Checks::ALL, ..options });
-        let address = upload(&machine, &[7; 4096]);
-        let outcome = run(&machine, text, &shape(blocks, threads, &[address]));
-        all.push(outcome.unwrap_or_else(|fault| panic!("{fault:?}\n{text}")).findings);
-    }
-    all
-}
-
-/// The line of the PTX that holds a marker.
-fn line_of(text: &str, marker: &str) -> u32 {
-    text.lines().position(|line| line.contains(marker)).expect("the marker") as u32 + 1
-}
-
-/// The bug `with` is found at the line marked `// BUG` in every order, with these words; without it nothing is.
-fn planted(blocks: u32, threads: u32, shared: u32, bug: &str, clean: &str, words: &str) {
-    let bug = text(shared, bug);
-    let line = line_of(&bug, "// BUG");
-    for found in findings(blocks, threads, &bug) {
-        let on_line = |finding: &Finding| finding.sites.iter().any(|site| site.ptx_line == line);
-        assert!(found.iter().any(|finding| finding.what.contains(words) && on_line(finding)), "{line}: {found:#?}");
-    }
-    for found in findings(blocks, threads, &text(shared, clean)) {
-        assert!(found.is_empty(), "{found:#?}");
-    }
-}
+use common::planted::{line_of, planted, text};
+use common::{machine, orders, run, shape, upload};
+use ptx_machine::machine::{Checks, Options};
 
 #[test]
 fn a_barrier_left_out_between_write_and_read() {
@@ -414,4 +373,69 @@ fn a_barrier_that_some_threads_never_reach() {
     };
     planted(1, 96, 512, &body(64), &body(96), "have exited");
     planted(1, 96, 512, &body(90), &body(96), "have exited");
+}
+
+#[test]
+fn two_lanes_write_different_values_to_one_word_of_global_memory() {
+    let body = |value: &str| format!("setp.lt.u32 %p1, %r5, 2;\n@%p1 st.global.u32 [%rd1], {value}; // BUG");
+    planted(1, 32, 256, &body("%r5"), &body("7"), "two lanes write different values");
+}
+
+#[test]
+fn a_block_writes_what_another_reads() {
+    // All blocks read; block 0 writes where they read, or behind it.
+    let body = |at: u32| {
+        format!("ld.global.u32 %r9, [%rd3];\nsetp.eq.u32 %p1, %r6, 0;\n@%p1 st.global.u32 [%rd3+{at}], %r9; // BUG")
+    };
+    planted(3, 64, 256, &body(0), &body(2048), "another block");
+}
+
+#[test]
+fn a_plain_read_beside_the_atomics_of_other_blocks() {
+    let body = |load: &str| format!("atom.global.add.u32 %r8, [%rd1], 1;\n{load}.u32 %r9, [%rd1]; // BUG");
+    planted(2, 32, 256, &body("ld.global"), &body("ld.relaxed.gpu.global"), "a race in global memory");
+}
+
+#[test]
+fn a_copy_of_what_another_thread_has_just_written() {
+    let body = |barrier: &str| {
+        format!(
+            "st.global.u32 [%rd3], %r5;\n{barrier}\nxor.b32 %r8, %r7, 128;\nmul.wide.u32 %rd4, %r8, 1;\n\
+             add.s64 %rd5, %rd1, %rd4;\ncp.async.ca.shared.global [%r21], [%rd5], 4; // BUG\ncp.async.wait_all;"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in global memory");
+}
+
+#[test]
+fn a_write_to_the_target_of_a_copy_that_is_under_way() {
+    let body = |first: &str, second: &str| {
+        format!("cp.async.ca.shared.global [%r21], [%rd3], 4;\n{first}\nst.shared.u32 [%r21], %r5; // BUG\n{second}")
+    };
+    let wait = "cp.async.wait_all;";
+    planted(1, 64, 256, &body("", wait), &body(wait, ""), "a write to shared memory that an asynchronous copy");
+}
+
+#[test]
+fn a_copy_into_a_stage_that_others_still_read() {
+    let body = |barrier: &str| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nxor.b32 %r8, %r7, 128;\nadd.u32 %r22, %r20, %r8;\n\
+             ld.shared.u32 %r9, [%r22];\n{barrier}\ncp.async.ca.shared.global [%r21], [%rd3], 4; // BUG\ncp.async.wait_all;"
+        )
+    };
+    planted(1, 64, 256, &body(""), &body("bar.sync 0;"), "a race in shared memory");
+}
+
+#[test]
+fn rows_of_a_matrix_that_another_warp_writes() {
+    // Each warp loads the rows that the other one wrote.
+    let body = |barrier: &str| {
+        format!(
+            "mad.lo.u32 %r22, %r5, 16, %r20;\nst.shared.v4.u32 [%r22], {{%r5, %r5, %r5, %r5}};\n{barrier}\n\
+             shl.b32 %r8, %r5, 4;\nxor.b32 %r8, %r8, 512;\nadd.u32 %r23, %r20, %r8;\n\
+             ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r9, %r10, %r11, %r12}}, [%r23]; // BUG\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    planted(1, 64, 1024, &body(""), &body("bar.sync 0;"), "a race in shared memory");
 }

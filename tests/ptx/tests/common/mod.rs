@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub(crate) mod planted;
+
 use std::sync::Arc;
 
 use ptx_machine::machine::{AsyncCopies, Checks, Fault, Launch, Machine, Module, Options, Order, Outcome};
