@@ -21,16 +21,27 @@ constexpr int NOISE_GIVEN = 1;
 // Twin: Sigma::rate in src/ops/layers/bottleneck.rs.
 __device__ __forceinline__ real rate(const Bottleneck& d) { return d.logstd ? (real)1 : (real)0.5; }
 
-// epsilon of one dimension of one image.
-__device__ __forceinline__ real noise(const Bottleneck& d, const real* given, const StepState* state, int image, int dim) {
-    if (d.noise == NOISE_MEAN) {
-        return (real)0;
+// The dimensions that one draw of Philox has numbers for: a thread does all four.
+constexpr int QUAD = 4;
+
+// epsilon of dimensions 4 quad .. 4 quad + 4 of one image, into epsilon; zeros beyond the last.
+__device__ __forceinline__ void noise(
+    const Bottleneck& d, const real* given, const StepState* state, int image, int quad, real (&epsilon)[QUAD]) {
+    int dims = d.positions * d.c;
+    for (int j = 0; j < QUAD; ++j) {
+        bool is_given = d.noise == NOISE_GIVEN && quad * QUAD + j < dims;
+        epsilon[j] = is_given ? given[(size_t)image * dims + quad * QUAD + j] : (real)0;
     }
-    if (d.noise == NOISE_GIVEN) {
-        return given[(size_t)image * d.positions * d.c + dim];
+    if (d.noise == NOISE_MEAN || d.noise == NOISE_GIVEN) {
+        return;
     }
     unsigned stream = image < d.group ? d.first_stream : d.second_stream;
-    return (real)normal_draw(state->seed, stream, draw_step(d.draws, state->step), (unsigned)(image % d.group), (unsigned)dim);
+    unsigned sample = (unsigned)(image % d.group);
+    float4 drawn = normal_draws(state->seed, stream, draw_step(d.draws, state->step), sample, (unsigned)quad);
+    epsilon[0] = (real)drawn.x;
+    epsilon[1] = (real)drawn.y;
+    epsilon[2] = (real)drawn.z;
+    epsilon[3] = (real)drawn.w;
 }
 
 // The place in [N, positions, 2, C] of the mean of dimension `dim` of an image; its s is C further on.
@@ -40,18 +51,23 @@ __device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int di
 
 // z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s).
 // mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C];
-// kl: [N]. A block an image, its threads walk the dimensions. Overwrites z and kl.
+// kl: [N]. A block an image, its threads walk the dimensions by fours. Overwrites z and kl.
 // Twin: Cpu::bottleneck_forward in src/ops/layers/bottleneck/cpu.rs.
 KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, const real* given,
                const StepState* state, real* z, real* kl) {
     int image = (int)blockIdx.x, dims = d.positions * d.c;
     double total = 0.0;
-    for (int dim = threadIdx.x; dim < dims; dim += KL_THREADS) {
-        size_t at = mean_at(d, image, dim);
-        real mu = mu_s[at], s = mu_s[at + d.c];
-        real sigma = exponential(rate(d) * s);
-        z[(size_t)image * dims + dim] = mu + sigma * noise(d, given, state, image, dim);
-        total += (double)(mu * mu + sigma * sigma - (real)2 * rate(d) * s - (real)1);
+    for (int quad = threadIdx.x; quad * QUAD < dims; quad += KL_THREADS) {
+        real epsilon[QUAD];
+        noise(d, given, state, image, quad, epsilon);
+        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
+            int dim = quad * QUAD + j;
+            size_t at = mean_at(d, image, dim);
+            real mu = mu_s[at], s = mu_s[at + d.c];
+            real sigma = exponential(rate(d) * s);
+            z[(size_t)image * dims + dim] = mu + sigma * epsilon[j];
+            total += (double)(mu * mu + sigma * sigma - (real)2 * rate(d) * s - (real)1);
+        }
     }
     total = block_sum<KL_THREADS>(total);
     if (threadIdx.x == 0) {
@@ -61,47 +77,64 @@ KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, c
 
 // d mu = dz + dkl mu, d s = r (dz sigma epsilon + dkl (sigma^2 - 1)); the noise is drawn again.
 // mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C]; dkl: [N]. The
-// grid's threads stride over all images' dimensions. Overwrites d_mu_s.
+// grid's threads stride over all images' dimensions, by fours. Overwrites d_mu_s.
 // Twin: Cpu::bottleneck_backward_input in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* dz, const real* dkl, real* d_mu_s) {
-    int dims = d.positions * d.c;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
-        int image = (int)(i / dims), dim = (int)(i % dims);
-        size_t at = mean_at(d, image, dim);
-        real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
-        real epsilon = noise(d, given, state, image, dim);
-        d_mu_s[at] = dz[i] + dkl[image] * mu;
-        d_mu_s[at + d.c] = rate(d) * (dz[i] * sigma * epsilon + dkl[image] * (sigma * sigma - (real)1));
+    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
+        int image = (int)(i / quads), quad = (int)(i % quads);
+        real epsilon[QUAD];
+        noise(d, given, state, image, quad, epsilon);
+        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
+            int dim = quad * QUAD + j;
+            size_t element = (size_t)image * dims + dim;
+            size_t at = mean_at(d, image, dim);
+            real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
+            d_mu_s[at] = dz[element] + dkl[image] * mu;
+            d_mu_s[at + d.c] = rate(d) * (dz[element] * sigma * epsilon[j] + dkl[image] * (sigma * sigma - (real)1));
+        }
     }
 }
 
 // v_z = v_mu + r sigma epsilon v_s: the tangent of z.
 // mu_s, v_mu_s: [N, positions, 2, C]; given, state as in the forward pass; v_z: [N, positions, C]. The grid's
-// threads stride over the dimension of every image. Overwrites v_z.
+// threads stride over the dimensions of every image, by fours. Overwrites v_z.
 // Twin: Cpu::bottleneck_tangent in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, real* v_z) {
-    int dims = d.positions * d.c;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
-        int image = (int)(i / dims), dim = (int)(i % dims);
-        size_t at = mean_at(d, image, dim);
-        real sigma = exponential(rate(d) * mu_s[at + d.c]);
-        v_z[i] = v_mu_s[at] + rate(d) * sigma * noise(d, given, state, image, dim) * v_mu_s[at + d.c];
+    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
+        int image = (int)(i / quads), quad = (int)(i % quads);
+        real epsilon[QUAD];
+        noise(d, given, state, image, quad, epsilon);
+        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
+            int dim = quad * QUAD + j;
+            size_t element = (size_t)image * dims + dim;
+            size_t at = mean_at(d, image, dim);
+            real sigma = exponential(rate(d) * mu_s[at + d.c]);
+            v_z[element] = v_mu_s[at] + rate(d) * sigma * epsilon[j] * v_mu_s[at + d.c];
+        }
     }
 }
 
 // d s += r^2 sigma epsilon v_s dz: the derivative of the tangent v_z against dz. The mean's part is left alone.
 // mu_s, v_mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C].
-// The grid's threads stride over the dimensions of every image. Changes d_mu_s.
+// The grid's threads stride over the dimensions of every image, by fours. Changes d_mu_s.
 // Twin: Cpu::bottleneck_curvature in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, const real* dz, real* d_mu_s) {
-    int dims = d.positions * d.c;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * dims) {
-        int image = (int)(i / dims), dim = (int)(i % dims);
-        size_t at = mean_at(d, image, dim) + d.c;
-        real sigma = exponential(rate(d) * mu_s[at]);
-        d_mu_s[at] += rate(d) * rate(d) * sigma * noise(d, given, state, image, dim) * v_mu_s[at] * dz[i];
+    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
+        int image = (int)(i / quads), quad = (int)(i % quads);
+        real epsilon[QUAD];
+        noise(d, given, state, image, quad, epsilon);
+        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
+            int dim = quad * QUAD + j;
+            size_t element = (size_t)image * dims + dim;
+            size_t at = mean_at(d, image, dim) + d.c;
+            real sigma = exponential(rate(d) * mu_s[at]);
+            d_mu_s[at] += rate(d) * rate(d) * sigma * epsilon[j] * v_mu_s[at] * dz[element];
+        }
     }
 }

@@ -79,6 +79,14 @@ __device__ __forceinline__ float2 box_muller(unsigned radius_bits, unsigned angl
     return make_float2(radius * turned.y, radius * turned.x);
 }
 
+// The normal draws of elements 4 * block .. 4 * block + 4 of `sample`.
+__device__ __forceinline__ float4 normal_draws(
+    unsigned long long seed, unsigned stream, unsigned long long step, unsigned sample, unsigned block) {
+    uint4 bits = philox_draw(seed, stream, step, sample, block);
+    float2 first = box_muller(bits.x, bits.y), second = box_muller(bits.z, bits.w);
+    return make_float4(first.x, first.y, second.x, second.y);
+}
+
 // The normal draw of element `element` of `sample`.
 __device__ __forceinline__ float normal_draw(
     unsigned long long seed, unsigned stream, unsigned long long step, unsigned sample, unsigned element) {

@@ -16,12 +16,16 @@ KERNEL(find_non_finite, const real* gradients, unsigned long long count, unsigne
 }
 
 // Notes in the state that a gradient is not finite, and counts the update that is to follow if nothing is noted.
-// flags: [blocks], what find_non_finite left; state: one. A single thread. Changes state.
+// flags: [blocks], what find_non_finite left; state: one. One block, whose threads stride over the flags. Changes state.
 // Twin: Cpu::check_gradients in src/ops/optimizers/finite_gradients.rs.
 KERNEL(note_gradients, int network, const unsigned* flags, unsigned blocks, StepState* state) {
-    unsigned found = 0;
-    for (unsigned block = 0; block < blocks; ++block) {
+    int found = 0;
+    for (unsigned block = threadIdx.x; block < blocks; block += blockDim.x) {
         found |= flags[block];
+    }
+    found = __syncthreads_or(found);
+    if (threadIdx.x > 0) {
+        return;
     }
     if (found && state->non_finite == 0) {
         state->non_finite = NON_FINITE_GRADIENT_D + network;

@@ -146,6 +146,9 @@ struct KernelBottleneck {
     logstd: i32,
 }
 
+/// The dimensions that a thread of the kernels does, those of one draw.
+const QUAD: usize = 4;
+
 /// The sizes, the given noise and the state, as the kernels' parameters.
 fn noise_arguments<T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<T>>) -> [Argument; 3] {
     let none = Argument::new(0u64);
@@ -189,7 +192,7 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, dz, dkl, d_mu_s];
-        self.launch_elements(Kernel::BottleneckBackwardInput, d.n * d.dims(), &arguments)
+        self.launch_elements(Kernel::BottleneckBackwardInput, d.n * d.dims().div_ceil(QUAD), &arguments)
     }
 
     fn bottleneck_tangent(
@@ -202,7 +205,7 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, v_mu_s, v_z];
-        self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims(), &arguments)
+        self.launch_elements(Kernel::BottleneckTangent, d.n * d.dims().div_ceil(QUAD), &arguments)
     }
 
     fn bottleneck_curvature(
@@ -216,7 +219,7 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, v_mu_s, dz, d_mu_s];
-        self.launch_elements(Kernel::BottleneckCurvature, d.n * d.dims(), &arguments)
+        self.launch_elements(Kernel::BottleneckCurvature, d.n * d.dims().div_ceil(QUAD), &arguments)
     }
 }
 

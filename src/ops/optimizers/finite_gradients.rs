@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::kernels::Kernel;
+use crate::device::kernels::{Kernel, size};
 use crate::device::launch::arguments;
 use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
 use crate::ops::Case;
@@ -60,7 +60,7 @@ impl<T: Real> FiniteGradientsOp for Accelerator<T> {
             let arguments = arguments![gradients, gradients.len() as u64, flags];
             self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
             let arguments = arguments![network as i32, flags, blocks, state];
-            self.launch(Kernel::NoteGradients, [1, 1, 1], [1, 1, 1], &arguments)
+            self.launch(Kernel::NoteGradients, [1, 1, 1], [size::ELEMENT_THREADS, 1, 1], &arguments)
         })
     }
 }

@@ -4,9 +4,12 @@
 use rayon::prelude::*;
 
 use crate::Result;
+use crate::device::bf16::{Unit, product_of_packed};
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::matrix::MatrixMut;
+use crate::device::tiles::{Packed, Side};
 use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
@@ -24,8 +27,8 @@ pub trait CeilingOp: Backend {
     /// product of depth 16 of ¼ and ¼; overwrites. Twice 16 · 16 · rounds · len multiplications and additions, and exact
     /// up to 2¹⁶ rounds, in any order of the sums.
     ///
-    /// If linear layers and convolutions run on tensor cores ([`Backend::precision`]), these chains do too: it is their
-    /// ceiling. Elsewhere they are [`CeilingOp::multiply_add_chains`] of 16 · rounds links x · 1 + ¼ · ¼.
+    /// If linear layers and convolutions run on tensor cores or in bf16 on the CPU ([`Backend::precision`]), these chains do
+    /// too: it is their ceiling. Elsewhere they are [`CeilingOp::multiply_add_chains`] of 16 · rounds links x · 1 + ¼ · ¼.
     fn product_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()>;
 }
 
@@ -109,9 +112,41 @@ impl<T: Real> CeilingOp for Cpu<T> {
         Ok(())
     }
     fn product_chains(&self, rounds: usize, y: &mut [T]) -> Result<()> {
-        all_chains(rounds * DEPTH, PRODUCT, y);
+        match Unit::best() {
+            // A CPU that rounds computes in f32.
+            Some(unit) if self.precision() == Precision::Bf16 => tile_chains(unit, rounds, bytemuck::cast_slice_mut(y)),
+            _ => all_chains(rounds * DEPTH, PRODUCT, y),
+        }
         Ok(())
     }
+}
+
+/// Chains as a block of sums of a product in bf16, all of whose operands are ¼ and stay in the caches.
+fn tile_chains(unit: Unit, rounds: usize, y: &mut [f32]) {
+    const SIDE: usize = 32;
+    const STEPS: usize = 512;
+    let operands = |depth: usize| {
+        let run = [OPERAND as f32; SIDE];
+        [Side::Left, Side::Right].map(|side| {
+            let mut packed = Packed::default();
+            packed.fill_along(side, (SIDE, depth), |_| |_| Some(&run[..]));
+            packed
+        })
+    };
+    let depth = rounds * DEPTH;
+    let (whole, rest) = (operands(STEPS), operands(depth % STEPS));
+    let parts = y.par_chunks_mut(SIDE * SIDE / CHAINS).enumerate();
+    parts.for_each(|(part, y)| {
+        let first = part * SIDE * SIDE / CHAINS;
+        let mut x: Vec<f32> = (0..SIDE * SIDE).map(|i| ((first + i / CHAINS) % 7 + i % CHAINS) as f32).collect();
+        let mut target = MatrixMut::dense(&mut x, SIDE, SIDE);
+        for [left, right] in std::iter::repeat_n(&whole, depth / STEPS).chain([&rest]) {
+            product_of_packed(unit, &mut target, true, left, right);
+        }
+        for (y, chains) in y.iter_mut().zip(x.chunks_exact(CHAINS)) {
+            *y = chains.iter().sum();
+        }
+    });
 }
 
 impl<T: Real> Accelerator<T> {
@@ -189,17 +224,18 @@ mod tests {
     /// Every round adds 1 to each of the sixteen, in either type and however often.
     #[test]
     fn products_by_hand() {
-        fn check<T: Real>() {
-            let cpu = Cpu::<T>::new(Some(1)).expect("threads");
-            let mut y = [T::ZERO; 10];
+        fn check<T: Real>(cpu: &Cpu<T>) {
+            let mut y = [T::ZERO; 150];
             cpu.product_chains(1000, &mut y).expect("chains");
             for (i, y) in y.into_iter().enumerate() {
                 let begun: usize = (0..16).map(|chain| i % 7 + chain).sum();
                 assert_eq!(y.to_f64(), (begun + 16 * 1000) as f64);
             }
         }
-        check::<f32>();
-        check::<f64>();
+        check(&Cpu::<f64>::new(Some(1)).expect("a thread"));
+        for &precision in Precision::ALL {
+            check(&Cpu::with_precision(Some(1), precision).expect("a thread"));
+        }
     }
 
     /// A round of 32 lanes on tensor cores is four products of 16 × 8 × 16.
