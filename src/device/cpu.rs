@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::huge_pages::huge_pages;
 use super::tiles::Packed;
 use super::{Backend, Element, Precision, Real};
 use crate::{Error, Result};
@@ -103,6 +104,9 @@ fn lend<T: Real, R>(memory: &Mutex<Vec<T>>, len: usize, work: impl FnOnce(&mut [
     // The content is scratch: whatever a panicking thread left behind is as good as anything.
     let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
     if memory.len() < len {
+        let more = len - memory.len();
+        memory.reserve_exact(more);
+        huge_pages(&memory);
         memory.resize(len, T::ZERO);
     }
     work(&mut memory[..len])
@@ -139,6 +143,7 @@ impl<T: Real> Backend for Cpu<T> {
         buffer.try_reserve_exact(len).map_err(|_| {
             Error::Device(format!("can't allocate {} bytes of memory; use a smaller batch", len * size_of::<E>()))
         })?;
+        huge_pages(&buffer);
         buffer.resize(len, E::zeroed());
         self.allocated.fetch_add((len * size_of::<E>()) as u64, Ordering::Relaxed);
         Ok(buffer)

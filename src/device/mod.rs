@@ -13,6 +13,7 @@ mod dry_run;
 pub mod exponential;
 pub mod gemm;
 pub mod gpu;
+mod huge_pages;
 pub mod kernels;
 pub mod launch;
 pub mod matrix;

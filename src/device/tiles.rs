@@ -12,6 +12,8 @@
 
 use rayon::prelude::*;
 
+use super::huge_pages::huge_pages;
+
 /// Lines of a tile.
 pub(super) const LINES: usize = 16;
 /// Steps of a tile along the depth.
@@ -63,6 +65,8 @@ impl Packed {
         (self.lines, self.depth) = (lines, depth);
         let needed = lines.next_multiple_of(SIDE) / LINES * depth.div_ceil(STEPS);
         if self.tiles.len() < needed {
+            self.tiles.reserve_exact(needed - self.tiles.len());
+            huge_pages(&self.tiles);
             self.tiles.resize_with(needed, Tile::default);
         }
         &mut self.tiles[..needed]
@@ -109,8 +113,8 @@ impl Packed {
         });
     }
 
-    /// Packs what lies across its steps: `runs(line)(step)` has the numbers of a step from a line on, 16 or as many as there are;
-    /// `None` stands for zeros. `line` is a multiple of 16.
+    /// Packs what lies across its steps: `runs(line)(step)` has the numbers of a step from a line on, 32 or as many as there are;
+    /// `None` stands for zeros. `line` is a multiple of 32.
     ///
     /// # Panics
     /// As [`Packed::fill_along`].
@@ -121,16 +125,12 @@ impl Packed {
         runs: impl Fn(usize) -> R,
     ) {
         let all = depth.div_ceil(STEPS).max(1);
-        for (block, tiles) in self.resize(lines, depth).chunks_exact_mut(all).enumerate() {
-            let rest = lines.saturating_sub(block * LINES);
-            if rest == 0 {
-                tiles.fill(Tile::default());
-                continue;
-            }
-            let runs = runs(block * LINES);
-            for (number, tile) in tiles.iter_mut().enumerate() {
-                let first = number * STEPS;
-                pack_across(side, (rest, depth - first), |step| runs(first + step), tile);
+        for (block, tiles) in self.resize(lines, depth).chunks_exact_mut(2 * all).enumerate() {
+            let (line, (first, second)) = (block * SIDE, tiles.split_at_mut(all));
+            let runs = runs(line);
+            for (number, tiles) in first.iter_mut().zip(second).enumerate() {
+                let step = number * STEPS;
+                pack_across(side, (lines - line, depth - step), |own| runs(step + own), tiles);
             }
         }
     }
@@ -149,17 +149,22 @@ fn pack_along<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Opti
     let _ = (side, rest, runs, tile);
 }
 
-/// A tile from the runs of its steps.
-fn pack_across<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Option<&'a [f32]>, tile: &mut Tile) {
+/// Two tiles of neighbouring lines from the runs of their steps.
+fn pack_across<'a>(
+    side: Side,
+    rest: (usize, usize),
+    runs: impl Fn(usize) -> Option<&'a [f32]>,
+    tiles: (&mut Tile, &mut Tile),
+) {
     assert!(instructions(), "packing for instructions that this processor has not");
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor has the instructions, as was just asserted.
     #[expect(unsafe_code)]
     unsafe {
-        x86::pack_across(side, rest, runs, tile);
+        x86::pack_across(side, rest, runs, tiles);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (side, rest, runs, tile);
+    let _ = (side, rest, runs, tiles);
 }
 
 /// True where the processor rounds to bf16 and multiplies it: AVX-512 with bf16.
@@ -177,7 +182,7 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::{STEPS, Side, Tile};
+    use super::{LINES, STEPS, Side, Tile};
 
     /// The bits of the first `count` lanes.
     fn first(count: usize) -> u16 {
@@ -250,14 +255,14 @@ mod x86 {
         }
     }
 
-    /// A tile of a pair of steps after the other.
+    /// Two tiles of a pair of steps after the other.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[inline]
     pub(super) fn pack_across<'a>(
         side: Side,
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> Option<&'a [f32]>,
-        tile: &mut Tile,
+        (first, second): (&mut Tile, &mut Tile),
     ) {
         const ORDER: [u16; 32] = {
             let (mut order, mut i) = ([0; 32], 0);
@@ -270,17 +275,23 @@ mod x86 {
         // SAFETY: the source is 64 bytes long.
         #[expect(unsafe_code)]
         let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
-        for (pair, words) in tile.0.iter_mut().enumerate() {
-            let mut both = [_mm512_setzero_ps(); 2];
-            for (step, values) in (2 * pair..depth).zip(&mut both) {
+        for (pair, (first, second)) in first.0.iter_mut().zip(&mut second.0).enumerate() {
+            // Two steps of 16 lines, and of the next 16.
+            let (mut near, mut far) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
+            for (number, step) in (2 * pair..depth.min(2 * pair + 2)).enumerate() {
                 if let Some(run) = runs(step) {
-                    *values = load(run, lines);
+                    near[number] = load(run, lines);
+                    if lines > LINES {
+                        far[number] = load(&run[LINES..], lines - LINES);
+                    }
                 }
             }
-            store(_mm512_permutexvar_epi16(order, rounded(both[0], both[1])), words);
+            store(_mm512_permutexvar_epi16(order, rounded(near[0], near[1])), first);
+            store(_mm512_permutexvar_epi16(order, rounded(far[0], far[1])), second);
         }
         if side == Side::Left {
-            turn(tile);
+            turn(first);
+            turn(second);
         }
     }
 
