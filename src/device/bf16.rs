@@ -1,7 +1,7 @@
 //! Products of operands that are rounded to bf16, with sums in f32, on the CPU.
 //!
 //! Both operands are rounded while they are packed into [`tiles`](super::tiles). A block of 32 × 32 sums takes two tiles of each
-//! operand at a time. [`amx`](super::amx) multiplies whole tiles; `vdpbf16ps` multiplies a vector. The order of a sum depends on
+//! operand at a time. AMX (`amx.rs`) multiplies whole tiles; `vdpbf16ps` multiplies a vector. The order of a sum depends on
 //! the shape alone.
 //!
 //! The instructions take numbers below 2⁻¹²⁶ for zeros (Intel SDM, VDPBF16PS and TDPBF16PS), and round to the nearest

@@ -1,4 +1,4 @@
-//! Matrix products on the CPU: crate `gemm` in f32 and f64, [`bf16`](super::bf16) on each thread, the split over threads fixed
+//! Matrix products on the CPU: crate `gemm` in f32 and f64, [`bf16`] on each thread, the split over threads fixed
 //! by the shape alone, so that the bits do not depend on the number of threads.
 
 use std::cell::RefCell;

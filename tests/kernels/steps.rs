@@ -233,7 +233,7 @@ fn near_f32_on_tensor_cores(steps: usize, model: &Narrow) {
             ("penalty", kernels.penalty, cpu.penalty),
         ] {
             // Both round the same operands in the same places: what differs is the order of f32 sums.
-            assert_near(&format!("{what} in {precision:?}"), kernels.into(), cpu.into(), 1e-5);
+            assert_near(&format!("{what} in {precision:?}"), kernels, cpu, 1e-5);
         }
     }
 }

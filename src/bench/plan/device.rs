@@ -2,6 +2,7 @@
 //! PTX runs on the CPU, with its work counted.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ptx_machine::gpus::Gpu;
@@ -200,15 +201,19 @@ impl Planned {
     /// A kernel of the embedded code; its file is loaded when it is needed first.
     fn kernel(&self, kernel: Kernel, real: &'static str) -> Result<Arc<machine::Kernel>> {
         let mut state = self.state();
-        let key = (kernel.file(), real);
-        if !state.modules.contains_key(&key) {
-            let found = BINARIES.iter().find(|(file, type_, _)| (*file, *type_) == key);
-            let (.., code) =
-                found.ok_or_else(|| failed(format!("{} in {real} is not embedded in this program", kernel.file())))?;
-            let module = machine(&self.0.memory, 0, false).load(code, self.0.gpu.capability);
-            state.modules.insert(key, module.map_err(|error| failed(format!("{}: {error}", kernel.file())))?);
-        }
-        state.modules[&key].kernel(kernel.name()).ok_or_else(|| failed(format!("{} is missing", kernel.name())))
+        let module = match state.modules.entry((kernel.file(), real)) {
+            Entry::Occupied(loaded) => loaded.into_mut(),
+            Entry::Vacant(place) => place.insert(self.load(kernel.file(), real)?),
+        };
+        module.kernel(kernel.name()).ok_or_else(|| failed(format!("{} is missing", kernel.name())))
+    }
+
+    /// The embedded code of a file of kernels.
+    fn load(&self, file: &'static str, real: &'static str) -> Result<Module> {
+        let found = BINARIES.iter().find(|(name, type_, _)| (*name, *type_) == (file, real));
+        let (.., code) = found.ok_or_else(|| failed(format!("{file} in {real} is not embedded in this program")))?;
+        let module = machine(&self.0.memory, 0, false).load(code, self.0.gpu.capability);
+        module.map_err(|error| failed(format!("{file}: {error}")))
     }
 
     /// Records a piece of work, or does it.
