@@ -167,7 +167,7 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::super::tiles::{LINES, SIDE, STEPS, Tile};
+    use crate::device::tiles::{LINES, SIDE, STEPS, Tile};
 
     /// 32 × 32 sums of products: tile t of each pair of lists belongs to the same steps.
     #[target_feature(enable = "avx512f,avx512bf16")]

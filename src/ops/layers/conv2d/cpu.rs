@@ -36,16 +36,8 @@ impl<T: Real> Conv2dOp for Cpu<T> {
     }
 }
 
-/// Elements of a packed block: it stays in the caches, and packing the filters again for each does not weigh.
-const BLOCK: usize = 1 << 18;
-/// Rows of a block: enough that packing the other operand does not weigh, few enough to share among threads.
-const BLOCK_ROWS: Range<usize> = 64..1024;
 /// Channels up to which the input gradient multiplies first and adds the windows back.
 const COL2IM_CHANNELS: usize = 4;
-
-pub(super) fn block_rows(width: usize) -> usize {
-    (BLOCK / width.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end)
-}
 
 /// To what operands are rounded: few channels are not, on any device.
 fn precision<T: Real>(cpu: &Cpu<T>, d: &Conv2d) -> Precision {
@@ -61,7 +53,7 @@ fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>,
         return rounded::forward(on, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
     }
     let width = d.r * d.s * d.c;
-    let rows = block_rows(width);
+    let rows = im2col::block_rows(width);
     cpu.with_shared(d.w_len(), |filters| {
         // Turned once, so that the product of each block finds them as it wants them: [R·S·C, K].
         transpose(w, d.k, width, filters);
@@ -124,7 +116,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
         let image = d.h * d.w * d.c;
         let per_image =
             d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride) * d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k;
-        let images = (BLOCK / per_image.max(1)).clamp(1, 16);
+        let images = (im2col::BLOCK / per_image.max(1)).clamp(1, 16);
         dx[..d.x_len()].par_chunks_mut(images * image).enumerate().for_each(|(group, dx)| {
             let dy = &dy[group * images * d.oh() * d.ow() * d.k..];
             for parity in im2col::parities(d) {
@@ -169,30 +161,15 @@ fn backward_input_parity<T: Real>(
                 filters,
             );
         }
-        scatter(d, parity, products, b, dx);
+        im2col::scatter(d, parity, products, b, dx);
     });
-}
-
-/// Puts the sums of one parity class where its pixels are, and adds the bias.
-pub(super) fn scatter<T: Real>(d: &Conv2d, parity: &Parity, products: &[T], b: Option<&[T]>, dx: &mut [T]) {
-    let pixels = parity.rows * parity.cols;
-    for (pixel, product) in products.chunks_exact(d.c).enumerate() {
-        let (image, pixel) = (pixel / pixels, pixel % pixels);
-        let h = parity.ph + pixel / parity.cols * d.stride;
-        let w = parity.pw + pixel % parity.cols * d.stride;
-        let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
-        match b {
-            None => target.copy_from_slice(product),
-            Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
-        }
-    }
 }
 
 /// dx for few channels: every output pixel's window at once, `[OH·OW, K] · [K, R·S·C]`, then added where it lies.
 fn backward_input_col2im<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T], b: Option<&[T]>, dx: &mut [T]) {
     let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());
     let filters = Matrix::dense(w, d.k, width);
-    let images = (BLOCK / (pixels * width)).clamp(1, 16);
+    let images = (im2col::BLOCK / (pixels * width)).clamp(1, 16);
     dx[..d.x_len()].par_chunks_mut(images * d.h * d.w * d.c).enumerate().for_each(|(group, dx)| {
         let count = dx.len() / (d.h * d.w * d.c);
         match b {
@@ -259,7 +236,7 @@ fn backward_weight_part<T: Real>(
 ) {
     let width = taps.len() * d.s * d.c;
     let total = d.n * d.oh() * d.ow();
-    let block = (BLOCK / width.max(1)).clamp(128, 2048);
+    let block = (im2col::BLOCK / width.max(1)).clamp(128, 2048);
     for first in (0..total).step_by(block) {
         let rows = block.min(total - first);
         let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();

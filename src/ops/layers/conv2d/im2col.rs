@@ -1,11 +1,22 @@
 //! Rows of a convolution as rows of a matrix, packed a block at a time into a thread's scratch.
 
+use std::ops::Range;
+
 use super::Conv2d;
 use crate::device::Real;
 
+/// Elements of a packed block: it stays in the caches, and packing the filters again for each does not weigh.
+pub(super) const BLOCK: usize = 1 << 18;
+/// Rows of a block: enough that packing the other operand does not weigh, few enough to share among threads.
+const BLOCK_ROWS: Range<usize> = 64..1024;
+/// Output pixels of a block whose rows have `width` elements.
+pub(super) fn block_rows(width: usize) -> usize {
+    (BLOCK / width.max(1)).clamp(BLOCK_ROWS.start, BLOCK_ROWS.end)
+}
+
 /// Copies the windows of output rows `first .. first + panel.len() / width` into `panel`, one a row: for filter rows
 /// `r_range` and every s, the C channels that the tap sees, zeros outside the image. `width = r_range.len() · S · C`.
-pub(super) fn pack<T: Real>(d: &Conv2d, x: &[T], first: usize, r_range: std::ops::Range<usize>, panel: &mut [T]) {
+pub(super) fn pack<T: Real>(d: &Conv2d, x: &[T], first: usize, r_range: Range<usize>, panel: &mut [T]) {
     let run = d.s * d.c;
     let width = r_range.len() * run;
     let (oh, ow) = (d.oh(), d.ow());
@@ -103,6 +114,21 @@ pub(super) fn pack_parity<T: Real>(d: &Conv2d, parity: &Parity, dy: &[T], panel:
             } else {
                 target.fill(T::ZERO);
             }
+        }
+    }
+}
+
+/// Puts the sums of one parity class where its pixels are, and adds the bias.
+pub(super) fn scatter<T: Real>(d: &Conv2d, parity: &Parity, products: &[T], b: Option<&[T]>, dx: &mut [T]) {
+    let pixels = parity.rows * parity.cols;
+    for (pixel, product) in products.chunks_exact(d.c).enumerate() {
+        let (image, pixel) = (pixel / pixels, pixel % pixels);
+        let h = parity.ph + pixel / parity.cols * d.stride;
+        let w = parity.pw + pixel % parity.cols * d.stride;
+        let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
+        match b {
+            None => target.copy_from_slice(product),
+            Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
         }
     }
 }

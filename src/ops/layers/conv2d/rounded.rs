@@ -7,8 +7,7 @@ use std::cell::RefCell;
 use rayon::prelude::*;
 
 use super::Conv2d;
-use super::cpu::block_rows;
-use super::im2col::{Parity, parities};
+use super::im2col::{Parity, block_rows, parities, scatter};
 use crate::device::bf16::{Unit, product_of_packed};
 use crate::device::matrix::{MatrixMut, for_each_block};
 use crate::device::tiles::{Packed, Side};
@@ -185,7 +184,7 @@ fn backward_input_parity(
             });
             product_of_packed(on.unit, &mut MatrixMut::dense(products, count, d.c), false, packed, filters);
         });
-        super::cpu::scatter(d, parity, products, b, dx);
+        scatter(d, parity, products, b, dx);
     });
 }
 
