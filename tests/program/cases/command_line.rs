@@ -212,16 +212,3 @@ fn a_filter_that_matches_nothing_names_each_operation_once() {
     once.dedup();
     assert!(names.len() > 10 && once.len() == names.len(), "{text}");
 }
-
-#[test]
-fn a_dtype_of_gpus_is_not_sent_to_a_gpu_that_is_not_there() {
-    let there_is_one = stdout(&succeed(program("doctor"))).lines().any(|line| line.starts_with("GPU"));
-    for words in ["train --dtype bf16", "train --device cpu --dtype tf32", "bench --dtype bf16 --device cpu"] {
-        let text = error(&format!("{words} --{}", if words.starts_with("bench") { "budget 1" } else { "steps 1" }), 2);
-        assert_contains(&text, &["--dtype f32"]);
-        assert_eq!(text.contains("--device cuda"), there_is_one, "{text}");
-        if there_is_one {
-            break;
-        }
-    }
-}
