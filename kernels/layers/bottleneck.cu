@@ -49,6 +49,22 @@ __device__ __forceinline__ size_t mean_at(const Bottleneck& d, int image, int di
     return ((size_t)image * d.positions + dim / d.c) * 2 * d.c + dim % d.c;
 }
 
+// Calls work(image, dim, element, epsilon) for every dimension of every image; element is its place in [N, positions, C]. The
+// grid's threads stride over the dimensions by fours.
+template <typename Work>
+__device__ __forceinline__ void for_each_dimension(const Bottleneck& d, const real* given, const StepState* state, Work work) {
+    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
+        int image = (int)(i / quads), quad = (int)(i % quads);
+        real epsilon[QUAD];
+        noise(d, given, state, image, quad, epsilon);
+        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
+            int dim = quad * QUAD + j;
+            work(image, dim, (size_t)image * dims + dim, epsilon[j]);
+        }
+    }
+}
+
 // z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s).
 // mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C];
 // kl: [N]. A block an image, its threads walk the dimensions by fours. Overwrites z and kl.
@@ -81,20 +97,12 @@ KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, c
 // Twin: Cpu::bottleneck_backward_input in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* dz, const real* dkl, real* d_mu_s) {
-    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
-        int image = (int)(i / quads), quad = (int)(i % quads);
-        real epsilon[QUAD];
-        noise(d, given, state, image, quad, epsilon);
-        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
-            int dim = quad * QUAD + j;
-            size_t element = (size_t)image * dims + dim;
-            size_t at = mean_at(d, image, dim);
-            real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
-            d_mu_s[at] = dz[element] + dkl[image] * mu;
-            d_mu_s[at + d.c] = rate(d) * (dz[element] * sigma * epsilon[j] + dkl[image] * (sigma * sigma - (real)1));
-        }
-    }
+    for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
+        size_t at = mean_at(d, image, dim);
+        real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
+        d_mu_s[at] = dz[element] + dkl[image] * mu;
+        d_mu_s[at + d.c] = rate(d) * (dz[element] * sigma * epsilon + dkl[image] * (sigma * sigma - (real)1));
+    });
 }
 
 // v_z = v_mu + r sigma epsilon v_s: the tangent of z.
@@ -103,19 +111,11 @@ KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* gi
 // Twin: Cpu::bottleneck_tangent in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, real* v_z) {
-    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
-        int image = (int)(i / quads), quad = (int)(i % quads);
-        real epsilon[QUAD];
-        noise(d, given, state, image, quad, epsilon);
-        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
-            int dim = quad * QUAD + j;
-            size_t element = (size_t)image * dims + dim;
-            size_t at = mean_at(d, image, dim);
-            real sigma = exponential(rate(d) * mu_s[at + d.c]);
-            v_z[element] = v_mu_s[at] + rate(d) * sigma * epsilon[j] * v_mu_s[at + d.c];
-        }
-    }
+    for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
+        size_t at = mean_at(d, image, dim);
+        real sigma = exponential(rate(d) * mu_s[at + d.c]);
+        v_z[element] = v_mu_s[at] + rate(d) * sigma * epsilon * v_mu_s[at + d.c];
+    });
 }
 
 // d s += r^2 sigma epsilon v_s dz: the derivative of the tangent v_z against dz. The mean's part is left alone.
@@ -124,17 +124,9 @@ KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, co
 // Twin: Cpu::bottleneck_curvature in src/ops/layers/bottleneck/cpu.rs.
 KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
        const real* v_mu_s, const real* dz, real* d_mu_s) {
-    int dims = d.positions * d.c, quads = (dims + QUAD - 1) / QUAD;
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.n * quads) {
-        int image = (int)(i / quads), quad = (int)(i % quads);
-        real epsilon[QUAD];
-        noise(d, given, state, image, quad, epsilon);
-        for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
-            int dim = quad * QUAD + j;
-            size_t element = (size_t)image * dims + dim;
-            size_t at = mean_at(d, image, dim) + d.c;
-            real sigma = exponential(rate(d) * mu_s[at]);
-            d_mu_s[at] += rate(d) * rate(d) * sigma * epsilon[j] * v_mu_s[at] * dz[element];
-        }
-    }
+    for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
+        size_t at = mean_at(d, image, dim) + d.c;
+        real sigma = exponential(rate(d) * mu_s[at]);
+        d_mu_s[at] += rate(d) * rate(d) * sigma * epsilon * v_mu_s[at] * dz[element];
+    });
 }

@@ -128,6 +128,15 @@ fn zeros(kind: &Kind) -> Vec<Vec<Lanes>> {
     vec![vec![[0; 32]; kind.d_registers()]; 4]
 }
 
+/// The product of two operands in shared memory, A at its own addresses, B at those from [`MEMORY`] on.
+fn from_memory(kind: &Kind, swizzle: Swizzle, a: &Laid, b: &Laid) -> Vec<Vec<Lanes>> {
+    let a_descriptor = descriptor(a.start, a.leading, a.stride, 0, swizzle);
+    let b_descriptor = descriptor(b.start + MEMORY as u32, b.leading, b.stride, 0, swizzle);
+    let mut d = zeros(kind);
+    run(kind, &mut d, A::Descriptor(a_descriptor), b_descriptor, false, &a.memory, &b.memory);
+    d
+}
+
 fn shape(n: usize, ty: Type) -> Shape {
     Shape { m: 64, n: n as u32, k: 32 / ty.bytes() }
 }
@@ -164,12 +173,7 @@ fn k_major_operands_are_found_with_every_swizzle() {
                 // With 1024 bytes between atoms, patterns stay where they are.
                 let a_laid = lay(&a, a_ty, swizzle, false, step, 1024);
                 let b_laid = lay(&b, b_ty, swizzle, false, step, 2048);
-                let a_descriptor = descriptor(a_laid.start, a_laid.leading, a_laid.stride, 0, swizzle);
-                let b_start = b_laid.start + MEMORY as u32;
-                let b_descriptor = descriptor(b_start, b_laid.leading, b_laid.stride, 0, swizzle);
-                let mut d = zeros(&kind);
-                let a_at = A::Descriptor(a_descriptor);
-                run(&kind, &mut d, a_at, b_descriptor, false, &a_laid.memory, &b_laid.memory);
+                let d = from_memory(&kind, swizzle, &a_laid, &b_laid);
                 check(&d, d_ty, &naive(&a, &b, 1.0), &format!("{a_ty:?} {b_ty:?} {swizzle:?} step {step}"));
             }
         }
@@ -188,12 +192,7 @@ fn transposed_operands_are_found_with_every_swizzle() {
                 let kind = Kind::new(shape(128, ty), Type::F32, ty, ty, false, immediates).unwrap();
                 let a_laid = lay(&a, ty, swizzle, trans_a, 0, 1024);
                 let b_laid = lay(&b, ty, swizzle, trans_b, 0, 1024);
-                let a_descriptor = descriptor(a_laid.start, a_laid.leading, a_laid.stride, 0, swizzle);
-                let b_start = b_laid.start + MEMORY as u32;
-                let b_descriptor = descriptor(b_start, b_laid.leading, b_laid.stride, 0, swizzle);
-                let mut d = zeros(&kind);
-                let a_at = A::Descriptor(a_descriptor);
-                run(&kind, &mut d, a_at, b_descriptor, false, &a_laid.memory, &b_laid.memory);
+                let d = from_memory(&kind, swizzle, &a_laid, &b_laid);
                 check(&d, Type::F32, &naive(&a, &b, 1.0), &format!("{ty:?} {swizzle:?} {trans_a} {trans_b}"));
             }
         }
