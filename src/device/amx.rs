@@ -7,7 +7,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use super::tiles::{SIDE, Tile};
+use super::blocks::Lines;
 
 /// True where processor and system let this process use the registers. Linux gives them to a process that asks
 /// (Documentation/arch/x86/xstate.rst).
@@ -78,8 +78,7 @@ impl Registers {
         Registers(PhantomData)
     }
 
-    /// 32 × 32 sums of products, from two blocks of 16 rows and two of 16 columns: tile t of every list belongs to the same
-    /// 32 steps along the depth. Rows lie line by line, columns by pairs of steps; words are pairs of bf16.
+    /// 32 × 32 sums of products, from two halves of 16 rows and two of 16 columns:
     ///
     /// ```text
     ///              columns 0    columns 1        tmm6, tmm7
@@ -87,51 +86,81 @@ impl Registers {
     /// rows 1       tmm2         tmm3             tmm5
     /// ```
     ///
-    /// # Panics
-    /// If the lists are empty or differ in length.
-    pub(super) fn multiply(&self, rows: [&[Tile]; 2], columns: [&[Tile]; 2], sums: &mut [[f32; SIDE]; SIDE]) {
-        let count = rows[0].len();
-        assert!(count > 0 && [rows[1], columns[0], columns[1]].iter().all(|list| list.len() == count));
-        let [upper, lower] = rows.map(<[Tile]>::as_ptr);
-        let [left, right] = columns.map(<[Tile]>::as_ptr);
-        let sums = sums.as_mut_ptr();
-        // SAFETY: each list has `count` tiles of 1,024 bytes, which the loop walks; the sums are 32 rows of 128 bytes, of
-        // which each store writes 16 rows of 64. The registers are configured for as long as `self` lives.
-        #[expect(unsafe_code)]
+    /// `steps` says where the tiles of each step begin, in words.
+    ///
+    /// # Safety
+    /// Each step's tiles lie inside the lines; `place` has 32 rows of 32 numbers, `stride` apart, which are the caller's.
+    #[expect(unsafe_code)]
+    pub(super) unsafe fn multiply(
+        &self,
+        accumulate: bool,
+        rows: [Lines<'_>; 2],
+        columns: [Lines<'_>; 2],
+        steps: &[[usize; 2]],
+        place: *mut f32,
+        stride: usize,
+    ) {
+        let [upper, lower] = rows.map(|lines| lines.words.as_ptr());
+        let [left, right] = columns.map(|lines| lines.words.as_ptr());
+        // SAFETY: the caller promises what the loads and stores reach. The registers are configured for as long as `self` lives,
+        // and nothing else uses them between the first instruction and the last.
         unsafe {
             asm!(
+                "test {at}, {at}",
+                "jz 3f",
+                "lea {at}, [{place} + 8*{stride}]",
+                "lea {at}, [{at} + 8*{stride}]",
+                "tileloadd tmm0, [{place} + {stride}]",
+                "tileloadd tmm1, [{place} + {stride} + 64]",
+                "tileloadd tmm2, [{at} + {stride}]",
+                "tileloadd tmm3, [{at} + {stride} + 64]",
+                "jmp 4f",
+                "3:",
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "tilezero tmm2",
                 "tilezero tmm3",
+                "4:",
+                "cmp {step}, {end}",
+                "je 5f",
                 "2:",
-                "tileloadd tmm4, [{upper} + {row}]",
-                "tileloadd tmm6, [{left} + {row}]",
+                "mov {at}, [{step}]",
+                "lea {at}, [{upper} + 4*{at}]",
+                "tileloadd tmm4, [{at} + {row}]",
+                "mov {at}, [{step} + 8]",
+                "lea {at}, [{left} + 4*{at}]",
+                "tileloadd tmm6, [{at} + {column}]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{right} + {row}]",
+                "mov {at}, [{step} + 8]",
+                "lea {at}, [{right} + 4*{at}]",
+                "tileloadd tmm7, [{at} + {column}]",
                 "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{lower} + {row}]",
+                "mov {at}, [{step}]",
+                "lea {at}, [{lower} + 4*{at}]",
+                "tileloadd tmm5, [{at} + {row}]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {upper}, 1024",
-                "add {lower}, 1024",
-                "add {left}, 1024",
-                "add {right}, 1024",
-                "dec {count}",
-                "jnz 2b",
-                "tilestored [{sums} + {sums_row}], tmm0",
-                "tilestored [{sums} + {sums_row} + 64], tmm1",
-                "tilestored [{below} + {sums_row}], tmm2",
-                "tilestored [{below} + {sums_row} + 64], tmm3",
-                upper = inout(reg) upper => _,
-                lower = inout(reg) lower => _,
-                left = inout(reg) left => _,
-                right = inout(reg) right => _,
-                row = in(reg) 64usize,
-                sums_row = in(reg) 128usize,
-                count = inout(reg) count => _,
-                sums = in(reg) sums,
-                below = in(reg) sums.add(16),
+                "add {step}, 16",
+                "cmp {step}, {end}",
+                "jne 2b",
+                "5:",
+                "lea {at}, [{place} + 8*{stride}]",
+                "lea {at}, [{at} + 8*{stride}]",
+                "tilestored [{place} + {stride}], tmm0",
+                "tilestored [{place} + {stride} + 64], tmm1",
+                "tilestored [{at} + {stride}], tmm2",
+                "tilestored [{at} + {stride} + 64], tmm3",
+                upper = in(reg) upper,
+                lower = in(reg) lower,
+                left = in(reg) left,
+                right = in(reg) right,
+                row = in(reg) 4 * rows[0].stride,
+                column = in(reg) 4 * columns[0].stride,
+                place = in(reg) place,
+                stride = in(reg) 4 * stride,
+                step = inout(reg) steps.as_ptr() => _,
+                end = in(reg) steps.as_ptr().add(steps.len()),
+                at = inout(reg) usize::from(accumulate) => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),

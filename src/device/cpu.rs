@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::huge_pages::huge_pages;
-use super::tiles::Packed;
 use super::{Backend, Element, Precision, Real};
 use crate::{Error, Result};
 
@@ -30,8 +29,6 @@ struct Scratch<T> {
     local: Vec<Mutex<Vec<T>>>,
     /// One for the operation that is under way.
     shared: Mutex<Vec<T>>,
-    /// Right operands in tiles, for the same.
-    packed: Mutex<Vec<Packed>>,
 }
 
 impl Cpu<f32> {
@@ -57,7 +54,7 @@ impl<T: Real> Cpu<T> {
             .build()
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
-        let scratch = Arc::new(Scratch { local, shared: Mutex::default(), packed: Mutex::default() });
+        let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
         Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), precision: Precision::F32 })
     }
 
@@ -85,18 +82,6 @@ impl<T: Real> Cpu<T> {
     }
 }
 
-impl<T> Cpu<T> {
-    /// Lends the operation under way `count` operands of unspecified content, to fill and to share between its threads. Not to
-    /// be nested.
-    pub(crate) fn with_packed<R>(&self, count: usize, work: impl FnOnce(&mut [Packed]) -> R) -> R {
-        let mut packed = self.scratch.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if packed.len() < count {
-            packed.resize_with(count, Packed::default);
-        }
-        work(&mut packed[..count])
-    }
-}
-
 /// Elements of one part where memory is copied or zeroed.
 const CHUNK: usize = 1 << 18;
 
@@ -119,12 +104,35 @@ pub fn free_memory() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Runs `work` compiled for the widest vectors that this processor has. A closure will do where the compiler inlines it;
-/// a larger piece implements [`pulp::NullaryFnOnce`] with `#[inline(always)]`.
+/// Runs `work` compiled for the widest vectors that this processor has: a structure whose [`pulp::NullaryFnOnce`] has
+/// `#[inline(always)]`. [`vectorised!`] takes an expression.
 #[inline(always)]
-pub(crate) fn vectorised<R>(work: impl pulp::NullaryFnOnce<Output = R>) -> R {
+pub(crate) fn dispatched<R>(work: impl pulp::NullaryFnOnce<Output = R>) -> R {
     pulp::Arch::new().dispatch(work)
 }
+
+/// A closure that is dispatched. It is called as what it is: the adapter that makes a closure callable once would not be inlined.
+pub(crate) struct Inlined<F>(pub(crate) F);
+
+impl<R, F: FnMut() -> R> pulp::NullaryFnOnce for Inlined<F> {
+    type Output = R;
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
+}
+
+/// An expression, compiled for the widest vectors that this processor has. What it calls must be inlined too: functions and
+/// closures with `#[inline(always)]`. What is not is compiled for the oldest processor, and nothing says so.
+macro_rules! vectorised {
+    ($work:expr) => {
+        $crate::device::cpu::dispatched($crate::device::cpu::Inlined(
+            #[inline(always)]
+            || $work,
+        ))
+    };
+}
+pub(crate) use vectorised;
 
 impl<T: Real> Backend for Cpu<T> {
     type Real = T;

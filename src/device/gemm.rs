@@ -5,7 +5,8 @@ use std::cell::RefCell;
 
 use rayon::prelude::*;
 
-use super::bf16::{self, Unit};
+use super::bf16;
+use super::blocks::Unit;
 use super::cpu::vectorised;
 use super::matrix::{Matrix, MatrixMut};
 use super::{Precision, Real};
@@ -48,6 +49,13 @@ pub fn gemm_parallel<T: Real>(
     lhs: Matrix<'_, T>,
     rhs: Matrix<'_, T>,
 ) {
+    let mut target = target;
+    let large = target.rows * target.cols * lhs.cols >= 2 * SMALLEST_PART;
+    if let Some(unit) = Unit::best().filter(|_| precision == Precision::Bf16 && large)
+        && let (Some(target), Some(lhs), Some(rhs)) = (target.as_f32(), lhs.as_f32(), rhs.as_f32())
+    {
+        return bf16::product_by_all(unit, target, accumulate, lhs, rhs);
+    }
     split(precision, target, accumulate, lhs, rhs);
 }
 
@@ -115,7 +123,7 @@ fn add_scaled_rows<T: Real>(source: &[T], cols: usize, scale: impl Fn(usize) -> 
         let (mut sums, width) = ([0.0f64; COLUMNS], target.len());
         let from = &source[block * COLUMNS..];
         // The whole block on its own, for loops of a known length.
-        vectorised(|| match width {
+        vectorised!(match width {
             COLUMNS => sum_pairs(from, source.len() / cols, cols, COLUMNS, scale, &mut sums),
             _ => sum_pairs(from, source.len() / cols, cols, width, scale, &mut sums),
         });
@@ -153,7 +161,7 @@ fn add_narrow_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) 
     let (near, far) = source.split_at((source.len() / cols).div_ceil(2) * cols);
     let steps = far.len() / width;
     let mut lanes = [0.0f64; COLUMNS];
-    vectorised(|| match width {
+    vectorised!(match width {
         COLUMNS => sum_steps::<T>(near, far, COLUMNS, &mut lanes),
         _ => sum_steps::<T>(near, far, width, &mut lanes),
     });
@@ -222,7 +230,7 @@ fn rounded<'a>(precision: Precision, source: Matrix<'_, f32>, copy: &'a mut Vec<
         copy.resize(rows * cols, 0.0);
     }
     let copy = &mut copy[..rows * cols];
-    vectorised(|| {
+    vectorised!({
         for (row, copy) in copy.chunks_exact_mut(cols.max(1)).enumerate() {
             let source = &data[row * row_stride..][..cols];
             copy.iter_mut().zip(source).for_each(|(copy, &value)| *copy = precision.round(value));

@@ -7,6 +7,7 @@ pub mod accelerator;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 pub mod bf16;
+pub mod blocks;
 pub mod cpu;
 pub mod cuda;
 mod dry_run;
@@ -23,6 +24,7 @@ mod precision;
 mod real;
 pub mod state;
 pub mod tiles;
+pub mod words;
 
 use std::ops::Range;
 use std::time::Duration;

@@ -12,8 +12,11 @@
 
 use rayon::prelude::*;
 
+use super::blocks::Lines;
 use super::huge_pages::huge_pages;
 
+/// Words of a tile's row.
+pub(super) const WORDS: usize = 16;
 /// Lines of a tile.
 pub(super) const LINES: usize = 16;
 /// Steps of a tile along the depth.
@@ -22,9 +25,25 @@ pub(super) const STEPS: usize = 32;
 pub(super) const SIDE: usize = 2 * LINES;
 
 /// 16 rows of 16 words, each two numbers in bf16.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Tile(pub(super) [[u32; 16]; 16]);
+pub(super) struct Tile(pub(super) [[u32; WORDS]; 16]);
+
+impl Tile {
+    /// Turns it: word 16·i + j becomes word 16·j + i.
+    ///
+    /// # Panics
+    /// If the processor has no instructions for it: a mistake of this program's.
+    pub(super) fn turn(&mut self) {
+        assert!(instructions(), "turning by instructions that this processor has not");
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instructions, as was just asserted.
+        #[expect(unsafe_code)]
+        unsafe {
+            x86::turn(self);
+        }
+    }
+}
 
 /// Which operand of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +72,12 @@ impl Packed {
         self.depth
     }
 
-    /// Tiles `steps` of two neighbouring blocks of 16 lines, of which the first begins with `line`.
-    pub(super) fn two_blocks(&self, line: usize, steps: std::ops::Range<usize>) -> [&[Tile]; 2] {
+    /// Two neighbouring blocks of 16 lines, of which the first begins with `line`, from step `first` of 32 on. Tiles lie behind
+    /// each other.
+    pub fn two_blocks(&self, line: usize, first: usize) -> [Lines<'_>; 2] {
         let all = self.depth.div_ceil(STEPS);
-        let (first, second) = self.tiles[line / LINES * all..][..2 * all].split_at(all);
-        [&first[steps.clone()], &second[steps]]
+        let (upper, lower) = self.tiles[line / LINES * all..][..2 * all].split_at(all);
+        [upper, lower].map(|tiles| Lines { words: bytemuck::cast_slice(&tiles[first.min(all)..]), stride: WORDS })
     }
 
     /// Room for `lines` lines of `depth` steps, an even number of blocks: a block of sums takes two.
@@ -126,13 +146,39 @@ impl Packed {
     ) {
         let all = depth.div_ceil(STEPS).max(1);
         for (block, tiles) in self.resize(lines, depth).chunks_exact_mut(2 * all).enumerate() {
-            let (line, (first, second)) = (block * SIDE, tiles.split_at_mut(all));
-            let runs = runs(line);
-            for (number, tiles) in first.iter_mut().zip(second).enumerate() {
-                let step = number * STEPS;
-                pack_across(side, (lines - line, depth - step), |own| runs(step + own), tiles);
-            }
+            pack_blocks_across(side, (lines, depth), block * SIDE, runs(block * SIDE), tiles);
         }
+    }
+
+    /// The same on all threads of the current pool.
+    ///
+    /// # Panics
+    /// As [`Packed::fill_along`].
+    pub fn fill_across_by_all<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+        &mut self,
+        side: Side,
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> R + Sync,
+    ) {
+        let all = depth.div_ceil(STEPS).max(1);
+        self.resize(lines, depth).par_chunks_exact_mut(2 * all).enumerate().for_each(|(block, tiles)| {
+            pack_blocks_across(side, (lines, depth), block * SIDE, runs(block * SIDE), tiles);
+        });
+    }
+}
+
+/// The tiles of two neighbouring blocks of lines, from the runs of their steps.
+fn pack_blocks_across<'a>(
+    side: Side,
+    (lines, depth): (usize, usize),
+    line: usize,
+    runs: impl Fn(usize) -> Option<&'a [f32]>,
+    tiles: &mut [Tile],
+) {
+    let (first, second) = tiles.split_at_mut(tiles.len() / 2);
+    for (number, tiles) in first.iter_mut().zip(second).enumerate() {
+        let step = number * STEPS;
+        pack_across(side, (lines - line, depth - step), |own| runs(step + own), tiles);
     }
 }
 
@@ -178,7 +224,7 @@ pub(super) fn instructions() -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86 {
+pub(super) mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
@@ -192,7 +238,7 @@ mod x86 {
     /// The first `count` numbers of a slice, zeros behind them.
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn load(from: &[f32], count: usize) -> __m512 {
+    pub(in crate::device) fn load(from: &[f32], count: usize) -> __m512 {
         assert!(count.min(16) <= from.len());
         // SAFETY: the lanes that are read are inside the slice.
         #[expect(unsafe_code)]
@@ -204,7 +250,7 @@ mod x86 {
     /// 32 numbers rounded to bf16: the first vector's in the lower half.
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
-    fn rounded(low: __m512, high: __m512) -> __m512i {
+    pub(in crate::device) fn rounded(low: __m512, high: __m512) -> __m512i {
         // SAFETY: both types are 64 bytes without padding.
         #[expect(unsafe_code)]
         unsafe {
@@ -214,7 +260,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f")]
     #[inline]
-    fn store(values: __m512i, words: &mut [u32; 16]) {
+    pub(in crate::device) fn store(values: __m512i, words: &mut [u32; 16]) {
         // SAFETY: the target is 64 bytes long.
         #[expect(unsafe_code)]
         unsafe {
@@ -229,6 +275,24 @@ mod x86 {
         unsafe {
             _mm512_loadu_si512(words.as_ptr().cast())
         }
+    }
+
+    /// 16 words, each of the same lane of both vectors, rounded to bf16: the first one's in the lower half.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    pub(in crate::device) fn paired([first, second]: [__m512; 2]) -> __m512i {
+        const ORDER: [u16; 32] = {
+            let (mut order, mut i) = ([0; 32], 0);
+            while i < 32 {
+                order[i] = (i / 2 + i % 2 * 16) as u16;
+                i += 1;
+            }
+            order
+        };
+        // SAFETY: the source is 64 bytes long.
+        #[expect(unsafe_code)]
+        let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
+        _mm512_permutexvar_epi16(order, rounded(first, second))
     }
 
     /// A tile of a line after the other.
@@ -264,17 +328,6 @@ mod x86 {
         runs: impl Fn(usize) -> Option<&'a [f32]>,
         (first, second): (&mut Tile, &mut Tile),
     ) {
-        const ORDER: [u16; 32] = {
-            let (mut order, mut i) = ([0; 32], 0);
-            while i < 32 {
-                order[i] = (i / 2 + i % 2 * 16) as u16;
-                i += 1;
-            }
-            order
-        };
-        // SAFETY: the source is 64 bytes long.
-        #[expect(unsafe_code)]
-        let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
         for (pair, (first, second)) in first.0.iter_mut().zip(&mut second.0).enumerate() {
             // Two steps of 16 lines, and of the next 16.
             let (mut near, mut far) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
@@ -286,8 +339,8 @@ mod x86 {
                     }
                 }
             }
-            store(_mm512_permutexvar_epi16(order, rounded(near[0], near[1])), first);
-            store(_mm512_permutexvar_epi16(order, rounded(far[0], far[1])), second);
+            store(paired(near), first);
+            store(paired(far), second);
         }
         if side == Side::Left {
             turn(first);
@@ -297,7 +350,7 @@ mod x86 {
 
     /// Turns a tile: word 16·i + j becomes word 16·j + i.
     #[target_feature(enable = "avx512f")]
-    fn turn(tile: &mut Tile) {
+    pub(super) fn turn(tile: &mut Tile) {
         let words = &mut tile.0;
         let mut r = [_mm512_setzero_si512(); 16];
         let mut s = r;

@@ -163,20 +163,20 @@ impl<T: Real> ActivationOp for Cpu<T> {
 
 fn forward<T: Real>(f: impl Function<T>, x: &[T], y: &mut [T]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        vectorised(|| y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
+        vectorised!(y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
     });
 }
 
 fn backward<T: Real>(f: impl Function<T>, y: &[T], dy: &[T], dx: &mut [T]) {
     dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
-        vectorised(|| dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
+        vectorised!(dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
     });
 }
 
 fn curvature<T: Real>(f: impl Function<T>, y: &[T], vx: &[T], dy: &[T], dx: &mut [T]) {
     let parts = dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK));
     parts.zip(vx.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|(((dx, y), vx), dy)| {
-        vectorised(|| {
+        vectorised!({
             let terms = y.iter().zip(vx).zip(dy).map(|((&y, &vx), &dy)| f.curvature(y) * vx * dy);
             dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx += term);
         });

@@ -111,7 +111,7 @@ impl<T: Real> AvgPool2dOp for Cpu<T> {
 fn average<'a, T: Real>(target: &mut [T], pixels: impl Iterator<Item = &'a [T]>) {
     target.fill(T::ZERO);
     for pixel in pixels {
-        vectorised(|| target.iter_mut().zip(pixel).for_each(|(t, &p)| *t += p));
+        vectorised!(target.iter_mut().zip(pixel).for_each(|(t, &p)| *t += p));
     }
     target.iter_mut().for_each(|t| *t = *t / T::of(PIXELS));
 }

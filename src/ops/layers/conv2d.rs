@@ -7,6 +7,7 @@
 
 pub(super) mod cpu;
 mod direct;
+mod grid;
 mod im2col;
 pub(super) mod launch;
 mod rounded;

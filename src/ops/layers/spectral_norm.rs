@@ -65,16 +65,13 @@ const PARTS: usize = 64;
 
 /// aᵀ b in f64: eight sums side by side, then one after another.
 fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    vectorised(
-        #[inline(always)]
-        || {
-            let mut lanes = [0.0f64; 8];
-            for (a, b) in a.chunks(8).zip(b.chunks(8)) {
-                lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a.to_f64() * b.to_f64());
-            }
-            lanes.iter().sum()
-        },
-    )
+    vectorised!({
+        let mut lanes = [0.0f64; 8];
+        for (a, b) in a.chunks(8).zip(b.chunks(8)) {
+            lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a.to_f64() * b.to_f64());
+        }
+        lanes.iter().sum()
+    })
 }
 
 /// v = wᵀ u.
@@ -82,15 +79,12 @@ fn transposed_product<T: Real>(w: &[T], u: &[T], v: &mut [T]) {
     let c = v.len();
     v.par_chunks_mut(COLUMNS).enumerate().for_each(|(chunk, v)| {
         let (from, mut sums) = (chunk * COLUMNS, [0.0f64; COLUMNS]);
-        vectorised(
-            #[inline(always)]
-            || {
-                for (row, u) in w.chunks_exact(c).zip(u) {
-                    let u = u.to_f64();
-                    sums.iter_mut().zip(&row[from..from + v.len()]).for_each(|(sum, w)| *sum += u * w.to_f64());
-                }
-            },
-        );
+        vectorised!({
+            for (row, u) in w.chunks_exact(c).zip(u) {
+                let u = u.to_f64();
+                sums.iter_mut().zip(&row[from..from + v.len()]).for_each(|(sum, w)| *sum += u * w.to_f64());
+            }
+        });
         v.iter_mut().zip(sums).for_each(|(v, sum)| *v = T::of(sum));
     });
 }

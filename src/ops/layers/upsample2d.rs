@@ -76,7 +76,7 @@ impl<T: Real> Upsample2dOp for Cpu<T> {
             let (upper, lower) = dy.split_at(2 * row);
             let pairs = upper.chunks_exact(2 * d.c).zip(lower.chunks_exact(2 * d.c));
             for (dx, (upper, lower)) in dx.chunks_exact_mut(d.c).zip(pairs) {
-                vectorised(|| {
+                vectorised!({
                     for (c, dx) in dx.iter_mut().enumerate() {
                         *dx = upper[c] + upper[d.c + c] + lower[c] + lower[d.c + c];
                     }

@@ -86,7 +86,7 @@ fn each_derivative<T: Real>(
     let images = target.par_chunks_mut(d.len).zip(x.par_chunks(d.len)).zip(y.par_chunks(d.len));
     images.zip(de).for_each(|(((target, x), y), &de)| {
         let scale = de / T::of(d.len as f64);
-        vectorised(|| {
+        vectorised!({
             let pairs = target.iter_mut().zip(x.iter().zip(y));
             pairs.for_each(|(target, (&x, &y))| write(target, slope(d.exponent, y - x) * scale));
         });

@@ -51,7 +51,7 @@ impl<T: Real> HistoricalAveragingOp for Cpu<T> {
         }
         let share = T::of(1.0 / (state[0].updates[network as usize] + 1) as f64);
         mean.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).for_each(|(mean, weights)| {
-            vectorised(|| mean.iter_mut().zip(weights).for_each(|(m, &w)| *m += (w - *m) * share));
+            vectorised!(mean.iter_mut().zip(weights).for_each(|(m, &w)| *m += (w - *m) * share));
         });
         Ok(())
     }

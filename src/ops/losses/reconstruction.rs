@@ -78,7 +78,7 @@ impl<T: Real> ReconstructionOp for Cpu<T> {
     fn reconstruction_backward_input(&self, d: &Reconstruction, x: &[T], y: &[T], dy: &mut [T]) -> Result<()> {
         let slope = T::of(d.slope());
         dy.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK))).for_each(|(dy, (x, y))| {
-            vectorised(|| dy.iter_mut().zip(x.iter().zip(y)).for_each(|(dy, (&x, &y))| *dy += slope * (y - x)));
+            vectorised!(dy.iter_mut().zip(x.iter().zip(y)).for_each(|(dy, (&x, &y))| *dy += slope * (y - x)));
         });
         Ok(())
     }

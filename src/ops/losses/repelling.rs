@@ -88,7 +88,7 @@ impl<T: Real> RepellingOp for Cpu<T> {
     fn repelling_forward(&self, d: &Repelling, codes: &[T], cosines: &mut [T]) -> Result<()> {
         let code = |i: usize| &codes[i * d.dims..(i + 1) * d.dims];
         cosines.par_chunks_mut(d.n).enumerate().for_each(|(i, row)| {
-            vectorised(|| {
+            vectorised!({
                 let norm = dot(code(i), code(i)).sqrt();
                 for (j, cosine) in row.iter_mut().enumerate() {
                     let (product, other) = (dot(code(i), code(j)), dot(code(j), code(j)).sqrt());
@@ -114,7 +114,7 @@ impl<T: Real> RepellingOp for Cpu<T> {
             if norm(i) == T::ZERO {
                 return;
             }
-            vectorised(|| {
+            vectorised!({
                 let others = || (0..d.n).filter(|&j| j != i && norm(j) != T::ZERO).map(|j| (j, cosines[i * d.n + j]));
                 let own = others().map(|(_, cosine)| cosine * cosine).sum::<T>() / norm(i);
                 let before = slope / norm(i);

@@ -82,8 +82,8 @@ impl<T: Real> AdamOp for Cpu<T> {
         let (rest1, rest2) = (T::of(1.0 - d.beta1), T::of(1.0 - d.beta2));
         let moments = first_moments.par_chunks_mut(CHUNK).zip(second_moments.par_chunks_mut(CHUNK));
         weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), (m, v))| {
-            vectorised(|| {
-                for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            vectorised!({
+                for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * g * g;
                     *w -= rate * *m / ((*v).sqrt() * root + epsilon);

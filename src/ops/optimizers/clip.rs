@@ -38,7 +38,7 @@ impl<T: Real> ClipOp for Cpu<T> {
             }
         };
         weights.par_chunks_mut(CHUNK).for_each(|weights| {
-            vectorised(|| weights.iter_mut().for_each(|w| *w = clipped(*w)));
+            vectorised!(weights.iter_mut().for_each(|w| *w = clipped(*w)));
         });
         Ok(())
     }

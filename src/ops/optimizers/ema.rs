@@ -22,7 +22,7 @@ impl<T: Real> EmaOp for Cpu<T> {
         const CHUNK: usize = 1 << 16;
         let (keep, take) = (T::of(decay), T::of(1.0 - decay));
         average.par_chunks_mut(CHUNK).zip(weights.par_chunks(CHUNK)).for_each(|(average, weights)| {
-            vectorised(|| average.iter_mut().zip(weights).for_each(|(a, &w)| *a = keep * *a + take * w));
+            vectorised!(average.iter_mut().zip(weights).for_each(|(a, &w)| *a = keep * *a + take * w));
         });
         Ok(())
     }

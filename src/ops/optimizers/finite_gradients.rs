@@ -25,7 +25,7 @@ impl<T: Real> FiniteGradientsOp for Cpu<T> {
     fn check_gradients(&self, network: Network, gradients: &[T], state: &mut [StepState]) -> Result<()> {
         // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
         let finite = gradients.par_chunks(CHUNK).all(|chunk| {
-            vectorised(|| {
+            vectorised!({
                 let mut lanes = [T::ZERO; 16];
                 for part in chunk.chunks(16) {
                     lanes.iter_mut().zip(part).for_each(|(lane, &g)| *lane += g * T::ZERO);

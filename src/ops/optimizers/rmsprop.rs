@@ -61,8 +61,8 @@ impl<T: Real> RmspropOp for Cpu<T> {
         let (lr, decay, rest, epsilon) = (T::of(d.lr), T::of(d.decay), T::of(1.0 - d.decay), T::of(d.epsilon));
         let moments = second_moments.par_chunks_mut(CHUNK);
         weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), v)| {
-            vectorised(|| {
-                for ((w, &g), v) in w.iter_mut().zip(g).zip(v) {
+            vectorised!({
+                for ((w, &g), v) in w.iter_mut().zip(g).zip(v.iter_mut()) {
                     *v = decay * *v + rest * g * g;
                     *w -= lr * g / ((*v).sqrt() + epsilon);
                 }

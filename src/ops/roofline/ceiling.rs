@@ -4,8 +4,9 @@
 use rayon::prelude::*;
 
 use crate::Result;
-use crate::device::bf16::{Unit, product_of_packed};
-use crate::device::cpu::vectorised;
+use crate::device::bf16::product_of_packed;
+use crate::device::blocks::Unit;
+use crate::device::cpu::dispatched;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::matrix::MatrixMut;
@@ -103,7 +104,7 @@ impl<T: Real> pulp::NullaryFnOnce for Part<'_, T> {
 fn all_chains<T: Real>(links: usize, link: Link, y: &mut [T]) {
     const CHUNK: usize = 256;
     let parts = y.par_chunks_mut(CHUNK).enumerate();
-    parts.for_each(|(chunk, y)| vectorised(Part { links, link, first: chunk * CHUNK, y }));
+    parts.for_each(|(chunk, y)| dispatched(Part { links, link, first: chunk * CHUNK, y }));
 }
 
 impl<T: Real> CeilingOp for Cpu<T> {

@@ -33,22 +33,27 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         // Sums of x − shift: with the group's first row for a shift nothing large cancels in the variance.
         let group_rows = d.rows / d.groups;
         let shifts = |group: usize| &x[group * group_rows * d.c..][..d.c];
-        let add = |group: usize, at: usize, column: usize, [sums, squares]: [&mut [T]; 2]| {
-            let n = sums.len();
-            let (x, shift, squares) = (&x[at..at + n], &shifts(group)[column..column + n], &mut squares[..n]);
-            for j in 0..n {
-                let moved = x[j] - shift[j];
-                sums[j] += moved;
-                squares[j] += moved * moved;
-            }
-        };
         let count = group_rows as f64;
-        pair_sums(self, d, add, |group, column, [sum, square]| {
-            let mean = sum / count;
-            let variance = (square / count - mean * mean).max(0.0);
-            saved[2 * group * d.c + column] = T::of(shifts(group)[column].to_f64() + mean);
-            saved[(2 * group + 1) * d.c + column] = T::of(1.0 / (variance + d.epsilon).sqrt());
-        });
+        pair_sums(
+            self,
+            d,
+            #[inline(always)]
+            |group: usize, at: usize, column: usize, [sums, squares]: [&mut [T]; 2]| {
+                let n = sums.len();
+                let (x, shift, squares) = (&x[at..at + n], &shifts(group)[column..column + n], &mut squares[..n]);
+                for j in 0..n {
+                    let moved = x[j] - shift[j];
+                    sums[j] += moved;
+                    squares[j] += moved * moved;
+                }
+            },
+            |group, column, [sum, square]| {
+                let mean = sum / count;
+                let variance = (square / count - mean * mean).max(0.0);
+                saved[2 * group * d.c + column] = T::of(shifts(group)[column].to_f64() + mean);
+                saved[(2 * group + 1) * d.c + column] = T::of(1.0 / (variance + d.epsilon).sqrt());
+            },
+        );
         update_running(d, saved, running);
         let saved = &*saved;
         y.par_chunks_mut(row_chunk(d)).zip(x.par_chunks(row_chunk(d))).enumerate().for_each(|(chunk, (y, x))| {
@@ -92,8 +97,28 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         sums: &mut [T],
     ) -> Result<()> {
         match d.activation.piecewise_linear() {
-            Some(f) => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| f.slope(y) * dy),
-            None => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| d.activation.slope(y) * dy),
+            Some(f) => gradient_sums(
+                self,
+                d,
+                x,
+                y,
+                dy,
+                saved,
+                sums,
+                #[inline(always)]
+                |y, dy| f.slope(y) * dy,
+            ),
+            None => gradient_sums(
+                self,
+                d,
+                x,
+                y,
+                dy,
+                saved,
+                sums,
+                #[inline(always)]
+                |y, dy| d.activation.slope(y) * dy,
+            ),
         }
         Ok(())
     }
@@ -110,8 +135,34 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         dx: &mut [T],
     ) -> Result<()> {
         match d.activation.piecewise_linear() {
-            Some(f) => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| f.slope(y) * dy, |_, dx| dx),
-            None => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| d.activation.slope(y) * dy, |_, dx| dx),
+            Some(f) => project(
+                d,
+                x,
+                y,
+                dy,
+                gamma,
+                saved,
+                sums,
+                dx,
+                #[inline(always)]
+                |y, dy| f.slope(y) * dy,
+                #[inline(always)]
+                |_, dx| dx,
+            ),
+            None => project(
+                d,
+                x,
+                y,
+                dy,
+                gamma,
+                saved,
+                sums,
+                dx,
+                #[inline(always)]
+                |y, dy| d.activation.slope(y) * dy,
+                #[inline(always)]
+                |_, dx| dx,
+            ),
         }
         Ok(())
     }
@@ -137,8 +188,31 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         vy: &mut [T],
     ) -> Result<()> {
         let f = d.activation;
-        gradient_sums(self, d, x, y, vx, saved, sums, |_, v| v);
-        project(d, x, y, vx, gamma, saved, sums, vy, |_, v| v, |y, v| f.slope(y) * v);
+        gradient_sums(
+            self,
+            d,
+            x,
+            y,
+            vx,
+            saved,
+            sums,
+            #[inline(always)]
+            |_, v| v,
+        );
+        project(
+            d,
+            x,
+            y,
+            vx,
+            gamma,
+            saved,
+            sums,
+            vy,
+            #[inline(always)]
+            |_, v| v,
+            #[inline(always)]
+            |y, v| f.slope(y) * v,
+        );
         Ok(())
     }
 }
@@ -181,7 +255,7 @@ fn pair_sums<T: Real>(
             let (group, part) = (row / 2 / parts, row / 2 % parts);
             let rows = part * ROWS..((part + 1) * ROWS).min(group_rows);
             let mut totals = [[0.0f64; COLUMNS]; 2];
-            vectorised(|| {
+            vectorised!({
                 for from in rows.clone().step_by(PARTIAL_ROWS) {
                     let mut sums = [[T::ZERO; COLUMNS]; 2];
                     let [first, second] = &mut sums;
@@ -228,8 +302,8 @@ fn update_running<T: Real>(d: &BatchNorm, saved: &[T], running: &mut [T]) {
 
 fn normalise<T: Real>(d: &BatchNorm, x: &[T], mean: &[T], inverse: &[T], gamma: &[T], beta: &[T], y: &mut [T]) {
     match d.activation.piecewise_linear() {
-        Some(f) => vectorised(|| normalise_with(f, x, mean, inverse, gamma, beta, y)),
-        None => vectorised(|| normalise_with(d.activation, x, mean, inverse, gamma, beta, y)),
+        Some(f) => vectorised!(normalise_with(f, x, mean, inverse, gamma, beta, y)),
+        None => vectorised!(normalise_with(d.activation, x, mean, inverse, gamma, beta, y)),
     }
 }
 
@@ -264,20 +338,25 @@ fn gradient_sums<T: Real>(
     sums: &mut [T],
     f: impl Fn(T, T) -> T + Copy + Sync,
 ) {
-    let add = |group: usize, at: usize, column: usize, [plain, hat]: [&mut [T]; 2]| {
-        let n = plain.len();
-        let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c).map(|s| &s[column..column + n]);
-        let (x, y, dy, hat) = (&x[at..at + n], &y[at..at + n], &dy[at..at + n], &mut hat[..n]);
-        for j in 0..n {
-            let g = f(y[j], dy[j]);
-            plain[j] += g;
-            hat[j] += g * ((x[j] - mean[j]) * inverse[j]);
-        }
-    };
-    pair_sums(cpu, d, add, |group, column, [plain, hat]| {
-        sums[2 * group * d.c + column] = T::of(plain);
-        sums[(2 * group + 1) * d.c + column] = T::of(hat);
-    });
+    pair_sums(
+        cpu,
+        d,
+        #[inline(always)]
+        |group: usize, at: usize, column: usize, [plain, hat]: [&mut [T]; 2]| {
+            let n = plain.len();
+            let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c).map(|s| &s[column..column + n]);
+            let (x, y, dy, hat) = (&x[at..at + n], &y[at..at + n], &dy[at..at + n], &mut hat[..n]);
+            for j in 0..n {
+                let g = f(y[j], dy[j]);
+                plain[j] += g;
+                hat[j] += g * ((x[j] - mean[j]) * inverse[j]);
+            }
+        },
+        |group, column, [plain, hat]| {
+            sums[2 * group * d.c + column] = T::of(plain);
+            sums[(2 * group + 1) * d.c + column] = T::of(hat);
+        },
+    );
 }
 
 /// dx = after(y, γ σ⁻¹ (g − mean g − x̂ · mean(g x̂))) with g = before(y, dy).
@@ -297,23 +376,37 @@ fn project<T: Real>(
     dx.par_chunks_mut(row_chunk(d)).enumerate().for_each(|(chunk, dx)| {
         let start = chunk * row_chunk(d);
         each_group(d, chunk, dx.len(), |group, elements| {
-            let n = d.c;
-            let [mean, inverse] = halves(&saved[group * 2 * n..], n);
-            let [sum, sum_hat] = halves(&sums[group * 2 * n..], n);
-            let gamma = &gamma[..n];
-            let dx = &mut dx[elements.clone()];
             let whole = start + elements.start..start + elements.end;
-            let rows = x[whole.clone()].chunks_exact(d.c).zip(y[whole.clone()].chunks_exact(d.c));
-            vectorised(|| {
-                for ((dx, (x, y)), dy) in dx.chunks_exact_mut(n).zip(rows).zip(dy[whole].chunks_exact(n)) {
-                    let (dx, x, y, dy) = (&mut dx[..n], &x[..n], &y[..n], &dy[..n]);
-                    for j in 0..n {
-                        let x_hat = (x[j] - mean[j]) * inverse[j];
-                        let centred = before(y[j], dy[j]) - sum[j] * scale - x_hat * (sum_hat[j] * scale);
-                        dx[j] = after(y[j], gamma[j] * inverse[j] * centred);
-                    }
-                }
-            });
+            let [x, y, dy] = [x, y, dy].map(|tensor| &tensor[whole.clone()]);
+            let [saved, sums] = [saved, sums].map(|pairs| halves(&pairs[group * 2 * d.c..], d.c));
+            let dx = &mut dx[elements];
+            vectorised!(project_rows([x, y, dy], &gamma[..d.c], saved, sums, scale, dx, before, after));
         });
     });
+}
+
+/// [`project`] for rows of one group.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "slices apart, so that the compiler sees that they are")]
+fn project_rows<T: Real>(
+    [x, y, dy]: [&[T]; 3],
+    gamma: &[T],
+    [mean, inverse]: [&[T]; 2],
+    [sum, sum_hat]: [&[T]; 2],
+    scale: T,
+    dx: &mut [T],
+    before: impl Fn(T, T) -> T,
+    after: impl Fn(T, T) -> T,
+) {
+    let n = gamma.len();
+    let (mean, inverse, sum, sum_hat) = (&mean[..n], &inverse[..n], &sum[..n], &sum_hat[..n]);
+    let rows = x.chunks_exact(n).zip(y.chunks_exact(n)).zip(dy.chunks_exact(n));
+    for (dx, ((x, y), dy)) in dx.chunks_exact_mut(n).zip(rows) {
+        let (dx, x, y, dy) = (&mut dx[..n], &x[..n], &y[..n], &dy[..n]);
+        for j in 0..n {
+            let x_hat = (x[j] - mean[j]) * inverse[j];
+            let centred = before(y[j], dy[j]) - sum[j] * scale - x_hat * (sum_hat[j] * scale);
+            dx[j] = after(y[j], gamma[j] * inverse[j] * centred);
+        }
+    }
 }

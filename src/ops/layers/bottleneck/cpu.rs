@@ -36,24 +36,24 @@ fn each_block<T: Real>(
         for from in (0..d.c).step_by(BLOCK) {
             let len = BLOCK.min(d.c - from);
             let first = position * d.c + from;
-            let mu_at = first + position * d.c;
-            match noise {
-                Noise::Mean => work(first..first + len, mu_at, &[T::ZERO; BLOCK][..len]),
-                Noise::Given(given) => work(first..first + len, mu_at, &given[image * d.dims() + first..][..len]),
+            let mut drawn = [T::ZERO; BLOCK];
+            let epsilon = match noise {
+                Noise::Mean => &drawn[..len],
+                Noise::Given(given) => &given[image * d.dims() + first..][..len],
                 Noise::Drawn { streams, draws, state } => {
                     let group = d.n / streams.len();
                     let sample = u32::try_from(image % group).unwrap_or(u32::MAX);
                     // Draws come in fours; a block need not begin at a multiple of four.
                     let before = first % 4;
-                    let mut drawn = [0.0f32; BLOCK + 4];
-                    let drawn = &mut drawn[..before + len];
+                    let mut normals = [0.0f32; BLOCK + 4];
+                    let normals = &mut normals[..before + len];
                     let (seed, step) = (state[0].seed, draws.of(state[0].step));
-                    fill_normals(seed, streams[image / group], step, sample, first - before, drawn);
-                    let mut widened = [T::ZERO; BLOCK];
-                    widened.iter_mut().zip(&drawn[before..]).for_each(|(w, &d)| *w = T::of_f32(d));
-                    work(first..first + len, mu_at, &widened[..len]);
+                    fill_normals(seed, streams[image / group], step, sample, first - before, normals);
+                    drawn.iter_mut().zip(&normals[before..]).for_each(|(d, &n)| *d = T::of_f32(n));
+                    &drawn[..len]
                 }
-            }
+            };
+            work(first..first + len, first + position * d.c, epsilon);
         }
     }
 }
@@ -71,19 +71,25 @@ impl<T: Real> BottleneckOp for Cpu<T> {
         let images = z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
         images.zip(kl).enumerate().for_each(|(image, ((z, mu_s), kl))| {
             let mut total = 0.0;
-            vectorised(|| {
-                each_block(d, noise, image, |range, at, epsilon| {
-                    let n = epsilon.len();
-                    let (mu, s, z) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &mut z[range]);
-                    let mut sigma = [T::ZERO; BLOCK];
-                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
-                    let mut terms = [T::ZERO; BLOCK];
-                    for j in 0..n {
-                        z[j] = mu[j] + sigma[j] * epsilon[j];
-                        terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - log_variance * s[j] - T::ONE;
-                    }
-                    total += 0.5 * lane_sum(&terms).to_f64();
-                });
+            vectorised!({
+                each_block(
+                    d,
+                    noise,
+                    image,
+                    #[inline(always)]
+                    |range, at, epsilon| {
+                        let n = epsilon.len();
+                        let (mu, s, z) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &mut z[range]);
+                        let mut sigma = [T::ZERO; BLOCK];
+                        sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
+                        let mut terms = [T::ZERO; BLOCK];
+                        for j in 0..n {
+                            z[j] = mu[j] + sigma[j] * epsilon[j];
+                            terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - log_variance * s[j] - T::ONE;
+                        }
+                        total += 0.5 * lane_sum(&terms).to_f64();
+                    },
+                );
             });
             *kl = T::of(total);
         });
@@ -102,19 +108,25 @@ impl<T: Real> BottleneckOp for Cpu<T> {
         let rate = T::of(d.sigma.rate());
         let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
         images.zip(dz.par_chunks(d.dims())).zip(dkl).enumerate().for_each(|(image, (((target, mu_s), dz), &dkl))| {
-            vectorised(|| {
-                each_block(d, noise, image, |range, at, epsilon| {
-                    let n = epsilon.len();
-                    let (mu, s, dz) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &dz[range]);
-                    let (d_mu, d_s) = target[at..].split_at_mut(d.c);
-                    let (d_mu, d_s) = (&mut d_mu[..n], &mut d_s[..n]);
-                    let mut sigma = [T::ZERO; BLOCK];
-                    sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
-                    for j in 0..n {
-                        d_mu[j] = dz[j] + dkl * mu[j];
-                        d_s[j] = rate * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
-                    }
-                });
+            vectorised!({
+                each_block(
+                    d,
+                    noise,
+                    image,
+                    #[inline(always)]
+                    |range, at, epsilon| {
+                        let n = epsilon.len();
+                        let (mu, s, dz) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &dz[range]);
+                        let (d_mu, d_s) = target[at..].split_at_mut(d.c);
+                        let (d_mu, d_s) = (&mut d_mu[..n], &mut d_s[..n]);
+                        let mut sigma = [T::ZERO; BLOCK];
+                        sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
+                        for j in 0..n {
+                            d_mu[j] = dz[j] + dkl * mu[j];
+                            d_s[j] = rate * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
+                        }
+                    },
+                );
             });
         });
         Ok(())
@@ -131,12 +143,18 @@ impl<T: Real> BottleneckOp for Cpu<T> {
         let rate = T::of(d.sigma.rate());
         let images = v_z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
         images.zip(v_mu_s.par_chunks(2 * d.dims())).enumerate().for_each(|(image, ((v_z, mu_s), v))| {
-            each_block(d, noise, image, |range, at, epsilon| {
-                for (j, (v_z, &epsilon)) in v_z[range].iter_mut().zip(epsilon).enumerate() {
-                    let (mu, s) = (at + j, at + j + d.c);
-                    *v_z = v[mu] + rate * (rate * mu_s[s]).exp() * epsilon * v[s];
-                }
-            });
+            each_block(
+                d,
+                noise,
+                image,
+                #[inline(always)]
+                |range, at, epsilon| {
+                    for (j, (v_z, &epsilon)) in v_z[range].iter_mut().zip(epsilon).enumerate() {
+                        let (mu, s) = (at + j, at + j + d.c);
+                        *v_z = v[mu] + rate * (rate * mu_s[s]).exp() * epsilon * v[s];
+                    }
+                },
+            );
         });
         Ok(())
     }
@@ -155,12 +173,18 @@ impl<T: Real> BottleneckOp for Cpu<T> {
         let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
         let directions = v_mu_s.par_chunks(2 * d.dims()).zip(dz.par_chunks(d.dims()));
         images.zip(directions).enumerate().for_each(|(image, ((target, mu_s), (v, dz)))| {
-            each_block(d, noise, image, |range, at, epsilon| {
-                for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
-                    let s = at + j + d.c;
-                    target[s] += square * (rate * mu_s[s]).exp() * epsilon * v[s] * dz;
-                }
-            });
+            each_block(
+                d,
+                noise,
+                image,
+                #[inline(always)]
+                |range, at, epsilon| {
+                    for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
+                        let s = at + j + d.c;
+                        target[s] += square * (rate * mu_s[s]).exp() * epsilon * v[s] * dz;
+                    }
+                },
+            );
         });
         Ok(())
     }

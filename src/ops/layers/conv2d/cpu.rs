@@ -9,7 +9,7 @@ use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::im2col::{self, Parity};
-use super::rounded::{self, Rounded};
+use super::rounded;
 use super::{Conv2d, Conv2dOp, direct};
 use crate::Result;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
@@ -49,8 +49,8 @@ fn is_pointwise(d: &Conv2d) -> bool {
 }
 
 fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
-    if let Some(on) = Rounded::serves(cpu, d, d.c) {
-        return rounded::forward(on, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
+    if let Some(unit) = rounded::serves(cpu, d, d.c) {
+        return rounded::forward(unit, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
     }
     let width = d.r * d.s * d.c;
     let rows = im2col::block_rows(width);
@@ -98,8 +98,8 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     b: Option<&[T]>,
     dx: &mut [T],
 ) {
-    if let Some(on) = Rounded::serves(cpu, d, d.k) {
-        return rounded::backward_input(on, d, cast_slice(dy), cast_slice(w), b.map(cast_slice), cast_slice_mut(dx));
+    if let Some(unit) = rounded::serves(cpu, d, d.k) {
+        return rounded::backward_input(unit, d, cast_slice(dy), cast_slice(w), b.map(cast_slice), cast_slice_mut(dx));
     }
     if d.c <= COL2IM_CHANNELS {
         return backward_input_col2im(cpu, d, dy, w, b, dx);
@@ -210,8 +210,8 @@ pub(in crate::ops::layers) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d,
     if d.c <= direct::CHANNELS {
         return direct::backward_weight(cpu, d, x, dy, dw);
     }
-    if let Some(on) = Rounded::serves(cpu, d, d.c) {
-        return rounded::backward_weight(on, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw));
+    if let Some(unit) = rounded::serves(cpu, d, d.c) {
+        return rounded::backward_weight(unit, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw));
     }
     let run = d.s * d.c;
     // Filter rows make wide enough column groups, unless there are few channels.

@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use super::Conv2d;
-use crate::device::cpu::vectorised;
+use crate::device::cpu::dispatched;
 use crate::device::{Cpu, Real};
 
 /// Channels up to which this form is the faster one.
@@ -82,7 +82,7 @@ pub(super) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[
                     frame.fill(&x[n * image..][..image], framed);
                     for (block, part) in part.chunks_exact_mut(block_len).enumerate() {
                         let dy = &dy[n * pixels * d.k..][..pixels * d.k];
-                        vectorised(Block { frame: &frame, framed, dy, lanes: lanes(d, block), part });
+                        dispatched(Block { frame: &frame, framed, dy, lanes: lanes(d, block), part });
                     }
                 });
             }
