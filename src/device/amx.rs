@@ -7,7 +7,7 @@ use std::arch::x86_64::__cpuid_count;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use super::blocks::Lines;
+use super::tiles::Lines;
 
 /// True where processor and system let this process use the registers. Linux gives them to a process that asks
 /// (Documentation/arch/x86/xstate.rst).

@@ -14,7 +14,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use super::matrix::MatrixMut;
-use super::tiles::{LINES, SIDE, WORDS, instructions};
+use super::tiles::{LINES, Lines, SIDE, WORDS, instructions};
 
 /// What multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +40,6 @@ impl Unit {
         let amx = false;
         amx.then_some(Unit::Amx).into_iter().chain(avx512.then_some(Unit::Avx512))
     }
-}
-
-/// 16 lines of an operand: row i of a step's tile begins at word `i * stride` from where the step begins.
-#[derive(Debug, Clone, Copy)]
-pub struct Lines<'a> {
-    /// The words, from the first step's first row on.
-    pub words: &'a [u32],
-    /// Words from a row to the next.
-    pub stride: usize,
 }
 
 /// Where the tiles of each step begin in the left and in the right operand's lines, in words.
@@ -178,8 +169,7 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::Lines;
-    use crate::device::tiles::{LINES, WORDS};
+    use crate::device::tiles::{LINES, Lines, WORDS};
 
     /// 32 × 32 sums of products.
     ///

@@ -12,7 +12,6 @@
 
 use rayon::prelude::*;
 
-use super::blocks::Lines;
 use super::huge_pages::huge_pages;
 
 /// Words of a tile's row.
@@ -23,6 +22,15 @@ pub(super) const LINES: usize = 16;
 pub(super) const STEPS: usize = 32;
 /// Lines of a block of sums: two tiles.
 pub(super) const SIDE: usize = 2 * LINES;
+
+/// 16 lines of an operand: row i of a step's tile begins at word `i * stride` from where the step begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Lines<'a> {
+    /// The words, from the first step's first row on.
+    pub words: &'a [u32],
+    /// Words from a row to the next.
+    pub stride: usize,
+}
 
 /// 16 rows of 16 words, each two numbers in bf16.
 #[derive(Debug, Default, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]

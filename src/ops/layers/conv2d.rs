@@ -3,7 +3,7 @@
 //!
 //! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
-//! `cpu.rs` has the CPU's code, `launch.rs` the launches of the kernels.
+//! `cpu.rs` has the CPU's code, `rounded.rs` what it does in bf16 on the grid of `grid.rs`, `launch.rs` the launches of the kernels.
 
 pub(super) mod cpu;
 mod direct;

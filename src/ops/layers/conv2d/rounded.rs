@@ -8,10 +8,10 @@ use rayon::prelude::*;
 
 use super::Conv2d;
 use super::grid::Grid;
-use crate::device::blocks::{Lines, Multiplier, Steps, Sums, Unit};
+use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
-use crate::device::tiles::{Packed, Side};
+use crate::device::tiles::{Lines, Packed, Side};
 use crate::device::words::Words;
 use crate::device::{Backend, Cpu, Precision, Real};
 
