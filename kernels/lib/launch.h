@@ -31,8 +31,17 @@ constexpr int TILE_THREADS = 256;
 constexpr int THREAD_M = 4;
 // Columns of the sums that a thread holds in registers.
 constexpr int THREAD_N = 4;
-// Depth of one part of a product that is split along its depth.
-constexpr int SPLIT_K = 1024;
+// Threads of a block that multiplies one row with a vector.
+constexpr int ROW_THREADS = 128;
+// Multiprocessors that the tiles and parts of a product are to fill: those of an H200.
+constexpr int MULTIPROCESSORS = 132;
+// Blocks for each of them, at most, that a product with few tiles is split into along its depth: two hide more latency
+// than one, and each part more is written and read once more.
+constexpr int SPLIT_WAVES = 2;
+// Depth of a part is a multiple of this, and so every part but the last is whole stages of any loop …
+constexpr int SPLIT_STEP = 32;
+// … and, unless the product is not as deep, at least this: a part has to be worth its place in memory.
+constexpr int SPLIT_LEAST = 64;
 // Channels up to which convolutions have direct kernels.
 constexpr int DIRECT_CHANNELS = 4;
 // Threads of a warp, which share a pixel in the direct forward pass and input gradient.

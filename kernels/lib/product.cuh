@@ -68,6 +68,25 @@ __device__ __forceinline__ void product_tile(int m0, int n0, int M, int N, int k
     }
 }
 
+// The depths from .. to.
+struct Depths {
+    int from, to;
+};
+// Those that part `number` of a product sums which is split along its depth, `length` a part: the last has the rest, and
+// one beyond it none. The host chooses the length by the sizes alone (src/device/product.rs), so the order of a sum is
+// fixed: along the depth in a part, then the parts.
+__device__ __forceinline__ Depths part_of_depth(int number, int length, int depth) {
+    int from = number * length, rest = depth - from;
+    return Depths{from, rest < length ? depth : from + length};
+}
+
+// Operands as they are, where others are rounded to a type of numbers.
+struct Unrounded {
+    static __device__ __forceinline__ real round(real value) {
+        return value;
+    }
+};
+
 // What follows is for kernels that are written once for this loop and for the one on tensor cores (product_tensor.cuh).
 //
 // There an operand is no function of two indices but of what each of them stands for, which a loop may keep: across(m or n),

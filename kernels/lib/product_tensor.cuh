@@ -25,6 +25,9 @@ struct Tf32 {
     static __device__ __forceinline__ unsigned rounded(const unsigned (&bits)[PARTS]) {
         return to_tf32(__uint_as_float(bits[0]));
     }
+    static __device__ __forceinline__ float round(float value) {
+        return __uint_as_float(to_tf32(value));
+    }
     static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
                                                         const unsigned (&b)[2]) {
         mma_m16n8k8_tf32(sums, a, b, sums);
@@ -37,6 +40,9 @@ struct Bf16 {
         unsigned word;
         memcpy(&word, &pair, sizeof word);
         return word;
+    }
+    static __device__ __forceinline__ float round(float value) {
+        return __bfloat162float(__float2bfloat16_rn(value));
     }
     static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
                                                         const unsigned (&b)[2]) {

@@ -147,27 +147,6 @@ impl<T: Real> Accelerator<T> {
         u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
     }
 
-    /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
-    /// tile, x walking the rows' tiles (which may be more than y can count) and y the columns'. The kernels are in the order of [`Precision::ALL`].
-    pub(crate) fn launch_product(
-        &self,
-        kernels: [Kernel; 3],
-        [rows, columns, times]: [usize; 3],
-        arguments: &[Argument],
-    ) -> Result<()> {
-        let [plain, tf32, bf16] = kernels;
-        let scalar = [size::TILE_M, size::TILE_N, size::TILE_THREADS];
-        let tensor = [size::TENSOR_M, size::TENSOR_N, size::TENSOR_THREADS];
-        let (kernel, [tile_rows, tile_columns, threads]) = match self.precision {
-            Precision::F32 => (plain, scalar),
-            Precision::Tf32 => (tf32, tensor),
-            Precision::Bf16 => (bf16, tensor),
-        };
-        let [rows, columns, times] = [rows, columns, times].map(|count| int(count).unsigned_abs());
-        let grid = [rows.div_ceil(tile_rows), columns.div_ceil(tile_columns), times];
-        self.launch(kernel, grid, [threads, 1, 1], arguments)
-    }
-
     /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It is an allocation of its
     /// own, shared by all that runs on this device: it grows in the first step and then stays as it is, so that a step
     /// which is recorded, the second or a later one, allocates nothing.

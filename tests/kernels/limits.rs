@@ -206,14 +206,15 @@ fn differences<B: Backend<Real = f32>>(be: &B, ours: &[Case<B>], theirs: &[Case<
 /// Cases beyond the limits that the host counts with too.
 fn long_cases<B: Executor>() -> Vec<Case<B>> {
     let image = |n, h, w, c, k| Conv2d { n, h, w, c, k, r: 1, s: 1, stride: 1, padding: 0 };
-    // Two parts of SPLIT_K, and three of the column sums of the bias, the last of them short.
+    // Parts of a weight gradient, and three of the column sums of the bias, the last of them short.
     let mut cases = affine::cases([image(1, 33, 33, 5, 2), image(1, 3, 3, 70, 67)]);
-    // Tiles in both directions and depths of several; column sums with scales, for k = 1; more columns than a block sums.
+    // Tiles in both directions, and parts of the depth; column sums with scales, for k = 1; more columns than a block sums.
     let linear = |n, c, k| Linear { n, c, k };
-    cases.extend(affine::cases([linear(70, 67, 66), linear(1100, 3, 1), linear(2, 3, 300)]));
+    cases.extend(affine::cases([linear(150, 130, 133), linear(1100, 3, 1), linear(2, 3, 300)]));
     cases.extend(batch_norms().map(batch_norm));
     cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
     cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
+    cases.extend(affine::cases([Conv2d { r: 3, s: 3, padding: 1, ..image(2, 9, 9, 16, 140) }]));
     cases.extend([activation(300), curvature(300), minibatch(), ema(600)]);
     cases
 }
