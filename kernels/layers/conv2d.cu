@@ -5,8 +5,8 @@
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [parts, N, OH, OW, K]. Implicit GEMM: rows are output pixels,
 // columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TILE_THREADS, conv2d_forward, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
-    conv2d_forward_tile<Scalar>(d, part, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_forward, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
+    conv2d_forward_tile<Scalar<NarrowTile>>(d, part, x, w, b, y);
 }
 
 // dx[n, h, w, c] = b[c] + sum over the taps that reach the pixel of dy[n, i, j, k] w[k, r, s, c].
@@ -15,17 +15,17 @@ KERNEL_BOUNDED(TILE_THREADS, conv2d_forward, Conv2d d, int part, const real* x, 
 // taps K, so nothing is multiplied by stuffed zeros; parts of it are `part` deep. Block (tile of pixels, tile of C, parity
 // and part). Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_input, Conv2d d, int part, const real* dy, const real* w, const real* b, real* dx) {
-    conv2d_backward_input_tile<Scalar>(d, part, dy, w, b, dx);
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_input, Conv2d d, int part, const real* dy, const real* w, const real* b, real* dx) {
+    conv2d_backward_input_tile<Scalar<NarrowTile>>(d, part, dy, w, b, dx);
 }
 
 // Parts of dw = dy^T windows(x): the sums over `part` output pixels each.
 // x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Rows are filters, columns taps, depth pixels. Block
 // (tile of taps, tile of K, part). Overwrites partial.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TILE_THREADS, conv2d_backward_weight_partial, Conv2d d, int part, const real* x, const real* dy,
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_weight_partial, Conv2d d, int part, const real* x, const real* dy,
                real* partial) {
-    conv2d_backward_weight_partial_tile<Scalar>(d, part, x, dy, partial);
+    conv2d_backward_weight_partial_tile<Scalar<NarrowTile>>(d, part, x, dy, partial);
 }
 
 // dw += the sum of the parts, in their order.

@@ -1,4 +1,4 @@
-// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar or Tensor<…>; what
+// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar<…> or Tensor<…>; what
 // each computes is said where conv2d.cu makes it a kernel.
 //
 // All three may be split along their depth, `part` long each: every part writes a whole output of its own, one behind the
@@ -175,12 +175,9 @@ __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const re
     Depths depths = part_of_depth((int)blockIdx.z, part, width);
     real* target = y + (size_t)blockIdx.z * pixels * d.k;
     Loop::template product<Along::Depth, Along::Depth>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.k, depths.from, depths.to,
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.k, depths,
         WindowsAsRows(d, x), Strided{w, width, 1},
-        [=](int pixel) {
-            real* row = target + (size_t)pixel * d.k;
-            return [=](int k, real sum) { row[k] = b ? sum + b[k] : sum; };
-        });
+        output<false>(b, target, d.k, [=](int pixel) { return target + (size_t)pixel * d.k; }));
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
@@ -197,12 +194,11 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, c
         return;
     }
     Loop::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, depths.from, depths.to,
-        Reached(p, dy), ReachingFilters(p, w), [=](int pixel) {
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, depths,
+        Reached(p, dy), ReachingFilters(p, w), output<false>(b, target, d.c, [=](int pixel) {
             int image = pixel / (p.rows * p.columns);
-            real* row = target + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
-            return [=](int c, real sum) { row[c] = b ? sum + b[c] : sum; };
-        });
+            return target + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
+        }));
 }
 
 // A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.
@@ -213,9 +209,7 @@ __device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, in
     Depths depths = part_of_depth((int)blockIdx.z, part, d.n * d.oh * d.ow);
     real* target = partial + (size_t)blockIdx.z * d.k * width;
     Loop::template product<Along::Across, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, depths.from, depths.to,
-        Strided{dy, 1, d.k}, WindowsAsDepth(d, x), [=](int k) {
-            real* row = target + (size_t)k * width;
-            return [=](int tap, real sum) { row[tap] = sum; };
-        });
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, depths,
+        Strided{dy, 1, d.k}, WindowsAsDepth(d, x),
+        output<false>(nullptr, target, width, [=](int k) { return target + (size_t)k * width; }));
 }

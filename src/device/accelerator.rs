@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
+use super::product::TileSize;
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
@@ -14,6 +15,7 @@ use crate::Result;
 pub struct Accelerator<T> {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
+    tile_size: Option<TileSize>,
     workspace: Arc<Mutex<Option<Workspace>>>,
     real: PhantomData<T>,
 }
@@ -28,6 +30,7 @@ impl<T> Clone for Accelerator<T> {
         Accelerator {
             launcher: self.launcher.clone(),
             precision: self.precision,
+            tile_size: self.tile_size,
             workspace: self.workspace.clone(),
             real: PhantomData,
         }
@@ -119,7 +122,19 @@ impl<T: Real> Accelerator<T> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
-        Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
+        let (precision, tile_size) = (Precision::F32, None);
+        Accelerator { launcher, precision, tile_size, workspace: Arc::default(), real: PhantomData }
+    }
+
+    /// The same with products in tiles of one size, whatever theirs: what small products need to see every kernel.
+    #[must_use]
+    pub fn with_tiles(self, size: TileSize) -> Self {
+        Accelerator { tile_size: Some(size), ..self }
+    }
+
+    /// The only size of tiles, if there is one.
+    pub(super) fn tile_size(&self) -> Option<TileSize> {
+        self.tile_size
     }
 
     /// Runs a kernel on a grid of blocks. Nothing happens where a grid is empty.

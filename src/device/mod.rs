@@ -20,7 +20,7 @@ pub mod matrix;
 pub mod normal;
 pub mod philox;
 mod precision;
-pub(crate) mod product;
+pub mod product;
 mod real;
 pub mod state;
 pub mod tiles;

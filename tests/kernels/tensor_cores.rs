@@ -34,8 +34,8 @@ pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
     cases.extend(affine::cases([square(5, 15, 5, 65, 1, 1, 0), square(5, 15, 3, 65, 1, 1, 0)]));
     // Deep and of few tiles: every product comes in parts, the last one short. Of those of an input gradient at a stride of
     // two some are empty, where a pixel is reached by a quarter of the taps; the last linear layer has rows of no quads.
-    cases.extend(affine::cases([square(2, 8, 20, 40, 3, 2, 1), square(1, 6, 16, 132, 3, 1, 1)]));
-    cases.extend(affine::cases([(5, 300, 160), (66, 130, 131)].map(|(n, c, k)| Linear { n, c, k })));
+    cases.extend(affine::cases([square(2, 8, 20, 264, 3, 2, 1), square(1, 5, 116, 120, 3, 1, 1)]));
+    cases.extend(affine::cases([(5, 1030, 68), (5, 67, 1031)].map(|(n, c, k)| Linear { n, c, k })));
     // One column: rows that a block walks more than once.
     cases.extend(affine::cases([Linear { n: 3, c: 2 * size::ROW_THREADS as usize + 5, k: 1 }]));
     cases.extend(affine::cases([ConvTranspose2d {

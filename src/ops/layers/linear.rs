@@ -130,14 +130,16 @@ impl<T: Real> LinearOp for Accelerator<T> {
         if d.k == 1 {
             return self.launch_product_rows(SINGLE, d.n, &arguments![d, x, w, b, y]);
         }
-        let product = Product { kernels: KERNELS, rows: d.n, columns: d.k, depth: d.c, times: 1 };
+        let wide = Kernel::LinearForwardWide;
+        let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.k, depth: d.c, times: 1 };
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
-        let product = Product { kernels: KERNELS, rows: d.n, columns: d.c, depth: d.k, times: 1 };
+        let wide = Kernel::LinearBackwardInputWide;
+        let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.c, depth: d.k, times: 1 };
         self.launch_split(&product, (None, d.c), dx, |part, _, dx| arguments![d, part, dy, w, dx])
     }
 
@@ -154,8 +156,9 @@ impl<T: Real> LinearOp for Accelerator<T> {
         if d.k == 1 {
             launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
         } else {
-            let product = Product { kernels: KERNELS, rows: d.k, columns: d.c, depth: d.n, times: 1 };
-            self.launch_product(&product, 1, &arguments![d, x, dy, dw])?;
+            let wide = Kernel::LinearBackwardWeightWide;
+            let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
+            self.launch_whole(&product, &arguments![d, x, dy, dw])?;
         }
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::product::{Product, Split};
+use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, In, Out, Real};
 use crate::ops::layers::linear::launch_column_sums;
 
@@ -44,7 +44,8 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
         [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
     let product = Product {
-        kernels: KERNELS,
+        narrow: KERNELS,
+        wide: Kernel::Conv2dBackwardInputWide,
         rows: d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride),
         columns: d.c,
         depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
@@ -62,19 +63,14 @@ pub(in crate::ops::layers) fn backward_weight<T: Real>(
     dw: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
-    let direct = d.is_direct();
-    let product = weight_product(d);
-    let Split { parts, length } = if direct {
-        let length = direct_part(pixels);
-        Split { parts: pixels.div_ceil(length), length }
-    } else {
-        be.split_of(&product)
-    };
+    let (product, direct) = (weight_product(d), d.is_direct().then(|| direct_part(pixels)));
+    let split = be.split_of(&product);
+    let (parts, length) = direct.map_or((split.parts, split.length), |length| (pixels.div_ceil(length), length));
     be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
-        if direct {
+        if direct.is_some() {
             launch_direct_weight_partial(be, d, length, x, dy, &partial)?;
         } else {
-            be.launch_product(&product, parts, &arguments![d, length, x, dy, partial])?;
+            be.launch_product(&product, &split, &arguments![d, length, x, dy, partial])?;
         }
         let arguments = arguments![parts, d.w_len() as u64, partial, dw];
         be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
@@ -88,7 +84,8 @@ fn weight_product(d: &Conv2d) -> Product {
         Kernel::Conv2dBackwardWeightPartialTf32,
         Kernel::Conv2dBackwardWeightPartialBf16,
     ];
-    Product { kernels: KERNELS, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
+    let wide = Kernel::Conv2dBackwardWeightPartialWide;
+    Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
 /// partial `[parts, K, R, S, C]` = parts of it for few channels, over `part_pixels` output pixels each.
@@ -131,7 +128,8 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
             );
         }
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
-        let product = Product { kernels: KERNELS, rows: pixels, columns: d.k, depth: taps, times: 1 };
+        let wide = Kernel::Conv2dForwardWide;
+        let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
