@@ -20,10 +20,11 @@ use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, find_nvcc, gencode};
 
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
-/// Each file is compiled for both types of numbers, but for those whose name ends in [`TENSOR`].
+/// Each file is compiled for both types of numbers, but for those whose name ends in one of [`F32_ALONE`].
 const REALS: [(&str, &str); 2] = [("f32", "float"), ("f64", "double")];
-/// The end of the name of a file of kernels on tensor cores, which only f32 has.
-const TENSOR: &str = "_tensor";
+/// The ends of the names of files of kernels that only f32 has: on tensor cores, and in tiles that the registers do not
+/// hold of f64.
+const F32_ALONE: [&str; 2] = ["_tensor", "_wide"];
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
@@ -219,8 +220,8 @@ fn architectures() -> Vec<String> {
 
 /// The types of numbers that a file is compiled for.
 fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
-    let tensor = file.file_stem().is_some_and(|name| name.to_string_lossy().ends_with(TENSOR));
-    if tensor { &REALS[..1] } else { &REALS }
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    if F32_ALONE.iter().any(|ending| name.ends_with(ending)) { &REALS[..1] } else { &REALS }
 }
 
 /// Compiles every file for its types of numbers, as many at once as there are cores.

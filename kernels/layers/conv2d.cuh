@@ -1,5 +1,8 @@
-// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar or Tensor<…>; what
+// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar<…> or Tensor<…>; what
 // each computes is said where conv2d.cu makes it a kernel.
+//
+// All three may be split along their depth, `part` long each: every part writes a whole output of its own, one behind the
+// other.
 #pragma once
 
 #include "lib/product.cuh"
@@ -164,48 +167,49 @@ struct ReachingFilters : Counted {
     }
 };
 
-// Implicit GEMM: rows are output pixels, columns filters, depth R S C.
+// Implicit GEMM: rows are output pixels, columns filters, depth R S C. A part, unless there is only one, has no b.
 template <class Loop>
-__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, const real* x, const real* w, const real* b, real* y) {
-    int width = d.r * d.s * d.c;
+__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const real* x, const real* w, const real* b,
+                                                    real* y) {
+    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
+    Depths depths = part_of_depth((int)blockIdx.z, part, width);
+    real* target = y + (size_t)blockIdx.z * pixels * d.k;
     Loop::template product<Along::Depth, Along::Depth>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.n * d.oh * d.ow, d.k, 0, width,
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.k, depths,
         WindowsAsRows(d, x), Strided{w, width, 1},
-        [=](int pixel) {
-            real* row = y + (size_t)pixel * d.k;
-            return [=](int k, real sum) { row[k] = b ? sum + b[k] : sum; };
-        });
+        output<false>(b, target, d.k, [=](int pixel) { return target + (size_t)pixel * d.k; }));
 }
 
-// Of one parity of pixels: rows are its pixels, columns channels, depth its taps K.
+// Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
+// part, then those of the next; a part of a parity with few taps may be empty, and is zeros.
 template <class Loop>
-__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, const real* dy, const real* w, const real* b,
-                                                           real* dx) {
-    Parity p(d, (int)blockIdx.z);
+__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const real* dy, const real* w,
+                                                           const real* b, real* dx) {
+    int parities = d.stride * d.stride, number = (int)blockIdx.z / parities;
+    Parity p(d, (int)blockIdx.z % parities);
+    Depths depths = part_of_depth(number, part, p.r_taps * p.s_taps * d.k);
+    real* target = dx + (size_t)number * d.n * d.h * d.w * d.c;
     int pixels = d.n * p.rows * p.columns;
     if ((int)blockIdx.x * Loop::ROWS >= pixels) {
         return;
     }
     Loop::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, 0, p.r_taps * p.s_taps * d.k,
-        Reached(p, dy), ReachingFilters(p, w), [=](int pixel) {
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, depths,
+        Reached(p, dy), ReachingFilters(p, w), output<false>(b, target, d.c, [=](int pixel) {
             int image = pixel / (p.rows * p.columns);
-            real* row = dx + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
-            return [=](int c, real sum) { row[c] = b ? sum + b[c] : sum; };
-        });
+            return target + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
+        }));
 }
 
-// A part of the depth: rows are filters, columns taps, depth output pixels.
+// A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.
 template <class Loop>
-__device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, const real* x, const real* dy,
+__device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, int part, const real* x, const real* dy,
                                                                     real* partial) {
-    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
-    int from = (int)blockIdx.z * SPLIT_K, to = from + SPLIT_K < pixels ? from + SPLIT_K : pixels;
+    int width = d.r * d.s * d.c;
+    Depths depths = part_of_depth((int)blockIdx.z, part, d.n * d.oh * d.ow);
     real* target = partial + (size_t)blockIdx.z * d.k * width;
     Loop::template product<Along::Across, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, from, to, Strided{dy, 1, d.k},
-        WindowsAsDepth(d, x), [=](int k) {
-            real* row = target + (size_t)k * width;
-            return [=](int tap, real sum) { row[tap] = sum; };
-        });
+        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, depths,
+        Strided{dy, 1, d.k}, WindowsAsDepth(d, x),
+        output<false>(nullptr, target, width, [=](int k) { return target + (size_t)k * width; }));
 }

@@ -1,24 +1,46 @@
 #include "layers/linear.cuh"
 
-// y = x w^T + b.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [N, K]. Block (tile of N, tile of K). Overwrites y.
+// y = x w^T + b, or parts of it along C, `part` columns of x and w each.
+// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TILE_THREADS, linear_forward, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<Scalar>(d, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const real* x, const real* w, const real* b, real* y) {
+    linear_forward_tile<Scalar<NarrowTile>>(d, part, x, w, b, y);
 }
 
-// dx = dy w.
-// dy: [N, K]; w: [K, C]; dx: [N, C]. Block (tile of N, tile of C). Overwrites dx.
+// dx = dy w, or parts of it along K, `part` columns of dy and rows of w each.
+// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TILE_THREADS, linear_backward_input, Linear d, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<Scalar>(d, dy, w, dx);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const real* dy, const real* w, real* dx) {
+    linear_backward_input_tile<Scalar<NarrowTile>>(d, part, dy, w, dx);
 }
 
 // dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TILE_THREADS, linear_backward_weight, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<Scalar>(d, x, dy, dw);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const real* x, const real* dy, real* dw) {
+    linear_backward_weight_tile<Scalar<NarrowTile>>(d, x, dy, dw);
+}
+
+// y = the sum of the parts, in their order, + b.
+// partial: [parts, N, K]; b: [K] or null; y: [N, K], count elements. The grid's threads stride over the elements, so that
+// each reads its parts in turn and neighbours read neighbours. Overwrites y. As fast as memory.
+// Twin: Cpu::linear_forward in src/ops/layers/linear.rs, whose sum has no parts.
+KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real* partial, const real* b, real* y) {
+    FOR_EACH_ELEMENT(i, count) {
+        real total = partial[i];
+        for (int part = 1; part < parts; ++part) {
+            total += partial[(size_t)part * count + i];
+        }
+        y[i] = b ? total + b[i % k] : total;
+    }
+}
+
+// y = x w^T + b with one column: y[n] is the product of a row of x and w, which is the last layer of a critic.
+// x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C, and their sums are added as
+// block_sum does. Sums are f64. Overwrites y. Bound by latency: some loads a thread, and the barriers of the sum.
+// Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_single, Linear d, const real* x, const real* w, const real* b, real* y) {
+    linear_forward_row<Unrounded>(d, x, w, b, y);
 }
 
 // Sums of COLUMN_ROWS rows, the first half of the gradient of a bias; with scales, one for each row, of a weight with one

@@ -3,24 +3,38 @@
 #include "layers/linear.cuh"
 #include "lib/product_tensor.cuh"
 
-// y = x w^T + b, in tf32 and in bf16.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [N, K]. Block (tile of N, tile of K). Overwrites y.
+// y = x w^T + b, or parts of it along C, in tf32 and in bf16.
+// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_tf32, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<Tensor<Tf32>>(d, x, w, b, y);
+KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_tf32, Linear d, int part, const real* x, const real* w, const real* b,
+               real* y) {
+    linear_forward_tile<Tensor<Tf32>>(d, part, x, w, b, y);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_bf16, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<Tensor<Bf16>>(d, x, w, b, y);
+KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_bf16, Linear d, int part, const real* x, const real* w, const real* b,
+               real* y) {
+    linear_forward_tile<Tensor<Bf16>>(d, part, x, w, b, y);
 }
 
-// dx = dy w, in tf32 and in bf16.
-// dy: [N, K]; w: [K, C]; dx: [N, C]. Block (tile of N, tile of C). Overwrites dx.
-// Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_tf32, Linear d, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<Tensor<Tf32>>(d, dy, w, dx);
+// y = x w^T + b with one column, of operands that are rounded as tensor cores would: linear_forward_single of linear.cu.
+// x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C. Overwrites y.
+// Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_tf32_single, Linear d, const real* x, const real* w, const real* b, real* y) {
+    linear_forward_row<Tf32>(d, x, w, b, y);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_bf16, Linear d, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<Tensor<Bf16>>(d, dy, w, dx);
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_bf16_single, Linear d, const real* x, const real* w, const real* b, real* y) {
+    linear_forward_row<Bf16>(d, x, w, b, y);
+}
+
+// dx = dy w, or parts of it along K, in tf32 and in bf16.
+// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
+// Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
+KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_tf32, Linear d, int part, const real* dy, const real* w,
+               real* dx) {
+    linear_backward_input_tile<Tensor<Tf32>>(d, part, dy, w, dx);
+}
+KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_bf16, Linear d, int part, const real* dy, const real* w,
+               real* dx) {
+    linear_backward_input_tile<Tensor<Bf16>>(d, part, dy, w, dx);
 }
 
 // dw += dy^T x, in tf32 and in bf16.

@@ -19,20 +19,39 @@ constexpr int COLUMN_THREADS_Y = 8;
 constexpr int COLUMN_ROWS = 512;
 // Threads of a block that sums a row of a weight, or a vector, for its spectral norm.
 constexpr int SPECTRAL_THREADS = 256;
-// Rows of a matrix product's tile.
-constexpr int TILE_M = 64;
-// Columns of a matrix product's tile.
-constexpr int TILE_N = 64;
-// Depth of one step of a matrix product.
+// Rows of a matrix product's tile, where there are many …
+constexpr int WIDE_M = 128;
+// … its columns …
+constexpr int WIDE_N = 128;
+// … the threads of its block …
+constexpr int WIDE_THREADS = 256;
+// … and the rows …
+constexpr int WIDE_THREAD_M = 8;
+// … and columns of the sums that a thread holds in registers.
+constexpr int WIDE_THREAD_N = 8;
+// Rows of the tile where there are few, and in f64; the same numbers of it.
+constexpr int NARROW_M = 64;
+// Its columns.
+constexpr int NARROW_N = 64;
+// Threads of its block.
+constexpr int NARROW_THREADS = 128;
+// Rows of a thread's sums.
+constexpr int NARROW_THREAD_M = 8;
+// Columns of a thread's sums.
+constexpr int NARROW_THREAD_N = 4;
+// Depth of a stage of either.
 constexpr int TILE_K = 16;
-// Threads of a tile's block.
-constexpr int TILE_THREADS = 256;
-// Rows of the sums that a thread holds in registers.
-constexpr int THREAD_M = 4;
-// Columns of the sums that a thread holds in registers.
-constexpr int THREAD_N = 4;
-// Depth of one part of a product that is split along its depth.
-constexpr int SPLIT_K = 1024;
+// Threads of a block that multiplies one row with a vector.
+constexpr int ROW_THREADS = 128;
+// Multiprocessors that the tiles and parts of a product are to fill: those of an H200.
+constexpr int MULTIPROCESSORS = 132;
+// Blocks for each of them, at most, that a product with few tiles is split into along its depth: two hide more latency
+// than one, and each part more is written and read once more.
+constexpr int SPLIT_WAVES = 2;
+// Depth of a part is a multiple of this, and so every part but the last is whole stages of any loop …
+constexpr int SPLIT_STEP = 32;
+// … and, unless the product is not as deep, at least this: a part has to be worth its place in memory.
+constexpr int SPLIT_LEAST = 64;
 // Channels up to which convolutions have direct kernels.
 constexpr int DIRECT_CHANNELS = 4;
 // Threads of a warp, which share a pixel in the direct forward pass and input gradient.

@@ -25,6 +25,9 @@ struct Tf32 {
     static __device__ __forceinline__ unsigned rounded(const unsigned (&bits)[PARTS]) {
         return to_tf32(__uint_as_float(bits[0]));
     }
+    static __device__ __forceinline__ float round(float value) {
+        return __uint_as_float(to_tf32(value));
+    }
     static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
                                                         const unsigned (&b)[2]) {
         mma_m16n8k8_tf32(sums, a, b, sums);
@@ -37,6 +40,9 @@ struct Bf16 {
         unsigned word;
         memcpy(&word, &pair, sizeof word);
         return word;
+    }
+    static __device__ __forceinline__ float round(float value) {
+        return __bfloat162float(__float2bfloat16_rn(value));
     }
     static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
                                                         const unsigned (&b)[2]) {
@@ -206,14 +212,14 @@ struct WarpSums {
         for (int half = 0; half < DOWN * 2; ++half) {
             int m = row + 8 * half + lane / 4;
             if (m < M) {
-                auto put = store(m);
+                real* to = store.row(m);
 #pragma unroll
                 for (int j = 0; j < ACROSS; ++j) {
 #pragma unroll
                     for (int e = 0; e < 2; ++e) {
                         int n = column + 8 * j + lane % 4 * 2 + e;
                         if (n < N) {
-                            put(n, values[half / 2][j][half % 2 * 2 + e]);
+                            store.put(to, n, values[half / 2][j][half % 2 * 2 + e]);
                         }
                     }
                 }
@@ -231,8 +237,8 @@ struct Tensor {
     // `b` across n; `store(m)(n, sum)` is called for every element of the tile inside M and N. Every thread of the block
     // must come, and k_from is a multiple of 4.
     template <Along A_ALONG, Along B_ALONG, class A, class B, class Store>
-    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, int k_from, int k_to, A a, B b,
-                                                   Store store) {
+    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, Depths depths, A a, B b, Store store) {
+        int k_from = depths.from, k_to = depths.to;
         SHARED(float, stages_a, [TENSOR_STAGES][TENSOR_M * TENSOR_K]);
         SHARED(float, stages_b, [TENSOR_STAGES][TENSOR_N * TENSOR_K]);
         if (k_from >= k_to) {

@@ -21,10 +21,6 @@ __device__ __forceinline__ int stage_place(int across, int depth) {
     return depth * SIDE + (across / 4 ^ depth % 4 * 2) * 4 + across % 4;
 }
 
-// The first element of a quad, or one element.
-struct Quad {
-    int across, depth;
-};
 // The i-th quad that is copied into a stage. Neighbouring threads copy neighbouring quads of memory.
 template <Along ALONG, int SIDE>
 __device__ __forceinline__ Quad stage_quad(int i) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
+use super::product::TileSize;
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 
@@ -14,6 +15,7 @@ use crate::Result;
 pub struct Accelerator<T> {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
+    tile_size: Option<TileSize>,
     workspace: Arc<Mutex<Option<Workspace>>>,
     real: PhantomData<T>,
 }
@@ -28,6 +30,7 @@ impl<T> Clone for Accelerator<T> {
         Accelerator {
             launcher: self.launcher.clone(),
             precision: self.precision,
+            tile_size: self.tile_size,
             workspace: self.workspace.clone(),
             real: PhantomData,
         }
@@ -119,7 +122,19 @@ impl<T: Real> Accelerator<T> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
-        Accelerator { launcher, precision: Precision::F32, workspace: Arc::default(), real: PhantomData }
+        let (precision, tile_size) = (Precision::F32, None);
+        Accelerator { launcher, precision, tile_size, workspace: Arc::default(), real: PhantomData }
+    }
+
+    /// The same with products in tiles of one size, whatever theirs: what small products need to see every kernel.
+    #[must_use]
+    pub fn with_tiles(self, size: TileSize) -> Self {
+        Accelerator { tile_size: Some(size), ..self }
+    }
+
+    /// The only size of tiles, if there is one.
+    pub(super) fn tile_size(&self) -> Option<TileSize> {
+        self.tile_size
     }
 
     /// Runs a kernel on a grid of blocks. Nothing happens where a grid is empty.
@@ -145,27 +160,6 @@ impl<T: Real> Accelerator<T> {
     pub(crate) fn element_blocks(&self, count: usize) -> u32 {
         let blocks = count.div_ceil(size::ELEMENT_THREADS as usize);
         u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
-    }
-
-    /// Runs a product of `rows` × `columns`, `times` of them side by side: the kernel of the chosen precision, a block a
-    /// tile, x walking the rows' tiles (which may be more than y can count) and y the columns'. The kernels are in the order of [`Precision::ALL`].
-    pub(crate) fn launch_product(
-        &self,
-        kernels: [Kernel; 3],
-        [rows, columns, times]: [usize; 3],
-        arguments: &[Argument],
-    ) -> Result<()> {
-        let [plain, tf32, bf16] = kernels;
-        let scalar = [size::TILE_M, size::TILE_N, size::TILE_THREADS];
-        let tensor = [size::TENSOR_M, size::TENSOR_N, size::TENSOR_THREADS];
-        let (kernel, [tile_rows, tile_columns, threads]) = match self.precision {
-            Precision::F32 => (plain, scalar),
-            Precision::Tf32 => (tf32, tensor),
-            Precision::Bf16 => (bf16, tensor),
-        };
-        let [rows, columns, times] = [rows, columns, times].map(|count| int(count).unsigned_abs());
-        let grid = [rows.div_ceil(tile_rows), columns.div_ceil(tile_columns), times];
-        self.launch(kernel, grid, [threads, 1, 1], arguments)
     }
 
     /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It is an allocation of its

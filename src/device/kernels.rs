@@ -7,7 +7,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
 // The shares of threads and warps cover a tile, and a block is not larger than CUDA allows.
 const _: () = {
-    use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, THREAD_M, THREAD_N, TILE_M, TILE_N, TILE_THREADS};
+    use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, SPLIT_STEP, TILE_K};
     use size::{TENSOR_K, TENSOR_M, TENSOR_N, TENSOR_STAGES, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N};
     assert!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N == TENSOR_M * TENSOR_N);
     assert!(TENSOR_M.is_multiple_of(TENSOR_WARP_M) && TENSOR_N.is_multiple_of(TENSOR_WARP_N));
@@ -16,7 +16,8 @@ const _: () = {
     assert!((TENSOR_N * TENSOR_K / 4).is_multiple_of(TENSOR_THREADS));
     // What the hardware gives a block that does not ask for more.
     assert!(TENSOR_STAGES * (TENSOR_M + TENSOR_N) * TENSOR_K * 4 <= 48 * 1024);
-    assert!(TILE_THREADS * THREAD_M * THREAD_N == TILE_M * TILE_N);
+    // Parts of a product are whole stages, and so only the last one has a stage with zeros.
+    assert!(SPLIT_STEP.is_multiple_of(TILE_K) && SPLIT_STEP.is_multiple_of(TENSOR_K));
     assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
 };
 
@@ -34,11 +35,12 @@ mod tests {
         assert_eq!(names.len(), Kernel::ALL.len(), "a name stands for two kernels");
     }
 
-    /// Tensor cores know no f64.
+    /// Tensor cores know no f64, and the registers hold no wide tile of it.
     #[test]
     fn every_file_is_compiled_for_its_types_or_none_is() {
         let files: BTreeSet<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).collect();
-        let types = |file: &str| if file.ends_with("_tensor") { vec!["f32"] } else { vec!["f32", "f64"] };
+        let f32_alone = |file: &str| file.ends_with("_tensor") || file.ends_with("_wide");
+        let types = |file: &str| if f32_alone(file) { vec!["f32"] } else { vec!["f32", "f64"] };
         let expected: BTreeSet<_> =
             files.iter().flat_map(|file| types(file).into_iter().map(move |t| (*file, t))).collect();
         let compiled: BTreeSet<_> = BINARIES.iter().map(|(file, real, _)| (*file, *real)).collect();

@@ -21,6 +21,7 @@ pub mod matrix;
 pub mod normal;
 pub mod philox;
 mod precision;
+pub mod product;
 mod real;
 pub mod state;
 pub mod tiles;

@@ -95,8 +95,9 @@ fn program(real: &'static str) -> &'static Program {
     static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
     let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
     PROGRAMS[which].get_or_init(|| {
-        // Tensor cores know no f64.
-        let sources = sources(ctype, |file| real == "f32" || !file.ends_with("_tensor"));
+        // Tensor cores know no f64, and the registers hold no wide tile of it.
+        let f32_alone = |file: &str| file.ends_with("_tensor") || file.ends_with("_wide");
+        let sources = sources(ctype, |file| real == "f32" || !f32_alone(file));
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
     })
 }

@@ -15,6 +15,7 @@ use crate::executors::{Emulated, emulator, emulator_of, sources};
 use simt::{Options, Program};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::{Kernel, size};
+use vgan_cuda::device::product::TileSize;
 use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu, DeviceMemory, In, Launch, Launcher, Out, Real, Recording};
 use vgan_cuda::ops::case::fill;
 use vgan_cuda::ops::layers::activation::Activation;
@@ -206,14 +207,15 @@ fn differences<B: Backend<Real = f32>>(be: &B, ours: &[Case<B>], theirs: &[Case<
 /// Cases beyond the limits that the host counts with too.
 fn long_cases<B: Executor>() -> Vec<Case<B>> {
     let image = |n, h, w, c, k| Conv2d { n, h, w, c, k, r: 1, s: 1, stride: 1, padding: 0 };
-    // Two parts of SPLIT_K, and three of the column sums of the bias, the last of them short.
+    // Parts of a weight gradient, and three of the column sums of the bias, the last of them short.
     let mut cases = affine::cases([image(1, 33, 33, 5, 2), image(1, 3, 3, 70, 67)]);
-    // Tiles in both directions and depths of several; column sums with scales, for k = 1; more columns than a block sums.
+    // Tiles in both directions, and parts of the depth; column sums with scales, for k = 1; more columns than a block sums.
     let linear = |n, c, k| Linear { n, c, k };
-    cases.extend(affine::cases([linear(70, 67, 66), linear(1100, 3, 1), linear(2, 3, 300)]));
+    cases.extend(affine::cases([linear(150, 300, 310), linear(1100, 3, 1), linear(2, 3, 300)]));
     cases.extend(batch_norms().map(batch_norm));
     cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
     cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
+    cases.extend(affine::cases([Conv2d { r: 3, s: 3, padding: 1, ..image(2, 9, 9, 40, 140) }]));
     cases.extend([activation(300), curvature(300), minibatch(), ema(600)]);
     cases
 }
@@ -347,8 +349,11 @@ fn blocks_of_few_threads_stride_over_all_of_every_case() {
 fn parts_and_tiles_are_joined_and_no_kernel_has_only_one() {
     let launcher = Limited::new(emulator("f32", unchecked()), size::ELEMENT_BLOCKS, false);
     let be = Accelerator::<f32>::new(launcher.clone());
-    let failed = differences(&be, &long_cases(), &long_cases());
-    assert!(failed.is_empty(), "{failed:#?}");
+    let exact = long_cases();
+    for be in [&be, &be.clone().with_tiles(TileSize::Wide)] {
+        let failed = differences(be, &long_cases(), &exact);
+        assert!(failed.is_empty(), "{failed:#?}");
+    }
     for case in ops::cases() {
         all_results(&be, &case);
     }

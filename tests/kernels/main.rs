@@ -19,6 +19,7 @@ mod non_finite;
 mod on_the_standin;
 mod parity;
 mod philox;
+mod products;
 mod rounding;
 mod steps;
 mod tensor_cores;

@@ -30,8 +30,14 @@ pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
     let square = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side, c, k, r, s: r, stride, padding };
     let plain = [square(2, 9, 17, 33, 3, 1, 1), square(3, 9, 17, 33, 4, 2, 1), square(1, 33, 5, 3, 4, 2, 1)];
     cases.extend(affine::cases(plain));
-    // More than SPLIT_K output pixels: the weight gradient comes in parts, in this kernel and in the direct one.
+    // Many output pixels: the weight gradient comes in parts, in this kernel and in the direct one.
     cases.extend(affine::cases([square(5, 15, 5, 65, 1, 1, 0), square(5, 15, 3, 65, 1, 1, 0)]));
+    // Deep and of few tiles: every product comes in parts, the last one short. Of those of an input gradient at a stride of
+    // two some are empty, where a pixel is reached by a quarter of the taps; the last linear layer has rows of no quads.
+    cases.extend(affine::cases([square(2, 8, 20, 264, 3, 2, 1), square(1, 5, 116, 120, 3, 1, 1)]));
+    cases.extend(affine::cases([(5, 1030, 68), (5, 67, 1031)].map(|(n, c, k)| Linear { n, c, k })));
+    // One column: rows that a block walks more than once.
+    cases.extend(affine::cases([Linear { n: 3, c: 2 * size::ROW_THREADS as usize + 5, k: 1 }]));
     cases.extend(affine::cases([ConvTranspose2d {
         n: 2,
         h: 5,
@@ -232,8 +238,8 @@ fn gpu(precision: Precision) -> Option<Accelerator<f32>> {
 
 /// How far a GPU's sums may be from the exact ones, as a part of a tensor's largest value. Inside an mma, products are
 /// aligned to the largest and cut off, not rounded, at 24 bits or more, four (tf32) or eight (bf16) at a time on the GPUs
-/// that add fewest (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"): in the deepest product here, of
-/// SPLIT_K = 1024, that is 256 times an error of up to 2⁻²³. An operand in the wrong place, or rounded to the other type
+/// that add fewest (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"): in a product of 1,024 terms, and none
+/// here has a part as deep, that is 256 times an error of up to 2⁻²³. An operand in the wrong place, or rounded to the other type
 /// (2⁻⁹), is far outside.
 const GPU_TOLERANCE: f64 = 256.0 / (1u32 << 23) as f64;
 

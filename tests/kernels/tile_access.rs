@@ -9,51 +9,85 @@ use std::process::Command;
 use vgan_cuda::device::kernels::size;
 
 const WARP: usize = 32;
+/// Threads of a warp that shared memory serves at once where each asks for 16 bytes.
+const QUARTER: usize = 8;
 /// A bank is 4 bytes wide, and so is a float.
 const BANKS: usize = 32;
 /// Floats of a sector of global memory: 32 bytes.
 const SECTOR: usize = 8;
+/// Depth of a stage.
+const DEPTH: usize = size::TILE_K as usize;
 
-/// What kernels/lib/tile.cuh says.
+/// What kernels/lib/tile.cuh says of a square tile.
 #[derive(Debug)]
 struct Tile {
-    a_stride: usize,
-    b_stride: usize,
-    /// (across, depth) of each element that is fetched, in the order of fetching, where depth is contiguous.
+    side: usize,
+    /// (across, depth) of the quads that are fetched, in the order of fetching, where depth is contiguous.
     by_depth: Vec<(usize, usize)>,
     /// The same where the other index is.
     by_across: Vec<(usize, usize)>,
-    /// (row, column) of the sums of each thread.
-    sums: Vec<(usize, usize)>,
+    /// Where each element lies in a stage, by across and then depth.
+    places: Vec<usize>,
+    /// The first row of each quad of rows of each thread, and the first column of each quad of columns.
+    rows: Vec<Vec<usize>>,
+    columns: Vec<Vec<usize>>,
 }
 
 const PROGRAM: &str = r#"
 #include "lib/tile.cuh"
 #include <cstdio>
-template <Along ALONG> void fetched() {
-    for (int i = 0; i < TILE_M * TILE_K; ++i) {
-        std::printf("%d %d\n", tile_across<ALONG>(i, TILE_M), tile_depth<ALONG>(i, TILE_M));
+template <class Tile, Along ALONG> void fetched() {
+    for (int i = 0; i < Tile::M * TILE_K / 4; ++i) {
+        Quad quad = tile_quad<ALONG, Tile::M>(i);
+        std::printf("%d %d\n", quad.across, quad.depth);
     }
 }
 int main() {
-    std::printf("%d %d\n", TILE_A_STRIDE, TILE_B_STRIDE);
-    fetched<Along::Depth>();
-    fetched<Along::Across>();
-    for (int thread = 0; thread < TILE_THREADS; ++thread) {
-        std::printf("%d %d\n", thread_row(thread), thread_column(thread));
+    fetched<TILE, Along::Depth>();
+    fetched<TILE, Along::Across>();
+    for (int i = 0; i < TILE::M * TILE_K; ++i) {
+        std::printf("%d 0\n", tile_place<TILE::M>(i / TILE_K, i % TILE_K));
+    }
+    for (int i = 0; i < TILE::THREADS * TILE::THREAD_M / 4; ++i) {
+        std::printf("%d 0\n", TILE::row(i / (TILE::THREAD_M / 4), i % (TILE::THREAD_M / 4)));
+    }
+    for (int i = 0; i < TILE::THREADS * TILE::THREAD_N / 4; ++i) {
+        std::printf("%d 0\n", TILE::column(i / (TILE::THREAD_N / 4), i % (TILE::THREAD_N / 4)));
     }
 }
 "#;
 
 impl Tile {
-    fn new() -> Self {
-        let mut pairs = printed_by(PROGRAM).into_iter();
-        let (a_stride, b_stride) = pairs.next().expect("strides");
-        assert_eq!(size::TILE_M, size::TILE_N, "one list serves both operands");
-        let elements = (size::TILE_M * size::TILE_K) as usize;
-        let by_depth = pairs.by_ref().take(elements).collect();
-        let by_across = pairs.by_ref().take(elements).collect();
-        Tile { a_stride, b_stride, by_depth, by_across, sums: pairs.collect() }
+    fn new(name: &str, side: u32, threads: u32, [rows, columns]: [u32; 2]) -> Self {
+        let [side, threads] = [side, threads].map(|count| count as usize);
+        let mut pairs = printed_by(&format!("#define TILE {name}\n{PROGRAM}")).into_iter();
+        let quads = side * DEPTH / 4;
+        let by_depth = pairs.by_ref().take(quads).collect();
+        let by_across = pairs.by_ref().take(quads).collect();
+        let mut firsts = pairs.map(|pair| pair.0);
+        let places = firsts.by_ref().take(side * DEPTH).collect();
+        let mut by_thread = |sums: u32| -> Vec<Vec<usize>> {
+            (0..threads).map(|_| firsts.by_ref().take(sums as usize / 4).collect()).collect()
+        };
+        let (rows, columns) = (by_thread(rows), by_thread(columns));
+        assert_eq!(firsts.next(), None);
+        Tile { side, by_depth, by_across, places, rows, columns }
+    }
+
+    /// The narrow tile and the wide one.
+    fn both() -> [Tile; 2] {
+        use size::{NARROW_M, NARROW_N, NARROW_THREAD_M, NARROW_THREAD_N, NARROW_THREADS};
+        use size::{WIDE_M, WIDE_N, WIDE_THREAD_M, WIDE_THREAD_N, WIDE_THREADS};
+        assert_eq!((NARROW_M, WIDE_M), (NARROW_N, WIDE_N), "one list serves both operands");
+        [
+            Tile::new("NarrowTile", NARROW_M, NARROW_THREADS, [NARROW_THREAD_M, NARROW_THREAD_N]),
+            Tile::new("WideTile", WIDE_M, WIDE_THREADS, [WIDE_THREAD_M, WIDE_THREAD_N]),
+        ]
+    }
+
+    /// The place of an element in its stage.
+    fn place(&self, across: usize, depth: usize) -> usize {
+        self.places[across * DEPTH + depth]
     }
 }
 
@@ -86,13 +120,9 @@ fn ways(words: impl IntoIterator<Item = usize>) -> usize {
     banks.values().map(BTreeSet::len).max().unwrap_or(0)
 }
 
-/// The worst of all warps that fetch these elements and store them in shared memory.
-fn store_ways(fetched: &[(usize, usize)], stride: usize) -> usize {
-    fetched
-        .chunks_exact(WARP)
-        .map(|warp| ways(warp.iter().map(|(across, k)| k * stride + across)))
-        .max()
-        .expect("warps")
+/// The four words of a vector.
+fn vector(first: usize) -> std::ops::Range<usize> {
+    first..first + 4
 }
 
 /// Sectors of a warp's request for elements at these places, counted in floats.
@@ -111,76 +141,89 @@ fn the_counting_is_right() {
 }
 
 #[test]
-fn every_element_is_fetched_once_and_summed_once() {
-    let tile = Tile::new();
-    let all: BTreeSet<_> =
-        (0..size::TILE_M as usize).flat_map(|m| (0..size::TILE_K as usize).map(move |k| (m, k))).collect();
-    for fetched in [&tile.by_depth, &tile.by_across] {
-        assert_eq!(fetched.iter().copied().collect::<BTreeSet<_>>(), all);
-        assert_eq!(fetched.len(), all.len());
+fn every_element_is_fetched_once_stored_alone_and_summed_once() {
+    for tile in Tile::both() {
+        let all: BTreeSet<_> = (0..tile.side).flat_map(|m| (0..DEPTH).map(move |k| (m, k))).collect();
+        let along = tile.by_depth.iter().flat_map(|&(m, k)| (0..4).map(move |i| (m, k + i)));
+        let across = tile.by_across.iter().flat_map(|&(m, k)| (0..4).map(move |i| (m + i, k)));
+        for fetched in [along.collect::<Vec<_>>(), across.collect()] {
+            assert_eq!(fetched.len(), all.len());
+            assert_eq!(fetched.into_iter().collect::<BTreeSet<_>>(), all);
+        }
+        assert_eq!(tile.places.iter().collect::<BTreeSet<_>>().len(), all.len());
+        let rows_of = |quads: &[usize]| quads.iter().copied().flat_map(vector).collect::<Vec<_>>();
+        let summed: BTreeSet<_> = tile
+            .rows
+            .iter()
+            .zip(&tile.columns)
+            .flat_map(|(rows, columns)| {
+                let columns = rows_of(columns);
+                rows_of(rows).into_iter().flat_map(move |m| columns.clone().into_iter().map(move |n| (m, n)))
+            })
+            .collect();
+        assert_eq!(summed.len(), tile.side * tile.side);
     }
-    let (m, n) = (size::THREAD_M as usize, size::THREAD_N as usize);
-    let summed = tile.sums.iter().flat_map(|&(row, column)| (0..m * n).map(move |i| (row + i / n, column + i % n)));
-    assert_eq!(summed.collect::<BTreeSet<_>>().len(), (size::TILE_M * size::TILE_N) as usize);
 }
 
+/// Across the depth a thread stores its quad as one vector, along it four numbers in turn.
 #[test]
 fn storing_a_tile_meets_no_bank_conflict() {
-    let tile = Tile::new();
-    for stride in [tile.a_stride, tile.b_stride] {
-        assert_eq!(store_ways(&tile.by_depth, stride), 1);
-        assert_eq!(store_ways(&tile.by_across, stride), 1);
-    }
-    // What the padding is for: without it, the eight depths of a request share four banks.
-    assert_eq!(store_ways(&tile.by_depth, size::TILE_M as usize), 8);
-}
-
-/// A thread reads its four rows and its four columns of one depth as a vector of 16 bytes each, so a warp's request is
-/// served in four parts of eight threads, each of which may use all banks once.
-#[test]
-fn reading_a_tile_meets_no_bank_conflict() {
-    const PART: usize = 8;
-    let tile = Tile::new();
-    assert_eq!((size::THREAD_M, size::THREAD_N), (4, 4), "a vector");
-    assert_eq!((tile.a_stride % 4, tile.b_stride % 4), (0, 0), "rows that vectors are not aligned in");
-    let vector = |first: usize| first..first + 4;
-    for k in 0..size::TILE_K as usize {
-        for part in tile.sums.chunks_exact(PART) {
-            let rows = part.iter().flat_map(|&(row, _)| vector(k * tile.a_stride + row));
-            assert_eq!(ways(rows), 1, "A at depth {k}");
-            let columns = part.iter().flat_map(|&(_, column)| vector(k * tile.b_stride + column));
-            assert_eq!(ways(columns), 1, "B at depth {k}");
+    for tile in Tile::both() {
+        for part in tile.by_across.chunks_exact(QUARTER) {
+            assert_eq!(ways(part.iter().flat_map(|&(m, k)| vector(tile.place(m, k)))), 1, "across");
+            assert!(part.iter().all(|&(m, k)| tile.place(m, k) % 4 == 0), "an aligned vector");
+        }
+        for warp in tile.by_depth.chunks_exact(WARP) {
+            for i in 0..4 {
+                assert_eq!(ways(warp.iter().map(|&(m, k)| tile.place(m, k + i))), 1, "along, number {i}");
+            }
+            // What the exchange of the upper half is for: in rows that are only turned, depths 8 apart share banks.
+            let turned = |&(m, k): &(usize, usize)| k * (tile.side + 4) + m;
+            assert_eq!(ways(warp.iter().map(turned)), 2);
         }
     }
 }
 
-/// y = x wᵀ at C = 1024, K = 6272: both operands lie along their depth. 32 floats are 4 sectors at best.
+/// A thread reads four rows or columns of one depth as a vector of 16 bytes.
 #[test]
-fn the_linear_layer_fetches_whole_sectors() {
-    let tile = Tile::new();
-    let c = 1024;
-    let worst = |fetched: &[(usize, usize)], place: fn((usize, usize), usize) -> usize| {
-        fetched.chunks_exact(WARP).map(|warp| sectors(warp.iter().map(|&at| place(at, c)))).max().expect("warps")
-    };
-    let along_depth = |(across, k): (usize, usize), c: usize| across * c + k;
-    let along_across = |(across, k): (usize, usize), c: usize| k * c + across;
-    // Forward: x and w; gradients by the input: dy along its depth, w across; by the weight: both across.
-    assert_eq!(worst(&tile.by_depth, along_depth), 4);
-    assert_eq!(worst(&tile.by_across, along_across), 4);
-    // What it costs to fetch against the grain: a sector for every float.
-    assert_eq!(worst(&tile.by_across, along_depth), 32);
+fn reading_a_tile_meets_no_bank_conflict() {
+    for tile in Tile::both() {
+        for (name, quads) in [("A", &tile.rows), ("B", &tile.columns)] {
+            for (k, part) in (0..DEPTH).flat_map(|k| quads.chunks_exact(QUARTER).map(move |part| (k, part))) {
+                for i in 0..part[0].len() {
+                    let firsts = || part.iter().map(|quads| tile.place(quads[i], k));
+                    assert!(firsts().all(|first| first % 4 == 0), "an aligned vector");
+                    assert_eq!(ways(firsts().flat_map(vector)), 1, "{name} at depth {k}");
+                }
+            }
+        }
+    }
 }
 
-/// The sums leave as single floats, four columns apart from thread to thread: each request touches the sectors of two
-/// rows of 64 columns and fills a quarter of them. The four requests of a row fill them whole, in the cache; it happens
-/// once a tile, beside at least 62 depths of work, and is left so.
+/// y = x wᵀ at C = 1024, K = 6272: both operands lie along their depth. 32 quads are 16 sectors at best.
 #[test]
-fn storing_the_sums_takes_four_times_the_sectors_that_it_fills() {
-    let tile = Tile::new();
+fn the_linear_layer_fetches_whole_sectors() {
+    let c = 1024;
+    let worst = |fetched: &[(usize, usize)], place: fn((usize, usize), usize) -> usize| {
+        let request = |warp: &[(usize, usize)]| sectors(warp.iter().flat_map(|&at| vector(place(at, c))));
+        fetched.chunks_exact(WARP).map(request).max().expect("warps")
+    };
+    for tile in Tile::both() {
+        // Forward: x and w; gradients by the input: dy along its depth, w across; by the weight: both across.
+        assert_eq!(worst(&tile.by_depth, |(across, k), c| across * c + k), 16);
+        assert_eq!(worst(&tile.by_across, |(across, k), c| k * c + across), 16);
+    }
+}
+
+/// Sums leave in quads of columns: a warp's request fills whole sectors of four rows.
+#[test]
+fn storing_the_sums_fills_whole_sectors() {
     let columns = 6272;
-    for warp in tile.sums.chunks_exact(WARP) {
-        let request = sectors(warp.iter().map(|&(row, column)| row * columns + column));
-        assert_eq!(request, 16);
+    for tile in Tile::both() {
+        for (rows, quads) in tile.rows.chunks_exact(WARP).zip(tile.columns.chunks_exact(WARP)) {
+            let places = rows.iter().zip(quads).flat_map(|(rows, quads)| vector(rows[0] * columns + quads[0]));
+            assert_eq!(sectors(places), 16);
+        }
     }
 }
 

@@ -20,8 +20,8 @@ pub(super) const COUNTED_BLOCKS: u64 = 64;
 /// Which blocks of a launch run, and which are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Running {
-    /// All run but those of a product that are not counted, whose part of the output stays as it was: zeros at first. A product's way
-    /// through its code depends on sizes alone; whoever uses its output does not care, as long as it is finite (but for the sign of a logit in a loss).
+    /// All run but those of a product that are not counted, whose part of the output is zeros. A product's way through its code
+    /// depends on sizes alone; whoever uses its output does not care, as long as it is finite (but for the sign of a logit in a loss).
     Sample,
     /// All run, and the same are counted.
     Whole,
@@ -47,9 +47,8 @@ impl Running {
     /// Whether blocks of this kernel that are not counted need not run.
     fn leaves_out(self, kernel: Kernel) -> bool {
         let name = kernel.name();
-        // Partial sums go to memory that operations share, where zeros are not what lies there before.
-        let sums = name.contains("partial") || name.ends_with("_add");
-        self == Running::Sample && !sums && (name.starts_with("linear_") || name.starts_with("conv2d_"))
+        let joins = name.ends_with("_add") || name.ends_with("_join_parts");
+        self == Running::Sample && !joins && (name.starts_with("linear_") || name.starts_with("conv2d_"))
     }
 }
 
@@ -257,11 +256,24 @@ impl Planned {
         let launch = machine::Launch { grid, block, cluster: [1; 3], dynamic_shared: 0, parameters };
         let running = self.0.running;
         let every = running.count_every(launched.blocks());
-        let machine = machine(&self.0.memory, every, running.leaves_out(launched.kernel));
+        let left_out = running.leaves_out(launched.kernel);
+        if left_out {
+            self.clear_output(launched)?;
+        }
+        let machine = machine(&self.0.memory, every, left_out);
         let outcome = machine
             .launch(&kernel, &launch)
             .map_err(|fault| failed(format!("{} ended by {:?}: {}", kernel.name, fault.kind, fault.finding.what)))?;
         Ok(outcome.counters.as_ref().map(Work::of).unwrap_or_default())
+    }
+
+    /// Sets the last window of a product's arguments, its output, to zero: where that is memory that operations share, anything
+    /// may lie there.
+    fn clear_output(&self, launched: &Launched) -> Result<()> {
+        let windows = launched.arguments.iter().filter_map(|argument| Some((argument, argument.window()?)));
+        let Some((output, bytes)) = windows.last() else { return Ok(()) };
+        let address = output.bytes().try_into().map_or(0, u64::from_ne_bytes);
+        self.0.memory.fill(address, 0, bytes as u64).map_err(failed)
     }
 }
 
@@ -365,7 +377,9 @@ mod tests {
             assert!(every == 1 || gcd(every, blocks) == 1, "{blocks}: every {every}");
         }
         assert!(Running::Sample.leaves_out(Kernel::Conv2dForwardBf16));
-        assert!(!Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightPartial));
+        assert!(Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightPartial));
+        assert!(!Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightAdd));
+        assert!(!Running::Sample.leaves_out(Kernel::LinearJoinParts));
         assert!(!Running::Sample.leaves_out(Kernel::AdamUpdate));
         assert!(!Running::Whole.leaves_out(Kernel::LinearForward));
     }

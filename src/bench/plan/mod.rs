@@ -339,8 +339,8 @@ mod tests {
         }
         for &precision in Precision::ALL {
             let [m, n, k] = match precision {
-                Precision::F32 => [size::TILE_M, size::TILE_N, 4 * size::TILE_K],
-                _ => [size::TENSOR_M, size::TENSOR_N, 4 * size::TENSOR_K],
+                Precision::F32 => [size::NARROW_M, size::NARROW_N, 2 * size::TILE_K],
+                _ => [size::TENSOR_M, size::TENSOR_N, 2 * size::TENSOR_K],
             };
             let [m, n, k] = [m, n, k].map(|size| 2 * size as usize);
             let d = Linear { n: m, c: k, k: n };

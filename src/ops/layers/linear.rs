@@ -6,6 +6,7 @@ use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
+use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
@@ -124,13 +125,22 @@ impl<T: Real> LinearOp for Accelerator<T> {
         y: Out<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
-        self.launch_product(KERNELS, [d.n, d.k, 1], &arguments![d, x, w, b, y])
+        const SINGLE: [Kernel; 3] =
+            [Kernel::LinearForwardSingle, Kernel::LinearForwardTf32Single, Kernel::LinearForwardBf16Single];
+        if d.k == 1 {
+            return self.launch_product_rows(SINGLE, d.n, &arguments![d, x, w, b, y]);
+        }
+        let wide = Kernel::LinearForwardWide;
+        let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.k, depth: d.c, times: 1 };
+        self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
-        self.launch_product(KERNELS, [d.n, d.c, 1], &arguments![d, dy, w, dx])
+        let wide = Kernel::LinearBackwardInputWide;
+        let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.c, depth: d.k, times: 1 };
+        self.launch_split(&product, (None, d.c), dx, |part, _, dx| arguments![d, part, dy, w, dx])
     }
 
     fn linear_backward_weight(
@@ -146,7 +156,9 @@ impl<T: Real> LinearOp for Accelerator<T> {
         if d.k == 1 {
             launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
         } else {
-            self.launch_product(KERNELS, [d.k, d.c, 1], &arguments![d, x, dy, dw])?;
+            let wide = Kernel::LinearBackwardWeightWide;
+            let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
+            self.launch_whole(&product, &arguments![d, x, dy, dw])?;
         }
         db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
     }

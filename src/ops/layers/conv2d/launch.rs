@@ -6,6 +6,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, In, Out, Real};
 use crate::ops::layers::linear::launch_column_sums;
 
@@ -34,16 +35,23 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     b: Option<In<'_, Accelerator<T>>>,
     dx: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
-    let arguments = arguments![d, dy, w, b, dx];
     if d.is_direct() {
         let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
+        let arguments = arguments![d, dy, w, b, dx];
         return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
     }
     const KERNELS: [Kernel; 3] =
         [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
-    let pixels = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
-    be.launch_product(KERNELS, [pixels, d.c, d.stride * d.stride], &arguments)
+    let product = Product {
+        narrow: KERNELS,
+        wide: Kernel::Conv2dBackwardInputWide,
+        rows: d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride),
+        columns: d.c,
+        depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
+        times: d.stride * d.stride,
+    };
+    be.launch_split(&product, (b, d.c), dx, |part, b, dx| arguments![d, part, dy, w, b, dx])
 }
 
 /// dw += dyᵀ · windows(x): partial sums first, then their sum.
@@ -55,38 +63,32 @@ pub(in crate::ops::layers) fn backward_weight<T: Real>(
     dw: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
-    let direct = d.is_direct();
-    let part_pixels = if direct { direct_part(pixels) } else { size::SPLIT_K as usize };
-    let parts = pixels.div_ceil(part_pixels);
+    let (product, direct) = (weight_product(d), d.is_direct().then(|| direct_part(pixels)));
+    let split = be.split_of(&product);
+    let (parts, length) = direct.map_or((split.parts, split.length), |length| (pixels.div_ceil(length), length));
     be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
-        if direct {
-            launch_direct_weight_partial(be, d, part_pixels, x, dy, &partial)?;
+        if direct.is_some() {
+            launch_direct_weight_partial(be, d, length, x, dy, &partial)?;
         } else {
-            launch_weight_partial(be, d, parts, x, dy, &partial)?;
+            be.launch_product(&product, &split, &arguments![d, length, x, dy, partial])?;
         }
         let arguments = arguments![parts, d.w_len() as u64, partial, dw];
         be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
     })
 }
 
-/// partial `[parts, K, R, S, C]` = the sums over [`size::SPLIT_K`] output pixels each.
-fn launch_weight_partial<T: Real>(
-    be: &Accelerator<T>,
-    d: &Conv2d,
-    parts: usize,
-    x: In<'_, Accelerator<T>>,
-    dy: In<'_, Accelerator<T>>,
-    partial: &Out<'_, Accelerator<T>>,
-) -> Result<()> {
+/// dyᵀ · windows(x), whose depth is the output pixels.
+fn weight_product(d: &Conv2d) -> Product {
     const KERNELS: [Kernel; 3] = [
         Kernel::Conv2dBackwardWeightPartial,
         Kernel::Conv2dBackwardWeightPartialTf32,
         Kernel::Conv2dBackwardWeightPartialBf16,
     ];
-    be.launch_product(KERNELS, [d.k, d.r * d.s * d.c, parts], &arguments![d, x, dy, partial])
+    let wide = Kernel::Conv2dBackwardWeightPartialWide;
+    Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
-/// The same for few channels, over `part_pixels` output pixels each.
+/// partial `[parts, K, R, S, C]` = parts of it for few channels, over `part_pixels` output pixels each.
 fn launch_direct_weight_partial<T: Real>(
     be: &Accelerator<T>,
     d: &Conv2d,
@@ -114,8 +116,8 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
         y: Out<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
-        let arguments = arguments![d, x, w, b, y];
         if d.is_direct() {
+            let arguments = arguments![d, x, w, b, y];
             let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
             let groups = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
             return self.launch(
@@ -125,7 +127,10 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
                 &arguments,
             );
         }
-        self.launch_product(KERNELS, [d.n * d.oh() * d.ow(), d.k, 1], &arguments)
+        let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
+        let wide = Kernel::Conv2dForwardWide;
+        let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
+        self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
     fn conv2d_backward_input(&self, d: &Conv2d, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {

@@ -1,0 +1,241 @@
+//! Launches of matrix products: which tile a block computes, and into how many parts a product is split along its depth, so
+//! that a GPU is full. Sizes alone decide, and so the order of every sum is fixed.
+
+use super::accelerator::int;
+use super::kernels::{Kernel, size};
+use super::launch::{Argument, arguments};
+use super::{Accelerator, Backend, In, Out, Precision, Real};
+use crate::Result;
+
+/// A product as kernels compute it, `times` of them side by side.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Product {
+    /// The kernels in narrow tiles, in the order of [`Precision::ALL`].
+    pub narrow: [Kernel; 3],
+    /// The kernel in f32 in wide tiles.
+    pub wide: Kernel,
+    /// Rows of the output, M.
+    pub rows: usize,
+    /// Columns of the output, N.
+    pub columns: usize,
+    /// Terms of each sum, K: those of the deepest, where `times` products differ.
+    pub depth: usize,
+    /// Products side by side.
+    pub times: usize,
+}
+
+/// The size of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TileSize {
+    /// For few rows or columns, and for f64.
+    Narrow,
+    /// For large products.
+    Wide,
+}
+
+/// What a block computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Tile {
+    size: TileSize,
+    rows: u32,
+    columns: u32,
+    threads: u32,
+    /// Multiplications and additions of a multiprocessor in a clock, as far as the instructions of the main loop, or the
+    /// passes of memory, allow.
+    rate: u32,
+}
+
+/// The tiles of a precision. Of f32, 128 units a multiprocessor do 256 of 316 instructions' work in wide tiles, of 366
+/// in narrow ones (docs/performance.md); tensor cores wait for memory: 192 passes for 64 × 64 × 16.
+const NARROW: Tile = Tile {
+    size: TileSize::Narrow,
+    rows: size::NARROW_M,
+    columns: size::NARROW_N,
+    threads: size::NARROW_THREADS,
+    rate: 90,
+};
+const WIDE: Tile =
+    Tile { size: TileSize::Wide, rows: size::WIDE_M, columns: size::WIDE_N, threads: size::WIDE_THREADS, rate: 103 };
+const TENSOR: Tile = Tile {
+    size: TileSize::Narrow,
+    rows: size::TENSOR_M,
+    columns: size::TENSOR_N,
+    threads: size::TENSOR_THREADS,
+    rate: 340,
+};
+
+/// Clocks of one more launch: 0.9 µs.
+const LAUNCH_CLOCKS: u64 = 1_800;
+/// Bytes of the memory of an H200 in a clock of its multiprocessors.
+const BYTES_A_CLOCK: u64 = 2_424;
+
+/// How a product runs: `parts` of its depth, `length` each, the last one shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Split {
+    tile: Tile,
+    /// Parts.
+    pub parts: usize,
+    /// Depth of a part.
+    pub length: usize,
+}
+
+impl Tile {
+    /// Blocks that compute an output, whatever their number along the depth.
+    fn blocks(&self, [rows, columns, _]: [usize; 3], times: usize) -> usize {
+        rows.div_ceil(self.rows as usize) * columns.div_ceil(self.columns as usize) * times
+    }
+
+    /// `depth` in so many parts, or fewer: each is whole stages.
+    fn split(self, depth: usize, parts: usize) -> Split {
+        if parts == 1 {
+            return Split { tile: self, parts, length: depth };
+        }
+        let length = depth.div_ceil(parts).next_multiple_of(size::SPLIT_STEP as usize);
+        Split { tile: self, parts: depth.div_ceil(length), length }
+    }
+}
+
+impl Split {
+    /// Clocks, estimated: those of the multiprocessor with the most blocks; of a split also another launch, and the parts,
+    /// which are written and read.
+    fn clocks(&self, sizes: [usize; 3], times: usize) -> u64 {
+        let [rows, columns, _] = sizes.map(|len| len as u64);
+        let blocks = (self.tile.blocks(sizes, times) * self.parts).div_ceil(size::MULTIPROCESSORS as usize) as u64;
+        let area = u64::from(self.tile.rows * self.tile.columns);
+        let sums = blocks * area * self.length as u64 / u64::from(self.tile.rate);
+        if self.parts == 1 {
+            return sums;
+        }
+        sums + LAUNCH_CLOCKS + self.parts as u64 * rows * columns * times as u64 * 8 / BYTES_A_CLOCK
+    }
+}
+
+/// The tile and the split of `times` products of sizes M, N and K, the fastest by estimate. No multiprocessor gets more than
+/// [`size::SPLIT_WAVES`] blocks by a split, and no part is shorter than [`size::SPLIT_LEAST`].
+fn choose(tiles: &[Tile], sizes: [usize; 3], times: usize) -> Split {
+    let depth = sizes[2];
+    let splits = tiles.iter().flat_map(|tile| {
+        let room = (size::SPLIT_WAVES * size::MULTIPROCESSORS) as usize / tile.blocks(sizes, times).max(1);
+        let most = room.min(depth / size::SPLIT_LEAST as usize).max(1);
+        (1..=most).map(|parts| tile.split(depth, parts))
+    });
+    splits.min_by_key(|split| split.clocks(sizes, times)).unwrap_or(NARROW.split(depth, 1))
+}
+
+impl<T: Real> Accelerator<T> {
+    /// The tiles to choose from.
+    fn tiles(&self) -> &'static [Tile] {
+        match (self.precision(), self.tile_size()) {
+            (Precision::Tf32 | Precision::Bf16, _) => &[TENSOR],
+            (Precision::F32, None) if size_of::<T>() == 4 => &[NARROW, WIDE],
+            (Precision::F32, Some(TileSize::Wide)) if size_of::<T>() == 4 => &[WIDE],
+            (Precision::F32, _) => &[NARROW],
+        }
+    }
+
+    /// How this product runs.
+    pub(crate) fn split_of(&self, product: &Product) -> Split {
+        choose(self.tiles(), [product.rows, product.columns, product.depth], product.times)
+    }
+
+    /// The kernel of the precision.
+    fn kernel_of(&self, [plain, tf32, bf16]: [Kernel; 3]) -> Kernel {
+        match self.precision() {
+            Precision::F32 => plain,
+            Precision::Tf32 => tf32,
+            Precision::Bf16 => bf16,
+        }
+    }
+
+    /// Runs a product: a block a tile, x walking the rows' tiles (which may be more than y can count), y the columns', and z
+    /// the products of one part, then of the next.
+    pub(crate) fn launch_product(&self, product: &Product, split: &Split, arguments: &[Argument]) -> Result<()> {
+        let tile = split.tile;
+        let kernel = if tile.size == TileSize::Wide { product.wide } else { self.kernel_of(product.narrow) };
+        let [rows, columns, times] =
+            [product.rows, product.columns, product.times * split.parts].map(|count| int(count).unsigned_abs());
+        let grid = [rows.div_ceil(tile.rows), columns.div_ceil(tile.columns), times];
+        self.launch(kernel, grid, [tile.threads, 1, 1], arguments)
+    }
+
+    /// Runs a product that is not split.
+    pub(crate) fn launch_whole(&self, product: &Product, arguments: &[Argument]) -> Result<()> {
+        let sizes = [product.rows, product.columns, product.depth];
+        let whole = |tile: &Tile| tile.split(product.depth, 1);
+        let split = self.tiles().iter().map(whole).min_by_key(|split| split.clocks(sizes, product.times));
+        self.launch_product(product, &split.unwrap_or(NARROW.split(product.depth, 1)), arguments)
+    }
+
+    /// Runs a product with one column: the kernel of the chosen precision, a block a row.
+    pub(crate) fn launch_product_rows(&self, kernels: [Kernel; 3], rows: usize, arguments: &[Argument]) -> Result<()> {
+        self.launch(self.kernel_of(kernels), [int(rows).unsigned_abs(), 1, 1], [size::ROW_THREADS, 1, 1], arguments)
+    }
+
+    /// Runs a product whose output `y` is a matrix of so many columns, to each of which a number of `b` is added if there is
+    /// one: as one, or in parts that are joined then. `arguments` are those of the kernel for a part's length, the bias
+    /// that it adds and the output that it writes.
+    pub(crate) fn launch_split<const N: usize>(
+        &self,
+        product: &Product,
+        (b, columns): (Option<In<'_, Self>>, usize),
+        y: Out<'_, Self>,
+        arguments: impl Fn(usize, Option<In<'_, Self>>, &Out<'_, Self>) -> [Argument; N],
+    ) -> Result<()> {
+        let split = self.split_of(product);
+        let Split { parts, length, .. } = split;
+        if parts == 1 {
+            return self.launch_product(product, &split, &arguments(length, b, &y));
+        }
+        self.with_workspace(parts * y.len(), |partial: Out<'_, Self>| {
+            self.launch_product(product, &split, &arguments(length, None, &partial))?;
+            let joined = arguments![parts, columns, y.len() as u64, partial, b, y];
+            self.launch_elements(Kernel::LinearJoinParts, y.len(), &joined)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [Tile; 2] = [NARROW, WIDE];
+
+    /// (wide, parts) of a product.
+    fn chosen(tiles: &[Tile], sizes: [usize; 3], times: usize) -> (bool, usize) {
+        let split = choose(tiles, sizes, times);
+        (split.tile.size == TileSize::Wide, split.parts)
+    }
+
+    #[test]
+    fn few_tiles_are_split_and_large_products_have_wide_ones() {
+        // The linear layers of vgan-mnist at a batch of 64: 6272 → 1024 has 16 tiles; 1024 → 6272 has 98, of which two parts
+        // each would fill a GPU no better.
+        assert_eq!(chosen(&BOTH, [64, 1024, 6272], 1), (false, 8));
+        assert_eq!(chosen(&BOTH, [64, 6272, 1024], 1), (false, 1));
+        // A convolution of vgan-cifar10 at a batch of 512.
+        assert_eq!(chosen(&BOTH, [131_072, 128, 1024], 1), (true, 1));
+        // One tile: as many parts as there is depth for.
+        assert_eq!(chosen(&BOTH, [64, 64, 1024], 1), (false, 16));
+        assert_eq!(chosen(&BOTH, [64, 64, 62], 1), (false, 1));
+        // Tensor cores are so fast that another launch costs more than half of 256 depths.
+        assert_eq!(chosen(&[TENSOR], [64, 64, 256], 1), (false, 1));
+        assert_eq!(chosen(&[TENSOR], [64, 1024, 6272], 1), (false, 8));
+        assert_eq!((chosen(&BOTH, [0, 5, 7], 1).1, chosen(&BOTH, [5, 7, 0], 1).1), (1, 1));
+    }
+
+    /// Parts cover the depth, none is empty, each begins at a whole stage, and no multiprocessor has more than two blocks.
+    #[test]
+    fn parts_are_whole_stages_and_cover_the_depth() {
+        for side in (1..40).map(|side| side * side) {
+            for depth in [1, 31, 32, 63, 64, 65, 100, 127, 128, 129, 1000, 1024, 4095, 6272, 100_000] {
+                let Split { tile, parts, length } = choose(&BOTH, [side, 64, depth], 1);
+                assert!(parts * length >= depth && (parts - 1) * length < depth, "{side} rows, {depth} deep");
+                if parts > 1 {
+                    assert!(length.is_multiple_of(size::SPLIT_STEP as usize), "{side} rows, {depth} deep");
+                    let blocks = tile.blocks([side, 64, depth], 1) * parts;
+                    assert!(blocks <= (size::SPLIT_WAVES * size::MULTIPROCESSORS) as usize, "{side} rows");
+                }
+            }
+        }
+    }
+}
