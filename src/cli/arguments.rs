@@ -11,6 +11,7 @@ use crate::config::{Override, PRESETS};
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, Precision};
 use crate::error::{Error, Result};
+use crate::ops::self_check::self_check;
 
 /// The device to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,22 +54,33 @@ macro_rules! on_device {
 pub(crate) use on_device;
 
 impl DeviceChoice {
-    /// Opens the device that this choice stands for, with `threads` CPU threads (`None` takes every core), in f32.
+    /// This device, with every core of the CPU, and kernels that are checked on a GPU.
+    pub(crate) fn with_defaults(self) -> DeviceArgs {
+        DeviceArgs { device: self, threads: None, no_selfcheck: false }
+    }
+}
+
+impl DeviceArgs {
+    /// Opens the device that was chosen, to compute in f32.
     ///
     /// # Errors
-    /// As [`DeviceChoice::open_in`].
-    pub(crate) fn open(self, threads: Option<usize>) -> Result<Opened> {
-        self.open_in(threads, Precision::F32)
+    /// As [`DeviceArgs::open_in`].
+    pub(crate) fn open(self) -> Result<Opened> {
+        self.open_in(Precision::F32)
     }
 
-    /// Opens the device that this choice stands for, to compute products in `precision`.
+    /// Opens the device that was chosen, to compute products in `precision`. On a GPU the fast kernels are checked first, unless
+    /// `--no-selfcheck` is given.
     ///
     /// # Errors
     /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
-    pub(crate) fn open_in(self, threads: Option<usize>, precision: Precision) -> Result<Opened> {
-        let on_cpu = || Ok(Opened::Cpu(Cpu::with_precision(threads, precision)?));
-        let on_gpu = |number| cuda::open(number).map(|gpu| Opened::Gpu(Accelerator::with_precision(gpu, precision)));
-        match self {
+    pub(crate) fn open_in(self, precision: Precision) -> Result<Opened> {
+        let on_cpu = || Ok(Opened::Cpu(Cpu::with_precision(self.threads, precision)?));
+        let on_gpu = |number| {
+            let gpu = Accelerator::with_precision(cuda::open(number)?, precision);
+            Ok(Opened::Gpu(if self.no_selfcheck { gpu } else { checked(gpu)? }))
+        };
+        match self.device {
             DeviceChoice::Cpu => on_cpu(),
             DeviceChoice::Cuda(number) => on_gpu(number),
             DeviceChoice::Auto => {
@@ -89,6 +101,21 @@ impl DeviceChoice {
             }
         }
     }
+}
+
+/// The kernels, without those that compute something else on this GPU than the plain ones do: for those the plain ones stand in, and
+/// the user is told.
+fn checked(gpu: Accelerator<f32>) -> Result<Accelerator<f32>> {
+    let wrong = self_check(&gpu)?;
+    if !wrong.is_empty() {
+        let names: Vec<_> = wrong.iter().map(|kernel| kernel.name()).collect();
+        to_stderr(&format!(
+            "warning: on this GPU fast kernels compute something else than the plain ones: {}. The plain ones take their place: the \
+             results are right, the steps take longer. Please report this, with what `vgan-cuda doctor` says",
+            names.join(", ")
+        ));
+    }
+    Ok(gpu.without(wrong))
 }
 
 /// Refuses a dtype that rounds, in a command that shows numbers as they are.
@@ -114,15 +141,19 @@ impl FromStr for DeviceChoice {
 }
 
 /// The device, and the number of CPU threads.
-#[derive(Debug, Clone, PartialEq, Args)]
-pub(super) struct DeviceArgs {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(crate) struct DeviceArgs {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub(super) device: DeviceChoice,
+    pub(crate) device: DeviceChoice,
 
     /// CPU threads; the results do not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = parse_threads)]
-    pub(super) threads: Option<usize>,
+    pub(crate) threads: Option<usize>,
+
+    /// Do not compare fast kernels with plain ones before the start on a GPU
+    #[arg(long)]
+    pub(crate) no_selfcheck: bool,
 }
 
 fn parse_threads(text: &str) -> std::result::Result<usize, String> {
@@ -207,7 +238,11 @@ mod tests {
     #[test]
     fn the_cpu_rounds_as_it_is_told() {
         for &precision in Precision::ALL {
-            let Ok(Opened::Cpu(cpu)) = DeviceChoice::Cpu.open_in(Some(1), precision) else { panic!("{precision:?}") };
+            let Ok(Opened::Cpu(cpu)) =
+                DeviceArgs { threads: Some(1), ..DeviceChoice::Cpu.with_defaults() }.open_in(precision)
+            else {
+                panic!("{precision:?}")
+            };
             assert_eq!(cpu.precision(), precision);
             assert_eq!(require_f32("trace", precision).is_ok(), precision == Precision::F32);
         }

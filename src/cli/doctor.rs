@@ -82,7 +82,7 @@ pub(super) fn run(options: DoctorOptions) -> Result<()> {
 
 /// The device that `--device auto` would take.
 fn device() -> String {
-    match DeviceChoice::Auto.open(None) {
+    match DeviceChoice::Auto.with_defaults().open() {
         Ok(opened) => format!("--device auto takes: {}", on_device!(opened, |backend| backend.describe())),
         Err(error) => format!("none: {error}"),
     }

@@ -16,7 +16,7 @@ use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.
 pub(super) fn text(options: &TrainOptions) -> Result<String> {
-    let TrainOptions { settings, preset, outdir, device, threads, .. } = options;
+    let TrainOptions { settings, preset, outdir, device, .. } = options;
     let images = image_extent(settings)?;
     validate_for_images(settings, images.shape)?;
     let plan = Plan::new(settings, images.count)?;
@@ -28,7 +28,7 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     lines.extend(memory(&prediction.memory));
     lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
     lines.extend(written(&Disk::of(settings, &images, &prediction.memory, &plan), disk::free(outdir)));
-    lines.extend(time(&prediction, &plan, || device.open_in(*threads, settings.train.dtype)));
+    lines.extend(time(&prediction, &plan, || device.open_in(settings.train.dtype)));
     if settings.train.minutes > 0.0 {
         lines.push(format!("  at most {} minutes of training, saving not counted", settings.train.minutes));
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::arguments::{DeviceArgs, on_device};
 use super::compare::{self, CompareOptions, aligned, matrix};
 use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
@@ -78,10 +78,8 @@ pub(crate) struct ExperimentOptions {
     pub(crate) runs: Vec<ExperimentRun>,
     /// The folder that gets the runs' folders.
     pub(crate) outdir: PathBuf,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
     /// Only print what would be done.
     pub(crate) dry_run: bool,
 }
@@ -102,8 +100,7 @@ impl ExperimentArgs {
         }
         let name = self.file.file_stem().unwrap_or(self.file.as_os_str());
         let outdir = self.outdir.unwrap_or_else(|| Path::new("runs").join(name));
-        let DeviceArgs { device, threads } = self.device;
-        Ok(ExperimentOptions { file: self.file, runs, outdir, device, threads, dry_run: self.dry_run })
+        Ok(ExperimentOptions { file: self.file, runs, outdir, device: self.device, dry_run: self.dry_run })
     }
 }
 
@@ -154,16 +151,16 @@ pub(super) fn run(options: ExperimentOptions) -> Result<()> {
 
 /// Trains what is left of one run.
 fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interrupt: &Interrupt) -> Result<()> {
-    let ExperimentOptions { outdir, device, threads, .. } = options;
+    let ExperimentOptions { outdir, device, .. } = options;
     let listen = || Ok(interrupt.clone());
     match done {
         Progress::Done(_) => {}
         Progress::Stopped(_) => {
             let found = Found::run(RunFolder::open(&outdir.join(&run.name))?)?;
-            resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, *threads, listen)?;
+            resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, listen)?;
         }
         Progress::New => {
-            let opened = device.open_in(*threads, run.settings.train.dtype)?;
+            let opened = device.open_in(run.settings.train.dtype)?;
             let threads = opened.threads();
             let folder = || RunFolder::create_named(outdir, &run.name);
             let settings = run.settings.clone();
@@ -304,6 +301,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::arguments::DeviceChoice;
 
     fn options(file: &Path, words: &str) -> Result<ExperimentOptions> {
         let words = ["vgan-cuda", "experiment"].into_iter().chain(words.split_whitespace());
@@ -325,7 +323,7 @@ mod tests {
         let (train, data) = (&found.runs[0].settings.train, &found.runs[0].settings.data);
         assert_eq!((train.steps, train.minutes, train.batch, data.source.as_str()), (7, 0.5, 9, "glyphs"));
         assert_eq!((found.outdir, found.dry_run), (PathBuf::from("runs/two"), true));
-        assert_eq!((found.device, found.threads), (DeviceChoice::Cpu, Some(2)));
+        assert_eq!((found.device.device, found.device.threads), (DeviceChoice::Cpu, Some(2)));
         let found = options(&file, "--data glyphs --outdir elsewhere").unwrap();
         assert_eq!((found.runs[0].settings.train.minutes, found.outdir), (5.0, PathBuf::from("elsewhere")));
         for wrong in ["--minutes 0", "--steps 0", "--set x", "--data glyphs --set nothing=3"] {

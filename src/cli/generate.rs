@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
+use super::arguments::{DeviceArgs, Seeds, on_device};
 use super::output;
 use super::output::to_stderr;
 use super::survey::named;
@@ -67,10 +67,8 @@ pub(crate) struct GenerateOptions {
     pub(crate) target: Target,
     /// Overwrite existing files.
     pub(crate) force: ForceArgs,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
 }
 
 /// A destination of samples.
@@ -87,8 +85,7 @@ impl GenerateArgs {
         let target =
             if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
         let source = named(self.source, Path::new("runs"))?;
-        let DeviceArgs { device, threads } = self.device;
-        Ok(GenerateOptions { source, seeds: self.seeds.0, target, force: self.force, device, threads })
+        Ok(GenerateOptions { source, seeds: self.seeds.0, target, force: self.force, device: self.device })
     }
 }
 
@@ -104,7 +101,7 @@ pub(super) fn run(options: GenerateOptions) -> Result<()> {
         Target::Grid(path) => require_new(std::slice::from_ref(path), options.force, "--output")?,
         Target::Folder(folder) => require_new(&files(folder, &options.seeds), options.force, "--outdir")?,
     }
-    let opened = options.device.open(options.threads)?;
+    let opened = options.device.open()?;
     on_device!(opened, |backend| generate(open(backend, &options.source)?, &options.seeds, options.target))
 }
 
@@ -163,7 +160,7 @@ mod tests {
         let grid = options("runs/1 --grid --output a.png --seeds 5,1").unwrap();
         assert_eq!((grid.source, grid.target, grid.seeds), ("runs/1".into(), Target::Grid("a.png".into()), vec![5, 1]));
         assert_eq!(options("runs/1 --outdir b --device cpu").unwrap().target, Target::Folder("b".into()));
-        assert_eq!(options("runs/1 --device cpu --threads 1").unwrap().threads, Some(1));
+        assert_eq!(options("runs/1 --device cpu --threads 1").unwrap().device.threads, Some(1));
         assert_eq!(options("runs/1 --grid --outdir b"), None);
         assert_eq!(options("runs/1 --output a.png"), None);
         for wrong in ["--grid --output a.jpg", "--grid --output -", "--outdir -"] {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, Seeds, on_device};
+use super::arguments::{DeviceArgs, Seeds, on_device};
 use super::generate::open;
 use super::output;
 use super::survey::named;
@@ -65,10 +65,8 @@ pub(crate) struct InterpolateOptions {
     pub(crate) output: PathBuf,
     /// Overwrite an existing file.
     pub(crate) force: ForceArgs,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
 }
 
 impl InterpolateArgs {
@@ -81,15 +79,13 @@ impl InterpolateArgs {
             return Err(Error::Usage(format!("{rows} rows of {frames} pictures: at most {MOST_PICTURES} at once")));
         }
         let output = picture("--output", self.output)?;
-        let DeviceArgs { device, threads } = self.device;
         Ok(InterpolateOptions {
             source: named(self.source, Path::new("runs"))?,
             seeds: self.seeds.0,
             frames: usize::from(self.frames),
             output,
             force: self.force,
-            device,
-            threads,
+            device: self.device,
         })
     }
 }
@@ -97,7 +93,7 @@ impl InterpolateArgs {
 /// Draws the walk.
 pub(super) fn run(options: InterpolateOptions) -> Result<()> {
     require_new(std::slice::from_ref(&options.output), options.force, "--output")?;
-    let opened = options.device.open(options.threads)?;
+    let opened = options.device.open()?;
     on_device!(opened, |backend| walk(open(backend, &options.source)?, options))
 }
 
@@ -124,6 +120,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::arguments::DeviceChoice;
 
     fn options(words: &str) -> Result<InterpolateOptions> {
         match Cli::try_parse_from(["vgan-cuda", "interpolate"].into_iter().chain(words.split(' '))).map(|c| c.command) {
@@ -135,10 +132,10 @@ mod tests {
     #[test]
     fn resolution() {
         let walk = options("runs/1 --seeds 1,5 --frames 3 --output a.PNG --device cpu --threads 2").unwrap();
-        let (source, output, device) = ("runs/1".into(), "a.PNG".into(), DeviceChoice::Cpu);
+        let (source, output) = ("runs/1".into(), "a.PNG".into());
+        let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let force = ForceArgs { force: false };
-        let expected =
-            InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, force, device, threads: Some(2) };
+        let expected = InterpolateOptions { source, seeds: vec![1, 5], frames: 3, output, force, device };
         assert_eq!(walk, expected);
         for words in
             ["runs/1 --seeds 3", "runs/1 --seeds 0-700 --frames 100", "runs/1 --output a.gif", "runs/1 --output png"]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, DeviceChoice, on_device};
+use super::arguments::{DeviceArgs, on_device};
 use super::details;
 use super::outcome;
 use super::output::to_stderr;
@@ -93,10 +93,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) outdir: Option<PathBuf>,
     /// The user's word for the name of a new run's folder.
     pub(crate) description: Option<String>,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
     /// End standard output with a line of JSON.
     pub(crate) json: bool,
 }
@@ -122,14 +120,12 @@ impl ResumeArgs {
                 shown(&source)
             )));
         }
-        let DeviceArgs { device, threads } = self.device;
         Ok(ResumeOptions {
             source,
             overrides,
             outdir: self.outdir,
             description: self.desc,
-            device,
-            threads,
+            device: self.device,
             json: self.json,
         })
     }
@@ -152,14 +148,14 @@ fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { source, overrides, outdir, description, device, threads, json } = options;
+    let ResumeOptions { source, overrides, outdir, description, device, json } = options;
     let change = |settings: &Settings| apply(settings, &overrides);
     let found = if is_checkpoint(&source) {
         Found::checkpoint(&source, outdir, description)?
     } else {
         Found::run(RunFolder::open(&source)?)?
     };
-    outcome::tell(&resume(found, change, device, threads, Interrupt::listen)?, json)
+    outcome::tell(&resume(found, change, device, Interrupt::listen)?, json)
 }
 
 /// A checkpoint to go on from, and where to.
@@ -222,8 +218,7 @@ impl Found {
 pub(super) fn resume(
     found: Found,
     change: impl FnOnce(&Settings) -> Result<Settings>,
-    device: DeviceChoice,
-    threads: Option<usize>,
+    device: DeviceArgs,
     listen: impl FnOnce() -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     if let Place::Here(folder, _, passed_over) = &found.place {
@@ -239,7 +234,7 @@ pub(super) fn resume(
     let revision = revise(state, &found.path, Asked { config: &found.config, on_file: &on_file, settings: &settings })?;
     // Rewritten only where the command line asks for something: a file that somebody edited stays as it is.
     let config = if settings == on_file { None } else { Some(revision.settings.clone()) };
-    let opened = device.open_in(threads, settings.train.dtype)?;
+    let opened = device.open_in(settings.train.dtype)?;
     let threads = opened.threads();
     let next = Next { on_file, revision, config };
     on_device!(opened, |backend| go_on(backend, threads, found, next, listen))
@@ -384,6 +379,7 @@ mod tests {
 
     use super::super::{Cli, Command};
     use super::*;
+    use crate::cli::arguments::DeviceChoice;
 
     #[test]
     fn options() {
@@ -398,9 +394,10 @@ mod tests {
             [("--steps", "train.steps", "9"), ("--minutes", "train.minutes", "1.5"), ("--data", "data.source", "d")];
         let mut overrides: Vec<Override> = flags.map(|(flag, key, value)| Override::flag(flag, key, value)).into();
         overrides.push(Override::parse("batch=3").unwrap());
-        let (source, device) = (PathBuf::from("runs/1"), DeviceChoice::Cpu);
+        let source = PathBuf::from("runs/1");
+        let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let (outdir, description) = (None, None);
-        let expected = ResumeOptions { source, overrides, outdir, description, device, threads: Some(2), json: false };
+        let expected = ResumeOptions { source, overrides, outdir, description, device, json: false };
         assert_eq!(found, expected);
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),

@@ -126,8 +126,7 @@ impl TrainArgs {
             preset,
             outdir: self.outdir,
             description: self.desc,
-            device: self.device.device,
-            threads: self.device.threads,
+            device: self.device,
             dry_run: self.dry_run,
             json: self.json,
         })
@@ -213,7 +212,7 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         return output::print(&dry_run::text(&options)?);
     }
     output::warn_if_unoptimised();
-    let opened = options.device.open_in(options.threads, options.settings.train.dtype)?;
+    let opened = options.device.open_in(options.settings.train.dtype)?;
     let threads = opened.threads();
     let TrainOptions { settings, preset, outdir, description, json, .. } = options;
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
@@ -319,7 +318,7 @@ mod tests {
         assert_eq!(options.settings, crate::config::preset("quick").unwrap());
         assert_eq!((options.preset.as_str(), options.settings.data.source.as_str()), ("quick", "glyphs"));
         assert_eq!((options.outdir, options.description), (PathBuf::from("runs"), None));
-        assert_eq!((options.device, options.threads, options.dry_run), (DeviceChoice::Auto, None, false));
+        assert_eq!((options.device, options.dry_run), (DeviceChoice::Auto.with_defaults(), false));
     }
 
     #[test]
@@ -335,7 +334,10 @@ mod tests {
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));
-        assert_eq!((options.device, options.threads, options.dry_run), (DeviceChoice::Cuda(2), Some(3), true));
+        assert_eq!(
+            (options.device.device, options.device.threads, options.dry_run),
+            (DeviceChoice::Cuda(2), Some(3), true)
+        );
     }
 
     #[test]

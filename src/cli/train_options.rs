@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::arguments::DeviceChoice;
+use super::arguments::DeviceArgs;
 use crate::config::{DataSettings, Settings};
 use crate::data::LoadOptions;
 
@@ -17,10 +17,8 @@ pub(crate) struct TrainOptions {
     pub(crate) outdir: PathBuf,
     /// The user's word for the name of the run's folder.
     pub(crate) description: Option<String>,
-    /// The device to compute on.
-    pub(crate) device: DeviceChoice,
-    /// CPU threads; `None` takes all cores.
-    pub(crate) threads: Option<usize>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
     /// Only print what would be done.
     pub(crate) dry_run: bool,
     /// End standard output with a line of JSON.

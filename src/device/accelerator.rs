@@ -16,6 +16,7 @@ pub struct Accelerator<T> {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
     tile_size: Option<TileSize>,
+    wrong: Arc<[Kernel]>,
     workspace: Arc<Mutex<Option<Workspace>>>,
     real: PhantomData<T>,
 }
@@ -31,6 +32,7 @@ impl<T> Clone for Accelerator<T> {
             launcher: self.launcher.clone(),
             precision: self.precision,
             tile_size: self.tile_size,
+            wrong: self.wrong.clone(),
             workspace: self.workspace.clone(),
             real: PhantomData,
         }
@@ -122,14 +124,35 @@ impl<T: Real> Accelerator<T> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
-        let (precision, tile_size) = (Precision::F32, None);
-        Accelerator { launcher, precision, tile_size, workspace: Arc::default(), real: PhantomData }
+        let (precision, tile_size, wrong) = (Precision::F32, None, Arc::default());
+        Accelerator { launcher, precision, tile_size, wrong, workspace: Arc::default(), real: PhantomData }
     }
 
     /// The same with products in tiles of one size, whatever theirs: what small products need to see every kernel.
     #[must_use]
     pub fn with_tiles(self, size: TileSize) -> Self {
         Accelerator { tile_size: Some(size), ..self }
+    }
+
+    /// The same with the plain kernels of matrix products alone, which round no operands.
+    pub(crate) fn plain(&self) -> Self {
+        Accelerator { precision: Precision::F32, tile_size: Some(TileSize::Narrow), ..self.clone() }
+    }
+
+    /// The same without these kernels of matrix products: the plain ones take their place.
+    #[must_use]
+    pub fn without(self, kernels: Vec<Kernel>) -> Self {
+        Accelerator { wrong: kernels.into(), ..self }
+    }
+
+    /// True where a kernel computes what it should, as far as is known.
+    pub(super) fn trusts(&self, kernel: Kernel) -> bool {
+        !self.wrong.contains(&kernel)
+    }
+
+    /// The same on a launcher around this one's.
+    pub(crate) fn on<L: Launcher>(&self, around: impl FnOnce(Arc<dyn Launcher>) -> L) -> Self {
+        Accelerator { launcher: Arc::new(around(self.launcher.clone())), ..self.clone() }
     }
 
     /// The only size of tiles, if there is one.

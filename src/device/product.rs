@@ -33,6 +33,11 @@ pub enum TileSize {
     Wide,
 }
 
+impl TileSize {
+    /// Both.
+    pub const ALL: [TileSize; 2] = [TileSize::Narrow, TileSize::Wide];
+}
+
 /// What a block computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tile {
@@ -150,8 +155,8 @@ impl<T: Real> Accelerator<T> {
     /// Runs a product: a block a tile, x walking the rows' tiles (which may be more than y can count), y the columns', and z
     /// the products of one part, then of the next.
     pub(crate) fn launch_product(&self, product: &Product, split: &Split, arguments: &[Argument]) -> Result<()> {
-        let tile = split.tile;
-        let kernel = if tile.size == TileSize::Wide { product.wide } else { self.kernel_of(product.narrow) };
+        let fast = if split.tile.size == TileSize::Wide { product.wide } else { self.kernel_of(product.narrow) };
+        let (kernel, tile) = if self.trusts(fast) { (fast, split.tile) } else { (product.narrow[0], NARROW) };
         let [rows, columns, times] =
             [product.rows, product.columns, product.times * split.parts].map(|count| int(count).unsigned_abs());
         let grid = [rows.div_ceil(tile.rows), columns.div_ceil(tile.columns), times];
@@ -168,7 +173,9 @@ impl<T: Real> Accelerator<T> {
 
     /// Runs a product with one column: the kernel of the chosen precision, a block a row.
     pub(crate) fn launch_product_rows(&self, kernels: [Kernel; 3], rows: usize, arguments: &[Argument]) -> Result<()> {
-        self.launch(self.kernel_of(kernels), [int(rows).unsigned_abs(), 1, 1], [size::ROW_THREADS, 1, 1], arguments)
+        let fast = self.kernel_of(kernels);
+        let kernel = if self.trusts(fast) { fast } else { kernels[0] };
+        self.launch(kernel, [int(rows).unsigned_abs(), 1, 1], [size::ROW_THREADS, 1, 1], arguments)
     }
 
     /// Runs a product whose output `y` is a matrix of so many columns, to each of which a number of `b` is added if there is

@@ -70,6 +70,7 @@ pub mod models;
 pub mod optimizers;
 pub mod pass;
 pub mod roofline;
+pub mod self_check;
 
 use crate::device::Backend;
 

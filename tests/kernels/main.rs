@@ -21,6 +21,7 @@ mod parity;
 mod philox;
 mod products;
 mod rounding;
+mod self_check;
 mod steps;
 mod tensor_cores;
 mod tile_access;

@@ -1,0 +1,100 @@
+//! The check of fast kernels before a start: it finds nothing where they are right, and names those that are wrong.
+
+use std::time::Duration;
+
+use crate::executors::{Emulated, emulator};
+use simt::Options;
+use vgan_cuda::Result;
+use vgan_cuda::device::kernels::Kernel;
+use vgan_cuda::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Precision, Recording};
+use vgan_cuda::ops::layers::linear::{Linear, LinearOp};
+use vgan_cuda::ops::self_check::self_check;
+
+/// An emulator on which one kernel leaves its output as it was.
+struct Faulty {
+    emulated: Emulated,
+    idle: Option<Kernel>,
+}
+
+impl Launcher for Faulty {
+    fn describe(&self) -> String {
+        self.emulated.describe()
+    }
+    fn free_memory(&self) -> Option<u64> {
+        self.emulated.free_memory()
+    }
+    fn alloc(&self, bytes: usize) -> Result<Box<dyn DeviceMemory>> {
+        self.emulated.alloc(bytes)
+    }
+    fn upload(&self, source: &[u8], target: u64) -> Result<()> {
+        self.emulated.upload(source, target)
+    }
+    fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
+        self.emulated.download(source, target)
+    }
+    fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
+        self.emulated.copy(source, target, bytes)
+    }
+    fn zero(&self, target: u64, bytes: usize) -> Result<()> {
+        self.emulated.zero(target, bytes)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.emulated.synchronize()
+    }
+    fn timed(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Duration> {
+        self.emulated.timed(work)
+    }
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        if Some(launch.kernel) == self.idle { Ok(()) } else { self.emulated.launch(launch) }
+    }
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        self.emulated.record(work)
+    }
+}
+
+fn accelerator(precision: Precision, idle: Option<Kernel>) -> Accelerator<f32> {
+    Accelerator::with_precision(Faulty { emulated: emulator("f32", Options::default()), idle }, precision)
+}
+
+#[test]
+fn nothing_is_found_where_kernels_are_right() {
+    for &precision in Precision::ALL {
+        assert_eq!(self_check(&accelerator(precision, None)).expect("no findings"), [], "{precision:?}");
+    }
+}
+
+/// Each kernel that only the fast path launches is named, alone, and without it the results are those of the plain one.
+#[test]
+fn a_wrong_kernel_is_named_and_the_plain_one_takes_its_place() {
+    let wrong = [
+        (Precision::F32, Kernel::LinearForwardWide),
+        (Precision::F32, Kernel::Conv2dBackwardInputWide),
+        (Precision::Tf32, Kernel::Conv2dForwardTf32),
+        (Precision::Bf16, Kernel::LinearForwardBf16),
+        (Precision::Bf16, Kernel::LinearBackwardWeightBf16),
+        (Precision::Bf16, Kernel::Conv2dBackwardWeightPartialBf16),
+    ];
+    for (precision, kernel) in wrong {
+        let be = accelerator(precision, Some(kernel));
+        let found = self_check(&be).expect("no findings");
+        assert_eq!(found, [kernel], "{precision:?}");
+        let without = be.without(found);
+        assert_eq!(self_check(&without).expect("no findings"), [], "{precision:?} without {kernel:?}");
+    }
+}
+
+#[test]
+fn the_plain_kernel_computes_what_the_fast_one_should() {
+    let d = Linear { n: 9, c: 35, k: 7 };
+    let forward = |be: &Accelerator<f32>| {
+        let [x, w] = [d.n * d.c, d.c * d.k].map(|len| (0..len).map(|i| (i % 5) as f32 - 2.0).collect::<Vec<_>>());
+        let [x, w] = [x, w].map(|values| be.buffer_of(&values).expect("memory"));
+        let mut y = be.alloc::<f32>(d.n * d.k).expect("memory");
+        be.linear_forward(&d, be.view(&x), be.view(&w), None, be.view_mut(&mut y)).expect("no findings");
+        be.read(be.view(&y)).expect("a copy")
+    };
+    let right = forward(&accelerator(Precision::Bf16, None));
+    let faulty = accelerator(Precision::Bf16, Some(Kernel::LinearForwardBf16));
+    assert_ne!(forward(&faulty), right);
+    assert_eq!(forward(&faulty.without(vec![Kernel::LinearForwardBf16])), right);
+}
