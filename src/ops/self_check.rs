@@ -40,6 +40,9 @@ pub fn self_check(be: &Accelerator<f32>) -> Result<Vec<Kernel>> {
 
 type Device = Accelerator<f32>;
 
+/// Elements of the workspace that these products need at most.
+const WORKSPACE: usize = 1 << 14;
+
 /// A product of two operands: the elements of both and of the result, and how it runs.
 struct Product {
     lens: [usize; 3],
@@ -53,6 +56,8 @@ impl Product {
         let be = be.on(|launcher| Noting { launcher, noted: noted.clone() });
         let [left, right, result] = [0, 1, 2].map(|which| be.buffer_of(&whole_numbers(self.lens[which], which)));
         let (left, right, mut result) = (left?, right?, result?);
+        // What another kernel left in the workspace must not pass for this one's.
+        be.with_workspace(WORKSPACE, |workspace| be.upload(&[f32::NAN; WORKSPACE], workspace))?;
         (self.run)(&be, be.view(&left), be.view(&right), be.view_mut(&mut result))?;
         let bits = be.read(be.view(&result))?.into_iter().map(f32::to_bits).collect();
         let launched = noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
