@@ -8,7 +8,7 @@ use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
 use super::groups::{GROUP, Groups, Lanes};
-use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, SHARDS, lock};
+use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, Slot, lock};
 pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
 use super::{Checker, WARPS, Who};
@@ -25,37 +25,38 @@ impl Checker {
             let part = Access { lanes: here, ..*access };
             let Some(mut groups) = self.groups.take() else { return };
             groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
-            let settled = !access.writes
-                && self.settled.get(&page).is_some_and(|settled| {
-                    groups.iter().fold(true, |all, (group, _)| all & settled.has(self.first_tag, group))
-                });
-            if !settled {
-                self.global_page(&part, &groups, page, shadow);
+            let mut near = std::mem::replace(&mut self.near, None);
+            if let Some(near) = &mut near {
+                let slot = near.slot(page, shadow);
+                let settled =
+                    || groups.iter().fold(true, |all, (group, _)| all & slot.settled.has(self.first_tag, group));
+                if access.writes || !settled() {
+                    self.global_page(&part, &groups, page, slot);
+                }
             }
+            self.near = near;
             self.groups = Some(groups);
         }
     }
 
     /// An access of one page.
     #[inline(always)]
-    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, shadow: &GlobalShadow) {
-        let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
-        let entry = pages.entry(page).or_default();
+    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, slot: &Slot) {
+        let mut entry = lock(&slot.page);
         let count = (PAGE >> self.global_granule) as usize / GROUP;
         if entry.heads.is_empty() || entry.granule != self.global_granule {
             let heads = vec![Head::default(); count];
             *entry = Page { granule: self.global_granule, heads, ..Page::default() };
         }
-        entry.settled.begin(self.first_tag);
-        let mut settles = false;
+        slot.settled.begin(self.first_tag);
         for (group, lanes) in groups.iter() {
             let head = &mut entry.heads[group];
             let pattern = Pattern::of(lanes).filter(|_| head.apart != self.first_tag);
             if access.writes {
-                entry.settled.remove(group);
+                slot.settled.remove(group);
                 if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
                     let there = Access { lanes: lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
-                    let cells = apart(entry, group, self.first_tag, count);
+                    let cells = apart(&mut entry, group, self.first_tag, count);
                     self.global_write_by_lanes(&there, cells, group, page * PAGE);
                 }
                 continue;
@@ -64,16 +65,12 @@ impl Checker {
                 Some(settled) => settled,
                 None => {
                     let at = page * PAGE + ((group * GROUP) as u64) * (1 << self.global_granule);
-                    self.global_read_group(access, apart(entry, group, self.first_tag, count), at, lanes)
+                    self.global_read_group(access, apart(&mut entry, group, self.first_tag, count), at, lanes)
                 }
             };
             if settled {
-                entry.settled.add(group);
-                settles = true;
+                slot.settled.add(group);
             }
-        }
-        if settles {
-            self.settled.insert(page, entry.settled.clone());
         }
     }
 

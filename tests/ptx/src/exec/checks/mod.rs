@@ -16,7 +16,6 @@ pub(crate) mod protocol;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use self::findings::Findings;
 use self::global::Known;
@@ -116,8 +115,8 @@ pub(crate) struct Checker {
     listed: Vec<u8>,
     /// By warp and lane: which bytes of local memory are written.
     pub(crate) local: Vec<Vec<u8>>,
-    /// Pages of global memory of which groups are settled.
-    settled: HashMap<u64, Arc<pages::Settled>, pages::PageBuildHasher>,
+    /// Pages of the shadow of global memory that are at hand.
+    near: Option<pages::Near>,
     /// A buffer for the pieces of an access.
     groups: Option<Box<Groups>>,
     /// By the address of an mbarrier: what it has been told.
@@ -156,7 +155,7 @@ impl Checker {
             fenced: vec![None; warps],
             listed: vec![0; 512],
             local: vec![Vec::new(); warps],
-            settled: HashMap::default(),
+            near: Some(pages::Near::new()),
             groups: Some(Groups::new()),
             mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],

@@ -13,8 +13,10 @@ use super::groups::{GROUP, Lanes, single};
 
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 4096;
-/// Locks among which pages are shared.
-pub(super) const SHARDS: usize = 1024;
+/// Locks of the tables of pages.
+const SHARDS: usize = 64;
+/// Pages that a thread of the host keeps at hand.
+const NEAR: usize = 256;
 
 /// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,8 +138,15 @@ impl Head {
 /// Of each warp of a block: accesses of lower epochs are done.
 pub(crate) type Known = [u32; WARPS];
 
+/// A page, behind its lock, and what can be asked without it.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) page: Mutex<Page>,
+    pub(super) settled: Settled,
+}
+
 /// Pages by their number, which needs no better hash than itself.
-pub(super) type Pages = HashMap<u64, Page, PageBuildHasher>;
+pub(super) type Pages = HashMap<u64, Arc<Slot>, PageBuildHasher>;
 pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
 
 /// See [`Pages`].
@@ -166,7 +175,6 @@ pub(super) struct Page {
     pub(super) heads: Vec<Head>,
     /// Groups piece by piece; made when the first one is needed.
     pub(super) cells: Vec<Cells>,
-    pub(super) settled: Arc<Settled>,
 }
 
 /// The groups of a page that two blocks have read and nothing has written in this launch: more reads of them need not be noted, as a
@@ -221,6 +229,32 @@ impl Default for GlobalShadow {
             tags: Mutex::new((1, 1)),
         }
     }
+}
+
+/// Pages that were accessed lately, so that they need not be looked up; each has one place.
+pub(super) struct Near(Vec<Option<(u64, Arc<Slot>)>>);
+
+impl Near {
+    pub(super) fn new() -> Near {
+        Near(vec![None; NEAR])
+    }
+
+    /// A page of the shadow.
+    #[inline(always)]
+    pub(super) fn slot(&mut self, number: u64, shadow: &GlobalShadow) -> &Slot {
+        let place = &mut self.0[number as usize % NEAR];
+        if place.as_ref().is_none_or(|(found, _)| *found != number) {
+            *place = Some((number, look_up(number, shadow)));
+        }
+        // It was put there just now, if it was not there.
+        &place.get_or_insert_with(|| (number, look_up(number, shadow))).1
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(number: u64, shadow: &GlobalShadow) -> Arc<Slot> {
+    lock(&shadow.pages[number as usize % SHARDS]).entry(number).or_default().clone()
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -103,31 +103,37 @@ impl Checker {
     fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
-        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
-        let cells = &mut self.shared.cells[group];
+        let lanes = *lanes;
+        let on = touched(&lanes);
+        let cells = &self.shared.cells[group];
         let mut special = 0;
         for k in 0..GROUP {
             let written = cells.write_epoch[k];
             special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
         }
         if special != 0 {
-            self.special_read(access, group, lanes);
+            self.special_read(access, group, &lanes);
         }
         let cells = &mut self.shared.cells[group];
-        let warp = access.warp;
-        let who = Who::new(warp * 32, access.site, access.strong).0;
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        // Short loops with results of their own: each becomes one vector.
+        let (mut same, mut again) = ([0; GROUP], [0; GROUP]);
         for k in 0..GROUP {
-            let same = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
-            let again = same
-                & u32::from((cells.reader[k] ^ who) & 0x3E0 == 0).wrapping_neg()
-                & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
-            let keep = !on[k];
-            cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
-            cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
-            cells.reader[k] = cells.reader[k] & keep | who & on[k];
-            cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
+            same[k] = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
         }
+        for k in 0..GROUP {
+            let other = (cells.reader[k] ^ who) & 0x3E0 | (cells.read_stamp[k] ^ stamp);
+            again[k] = same[k] & u32::from(other == 0).wrapping_neg();
+        }
+        for k in 0..GROUP {
+            cells.read_warps[k] = cells.read_warps[k] & (same[k] | !on[k]) | 1 << access.warp & on[k];
+        }
+        for k in 0..GROUP {
+            cells.read_lanes[k] = cells.read_lanes[k] & (again[k] | !on[k]) | lanes[k];
+        }
+        put(&mut cells.read_epoch, epoch, &on);
+        put(&mut cells.reader, who, &on);
+        put(&mut cells.read_stamp, stamp, &on);
     }
 
     /// A read of pieces that were written since all warps synchronised, or never.
@@ -173,12 +179,12 @@ impl Checker {
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
         for (group, lanes) in groups.iter() {
             let Some(lane) = single(lanes) else { continue };
+            let on = touched(lanes);
             let cells = &mut self.shared.cells[group];
+            put(&mut cells.write_epoch, epoch, &on);
+            put(&mut cells.write_stamp, stamp, &on);
             for k in 0..GROUP {
-                let on = u32::from(lanes[k] != 0).wrapping_neg();
-                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
-                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
-                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
+                cells.writer[k] = cells.writer[k] & !on[k] | (who | lane[k]) & on[k];
             }
         }
         self.groups = Some(groups);
@@ -361,5 +367,23 @@ impl Checker {
                 cells.write_stamp[piece % GROUP] = stamp;
             }
         }
+    }
+}
+
+/// All bits where a piece is touched.
+#[inline(always)]
+fn touched(lanes: &Lanes) -> [u32; GROUP] {
+    let mut on = [0; GROUP];
+    for k in 0..GROUP {
+        on[k] = u32::from(lanes[k] != 0).wrapping_neg();
+    }
+    on
+}
+
+/// A value for the pieces that are touched.
+#[inline(always)]
+fn put(field: &mut [u32; GROUP], value: u32, on: &[u32; GROUP]) {
+    for k in 0..GROUP {
+        field[k] = field[k] & !on[k] | value & on[k];
     }
 }
