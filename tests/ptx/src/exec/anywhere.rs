@@ -123,6 +123,8 @@ pub(crate) mod any {
     pub(crate) const STRONG: u32 = 1 << 13;
     /// It is of rows for matrices: 16 bytes at the addresses of eight times `n` lanes.
     pub(crate) const ROWS: u32 = 1 << 14;
+    /// It writes, and what was there before counts.
+    pub(crate) const READS: u32 = 1 << 15;
     const SPACES: [Space; 7] =
         [Space::Generic, Space::Global, Space::Shared, Space::SharedCluster, Space::Local, Space::Const, Space::Param];
 

@@ -9,7 +9,7 @@ use crate::exec::checks::access::CheckAccess;
 use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
 use crate::exec::counts::CountAccess;
 use crate::machine::Checks;
-use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
+use crate::text::ast::{Atomic, Op, Operand, Reduction, Space, Type, Vote};
 
 impl Lowering<'_> {
     fn together(&mut self, operation: Collective, r: [u32; 3], sources: [u32; 3]) {
@@ -125,7 +125,11 @@ impl Lowering<'_> {
             }
         };
         decoded.bytes = any_bits(*space, *ty, bits, address_bits) & !0xFF | index as u32;
-        let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG;
+        // An exchange whose result nothing reads sets a value.
+        let result = d.as_ref().and_then(|d| d[0]);
+        let sets = *op == Atomic::Exch && !result.is_some_and(|register| self.is_read(register));
+        let reads = if sets { 0 } else { any::READS };
+        let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG | reads;
         if self.setting.checks != Checks::NONE {
             let run = self.pair::<CheckAccess>();
             self.push(Decoded { run, bytes, n: 1, ..decoded });

@@ -67,6 +67,7 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
         bytes,
         site: i.site,
         writes: i.bytes & any::WRITES != 0,
+        reads: i.bytes & (any::WRITES | any::READS) != any::WRITES,
         strong: i.bytes & any::STRONG != 0,
         same_values: &same_values,
     };
@@ -94,6 +95,16 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
             if lanes != 0 {
                 global(&Access { lanes, ..access }, &mut checker, b);
             }
+        }
+        Space::SharedCluster => {
+            // Those of other blocks are not checked.
+            let own = |lane: usize| {
+                let (rank, offset) = b.rank_and_offset(at[lane]);
+                rank == b.rank as usize && u64::from(offset) + u64::from(bytes) <= size
+            };
+            let offsets: [u64; LANES] = std::array::from_fn(|lane| u64::from(b.rank_and_offset(at[lane]).1));
+            let own = lanes_where(access.lanes, own);
+            checker.shared_access(&Access { lanes: own, at: &offsets, ..access });
         }
         Space::Global => global(&access, &mut checker, b),
         Space::Local if checker.checks.unwritten => local(&access, &mut checker, b),
@@ -142,7 +153,7 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
     let bytes = u64::from(access.bytes);
     // Lanes that lie side by side are one range.
     let dense = span == bytes * u64::from(access.lanes.count_ones());
-    if access.writes && !access.strong {
+    if !access.reads {
         if dense && (0..LANES - 1).all(|lane| access.at[lane + 1] == access.at[lane] + bytes) {
             b.memory.mark_written(low, span);
         } else {

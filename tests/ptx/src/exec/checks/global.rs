@@ -11,7 +11,7 @@ use super::groups::{GROUP, Groups, Lanes};
 use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, Slot, lock};
 pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
-use super::{Checker, WARPS, Who};
+use super::{Checker, PENDING, WARPS, Who};
 
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
@@ -25,7 +25,7 @@ impl Checker {
             let part = Access { lanes: here, ..*access };
             let Some(mut groups) = self.groups.take() else { return };
             groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
-            let mut near = std::mem::replace(&mut self.near, None);
+            let mut near = self.near.take();
             if let Some(near) = &mut near {
                 let slot = near.slot(page, shadow);
                 let settled =
@@ -256,14 +256,17 @@ impl Checker {
         }
         // Mostly it is the thread itself.
         let own = block == self.tag && writer.warp() == access.warp as usize;
-        if own && lanes & !(1 << writer.lane()) == 0 {
+        if own && epoch != PENDING && lanes & !(1 << writer.lane()) == 0 {
             return;
         }
-        let clock = &self.clocks[access.warp as usize];
         let address = at + ((k as u64) << self.global_granule);
         let bytes = u64::from(access.bytes);
         let touching =
             lanes_where(access.lanes & lanes, |lane| access.at[lane] <= address && address < access.at[lane] + bytes);
+        if block == self.tag && self.meets_pending(access, touching, writer, epoch, address) {
+            return;
+        }
+        let clock = &self.clocks[access.warp as usize];
         let racing = if block != self.tag {
             if self.acquired.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
         } else if writer.warp() == access.warp as usize {
@@ -337,6 +340,38 @@ impl Checker {
             self.findings.add(sort, vec![here(access, lanes), site], Some(address), || {
                 format!("a race in global memory: {words}, with nothing between that orders them")
             });
+        }
+    }
+
+    /// An asynchronous copy writes from now on, until it is waited for.
+    pub(super) fn global_pending(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        self.global_access(access, shadow);
+        self.set_global(access, shadow, true);
+    }
+
+    /// An asynchronous copy has been waited for.
+    pub(super) fn global_arrived(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        self.set_global(access, shadow, false);
+    }
+
+    /// Sets the last write of an access that lies in one page and has one address.
+    fn set_global(&mut self, access: &Access<'_>, shadow: &GlobalShadow, begins: bool) {
+        let lane = access.lanes.trailing_zeros() & 31;
+        let at = access.at[lane as usize];
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, stamp) = (if begins { PENDING } else { clock.epoch }, clock.stamp);
+        let writer = Who::new(access.warp * 32 + lane, access.site, access.strong).0;
+        let Some(near) = &mut self.near else { return };
+        let mut entry = lock(&near.slot(at / PAGE, shadow).page);
+        let count = entry.heads.len();
+        let first = ((at % PAGE) >> self.global_granule) as usize;
+        for piece in first..first + (access.bytes >> self.global_granule) as usize {
+            let (cells, k) = (apart(&mut entry, piece / GROUP, self.first_tag, count), piece % GROUP);
+            // Another block's write that came in between stays, and was reported.
+            if cells.write_block[k] == self.tag && cells.writer[k] == writer {
+                cells.write_epoch[k] = epoch;
+                cells.write_stamp[k] = stamp;
+            }
         }
     }
 

@@ -5,10 +5,10 @@
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::groups::{GROUP, Lanes, single};
-use super::{Checker, Who};
+use super::{Checker, PENDING, Who};
 
-/// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
-const PENDING: u32 = u32::MAX;
+/// The epoch of a piece that belongs to no variable: all bytes of it lie between two.
+pub(super) const GAP: u32 = u32::MAX - 1;
 
 /// Eight pieces.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,17 +34,41 @@ pub(crate) struct SharedShadow {
     granule: u32,
     /// For each group: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// Pieces of no variable, from one to behind another.
+    gaps: Vec<(usize, usize)>,
 }
 
 impl SharedShadow {
-    pub(crate) fn new(bytes: u32, granule: u32) -> SharedShadow {
+    pub(crate) fn new(bytes: u32, granule: u32, gaps: &[(u32, u32)]) -> SharedShadow {
         let groups = ((bytes >> granule) as usize).div_ceil(GROUP) + GROUP;
-        SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups] }
+        let whole = |&(start, end): &(u32, u32)| (start.div_ceil(1 << granule) as usize, (end >> granule) as usize);
+        let gaps = gaps.iter().map(whole).collect();
+        let mut shadow = SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups], gaps };
+        shadow.mark_gaps();
+        shadow
     }
 
     /// Nothing was accessed.
     pub(crate) fn forget(&mut self) {
         self.cells.fill(Cells::default());
+        self.mark_gaps();
+    }
+
+    fn mark_gaps(&mut self) {
+        for piece in self.gaps.iter().flat_map(|&(start, end)| start..end) {
+            self.cells[piece / GROUP].write_epoch[piece % GROUP] = GAP;
+        }
+    }
+
+    /// log2 of a piece's bytes.
+    pub(super) fn granule(&self) -> u32 {
+        self.granule
+    }
+
+    /// The last write of a piece: its epoch, by whom, and its warp's stamp.
+    pub(super) fn write_of(&self, piece: usize) -> (u32, Who, u32) {
+        let (cells, k) = (&self.cells[piece / GROUP], piece % GROUP);
+        (cells.write_epoch[k], Who(cells.writer[k]), cells.write_stamp[k])
     }
 }
 
@@ -58,6 +82,8 @@ pub(crate) struct Access<'a> {
     pub(crate) bytes: u32,
     pub(crate) site: u32,
     pub(crate) writes: bool,
+    /// What is there before counts: not so of plain stores.
+    pub(crate) reads: bool,
     /// Atomic, or strong as volatile accesses are: these do not race with each other.
     pub(crate) strong: bool,
     /// Whether two lanes write the same value.
@@ -65,11 +91,11 @@ pub(crate) struct Access<'a> {
 }
 
 impl Access<'_> {
-    fn here(&self, lanes: u32) -> RawSite {
+    pub(super) fn here(&self, lanes: u32) -> RawSite {
         RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
     }
 
-    fn there(&self, who: Who) -> RawSite {
+    pub(super) fn there(&self, who: Who) -> RawSite {
         RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
     }
 }
@@ -88,6 +114,12 @@ impl Checker {
     #[inline(always)]
     pub(crate) fn shared_access(&mut self, access: &Access<'_>) {
         if access.writes {
+            if access.reads && self.shared_unwritten {
+                self.unwritten_before(access);
+            }
+            if !self.reading.is_empty() {
+                self.overwrites(access);
+            }
             return self.shared_write(access);
         }
         let Some(mut groups) = self.groups.take() else { return };
@@ -144,7 +176,9 @@ impl Checker {
         for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
             let writer = Who(self.shared.cells[group].writer[k]);
-            if written >= floor {
+            if written == GAP {
+                self.between(access, group, k);
+            } else if written >= floor {
                 // Mostly it is the thread itself.
                 let own = writer.warp() == access.warp as usize && lanes[k] & !(1 << writer.lane()) == 0;
                 if !own || written == PENDING {
@@ -203,6 +237,10 @@ impl Checker {
             for piece in first..first + pieces {
                 let (group, k) = (piece / GROUP, piece % GROUP);
                 let cells = &self.shared.cells[group];
+                if cells.write_epoch[k] == GAP {
+                    self.between(access, group, k);
+                    continue;
+                }
                 if cells.write_epoch[k] >= floor || cells.read_epoch[k] >= floor {
                     self.contended_write(access, lane, group, k, floor);
                 }
@@ -259,6 +297,32 @@ impl Checker {
         let address = (piece as u64) << granule;
         self.findings.add("unwritten shared", vec![access.here(lanes)], Some(address), || {
             "a read of shared memory that no thread of the block has written".into()
+        });
+    }
+
+    /// An atomic operation, before it is made: what it changes must have been written.
+    #[inline(never)]
+    fn unwritten_before(&mut self, access: &Access<'_>) {
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        for (group, lanes) in groups.iter() {
+            for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
+                if self.shared.cells[group].write_epoch[k] < self.base {
+                    self.unwritten(access, group, k);
+                }
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// An access of what belongs to no variable.
+    #[cold]
+    fn between(&mut self, access: &Access<'_>, group: usize, k: usize) {
+        let (granule, piece) = (self.shared.granule, group * GROUP + k);
+        let lanes = Self::touching(access, granule, piece);
+        let address = (piece as u64) << granule;
+        self.findings.add("between variables", vec![access.here(lanes)], Some(address), || {
+            "an access of shared memory outside of every variable: behind the end of one and before the next".into()
         });
     }
 
@@ -362,6 +426,9 @@ impl Checker {
             let first = (access.at[lane] >> granule) as usize;
             for piece in first..first + (access.bytes >> granule).max(1) as usize {
                 let cells = &mut self.shared.cells[piece / GROUP];
+                if cells.write_epoch[piece % GROUP] == GAP {
+                    continue;
+                }
                 cells.write_epoch[piece % GROUP] = epoch;
                 cells.writer[piece % GROUP] = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
                 cells.write_stamp[piece % GROUP] = stamp;
