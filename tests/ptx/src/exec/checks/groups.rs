@@ -60,7 +60,7 @@ impl Groups {
                 groups.wide(access, start, granule, pieces);
             }
         } else {
-            groups.scattered(access, start, granule, pieces, listed);
+            groups.scattered(access, start, granule, listed);
         }
     }
 
@@ -134,30 +134,22 @@ impl Groups {
         }
     }
 
+    /// Accesses of one piece each.
     #[inline(always)]
-    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize, listed: &mut [u8]) {
+    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
         let mut rest = access.lanes;
         while rest != 0 {
             let lane = rest.trailing_zeros();
             rest &= rest - 1;
-            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let listed = &mut listed[group];
-                if *listed == 0 {
-                    self.numbers[self.count] = group as u32;
-                    self.lanes[self.count] = [0; GROUP];
-                    self.count += 1;
-                    *listed = self.count as u8;
-                }
-                let lanes = &mut self.lanes[*listed as usize - 1];
-                for (k, lanes) in lanes.iter_mut().enumerate() {
-                    *lanes |= u32::from(k.wrapping_sub(first) < taken) << lane;
-                }
-                piece += taken;
+            let piece = ((access.at[lane as usize] - start) >> granule) as usize;
+            let listed = &mut listed[piece / GROUP];
+            if *listed == 0 {
+                self.numbers[self.count] = (piece / GROUP) as u32;
+                self.lanes[self.count] = [0; GROUP];
+                self.count += 1;
+                *listed = self.count as u8;
             }
+            self.lanes[*listed as usize - 1][piece % GROUP] |= 1 << lane;
         }
         for &group in &self.numbers[..self.count] {
             listed[group as usize] = 0;

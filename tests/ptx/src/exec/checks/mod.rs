@@ -117,8 +117,8 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
-    /// By warp and lane: which bytes of local memory are written.
-    pub(crate) local: Vec<Vec<u8>>,
+    /// By warp and byte of local memory: the lanes that have written it.
+    pub(crate) local: Vec<Vec<u32>>,
     /// Pages of the shadow of global memory that are at hand.
     near: Option<pages::Near>,
     /// A buffer for the pieces of an access.
