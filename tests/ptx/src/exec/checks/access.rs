@@ -175,7 +175,7 @@ pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) 
 fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, b: &Block<'_>) {
     let bytes = u64::from(access.bytes);
     // Mostly all of it was written long ago.
-    if span <= 2048 && b.memory.first_unwritten(low, span).is_none() {
+    if span <= 2048 && b.memory.all_written(low, span) {
         return;
     }
     // Lanes that lie side by side are one range.
@@ -189,7 +189,7 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
         }
         return;
     }
-    let lanes = lanes_where(access.lanes, |lane| b.memory.first_unwritten(access.at[lane], bytes).is_some());
+    let lanes = lanes_where(access.lanes, |lane| !b.memory.all_written(access.at[lane], bytes));
     if lanes != 0 {
         let lane = lanes.trailing_zeros() as usize;
         let address = b.memory.first_unwritten(access.at[lane], bytes);

@@ -7,7 +7,7 @@
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::groups::{GROUP, Groups, Lanes};
+use super::groups::{GROUP, Groups, Lanes, pieces_of};
 use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, Slot, lock};
 pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
@@ -28,8 +28,11 @@ impl Checker {
             let mut near = self.near.take();
             if let Some(near) = &mut near {
                 let slot = near.slot(page, shadow);
-                let settled =
-                    || groups.iter().fold(true, |all, (group, _)| all & slot.settled.has(self.first_tag, group));
+                let settled = || {
+                    let missing =
+                        |all, (group, lanes): (usize, &Lanes)| all | slot.settled.missing(group, pieces_of(lanes));
+                    slot.settled.is_of(self.first_tag) && groups.iter().fold(0, missing) == 0
+                };
                 if access.writes || !settled() {
                     self.global_page(&part, &groups, page, slot);
                 }
@@ -48,10 +51,13 @@ impl Checker {
             let heads = vec![Head::default(); count];
             *entry = Page { granule: self.global_granule, heads, ..Page::default() };
         }
-        slot.settled.begin(self.first_tag);
+        slot.settled.begin(self.first_tag, count);
+        // Heads come from far away: all are asked for before the first is needed.
+        let launch = self.first_tag;
+        let one_apart = groups.iter().fold(false, |any, (group, _)| any | (entry.heads[group].apart == launch));
         for (group, lanes) in groups.iter() {
             let head = &mut entry.heads[group];
-            let pattern = Pattern::of(lanes).filter(|_| head.apart != self.first_tag);
+            let pattern = Pattern::of(lanes).filter(|_| !(one_apart && head.apart == launch));
             if access.writes {
                 slot.settled.remove(group);
                 if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
@@ -68,15 +74,15 @@ impl Checker {
                     self.global_read_group(access, apart(&mut entry, group, self.first_tag, count), at, lanes)
                 }
             };
-            if settled {
-                slot.settled.add(group);
+            if settled != 0 {
+                slot.settled.add(group, settled);
             }
         }
     }
 
-    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; whether the group is settled.
+    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; the pieces that are settled.
     #[inline(always)]
-    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<bool> {
+    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<u8> {
         let clock = &self.clocks[access.warp as usize];
         let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
         let write = &head.write;
@@ -112,7 +118,9 @@ impl Checker {
         }
         head.read = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
         head.warps = warps;
-        Some(head.other_block >= launch && head.other_pieces & pieces == u8::MAX && write.block < launch)
+        let plain = !access.strong && !Who(head.other_reader).strong();
+        let settled = plain && head.other_block >= launch && write.block < launch;
+        Some(if settled { head.other_pieces & pieces } else { 0 })
     }
 
     /// A write of a group whose pieces were accessed alike, if all before it are in order; whether it was.
@@ -141,7 +149,7 @@ impl Checker {
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> bool {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> u8 {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
@@ -176,11 +184,13 @@ impl Checker {
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
         }
-        let mut settled = 1;
+        let mut settled = 0;
         for k in 0..GROUP {
-            settled &= u32::from(cells.other_block[k] >= first_tag) & u32::from(cells.write_block[k] < first_tag);
+            let two = cells.other_block[k] >= first_tag && cells.read_block[k] >= first_tag;
+            let plain = !Who(cells.reader[k] | cells.other_reader[k]).strong();
+            settled |= u8::from(two && plain && cells.write_block[k] < first_tag) << k;
         }
-        settled != 0
+        settled
     }
 
     /// A write of one group, lane by lane.

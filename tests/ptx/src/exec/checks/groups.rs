@@ -106,8 +106,19 @@ impl Groups {
             let (group, first) = (piece / GROUP, piece % GROUP);
             let taken = (GROUP - first).min(end - piece);
             // A comparison for each piece: a loop of a length that is not known would not become one vector.
-            let touched = std::array::from_fn(|k| if k.wrapping_sub(first) < taken { lanes } else { 0 });
-            self.push(group as u32, touched);
+            let mut touched = [0; GROUP];
+            for k in 0..GROUP {
+                touched[k] = if k.wrapping_sub(first) < taken { lanes } else { 0 };
+            }
+            match self.count.checked_sub(1) {
+                // Often the lanes before touch the rest of the same group.
+                Some(last) if self.numbers[last] == group as u32 => {
+                    for k in 0..GROUP {
+                        self.lanes[last][k] |= touched[k];
+                    }
+                }
+                _ => self.push(group as u32, touched),
+            }
             piece += taken;
         }
     }
@@ -177,4 +188,14 @@ pub(super) fn single(lanes: &Lanes) -> Option<[u32; GROUP]> {
         single[k] = lanes[k].trailing_zeros() & 31;
     }
     (twice == 0).then_some(single)
+}
+
+/// A bit for each piece that is touched.
+#[inline(always)]
+pub(super) fn pieces_of(lanes: &Lanes) -> u8 {
+    let mut pieces = 0;
+    for k in 0..GROUP {
+        pieces |= u8::from(lanes[k] != 0) << k;
+    }
+    pieces
 }

@@ -10,21 +10,91 @@ use super::{Checker, PENDING, Who};
 /// The epoch of a piece that belongs to no variable: all bytes of it lie between two.
 pub(super) const GAP: u32 = u32::MAX - 1;
 
+/// The last reads of a piece, or of some that were read alike.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reads {
+    /// Their epoch, and the warps that read in it.
+    epoch: u32,
+    warps: u32,
+    /// The last reading warp: site, stamp and lanes.
+    reader: u32,
+    stamp: u32,
+    lanes: u32,
+}
+
+/// Pieces of a half of a group: as many words as a thread can read at once.
+const HALF: usize = GROUP / 2;
+
 /// Eight pieces.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 struct Cells {
     /// The last write: its epoch (0: none), by whom, and its warp's stamp.
     write_epoch: [u32; GROUP],
+    /// Reads of a half by the same lanes everywhere; all others are noted piece by piece.
+    halves: [Reads; 2],
     writer: [u32; GROUP],
     write_stamp: [u32; GROUP],
-    /// The last reads: their epoch, and the warps that read in it.
+    /// As of [`Reads`].
     read_epoch: [u32; GROUP],
     read_warps: [u32; GROUP],
-    /// The last reading warp: site, stamp and lanes.
     reader: [u32; GROUP],
     read_stamp: [u32; GROUP],
     read_lanes: [u32; GROUP],
+}
+
+impl Reads {
+    /// Lanes of a warp read.
+    #[inline(always)]
+    fn add(&mut self, warp: u32, lanes: u32, (epoch, stamp): (u32, u32), who: u32) {
+        let same = self.epoch == epoch;
+        let again = same && (self.reader ^ who) & 0x3E0 == 0 && self.stamp == stamp;
+        let warps = if same { self.warps } else { 0 };
+        let before = if again { self.lanes } else { 0 };
+        *self = Reads { epoch, warps: warps | 1 << warp, reader: who, stamp, lanes: before | lanes };
+    }
+}
+
+impl Cells {
+    fn reads(&self, k: usize) -> Reads {
+        Reads {
+            epoch: self.read_epoch[k],
+            warps: self.read_warps[k],
+            reader: self.reader[k],
+            stamp: self.read_stamp[k],
+            lanes: self.read_lanes[k],
+        }
+    }
+
+    /// Lanes of a warp read, not all pieces of a half alike.
+    #[inline(always)]
+    fn read_by_pieces(&mut self, warp: u32, lanes: &Lanes, (epoch, stamp): (u32, u32), who: u32) {
+        let on = touched(lanes);
+        // Short loops with results of their own: each becomes one vector.
+        let (mut same, mut again) = ([0; GROUP], [0; GROUP]);
+        for k in 0..GROUP {
+            same[k] = u32::from(self.read_epoch[k] == epoch).wrapping_neg();
+        }
+        for k in 0..GROUP {
+            let other = (self.reader[k] ^ who) & 0x3E0 | (self.read_stamp[k] ^ stamp);
+            again[k] = same[k] & u32::from(other == 0).wrapping_neg();
+        }
+        for k in 0..GROUP {
+            self.read_warps[k] = self.read_warps[k] & (same[k] | !on[k]) | 1 << warp & on[k];
+        }
+        for k in 0..GROUP {
+            self.read_lanes[k] = self.read_lanes[k] & (again[k] | !on[k]) | lanes[k];
+        }
+        put(&mut self.read_epoch, epoch, &on);
+        put(&mut self.reader, who, &on);
+        put(&mut self.read_stamp, stamp, &on);
+    }
+
+    /// Whether a piece was written or read in this epoch or a later one.
+    #[inline(always)]
+    fn late(&self, k: usize, floor: u32) -> bool {
+        self.write_epoch[k] >= floor || self.read_epoch[k] >= floor || self.halves[k / HALF].epoch >= floor
+    }
 }
 
 /// The shadow of shared memory.
@@ -148,24 +218,18 @@ impl Checker {
         }
         let cells = &mut self.shared.cells[group];
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
-        // Short loops with results of their own: each becomes one vector.
-        let (mut same, mut again) = ([0; GROUP], [0; GROUP]);
-        for k in 0..GROUP {
-            same[k] = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
+        let mut rest = 0;
+        for half in 0..2 {
+            let lanes = &lanes[half * HALF..][..HALF];
+            let differ = lanes.iter().fold(0, |differ, other| differ | (other ^ lanes[0]));
+            rest |= differ;
+            if differ == 0 && lanes[0] != 0 {
+                cells.halves[half].add(access.warp, lanes[0], (epoch, stamp), who);
+            }
         }
-        for k in 0..GROUP {
-            let other = (cells.reader[k] ^ who) & 0x3E0 | (cells.read_stamp[k] ^ stamp);
-            again[k] = same[k] & u32::from(other == 0).wrapping_neg();
+        if rest != 0 {
+            cells.read_by_pieces(access.warp, &lanes, (epoch, stamp), who);
         }
-        for k in 0..GROUP {
-            cells.read_warps[k] = cells.read_warps[k] & (same[k] | !on[k]) | 1 << access.warp & on[k];
-        }
-        for k in 0..GROUP {
-            cells.read_lanes[k] = cells.read_lanes[k] & (again[k] | !on[k]) | lanes[k];
-        }
-        put(&mut cells.read_epoch, epoch, &on);
-        put(&mut cells.reader, who, &on);
-        put(&mut cells.read_stamp, stamp, &on);
     }
 
     /// A read of pieces that were written since all warps synchronised, or never.
@@ -200,9 +264,10 @@ impl Checker {
         for (group, lanes) in groups.iter() {
             let cells = &self.shared.cells[group];
             let mut taken = 0;
+            let halves = cells.halves.map(|half| u32::from(half.epoch >= floor));
             for k in 0..GROUP {
                 let late = u32::from(cells.write_epoch[k] >= floor) | u32::from(cells.read_epoch[k] >= floor);
-                taken |= late & u32::from(lanes[k] != 0);
+                taken |= (late | halves[k / HALF]) & u32::from(lanes[k] != 0);
             }
             free &= taken == 0 && single(lanes).is_some();
         }
@@ -241,7 +306,7 @@ impl Checker {
                     self.between(access, group, k);
                     continue;
                 }
-                if cells.write_epoch[k] >= floor || cells.read_epoch[k] >= floor {
+                if cells.late(k, floor) {
                     self.contended_write(access, lane, group, k, floor);
                 }
                 let cells = &mut self.shared.cells[group];
@@ -256,12 +321,14 @@ impl Checker {
     fn contended_write(&mut self, access: &Access<'_>, lane: usize, group: usize, k: usize, floor: u32) {
         let one = Access { lanes: 1 << lane, ..*access };
         let cells = &self.shared.cells[group];
-        let (written, read) = (cells.write_epoch[k], cells.read_epoch[k]);
+        let (written, reads) = (cells.write_epoch[k], [cells.reads(k), cells.halves[k / HALF]]);
         if written >= floor && !self.within_instruction(access, lane, group, k) {
             self.after_write(&one, group, k);
         }
-        if read >= floor && self.checks.shared_races {
-            self.after_reads(&one, group, k);
+        for reads in reads.iter().filter(|reads| reads.epoch >= floor) {
+            if self.checks.shared_races {
+                self.after_reads(&one, group, k, reads);
+            }
         }
     }
 
@@ -368,9 +435,8 @@ impl Checker {
 
     /// A write to what was read, perhaps without an order.
     #[cold]
-    fn after_reads(&mut self, access: &Access<'_>, group: usize, k: usize) {
-        let cells = self.shared.cells[group];
-        let (read, reader) = (cells.read_epoch[k], Who(cells.reader[k]));
+    fn after_reads(&mut self, access: &Access<'_>, group: usize, k: usize, reads: &Reads) {
+        let reader = Who(reads.reader);
         if access.strong && reader.strong() {
             return;
         }
@@ -378,11 +444,11 @@ impl Checker {
         let lanes = Self::touching(access, granule, group * GROUP + k);
         let clock = &self.clocks[access.warp as usize];
         let mut racing = None;
-        for warp in (0..self.clocks.len()).filter(|warp| cells.read_warps[k] >> warp & 1 != 0) {
-            if warp != access.warp as usize && read >= clock.known[warp] {
+        for warp in (0..self.clocks.len()).filter(|warp| reads.warps >> warp & 1 != 0) {
+            if warp != access.warp as usize && reads.epoch >= clock.known[warp] {
                 let known = reader.warp() == warp;
                 let site = if known { reader.site() } else { u32::MAX >> 11 };
-                let reader_lanes = if known { cells.read_lanes[k] } else { 0 };
+                let reader_lanes = if known { reads.lanes } else { 0 };
                 racing = Some((lanes, RawSite { site, block: access.block, warp: warp as u32, lanes: reader_lanes }));
                 if known {
                     break;
@@ -390,10 +456,8 @@ impl Checker {
             }
         }
         if racing.is_none() && reader.warp() == access.warp as usize {
-            let unordered =
-                |earlier: usize, now: usize| !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32);
-            let others =
-                lanes_where(cells.read_lanes[k], |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
+            let unordered = |earlier: usize, now: usize| !clock.lanes_ordered(reads.stamp, earlier as u32, now as u32);
+            let others = lanes_where(reads.lanes, |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
             if others != 0 {
                 let site = RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others };
                 racing = Some((lanes, site));
