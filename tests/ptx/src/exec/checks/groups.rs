@@ -1,13 +1,42 @@
-//! The pieces of memory that an access touches, in groups of eight.
+//! Accesses, and the pieces of memory that they touch, in groups of eight.
 
+use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::shared::Access;
+use super::Who;
 
 /// Pieces that are looked at together.
 pub(super) const GROUP: usize = 8;
 
 /// The lanes that touch each piece of a group.
 pub(super) type Lanes = [u32; GROUP];
+
+/// An access of memory by lanes of a warp.
+#[derive(Clone, Copy)]
+pub(crate) struct Access<'a> {
+    pub(crate) block: [u32; 3],
+    pub(crate) warp: u32,
+    pub(crate) lanes: u32,
+    pub(crate) at: &'a [u64; 32],
+    pub(crate) bytes: u32,
+    pub(crate) site: u32,
+    pub(crate) writes: bool,
+    /// What is there before counts: not so of plain stores.
+    pub(crate) reads: bool,
+    /// Atomic, or strong as volatile accesses are: these do not race with each other.
+    pub(crate) strong: bool,
+    /// Whether two lanes write the same value.
+    pub(crate) same_values: &'a dyn Fn(usize, usize) -> bool,
+}
+
+impl Access<'_> {
+    pub(super) fn here(&self, lanes: u32) -> RawSite {
+        RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
+    }
+
+    pub(super) fn there(&self, who: Who) -> RawSite {
+        RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
+    }
+}
 
 /// The groups that an access touches, each once: a buffer that is used again.
 pub(super) struct Groups {

@@ -4,6 +4,7 @@
 
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
+pub(crate) use super::groups::Access;
 use super::groups::{GROUP, Lanes, single};
 use super::{Checker, PENDING, Who};
 
@@ -139,34 +140,6 @@ impl SharedShadow {
     pub(super) fn write_of(&self, piece: usize) -> (u32, Who, u32) {
         let (cells, k) = (&self.cells[piece / GROUP], piece % GROUP);
         (cells.write_epoch[k], Who(cells.writer[k]), cells.write_stamp[k])
-    }
-}
-
-/// An access of shared memory by lanes of a warp.
-#[derive(Clone, Copy)]
-pub(crate) struct Access<'a> {
-    pub(crate) block: [u32; 3],
-    pub(crate) warp: u32,
-    pub(crate) lanes: u32,
-    pub(crate) at: &'a [u64; 32],
-    pub(crate) bytes: u32,
-    pub(crate) site: u32,
-    pub(crate) writes: bool,
-    /// What is there before counts: not so of plain stores.
-    pub(crate) reads: bool,
-    /// Atomic, or strong as volatile accesses are: these do not race with each other.
-    pub(crate) strong: bool,
-    /// Whether two lanes write the same value.
-    pub(crate) same_values: &'a dyn Fn(usize, usize) -> bool,
-}
-
-impl Access<'_> {
-    pub(super) fn here(&self, lanes: u32) -> RawSite {
-        RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
-    }
-
-    pub(super) fn there(&self, who: Who) -> RawSite {
-        RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
     }
 }
 
