@@ -349,6 +349,28 @@ impl Memory {
         }
     }
 
+    /// Whether a short range was written, as far as a record is kept.
+    #[inline]
+    pub(crate) fn all_written(&self, address: u64, bytes: u64) -> bool {
+        let Some(written) = self.written.get() else { return true };
+        let region = &self.regions[Kind::Device as usize];
+        let start = address.wrapping_sub(region.base());
+        let end = start.saturating_add(bytes);
+        if end > region.bytes() {
+            return self.first_unwritten(address, bytes).is_none();
+        }
+        let (first, last) = (start / 64, end.saturating_sub(1) / 64);
+        let mut missing = 0;
+        for word in first..=last {
+            // SAFETY: as in `written_word`; the range lies inside of the region.
+            let found = unsafe { AtomicU64::from_ptr(written.at(word * 8).cast()) }.load(Ordering::Relaxed);
+            let low = if word == first { u64::MAX << (start % 64) } else { u64::MAX };
+            let high = if word == last { u64::MAX >> (63 - (end - 1) % 64) } else { u64::MAX };
+            missing |= !found & low & high;
+        }
+        missing == 0
+    }
+
     /// The first byte of a range that nothing wrote, where a record is kept.
     #[inline]
     pub fn first_unwritten(&self, address: u64, bytes: u64) -> Option<u64> {

@@ -225,6 +225,9 @@ fn last_block(fence: &str) -> String {
 fn the_last_block_reads_what_was_released() {
     // The buffer holds 7: the fourth of four blocks sees 7 + 3.
     planted(4, 32, 256, &last_block(""), &last_block("membar.gl;"), "a race in global memory");
+    planted(4, 32, 256, &last_block("membar.cta;"), &last_block("fence.acq_rel.gpu;"), "a race in global memory");
+    let atomic = |scope: &str| last_block("").replace("atom.global", &format!("atom.acq_rel.{scope}.global"));
+    planted(4, 32, 256, &atomic("cta"), &atomic("gpu"), "a race in global memory");
 }
 
 #[test]

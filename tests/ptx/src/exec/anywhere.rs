@@ -123,6 +123,8 @@ pub(crate) mod any {
     pub(crate) const STRONG: u32 = 1 << 13;
     /// It is of rows for matrices: 16 bytes at the addresses of eight times `n` lanes.
     pub(crate) const ROWS: u32 = 1 << 14;
+    /// It writes, and what was there before counts.
+    pub(crate) const READS: u32 = 1 << 15;
     const SPACES: [Space; 7] =
         [Space::Generic, Space::Global, Space::Shared, Space::SharedCluster, Space::Local, Space::Const, Space::Param];
 
@@ -139,15 +141,25 @@ pub(crate) mod any {
 ///
 /// # Safety
 /// `a` is the slot of an address of the width that `bytes` says.
+#[inline(always)]
 pub(crate) unsafe fn addresses(i: &Decoded, w: &Warp) -> [u64; LANES] {
+    // Loops that become vectors where they stand; `map` of an array may stay a call.
+    let mut at = [0; LANES];
     // SAFETY: the caller says so.
     unsafe {
         if i.bytes & any::ADDRESS64 != 0 {
-            w.lanes::<u64>(i.a).map(|address| address.wrapping_add(i.imm))
+            let source = w.slot::<u64>(i.a);
+            for lane in 0..LANES {
+                at[lane] = source.add(lane).read().wrapping_add(i.imm);
+            }
         } else {
-            w.lanes::<u32>(i.a).map(|address| u64::from(address.wrapping_add(i.imm as u32)))
+            let source = w.slot::<u32>(i.a);
+            for lane in 0..LANES {
+                at[lane] = u64::from(source.add(lane).read().wrapping_add(i.imm as u32));
+            }
         }
     }
+    at
 }
 
 /// Any `ld`: of any space, lane by lane.

@@ -1,10 +1,9 @@
 //! Bulk copies (§9.7.9.25.4, §9.7.9.25.5): `cp.async.bulk` and `cp.async.bulk.tensor`.
 //!
 //! A copy that an mbarrier is told of is made when it is asked for, or when somebody waits for it in vain; one of a group when it
-//! is asked for or when the group is waited for.
+//! is asked for or when the group is waited for. Where only its sources were waited for, they are read then, and it is made later.
 
 use super::anywhere::Refused;
-use super::checks::shared::Access;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::copies::cp_async_bulk;
@@ -41,22 +40,30 @@ struct Part {
 /// A copy that was asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Transfer {
+    pub(crate) direction: BulkDirection,
     parts: Vec<Part>,
     /// What is written where there is no source, repeated.
     fill: Vec<u8>,
     /// The mbarriers that are told, and of how many bytes.
     told: Vec<*mut u8>,
     bytes: u32,
-    /// For the checks: ranges of the own block's shared memory that are written, and the mbarrier's address.
-    written: Vec<(u32, u32)>,
-    mbarrier: u64,
+    /// For the checks: ranges of the own block's shared memory that are written and read, of global memory that are written or read,
+    /// and the mbarrier's address.
+    pub(crate) written: Vec<(u32, u32)>,
+    pub(crate) read: Vec<(u32, u32)>,
+    pub(crate) global: Vec<(u64, u64)>,
+    pub(crate) mbarrier: Option<u64>,
     /// Who asked for it.
     rank: u32,
-    warp: u32,
-    lane: u32,
-    site: u32,
+    pub(crate) warp: u32,
+    pub(crate) lane: u32,
+    pub(crate) site: u32,
     /// Its group, of a copy that has one: those that the lane had closed before.
     group: u32,
+    /// Whether it was made.
+    made: bool,
+    /// Its sources, once they were waited for.
+    sources: Option<Vec<u8>>,
 }
 
 impl Transfer {
@@ -83,39 +90,37 @@ impl Transfer {
         Ok(())
     }
 
-    fn access(&self, block: [u32; 3], at: &[u64; LANES], bytes: u32, run: &mut dyn FnMut(&Access<'_>)) {
-        run(&Access {
-            block,
-            warp: self.warp,
-            lanes: 1 << self.lane,
-            at,
-            bytes,
-            site: self.site,
-            writes: true,
-            strong: false,
-            same_values: &|_, _| true,
-        });
+    /// Its sources are waited for: they are read now if not before, and the checks are told.
+    fn read_sources(&mut self, b: &mut Block<'_>) {
+        if self.sources.is_some() {
+            return;
+        }
+        let mut bytes: Vec<u8> = Vec::new();
+        for part in self.parts.iter().filter(|part| !self.made && !part.from.is_null()) {
+            // SAFETY: as in `make`.
+            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(part.from, part.bytes as usize) });
+        }
+        let mut at = 0;
+        for part in self.parts.iter_mut().filter(|part| !self.made && !part.from.is_null()) {
+            // The bytes do not move with the vector that holds them.
+            part.from = bytes[at..].as_ptr();
+            at += part.bytes as usize;
+        }
+        self.sources = Some(bytes);
+        self.sources_done(b);
     }
 
-    /// Tells the checks what is written: from now on, or up to now.
-    fn note(&self, b: &mut Block<'_>, begins: bool) {
-        let block = b.id;
-        let Some(checker) = &mut b.checker else { return };
-        for &(start, bytes) in &self.written {
-            // In pieces of at most 16 bytes, as accesses have them.
-            let mut at = start;
-            while at < start + bytes {
-                let piece = (start + bytes - at).min(16);
-                self.access(block, &[u64::from(at); LANES], piece, &mut |access| match begins {
-                    true => checker.shared_pending(access),
-                    false => checker.shared_arrived(access),
-                });
-                at += piece;
-            }
+    /// It is waited for: it is made now if not before, and the checks are told.
+    fn finish(mut self, b: &mut Block<'_>) -> Result<(), String> {
+        if !self.made {
+            self.make()?;
         }
-        if !begins {
-            checker.tell_mbarrier(self.warp as usize, self.mbarrier);
+        if self.sources.is_none() {
+            self.sources = Some(Vec::new());
+            self.sources_done(b);
         }
+        self.done(b);
+        Ok(())
     }
 }
 
@@ -126,7 +131,7 @@ pub(crate) fn make_all(b: &mut Block<'_>) -> Result<(), String> {
         let Some(transfer) = next else { return Ok(()) };
         transfer.make()?;
         if transfer.rank == b.rank {
-            transfer.note(b, false);
+            transfer.done(b);
         } else if b.checker.is_some() {
             b.cluster.borrow_mut().made.push(transfer);
         }
@@ -142,7 +147,7 @@ pub(crate) fn note_made(b: &mut Block<'_>) {
     let made = std::mem::take(&mut b.cluster.borrow_mut().made);
     for transfer in made {
         if transfer.rank == b.rank {
-            transfer.note(b, false);
+            transfer.done(b);
         } else {
             b.cluster.borrow_mut().made.push(transfer);
         }
@@ -187,17 +192,22 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
     };
     let (shared, other) = (address(op.shared), address(op.other));
     let mut transfer = Transfer {
+        direction: op.direction,
         parts: Vec::new(),
         fill: vec![0],
         told: Vec::new(),
         bytes: 0,
         written: Vec::new(),
-        mbarrier: 0,
+        read: Vec::new(),
+        global: Vec::new(),
+        mbarrier: None,
         rank: b.rank,
         warp: w.index,
         lane: lane as u32,
         site: i.site,
         group: w.bulk_groups[lane],
+        made: false,
+        sources: None,
     };
     let (rank, offset) = b.rank_and_offset(shared);
     let ranks: Vec<usize> = match op.multicast {
@@ -235,8 +245,8 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
         }
     };
     for run in &runs {
-        for &rank in &ranks {
-            part(op, &mut transfer, w, b, (lane, rank), run)?;
+        for (nth, &rank) in ranks.iter().enumerate() {
+            part(op, &mut transfer, w, b, (lane, rank, nth == 0), run)?;
         }
     }
     if let Some(mbarrier) = op.mbarrier {
@@ -247,7 +257,7 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
             let to = shared_pointer(b, rank, at, 8)?;
             transfer.told.push(to);
         }
-        transfer.mbarrier = u64::from(at);
+        transfer.mbarrier = Some(u64::from(at));
     }
     start(transfer, op.mbarrier.is_some(), w, b)
 }
@@ -258,7 +268,7 @@ fn part(
     transfer: &mut Transfer,
     w: &Warp,
     b: &Block<'_>,
-    (lane, rank): (usize, usize),
+    (lane, rank, first): (usize, usize, bool),
     run: &Run,
 ) -> Result<(), Failure> {
     let near = shared_pointer(b, rank, run.shared, run.bytes)?;
@@ -284,22 +294,42 @@ fn part(
             transfer.parts.push(Part { to: near, from, bytes: run.bytes });
         }
     }
-    if op.direction == BulkDirection::GlobalToShared && rank == b.rank as usize {
-        transfer.written.push((run.shared, run.bytes));
+    // What the checks keep of this block; a copy to several blocks reads once.
+    let own = rank == b.rank as usize;
+    let global = run.global.map(|address| (address, u64::from(run.bytes)));
+    match op.direction {
+        BulkDirection::GlobalToShared => {
+            if own {
+                transfer.written.push((run.shared, run.bytes));
+            }
+            transfer.global.extend(global.filter(|_| first));
+        }
+        BulkDirection::SharedToGlobal => {
+            if own && global.is_some() {
+                transfer.read.push((run.shared, run.bytes));
+            }
+            transfer.global.extend(global);
+        }
+        BulkDirection::SharedToCluster => {
+            let (_, offset) = b.rank_and_offset(run.global.unwrap_or_default());
+            transfer.read.push((offset, run.bytes));
+        }
     }
     Ok(())
 }
 
 /// Makes a copy now, or keeps it for later.
-fn start(transfer: Transfer, told: bool, w: &mut Warp, b: &mut Block<'_>) -> Result<(), Failure> {
-    transfer.note(b, true);
+fn start(mut transfer: Transfer, told: bool, w: &mut Warp, b: &mut Block<'_>) -> Result<(), Failure> {
+    transfer.asked(b);
     if b.context.options.async_copies == AsyncCopies::Earliest {
         transfer.make().map_err(illegal)?;
-        transfer.note(b, false);
-    } else if told {
-        b.cluster.borrow_mut().under_way.push_back(transfer);
-    } else {
-        w.bulk.push(transfer);
+        transfer.made = true;
+    }
+    match (told, transfer.made) {
+        (true, true) => transfer.done(b),
+        (true, false) => b.cluster.borrow_mut().under_way.push_back(transfer),
+        // The thread may not count on it before it waits.
+        (false, _) => w.bulk.push(transfer),
     }
     Ok(())
 }
@@ -335,7 +365,7 @@ unsafe fn tensor_map(w: &Warp, b: &Block<'_>, lane: usize, address: u64) -> Resu
 
 /// `cp.async.bulk.commit_group`
 pub(crate) struct BulkCommit;
-/// `cp.async.bulk.wait_group` of `n` groups
+/// `cp.async.bulk.wait_group` of `n` groups; `imm` is 1 for `.read`
 pub(crate) struct BulkWait;
 
 impl Handler for BulkCommit {
@@ -353,6 +383,12 @@ impl Handler for BulkWait {
             let lane = transfer.lane as usize;
             w.mask >> lane & 1 != 0 && u64::from(transfer.group) + u64::from(i.n) < u64::from(w.bulk_groups[lane])
         };
+        if i.imm != 0 {
+            let mut all = std::mem::take(&mut w.bulk);
+            all.iter_mut().filter(|transfer| due(transfer, w)).for_each(|transfer| transfer.read_sources(b));
+            w.bulk = all;
+            return Flow::Go;
+        }
         let (now, later) = std::mem::take(&mut w.bulk).into_iter().partition(|transfer| due(transfer, w));
         w.bulk = later;
         finish(now, w, b, i.site)
@@ -361,8 +397,9 @@ impl Handler for BulkWait {
 
 fn finish(transfers: Vec<Transfer>, w: &Warp, b: &mut Block<'_>, site: u32) -> Flow {
     for transfer in transfers {
-        if let Err(what) = transfer.make() {
-            b.fail(w, site, 1 << transfer.lane, FaultKind::IllegalInstruction, what, None);
+        let lane = transfer.lane;
+        if let Err(what) = transfer.finish(b) {
+            b.fail(w, site, 1 << lane, FaultKind::IllegalInstruction, what, None);
             return Flow::Fault;
         }
     }

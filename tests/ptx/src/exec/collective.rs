@@ -79,8 +79,15 @@ impl Handler for Exchanged {
         // SAFETY: lowering put slots there.
         unsafe {
             let named = w.slot::<u32>(i.r[2]).add(w.first()).read();
-            if named & w.live & !w.mask != 0 || b.checker.is_some() {
+            if named & w.live & !w.mask != 0 {
                 return together(i, w, b);
+            }
+            if let Some(checker) = &mut b.checker {
+                if named & w.live & w.mask != u32::MAX {
+                    return together(i, w, b);
+                }
+                // All lanes are named and there: nothing is to be reported.
+                checker.together(w.index as usize, u32::MAX, u32::MAX);
             }
             let exchange = &b.program.exchanges[i.c as usize];
             let (a, d) = (w.slot::<u32>(i.a), w.slot::<u32>(i.r[0]));

@@ -402,6 +402,18 @@ impl Handler for Fence {
     }
 }
 
+/// `fence.proxy.async` of shared memory. Here all proxies see the same memory: only the checks are told.
+pub(crate) struct ProxyFence;
+
+impl Handler for ProxyFence {
+    unsafe fn run<const WHOLE: bool>(_: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
+        if let Some(checker) = &mut b.checker {
+            checker.proxy_fence(w.index as usize, w.mask, w.live);
+        }
+        Flow::Go
+    }
+}
+
 /// `%clock64` and `%globaltimer`: how often this warp gave way or asked. No time: nothing here takes the time that a GPU takes.
 pub(crate) struct Ticks64;
 /// `%clock`

@@ -159,6 +159,7 @@ fn note(copy: &Copy, lanes: u32, w: &Warp, b: &mut Block<'_>, begins: bool) {
         bytes: copy.bytes,
         site: copy.site,
         writes: true,
+        reads: false,
         strong: false,
         same_values: &|_, _| false,
     };
@@ -170,7 +171,7 @@ fn note(copy: &Copy, lanes: u32, w: &Warp, b: &mut Block<'_>, begins: bool) {
         for bytes in [4, 8, 16] {
             let lanes = lanes_where(reading, |lane| u32::from(copy.reads[lane]) == bytes);
             if let (Some(checker), true) = (&mut taken, lanes != 0) {
-                global(&Access { lanes, at: &at, bytes, writes: false, ..access }, checker, b);
+                global(&Access { lanes, at: &at, bytes, writes: false, reads: true, ..access }, checker, b);
             }
         }
         b.checker = taken;

@@ -131,7 +131,7 @@ impl<'a> Worker<'a> {
     /// Fills a slot of all warps of a block.
     fn fill(&mut self, at: usize, constant: &Constant) {
         let (launch, id) = (self.context.launch, self.blocks[at].id);
-        let shared = self.context.program.shared;
+        let shared = self.context.program.declared_shared;
         for warp in &mut self.warps[at] {
             let index = warp.index;
             let value = |lane| value_of(constant.value, launch, shared, id, index, lane);

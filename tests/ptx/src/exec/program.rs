@@ -41,6 +41,11 @@ pub(crate) struct Program {
     pub(crate) words: u32,
     /// Bytes of shared memory of the variables, without what the launch adds.
     pub(crate) shared: u32,
+    /// The same as the kernel sees it, without the gaps that the checks leave between variables; where those lie.
+    pub(crate) declared_shared: u32,
+    pub(crate) shared_gaps: Vec<(u32, u32)>,
+    /// See [`super::checks::proxy::writers`].
+    pub(crate) proxy_writers: Vec<bool>,
     /// log2 of the smallest access of shared memory, in bytes; likewise of global memory.
     pub(crate) shared_granule: u32,
     pub(crate) global_granule: u32,

@@ -188,7 +188,7 @@ fn note(b: &mut Block<'_>, group: usize, site: u32, touched: &[(u32, u32)]) {
         let mut at = address;
         while at < end {
             let piece = (end - at).min(16);
-            checker.shared_access(&Access {
+            let access = Access {
                 block,
                 warp: 4 * group as u32,
                 lanes: 1,
@@ -196,9 +196,12 @@ fn note(b: &mut Block<'_>, group: usize, site: u32, touched: &[(u32, u32)]) {
                 bytes: piece,
                 site,
                 writes: false,
+                reads: true,
                 strong: false,
                 same_values: &|_, _| true,
-            });
+            };
+            checker.shared_access(&access);
+            checker.by_async_proxy(&access, 4, "wgmma");
             at += piece;
         }
     }

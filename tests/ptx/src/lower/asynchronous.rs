@@ -190,9 +190,9 @@ impl Lowering<'_> {
                 self.emit(self.pair::<BulkCommit>(), 0, &[]);
                 Ok(())
             }
-            Op::CpAsyncBulkWait { groups, .. } => {
+            Op::CpAsyncBulkWait { groups, read } => {
                 let decoded = self.blank(self.pair::<BulkWait>());
-                self.push(Decoded { n: *groups, ..decoded });
+                self.push(Decoded { n: *groups, imm: u64::from(*read), ..decoded });
                 Ok(())
             }
             Op::Wgmma { .. } => self.wgmma(op),

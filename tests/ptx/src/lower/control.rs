@@ -1,10 +1,10 @@
 //! How basic blocks end, guards, barriers.
 
 use super::Lowering;
-use crate::exec::control::{Bar, Fence, Nanosleep, Nothing, bar};
+use crate::exec::control::{Bar, Fence, Nanosleep, Nothing, ProxyFence, bar};
 use crate::exec::path::Path;
 use crate::exec::program::End;
-use crate::text::ast::{Barrier, Guard, Instruction, Kernel, Op, Operand, Predicate};
+use crate::text::ast::{Barrier, Guard, Instruction, Kernel, Op, Operand, Predicate, Scope};
 use crate::text::flow::{Block, Flow};
 
 /// Whether an instruction ends a basic block.
@@ -113,6 +113,12 @@ impl Lowering<'_> {
 
     pub(super) fn waiting(&mut self, op: &Op) -> Result<(), String> {
         match op {
+            Op::FenceProxy { kind } if kind == "proxy.async.global" => self.emit(self.pair::<Nothing>(), 0, &[]),
+            Op::FenceProxy { kind } if kind.starts_with("proxy.async") => {
+                self.emit(self.pair::<ProxyFence>(), 0, &[]);
+            }
+            // One thread of the host runs a block; to others it releases nothing.
+            Op::Fence { scope: Scope::Cta, .. } => self.emit(self.pair::<Nothing>(), 0, &[]),
             Op::Fence { .. } | Op::FenceProxy { .. } => self.emit(self.pair::<Fence>(), 0, &[]),
             Op::Nanosleep => self.emit(self.pair::<Nanosleep>(), 0, &[]),
             Op::Bar { kind, aligned, barrier, threads } => self.bar(*kind, *aligned, *barrier, *threads)?,

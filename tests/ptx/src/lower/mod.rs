@@ -9,6 +9,7 @@ mod asynchronous;
 mod control;
 mod convert;
 mod invariants;
+mod layout;
 mod memory;
 mod operands;
 mod registers;
@@ -17,6 +18,7 @@ mod warp;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::exec::checks::protocol::{CheckWritten, MarkWritten, Misuse};
+use crate::exec::checks::proxy;
 use crate::exec::counts::CountBlock;
 use crate::exec::level::Handler;
 use crate::exec::program::{BasicBlock, Constant, ConstantValue, End, Program, SlotKind};
@@ -25,6 +27,7 @@ use crate::exec::{Decoded, Level, Pair};
 use crate::machine::Checks;
 use crate::text::ast;
 use crate::text::flow::Flow;
+pub(crate) use layout::Layout;
 
 /// Why a kernel is refused: the line of the PTX, and what is not known.
 #[derive(Debug, Clone)]
@@ -45,101 +48,11 @@ pub(crate) struct Setting<'a> {
     pub(crate) counts: bool,
 }
 
-/// Where a kernel's variables lie in shared and local memory.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Layout {
-    /// Offsets of [`ast::Module::variables`] in shared memory, where they are there.
-    pub(crate) module_shared: HashMap<u32, u32>,
-    /// Offsets of [`ast::Kernel::variables`].
-    pub(crate) kernel: Vec<u32>,
-    /// Bytes of shared memory without dynamic variables.
-    pub(crate) shared: u32,
-    /// Bytes of local memory of a thread.
-    pub(crate) local: u32,
-    /// Offset and bytes of each parameter.
-    pub(crate) parameters: Vec<(u32, u32)>,
-}
-
-impl Layout {
-    /// Lays out a kernel's variables. Variables at module scope that the kernel does not name get no memory.
-    pub(crate) fn new(kernel: &ast::Kernel, variables: &[ast::Variable]) -> Layout {
-        let mut layout = Layout::default();
-        let mut offset = 0;
-        for parameter in &kernel.parameters {
-            offset = u32::next_multiple_of(offset, parameter.align.max(1));
-            layout.parameters.push((offset, parameter.bytes as u32));
-            offset += parameter.bytes as u32;
-        }
-        let named = named_variables(kernel);
-        let mut dynamic: Vec<(Option<u32>, usize, u32)> = Vec::new();
-        let shared = |variable: &ast::Variable| matches!(variable.space, ast::Space::Shared);
-        for (at, variable) in variables.iter().enumerate() {
-            if shared(variable) && named.contains(&(at as u32)) {
-                if variable.dynamic {
-                    dynamic.push((Some(at as u32), 0, variable.align));
-                } else {
-                    let start = layout.add_shared(variable);
-                    layout.module_shared.insert(at as u32, start);
-                }
-            }
-        }
-        for (at, variable) in kernel.variables.iter().enumerate() {
-            let start = match variable.space {
-                _ if variable.dynamic => {
-                    dynamic.push((None, at, variable.align));
-                    0
-                }
-                ast::Space::Shared => layout.add_shared(variable),
-                _ => {
-                    let start = layout.local.next_multiple_of(variable.align.max(1));
-                    layout.local = start + variable.bytes as u32;
-                    start
-                }
-            };
-            layout.kernel.push(start);
-        }
-        // All dynamic variables begin at one place, as they do in CUDA.
-        let align = dynamic.iter().map(|&(.., align)| align.max(1)).max().unwrap_or(1);
-        layout.shared = layout.shared.next_multiple_of(align);
-        for (module, at, _) in dynamic {
-            match module {
-                Some(at) => {
-                    layout.module_shared.insert(at, layout.shared);
-                }
-                None => layout.kernel[at] = layout.shared,
-            }
-        }
-        layout.local = layout.local.next_multiple_of(16);
-        layout
-    }
-
-    fn add_shared(&mut self, variable: &ast::Variable) -> u32 {
-        let start = self.shared.next_multiple_of(variable.align.max(1));
-        self.shared = start + variable.bytes as u32;
-        start
-    }
-}
-
-/// The variables at module scope that a kernel names.
-fn named_variables(kernel: &ast::Kernel) -> Vec<u32> {
-    let mut found = Vec::new();
-    for instruction in &kernel.body {
-        operands::each_operand(&instruction.op, &mut |operand| {
-            if let ast::Operand::Symbol(ast::Symbol::Module(at), _) = operand {
-                found.push(*at);
-            }
-        });
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
 /// Lowers a kernel.
 pub(crate) fn lower(setting: &Setting<'_>) -> Result<Program, Refusal> {
     let (kernel, sites) = control::without_guarded_waits(setting.kernel);
     let flow = Flow::new(&kernel);
-    let layout = Layout::new(setting.kernel, setting.variables);
+    let layout = Layout::new(setting.kernel, setting.variables, setting.checks != Checks::NONE);
     let mut lowering = Lowering::new(setting, &kernel, sites, layout);
     if setting.checks.unwritten {
         lowering.track(&analysis::perhaps_unwritten(&kernel, &flow));
@@ -297,6 +210,15 @@ impl<'a> Lowering<'a> {
         }
     }
 
+    /// Whether any instruction reads a register.
+    fn is_read(&self, register: ast::Register) -> bool {
+        let mut found = false;
+        for instruction in &self.kernel.body {
+            registers::each_source(instruction, &mut |read| found |= read == register);
+        }
+        found
+    }
+
     /// Notes the registers that an instruction has written.
     fn mark_written(&mut self, instruction: &ast::Instruction) {
         if self.tracked.is_empty() {
@@ -416,6 +338,9 @@ impl<'a> Lowering<'a> {
         self.program.counts = self.setting.counts;
         self.program.words = self.words;
         self.program.shared = self.layout.shared;
+        self.program.declared_shared = Layout::new(self.setting.kernel, self.setting.variables, false).shared;
+        self.program.shared_gaps = std::mem::take(&mut self.layout.gaps);
+        self.program.proxy_writers = proxy::writers(self.setting.kernel);
         self.program.local = self.layout.local;
         (self.program.shared_granule, self.program.global_granule) = memory::granules(self.setting.kernel);
     }

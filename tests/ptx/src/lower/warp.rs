@@ -7,9 +7,10 @@ use crate::exec::anywhere::any;
 use crate::exec::atomic::{Atom, AtomicOp};
 use crate::exec::checks::access::CheckAccess;
 use crate::exec::collective::{ActiveMask, Collective, Exchange, Exchanged, Together};
+use crate::exec::control::Fence;
 use crate::exec::counts::CountAccess;
 use crate::machine::Checks;
-use crate::text::ast::{Op, Operand, Reduction, Space, Type, Vote};
+use crate::text::ast::{Atomic, Op, Operand, Ordering, Reduction, Scope, Space, Type, Vote};
 
 impl Lowering<'_> {
     fn together(&mut self, operation: Collective, r: [u32; 3], sources: [u32; 3]) {
@@ -93,7 +94,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn atom(&mut self, op: &Op) -> Result<(), String> {
-        let Op::Atom { op, space, ty, d, address, b, c, .. } = op else { return Err("no atomic".into()) };
+        let Op::Atom { op, space, ty, ordering, scope, d, address, b, c } = op else { return Err("no atomic".into()) };
         let operation = AtomicOp { op: *op, ty: *ty };
         if operation.apply(0, 0, 0).is_none() {
             return Err(format!("atom.{op:?} of {ty:?} is not known"));
@@ -104,6 +105,9 @@ impl Lowering<'_> {
         let (&[b], true) = (&b[..], d.as_ref().is_none_or(|d| d.len() == 1)) else {
             return Err("atom of a vector is not known".into());
         };
+        if matches!(ordering, Ordering::Release | Ordering::AcqRel | Ordering::SeqCst) && *scope != Scope::Cta {
+            self.emit(self.pair::<Fence>(), 0, &[]);
+        }
         let bits = 8 * ty.bytes();
         let (a, address_bits, offset) = self.address_in(*space, address)?;
         let mut decoded = self.blank(self.pair::<Atom>());
@@ -125,7 +129,11 @@ impl Lowering<'_> {
             }
         };
         decoded.bytes = any_bits(*space, *ty, bits, address_bits) & !0xFF | index as u32;
-        let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG;
+        // An exchange whose result nothing reads sets a value.
+        let result = d.as_ref().and_then(|d| d[0]);
+        let sets = *op == Atomic::Exch && !result.is_some_and(|register| self.is_read(register));
+        let reads = if sets { 0 } else { any::READS };
+        let bytes = any_bits(*space, *ty, bits, address_bits) | any::WRITES | any::STRONG | reads;
         if self.setting.checks != Checks::NONE {
             let run = self.pair::<CheckAccess>();
             self.push(Decoded { run, bytes, n: 1, ..decoded });

@@ -190,7 +190,7 @@ pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -
     let level = Level::detect();
     let mut kernels = Vec::new();
     for (index, kernel) in source.module.kernels.iter().enumerate() {
-        let layout = Layout::new(kernel, &source.module.variables);
+        let layout = Layout::new(kernel, &source.module.variables, false);
         let most = kernel.required_threads.or(kernel.max_threads);
         let code = Code { source: source.clone(), index, level, programs: Mutex::new(Vec::new()) };
         // What can't be lowered is refused now and not at the first launch.

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub(crate) mod hopper;
 pub(crate) mod planted;
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What runs before an access that is checked.
 
-use super::super::anywhere::{SHARED_WINDOW, addresses, any, lanes_where, space_of};
+use super::super::anywhere::{SHARED_WINDOW, any, lanes_where, space_of};
 use super::super::block::RawSite;
-use super::super::lanes::Cell;
+use super::super::lanes::{Cell, lanes_that};
 use super::super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use super::Checker;
 use super::shared::Access;
@@ -26,22 +26,24 @@ impl Handler for CheckAccess {
 #[inline(always)]
 unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
     let Some(mut checker) = b.checker.take() else { return };
-    // SAFETY: the caller says so.
-    let at = unsafe { addresses(i, w) };
     let rows = i.bytes & any::ROWS != 0;
     let bytes = if rows { 16 } else { (i.bytes & 0xFF) * i.n.max(1) };
     let mut lanes = w.mask;
     if rows {
         lanes &= (1u64 << (8 * i.n)).wrapping_sub(1) as u32;
     }
-    let first = at[w.first()];
-    let (mut highest, mut bits) = (0, 0);
-    for lane in 0..LANES {
-        // Inactive lanes have an active one's address here.
-        let address = at[lane].blend(first, lanes >> lane);
-        highest = highest.max(address);
-        bits |= address;
-    }
+    // SAFETY: the caller says so.
+    let (at, highest, bits) = unsafe {
+        if i.bytes & any::ADDRESS64 != 0 {
+            let source = w.slot::<u64>(i.a);
+            gather(|lane| source.add(lane).read().wrapping_add(i.imm), w.first(), lanes)
+        } else {
+            let source = w.slot::<u32>(i.a);
+            gather(|lane| u64::from(source.add(lane).read().wrapping_add(i.imm as u32)), w.first(), lanes)
+        }
+    };
+    // From here on they are read from memory, as vectors: without this the compiler takes them apart lane by lane.
+    let at = &std::hint::black_box(&at).0;
     let aligned = match bits & (u64::from(bytes) - 1) {
         0 => lanes,
         _ => lanes_where(lanes, |lane| at[lane] % u64::from(bytes) == 0),
@@ -63,10 +65,11 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
         block: b.id,
         warp: w.index,
         lanes: aligned,
-        at: &at,
+        at,
         bytes,
         site: i.site,
         writes: i.bytes & any::WRITES != 0,
+        reads: i.bytes & (any::WRITES | any::READS) != any::WRITES,
         strong: i.bytes & any::STRONG != 0,
         same_values: &same_values,
     };
@@ -95,11 +98,42 @@ unsafe fn check(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) {
                 global(&Access { lanes, ..access }, &mut checker, b);
             }
         }
+        Space::SharedCluster => {
+            // Those of other blocks are not checked.
+            let own = |lane: usize| {
+                let (rank, offset) = b.rank_and_offset(at[lane]);
+                rank == b.rank as usize && u64::from(offset) + u64::from(bytes) <= size
+            };
+            let offsets: [u64; LANES] = std::array::from_fn(|lane| u64::from(b.rank_and_offset(at[lane]).1));
+            let own = lanes_where(access.lanes, own);
+            checker.shared_access(&Access { lanes: own, at: &offsets, ..access });
+        }
         Space::Global => global(&access, &mut checker, b),
         Space::Local if checker.checks.unwritten => local(&access, &mut checker, b),
         _ => {}
     }
     b.checker = Some(checker);
+}
+
+/// The addresses of all lanes, as whole lines of the processor's cache.
+#[repr(align(64))]
+struct At([u64; LANES]);
+
+/// The addresses of all lanes; of the active ones the highest, and all bits that are set in any.
+#[inline(always)]
+fn gather(address: impl Fn(usize) -> u64, first: usize, lanes: u32) -> (At, u64, u64) {
+    let mut at = At([0; LANES]);
+    let first = address(first);
+    let (mut highest, mut bits) = (0, 0);
+    for lane in 0..LANES {
+        let own = address(lane);
+        at.0[lane] = own;
+        // Inactive lanes have an active one's address here.
+        let active = own.blend(first, lanes >> lane);
+        highest = highest.max(active);
+        bits |= active;
+    }
+    (at, highest, bits)
 }
 
 /// Checks an access of global memory.
@@ -140,9 +174,13 @@ pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) 
 /// Notes what is written, and reports reads of what nothing wrote.
 fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, b: &Block<'_>) {
     let bytes = u64::from(access.bytes);
+    // Mostly all of it was written long ago.
+    if span <= 2048 && b.memory.all_written(low, span) {
+        return;
+    }
     // Lanes that lie side by side are one range.
     let dense = span == bytes * u64::from(access.lanes.count_ones());
-    if access.writes && !access.strong {
+    if !access.reads {
         if dense && (0..LANES - 1).all(|lane| access.at[lane + 1] == access.at[lane] + bytes) {
             b.memory.mark_written(low, span);
         } else {
@@ -151,10 +189,7 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
         }
         return;
     }
-    if span <= 4096 && b.memory.first_unwritten(low, span).is_none() {
-        return;
-    }
-    let lanes = lanes_where(access.lanes, |lane| b.memory.first_unwritten(access.at[lane], bytes).is_some());
+    let lanes = lanes_where(access.lanes, |lane| !b.memory.all_written(access.at[lane], bytes));
     if lanes != 0 {
         let lane = lanes.trailing_zeros() as usize;
         let address = b.memory.first_unwritten(access.at[lane], bytes);
@@ -173,19 +208,19 @@ fn written(access: &Access<'_>, (low, span): (u64, u64), checker: &mut Checker, 
 /// Notes what is written of local memory, and reports reads of what the thread has not written.
 #[inline(never)]
 fn local(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) {
-    let size = b.program.local as usize;
     let written = &mut checker.local[access.warp as usize];
-    written.resize(size * LANES, 0);
+    written.resize(b.program.local as usize, 0);
     let mut missing = 0u32;
-    for lane in (0..LANES).filter(|lane| access.lanes >> lane & 1 != 0) {
-        let start = access.at[lane] as usize;
-        let Some(bytes) = written[size * lane..size * (lane + 1)].get_mut(start..start + access.bytes as usize) else {
-            continue;
-        };
-        if access.writes {
-            bytes.fill(1);
-        } else if bytes.contains(&0) {
-            missing |= 1 << lane;
+    let mut rest = access.lanes;
+    while rest != 0 {
+        // Mostly all lanes have one address.
+        let start = access.at[rest.trailing_zeros() as usize & 31];
+        let same = lanes_that(|lane| access.at[lane] == start) & rest;
+        rest &= !same;
+        let range = start as usize..(start as usize).saturating_add(access.bytes as usize);
+        for lanes in written.get_mut(range).unwrap_or_default() {
+            missing |= if access.writes { 0 } else { same & !*lanes };
+            *lanes |= if access.writes { same } else { 0 };
         }
     }
     if missing != 0 {

@@ -7,11 +7,11 @@
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::groups::{GROUP, Groups, Lanes};
-use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, SHARDS, lock};
+use super::groups::{GROUP, Groups, Lanes, pieces_of};
+use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, Slot, lock};
 pub(crate) use super::pages::{GlobalShadow, Known};
 use super::shared::Access;
-use super::{Checker, WARPS, Who};
+use super::{Checker, PENDING, WARPS, Who};
 
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
@@ -25,37 +25,44 @@ impl Checker {
             let part = Access { lanes: here, ..*access };
             let Some(mut groups) = self.groups.take() else { return };
             groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
-            let settled = !access.writes
-                && self.settled.get(&page).is_some_and(|settled| {
-                    groups.iter().fold(true, |all, (group, _)| all & settled.has(self.first_tag, group))
-                });
-            if !settled {
-                self.global_page(&part, &groups, page, shadow);
+            let mut near = self.near.take();
+            if let Some(near) = &mut near {
+                let slot = near.slot(page, shadow);
+                let settled = || {
+                    let missing =
+                        |all, (group, lanes): (usize, &Lanes)| all | slot.settled.missing(group, pieces_of(lanes));
+                    slot.settled.is_of(self.first_tag) && groups.iter().fold(0, missing) == 0
+                };
+                if access.writes || !settled() {
+                    self.global_page(&part, &groups, page, slot);
+                }
             }
+            self.near = near;
             self.groups = Some(groups);
         }
     }
 
     /// An access of one page.
     #[inline(always)]
-    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, shadow: &GlobalShadow) {
-        let mut pages = lock(&shadow.pages[(page % SHARDS as u64) as usize]);
-        let entry = pages.entry(page).or_default();
+    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, slot: &Slot) {
+        let mut entry = lock(&slot.page);
         let count = (PAGE >> self.global_granule) as usize / GROUP;
         if entry.heads.is_empty() || entry.granule != self.global_granule {
             let heads = vec![Head::default(); count];
             *entry = Page { granule: self.global_granule, heads, ..Page::default() };
         }
-        entry.settled.begin(self.first_tag);
-        let mut settles = false;
+        slot.settled.begin(self.first_tag, count);
+        // Heads come from far away: all are asked for before the first is needed.
+        let launch = self.first_tag;
+        let one_apart = groups.iter().fold(false, |any, (group, _)| any | (entry.heads[group].apart == launch));
         for (group, lanes) in groups.iter() {
             let head = &mut entry.heads[group];
-            let pattern = Pattern::of(lanes).filter(|_| head.apart != self.first_tag);
+            let pattern = Pattern::of(lanes).filter(|_| !(one_apart && head.apart == launch));
             if access.writes {
-                entry.settled.remove(group);
+                slot.settled.remove(group);
                 if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
                     let there = Access { lanes: lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
-                    let cells = apart(entry, group, self.first_tag, count);
+                    let cells = apart(&mut entry, group, self.first_tag, count);
                     self.global_write_by_lanes(&there, cells, group, page * PAGE);
                 }
                 continue;
@@ -64,22 +71,18 @@ impl Checker {
                 Some(settled) => settled,
                 None => {
                     let at = page * PAGE + ((group * GROUP) as u64) * (1 << self.global_granule);
-                    self.global_read_group(access, apart(entry, group, self.first_tag, count), at, lanes)
+                    self.global_read_group(access, apart(&mut entry, group, self.first_tag, count), at, lanes)
                 }
             };
-            if settled {
-                entry.settled.add(group);
-                settles = true;
+            if settled != 0 {
+                slot.settled.add(group, settled);
             }
-        }
-        if settles {
-            self.settled.insert(page, entry.settled.clone());
         }
     }
 
-    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; whether the group is settled.
+    /// A read of a group whose pieces were accessed alike, if it is like the one before and in order; the pieces that are settled.
     #[inline(always)]
-    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<bool> {
+    fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<u8> {
         let clock = &self.clocks[access.warp as usize];
         let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
         let write = &head.write;
@@ -115,7 +118,9 @@ impl Checker {
         }
         head.read = Last { block: tag, epoch: clock.epoch, stamp: clock.stamp, who, pattern };
         head.warps = warps;
-        Some(head.other_block >= launch && head.other_pieces & pieces == u8::MAX && write.block < launch)
+        let plain = !access.strong && !Who(head.other_reader).strong();
+        let settled = plain && head.other_block >= launch && write.block < launch;
+        Some(if settled { head.other_pieces & pieces } else { 0 })
     }
 
     /// A write of a group whose pieces were accessed alike, if all before it are in order; whether it was.
@@ -144,7 +149,7 @@ impl Checker {
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> bool {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> u8 {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
@@ -179,11 +184,13 @@ impl Checker {
             cells.reader[k] = cells.reader[k] & keep | who & on[k];
             cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
         }
-        let mut settled = 1;
+        let mut settled = 0;
         for k in 0..GROUP {
-            settled &= u32::from(cells.other_block[k] >= first_tag) & u32::from(cells.write_block[k] < first_tag);
+            let two = cells.other_block[k] >= first_tag && cells.read_block[k] >= first_tag;
+            let plain = !Who(cells.reader[k] | cells.other_reader[k]).strong();
+            settled |= u8::from(two && plain && cells.write_block[k] < first_tag) << k;
         }
-        settled != 0
+        settled
     }
 
     /// A write of one group, lane by lane.
@@ -259,14 +266,17 @@ impl Checker {
         }
         // Mostly it is the thread itself.
         let own = block == self.tag && writer.warp() == access.warp as usize;
-        if own && lanes & !(1 << writer.lane()) == 0 {
+        if own && epoch != PENDING && lanes & !(1 << writer.lane()) == 0 {
             return;
         }
-        let clock = &self.clocks[access.warp as usize];
         let address = at + ((k as u64) << self.global_granule);
         let bytes = u64::from(access.bytes);
         let touching =
             lanes_where(access.lanes & lanes, |lane| access.at[lane] <= address && address < access.at[lane] + bytes);
+        if block == self.tag && self.meets_pending(access, touching, writer, epoch, address) {
+            return;
+        }
+        let clock = &self.clocks[access.warp as usize];
         let racing = if block != self.tag {
             if self.acquired.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
         } else if writer.warp() == access.warp as usize {
@@ -340,6 +350,38 @@ impl Checker {
             self.findings.add(sort, vec![here(access, lanes), site], Some(address), || {
                 format!("a race in global memory: {words}, with nothing between that orders them")
             });
+        }
+    }
+
+    /// An asynchronous copy writes from now on, until it is waited for.
+    pub(super) fn global_pending(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        self.global_access(access, shadow);
+        self.set_global(access, shadow, true);
+    }
+
+    /// An asynchronous copy has been waited for.
+    pub(super) fn global_arrived(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        self.set_global(access, shadow, false);
+    }
+
+    /// Sets the last write of an access that lies in one page and has one address.
+    fn set_global(&mut self, access: &Access<'_>, shadow: &GlobalShadow, begins: bool) {
+        let lane = access.lanes.trailing_zeros() & 31;
+        let at = access.at[lane as usize];
+        let clock = &self.clocks[access.warp as usize];
+        let (epoch, stamp) = (if begins { PENDING } else { clock.epoch }, clock.stamp);
+        let writer = Who::new(access.warp * 32 + lane, access.site, access.strong).0;
+        let Some(near) = &mut self.near else { return };
+        let mut entry = lock(&near.slot(at / PAGE, shadow).page);
+        let count = entry.heads.len();
+        let first = ((at % PAGE) >> self.global_granule) as usize;
+        for piece in first..first + (access.bytes >> self.global_granule) as usize {
+            let (cells, k) = (apart(&mut entry, piece / GROUP, self.first_tag, count), piece % GROUP);
+            // Another block's write that came in between stays, and was reported.
+            if cells.write_block[k] == self.tag && cells.writer[k] == writer {
+                cells.write_epoch[k] = epoch;
+                cells.write_stamp[k] = stamp;
+            }
         }
     }
 

@@ -1,13 +1,42 @@
-//! The pieces of memory that an access touches, in groups of eight.
+//! Accesses, and the pieces of memory that they touch, in groups of eight.
 
+use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::shared::Access;
+use super::Who;
 
 /// Pieces that are looked at together.
 pub(super) const GROUP: usize = 8;
 
 /// The lanes that touch each piece of a group.
 pub(super) type Lanes = [u32; GROUP];
+
+/// An access of memory by lanes of a warp.
+#[derive(Clone, Copy)]
+pub(crate) struct Access<'a> {
+    pub(crate) block: [u32; 3],
+    pub(crate) warp: u32,
+    pub(crate) lanes: u32,
+    pub(crate) at: &'a [u64; 32],
+    pub(crate) bytes: u32,
+    pub(crate) site: u32,
+    pub(crate) writes: bool,
+    /// What is there before counts: not so of plain stores.
+    pub(crate) reads: bool,
+    /// Atomic, or strong as volatile accesses are: these do not race with each other.
+    pub(crate) strong: bool,
+    /// Whether two lanes write the same value.
+    pub(crate) same_values: &'a dyn Fn(usize, usize) -> bool,
+}
+
+impl Access<'_> {
+    pub(super) fn here(&self, lanes: u32) -> RawSite {
+        RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
+    }
+
+    pub(super) fn there(&self, who: Who) -> RawSite {
+        RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
+    }
+}
 
 /// The groups that an access touches, each once: a buffer that is used again.
 pub(super) struct Groups {
@@ -60,7 +89,7 @@ impl Groups {
                 groups.wide(access, start, granule, pieces);
             }
         } else {
-            groups.scattered(access, start, granule, pieces, listed);
+            groups.scattered(access, start, granule, listed);
         }
     }
 
@@ -106,8 +135,19 @@ impl Groups {
             let (group, first) = (piece / GROUP, piece % GROUP);
             let taken = (GROUP - first).min(end - piece);
             // A comparison for each piece: a loop of a length that is not known would not become one vector.
-            let touched = std::array::from_fn(|k| if k.wrapping_sub(first) < taken { lanes } else { 0 });
-            self.push(group as u32, touched);
+            let mut touched = [0; GROUP];
+            for k in 0..GROUP {
+                touched[k] = if k.wrapping_sub(first) < taken { lanes } else { 0 };
+            }
+            match self.count.checked_sub(1) {
+                // Often the lanes before touch the rest of the same group.
+                Some(last) if self.numbers[last] == group as u32 => {
+                    for k in 0..GROUP {
+                        self.lanes[last][k] |= touched[k];
+                    }
+                }
+                _ => self.push(group as u32, touched),
+            }
             piece += taken;
         }
     }
@@ -134,30 +174,22 @@ impl Groups {
         }
     }
 
+    /// Accesses of one piece each.
     #[inline(always)]
-    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, pieces: usize, listed: &mut [u8]) {
+    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
         let mut rest = access.lanes;
         while rest != 0 {
             let lane = rest.trailing_zeros();
             rest &= rest - 1;
-            let mut piece = ((access.at[lane as usize] - start) >> granule) as usize;
-            let end = piece + pieces;
-            while piece < end {
-                let (group, first) = (piece / GROUP, piece % GROUP);
-                let taken = (GROUP - first).min(end - piece);
-                let listed = &mut listed[group];
-                if *listed == 0 {
-                    self.numbers[self.count] = group as u32;
-                    self.lanes[self.count] = [0; GROUP];
-                    self.count += 1;
-                    *listed = self.count as u8;
-                }
-                let lanes = &mut self.lanes[*listed as usize - 1];
-                for (k, lanes) in lanes.iter_mut().enumerate() {
-                    *lanes |= u32::from(k.wrapping_sub(first) < taken) << lane;
-                }
-                piece += taken;
+            let piece = ((access.at[lane as usize] - start) >> granule) as usize;
+            let listed = &mut listed[piece / GROUP];
+            if *listed == 0 {
+                self.numbers[self.count] = (piece / GROUP) as u32;
+                self.lanes[self.count] = [0; GROUP];
+                self.count += 1;
+                *listed = self.count as u8;
             }
+            self.lanes[*listed as usize - 1][piece % GROUP] |= 1 << lane;
         }
         for &group in &self.numbers[..self.count] {
             listed[group as usize] = 0;
@@ -185,4 +217,14 @@ pub(super) fn single(lanes: &Lanes) -> Option<[u32; GROUP]> {
         single[k] = lanes[k].trailing_zeros() & 31;
     }
     (twice == 0).then_some(single)
+}
+
+/// A bit for each piece that is touched.
+#[inline(always)]
+pub(super) fn pieces_of(lanes: &Lanes) -> u8 {
+    let mut pieces = 0;
+    for k in 0..GROUP {
+        pieces |= u8::from(lanes[k] != 0) << k;
+    }
+    pieces
 }

@@ -8,15 +8,16 @@
 //! Epochs go on from block to block, so that what an earlier block left in the shadow memory counts as nothing.
 
 pub(crate) mod access;
+pub(crate) mod bulk;
 pub(crate) mod findings;
 pub(crate) mod global;
 mod groups;
 mod pages;
 pub(crate) mod protocol;
+pub(crate) mod proxy;
 pub(crate) mod shared;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use self::findings::Findings;
 use self::global::Known;
@@ -27,6 +28,8 @@ use crate::machine::Checks;
 
 /// Most warps of a block.
 const WARPS: usize = 32;
+/// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
+const PENDING: u32 = u32::MAX;
 
 /// An accessor: thread of the block, instruction, and whether the access is atomic or strong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,10 +117,10 @@ pub(crate) struct Checker {
     pub(crate) fenced: Vec<Option<Known>>,
     /// For each group of a page: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
-    /// By warp and lane: which bytes of local memory are written.
-    pub(crate) local: Vec<Vec<u8>>,
-    /// Pages of global memory of which groups are settled.
-    settled: HashMap<u64, Arc<pages::Settled>, pages::PageBuildHasher>,
+    /// By warp and byte of local memory: the lanes that have written it.
+    pub(crate) local: Vec<Vec<u32>>,
+    /// Pages of the shadow of global memory that are at hand.
+    near: Option<pages::Near>,
     /// A buffer for the pieces of an access.
     groups: Option<Box<Groups>>,
     /// By the address of an mbarrier: what it has been told.
@@ -126,6 +129,10 @@ pub(crate) struct Checker {
     told: [[u32; WARPS]; 16],
     /// The warps that have told something.
     tellers: [u32; 16],
+    /// Shared memory that bulk copies read at a time that nobody knows.
+    pub(crate) reading: Vec<bulk::Reading>,
+    /// Fences between proxies, where the kernel needs some.
+    proxies: Option<Box<proxy::Proxies>>,
 }
 
 impl Checker {
@@ -145,7 +152,7 @@ impl Checker {
             shared_unwritten: context.options.checks.unwritten && context.launch.cluster == [1; 3],
             clocks: vec![clock; warps],
             base: 1,
-            shared: SharedShadow::new(bytes, context.program.shared_granule),
+            shared: SharedShadow::new(bytes, context.program.shared_granule, &context.program.shared_gaps),
             findings: Findings::default(),
             global_granule: context.program.global_granule,
             tag: context.first_tag,
@@ -156,11 +163,13 @@ impl Checker {
             fenced: vec![None; warps],
             listed: vec![0; 512],
             local: vec![Vec::new(); warps],
-            settled: HashMap::default(),
+            near: Some(pages::Near::new()),
             groups: Some(Groups::new()),
             mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],
             tellers: [0; 16],
+            reading: Vec::new(),
+            proxies: proxy::Proxies::new(&context.program.proxy_writers, warps),
         }
     }
 
@@ -171,6 +180,10 @@ impl Checker {
         self.to_acquire.clear();
         self.fenced.fill(None);
         self.mbarriers.clear();
+        self.reading.clear();
+        if let Some(proxies) = &mut self.proxies {
+            proxies.begin();
+        }
         self.local.iter_mut().for_each(|written| written.fill(0));
         let next = self.clocks.iter().map(|clock| clock.epoch).max().unwrap_or(0) + 1;
         self.base = next;
@@ -218,10 +231,16 @@ impl Checker {
                 clock.some_together.remove(0);
             }
         }
+        if let Some(proxies) = &mut self.proxies {
+            proxies.together(warp, clock.epoch);
+        }
     }
 
     /// A warp arrives at a barrier: what it did and knows is told to those who wait there.
     pub(crate) fn tell(&mut self, warp: usize, barrier: usize) {
+        if let Some(proxies) = &mut self.proxies {
+            proxies.tell(warp, barrier, self.tellers[barrier] == 0);
+        }
         if self.tellers[barrier] == 0 {
             self.told[barrier] = [0; WARPS];
         }
@@ -256,6 +275,9 @@ impl Checker {
             clock.stamp += 1;
             clock.all_together = clock.stamp;
             clock.some_together.clear();
+            if let Some(proxies) = &mut self.proxies {
+                proxies.learn(warp, barrier);
+            }
         }
         self.tellers[barrier] = 0;
     }
@@ -269,6 +291,9 @@ impl Checker {
             *told = known.max(*told);
         }
         told[warp] = told[warp].max(clock.epoch);
+        if let Some(proxies) = &mut self.proxies {
+            proxies.tell_mbarrier(warp, address & 0xFF_FFFF);
+        }
     }
 
     /// A warp has waited for a phase of an mbarrier.
@@ -276,12 +301,18 @@ impl Checker {
         if let Some(told) = self.mbarriers.get(&(address & 0xFF_FFFF)).copied() {
             self.learn_from(warp, &told);
         }
+        if let Some(proxies) = &mut self.proxies {
+            proxies.learn_mbarrier(warp, address & 0xFF_FFFF);
+        }
     }
 
     /// A warp has waited at the cluster's barrier, where all warps of the block were.
     pub(crate) fn learn_all(&mut self, warp: usize) {
         let told = std::array::from_fn(|other| self.clocks.get(other).map_or(0, |clock| clock.arrived));
         self.learn_from(warp, &told);
+        if let Some(proxies) = &mut self.proxies {
+            proxies.learn_cluster(warp);
+        }
         let clock = &mut self.clocks[warp];
         clock.stamp += 1;
         clock.all_together = clock.stamp;
@@ -293,6 +324,9 @@ impl Checker {
         let clock = &mut self.clocks[warp];
         clock.epoch += 1;
         clock.arrived = clock.epoch;
+        if let Some(proxies) = &mut self.proxies {
+            proxies.tell_cluster(warp);
+        }
     }
 
     /// A warp learns of others.

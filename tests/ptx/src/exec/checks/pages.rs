@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::WARPS;
@@ -13,8 +13,10 @@ use super::groups::{GROUP, Lanes, single};
 
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 4096;
-/// Locks among which pages are shared.
-pub(super) const SHARDS: usize = 1024;
+/// Locks of the tables of pages.
+const SHARDS: usize = 64;
+/// Pages that a thread of the host keeps at hand.
+const NEAR: usize = 1024;
 
 /// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,8 +138,15 @@ impl Head {
 /// Of each warp of a block: accesses of lower epochs are done.
 pub(crate) type Known = [u32; WARPS];
 
+/// A page, behind its lock, and what can be asked without it.
+#[derive(Default)]
+pub(super) struct Slot {
+    pub(super) page: Mutex<Page>,
+    pub(super) settled: Settled,
+}
+
 /// Pages by their number, which needs no better hash than itself.
-pub(super) type Pages = HashMap<u64, Page, PageBuildHasher>;
+pub(super) type Pages = HashMap<u64, Arc<Slot>, PageBuildHasher>;
 pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
 
 /// See [`Pages`].
@@ -166,40 +175,54 @@ pub(super) struct Page {
     pub(super) heads: Vec<Head>,
     /// Groups piece by piece; made when the first one is needed.
     pub(super) cells: Vec<Cells>,
-    pub(super) settled: Arc<Settled>,
 }
 
-/// The groups of a page that two blocks have read and nothing has written in this launch: more reads of them need not be noted, as a
-/// write by any block races with one of the two. Asked without the page's lock, so that blocks that share their inputs do not
+/// The pieces of a page that two blocks have read by plain reads and nothing has written in this launch: more reads of them need not be
+/// noted, as a write by any block races with one of the two. Asked without the page's lock, so that blocks that share their inputs do not
 /// wait for each other.
-#[derive(Default)]
 pub(super) struct Settled {
     /// The first tag of the launch that this is about.
     launch: AtomicU32,
-    groups: [AtomicU64; 8],
+    /// A bit for each piece of a group.
+    groups: [AtomicU8; PAGE as usize / GROUP],
+}
+
+impl Default for Settled {
+    fn default() -> Settled {
+        Settled { launch: AtomicU32::new(0), groups: [const { AtomicU8::new(0) }; PAGE as usize / GROUP] }
+    }
 }
 
 impl Settled {
-    pub(super) fn begin(&self, launch: u32) {
+    /// Forgets what was so in another launch; `count` groups are used.
+    pub(super) fn begin(&self, launch: u32, count: usize) {
         if self.launch.load(Ordering::Relaxed) != launch {
-            self.groups.iter().for_each(|groups| groups.store(0, Ordering::Relaxed));
+            self.groups[..count].iter().for_each(|group| group.store(0, Ordering::Relaxed));
             self.launch.store(launch, Ordering::Release);
         }
     }
 
-    pub(super) fn has(&self, launch: u32, group: usize) -> bool {
+    /// Whether this is about a launch.
+    #[inline(always)]
+    pub(super) fn is_of(&self, launch: u32) -> bool {
         self.launch.load(Ordering::Acquire) == launch
-            && self.groups[group / 64].load(Ordering::Relaxed) >> (group % 64) & 1 != 0
     }
 
-    pub(super) fn add(&self, group: usize) {
-        self.groups[group / 64].fetch_or(1 << (group % 64), Ordering::Relaxed);
+    /// The pieces of a group that are not settled.
+    #[inline(always)]
+    pub(super) fn missing(&self, group: usize, pieces: u8) -> u8 {
+        pieces & !self.groups[group].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, group: usize, pieces: u8) {
+        if self.missing(group, pieces) != 0 {
+            self.groups[group].fetch_or(pieces, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn remove(&self, group: usize) {
-        let groups = &self.groups[group / 64];
-        if groups.load(Ordering::Relaxed) >> (group % 64) & 1 != 0 {
-            groups.fetch_and(!(1 << (group % 64)), Ordering::Relaxed);
+        if self.groups[group].load(Ordering::Relaxed) != 0 {
+            self.groups[group].store(0, Ordering::Relaxed);
         }
     }
 }
@@ -221,6 +244,32 @@ impl Default for GlobalShadow {
             tags: Mutex::new((1, 1)),
         }
     }
+}
+
+/// Pages that were accessed lately, so that they need not be looked up; each has one place.
+pub(super) struct Near(Vec<Option<(u64, Arc<Slot>)>>);
+
+impl Near {
+    pub(super) fn new() -> Near {
+        Near(vec![None; NEAR])
+    }
+
+    /// A page of the shadow.
+    #[inline(always)]
+    pub(super) fn slot(&mut self, number: u64, shadow: &GlobalShadow) -> &Slot {
+        let place = &mut self.0[number as usize % NEAR];
+        if place.as_ref().is_none_or(|(found, _)| *found != number) {
+            *place = Some((number, look_up(number, shadow)));
+        }
+        // It was put there just now, if it was not there.
+        &place.get_or_insert_with(|| (number, look_up(number, shadow))).1
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(number: u64, shadow: &GlobalShadow) -> Arc<Slot> {
+    lock(&shadow.pages[number as usize % SHARDS]).entry(number).or_default().clone()
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,11 +4,27 @@
 
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
+pub(crate) use super::groups::Access;
 use super::groups::{GROUP, Lanes, single};
-use super::{Checker, Who};
+use super::{Checker, PENDING, Who};
 
-/// The epoch of a piece that an asynchronous copy writes at a time that nobody knows.
-const PENDING: u32 = u32::MAX;
+/// The epoch of a piece that belongs to no variable: all bytes of it lie between two.
+pub(super) const GAP: u32 = u32::MAX - 1;
+
+/// The last reads of a piece, or of some that were read alike.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reads {
+    /// Their epoch, and the warps that read in it.
+    epoch: u32,
+    warps: u32,
+    /// The last reading warp: site, stamp and lanes.
+    reader: u32,
+    stamp: u32,
+    lanes: u32,
+}
+
+/// Pieces of a half of a group: as many words as a thread can read at once.
+const HALF: usize = GROUP / 2;
 
 /// Eight pieces.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,15 +32,70 @@ const PENDING: u32 = u32::MAX;
 struct Cells {
     /// The last write: its epoch (0: none), by whom, and its warp's stamp.
     write_epoch: [u32; GROUP],
+    /// Reads of a half by the same lanes everywhere; all others are noted piece by piece.
+    halves: [Reads; 2],
     writer: [u32; GROUP],
     write_stamp: [u32; GROUP],
-    /// The last reads: their epoch, and the warps that read in it.
+    /// As of [`Reads`].
     read_epoch: [u32; GROUP],
     read_warps: [u32; GROUP],
-    /// The last reading warp: site, stamp and lanes.
     reader: [u32; GROUP],
     read_stamp: [u32; GROUP],
     read_lanes: [u32; GROUP],
+}
+
+impl Reads {
+    /// Lanes of a warp read.
+    #[inline(always)]
+    fn add(&mut self, warp: u32, lanes: u32, (epoch, stamp): (u32, u32), who: u32) {
+        let same = self.epoch == epoch;
+        let again = same && (self.reader ^ who) & 0x3E0 == 0 && self.stamp == stamp;
+        let warps = if same { self.warps } else { 0 };
+        let before = if again { self.lanes } else { 0 };
+        *self = Reads { epoch, warps: warps | 1 << warp, reader: who, stamp, lanes: before | lanes };
+    }
+}
+
+impl Cells {
+    fn reads(&self, k: usize) -> Reads {
+        Reads {
+            epoch: self.read_epoch[k],
+            warps: self.read_warps[k],
+            reader: self.reader[k],
+            stamp: self.read_stamp[k],
+            lanes: self.read_lanes[k],
+        }
+    }
+
+    /// Lanes of a warp read, not all pieces of a half alike.
+    #[inline(always)]
+    fn read_by_pieces(&mut self, warp: u32, lanes: &Lanes, (epoch, stamp): (u32, u32), who: u32) {
+        let on = touched(lanes);
+        // Short loops with results of their own: each becomes one vector.
+        let (mut same, mut again) = ([0; GROUP], [0; GROUP]);
+        for k in 0..GROUP {
+            same[k] = u32::from(self.read_epoch[k] == epoch).wrapping_neg();
+        }
+        for k in 0..GROUP {
+            let other = (self.reader[k] ^ who) & 0x3E0 | (self.read_stamp[k] ^ stamp);
+            again[k] = same[k] & u32::from(other == 0).wrapping_neg();
+        }
+        for k in 0..GROUP {
+            self.read_warps[k] = self.read_warps[k] & (same[k] | !on[k]) | 1 << warp & on[k];
+        }
+        for k in 0..GROUP {
+            self.read_lanes[k] = self.read_lanes[k] & (again[k] | !on[k]) | lanes[k];
+        }
+        put(&mut self.read_epoch, epoch, &on);
+        put(&mut self.reader, who, &on);
+        put(&mut self.read_stamp, stamp, &on);
+    }
+
+    /// Whether a piece was written or read in this epoch or a later one.
+    #[inline(always)]
+    fn late(&self, k: usize, floor: u32) -> bool {
+        self.write_epoch[k] >= floor || self.read_epoch[k] >= floor || self.halves[k / HALF].epoch >= floor
+    }
 }
 
 /// The shadow of shared memory.
@@ -34,43 +105,41 @@ pub(crate) struct SharedShadow {
     granule: u32,
     /// For each group: its place in the list of the access that is looked at, plus 1.
     listed: Vec<u8>,
+    /// Pieces of no variable, from one to behind another.
+    gaps: Vec<(usize, usize)>,
 }
 
 impl SharedShadow {
-    pub(crate) fn new(bytes: u32, granule: u32) -> SharedShadow {
+    pub(crate) fn new(bytes: u32, granule: u32, gaps: &[(u32, u32)]) -> SharedShadow {
         let groups = ((bytes >> granule) as usize).div_ceil(GROUP) + GROUP;
-        SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups] }
+        let whole = |&(start, end): &(u32, u32)| (start.div_ceil(1 << granule) as usize, (end >> granule) as usize);
+        let gaps = gaps.iter().map(whole).collect();
+        let mut shadow = SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups], gaps };
+        shadow.mark_gaps();
+        shadow
     }
 
     /// Nothing was accessed.
     pub(crate) fn forget(&mut self) {
         self.cells.fill(Cells::default());
-    }
-}
-
-/// An access of shared memory by lanes of a warp.
-#[derive(Clone, Copy)]
-pub(crate) struct Access<'a> {
-    pub(crate) block: [u32; 3],
-    pub(crate) warp: u32,
-    pub(crate) lanes: u32,
-    pub(crate) at: &'a [u64; 32],
-    pub(crate) bytes: u32,
-    pub(crate) site: u32,
-    pub(crate) writes: bool,
-    /// Atomic, or strong as volatile accesses are: these do not race with each other.
-    pub(crate) strong: bool,
-    /// Whether two lanes write the same value.
-    pub(crate) same_values: &'a dyn Fn(usize, usize) -> bool,
-}
-
-impl Access<'_> {
-    fn here(&self, lanes: u32) -> RawSite {
-        RawSite { site: self.site, block: self.block, warp: self.warp, lanes }
+        self.mark_gaps();
     }
 
-    fn there(&self, who: Who) -> RawSite {
-        RawSite { site: who.site(), block: self.block, warp: who.warp() as u32, lanes: 1 << who.lane() }
+    fn mark_gaps(&mut self) {
+        for piece in self.gaps.iter().flat_map(|&(start, end)| start..end) {
+            self.cells[piece / GROUP].write_epoch[piece % GROUP] = GAP;
+        }
+    }
+
+    /// log2 of a piece's bytes.
+    pub(super) fn granule(&self) -> u32 {
+        self.granule
+    }
+
+    /// The last write of a piece: its epoch, by whom, and its warp's stamp.
+    pub(super) fn write_of(&self, piece: usize) -> (u32, Who, u32) {
+        let (cells, k) = (&self.cells[piece / GROUP], piece % GROUP);
+        (cells.write_epoch[k], Who(cells.writer[k]), cells.write_stamp[k])
     }
 }
 
@@ -88,6 +157,12 @@ impl Checker {
     #[inline(always)]
     pub(crate) fn shared_access(&mut self, access: &Access<'_>) {
         if access.writes {
+            if access.reads && self.shared_unwritten {
+                self.unwritten_before(access);
+            }
+            if !self.reading.is_empty() {
+                self.overwrites(access);
+            }
             return self.shared_write(access);
         }
         let Some(mut groups) = self.groups.take() else { return };
@@ -103,30 +178,30 @@ impl Checker {
     fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
-        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
-        let cells = &mut self.shared.cells[group];
+        let lanes = *lanes;
+        let on = touched(&lanes);
+        let cells = &self.shared.cells[group];
         let mut special = 0;
         for k in 0..GROUP {
             let written = cells.write_epoch[k];
             special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
         }
         if special != 0 {
-            self.special_read(access, group, lanes);
+            self.special_read(access, group, &lanes);
         }
         let cells = &mut self.shared.cells[group];
-        let warp = access.warp;
-        let who = Who::new(warp * 32, access.site, access.strong).0;
-        for k in 0..GROUP {
-            let same = u32::from(cells.read_epoch[k] == epoch).wrapping_neg();
-            let again = same
-                & u32::from((cells.reader[k] ^ who) & 0x3E0 == 0).wrapping_neg()
-                & u32::from(cells.read_stamp[k] == stamp).wrapping_neg();
-            let keep = !on[k];
-            cells.read_warps[k] = cells.read_warps[k] & (same | keep) | 1 << warp & on[k];
-            cells.read_lanes[k] = cells.read_lanes[k] & (again | keep) | lanes[k];
-            cells.read_epoch[k] = cells.read_epoch[k] & keep | epoch & on[k];
-            cells.reader[k] = cells.reader[k] & keep | who & on[k];
-            cells.read_stamp[k] = cells.read_stamp[k] & keep | stamp & on[k];
+        let who = Who::new(access.warp * 32, access.site, access.strong).0;
+        let mut rest = 0;
+        for half in 0..2 {
+            let lanes = &lanes[half * HALF..][..HALF];
+            let differ = lanes.iter().fold(0, |differ, other| differ | (other ^ lanes[0]));
+            rest |= differ;
+            if differ == 0 && lanes[0] != 0 {
+                cells.halves[half].add(access.warp, lanes[0], (epoch, stamp), who);
+            }
+        }
+        if rest != 0 {
+            cells.read_by_pieces(access.warp, &lanes, (epoch, stamp), who);
         }
     }
 
@@ -138,7 +213,9 @@ impl Checker {
         for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
             let written = self.shared.cells[group].write_epoch[k];
             let writer = Who(self.shared.cells[group].writer[k]);
-            if written >= floor {
+            if written == GAP {
+                self.between(access, group, k);
+            } else if written >= floor {
                 // Mostly it is the thread itself.
                 let own = writer.warp() == access.warp as usize && lanes[k] & !(1 << writer.lane()) == 0;
                 if !own || written == PENDING {
@@ -160,9 +237,10 @@ impl Checker {
         for (group, lanes) in groups.iter() {
             let cells = &self.shared.cells[group];
             let mut taken = 0;
+            let halves = cells.halves.map(|half| u32::from(half.epoch >= floor));
             for k in 0..GROUP {
                 let late = u32::from(cells.write_epoch[k] >= floor) | u32::from(cells.read_epoch[k] >= floor);
-                taken |= late & u32::from(lanes[k] != 0);
+                taken |= (late | halves[k / HALF]) & u32::from(lanes[k] != 0);
             }
             free &= taken == 0 && single(lanes).is_some();
         }
@@ -173,12 +251,12 @@ impl Checker {
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
         for (group, lanes) in groups.iter() {
             let Some(lane) = single(lanes) else { continue };
+            let on = touched(lanes);
             let cells = &mut self.shared.cells[group];
+            put(&mut cells.write_epoch, epoch, &on);
+            put(&mut cells.write_stamp, stamp, &on);
             for k in 0..GROUP {
-                let on = u32::from(lanes[k] != 0).wrapping_neg();
-                cells.write_epoch[k] = cells.write_epoch[k] & !on | epoch & on;
-                cells.writer[k] = cells.writer[k] & !on | (who | lane[k]) & on;
-                cells.write_stamp[k] = cells.write_stamp[k] & !on | stamp & on;
+                cells.writer[k] = cells.writer[k] & !on[k] | (who | lane[k]) & on[k];
             }
         }
         self.groups = Some(groups);
@@ -197,7 +275,11 @@ impl Checker {
             for piece in first..first + pieces {
                 let (group, k) = (piece / GROUP, piece % GROUP);
                 let cells = &self.shared.cells[group];
-                if cells.write_epoch[k] >= floor || cells.read_epoch[k] >= floor {
+                if cells.write_epoch[k] == GAP {
+                    self.between(access, group, k);
+                    continue;
+                }
+                if cells.late(k, floor) {
                     self.contended_write(access, lane, group, k, floor);
                 }
                 let cells = &mut self.shared.cells[group];
@@ -212,12 +294,14 @@ impl Checker {
     fn contended_write(&mut self, access: &Access<'_>, lane: usize, group: usize, k: usize, floor: u32) {
         let one = Access { lanes: 1 << lane, ..*access };
         let cells = &self.shared.cells[group];
-        let (written, read) = (cells.write_epoch[k], cells.read_epoch[k]);
+        let (written, reads) = (cells.write_epoch[k], [cells.reads(k), cells.halves[k / HALF]]);
         if written >= floor && !self.within_instruction(access, lane, group, k) {
             self.after_write(&one, group, k);
         }
-        if read >= floor && self.checks.shared_races {
-            self.after_reads(&one, group, k);
+        for reads in reads.iter().filter(|reads| reads.epoch >= floor) {
+            if self.checks.shared_races {
+                self.after_reads(&one, group, k, reads);
+            }
         }
     }
 
@@ -253,6 +337,32 @@ impl Checker {
         let address = (piece as u64) << granule;
         self.findings.add("unwritten shared", vec![access.here(lanes)], Some(address), || {
             "a read of shared memory that no thread of the block has written".into()
+        });
+    }
+
+    /// An atomic operation, before it is made: what it changes must have been written.
+    #[inline(never)]
+    fn unwritten_before(&mut self, access: &Access<'_>) {
+        let Some(mut groups) = self.groups.take() else { return };
+        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        for (group, lanes) in groups.iter() {
+            for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
+                if self.shared.cells[group].write_epoch[k] < self.base {
+                    self.unwritten(access, group, k);
+                }
+            }
+        }
+        self.groups = Some(groups);
+    }
+
+    /// An access of what belongs to no variable.
+    #[cold]
+    fn between(&mut self, access: &Access<'_>, group: usize, k: usize) {
+        let (granule, piece) = (self.shared.granule, group * GROUP + k);
+        let lanes = Self::touching(access, granule, piece);
+        let address = (piece as u64) << granule;
+        self.findings.add("between variables", vec![access.here(lanes)], Some(address), || {
+            "an access of shared memory outside of every variable: behind the end of one and before the next".into()
         });
     }
 
@@ -298,9 +408,8 @@ impl Checker {
 
     /// A write to what was read, perhaps without an order.
     #[cold]
-    fn after_reads(&mut self, access: &Access<'_>, group: usize, k: usize) {
-        let cells = self.shared.cells[group];
-        let (read, reader) = (cells.read_epoch[k], Who(cells.reader[k]));
+    fn after_reads(&mut self, access: &Access<'_>, group: usize, k: usize, reads: &Reads) {
+        let reader = Who(reads.reader);
         if access.strong && reader.strong() {
             return;
         }
@@ -308,11 +417,11 @@ impl Checker {
         let lanes = Self::touching(access, granule, group * GROUP + k);
         let clock = &self.clocks[access.warp as usize];
         let mut racing = None;
-        for warp in (0..self.clocks.len()).filter(|warp| cells.read_warps[k] >> warp & 1 != 0) {
-            if warp != access.warp as usize && read >= clock.known[warp] {
+        for warp in (0..self.clocks.len()).filter(|warp| reads.warps >> warp & 1 != 0) {
+            if warp != access.warp as usize && reads.epoch >= clock.known[warp] {
                 let known = reader.warp() == warp;
                 let site = if known { reader.site() } else { u32::MAX >> 11 };
-                let reader_lanes = if known { cells.read_lanes[k] } else { 0 };
+                let reader_lanes = if known { reads.lanes } else { 0 };
                 racing = Some((lanes, RawSite { site, block: access.block, warp: warp as u32, lanes: reader_lanes }));
                 if known {
                     break;
@@ -320,10 +429,8 @@ impl Checker {
             }
         }
         if racing.is_none() && reader.warp() == access.warp as usize {
-            let unordered =
-                |earlier: usize, now: usize| !clock.lanes_ordered(cells.read_stamp[k], earlier as u32, now as u32);
-            let others =
-                lanes_where(cells.read_lanes[k], |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
+            let unordered = |earlier: usize, now: usize| !clock.lanes_ordered(reads.stamp, earlier as u32, now as u32);
+            let others = lanes_where(reads.lanes, |earlier| lanes_where(lanes, |now| unordered(earlier, now)) != 0);
             if others != 0 {
                 let site = RawSite { site: reader.site(), block: access.block, warp: access.warp, lanes: others };
                 racing = Some((lanes, site));
@@ -356,10 +463,31 @@ impl Checker {
             let first = (access.at[lane] >> granule) as usize;
             for piece in first..first + (access.bytes >> granule).max(1) as usize {
                 let cells = &mut self.shared.cells[piece / GROUP];
+                if cells.write_epoch[piece % GROUP] == GAP {
+                    continue;
+                }
                 cells.write_epoch[piece % GROUP] = epoch;
                 cells.writer[piece % GROUP] = Who::new(access.warp * 32 + lane as u32, access.site, access.strong).0;
                 cells.write_stamp[piece % GROUP] = stamp;
             }
         }
+    }
+}
+
+/// All bits where a piece is touched.
+#[inline(always)]
+fn touched(lanes: &Lanes) -> [u32; GROUP] {
+    let mut on = [0; GROUP];
+    for k in 0..GROUP {
+        on[k] = u32::from(lanes[k] != 0).wrapping_neg();
+    }
+    on
+}
+
+/// A value for the pieces that are touched.
+#[inline(always)]
+fn put(field: &mut [u32; GROUP], value: u32, on: &[u32; GROUP]) {
+    for k in 0..GROUP {
+        field[k] = field[k] & !on[k] | value & on[k];
     }
 }
