@@ -4,8 +4,8 @@
 #   benches/compare.sh --ours 'target/release/step-bench --json' [--peer best] [--rounds 5] [--python python3] [-- PEER FLAGS]
 #   benches/compare.sh BINARY [...]                                the same, with our binary as first argument
 #
-# The peer is PyTorch: eager or compile in f32, bf16 or bf16-compile under autocast, or best, which is all four. The last lines
-# hold ours against the fastest of those that ran.
+# The peer is PyTorch: eager or compile in f32, bf16 or bf16-compile under autocast, or best, which is all four; or jax or jax-bf16.
+# The last lines hold ours against the fastest of those that ran.
 # Ours must print one JSON line with at least wall_ms and cpu_ms, as benches/peers/torch_step.py does; other lines are
 # ignored. Flags after -- go to the peer, for instance: -- --model vgan-mnist --batch 128 --threads 2
 set -euo pipefail
@@ -43,7 +43,10 @@ while (($#)); do
 done
 [[ -n $ours && $rounds =~ ^[1-9][0-9]*$ ]] || usage
 
-declare -A flags=([eager]="" [compile]="--compile" [bf16]="--dtype bf16" [bf16-compile]="--dtype bf16 --compile")
+declare -A flags=(
+    [eager]="torch_step.py" [compile]="torch_step.py --compile" [bf16]="torch_step.py --dtype bf16"
+    [bf16-compile]="torch_step.py --dtype bf16 --compile" [jax]="jax_step.py" [jax-bf16]="jax_step.py --dtype bf16"
+)
 peers=(eager compile bf16 bf16-compile)
 if [[ $peer != best ]]; then
     [[ -v flags[$peer] ]] || usage
@@ -68,8 +71,8 @@ measure() {
 for ((round = 1; round <= rounds; round++)); do
     measure ours "$round" bash -c "$ours"
     for name in "${peers[@]}"; do
-        # shellcheck disable=SC2086 # flags of a variant are words
-        measure "$name" "$round" "$python" "$here/peers/torch_step.py" ${flags[$name]} ${peer_flags[@]+"${peer_flags[@]}"}
+        # shellcheck disable=SC2086 # a script and its flags are words
+        measure "$name" "$round" "$python" "$here"/peers/${flags[$name]} ${peer_flags[@]+"${peer_flags[@]}"}
     done
 done
 
@@ -107,7 +110,7 @@ rounds = f"median of {len(ours)} rounds"
 print(f"{rounds:22} {'wall_ms':>9} peer/ours (rounds)     {'cpu_ms':>9} peer/ours (rounds)")
 print(f"{'ours':22} {median(ours, 'wall_ms'):9.1f} {'':25} {median(ours, 'cpu_ms'):9.1f}")
 for name, side in runs.items():
-    row(f"PyTorch {name}", side)
+    row(name if name.startswith("jax") else f"PyTorch {name}", side)
 best = min(runs, key=lambda name: median(runs[name], "wall_ms"))
 row(f"the best: {best}", runs[best])
 print(f"load before each run: {min(loads):.2f} to {max(loads):.2f}, median {statistics.median(loads):.2f}")
