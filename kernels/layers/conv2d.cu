@@ -6,7 +6,7 @@
 // columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(NARROW_THREADS, conv2d_forward, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
-    conv2d_forward_tile<Scalar<NarrowTile>>(d, part, x, w, b, y);
+    conv2d_forward_tile<PlainUnits<NarrowTile>>(d, part, x, w, b, y);
 }
 
 // dx[n, h, w, c] = b[c] + sum over the taps that reach the pixel of dy[n, i, j, k] w[k, r, s, c].
@@ -16,7 +16,7 @@ KERNEL_BOUNDED(NARROW_THREADS, conv2d_forward, Conv2d d, int part, const real* x
 // and part). Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_input, Conv2d d, int part, const real* dy, const real* w, const real* b, real* dx) {
-    conv2d_backward_input_tile<Scalar<NarrowTile>>(d, part, dy, w, b, dx);
+    conv2d_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, b, dx);
 }
 
 // Parts of dw = dy^T windows(x): the sums over `part` output pixels each.
@@ -25,7 +25,7 @@ KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_input, Conv2d d, int part, const 
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_weight_partial, Conv2d d, int part, const real* x, const real* dy,
                real* partial) {
-    conv2d_backward_weight_partial_tile<Scalar<NarrowTile>>(d, part, x, dy, partial);
+    conv2d_backward_weight_partial_tile<PlainUnits<NarrowTile>>(d, part, x, dy, partial);
 }
 
 // dw += the sum of the parts, in their order.

@@ -1,4 +1,4 @@
-// The three products of a convolution, for any main loop: where their elements lie. A Loop is Scalar<…> or Tensor<…>; what
+// The three products of a convolution, for any units: where their elements lie. A Units is PlainUnits<…> or TensorUnits<…>; what
 // each computes is said where conv2d.cu makes it a kernel.
 //
 // All three may be split along their depth, `part` long each: every part writes a whole output of its own, one behind the
@@ -33,9 +33,9 @@ struct Pixels {
         bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
         return inside ? data + from.offset + way.offset : nullptr;
     }
-    // Four channels of one pixel.
-    __device__ __forceinline__ bool in_quads() const {
-        return channels % 4 == 0 && aligned_to_quads(data);
+    // Channels of one pixel.
+    __device__ __forceinline__ bool in_runs(int run) const {
+        return channels % run == 0 && aligned_for_runs(data);
     }
 };
 
@@ -161,28 +161,28 @@ struct ReachingFilters : Counted {
     __device__ __forceinline__ const real* place(int c, size_t depth) const {
         return data + depth + c;
     }
-    // Four channels of one tap.
-    __device__ __forceinline__ bool in_quads() const {
-        return p.d.c % 4 == 0 && aligned_to_quads(data);
+    // Channels of one tap.
+    __device__ __forceinline__ bool in_runs(int run) const {
+        return p.d.c % run == 0 && aligned_for_runs(data);
     }
 };
 
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C. A part, unless there is only one, has no b.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const real* x, const real* w, const real* b,
                                                     real* y) {
     int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
     Depths depths = part_of_depth((int)blockIdx.z, part, width);
     real* target = y + (size_t)blockIdx.z * pixels * d.k;
-    Loop::template product<Along::Depth, Along::Depth>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.k, depths,
+    Loop<Units>::template product<Along::Depth, Along::Depth>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.k, depths,
         WindowsAsRows(d, x), Strided{w, width, 1},
         output<false>(b, target, d.k, [=](int pixel) { return target + (size_t)pixel * d.k; }));
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
 // part, then those of the next; a part of a parity with few taps may be empty, and is zeros.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const real* dy, const real* w,
                                                            const real* b, real* dx) {
     int parities = d.stride * d.stride, number = (int)blockIdx.z / parities;
@@ -190,11 +190,11 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, c
     Depths depths = part_of_depth(number, part, p.r_taps * p.s_taps * d.k);
     real* target = dx + (size_t)number * d.n * d.h * d.w * d.c;
     int pixels = d.n * p.rows * p.columns;
-    if ((int)blockIdx.x * Loop::ROWS >= pixels) {
+    if ((int)blockIdx.x * Units::M >= pixels) {
         return;
     }
-    Loop::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, pixels, d.c, depths,
+    Loop<Units>::template product<Along::Depth, Along::Across>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.c, depths,
         Reached(p, dy), ReachingFilters(p, w), output<false>(b, target, d.c, [=](int pixel) {
             int image = pixel / (p.rows * p.columns);
             return target + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
@@ -202,14 +202,14 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, c
 }
 
 // A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, int part, const real* x, const real* dy,
                                                                     real* partial) {
     int width = d.r * d.s * d.c;
     Depths depths = part_of_depth((int)blockIdx.z, part, d.n * d.oh * d.ow);
     real* target = partial + (size_t)blockIdx.z * d.k * width;
-    Loop::template product<Along::Across, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, width, depths,
+    Loop<Units>::template product<Along::Across, Along::Across>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.k, width, depths,
         Strided{dy, 1, d.k}, WindowsAsDepth(d, x),
         output<false>(nullptr, target, width, [=](int k) { return target + (size_t)k * width; }));
 }

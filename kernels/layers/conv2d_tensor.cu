@@ -8,11 +8,11 @@
 // x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [parts, N, OH, OW, K]. Implicit GEMM: rows are output pixels,
 // columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_forward_tf32, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
-    conv2d_forward_tile<Tensor<Tf32>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_forward_tf32, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
+    conv2d_forward_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, x, w, b, y);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_forward_bf16, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
-    conv2d_forward_tile<Tensor<Bf16>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_forward_bf16, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
+    conv2d_forward_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, x, w, b, y);
 }
 
 // dx[n, h, w, c] = b[c] + sum over the taps that reach the pixel of dy[n, i, j, k] w[k, r, s, c].
@@ -21,24 +21,24 @@ KERNEL_BOUNDED(TENSOR_THREADS, conv2d_forward_bf16, Conv2d d, int part, const re
 // taps K, so nothing is multiplied by stuffed zeros; parts of it are `part` deep. Block (tile of pixels, tile of C, parity
 // and part). Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_backward_input_tf32, Conv2d d, int part, const real* dy, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_input_tf32, Conv2d d, int part, const real* dy, const real* w, const real* b,
                real* dx) {
-    conv2d_backward_input_tile<Tensor<Tf32>>(d, part, dy, w, b, dx);
+    conv2d_backward_input_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, dy, w, b, dx);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_backward_input_bf16, Conv2d d, int part, const real* dy, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_input_bf16, Conv2d d, int part, const real* dy, const real* w, const real* b,
                real* dx) {
-    conv2d_backward_input_tile<Tensor<Bf16>>(d, part, dy, w, b, dx);
+    conv2d_backward_input_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, dy, w, b, dx);
 }
 
 // Parts of dw = dy^T windows(x): the sums over `part` output pixels each.
 // x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Rows are filters, columns taps, depth pixels. Block
 // (tile of taps, tile of K, part). Overwrites partial.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_backward_weight_partial_tf32, Conv2d d, int part, const real* x, const real* dy,
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_weight_partial_tf32, Conv2d d, int part, const real* x, const real* dy,
                real* partial) {
-    conv2d_backward_weight_partial_tile<Tensor<Tf32>>(d, part, x, dy, partial);
+    conv2d_backward_weight_partial_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, x, dy, partial);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, conv2d_backward_weight_partial_bf16, Conv2d d, int part, const real* x, const real* dy,
+KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_weight_partial_bf16, Conv2d d, int part, const real* x, const real* dy,
                real* partial) {
-    conv2d_backward_weight_partial_tile<Tensor<Bf16>>(d, part, x, dy, partial);
+    conv2d_backward_weight_partial_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, x, dy, partial);
 }

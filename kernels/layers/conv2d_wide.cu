@@ -7,7 +7,7 @@
 // columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const real* x, const real* w, const real* b, real* y) {
-    conv2d_forward_tile<Scalar<WideTile>>(d, part, x, w, b, y);
+    conv2d_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, y);
 }
 
 // dx[n, h, w, c] = b[c] + sum over the taps that reach the pixel of dy[n, i, j, k] w[k, r, s, c].
@@ -17,7 +17,7 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const real
 // and part). Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide, Conv2d d, int part, const real* dy, const real* w, const real* b, real* dx) {
-    conv2d_backward_input_tile<Scalar<WideTile>>(d, part, dy, w, b, dx);
+    conv2d_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, b, dx);
 }
 
 // Parts of dw = dy^T windows(x): the sums over `part` output pixels each.
@@ -26,5 +26,5 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide, Conv2d d, int part, con
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_weight_partial_wide, Conv2d d, int part, const real* x, const real* dy,
                real* partial) {
-    conv2d_backward_weight_partial_tile<Scalar<WideTile>>(d, part, x, dy, partial);
+    conv2d_backward_weight_partial_tile<PlainUnits<WideTile>>(d, part, x, dy, partial);
 }

@@ -4,21 +4,21 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<Scalar<NarrowTile>>(d, part, x, w, b, y);
+    linear_forward_tile<PlainUnits<NarrowTile>>(d, part, x, w, b, y);
 }
 
 // dx = dy w, or parts of it along K, `part` columns of dy and rows of w each.
 // dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<Scalar<NarrowTile>>(d, part, dy, w, dx);
+    linear_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, dx);
 }
 
 // dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<Scalar<NarrowTile>>(d, x, dy, dw);
+    linear_backward_weight_tile<PlainUnits<NarrowTile>>(d, x, dy, dw);
 }
 
 // y = the sum of the parts, in their order, + b.

@@ -1,4 +1,4 @@
-// The three products of a linear layer, for any main loop: where their elements lie. A Loop is Scalar<…> or Tensor<…>.
+// The three products of a linear layer, for any units: where their elements lie. A Units is PlainUnits<…> or TensorUnits<…>.
 //
 // The first two have few tiles where a batch is small. Then blockIdx.z counts parts of their depth, `part` each; every one
 // writes a whole output of its own, one behind the other, and linear_join_parts adds them up.
@@ -13,13 +13,13 @@ struct Linear {
 };
 
 // y = x w^T + b: rows n, columns k, depth c. A part of it, unless there is only one, has no b.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void linear_forward_tile(Linear d, int part, const real* x, const real* w, const real* b,
                                                     real* y) {
     Depths depths = part_of_depth((int)blockIdx.z, part, d.c);
     real* target = y + (size_t)blockIdx.z * d.n * d.k;
-    Loop::template product<Along::Depth, Along::Depth>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.n, d.k, depths, Strided{x, d.c, 1},
+    Loop<Units>::template product<Along::Depth, Along::Depth>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.n, d.k, depths, Strided{x, d.c, 1},
         Strided{w, d.c, 1}, output<false>(b, target, d.k, [=](int n) { return target + (size_t)n * d.k; }));
 }
 
@@ -38,19 +38,19 @@ __device__ __forceinline__ void linear_forward_row(Linear d, const real* x, cons
 }
 
 // dx = dy w, or a part of it: rows n, columns c, depth k.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void linear_backward_input_tile(Linear d, int part, const real* dy, const real* w, real* dx) {
     Depths depths = part_of_depth((int)blockIdx.z, part, d.k);
     real* target = dx + (size_t)blockIdx.z * d.n * d.c;
-    Loop::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.n, d.c, depths, Strided{dy, d.k, 1},
+    Loop<Units>::template product<Along::Depth, Along::Across>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.n, d.c, depths, Strided{dy, d.k, 1},
         Strided{w, 1, d.c}, output<false>(nullptr, target, d.c, [=](int n) { return target + (size_t)n * d.c; }));
 }
 
 // dw += dy^T x: rows k, columns c, depth n.
-template <class Loop>
+template <class Units>
 __device__ __forceinline__ void linear_backward_weight_tile(Linear d, const real* x, const real* dy, real* dw) {
-    Loop::template product<Along::Across, Along::Across>(
-        (int)blockIdx.x * Loop::ROWS, (int)blockIdx.y * Loop::COLUMNS, d.k, d.c, Depths{0, d.n}, Strided{dy, 1, d.k},
+    Loop<Units>::template product<Along::Across, Along::Across>(
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.k, d.c, Depths{0, d.n}, Strided{dy, 1, d.k},
         Strided{x, 1, d.c}, output<true>(nullptr, dw, d.c, [=](int k) { return dw + (size_t)k * d.c; }));
 }

@@ -6,13 +6,13 @@
 // y = x w^T + b, or parts of it along C, in tf32 and in bf16.
 // x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_tf32, Linear d, int part, const real* x, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tf32, Linear d, int part, const real* x, const real* w, const real* b,
                real* y) {
-    linear_forward_tile<Tensor<Tf32>>(d, part, x, w, b, y);
+    linear_forward_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, x, w, b, y);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, linear_forward_bf16, Linear d, int part, const real* x, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward_bf16, Linear d, int part, const real* x, const real* w, const real* b,
                real* y) {
-    linear_forward_tile<Tensor<Bf16>>(d, part, x, w, b, y);
+    linear_forward_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, x, w, b, y);
 }
 
 // y = x w^T + b with one column, of operands that are rounded as tensor cores would: linear_forward_single of linear.cu.
@@ -28,21 +28,21 @@ KERNEL_BOUNDED(ROW_THREADS, linear_forward_bf16_single, Linear d, const real* x,
 // dx = dy w, or parts of it along K, in tf32 and in bf16.
 // dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_tf32, Linear d, int part, const real* dy, const real* w,
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_tf32, Linear d, int part, const real* dy, const real* w,
                real* dx) {
-    linear_backward_input_tile<Tensor<Tf32>>(d, part, dy, w, dx);
+    linear_backward_input_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, dy, w, dx);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_input_bf16, Linear d, int part, const real* dy, const real* w,
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_bf16, Linear d, int part, const real* dy, const real* w,
                real* dx) {
-    linear_backward_input_tile<Tensor<Bf16>>(d, part, dy, w, dx);
+    linear_backward_input_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, dy, w, dx);
 }
 
 // dw += dy^T x, in tf32 and in bf16.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_weight_tf32, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<Tensor<Tf32>>(d, x, dy, dw);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight_tf32, Linear d, const real* x, const real* dy, real* dw) {
+    linear_backward_weight_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, x, dy, dw);
 }
-KERNEL_BOUNDED(TENSOR_THREADS, linear_backward_weight_bf16, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<Tensor<Bf16>>(d, x, dy, dw);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight_bf16, Linear d, const real* x, const real* dy, real* dw) {
+    linear_backward_weight_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, x, dy, dw);
 }

@@ -5,19 +5,19 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<Scalar<WideTile>>(d, part, x, w, b, y);
+    linear_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, y);
 }
 
 // dx = dy w, or parts of it along K, `part` columns of dy and rows of w each.
 // dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<Scalar<WideTile>>(d, part, dy, w, dx);
+    linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, dx);
 }
 
 // dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
 KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<Scalar<WideTile>>(d, x, dy, dw);
+    linear_backward_weight_tile<PlainUnits<WideTile>>(d, x, dy, dw);
 }

@@ -72,17 +72,11 @@ constexpr int DIRECT_STEP = 32;
 constexpr int DIRECT_PART = 128;
 // Parts at most: about a block for each multiprocessor of the largest GPUs, and few enough to be joined quickly.
 constexpr int DIRECT_PARTS = 128;
-// Rows of a matrix product's tile on tensor cores.
-constexpr int TENSOR_M = 64;
-// Columns of such a tile.
-constexpr int TENSOR_N = 64;
-// Depth of one of its stages, in numbers.
-constexpr int TENSOR_K = 16;
-// Stages that it keeps in shared memory: one is multiplied while the others are on their way.
-constexpr int TENSOR_STAGES = 4;
-// Threads of such a tile's block.
-constexpr int TENSOR_THREADS = 128;
-// Rows of the part of the tile that a warp computes.
-constexpr int TENSOR_WARP_M = 32;
+// Rows of the part of a wide tile on tensor cores that a warp sums; tile and threads are those of other units.
+constexpr int WIDE_WARP_M = 64;
 // Columns of that part.
-constexpr int TENSOR_WARP_N = 32;
+constexpr int WIDE_WARP_N = 32;
+// Rows of a warp's part of a narrow tile.
+constexpr int NARROW_WARP_M = 32;
+// Columns of that part.
+constexpr int NARROW_WARP_N = 32;

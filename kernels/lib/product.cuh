@@ -5,8 +5,11 @@
 // memory, the next is on its way into registers: no thread waits for memory as long as a stage takes longer. Each sum is
 // taken in the order of k.
 //
-// What limits it: the issue of instructions. Of 128 × 128 sums, 64 of a warp's instructions multiply, four load from
-// shared memory, and those that fetch and keep count are few beside them.
+//   memory ──fetch──▶ registers ──store──▶ stage 1    while    stage 0 ──add──▶ sums in registers    then they change places
+//
+// The same loop runs on plain arithmetic units and on tensor cores (product_tensor.cuh); a Units says how a stage lies and
+// how it is multiplied. What limits plain units: the issue of instructions. Of 128 × 128 sums, 64 of a warp's
+// instructions multiply, four load from shared memory, and those that fetch and keep count are few beside them.
 #pragma once
 
 #include "lib/device.cuh"
@@ -38,22 +41,23 @@ struct Unrounded {
     }
 };
 
-// Four neighbours, as a vector in memory.
-struct alignas(16) Four {
-    real values[4];
+// So many neighbours, as a vector in memory.
+template <int COUNT>
+struct alignas(COUNT * sizeof(real) < 16 ? COUNT * sizeof(real) : 16) Run {
+    real values[COUNT];
 };
 
-// Operands, for this loop and for the one on tensor cores (product_tensor.cuh).
+// Operands.
 //
 // An operand is no function of two indices but of what each of them stands for, which a loop may keep: across(m or n),
 // and depth(count), where a count is k in a form that can be added to without a division: count(k), and sum(count, count).
 // place(across, depth) is where the element lies, or null where it is 0 because it lies outside an image. Indices are in
 // range wherever across and place are asked.
 //
-// in_quads() says whether four neighbours, the first at a multiple of 4, always lie side by side in memory, aligned to 16
-// bytes, all in range or none, all inside the image or none: then they can be copied as one.
+// in_runs(n) says whether n neighbours, the first at a multiple of n, always lie side by side in memory, aligned to 16 bytes,
+// all in range or none, all inside the image or none: then they can be fetched as one. n is 4 or 8.
 
-__device__ __forceinline__ bool aligned_to_quads(const real* data) {
+__device__ __forceinline__ bool aligned_for_runs(const real* data) {
     return (unsigned long long)data % 16 == 0;
 }
 
@@ -80,9 +84,9 @@ struct Strided {
     __device__ __forceinline__ const real* place(size_t across, size_t depth) const {
         return data + across + depth;
     }
-    // The other stride is the length of a row, so that rows are whole quads where it is a multiple of 4.
-    __device__ __forceinline__ bool in_quads() const {
-        return (depth_stride == 1 ? across_stride : depth_stride) % 4 == 0 && aligned_to_quads(data);
+    // The other stride is the length of a row, so that rows are whole runs where it is a multiple of their length.
+    __device__ __forceinline__ bool in_runs(int run) const {
+        return (depth_stride == 1 ? across_stride : depth_stride) % run == 0 && aligned_for_runs(data);
     }
 };
 
@@ -116,139 +120,244 @@ struct Bases {
 template <bool ADDS, class Row>
 struct Output {
     const real* bias;
-    // Whether four neighbours of a row, the first at a multiple of 4, are all inside N, and aligned to 16 bytes.
-    bool in_quads;
+    // Whether neighbours of a row, up to four and the first at a multiple of their number, are all inside N, and aligned.
+    bool in_runs;
     Row row;
 
+    // One sum of column n to its place.
     __device__ __forceinline__ void put(real* to, int n, real sum) const {
         real whole = bias ? sum + bias[n] : sum;
-        to[n] = ADDS ? to[n] + whole : whole;
+        *to = ADDS ? *to + whole : whole;
     }
-    // Four sums of a row, and the bias that they have in common with other rows.
-    static __device__ __forceinline__ void put_quad(real* to, const Four& shift, const real (&sums)[4]) {
-        Four whole = ADDS ? *reinterpret_cast<const Four*>(to) : Four{};
+    // A run of sums, and the bias that they have in common with those of other rows.
+    template <int COUNT>
+    static __device__ __forceinline__ void put_run(real* to, const Run<COUNT>& shift, const real* sums) {
+        Run<COUNT> whole = ADDS ? *reinterpret_cast<const Run<COUNT>*>(to) : Run<COUNT>{};
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
+        for (int i = 0; i < COUNT; ++i) {
             real sum = sums[i] + shift.values[i];
             whole.values[i] = ADDS ? whole.values[i] + sum : sum;
         }
-        *reinterpret_cast<Four*>(to) = whole;
+        *reinterpret_cast<Run<COUNT>*>(to) = whole;
     }
-    // The bias of four columns.
-    __device__ __forceinline__ Four shift(int n) const {
-        return bias ? *reinterpret_cast<const Four*>(bias + n) : Four{};
+
+    // Puts those of a row's COUNT sums from column n on away that lie inside N.
+    template <int COUNT>
+    __device__ __forceinline__ void put_columns(real* row, int n, int N, const Run<COUNT>& shift, const real* sums) const {
+        if (in_runs) {
+            if (n < N) {
+                put_run<COUNT>(row + n, shift, sums);
+            }
+            return;
+        }
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            if (n + e < N) {
+                put(row + n + e, n + e, sums[e]);
+            }
+        }
+    }
+    // The bias of a run of columns; zeros where there is none.
+    template <int COUNT>
+    __device__ __forceinline__ Run<COUNT> shift(int n, int N) const {
+        return bias && in_runs && n < N ? *reinterpret_cast<const Run<COUNT>*>(bias + n) : Run<COUNT>{};
     }
 };
 // An output at `data`, whose rows are N long, one behind another in whatever order `row` says.
 template <bool ADDS, class Row>
 __device__ __forceinline__ Output<ADDS, Row> output(const real* bias, const real* data, int N, Row row) {
-    bool in_quads = N % 4 == 0 && aligned_to_quads(data) && (!bias || aligned_to_quads(bias));
-    return Output<ADDS, Row>{bias, in_quads, row};
+    bool in_runs = N % 4 == 0 && aligned_for_runs(data) && (!bias || aligned_for_runs(bias));
+    return Output<ADDS, Row>{bias, in_runs, row};
 }
 
-// A thread's share of an operand's stages: quads of the tile whose first index across is `first`, stage by stage, on their
-// way from memory through registers. Where the operand does not lie in quads, numbers are stored as they are fetched.
-template <class Tile, Along ALONG, int SIDE, bool QUADS, class Operand>
+// A thread's share of an operand's stages: runs of the tile whose first index across is `first`, stage by stage, on their
+// way from memory through registers. Where the operand does not lie in runs, numbers are stored as they are fetched.
+template <class Stage, int THREADS, bool IN_RUNS, class Operand>
 struct Fetcher {
-    static constexpr int COUNT = SIDE * TILE_K / 4 / Tile::THREADS;
-    static_assert(COUNT * Tile::THREADS * 4 == SIDE * TILE_K, "all threads fetch as many quads");
-    // Along the depth a thread's quads lie at one depth of COUNT rows, across at COUNT depths of one place: what they
+    static constexpr int RUN = Stage::RUN, COUNT = Stage::RUNS / THREADS;
+    static_assert(COUNT * THREADS == Stage::RUNS, "all threads fetch as many runs");
+    static constexpr bool ALONG_DEPTH = Stage::ALONG == Along::Depth;
+    // Along the depth a thread's runs lie at one depth of COUNT rows, across at COUNT depths of one place: what they
     // share is worked out once.
-    static constexpr int ROWS = ALONG == Along::Depth ? COUNT : 1, DEPTHS = COUNT / ROWS;
-    using Stage = real[TILE_K * TILE_STRIDE<SIDE>];
+    static constexpr int ROWS = ALONG_DEPTH ? COUNT : 1, DEPTHS = COUNT / ROWS;
     Operand operand;
     int first, end, depth, depth_end;
     typename Operand::Across across[ROWS];
     typename Operand::Count counts[DEPTHS], stride;
-    Four quads[COUNT];
+    Run<4> runs[COUNT][RUN / 4];
 
-    // For indices across from `first`, of which `end` is the end, and depths from `from` to `depth_end`.
-    __device__ __forceinline__ Fetcher(int first, int end, int from, int depth_end, Operand operand)
-        : operand(operand), first(first), end(end), depth(from), depth_end(depth_end), stride(operand.count(TILE_K)) {
+    // For indices across from `first`, of which `end` is the end, and the depths of a part.
+    __device__ __forceinline__ Fetcher(int first, int end, Depths depths, Operand operand)
+        : operand(operand), first(first), end(end), depth(depths.from), depth_end(depths.to),
+          stride(operand.count(Stage::DEPTH)) {
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
-            int index = first + quad(i).across;
+            int index = first + run(i).across;
             across[i] = index < end ? operand.across(index) : typename Operand::Across{};
         }
 #pragma unroll
         for (int i = 0; i < DEPTHS; ++i) {
-            counts[i] = operand.count(from + quad(i).depth);
+            counts[i] = operand.count(depths.from + run(i).depth);
         }
     }
 
-    static __device__ __forceinline__ Quad quad(int i) {
-        return tile_quad<ALONG, SIDE>((int)threadIdx.x + i * Tile::THREADS);
+    // Where the thread's i-th run begins in the stage.
+    static __device__ __forceinline__ Element run(int i) {
+        return Stage::run((int)threadIdx.x + i * THREADS);
     }
 
-    // Fetches the next TILE_K depths; zeros beyond the ends.
+    // Fetches the next stage; zeros beyond the ends.
     __device__ __forceinline__ void fetch() {
-        if (QUADS) {
+        if (IN_RUNS) {
 #pragma unroll
             for (int i = 0; i < COUNT; ++i) {
-                bool within = first + quad(i).across < end && depth + quad(i).depth < depth_end;
+                bool within = first + run(i).across < end && depth + run(i).depth < depth_end;
                 const real* place = within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr;
-                quads[i] = place ? *reinterpret_cast<const Four*>(place) : Four{};
+#pragma unroll
+                for (int j = 0; j < RUN / 4; ++j) {
+                    runs[i][j] = place ? reinterpret_cast<const Run<4>*>(place)[j] : Run<4>{};
+                }
             }
 #pragma unroll
             for (int i = 0; i < DEPTHS; ++i) {
                 counts[i] = operand.sum(counts[i], stride);
             }
         }
-        depth += TILE_K;
+        depth += Stage::DEPTH;
     }
 
     // Stores what was fetched last.
-    __device__ __forceinline__ void store(Stage& stage) const {
+    __device__ __forceinline__ void store(typename Stage::Data& stage) const {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            Quad q = quad(i);
-            if (!QUADS) {
-                one_by_one(stage, q);
-            } else if (ALONG == Along::Across) {
-                *reinterpret_cast<Four*>(&stage[tile_place<SIDE>(q.across, q.depth)]) = quads[i];
+            if (IN_RUNS) {
+                Stage::put(stage, run(i), runs[i]);
             } else {
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    // The depths of a quad are in one half of the stage.
-                    stage[tile_place<SIDE>(q.across, q.depth) + j * TILE_STRIDE<SIDE>] = quads[i].values[j];
-                }
+                one_by_one(stage, run(i));
             }
         }
     }
 
-    __device__ __forceinline__ void one_by_one(Stage& stage, Quad q) const {
+    __device__ __forceinline__ void one_by_one(typename Stage::Data& stage, Element at) const {
 #pragma unroll 1
-        for (int j = 0; j < 4; ++j) {
-            int index = first + q.across, k = depth - TILE_K + q.depth;
-            const real* place = index < end && k < depth_end
-                                    ? operand.place(operand.across(index), operand.depth(operand.count(k)))
-                                    : nullptr;
-            stage[tile_place<SIDE>(q.across, q.depth)] = place ? *place : (real)0;
-            q.across += ALONG == Along::Across;
-            q.depth += ALONG == Along::Depth;
+        for (int j = 0; j < RUN; ++j) {
+            int index = first + at.across, k = depth - Stage::DEPTH + at.depth;
+            bool within = index < end && k < depth_end;
+            const real* place = within ? operand.place(operand.across(index), operand.depth(operand.count(k))) : nullptr;
+            Stage::put_one(stage, at, place ? *place : (real)0);
+            at.across += !ALONG_DEPTH;
+            at.depth += ALONG_DEPTH;
         }
     }
 };
 
-// A thread's sums: quads of columns of quads of rows.
+// The loop. Units is PlainUnits<…> or TensorUnits<…>: the tile's sizes; Stage<ALONG, SIDE>, how a stage of an operand lies in
+// shared memory, and puts runs there; Sums, a thread's sums, which add<ALONG_A, ALONG_B>(a, b) a stage's product and store.
+template <class Units>
+struct Loop {
+    static constexpr int ROWS = Units::M, COLUMNS = Units::N;
+
+    // Sums `depths` of the tile at (m0, n0), for operands with `a` across m and `b` across n, which lie in memory as ALONG_A
+    // and ALONG_B say. Every thread of the block must come, and depths.from is a multiple of SPLIT_STEP.
+    template <Along ALONG_A, Along ALONG_B, class A, class B, class Output>
+    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, Depths depths, A a, B b, Output output) {
+        using StageA = typename Units::template Stage<ALONG_A, ROWS>;
+        using StageB = typename Units::template Stage<ALONG_B, COLUMNS>;
+        constexpr int RUN = StageA::RUN;
+        SHARED(typename StageA::Data, stages_a, [2]);
+        SHARED(typename StageB::Data, stages_b, [2]);
+        typename Units::Sums sums;
+        if (depths.from >= depths.to) {
+            // Nothing to count in, and nothing to sum: a parity that no tap reaches.
+        } else if (a.in_runs(RUN) && b.in_runs(RUN)) {
+            Fetcher<StageA, Units::THREADS, true, A> fetcher_a(m0, M, depths, a);
+            Fetcher<StageB, Units::THREADS, true, B> fetcher_b(n0, N, depths, b);
+            add<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
+        } else {
+            Fetcher<StageA, Units::THREADS, false, A> fetcher_a(m0, M, depths, a);
+            Fetcher<StageB, Units::THREADS, false, B> fetcher_b(n0, N, depths, b);
+            add<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
+        }
+        sums.store(m0, n0, M, N, output);
+    }
+
+private:
+    template <Along ALONG_A, Along ALONG_B, class Sums, class DataA, class DataB, class FetcherA, class FetcherB>
+    static __device__ __forceinline__ void add(Sums& sums, DataA (&stages_a)[2], DataB (&stages_b)[2], Depths depths,
+                                               FetcherA& a, FetcherB& b) {
+        constexpr int DEPTH = Units::DEPTH;
+        a.fetch();
+        b.fetch();
+        a.store(stages_a[0]);
+        b.store(stages_b[0]);
+        __syncthreads();
+        int now = 0;
+#pragma unroll 1
+        for (int k0 = depths.from; k0 < depths.to; k0 += DEPTH) {
+            bool more = k0 + DEPTH < depths.to;
+            if (more) {
+                a.fetch();
+                b.fetch();
+            }
+            sums.template add<ALONG_A, ALONG_B>(stages_a[now], stages_b[now]);
+            // The other stage is free: all were done with it at the last barrier.
+            now ^= 1;
+            if (more) {
+                a.store(stages_a[now]);
+                b.store(stages_b[now]);
+            }
+            __syncthreads();
+        }
+    }
+};
+
+// How a stage of an operand lies for plain units: depth by depth (lib/tile.cuh).
+template <Along LIES, int SIDE>
+struct PlainStage {
+    static constexpr Along ALONG = LIES;
+    static constexpr int RUN = 4, DEPTH = TILE_K, RUNS = SIDE * DEPTH / RUN;
+    using Data = real[DEPTH * TILE_STRIDE<SIDE>];
+
+    static __device__ __forceinline__ Element run(int i) {
+        return tile_run<ALONG, SIDE>(i);
+    }
+    static __device__ __forceinline__ void put(Data& stage, Element at, const Run<4> (&run)[1]) {
+        real* to = &stage[tile_place<SIDE>(at.across, at.depth)];
+        if (ALONG == Along::Across) {
+            *reinterpret_cast<Run<4>*>(to) = run[0];
+        } else {
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+                // The depths of a run are in one half of the stage.
+                to[j * TILE_STRIDE<SIDE>] = run[0].values[j];
+            }
+        }
+    }
+    static __device__ __forceinline__ void put_one(Data& stage, Element at, real value) {
+        stage[tile_place<SIDE>(at.across, at.depth)] = value;
+    }
+};
+
+// A thread's sums: runs of columns of runs of rows.
 template <class Tile>
 struct ThreadSums {
     static constexpr int DOWN = Tile::THREAD_M / 4, ACROSS = Tile::THREAD_N / 4;
     real values[Tile::THREAD_M][ACROSS][4] = {};
 
     // Adds the product of a stage.
+    template <Along, Along>
     __device__ __forceinline__ void add(const real* a, const real* b) {
         int thread = (int)threadIdx.x;
 #pragma unroll
         for (int k = 0; k < TILE_K; ++k) {
-            Four left[DOWN], right[ACROSS];
+            Run<4> left[DOWN], right[ACROSS];
 #pragma unroll
             for (int i = 0; i < DOWN; ++i) {
-                left[i] = *reinterpret_cast<const Four*>(&a[tile_place<Tile::M>(Tile::row(thread, i), k)]);
+                left[i] = *reinterpret_cast<const Run<4>*>(&a[tile_place<Tile::M>(Tile::row(thread, i), k)]);
             }
 #pragma unroll
             for (int j = 0; j < ACROSS; ++j) {
-                right[j] = *reinterpret_cast<const Four*>(&b[tile_place<Tile::N>(Tile::column(thread, j), k)]);
+                right[j] = *reinterpret_cast<const Run<4>*>(&b[tile_place<Tile::N>(Tile::column(thread, j), k)]);
             }
 #pragma unroll
             for (int i = 0; i < Tile::THREAD_M; ++i) {
@@ -265,89 +374,31 @@ struct ThreadSums {
     template <class Output>
     __device__ __forceinline__ void store(int m0, int n0, int M, int N, const Output& output) const {
         int thread = (int)threadIdx.x;
-        Four shift[ACROSS];
+        auto column = [=](int j) { return n0 + Tile::column(thread, j); };
+        Run<4> shift[ACROSS];
 #pragma unroll
         for (int j = 0; j < ACROSS; ++j) {
-            int n = n0 + Tile::column(thread, j);
-            shift[j] = output.in_quads && n < N ? output.shift(n) : Four{};
+            shift[j] = output.template shift<4>(column(j), N);
         }
 #pragma unroll
         for (int i = 0; i < Tile::THREAD_M; ++i) {
             int m = m0 + Tile::row(thread, i / 4) + i % 4;
-            real* row = m < M ? output.row(m) : nullptr;
+            if (m < M) {
+                real* row = output.row(m);
 #pragma unroll
-            for (int j = 0; j < ACROSS; ++j) {
-                int n = n0 + Tile::column(thread, j);
-                if (row && output.in_quads) {
-                    if (n < N) {
-                        output.put_quad(row + n, shift[j], values[i][j]);
-                    }
-                } else if (row) {
-#pragma unroll
-                    for (int e = 0; e < 4; ++e) {
-                        if (n + e < N) {
-                            output.put(row, n + e, values[i][j][e]);
-                        }
-                    }
+                for (int j = 0; j < ACROSS; ++j) {
+                    output.put_columns(row, column(j), N, shift[j], values[i][j]);
                 }
             }
         }
     }
 };
 
-// The loop, on plain arithmetic units.
+// Plain arithmetic units, in f32 or f64.
 template <class Tile>
-struct Scalar {
-    static constexpr int ROWS = Tile::M, COLUMNS = Tile::N;
-    static constexpr int STAGE_A = TILE_K * TILE_STRIDE<ROWS>, STAGE_B = TILE_K * TILE_STRIDE<COLUMNS>;
-
-    // Sums `depths` of the tile at (m0, n0), for operands with `a` across m and `b` across n, which lie in memory as ALONG_A
-    // and ALONG_B say. Every thread of the block must come.
-    template <Along ALONG_A, Along ALONG_B, class A, class B, class Output>
-    static __device__ __forceinline__ void product(int m0, int n0, int M, int N, Depths depths, A a, B b, Output output) {
-        SHARED(real, stages_a, [2][STAGE_A]);
-        SHARED(real, stages_b, [2][STAGE_B]);
-        if (depths.from >= depths.to) {
-            // Nothing to count in, and nothing to sum: a parity that no tap reaches.
-            ThreadSums<Tile>{}.store(m0, n0, M, N, output);
-        } else if (a.in_quads() && b.in_quads()) {
-            Fetcher<Tile, ALONG_A, ROWS, true, A> fetcher_a(m0, M, depths.from, depths.to, a);
-            Fetcher<Tile, ALONG_B, COLUMNS, true, B> fetcher_b(n0, N, depths.from, depths.to, b);
-            sum(stages_a, stages_b, depths, fetcher_a, fetcher_b).store(m0, n0, M, N, output);
-        } else {
-            Fetcher<Tile, ALONG_A, ROWS, false, A> fetcher_a(m0, M, depths.from, depths.to, a);
-            Fetcher<Tile, ALONG_B, COLUMNS, false, B> fetcher_b(n0, N, depths.from, depths.to, b);
-            sum(stages_a, stages_b, depths, fetcher_a, fetcher_b).store(m0, n0, M, N, output);
-        }
-    }
-
-private:
-    template <class FetcherA, class FetcherB>
-    static __device__ __forceinline__ ThreadSums<Tile> sum(real (&stages_a)[2][STAGE_A], real (&stages_b)[2][STAGE_B],
-                                                           Depths depths, FetcherA& a, FetcherB& b) {
-        ThreadSums<Tile> sums;
-        a.fetch();
-        b.fetch();
-        a.store(stages_a[0]);
-        b.store(stages_b[0]);
-        __syncthreads();
-        int now = 0;
-#pragma unroll 1
-        for (int k0 = depths.from; k0 < depths.to; k0 += TILE_K) {
-            bool more = k0 + TILE_K < depths.to;
-            if (more) {
-                a.fetch();
-                b.fetch();
-            }
-            sums.add(stages_a[now], stages_b[now]);
-            // The other stage is free: all were done with it at the last barrier.
-            now ^= 1;
-            if (more) {
-                a.store(stages_a[now]);
-                b.store(stages_b[now]);
-            }
-            __syncthreads();
-        }
-        return sums;
-    }
+struct PlainUnits : Tile {
+    static constexpr int DEPTH = TILE_K;
+    template <Along ALONG, int SIDE>
+    using Stage = PlainStage<ALONG, SIDE>;
+    using Sums = ThreadSums<Tile>;
 };

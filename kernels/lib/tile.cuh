@@ -54,12 +54,13 @@ __device__ __forceinline__ int tile_place(int across, int depth) {
     return depth * TILE_STRIDE<SIDE> + (across ^ (depth & 8));
 }
 
-// The first element of a quad, or one element.
-struct Quad {
+// An element of a stage, or the first one of a run.
+struct Element {
     int across, depth;
 };
-// The i-th quad that is fetched of an operand's stage: four neighbours in memory.
+// The i-th run that is fetched of an operand's stage: four neighbours in memory.
 template <Along ALONG, int SIDE>
-__device__ __forceinline__ Quad tile_quad(int i) {
-    return ALONG == Along::Depth ? Quad{i / (TILE_K / 4), i % (TILE_K / 4) * 4} : Quad{i % (SIDE / 4) * 4, i / (SIDE / 4)};
+__device__ __forceinline__ Element tile_run(int i) {
+    return ALONG == Along::Depth ? Element{i / (TILE_K / 4), i % (TILE_K / 4) * 4}
+                                 : Element{i % (SIDE / 4) * 4, i / (SIDE / 4)};
 }

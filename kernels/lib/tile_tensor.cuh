@@ -1,47 +1,85 @@
-// Who copies and who loads what of a tensor-core tile's stages, as functions of numbers alone: tests/tensor_cores.rs
+// Who stores and who loads what of a tensor-core tile's stages, as functions of numbers alone: tests/kernels/tensor_cores.rs
 // counts bank conflicts and sectors on them.
 //
-// A stage of an operand holds TENSOR_K depths of SIDE indices across (m of A, n of B), f32 as in memory, and lies as the
-// operand does: in rows along the depth, or in rows across. A row is made of quads, four numbers of 16 bytes, which are
-// copied as one and whose places are permuted: quad q lies at place q XOR a number of the row's, and so what a warp loads
-// or stores at once lies on different banks, without a word of padding.
+// A stage holds numbers as mma takes them, bf16 or tf32, and lies as its operand does: in rows along the depth, or in
+// rows across. A row is made of chunks of 16 bytes, RUN numbers (8 of bf16, 4 of tf32), which are stored as one and
+// loaded by ldmatrix as one; chunk c of a row lies at place c XOR a number of the row's (a swizzle), and so what a warp
+// stores or loads at once lies on different banks, without a word of padding:
+//
+//   along the depth, 64 bytes a row            across, bf16, 128 bytes or more a row
+//   across 0   c0 c1 c2 c3                     depth 0   c0 c1 c2 c3 c4 c5 c6 c7 …
+//          1   c0 c1 c2 c3                           1   c1 c0 c3 c2 c5 c4 c7 c6 …
+//          2   c1 c0 c3 c2                           2   c2 c3 c0 c1 c6 c7 c4 c5 …
+//          3   c1 c0 c3 c2                           …
 #pragma once
 
 #include "lib/tile.cuh"
 
-// Where the element at (across, depth) lies in its stage, in numbers.
-template <Along ALONG, int SIDE>
-__device__ __forceinline__ int stage_place(int across, int depth) {
-    static_assert(TENSOR_K == 16 && SIDE % 32 == 0, "the permutations are made for these");
-    if (ALONG == Along::Depth) {
-        // Two rows of 16 numbers take all 32 banks, and eight rows are loaded at once: the number changes every two rows.
-        return across * TENSOR_K + (depth / 4 ^ across / 2 % 4) * 4 + depth % 4;
+// Chunks of a row along the depth: the depth of a stage is 32 in bf16 and 16 in tf32, two steps of mma.
+constexpr int TENSOR_CHUNKS = 4;
+
+// A block's tile, and the part of it that each warp sums.
+template <int TILE_M, int TILE_N, int TILE_THREADS, int WARP_ROWS, int WARP_COLUMNS>
+struct TensorTile {
+    static constexpr int M = TILE_M, N = TILE_N, THREADS = TILE_THREADS, WARP_M = WARP_ROWS, WARP_N = WARP_COLUMNS;
+    static_assert(M * N == THREADS / 32 * WARP_M * WARP_N, "the warps share the tile");
+
+    // Where a warp's part begins.
+    static __device__ __forceinline__ int warp_row(int thread) {
+        return thread / 32 / (N / WARP_N) * WARP_M;
     }
-    // Four rows are loaded at once, eight numbers of each: neighbouring rows are two quads apart.
-    return depth * SIDE + (across / 4 ^ depth % 4 * 2) * 4 + across % 4;
+    static __device__ __forceinline__ int warp_column(int thread) {
+        return thread / 32 % (N / WARP_N) * WARP_N;
+    }
+};
+// A warp of the wide tile loads 6 fragments for 16 products, one of the narrow tile 4 for 8.
+using WideTensorTile = TensorTile<WIDE_M, WIDE_N, WIDE_THREADS, WIDE_WARP_M, WIDE_WARP_N>;
+using NarrowTensorTile = TensorTile<NARROW_M, NARROW_N, NARROW_THREADS, NARROW_WARP_M, NARROW_WARP_N>;
+
+// Where the element at (across, depth) lies in its stage, in numbers.
+template <int RUN, Along ALONG, int SIDE>
+__device__ __forceinline__ int stage_place(int across, int depth) {
+    static_assert(SIDE % 64 == 0, "the swizzles are made for whole lines of 128 bytes");
+    if (ALONG == Along::Depth) {
+        // Two rows take all 32 banks, and eight rows are loaded at once: the number changes every two rows.
+        return (across * TENSOR_CHUNKS + (depth / RUN ^ across / 2 % 4)) * RUN + depth % RUN;
+    }
+    // bf16: ldmatrix loads a chunk of eight rows at once. tf32, which it can't turn: four rows are loaded at once, eight
+    // numbers of each, and neighbouring rows are two chunks apart.
+    int turned = across / RUN ^ (RUN == 8 ? depth % 8 : depth % 4 * 2);
+    return depth * SIDE + turned * RUN + across % RUN;
 }
 
-// The i-th quad that is copied into a stage. Neighbouring threads copy neighbouring quads of memory.
-template <Along ALONG, int SIDE>
-__device__ __forceinline__ Quad stage_quad(int i) {
-    return ALONG == Along::Depth ? Quad{i / (TENSOR_K / 4), i % (TENSOR_K / 4) * 4}
-                                 : Quad{i % (SIDE / 4) * 4, i / (SIDE / 4)};
+// The i-th run that is stored into a stage. Neighbouring threads store neighbouring runs of memory.
+template <int RUN, Along ALONG, int SIDE>
+__device__ __forceinline__ Element stage_run(int i) {
+    return ALONG == Along::Depth ? Element{i / TENSOR_CHUNKS, i % TENSOR_CHUNKS * RUN}
+                                 : Element{i % (SIDE / RUN) * RUN, i / (SIDE / RUN)};
 }
 
-// The quad that a lane points ldmatrix_x4 at, from where the fragment begins, so that the registers come in mma's order. A:
-// rows 0–7 and 8–15 of depths 0–3, then of depths 4–7; B, two fragments of eight columns: depths 0–3 and 4–7 of the first,
-// then of the second.
-__device__ __forceinline__ Quad fragment_a(int lane) {
-    return Quad{lane % 16, lane / 16 * 4};
+// The chunk that a lane points ldmatrix_x4 at, from where the fragment begins, so that the registers come in mma's order:
+//
+//   A, 16 rows by two chunks of depth: registers 0 1 are rows 0–7 and 8–15 of the first chunk, 2 3 those of the second;
+//   B, two fragments of 8 columns: registers 0 1 are the two chunks of the first, 2 3 those of the second.
+template <int RUN>
+__device__ __forceinline__ Element fragment_a(int lane) {
+    return Element{lane % 16, lane / 16 * RUN};
 }
-__device__ __forceinline__ Quad fragment_b(int lane) {
-    return Quad{lane / 16 * 8 + lane % 8, lane / 8 % 2 * 4};
+template <int RUN>
+__device__ __forceinline__ Element fragment_b(int lane) {
+    return Element{lane / 16 * 8 + lane % 8, lane / 8 % 2 * RUN};
 }
-// The element that is register i of a lane where ldmatrix can't serve, because the operand lies across: it turns pairs of
-// bf16, not f32.
-__device__ __forceinline__ Quad alone_a(int lane, int i) {
-    return Quad{lane / 4 + i % 2 * 8, lane % 4 + i / 2 * 4};
+// The same of bf16 that lies across, for ldmatrix_x4_trans: a lane points at a chunk of eight indices across at one depth.
+__device__ __forceinline__ Element turned_a(int lane) {
+    return Element{lane / 8 % 2 * 8, lane / 16 * 8 + lane % 8};
 }
-__device__ __forceinline__ Quad alone_b(int lane, int i) {
-    return Quad{lane / 4 + i / 2 * 8, lane % 4 + i % 2 * 4};
+__device__ __forceinline__ Element turned_b(int lane) {
+    return Element{lane / 16 * 8, lane % 16};
+}
+// The element that is register i of a lane where ldmatrix can't serve, because tf32 lies across: it turns pairs of 16 bits.
+__device__ __forceinline__ Element alone_a(int lane, int i) {
+    return Element{lane / 4 + i % 2 * 8, lane % 4 + i / 2 * 4};
+}
+__device__ __forceinline__ Element alone_b(int lane, int i) {
+    return Element{lane / 4 + i / 2 * 8, lane % 4 + i % 2 * 4};
 }

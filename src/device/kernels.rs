@@ -8,16 +8,9 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 // The shares of threads and warps cover a tile, and a block is not larger than CUDA allows.
 const _: () = {
     use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, SPLIT_STEP, TILE_K};
-    use size::{TENSOR_K, TENSOR_M, TENSOR_N, TENSOR_STAGES, TENSOR_THREADS, TENSOR_WARP_M, TENSOR_WARP_N};
-    assert!(TENSOR_THREADS / 32 * TENSOR_WARP_M * TENSOR_WARP_N == TENSOR_M * TENSOR_N);
-    assert!(TENSOR_M.is_multiple_of(TENSOR_WARP_M) && TENSOR_N.is_multiple_of(TENSOR_WARP_N));
-    // A thread copies quads of four numbers, as many as every other thread.
-    assert!((TENSOR_M * TENSOR_K / 4).is_multiple_of(TENSOR_THREADS));
-    assert!((TENSOR_N * TENSOR_K / 4).is_multiple_of(TENSOR_THREADS));
-    // What the hardware gives a block that does not ask for more.
-    assert!(TENSOR_STAGES * (TENSOR_M + TENSOR_N) * TENSOR_K * 4 <= 48 * 1024);
-    // Parts of a product are whole stages, and so only the last one has a stage with zeros.
-    assert!(SPLIT_STEP.is_multiple_of(TILE_K) && SPLIT_STEP.is_multiple_of(TENSOR_K));
+    // Parts of a product are whole stages, and so only the last one has a stage with zeros; product_tensor.cuh holds its own
+    // against it, and both files the shares of threads and warps against their tile.
+    assert!(SPLIT_STEP.is_multiple_of(TILE_K));
     assert!(COLUMN_THREADS_X * COLUMN_THREADS_Y <= 1024);
 };
 

@@ -12,8 +12,8 @@ use crate::Result;
 pub(crate) struct Product {
     /// The kernels in narrow tiles, in the order of [`Precision::ALL`].
     pub narrow: [Kernel; 3],
-    /// The kernel in f32 in wide tiles.
-    pub wide: Kernel,
+    /// The same in wide tiles.
+    pub wide: [Kernel; 3],
     /// Rows of the output, M.
     pub rows: usize,
     /// Columns of the output, N.
@@ -45,34 +45,48 @@ struct Tile {
     rows: u32,
     columns: u32,
     threads: u32,
-    /// Multiplications and additions of a multiprocessor in a clock, as far as the instructions of the main loop, or the
-    /// passes of memory, allow.
-    rate: u32,
+    /// Multiplications and additions of a multiprocessor in a clock, in the order of [`Precision::ALL`].
+    rates: [u64; 3],
 }
 
-/// The tiles of a precision. Of f32, 128 units a multiprocessor do 256 of 316 instructions' work in wide tiles, of 366
-/// in narrow ones (docs/performance.md); tensor cores wait for memory: 192 passes for 64 × 64 × 16.
+// What the rates come from, for a stage of 64 × 64 and of 128 × 128 sums:
+//
+// | units | a stage | bound by | narrow | wide |
+// |---|---|---|---|---|
+// | f32 | 16 deep | instructions, of which 256 multiply and add at 128 a clock | 366 → 90 | 316 → 103 |
+// | tf32 | 16 deep | passes of shared memory to load and store, and of 128 bytes to fetch | 256 → 256 | 640 → 410 |
+// | bf16 | 32 deep | the same | 320 → 410 | 768 → 682 |
+//
+// The wide tile loads less for each sum; the narrow one leaves less empty where rows or columns are few, and fills a GPU
+// sooner. f64 has the narrow tile alone: the registers do not hold the wide one.
 const NARROW: Tile = Tile {
     size: TileSize::Narrow,
     rows: size::NARROW_M,
     columns: size::NARROW_N,
     threads: size::NARROW_THREADS,
-    rate: 90,
+    rates: [90, 256, 410],
 };
-const WIDE: Tile =
-    Tile { size: TileSize::Wide, rows: size::WIDE_M, columns: size::WIDE_N, threads: size::WIDE_THREADS, rate: 103 };
-const TENSOR: Tile = Tile {
-    size: TileSize::Narrow,
-    rows: size::TENSOR_M,
-    columns: size::TENSOR_N,
-    threads: size::TENSOR_THREADS,
-    rate: 340,
+const WIDE: Tile = Tile {
+    size: TileSize::Wide,
+    rows: size::WIDE_M,
+    columns: size::WIDE_N,
+    threads: size::WIDE_THREADS,
+    rates: [103, 410, 682],
 };
 
 /// Clocks of one more launch: 0.9 µs.
 const LAUNCH_CLOCKS: u64 = 1_800;
 /// Bytes of the memory of an H200 in a clock of its multiprocessors.
 const BYTES_A_CLOCK: u64 = 2_424;
+
+/// The one of three in the order of [`Precision::ALL`].
+fn of_precision<V>(precision: Precision, [plain, tf32, bf16]: [V; 3]) -> V {
+    match precision {
+        Precision::F32 => plain,
+        Precision::Tf32 => tf32,
+        Precision::Bf16 => bf16,
+    }
+}
 
 /// How a product runs: `parts` of its depth, `length` each, the last one shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +117,12 @@ impl Tile {
 impl Split {
     /// Clocks, estimated: those of the multiprocessor with the most blocks; of a split also another launch, and the parts,
     /// which are written and read.
-    fn clocks(&self, sizes: [usize; 3], times: usize) -> u64 {
+    fn clocks(&self, precision: Precision, sizes: [usize; 3], times: usize) -> u64 {
         let [rows, columns, _] = sizes.map(|len| len as u64);
         let blocks = (self.tile.blocks(sizes, times) * self.parts).div_ceil(size::MULTIPROCESSORS as usize) as u64;
         let area = u64::from(self.tile.rows * self.tile.columns);
-        let sums = blocks * area * self.length as u64 / u64::from(self.tile.rate);
+        let rate = of_precision(precision, self.tile.rates);
+        let sums = blocks * area * self.length as u64 / rate;
         if self.parts == 1 {
             return sums;
         }
@@ -117,45 +132,38 @@ impl Split {
 
 /// The tile and the split of `times` products of sizes M, N and K, the fastest by estimate. No multiprocessor gets more than
 /// [`size::SPLIT_WAVES`] blocks by a split, and no part is shorter than [`size::SPLIT_LEAST`].
-fn choose(tiles: &[Tile], sizes: [usize; 3], times: usize) -> Split {
+fn choose(tiles: &[Tile], precision: Precision, sizes: [usize; 3], times: usize) -> Split {
     let depth = sizes[2];
     let splits = tiles.iter().flat_map(|tile| {
         let room = (size::SPLIT_WAVES * size::MULTIPROCESSORS) as usize / tile.blocks(sizes, times).max(1);
         let most = room.min(depth / size::SPLIT_LEAST as usize).max(1);
         (1..=most).map(|parts| tile.split(depth, parts))
     });
-    splits.min_by_key(|split| split.clocks(sizes, times)).unwrap_or(NARROW.split(depth, 1))
+    splits.min_by_key(|split| split.clocks(precision, sizes, times)).unwrap_or(NARROW.split(depth, 1))
 }
 
 impl<T: Real> Accelerator<T> {
     /// The tiles to choose from.
     fn tiles(&self) -> &'static [Tile] {
-        match (self.precision(), self.tile_size()) {
-            (Precision::Tf32 | Precision::Bf16, _) => &[TENSOR],
-            (Precision::F32, None) if size_of::<T>() == 4 => &[NARROW, WIDE],
-            (Precision::F32, Some(TileSize::Wide)) if size_of::<T>() == 4 => &[WIDE],
-            (Precision::F32, _) => &[NARROW],
+        match self.tile_size() {
+            _ if size_of::<T>() > 4 => &[NARROW],
+            None => &[NARROW, WIDE],
+            Some(TileSize::Narrow) => &[NARROW],
+            Some(TileSize::Wide) => &[WIDE],
         }
     }
 
     /// How this product runs.
     pub(crate) fn split_of(&self, product: &Product) -> Split {
-        choose(self.tiles(), [product.rows, product.columns, product.depth], product.times)
-    }
-
-    /// The kernel of the precision.
-    fn kernel_of(&self, [plain, tf32, bf16]: [Kernel; 3]) -> Kernel {
-        match self.precision() {
-            Precision::F32 => plain,
-            Precision::Tf32 => tf32,
-            Precision::Bf16 => bf16,
-        }
+        let sizes = [product.rows, product.columns, product.depth];
+        choose(self.tiles(), self.precision(), sizes, product.times)
     }
 
     /// Runs a product: a block a tile, x walking the rows' tiles (which may be more than y can count), y the columns', and z
     /// the products of one part, then of the next.
     pub(crate) fn launch_product(&self, product: &Product, split: &Split, arguments: &[Argument]) -> Result<()> {
-        let fast = if split.tile.size == TileSize::Wide { product.wide } else { self.kernel_of(product.narrow) };
+        let kernels = if split.tile.size == TileSize::Wide { product.wide } else { product.narrow };
+        let fast = of_precision(self.precision(), kernels);
         let (kernel, tile) = if self.trusts(fast) { (fast, split.tile) } else { (product.narrow[0], NARROW) };
         let [rows, columns, times] =
             [product.rows, product.columns, product.times * split.parts].map(|count| int(count).unsigned_abs());
@@ -167,13 +175,14 @@ impl<T: Real> Accelerator<T> {
     pub(crate) fn launch_whole(&self, product: &Product, arguments: &[Argument]) -> Result<()> {
         let sizes = [product.rows, product.columns, product.depth];
         let whole = |tile: &Tile| tile.split(product.depth, 1);
-        let split = self.tiles().iter().map(whole).min_by_key(|split| split.clocks(sizes, product.times));
+        let split =
+            self.tiles().iter().map(whole).min_by_key(|split| split.clocks(self.precision(), sizes, product.times));
         self.launch_product(product, &split.unwrap_or(NARROW.split(product.depth, 1)), arguments)
     }
 
     /// Runs a product with one column: the kernel of the chosen precision, a block a row.
     pub(crate) fn launch_product_rows(&self, kernels: [Kernel; 3], rows: usize, arguments: &[Argument]) -> Result<()> {
-        let fast = self.kernel_of(kernels);
+        let fast = of_precision(self.precision(), kernels);
         let kernel = if self.trusts(fast) { fast } else { kernels[0] };
         self.launch(kernel, [int(rows).unsigned_abs(), 1, 1], [size::ROW_THREADS, 1, 1], arguments)
     }
@@ -208,8 +217,8 @@ mod tests {
     const BOTH: [Tile; 2] = [NARROW, WIDE];
 
     /// (wide, parts) of a product.
-    fn chosen(tiles: &[Tile], sizes: [usize; 3], times: usize) -> (bool, usize) {
-        let split = choose(tiles, sizes, times);
+    fn chosen(precision: Precision, sizes: [usize; 3], times: usize) -> (bool, usize) {
+        let split = choose(&BOTH, precision, sizes, times);
         (split.tile.size == TileSize::Wide, split.parts)
     }
 
@@ -217,17 +226,17 @@ mod tests {
     fn few_tiles_are_split_and_large_products_have_wide_ones() {
         // The linear layers of vgan-mnist at a batch of 64: 6272 → 1024 has 16 tiles; 1024 → 6272 has 98, of which two parts
         // each would fill a GPU no better.
-        assert_eq!(chosen(&BOTH, [64, 1024, 6272], 1), (false, 8));
-        assert_eq!(chosen(&BOTH, [64, 6272, 1024], 1), (false, 1));
+        assert_eq!(chosen(Precision::F32, [64, 1024, 6272], 1), (false, 8));
+        assert_eq!(chosen(Precision::F32, [64, 6272, 1024], 1), (false, 1));
         // A convolution of vgan-cifar10 at a batch of 512.
-        assert_eq!(chosen(&BOTH, [131_072, 128, 1024], 1), (true, 1));
+        assert_eq!(chosen(Precision::F32, [131_072, 128, 1024], 1), (true, 1));
         // One tile: as many parts as there is depth for.
-        assert_eq!(chosen(&BOTH, [64, 64, 1024], 1), (false, 16));
-        assert_eq!(chosen(&BOTH, [64, 64, 62], 1), (false, 1));
-        // Tensor cores are so fast that another launch costs more than half of 256 depths.
-        assert_eq!(chosen(&[TENSOR], [64, 64, 256], 1), (false, 1));
-        assert_eq!(chosen(&[TENSOR], [64, 1024, 6272], 1), (false, 8));
-        assert_eq!((chosen(&BOTH, [0, 5, 7], 1).1, chosen(&BOTH, [5, 7, 0], 1).1), (1, 1));
+        assert_eq!(chosen(Precision::F32, [64, 64, 1024], 1), (false, 16));
+        assert_eq!(chosen(Precision::F32, [64, 64, 62], 1), (false, 1));
+        // Tensor cores are so fast that another launch costs more than half of 128 depths.
+        assert_eq!(chosen(Precision::Bf16, [64, 64, 128], 1), (false, 1));
+        assert_eq!(chosen(Precision::Bf16, [64, 1024, 6272], 1), (false, 8));
+        assert_eq!((chosen(Precision::F32, [0, 5, 7], 1).1, chosen(Precision::F32, [5, 7, 0], 1).1), (1, 1));
     }
 
     /// Parts cover the depth, none is empty, each begins at a whole stage, and no multiprocessor has more than two blocks.
@@ -235,7 +244,7 @@ mod tests {
     fn parts_are_whole_stages_and_cover_the_depth() {
         for side in (1..40).map(|side| side * side) {
             for depth in [1, 31, 32, 63, 64, 65, 100, 127, 128, 129, 1000, 1024, 4095, 6272, 100_000] {
-                let Split { tile, parts, length } = choose(&BOTH, [side, 64, depth], 1);
+                let Split { tile, parts, length } = choose(&BOTH, Precision::F32, [side, 64, depth], 1);
                 assert!(parts * length >= depth && (parts - 1) * length < depth, "{side} rows, {depth} deep");
                 if parts > 1 {
                     assert!(length.is_multiple_of(size::SPLIT_STEP as usize), "{side} rows, {depth} deep");

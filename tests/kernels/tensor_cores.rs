@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::executors::{differences_from, differences_within, emulated_in, include_folders, results, results_from};
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::device::kernels::size;
+use vgan_cuda::device::product::TileSize;
 use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
@@ -58,9 +59,11 @@ fn rounded_operands_give_what_the_cpu_gives_and_nothing_is_found() {
     let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
     for precision in TENSOR {
         let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
-        let emulated = emulated_in(precision, Options::default());
-        let failed = differences_from(&emulated, products(), &exact, precision);
-        assert!(failed.is_empty(), "{precision:?}: {failed:#?}");
+        for size in [TileSize::Narrow, TileSize::Wide] {
+            let emulated = emulated_in(precision, Options::default()).with_tiles(size);
+            let failed = differences_from(&emulated, products(), &exact, precision);
+            assert!(failed.is_empty(), "{precision:?}, {size:?}: {failed:#?}");
+        }
     }
 }
 
@@ -68,7 +71,8 @@ fn rounded_operands_give_what_the_cpu_gives_and_nothing_is_found() {
 fn the_order_of_threads_changes_no_bit() {
     for precision in TENSOR {
         let run = |threads, blocks, copies| {
-            let emulated = emulated_in(precision, Options { threads, blocks, copies, ..Options::default() });
+            let options = Options { threads, blocks, copies, ..Options::default() };
+            let emulated = emulated_in(precision, options).with_tiles(TileSize::Wide);
             products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
         };
         let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
@@ -85,18 +89,24 @@ struct Element {
     place: usize,
 }
 
-/// What the index functions of kernels/lib/tile_tensor.cuh say, an element a thread: see tests/probes/tensor_layout.cu.
+/// What the index functions of kernels/lib/tile_tensor.cuh say of the narrow tile, an element a thread: see
+/// tests/probes/tensor_layout.cu.
 struct Layout {
-    /// The first number of each quad that is copied, of an operand along the depth and of one across it.
+    precision: Precision,
+    /// Numbers of a run of 16 bytes in a stage.
+    run: usize,
+    /// The first number of each run that is stored, of an operand along the depth and of one across it.
     along: [Vec<Element>; 2],
     across: [Vec<Element>; 2],
-    /// The quads that ldmatrix is pointed at, for A and B.
+    /// The runs that ldmatrix is pointed at along the depth, for A and B.
     matrices: [Vec<Element>; 2],
-    /// The numbers that are loaded alone, for A and B, register by register.
-    alone: [[Vec<Element>; 4]; 2],
+    /// Those that it turns, of an operand across, for A and B in bf16.
+    turned: Vec<Vec<Element>>,
+    /// The numbers that are loaded alone there, register by register, for A and then B in tf32.
+    alone: Vec<Vec<Element>>,
 }
 
-fn layout() -> Layout {
+fn layout(precision: Precision) -> Layout {
     const SHOWN: usize = 14;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
@@ -104,12 +114,13 @@ fn layout() -> Layout {
         Sources { files, include_dirs: include_folders(), defines: vec!["REAL=float".into()], ..Sources::default() };
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
-    let threads = size::TENSOR_THREADS as usize;
+    let threads = size::NARROW_THREADS as usize;
     let addresses = [0; 3].map(|_: i32| emulator.alloc(4 * SHOWN * threads).expect("memory"));
+    addresses.iter().for_each(|&address| emulator.fill_zero(address, 4 * SHOWN * threads).expect("memory"));
     let arguments = addresses.map(u64::to_ne_bytes);
     let arguments: Vec<&[u8]> = arguments.iter().map(|bytes| &bytes[..]).collect();
-    let block = [size::TENSOR_THREADS, 1, 1];
-    emulator.launch("tensor_layout", [1, 1, 1], block, 0, &arguments).unwrap_or_else(|report| panic!("{report}"));
+    let (name, block) = (format!("tensor_layout_{}", precision.word()), [size::NARROW_THREADS, 1, 1]);
+    emulator.launch(&name, [1, 1, 1], block, 0, &arguments).unwrap_or_else(|report| panic!("{report}"));
     let [across, depth, place] = addresses.map(|address| {
         let mut bytes = vec![0; 4 * SHOWN * threads];
         emulator.download(address, &mut bytes).expect("a copy");
@@ -119,11 +130,15 @@ fn layout() -> Layout {
         let element = |at: usize| Element { across: across[at], depth: depth[at], place: place[at] };
         (i * threads..(i + 1) * threads).map(element).collect()
     };
+    let (run, turned, alone) = if precision == Precision::Bf16 { (8, 6..8, 0..0) } else { (4, 0..0, 6..14) };
     Layout {
+        precision,
+        run,
         along: [shown(0), shown(1)],
         across: [shown(2), shown(3)],
         matrices: [shown(4), shown(5)],
-        alone: [[6, 7, 8, 9].map(shown), [10, 11, 12, 13].map(shown)],
+        turned: turned.map(shown).collect(),
+        alone: alone.map(shown).collect(),
     }
 }
 
@@ -133,68 +148,76 @@ fn busiest(words: impl Iterator<Item = usize>) -> usize {
     (0..32).map(|bank| words.iter().filter(|word| *word % 32 == bank).count()).max().unwrap_or(0)
 }
 
-/// The four numbers of a quad.
-fn quad(first: &Element) -> impl Iterator<Item = usize> {
-    let first = first.place;
-    first..first + 4
+impl Layout {
+    /// The four words of the run that begins here, aligned to 16 bytes.
+    fn words(&self, first: &Element) -> std::ops::Range<usize> {
+        assert_eq!(first.place % self.run, 0, "{:?}: 16 bytes, aligned: {first:?}", self.precision);
+        let word = first.place / self.run * 4;
+        word..word + 4
+    }
 }
 
 #[test]
 fn shared_memory_is_stored_and_loaded_without_bank_conflicts() {
     assert_eq!((busiest(0..32), busiest((0..32).map(|i| i * 2)), busiest((0..32).map(|_| 7))), (1, 2, 1));
-    let layout = layout();
-    let quads = layout.along.iter().chain(&layout.across).chain(&layout.matrices).flatten();
-    quads.for_each(|element| assert_eq!(element.place % 4, 0, "16 bytes, aligned: {element:?}"));
-    // A request of 16 bytes a thread is served in four parts of eight threads.
-    for (name, stores) in [("along", &layout.along), ("across", &layout.across)] {
-        for (part, threads) in stores.iter().flat_map(|stores| stores.chunks(8)).enumerate() {
-            assert_eq!(busiest(threads.iter().flat_map(quad)), 1, "copies of part {part}, {name} the depth");
+    for layout in TENSOR.map(layout) {
+        let precision = layout.precision;
+        // A request of 16 bytes a thread is served in four parts of eight threads.
+        for (name, stores) in [("along", &layout.along), ("across", &layout.across)] {
+            for (part, threads) in stores.iter().flat_map(|stores| stores.chunks(8)).enumerate() {
+                let words = threads.iter().flat_map(|first| layout.words(first));
+                assert_eq!(busiest(words), 1, "{precision:?}: stores of part {part}, {name} the depth");
+            }
         }
-    }
-    // ldmatrix reads eight rows of four words at once. A warp begins at a multiple of eight rows and of eight depths, which
-    // moves all its rows alike: rows by whole rounds of the permutation, depths by an XOR with one number.
-    for (name, rows) in ["A", "B"].into_iter().zip(&layout.matrices) {
-        for (matrix, lanes) in rows[..32].chunks(8).enumerate() {
-            assert_eq!(busiest(lanes.iter().flat_map(quad)), 1, "matrix {matrix} of {name}");
+        // ldmatrix reads eight rows of four words at once. A warp begins at a multiple of eight rows and of two chunks of
+        // depth, which moves all its rows alike: rows by whole rounds of the swizzle, chunks by an XOR with one number.
+        for (number, rows) in layout.matrices.iter().chain(&layout.turned).enumerate() {
+            for (matrix, lanes) in rows[..32].chunks(8).enumerate() {
+                let words = lanes.iter().flat_map(|first| layout.words(first));
+                assert_eq!(busiest(words), 1, "{precision:?}: matrix {matrix} of load {number}");
+            }
         }
-    }
-    for (name, registers) in ["A", "B"].into_iter().zip(&layout.alone) {
-        for (register, lanes) in registers.iter().enumerate() {
+        for (register, lanes) in layout.alone.iter().enumerate() {
             let words = lanes[..32].iter().map(|element| element.place);
-            assert_eq!(busiest(words), 1, "register {register} of {name}, across the depth");
+            assert_eq!(busiest(words), 1, "{precision:?}: register {register}, across the depth");
         }
     }
 }
 
-/// A warp's copies are of whole sectors of 32 bytes, as the operand lies in memory: 32 quads are 16 sectors at best.
+/// A warp fetches whole sectors of 32 bytes, as the operand lies in memory in f32: a run of eight numbers is one, and a run
+/// of four half of one.
 #[test]
-fn global_memory_is_copied_in_whole_sectors() {
-    let layout = layout();
-    for warp in layout.along.iter().flat_map(|quads| quads.chunks(32)) {
-        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.across, quad.depth / 8)).collect();
-        assert_eq!(sectors.len(), 16, "along the depth");
-    }
-    for warp in layout.across.iter().flat_map(|quads| quads.chunks(32)) {
-        let sectors: BTreeSet<_> = warp.iter().map(|quad| (quad.depth, quad.across / 8)).collect();
-        assert_eq!(sectors.len(), 16, "across the depth");
+fn global_memory_is_fetched_in_whole_sectors() {
+    for layout in TENSOR.map(layout) {
+        let ideal = 32 * layout.run / 8;
+        for warp in layout.along.iter().flat_map(|runs| runs.chunks(32)) {
+            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.across, run.depth / 8)).collect();
+            assert_eq!(sectors.len(), ideal, "{:?}, along the depth", layout.precision);
+        }
+        for warp in layout.across.iter().flat_map(|runs| runs.chunks(32)) {
+            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.depth, run.across / 8)).collect();
+            assert_eq!(sectors.len(), ideal, "{:?}, across the depth", layout.precision);
+        }
     }
 }
 
-/// Every number of a stage is copied by one thread, to a place of its own.
+/// Every number of a stage is stored by one thread, to a place of its own.
 #[test]
-fn the_threads_copy_every_number_once() {
-    let layout = layout();
-    let (rows, depths) = (size::TENSOR_M as usize, size::TENSOR_K as usize);
-    let all: BTreeSet<_> = (0..rows).flat_map(|row| (0..depths).map(move |depth| (row, depth))).collect();
-    for (quads, along) in [(&layout.along, true), (&layout.across, false)] {
-        let numbers = quads.iter().flatten().flat_map(|quad| {
-            let Element { across, depth, place } = *quad;
-            (0..4).map(move |i| if along { (across, depth + i, place + i) } else { (across + i, depth, place + i) })
-        });
-        let numbers: Vec<_> = numbers.collect();
-        assert_eq!(numbers.len(), all.len());
-        assert_eq!(numbers.iter().map(|&(across, depth, _)| (across, depth)).collect::<BTreeSet<_>>(), all);
-        assert_eq!(numbers.iter().map(|number| number.2).collect::<BTreeSet<_>>(), (0..rows * depths).collect());
+fn the_threads_store_every_number_once() {
+    for layout in TENSOR.map(layout) {
+        let (rows, depths) = (size::NARROW_M as usize, 4 * layout.run);
+        let all: BTreeSet<_> = (0..rows).flat_map(|row| (0..depths).map(move |depth| (row, depth))).collect();
+        for (runs, along) in [(&layout.along, true), (&layout.across, false)] {
+            let numbers = runs.iter().flatten().flat_map(|first| {
+                let Element { across, depth, place } = *first;
+                let at = move |i| if along { (across, depth + i, place + i) } else { (across + i, depth, place + i) };
+                (0..layout.run).map(at)
+            });
+            let numbers: Vec<_> = numbers.collect();
+            assert_eq!(numbers.len(), all.len());
+            assert_eq!(numbers.iter().map(|&(across, depth, _)| (across, depth)).collect::<BTreeSet<_>>(), all);
+            assert_eq!(numbers.iter().map(|number| number.2).collect::<BTreeSet<_>>(), (0..rows * depths).collect());
+        }
     }
 }
 
@@ -249,8 +272,11 @@ fn a_gpu_gives_what_the_cpu_gives_for_rounded_operands() {
     for precision in TENSOR {
         let Some(gpu) = gpu(precision) else { return };
         let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
-        let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, precision);
-        assert!(failed.is_empty(), "{precision:?}: {failed:#?}");
+        for size in [TileSize::Narrow, TileSize::Wide] {
+            let gpu = gpu.clone().with_tiles(size);
+            let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, precision);
+            assert!(failed.is_empty(), "{precision:?}, {size:?}: {failed:#?}");
+        }
     }
 }
 

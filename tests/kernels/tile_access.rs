@@ -38,8 +38,8 @@ const PROGRAM: &str = r#"
 #include <cstdio>
 template <class Tile, Along ALONG> void fetched() {
     for (int i = 0; i < Tile::M * TILE_K / 4; ++i) {
-        Quad quad = tile_quad<ALONG, Tile::M>(i);
-        std::printf("%d %d\n", quad.across, quad.depth);
+        Element run = tile_run<ALONG, Tile::M>(i);
+        std::printf("%d %d\n", run.across, run.depth);
     }
 }
 int main() {

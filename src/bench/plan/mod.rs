@@ -340,7 +340,7 @@ mod tests {
         for &precision in Precision::ALL {
             let [m, n, k] = match precision {
                 Precision::F32 => [size::NARROW_M, size::NARROW_N, 2 * size::TILE_K],
-                _ => [size::TENSOR_M, size::TENSOR_N, 2 * size::TENSOR_K],
+                _ => [size::NARROW_M, size::NARROW_N, size::SPLIT_STEP],
             };
             let [m, n, k] = [m, n, k].map(|size| 2 * size as usize);
             let d = Linear { n: m, c: k, k: n };

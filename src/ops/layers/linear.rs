@@ -130,7 +130,7 @@ impl<T: Real> LinearOp for Accelerator<T> {
         if d.k == 1 {
             return self.launch_product_rows(SINGLE, d.n, &arguments![d, x, w, b, y]);
         }
-        let wide = Kernel::LinearForwardWide;
+        let wide = [Kernel::LinearForwardWide, Kernel::LinearForwardWideTf32, Kernel::LinearForwardWideBf16];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.k, depth: d.c, times: 1 };
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
@@ -138,7 +138,8 @@ impl<T: Real> LinearOp for Accelerator<T> {
     fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
-        let wide = Kernel::LinearBackwardInputWide;
+        let wide =
+            [Kernel::LinearBackwardInputWide, Kernel::LinearBackwardInputWideTf32, Kernel::LinearBackwardInputWideBf16];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.c, depth: d.k, times: 1 };
         self.launch_split(&product, (None, d.c), dx, |part, _, dx| arguments![d, part, dy, w, dx])
     }
@@ -156,7 +157,11 @@ impl<T: Real> LinearOp for Accelerator<T> {
         if d.k == 1 {
             launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
         } else {
-            let wide = Kernel::LinearBackwardWeightWide;
+            let wide = [
+                Kernel::LinearBackwardWeightWide,
+                Kernel::LinearBackwardWeightWideTf32,
+                Kernel::LinearBackwardWeightWideBf16,
+            ];
             let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
             self.launch_whole(&product, &arguments![d, x, dy, dw])?;
         }

@@ -45,7 +45,11 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
     let product = Product {
         narrow: KERNELS,
-        wide: Kernel::Conv2dBackwardInputWide,
+        wide: [
+            Kernel::Conv2dBackwardInputWide,
+            Kernel::Conv2dBackwardInputWideTf32,
+            Kernel::Conv2dBackwardInputWideBf16,
+        ],
         rows: d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride),
         columns: d.c,
         depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
@@ -84,7 +88,11 @@ fn weight_product(d: &Conv2d) -> Product {
         Kernel::Conv2dBackwardWeightPartialTf32,
         Kernel::Conv2dBackwardWeightPartialBf16,
     ];
-    let wide = Kernel::Conv2dBackwardWeightPartialWide;
+    let wide = [
+        Kernel::Conv2dBackwardWeightPartialWide,
+        Kernel::Conv2dBackwardWeightPartialWideTf32,
+        Kernel::Conv2dBackwardWeightPartialWideBf16,
+    ];
     Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
@@ -128,7 +136,7 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
             );
         }
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
-        let wide = Kernel::Conv2dForwardWide;
+        let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTf32, Kernel::Conv2dForwardWideBf16];
         let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
