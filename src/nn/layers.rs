@@ -273,17 +273,12 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
         let used = 0..2 * d.groups * d.c;
         let saved = backend.part(&self.saved, used.clone());
-        let sums = backend.part_mut(&mut self.sums, used.clone());
-        backend.batch_norm_backward_sums(&d, x, y, dy, saved, sums)?;
-        let sums = backend.part(&self.sums, used);
-        if let Some(dx) = dx {
-            backend.batch_norm_backward_input(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx)?;
-        }
-        if let Some(d_params) = d_params {
+        let sums = backend.part_mut(&mut self.sums, used);
+        let weight = d_params.map(|d_params| {
             let (dgamma, dbeta) = weight_and_bias(backend, d_params, &self.gamma, &self.beta);
-            backend.batch_norm_backward_weight(&d, sums, dgamma, dbeta)?;
-        }
-        Ok(())
+            [dgamma, dbeta]
+        });
+        backend.batch_norm_backward(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx, weight)
     }
     fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));

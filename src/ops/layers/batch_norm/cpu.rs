@@ -82,23 +82,7 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         Ok(())
     }
 
-    fn batch_norm_backward_sums(
-        &self,
-        d: &BatchNorm,
-        x: &[T],
-        y: &[T],
-        dy: &[T],
-        saved: &[T],
-        sums: &mut [T],
-    ) -> Result<()> {
-        match d.activation.piecewise_linear() {
-            Some(f) => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| f.slope(y) * dy),
-            None => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| d.activation.slope(y) * dy),
-        }
-        Ok(())
-    }
-
-    fn batch_norm_backward_input(
+    fn batch_norm_backward(
         &self,
         d: &BatchNorm,
         x: &[T],
@@ -106,21 +90,22 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         dy: &[T],
         gamma: &[T],
         saved: &[T],
-        sums: &[T],
-        dx: &mut [T],
+        sums: &mut [T],
+        dx: Option<&mut [T]>,
+        weight: Option<[&mut [T]; 2]>,
     ) -> Result<()> {
+        match d.activation.piecewise_linear() {
+            Some(f) => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| f.slope(y) * dy),
+            None => gradient_sums(self, d, x, y, dy, saved, sums, |y, dy| d.activation.slope(y) * dy),
+        }
+        let sums = &*sums;
+        if let Some([dgamma, dbeta]) = weight {
+            add_weight(d, sums, dgamma, dbeta);
+        }
+        let Some(dx) = dx else { return Ok(()) };
         match d.activation.piecewise_linear() {
             Some(f) => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| f.slope(y) * dy, |_, dx| dx),
             None => project(d, x, y, dy, gamma, saved, sums, dx, |y, dy| d.activation.slope(y) * dy, |_, dx| dx),
-        }
-        Ok(())
-    }
-
-    fn batch_norm_backward_weight(&self, d: &BatchNorm, sums: &[T], dgamma: &mut [T], dbeta: &mut [T]) -> Result<()> {
-        for group in sums.chunks_exact(2 * d.c) {
-            let [dbeta_group, dgamma_group] = halves(group, d.c);
-            dbeta.iter_mut().zip(dbeta_group).for_each(|(t, &v)| *t += v);
-            dgamma.iter_mut().zip(dgamma_group).for_each(|(t, &v)| *t += v);
         }
         Ok(())
     }
@@ -140,6 +125,15 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         gradient_sums(self, d, x, y, vx, saved, sums, |_, v| v);
         project(d, x, y, vx, gamma, saved, sums, vy, |_, v| v, |y, v| f.slope(y) * v);
         Ok(())
+    }
+}
+
+/// dγ += Σ g x̂, dβ += Σ g, over all groups in order.
+fn add_weight<T: Real>(d: &BatchNorm, sums: &[T], dgamma: &mut [T], dbeta: &mut [T]) {
+    for group in sums.chunks_exact(2 * d.c) {
+        let [dbeta_group, dgamma_group] = halves(group, d.c);
+        dbeta.iter_mut().zip(dbeta_group).for_each(|(t, &v)| *t += v);
+        dgamma.iter_mut().zip(dgamma_group).for_each(|(t, &v)| *t += v);
     }
 }
 
