@@ -7,8 +7,10 @@ constexpr int ELEMENT_THREADS = 256;
 constexpr int ELEMENT_BLOCKS = 2048;
 // Threads of the single block that sums a whole batch's losses.
 constexpr int LOSS_THREADS = 256;
-// Threads of the block that sums one image's KL.
+// Threads of a block that sums a part of one image's KL.
 constexpr int KL_THREADS = 128;
+// Fours of dimensions of such a part.
+constexpr int KL_QUADS = 128;
 // Threads of the block that sums over one image, or over one image's gradient.
 constexpr int IMAGE_THREADS = 256;
 // Columns of a block that sums columns, a thread each.
