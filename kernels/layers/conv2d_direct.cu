@@ -116,7 +116,7 @@ __device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int
 
 // A part of dw = dy^T windows(x) for few channels C: the sum over `part_pixels` output pixels.
 // x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Block (taps in groups of DIRECT_TAPS, filters in
-// groups of DIRECT_BLOCK_FILTERS, part); direct.cuh says what its threads do. conv2d_backward_weight_add joins the parts.
+// groups of DIRECT_BLOCK_FILTERS, part); direct.cuh says what its threads do. weight_gradient_add joins the parts.
 // For a pixel and 64 filters the tile of a matrix product makes 4096 multiplications, of which it uses 64 R S C, and each
 // thread reads 8 numbers of shared memory for 16 of them: with 16 taps 4 of 16 are used, with 48 taps 12. Here all of 64
 // are used, for 20 numbers read; dy is read once for every 16 taps (by neighbouring blocks, so from L2 but for the first),

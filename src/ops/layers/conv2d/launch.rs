@@ -7,7 +7,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, In, Out, Real};
-use crate::ops::layers::linear::launch_column_sums;
+use crate::ops::layers::column_sums;
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
@@ -46,26 +46,26 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     be.launch_product(KERNELS, [pixels, d.c, d.stride * d.stride], &arguments)
 }
 
-/// dw += dyᵀ · windows(x): partial sums first, then their sum.
+/// dw += dyᵀ · windows(x): partial sums first, then their sum and, beside it, db += the column sums of `biased`. That is dy,
+/// or of a transposed convolution, whose passes are these in reverse, x.
 pub(in crate::ops::layers) fn backward_weight<T: Real>(
     be: &Accelerator<T>,
     d: &Conv2d,
-    x: In<'_, Accelerator<T>>,
-    dy: In<'_, Accelerator<T>>,
+    [x, dy]: [In<'_, Accelerator<T>>; 2],
+    biased: In<'_, Accelerator<T>>,
     dw: Out<'_, Accelerator<T>>,
+    db: Option<Out<'_, Accelerator<T>>>,
 ) -> Result<()> {
     let pixels = d.n * d.oh() * d.ow();
     let direct = d.is_direct();
     let part_pixels = if direct { direct_part(pixels) } else { size::SPLIT_K as usize };
     let parts = pixels.div_ceil(part_pixels);
-    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
+    column_sums::launch_weight_gradient(be, parts, biased, dw, db, |partial| {
         if direct {
-            launch_direct_weight_partial(be, d, part_pixels, x, dy, &partial)?;
+            launch_direct_weight_partial(be, d, part_pixels, x, dy, partial)
         } else {
-            launch_weight_partial(be, d, parts, x, dy, &partial)?;
+            launch_weight_partial(be, d, parts, x, dy, partial)
         }
-        let arguments = arguments![parts, d.w_len() as u64, partial, dw];
-        be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
     })
 }
 
@@ -140,8 +140,7 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
-        backward_weight(self, d, x, dy, dw)?;
-        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+        backward_weight(self, d, [x, dy], dy, dw, db)
     }
 }
 
