@@ -43,6 +43,14 @@ constexpr int WARP = 32;
 constexpr int DIRECT_WARPS = 8;
 // Pixels that a warp of the direct forward kernel computes.
 constexpr int DIRECT_PIXELS = 4;
+// Rows of output pixels that a block of the direct forward kernels of fixed shapes computes.
+constexpr int FEW_ROWS = 8;
+// Columns of them.
+constexpr int FEW_COLUMNS = 16;
+// Columns of the threads of such an input gradient, each with some pixels of its own.
+constexpr int FEW_THREADS_X = 16;
+// Rows of these threads.
+constexpr int FEW_THREADS_Y = 8;
 // Taps that a block of the direct weight gradient sums, and threads of one of its rows: each brings one tap of a window.
 constexpr int DIRECT_TAPS = 16;
 // Filters that each of its threads sums, with all of those taps.

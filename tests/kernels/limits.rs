@@ -207,13 +207,18 @@ fn differences<B: Backend<Real = f32>>(be: &B, ours: &[Case<B>], theirs: &[Case<
 fn long_cases<B: Executor>() -> Vec<Case<B>> {
     let image = |n, h, w, c, k| Conv2d { n, h, w, c, k, r: 1, s: 1, stride: 1, padding: 0 };
     // Two parts of SPLIT_K, and three of the column sums of the bias, the last of them short.
-    let mut cases = affine::cases([image(1, 33, 33, 5, 2), image(1, 3, 3, 70, 67)]);
+    let mut cases = affine::cases([image(1, 33, 33, 5, 6), image(1, 3, 3, 70, 67)]);
     // Tiles in both directions and depths of several; column sums with scales, for k = 1; more columns than a block sums.
     let linear = |n, c, k| Linear { n, c, k };
     cases.extend(affine::cases([linear(70, 67, 66), linear(1100, 3, 1), linear(2, 3, 300)]));
     cases.extend(batch_norms().map(batch_norm));
     cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
     cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
+    // Tiles in both directions, filters of two groups and depths of several chunks, of the convolutions with few channels whose
+    // shapes are fixed; the last one is to few.
+    let halved = |c| Conv2d { r: 4, s: 4, stride: 2, padding: 1, ..image(1, 20, 37, c, 35) };
+    let same = |c, k| Conv2d { r: 3, s: 3, padding: 1, ..image(2, 19, 18, c, k) };
+    cases.extend(affine::cases([halved(1), halved(3), same(3, 35), same(35, 3)]));
     cases.extend([activation(300), curvature(300), minibatch(), ema(600)]);
     cases
 }
