@@ -1,4 +1,5 @@
 #include "lib/exponential.cuh"
+#include "lib/last_block.cuh"
 #include "lib/philox.cuh"
 #include "lib/reduce.cuh"
 
@@ -65,15 +66,19 @@ __device__ __forceinline__ void for_each_dimension(const Bottleneck& d, const re
     }
 }
 
-// z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s).
-// mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C];
-// kl: [N]. A block an image, its threads walk the dimensions by fours. Overwrites z and kl.
+// z = mu + sigma epsilon and kl = 1/2 sum (mu^2 + sigma^2 - 2 r s - 1), sigma = e^(r s). A block does KL_QUADS fours of an image's
+// dimensions; the last block of an image adds up the parts of its KL in their order.
+// mu_s: [N, positions, 2, C]; given: [N, positions, C] or null; state: one or null, read; z: [N, positions, C]; partial:
+// [N, parts] in f64; counters: [N]; kl: [N]. Block (image, part), threads walk the dimensions by fours. Overwrites z,
+// partial and kl. Limited by the integer arithmetic of Philox.
 // Twin: Cpu::bottleneck_forward in src/ops/layers/bottleneck/cpu.rs.
 KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, const real* given,
-               const StepState* state, real* z, real* kl) {
-    int image = (int)blockIdx.x, dims = d.positions * d.c;
+               const StepState* state, real* z, double* partial, unsigned* counters, real* kl) {
+    int image = (int)blockIdx.x, dims = d.positions * d.c, parts = (int)gridDim.y;
+    int quads = (dims + QUAD - 1) / QUAD, from = (int)blockIdx.y * KL_QUADS;
+    int to = from + KL_QUADS < quads ? from + KL_QUADS : quads;
     double total = 0.0;
-    for (int quad = threadIdx.x; quad * QUAD < dims; quad += KL_THREADS) {
+    for (int quad = from + (int)threadIdx.x; quad < to; quad += KL_THREADS) {
         real epsilon[QUAD];
         noise(d, given, state, image, quad, epsilon);
         for (int j = 0; j < QUAD && quad * QUAD + j < dims; ++j) {
@@ -87,8 +92,16 @@ KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, c
     }
     total = block_sum<KL_THREADS>(total);
     if (threadIdx.x == 0) {
-        kl[image] = (real)(0.5 * total);
+        partial[(size_t)image * parts + blockIdx.y] = total;
     }
+    if (!is_last_block(counters + image, (unsigned)parts) || threadIdx.x != 0) {
+        return;
+    }
+    total = 0.0;
+    for (int part = 0; part < parts; ++part) {
+        total += partial[(size_t)image * parts + part];
+    }
+    kl[image] = (real)(0.5 * total);
 }
 
 // d mu = dz + dkl mu, d s = r (dz sigma epsilon + dkl (sigma^2 - 1)); the noise is drawn again.

@@ -27,16 +27,3 @@ KERNEL_BOUNDED(NARROW_THREADS, conv2d_backward_weight_partial, Conv2d d, int par
                real* partial) {
     conv2d_backward_weight_partial_tile<PlainUnits<NarrowTile>>(d, part, x, dy, partial);
 }
-
-// dw += the sum of the parts, in their order.
-// partial: [parts, K, R, S, C]; dw: [K, R, S, C], count elements. The grid's threads stride over the elements. Changes dw.
-// Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
-KERNEL(conv2d_backward_weight_add, int parts, unsigned long long count, const real* partial, real* dw) {
-    FOR_EACH_ELEMENT(i, count) {
-        real total = (real)0;
-        for (int part = 0; part < parts; ++part) {
-            total += partial[(size_t)part * count + i];
-        }
-        dw[i] += total;
-    }
-}

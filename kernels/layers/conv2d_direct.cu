@@ -1,14 +1,15 @@
 // Convolutions with few channels C. Operands are never rounded here: they are exact in f32 whatever type products round to.
-#include "layers/conv2d.cuh"
+// Shapes in use have kernels of their own in conv2d_few.cu.
 #include "layers/conv2d_direct.cuh"
+#include "layers/filters.cuh"
 
 // The forward pass for few channels C: a window is so short that a tile of a matrix product would be mostly loading.
-// x: [N, H, W, C]; w: [K, R, S, C]; b: [K] or null; y: [N, OH, OW, K]. Block (pixels in groups, filters in groups of a
+// x: [N, H, W, C]; w: where `f` says; b: [K] or null; y: [N, OH, OW, K]. Block (pixels in groups, filters in groups of a
 // warp); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
 // y is written in whole lines. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real* x, const real* w, const real* b,
-               real* y) {
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, const real* x, const real* w,
+               const real* b, real* y) {
     int k = (int)blockIdx.y * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
     int first = ((int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y) * DIRECT_PIXELS, pixels = d.n * d.oh * d.ow;
     if (k >= d.k) {
@@ -26,8 +27,8 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real*
         images[p] = x + (size_t)(pixel / (d.oh * d.ow)) * d.h * d.w * d.c;
     }
     for (int tap = 0; tap < width; ++tap) {
-        real weight = w[(size_t)k * width + tap];
         int r = tap / run, s = tap % run / d.c, c = tap % d.c;
+        real weight = w[f.at(k, r, s, c)];
 #pragma unroll
         for (int p = 0; p < DIRECT_PIXELS; ++p) {
             int h = tops[p] + r, column = lefts[p] + s;
@@ -45,11 +46,11 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, const real*
 }
 
 // The input gradient for few channels C, where a tile of a matrix product would use C of its columns.
-// dy: [N, OH, OW, K]; w: [K, R, S, C]; b: [C] or null; dx: [N, H, W, C]. A warp an input pixel: its lanes share the
+// dy: [N, OH, OW, K]; w: where `f` says; b: [C] or null; dx: [N, H, W, C]. A warp an input pixel: its lanes share the
 // filters of each tap that reaches it, and add up by halves in a fixed order. Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, const real* dy, const real* w,
-               const real* b, real* dx) {
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filters f, const real* dy,
+               const real* w, const real* b, real* dx) {
     int pixel = (int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y;
     // The whole warp goes: a pixel is a warp's.
     if (pixel >= d.n * d.h * d.w) {
@@ -66,11 +67,11 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, cons
             }
             const real* gradient = dy + (((size_t)image * d.oh + i) * d.ow + j) * d.k;
             for (int k = (int)threadIdx.x; k < d.k; k += WARP) {
-                const real* filter = w + (((size_t)k * d.r + r) * d.s + s) * d.c;
+                const real* filter = w + f.at(k, r, s, 0);
 #pragma unroll
                 for (int c = 0; c < DIRECT_CHANNELS; ++c) {
                     if (c < d.c) {
-                        sums[c] = multiply_add(gradient[k], filter[c], sums[c]);
+                        sums[c] = multiply_add(gradient[k], filter[c * f.c], sums[c]);
                     }
                 }
             }
@@ -87,10 +88,10 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, cons
     }
 }
 
-// The sums of one of each thread's filters, joined over the rows in their order and written to `target` [K, R S C], from
-// filter `first_filter` and tap `first_tap`. Every thread of the block must come.
-__device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int first_filter, int first_tap, int filters,
-                                            int width, real* target) {
+// The sums of one of each thread's filters, joined over the rows in their order and written to `target`, where the first
+// filter's tap of this thread lies, a filter every `step` elements; `count` filters are left, none where the tap is one too many.
+// Every thread of the block must come.
+__device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int count, int step, real* target) {
     SHARED(real, joined, [DIRECT_JOINED]);
     int lane = (int)threadIdx.x, row = (int)threadIdx.y;
     // The sums before these may still be read.
@@ -108,21 +109,22 @@ __device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int
         for (int from = 0; from < DIRECT_ROWS; ++from) {
             total += joined[direct_joined(from, filter, lane)];
         }
-        if (first_filter + filter < filters && first_tap + lane < width) {
-            target[(size_t)(first_filter + filter) * width + first_tap + lane] = total;
+        if (filter < count) {
+            target[(long long)filter * step] = total;
         }
     }
 }
 
 // A part of dw = dy^T windows(x) for few channels C: the sum over `part_pixels` output pixels.
-// x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Block (taps in groups of DIRECT_TAPS, filters in
-// groups of DIRECT_BLOCK_FILTERS, part); direct.cuh says what its threads do. conv2d_backward_weight_add joins the parts.
+// x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts] of the filters, each where `f` says. Block (taps in groups of
+// DIRECT_TAPS, filters in
+// groups of DIRECT_BLOCK_FILTERS, part); direct.cuh says what its threads do. weight_gradient_add joins the parts.
 // For a pixel and 64 filters the tile of a matrix product makes 4096 multiplications, of which it uses 64 R S C, and each
 // thread reads 8 numbers of shared memory for 16 of them: with 16 taps 4 of 16 are used, with 48 taps 12. Here all of 64
 // are used, for 20 numbers read; dy is read once for every 16 taps (by neighbouring blocks, so from L2 but for the first),
 // in whole sectors, and no division is left in the loop. Overwrites partial.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial, Conv2d d, int part_pixels,
+KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial, Conv2d d, Filters f, int part_pixels,
                const real* x, const real* dy, real* partial) {
     SHARED(real, windows, [2][DIRECT_STEP * DIRECT_TAPS]);
     int lane = (int)threadIdx.x, row = (int)threadIdx.y, width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
@@ -165,9 +167,11 @@ KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial,
             }
         }
     }
+    int tap = first_tap + lane, run = d.s * d.c;
+    real* part = partial + (size_t)blockIdx.z * d.k * width;
 #pragma unroll
     for (int i = 0; i < DIRECT_FILTERS; ++i) {
-        direct_join(sums[i], first_filter + direct_filter(0, i), first_tap, d.k, width,
-                    partial + (size_t)blockIdx.z * d.k * width);
+        int filter = first_filter + direct_filter(0, i), count = tap < width ? d.k - filter : 0;
+        direct_join(sums[i], count, f.k, part + f.at(filter, tap / run, tap % run / d.c, tap % d.c));
     }
 }

@@ -1,5 +1,5 @@
 // The products of conv2d.cu on tensor cores. Their pointers are f32, as there; operands are rounded to tf32 or bf16 on
-// their way, sums are f32. Compiled for f32 alone; the parts of a weight gradient are joined by conv2d_backward_weight_add.
+// their way, sums are f32. Compiled for f32 alone; the parts of a weight gradient are joined by weight_gradient_add.
 #include "layers/conv2d.cuh"
 #include "lib/product_tensor.cuh"
 

@@ -7,8 +7,10 @@ constexpr int ELEMENT_THREADS = 256;
 constexpr int ELEMENT_BLOCKS = 2048;
 // Threads of the single block that sums a whole batch's losses.
 constexpr int LOSS_THREADS = 256;
-// Threads of the block that sums one image's KL.
+// Threads of a block that sums a part of one image's KL.
 constexpr int KL_THREADS = 128;
+// Fours of dimensions of such a part.
+constexpr int KL_QUADS = 128;
 // Threads of the block that sums over one image, or over one image's gradient.
 constexpr int IMAGE_THREADS = 256;
 // Columns of a block that sums columns, a thread each.
@@ -60,6 +62,14 @@ constexpr int WARP = 32;
 constexpr int DIRECT_WARPS = 8;
 // Pixels that a warp of the direct forward kernel computes.
 constexpr int DIRECT_PIXELS = 4;
+// Rows of output pixels that a block of the direct forward kernels of fixed shapes computes.
+constexpr int FEW_ROWS = 8;
+// Columns of them.
+constexpr int FEW_COLUMNS = 16;
+// Columns of the threads of such an input gradient, each with some pixels of its own.
+constexpr int FEW_THREADS_X = 16;
+// Rows of these threads.
+constexpr int FEW_THREADS_Y = 8;
 // Taps that a block of the direct weight gradient sums, and threads of one of its rows: each brings one tap of a window.
 constexpr int DIRECT_TAPS = 16;
 // Filters that each of its threads sums, with all of those taps.

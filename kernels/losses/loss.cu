@@ -8,29 +8,26 @@ struct DiscriminatorLoss {
     int n;
 };
 
-// The mean cost of `count` outputs on a side, times a weight, and the mean output; writes the gradient of the former. All
-// threads of the block take part, and all get the result.
-__device__ double2 mean_terms(const Objective& objective, int side, double weight, const real* logits, real* dlogits,
-                              int count) {
-    double loss = 0.0, output = 0.0;
+// What the outputs of a side give on average.
+struct Means {
+    double loss, output, kl;
+};
+
+// The mean cost of `count` outputs on a side, times a weight, the mean output, and the mean of kl, which may be null, times
+// a scale; writes the gradient of the first. All threads of the block take part, and all get the result.
+__device__ Means mean_terms(const Objective& objective, int side, double weight, const real* logits, real* dlogits,
+                            const real* kl, double kl_scale, int count) {
+    double sums[3] = {};
     for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
         Term term = objective_term(objective, side, (double)logits[i]);
-        loss += term.value;
-        output += term.output;
+        sums[0] += term.value;
+        sums[1] += term.output;
+        sums[2] += kl ? (double)kl[i] : 0.0;
         dlogits[i] = (real)(weight * term.derivative / count);
     }
-    loss = block_sum<LOSS_THREADS>(loss);
-    output = block_sum<LOSS_THREADS>(output);
-    return make_double2(weight * loss / count, output / count);
-}
-
-// The reduced KL of `count` images. All threads of the block take part, and all get the result.
-__device__ double reduced_kl(const real* kl, double scale, int count) {
-    double sum = 0.0;
-    for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
-        sum += (double)kl[i];
-    }
-    return block_sum<LOSS_THREADS>(sum) * scale / count;
+    block_sums<LOSS_THREADS>(sums);
+    Means means = {weight * sums[0] / count, sums[1] / count, sums[2] * kl_scale / count};
+    return means;
 }
 
 // Value and gradient of the discriminator's loss, and beta's step.
@@ -48,13 +45,12 @@ KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real
     for (int kind = 0; kind < 2; ++kind) {
         int from = kind * d.n;
         bool balanced = kind == 1 && d.objective.loss == LOSS_BEGAN;
-        double2 mean = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, balanced ? state->balance : 1.0,
-                                  logits + from, dlogits + from, d.n);
-        double reduced = reduced_kl(kl + from, d.kl_scale, d.n);
+        Means means = mean_terms(d.objective, kind == 0 ? SIDE_REAL : SIDE_FAKE, balanced ? state->balance : 1.0,
+                                 logits + from, dlogits + from, kl + from, d.kl_scale, d.n);
         if (threadIdx.x == 0) {
-            loss_of[kind] = mean.x;
-            output_of[kind] = mean.y;
-            kl_of[kind] = reduced;
+            loss_of[kind] = means.loss;
+            output_of[kind] = means.output;
+            kl_of[kind] = means.kl;
         }
     }
     // Read by all before thread 0 changes it: the sums above and below are barriers.
@@ -108,15 +104,15 @@ __device__ void step_balance(const Objective& objective, double fake, StepState*
 // Twin: Cpu::generator_loss in src/ops/losses/loss.rs.
 KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
                real* dkl, StepState* state) {
-    double2 fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, n);
+    Means fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, nullptr, 0.0, n);
     for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {
         dkl[i] = (real)0;
     }
     if (threadIdx.x == 0) {
-        state->metrics.loss_g = fakes.x;
-        note_unless_finite(state, fakes.x, NON_FINITE_LOSS_G);
+        state->metrics.loss_g = fakes.loss;
+        note_unless_finite(state, fakes.loss, NON_FINITE_LOSS_G);
         if (objective.loss == LOSS_BEGAN) {
-            step_balance(objective, fakes.x, state);
+            step_balance(objective, fakes.loss, state);
         }
     }
 }

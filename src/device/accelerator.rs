@@ -17,11 +17,23 @@ pub struct Accelerator<T> {
     precision: Precision,
     tile_size: Option<TileSize>,
     wrong: Arc<[Kernel]>,
-    workspace: Arc<Mutex<Option<Workspace>>>,
+    lent: Arc<Mutex<Lent>>,
     real: PhantomData<T>,
 }
 
-struct Workspace {
+/// What operations borrow while they are under way. It grows in the first step and then stays as it is, so that a step which is
+/// recorded, the second or a later one, allocates nothing.
+#[derive(Default)]
+struct Lent {
+    /// Scratch memory of unspecified content.
+    workspace: Option<Allocation>,
+    /// The counters by which blocks learn which of them comes last: 0 before every launch, and after it.
+    counters: Option<Allocation>,
+}
+
+/// An allocation of its own, so that an emulator which checks bounds by allocations finds an access beyond it.
+#[derive(Clone)]
+struct Allocation {
     memory: Arc<dyn DeviceMemory>,
     bytes: usize,
 }
@@ -33,7 +45,7 @@ impl<T> Clone for Accelerator<T> {
             precision: self.precision,
             tile_size: self.tile_size,
             wrong: self.wrong.clone(),
-            workspace: self.workspace.clone(),
+            lent: self.lent.clone(),
             real: PhantomData,
         }
     }
@@ -59,8 +71,9 @@ pub enum Repeated {
     Recorded {
         /// The work that was done.
         recording: Box<dyn Recording>,
-        /// The workspace that it was done in, which must not go where another operation has needed a larger one since.
-        workspace: Option<Arc<dyn DeviceMemory>>,
+        /// The workspace and the counters that it was done with, which must not go where another operation has needed larger
+        /// ones since.
+        lent: [Option<Arc<dyn DeviceMemory>>; 2],
     },
 }
 
@@ -125,7 +138,7 @@ impl<T: Real> Accelerator<T> {
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
         let (precision, tile_size, wrong) = (Precision::F32, None, Arc::default());
-        Accelerator { launcher, precision, tile_size, wrong, workspace: Arc::default(), real: PhantomData }
+        Accelerator { launcher, precision, tile_size, wrong, lent: Arc::default(), real: PhantomData }
     }
 
     /// The same with products in tiles of one size, whatever theirs: what small products need to see every kernel.
@@ -185,28 +198,50 @@ impl<T: Real> Accelerator<T> {
         u32::try_from(blocks).unwrap_or(u32::MAX).min(self.launcher.stride_blocks())
     }
 
-    /// Lends the operation under way `len` elements of unspecified content. Not to be nested. It is an allocation of its
-    /// own, shared by all that runs on this device: it grows in the first step and then stays as it is, so that a step
-    /// which is recorded, the second or a later one, allocates nothing.
+    /// Lends the operation under way `len` elements of unspecified content. Not to be nested.
     pub(crate) fn with_workspace<E: Element, R>(
         &self,
         len: usize,
         work: impl FnOnce(DeviceViewMut<'_, E>) -> Result<R>,
     ) -> Result<R> {
-        let mut workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        let bytes = len.max(1) * size_of::<E>();
-        if workspace.as_ref().is_none_or(|workspace| workspace.bytes < bytes) {
-            *workspace = None;
-            *workspace = Some(Workspace { memory: self.launcher.alloc(bytes)?.into(), bytes });
-        }
-        let address = workspace.as_ref().map_or(0, |workspace| workspace.memory.address());
-        work(DeviceViewMut { address, len, element: PhantomData })
+        self.with_counted_workspace(len, 0, |workspace, _| work(workspace))
     }
 
-    /// The workspace as it is now.
-    fn workspace(&self) -> Option<Arc<dyn DeviceMemory>> {
-        let workspace = self.workspace.lock().unwrap_or_else(PoisonError::into_inner);
-        workspace.as_ref().map(|workspace| workspace.memory.clone())
+    /// The same, with `counters` counters that are 0: a kernel's blocks find out by them which comes last
+    /// (kernels/lib/last_block.cuh), and leave them at 0.
+    pub(crate) fn with_counted_workspace<E: Element, R>(
+        &self,
+        len: usize,
+        counters: usize,
+        work: impl FnOnce(DeviceViewMut<'_, E>, DeviceViewMut<'_, u32>) -> Result<R>,
+    ) -> Result<R> {
+        let mut lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = [len.max(1) * size_of::<E>(), counters * size_of::<u32>()];
+        let workspace = self.grown(&mut lent.workspace, bytes[0], false)?;
+        let count = if counters == 0 { 0 } else { self.grown(&mut lent.counters, bytes[1], true)? };
+        work(
+            DeviceViewMut { address: workspace, len, element: PhantomData },
+            DeviceViewMut { address: count, len: counters, element: PhantomData },
+        )
+    }
+
+    /// The address of an allocation of at least `bytes` bytes; of zeros where it is a new one and they are asked for.
+    fn grown(&self, allocation: &mut Option<Allocation>, bytes: usize, zeroed: bool) -> Result<u64> {
+        if let Some(found) = allocation.as_ref().filter(|found| found.bytes >= bytes) {
+            return Ok(found.memory.address());
+        }
+        *allocation = None;
+        let memory: Arc<dyn DeviceMemory> = self.launcher.alloc(bytes)?.into();
+        if zeroed {
+            self.launcher.zero(memory.address(), bytes)?;
+        }
+        Ok(allocation.insert(Allocation { memory, bytes }).memory.address())
+    }
+
+    /// The workspace and the counters as they are now.
+    fn lent(&self) -> [Option<Arc<dyn DeviceMemory>>; 2] {
+        let lent = self.lent.lock().unwrap_or_else(PoisonError::into_inner);
+        [&lent.workspace, &lent.counters].map(|found| found.as_ref().map(|found| found.memory.clone()))
     }
 }
 
@@ -322,7 +357,7 @@ impl<T: Real> Backend for Accelerator<T> {
             Repeated::Once => {
                 let recording = self.launcher.record(&mut work)?;
                 recording.replay()?;
-                *repeated = Repeated::Recorded { recording, workspace: self.workspace() };
+                *repeated = Repeated::Recorded { recording, lent: self.lent() };
                 Ok(())
             }
             Repeated::Recorded { recording, .. } => recording.replay(),

@@ -35,7 +35,7 @@ impl<B: Executor> DecoderBuilder<'_, B> {
         for outputs in widths {
             let name = format!("fc.{index}");
             let linear = AffineLayer::linear(&mut self.parts.params, &name, inputs, outputs, init);
-            self.layers.push(Box::new(linear));
+            self.layers.push(Box::new(linear.before_norm(self.normalised)));
             index = self.activate("fc", index + 1, 1, outputs)?;
             inputs = outputs;
         }
@@ -57,7 +57,8 @@ impl<B: Executor> DecoderBuilder<'_, B> {
         for width in widths {
             d.k = width;
             let name = format!("deconv.{index}");
-            self.layers.push(Box::new(AffineLayer::conv_transpose2d(&mut self.parts.params, &name, d, init)));
+            let convolution = AffineLayer::conv_transpose2d(&mut self.parts.params, &name, d, init);
+            self.layers.push(Box::new(convolution.before_norm(self.normalised)));
             (d.h, d.w, d.c) = (d.oh(), d.ow(), d.k);
             index = self.activate("deconv", index + 1, d.h * d.w, Flattened::vector(width))?;
         }

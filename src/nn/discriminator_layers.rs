@@ -50,9 +50,11 @@ impl<B: Executor> Builder<'_, B> {
                 )));
             }
             let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k, r: 4, s: 4, stride: 2, padding: 1 };
-            layers.push(Box::new(AffineLayer::conv2d(params, &format!("conv.{index}"), d, init)));
+            let normalised = settings.norm == Norm::Batch && (i > 0 || settings.norm_first);
+            let convolution = AffineLayer::conv2d(params, &format!("conv.{index}"), d, init);
+            layers.push(Box::new(convolution.before_norm(normalised)));
             last = Flattened { h: d.oh(), w: d.ow(), c: k };
-            if settings.norm == Norm::Batch && (i > 0 || settings.norm_first) {
+            if normalised {
                 let (name, positions, features) =
                     (format!("conv.{}", index + 1), last.h * last.w, Flattened::vector(k));
                 let norm = BatchNormLayer::new(self.backend, params, stats, &name, positions, features, leak)?;
@@ -86,8 +88,8 @@ impl<B: Executor> Builder<'_, B> {
         let mean_bias = bias("conv_mean.bias", 0.0);
         let logvar_bias = bias("conv_logvar.bias", settings.logvar_bias);
         let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
-        let layer =
-            AffineLayer { map: d, weight: mean.start..logvar.end, bias: Some(mean_bias.start..logvar_bias.end) };
+        let bias = Some(mean_bias.start..logvar_bias.end);
+        let layer = AffineLayer { map: d, weight: mean.start..logvar.end, bias, trains_bias: true };
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma: settings.sigma })
     }
 
@@ -100,8 +102,10 @@ impl<B: Executor> Builder<'_, B> {
         let (mut index, mut inputs) = (0, code);
         for &width in &self.settings.discriminator.hidden {
             let outputs = Flattened::vector(width);
-            layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, outputs, init)));
-            if self.settings.discriminator.norm == Norm::Batch {
+            let normalised = self.settings.discriminator.norm == Norm::Batch;
+            let linear = AffineLayer::linear(params, &format!("fc.{index}"), inputs, outputs, init);
+            layers.push(Box::new(linear.before_norm(normalised)));
+            if normalised {
                 let name = format!("fc.{}", index + 1);
                 layers.push(Box::new(BatchNormLayer::new(self.backend, params, stats, &name, 1, outputs, leak)?));
                 index += 3;

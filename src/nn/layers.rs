@@ -31,6 +31,17 @@ pub(super) struct AffineLayer<M> {
     pub(super) weight: Range<usize>,
     /// Right behind the weight; a shortcut has none.
     pub(super) bias: Option<Range<usize>>,
+    /// Whether the bias has a gradient.
+    pub(super) trains_bias: bool,
+}
+
+impl<M> AffineLayer<M> {
+    /// The same layer where batch normalisation follows, if it does. That takes the mean away, and with it whatever the bias
+    /// adds: the bias's gradient is zero but for rounding, which an optimiser would make whole steps of. So it is not computed,
+    /// and the bias stays as it was drawn.
+    pub(super) fn before_norm(self, follows: bool) -> Self {
+        AffineLayer { trains_bias: self.trains_bias && !follows, ..self }
+    }
 }
 
 impl AffineLayer<Conv2d> {
@@ -45,7 +56,7 @@ impl AffineLayer<Conv2d> {
     pub(super) fn conv2d_without_bias(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
         let init = init.weight(d.r * d.s * d.c);
         let weight = table.add_filter(format!("{name}.weight"), [d.k, d.r, d.s, d.c], init);
-        AffineLayer { map: d, weight, bias: None }
+        AffineLayer { map: d, weight, bias: None, trains_bias: true }
     }
 }
 
@@ -55,7 +66,7 @@ impl AffineLayer<ConvTranspose2d> {
         let fan_in = d.r * d.s * d.k;
         let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init.weight(fan_in));
         let bias = add_bias(table, name, Flattened::vector(d.k), init, fan_in);
-        AffineLayer { map: d, weight, bias: Some(bias) }
+        AffineLayer { map: d, weight, bias: Some(bias), trains_bias: true }
     }
 }
 
@@ -71,7 +82,7 @@ impl AffineLayer<Linear> {
         let fan_in = inputs.len();
         let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init.weight(fan_in));
         let bias = add_bias(table, name, outputs, init, fan_in);
-        AffineLayer { map: Linear { n: 0, c: fan_in, k: outputs.len() }, weight, bias: Some(bias) }
+        AffineLayer { map: Linear { n: 0, c: fan_in, k: outputs.len() }, weight, bias: Some(bias), trains_bias: true }
     }
 }
 
@@ -104,7 +115,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     ) -> Result<()> {
         let (backend, map) = (pass.backend, self.map.with_n(pass.n));
         if let Some(d_params) = d_params {
-            let (dw, db) = match &self.bias {
+            let (dw, db) = match self.bias.as_ref().filter(|_| self.trains_bias) {
                 None => (backend.slice_mut(d_params, self.weight.clone()), None),
                 Some(bias) => {
                     let (dw, db) = weight_and_bias(backend, d_params, &self.weight, bias);
@@ -273,17 +284,12 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
         let used = 0..2 * d.groups * d.c;
         let saved = backend.part(&self.saved, used.clone());
-        let sums = backend.part_mut(&mut self.sums, used.clone());
-        backend.batch_norm_backward_sums(&d, x, y, dy, saved, sums)?;
-        let sums = backend.part(&self.sums, used);
-        if let Some(dx) = dx {
-            backend.batch_norm_backward_input(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx)?;
-        }
-        if let Some(d_params) = d_params {
+        let sums = backend.part_mut(&mut self.sums, used);
+        let weight = d_params.map(|d_params| {
             let (dgamma, dbeta) = weight_and_bias(backend, d_params, &self.gamma, &self.beta);
-            backend.batch_norm_backward_weight(&d, sums, dgamma, dbeta)?;
-        }
-        Ok(())
+            [dgamma, dbeta]
+        });
+        backend.batch_norm_backward(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx, weight)
     }
     fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));

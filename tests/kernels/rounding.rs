@@ -52,14 +52,19 @@ fn passes<B: Executor + Backend<Real = f32>>() -> Vec<Pass<B>> {
             Box::new(move |be, x, dy, dw| be.linear_backward_weight(&linear, x, dy, dw, None)),
         ),
     ];
-    passes.extend(conv2d_passes(size::DIRECT_CHANNELS as usize + 1, 7));
-    passes.extend(conv2d_passes(32, 64));
+    passes.extend(conv2d_passes(conv2d(size::DIRECT_CHANNELS as usize + 1, 7)));
+    passes.extend(conv2d_passes(conv2d(32, 64)));
+    passes.extend(conv2d_passes(Conv2d { stride: 1, ..conv2d(7, size::DIRECT_CHANNELS as usize + 1) }));
     passes
 }
 
-/// Those of a convolution from `c` channels to `k`.
-fn conv2d_passes<B: Executor + Backend<Real = f32>>(c: usize, k: usize) -> Vec<Pass<B>> {
-    let conv = Conv2d { n: 2, h: 6, w: 5, c, k, r: 3, s: 3, stride: 2, padding: 1 };
+/// A convolution from `c` channels to `k`.
+fn conv2d(c: usize, k: usize) -> Conv2d {
+    Conv2d { n: 2, h: 6, w: 5, c, k, r: 3, s: 3, stride: 2, padding: 1 }
+}
+
+/// The passes of a convolution.
+fn conv2d_passes<B: Executor + Backend<Real = f32>>(conv: Conv2d) -> Vec<Pass<B>> {
     let [x, w, y] = [conv.x_len(), conv.w_len(), conv.y_len()];
     vec![
         ("conv2d_forward", [x, w, y], Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x, w, None, y))),
@@ -114,11 +119,14 @@ fn both_operands_of_every_product_are_rounded_to_nearest() {
 /// With few channels they stay f32 in every pass, whatever products round to.
 fn assert_few_channels_round_nothing<B: Executor + Backend<Real = f32>>(exact: &B, be: &B) {
     let precision = be.precision();
-    for c in 1..=size::DIRECT_CHANNELS as usize {
-        for pass in conv2d_passes(c, 7) {
+    // From few, and with stride 1 to few.
+    let sizes =
+        (1..=size::DIRECT_CHANNELS as usize).flat_map(|few| [conv2d(few, 7), Conv2d { stride: 1, ..conv2d(7, few) }]);
+    for conv in sizes {
+        for pass in conv2d_passes(conv) {
             let expected = computed(exact, &pass, Precision::F32, Precision::F32);
             let ours = |left, right| computed(be, &pass, left, right) == expected;
-            assert!(ours(Precision::F32, Precision::F32), "{} with {c} channels in {precision:?}", pass.0);
+            assert!(ours(Precision::F32, Precision::F32), "{} of {conv:?} in {precision:?}", pass.0);
             assert!(!ours(precision, Precision::F32) && !ours(Precision::F32, precision), "it would be seen");
         }
     }

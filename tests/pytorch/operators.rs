@@ -98,9 +98,8 @@ fn batch_norm(cpu: &Cpu<f64>, parts: &Parts, training: bool) -> Computed {
     let (mut saved, mut sums) = (vec![0.0; 2 * c], vec![0.0; 2 * c]);
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
     cpu.batch_norm_forward(&d, &x, &gamma, &beta, &mut running, &mut saved, &mut y).unwrap();
-    cpu.batch_norm_backward_sums(&d, &x, &y, &dy, &saved, &mut sums).unwrap();
-    cpu.batch_norm_backward_input(&d, &x, &y, &dy, &gamma, &saved, &sums, &mut dx).unwrap();
-    cpu.batch_norm_backward_weight(&d, &sums, &mut dgamma, &mut dbeta).unwrap();
+    let weight = Some([&mut dgamma[..], &mut dbeta[..]]);
+    cpu.batch_norm_backward(&d, &x, &y, &dy, &gamma, &saved, &mut sums, Some(&mut dx), weight).unwrap();
     let variance = running.split_off(c);
     vec![("y", y), ("dx", dx), ("dw", dgamma), ("db", dbeta), ("running_mean", running), ("running_var", variance)]
 }

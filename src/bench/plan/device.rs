@@ -378,7 +378,7 @@ mod tests {
         }
         assert!(Running::Sample.leaves_out(Kernel::Conv2dForwardBf16));
         assert!(Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightPartial));
-        assert!(!Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightAdd));
+        assert!(!Running::Sample.leaves_out(Kernel::WeightGradientAdd));
         assert!(!Running::Sample.leaves_out(Kernel::LinearJoinParts));
         assert!(!Running::Sample.leaves_out(Kernel::AdamUpdate));
         assert!(!Running::Whole.leaves_out(Kernel::LinearForward));

@@ -105,7 +105,7 @@ pub fn product_flops(kernel: Kernel, arguments: &[Argument]) -> u64 {
         // n h w c k r s stride padding oh ow. The kernel that adds up partial sums multiplies nothing.
         (name, [n, _, _, c, k, r, s, _, _, oh, ow]) if name.starts_with("conv2d_") => 2 * n * oh * ow * k * r * s * c,
         // The gradient of a weight with one output: rows that are scaled and added up. Without a scale it is that of a bias.
-        ("column_sums_partial", [rows]) => {
+        ("column_sums", [rows]) => {
             let scaled = arguments.get(3).is_some_and(|scales| scales.window().is_some());
             let columns = arguments.get(1).map(sizes).unwrap_or_default();
             if scaled { 2 * rows * columns.first().copied().unwrap_or_default() } else { 0 }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(product_flops(Kernel::Conv2dDirectForward, &[convolution]), flops);
         assert_eq!(product_flops(Kernel::BatchNormNormalise, &[convolution]), 0);
         let (number, window, none) = (|n: usize| n.argument(), Argument::of_window(4096, 8), Argument::new(0u64));
-        let sums = |scales| product_flops(Kernel::ColumnSumsPartial, &[number(64), number(1024), window, scales]);
+        let sums = |scales| product_flops(Kernel::ColumnSums, &[number(64), number(1024), window, scales]);
         assert_eq!((sums(window), sums(none)), (2 * 64 * 1024, 0));
     }
 }

@@ -78,20 +78,9 @@ pub trait BatchNormOp: Backend {
         y: Out<'_, Self>,
     ) -> Result<()>;
 
-    /// The sums that both gradients need, from `saved` of the forward pass; overwrites `sums`.
-    fn batch_norm_backward_sums(
-        &self,
-        d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
-        saved: In<'_, Self>,
-        sums: Out<'_, Self>,
-    ) -> Result<()>;
-
-    /// dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)), means over a group's rows, from
-    /// [`BatchNormOp::batch_norm_backward_sums`]; overwrites.
-    fn batch_norm_backward_input(
+    /// The backward pass. dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)), g = dy · f′, overwrites. `weight` is dγ and dβ, which
+    /// accumulate: dγ += Σ g x̂, dβ += Σ g, over all groups. What is `None` is not computed. Overwrites `sums`.
+    fn batch_norm_backward(
         &self,
         d: &BatchNorm,
         x: In<'_, Self>,
@@ -99,17 +88,9 @@ pub trait BatchNormOp: Backend {
         dy: In<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
-        sums: In<'_, Self>,
-        dx: Out<'_, Self>,
-    ) -> Result<()>;
-
-    /// dγ += Σ g x̂, dβ += Σ g, over all groups, from [`BatchNormOp::batch_norm_backward_sums`]; accumulates.
-    fn batch_norm_backward_weight(
-        &self,
-        d: &BatchNorm,
-        sums: In<'_, Self>,
-        dgamma: Out<'_, Self>,
-        dbeta: Out<'_, Self>,
+        sums: Out<'_, Self>,
+        dx: Option<Out<'_, Self>>,
+        weight: Option<[Out<'_, Self>; 2]>,
     ) -> Result<()>;
 
     /// vy = f′ · γ σ⁻¹ (vx − mean vx − x̂ · mean(vx x̂)), the forward pass linearised at x; overwrites vy, and
@@ -132,9 +113,8 @@ dry_run! {
     // x is read for the mean, for the variance, and to normalise.
     batch_norm_forward(_d: &BatchNorm, x, _gamma, _beta, _running, _saved, y) => 3 * x + y;
     batch_norm_eval(_d: &BatchNorm, x, _gamma, _beta, _running, y) => x + y;
-    batch_norm_backward_sums(_d: &BatchNorm, x, y, dy, _saved, _sums) => x + y + dy;
-    batch_norm_backward_input(_d: &BatchNorm, x, y, dy, _gamma, _saved, _sums, dx) => x + y + dy + dx;
-    batch_norm_backward_weight(_d: &BatchNorm, sums, dgamma, dbeta) => sums + dgamma + dbeta;
+    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<usize>, _weight: Option<[usize; 2]>) =>
+        2 * (x + y + dy) + sums + dx.unwrap_or(0);
     batch_norm_tangent(_d: &BatchNorm, x, y, vx, _gamma, _saved, _sums, vy) => 2 * (x + vx) + y + vy;
 }
 
@@ -166,8 +146,10 @@ pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
         size(17, 3, 1, Activation::Relu),
         size(15, 5, 1, Activation::Tanh),
     ];
+    // Groups of more rows than a block sums, which the kernels do in two launches; more columns than a block has.
+    let long = [size(1026, 2, 2, Activation::LeakyRelu(0.2)), size(520, 33, 1, Activation::Tanh)];
     let batches = batches.into_iter().map(batch_case);
-    batches.chain(running.map(running_case)).chain(eval.map(eval_case)).collect()
+    batches.chain(running.map(running_case)).chain(long.map(long_case)).chain(eval.map(eval_case)).collect()
 }
 
 fn case<B: BatchNormOp>(d: &BatchNorm, mode: &str) -> Case<B> {
@@ -196,9 +178,8 @@ fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
         .backward(move |be: &B, [x, gamma, beta], [y], [dy], [dx, dgamma, dbeta]| {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
             let (saved, mut sums) = (be.view(&saved), be.alloc(d.saved_len())?);
-            be.batch_norm_backward_sums(&d, x, y, dy, saved, be.view_mut(&mut sums))?;
-            be.batch_norm_backward_input(&d, x, y, dy, gamma, saved, be.view(&sums), dx)?;
-            be.batch_norm_backward_weight(&d, be.view(&sums), dgamma, dbeta)
+            let sums = be.view_mut(&mut sums);
+            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
         })
         .tangent(move |be: &B, [x, gamma, beta], [y], vx, vy| {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
@@ -216,6 +197,23 @@ fn running_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
             be.batch_norm_forward(&d, x, gamma, beta, running, be.view_mut(&mut saved), be.view_mut(&mut y))
         },
     )
+}
+
+/// All that both passes write, dy being an input: nothing to differentiate, which many rows would make slow.
+fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+    case(&d, "long ")
+        .input("dy", d.len())
+        .output("y", d.len())
+        .output("running", 2 * d.c)
+        .output("dx", d.len())
+        .output("dgamma", d.c)
+        .output("dbeta", d.c)
+        .forward(move |be: &B, [x, gamma, beta, dy], [mut y, running, dx, dgamma, dbeta]| {
+            let (mut saved, mut sums) = (be.alloc(d.saved_len())?, be.alloc(d.saved_len())?);
+            be.batch_norm_forward(&d, x, gamma, beta, running, be.view_mut(&mut saved), be.reborrow(&mut y))?;
+            let (y, saved, sums) = (be.freeze(y), be.view(&saved), be.view_mut(&mut sums));
+            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
+        })
 }
 
 /// Evaluation, which has no backward pass.
@@ -274,11 +272,8 @@ fn passes_of<B: BatchNormOp>(d: BatchNorm) -> [Pass<B>; 3] {
             "backward",
             [len, len, len, c, saved],
             [saved, len, c, c],
-            move |be: &B, [x, y, dy, gamma, saved], [mut sums, dx, dgamma, dbeta], _| {
-                be.batch_norm_backward_sums(&d, x, y, dy, saved, be.reborrow(&mut sums))?;
-                let sums = be.freeze(sums);
-                be.batch_norm_backward_input(&d, x, y, dy, gamma, saved, sums, dx)?;
-                be.batch_norm_backward_weight(&d, sums, dgamma, dbeta)
+            move |be: &B, [x, y, dy, gamma, saved], [sums, dx, dgamma, dbeta], _| {
+                be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
             },
         ),
         // Running statistics of zeros, which is what outputs begin as: a variance must not be negative.

@@ -176,9 +176,12 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
         kl: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
-        let arguments = arguments![sizes, mu_s, given, state, z, kl];
-        let blocks = u32::try_from(d.n).unwrap_or(u32::MAX);
-        self.launch(Kernel::BottleneckForward, [blocks, 1, 1], [size::KL_THREADS, 1, 1], &arguments)
+        let parts = d.dims().div_ceil(QUAD).div_ceil(size::KL_QUADS as usize);
+        self.with_counted_workspace(d.n * parts, d.n, |partial: Out<'_, Self, f64>, counters| {
+            let arguments = arguments![sizes, mu_s, given, state, z, partial, counters, kl];
+            let grid = [d.n, parts, 1].map(|count| int(count).unsigned_abs());
+            self.launch(Kernel::BottleneckForward, grid, [size::KL_THREADS, 1, 1], &arguments)
+        })
     }
 
     fn bottleneck_backward_input(

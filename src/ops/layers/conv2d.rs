@@ -3,10 +3,12 @@
 //!
 //! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
-//! `cpu.rs` has the CPU's code, `rounded.rs` what it does in bf16 on the grid of `grid.rs`, `launch.rs` the launches of the kernels.
+//! `cpu.rs` has the CPU's code, `rounded.rs` what it does in bf16 on the grid of `grid.rs`, `launch.rs` the launches of the kernels,
+//! `few.rs` those with few channels.
 
 pub(super) mod cpu;
 mod direct;
+mod few;
 mod grid;
 mod im2col;
 pub(super) mod launch;
@@ -46,8 +48,13 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// True where x has so few channels that the kernels of conv2d_direct.cu serve it, and no operand is rounded.
+    /// True where x has few channels, or y has few and the stride is 1: kernels of their own serve it (few.rs), and no operand is
+    /// rounded, on any device.
     pub(in crate::ops::layers) fn is_direct(&self) -> bool {
+        self.is_from_few() || (self.k <= size::DIRECT_CHANNELS as usize && self.stride == 1 && self.r == self.s)
+    }
+    /// True where x has few channels.
+    fn is_from_few(&self) -> bool {
         self.c <= size::DIRECT_CHANNELS as usize
     }
     /// Rows of the output.
@@ -177,6 +184,7 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(2, 5, 7, 3, 4, 3, 1, 1),
         size(2, 7, 5, 6, 3, 3, 2, 1),
         size(1, 7, 7, 5, 2, 5, 1, 2),
+        size(1, 7, 7, 5, 6, 5, 1, 2),
         size(1, 5, 5, 2, 3, 2, 3, 0),
         size(1, 5, 4, 7, 2, 1, 2, 0),
         // Smaller than the stride: some parities have no pixel.

@@ -6,7 +6,6 @@
 //! as that convolution's filters do, with C in the place of K.
 
 use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
-use super::linear::launch_column_sums;
 use crate::Result;
 use crate::device::gemm::add_column_sums;
 use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
@@ -149,8 +148,7 @@ impl<T: Real> ConvTranspose2dOp for Accelerator<T> {
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
-        launch::backward_weight(self, &d.reversed(), dy, x, dw)?;
-        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+        launch::backward_weight(self, &d.reversed(), [dy, x], dy, dw, db)
     }
 }
 

@@ -3,13 +3,14 @@
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
-use crate::device::kernels::{Kernel, size};
+use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::layers::column_sums;
 use crate::ops::models::{BATCH, BOTH};
 use crate::ops::pass::Pass;
 
@@ -82,33 +83,6 @@ impl<T: Real> LinearOp for Cpu<T> {
     }
 }
 
-/// target += the column sums of `source` `[rows, columns]`: the gradient of a bias, on the kernels.
-pub(super) fn launch_column_sums<T: Real>(
-    be: &Accelerator<T>,
-    columns: usize,
-    source: In<'_, Accelerator<T>>,
-    target: Out<'_, Accelerator<T>>,
-) -> Result<()> {
-    launch_scaled_column_sums(be, [source.len() / columns, columns], source, None, target)
-}
-
-/// The same of rows that are multiplied by `scales` `[rows]` before: the gradient of a weight with one output.
-fn launch_scaled_column_sums<T: Real>(
-    be: &Accelerator<T>,
-    [rows, columns]: [usize; 2],
-    source: In<'_, Accelerator<T>>,
-    scales: Option<In<'_, Accelerator<T>>>,
-    target: Out<'_, Accelerator<T>>,
-) -> Result<()> {
-    let parts = rows.div_ceil(2).div_ceil(size::COLUMN_ROWS as usize / 2);
-    be.with_workspace(parts * columns, |partial: Out<'_, Accelerator<T>, f64>| {
-        let grid = [int(columns).unsigned_abs().div_ceil(size::COLUMN_THREADS_X), int(parts).unsigned_abs(), 1];
-        let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
-        be.launch(Kernel::ColumnSumsPartial, grid, block, &arguments![rows, columns, source, scales, partial])?;
-        be.launch_elements(Kernel::ColumnSumsAdd, columns, &arguments![parts, columns, partial, target])
-    })
-}
-
 impl AsArgument for Linear {
     fn argument(&self) -> Argument {
         Argument::new([self.n, self.c, self.k].map(int))
@@ -155,17 +129,16 @@ impl<T: Real> LinearOp for Accelerator<T> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTf32, Kernel::LinearBackwardWeightBf16];
         if d.k == 1 {
-            launch_scaled_column_sums(self, [d.n, d.c], x, Some(dy), dw)?;
-        } else {
-            let wide = [
-                Kernel::LinearBackwardWeightWide,
-                Kernel::LinearBackwardWeightWideTf32,
-                Kernel::LinearBackwardWeightWideBf16,
-            ];
-            let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
-            self.launch_whole(&product, &arguments![d, x, dy, dw])?;
+            return column_sums::launch_scaled(self, [d.n, d.c], x, dy, dw, db);
         }
-        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
+        let wide = [
+            Kernel::LinearBackwardWeightWide,
+            Kernel::LinearBackwardWeightWideTf32,
+            Kernel::LinearBackwardWeightWideBf16,
+        ];
+        let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
+        self.launch_whole(&product, &arguments![d, x, dy, dw])?;
+        db.map_or(Ok(()), |db| column_sums::launch(self, d.k, dy, db))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod affine;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod bottleneck;
+mod column_sums;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod linear;

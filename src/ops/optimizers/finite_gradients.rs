@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::Result;
 use crate::device::cpu::vectorised;
-use crate::device::kernels::{Kernel, size};
+use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
 use crate::ops::Case;
@@ -56,11 +56,9 @@ impl<T: Real> FiniteGradientsOp for Accelerator<T> {
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         let blocks = self.element_blocks(gradients.len());
-        self.with_workspace(blocks as usize, |flags: Out<'_, Self, u32>| {
-            let arguments = arguments![gradients, gradients.len() as u64, flags];
-            self.launch_elements(Kernel::FindNonFinite, gradients.len(), &arguments)?;
-            let arguments = arguments![network as i32, flags, blocks, state];
-            self.launch(Kernel::NoteGradients, [1, 1, 1], [size::ELEMENT_THREADS, 1, 1], &arguments)
+        self.with_counted_workspace(blocks as usize, 1, |flags: Out<'_, Self, u32>, counter| {
+            let arguments = arguments![network as i32, gradients, gradients.len() as u64, flags, counter, state];
+            self.launch_elements(Kernel::CheckGradients, gradients.len(), &arguments)
         })
     }
 }

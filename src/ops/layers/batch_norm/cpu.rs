@@ -87,14 +87,17 @@ impl<T: Real> BatchNormOp for Cpu<T> {
         Ok(())
     }
 
-    fn batch_norm_backward_sums(
+    fn batch_norm_backward(
         &self,
         d: &BatchNorm,
         x: &[T],
         y: &[T],
         dy: &[T],
+        gamma: &[T],
         saved: &[T],
         sums: &mut [T],
+        dx: Option<&mut [T]>,
+        weight: Option<[&mut [T]; 2]>,
     ) -> Result<()> {
         match d.activation.piecewise_linear() {
             Some(f) => gradient_sums(
@@ -120,20 +123,11 @@ impl<T: Real> BatchNormOp for Cpu<T> {
                 |y, dy| d.activation.slope(y) * dy,
             ),
         }
-        Ok(())
-    }
-
-    fn batch_norm_backward_input(
-        &self,
-        d: &BatchNorm,
-        x: &[T],
-        y: &[T],
-        dy: &[T],
-        gamma: &[T],
-        saved: &[T],
-        sums: &[T],
-        dx: &mut [T],
-    ) -> Result<()> {
+        let sums = &*sums;
+        if let Some([dgamma, dbeta]) = weight {
+            add_weight(d, sums, dgamma, dbeta);
+        }
+        let Some(dx) = dx else { return Ok(()) };
         match d.activation.piecewise_linear() {
             Some(f) => project(
                 d,
@@ -163,15 +157,6 @@ impl<T: Real> BatchNormOp for Cpu<T> {
                 #[inline(always)]
                 |_, dx| dx,
             ),
-        }
-        Ok(())
-    }
-
-    fn batch_norm_backward_weight(&self, d: &BatchNorm, sums: &[T], dgamma: &mut [T], dbeta: &mut [T]) -> Result<()> {
-        for group in sums.chunks_exact(2 * d.c) {
-            let [dbeta_group, dgamma_group] = halves(group, d.c);
-            dbeta.iter_mut().zip(dbeta_group).for_each(|(t, &v)| *t += v);
-            dgamma.iter_mut().zip(dgamma_group).for_each(|(t, &v)| *t += v);
         }
         Ok(())
     }
@@ -214,6 +199,15 @@ impl<T: Real> BatchNormOp for Cpu<T> {
             |y, v| f.slope(y) * v,
         );
         Ok(())
+    }
+}
+
+/// dγ += Σ g x̂, dβ += Σ g, over all groups in order.
+fn add_weight<T: Real>(d: &BatchNorm, sums: &[T], dgamma: &mut [T], dbeta: &mut [T]) {
+    for group in sums.chunks_exact(2 * d.c) {
+        let [dbeta_group, dgamma_group] = halves(group, d.c);
+        dbeta.iter_mut().zip(dbeta_group).for_each(|(t, &v)| *t += v);
+        dgamma.iter_mut().zip(dgamma_group).for_each(|(t, &v)| *t += v);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Batch normalisation on the kernels of kernels/layers/batch_norm.cu.
+//! Batch normalisation on the kernels of kernels/layers/batch_norm.cu and batch_norm_backward.cu.
 
 use super::{BatchNorm, BatchNormOp};
 use crate::Result;
@@ -27,35 +27,59 @@ impl AsArgument for BatchNorm {
     }
 }
 
+const BLOCK: [u32; 3] = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
+
 impl BatchNorm {
-    /// Parts that a group's rows are summed in.
+    /// Parts that a group's rows are summed in. Where it is one, a block does a whole pass for its columns.
     fn parts(&self) -> usize {
         (self.rows / self.groups).div_ceil(size::COLUMN_ROWS as usize)
     }
+    /// Blocks of columns.
+    fn column_blocks(&self) -> usize {
+        self.c.div_ceil(size::COLUMN_THREADS_X as usize)
+    }
+    /// Blocks of a launch that sums parts.
+    fn grid(&self) -> [u32; 3] {
+        [self.column_blocks(), self.parts(), self.groups].map(|value| int(value).unsigned_abs())
+    }
+}
+
+/// What a backward pass reads.
+#[derive(Clone, Copy)]
+struct Read<'a, T: Real> {
+    x: In<'a, Accelerator<T>>,
+    y: In<'a, Accelerator<T>>,
+    dy: In<'a, Accelerator<T>>,
+    gamma: In<'a, Accelerator<T>>,
+    saved: In<'a, Accelerator<T>>,
 }
 
 impl<T: Real> Accelerator<T> {
-    /// Two sums a column and group, part by part, into `partial` `[groups, parts, 2, C]`.
-    fn launch_columns(&self, kernel: Kernel, d: &BatchNorm, arguments: &[Argument]) -> Result<()> {
-        let [c, parts, groups] = [d.c, d.parts(), d.groups].map(|value| int(value).unsigned_abs());
-        let block = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
-        self.launch(kernel, [c.div_ceil(size::COLUMN_THREADS_X), parts, groups], block, arguments)
-    }
-
-    /// The sums of g and g · x̂; `plain` takes dy itself for g.
-    fn launch_gradient_sums(
+    /// The sums, and what is wanted of dx and of dγ and dβ; with `tangent` the tangent pass, for which dy is vx and dx vy.
+    fn launch_backward(
         &self,
         d: &BatchNorm,
-        plain: bool,
-        [x, y, dy, saved]: [In<'_, Self>; 4],
+        tangent: bool,
+        read: Read<'_, T>,
         sums: &Out<'_, Self>,
+        dx: Option<&Out<'_, Self>>,
+        weight: Option<&[Out<'_, Self>; 2]>,
     ) -> Result<()> {
-        self.with_workspace(d.parts() * d.saved_len(), |partial: Out<'_, Self, f64>| {
-            let arguments = arguments![d, d.activation.argument::<T>(), i32::from(plain), x, y, dy, saved, partial];
-            self.launch_columns(Kernel::BatchNormBackwardPartial, d, &arguments)?;
-            let arguments = arguments![d, d.parts(), partial, sums];
-            self.launch_elements(Kernel::BatchNormBackwardSums, d.saved_len(), &arguments)
-        })
+        let (f, tangent, Read { x, y, dy, gamma, saved }) = (d.activation.argument::<T>(), i32::from(tangent), read);
+        let [dgamma, dbeta] = [weight.map(|weight| &weight[0]), weight.map(|weight| &weight[1])];
+        if d.parts() == 1 {
+            let [columns, ..] = d.grid();
+            let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx, dgamma, dbeta];
+            return self.launch(Kernel::BatchNormBackward, [columns, 1, 1], BLOCK, &arguments);
+        }
+        let partial_len = d.parts() * d.saved_len();
+        self.with_counted_workspace(partial_len, d.column_blocks(), |partial: Out<'_, Self, f64>, counters| {
+            let arguments = arguments![d, f, tangent, x, y, dy, saved, partial, counters, sums, dgamma, dbeta];
+            self.launch(Kernel::BatchNormBackwardSums, d.grid(), BLOCK, &arguments)
+        })?;
+        let Some(dx) = dx else { return Ok(()) };
+        let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx];
+        self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
     }
 }
 
@@ -70,12 +94,18 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
         saved: Out<'_, Self>,
         y: Out<'_, Self>,
     ) -> Result<()> {
-        self.with_workspace(d.parts() * d.saved_len(), |partial: Out<'_, Self, f64>| {
-            self.launch_columns(Kernel::BatchNormMoments, d, &arguments![d, x, partial])?;
-            let arguments = arguments![d, d.parts(), x, partial, running, saved];
-            self.launch_elements(Kernel::BatchNormStatistics, d.c, &arguments)
+        let f = d.activation.argument::<T>();
+        if d.parts() == 1 {
+            let [columns, ..] = d.grid();
+            let arguments = arguments![d, f, x, gamma, beta, running, saved, y];
+            return self.launch(Kernel::BatchNormForward, [columns, 1, 1], BLOCK, &arguments);
+        }
+        let partial_len = d.parts() * d.saved_len();
+        self.with_counted_workspace(partial_len, d.column_blocks(), |partial: Out<'_, Self, f64>, counters| {
+            let arguments = arguments![d, x, partial, counters, running, saved];
+            self.launch(Kernel::BatchNormStatistics, d.grid(), BLOCK, &arguments)
         })?;
-        let arguments = arguments![d, d.activation.argument::<T>(), x, gamma, beta, saved, y];
+        let arguments = arguments![d, f, x, gamma, beta, saved, y];
         self.launch_elements(Kernel::BatchNormNormalise, d.len(), &arguments)
     }
 
@@ -92,19 +122,7 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
         self.launch_elements(Kernel::BatchNormEval, d.len(), &arguments)
     }
 
-    fn batch_norm_backward_sums(
-        &self,
-        d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
-        saved: In<'_, Self>,
-        sums: Out<'_, Self>,
-    ) -> Result<()> {
-        self.launch_gradient_sums(d, false, [x, y, dy, saved], &sums)
-    }
-
-    fn batch_norm_backward_input(
+    fn batch_norm_backward(
         &self,
         d: &BatchNorm,
         x: In<'_, Self>,
@@ -112,22 +130,11 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
         dy: In<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
-        sums: In<'_, Self>,
-        dx: Out<'_, Self>,
+        sums: Out<'_, Self>,
+        dx: Option<Out<'_, Self>>,
+        weight: Option<[Out<'_, Self>; 2]>,
     ) -> Result<()> {
-        let (f, tangent) = (d.activation.argument::<T>(), 0);
-        let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx];
-        self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
-    }
-
-    fn batch_norm_backward_weight(
-        &self,
-        d: &BatchNorm,
-        sums: In<'_, Self>,
-        dgamma: Out<'_, Self>,
-        dbeta: Out<'_, Self>,
-    ) -> Result<()> {
-        self.launch_elements(Kernel::BatchNormBackwardWeight, d.c, &arguments![d, sums, dgamma, dbeta])
+        self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, &sums, dx.as_ref(), weight.as_ref())
     }
 
     fn batch_norm_tangent(
@@ -141,9 +148,6 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
         sums: Out<'_, Self>,
         vy: Out<'_, Self>,
     ) -> Result<()> {
-        self.launch_gradient_sums(d, true, [x, y, vx, saved], &sums)?;
-        let (f, tangent) = (d.activation.argument::<T>(), 1);
-        let arguments = arguments![d, f, tangent, x, y, vx, gamma, saved, sums, vy];
-        self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
+        self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, &sums, Some(&vy), None)
     }
 }

@@ -1,29 +1,20 @@
-//! The convolution on the kernels of kernels/layers/conv2d.cu, conv2d_tensor.cu and, with few channels, conv2d_direct.cu,
-//! whose kernels round no operands.
+//! The convolution on the kernels of kernels/layers/conv2d.cu and conv2d_tensor.cu; those with few channels are in few.rs.
 
+use super::few::Few;
 use super::{Conv2d, Conv2dOp};
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::kernels::{Kernel, size};
+use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, In, Out, Real};
-use crate::ops::layers::linear::launch_column_sums;
-
-const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
+use crate::ops::layers::column_sums;
 
 impl AsArgument for Conv2d {
     fn argument(&self) -> Argument {
         let Conv2d { n, h, w, c, k, r, s, stride, padding } = *self;
         Argument::new([n, h, w, c, k, r, s, stride, padding, self.oh(), self.ow()].map(int))
     }
-}
-
-/// Output pixels of a part of the direct weight gradient, a whole number of steps: [`size::DIRECT_PART`], or as many as
-/// keep the parts to [`size::DIRECT_PARTS`]. The shape alone decides, so the bits of the sum do too.
-fn direct_part(pixels: usize) -> usize {
-    let enough = pixels.div_ceil(size::DIRECT_PARTS as usize).next_multiple_of(size::DIRECT_STEP as usize);
-    enough.max(size::DIRECT_PART as usize)
 }
 
 /// dx = convᵀ(dy, w) + b, which is also the forward pass of the transposed convolution.
@@ -35,10 +26,8 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     b: Option<In<'_, Accelerator<T>>>,
     dx: Out<'_, Accelerator<T>>,
 ) -> Result<()> {
-    if d.is_direct() {
-        let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
-        let arguments = arguments![d, dy, w, b, dx];
-        return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
+    if let Some(few) = Few::of(d) {
+        return few.backward_input(be, dy, w, b, dx);
     }
     const KERNELS: [Kernel; 3] =
         [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
@@ -58,27 +47,26 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
     be.launch_split(&product, (b, d.c), dx, |part, b, dx| arguments![d, part, dy, w, b, dx])
 }
 
-/// dw += dyᵀ · windows(x): partial sums first, then their sum.
+/// dw += dyᵀ · windows(x): partial sums first, then their sum and, beside it, db += the column sums of `biased`. That is dy,
+/// or of a transposed convolution, whose passes are these in reverse, x.
 pub(in crate::ops::layers) fn backward_weight<T: Real>(
     be: &Accelerator<T>,
     d: &Conv2d,
-    x: In<'_, Accelerator<T>>,
-    dy: In<'_, Accelerator<T>>,
+    [x, dy]: [In<'_, Accelerator<T>>; 2],
+    biased: In<'_, Accelerator<T>>,
     dw: Out<'_, Accelerator<T>>,
+    db: Option<Out<'_, Accelerator<T>>>,
 ) -> Result<()> {
-    let pixels = d.n * d.oh() * d.ow();
-    let (product, direct) = (weight_product(d), d.is_direct().then(|| direct_part(pixels)));
+    if let Some(few) = Few::of(d) {
+        let partial = |partial: &Out<'_, Accelerator<T>>| few.weight_partial(be, x, dy, partial);
+        return column_sums::launch_weight_gradient(be, few.parts(), biased, dw, db, partial);
+    }
+    let product = weight_product(d);
     let split = be.split_of(&product);
-    let (parts, length) = direct.map_or((split.parts, split.length), |length| (pixels.div_ceil(length), length));
-    be.with_workspace(parts * d.w_len(), |partial: Out<'_, Accelerator<T>>| {
-        if direct.is_some() {
-            launch_direct_weight_partial(be, d, length, x, dy, &partial)?;
-        } else {
-            be.launch_product(&product, &split, &arguments![d, length, x, dy, partial])?;
-        }
-        let arguments = arguments![parts, d.w_len() as u64, partial, dw];
-        be.launch_elements(Kernel::Conv2dBackwardWeightAdd, d.w_len(), &arguments)
-    })
+    let partial = |partial: &Out<'_, Accelerator<T>>| {
+        be.launch_product(&product, &split, &arguments![d, split.length, x, dy, partial])
+    };
+    column_sums::launch_weight_gradient(be, split.parts, biased, dw, db, partial)
 }
 
 /// dyᵀ · windows(x), whose depth is the output pixels.
@@ -96,24 +84,6 @@ fn weight_product(d: &Conv2d) -> Product {
     Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
-/// partial `[parts, K, R, S, C]` = parts of it for few channels, over `part_pixels` output pixels each.
-fn launch_direct_weight_partial<T: Real>(
-    be: &Accelerator<T>,
-    d: &Conv2d,
-    part_pixels: usize,
-    x: In<'_, Accelerator<T>>,
-    dy: In<'_, Accelerator<T>>,
-    partial: &Out<'_, Accelerator<T>>,
-) -> Result<()> {
-    let pixels = d.n * d.oh() * d.ow();
-    let [taps, filters, parts] =
-        [d.r * d.s * d.c, d.k, pixels.div_ceil(part_pixels)].map(|count| int(count).unsigned_abs());
-    // Blocks that read the same pixels of dy for other taps run side by side.
-    let grid = [taps.div_ceil(size::DIRECT_TAPS), filters.div_ceil(size::DIRECT_TAPS * size::DIRECT_FILTERS), parts];
-    let block = [size::DIRECT_TAPS, size::DIRECT_ROWS, 1];
-    be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments![d, part_pixels, x, dy, partial])
-}
-
 impl<T: Real> Conv2dOp for Accelerator<T> {
     fn conv2d_forward(
         &self,
@@ -124,16 +94,8 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
         y: Out<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
-        if d.is_direct() {
-            let arguments = arguments![d, x, w, b, y];
-            let [filters, pixels] = [d.k, d.n * d.oh() * d.ow()].map(|len| int(len).unsigned_abs());
-            let groups = pixels.div_ceil(size::DIRECT_WARPS * size::DIRECT_PIXELS);
-            return self.launch(
-                Kernel::Conv2dDirectForward,
-                [groups, filters.div_ceil(size::WARP), 1],
-                WARPS,
-                &arguments,
-            );
+        if let Some(few) = Few::of(d) {
+            return few.forward(self, x, w, b, y);
         }
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
         let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTf32, Kernel::Conv2dForwardWideBf16];
@@ -153,22 +115,6 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
-        backward_weight(self, d, x, dy, dw)?;
-        db.map_or(Ok(()), |db| launch_column_sums(self, d.k, dy, db))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_the_direct_weight_gradient_are_whole_steps_and_not_too_many() {
-        for pixels in [1, 127, 128, 129, 150, 16_383, 16_384, 16_385, 16_385 + 4096, 65_536, 1 << 24] {
-            let part = direct_part(pixels);
-            assert_eq!(part % size::DIRECT_STEP as usize, 0, "{pixels} pixels");
-            assert!(pixels.div_ceil(part) <= size::DIRECT_PARTS as usize, "{pixels} pixels");
-        }
-        assert_eq!([1, 16_384, 16_385, 65_536].map(direct_part), [128, 128, 160, 512]);
+        backward_weight(self, d, [x, dy], dy, dw, db)
     }
 }

@@ -1,0 +1,64 @@
+// What the passes of batch normalisation share: sizes, sums of columns over the rows of a group, and who sums what.
+//
+// Kernels that sum columns have blocks of COLUMN_THREADS_X × COLUMN_THREADS_Y threads: x is a column, the threads of one
+// column share its rows.
+//
+//     threads     x = 0   1   2  … 31
+//       y = 0     rows 0, 8, 16, … of column x
+//       y = 1     rows 1, 9, 17, …
+//       …
+//
+// A warp is one y, so that it reads 32 neighbouring numbers of a row at once.
+#pragma once
+
+#include "layers/activation.cuh"
+#include "lib/last_block.cuh"
+
+// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows.
+struct BatchNorm {
+    int groups, rows, c;
+    double epsilon, momentum;
+};
+
+// Threads of a block that sums columns.
+constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
+
+// Adds up two columns' worth of sums over the rows of a block's threads: thread (x, 0) gets the sums of column x. Every
+// thread of the block must come.
+__device__ __forceinline__ double2 column_sums(double first, double second) {
+    SHARED(double2, sums, [COLUMN_THREADS_Y][COLUMN_THREADS_X]);
+    // The sums before these may still be read.
+    __syncthreads();
+    sums[threadIdx.y][threadIdx.x] = make_double2(first, second);
+    __syncthreads();
+    double2 total = sums[0][threadIdx.x];
+    for (int y = 1; y < COLUMN_THREADS_Y; ++y) {
+        total.x += sums[y][threadIdx.x].x;
+        total.y += sums[y][threadIdx.x].y;
+    }
+    return total;
+}
+
+// A column's two sums over the parts of a group, in an order that never changes; partial: [groups, parts, 2, C]. Thread (x, 0)
+// gets those of column x. Every thread of the block must come.
+__device__ __forceinline__ double2 joined_parts(const BatchNorm& d, const double* partial, int group, int parts, int column) {
+    double first = 0.0, second = 0.0;
+    if (column < d.c) {
+        for (int part = (int)threadIdx.y; part < parts; part += COLUMN_THREADS_Y) {
+            const double* source = partial + ((size_t)group * parts + part) * 2 * d.c;
+            first += source[column];
+            second += source[d.c + column];
+        }
+    }
+    return column_sums(first, second);
+}
+
+// Writes the sums of a part, which thread (x, 0) of the block has, where joined_parts() reads them.
+__device__ __forceinline__ void keep_part(const BatchNorm& d, double2 total, int group, int part, int parts, int column,
+                                          double* partial) {
+    if (threadIdx.y == 0 && column < d.c) {
+        double* target = partial + ((size_t)group * parts + part) * 2 * d.c;
+        target[column] = total.x;
+        target[d.c + column] = total.y;
+    }
+}

@@ -1,0 +1,201 @@
+//! Convolutions from few channels, and with stride 1 those to few, on the kernels of kernels/layers/conv2d_few.cu and, for shapes
+//! that are not there, conv2d_direct.cu. None of their operands is rounded.
+
+use super::Conv2d;
+use crate::Result;
+use crate::device::accelerator::int;
+use crate::device::kernels::{Kernel, size};
+use crate::device::launch::{AsArgument, arguments};
+use crate::device::{Accelerator, Argument, In, Out, Real};
+
+const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
+
+/// Where the elements of w lie, as kernels/layers/filters.cuh has it: the distances of neighbours along K, R, S and C, and the
+/// place of the first.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::NoUninit)]
+struct Filters {
+    k: i32,
+    r: i32,
+    s: i32,
+    c: i32,
+    first: i32,
+}
+
+impl AsArgument for Filters {
+    fn argument(&self) -> Argument {
+        Argument::new(*self)
+    }
+}
+
+/// A convolution from few channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Few {
+    d: Conv2d,
+    filters: Filters,
+    /// It is one to few channels in truth, seen from the other side: its forward pass is the input gradient of `d`, its input
+    /// gradient the forward pass, and its weight gradient that with x and dy exchanged.
+    turned: bool,
+}
+
+impl Few {
+    /// The convolution as the kernels see it; `None` where neither side has few channels.
+    pub(super) fn of(d: &Conv2d) -> Option<Few> {
+        let Conv2d { c, k, r, s, padding, .. } = *d;
+        if !d.is_direct() {
+            None
+        } else if d.is_from_few() {
+            let filters = Filters { k: int(r * s * c), r: int(s * c), s: int(c), c: 1, first: 0 };
+            Some(Few { d: *d, filters, turned: false })
+        } else {
+            // y[i] = Σ x[i + r − padding] w[r] is Σ x[j] w[R − 1 − r′] over r′ = i + (R − 1 − padding) − j.
+            let first = int((r - 1) * s * c + (s - 1) * c);
+            let filters = Filters { k: 1, r: -int(s * c), s: -int(c), c: int(r * s * c), first };
+            let d = Conv2d { h: d.oh(), w: d.ow(), c: k, k: c, padding: r - 1 - padding, ..*d };
+            Some(Few { d, filters, turned: true })
+        }
+    }
+
+    /// y = conv(x, w) + b.
+    pub(super) fn forward<T: Real>(
+        &self,
+        be: &Accelerator<T>,
+        x: In<'_, Accelerator<T>>,
+        w: In<'_, Accelerator<T>>,
+        b: Option<In<'_, Accelerator<T>>>,
+        y: Out<'_, Accelerator<T>>,
+    ) -> Result<()> {
+        if self.turned { self.launch_backward_input(be, x, w, b, y) } else { self.launch_forward(be, x, w, b, y) }
+    }
+
+    /// dx = convᵀ(dy, w) + b.
+    pub(super) fn backward_input<T: Real>(
+        &self,
+        be: &Accelerator<T>,
+        dy: In<'_, Accelerator<T>>,
+        w: In<'_, Accelerator<T>>,
+        b: Option<In<'_, Accelerator<T>>>,
+        dx: Out<'_, Accelerator<T>>,
+    ) -> Result<()> {
+        if self.turned { self.launch_forward(be, dy, w, b, dx) } else { self.launch_backward_input(be, dy, w, b, dx) }
+    }
+
+    /// Parts that the weight gradient is summed in.
+    pub(super) fn parts(&self) -> usize {
+        self.pixels().div_ceil(part(self.pixels()))
+    }
+
+    /// `partial` `[parts, K, R, S, C]` = the sums of dyᵀ · windows(x) over the output pixels of a part each.
+    pub(super) fn weight_partial<T: Real>(
+        &self,
+        be: &Accelerator<T>,
+        x: In<'_, Accelerator<T>>,
+        dy: In<'_, Accelerator<T>>,
+        partial: &Out<'_, Accelerator<T>>,
+    ) -> Result<()> {
+        let (Few { d, filters, turned }, part) = (*self, part(self.pixels()));
+        let (x, dy) = if turned { (dy, x) } else { (x, dy) };
+        let [taps, k, parts] = [d.r * d.s * d.c, d.k, self.parts()].map(|count| int(count).unsigned_abs());
+        // Blocks that read the same pixels of dy for other taps run side by side.
+        let grid = [taps.div_ceil(size::DIRECT_TAPS), k.div_ceil(size::DIRECT_TAPS * size::DIRECT_FILTERS), parts];
+        let block = [size::DIRECT_TAPS, size::DIRECT_ROWS, 1];
+        let arguments = arguments![d, filters, part, x, dy, partial];
+        be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments)
+    }
+
+    fn pixels(&self) -> usize {
+        self.d.n * self.d.oh() * self.d.ow()
+    }
+
+    fn launch_forward<T: Real>(
+        &self,
+        be: &Accelerator<T>,
+        x: In<'_, Accelerator<T>>,
+        w: In<'_, Accelerator<T>>,
+        b: Option<In<'_, Accelerator<T>>>,
+        y: Out<'_, Accelerator<T>>,
+    ) -> Result<()> {
+        let Few { d, filters, .. } = *self;
+        let (kernel, blocks) = match (d.c, d.r, d.s, d.stride) {
+            (1, 4, 4, 2) => (Kernel::Conv2dFewForwardC14x4, forward_tiles(&d)),
+            (3, 4, 4, 2) => (Kernel::Conv2dFewForwardC34x4, forward_tiles(&d)),
+            (3, 3, 3, 1) => (Kernel::Conv2dFewForwardC33x3, forward_tiles(&d)),
+            _ => (
+                Kernel::Conv2dDirectForward,
+                self.pixels().div_ceil((size::DIRECT_WARPS * size::DIRECT_PIXELS) as usize),
+            ),
+        };
+        let grid = [blocks, d.k.div_ceil(size::WARP as usize), 1].map(|count| int(count).unsigned_abs());
+        be.launch(kernel, grid, WARPS, &arguments![d, filters, x, w, b, y])
+    }
+
+    fn launch_backward_input<T: Real>(
+        &self,
+        be: &Accelerator<T>,
+        dy: In<'_, Accelerator<T>>,
+        w: In<'_, Accelerator<T>>,
+        b: Option<In<'_, Accelerator<T>>>,
+        dx: Out<'_, Accelerator<T>>,
+    ) -> Result<()> {
+        let Few { d, filters, .. } = *self;
+        let kernel = match (d.c, d.r, d.s, d.stride, d.padding) {
+            (1, 4, 4, 2, 1) => Kernel::Conv2dFewBackwardInputC14x4,
+            (3, 4, 4, 2, 1) => Kernel::Conv2dFewBackwardInputC34x4,
+            (3, 3, 3, 1, 1) => Kernel::Conv2dFewBackwardInputC33x3,
+            _ => Kernel::Conv2dDirectBackwardInput,
+        };
+        let arguments = arguments![d, filters, dy, w, b, dx];
+        if kernel == Kernel::Conv2dDirectBackwardInput {
+            let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
+            return be.launch(kernel, [blocks, 1, 1], WARPS, &arguments);
+        }
+        // A thread has two rows of pixels, and with stride 2 two columns.
+        let [rows, columns] = [2 * size::FEW_THREADS_Y, int(d.stride).unsigned_abs() * size::FEW_THREADS_X];
+        let blocks = d.n * d.h.div_ceil(rows as usize) * d.w.div_ceil(columns as usize);
+        let grid = [int(blocks).unsigned_abs(), 1, 1];
+        be.launch(kernel, grid, [size::FEW_THREADS_X, size::FEW_THREADS_Y, 1], &arguments)
+    }
+}
+
+/// Tiles of output pixels, of all images, of the forward kernels of fixed shapes.
+fn forward_tiles(d: &Conv2d) -> usize {
+    d.n * d.oh().div_ceil(size::FEW_ROWS as usize) * d.ow().div_ceil(size::FEW_COLUMNS as usize)
+}
+
+/// Output pixels of a part of the weight gradient, a whole number of steps: [`size::DIRECT_PART`], or as many as keep the parts
+/// to [`size::DIRECT_PARTS`]. The shape alone decides, so the bits of the sum do too.
+fn part(pixels: usize) -> usize {
+    let enough = pixels.div_ceil(size::DIRECT_PARTS as usize).next_multiple_of(size::DIRECT_STEP as usize);
+    enough.max(size::DIRECT_PART as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_the_weight_gradient_are_whole_steps_and_not_too_many() {
+        for pixels in [1, 127, 128, 129, 150, 16_383, 16_384, 16_385, 16_385 + 4096, 65_536, 1 << 24] {
+            let part = part(pixels);
+            assert_eq!(part % size::DIRECT_STEP as usize, 0, "{pixels} pixels");
+            assert!(pixels.div_ceil(part) <= size::DIRECT_PARTS as usize, "{pixels} pixels");
+        }
+        assert_eq!([1, 16_384, 16_385, 65_536].map(part), [128, 128, 160, 512]);
+    }
+
+    #[test]
+    fn a_convolution_to_few_channels_is_turned_and_one_from_few_is_not() {
+        let from = Conv2d { n: 2, h: 8, w: 6, c: 3, k: 32, r: 3, s: 3, stride: 1, padding: 1 };
+        let seen = Few::of(&from).expect("few channels");
+        assert_eq!((seen.d, seen.turned), (from, false));
+        let to = Conv2d { c: 32, k: 3, ..from };
+        let seen = Few::of(&to).expect("few channels");
+        assert_eq!((seen.d, seen.turned), (from, true));
+        // w[k = 2, r = 0, s = 1, c = 5] of the true one.
+        let Filters { k, r, s, c, first } = seen.filters;
+        assert_eq!(first + 5 * k + 2 * r + s + 2 * c, ((2 * 3) * 3 + 1) * 32 + 5);
+        // With a stride the taps that reach a pixel are not all of them: no such view.
+        assert_eq!(Few::of(&Conv2d { stride: 2, ..to }), None);
+        assert_eq!(Few::of(&Conv2d { k: 5, ..to }), None);
+    }
+}
