@@ -5,9 +5,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::kernels::{Kernel, size};
+use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
-use super::product::TileSize;
 use super::{Backend, Element, Precision, Real};
 use crate::Result;
 

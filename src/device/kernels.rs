@@ -5,6 +5,20 @@
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 
+/// The size of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TileSize {
+    /// For few rows or columns, and for f64.
+    Narrow,
+    /// For large products.
+    Wide,
+}
+
+impl TileSize {
+    /// Both.
+    pub const ALL: [TileSize; 2] = [TileSize::Narrow, TileSize::Wide];
+}
+
 // The shares of threads and warps cover a tile, and a block is not larger than CUDA allows.
 const _: () = {
     use size::{COLUMN_THREADS_X, COLUMN_THREADS_Y, SPLIT_STEP, TILE_K};

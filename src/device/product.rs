@@ -2,6 +2,7 @@
 //! that a GPU is full. Sizes alone decide, and so the order of every sum is fixed.
 
 use super::accelerator::int;
+pub use super::kernels::TileSize;
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, arguments};
 use super::{Accelerator, Backend, In, Out, Precision, Real};
@@ -22,20 +23,6 @@ pub(crate) struct Product {
     pub depth: usize,
     /// Products side by side.
     pub times: usize,
-}
-
-/// The size of a tile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TileSize {
-    /// For few rows or columns, and for f64.
-    Narrow,
-    /// For large products.
-    Wide,
-}
-
-impl TileSize {
-    /// Both.
-    pub const ALL: [TileSize; 2] = [TileSize::Narrow, TileSize::Wide];
 }
 
 /// What a block computes.

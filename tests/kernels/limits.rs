@@ -215,7 +215,8 @@ fn long_cases<B: Executor>() -> Vec<Case<B>> {
     cases.extend(batch_norms().map(batch_norm));
     cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
     cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
-    cases.extend(affine::cases([Conv2d { r: 3, s: 3, padding: 1, ..image(2, 9, 9, 40, 140) }]));
+    let wide = [(40, 140), (140, 40)].map(|(c, k)| Conv2d { r: 3, s: 3, padding: 1, ..image(2, 9, 9, c, k) });
+    cases.extend(affine::cases(wide));
     // Tiles in both directions, filters of two groups and depths of several chunks, of the convolutions with few channels whose
     // shapes are fixed; the last one is to few.
     let halved = |c| Conv2d { r: 4, s: 4, stride: 2, padding: 1, ..image(1, 20, 37, c, 35) };

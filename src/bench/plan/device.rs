@@ -270,8 +270,8 @@ impl Planned {
     /// Sets the last window of a product's arguments, its output, to zero: where that is memory that operations share, anything
     /// may lie there.
     fn clear_output(&self, launched: &Launched) -> Result<()> {
-        let windows = launched.arguments.iter().filter_map(|argument| Some((argument, argument.window()?)));
-        let Some((output, bytes)) = windows.last() else { return Ok(()) };
+        let mut windows = launched.arguments.iter().filter_map(|argument| Some((argument, argument.window()?)));
+        let Some((output, bytes)) = windows.next_back() else { return Ok(()) };
         let address = output.bytes().try_into().map_or(0, u64::from_ne_bytes);
         self.0.memory.fill(address, 0, bytes as u64).map_err(failed)
     }

@@ -275,9 +275,16 @@ impl Parser<'_> {
         self.register_of(ty, width).map(Some)
     }
 
-    /// A predicate, perhaps negated, or 0 or 1.
+    /// A predicate, perhaps negated, or a constant: 0, 1, or -1, which nvcc writes for true.
     pub(super) fn predicate(&mut self) -> Result<Predicate, ParseError> {
         match self.reader.peek() {
+            Token::Mark('-') => {
+                self.reader.take()?;
+                match self.reader.take()? {
+                    Token::Integer(1) => Ok(Predicate::Constant(true)),
+                    _ => Err(self.reader.error("another negative number", "a predicate, 0, 1 or -1")),
+                }
+            }
             Token::Integer(value @ 0..=1) => {
                 self.reader.take()?;
                 Ok(Predicate::Constant(value == 1))

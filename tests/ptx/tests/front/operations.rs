@@ -166,6 +166,7 @@ fn comparisons_have_two_results_and_a_joined_predicate() {
     let (d, a, b) = (reg("%p1"), pred("%p2", false), Predicate::Constant(true));
     assert_eq!(op("xor.pred %p1, %p2, 1;"), Op::PredBinary { op: BoolOp::Xor, d, a, b });
     assert_eq!(op("mov.pred %p1, !%p2;"), Op::PredMov { d, a: pred("%p2", true) });
+    assert_eq!(op("mov.pred %p1, -1;"), Op::PredMov { d, a: Predicate::Constant(true) });
     // The one special register of one bit.
     let (a, b) = (Operand::Special(Special::IsExplicitCluster), Operand::Immediate(0));
     let explicit = Op::Setp { compare: Compare::Ne, ty: Type::U32, ftz: false, p: d, q: None, a, b, join: None };
