@@ -351,13 +351,29 @@ mod tests {
             });
             let [work] = works[..] else { panic!("{works:?}") };
             let flops = 2 * (m * n * k) as u64;
-            let found = if precision == Precision::F32 { work.float_operations } else { work.tensor_operations };
-            assert_eq!(found, flops, "{}", precision.word());
+            // A sum on plain units gets the bias, which is 0 where there is none.
+            let (found, expected) = match precision {
+                Precision::F32 => (work.float_operations, flops + (m * n) as u64),
+                _ => (work.tensor_operations, flops),
+            };
+            assert_eq!(found, expected, "{}", precision.word());
             // Every operand is read at least once, and the result written.
             assert!(work.sectors >= (m * k + n * k + m * n) as u64 * 4 / 32, "{work:?}");
             assert!(work.warp_barriers > 0 && work.shared_passes > 0, "{work:?}");
         }
     }
+
+    /// Kernels whose last block ends the work of all (kernels/lib/last_block.cuh).
+    const LAST_BLOCKS: [&str; 8] = [
+        "bottleneck_forward",
+        "batch_norm_forward",
+        "batch_norm_statistics",
+        "batch_norm_backward",
+        "batch_norm_backward_sums",
+        "column_sums",
+        "weight_gradient_add",
+        "check_gradients",
+    ];
 
     /// A step in which some launches have more blocks than are counted.
     fn quick_64(running: Running) -> Plan {
@@ -377,13 +393,19 @@ mod tests {
         assert!(all.nodes.iter().any(|node| node.grid.iter().product::<u32>() > 256), "no launch is sampled");
         assert_eq!(sample.nodes.len(), whole.nodes.len());
         for (number, (sample, whole)) in sample.nodes.iter().zip(&whole.nodes).enumerate() {
-            // The lanes of a loss go one way or another by the sign of a logit; their warps go both.
-            let is_loss = sample.name.ends_with("_loss");
-            let work = |node: &Node| Work {
-                float_operations: if is_loss { 0 } else { node.work.float_operations },
-                ..node.work
+            // Of blocks that join the parts of all, the last one does: another one where some are left out. Warps of a loss take
+            // branches by the signs of its logits, which are others where products are not whole.
+            let limit = match sample.name {
+                name if name.ends_with("_loss") => 0.05,
+                name if LAST_BLOCKS.contains(&name) => 0.001,
+                _ => {
+                    assert_eq!((sample.name, sample.work), (whole.name, whole.work), "node {number}");
+                    continue;
+                }
             };
-            assert_eq!((sample.name, work(sample)), (whole.name, work(whole)), "node {number}");
+            assert_eq!(sample.name, whole.name, "node {number}");
+            let (ours, theirs) = (sample.work.instructions() as f64, whole.work.instructions() as f64);
+            assert!((ours / theirs - 1.0).abs() < limit, "node {number}, {}: {ours} and {theirs}", sample.name);
         }
         // A sample of 32 blocks or more differs from the whole by edges that do not repeat: 3 % of a launch, 1 % of a step.
         let apart = |a: u64, b: u64| (a as f64 / b as f64 - 1.0).abs();
