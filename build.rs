@@ -241,10 +241,11 @@ fn compile_all(
     let headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&folder, kind)).collect();
     let headers: String = headers.iter().map(|path| read(path)).chain([generated.text.clone()]).collect();
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
-    flags.extend(architectures.iter().map(|architecture| gencode(architecture)));
     flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
+    // Kernels in f64 check gradients and do not train: the driver compiles them from PTX, and every build is a third shorter.
+    let trained: Vec<String> = architectures.iter().map(|architecture| gencode(architecture)).collect();
     // Where the headers are is no part of the hash: what is in them is. Nor is a report, which changes no code.
-    let hashed = flags.join(" ");
+    let hashed = flags.iter().chain(&trained).map(String::as_str).collect::<Vec<_>>().join(" ");
     flags.extend([&folder, &generated.folder].map(|folder| format!("-I{}", folder.display())));
     let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
         let hash = hash(&[&read(file), &headers, &hashed, &nvcc.display().to_string(), version]);
@@ -258,7 +259,8 @@ fn compile_all(
     let compile = || {
         while let Some((file, ctype, target)) = { queue.lock().expect("no panics").next() } {
             if !target.fatbin.is_file() || target.report.as_ref().is_some_and(|report| !report.is_file()) {
-                compile_one(nvcc, file, ctype, &flags, target);
+                let native = if target.real == "f32" { &trained[..] } else { &[] };
+                compile_one(nvcc, file, ctype, &[&flags, native].concat(), target);
             }
         }
     };
