@@ -1,4 +1,4 @@
-"""The peer of benches/step.rs: one training step in PyTorch on the CPU, same model, same optimiser, same order.
+"""The peer of benches/step.rs: one training step in PyTorch, same model, same optimiser, same order.
 
     OMP_WAIT_POLICY=passive python benches/peers/torch_step.py --model vgan-mnist --batch 128 --threads 2
 
@@ -7,7 +7,8 @@ recorded for the discriminator's fakes, no weight gradients of the discriminator
 denormals flushed, and channels_last, which was the faster format by some percent of CPU time. Real and fake images go
 through the discriminator in two calls, as in the article, because each has batch statistics of its own.
 
---dtype bf16 runs both nets under autocast, with weights, losses and Adam in f32; --compile compiles both nets.
+--dtype bf16 runs both nets under autocast, with weights, losses and Adam in f32; --compile compiles both nets. On a GPU, --device cuda
+takes the step there, tf32 allows TF32 in convolutions and products, and --graph replays the whole step as one CUDA graph, as ours does.
 """
 
 import argparse
@@ -34,21 +35,21 @@ RESIDENT_IMAGES = 4096
 class Peer:
     """Both nets, their optimisers, beta and the resident images."""
 
-    def __init__(self, preset, batch, adam, memory_format, compiled, dtype, seed=0):
+    def __init__(self, preset, batch, adam, memory_format, compiled, dtype, device="cpu", seed=0):
         image, changes = PRESETS[preset]
-        self.settings, self.batch = with_defaults(changes), batch
-        self.beta = self.settings["bottleneck"]["beta"]
+        self.settings, self.batch, self.device = with_defaults(changes), batch, device
+        self.beta = torch.tensor(self.settings["bottleneck"]["beta"], device=device)
         torch.manual_seed(seed)
         self.images = torch.rand(RESIDENT_IMAGES, *image)
         if self.settings["data"]["range"] == "-1..1":
             self.images = 2 * self.images - 1
-        self.images = self.images.contiguous(memory_format=memory_format)
+        self.images = self.images.to(device).contiguous(memory_format=memory_format)
         self.generator, self.discriminator = nets(self.settings, image).values()
         self.noise = (batch, *self.discriminator.code) if self.settings["bottleneck"]["enabled"] else None
         optimizer = self.settings["optimizer"]
         self.optimizers = []
         for name, net in (("generator", self.generator), ("discriminator", self.discriminator)):
-            net.to(memory_format=memory_format).train()
+            net.to(device, memory_format=memory_format).train()
             self.optimizers.append(self.optimizer(net, optimizer[f"{name}_lr"], adam))
             if self.settings["nets"]["family"] == "resnet":
                 continue  # PyTorch's own initialisation
@@ -57,29 +58,34 @@ class Peer:
                     torch.nn.init.normal_(parameter, std=0.02)
                 elif key.endswith(".bias"):
                     torch.nn.init.zeros_(parameter)
-        self.autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16")
+        self.autocast = torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bf16")
         self.run_generator, self.run_discriminator = self.generator, self.discriminator
         if compiled:
-            self.run_generator = torch.compile(self.generator)
-            self.run_discriminator = torch.compile(self.discriminator)
+            mode = "max-autotune-no-cudagraphs" if device == "cuda" else "default"
+            self.run_generator = torch.compile(self.generator, mode=mode)
+            self.run_discriminator = torch.compile(self.discriminator, mode=mode)
 
     def optimizer(self, net, lr, adam):
         """The optimiser of the settings; RMSprop has no fused form."""
         optimizer = self.settings["optimizer"]
         if optimizer["kind"] == "rmsprop":
-            options = {"alpha": optimizer["decay"], "eps": optimizer["epsilon"], "foreach": True}
+            options = {"alpha": optimizer["decay"], "eps": optimizer["epsilon"], "foreach": True} | self.capturable()
             return torch.optim.RMSprop(net.parameters(), lr=lr, **options)
-        options = {"betas": (optimizer["beta1"], optimizer["beta2"]), adam: True}
+        options = {"betas": (optimizer["beta1"], optimizer["beta2"]), adam: True} | self.capturable()
         return torch.optim.Adam(net.parameters(), lr=lr, **options)
+
+    def capturable(self):
+        """What an optimiser needs whose steps a CUDA graph repeats."""
+        return {"capturable": True} if self.device == "cuda" else {}
 
     def draw(self):
         """Fresh latents and bottleneck noise."""
         sample = torch.rand if self.settings["generator"]["prior"] == "uniform" else torch.randn
-        return sample(self.batch, self.settings["generator"]["latent"])
+        return sample(self.batch, self.settings["generator"]["latent"], device=self.device)
 
     def reals(self):
         """The next batch of images."""
-        return self.images[torch.randint(RESIDENT_IMAGES, (self.batch,))]
+        return self.images[torch.randint(RESIDENT_IMAGES, (self.batch,), device=self.device)]
 
     def generate(self):
         with self.autocast:
@@ -89,11 +95,12 @@ class Peer:
     def discriminate(self, images):
         """Logits and the code's mean and log-variance, in f32: losses and KL are."""
         with self.autocast:
-            logits, code = self.run_discriminator(images, torch.randn(self.noise) if self.noise else None)
+            noise = torch.randn(self.noise, device=self.device) if self.noise else None
+            logits, code = self.run_discriminator(images, noise)
         return logits.float(), {key: value.float() for key, value in code.items()} if code else code
 
     def step(self):
-        """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses."""
+        """Discriminator on reals and on fakes, beta, generator on fresh latents. Returns both losses; reads none back."""
         generator_optimizer, discriminator_optimizer = self.optimizers
         bottleneck = self.settings["bottleneck"]
         reals = self.reals()
@@ -110,7 +117,7 @@ class Peer:
         loss_d.backward()
         discriminator_optimizer.step()
         if self.noise:
-            self.beta = max(0.0, self.beta + bottleneck["beta_step"] * constraint.item())
+            self.beta.add_(bottleneck["beta_step"] * constraint.detach()).clamp_(min=0.0)
 
         self.discriminator.requires_grad_(False)
         logits, _ = self.discriminate(self.generate())
@@ -119,7 +126,25 @@ class Peer:
         loss_g.backward()
         self.discriminator.requires_grad_(True)
         generator_optimizer.step()
-        return loss_d.item(), loss_g.item()
+        return loss_d.detach(), loss_g.detach()
+
+    def replayed(self):
+        """The step as one CUDA graph: a function that replays it."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(5):
+                self.step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            losses = self.step()
+
+        def replay():
+            graph.replay()
+            return losses
+
+        return replay
 
 
 def bce(logits, target):
@@ -141,22 +166,33 @@ def main():
     parser.add_argument("--adam", default="fused", choices=["fused", "foreach"])
     parser.add_argument("--channels-last", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--compile", action="store_true", help="torch.compile both nets (needs a C++ compiler)")
-    parser.add_argument("--dtype", default="f32", choices=["f32", "bf16"], help="bf16 is autocast")
+    parser.add_argument("--dtype", default="f32", choices=["f32", "tf32", "bf16"], help="bf16 is autocast; tf32 is a GPU's")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--graph", action="store_true", help="replay the step as one CUDA graph")
     arguments = parser.parse_args()
 
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
     preset = MODELS[arguments.model]
     memory_format = torch.channels_last if arguments.channels_last else torch.contiguous_format
-    peer = Peer(preset, arguments.batch, arguments.adam, memory_format, arguments.compile, arguments.dtype)
-    for _ in range(arguments.warmup):
-        peer.step()
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = arguments.dtype == "tf32"
+    peer = Peer(preset, arguments.batch, arguments.adam, memory_format, arguments.compile, arguments.dtype, arguments.device)
+    step = peer.replayed() if arguments.graph else peer.step
+    wait = torch.cuda.synchronize if arguments.device == "cuda" else lambda: None
+    # A GPU has work queued for many steps, as in training: the clock is read once for them all.
+    at_once = 50 if arguments.device == "cuda" else 1
+    for _ in range(arguments.warmup * at_once):
+        step()
+    wait()
     walls, cpu_start = [], cpu_seconds()
     for _ in range(arguments.steps):
         start = time.perf_counter()
-        losses = peer.step()
-        walls.append(time.perf_counter() - start)
-    cpu = (cpu_seconds() - cpu_start) / arguments.steps
+        for _ in range(at_once):
+            losses = step()
+        wait()
+        walls.append((time.perf_counter() - start) / at_once)
+    cpu = (cpu_seconds() - cpu_start) / (arguments.steps * at_once)
     wall = statistics.median(walls)
     print(
         json.dumps(
@@ -174,9 +210,11 @@ def main():
                 "adam": arguments.adam,
                 "channels_last": arguments.channels_last,
                 "compiled": arguments.compile,
+                "device": arguments.device,
+                "graph": arguments.graph,
                 "dtype": arguments.dtype,
-                "loss_d": round(losses[0], 4),
-                "loss_g": round(losses[1], 4),
+                "loss_d": round(losses[0].item(), 4),
+                "loss_g": round(losses[1].item(), 4),
                 "load": round(os.getloadavg()[0], 2),
             }
         )
