@@ -10,7 +10,7 @@ use super::bench_plan::{self, PlanOptions};
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
 use crate::device::cuda::{self, Driver};
-use crate::device::{Accelerator, Cpu, DryRun, Precision, Real};
+use crate::device::{Accelerator, Cpu, DryRun, Precision, Real, Unrounded};
 use crate::error::{Error, Result};
 use crate::ops::pass::Pass;
 use crate::ops::{self, Executor};
@@ -148,7 +148,7 @@ fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
     }
 }
 
-fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
+fn on_backend<B: Executor + Unrounded>(backend: &B, options: &BenchOptions) -> Result<()> {
     let passes = chosen(options.filter.as_deref())?;
     let ceilings = ceilings(backend, options.budget)?;
     let device = backend.describe();
@@ -162,7 +162,7 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
 }
 
 /// Each pass beside its twin that counts.
-fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
+fn chosen<B: Executor + Unrounded>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
     let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<DryRun>()).collect();
     let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
     names.sort_unstable();

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
-use super::{Backend, Element, Precision, Real};
+use super::{Backend, Element, Precision, Real, Storage};
 use crate::Result;
 
-/// Kernels in type `T` (f32 to train, f64 to check gradients) on a [`Launcher`].
-pub struct Accelerator<T> {
+/// Kernels in type `T` (f32 to train, f64 to check gradients) on a [`Launcher`], with activations stored as `S`.
+pub struct Accelerator<T, S = T> {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
     tile_size: Option<TileSize>,
     wrong: Arc<[Kernel]>,
     lent: Arc<Mutex<Lent>>,
-    real: PhantomData<T>,
+    real: PhantomData<(T, S)>,
 }
 
 /// What operations borrow while they are under way. It grows in the first step and then stays as it is, so that a step which is
@@ -37,7 +37,7 @@ struct Allocation {
     bytes: usize,
 }
 
-impl<T> Clone for Accelerator<T> {
+impl<T, S> Clone for Accelerator<T, S> {
     fn clone(&self) -> Self {
         Accelerator {
             launcher: self.launcher.clone(),
@@ -125,14 +125,14 @@ impl<E> AsArgument for DeviceViewMut<'_, E> {
     }
 }
 
-impl Accelerator<f32> {
+impl<S: Storage<f32>> Accelerator<f32, S> {
     /// The kernels on `launcher`; those of linear layers and convolutions round their operands to `precision`.
     pub fn with_precision(launcher: impl Launcher, precision: Precision) -> Self {
         Accelerator { precision, ..Accelerator::new(launcher) }
     }
 }
 
-impl<T: Real> Accelerator<T> {
+impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
@@ -177,7 +177,7 @@ impl<T: Real> Accelerator<T> {
         if grid.contains(&0) {
             return Ok(());
         }
-        self.launcher.launch(&Launch { kernel, real: T::NAME, grid, block, arguments })
+        self.launcher.launch(&Launch { kernel, real: S::NAME, grid, block, arguments })
     }
 
     /// Runs a kernel whose grid strides over `count` elements.
@@ -257,8 +257,9 @@ fn range_bytes<E>(len: usize, range: &Range<usize>) -> u64 {
     (range.start * size_of::<E>()) as u64
 }
 
-impl<T: Real> Backend for Accelerator<T> {
+impl<T: Real, S: Storage<T>> Backend for Accelerator<T, S> {
     type Real = T;
+    type Storage = S;
     type Buffer<E: Element> = DeviceBuffer<E>;
     type View<'a, E: Element> = DeviceView<'a, E>;
     type ViewMut<'a, E: Element> = DeviceViewMut<'a, E>;

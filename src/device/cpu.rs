@@ -3,6 +3,7 @@
 //! Every operation splits its work by its shape alone and sums in a fixed order, so the bits of a result do not depend
 //! on the number of threads.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,16 +11,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 
 use super::huge_pages::huge_pages;
-use super::{Backend, Element, Precision, Real};
+use super::{Backend, Element, Precision, Real, Storage};
 use crate::{Error, Result};
 
 /// The CPU, computing in `T`: f32 to train, f64 to check gradients.
-#[derive(Debug, Clone)]
-pub struct Cpu<T> {
+#[derive(Debug)]
+pub struct Cpu<T, S = T> {
     pool: Arc<rayon::ThreadPool>,
     scratch: Arc<Scratch<T>>,
     allocated: Arc<AtomicU64>,
     precision: Precision,
+    stored: PhantomData<S>,
+}
+
+impl<T, S> Clone for Cpu<T, S> {
+    fn clone(&self) -> Self {
+        Cpu {
+            pool: self.pool.clone(),
+            scratch: self.scratch.clone(),
+            allocated: self.allocated.clone(),
+            precision: self.precision,
+            stored: PhantomData,
+        }
+    }
 }
 
 /// Memory that operations borrow for the length of a call, so that a step allocates nothing once it is warm.
@@ -31,7 +45,7 @@ struct Scratch<T> {
     shared: Mutex<Vec<T>>,
 }
 
-impl Cpu<f32> {
+impl<S: Storage<f32>> Cpu<f32, S> {
     /// The same, where linear layers and convolutions round their operands to `precision`: as the kernels do, and in the
     /// same places.
     ///
@@ -42,7 +56,7 @@ impl Cpu<f32> {
     }
 }
 
-impl<T: Real> Cpu<T> {
+impl<T: Real, S: Storage<T>> Cpu<T, S> {
     /// A CPU backend with `threads` threads; `None` takes every core.
     ///
     /// # Errors
@@ -55,7 +69,13 @@ impl<T: Real> Cpu<T> {
             .map_err(|error| Error::Device(format!("can't start the CPU's worker threads: {error}")))?;
         let local = (0..pool.current_num_threads()).map(|_| Mutex::default()).collect();
         let scratch = Arc::new(Scratch { local, shared: Mutex::default() });
-        Ok(Cpu { pool: Arc::new(pool), scratch, allocated: Arc::default(), precision: Precision::F32 })
+        Ok(Cpu {
+            pool: Arc::new(pool),
+            scratch,
+            allocated: Arc::default(),
+            precision: Precision::F32,
+            stored: PhantomData,
+        })
     }
 
     /// The number of threads that compute.
@@ -134,8 +154,9 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
-impl<T: Real> Backend for Cpu<T> {
+impl<T: Real, S: Storage<T>> Backend for Cpu<T, S> {
     type Real = T;
+    type Storage = S;
     type Buffer<E: Element> = Vec<E>;
     type View<'a, E: Element> = &'a [E];
     type ViewMut<'a, E: Element> = &'a mut [E];

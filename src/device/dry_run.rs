@@ -6,17 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{ALIGNMENT, Backend, Element, Real};
+use super::{ALIGNMENT, Backend, Element, Real, Storage};
 use crate::Result;
 
 /// Counts instead of computing, for reals of type `T`. A buffer is its length, and so is a window.
 #[derive(Debug, Clone)]
-pub struct DryRun<T = f32> {
+pub struct DryRun<T = f32, S = T> {
     counts: Arc<Counts>,
-    real: PhantomData<T>,
+    real: PhantomData<(T, S)>,
 }
 
-impl<T> Default for DryRun<T> {
+impl<T, S> Default for DryRun<T, S> {
     fn default() -> Self {
         DryRun { counts: Arc::default(), real: PhantomData }
     }
@@ -31,7 +31,7 @@ struct Counts {
     moved: AtomicU64,
 }
 
-impl<T: Real> DryRun<T> {
+impl<T: Real, S: Storage<T>> DryRun<T, S> {
     /// Bytes allocated so far, pinned ones too.
     pub fn allocated(&self) -> u64 {
         self.counts.allocated.load(Ordering::Relaxed)
@@ -89,8 +89,9 @@ fn add(count: &AtomicU64, amount: u64) {
     count.store(count.load(Ordering::Relaxed).saturating_add(amount), Ordering::Relaxed);
 }
 
-impl<T: Real> Backend for DryRun<T> {
+impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
     type Real = T;
+    type Storage = S;
     type Buffer<E: Element> = usize;
     type View<'a, E: Element> = usize;
     type ViewMut<'a, E: Element> = usize;

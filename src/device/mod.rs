@@ -35,7 +35,7 @@ pub use cpu::Cpu;
 pub use dry_run::DryRun;
 pub use launch::{Argument, DeviceMemory, Launch, Launcher, Recording};
 pub use precision::Precision;
-pub use real::{Element, Real};
+pub use real::{Element, Real, Storage};
 pub use state::{Metrics, Network, StepState};
 
 use crate::Result;
@@ -51,8 +51,10 @@ pub const ALIGNMENT: u64 = 256;
 /// that is not inside its window, or lengths that differ where they must be equal, are mistakes of this program's, and
 /// panic.
 pub trait Backend: Clone + Send + Sync + 'static {
-    /// The type of activations, parameters and gradients.
+    /// The type that is computed with, and in which parameters, their gradients, statistics and losses lie in memory.
     type Real: Real;
+    /// The type in which images, activations and their gradients lie in memory.
+    type Storage: Storage<Self::Real>;
     /// Owned memory.
     type Buffer<E: Element>: Send + Sync;
     /// A window to read.
@@ -168,6 +170,16 @@ pub trait Backend: Clone + Send + Sync + 'static {
         Ok(values)
     }
 
+    /// A window's activations, on the host, as reals.
+    fn read_stored(&self, view: Stored<'_, Self>) -> Result<Vec<Self::Real>> {
+        Ok(self.read(view)?.into_iter().map(Storage::real).collect())
+    }
+
+    /// A new buffer that holds these numbers as activations are stored.
+    fn stored_of(&self, source: &[Self::Real]) -> Result<StoredBuffer<Self>> {
+        self.buffer_of(&source.iter().map(|&value| Storage::of(value)).collect::<Vec<_>>())
+    }
+
     /// A new buffer that holds `source`.
     fn buffer_of<E: Element>(&self, source: &[E]) -> Result<Self::Buffer<E>> {
         let mut buffer = self.alloc(source.len())?;
@@ -184,9 +196,19 @@ pub trait Backend: Clone + Send + Sync + 'static {
     }
 }
 
+/// A backend whose activations lie in memory as what it computes with.
+pub trait Unrounded: Backend<Storage = <Self as Backend>::Real> {}
+impl<B: Backend<Storage = <B as Backend>::Real>> Unrounded for B {}
+
 /// A window to read, of a backend's reals unless another element is named.
 pub type In<'a, B, E = <B as Backend>::Real> = <B as Backend>::View<'a, E>;
 /// A window to write, of a backend's reals unless another element is named.
 pub type Out<'a, B, E = <B as Backend>::Real> = <B as Backend>::ViewMut<'a, E>;
+/// A window to read on images, activations or their gradients.
+pub type Stored<'a, B> = <B as Backend>::View<'a, <B as Backend>::Storage>;
+/// A window to write on images, activations or their gradients.
+pub type StoredOut<'a, B> = <B as Backend>::ViewMut<'a, <B as Backend>::Storage>;
+/// Owned memory of images, activations or their gradients.
+pub type StoredBuffer<B> = <B as Backend>::Buffer<<B as Backend>::Storage>;
 /// Owned memory, of a backend's reals unless another element is named.
 pub type Buffer<B, E = <B as Backend>::Real> = <B as Backend>::Buffer<E>;

@@ -129,7 +129,7 @@ fn choose(tiles: &[Tile], precision: Precision, sizes: [usize; 3], times: usize)
     splits.min_by_key(|split| split.clocks(precision, sizes, times)).unwrap_or(NARROW.split(depth, 1))
 }
 
-impl<T: Real> Accelerator<T> {
+impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The tiles to choose from.
     fn tiles(&self) -> &'static [Tile] {
         match self.tile_size() {

@@ -9,6 +9,31 @@ use super::launch::AsArgument;
 pub trait Element: bytemuck::Pod + Send + Sync {}
 impl<E: bytemuck::Pod + Send + Sync> Element for E {}
 
+/// The type in which activations and their gradients lie in memory, for reals of type `T`: `T` itself, or one that is shorter.
+/// What is read is computed with in `T`, and rounded to nearest when it is written.
+pub trait Storage<T>: Element {
+    /// `f32`, `f64` or `bf16`: the form of the kernels that read and write it.
+    const NAME: &'static str;
+
+    /// Rounds to nearest, ties to even.
+    fn of(value: T) -> Self;
+    /// The same value as a real.
+    fn real(self) -> T;
+}
+
+impl<T: Real> Storage<T> for T {
+    const NAME: &'static str = <T as Real>::NAME;
+
+    #[inline(always)]
+    fn of(value: T) -> T {
+        value
+    }
+    #[inline(always)]
+    fn real(self) -> T {
+        self
+    }
+}
+
 /// A real number as the operations need it.
 pub trait Real:
     Element

@@ -9,7 +9,7 @@ use super::sequential::Sequential;
 use super::table::Flattened;
 use super::{ImageShape, Parts};
 use crate::config::{Norm, OutputLayer, Settings};
-use crate::device::{Buffer, In, Out, StepState};
+use crate::device::{Buffer, Out, StepState, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::losses::energy::Energy;
@@ -24,8 +24,8 @@ pub(super) struct Autoencoder<B: Executor> {
     /// Elements of one image's code.
     dims: usize,
     /// The decoder's images, and their gradient.
-    reconstructions: Buffer<B>,
-    d_reconstructions: Buffer<B>,
+    reconstructions: StoredBuffer<B>,
+    d_reconstructions: StoredBuffer<B>,
     /// Weight of the repelling term; 0 where the settings have none.
     repelling: f64,
     /// Of the codes of the last forward pass, if [`Autoencoder::repelling_loss`] has followed it.
@@ -105,9 +105,9 @@ impl<B: Executor> Autoencoder<B> {
         pass: Pass<'_, B>,
         mode: Mode,
         stats: Out<'_, B>,
-        images: In<'_, B>,
-        codes: In<'_, B>,
-        energies: Out<'_, B>,
+        images: Stored<'_, B>,
+        codes: Stored<'_, B>,
+        energies: StoredOut<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
         let made = backend.part_mut(&mut self.reconstructions, 0..d.n * d.len);
@@ -125,10 +125,10 @@ impl<B: Executor> Autoencoder<B> {
         &mut self,
         decoder: &mut Sequential<B>,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
-        codes: In<'_, B>,
-        d_energies: In<'_, B>,
-        mut d_codes: Out<'_, B>,
+        images: Stored<'_, B>,
+        codes: Stored<'_, B>,
+        d_energies: Stored<'_, B>,
+        mut d_codes: StoredOut<'_, B>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
@@ -149,9 +149,9 @@ impl<B: Executor> Autoencoder<B> {
     pub(super) fn backward_images(
         &self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
-        d_energies: In<'_, B>,
-        d_images: Out<'_, B>,
+        images: Stored<'_, B>,
+        d_energies: Stored<'_, B>,
+        d_images: StoredOut<'_, B>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, Energy { n: pass.n, ..self.energy });
         let made = backend.part(&self.reconstructions, 0..d.n * d.len);
@@ -163,7 +163,7 @@ impl<B: Executor> Autoencoder<B> {
     pub(super) fn repelling_loss(
         &mut self,
         pass: Pass<'_, B>,
-        codes: In<'_, B>,
+        codes: Stored<'_, B>,
         state: Out<'_, B, StepState>,
     ) -> Result<()> {
         if self.repelling == 0.0 {

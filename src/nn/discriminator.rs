@@ -11,7 +11,7 @@ use super::spectral_norm::{SpectralNorm, layers_pass};
 use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, Settings};
-use crate::device::{Buffer, In, Out, StepState};
+use crate::device::{In, Out, StepState, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::bottleneck::{Bottleneck, Noise};
 use crate::{Error, Result};
@@ -26,11 +26,11 @@ pub struct Discriminator<B: Executor> {
     /// Additional state of an autoencoder; its decoder is the head.
     autoencoder: Option<Autoencoder<B>>,
     /// The encoder's output: μ and log σ² (or log σ) side by side, or the features themselves.
-    features: Buffer<B>,
-    d_features: Buffer<B>,
+    features: StoredBuffer<B>,
+    d_features: StoredBuffer<B>,
     /// z, or nothing where there is no bottleneck.
-    z: Buffer<B>,
-    d_z: Buffer<B>,
+    z: StoredBuffer<B>,
+    d_z: StoredBuffer<B>,
     spectral_norm: Option<SpectralNorm<B>>,
     /// Additional state for a gradient penalty; none before [`Discriminator::allocate_tangents`].
     tangents: Option<Tangents<B>>,
@@ -38,19 +38,19 @@ pub struct Discriminator<B: Executor> {
 
 /// Tangents between the three parts, and what comes down from those that curve.
 struct Tangents<B: Executor> {
-    features: Buffer<B>,
-    z: Buffer<B>,
-    logits: Buffer<B>,
+    features: StoredBuffer<B>,
+    z: StoredBuffer<B>,
+    logits: StoredBuffer<B>,
     /// The penalty's gradient by the features, by way of what follows them.
-    d_features: Buffer<B>,
+    d_features: StoredBuffer<B>,
     /// The same by z; empty unless the head curves.
-    d_z: Buffer<B>,
+    d_z: StoredBuffer<B>,
 }
 
 /// Outputs of a forward pass, one number an image.
 pub struct Verdict<'a, B: Executor> {
     /// D's logits.
-    pub logits: Out<'a, B>,
+    pub logits: StoredOut<'a, B>,
     /// KL, summed over the dimensions of z; left alone where there is no bottleneck.
     pub kl: Out<'a, B>,
 }
@@ -58,9 +58,9 @@ pub struct Verdict<'a, B: Executor> {
 /// Inputs of a backward pass.
 pub struct VerdictGradient<'a, B: Executor> {
     /// The logits of the forward pass.
-    pub logits: In<'a, B>,
+    pub logits: Stored<'a, B>,
     /// The loss's gradient by them.
-    pub dlogits: In<'a, B>,
+    pub dlogits: Stored<'a, B>,
     /// The loss's gradient by each image's KL.
     pub dkl: In<'a, B>,
 }
@@ -129,18 +129,18 @@ impl<B: Executor> Discriminator<B> {
 
     /// μ and log σ² of the last forward pass over `n` images, `[n, positions, 2, C]`; without a bottleneck the
     /// encoder's output, `[n, positions, C]`.
-    pub fn features<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
+    pub fn features<'a>(&'a self, backend: &B, n: usize) -> Stored<'a, B> {
         backend.part(&self.features, 0..n * self.encoder.y_len())
     }
 
     /// The loss's gradient by [`Discriminator::features`], to write before [`Discriminator::encoder_backward`].
-    pub fn d_features<'a>(&'a mut self, backend: &B, n: usize) -> Out<'a, B> {
+    pub fn d_features<'a>(&'a mut self, backend: &B, n: usize) -> StoredOut<'a, B> {
         let len = n * self.encoder.y_len();
         backend.part_mut(&mut self.d_features, 0..len)
     }
 
     /// z of the last forward pass over `n` images, `[n, positions, C]`; empty without a bottleneck.
-    pub fn z<'a>(&'a self, backend: &B, n: usize) -> In<'a, B> {
+    pub fn z<'a>(&'a self, backend: &B, n: usize) -> Stored<'a, B> {
         backend.part(&self.z, 0..n * self.bottleneck.map_or(0, |d| d.dims()))
     }
 
@@ -170,7 +170,7 @@ impl<B: Executor> Discriminator<B> {
         pass: Pass<'_, B>,
         groups: usize,
         mut stats: Out<'_, B>,
-        images: In<'_, B>,
+        images: Stored<'_, B>,
         noise: Noise<'_, B>,
         verdict: Verdict<'_, B>,
     ) -> Result<()> {
@@ -196,7 +196,7 @@ impl<B: Executor> Discriminator<B> {
     ///
     /// # Errors
     /// Those of the device.
-    pub fn encode(&mut self, pass: Pass<'_, B>, groups: usize, stats: Out<'_, B>, images: In<'_, B>) -> Result<()> {
+    pub fn encode(&mut self, pass: Pass<'_, B>, groups: usize, stats: Out<'_, B>, images: Stored<'_, B>) -> Result<()> {
         let pass = layers_pass(&self.spectral_norm, pass);
         let (backend, len) = (pass.backend, pass.n * self.encoder.y_len());
         let features = backend.part_mut(&mut self.features, 0..len);
@@ -221,10 +221,10 @@ impl<B: Executor> Discriminator<B> {
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
+        images: Stored<'_, B>,
         noise: Noise<'_, B>,
         gradient: VerdictGradient<'_, B>,
-        mut d_images: Option<Out<'_, B>>,
+        mut d_images: Option<StoredOut<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (given, pass) = (pass, layers_pass(&self.spectral_norm, pass));
@@ -263,8 +263,8 @@ impl<B: Executor> Discriminator<B> {
     pub fn encoder_backward(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
-        d_images: Option<Out<'_, B>>,
+        images: Stored<'_, B>,
+        d_images: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let pass = layers_pass(&self.spectral_norm, pass);
@@ -303,10 +303,10 @@ impl<B: Executor> Discriminator<B> {
     pub fn penalise(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
+        images: Stored<'_, B>,
         noise: Noise<'_, B>,
         gradient: VerdictGradient<'_, B>,
-        v_images: In<'_, B>,
+        v_images: Stored<'_, B>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         if self.tangents.is_none() {
@@ -320,10 +320,10 @@ impl<B: Executor> Discriminator<B> {
     fn tangents_up(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
+        images: Stored<'_, B>,
         noise: Noise<'_, B>,
         gradient: &VerdictGradient<'_, B>,
-        v_images: In<'_, B>,
+        v_images: Stored<'_, B>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let (backend, n, bottleneck) = (pass.backend, pass.n, self.bottleneck(pass.n));
@@ -355,10 +355,10 @@ impl<B: Executor> Discriminator<B> {
     fn curvature_down(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
+        images: Stored<'_, B>,
         noise: Noise<'_, B>,
         gradient: &VerdictGradient<'_, B>,
-        v_images: In<'_, B>,
+        v_images: Stored<'_, B>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let backend = pass.backend;
@@ -420,10 +420,10 @@ fn head_backward<B: Executor>(
     head: &mut Sequential<B>,
     autoencoder: &mut Option<Autoencoder<B>>,
     pass: Pass<'_, B>,
-    images: In<'_, B>,
-    codes: In<'_, B>,
+    images: Stored<'_, B>,
+    codes: Stored<'_, B>,
     gradient: &VerdictGradient<'_, B>,
-    d_codes: Out<'_, B>,
+    d_codes: StoredOut<'_, B>,
     d_params: Option<Out<'_, B>>,
 ) -> Result<()> {
     let VerdictGradient { logits, dlogits, .. } = *gradient;

@@ -7,7 +7,7 @@ use super::sequential::Sequential;
 use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
 use crate::config::{Family, GeneratorSettings, OutputLayer, Settings};
-use crate::device::{In, Out};
+use crate::device::{Out, Stored, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::{Error, Result};
@@ -51,8 +51,8 @@ impl<B: Executor> Generator<B> {
         pass: Pass<'_, B>,
         mode: Mode,
         stats: Out<'_, B>,
-        z: In<'_, B>,
-        images: Out<'_, B>,
+        z: Stored<'_, B>,
+        images: StoredOut<'_, B>,
     ) -> Result<()> {
         self.net.forward(pass, mode, stats, z, images)
     }
@@ -61,10 +61,10 @@ impl<B: Executor> Generator<B> {
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        z: In<'_, B>,
-        images: In<'_, B>,
-        d_images: In<'_, B>,
-        d_z: Option<Out<'_, B>>,
+        z: Stored<'_, B>,
+        images: Stored<'_, B>,
+        d_images: Stored<'_, B>,
+        d_z: Option<StoredOut<'_, B>>,
         d_params: Out<'_, B>,
     ) -> Result<()> {
         self.net.backward(pass, z, images, d_images, d_z, Some(d_params))

@@ -11,7 +11,7 @@ use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
 use crate::Result;
 use crate::config::{Family, Settings};
-use crate::device::{In, Out};
+use crate::device::{Out, Stored, StoredOut};
 use crate::ops::Executor;
 
 /// Images `[N, H, W, C]` → z `[N, latent]`.
@@ -43,7 +43,13 @@ impl<B: Executor> ImageEncoder<B> {
 
     /// z = E(images) in training mode: overwrites `z` `[n, latent]` from images `[n, H, W, C]`; the running statistics in
     /// `stats` follow.
-    pub fn forward(&mut self, pass: Pass<'_, B>, stats: Out<'_, B>, images: In<'_, B>, z: Out<'_, B>) -> Result<()> {
+    pub fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        stats: Out<'_, B>,
+        images: Stored<'_, B>,
+        z: StoredOut<'_, B>,
+    ) -> Result<()> {
         self.net.forward(pass, Mode::Train { groups: 1 }, stats, images, z)
     }
 
@@ -52,9 +58,9 @@ impl<B: Executor> ImageEncoder<B> {
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        images: In<'_, B>,
-        z: In<'_, B>,
-        d_z: In<'_, B>,
+        images: Stored<'_, B>,
+        z: Stored<'_, B>,
+        d_z: Stored<'_, B>,
         d_params: Out<'_, B>,
     ) -> Result<()> {
         self.net.backward(pass, images, z, d_z, None, Some(d_params))

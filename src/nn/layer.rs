@@ -10,7 +10,7 @@
 //! the latter.
 
 use crate::Result;
-use crate::device::{In, Out};
+use crate::device::{In, Out, Stored, StoredOut};
 use crate::ops::Executor;
 
 /// Modes of a forward pass.
@@ -62,17 +62,24 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn y_len(&self) -> usize;
 
     /// y = f(x). `stats` is the network's arena of running statistics.
-    fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()>;
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        mode: Mode,
+        stats: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()>;
 
     /// The gradients of the last forward pass in [`Mode::Train`], whose x and y are given again. `d_params` is the whole
     /// arena of gradients.
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()>;
 
@@ -86,7 +93,14 @@ pub trait Layer<B: Executor>: Send + Sync {
     }
 
     /// vy = J vx, J = ∂f/∂x at the last forward pass in [`Mode::Train`].
-    fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()>;
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()>;
 
     /// `d_params` += ∂⟨J vx, dy⟩/∂θ for the layer's parameters θ, x held fixed; a layer without parameters adds nothing.
     /// `d_params` is the whole arena.
@@ -100,8 +114,8 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn tangent_weight(
         &mut self,
         _pass: Pass<'_, B>,
-        _vx: In<'_, B>,
-        _dy: In<'_, B>,
+        _vx: Stored<'_, B>,
+        _dy: Stored<'_, B>,
         _d_params: Out<'_, B>,
     ) -> Result<()> {
         Ok(())
@@ -119,11 +133,11 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn curvature(
         &mut self,
         _pass: Pass<'_, B>,
-        _x: In<'_, B>,
-        _y: In<'_, B>,
-        _vx: In<'_, B>,
-        _dy: In<'_, B>,
-        _dx: Out<'_, B>,
+        _x: Stored<'_, B>,
+        _y: Stored<'_, B>,
+        _vx: Stored<'_, B>,
+        _dy: Stored<'_, B>,
+        _dx: StoredOut<'_, B>,
     ) -> Result<()> {
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::layer::{Layer, Mode, Pass};
 use super::table::{Flattened, Init, Initialisation, Table};
-use crate::device::{Buffer, In, Out};
+use crate::device::{Buffer, Out, Stored, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::affine::Affine;
@@ -100,17 +100,24 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     fn y_len(&self) -> usize {
         self.map.with_n(1).y_len()
     }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Mode,
+        _: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         let (w, b) = (pass.param(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
         self.map.with_n(pass.n).forward(pass.backend, x, w, b, y)
     }
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        _y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, map) = (pass.backend, self.map.with_n(pass.n));
@@ -126,10 +133,23 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
         }
         dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
     }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Stored<'_, B>,
+        _: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         self.map.with_n(pass.n).forward(pass.backend, vx, pass.param(&self.weight), None, vy)
     }
-    fn tangent_weight(&mut self, pass: Pass<'_, B>, vx: In<'_, B>, dy: In<'_, B>, d_params: Out<'_, B>) -> Result<()> {
+    fn tangent_weight(
+        &mut self,
+        pass: Pass<'_, B>,
+        vx: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        d_params: Out<'_, B>,
+    ) -> Result<()> {
         // ⟨A(w) vx, dy⟩ is linear in w as ⟨A(w) x, dy⟩ is, and knows no bias.
         let dw = pass.backend.slice_mut(d_params, self.weight.clone());
         self.map.with_n(pass.n).backward_weight(pass.backend, vx, dy, dw, None)
@@ -152,21 +172,35 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     fn y_len(&self) -> usize {
         self.len
     }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Mode,
+        _: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.activation_forward(self.f, x, y)
     }
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        _x: In<'_, B>,
-        y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        _x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         _: Option<Out<'_, B>>,
     ) -> Result<()> {
         dx.map_or(Ok(()), |dx| pass.backend.activation_backward_input(self.f, y, dy, dx))
     }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.activation_backward_input(self.f, y, vx, vy)
     }
     fn curves(&self) -> bool {
@@ -175,11 +209,11 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     fn curvature(
         &mut self,
         pass: Pass<'_, B>,
-        _x: In<'_, B>,
-        y: In<'_, B>,
-        vx: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Out<'_, B>,
+        _x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: StoredOut<'_, B>,
     ) -> Result<()> {
         pass.backend.activation_curvature(self.f, y, vx, dy, dx)
     }
@@ -257,7 +291,14 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     fn y_len(&self) -> usize {
         self.positions * self.c
     }
-    fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, stats: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        mode: Mode,
+        stats: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         let backend = pass.backend;
         let (gamma, beta) = (pass.param(&self.gamma), pass.param(&self.beta));
         let running = backend.slice_mut(stats, self.running.clone());
@@ -275,10 +316,10 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
@@ -291,14 +332,21 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         });
         backend.batch_norm_backward(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx, weight)
     }
-    fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         let (backend, d) = (pass.backend, self.dims(pass.n));
         let used = 0..2 * d.groups * d.c;
         let saved = backend.part(&self.saved, used.clone());
         let sums = backend.part_mut(&mut self.sums, used);
         backend.batch_norm_tangent(&d, x, y, vx, pass.param(&self.gamma), saved, sums, vy)
     }
-    fn tangent_weight(&mut self, _: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, _: Out<'_, B>) -> Result<()> {
+    fn tangent_weight(&mut self, _: Pass<'_, B>, _: Stored<'_, B>, _: Stored<'_, B>, _: Out<'_, B>) -> Result<()> {
         Err(Error::Internal(
             "a gradient penalty is one of each image on its own, and batch normalisation mixes the images of a batch"
                 .into(),

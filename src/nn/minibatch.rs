@@ -7,7 +7,7 @@ use super::layer::{Layer, Mode, Pass};
 use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
 use crate::config::DiscriminatorSettings;
-use crate::device::{Buffer, In, Out};
+use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::linear::Linear;
 use crate::ops::layers::minibatch_discrimination::MinibatchDiscrimination;
@@ -21,8 +21,8 @@ pub(super) struct MinibatchLayer<B: Executor> {
     /// T, `[B · C, A]`.
     weight: Range<usize>,
     /// T x of the last forward pass, `[N, B, C]`, and its gradient.
-    m: Buffer<B>,
-    d_m: Buffer<B>,
+    m: StoredBuffer<B>,
+    d_m: StoredBuffer<B>,
 }
 
 impl<B: Executor> MinibatchLayer<B> {
@@ -72,7 +72,14 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
         self.d.y_len()
     }
     /// In [`Mode::Eval`] all images are one group: there are no running statistics of nearness.
-    fn forward(&mut self, pass: Pass<'_, B>, mode: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        mode: Mode,
+        _: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         let backend = pass.backend;
         (self.d.n, self.d.groups) = (pass.n, if let Mode::Train { groups } = mode { groups } else { 1 });
         let (d, map, len) = (self.d, self.map(), pass.n * self.d.m_len());
@@ -82,10 +89,10 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        _y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, d, map, len) = (pass.backend, self.d, self.map(), pass.n * self.d.m_len());
@@ -100,10 +107,17 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
         backend.linear_backward_input(&map, d_m, pass.param(&self.weight), backend.reborrow(&mut dx))?;
         backend.minibatch_discrimination_backward_features(&d, dy, dx)
     }
-    fn tangent(&mut self, _: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, _: In<'_, B>, _: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        _: Pass<'_, B>,
+        _: Stored<'_, B>,
+        _: Stored<'_, B>,
+        _: Stored<'_, B>,
+        _: StoredOut<'_, B>,
+    ) -> Result<()> {
         Err(mixes())
     }
-    fn tangent_weight(&mut self, _: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, _: Out<'_, B>) -> Result<()> {
+    fn tangent_weight(&mut self, _: Pass<'_, B>, _: Stored<'_, B>, _: Stored<'_, B>, _: Out<'_, B>) -> Result<()> {
         Err(mixes())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layer::{Layer, Mode, Pass};
 use crate::Result;
-use crate::device::{In, Out};
+use crate::device::{Out, Stored, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::avg_pool2d::AvgPool2d;
 use crate::ops::layers::upsample2d::Upsample2d;
@@ -24,22 +24,36 @@ impl<B: Executor> Layer<B> for AvgPoolLayer {
     fn y_len(&self) -> usize {
         AvgPool2d { n: 1, ..self.0 }.y_len()
     }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Mode,
+        _: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.avg_pool2d_forward(&AvgPool2d { n: pass.n, ..self.0 }, x, y)
     }
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        _x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        _x: Stored<'_, B>,
+        _y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         _: Option<Out<'_, B>>,
     ) -> Result<()> {
         let d = AvgPool2d { n: pass.n, ..self.0 };
         dx.map_or(Ok(()), |dx| pass.backend.avg_pool2d_backward_input(&d, dy, dx))
     }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Stored<'_, B>,
+        _: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.avg_pool2d_forward(&AvgPool2d { n: pass.n, ..self.0 }, vx, vy)
     }
 }
@@ -55,22 +69,36 @@ impl<B: Executor> Layer<B> for UpsampleLayer {
     fn y_len(&self) -> usize {
         Upsample2d { n: 1, ..self.0 }.y_len()
     }
-    fn forward(&mut self, pass: Pass<'_, B>, _: Mode, _: Out<'_, B>, x: In<'_, B>, y: Out<'_, B>) -> Result<()> {
+    fn forward(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Mode,
+        _: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.upsample2d_forward(&Upsample2d { n: pass.n, ..self.0 }, x, y)
     }
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        _x: In<'_, B>,
-        _y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        _x: Stored<'_, B>,
+        _y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         _: Option<Out<'_, B>>,
     ) -> Result<()> {
         let d = Upsample2d { n: pass.n, ..self.0 };
         dx.map_or(Ok(()), |dx| pass.backend.upsample2d_backward_input(&d, dy, dx))
     }
-    fn tangent(&mut self, pass: Pass<'_, B>, _: In<'_, B>, _: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        _: Stored<'_, B>,
+        _: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         pass.backend.upsample2d_forward(&Upsample2d { n: pass.n, ..self.0 }, vx, vy)
     }
 }

@@ -9,7 +9,7 @@ use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
 use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
-use crate::device::{Buffer, In, Out};
+use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::conv2d::Conv2d;
@@ -28,24 +28,24 @@ pub(super) struct ResidualBlock<B: Executor> {
     /// Elements of one image: of x, between the convolutions, and of y.
     lens: [usize; 3],
     /// f(x), what `conv_0` takes in.
-    activated_x: Buffer<B>,
+    activated_x: StoredBuffer<B>,
     /// f(conv_0(…)), what `conv_1` takes in.
-    activated_hidden: Buffer<B>,
+    activated_hidden: StoredBuffer<B>,
     /// The gradient of `conv_0`'s output in the last backward pass.
-    d_hidden: Buffer<B>,
+    d_hidden: StoredBuffer<B>,
     /// The gradient of `conv_1`'s output in the last backward pass.
-    d_branch: Buffer<B>,
+    d_branch: StoredBuffer<B>,
     /// Scratch memory, free after each pass: between the convolutions, and two of the larger of x and y.
-    scratch_hidden: Buffer<B>,
-    scratch: [Buffer<B>; 2],
+    scratch_hidden: StoredBuffer<B>,
+    scratch: [StoredBuffer<B>; 2],
     /// `None` before [`Layer::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
 
 /// Inputs of the two convolutions in the last tangent pass, kept for [`Layer::tangent_weight`].
 struct Tangents<B: Executor> {
-    activated_x: Buffer<B>,
-    activated_hidden: Buffer<B>,
+    activated_x: StoredBuffer<B>,
+    activated_hidden: StoredBuffer<B>,
 }
 
 impl<B: Executor> ResidualBlock<B> {
@@ -107,8 +107,8 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         pass: Pass<'_, B>,
         mode: Mode,
         mut stats: Out<'_, B>,
-        x: In<'_, B>,
-        y: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: StoredOut<'_, B>,
     ) -> Result<()> {
         let be = pass.backend;
         let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
@@ -133,10 +133,10 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        dy: In<'_, B>,
-        dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        dx: Option<StoredOut<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let be = pass.backend;
@@ -180,7 +180,14 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         Ok(())
     }
 
-    fn tangent(&mut self, pass: Pass<'_, B>, x: In<'_, B>, y: In<'_, B>, vx: In<'_, B>, vy: Out<'_, B>) -> Result<()> {
+    fn tangent(
+        &mut self,
+        pass: Pass<'_, B>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        vy: StoredOut<'_, B>,
+    ) -> Result<()> {
         let be = pass.backend;
         let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
         let ([v_branch, v_shortcut], tangents) = (&mut self.scratch, allocated(&mut self.tangents)?);
@@ -208,8 +215,8 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     fn tangent_weight(
         &mut self,
         pass: Pass<'_, B>,
-        vx: In<'_, B>,
-        dy: In<'_, B>,
+        vx: Stored<'_, B>,
+        dy: Stored<'_, B>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let be = pass.backend;

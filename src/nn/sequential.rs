@@ -2,20 +2,20 @@
 
 use super::layer::{Layer, Mode, Pass};
 use crate::Result;
-use crate::device::{Buffer, In, Out};
+use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 
 /// A chain of layers. Its own input and output lie outside of it.
 pub struct Sequential<B: Executor> {
     layers: Vec<Box<dyn Layer<B>>>,
     /// `activations[i]` is the output of layer i, the last layer's excepted.
-    activations: Vec<Buffer<B>>,
+    activations: Vec<StoredBuffer<B>>,
     /// Their gradients.
-    gradients: Vec<Buffer<B>>,
+    gradients: Vec<StoredBuffer<B>>,
     /// Their tangents; none before [`Sequential::allocate_tangents`].
-    tangents: Vec<Buffer<B>>,
+    tangents: Vec<StoredBuffer<B>>,
     /// Gradients from layers that curve; none if no layer does.
-    curvatures: Vec<Buffer<B>>,
+    curvatures: Vec<StoredBuffer<B>>,
 }
 
 impl<B: Executor> Sequential<B> {
@@ -53,8 +53,8 @@ impl<B: Executor> Sequential<B> {
         pass: Pass<'_, B>,
         mode: Mode,
         mut stats: Out<'_, B>,
-        x: In<'_, B>,
-        mut y: Out<'_, B>,
+        x: Stored<'_, B>,
+        mut y: StoredOut<'_, B>,
     ) -> Result<()> {
         let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
         for (i, layer) in self.layers.iter_mut().enumerate() {
@@ -76,10 +76,10 @@ impl<B: Executor> Sequential<B> {
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        dy: In<'_, B>,
-        mut dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        mut dx: Option<StoredOut<'_, B>>,
         mut d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
         let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
@@ -121,10 +121,10 @@ impl<B: Executor> Sequential<B> {
     pub fn tangent(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        vx: In<'_, B>,
-        mut vy: Out<'_, B>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        mut vy: StoredOut<'_, B>,
     ) -> Result<()> {
         let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
         for (i, layer) in self.layers.iter_mut().enumerate() {
@@ -152,8 +152,8 @@ impl<B: Executor> Sequential<B> {
     pub fn tangent_weight(
         &mut self,
         pass: Pass<'_, B>,
-        vx: In<'_, B>,
-        dy: In<'_, B>,
+        vx: Stored<'_, B>,
+        dy: Stored<'_, B>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         let Sequential { layers, gradients, tangents, .. } = self;
@@ -180,12 +180,12 @@ impl<B: Executor> Sequential<B> {
     pub fn curvature(
         &mut self,
         pass: Pass<'_, B>,
-        x: In<'_, B>,
-        y: In<'_, B>,
-        vx: In<'_, B>,
-        dy: In<'_, B>,
-        above: Option<In<'_, B>>,
-        mut dx: Option<Out<'_, B>>,
+        x: Stored<'_, B>,
+        y: Stored<'_, B>,
+        vx: Stored<'_, B>,
+        dy: Stored<'_, B>,
+        above: Option<Stored<'_, B>>,
+        mut dx: Option<StoredOut<'_, B>>,
         mut d_params: Out<'_, B>,
     ) -> Result<()> {
         if !self.curves() {
@@ -231,9 +231,9 @@ fn input_of<'long: 'a, 'a, B: Executor>(
     pass: Pass<'_, B>,
     i: usize,
     len: usize,
-    buffers: &'a [Buffer<B>],
-    outside: In<'long, B>,
-) -> In<'a, B> {
+    buffers: &'a [StoredBuffer<B>],
+    outside: Stored<'long, B>,
+) -> Stored<'a, B> {
     match i.checked_sub(1) {
         None => pass.backend.slice(outside, 0..pass.n * len),
         Some(before) => first(pass.backend, &buffers[before], pass.n * len),
@@ -245,9 +245,9 @@ fn output_of<'long: 'a, 'a, B: Executor>(
     pass: Pass<'_, B>,
     i: usize,
     len: usize,
-    buffers: &'a [Buffer<B>],
-    outside: In<'long, B>,
-) -> In<'a, B> {
+    buffers: &'a [StoredBuffer<B>],
+    outside: Stored<'long, B>,
+) -> Stored<'a, B> {
     match buffers.get(i) {
         None => pass.backend.slice(outside, 0..pass.n * len),
         Some(buffer) => first(pass.backend, buffer, pass.n * len),
@@ -255,12 +255,12 @@ fn output_of<'long: 'a, 'a, B: Executor>(
 }
 
 /// The first `len` elements of a buffer.
-pub(super) fn first<'a, B: Executor>(backend: &B, buffer: &'a Buffer<B>, len: usize) -> In<'a, B> {
+pub(super) fn first<'a, B: Executor>(backend: &B, buffer: &'a StoredBuffer<B>, len: usize) -> Stored<'a, B> {
     backend.part(buffer, 0..len)
 }
 
 /// The first `len` elements of a buffer, to write.
-pub(super) fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut Buffer<B>, len: usize) -> Out<'a, B> {
+pub(super) fn first_mut<'a, B: Executor>(backend: &B, buffer: &'a mut StoredBuffer<B>, len: usize) -> StoredOut<'a, B> {
     backend.part_mut(buffer, 0..len)
 }
 

@@ -13,7 +13,7 @@ use super::parameters::{
 use crate::Result;
 use crate::config::{PixelRange, Settings};
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network, StepState};
+use crate::device::{Buffer, Network, StepState, Unrounded};
 use crate::nn::ImageShape;
 use crate::ops::{Case, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given};
@@ -25,7 +25,7 @@ use crate::train::trainer::Trainer;
 ///
 /// # Errors
 /// If memory is used up.
-pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
+pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for (name, settings, image) in models()? {
         for &network in losses_of(&settings) {
@@ -36,7 +36,7 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
 }
 
 /// The loss of one network of one model.
-fn case<B: Executor>(
+fn case<B: Executor + Unrounded>(
     backend: &B,
     name: &str,
     settings: Settings,
@@ -108,7 +108,7 @@ impl ModelLoss {
     }
 
     /// A trainer with the case's parameters and images or latents, and the noise that it is fed with.
-    fn trainer<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
+    fn trainer<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.objective.loss.is_balanced() {
             // k starts at 0, where fake images would have no part in D's loss.
@@ -145,7 +145,7 @@ impl ModelLoss {
     }
 
     /// The model after its passes, and the gradient of the input beside the parameters.
-    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Model<B>, Option<Buffer<B>>)> {
+    fn run<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Model<B>, Option<Buffer<B>>)> {
         let (Trainer { mut model, mut methods, .. }, given) = self.trainer(backend, inputs)?;
         let mut gradient = self.input_beside().map(|beside| backend.alloc(beside.len)).transpose()?;
         let target = gradient.as_mut().map(|gradient| backend.view_mut(gradient));

@@ -1,7 +1,7 @@
 //! A network's parameters as the inputs of a case.
 
 use crate::Result;
-use crate::device::{Buffer, Network, Real};
+use crate::device::{Buffer, Network, Real, Unrounded};
 use crate::nn::table::{Init, Table};
 use crate::nn::{Entry, NetworkMemory};
 use crate::ops::{Executor, Fill, Tensor, case};
@@ -25,12 +25,16 @@ pub(super) fn parameter(entry: &Entry) -> Tensor {
 }
 
 /// A buffer with the draws for a tensor of this number.
-pub(super) fn draw<B: Executor>(backend: &B, tensor: &Tensor, number: u32) -> Result<Buffer<B>> {
+pub(super) fn draw<B: Executor + Unrounded>(backend: &B, tensor: &Tensor, number: u32) -> Result<Buffer<B>> {
     case::drawn(backend, tensor.len, tensor.fill, number)
 }
 
 /// Gives a network the parameters that a case which begins its draws at `first` starts from.
-pub(super) fn draw_parameters<B: Executor>(model: &mut Model<B>, network: Network, first: u32) -> Result<()> {
+pub(super) fn draw_parameters<B: Executor + Unrounded>(
+    model: &mut Model<B>,
+    network: Network,
+    first: u32,
+) -> Result<()> {
     let Some(memory) = model.memory(network) else { return Ok(()) };
     let entries = (first..).zip(memory.parts.params.entries());
     let values = entries.map(|(number, entry)| draw(&model.backend, &parameter(entry), number));
@@ -39,7 +43,11 @@ pub(super) fn draw_parameters<B: Executor>(model: &mut Model<B>, network: Networ
 }
 
 /// Gives a network these parameters, in the order of its table.
-pub(super) fn set_parameters<B: Executor>(model: &mut Model<B>, network: Network, values: &[Buffer<B>]) -> Result<()> {
+pub(super) fn set_parameters<B: Executor + Unrounded>(
+    model: &mut Model<B>,
+    network: Network,
+    values: &[Buffer<B>],
+) -> Result<()> {
     let backend = model.backend.clone();
     let Some(NetworkMemory { parts, params, .. }) = model.memory_mut(network) else { return Ok(()) };
     for (values, entry) in values.iter().zip(parts.params.entries()) {
@@ -50,7 +58,7 @@ pub(super) fn set_parameters<B: Executor>(model: &mut Model<B>, network: Network
 
 /// Holds the vectors of spectral normalisation, where there is one, where some power iterations bring them for the weights so
 /// far: its gradient takes them for constants, so they may not follow a weight that is moved.
-pub(super) fn hold_spectral_norm<B: Executor>(model: &mut Model<B>) -> Result<()> {
+pub(super) fn hold_spectral_norm<B: Executor + Unrounded>(model: &mut Model<B>) -> Result<()> {
     if model.settings.discriminator.spectral_norm {
         (0..3).try_for_each(|_| model.normalise_weights())?;
         model.discriminator.layers.hold_spectral_norm();
@@ -60,7 +68,7 @@ pub(super) fn hold_spectral_norm<B: Executor>(model: &mut Model<B>) -> Result<()
 
 /// The backward pass of a case whose output is one number: `d_inputs` = `d_output` times the gradients of the parameters of
 /// `table`, which lie in `arena`, and then those of the inputs beside them.
-pub(super) fn write_gradients<B: Executor>(
+pub(super) fn write_gradients<B: Executor + Unrounded>(
     backend: &B,
     table: &Table,
     arena: &Buffer<B>,
@@ -79,6 +87,6 @@ pub(super) fn write_gradients<B: Executor>(
 }
 
 /// Writes a case's one number.
-pub(super) fn write_loss<B: Executor>(backend: &B, loss: f64, outputs: &mut [Buffer<B>]) -> Result<()> {
+pub(super) fn write_loss<B: Executor + Unrounded>(backend: &B, loss: f64, outputs: &mut [Buffer<B>]) -> Result<()> {
     backend.upload(&[B::Real::of(loss)], backend.view_mut(&mut outputs[0]))
 }

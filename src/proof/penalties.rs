@@ -11,7 +11,7 @@ use super::parameters::{
 };
 use crate::config::{ObjectiveSettings, Settings};
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network};
+use crate::device::{Buffer, Network, Unrounded};
 use crate::nn::ImageShape;
 use crate::ops::{Case, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given, GivenPenalty};
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// If memory is used up.
-pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
+pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for models::Model { name: model, settings, image, penalties, .. } in models::of_gradients()? {
         let Some(image) = image else { continue };
@@ -38,7 +38,7 @@ pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
 }
 
 /// One penalty of one model.
-fn case<B: Executor>(backend: &B, name: String, settings: Settings, image: ImageShape) -> Result<Case<B>> {
+fn case<B: Executor + Unrounded>(backend: &B, name: String, settings: Settings, image: ImageShape) -> Result<Case<B>> {
     let discriminator = Trainer::new(backend.clone(), settings.clone(), image)?.model.discriminator;
     let table = discriminator.memory.parts.params;
     let mut case = Case::new("gradient_penalty", name);
@@ -69,7 +69,7 @@ struct ModelPenalty {
 
 impl ModelPenalty {
     /// A model with these parameters after its penalty's pass, whose loss and gradients are the penalty's alone.
-    fn run<B: Executor>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Model<B>> {
+    fn run<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Model<B>> {
         let Trainer { mut model, mut methods, .. } = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.discriminator.spectral_norm {
             // Its vectors belong to the inputs as they are before any is moved.

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::config::{GeneratorSettings, GeneratorZ, Penalty, PenaltyZ, Settings};
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Buffer, In, Out, StepState};
+use crate::device::{Buffer, In, StepState, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::inputs::gather::Gather;
 use crate::ops::inputs::prior::{Prior, PriorDraw};
@@ -25,11 +25,11 @@ pub enum Batch<B: Executor> {
 /// Inputs of one step in our layouts, the same for each of its discriminator phases: NHWC images, z as `[N, positions, C]`.
 pub struct Given<B: Executor> {
     /// Real images, normalised, `[N, H, W, C]`.
-    pub images: Buffer<B>,
+    pub images: StoredBuffer<B>,
     /// z of the discriminator's step, `[N, latent]`.
-    pub latents_d: Buffer<B>,
+    pub latents_d: StoredBuffer<B>,
     /// z of the generator's step, `[N, latent]`.
-    pub latents_g: Buffer<B>,
+    pub latents_g: StoredBuffer<B>,
     /// ε of the discriminator's step, `[2N, dims]`: real, then fake. Empty without a bottleneck.
     pub noise_d: Buffer<B>,
     /// ε of the generator's step, `[N, dims]`. Empty without a bottleneck.
@@ -48,16 +48,16 @@ impl<B: Executor> Given<B> {
     /// # Errors
     /// Those of the device.
     pub fn none(backend: &B) -> Result<Self> {
-        let none = || backend.alloc(0);
+        let (none, empty) = (|| backend.alloc(0), || backend.alloc(0));
         Ok(Given {
-            images: none()?,
-            latents_d: none()?,
-            latents_g: none()?,
+            images: empty()?,
+            latents_d: empty()?,
+            latents_g: empty()?,
             noise_d: none()?,
             noise_g: none()?,
             noise_reconstruction: none()?,
             instance: GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? },
-            penalty: GivenPenalty { positions: none()?, directions: none()?, noise: none()? },
+            penalty: GivenPenalty { positions: empty()?, directions: empty()?, noise: none()? },
         })
     }
 }
@@ -75,9 +75,9 @@ pub struct GivenInstanceNoise<B: Executor> {
 /// The draws of a gradient penalty that is not taken at images of the batch.
 pub struct GivenPenalty<B: Executor> {
     /// u, how far along its line each point lies, `[N]`.
-    pub positions: Buffer<B>,
+    pub positions: StoredBuffer<B>,
     /// w of DRAGAN, `[N, H, W, C]`.
-    pub directions: Buffer<B>,
+    pub directions: StoredBuffer<B>,
     /// ε at the points, `[N, dims]`. Empty without a bottleneck.
     pub noise: Buffer<B>,
 }
@@ -108,7 +108,7 @@ impl<B: Executor> Batch<B> {
         backend: &B,
         draws: DrawStep,
         state: In<'_, B, StepState>,
-        target: Out<'_, B>,
+        target: StoredOut<'_, B>,
     ) -> Result<()> {
         match self {
             Batch::Drawn { gather, images } => backend.gather(gather, draws, backend.view(images), state, target),
@@ -123,7 +123,7 @@ impl<B: Executor> Batch<B> {
         settings: &Settings,
         phase: Phase,
         state: In<'_, B, StepState>,
-        target: Out<'_, B>,
+        target: StoredOut<'_, B>,
     ) -> Result<()> {
         match self {
             Batch::Given(given) => {
@@ -198,7 +198,7 @@ impl<B: Executor> Batch<B> {
         backend: &B,
         draws: DrawStep,
         state: In<'_, B, StepState>,
-        target: Out<'_, B>,
+        target: StoredOut<'_, B>,
     ) -> Result<()> {
         match self {
             Batch::Given(given) => backend.copy(backend.view(&given.penalty.positions), target),
@@ -213,7 +213,7 @@ impl<B: Executor> Batch<B> {
         len: usize,
         draws: DrawStep,
         state: In<'_, B, StepState>,
-        target: Out<'_, B>,
+        target: StoredOut<'_, B>,
     ) -> Result<()> {
         match self {
             Batch::Given(given) => backend.copy(backend.view(&given.penalty.directions), target),

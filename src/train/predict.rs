@@ -189,8 +189,7 @@ impl Speed {
         const SIDE: usize = 512;
         const LONG: usize = 1 << 23;
         let linear = Linear { n: SIDE, c: SIDE, k: SIDE };
-        let square = || backend.alloc(SIDE * SIDE);
-        let (x, w, mut y) = (square()?, square()?, square()?);
+        let (x, w, mut y) = (backend.alloc(SIDE * SIDE)?, backend.alloc(SIDE * SIDE)?, backend.alloc(SIDE * SIDE)?);
         let product = rate(backend, || {
             let y = backend.view_mut(&mut y);
             backend.linear_forward(&linear, backend.view(&x), backend.view(&w), None, y)

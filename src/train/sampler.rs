@@ -3,9 +3,9 @@
 use super::snapshot::F32Executor;
 use crate::Result;
 use crate::config::{PixelRange, Prior, Settings};
-use crate::device::Buffer;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
+use crate::device::{Buffer, Storage, StoredBuffer};
 use crate::nn::{Generator, ImageShape, Mode, Parts, Pass};
 use crate::ops::Executor;
 
@@ -15,8 +15,8 @@ pub struct Sampler<B: Executor> {
     parts: Parts,
     image: ImageShape,
     range: PixelRange,
-    latents: Buffer<B>,
-    images: Buffer<B>,
+    latents: StoredBuffer<B>,
+    images: StoredBuffer<B>,
 }
 
 /// Images that are drawn at once.
@@ -44,13 +44,14 @@ impl<B: F32Executor> Sampler<B> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
-            backend.upload(z, backend.part_mut(&mut self.latents, 0..z.len()))?;
+            let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of(value)).collect();
+            backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let pass = Pass { backend, params: backend.view(params), n: BATCH };
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;
-            let values = backend.read(backend.part(&self.images, drawn))?;
+            let values = backend.read_stored(backend.part(&self.images, drawn))?;
             pixels.extend(values.into_iter().map(|value| pixel(self.range, value)));
         }
         Ok(pixels)

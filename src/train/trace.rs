@@ -15,7 +15,7 @@ use super::trainer::Trainer;
 use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
-use crate::device::{Accelerator, Backend, Cpu, In, Real, StepState, cuda};
+use crate::device::{Accelerator, Backend, Cpu, Real, StepState, Stored, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
@@ -165,26 +165,24 @@ impl<B: Executor> Tracer<B> {
             given.insert(wanted.name, values);
         }
         // Empty where the settings want none.
-        let mut buffer = |names: &[&'static str]| {
-            let parts: Vec<_> = names.iter().filter_map(|name| given.remove(name)).collect();
-            backend.buffer_of(&parts.concat())
-        };
+        let mut values =
+            |names: &[&'static str]| names.iter().filter_map(|name| given.remove(name)).collect::<Vec<_>>().concat();
         Ok(Batch::Given(Given {
-            images: buffer(&["images"])?,
-            latents_d: buffer(&["latents_d"])?,
-            latents_g: buffer(&["latents_g"])?,
-            noise_d: buffer(&["noise_real", "noise_fake"])?,
-            noise_g: buffer(&["noise_g"])?,
-            noise_reconstruction: buffer(&["noise_reconstruction"])?,
+            images: backend.stored_of(&values(&["images"]))?,
+            latents_d: backend.stored_of(&values(&["latents_d"]))?,
+            latents_g: backend.stored_of(&values(&["latents_g"]))?,
+            noise_d: backend.buffer_of(&values(&["noise_real", "noise_fake"]))?,
+            noise_g: backend.buffer_of(&values(&["noise_g"]))?,
+            noise_reconstruction: backend.buffer_of(&values(&["noise_reconstruction"]))?,
             instance: GivenInstanceNoise {
-                discriminator: buffer(&["instance_real", "instance_fake"])?,
-                generator: buffer(&["instance_g"])?,
-                reconstruction: buffer(&["instance_reconstruction"])?,
+                discriminator: backend.buffer_of(&values(&["instance_real", "instance_fake"]))?,
+                generator: backend.buffer_of(&values(&["instance_g"]))?,
+                reconstruction: backend.buffer_of(&values(&["instance_reconstruction"]))?,
             },
             penalty: GivenPenalty {
-                positions: buffer(&["penalty_positions"])?,
-                directions: buffer(&["penalty_directions"])?,
-                noise: buffer(&["noise_penalty"])?,
+                positions: backend.stored_of(&values(&["penalty_positions"]))?,
+                directions: backend.stored_of(&values(&["penalty_directions"]))?,
+                noise: backend.buffer_of(&values(&["noise_penalty"]))?,
             },
         }))
     }
@@ -220,7 +218,7 @@ impl<B: Executor> Probe<B> for Seen<B::Real> {
         Ok(())
     }
 
-    fn reconstructions(&mut self, model: &Model<B>, images: In<'_, B>) -> Result<()> {
+    fn reconstructions(&mut self, model: &Model<B>, images: Stored<'_, B>) -> Result<()> {
         self.reconstructions = vec![self::images(model, "reconstructions", images)?];
         Ok(())
     }
@@ -239,10 +237,10 @@ fn generated<B: Executor>(model: &Model<B>, name: &str) -> Result<Tensor<B::Real
 }
 
 /// N images.
-fn images<B: Executor>(model: &Model<B>, name: &str, images: In<'_, B>) -> Result<Tensor<B::Real>> {
+fn images<B: Executor>(model: &Model<B>, name: &str, images: Stored<'_, B>) -> Result<Tensor<B::Real>> {
     let Model { backend, image: ImageShape { h, w, c }, settings, .. } = model;
     let (n, h, w, c) = (settings.train.batch, *h, *w, *c);
-    Ok(tensor(name, &[n, c, h, w], permute(&backend.read(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
+    Ok(tensor(name, &[n, c, h, w], permute(&backend.read_stored(images)?, &[n, h, w, c], &[0, 3, 1, 2])))
 }
 
 /// Logits and code of each group of N images that the discriminator saw last.
@@ -250,11 +248,11 @@ fn verdicts<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor
     let Model { backend, discriminator, settings, .. } = model;
     let n = settings.train.batch;
     let total = n * groups.len();
-    let logits = backend.read(backend.part(&model.batch.logits, 0..total))?;
+    let logits = backend.read_stored(backend.part(&model.batch.logits, 0..total))?;
     let mut out = grouped("logits", groups, &[n], &logits);
     out.extend(features(model, groups)?);
     let Some([c, h, w]) = code(model) else { return Ok(out) };
-    let z = permute(&backend.read(discriminator.layers.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
+    let z = permute(&backend.read_stored(discriminator.layers.z(backend, total))?, &[total, h * w, c], &[0, 2, 1]);
     out.extend(grouped("z", groups, &[n, c, h, w], &z));
     Ok(out)
 }
@@ -266,7 +264,7 @@ fn features<B: Executor>(model: &Model<B>, groups: &[&str]) -> Result<Vec<Tensor
     let n = settings.train.batch;
     let total = n * groups.len();
     // They lie side by side at each position.
-    let features = backend.read(discriminator.layers.features(backend, total))?;
+    let features = backend.read_stored(discriminator.layers.features(backend, total))?;
     let both = permute(&features, &[total, h * w, 2, c], &[2, 0, 3, 1]);
     let (mu, logvar) = both.split_at(both.len() / 2);
     let shape = [n, c, h, w];

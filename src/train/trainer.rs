@@ -6,7 +6,7 @@ use super::step::probe::{NoProbe, Probe};
 use super::step::{Methods, step};
 use crate::Result;
 use crate::config::Settings;
-use crate::device::{In, Metrics, StepState};
+use crate::device::{Metrics, StepState, Stored};
 use crate::nn::ImageShape;
 use crate::ops::Executor;
 
@@ -92,7 +92,7 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// The 2N images of the last update of the discriminator, or, after a step, with the generator's N in the second half.
-    pub fn images(&self) -> In<'_, B> {
+    pub fn images(&self) -> Stored<'_, B> {
         self.model.backend.view(&self.model.batch.images.clean)
     }
 }

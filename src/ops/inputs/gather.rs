@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::philox::{DrawStep, Stream, draw};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, IMAGES};
 use crate::ops::pass::{Pass, Work, state};
@@ -57,7 +57,7 @@ pub trait GatherOp: Backend {
         draws: DrawStep,
         images: In<'_, Self, u8>,
         state: In<'_, Self, StepState>,
-        x: Out<'_, Self>,
+        x: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -130,14 +130,14 @@ struct KernelGather {
     high: f64,
 }
 
-impl<T: Real> GatherOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> GatherOp for Accelerator<T, S> {
     fn gather(
         &self,
         d: &Gather,
         draws: DrawStep,
         images: In<'_, Self, u8>,
         state: In<'_, Self, StepState>,
-        x: Out<'_, Self>,
+        x: StoredOut<'_, Self>,
     ) -> Result<()> {
         let sizes = KernelGather {
             epoch_images: d.epoch_images(draws.per_step),
@@ -160,7 +160,7 @@ dry_run! {
 
 /// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first, and in two
 /// cases it is not the only one of its step.
-pub fn cases<B: GatherOp>() -> Vec<Case<B>> {
+pub fn cases<B: GatherOp + Unrounded>() -> Vec<Case<B>> {
     let size = |n, count, h, w, c, low, flip| Gather { n, count, h, w, c, low, high: 1.0, flip };
     let several = size(3, 10, 5, 3, 3, 0.0, true);
     vec![
@@ -175,7 +175,7 @@ pub fn cases<B: GatherOp>() -> Vec<Case<B>> {
     ]
 }
 
-fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
+fn case<B: GatherOp + Unrounded>(d: Gather, draws: DrawStep) -> Case<B> {
     let Gather { n, count, h, w, c, low, high, flip } = d;
     let DrawStep { per_step, index } = draws;
     let name = format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}");
@@ -187,12 +187,12 @@ fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: GatherOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: GatherOp + Unrounded>() -> [Pass<B>; 2] {
     let size = |count, [h, w, c]: [usize; 3], low, flip| Gather { n: BATCH, count, h, w, c, low, high: 1.0, flip };
     [size(60_000, IMAGES[0], 0.0, false), size(50_000, IMAGES[1], -1.0, true)].map(pass)
 }
 
-fn pass<B: GatherOp>(d: Gather) -> Pass<B> {
+fn pass<B: GatherOp + Unrounded>(d: Gather) -> Pass<B> {
     let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
     Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
         let image = d.h * d.w * d.c;

@@ -12,7 +12,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -54,10 +54,10 @@ pub trait InstanceNoiseOp: Backend {
     fn instance_noise(
         &self,
         d: &InstanceNoise<'_>,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         given: Option<In<'_, Self>>,
         state: In<'_, Self, StepState>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -109,14 +109,14 @@ struct KernelInstanceNoise {
     draws: DrawStep,
 }
 
-impl<T: Real> InstanceNoiseOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> InstanceNoiseOp for Accelerator<T, S> {
     fn instance_noise(
         &self,
         d: &InstanceNoise<'_>,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         given: Option<In<'_, Self>>,
         state: In<'_, Self, StepState>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         assert!(d.streams.len() <= 2, "the kernel knows two groups at most");
         let stream = |group: usize| d.streams.get(group).map_or(0, |&stream| stream as u32);
@@ -138,7 +138,7 @@ dry_run! {
 }
 
 /// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.
-pub fn cases<B: InstanceNoiseOp>() -> Vec<Case<B>> {
+pub fn cases<B: InstanceNoiseOp + Unrounded>() -> Vec<Case<B>> {
     const REAL_AND_FAKE: &[Stream] = &[Stream::InstanceReal, Stream::InstanceFake];
     const GENERATOR: &[Stream] = &[Stream::InstanceGenerator];
     vec![
@@ -153,24 +153,34 @@ pub fn cases<B: InstanceNoiseOp>() -> Vec<Case<B>> {
 }
 
 /// Drawn noise gives the same bits on every device: the images are a fixed pattern and no input.
-fn drawn_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
+fn drawn_case<B: InstanceNoiseOp + Unrounded>(
+    n: usize,
+    image: usize,
+    steps: u64,
+    streams: &'static [Stream],
+) -> Case<B> {
     Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{}", streams.len()))
         .output("y", n * image)
         .forward(move |be: &B, [], [y]| add_to_pattern(be, (n, image, steps, streams), None, y))
 }
 
-fn given_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
+fn given_case<B: InstanceNoiseOp + Unrounded>(
+    n: usize,
+    image: usize,
+    steps: u64,
+    streams: &'static [Stream],
+) -> Case<B> {
     Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{} given", streams.len()))
         .input("epsilon", n * image)
         .output("y", n * image)
         .forward(move |be: &B, [epsilon], [y]| add_to_pattern(be, (n, image, steps, streams), Some(epsilon), y))
 }
 
-fn add_to_pattern<B: InstanceNoiseOp>(
+fn add_to_pattern<B: InstanceNoiseOp + Unrounded>(
     be: &B,
     (n, image, steps, streams): (usize, usize, u64, &[Stream]),
     given: Option<In<'_, B>>,
-    y: Out<'_, B>,
+    y: StoredOut<'_, B>,
 ) -> Result<()> {
     let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
     let (x, state) = (be.buffer_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
@@ -180,7 +190,7 @@ fn add_to_pattern<B: InstanceNoiseOp>(
 }
 
 /// On the real and fake images of a batch.
-pub(super) fn passes<B: InstanceNoiseOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: InstanceNoiseOp + Unrounded>() -> [Pass<B>; 2] {
     image_lens().map(|image| {
         let streams = &[Stream::InstanceReal, Stream::InstanceFake];
         let d = InstanceNoise { n: BOTH, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };

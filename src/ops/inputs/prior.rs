@@ -8,7 +8,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -41,7 +41,7 @@ pub struct PriorDraw {
 /// Drawing z.
 pub trait PriorOp: Backend {
     /// Overwrites z `[N, latent]` with the draws of samples `first_sample ..` for the seed and step in `state`.
-    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()>;
+    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: StoredOut<'_, Self>) -> Result<()>;
 }
 
 impl<T: Real> PriorOp for Cpu<T> {
@@ -68,8 +68,8 @@ impl<T: Real> PriorOp for Cpu<T> {
     }
 }
 
-impl<T: Real> PriorOp for Accelerator<T> {
-    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> PriorOp for Accelerator<T, S> {
+    fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: StoredOut<'_, Self>) -> Result<()> {
         let (normal, stream, draws) = (i32::from(d.prior == Prior::Normal), d.stream as u32, Argument::new(d.draws));
         let arguments = arguments![normal, stream, d.first_sample, draws, d.latent, state, z, z.len() as u64];
         self.launch_elements(Kernel::PriorSample, z.len(), &arguments)
@@ -82,13 +82,13 @@ dry_run! {
 }
 
 /// Both distributions, lengths that end within a draw of four, several samples.
-pub fn cases<B: PriorOp>() -> Vec<Case<B>> {
+pub fn cases<B: PriorOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(1, 1), (3, 17), (2, 62), (5, 130)];
     let both = [Prior::Uniform, Prior::Normal].into_iter();
     both.flat_map(|prior| sizes.map(|(n, latent)| case(n, latent, prior))).collect()
 }
 
-fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
+fn case<B: PriorOp + Unrounded>(n: usize, latent: usize, prior: Prior) -> Case<B> {
     let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 };
     let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 7, draws };
     Case::new("prior", format!("n{n} latent{latent} {prior:?}")).output("z", n * latent).forward(
@@ -100,7 +100,7 @@ fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: PriorOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: PriorOp + Unrounded>() -> [Pass<B>; 2] {
     [62, 100].map(|latent| {
         let (prior, draws) = (Prior::Uniform, DrawStep::ONCE);
         let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 0, draws };

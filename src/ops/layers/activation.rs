@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -109,16 +109,16 @@ impl Activation {
 /// The activation's passes.
 pub trait ActivationOp: Backend {
     /// y = f(x).
-    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+    fn activation_forward(&self, f: Activation, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()>;
 
     /// dx = f′(x) · dy, with f′ taken from y = f(x); overwrites. Since f is applied element by element, it is also the
     /// tangent, of dy.
     fn activation_backward_input(
         &self,
         f: Activation,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx += f″(x) · vx · dy, with f″ taken from y = f(x): the derivative by x of ⟨f′(x) vx, dy⟩, which a gradient penalty
@@ -126,10 +126,10 @@ pub trait ActivationOp: Backend {
     fn activation_curvature(
         &self,
         f: Activation,
-        y: In<'_, Self>,
-        vx: In<'_, Self>,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        y: Stored<'_, Self>,
+        vx: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -195,8 +195,8 @@ impl Activation {
     }
 }
 
-impl<T: Real> ActivationOp for Accelerator<T> {
-    fn activation_forward(&self, f: Activation, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> ActivationOp for Accelerator<T, S> {
+    fn activation_forward(&self, f: Activation, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
         let arguments = arguments![f.argument::<T>(), x, y, y.len() as u64];
         self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)
     }
@@ -204,9 +204,9 @@ impl<T: Real> ActivationOp for Accelerator<T> {
     fn activation_backward_input(
         &self,
         f: Activation,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![f.argument::<T>(), y, dy, dx, dx.len() as u64];
         self.launch_elements(Kernel::ActivationBackwardInput, dx.len(), &arguments)
@@ -215,10 +215,10 @@ impl<T: Real> ActivationOp for Accelerator<T> {
     fn activation_curvature(
         &self,
         f: Activation,
-        y: In<'_, Self>,
-        vx: In<'_, Self>,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        y: Stored<'_, Self>,
+        vx: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         if !f.curves() {
             return Ok(());
@@ -236,14 +236,14 @@ dry_run! {
 }
 
 /// Each function at odd lengths, away from the kinks; and the tangents of those that curve.
-pub(super) fn cases<B: ActivationOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ActivationOp + Unrounded>() -> Vec<Case<B>> {
     let leaky = Activation::LeakyRelu(0.2);
     let functions = [Activation::Identity, Activation::Relu, leaky, Activation::Sigmoid, Activation::Tanh];
     let sizes = functions.into_iter().flat_map(|f| [1, 3, 17, 33].map(|len| (f, len)));
     sizes.flat_map(|(f, len)| iter::once(case(f, len)).chain(f.curves().then(|| curvature_case(f, len)))).collect()
 }
 
-fn case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
+fn case<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> Case<B> {
     Case::new("activation", format!("{f:?} len{len}"))
         .filled_input("x", len, Fill::AwayFromZero)
         .output("y", len)
@@ -253,8 +253,8 @@ fn case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
 }
 
 /// The tangent of a function that curves as a function of x, the direction held fixed; its gradient is the curvature.
-fn curvature_case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
-    let output = move |be: &B, x: In<'_, B>| -> Result<Buffer<B>> {
+fn curvature_case<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> Case<B> {
+    let output = move |be: &B, x: Stored<'_, B>| -> Result<Buffer<B>> {
         let mut y = be.alloc(len)?;
         be.activation_forward(f, x, be.view_mut(&mut y))?;
         Ok(y)
@@ -284,11 +284,11 @@ fn model_sizes() -> [(Activation, usize); 4] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ActivationOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ActivationOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(|(f, len)| passes_of(f, len)).collect()
 }
 
-fn passes_of<B: ActivationOp>(f: Activation, len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> [Pass<B>; 2] {
     let shape = format!("{f:?} len{len}");
     [
         Pass::of("activation", &shape, "forward", [len], [len], move |be: &B, [x], [y], _| {

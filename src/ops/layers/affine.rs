@@ -2,7 +2,7 @@
 //! layer of a network, the cases for tests and the passes for benchmarks are written once, against this.
 
 use crate::Result;
-use crate::device::{Backend, In, Out};
+use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::pass::Pass;
 
@@ -29,26 +29,26 @@ pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
     fn flops(&self) -> u64;
 
     /// y = A(w) x + b; without `b` also the tangent.
-    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()>;
+    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()>;
     /// dx = A(w)ᵀ dy; overwrites.
-    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()>;
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()>;
     /// dw and, if it is wanted, db; both accumulate.
     fn backward_weight(
         &self,
         be: &B,
-        x: In<'_, B>,
-        dy: In<'_, B>,
+        x: Stored<'_, B>,
+        dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
     ) -> Result<()>;
 }
 
 /// These sizes as cases.
-pub fn cases<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
+pub fn cases<B: Unrounded, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
     sizes.into_iter().map(case).collect()
 }
 
-fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
+fn case<B: Unrounded, M: Affine<B>>(d: M) -> Case<B> {
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
         .input("w", d.w_len())
@@ -63,11 +63,11 @@ fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
 }
 
 /// These sizes as passes.
-pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
+pub fn passes<B: Unrounded, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
     sizes.into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+fn passes_of<B: Unrounded, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
     let shape = format!("n{} {}", d.n(), d.describe());
     let (x, w, b, y) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
     [

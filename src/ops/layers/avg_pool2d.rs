@@ -14,7 +14,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
 use crate::ops::pass::Pass;
@@ -62,10 +62,10 @@ impl AvgPool2d {
 /// The pooling's passes.
 pub trait AvgPool2dOp: Backend {
     /// y = pool(x); overwrites. Also the tangent.
-    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()>;
 
     /// dx = poolᵀ(dy): each pixel takes a ninth of every window that it is in; overwrites.
-    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()>;
 }
 
 /// The places of the input along one axis of `size` that are in window `i`.
@@ -122,12 +122,12 @@ impl AsArgument for AvgPool2d {
     }
 }
 
-impl<T: Real> AvgPool2dOp for Accelerator<T> {
-    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> AvgPool2dOp for Accelerator<T, S> {
+    fn avg_pool2d_forward(&self, d: &AvgPool2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments![d, x, y])
     }
 
-    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+    fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::AvgPool2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
     }
 }
@@ -139,13 +139,13 @@ dry_run! {
 }
 
 /// One pixel, odd and even sides, one row, several images, one channel and many.
-pub(super) fn cases<B: AvgPool2dOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: AvgPool2dOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 2, 2, 3), (1, 3, 3, 1), (2, 4, 6, 5), (3, 5, 4, 2), (1, 1, 7, 3), (2, 7, 1, 17)];
     // The last has rows that are longer than a block of the kernel.
     sizes.into_iter().chain([(1, 3, 40, 33)]).map(|(n, h, w, c)| case(AvgPool2d { n, h, w, c })).collect()
 }
 
-fn case<B: AvgPool2dOp>(d: AvgPool2d) -> Case<B> {
+fn case<B: AvgPool2dOp + Unrounded>(d: AvgPool2d) -> Case<B> {
     Case::new("avg_pool2d", d.describe())
         .input("x", d.x_len())
         .output("y", d.y_len())
@@ -160,11 +160,11 @@ fn model_sizes() -> [AvgPool2d; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: AvgPool2dOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: AvgPool2dOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: AvgPool2dOp>(d: AvgPool2d) -> [Pass<B>; 2] {
+fn passes_of<B: AvgPool2dOp + Unrounded>(d: AvgPool2d) -> [Pass<B>; 2] {
     let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
     [
         Pass::of("avg_pool2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.avg_pool2d_forward(&d, x, y)),

@@ -11,7 +11,7 @@ mod cpu;
 mod launch;
 
 use crate::Result;
-use crate::device::{Backend, Buffer, In, Out};
+use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Unrounded};
 use crate::ops::case::{Case, Fill};
 use crate::ops::layers::activation::Activation;
 use crate::ops::models::{BATCH, BOTH};
@@ -59,23 +59,23 @@ pub trait BatchNormOp: Backend {
     fn batch_norm_forward(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         gamma: In<'_, Self>,
         beta: In<'_, Self>,
         running: Out<'_, Self>,
         saved: Out<'_, Self>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// Normalises by the running statistics; overwrites y. `d.groups` and `d.momentum` do not matter.
     fn batch_norm_eval(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         gamma: In<'_, Self>,
         beta: In<'_, Self>,
         running: In<'_, Self>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// The backward pass. dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)), g = dy · f′, overwrites. `weight` is dγ and dβ, which
@@ -83,13 +83,13 @@ pub trait BatchNormOp: Backend {
     fn batch_norm_backward(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
         sums: Out<'_, Self>,
-        dx: Option<Out<'_, Self>>,
+        dx: Option<StoredOut<'_, Self>>,
         weight: Option<[Out<'_, Self>; 2]>,
     ) -> Result<()>;
 
@@ -98,13 +98,13 @@ pub trait BatchNormOp: Backend {
     fn batch_norm_tangent(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        vx: In<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        vx: Stored<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
         sums: Out<'_, Self>,
-        vy: Out<'_, Self>,
+        vy: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -124,7 +124,7 @@ fn size(rows: usize, c: usize, groups: usize, activation: Activation) -> BatchNo
 
 /// Odd sizes, one and two groups, every activation that follows a normalisation; backward and tangent passes, the
 /// running statistics after a batch, and evaluation.
-pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: BatchNormOp + Unrounded>() -> Vec<Case<B>> {
     let batches = [
         size(3, 1, 1, Activation::Identity),
         size(6, 3, 2, Activation::Identity),
@@ -152,7 +152,7 @@ pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
     batches.chain(running.map(running_case)).chain(long.map(long_case)).chain(eval.map(eval_case)).collect()
 }
 
-fn case<B: BatchNormOp>(d: &BatchNorm, mode: &str) -> Case<B> {
+fn case<B: BatchNormOp + Unrounded>(d: &BatchNorm, mode: &str) -> Case<B> {
     Case::new("batch_norm", format!("{mode}{}", d.describe()))
         .input("x", d.len())
         .input("gamma", d.c)
@@ -160,18 +160,18 @@ fn case<B: BatchNormOp>(d: &BatchNorm, mode: &str) -> Case<B> {
 }
 
 /// The forward pass with running statistics that nobody reads; returns `saved`.
-fn normalise<B: BatchNormOp>(
+fn normalise<B: BatchNormOp + Unrounded>(
     be: &B,
     d: &BatchNorm,
     [x, gamma, beta]: [In<'_, B>; 3],
-    y: Out<'_, B>,
+    y: StoredOut<'_, B>,
 ) -> Result<Buffer<B>> {
     let (mut running, mut saved) = (be.alloc(2 * d.c)?, be.alloc(d.saved_len())?);
     be.batch_norm_forward(d, x, gamma, beta, be.view_mut(&mut running), be.view_mut(&mut saved), y)?;
     Ok(saved)
 }
 
-fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+fn batch_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
     case(&d, "")
         .output("y", d.len())
         .forward(move |be: &B, inputs, [y]| normalise(be, &d, inputs, y).map(drop))
@@ -189,7 +189,7 @@ fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
 }
 
 /// The running statistics after a batch; nothing to differentiate.
-fn running_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+fn running_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
     case(&d, "running ").filled_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0)).output("running", 2 * d.c).forward(
         move |be: &B, [x, gamma, beta, before], [mut running]| {
             be.copy(before, be.reborrow(&mut running))?;
@@ -200,7 +200,7 @@ fn running_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
 }
 
 /// All that both passes write, dy being an input: nothing to differentiate, which many rows would make slow.
-fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+fn long_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
     case(&d, "long ")
         .input("dy", d.len())
         .output("y", d.len())
@@ -217,7 +217,7 @@ fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
 }
 
 /// Evaluation, which has no backward pass.
-fn eval_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+fn eval_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
     case(&d, "eval ")
         .filled_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0))
         .output("y", d.len())
@@ -248,11 +248,11 @@ fn model_sizes() -> Vec<BatchNorm> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: BatchNormOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: BatchNormOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: BatchNormOp>(d: BatchNorm) -> [Pass<B>; 3] {
+fn passes_of<B: BatchNormOp + Unrounded>(d: BatchNorm) -> [Pass<B>; 3] {
     const OP: &str = "batch_norm";
     let (shape, len, saved, c) = (d.describe(), d.len(), d.saved_len(), d.c);
     [

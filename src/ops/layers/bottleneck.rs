@@ -16,7 +16,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
 use crate::ops::pass::Pass;
@@ -93,9 +93,9 @@ pub trait BottleneckOp: Backend {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        z: Out<'_, Self>,
+        z: StoredOut<'_, Self>,
         kl: Out<'_, Self>,
     ) -> Result<()>;
 
@@ -104,21 +104,21 @@ pub trait BottleneckOp: Backend {
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        dz: In<'_, Self>,
+        dz: Stored<'_, Self>,
         dkl: In<'_, Self>,
-        d_mu_s: Out<'_, Self>,
+        d_mu_s: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// v_z = v_μ + r σ ε · v_s, the tangent of z alone (kl has none here); overwrites.
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_s: In<'_, Self>,
-        v_z: Out<'_, Self>,
+        v_mu_s: Stored<'_, Self>,
+        v_z: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// ds += r² σ ε · v_s · dz, which is the derivative of ⟨v_z, dz⟩, v_z the tangent of z; μ's part of `d_mu_s` is left
@@ -126,11 +126,11 @@ pub trait BottleneckOp: Backend {
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_s: In<'_, Self>,
-        dz: In<'_, Self>,
-        d_mu_s: Out<'_, Self>,
+        v_mu_s: Stored<'_, Self>,
+        dz: Stored<'_, Self>,
+        d_mu_s: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -150,7 +150,7 @@ struct KernelBottleneck {
 const QUAD: usize = 4;
 
 /// The sizes, the given noise and the state, as the kernels' parameters.
-fn noise_arguments<T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<T>>) -> [Argument; 3] {
+fn noise_arguments<T: Real, S: Storage<T>>(d: &Bottleneck, noise: Noise<'_, Accelerator<T, S>>) -> [Argument; 3] {
     let none = Argument::new(0u64);
     let (kind, streams, draws, given, state): (i32, &[Stream], DrawStep, Argument, Argument) = match noise {
         Noise::Mean => (0, &[], DrawStep::ONCE, none, none),
@@ -166,13 +166,13 @@ fn noise_arguments<T: Real>(d: &Bottleneck, noise: Noise<'_, Accelerator<T>>) ->
     [Argument::new(sizes), given, state]
 }
 
-impl<T: Real> BottleneckOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> BottleneckOp for Accelerator<T, S> {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        z: Out<'_, Self>,
+        z: StoredOut<'_, Self>,
         kl: Out<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
@@ -187,11 +187,11 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        dz: In<'_, Self>,
+        dz: Stored<'_, Self>,
         dkl: In<'_, Self>,
-        d_mu_s: Out<'_, Self>,
+        d_mu_s: StoredOut<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, dz, dkl, d_mu_s];
@@ -201,10 +201,10 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_s: In<'_, Self>,
-        v_z: Out<'_, Self>,
+        v_mu_s: Stored<'_, Self>,
+        v_z: StoredOut<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, v_mu_s, v_z];
@@ -214,11 +214,11 @@ impl<T: Real> BottleneckOp for Accelerator<T> {
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_s: In<'_, Self>,
+        mu_s: Stored<'_, Self>,
         noise: Noise<'_, Self>,
-        v_mu_s: In<'_, Self>,
-        dz: In<'_, Self>,
-        d_mu_s: Out<'_, Self>,
+        v_mu_s: Stored<'_, Self>,
+        dz: Stored<'_, Self>,
+        d_mu_s: StoredOut<'_, Self>,
     ) -> Result<()> {
         let [sizes, given, state] = noise_arguments(d, noise);
         let arguments = arguments![sizes, mu_s, given, state, v_mu_s, dz, d_mu_s];
@@ -265,7 +265,7 @@ const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
 
 /// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. With ε = 0 z is linear, and has no
 /// curvature. The encoder's second output is log σ² and log σ.
-pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: BottleneckOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [
         (2, 1, 1, CaseNoise::Sampled),
         (2, 3, 5, CaseNoise::Sampled),
@@ -292,7 +292,7 @@ fn described(d: &Bottleneck, noise: CaseNoise) -> String {
 }
 
 /// z and kl as functions of μ and s.
-fn case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+fn case<B: BottleneckOp + Unrounded>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
     let len = d.n * d.dims();
     Case::new("bottleneck", described(&d, noise))
         .filled_input("mu_s", 2 * len, Fill::Uniform(-2.0, 2.0))
@@ -310,7 +310,7 @@ fn case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
 }
 
 /// The tangent of z as a function of the same, the direction held fixed; its gradient is the curvature.
-fn curvature_case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+fn curvature_case<B: BottleneckOp + Unrounded>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
     let len = d.n * d.dims();
     let direction = move |be: &B| case::drawn(be, 2 * len, Fill::Normal, 2001);
     Case::new("bottleneck", format!("{} curvature", described(&d, noise)))
@@ -333,11 +333,11 @@ fn model_sizes() -> [Bottleneck; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: BottleneckOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: BottleneckOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: BottleneckOp>(d: Bottleneck) -> [Pass<B>; 2] {
+fn passes_of<B: BottleneckOp + Unrounded>(d: Bottleneck) -> [Pass<B>; 2] {
     let (shape, len) = (format!("n{} positions{} c{}", d.n, d.positions, d.c), d.n * d.dims());
     [
         Pass::of("bottleneck", &shape, "forward", [2 * len], [len, d.n], move |be: &B, [mu_s], [z, kl], state| {

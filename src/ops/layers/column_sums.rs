@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::arguments;
-use crate::device::{ALIGNMENT, Accelerator, Backend, In, Out, Real};
+use crate::device::{ALIGNMENT, Accelerator, Backend, Out, Real, Storage, Stored};
 
 const BLOCK: [u32; 3] = [size::COLUMN_THREADS_X * size::COLUMN_THREADS_Y, 1, 1];
 
@@ -17,38 +17,38 @@ fn grid([rows, columns]: [usize; 2]) -> [usize; 2] {
 }
 
 /// target += the column sums of `source` `[rows, columns]`: the gradient of a bias.
-pub(super) fn launch<T: Real>(
-    be: &Accelerator<T>,
+pub(super) fn launch<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     columns: usize,
-    source: In<'_, Accelerator<T>>,
-    target: Out<'_, Accelerator<T>>,
+    source: Stored<'_, Accelerator<T, S>>,
+    target: Out<'_, Accelerator<T, S>>,
 ) -> Result<()> {
     launch_summed(be, [source.len() / columns, columns], source, None, [Some(target), None])
 }
 
 /// The same of rows that are multiplied by `scales` `[rows]` before, and the sum of the scales, where it is wanted: the gradient
 /// of a weight with one output, and that of its bias.
-pub(super) fn launch_scaled<T: Real>(
-    be: &Accelerator<T>,
+pub(super) fn launch_scaled<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     shape: [usize; 2],
-    source: In<'_, Accelerator<T>>,
-    scales: In<'_, Accelerator<T>>,
-    target: Out<'_, Accelerator<T>>,
-    target_of_scales: Option<Out<'_, Accelerator<T>>>,
+    source: Stored<'_, Accelerator<T, S>>,
+    scales: Stored<'_, Accelerator<T, S>>,
+    target: Out<'_, Accelerator<T, S>>,
+    target_of_scales: Option<Out<'_, Accelerator<T, S>>>,
 ) -> Result<()> {
     launch_summed(be, shape, source, Some(scales), [Some(target), target_of_scales])
 }
 
-fn launch_summed<T: Real>(
-    be: &Accelerator<T>,
+fn launch_summed<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     [rows, columns]: [usize; 2],
-    source: In<'_, Accelerator<T>>,
-    scales: Option<In<'_, Accelerator<T>>>,
-    [target, target_of_scales]: [Option<Out<'_, Accelerator<T>>>; 2],
+    source: Stored<'_, Accelerator<T, S>>,
+    scales: Option<Stored<'_, Accelerator<T, S>>>,
+    [target, target_of_scales]: [Option<Out<'_, Accelerator<T, S>>>; 2],
 ) -> Result<()> {
     let all = columns + usize::from(target_of_scales.is_some());
     let [blocks, parts] = grid([rows, all]);
-    be.with_counted_workspace(parts * all, blocks, |partial: Out<'_, Accelerator<T>, f64>, counters| {
+    be.with_counted_workspace(parts * all, blocks, |partial: Out<'_, Accelerator<T, S>, f64>, counters| {
         let grid = [blocks, parts, 1].map(|count| int(count).unsigned_abs());
         let arguments = arguments![rows, columns, source, scales, partial, counters, target, target_of_scales];
         be.launch(Kernel::ColumnSums, grid, BLOCK, &arguments)
@@ -57,20 +57,20 @@ fn launch_summed<T: Real>(
 
 /// dw += the sum of its `parts` parts that `write` leaves in the window that it is given, and db += the column sums of `dy`,
 /// which has as many columns as db.
-pub(super) fn launch_weight_gradient<T: Real>(
-    be: &Accelerator<T>,
+pub(super) fn launch_weight_gradient<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     parts: usize,
-    dy: In<'_, Accelerator<T>>,
-    dw: Out<'_, Accelerator<T>>,
-    db: Option<Out<'_, Accelerator<T>>>,
-    write: impl FnOnce(&Out<'_, Accelerator<T>>) -> Result<()>,
+    dy: Stored<'_, Accelerator<T, S>>,
+    dw: Out<'_, Accelerator<T, S>>,
+    db: Option<Out<'_, Accelerator<T, S>>>,
+    write: impl FnOnce(&Out<'_, Accelerator<T, S>>) -> Result<()>,
 ) -> Result<()> {
     let columns = db.as_ref().map_or(0, |db| db.len());
     let rows = dy.len().checked_div(columns).unwrap_or(0);
     let ([blocks, row_parts], dw_len) = (grid([rows, columns]), dw.len());
     // The sums in f64 first, and behind them the parts of dw, which products may write in vectors.
     let reals = (row_parts * columns * size_of::<f64>()).next_multiple_of(ALIGNMENT as usize) / size_of::<T>();
-    be.with_counted_workspace(reals + parts * dw_len, blocks, |memory: Out<'_, Accelerator<T>>, counters| {
+    be.with_counted_workspace(reals + parts * dw_len, blocks, |memory: Out<'_, Accelerator<T, S>>, counters| {
         let (sums, dw_parts) = be.split_mut(memory, reals);
         write(&dw_parts)?;
         let adding = be.element_blocks(dw_len);

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use crate::Result;
 use crate::device::kernels::size;
-use crate::device::{Backend, In, Out};
+use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::{BATCH, BLOCKS, BOTH};
@@ -93,21 +93,27 @@ pub trait Conv2dOp: Backend {
     fn conv2d_forward(
         &self,
         d: &Conv2d,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx = convᵀ(dy, w); overwrites.
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+    fn conv2d_backward_input(
+        &self,
+        d: &Conv2d,
+        dy: Stored<'_, Self>,
+        w: In<'_, Self>,
+        dx: StoredOut<'_, Self>,
+    ) -> Result<()>;
 
     /// dw += dyᵀ · windows(x), db += Σ dy; accumulates.
     fn conv2d_backward_weight(
         &self,
         d: &Conv2d,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()>;
@@ -149,17 +155,17 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
     fn flops(&self) -> u64 {
         Conv2d::flops(self)
     }
-    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
         be.conv2d_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.conv2d_backward_input(self, dy, w, dx)
     }
     fn backward_weight(
         &self,
         be: &B,
-        x: In<'_, B>,
-        dy: In<'_, B>,
+        x: Stored<'_, B>,
+        dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
     ) -> Result<()> {
@@ -168,7 +174,7 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
 }
 
 /// Odd sizes, every stride and padding in use, one image and several, few and many channels.
-pub(super) fn cases<B: Conv2dOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: Conv2dOp + Unrounded>() -> Vec<Case<B>> {
     affine::cases(case_sizes())
 }
 
@@ -222,6 +228,6 @@ pub(super) fn model_sizes() -> Vec<Conv2d> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: Conv2dOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: Conv2dOp + Unrounded>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

@@ -8,7 +8,7 @@
 use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::BATCH;
@@ -59,27 +59,27 @@ pub trait ConvTranspose2dOp: Backend {
     fn conv_transpose2d_forward(
         &self,
         d: &ConvTranspose2d,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx = conv(dy, w); overwrites.
     fn conv_transpose2d_backward_input(
         &self,
         d: &ConvTranspose2d,
-        dy: In<'_, Self>,
+        dy: Stored<'_, Self>,
         w: In<'_, Self>,
-        dx: Out<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dw += xᵀ · windows(dy), db += Σ dy; accumulates.
     fn conv_transpose2d_backward_weight(
         &self,
         d: &ConvTranspose2d,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()>;
@@ -118,14 +118,14 @@ impl<T: Real> ConvTranspose2dOp for Cpu<T> {
     }
 }
 
-impl<T: Real> ConvTranspose2dOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
     fn conv_transpose2d_forward(
         &self,
         d: &ConvTranspose2d,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         launch::backward_input(self, &d.reversed(), x, w, b, y)
     }
@@ -133,9 +133,9 @@ impl<T: Real> ConvTranspose2dOp for Accelerator<T> {
     fn conv_transpose2d_backward_input(
         &self,
         d: &ConvTranspose2d,
-        dy: In<'_, Self>,
+        dy: Stored<'_, Self>,
         w: In<'_, Self>,
-        dx: Out<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.conv2d_forward(&d.reversed(), dy, w, None, dx)
     }
@@ -143,8 +143,8 @@ impl<T: Real> ConvTranspose2dOp for Accelerator<T> {
     fn conv_transpose2d_backward_weight(
         &self,
         d: &ConvTranspose2d,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
@@ -190,17 +190,17 @@ impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
     fn flops(&self) -> u64 {
         self.reversed().flops()
     }
-    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
         be.conv_transpose2d_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.conv_transpose2d_backward_input(self, dy, w, dx)
     }
     fn backward_weight(
         &self,
         be: &B,
-        x: In<'_, B>,
-        dy: In<'_, B>,
+        x: Stored<'_, B>,
+        dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
     ) -> Result<()> {
@@ -209,7 +209,7 @@ impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
 }
 
 /// The sizes of the plain convolution's cases, reversed.
-pub(super) fn cases<B: ConvTranspose2dOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ConvTranspose2dOp + Unrounded>() -> Vec<Case<B>> {
     affine::cases(case_sizes().into_iter().map(|d| {
         let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
         ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
@@ -226,6 +226,6 @@ pub(super) fn model_sizes() -> Vec<ConvTranspose2d> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ConvTranspose2dOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ConvTranspose2dOp + Unrounded>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

@@ -7,7 +7,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::product::Product;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::layers::column_sums;
@@ -31,14 +31,20 @@ pub trait LinearOp: Backend {
     fn linear_forward(
         &self,
         d: &Linear,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx = dy · w; overwrites.
-    fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+    fn linear_backward_input(
+        &self,
+        d: &Linear,
+        dy: Stored<'_, Self>,
+        w: In<'_, Self>,
+        dx: StoredOut<'_, Self>,
+    ) -> Result<()>;
 
     /// dw += dyᵀ · x, db += Σ dy; accumulates. db, and dw of a single output, are summed so that what cancels between the
     /// first half of the rows and the second leaves nothing ([`add_column_sums`]); such a dw rounds no operand in any
@@ -46,8 +52,8 @@ pub trait LinearOp: Backend {
     fn linear_backward_weight(
         &self,
         d: &Linear,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()>;
@@ -89,14 +95,14 @@ impl AsArgument for Linear {
     }
 }
 
-impl<T: Real> LinearOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
     fn linear_forward(
         &self,
         d: &Linear,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
         const SINGLE: [Kernel; 3] =
@@ -109,7 +115,13 @@ impl<T: Real> LinearOp for Accelerator<T> {
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
-    fn linear_backward_input(&self, d: &Linear, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+    fn linear_backward_input(
+        &self,
+        d: &Linear,
+        dy: Stored<'_, Self>,
+        w: In<'_, Self>,
+        dx: StoredOut<'_, Self>,
+    ) -> Result<()> {
         const KERNELS: [Kernel; 3] =
             [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
         let wide =
@@ -121,8 +133,8 @@ impl<T: Real> LinearOp for Accelerator<T> {
     fn linear_backward_weight(
         &self,
         d: &Linear,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
@@ -169,17 +181,17 @@ impl<B: LinearOp> Affine<B> for Linear {
     fn flops(&self) -> u64 {
         2 * (self.n * self.c * self.k) as u64
     }
-    fn forward(&self, be: &B, x: In<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: Out<'_, B>) -> Result<()> {
+    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
         be.linear_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: In<'_, B>, w: In<'_, B>, dx: Out<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.linear_backward_input(self, dy, w, dx)
     }
     fn backward_weight(
         &self,
         be: &B,
-        x: In<'_, B>,
-        dy: In<'_, B>,
+        x: Stored<'_, B>,
+        dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
     ) -> Result<()> {
@@ -195,7 +207,7 @@ dry_run! {
 }
 
 /// One row and many, one feature and many.
-pub(super) fn cases<B: LinearOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: LinearOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
     affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
 }
@@ -210,6 +222,6 @@ pub(super) fn model_sizes() -> Vec<Linear> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: LinearOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: LinearOp + Unrounded>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

@@ -18,7 +18,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
 use crate::ops::pass::Pass;
@@ -63,18 +63,18 @@ pub trait MinibatchDiscriminationOp: Backend {
     fn minibatch_discrimination_forward(
         &self,
         d: &MinibatchDiscrimination,
-        x: In<'_, Self>,
-        m: In<'_, Self>,
-        y: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        m: Stored<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dm `[N, B, C]` from the last B columns of dy `[N, A + B]`; overwrites dm.
     fn minibatch_discrimination_backward_input(
         &self,
         d: &MinibatchDiscrimination,
-        m: In<'_, Self>,
-        dy: In<'_, Self>,
-        dm: Out<'_, Self>,
+        m: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dm: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx `[N, A]` += the first A columns of dy `[N, A + B]`. It adds, since what goes by way of m has come down there
@@ -82,8 +82,8 @@ pub trait MinibatchDiscriminationOp: Backend {
     fn minibatch_discrimination_backward_features(
         &self,
         d: &MinibatchDiscrimination,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -171,13 +171,13 @@ impl AsArgument for MinibatchDiscrimination {
     }
 }
 
-impl<T: Real> MinibatchDiscriminationOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> MinibatchDiscriminationOp for Accelerator<T, S> {
     fn minibatch_discrimination_forward(
         &self,
         d: &MinibatchDiscrimination,
-        x: In<'_, Self>,
-        m: In<'_, Self>,
-        y: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        m: Stored<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::MinibatchDiscriminationForward, d.n * d.y_len(), &arguments![d, x, m, y])
     }
@@ -185,9 +185,9 @@ impl<T: Real> MinibatchDiscriminationOp for Accelerator<T> {
     fn minibatch_discrimination_backward_input(
         &self,
         d: &MinibatchDiscrimination,
-        m: In<'_, Self>,
-        dy: In<'_, Self>,
-        dm: Out<'_, Self>,
+        m: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
+        dm: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::MinibatchDiscriminationBackwardInput, d.n * d.m_len(), &arguments![d, m, dy, dm])
     }
@@ -195,8 +195,8 @@ impl<T: Real> MinibatchDiscriminationOp for Accelerator<T> {
     fn minibatch_discrimination_backward_features(
         &self,
         d: &MinibatchDiscrimination,
-        dy: In<'_, Self>,
-        dx: Out<'_, Self>,
+        dy: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::MinibatchDiscriminationBackwardFeatures, d.n * d.c, &arguments![d, dy, dx])
     }
@@ -212,14 +212,14 @@ dry_run! {
 }
 
 /// One image and many, one group and two, one kernel and one dimension and more.
-pub(super) fn cases<B: MinibatchDiscriminationOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: MinibatchDiscriminationOp + Unrounded>() -> Vec<Case<B>> {
     let sizes =
         [(1, 1, 1, 1, 1), (2, 1, 3, 1, 2), (6, 2, 5, 3, 5), (10, 2, 1, 17, 1), (17, 1, 9, 2, 3), (4, 2, 33, 7, 4)];
     sizes.map(|(n, groups, c, kernels, dims)| case(MinibatchDiscrimination { n, groups, c, kernels, dims })).into()
 }
 
 /// y as a function of x and m, as if m did not come from x.
-fn case<B: MinibatchDiscriminationOp>(d: MinibatchDiscrimination) -> Case<B> {
+fn case<B: MinibatchDiscriminationOp + Unrounded>(d: MinibatchDiscrimination) -> Case<B> {
     let MinibatchDiscrimination { n, groups, c, kernels, dims } = d;
     Case::new("minibatch_discrimination", format!("n{n} groups{groups} c{c} kernels{kernels} dims{dims}"))
         .input("x", n * c)
@@ -233,7 +233,7 @@ fn case<B: MinibatchDiscriminationOp>(d: MinibatchDiscrimination) -> Case<B> {
 }
 
 /// The head of `vgan-mnist` with the authors' 100 kernels of 5 dimensions behind its 1024 features.
-pub(super) fn passes<B: MinibatchDiscriminationOp>() -> [Pass<B>; 3] {
+pub(super) fn passes<B: MinibatchDiscriminationOp + Unrounded>() -> [Pass<B>; 3] {
     const OP: &str = "minibatch_discrimination";
     let d = MinibatchDiscrimination { n: BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
     let (x, m, y) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());

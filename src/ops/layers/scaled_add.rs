@@ -8,7 +8,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::models::{BATCH, BOTH};
 use crate::ops::pass::Pass;
@@ -16,10 +16,16 @@ use crate::ops::pass::Pass;
 /// The sum's passes.
 pub trait ScaledAddOp: Backend {
     /// y = a + scale · b; overwrites. Also the tangent, of both tangents.
-    fn scaled_add_forward(&self, scale: f64, a: In<'_, Self>, b: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+    fn scaled_add_forward(
+        &self,
+        scale: f64,
+        a: Stored<'_, Self>,
+        b: Stored<'_, Self>,
+        y: StoredOut<'_, Self>,
+    ) -> Result<()>;
 
     /// db = scale · dy; overwrites. (da = dy.)
-    fn scaled_add_backward_input(&self, scale: f64, dy: In<'_, Self>, db: Out<'_, Self>) -> Result<()>;
+    fn scaled_add_backward_input(&self, scale: f64, dy: Stored<'_, Self>, db: StoredOut<'_, Self>) -> Result<()>;
 }
 
 /// Elements to a task.
@@ -43,13 +49,19 @@ impl<T: Real> ScaledAddOp for Cpu<T> {
     }
 }
 
-impl<T: Real> ScaledAddOp for Accelerator<T> {
-    fn scaled_add_forward(&self, scale: f64, a: In<'_, Self>, b: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> ScaledAddOp for Accelerator<T, S> {
+    fn scaled_add_forward(
+        &self,
+        scale: f64,
+        a: Stored<'_, Self>,
+        b: Stored<'_, Self>,
+        y: StoredOut<'_, Self>,
+    ) -> Result<()> {
         let arguments = arguments![T::of(scale), a, b, y, y.len() as u64];
         self.launch_elements(Kernel::ScaledAddForward, y.len(), &arguments)
     }
 
-    fn scaled_add_backward_input(&self, scale: f64, dy: In<'_, Self>, db: Out<'_, Self>) -> Result<()> {
+    fn scaled_add_backward_input(&self, scale: f64, dy: Stored<'_, Self>, db: StoredOut<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(scale), dy, db, db.len() as u64];
         self.launch_elements(Kernel::ScaledAddBackwardInput, db.len(), &arguments)
     }
@@ -62,11 +74,11 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector; the residual block's scale, a plain sum, and one that subtracts.
-pub(super) fn cases<B: ScaledAddOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ScaledAddOp + Unrounded>() -> Vec<Case<B>> {
     [(0.1, 1), (0.1, 33), (1.0, 17), (-2.5, 3), (0.1, 1000)].map(|(scale, len)| case(scale, len)).into()
 }
 
-fn case<B: ScaledAddOp>(scale: f64, len: usize) -> Case<B> {
+fn case<B: ScaledAddOp + Unrounded>(scale: f64, len: usize) -> Case<B> {
     Case::new("scaled_add", format!("scale{scale} len{len}"))
         .input("a", len)
         .input("b", len)
@@ -90,11 +102,11 @@ fn model_sizes() -> [usize; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ScaledAddOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ScaledAddOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: ScaledAddOp>(len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: ScaledAddOp + Unrounded>(len: usize) -> [Pass<B>; 2] {
     let shape = format!("len{len}");
     [
         Pass::of("scaled_add", &shape, "forward", [len, len], [len], move |be: &B, [a, b], [y], _| {

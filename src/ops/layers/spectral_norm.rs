@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, Storage, Unrounded};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::pass::{Pass, Work, filled};
 
@@ -166,7 +166,7 @@ fn row_blocks(count: usize) -> [u32; 3] {
 
 const THREADS: [u32; 3] = [size::SPECTRAL_THREADS, 1, 1];
 
-impl<T: Real> SpectralNormOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> SpectralNormOp for Accelerator<T, S> {
     fn spectral_norm_forward(
         &self,
         d: &SpectralNorm,
@@ -222,14 +222,14 @@ dry_run! {
 }
 
 /// One row and many, one column and many, more rows than a block sums.
-pub(super) fn cases<B: SpectralNormOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: SpectralNormOp + Unrounded>() -> Vec<Case<B>> {
     let iterating = [(1, 1), (1, 33), (33, 1), (3, 17), (17, 300), (520, 3)].map(|(k, c)| iterating_case(k, c));
     let held = [(3, 17), (17, 3), (1, 5)].map(|(k, c)| held_case(k, c));
     iterating.into_iter().chain(held).collect()
 }
 
 /// With a power iteration: all that a forward pass leaves. It is no function to differentiate, since u and v are held fixed.
-fn iterating_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
+fn iterating_case<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> Case<B> {
     let d = SpectralNorm { k, c, iterates: true };
     Case::new("spectral_norm", format!("k{k} c{c} with a power iteration"))
         .input("w", k * c)
@@ -245,7 +245,7 @@ fn iterating_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
 }
 
 /// Without one: ŵ as a function of w alone, for positive w, u and v, so that σ stays far from 0.
-fn held_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
+fn held_case<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> Case<B> {
     let d = SpectralNorm { k, c, iterates: false };
     // Returns u, v and σ.
     let forward = move |be: &B, w: In<'_, B>, w_hat: Out<'_, B>| -> Result<[Buffer<B>; 3]> {
@@ -268,11 +268,11 @@ fn held_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
 }
 
 /// The largest weights of the discriminator of `vgan-mnist`: its second convolution's and its first linear layer's.
-pub(super) fn passes<B: SpectralNormOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: SpectralNormOp + Unrounded>() -> Vec<Pass<B>> {
     [(128, 4 * 4 * 64), (1024, 7 * 7 * 128)].into_iter().flat_map(|(k, c)| passes_of(k, c)).collect()
 }
 
-fn passes_of<B: SpectralNormOp>(k: usize, c: usize) -> [Pass<B>; 2] {
+fn passes_of<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> [Pass<B>; 2] {
     let (shape, d) = (format!("k{k} c{c}"), SpectralNorm { k, c, iterates: true });
     // It changes u and v, which must not begin as zeros.
     let forward = move |be: B| -> Result<Work> {

@@ -11,7 +11,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::Case;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
@@ -48,10 +48,10 @@ impl Upsample2d {
 /// The upsampling's passes.
 pub trait Upsample2dOp: Backend {
     /// y = each pixel of x, four times; overwrites. Also the tangent.
-    fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()>;
+    fn upsample2d_forward(&self, d: &Upsample2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()>;
 
     /// dx = the sum of the four pixels of dy that a pixel became; overwrites.
-    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()>;
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()>;
 }
 
 impl<T: Real> Upsample2dOp for Cpu<T> {
@@ -93,12 +93,12 @@ impl AsArgument for Upsample2d {
     }
 }
 
-impl<T: Real> Upsample2dOp for Accelerator<T> {
-    fn upsample2d_forward(&self, d: &Upsample2d, x: In<'_, Self>, y: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> Upsample2dOp for Accelerator<T, S> {
+    fn upsample2d_forward(&self, d: &Upsample2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments![d, x, y])
     }
 
-    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()> {
         self.launch_rows(Kernel::Upsample2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
     }
 }
@@ -110,12 +110,12 @@ dry_run! {
 }
 
 /// One pixel, odd sides, one row, several images, one channel and many, and rows longer than a block of the kernel.
-pub(super) fn cases<B: Upsample2dOp>() -> Vec<Case<B>> {
+pub(super) fn cases<B: Upsample2dOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)];
     sizes.map(|(n, h, w, c)| case(Upsample2d { n, h, w, c })).into()
 }
 
-fn case<B: Upsample2dOp>(d: Upsample2d) -> Case<B> {
+fn case<B: Upsample2dOp + Unrounded>(d: Upsample2d) -> Case<B> {
     Case::new("upsample2d", d.describe())
         .input("x", d.x_len())
         .output("y", d.y_len())
@@ -130,11 +130,11 @@ fn model_sizes() -> [Upsample2d; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: Upsample2dOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: Upsample2dOp + Unrounded>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: Upsample2dOp>(d: Upsample2d) -> [Pass<B>; 2] {
+fn passes_of<B: Upsample2dOp + Unrounded>(d: Upsample2d) -> [Pass<B>; 2] {
     let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
     [
         Pass::of("upsample2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.upsample2d_forward(&d, x, y)),

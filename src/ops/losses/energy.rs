@@ -12,7 +12,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -40,16 +40,22 @@ pub struct Energy {
 /// The energy's passes.
 pub trait EnergyOp: Backend {
     /// e `[N]` from images x and reconstructions y, both `[N, H, W, C]`; overwrites e.
-    fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()>;
+    fn energy_forward(
+        &self,
+        d: &Energy,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        e: StoredOut<'_, Self>,
+    ) -> Result<()>;
 
     /// dy = p |y − x|^(p−1) sign(y − x) de / (H W C), by the reconstructions; overwrites dy. de is `[N]`.
     fn energy_backward_input(
         &self,
         d: &Energy,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        de: In<'_, Self>,
-        dy: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        de: Stored<'_, Self>,
+        dy: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// dx −= the same: the images' own part of the gradient. It adds to dx, since what went through the network that made
@@ -57,10 +63,10 @@ pub trait EnergyOp: Backend {
     fn energy_backward_image(
         &self,
         d: &Energy,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        de: In<'_, Self>,
-        dx: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        de: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -132,18 +138,24 @@ impl AsArgument for Energy {
     }
 }
 
-impl<T: Real> EnergyOp for Accelerator<T> {
-    fn energy_forward(&self, d: &Energy, x: In<'_, Self>, y: In<'_, Self>, e: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> EnergyOp for Accelerator<T, S> {
+    fn energy_forward(
+        &self,
+        d: &Energy,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        e: StoredOut<'_, Self>,
+    ) -> Result<()> {
         self.launch_images(Kernel::EnergyForward, d.n, &arguments![d, x, y, e])
     }
 
     fn energy_backward_input(
         &self,
         d: &Energy,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        de: In<'_, Self>,
-        dy: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        de: Stored<'_, Self>,
+        dy: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::EnergyBackwardInput, d.n * d.len, &arguments![d, x, y, de, dy])
     }
@@ -151,10 +163,10 @@ impl<T: Real> EnergyOp for Accelerator<T> {
     fn energy_backward_image(
         &self,
         d: &Energy,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        de: In<'_, Self>,
-        dx: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        de: Stored<'_, Self>,
+        dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::EnergyBackwardImage, d.n * d.len, &arguments![d, x, y, de, dx])
     }
@@ -169,13 +181,13 @@ dry_run! {
 
 /// Both powers, at odd sizes and at more elements than a block has threads. No difference of the inputs lies so near to
 /// 0 that the step of a gradient check crosses the kink of the absolute error.
-pub fn cases<B: EnergyOp>() -> Vec<Case<B>> {
+pub fn cases<B: EnergyOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(2, 1), (3, 17), (1, 33), (2, 3 * 7 * 13)];
     let powers = [Exponent::Absolute, Exponent::Squared];
     powers.into_iter().flat_map(|exponent| sizes.map(|(n, len)| case(Energy { n, len, exponent }))).collect()
 }
 
-fn case<B: EnergyOp>(d: Energy) -> Case<B> {
+fn case<B: EnergyOp + Unrounded>(d: Energy) -> Case<B> {
     let Energy { n, len, exponent } = d;
     Case::new("energy", format!("n{n} len{len} {exponent:?}"))
         .filled_input("x", n * len, Fill::Uniform(-1.0, 1.0))
@@ -189,11 +201,11 @@ fn case<B: EnergyOp>(d: Energy) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: EnergyOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: EnergyOp + Unrounded>() -> Vec<Pass<B>> {
     image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
 }
 
-fn passes_of<B: EnergyOp>(d: Energy) -> [Pass<B>; 3] {
+fn passes_of<B: EnergyOp + Unrounded>(d: Energy) -> [Pass<B>; 3] {
     let (shape, len) = (format!("n{} len{}", d.n, d.len), d.n * d.len);
     [
         Pass::of("energy", shape.clone(), "forward", [len, len], [d.n], move |be: &B, [x, y], [e], _| {

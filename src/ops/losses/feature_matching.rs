@@ -14,7 +14,9 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{
+    Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
+};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::{Pass, filled};
@@ -49,7 +51,8 @@ impl FeatureMatching {
 /// Feature matching's passes.
 pub trait FeatureMatchingOp: Backend {
     /// The mean `[positions, C]` of the features that are matched, over a batch `[N, positions, parts, C]`; overwrites mean.
-    fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()>;
+    fn feature_matching_mean(&self, d: &FeatureMatching, features: Stored<'_, Self>, mean: Out<'_, Self>)
+    -> Result<()>;
 
     /// From the means of real and of generated images, both `[positions, C]`: overwrites the generator's loss in the state's
     /// metrics. One that is not finite is noted there, unless something was noted before.
@@ -68,7 +71,7 @@ pub trait FeatureMatchingOp: Backend {
         d: &FeatureMatching,
         real_mean: In<'_, Self>,
         fake_mean: In<'_, Self>,
-        d_features: Out<'_, Self>,
+        d_features: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -142,8 +145,13 @@ impl AsArgument for FeatureMatching {
     }
 }
 
-impl<T: Real> FeatureMatchingOp for Accelerator<T> {
-    fn feature_matching_mean(&self, d: &FeatureMatching, features: In<'_, Self>, mean: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> FeatureMatchingOp for Accelerator<T, S> {
+    fn feature_matching_mean(
+        &self,
+        d: &FeatureMatching,
+        features: Stored<'_, Self>,
+        mean: Out<'_, Self>,
+    ) -> Result<()> {
         self.launch_elements(Kernel::FeatureMatchingMean, d.matched(), &arguments![d, features, mean])
     }
 
@@ -162,7 +170,7 @@ impl<T: Real> FeatureMatchingOp for Accelerator<T> {
         d: &FeatureMatching,
         real_mean: In<'_, Self>,
         fake_mean: In<'_, Self>,
-        d_features: Out<'_, Self>,
+        d_features: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![d, real_mean, fake_mean, d_features];
         self.launch_elements(Kernel::FeatureMatchingBackwardInput, d.n * d.len(), &arguments)
@@ -177,14 +185,14 @@ dry_run! {
 }
 
 /// One image and more, one part and two, features below and above a block of threads.
-pub fn cases<B: FeatureMatchingOp>() -> Vec<Case<B>> {
+pub fn cases<B: FeatureMatchingOp + Unrounded>() -> Vec<Case<B>> {
     [(1, 1, 1, 1, 1.0), (3, 1, 2, 17, 1.0), (5, 6, 2, 3, 0.3), (2, 7, 1, 41, 2.5), (17, 3, 1, 5, 1.0)]
         .map(|(n, positions, parts, c, weight)| case(FeatureMatching { n, positions, parts, c, weight }))
         .into()
 }
 
 /// The loss as a function of the features of the generated images; those of the real ones are constants.
-fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
+fn case<B: FeatureMatchingOp + Unrounded>(d: FeatureMatching) -> Case<B> {
     let FeatureMatching { n, positions, parts, c, weight } = d;
     let case = Case::new("feature_matching", format!("n{n} positions{positions} parts{parts} c{c} weight{weight}"))
         .input("features", n * d.len())
@@ -203,12 +211,12 @@ fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
 }
 
 /// On the features of the article's two models, μ and log σ² side by side.
-pub(super) fn passes<B: FeatureMatchingOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: FeatureMatchingOp + Unrounded>() -> Vec<Pass<B>> {
     let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
     CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-fn passes_of<B: FeatureMatchingOp>(d: FeatureMatching) -> [Pass<B>; 3] {
+fn passes_of<B: FeatureMatchingOp + Unrounded>(d: FeatureMatching) -> [Pass<B>; 3] {
     let (op, shape) = ("feature_matching", format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c));
     let (len, means) = (d.n * d.len(), [d.matched(); 2]);
     [

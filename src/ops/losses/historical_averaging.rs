@@ -10,7 +10,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::case::drawn;
 use crate::ops::models;
 use crate::ops::pass::Pass;
@@ -86,7 +86,7 @@ impl<T: Real> HistoricalAveragingOp for Cpu<T> {
     }
 }
 
-impl<T: Real> HistoricalAveragingOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> HistoricalAveragingOp for Accelerator<T, S> {
     fn historical_mean(
         &self,
         network: Network,
@@ -125,7 +125,7 @@ dry_run! {
 
 /// Lengths below, at and above a vector and a part; the mean at the sixth update of the discriminator and the first of
 /// the generator, and one that is not to happen; the penalty of either network.
-pub fn cases<B: HistoricalAveragingOp>() -> Vec<Case<B>> {
+pub fn cases<B: HistoricalAveragingOp + Unrounded>() -> Vec<Case<B>> {
     vec![
         mean_case(1, Network::Discriminator, false),
         mean_case(33, Network::Generator, false),
@@ -138,7 +138,7 @@ pub fn cases<B: HistoricalAveragingOp>() -> Vec<Case<B>> {
 }
 
 /// `stopped`: something was noted as not finite before, and the mean must stay.
-fn mean_case<B: HistoricalAveragingOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
+fn mean_case<B: HistoricalAveragingOp + Unrounded>(len: usize, network: Network, stopped: bool) -> Case<B> {
     let name = format!("mean len{len} {network:?}{}", if stopped { " stopped" } else { "" });
     Case::new("historical_averaging", name).input("weights", len).input("mean", len).output("mean", len).forward(
         move |be: &B, [weights, mean], [mut moved]| {
@@ -151,7 +151,7 @@ fn mean_case<B: HistoricalAveragingOp>(len: usize, network: Network, stopped: bo
 }
 
 /// λ ‖θ − θ̄‖² for θ̄ a fixed draw.
-fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<B> {
+fn penalty_case<B: HistoricalAveragingOp + Unrounded>(len: usize, network: Network) -> Case<B> {
     let case = Case::new("historical_averaging", format!("penalty len{len} {network:?}"))
         .input("weights", len)
         .output("loss", 1);
@@ -167,11 +167,11 @@ fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: HistoricalAveragingOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: HistoricalAveragingOp + Unrounded>() -> Vec<Pass<B>> {
     models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
 }
 
-fn passes_of<B: HistoricalAveragingOp>(network: Network, len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: HistoricalAveragingOp + Unrounded>(network: Network, len: usize) -> [Pass<B>; 2] {
     let (op, shape) = ("historical_averaging", format!("len{len} {network:?}"));
     [
         Pass::of(op, shape.clone(), "mean", [len], [len], move |be: &B, [weights], [mean], state| {

@@ -20,7 +20,10 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState};
+use crate::device::{
+    Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState, Storage, Stored, StoredOut,
+    Unrounded,
+};
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -52,9 +55,9 @@ pub trait LossOp: Backend {
     fn discriminator_loss(
         &self,
         d: &DiscriminatorLoss,
-        logits: In<'_, Self>,
+        logits: Stored<'_, Self>,
         kl: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
@@ -64,8 +67,8 @@ pub trait LossOp: Backend {
     fn generator_loss(
         &self,
         objective: &Objective,
-        logits: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        logits: Stored<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
@@ -158,13 +161,13 @@ struct KernelLoss {
     padding: i32,
 }
 
-impl<T: Real> LossOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> LossOp for Accelerator<T, S> {
     fn discriminator_loss(
         &self,
         d: &DiscriminatorLoss,
-        logits: In<'_, Self>,
+        logits: Stored<'_, Self>,
         kl: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
@@ -178,8 +181,8 @@ impl<T: Real> LossOp for Accelerator<T> {
     fn generator_loss(
         &self,
         objective: &Objective,
-        logits: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        logits: Stored<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
@@ -196,7 +199,7 @@ dry_run! {
 
 /// Both losses of every objective, every reduction and mix; β is 0.7, k 0.6. Then β's step: up, down, and stopped at 0; and
 /// that of k: in between, and stopped at either end.
-pub fn cases<B: LossOp>() -> Vec<Case<B>> {
+pub fn cases<B: LossOp + Unrounded>() -> Vec<Case<B>> {
     let ns = Objective::new(Loss::Ns);
     let discriminator = |n, objective, kl_scale, kl_mix| {
         discriminator_case(DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
@@ -220,18 +223,18 @@ pub fn cases<B: LossOp>() -> Vec<Case<B>> {
 }
 
 /// A case of `n` logits and as many KL: those of a batch, or of both halves of a discriminator's.
-fn case<B: LossOp>(name: String, n: usize) -> Case<B> {
+fn case<B: LossOp + Unrounded>(name: String, n: usize) -> Case<B> {
     // Away from the hinge's kinks at ±1.
     let logits = Case::new("loss", name).filled_input("logits", n, Fill::AwayFromOne);
     logits.filled_input("kl", n, Fill::Uniform(0.0, 4.0))
 }
 
 /// A state before a case's loss.
-fn before<B: LossOp>(be: &B) -> Result<Buffer<B, StepState>> {
+fn before<B: LossOp + Unrounded>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_of(&[StepState { balance: 0.6, ..StepState::new(0, 0.7) }])
 }
 
-fn discriminator_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
+fn discriminator_case<B: LossOp + Unrounded>(d: DiscriminatorLoss) -> Case<B> {
     let DiscriminatorLoss { n, objective: Objective { loss, real_target, .. }, kl_scale, kl_mix, .. } = d;
     let name = format!("discriminator {loss:?} to {real_target} n{n} kl_scale{kl_scale} kl_mix{kl_mix}");
     with_gradient(case(name, 2 * n).output("loss", 1), move |be: &B, [logits, kl]| {
@@ -242,7 +245,7 @@ fn discriminator_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
     })
 }
 
-fn generator_case<B: LossOp>(n: usize, objective: Objective) -> Case<B> {
+fn generator_case<B: LossOp + Unrounded>(n: usize, objective: Objective) -> Case<B> {
     let case = case(format!("generator {:?} n{n}", objective.loss), n).output("loss", 1);
     with_gradient(case, move |be: &B, [logits, _]| {
         let (mut dlogits, mut dkl, mut state) = (be.alloc(n)?, be.alloc(n)?, before(be)?);
@@ -253,7 +256,7 @@ fn generator_case<B: LossOp>(n: usize, objective: Objective) -> Case<B> {
 }
 
 /// The discriminator's loss with a step of β. Its outputs are the state after it, not a function to differentiate.
-fn beta_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
+fn beta_case<B: LossOp + Unrounded>(d: DiscriminatorLoss) -> Case<B> {
     let DiscriminatorLoss { n, target_kl, beta_step, .. } = d;
     case(format!("beta n{n} target_kl{target_kl} beta_step{beta_step}"), 2 * n)
         .output("beta", 1)
@@ -268,7 +271,7 @@ fn beta_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
 }
 
 /// The generator's loss with a step of k from 0.6, after a discriminator's whose real images had the mean energy `real`.
-fn balance_case<B: LossOp>(n: usize, real: f64) -> Case<B> {
+fn balance_case<B: LossOp + Unrounded>(n: usize, real: f64) -> Case<B> {
     Case::new("loss", format!("balance n{n} real{real}"))
         .filled_input("energies", n, Fill::Uniform(0.0, 1.0))
         .output("balance", 1)
@@ -288,7 +291,7 @@ fn balance_case<B: LossOp>(n: usize, real: f64) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: LossOp + Unrounded>() -> [Pass<B>; 2] {
     let (n, objective, shape) = (BATCH, Objective::new(Loss::Ns), format!("n{BATCH}"));
     let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
     let both = [2 * n; 2];

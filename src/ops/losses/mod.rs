@@ -25,13 +25,13 @@ operations! {
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, In, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Buffer, In, Metrics, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::Case;
 
 /// Gives a case its passes, where one computation makes numbers from the inputs, and the gradient of the first of them by
 /// each input. The other numbers must not depend on the inputs, or must be what `run` has no gradient for: the backward pass
 /// leaves them out.
-fn with_gradient<B: Backend, const I: usize, const O: usize>(
+fn with_gradient<B: Unrounded, const I: usize, const O: usize>(
     case: Case<B>,
     run: impl for<'a> Fn(&B, [In<'a, B>; I]) -> Result<([f64; O], [Buffer<B>; I])> + Copy + Send + Sync + 'static,
 ) -> Case<B> {
@@ -49,7 +49,7 @@ fn with_gradient<B: Backend, const I: usize, const O: usize>(
 }
 
 /// Writes each number to the output of one element that a case has for it.
-fn put<B: Backend, const O: usize>(be: &B, numbers: [f64; O], outputs: [Out<'_, B>; O]) -> Result<()> {
+fn put<B: Unrounded, const O: usize>(be: &B, numbers: [f64; O], outputs: [Out<'_, B>; O]) -> Result<()> {
     numbers.into_iter().zip(outputs).try_for_each(|(number, output)| be.upload(&[B::Real::of(number)], output))
 }
 
@@ -59,7 +59,7 @@ fn loss_before<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_of(&[StepState { metrics: Metrics { loss_g: 0.25, ..before.metrics }, ..before }])
 }
 
-impl<T: Real> Accelerator<T> {
+impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// Runs a kernel with a block for each of `n` images.
     fn launch_images(&self, kernel: Kernel, n: usize, arguments: &[Argument]) -> Result<()> {
         self.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)

@@ -9,7 +9,7 @@ use super::objective::{Loss, Objective, Side};
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -23,8 +23,8 @@ pub trait ModeLossOp: Backend {
         &self,
         objective: &Objective,
         weight: f64,
-        logits: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        logits: Stored<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 }
@@ -49,13 +49,13 @@ impl<T: Real> ModeLossOp for Cpu<T> {
     }
 }
 
-impl<T: Real> ModeLossOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> ModeLossOp for Accelerator<T, S> {
     fn mode_loss(
         &self,
         objective: &Objective,
         weight: f64,
-        logits: In<'_, Self>,
-        dlogits: Out<'_, Self>,
+        logits: Stored<'_, Self>,
+        dlogits: StoredOut<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         self.launch_sum(Kernel::ModeLoss, &arguments![objective, weight, logits.len(), logits, dlogits, state])
@@ -68,12 +68,12 @@ dry_run! {
 }
 
 /// The cost of an output by every loss; one output, and more than a block has threads.
-pub fn cases<B: ModeLossOp>() -> Vec<Case<B>> {
+pub fn cases<B: ModeLossOp + Unrounded>() -> Vec<Case<B>> {
     Loss::ALL.iter().map(|&loss| case(17, loss)).chain([1, 261].map(|n| case(n, Loss::Ns))).collect()
 }
 
 /// The loss, and what the term must leave alone. Gradient checks list it with the other term of mode regularisation.
-fn case<B: ModeLossOp>(n: usize, loss: Loss) -> Case<B> {
+fn case<B: ModeLossOp + Unrounded>(n: usize, loss: Loss) -> Case<B> {
     let case = Case::new("reconstruction", format!("mode n{n} {loss:?}")).input("logits", n);
     let case = case.output("loss", 1).output("beta", 1).output("balance", 1);
     super::with_gradient(case, move |be: &B, [logits]| {
@@ -85,7 +85,7 @@ fn case<B: ModeLossOp>(n: usize, loss: Loss) -> Case<B> {
 }
 
 /// On the reconstructions of the models' images. Benchmarks list it with the other term of mode regularisation.
-pub(super) fn passes<B: ModeLossOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: ModeLossOp + Unrounded>() -> [Pass<B>; 2] {
     let objective = Objective::new(Loss::Ns);
     image_lens().map(|len| {
         let (op, shape) = ("reconstruction", format!("n{BATCH} len{len}"));

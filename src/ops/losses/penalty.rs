@@ -18,7 +18,9 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState};
+use crate::device::{
+    Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
+};
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -70,24 +72,24 @@ pub trait PenaltyOp: Backend {
     /// target = x + u (toward − x), u `[N]`; overwrites.
     fn penalty_interpolate(
         &self,
-        x: In<'_, Self>,
-        toward: In<'_, Self>,
-        u: In<'_, Self>,
-        target: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        toward: Stored<'_, Self>,
+        u: Stored<'_, Self>,
+        target: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// Mean and variance (divided by `len`) of each image's elements, `[N, 2]`; overwrites.
-    fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()>;
+    fn penalty_moments(&self, x: Stored<'_, Self>, moments: Out<'_, Self>) -> Result<()>;
 
     /// target = x + u · ½ std(x) · w, u `[N]`, with std(x) over the whole batch, from the moments `[N, 2]` of its images;
     /// overwrites.
     fn penalty_perturb(
         &self,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         moments: In<'_, Self>,
-        w: In<'_, Self>,
-        u: In<'_, Self>,
-        target: Out<'_, Self>,
+        w: Stored<'_, Self>,
+        u: Stored<'_, Self>,
+        target: StoredOut<'_, Self>,
     ) -> Result<()>;
 
     /// From the gradients g: overwrites v = ∂R/∂g and norms `[N]`, ‖g_i‖; notes R as the penalty of the state's metrics and
@@ -95,8 +97,8 @@ pub trait PenaltyOp: Backend {
     fn gradient_penalty(
         &self,
         d: &GradientPenalty,
-        g: In<'_, Self>,
-        v: Out<'_, Self>,
+        g: Stored<'_, Self>,
+        v: StoredOut<'_, Self>,
         norms: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
@@ -183,30 +185,30 @@ impl AsArgument for GradientPenalty {
     }
 }
 
-impl<T: Real> PenaltyOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> PenaltyOp for Accelerator<T, S> {
     fn penalty_interpolate(
         &self,
-        x: In<'_, Self>,
-        toward: In<'_, Self>,
-        u: In<'_, Self>,
-        target: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        toward: Stored<'_, Self>,
+        u: Stored<'_, Self>,
+        target: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![x.len() / u.len(), x, toward, u, target];
         self.launch_images(Kernel::PenaltyInterpolate, u.len(), &arguments)
     }
 
-    fn penalty_moments(&self, x: In<'_, Self>, moments: Out<'_, Self>) -> Result<()> {
+    fn penalty_moments(&self, x: Stored<'_, Self>, moments: Out<'_, Self>) -> Result<()> {
         let n = moments.len() / 2;
         self.launch_images(Kernel::PenaltyMoments, n, &arguments![x.len() / n, x, moments])
     }
 
     fn penalty_perturb(
         &self,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         moments: In<'_, Self>,
-        w: In<'_, Self>,
-        u: In<'_, Self>,
-        target: Out<'_, Self>,
+        w: Stored<'_, Self>,
+        u: Stored<'_, Self>,
+        target: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![u.len(), x.len() / u.len(), x, moments, w, u, target];
         self.launch_images(Kernel::PenaltyPerturb, u.len(), &arguments)
@@ -215,8 +217,8 @@ impl<T: Real> PenaltyOp for Accelerator<T> {
     fn gradient_penalty(
         &self,
         d: &GradientPenalty,
-        g: In<'_, Self>,
-        v: Out<'_, Self>,
+        g: Stored<'_, Self>,
+        v: StoredOut<'_, Self>,
         norms: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
@@ -236,7 +238,7 @@ dry_run! {
 }
 
 /// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.
-pub fn cases<B: PenaltyOp>() -> Vec<Case<B>> {
+pub fn cases<B: PenaltyOp + Unrounded>() -> Vec<Case<B>> {
     let mut cases = Vec::new();
     for (n, len) in [(1, 1), (3, 17), (5, 300), (300, 3)] {
         let penalty = |center| case(GradientPenalty { n, len, center, weight: 0.7 * n as f64 });
@@ -247,7 +249,7 @@ pub fn cases<B: PenaltyOp>() -> Vec<Case<B>> {
 }
 
 /// R as a function of the gradients.
-fn case<B: PenaltyOp>(d: GradientPenalty) -> Case<B> {
+fn case<B: PenaltyOp + Unrounded>(d: GradientPenalty) -> Case<B> {
     let GradientPenalty { n, len, center, .. } = d;
     let case = Case::new("penalty", format!("n{n} len{len} {center:?}")).input("g", n * len).output("penalty", 1);
     super::with_gradient(case, move |be: &B, [g]| {
@@ -257,7 +259,11 @@ fn case<B: PenaltyOp>(d: GradientPenalty) -> Case<B> {
 }
 
 /// R, v and the norms, on a state whose `loss_d` is R alone.
-fn penalised<B: PenaltyOp>(be: &B, d: &GradientPenalty, g: In<'_, B>) -> Result<(StepState, [Buffer<B>; 2])> {
+fn penalised<B: PenaltyOp + Unrounded>(
+    be: &B,
+    d: &GradientPenalty,
+    g: Stored<'_, B>,
+) -> Result<(StepState, [Buffer<B>; 2])> {
     let (mut v, mut norms) = (be.alloc(d.n * d.len)?, be.alloc(d.n)?);
     let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
     be.gradient_penalty(d, g, be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state))?;
@@ -265,7 +271,7 @@ fn penalised<B: PenaltyOp>(be: &B, d: &GradientPenalty, g: In<'_, B>) -> Result<
 }
 
 /// The points at which gradients are taken: between two batches, or around one.
-fn points_case<B: PenaltyOp>(n: usize, len: usize, around: bool) -> Case<B> {
+fn points_case<B: PenaltyOp + Unrounded>(n: usize, len: usize, around: bool) -> Case<B> {
     Case::new("penalty", format!("n{n} len{len} points {}", if around { "around" } else { "between" }))
         .input("x", n * len)
         .filled_input("toward or w", n * len, Fill::Uniform(0.0, 1.0))
@@ -283,7 +289,7 @@ fn points_case<B: PenaltyOp>(n: usize, len: usize, around: bool) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: PenaltyOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: PenaltyOp + Unrounded>() -> [Pass<B>; 2] {
     image_lens().map(|len| {
         let d = GradientPenalty { n: BATCH, len, center: Center::One, weight: 10.0 };
         let (shape, elements) = (format!("n{BATCH} len{len}"), BATCH * len);

@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
 use crate::ops::case::drawn;
 use crate::ops::models::{BATCH, image_lens};
 use crate::ops::pass::Pass;
@@ -49,7 +49,7 @@ pub trait ReconstructionOp: Backend {
     fn reconstruction_loss(
         &self,
         d: &Reconstruction,
-        errors: In<'_, Self>,
+        errors: Stored<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 
@@ -58,9 +58,9 @@ pub trait ReconstructionOp: Backend {
     fn reconstruction_backward_input(
         &self,
         d: &Reconstruction,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -101,11 +101,11 @@ impl AsArgument for Reconstruction {
     }
 }
 
-impl<T: Real> ReconstructionOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> ReconstructionOp for Accelerator<T, S> {
     fn reconstruction_loss(
         &self,
         d: &Reconstruction,
-        errors: In<'_, Self>,
+        errors: Stored<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
         self.launch_sum(Kernel::ReconstructionLoss, &arguments![d, errors, state])
@@ -114,9 +114,9 @@ impl<T: Real> ReconstructionOp for Accelerator<T> {
     fn reconstruction_backward_input(
         &self,
         d: &Reconstruction,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: Out<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_elements(Kernel::ReconstructionBackwardInput, d.n * d.len, &arguments![d, x, y, dy])
     }
@@ -130,14 +130,14 @@ dry_run! {
 
 /// Odd sizes, more elements than a block has threads, more images than it has, and a weight of 0, with which the mean is
 /// reported all the same.
-pub fn cases<B: ReconstructionOp + EnergyOp>() -> Vec<Case<B>> {
+pub fn cases<B: ReconstructionOp + EnergyOp + Unrounded>() -> Vec<Case<B>> {
     [(1, 1, 0.2), (3, 17, 0.2), (2, 3 * 7 * 13, 1.5), (261, 3, 0.2), (3, 5, 0.0)]
         .map(|(n, len, weight)| case(Reconstruction { n, len, weight }))
         .into()
 }
 
 /// λ₁ E d and E d, by the reconstructions; the images are a fixed draw.
-fn case<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> Case<B> {
+fn case<B: ReconstructionOp + EnergyOp + Unrounded>(d: Reconstruction) -> Case<B> {
     let Reconstruction { n, len, weight } = d;
     // A number far from those of the case's inputs.
     let images = move |be: &B| drawn(be, n * len, Fill::Normal, 500);
@@ -161,11 +161,11 @@ fn case<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ReconstructionOp + EnergyOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ReconstructionOp + EnergyOp + Unrounded>() -> Vec<Pass<B>> {
     image_lens().into_iter().flat_map(|len| passes_of(Reconstruction { n: BATCH, len, weight: 0.2 })).collect()
 }
 
-fn passes_of<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> [Pass<B>; 2] {
+fn passes_of<B: ReconstructionOp + EnergyOp + Unrounded>(d: Reconstruction) -> [Pass<B>; 2] {
     let (op, shape, len) = ("reconstruction", format!("n{} len{}", d.n, d.len), d.n * d.len);
     [
         // The mean of so few errors is nothing to time alone.

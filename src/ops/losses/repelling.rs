@@ -15,7 +15,9 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{
+    Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
+};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, CODES};
 use crate::ops::pass::Pass;
@@ -46,7 +48,7 @@ impl Repelling {
 /// The term's passes.
 pub trait RepellingOp: Backend {
     /// From codes `[N, dims]` their cosines `[N, N]`, overwritten; on the diagonal stands |sᵢ|.
-    fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()>;
+    fn repelling_forward(&self, d: &Repelling, codes: Stored<'_, Self>, cosines: Out<'_, Self>) -> Result<()>;
 
     /// Adds λ PT to the generator's loss in the state's metrics. One that is not finite is noted there, unless something
     /// was noted before.
@@ -57,9 +59,9 @@ pub trait RepellingOp: Backend {
     fn repelling_backward_input(
         &self,
         d: &Repelling,
-        codes: In<'_, Self>,
+        codes: Stored<'_, Self>,
         cosines: In<'_, Self>,
-        d_codes: Out<'_, Self>,
+        d_codes: StoredOut<'_, Self>,
     ) -> Result<()>;
 }
 
@@ -152,8 +154,8 @@ impl AsArgument for Repelling {
     }
 }
 
-impl<T: Real> RepellingOp for Accelerator<T> {
-    fn repelling_forward(&self, d: &Repelling, codes: In<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
+impl<T: Real, S: Storage<T>> RepellingOp for Accelerator<T, S> {
+    fn repelling_forward(&self, d: &Repelling, codes: Stored<'_, Self>, cosines: Out<'_, Self>) -> Result<()> {
         self.launch_images(Kernel::RepellingForward, d.n, &arguments![d, codes, cosines])
     }
 
@@ -164,9 +166,9 @@ impl<T: Real> RepellingOp for Accelerator<T> {
     fn repelling_backward_input(
         &self,
         d: &Repelling,
-        codes: In<'_, Self>,
+        codes: Stored<'_, Self>,
         cosines: In<'_, Self>,
-        d_codes: Out<'_, Self>,
+        d_codes: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![d, codes, cosines, d_codes];
         self.launch_elements(Kernel::RepellingBackwardInput, d.n * d.dims, &arguments)
@@ -183,13 +185,13 @@ dry_run! {
 
 /// Two images and more, codes below and above a vector and a block of threads. Codes of one element all point the same way
 /// or the opposite: there would be nothing to differentiate.
-pub fn cases<B: RepellingOp>() -> Vec<Case<B>> {
+pub fn cases<B: RepellingOp + Unrounded>() -> Vec<Case<B>> {
     [(2, 2, 1.0), (3, 3, 0.1), (5, 17, 1.0), (3, 261, 0.5), (17, 7, 0.1)]
         .map(|(n, dims, weight)| case(Repelling { n, dims, weight }))
         .into()
 }
 
-fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
+fn case<B: RepellingOp + Unrounded>(d: Repelling) -> Case<B> {
     let Repelling { n, dims, weight } = d;
     let case =
         Case::new("repelling", format!("n{n} dims{dims} weight{weight}")).input("codes", n * dims).output("loss", 1);
@@ -203,12 +205,12 @@ fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: RepellingOp>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: RepellingOp + Unrounded>() -> Vec<Pass<B>> {
     let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
     CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-fn passes_of<B: RepellingOp>(d: Repelling) -> [Pass<B>; 3] {
+fn passes_of<B: RepellingOp + Unrounded>(d: Repelling) -> [Pass<B>; 3] {
     let (op, shape) = ("repelling", format!("n{} dims{}", d.n, d.dims));
     let (len, pairs) = (d.n * d.dims, d.n * d.n);
     [

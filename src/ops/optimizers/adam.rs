@@ -11,7 +11,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -104,7 +104,7 @@ struct KernelAdam {
     epsilon: f64,
 }
 
-impl<T: Real> AdamOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> AdamOp for Accelerator<T, S> {
     fn adam_update(
         &self,
         d: &Adam,

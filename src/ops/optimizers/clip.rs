@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -44,7 +44,7 @@ impl<T: Real> ClipOp for Cpu<T> {
     }
 }
 
-impl<T: Real> ClipOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> ClipOp for Accelerator<T, S> {
     fn clip_weights(&self, limit: f64, state: In<'_, Self, StepState>, weights: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(limit), state, weights, weights.len() as u64];
         self.launch_elements(Kernel::ClipWeights, weights.len(), &arguments)
@@ -57,12 +57,12 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector; a clip that leaves some weights alone; and one that is not to happen.
-pub fn cases<B: ClipOp>() -> Vec<Case<B>> {
+pub fn cases<B: ClipOp + Unrounded>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (1000, false), (33, true)].map(|(len, stopped)| case(len, stopped)).into()
 }
 
 /// `stopped`: something was noted as not finite before, and nothing may move.
-fn case<B: ClipOp>(len: usize, stopped: bool) -> Case<B> {
+fn case<B: ClipOp + Unrounded>(len: usize, stopped: bool) -> Case<B> {
     Case::new("clip", format!("len{len}{}", if stopped { " stopped" } else { "" }))
         .input("weights", len)
         .output("weights", len)
@@ -75,7 +75,7 @@ fn case<B: ClipOp>(len: usize, stopped: bool) -> Case<B> {
 }
 
 /// Of the discriminators of the models.
-pub(super) fn passes<B: ClipOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: ClipOp + Unrounded>() -> [Pass<B>; 2] {
     [MNIST[1], CIFAR[1]].map(|len| {
         Pass::of("clip", format!("len{len}"), "weights", [], [len], |be: &B, [], [weights], state| {
             be.clip_weights(0.01, be.freeze(state), weights)

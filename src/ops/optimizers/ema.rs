@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Unrounded};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
 use crate::ops::pass::Pass;
@@ -28,7 +28,7 @@ impl<T: Real> EmaOp for Cpu<T> {
     }
 }
 
-impl<T: Real> EmaOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> EmaOp for Accelerator<T, S> {
     fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()> {
         let arguments = arguments![T::of(decay), T::of(1.0 - decay), weights, average, average.len() as u64];
         self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)
@@ -41,11 +41,11 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector.
-pub fn cases<B: EmaOp>() -> Vec<Case<B>> {
+pub fn cases<B: EmaOp + Unrounded>() -> Vec<Case<B>> {
     [1, 3, 17, 33].map(case).into()
 }
 
-fn case<B: EmaOp>(len: usize) -> Case<B> {
+fn case<B: EmaOp + Unrounded>(len: usize) -> Case<B> {
     Case::new("ema", format!("len{len}")).input("weights", len).input("average", len).output("average", len).forward(
         |be: &B, [weights, average], [mut moved]| {
             be.copy(average, be.reborrow(&mut moved))?;
@@ -55,7 +55,7 @@ fn case<B: EmaOp>(len: usize) -> Case<B> {
 }
 
 /// Of the generators of the models.
-pub(super) fn passes<B: EmaOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: EmaOp + Unrounded>() -> [Pass<B>; 2] {
     [MNIST[0], CIFAR[0]].map(|len| {
         Pass::of("ema", format!("len{len}"), "update", [len], [len], |be: &B, [weights], [average], _| {
             be.ema_update(0.999, weights, average)

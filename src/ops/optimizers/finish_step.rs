@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -25,7 +25,7 @@ impl<T: Real> FinishStepOp for Cpu<T> {
     }
 }
 
-impl<T: Real> FinishStepOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> FinishStepOp for Accelerator<T, S> {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()> {
         let arguments = arguments![state, history, history.len() as u64];
         self.launch(Kernel::FinishStep, [1, 1, 1], [1, 1, 1], &arguments)
@@ -38,14 +38,14 @@ dry_run! {
 }
 
 /// A ring that is not yet full, one that begins anew, one of a single place; and a step that is not to count.
-pub fn cases<B: FinishStepOp>() -> Vec<Case<B>> {
+pub fn cases<B: FinishStepOp + Unrounded>() -> Vec<Case<B>> {
     [(3, 1, false), (3, 5, false), (1, 7, false), (3, 4, true)]
         .map(|(places, step, stopped)| case(places, step, stopped))
         .into()
 }
 
 /// `stopped`: something was noted as not finite before.
-fn case<B: FinishStepOp>(places: usize, step: u64, stopped: bool) -> Case<B> {
+fn case<B: FinishStepOp + Unrounded>(places: usize, step: u64, stopped: bool) -> Case<B> {
     const FIGURES: usize = size_of::<Metrics>() / size_of::<f64>();
     Case::new("finish_step", format!("step{step} of {places}{}", if stopped { " stopped" } else { "" }))
         .output("step", 1)
@@ -64,7 +64,7 @@ fn case<B: FinishStepOp>(places: usize, step: u64, stopped: bool) -> Case<B> {
 }
 
 /// None: a single thread moves a few numbers.
-pub(super) fn passes<B: FinishStepOp>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: FinishStepOp + Unrounded>() -> [Pass<B>; 0] {
     []
 }
 

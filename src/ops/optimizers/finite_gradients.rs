@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -48,7 +48,7 @@ impl<T: Real> FiniteGradientsOp for Cpu<T> {
     }
 }
 
-impl<T: Real> FiniteGradientsOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> FiniteGradientsOp for Accelerator<T, S> {
     fn check_gradients(
         &self,
         network: Network,
@@ -70,7 +70,7 @@ dry_run! {
 
 /// Every network; lengths below and above a vector and a block; a number that is not finite in the first place, in the last
 /// and in between; and one that comes after another was noted.
-pub fn cases<B: FiniteGradientsOp>() -> Vec<Case<B>> {
+pub fn cases<B: FiniteGradientsOp + Unrounded>() -> Vec<Case<B>> {
     let noted = StepState::NON_FINITE_LOSS_D;
     vec![
         case(1, Network::Generator, None, 0),
@@ -85,7 +85,12 @@ pub fn cases<B: FiniteGradientsOp>() -> Vec<Case<B>> {
 }
 
 /// `bad`: a place and what stands there. `before`: what the state had noted.
-fn case<B: FiniteGradientsOp>(len: usize, network: Network, bad: Option<(usize, f64)>, before: u64) -> Case<B> {
+fn case<B: FiniteGradientsOp + Unrounded>(
+    len: usize,
+    network: Network,
+    bad: Option<(usize, f64)>,
+    before: u64,
+) -> Case<B> {
     let place = bad.map_or(String::new(), |(at, value)| format!(" {value} at {at}"));
     Case::new("finite_gradients", format!("len{len} {network:?}{place} after {before}"))
         .input("gradients", len)
@@ -104,7 +109,7 @@ fn case<B: FiniteGradientsOp>(len: usize, network: Network, bad: Option<(usize, 
 }
 
 /// None: it is timed beside the update that it precedes, as the check of [`super::adam`].
-pub(super) fn passes<B: FiniteGradientsOp>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: FiniteGradientsOp + Unrounded>() -> [Pass<B>; 0] {
     []
 }
 

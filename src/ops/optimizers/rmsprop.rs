@@ -13,7 +13,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Unrounded};
 use crate::ops::models;
 use crate::ops::pass::Pass;
 use crate::ops::{Case, Fill};
@@ -81,7 +81,7 @@ struct KernelRmsprop {
     epsilon: f64,
 }
 
-impl<T: Real> RmspropOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> RmspropOp for Accelerator<T, S> {
     fn rmsprop_update(
         &self,
         d: &Rmsprop,
@@ -103,14 +103,14 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector, and an update that is not to happen.
-pub fn cases<B: RmspropOp>() -> Vec<Case<B>> {
+pub fn cases<B: RmspropOp + Unrounded>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
         .map(|(len, stopped)| case(len, stopped))
         .into()
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing.
-fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
+fn case<B: RmspropOp + Unrounded>(len: usize, stopped: bool) -> Case<B> {
     Case::new("rmsprop", format!("len{len}{}", if stopped { " stopped" } else { "" }))
         .input("gradients", len)
         .input("weights", len)
@@ -129,7 +129,7 @@ fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: RmspropOp + Unrounded>() -> [Pass<B>; 2] {
     models::PAPER.map(|len| {
         let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
         Pass::of(

@@ -11,7 +11,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::matrix::MatrixMut;
 use crate::device::tiles::{Packed, Side};
-use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real};
+use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Unrounded};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -150,7 +150,7 @@ fn tile_chains(unit: Unit, rounds: usize, y: &mut [f32]) {
     });
 }
 
-impl<T: Real> Accelerator<T> {
+impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// Any of the kernels: they all take a count, two numbers and y.
     fn launch_chains(&self, kernel: Kernel, count: usize, numbers: [f64; 2], y: Out<'_, Self>) -> Result<()> {
         let [first, second] = numbers.map(T::of);
@@ -158,7 +158,7 @@ impl<T: Real> Accelerator<T> {
     }
 }
 
-impl<T: Real> CeilingOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> CeilingOp for Accelerator<T, S> {
     fn multiply_add_chains(&self, rounds: usize, y: Out<'_, Self>) -> Result<()> {
         let Link { factor, addend } = MULTIPLY_ADD;
         self.launch_chains(Kernel::MultiplyAddChains, rounds, [factor, addend], y)
@@ -173,7 +173,7 @@ impl<T: Real> CeilingOp for Accelerator<T> {
     }
 }
 
-impl<T: Real> CeilingOp for DryRun<T> {
+impl<T: Real, S: Storage<T>> CeilingOp for DryRun<T, S> {
     fn multiply_add_chains(&self, rounds: usize, y: usize) -> Result<()> {
         self.multiplies(&[CHAINS, rounds, y]);
         Ok(())
@@ -185,7 +185,7 @@ impl<T: Real> CeilingOp for DryRun<T> {
 }
 
 /// No round, few and many; lengths below and above a vector, a warp and a block.
-pub fn cases<B: CeilingOp>() -> Vec<Case<B>> {
+pub fn cases<B: CeilingOp + Unrounded>() -> Vec<Case<B>> {
     let sizes = [(0, 3), (1, 17), (5, 33), (40, 300)];
     let plain = sizes.map(|(rounds, len)| {
         case("MultiplyAdd", rounds, len).forward(move |be: &B, [_], [y]| be.multiply_add_chains(rounds, y))
@@ -196,13 +196,13 @@ pub fn cases<B: CeilingOp>() -> Vec<Case<B>> {
     plain.into_iter().chain(products).collect()
 }
 
-fn case<B: CeilingOp>(chains: &str, rounds: usize, len: usize) -> Case<B> {
+fn case<B: CeilingOp + Unrounded>(chains: &str, rounds: usize, len: usize) -> Case<B> {
     // A case without inputs is held to one rounding, and these chains round many times.
     Case::new("ceiling", format!("{chains} rounds{rounds} len{len}")).input("unused", 1).output("y", len)
 }
 
 /// None: the ceilings are measured by themselves, before every pass.
-pub(super) fn passes<B: CeilingOp>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: CeilingOp + Unrounded>() -> [Pass<B>; 0] {
     []
 }
 

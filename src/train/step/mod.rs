@@ -36,7 +36,7 @@ use super::batch::{Batch, Phase};
 use super::objective;
 use crate::Result;
 use crate::device::philox::DrawStep;
-use crate::device::{Network, Out};
+use crate::device::{Network, StoredOut};
 use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 
@@ -114,7 +114,7 @@ pub(crate) fn discriminator_gradients<B: Executor>(
     model: &mut Model<B>,
     inputs: &Batch<B>,
     draws: DrawStep,
-    d_images: Option<Out<'_, B>>,
+    d_images: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
     let phase = Phase::Discriminator(draws);
     discriminate(model, inputs, phase)?;
@@ -133,7 +133,7 @@ pub(crate) fn generator_gradients<B: Executor>(
     model: &mut Model<B>,
     methods: &mut Methods<B>,
     inputs: &Batch<B>,
-    d_latents: Option<Out<'_, B>>,
+    d_latents: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
     if let Some(means) = &mut methods.feature_means {
         feature_matching::match_features(model, means, inputs)?;
@@ -212,7 +212,7 @@ fn backward_through_discriminator<B: Executor>(
     model: &mut Model<B>,
     inputs: &Batch<B>,
     phase: Phase,
-    d_images: Option<Out<'_, B>>,
+    d_images: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
     let images = model.images_of(phase);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
@@ -231,7 +231,7 @@ fn backward_through_discriminator<B: Executor>(
 }
 
 /// From the gradient of the generated images back to the generator's parameters, and to `d_latents`, if it is wanted.
-fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Option<Out<'_, B>>) -> Result<()> {
+fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Option<StoredOut<'_, B>>) -> Result<()> {
     let generated = model.images_of(Phase::Generator);
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, gradients) = memory.backward_pass(backend, generated.n);

@@ -15,7 +15,7 @@
 
 use super::model::Model;
 use crate::Result;
-use crate::device::{Buffer, In};
+use crate::device::{Buffer, Stored, StoredBuffer};
 use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::losses::energy::{Energy, Exponent};
@@ -25,20 +25,20 @@ use crate::train::objective;
 /// The memory of the pass, for N images.
 pub(crate) struct ModeRegularizer<B: Executor> {
     /// E(x) `[N, latent]`, and the gradient by it.
-    latents: Buffer<B>,
-    d_latents: Buffer<B>,
+    latents: StoredBuffer<B>,
+    d_latents: StoredBuffer<B>,
     /// G(E(x)) `[N, H, W, C]`.
-    images: Buffer<B>,
+    images: StoredBuffer<B>,
     /// d of each image.
-    errors: Buffer<B>,
+    errors: StoredBuffer<B>,
     /// D's output for them; all empty where that has no part in the loss.
     verdict: ReconstructionVerdict<B>,
 }
 
 /// D's verdict on the reconstructions, and its gradient.
 struct ReconstructionVerdict<B: Executor> {
-    logits: Buffer<B>,
-    dlogits: Buffer<B>,
+    logits: StoredBuffer<B>,
+    dlogits: StoredBuffer<B>,
     /// Written by the forward pass, and of no use here: neither G nor E pays for information.
     kl: Buffer<B>,
     /// 0 for each KL.
@@ -69,7 +69,7 @@ impl<B: Executor> ModeRegularizer<B> {
     }
 
     /// G(E(x)) of the N real images in the first half of the batch.
-    pub(super) fn reconstructions(&self, backend: &B) -> In<'_, B> {
+    pub(super) fn reconstructions(&self, backend: &B) -> Stored<'_, B> {
         backend.view(&self.images)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::Settings;
-use crate::device::{Buffer, In, Metrics, Network, StepState};
+use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer};
 use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
 use crate::ops::Executor;
 use crate::train::batch::Phase;
@@ -48,13 +48,13 @@ pub struct BatchMemory<B: Executor> {
     /// The images of the batch.
     pub images: Images<B>,
     /// The loss's gradient by N images.
-    pub d_images: Buffer<B>,
+    pub d_images: StoredBuffer<B>,
     /// z `[N, latent]`.
-    pub latents: Buffer<B>,
+    pub latents: StoredBuffer<B>,
     /// The logits of 2N images.
-    pub logits: Buffer<B>,
+    pub logits: StoredBuffer<B>,
     /// The loss's gradient by them.
-    pub dlogits: Buffer<B>,
+    pub dlogits: StoredBuffer<B>,
     /// The KL divergence of the code of each of 2N images.
     pub kl: Buffer<B>,
     /// The loss's gradient by it.
@@ -64,14 +64,14 @@ pub struct BatchMemory<B: Executor> {
 /// 2N images: real, then generated.
 pub struct Images<B: Executor> {
     /// As they were read and generated.
-    pub clean: Buffer<B>,
+    pub clean: StoredBuffer<B>,
     /// The same with instance noise, where the settings ask for it.
-    pub noised: Option<Buffer<B>>,
+    pub noised: Option<StoredBuffer<B>>,
 }
 
 impl<B: Executor> Images<B> {
     /// The images as the discriminator sees them: with instance noise, where there is any.
-    pub fn discriminated(&self, backend: &B) -> In<'_, B> {
+    pub fn discriminated(&self, backend: &B) -> Stored<'_, B> {
         backend.view(self.noised.as_ref().unwrap_or(&self.clean))
     }
 }

@@ -9,7 +9,7 @@ use super::model::Model;
 use crate::Result;
 use crate::config::{Penalty, Settings};
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, In, Real, StepState};
+use crate::device::{Buffer, In, Real, StepState, Storage, Stored, StoredBuffer};
 use crate::nn::{ImageShape, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::losses::penalty::{Center, GradientPenalty};
@@ -19,14 +19,14 @@ use crate::train::batch::Batch;
 pub(crate) struct PenaltyMemory<B: Executor> {
     points: Points<B>,
     /// ∂R/∂g.
-    v: Buffer<B>,
+    v: StoredBuffer<B>,
     /// ‖g‖ of each image.
     norms: Buffer<B>,
-    logits: Buffer<B>,
+    logits: StoredBuffer<B>,
     /// Written by the forward pass, and of no use here.
     kl: Buffer<B>,
     /// 1 for each logit, and 0 for each KL.
-    ones: Buffer<B>,
+    ones: StoredBuffer<B>,
     zeros: Buffer<B>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct PenaltyMemory<B: Executor> {
 struct Points<B: Executor> {
     penalty: Penalty,
     /// x̂; this and all else is empty where the batch's own images will do.
-    images: Buffer<B>,
+    images: StoredBuffer<B>,
     /// The position of each on its line.
-    positions: Buffer<B>,
+    positions: StoredBuffer<B>,
     /// DRAGAN's draws for each element, and the moments of each real image.
-    directions: Buffer<B>,
+    directions: StoredBuffer<B>,
     moments: Buffer<B>,
 }
 
@@ -57,7 +57,7 @@ impl<B: Executor> PenaltyMemory<B> {
             norms: backend.alloc(n)?,
             logits: backend.alloc(n)?,
             kl: backend.alloc(n)?,
-            ones: backend.buffer_from(n, || vec![B::Real::ONE; n])?,
+            ones: backend.buffer_from(n, || vec![Storage::of(B::Real::ONE); n])?,
             zeros: backend.alloc(n)?,
         }))
     }
@@ -87,9 +87,9 @@ impl<B: Executor> Points<B> {
         backend: &B,
         inputs: &Batch<B>,
         draws: DrawStep,
-        images: In<'a, B>,
+        images: Stored<'a, B>,
         state: In<'_, B, StepState>,
-    ) -> Result<In<'a, B>> {
+    ) -> Result<Stored<'a, B>> {
         let half = backend.len(images) / 2;
         let (real, generated) = (backend.slice(images, 0..half), backend.slice(images, half..2 * half));
         match self.penalty {

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use crate::Result;
-use crate::device::In;
+use crate::device::{In, Stored};
 use crate::ops::Executor;
 
 /// Receives a step's values while it is under way. Every function does nothing by default.
@@ -34,7 +34,7 @@ pub trait Probe<B: Executor> {
     }
 
     /// The reconstructions G(E(x)) of mode regularisation, `[N, H, W, C]`; only where the settings have it.
-    fn reconstructions(&mut self, _model: &Model<B>, _images: In<'_, B>) -> Result<()> {
+    fn reconstructions(&mut self, _model: &Model<B>, _images: Stored<'_, B>) -> Result<()> {
         Ok(())
     }
 

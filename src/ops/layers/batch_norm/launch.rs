@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Out, Real};
+use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
 
 /// The sizes as kernels/layers/batch_norm.cu has them; rows are those of a group.
 #[repr(C)]
@@ -47,14 +47,14 @@ impl BatchNorm {
 /// What a backward pass reads.
 #[derive(Clone, Copy)]
 struct Read<'a, T: Real> {
-    x: In<'a, Accelerator<T>>,
-    y: In<'a, Accelerator<T>>,
-    dy: In<'a, Accelerator<T>>,
-    gamma: In<'a, Accelerator<T>>,
-    saved: In<'a, Accelerator<T>>,
+    x: Stored<'a, Accelerator<T, S>>,
+    y: Stored<'a, Accelerator<T, S>>,
+    dy: Stored<'a, Accelerator<T, S>>,
+    gamma: In<'a, Accelerator<T, S>>,
+    saved: In<'a, Accelerator<T, S>>,
 }
 
-impl<T: Real> Accelerator<T> {
+impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The sums, and what is wanted of dx and of dγ and dβ; with `tangent` the tangent pass, for which dy is vx and dx vy.
     fn launch_backward(
         &self,
@@ -62,7 +62,7 @@ impl<T: Real> Accelerator<T> {
         tangent: bool,
         read: Read<'_, T>,
         sums: &Out<'_, Self>,
-        dx: Option<&Out<'_, Self>>,
+        dx: Option<&StoredOut<'_, Self>>,
         weight: Option<&[Out<'_, Self>; 2]>,
     ) -> Result<()> {
         let (f, tangent, Read { x, y, dy, gamma, saved }) = (d.activation.argument::<T>(), i32::from(tangent), read);
@@ -83,16 +83,16 @@ impl<T: Real> Accelerator<T> {
     }
 }
 
-impl<T: Real> BatchNormOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
     fn batch_norm_forward(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         gamma: In<'_, Self>,
         beta: In<'_, Self>,
         running: Out<'_, Self>,
         saved: Out<'_, Self>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         let f = d.activation.argument::<T>();
         if d.parts() == 1 {
@@ -112,11 +112,11 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
     fn batch_norm_eval(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         gamma: In<'_, Self>,
         beta: In<'_, Self>,
         running: In<'_, Self>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![d, d.activation.argument::<T>(), x, gamma, beta, running, y];
         self.launch_elements(Kernel::BatchNormEval, d.len(), &arguments)
@@ -125,13 +125,13 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
     fn batch_norm_backward(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
         sums: Out<'_, Self>,
-        dx: Option<Out<'_, Self>>,
+        dx: Option<StoredOut<'_, Self>>,
         weight: Option<[Out<'_, Self>; 2]>,
     ) -> Result<()> {
         self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, &sums, dx.as_ref(), weight.as_ref())
@@ -140,13 +140,13 @@ impl<T: Real> BatchNormOp for Accelerator<T> {
     fn batch_norm_tangent(
         &self,
         d: &BatchNorm,
-        x: In<'_, Self>,
-        y: In<'_, Self>,
-        vx: In<'_, Self>,
+        x: Stored<'_, Self>,
+        y: Stored<'_, Self>,
+        vx: Stored<'_, Self>,
         gamma: In<'_, Self>,
         saved: In<'_, Self>,
         sums: Out<'_, Self>,
-        vy: Out<'_, Self>,
+        vy: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, &sums, Some(&vy), None)
     }

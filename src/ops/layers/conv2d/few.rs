@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Out, Real};
+use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
@@ -57,25 +57,25 @@ impl Few {
     }
 
     /// y = conv(x, w) + b.
-    pub(super) fn forward<T: Real>(
+    pub(super) fn forward<T: Real, S: Storage<T>>(
         &self,
-        be: &Accelerator<T>,
-        x: In<'_, Accelerator<T>>,
-        w: In<'_, Accelerator<T>>,
-        b: Option<In<'_, Accelerator<T>>>,
-        y: Out<'_, Accelerator<T>>,
+        be: &Accelerator<T, S>,
+        x: Stored<'_, Accelerator<T, S>>,
+        w: In<'_, Accelerator<T, S>>,
+        b: Option<In<'_, Accelerator<T, S>>>,
+        y: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         if self.turned { self.launch_backward_input(be, x, w, b, y) } else { self.launch_forward(be, x, w, b, y) }
     }
 
     /// dx = convᵀ(dy, w) + b.
-    pub(super) fn backward_input<T: Real>(
+    pub(super) fn backward_input<T: Real, S: Storage<T>>(
         &self,
-        be: &Accelerator<T>,
-        dy: In<'_, Accelerator<T>>,
-        w: In<'_, Accelerator<T>>,
-        b: Option<In<'_, Accelerator<T>>>,
-        dx: Out<'_, Accelerator<T>>,
+        be: &Accelerator<T, S>,
+        dy: Stored<'_, Accelerator<T, S>>,
+        w: In<'_, Accelerator<T, S>>,
+        b: Option<In<'_, Accelerator<T, S>>>,
+        dx: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         if self.turned { self.launch_forward(be, dy, w, b, dx) } else { self.launch_backward_input(be, dy, w, b, dx) }
     }
@@ -86,12 +86,12 @@ impl Few {
     }
 
     /// `partial` `[parts, K, R, S, C]` = the sums of dyᵀ · windows(x) over the output pixels of a part each.
-    pub(super) fn weight_partial<T: Real>(
+    pub(super) fn weight_partial<T: Real, S: Storage<T>>(
         &self,
-        be: &Accelerator<T>,
-        x: In<'_, Accelerator<T>>,
-        dy: In<'_, Accelerator<T>>,
-        partial: &Out<'_, Accelerator<T>>,
+        be: &Accelerator<T, S>,
+        x: Stored<'_, Accelerator<T, S>>,
+        dy: Stored<'_, Accelerator<T, S>>,
+        partial: &Out<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         let (Few { d, filters, turned }, part) = (*self, part(self.pixels()));
         let (x, dy) = if turned { (dy, x) } else { (x, dy) };
@@ -107,13 +107,13 @@ impl Few {
         self.d.n * self.d.oh() * self.d.ow()
     }
 
-    fn launch_forward<T: Real>(
+    fn launch_forward<T: Real, S: Storage<T>>(
         &self,
-        be: &Accelerator<T>,
-        x: In<'_, Accelerator<T>>,
-        w: In<'_, Accelerator<T>>,
-        b: Option<In<'_, Accelerator<T>>>,
-        y: Out<'_, Accelerator<T>>,
+        be: &Accelerator<T, S>,
+        x: Stored<'_, Accelerator<T, S>>,
+        w: In<'_, Accelerator<T, S>>,
+        b: Option<In<'_, Accelerator<T, S>>>,
+        y: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         let Few { d, filters, .. } = *self;
         let (kernel, blocks) = match (d.c, d.r, d.s, d.stride) {
@@ -129,13 +129,13 @@ impl Few {
         be.launch(kernel, grid, WARPS, &arguments![d, filters, x, w, b, y])
     }
 
-    fn launch_backward_input<T: Real>(
+    fn launch_backward_input<T: Real, S: Storage<T>>(
         &self,
-        be: &Accelerator<T>,
-        dy: In<'_, Accelerator<T>>,
-        w: In<'_, Accelerator<T>>,
-        b: Option<In<'_, Accelerator<T>>>,
-        dx: Out<'_, Accelerator<T>>,
+        be: &Accelerator<T, S>,
+        dy: Stored<'_, Accelerator<T, S>>,
+        w: In<'_, Accelerator<T, S>>,
+        b: Option<In<'_, Accelerator<T, S>>>,
+        dx: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         let Few { d, filters, .. } = *self;
         let kernel = match (d.c, d.r, d.s, d.stride, d.padding) {

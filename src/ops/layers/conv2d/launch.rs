@@ -7,7 +7,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::product::Product;
-use crate::device::{Accelerator, Argument, In, Out, Real};
+use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
 use crate::ops::layers::column_sums;
 
 impl AsArgument for Conv2d {
@@ -18,13 +18,13 @@ impl AsArgument for Conv2d {
 }
 
 /// dx = convᵀ(dy, w) + b, which is also the forward pass of the transposed convolution.
-pub(in crate::ops::layers) fn backward_input<T: Real>(
-    be: &Accelerator<T>,
+pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     d: &Conv2d,
-    dy: In<'_, Accelerator<T>>,
-    w: In<'_, Accelerator<T>>,
-    b: Option<In<'_, Accelerator<T>>>,
-    dx: Out<'_, Accelerator<T>>,
+    dy: Stored<'_, Accelerator<T, S>>,
+    w: In<'_, Accelerator<T, S>>,
+    b: Option<In<'_, Accelerator<T, S>>>,
+    dx: StoredOut<'_, Accelerator<T, S>>,
 ) -> Result<()> {
     if let Some(few) = Few::of(d) {
         return few.backward_input(be, dy, w, b, dx);
@@ -49,21 +49,21 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
 
 /// dw += dyᵀ · windows(x): partial sums first, then their sum and, beside it, db += the column sums of `biased`. That is dy,
 /// or of a transposed convolution, whose passes are these in reverse, x.
-pub(in crate::ops::layers) fn backward_weight<T: Real>(
-    be: &Accelerator<T>,
+pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
+    be: &Accelerator<T, S>,
     d: &Conv2d,
-    [x, dy]: [In<'_, Accelerator<T>>; 2],
-    biased: In<'_, Accelerator<T>>,
-    dw: Out<'_, Accelerator<T>>,
-    db: Option<Out<'_, Accelerator<T>>>,
+    [x, dy]: [Stored<'_, Accelerator<T, S>>; 2],
+    biased: Stored<'_, Accelerator<T, S>>,
+    dw: Out<'_, Accelerator<T, S>>,
+    db: Option<Out<'_, Accelerator<T, S>>>,
 ) -> Result<()> {
     if let Some(few) = Few::of(d) {
-        let partial = |partial: &Out<'_, Accelerator<T>>| few.weight_partial(be, x, dy, partial);
+        let partial = |partial: &Out<'_, Accelerator<T, S>>| few.weight_partial(be, x, dy, partial);
         return column_sums::launch_weight_gradient(be, few.parts(), biased, dw, db, partial);
     }
     let product = weight_product(d);
     let split = be.split_of(&product);
-    let partial = |partial: &Out<'_, Accelerator<T>>| {
+    let partial = |partial: &Out<'_, Accelerator<T, S>>| {
         be.launch_product(&product, &split, &arguments![d, split.length, x, dy, partial])
     };
     column_sums::launch_weight_gradient(be, split.parts, biased, dw, db, partial)
@@ -84,14 +84,14 @@ fn weight_product(d: &Conv2d) -> Product {
     Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
-impl<T: Real> Conv2dOp for Accelerator<T> {
+impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
     fn conv2d_forward(
         &self,
         d: &Conv2d,
-        x: In<'_, Self>,
+        x: Stored<'_, Self>,
         w: In<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: Out<'_, Self>,
+        y: StoredOut<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
         if let Some(few) = Few::of(d) {
@@ -103,15 +103,21 @@ impl<T: Real> Conv2dOp for Accelerator<T> {
         self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
     }
 
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: In<'_, Self>, w: In<'_, Self>, dx: Out<'_, Self>) -> Result<()> {
+    fn conv2d_backward_input(
+        &self,
+        d: &Conv2d,
+        dy: Stored<'_, Self>,
+        w: In<'_, Self>,
+        dx: StoredOut<'_, Self>,
+    ) -> Result<()> {
         backward_input(self, d, dy, w, None, dx)
     }
 
     fn conv2d_backward_weight(
         &self,
         d: &Conv2d,
-        x: In<'_, Self>,
-        dy: In<'_, Self>,
+        x: Stored<'_, Self>,
+        dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
