@@ -45,7 +45,7 @@ __device__ unsigned long long permuted(
 // images: [count, H, W, C] bytes; state: one, read (seed, step); x: [N, H, W, C]. The grid's blocks stride over the
 // images, a block's threads over its elements. Overwrites x.
 // Twin: Cpu::gather in src/ops/inputs/gather.rs.
-KERNEL(gather, Gather d, const unsigned char* images, const StepState* state, real* x) {
+KERNEL(gather, Gather d, const unsigned char* images, const StepState* state, stored* x) {
     unsigned row = (unsigned)(d.w * d.c), image_len = (unsigned)d.h * row;
     for (unsigned image = blockIdx.x; image < (unsigned)d.n; image += gridDim.x) {
         unsigned long long seed = state->seed, number = draw_step(d.draws, state->step);

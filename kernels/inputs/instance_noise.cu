@@ -15,7 +15,7 @@ struct InstanceNoise {
 // x, y: [N, image], count = N image; given: epsilon, [N, image], or null where it is drawn; state: one, read (seed, step). The
 // grid's threads stride over the elements. Overwrites y.
 // Twin: Cpu::instance_noise in src/ops/inputs/instance_noise.rs.
-KERNEL(instance_noise, InstanceNoise d, const real* x, const real* given, const StepState* state, real* y,
+KERNEL(instance_noise, InstanceNoise d, const stored* x, const real* given, const StepState* state, stored* y,
        unsigned long long count) {
     unsigned long long seed = state->seed, step = state->step, drawn = draw_step(d.draws, step);
     double share = d.steps == 0 ? 1.0 : step < d.steps ? 1.0 - (double)step / (double)d.steps : 0.0;

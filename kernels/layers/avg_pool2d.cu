@@ -11,11 +11,11 @@ constexpr int WINDOW_PIXELS = 9;
 // x: [N, H, W, C]; y: [N, OH, OW, C]. The grid's blocks stride over the rows of y, a block's threads over a row's elements.
 // Overwrites y.
 // Twin: Cpu::avg_pool2d_forward in src/ops/layers/avg_pool2d.rs.
-KERNEL(avg_pool2d_forward, AvgPool2d d, const real* x, real* y) {
+KERNEL(avg_pool2d_forward, AvgPool2d d, const stored* x, stored* y) {
     unsigned rows = (unsigned)(d.n * d.oh), row_len = (unsigned)(d.ow * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
         int i = (int)(row % (unsigned)d.oh);
-        const real* image = x + (size_t)(row / (unsigned)d.oh) * d.h * d.w * d.c;
+        const stored* image = x + (size_t)(row / (unsigned)d.oh) * d.h * d.w * d.c;
         int h_from = i > 0 ? 2 * i - 1 : 0, h_to = 2 * i + 2 < d.h ? 2 * i + 2 : d.h;
         for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
             int j = (int)(at / (unsigned)d.c), c = (int)(at % (unsigned)d.c);
@@ -36,11 +36,11 @@ KERNEL(avg_pool2d_forward, AvgPool2d d, const real* x, real* y) {
 // dy: [N, OH, OW, C]; dx: [N, H, W, C]. The grid's blocks stride over the rows of dx, a block's threads over a row's elements.
 // Overwrites dx.
 // Twin: Cpu::avg_pool2d_backward_input in src/ops/layers/avg_pool2d.rs.
-KERNEL(avg_pool2d_backward_input, AvgPool2d d, const real* dy, real* dx) {
+KERNEL(avg_pool2d_backward_input, AvgPool2d d, const stored* dy, stored* dx) {
     unsigned rows = (unsigned)(d.n * d.h), row_len = (unsigned)(d.w * d.c);
     for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
         int h = (int)(row % (unsigned)d.h);
-        const real* image = dy + (size_t)(row / (unsigned)d.h) * d.oh * d.ow * d.c;
+        const stored* image = dy + (size_t)(row / (unsigned)d.h) * d.oh * d.ow * d.c;
         int i_to = (h + 1) / 2 + 1 < d.oh ? (h + 1) / 2 + 1 : d.oh;
         for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
             int w = (int)(at / (unsigned)d.c), c = (int)(at % (unsigned)d.c);

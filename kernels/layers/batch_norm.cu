@@ -7,7 +7,7 @@ struct Statistics {
 
 // Sums of x - shift and (x - shift)^2 over rows `from` to `to` of a group [rows, C], for thread (x, 0); the shift is the
 // group's first row, so that nothing large cancels in the variance. Every thread of the block must come.
-__device__ __forceinline__ double2 moments(const BatchNorm& d, const real* group, int column, int from, int to) {
+__device__ __forceinline__ double2 moments(const BatchNorm& d, const stored* group, int column, int from, int to) {
     double sum = 0.0, squares = 0.0;
     if (column < d.c) {
         real shift = group[column];
@@ -45,7 +45,7 @@ __device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sum
 // [groups, 2, C]. Block (column block, part, group), threads (column, row). Overwrites partial and saved, changes running.
 // Limited by the bytes of x, or where there are few parts by the latency of a block's walk.
 // Twin: the first half of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_statistics, BatchNorm d, const real* x, double* partial, unsigned* counters,
+KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_statistics, BatchNorm d, const stored* x, double* partial, unsigned* counters,
                real* running, real* saved) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     int from = (int)blockIdx.y * COLUMN_ROWS, parts = (int)gridDim.y;
@@ -71,8 +71,8 @@ __device__ __forceinline__ real normalised(Activation f, real x, real mean, real
 // y = f(gamma (x - mean) inverse + beta) with the statistics of each group.
 // x, y: [groups, rows, C]; gamma, beta: [C]; saved: [groups, 2, C]. The grid's threads stride over the elements. Overwrites y.
 // Twin: the last part of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
-KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const real* x, const real* gamma, const real* beta,
-       const real* saved, real* y) {
+KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const stored* x, const real* gamma, const real* beta,
+       const real* saved, stored* y) {
     unsigned long long group_len = (unsigned long long)d.rows * d.c;
     FOR_EACH_ELEMENT(i, d.groups * group_len) {
         int column = (int)(i % d.c);
@@ -86,8 +86,8 @@ KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const real* x, const rea
 // x, y: [groups, rows, C]; gamma, beta: [C]; running: [2, C]; saved: [groups, 2, C]. Block (column block), threads (column,
 // row). Overwrites y and saved, changes running. Limited by latency: the second walk finds x in the caches.
 // Twin: Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, const real* x, const real* gamma,
-               const real* beta, real* running, real* saved, real* y) {
+KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, const stored* x, const real* gamma,
+               const real* beta, real* running, real* saved, stored* y) {
     SHARED(Statistics, found, [COLUMN_THREADS_X]);
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     for (int group = 0; group < d.groups; ++group) {
@@ -111,8 +111,8 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, cons
 // y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta) with the running statistics.
 // x, y: [groups rows, C]; gamma, beta: [C]; running: [2, C]. The grid's threads stride over the elements. Overwrites y.
 // Twin: Cpu::batch_norm_eval in src/ops/layers/batch_norm/cpu.rs.
-KERNEL(batch_norm_eval, BatchNorm d, Activation f, const real* x, const real* gamma, const real* beta,
-       const real* running, real* y) {
+KERNEL(batch_norm_eval, BatchNorm d, Activation f, const stored* x, const real* gamma, const real* beta,
+       const real* running, stored* y) {
     FOR_EACH_ELEMENT(i, (unsigned long long)d.groups * d.rows * d.c) {
         int column = (int)(i % d.c);
         real inverse = (real)(1.0 / sqrt((double)running[d.c + column] + d.epsilon));

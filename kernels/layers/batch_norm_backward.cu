@@ -14,8 +14,8 @@ __device__ __forceinline__ real saved_inverse(const BatchNorm& d, const real* sa
 }
 
 // Sums of g and g x_hat over rows `from` to `to` of a group, for thread (x, 0). Every thread of the block must come.
-__device__ __forceinline__ double2 gradient_sums(const BatchNorm& d, Activation f, int plain, const real* x, const real* y,
-                                                 const real* dy, const real* saved, int group, int column, int from, int to) {
+__device__ __forceinline__ double2 gradient_sums(const BatchNorm& d, Activation f, int plain, const stored* x, const stored* y,
+                                                 const stored* dy, const real* saved, int group, int column, int from, int to) {
     double sum = 0.0, hats = 0.0;
     if (column < d.c) {
         real mean = saved_mean(d, saved, group, column), inverse = saved_inverse(d, saved, group, column);
@@ -43,8 +43,8 @@ __device__ __forceinline__ void add_weight(real sum, real hats, int column, real
 // columns; dgamma, dbeta: [C], or both null. Block (column block, part, group), threads (column, row). Overwrites partial and
 // sums, changes dgamma and dbeta. Limited by the bytes of x, y and dy.
 // Twin: Cpu::batch_norm_backward in src/ops/layers/batch_norm/cpu.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward_sums, BatchNorm d, Activation f, int plain, const real* x, const real* y,
-               const real* dy, const real* saved, double* partial, unsigned* counters, real* sums, real* dgamma,
+KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward_sums, BatchNorm d, Activation f, int plain, const stored* x, const stored* y,
+               const stored* dy, const real* saved, double* partial, unsigned* counters, real* sums, real* dgamma,
                real* dbeta) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     int from = (int)blockIdx.y * COLUMN_ROWS, parts = (int)gridDim.y;
@@ -84,8 +84,8 @@ __device__ __forceinline__ real projected(const Projection& p, Activation f, int
 // x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C]. The grid's threads stride over the elements.
 // Overwrites dx.
 // Twin: Cpu::batch_norm_backward and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
-KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const real* x, const real* y, const real* dy,
-       const real* gamma, const real* saved, const real* sums, real* dx) {
+KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const stored* x, const stored* y, const stored* dy,
+       const real* gamma, const real* saved, const real* sums, stored* dx) {
     unsigned long long group_len = (unsigned long long)d.rows * d.c;
     real scale = (real)(1.0 / d.rows);
     FOR_EACH_ELEMENT(i, d.groups * group_len) {
@@ -104,8 +104,8 @@ KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const 
 // Block (column block), threads (column, row). Overwrites sums and dx, changes dgamma and dbeta. Limited by latency: the
 // second walk finds x, y and dy in the caches.
 // Twin: Cpu::batch_norm_backward and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward, BatchNorm d, Activation f, int tangent, const real* x, const real* y,
-               const real* dy, const real* gamma, const real* saved, real* sums, real* dx, real* dgamma, real* dbeta) {
+KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward, BatchNorm d, Activation f, int tangent, const stored* x, const stored* y,
+               const stored* dy, const real* gamma, const real* saved, real* sums, stored* dx, real* dgamma, real* dbeta) {
     SHARED(double2, totals, [COLUMN_THREADS_X]);
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     real scale = (real)(1.0 / d.rows);

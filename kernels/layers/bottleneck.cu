@@ -72,8 +72,8 @@ __device__ __forceinline__ void for_each_dimension(const Bottleneck& d, const re
 // [N, parts] in f64; counters: [N]; kl: [N]. Block (image, part), threads walk the dimensions by fours. Overwrites z,
 // partial and kl. Limited by the integer arithmetic of Philox.
 // Twin: Cpu::bottleneck_forward in src/ops/layers/bottleneck/cpu.rs.
-KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, const real* given,
-               const StepState* state, real* z, double* partial, unsigned* counters, real* kl) {
+KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const stored* mu_s, const real* given,
+               const StepState* state, stored* z, double* partial, unsigned* counters, real* kl) {
     int image = (int)blockIdx.x, dims = d.positions * d.c, parts = (int)gridDim.y;
     int quads = (dims + QUAD - 1) / QUAD, from = (int)blockIdx.y * KL_QUADS;
     int to = from + KL_QUADS < quads ? from + KL_QUADS : quads;
@@ -108,8 +108,8 @@ KERNEL_BOUNDED(KL_THREADS, bottleneck_forward, Bottleneck d, const real* mu_s, c
 // mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C]; dkl: [N]. The
 // grid's threads stride over all images' dimensions, by fours. Overwrites d_mu_s.
 // Twin: Cpu::bottleneck_backward_input in src/ops/layers/bottleneck/cpu.rs.
-KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
-       const real* dz, const real* dkl, real* d_mu_s) {
+KERNEL(bottleneck_backward_input, Bottleneck d, const stored* mu_s, const real* given, const StepState* state,
+       const stored* dz, const real* dkl, stored* d_mu_s) {
     for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
         size_t at = mean_at(d, image, dim);
         real mu = mu_s[at], sigma = exponential(rate(d) * mu_s[at + d.c]);
@@ -122,8 +122,8 @@ KERNEL(bottleneck_backward_input, Bottleneck d, const real* mu_s, const real* gi
 // mu_s, v_mu_s: [N, positions, 2, C]; given, state as in the forward pass; v_z: [N, positions, C]. The grid's
 // threads stride over the dimensions of every image, by fours. Overwrites v_z.
 // Twin: Cpu::bottleneck_tangent in src/ops/layers/bottleneck/cpu.rs.
-KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
-       const real* v_mu_s, real* v_z) {
+KERNEL(bottleneck_tangent, Bottleneck d, const stored* mu_s, const real* given, const StepState* state,
+       const stored* v_mu_s, stored* v_z) {
     for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
         size_t at = mean_at(d, image, dim);
         real sigma = exponential(rate(d) * mu_s[at + d.c]);
@@ -135,8 +135,8 @@ KERNEL(bottleneck_tangent, Bottleneck d, const real* mu_s, const real* given, co
 // mu_s, v_mu_s, d_mu_s: [N, positions, 2, C]; given, state as in the forward pass; dz: [N, positions, C].
 // The grid's threads stride over the dimensions of every image, by fours. Changes d_mu_s.
 // Twin: Cpu::bottleneck_curvature in src/ops/layers/bottleneck/cpu.rs.
-KERNEL(bottleneck_curvature, Bottleneck d, const real* mu_s, const real* given, const StepState* state,
-       const real* v_mu_s, const real* dz, real* d_mu_s) {
+KERNEL(bottleneck_curvature, Bottleneck d, const stored* mu_s, const real* given, const StepState* state,
+       const stored* v_mu_s, const stored* dz, stored* d_mu_s) {
     for_each_dimension(d, given, state, [&](int image, int dim, size_t element, real epsilon) {
         size_t at = mean_at(d, image, dim) + d.c;
         real sigma = exponential(rate(d) * mu_s[at]);

@@ -7,8 +7,8 @@ constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
 // With `scales_too` there is one column more behind those of the source, of the scales themselves.
 struct Columns {
     int rows, columns, scales_too;
-    const real* source;
-    const real* scales;
+    const stored* source;
+    const stored* scales;
 };
 
 // The element of a row in a column, scaled.
@@ -74,7 +74,7 @@ __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int
 // part), threads (column, pair of rows) in one dimension. Overwrites partial, changes target and target_of_scales. Limited by
 // the bytes of the source, or by latency where it is small.
 // Twin: add_column_sums and add_scaled_column_sums in src/device/gemm.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, const real* source, const real* scales, double* partial,
+KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, const stored* source, const stored* scales, double* partial,
                unsigned* counters, real* target, real* target_of_scales) {
     Columns d = {rows, columns, target_of_scales ? 1 : 0, source, scales};
     add_column_sums(d, (int)blockIdx.x, (int)blockIdx.y, (int)gridDim.y, partial, counters, target, target_of_scales);
@@ -88,7 +88,7 @@ KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, const real* sou
 // and db. Limited by the bytes of dw's parts and of dy.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(COLUMN_BLOCK, weight_gradient_add, int dw_part_count, unsigned long long count, const real* dw_parts,
-               real* dw, int add_blocks, int column_blocks, int rows, int columns, const real* dy, double* partial,
+               real* dw, int add_blocks, int column_blocks, int rows, int columns, const stored* dy, double* partial,
                unsigned* counters, real* db) {
     if ((int)blockIdx.x >= add_blocks) {
         int block = ((int)blockIdx.x - add_blocks) % column_blocks, part = ((int)blockIdx.x - add_blocks) / column_blocks;

@@ -1,8 +1,8 @@
 // The three products of a convolution, for any units: where their elements lie. A Units is PlainUnits<…> or TensorUnits<…>; what
 // each computes is said where conv2d.cu makes it a kernel.
 //
-// All three may be split along their depth, `part` long each: every part writes a whole output of its own, one behind the
-// other.
+// All three may be split along their depth, `part` long each: every part writes a whole output of its own in real, one behind
+// the other.
 #pragma once
 
 #include "lib/product.cuh"
@@ -25,17 +25,19 @@ struct Way {
 };
 
 // Images [N, H, W, C], whose elements are found by a spot and the way from it; null where that leads out of the image.
+template <class Number>
 struct Pixels {
-    const real* data;
+    using Source = Number;
+    const Source* data;
     int height, width, channels;
 
-    __device__ __forceinline__ const real* reached(Spot from, Way way) const {
+    __device__ __forceinline__ const Source* reached(Spot from, Way way) const {
         bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
         return inside ? data + from.offset + way.offset : nullptr;
     }
     // Channels of one pixel.
     __device__ __forceinline__ bool in_runs(int run) const {
-        return channels % run == 0 && aligned_for_runs(data);
+        return channels % run == 0 && aligned_for_runs(data, run);
     }
 };
 
@@ -54,10 +56,11 @@ struct Counted {
 
 // The windows of a convolution's input: where the one of an output pixel (columns, rows, images) begins, and the way from
 // there to a tap (channels, columns, rows).
-struct Windows : Pixels, Counted {
+template <class Number>
+struct Windows : Pixels<Number>, Counted {
     Conv2d d;
-    __device__ __forceinline__ Windows(Conv2d d, const real* x, Bases bases)
-        : Pixels{x, d.h, d.w, d.c}, Counted{bases}, d(d) {}
+    __device__ __forceinline__ Windows(Conv2d d, const Number* x, Bases bases)
+        : Pixels<Number>{x, d.h, d.w, d.c}, Counted{bases}, d(d) {}
 
     __device__ __forceinline__ Spot corner(Digits pixel) const {
         int h = pixel.middle * d.stride - d.padding, w = pixel.low * d.stride - d.padding;
@@ -67,34 +70,36 @@ struct Windows : Pixels, Counted {
         return Way{tap.high, tap.middle, (tap.high * d.w + tap.middle) * d.c + tap.low};
     }
 };
-struct WindowsAsRows : Windows {
+template <class Number>
+struct WindowsAsRows : Windows<Number> {
     using Across = Spot;
     using Depth = Way;
-    __device__ __forceinline__ WindowsAsRows(Conv2d d, const real* x) : Windows(d, x, Bases{d.c, d.s}) {}
+    __device__ __forceinline__ WindowsAsRows(Conv2d d, const Number* x) : Windows<Number>(d, x, Bases{d.c, d.s}) {}
 
     __device__ __forceinline__ Spot across(int pixel) const {
-        return corner(Bases{d.ow, d.oh}.digits(pixel));
+        return this->corner(Bases{this->d.ow, this->d.oh}.digits(pixel));
     }
     __device__ __forceinline__ Way depth(Digits count) const {
-        return tap(count);
+        return this->tap(count);
     }
-    __device__ __forceinline__ const real* place(Spot corner, Way tap) const {
-        return reached(corner, tap);
+    __device__ __forceinline__ const Number* place(Spot corner, Way tap) const {
+        return this->reached(corner, tap);
     }
 };
-struct WindowsAsDepth : Windows {
+template <class Number>
+struct WindowsAsDepth : Windows<Number> {
     using Across = Way;
     using Depth = Spot;
-    __device__ __forceinline__ WindowsAsDepth(Conv2d d, const real* x) : Windows(d, x, Bases{d.ow, d.oh}) {}
+    __device__ __forceinline__ WindowsAsDepth(Conv2d d, const Number* x) : Windows<Number>(d, x, Bases{d.ow, d.oh}) {}
 
     __device__ __forceinline__ Way across(int index) const {
-        return tap(Bases{d.c, d.s}.digits(index));
+        return this->tap(Bases{this->d.c, this->d.s}.digits(index));
     }
     __device__ __forceinline__ Spot depth(Digits count) const {
-        return corner(count);
+        return this->corner(count);
     }
-    __device__ __forceinline__ const real* place(Way tap, Spot corner) const {
-        return reached(corner, tap);
+    __device__ __forceinline__ const Number* place(Way tap, Spot corner) const {
+        return this->reached(corner, tap);
     }
 };
 
@@ -123,12 +128,13 @@ struct Parity {
 };
 
 // The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
-struct Reached : Pixels, Counted {
+template <class Number>
+struct Reached : Pixels<Number>, Counted {
     using Across = Spot;
     using Depth = Way;
     Parity p;
-    __device__ __forceinline__ Reached(Parity p, const real* dy)
-        : Pixels{dy, p.d.oh, p.d.ow, p.d.k}, Counted{p.bases()}, p(p) {}
+    __device__ __forceinline__ Reached(Parity p, const Number* dy)
+        : Pixels<Number>{dy, p.d.oh, p.d.ow, p.d.k}, Counted{p.bases()}, p(p) {}
 
     __device__ __forceinline__ Spot across(int pixel) const {
         // A whole number of steps, by the choice of r0 and s0.
@@ -139,17 +145,19 @@ struct Reached : Pixels, Counted {
     __device__ __forceinline__ Way depth(Digits count) const {
         return Way{-count.high, -count.middle, count.low - (count.high * p.d.ow + count.middle) * p.d.k};
     }
-    __device__ __forceinline__ const real* place(Spot pixel, Way tap) const {
-        return reached(pixel, tap);
+    __device__ __forceinline__ const Number* place(Spot pixel, Way tap) const {
+        return this->reached(pixel, tap);
     }
 };
 // The filters [K, R, S, C] at those taps: across the channels.
+template <class Number>
 struct ReachingFilters : Counted {
+    using Source = Number;
     using Across = int;
     using Depth = size_t;
-    const real* data;
+    const Source* data;
     Parity p;
-    __device__ __forceinline__ ReachingFilters(Parity p, const real* w) : Counted{p.bases()}, data(w), p(p) {}
+    __device__ __forceinline__ ReachingFilters(Parity p, const Source* w) : Counted{p.bases()}, data(w), p(p) {}
 
     __device__ __forceinline__ int across(int c) const {
         return c;
@@ -158,52 +166,51 @@ struct ReachingFilters : Counted {
         int r = p.r0 + count.high * p.d.stride, s = p.s0 + count.middle * p.d.stride;
         return (((size_t)count.low * p.d.r + r) * p.d.s + s) * p.d.c;
     }
-    __device__ __forceinline__ const real* place(int c, size_t depth) const {
+    __device__ __forceinline__ const Source* place(int c, size_t depth) const {
         return data + depth + c;
     }
     // Channels of one tap.
     __device__ __forceinline__ bool in_runs(int run) const {
-        return p.d.c % run == 0 && aligned_for_runs(data);
+        return p.d.c % run == 0 && aligned_for_runs(data, run);
     }
 };
 
-// Implicit GEMM: rows are output pixels, columns filters, depth R S C. A part, unless there is only one, has no b.
+// Implicit GEMM: rows are output pixels, columns filters, depth R S C. Parts, unless there are none, have no b.
 template <class Units>
-__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const real* x, const real* w, const real* b,
-                                                    real* y) {
-    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
-    Depths depths = part_of_depth((int)blockIdx.z, part, width);
-    real* target = y + (size_t)blockIdx.z * pixels * d.k;
+__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const stored* x, const real* w, const real* b,
+                                                    real* parts, stored* y) {
+    int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow, number = (int)blockIdx.z;
+    Depths depths = part_of_depth(number, part, width);
+    auto row = [=](int pixel) { return (size_t)pixel * d.k; };
     Loop<Units>::template product<Along::Depth, Along::Depth>(
-        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.k, depths,
-        WindowsAsRows(d, x), Strided{w, width, 1},
-        output<false>(b, target, d.k, [=](int pixel) { return target + (size_t)pixel * d.k; }));
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.k, depths, WindowsAsRows(d, x),
+        Strided{w, width, 1}, part_or_whole(b, parts, number, (size_t)pixels * d.k, y, row));
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
 // part, then those of the next; a part of a parity with few taps may be empty, and is zeros.
 template <class Units>
-__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const real* dy, const real* w,
-                                                           const real* b, real* dx) {
+__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const stored* dy, const real* w,
+                                                           const real* b, real* parts, stored* dx) {
     int parities = d.stride * d.stride, number = (int)blockIdx.z / parities;
     Parity p(d, (int)blockIdx.z % parities);
     Depths depths = part_of_depth(number, part, p.r_taps * p.s_taps * d.k);
-    real* target = dx + (size_t)number * d.n * d.h * d.w * d.c;
     int pixels = d.n * p.rows * p.columns;
     if ((int)blockIdx.x * Units::M >= pixels) {
         return;
     }
+    auto row = [=](int pixel) {
+        int image = pixel / (p.rows * p.columns);
+        return (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
+    };
     Loop<Units>::template product<Along::Depth, Along::Across>(
-        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.c, depths,
-        Reached(p, dy), ReachingFilters(p, w), output<false>(b, target, d.c, [=](int pixel) {
-            int image = pixel / (p.rows * p.columns);
-            return target + (((size_t)image * d.h + p.h(pixel)) * d.w + p.w(pixel)) * d.c;
-        }));
+        (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.c, depths, Reached(p, dy),
+        ReachingFilters(p, w), part_or_whole(b, parts, number, (size_t)d.n * d.h * d.w * d.c, dx, row));
 }
 
 // A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.
 template <class Units>
-__device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, int part, const real* x, const real* dy,
+__device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, int part, const stored* x, const stored* dy,
                                                                     real* partial) {
     int width = d.r * d.s * d.c;
     Depths depths = part_of_depth((int)blockIdx.z, part, d.n * d.oh * d.ow);
@@ -211,5 +218,5 @@ __device__ __forceinline__ void conv2d_backward_weight_partial_tile(Conv2d d, in
     Loop<Units>::template product<Along::Across, Along::Across>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.k, width, depths,
         Strided{dy, 1, d.k}, WindowsAsDepth(d, x),
-        output<false>(nullptr, target, width, [=](int k) { return target + (size_t)k * width; }));
+        output<false>(nullptr, target, width, [=](int k) { return (size_t)k * width; }));
 }

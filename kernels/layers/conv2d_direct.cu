@@ -8,15 +8,15 @@
 // warp); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
 // y is written in whole lines. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, const real* x, const real* w,
-               const real* b, real* y) {
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, const stored* x, const real* w,
+               const real* b, stored* y) {
     int k = (int)blockIdx.y * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
     int first = ((int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y) * DIRECT_PIXELS, pixels = d.n * d.oh * d.ow;
     if (k >= d.k) {
         return;
     }
     int tops[DIRECT_PIXELS], lefts[DIRECT_PIXELS];
-    const real* images[DIRECT_PIXELS];
+    const stored* images[DIRECT_PIXELS];
     real sums[DIRECT_PIXELS] = {};
 #pragma unroll
     for (int p = 0; p < DIRECT_PIXELS; ++p) {
@@ -33,7 +33,7 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, 
         for (int p = 0; p < DIRECT_PIXELS; ++p) {
             int h = tops[p] + r, column = lefts[p] + s;
             bool inside = h >= 0 && h < d.h && column >= 0 && column < d.w;
-            real value = inside ? images[p][((size_t)h * d.w + column) * d.c + c] : (real)0;
+            real value = inside ? (real)images[p][((size_t)h * d.w + column) * d.c + c] : (real)0;
             sums[p] = multiply_add(value, weight, sums[p]);
         }
     }
@@ -49,8 +49,8 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, 
 // dy: [N, OH, OW, K]; w: where `f` says; b: [C] or null; dx: [N, H, W, C]. A warp an input pixel: its lanes share the
 // filters of each tap that reaches it, and add up by halves in a fixed order. Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filters f, const real* dy,
-               const real* w, const real* b, real* dx) {
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filters f, const stored* dy,
+               const real* w, const real* b, stored* dx) {
     int pixel = (int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y;
     // The whole warp goes: a pixel is a warp's.
     if (pixel >= d.n * d.h * d.w) {
@@ -65,7 +65,7 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filt
             if (i >= d.oh || j >= d.ow) {
                 continue;
             }
-            const real* gradient = dy + (((size_t)image * d.oh + i) * d.ow + j) * d.k;
+            const stored* gradient = dy + (((size_t)image * d.oh + i) * d.ow + j) * d.k;
             for (int k = (int)threadIdx.x; k < d.k; k += WARP) {
                 const real* filter = w + f.at(k, r, s, 0);
 #pragma unroll
@@ -125,7 +125,7 @@ __device__ __forceinline__ void direct_join(const real (&sums)[DIRECT_TAPS], int
 // in whole sectors, and no division is left in the loop. Overwrites partial.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial, Conv2d d, Filters f, int part_pixels,
-               const real* x, const real* dy, real* partial) {
+               const stored* x, const stored* dy, real* partial) {
     SHARED(real, windows, [2][DIRECT_STEP * DIRECT_TAPS]);
     int lane = (int)threadIdx.x, row = (int)threadIdx.y, width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow;
     int first_tap = (int)blockIdx.x * DIRECT_TAPS, first_filter = (int)blockIdx.y * DIRECT_BLOCK_FILTERS;
@@ -144,15 +144,15 @@ KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial,
 #pragma unroll
             for (int i = 0; i < DIRECT_FILTERS; ++i) {
                 int k = first_filter + direct_filter(lane, i);
-                gradients[round][i] = pixel < to && k < d.k ? dy[(size_t)pixel * d.k + k] : (real)0;
+                gradients[round][i] = pixel < to && k < d.k ? (real)dy[(size_t)pixel * d.k + k] : (real)0;
             }
         }
 #pragma unroll
         for (int round = 0; round < DIRECT_ROUNDS; ++round, brought = input.sum(brought, round_pixels)) {
             int pixel = direct_pixel(row, round);
             bool exists = first + pixel < to && first_tap + lane < width;
-            const real* place = exists ? input.place(way, input.depth(brought)) : nullptr;
-            windows[stage][direct_window(pixel, lane)] = place ? *place : (real)0;
+            const stored* place = exists ? input.place(way, input.depth(brought)) : nullptr;
+            windows[stage][direct_window(pixel, lane)] = place ? (real)*place : (real)0;
         }
         __syncthreads();
 #pragma unroll

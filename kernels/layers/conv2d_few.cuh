@@ -35,7 +35,7 @@ struct FewForward {
 
 // Copies the filters of a block to shared memory, zeros for those beyond the last, and the part of an image that its tile needs.
 template <class F, int C, int SIDE>
-__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const real* image, const real* w, int first_filter,
+__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const stored* image, const real* w, int first_filter,
                                           int top, int left, real* filters, real* tile) {
     int thread = (int)(threadIdx.y * WARP + threadIdx.x);
     for (int i = thread; i < WARP * F::TAPS; i += WARP * DIRECT_WARPS) {
@@ -46,14 +46,14 @@ __device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, con
     for (int i = thread; i < F::INPUT_ROWS * F::ROW; i += WARP * DIRECT_WARPS) {
         int h = top + i / F::ROW, along = i % F::ROW, column = left + along / C;
         bool inside = h >= 0 && h < d.h && column >= 0 && column < d.w;
-        tile[i] = inside ? image[((size_t)h * d.w + column) * C + along % C] : (real)0;
+        tile[i] = inside ? (real)image[((size_t)h * d.w + column) * C + along % C] : (real)0;
     }
 }
 
 // y of a block's tile; conv2d_direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PIXELS>
-__device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters& f, const real* x, const real* w,
-                                                 const real* b, real* y) {
+__device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters& f, const stored* x, const real* w,
+                                                 const real* b, stored* y) {
     using F = FewForward<C, SIDE, STRIDE, PIXELS>;
     SHARED(real, filters, [WARP * F::FILTER]);
     SHARED(real, tile, [F::INPUT_ROWS * F::ROW]);
@@ -93,7 +93,7 @@ __device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters&
                 }
             }
         }
-        real* target = y + (((size_t)image * d.oh + i) * d.ow + j) * d.k + k;
+        stored* target = y + (((size_t)image * d.oh + i) * d.ow + j) * d.k + k;
 #pragma unroll
         for (int p = 0; p < PIXELS; ++p) {
             if (j + p < d.ow) {
@@ -132,21 +132,25 @@ struct FewBackward {
 
 // Copies CHUNK numbers of each pixel of dy that a block reads to shared memory, [pixel][QUADS + 1], zeros for those outside.
 template <class F>
-__device__ __forceinline__ void few_stage_gradients(const Conv2d& d, const real* image, int first, int top, int left, Quad* tile) {
+__device__ __forceinline__ void few_stage_gradients(const Conv2d& d, const stored* image, int first, int top, int left, Quad* tile) {
     int thread = (int)(threadIdx.y * FEW_THREADS_X + threadIdx.x);
-    bool in_quads = d.k % QUAD_REALS == 0 && (unsigned long long)image % QUAD_BYTES == 0;
+    bool in_quads = d.k % QUAD_REALS == 0 && aligned_for_runs(image, QUAD_REALS);
     for (int i = thread; i < F::ROWS * F::COLUMNS * F::QUADS; i += FEW_THREADS_X * FEW_THREADS_Y) {
         int pixel = i / F::QUADS, quad = i % F::QUADS, k = first + quad * QUAD_REALS;
         int row = top + pixel / F::COLUMNS, column = left + pixel % F::COLUMNS;
         bool inside = row >= 0 && row < d.oh && column >= 0 && column < d.ow;
-        const real* source = image + ((size_t)row * d.ow + column) * d.k + k;
+        const stored* source = image + ((size_t)row * d.ow + column) * d.k + k;
         Quad value = {};
         if (inside && in_quads && k < d.k) {
-            value = *(const Quad*)source;
+            auto run = *(const Run<QUAD_REALS, stored>*)source;
+#pragma unroll
+            for (int e = 0; e < QUAD_REALS; ++e) {
+                value.values[e] = run.values[e];
+            }
         } else if (inside) {
 #pragma unroll
             for (int e = 0; e < QUAD_REALS; ++e) {
-                value.values[e] = k + e < d.k ? source[e] : (real)0;
+                value.values[e] = k + e < d.k ? (real)source[e] : (real)0;
             }
         }
         tile[pixel * (F::QUADS + 1) + quad] = value;
@@ -201,8 +205,8 @@ __device__ __forceinline__ void few_add(const Quad (&patch)[F::PATCH_H][F::PATCH
 
 // dx of a block's pixels; conv2d_direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PADDING>
-__device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const Filters& f, const real* dy, const real* w,
-                                                        const real* b, real* dx) {
+__device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const Filters& f, const stored* dy, const real* w,
+                                                        const real* b, stored* dx) {
     using F = FewBackward<C, SIDE, STRIDE, PADDING>;
     SHARED(Quad, tile, [F::ROWS * F::COLUMNS * (F::QUADS + 1)]);
     SHARED(Quad, filters, [F::QUADS * F::TAPS]);
@@ -235,7 +239,7 @@ __device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const F
     for (int i = 0; i < F::DOWN * F::ACROSS; ++i) {
         int h = first_row + y * F::DOWN + i / F::ACROSS, column = first_column + x * F::ACROSS + i % F::ACROSS;
         if (h < d.h && column < d.w) {
-            real* target = dx + (((size_t)image * d.h + h) * d.w + column) * C;
+            stored* target = dx + (((size_t)image * d.h + h) * d.w + column) * C;
 #pragma unroll
             for (int c = 0; c < C; ++c) {
                 real sum = sums[i / F::ACROSS][i % F::ACROSS][c];

@@ -1,23 +1,27 @@
 #include "layers/linear.cuh"
 
 // y = x w^T + b, or parts of it along C, `part` columns of x and w each.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
+// x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
+// N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<PlainUnits<NarrowTile>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const stored* x, const real* w, const real* b,
+               real* parts, stored* y) {
+    linear_forward_tile<PlainUnits<NarrowTile>>(d, part, x, w, b, parts, y);
 }
 
 // dx = dy w, or parts of it along K, `part` columns of dy and rows of w each.
-// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
+// dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
+// part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, dx);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const stored* dy, const real* w, real* parts,
+               stored* dx) {
+    linear_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, parts, dx);
 }
 
 // dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const real* x, const real* dy, real* dw) {
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const stored* x, const stored* dy, real* dw) {
     linear_backward_weight_tile<PlainUnits<NarrowTile>>(d, x, dy, dw);
 }
 
@@ -25,7 +29,7 @@ KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const real* x, 
 // partial: [parts, N, K]; b: [K] or null; y: [N, K], count elements. The grid's threads stride over the elements, so that
 // each reads its parts in turn and neighbours read neighbours. Overwrites y. As fast as memory.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs, whose sum has no parts.
-KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real* partial, const real* b, real* y) {
+KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real* partial, const real* b, stored* y) {
     FOR_EACH_ELEMENT(i, count) {
         real total = partial[i];
         for (int part = 1; part < parts; ++part) {
@@ -39,6 +43,6 @@ KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real
 // x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C, and their sums are added as
 // block_sum does. Sums are f64. Overwrites y. Bound by latency: some loads a thread, and the barriers of the sum.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(ROW_THREADS, linear_forward_single, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_row<Unrounded>(d, x, w, b, y);
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_single, Linear d, const stored* x, const real* w, const real* b, stored* y) {
+    linear_forward_row<AsStored>(d, x, w, b, y);
 }

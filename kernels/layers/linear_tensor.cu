@@ -1,48 +1,37 @@
-// The products of linear.cu on tensor cores. Their pointers are f32, as there; operands are rounded to tf32 or bf16 on
-// their way, sums are f32. Compiled for f32 alone.
+// The products of linear.cu on tensor cores. Operands are rounded on their way: to bf16 where activations are stored so,
+// or else to tf32. Sums are f32. Not compiled for f64.
 #include "layers/linear.cuh"
 #include "lib/product_tensor.cuh"
 
-// y = x w^T + b, or parts of it along C, in tf32 and in bf16.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
+// y = x w^T + b, or parts of it along C.
+// x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
+// N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tf32, Linear d, int part, const real* x, const real* w, const real* b,
-               real* y) {
-    linear_forward_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, x, w, b, y);
-}
-KERNEL_BOUNDED(NARROW_THREADS, linear_forward_bf16, Linear d, int part, const real* x, const real* w, const real* b,
-               real* y) {
-    linear_forward_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tensor, Linear d, int part, const stored* x, const real* w, const real* b,
+               real* parts, stored* y) {
+    linear_forward_tile<TensorUnits<NarrowTensorTile>>(d, part, x, w, b, parts, y);
 }
 
 // y = x w^T + b with one column, of operands that are rounded as tensor cores would: linear_forward_single of linear.cu.
 // x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C. Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(ROW_THREADS, linear_forward_tf32_single, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_row<Tf32>(d, x, w, b, y);
-}
-KERNEL_BOUNDED(ROW_THREADS, linear_forward_bf16_single, Linear d, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_row<Bf16>(d, x, w, b, y);
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_tensor_single, Linear d, const stored* x, const real* w, const real* b,
+               stored* y) {
+    linear_forward_row<TensorNumber>(d, x, w, b, y);
 }
 
-// dx = dy w, or parts of it along K, in tf32 and in bf16.
-// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
+// dx = dy w, or parts of it along K.
+// dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
+// part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_tf32, Linear d, int part, const real* dy, const real* w,
-               real* dx) {
-    linear_backward_input_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, part, dy, w, dx);
-}
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_bf16, Linear d, int part, const real* dy, const real* w,
-               real* dx) {
-    linear_backward_input_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, part, dy, w, dx);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_tensor, Linear d, int part, const stored* dy, const real* w,
+               real* parts, stored* dx) {
+    linear_backward_input_tile<TensorUnits<NarrowTensorTile>>(d, part, dy, w, parts, dx);
 }
 
-// dw += dy^T x, in tf32 and in bf16.
+// dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight_tf32, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<TensorUnits<Tf32, NarrowTensorTile>>(d, x, dy, dw);
-}
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight_bf16, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<TensorUnits<Bf16, NarrowTensorTile>>(d, x, dy, dw);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight_tensor, Linear d, const stored* x, const stored* dy, real* dw) {
+    linear_backward_weight_tile<TensorUnits<NarrowTensorTile>>(d, x, dy, dw);
 }

@@ -1,23 +1,27 @@
-// The products of linear.cu in wide tiles, for f32 alone: of f64 they would not fit the registers.
+// The products of linear.cu in wide tiles, not for f64: of it they would not fit the registers.
 #include "layers/linear.cuh"
 
 // y = x w^T + b, or parts of it along C, `part` columns of x and w each.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
+// x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
+// N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const real* x, const real* w, const real* b, real* y) {
-    linear_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const stored* x, const real* w, const real* b,
+               real* parts, stored* y) {
+    linear_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, parts, y);
 }
 
 // dx = dy w, or parts of it along K, `part` columns of dy and rows of w each.
-// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
+// dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
+// part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const real* dy, const real* w, real* dx) {
-    linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, dx);
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const stored* dy, const real* w, real* parts,
+               stored* dx) {
+    linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, parts, dx);
 }
 
 // dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide, Linear d, const real* x, const real* dy, real* dw) {
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide, Linear d, const stored* x, const stored* dy, real* dw) {
     linear_backward_weight_tile<PlainUnits<WideTile>>(d, x, dy, dw);
 }

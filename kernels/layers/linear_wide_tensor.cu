@@ -1,38 +1,29 @@
-// The products of linear.cu on tensor cores, in wide tiles. Their pointers are f32, as there; operands are rounded to tf32 or bf16 on
-// their way, sums are f32. Compiled for f32 alone.
+// The products of linear.cu on tensor cores, in wide tiles. Operands are rounded on their way: to bf16 where activations are stored so,
+// or else to tf32. Sums are f32. Not compiled for f64.
 #include "layers/linear.cuh"
 #include "lib/product_tensor.cuh"
 
-// y = x w^T + b, or parts of it along C, in tf32 and in bf16.
-// x: [N, C]; w: [K, C]; b: [K] or null; y: [parts, N, K]. Block (tile of N, tile of K, part). Overwrites y.
+// y = x w^T + b, or parts of it along C.
+// x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
+// N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tf32, Linear d, int part, const real* x, const real* w, const real* b,
-               real* y) {
-    linear_forward_tile<TensorUnits<Tf32, WideTensorTile>>(d, part, x, w, b, y);
-}
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_bf16, Linear d, int part, const real* x, const real* w, const real* b,
-               real* y) {
-    linear_forward_tile<TensorUnits<Bf16, WideTensorTile>>(d, part, x, w, b, y);
+KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tensor, Linear d, int part, const stored* x, const real* w, const real* b,
+               real* parts, stored* y) {
+    linear_forward_tile<TensorUnits<WideTensorTile>>(d, part, x, w, b, parts, y);
 }
 
-// dx = dy w, or parts of it along K, in tf32 and in bf16.
-// dy: [N, K]; w: [K, C]; dx: [parts, N, C]. Block (tile of N, tile of C, part). Overwrites dx.
+// dx = dy w, or parts of it along K.
+// dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
+// part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tf32, Linear d, int part, const real* dy, const real* w,
-               real* dx) {
-    linear_backward_input_tile<TensorUnits<Tf32, WideTensorTile>>(d, part, dy, w, dx);
-}
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_bf16, Linear d, int part, const real* dy, const real* w,
-               real* dx) {
-    linear_backward_input_tile<TensorUnits<Bf16, WideTensorTile>>(d, part, dy, w, dx);
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int part, const stored* dy, const real* w,
+               real* parts, stored* dx) {
+    linear_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, parts, dx);
 }
 
-// dw += dy^T x, in tf32 and in bf16.
+// dw += dy^T x.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_tf32, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<TensorUnits<Tf32, WideTensorTile>>(d, x, dy, dw);
-}
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_bf16, Linear d, const real* x, const real* dy, real* dw) {
-    linear_backward_weight_tile<TensorUnits<Bf16, WideTensorTile>>(d, x, dy, dw);
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_tensor, Linear d, const stored* x, const stored* dy, real* dw) {
+    linear_backward_weight_tile<TensorUnits<WideTensorTile>>(d, x, dy, dw);
 }

@@ -7,7 +7,7 @@ struct MinibatchDiscrimination {
 };
 
 // exp(-|a - b|_1) over `dims` elements.
-__device__ __forceinline__ real closeness(const real* a, const real* b, int dims) {
+__device__ __forceinline__ real closeness(const stored* a, const stored* b, int dims) {
     real distance = (real)0;
     for (int k = 0; k < dims; ++k) {
         real rest = a[k] - b[k];
@@ -20,7 +20,7 @@ __device__ __forceinline__ real closeness(const real* a, const real* b, int dims
 // x: [groups rows, C]; m: [groups rows, kernels, dims]; y: [groups rows, C + kernels]. The grid's threads stride over y;
 // neighbours take neighbouring kernels of one image, and one image of the group after the other. Overwrites y.
 // Twin: Cpu::minibatch_discrimination_forward in src/ops/layers/minibatch_discrimination.rs.
-KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const real* x, const real* m, real* y) {
+KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const stored* x, const stored* m, stored* y) {
     size_t width = (size_t)d.c + d.kernels, image_len = (size_t)d.kernels * d.dims;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * width) {
         size_t image = at / width, column = at % width;
@@ -28,7 +28,7 @@ KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const real* 
             y[at] = x[image * d.c + column];
             continue;
         }
-        const real* kernel = m + (column - d.c) * d.dims;
+        const stored* kernel = m + (column - d.c) * d.dims;
         size_t first = image / d.rows * d.rows;
         double sum = 0.0;
         for (size_t other = first; other < first + d.rows; ++other) {
@@ -42,7 +42,7 @@ KERNEL(minibatch_discrimination_forward, MinibatchDiscrimination d, const real* 
 // m[j, b, k]), do being the last columns of dy: each pair counts in the sums of both images. The sign of 0 is 0.
 // m, dm: [groups rows, kernels, dims]; dy: [groups rows, C + kernels]. The grid's threads stride over dm. Overwrites dm.
 // Twin: Cpu::minibatch_discrimination_backward_input in src/ops/layers/minibatch_discrimination.rs.
-KERNEL(minibatch_discrimination_backward_input, MinibatchDiscrimination d, const real* m, const real* dy, real* dm) {
+KERNEL(minibatch_discrimination_backward_input, MinibatchDiscrimination d, const stored* m, const stored* dy, stored* dm) {
     size_t width = (size_t)d.c + d.kernels, image_len = (size_t)d.kernels * d.dims;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * image_len) {
         size_t image = at / image_len, kernel = at % image_len / d.dims, first = image / d.rows * d.rows;
@@ -63,7 +63,7 @@ KERNEL(minibatch_discrimination_backward_input, MinibatchDiscrimination d, const
 // dx += the first C columns of dy.
 // dy: [groups rows, C + kernels]; dx: [groups rows, C]. The grid's threads stride over dx. Changes dx.
 // Twin: Cpu::minibatch_discrimination_backward_features in src/ops/layers/minibatch_discrimination.rs.
-KERNEL(minibatch_discrimination_backward_features, MinibatchDiscrimination d, const real* dy, real* dx) {
+KERNEL(minibatch_discrimination_backward_features, MinibatchDiscrimination d, const stored* dy, stored* dx) {
     FOR_EACH_ELEMENT(at, (unsigned long long)d.groups * d.rows * d.c) {
         dx[at] += dy[at / d.c * ((size_t)d.c + d.kernels) + at % d.c];
     }

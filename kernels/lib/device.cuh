@@ -1,7 +1,8 @@
 // What every kernel file includes: the type of numbers, how kernels and shared memory are declared, loops over elements.
 //
-// A file is compiled once with REAL=float, to train, and once with REAL=double, to check gradients. Products and sums
-// are not fused unless fma() says so (--fmad=false), so that a kernel rounds as its twin on the CPU does.
+// A file is compiled with REAL=float, to train, once more with STORED_BF16 beside it, to train on activations in bf16 (lib/stored.cuh),
+// and with REAL=double, to check gradients. Products and sums are not fused unless fma() says so (--fmad=false), so that a
+// kernel rounds as its twin on the CPU does.
 #pragma once
 
 // struct Metrics, the figures of a step: build.rs writes it from src/figures.rs.
@@ -19,7 +20,7 @@
 #define SHARED(type, name, extent) __shared__ __align__(16) type name extent
 #endif
 
-using real = REAL;
+#include "lib/stored.cuh"
 
 // The elements of one thread where a grid walks over `count` of them.
 #define FOR_EACH_ELEMENT(i, count)                                                           \

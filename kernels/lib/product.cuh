@@ -34,17 +34,19 @@ __device__ __forceinline__ Depths part_of_depth(int number, int length, int dept
     return Depths{from, rest < length ? depth : from + length};
 }
 
-// Operands as they are, where others are rounded to a type of numbers.
-struct Unrounded {
-    static __device__ __forceinline__ real round(real value) {
-        return value;
+// Operands as plain units take them: as they are, but weights, which are real, are rounded where activations are stored as
+// bf16. So they multiply what tensor cores multiply.
+struct AsStored {
+    template <class Source>
+    static __device__ __forceinline__ real round(Source value) {
+        return (real)(stored)value;
     }
 };
 
 // So many neighbours, as a vector in memory.
-template <int COUNT>
-struct alignas(COUNT * sizeof(real) < 16 ? COUNT * sizeof(real) : 16) Run {
-    real values[COUNT];
+template <int COUNT, class Number = real>
+struct alignas(COUNT * sizeof(Number) < 16 ? COUNT * sizeof(Number) : 16) Run {
+    Number values[COUNT];
 };
 
 // Operands.
@@ -54,19 +56,26 @@ struct alignas(COUNT * sizeof(real) < 16 ? COUNT * sizeof(real) : 16) Run {
 // place(across, depth) is where the element lies, or null where it is 0 because it lies outside an image. Indices are in
 // range wherever across and place are asked.
 //
-// in_runs(n) says whether n neighbours, the first at a multiple of n, always lie side by side in memory, aligned to 16 bytes,
-// all in range or none, all inside the image or none: then they can be fetched as one. n is 4 or 8.
+// in_runs(n) says whether n neighbours, the first at a multiple of n, always lie side by side in memory, aligned to what one
+// access takes of them, all in range or none, all inside the image or none: then they can be fetched as one. n is 4 or 8.
+//
+// Source is the type of its numbers, which may be another one for A than for B.
 
-__device__ __forceinline__ bool aligned_for_runs(const real* data) {
-    return (unsigned long long)data % 16 == 0;
+// An access takes a whole run, or 16 bytes of it.
+template <class Number>
+__device__ __forceinline__ bool aligned_for_runs(const Number* data, int run) {
+    int bytes = run * (int)sizeof(Number);
+    return (unsigned long long)data % (bytes < 16 ? bytes : 16) == 0;
 }
 
 // A matrix: element (i, k) lies at i across_stride + k depth_stride, and one of the strides is 1.
+template <class Number>
 struct Strided {
+    using Source = Number;
     using Across = size_t;
     using Count = int;
     using Depth = size_t;
-    const real* data;
+    const Source* data;
     int across_stride, depth_stride;
 
     __device__ __forceinline__ size_t across(int i) const {
@@ -81,14 +90,16 @@ struct Strided {
     __device__ __forceinline__ size_t depth(int k) const {
         return (size_t)k * depth_stride;
     }
-    __device__ __forceinline__ const real* place(size_t across, size_t depth) const {
+    __device__ __forceinline__ const Source* place(size_t across, size_t depth) const {
         return data + across + depth;
     }
     // The other stride is the length of a row, so that rows are whole runs where it is a multiple of their length.
     __device__ __forceinline__ bool in_runs(int run) const {
-        return (depth_stride == 1 ? across_stride : depth_stride) % run == 0 && aligned_for_runs(data);
+        return (depth_stride == 1 ? across_stride : depth_stride) % run == 0 && aligned_for_runs(data, run);
     }
 };
+template <class Number>
+Strided(const Number*, int, int) -> Strided<Number>;
 
 // A number in digits: low < bases.low, middle < bases.middle, and the rest.
 struct Digits {
@@ -116,34 +127,40 @@ struct Bases {
     }
 };
 
-// A product's output: sums go to row(m)[n], or are added to what is there; a bias of N numbers, or null, is added first.
-template <bool ADDS, class Row>
+// A product's output: sums go to data[row(m) + n], or are added to what is there; a bias of N numbers, or null, is added first.
+template <bool ADDS, class Number, class Row>
 struct Output {
+    Number* data;
     const real* bias;
     // Whether neighbours of a row, up to four and the first at a multiple of their number, are all inside N, and aligned.
     bool in_runs;
     Row row;
 
+    template <class Sums>
+    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
+        sums.store(m0, n0, M, N, *this);
+    }
+
     // One sum of column n to its place.
-    __device__ __forceinline__ void put(real* to, int n, real sum) const {
+    __device__ __forceinline__ void put(Number* to, int n, real sum) const {
         real whole = bias ? sum + bias[n] : sum;
         *to = ADDS ? *to + whole : whole;
     }
     // A run of sums, and the bias that they have in common with those of other rows.
     template <int COUNT>
-    static __device__ __forceinline__ void put_run(real* to, const Run<COUNT>& shift, const real* sums) {
-        Run<COUNT> whole = ADDS ? *reinterpret_cast<const Run<COUNT>*>(to) : Run<COUNT>{};
+    static __device__ __forceinline__ void put_run(Number* to, const Run<COUNT>& shift, const real* sums) {
+        Run<COUNT, Number> whole = ADDS ? *reinterpret_cast<const Run<COUNT, Number>*>(to) : Run<COUNT, Number>{};
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             real sum = sums[i] + shift.values[i];
             whole.values[i] = ADDS ? whole.values[i] + sum : sum;
         }
-        *reinterpret_cast<Run<COUNT>*>(to) = whole;
+        *reinterpret_cast<Run<COUNT, Number>*>(to) = whole;
     }
 
     // Puts those of a row's COUNT sums from column n on away that lie inside N.
     template <int COUNT>
-    __device__ __forceinline__ void put_columns(real* row, int n, int N, const Run<COUNT>& shift, const real* sums) const {
+    __device__ __forceinline__ void put_columns(Number* row, int n, int N, const Run<COUNT>& shift, const real* sums) const {
         if (in_runs) {
             if (n < N) {
                 put_run<COUNT>(row + n, shift, sums);
@@ -164,11 +181,56 @@ struct Output {
     }
 };
 // An output at `data`, whose rows are N long, one behind another in whatever order `row` says.
-template <bool ADDS, class Row>
-__device__ __forceinline__ Output<ADDS, Row> output(const real* bias, const real* data, int N, Row row) {
-    bool in_runs = N % 4 == 0 && aligned_for_runs(data) && (!bias || aligned_for_runs(bias));
-    return Output<ADDS, Row>{bias, in_runs, row};
+template <bool ADDS, class Number, class Row>
+__device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Number* data, int N, Row row) {
+    bool in_runs = N % 4 == 0 && aligned_for_runs(data, 4) && (!bias || aligned_for_runs(bias, 4));
+    return Output<ADDS, Number, Row>{data, bias, in_runs, row};
 }
+
+// The output of a product that may be split along its depth. Not split, `part` is null, and sums and bias go to `whole`; split,
+// the sums go to `part`, an output of this part alone, and neither a bias nor the whole is touched.
+template <class Whole, class Row>
+struct PartOrWhole {
+    const real* bias;
+    real* part;
+    Whole* whole;
+    Row row;
+
+    template <class Sums>
+    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
+        if constexpr (sizeof(Whole) == sizeof(real)) {
+            output<false>(part ? nullptr : bias, part ? part : whole, N, row).take(sums, m0, n0, M, N);
+        } else if (part) {
+            output<false>(nullptr, part, N, row).take(sums, m0, n0, M, N);
+        } else {
+            output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
+        }
+    }
+};
+// Of part `number` of those at `parts`, or null, `length` numbers each.
+template <class Whole, class Row>
+__device__ __forceinline__ PartOrWhole<Whole, Row> part_or_whole(const real* bias, real* parts, int number, size_t length,
+                                                                 Whole* whole, Row row) {
+    return PartOrWhole<Whole, Row>{bias, parts ? parts + number * length : nullptr, whole, row};
+}
+
+// A run of an operand in registers, in vectors as memory gives them.
+template <int RUN, class Source>
+struct Fetched {
+    static constexpr int VECTOR = RUN * sizeof(Source) <= 16 ? RUN : 4, VECTORS = RUN / VECTOR;
+    Run<VECTOR, Source> vectors[VECTORS];
+
+    // From a place in memory, or zeros where that is null.
+    __device__ __forceinline__ void fetch(const Source* place) {
+#pragma unroll
+        for (int i = 0; i < VECTORS; ++i) {
+            vectors[i] = place ? reinterpret_cast<const Run<VECTOR, Source>*>(place)[i] : Run<VECTOR, Source>{};
+        }
+    }
+    __device__ __forceinline__ Source operator[](int i) const {
+        return vectors[i / VECTOR].values[i % VECTOR];
+    }
+};
 
 // A thread's share of an operand's stages: runs of the tile whose first index across is `first`, stage by stage, on their
 // way from memory through registers. Where the operand does not lie in runs, numbers are stored as they are fetched.
@@ -176,6 +238,7 @@ template <class Stage, int THREADS, bool IN_RUNS, class Operand>
 struct Fetcher {
     static constexpr int RUN = Stage::RUN, COUNT = Stage::RUNS / THREADS;
     static_assert(COUNT * THREADS == Stage::RUNS, "all threads fetch as many runs");
+    using Source = typename Operand::Source;
     static constexpr bool ALONG_DEPTH = Stage::ALONG == Along::Depth;
     // Along the depth a thread's runs lie at one depth of COUNT rows, across at COUNT depths of one place: what they
     // share is worked out once.
@@ -184,7 +247,7 @@ struct Fetcher {
     int first, end, depth, depth_end;
     typename Operand::Across across[ROWS];
     typename Operand::Count counts[DEPTHS], stride;
-    Run<4> runs[COUNT][RUN / 4];
+    Fetched<RUN, Source> runs[COUNT];
 
     // For indices across from `first`, of which `end` is the end, and the depths of a part.
     __device__ __forceinline__ Fetcher(int first, int end, Depths depths, Operand operand)
@@ -212,11 +275,7 @@ struct Fetcher {
 #pragma unroll
             for (int i = 0; i < COUNT; ++i) {
                 bool within = first + run(i).across < end && depth + run(i).depth < depth_end;
-                const real* place = within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr;
-#pragma unroll
-                for (int j = 0; j < RUN / 4; ++j) {
-                    runs[i][j] = place ? reinterpret_cast<const Run<4>*>(place)[j] : Run<4>{};
-                }
+                runs[i].fetch(within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr);
             }
 #pragma unroll
             for (int i = 0; i < DEPTHS; ++i) {
@@ -243,8 +302,8 @@ struct Fetcher {
         for (int j = 0; j < RUN; ++j) {
             int index = first + at.across, k = depth - Stage::DEPTH + at.depth;
             bool within = index < end && k < depth_end;
-            const real* place = within ? operand.place(operand.across(index), operand.depth(operand.count(k))) : nullptr;
-            Stage::put_one(stage, at, place ? *place : (real)0);
+            const Source* place = within ? operand.place(operand.across(index), operand.depth(operand.count(k))) : nullptr;
+            Stage::put_one(stage, at, place ? *place : Source{});
             at.across += !ALONG_DEPTH;
             at.depth += ALONG_DEPTH;
         }
@@ -278,7 +337,7 @@ struct Loop {
             Fetcher<StageB, Units::THREADS, false, B> fetcher_b(n0, N, depths, b);
             add<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
         }
-        sums.store(m0, n0, M, N, output);
+        output.take(sums, m0, n0, M, N);
     }
 
 private:
@@ -321,20 +380,27 @@ struct PlainStage {
     static __device__ __forceinline__ Element run(int i) {
         return tile_run<ALONG, SIDE>(i);
     }
-    static __device__ __forceinline__ void put(Data& stage, Element at, const Run<4> (&run)[1]) {
+    template <class Source>
+    static __device__ __forceinline__ void put(Data& stage, Element at, const Fetched<RUN, Source>& run) {
         real* to = &stage[tile_place<SIDE>(at.across, at.depth)];
+        Run<RUN> numbers;
+#pragma unroll
+        for (int j = 0; j < RUN; ++j) {
+            numbers.values[j] = AsStored::round(run[j]);
+        }
         if (ALONG == Along::Across) {
-            *reinterpret_cast<Run<4>*>(to) = run[0];
+            *reinterpret_cast<Run<RUN>*>(to) = numbers;
         } else {
 #pragma unroll
-            for (int j = 0; j < 4; ++j) {
+            for (int j = 0; j < RUN; ++j) {
                 // The depths of a run are in one half of the stage.
-                to[j * TILE_STRIDE<SIDE>] = run[0].values[j];
+                to[j * TILE_STRIDE<SIDE>] = numbers.values[j];
             }
         }
     }
-    static __device__ __forceinline__ void put_one(Data& stage, Element at, real value) {
-        stage[tile_place<SIDE>(at.across, at.depth)] = value;
+    template <class Source>
+    static __device__ __forceinline__ void put_one(Data& stage, Element at, Source value) {
+        stage[tile_place<SIDE>(at.across, at.depth)] = AsStored::round(value);
     }
 };
 
@@ -384,7 +450,7 @@ struct ThreadSums {
         for (int i = 0; i < Tile::THREAD_M; ++i) {
             int m = m0 + Tile::row(thread, i / 4) + i % 4;
             if (m < M) {
-                real* row = output.row(m);
+                auto* row = output.data + output.row(m);
 #pragma unroll
                 for (int j = 0; j < ACROSS; ++j) {
                     output.put_columns(row, column(j), N, shift[j], values[i][j]);

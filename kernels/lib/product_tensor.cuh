@@ -1,7 +1,8 @@
-// The loop of product.cuh on tensor cores: operands rounded to tf32 or bf16, sums in f32.
+// The loop of product.cuh on tensor cores: operands in bf16 where activations are stored so, or else rounded to tf32; sums in
+// f32.
 //
-// A number is rounded once, on its way from a register into a stage, which holds it as mma takes it (tile_tensor.cuh). A warp
-// sums its part of the tile in fragments of 16 × 8. What limits the loop is shared memory: of a wide tile's stage
+// A number is rounded once, on its way from a register into a stage, which holds it as mma takes it (tile_tensor.cuh); one that
+// is stored as bf16 goes there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared memory: of a wide tile's stage
 // ldmatrix takes 384 passes, storing 128, and fetching f32 256, where mma.sync takes some 400 clocks.
 #pragma once
 
@@ -28,11 +29,12 @@ struct Tf32 {
     static __device__ __forceinline__ Stored stored(float value) {
         return round(value);
     }
-    static __device__ __forceinline__ Chunk chunk(const Run<4> (&run)[1]) {
+    template <class Source>
+    static __device__ __forceinline__ Chunk chunk(const Fetched<RUN, Source>& run) {
         Chunk chunk;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            chunk.words[i] = to_tf32(run[0].values[i]);
+            chunk.words[i] = to_tf32(run[i]);
         }
         return chunk;
     }
@@ -50,13 +52,18 @@ struct Bf16 {
     static __device__ __forceinline__ Stored stored(float value) {
         return __float2bfloat16_rn(value);
     }
-    static __device__ __forceinline__ Chunk chunk(const Run<4> (&run)[2]) {
+    template <class Source>
+    static __device__ __forceinline__ Chunk chunk(const Fetched<RUN, Source>& run) {
         Chunk chunk;
+        if constexpr (sizeof run == sizeof chunk) {
+            // They are bf16.
+            memcpy(&chunk, &run, sizeof chunk);
+        } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-            const float* two = &run[i / 2].values[i % 2 * 2];
-            __nv_bfloat162 pair = __floats2bfloat162_rn(two[0], two[1]);
-            memcpy(&chunk.words[i], &pair, sizeof pair);
+            for (int i = 0; i < 4; ++i) {
+                __nv_bfloat162 pair = __floats2bfloat162_rn(run[2 * i], run[2 * i + 1]);
+                memcpy(&chunk.words[i], &pair, sizeof pair);
+            }
         }
         return chunk;
     }
@@ -65,6 +72,13 @@ struct Bf16 {
         mma_m16n8k16_bf16(sums, a, b, sums);
     }
 };
+
+// What tensor cores multiply: what is stored, or, where that is f32, tf32.
+#ifdef STORED_BF16
+using TensorNumber = Bf16;
+#else
+using TensorNumber = Tf32;
+#endif
 
 // How a stage of an operand lies for tensor cores.
 template <class Number, Along LIES, int SIDE>
@@ -80,7 +94,8 @@ struct TensorStage {
     static __device__ __forceinline__ int place(Element at) {
         return stage_place<RUN, ALONG, SIDE>(at.across, at.depth);
     }
-    static __device__ __forceinline__ void put(Data& stage, Element at, const Run<4> (&run)[RUN / 4]) {
+    template <class Source>
+    static __device__ __forceinline__ void put(Data& stage, Element at, const Fetched<RUN, Source>& run) {
         *reinterpret_cast<Chunk*>(&stage[place(at)]) = Number::chunk(run);
     }
     static __device__ __forceinline__ void put_one(Data& stage, Element at, real value) {
@@ -164,7 +179,7 @@ struct WarpSums {
         for (int half = 0; half < DOWN * 2; ++half) {
             int m = row + 8 * half;
             if (m < M) {
-                real* to = output.row(m);
+                auto* to = output.data + output.row(m);
 #pragma unroll
                 for (int j = 0; j < ACROSS; ++j) {
                     output.put_columns(to, column + 8 * j, N, shift[j], &values[half / 2][j][half % 2 * 2]);
@@ -174,12 +189,12 @@ struct WarpSums {
     }
 };
 
-// Tensor cores, in tf32 or bf16.
-template <class Number, class Tile>
+// Tensor cores.
+template <class Tile>
 struct TensorUnits : Tile {
-    static constexpr int DEPTH = TENSOR_CHUNKS * Number::RUN;
+    static constexpr int DEPTH = TENSOR_CHUNKS * TensorNumber::RUN;
     static_assert(SPLIT_STEP % DEPTH == 0, "a part begins where a stage does");
     template <Along ALONG, int SIDE>
-    using Stage = TensorStage<Number, ALONG, SIDE>;
-    using Sums = WarpSums<Number, Tile>;
+    using Stage = TensorStage<TensorNumber, ALONG, SIDE>;
+    using Sums = WarpSums<TensorNumber, Tile>;
 };

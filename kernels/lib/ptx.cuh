@@ -1,6 +1,5 @@
-// The instructions that CUDA C++ has no words for: asynchronous copies into shared memory, loads and products of matrix
-// fragments, rounding to tf32. All PTX of the project stands here. Under the emulator there is none: simt.h has twins of
-// the same names and signatures.
+// The instructions that CUDA C++ has no words for: loads and products of matrix fragments, rounding to tf32. All PTX of the
+// project stands here. Under the emulator there is none: simt.h has twins of the same names and signatures.
 #pragma once
 
 #include "lib/device.cuh"
@@ -12,53 +11,8 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
     return (unsigned)__cvta_generic_to_shared(pointer);
 }
 
-// Copies of 4, 8 or 16 bytes, all aligned to their size; not valid: zeros are written and global is not read.
-__device__ __forceinline__ void cp_async_4(void* shared, const void* global, bool valid) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(valid ? 4 : 0)
-                 : "memory");
-}
-__device__ __forceinline__ void cp_async_8(void* shared, const void* global, bool valid) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(valid ? 8 : 0)
-                 : "memory");
-}
-__device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-                 "r"(valid ? 16 : 0)
-                 : "memory");
-}
-// Ends a group of copies of this thread.
-__device__ __forceinline__ void cp_async_commit() {
-    asm volatile("cp.async.commit_group;" ::: "memory");
-}
-// Waits until at most the N youngest groups of this thread are under way.
-template <int N>
-__device__ __forceinline__ void cp_async_wait() {
-    static_assert(N >= 0, "the number of youngest groups that may stay under way");
-    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
-}
-
 // Matrices of eight rows of 16 bytes. Lanes 8 i to 8 i + 7 point at the rows of matrix i; lane 4 g + m gets word m of row
 // g of each (transposed: the halves of rows 2 m and 2 m + 1 in column g). All 32 lanes must come.
-__device__ __forceinline__ void ldmatrix_x1(unsigned (&r)[1], const void* shared_row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];"
-                 : "=r"(r[0])
-                 : "r"(shared_address(shared_row))
-                 : "memory");
-}
-__device__ __forceinline__ void ldmatrix_x2(unsigned (&r)[2], const void* shared_row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(r[0]), "=r"(r[1])
-                 : "r"(shared_address(shared_row))
-                 : "memory");
-}
-__device__ __forceinline__ void ldmatrix_x2_trans(unsigned (&r)[2], const void* shared_row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
-                 : "=r"(r[0]), "=r"(r[1])
-                 : "r"(shared_address(shared_row))
-                 : "memory");
-}
 __device__ __forceinline__ void ldmatrix_x4(unsigned (&r)[4], const void* shared_row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])

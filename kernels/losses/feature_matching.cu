@@ -11,7 +11,7 @@ struct FeatureMatching {
 // features: [N, positions, parts, C]; mean: [positions, C]. The grid's threads stride over the means, and a thread adds up the
 // images in their order; neighbours read neighbouring channels. Overwrites mean.
 // Twin: Cpu::feature_matching_mean in src/ops/losses/feature_matching.rs.
-KERNEL(feature_matching_mean, FeatureMatching d, const real* features, real* mean) {
+KERNEL(feature_matching_mean, FeatureMatching d, const stored* features, real* mean) {
     size_t image = (size_t)d.positions * d.parts * d.c;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.positions * d.c) {
         size_t first = at / d.c * d.parts * d.c + at % d.c;
@@ -47,7 +47,7 @@ KERNEL_BOUNDED(LOSS_THREADS, feature_matching_loss, FeatureMatching d, const rea
 // is overwritten.
 // Twin: Cpu::feature_matching_backward_input in src/ops/losses/feature_matching.rs.
 KERNEL(feature_matching_backward_input, FeatureMatching d, const real* real_mean, const real* fake_mean,
-       real* d_features) {
+       stored* d_features) {
     size_t position_len = (size_t)d.parts * d.c;
     double slope = 2.0 * d.weight / d.n;
     FOR_EACH_ELEMENT(i, (unsigned long long)d.n * d.positions * position_len) {

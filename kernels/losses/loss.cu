@@ -15,7 +15,7 @@ struct Means {
 
 // The mean cost of `count` outputs on a side, times a weight, the mean output, and the mean of kl, which may be null, times
 // a scale; writes the gradient of the first. All threads of the block take part, and all get the result.
-__device__ Means mean_terms(const Objective& objective, int side, double weight, const real* logits, real* dlogits,
+__device__ Means mean_terms(const Objective& objective, int side, double weight, const stored* logits, stored* dlogits,
                             const real* kl, double kl_scale, int count) {
     double sums[3] = {};
     for (int i = threadIdx.x; i < count; i += LOSS_THREADS) {
@@ -34,7 +34,7 @@ __device__ Means mean_terms(const Objective& objective, int side, double weight,
 // logits, dlogits: [2N], real then fake; kl, dkl: [2N]; state: one. A single block; threads walk the images. Overwrites
 // dlogits, dkl (unless kl_scale is 0) and the state's metrics, changes its beta and non_finite.
 // Twin: Cpu::discriminator_loss in src/ops/losses/loss.rs.
-KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const real* logits, const real* kl, real* dlogits,
+KERNEL_BOUNDED(LOSS_THREADS, discriminator_loss, DiscriminatorLoss d, const stored* logits, const real* kl, stored* dlogits,
                real* dkl, StepState* state) {
     // Thread 0 keeps the sums of real (0) and fake (1) here: registers that live on through the second round's calls of
     // division and logarithm would spill.
@@ -102,7 +102,7 @@ __device__ void step_balance(const Objective& objective, double fake, StepState*
 // logits, dlogits: [N]; dkl: [kl_count], zeroed; state: one. A single block; threads walk the images. Overwrites dlogits,
 // dkl and the state's loss_g, changes non_finite, and takes the step of k.
 // Twin: Cpu::generator_loss in src/ops/losses/loss.rs.
-KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const real* logits, real* dlogits,
+KERNEL_BOUNDED(LOSS_THREADS, generator_loss, Objective objective, int n, int kl_count, const stored* logits, stored* dlogits,
                real* dkl, StepState* state) {
     Means fakes = mean_terms(objective, SIDE_GENERATOR, 1.0, logits, dlogits, nullptr, 0.0, n);
     for (int i = threadIdx.x; i < kl_count; i += LOSS_THREADS) {

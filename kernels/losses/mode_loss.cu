@@ -5,7 +5,7 @@
 // logits, dlogits: [n]; state: one. A single block; threads walk the images. Overwrites dlogits, changes the state's loss_g
 // and non_finite; BEGAN's k stays.
 // Twin: Cpu::mode_loss in src/ops/losses/mode_loss.rs.
-KERNEL_BOUNDED(LOSS_THREADS, mode_loss, Objective objective, double weight, int n, const real* logits, real* dlogits,
+KERNEL_BOUNDED(LOSS_THREADS, mode_loss, Objective objective, double weight, int n, const stored* logits, stored* dlogits,
                StepState* state) {
     double cost = 0.0;
     for (int i = threadIdx.x; i < n; i += LOSS_THREADS) {

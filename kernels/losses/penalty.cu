@@ -11,7 +11,7 @@ struct GradientPenalty {
 // Points between images: target = x + u (toward - x).
 // x, toward, target: [N, len]; u: [N]. A block an image, its threads walk the elements. Overwrites target.
 // Twin: Cpu::penalty_interpolate in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const real* x, const real* toward, const real* u, real* target) {
+KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const stored* x, const stored* toward, const real* u, stored* target) {
     size_t first = (size_t)blockIdx.x * len;
     real share = u[blockIdx.x];
     for (int i = threadIdx.x; i < len; i += IMAGE_THREADS) {
@@ -22,8 +22,8 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const real* x, const
 // Mean and variance of each image's elements.
 // x: [N, len]; moments: [N, 2]. A block an image, its threads walk the elements. Overwrites moments.
 // Twin: Cpu::penalty_moments in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const real* x, real* moments) {
-    const real* image = x + (size_t)blockIdx.x * len;
+KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const stored* x, real* moments) {
+    const stored* image = x + (size_t)blockIdx.x * len;
     double sum = 0.0;
     for (int i = threadIdx.x; i < len; i += IMAGE_THREADS) {
         sum += (double)image[i];
@@ -45,8 +45,8 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const real* x, real* mom
 // x, w, target: [N, len]; moments: [N, 2]; u: [N]. A block an image, its threads walk first the moments of all images (every
 // block sums them alike), then the elements of its own. Overwrites target.
 // Twin: Cpu::penalty_perturb in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const real* x, const real* moments, const real* w,
-               const real* u, real* target) {
+KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const stored* x, const real* moments, const stored* w,
+               const real* u, stored* target) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < n; i += IMAGE_THREADS) {
         sum += (double)moments[2 * i];
@@ -68,7 +68,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const real* x, co
 // The norm of each image's gradient, and what its penalty is differentiated by: v = dR/dg, 0 where the norm is 0.
 // g, v: [N, len]; norms: [N]. A block an image, its threads walk the elements. Overwrites v and norms.
 // Twin: Cpu::gradient_penalty in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const real* g, real* v, real* norms) {
+KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const stored* g, stored* v, real* norms) {
     size_t first = (size_t)blockIdx.x * d.len;
     double squares = 0.0;
     for (int i = threadIdx.x; i < d.len; i += IMAGE_THREADS) {

@@ -11,7 +11,7 @@ struct Reconstruction {
 // errors: [N]; state: one. A single block; threads walk the images. Overwrites the state's metric reconstruction, changes
 // loss_g and non_finite.
 // Twin: Cpu::reconstruction_loss in src/ops/losses/reconstruction.rs.
-KERNEL_BOUNDED(LOSS_THREADS, reconstruction_loss, Reconstruction d, const real* errors, StepState* state) {
+KERNEL_BOUNDED(LOSS_THREADS, reconstruction_loss, Reconstruction d, const stored* errors, StepState* state) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < d.n; i += LOSS_THREADS) {
         sum += (double)errors[i];
@@ -27,7 +27,7 @@ KERNEL_BOUNDED(LOSS_THREADS, reconstruction_loss, Reconstruction d, const real* 
 // dy += slope (y - x): the gradient of the weighted mean error by the reconstructions.
 // x, y, dy: [N, H, W, C]. The grid's threads stride over all images' elements. Changes dy.
 // Twin: Cpu::reconstruction_backward_input in src/ops/losses/reconstruction.rs.
-KERNEL(reconstruction_backward_input, Reconstruction d, const real* x, const real* y, real* dy) {
+KERNEL(reconstruction_backward_input, Reconstruction d, const stored* x, const stored* y, stored* dy) {
     real slope = (real)d.slope;
     FOR_EACH_ELEMENT(i, (unsigned long long)d.n * d.len) {
         dy[i] += slope * (y[i] - x[i]);

@@ -10,7 +10,7 @@ struct Repelling {
 // codes: [N, dims]; cosines: [N, N]. A block the pairs (i, j) of one image i with itself and all after it, pair by pair; its
 // threads walk the dimensions. Overwrites cosines.
 // Twin: Cpu::repelling_forward in src/ops/losses/repelling.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, repelling_forward, Repelling d, const real* codes, real* cosines) {
+KERNEL_BOUNDED(IMAGE_THREADS, repelling_forward, Repelling d, const stored* codes, real* cosines) {
     size_t i = blockIdx.x, n = (size_t)d.n;
     double norm = 0.0;
     for (size_t j = i; j < n; ++j) {
@@ -53,7 +53,7 @@ KERNEL_BOUNDED(LOSS_THREADS, repelling_loss, Repelling d, const real* cosines, S
 // codes, d_codes: [N, dims]; cosines: [N, N] with the norms on the diagonal. The grid's threads stride over the elements of
 // all codes; neighbours read neighbouring elements of one code after the other. Changes d_codes.
 // Twin: Cpu::repelling_backward_input in src/ops/losses/repelling.rs.
-KERNEL(repelling_backward_input, Repelling d, const real* codes, const real* cosines, real* d_codes) {
+KERNEL(repelling_backward_input, Repelling d, const stored* codes, const real* cosines, stored* d_codes) {
     size_t n = (size_t)d.n;
     FOR_EACH_ELEMENT(at, (unsigned long long)d.n * d.dims) {
         size_t i = at / d.dims, k = at % d.dims;

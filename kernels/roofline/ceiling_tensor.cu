@@ -1,6 +1,6 @@
 // What ceiling.cu does, with products on tensor cores: how fast they run is the ceiling of every product of the files whose
 // names end in _tensor.cu. It is that of mma: what Hopper and Blackwell have beside it is faster, and not used here.
-// Compiled for f32 alone.
+// In bf16 where activations are stored so, or else in tf32. Not compiled for f64.
 #include "lib/ptx.cuh"
 
 static_assert(sizeof(real) == 4, "tensor cores sum in f32: files that include this end in _tensor.cu");
@@ -8,17 +8,8 @@ static_assert(ELEMENT_THREADS % WARP == 0, "all lanes of a warp must come to an 
 
 // How many products make a depth of 16, what a word of an operand's fragment is whose elements are all `value`, and the
 // product of fragments. `value` is one that the type can hold.
-struct Tf32Chain {
-    static constexpr int PRODUCTS = 2;
-    static __device__ __forceinline__ unsigned word(float value) {
-        return to_tf32(value);
-    }
-    static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
-                                                        const unsigned (&b)[2]) {
-        mma_m16n8k8_tf32(sums, a, b, sums);
-    }
-};
-struct Bf16Chain {
+#ifdef STORED_BF16
+struct Chain {
     static constexpr int PRODUCTS = 1;
     static __device__ __forceinline__ unsigned word(float value) {
         unsigned upper_half = __float_as_uint(value) >> 16;
@@ -29,10 +20,25 @@ struct Bf16Chain {
         mma_m16n8k16_bf16(sums, a, b, sums);
     }
 };
+#else
+struct Chain {
+    static constexpr int PRODUCTS = 2;
+    static __device__ __forceinline__ unsigned word(float value) {
+        return to_tf32(value);
+    }
+    static __device__ __forceinline__ void multiply_add(float (&sums)[4], const unsigned (&a)[4],
+                                                        const unsigned (&b)[2]) {
+        mma_m16n8k8_tf32(sums, a, b, sums);
+    }
+};
+#endif
 
-// The chains of both kernels below.
-template <class Chain>
-__device__ __forceinline__ void product_chains(int rounds, float a, float b, real* y, unsigned long long count) {
+// y[i] = the sum of 16 numbers, each begun as (i mod 7) + its index and then raised `rounds` times by 16 a b.
+// y: [count]. The 16 are a thread's elements of four fragments that its warp sums, and that do not wait for one another; A
+// and B are a and b in every element, so that it does not matter which lane has which. The grid's warps stride over the
+// elements, blocks have whole warps. Nothing but mma in registers. Overwrites y.
+// Twin: Cpu::product_chains in src/ops/roofline/ceiling.rs.
+KERNEL_BOUNDED(ELEMENT_THREADS, product_chains, int rounds, real a, real b, real* y, unsigned long long count) {
     constexpr int FRAGMENTS = 4;
     unsigned lane = threadIdx.x % WARP, a_word = Chain::word(a), b_word = Chain::word(b);
     const unsigned left[4] = {a_word, a_word, a_word, a_word}, right[2] = {b_word, b_word};
@@ -63,17 +69,4 @@ __device__ __forceinline__ void product_chains(int rounds, float a, float b, rea
             y[i] = sum;
         }
     }
-}
-
-// y[i] = the sum of 16 numbers, each begun as (i mod 7) + its index and then raised `rounds` times by 16 a b, in tf32 and
-// in bf16.
-// y: [count]. The 16 are a thread's elements of four fragments that its warp sums, and that do not wait for one another; A
-// and B are a and b in every element, so that it does not matter which lane has which. The grid's warps stride over the
-// elements, blocks have whole warps. Nothing but mma in registers. Overwrites y.
-// Twin: Cpu::product_chains in src/ops/roofline/ceiling.rs.
-KERNEL_BOUNDED(ELEMENT_THREADS, product_chains_tf32, int rounds, real a, real b, real* y, unsigned long long count) {
-    product_chains<Tf32Chain>(rounds, a, b, y, count);
-}
-KERNEL_BOUNDED(ELEMENT_THREADS, product_chains_bf16, int rounds, real a, real b, real* y, unsigned long long count) {
-    product_chains<Bf16Chain>(rounds, a, b, y, count);
 }
