@@ -125,7 +125,7 @@ impl<E> AsArgument for DeviceViewMut<'_, E> {
     }
 }
 
-impl<S: Storage<f32>> Accelerator<f32, S> {
+impl Accelerator<f32> {
     /// The kernels on `launcher`; those of linear layers and convolutions round their operands to `precision`.
     pub fn with_precision(launcher: impl Launcher, precision: Precision) -> Self {
         Accelerator { precision, ..Accelerator::new(launcher) }
@@ -136,7 +136,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The kernels on `launcher`, which round no operands.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
-        let (precision, tile_size, wrong) = (Precision::F32, None, Arc::default());
+        let (precision, tile_size, wrong) = (S::PRECISION, None, Arc::default());
         Accelerator { launcher, precision, tile_size, wrong, lent: Arc::default(), real: PhantomData }
     }
 

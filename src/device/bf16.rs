@@ -9,9 +9,14 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use half::bf16;
+
+use super::Storage;
 use super::blocks::{Multiplier, Steps, Sums, Unit};
+use super::cpu::vectorised;
+use super::gemm::Start;
 use super::matrix::{Matrix, MatrixMut, for_each_block};
-use super::tiles::{LINES, Packed, SIDE, STEPS, Side, Tile};
+use super::tiles::{LINES, Packable, Packed, SIDE, STEPS, Side, Tile};
 
 /// Depth, rows and columns that are packed at a time: the right operand's part stays in the second-level cache.
 const DEPTH: usize = 2048;
@@ -67,12 +72,12 @@ pub(super) fn product(
     });
 }
 
-fn assert_shapes(target: &MatrixMut<'_, f32>, lhs: &Matrix<'_, f32>, rhs: &Matrix<'_, f32>) {
+fn assert_shapes<L, R, Y>(target: &MatrixMut<'_, Y>, lhs: &Matrix<'_, L>, rhs: &Matrix<'_, R>) {
     assert!(lhs.rows == target.rows && rhs.cols == target.cols && lhs.cols == rhs.rows, "shapes disagree");
 }
 
 /// Packs the rows of a matrix as lines.
-fn pack(side: Side, lines: Matrix<'_, f32>, packed: &mut Packed) {
+fn pack<E: Packable>(side: Side, lines: Matrix<'_, E>, packed: &mut Packed) {
     let Matrix { data, rows, cols, row_stride, .. } = lines;
     if along(&lines) {
         packed.fill_along(side, (rows, cols), |step| move |line| Some(&data[line * row_stride + step..]));
@@ -83,7 +88,7 @@ fn pack(side: Side, lines: Matrix<'_, f32>, packed: &mut Packed) {
 }
 
 /// The same on all threads of the current pool.
-fn pack_by_all(side: Side, lines: Matrix<'_, f32>, packed: &mut Packed) {
+fn pack_by_all<E: Packable>(side: Side, lines: Matrix<'_, E>, packed: &mut Packed) {
     let Matrix { data, rows, cols, row_stride, .. } = lines;
     if along(&lines) {
         packed.fill_along_by_all(side, (rows, cols), |step| move |line| Some(&data[line * row_stride + step..]));
@@ -94,64 +99,142 @@ fn pack_by_all(side: Side, lines: Matrix<'_, f32>, packed: &mut Packed) {
 }
 
 /// True where the numbers of a line lie behind each other, false where those of a step do.
-fn along(lines: &Matrix<'_, f32>) -> bool {
+fn along<E>(lines: &Matrix<'_, E>) -> bool {
     assert!(lines.row_stride == 1 || lines.col_stride == 1, "neither rows nor columns are contiguous");
     lines.col_stride == 1
 }
 
-/// target (+)= lhs · rhs on all threads of the current pool. The operand with fewer lines is packed once for all; of the other each
-/// task packs its own lines.
+/// What a product writes its sums to.
+pub(super) trait Target: Send + Sized {
+    /// Lets `work` write sums in f32, whose target begins as `start` says and becomes what they are then. With [`Start::Zero`] it
+    /// begins as anything.
+    fn with_sums(part: &mut MatrixMut<'_, Self>, start: Start<'_, f32>, work: impl FnOnce(&mut MatrixMut<'_, f32>));
+}
+
+impl Target for f32 {
+    fn with_sums(part: &mut MatrixMut<'_, f32>, start: Start<'_, f32>, work: impl FnOnce(&mut MatrixMut<'_, f32>)) {
+        if let Start::Bias(bias) = start {
+            (0..part.rows).for_each(|row| part.row(row).copy_from_slice(bias));
+        }
+        work(part);
+    }
+}
+
+impl Target for bf16 {
+    fn with_sums(part: &mut MatrixMut<'_, bf16>, start: Start<'_, f32>, work: impl FnOnce(&mut MatrixMut<'_, f32>)) {
+        thread_local! {
+            static SUMS: RefCell<Vec<f32>> = RefCell::default();
+        }
+        let (rows, cols) = (part.rows, part.cols);
+        SUMS.with_borrow_mut(|sums| {
+            if sums.len() < rows * cols {
+                sums.resize(rows * cols, 0.0);
+            }
+            let mut sums = MatrixMut::dense(&mut sums[..rows * cols], rows, cols);
+            for row in 0..rows {
+                match start {
+                    Start::Zero => {}
+                    Start::Bias(bias) => sums.row(row).copy_from_slice(bias),
+                    Start::Target => sums.row(row).iter_mut().zip(part.row(row)).for_each(|(sum, y)| *sum = y.real()),
+                }
+            }
+            work(&mut sums);
+            vectorised!(for row in 0..rows {
+                part.row(row).iter_mut().zip(sums.row(row)).for_each(|(y, sum)| *y = bf16::of_real(*sum));
+            });
+        });
+    }
+}
+
+/// target = start + lhs · rhs on all threads of the current pool. The operand with fewer lines is packed once for all; of the other
+/// each task packs its own lines.
 ///
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
-pub(super) fn product_by_all(
+pub(super) fn product_by_all<L: Packable, R: Packable, Y: Target>(
     unit: Unit,
-    target: MatrixMut<'_, f32>,
-    accumulate: bool,
-    lhs: Matrix<'_, f32>,
-    rhs: Matrix<'_, f32>,
+    target: MatrixMut<'_, Y>,
+    start: Start<'_, f32>,
+    lhs: Matrix<'_, L>,
+    rhs: Matrix<'_, R>,
 ) {
-    thread_local! {
-        static SHARED: RefCell<Packed> = RefCell::default();
-    }
     assert_shapes(&target, &lhs, &rhs);
     let (columns, by_rows) = (rhs.transposed(), lhs.rows > rhs.cols);
     // Columns whose numbers lie along the depth would have to be turned to stand right: instead the product is turned.
     let turned = !by_rows && along(&columns);
-    let (shared_side, shared, own_side, own) = match (by_rows, turned) {
-        (true, _) => (Side::Right, columns, Side::Left, lhs),
-        (false, true) => (Side::Right, lhs, Side::Left, columns),
-        (false, false) => (Side::Left, lhs, Side::Right, columns),
-    };
-    let depth = own.cols;
-    let lines = (OWN / depth.clamp(1, DEPTH)).clamp(OWN_LINES.start, OWN_LINES.end).next_multiple_of(SIDE);
-    let (rows, columns) = if by_rows { (lines, target.cols) } else { (target.rows, lines) };
-    SHARED.with_borrow_mut(|packed| {
-        pack_by_all(shared_side, shared, packed);
-        let shared = &*packed;
-        for_each_block(target, rows, columns, &|row, column, mut part| {
-            let own = if by_rows { own.rows(row, part.rows) } else { own.rows(column, part.cols) };
-            if depth == 0 && !accumulate {
-                clear(&mut part);
-            }
-            for steps in parts(0..depth, DEPTH) {
-                let accumulate = accumulate || steps.start > 0;
-                let (first, count) = (steps.start / STEPS, steps.len().div_ceil(STEPS));
-                with_own(|packed| {
-                    pack(own_side, own.columns(steps.start, steps.len()), packed);
-                    let (unit, lines) = (Multiplier::new(unit), (0..part.rows, 0..part.cols));
-                    let operands = match own_side {
-                        Side::Left => Operands { left: packed, right: shared, first: [0, first], steps: count },
-                        Side::Right => Operands { left: shared, right: packed, first: [first, 0], steps: count },
-                    };
-                    match turned {
-                        true => operands.multiply_turned(&unit, accumulate, &mut part),
-                        false => operands.multiply(&unit, accumulate, lines, &mut part, (0, 0)),
-                    }
-                });
-            }
+    match (by_rows, turned) {
+        (true, _) => Shared { side: Side::Right, by_rows, turned, unit }.multiply(target, start, columns, lhs),
+        (false, true) => Shared { side: Side::Right, by_rows, turned, unit }.multiply(target, start, lhs, columns),
+        (false, false) => Shared { side: Side::Left, by_rows, turned, unit }.multiply(target, start, lhs, columns),
+    }
+}
+
+/// A product one of whose operands is packed once for all threads.
+struct Shared {
+    /// The side that it stands on.
+    side: Side,
+    /// True where tasks share the target's rows among them, false where its columns.
+    by_rows: bool,
+    /// True where the rows of the product are the target's columns.
+    turned: bool,
+    unit: Unit,
+}
+
+impl Shared {
+    fn multiply<S: Packable, O: Packable, Y: Target>(
+        &self,
+        target: MatrixMut<'_, Y>,
+        start: Start<'_, f32>,
+        shared: Matrix<'_, S>,
+        own: Matrix<'_, O>,
+    ) {
+        thread_local! {
+            static SHARED: RefCell<Packed> = RefCell::default();
+        }
+        let depth = own.cols;
+        let lines = (OWN / depth.clamp(1, DEPTH)).clamp(OWN_LINES.start, OWN_LINES.end).next_multiple_of(SIDE);
+        let (rows, columns) = if self.by_rows { (lines, target.cols) } else { (target.rows, lines) };
+        SHARED.with_borrow_mut(|packed| {
+            pack_by_all(self.side, shared, packed);
+            let shared = &*packed;
+            for_each_block(target, rows, columns, &|row, column, mut part| {
+                let own = if self.by_rows { own.rows(row, part.rows) } else { own.rows(column, part.cols) };
+                let start = match start {
+                    Start::Bias(bias) => Start::Bias(&bias[column..column + part.cols]),
+                    other => other,
+                };
+                let accumulate = !matches!(start, Start::Zero);
+                Y::with_sums(&mut part, start, |sums| self.part(sums, accumulate, shared, own));
+            });
         });
-    });
+    }
+
+    /// sums (+)= the part of the product that a task makes of its own lines.
+    fn part<O: Packable>(&self, sums: &mut MatrixMut<'_, f32>, accumulate: bool, shared: &Packed, own: Matrix<'_, O>) {
+        if own.cols == 0 && !accumulate {
+            clear(sums);
+        }
+        for steps in parts(0..own.cols, DEPTH) {
+            let accumulate = accumulate || steps.start > 0;
+            let (first, count) = (steps.start / STEPS, steps.len().div_ceil(STEPS));
+            with_own(|packed| {
+                let (own_side, operands) = match self.side {
+                    Side::Right => (Side::Left, [0, first]),
+                    Side::Left => (Side::Right, [first, 0]),
+                };
+                pack(own_side, own.columns(steps.start, steps.len()), packed);
+                let (unit, lines) = (Multiplier::new(self.unit), (0..sums.rows, 0..sums.cols));
+                let operands = match own_side {
+                    Side::Left => Operands { left: packed, right: shared, first: operands, steps: count },
+                    Side::Right => Operands { left: shared, right: packed, first: operands, steps: count },
+                };
+                match self.turned {
+                    true => operands.multiply_turned(&unit, accumulate, sums),
+                    false => operands.multiply(&unit, accumulate, lines, sums, (0, 0)),
+                }
+            });
+        }
+    }
 }
 
 /// Lends a thread the memory of its own operand.

@@ -45,7 +45,7 @@ struct Scratch<T> {
     shared: Mutex<Vec<T>>,
 }
 
-impl<S: Storage<f32>> Cpu<f32, S> {
+impl Cpu<f32> {
     /// The same, where linear layers and convolutions round their operands to `precision`: as the kernels do, and in the
     /// same places.
     ///
@@ -73,7 +73,7 @@ impl<T: Real, S: Storage<T>> Cpu<T, S> {
             pool: Arc::new(pool),
             scratch,
             allocated: Arc::default(),
-            precision: Precision::F32,
+            precision: S::PRECISION,
             stored: PhantomData,
         })
     }

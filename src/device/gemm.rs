@@ -9,7 +9,7 @@ use super::bf16;
 use super::blocks::Unit;
 use super::cpu::vectorised;
 use super::matrix::{Matrix, MatrixMut};
-use super::{Precision, Real};
+use super::{Precision, Real, Storage};
 
 /// target (+)= lhs · rhs on the calling thread, of operands that are rounded to `precision`.
 ///
@@ -38,25 +38,86 @@ pub fn add_product<T: Real>(
     multiply(precision, target, true, lhs, rhs);
 }
 
-/// target (+)= lhs · rhs, split over the current thread pool by blocks of the target's longer side.
+/// What the sums of a product begin with.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a, T> {
+    /// Zeros.
+    Zero,
+    /// What the target holds.
+    Target,
+    /// A number for each column.
+    Bias(&'a [T]),
+}
+
+/// target = start + lhs · rhs, split over the current thread pool by blocks of the target's longer side. Sums are reals, whatever the
+/// target holds, and rounded once.
 ///
 /// # Panics
 /// If the shapes disagree: a mistake of this program's.
-pub fn gemm_parallel<T: Real>(
+pub fn gemm_parallel<T: Real, L: Storage<T>, R: Storage<T>, Y: Storage<T>>(
     precision: Precision,
-    target: MatrixMut<'_, T>,
-    accumulate: bool,
-    lhs: Matrix<'_, T>,
-    rhs: Matrix<'_, T>,
+    mut target: MatrixMut<'_, Y>,
+    start: Start<'_, T>,
+    lhs: Matrix<'_, L>,
+    rhs: Matrix<'_, R>,
 ) {
-    let mut target = target;
     let large = target.rows * target.cols * lhs.cols >= 2 * SMALLEST_PART;
-    if let Some(unit) = Unit::best().filter(|_| precision == Precision::Bf16 && large)
-        && let (Some(target), Some(lhs), Some(rhs)) = (target.as_f32(), lhs.as_f32(), rhs.as_f32())
-    {
-        return bf16::product_by_all(unit, target, accumulate, lhs, rhs);
+    if let Some(unit) = Unit::best().filter(|_| precision == Precision::Bf16 && large) {
+        let start = match start {
+            Start::Zero => Start::Zero,
+            Start::Target => Start::Target,
+            Start::Bias(bias) => Start::Bias(bytemuck::cast_slice(bias)),
+        };
+        if let (Some(target), Some(lhs), Some(rhs)) =
+            (target.cast::<half::bf16>(), lhs.cast::<half::bf16>(), rhs.cast::<f32>())
+        {
+            return bf16::product_by_all(unit, target, start, lhs, rhs);
+        }
+        if let (Some(target), Some(lhs), Some(rhs)) =
+            (target.cast::<f32>(), lhs.cast::<half::bf16>(), rhs.cast::<half::bf16>())
+        {
+            return bf16::product_by_all(unit, target, start, lhs, rhs);
+        }
     }
-    split(precision, target, accumulate, lhs, rhs);
+    let reals = (target.cast::<T>(), lhs.cast::<T>(), rhs.cast::<T>());
+    if let (Some(mut target), Some(lhs), Some(rhs)) = reals {
+        if let Start::Bias(bias) = start {
+            (0..target.rows).for_each(|row| target.row(row).copy_from_slice(bias));
+        }
+        return split(precision, target, !matches!(start, Start::Zero), lhs, rhs);
+    }
+    with_reals(precision, &mut target, start, lhs, rhs);
+}
+
+/// The product of copies as reals, whose result is rounded back: where no unit multiplies what is stored, or it is small.
+fn with_reals<T: Real, L: Storage<T>, R: Storage<T>, Y: Storage<T>>(
+    precision: Precision,
+    target: &mut MatrixMut<'_, Y>,
+    start: Start<'_, T>,
+    lhs: Matrix<'_, L>,
+    rhs: Matrix<'_, R>,
+) {
+    let (left, right) = (reals(lhs), reals(rhs));
+    let mut sums = vec![T::ZERO; target.rows * target.cols];
+    for (row, sums) in sums.chunks_exact_mut(target.cols.max(1)).enumerate() {
+        match start {
+            Start::Zero => {}
+            Start::Target => sums.iter_mut().zip(target.row(row)).for_each(|(sum, y)| *sum = y.real()),
+            Start::Bias(bias) => sums.copy_from_slice(bias),
+        }
+    }
+    let (lhs, rhs) = (lhs.like(&left), rhs.like(&right));
+    split(precision, MatrixMut::dense(&mut sums, target.rows, target.cols), true, lhs, rhs);
+    for (row, sums) in sums.chunks_exact(target.cols.max(1)).enumerate() {
+        target.row(row).iter_mut().zip(sums).for_each(|(y, &sum)| *y = Y::of_real(sum));
+    }
+}
+
+/// The elements of a matrix as reals, line by line of those that lie in memory.
+fn reals<T: Real, S: Storage<T>>(source: Matrix<'_, S>) -> Vec<T> {
+    let source = if source.col_stride == 1 { source } else { source.transposed() };
+    let line = |row: usize| source.data[row * source.row_stride..][..source.cols].iter().map(|value| value.real());
+    (0..source.rows).flat_map(line).collect()
 }
 
 /// Multiply-adds below which a second thread does not pay.
@@ -101,7 +162,7 @@ fn split<T: Real>(
 /// whole step of what rounding leaves, the same way each time. Such a sum is one of a batch of real images and then as many
 /// fakes, whose rows cancel one by one (the Wasserstein loss) or as a whole (the hinge's linear range). So row i is first
 /// added to row i + rows / 2, and everything in f64, in which a sum of f32 of one size is exact.
-pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
+pub fn add_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, target: &mut [T]) {
     if cols <= COLUMNS / 2 {
         add_narrow_column_sums(source, cols, target);
     } else {
@@ -111,14 +172,19 @@ pub fn add_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
 
 /// `target[j] += Σ_i scales[i] · source[i, j]`, in the same order and as exactly: the gradient of a weight with one output.
 /// A feature that is the same for all images then has no gradient where its bias has none.
-pub fn add_scaled_column_sums<T: Real>(source: &[T], cols: usize, scales: &[T], target: &mut [T]) {
-    add_scaled_rows(source, cols, |row| scales[row].to_f64(), target);
+pub fn add_scaled_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, scales: &[S], target: &mut [T]) {
+    add_scaled_rows(source, cols, |row| scales[row].real().to_f64(), target);
 }
 
 /// Columns of one task where columns are summed.
 const COLUMNS: usize = 32;
 
-fn add_scaled_rows<T: Real>(source: &[T], cols: usize, scale: impl Fn(usize) -> f64 + Copy + Sync, target: &mut [T]) {
+fn add_scaled_rows<T: Real, S: Storage<T>>(
+    source: &[S],
+    cols: usize,
+    scale: impl Fn(usize) -> f64 + Copy + Sync,
+    target: &mut [T],
+) {
     target.par_chunks_mut(COLUMNS).enumerate().for_each(|(block, target)| {
         let (mut sums, width) = ([0.0f64; COLUMNS], target.len());
         let from = &source[block * COLUMNS..];
@@ -133,8 +199,8 @@ fn add_scaled_rows<T: Real>(source: &[T], cols: usize, scale: impl Fn(usize) -> 
 
 /// Adds `width` columns of rows that lie `cols` apart.
 #[inline(always)]
-fn sum_pairs<T: Real>(
-    from: &[T],
+fn sum_pairs<T: Real, S: Storage<T>>(
+    from: &[S],
     rows: usize,
     cols: usize,
     width: usize,
@@ -146,28 +212,28 @@ fn sum_pairs<T: Real>(
         let part = |row: usize| &from[row * cols..][..width];
         let (near_scale, far_scale) = (scale(row), scale(row + pairs));
         for ((sum, near), far) in sums.iter_mut().zip(part(row)).zip(part(row + pairs)) {
-            *sum += near_scale * near.to_f64() + far_scale * far.to_f64();
+            *sum += near_scale * near.real().to_f64() + far_scale * far.real().to_f64();
         }
     }
     if rows % 2 == 1 {
         let (last, scale) = (&from[(pairs - 1) * cols..][..width], scale(pairs - 1));
-        sums.iter_mut().zip(last).for_each(|(sum, value)| *sum += scale * value.to_f64());
+        sums.iter_mut().zip(last).for_each(|(sum, value)| *sum += scale * value.real().to_f64());
     }
 }
 
 /// The same for rows so short that several are taken side by side, each pair of them still added first.
-fn add_narrow_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) {
+fn add_narrow_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, target: &mut [T]) {
     let width = COLUMNS / cols * cols;
     let (near, far) = source.split_at((source.len() / cols).div_ceil(2) * cols);
     let steps = far.len() / width;
     let mut lanes = [0.0f64; COLUMNS];
     vectorised!(match width {
-        COLUMNS => sum_steps::<T>(near, far, COLUMNS, &mut lanes),
-        _ => sum_steps::<T>(near, far, width, &mut lanes),
+        COLUMNS => sum_steps::<T, S>(near, far, COLUMNS, &mut lanes),
+        _ => sum_steps::<T, S>(near, far, width, &mut lanes),
     });
     let (near, far) = (&near[steps * width..], &far[steps * width..]);
     for (i, near) in near.iter().enumerate() {
-        lanes[i % width] += near.to_f64() + far.get(i).map_or(0.0, |far| far.to_f64());
+        lanes[i % width] += near.real().to_f64() + far.get(i).map_or(0.0, |far| far.real().to_f64());
     }
     for (column, target) in target.iter_mut().enumerate() {
         *target += T::of(lanes[column..width].iter().step_by(cols).sum());
@@ -175,11 +241,11 @@ fn add_narrow_column_sums<T: Real>(source: &[T], cols: usize, target: &mut [T]) 
 }
 
 #[inline(always)]
-fn sum_steps<T: Real>(near: &[T], far: &[T], width: usize, lanes: &mut [f64; COLUMNS]) {
+fn sum_steps<T: Real, S: Storage<T>>(near: &[S], far: &[S], width: usize, lanes: &mut [f64; COLUMNS]) {
     let lanes = &mut lanes[..width];
     for (near, far) in near.chunks_exact(width).zip(far.chunks_exact(width)) {
         for ((lane, near), far) in lanes.iter_mut().zip(near).zip(far) {
-            *lane += near.to_f64() + far.to_f64();
+            *lane += near.real().to_f64() + far.real().to_f64();
         }
     }
 }
@@ -194,7 +260,7 @@ fn multiply<T: Real>(
     if precision == Precision::F32 {
         return with_crate(target, accumulate, lhs, rhs);
     }
-    let (Some(mut target), Some(lhs), Some(rhs)) = (target.as_f32(), lhs.as_f32(), rhs.as_f32()) else {
+    let (Some(mut target), Some(lhs), Some(rhs)) = (target.cast::<f32>(), lhs.cast::<f32>(), rhs.cast::<f32>()) else {
         unreachable!("a CPU that rounds operands computes in f32")
     };
     match Unit::best() {

@@ -57,16 +57,20 @@ impl<'a, T> Matrix<'a, T> {
 }
 
 impl<'a, T: Element> Matrix<'a, T> {
-    /// The matrix itself, if its elements are f32.
-    pub(super) fn as_f32(self) -> Option<Matrix<'a, f32>> {
+    /// The matrix itself, if its elements are of this type.
+    pub(super) fn cast<E: Element>(self) -> Option<Matrix<'a, E>> {
         let Matrix { data, rows, cols, row_stride, col_stride } = self;
-        let data = is_f32::<T>().then(|| bytemuck::cast_slice(data))?;
+        let data = (TypeId::of::<T>() == TypeId::of::<E>()).then(|| bytemuck::cast_slice(data))?;
         Some(Matrix { data, rows, cols, row_stride, col_stride })
     }
-}
 
-fn is_f32<T: 'static>() -> bool {
-    TypeId::of::<T>() == TypeId::of::<f32>()
+    /// A matrix of these elements, which lie without gaps in the order of this one's.
+    pub(super) fn like<E>(&self, data: &'a [E]) -> Matrix<'a, E> {
+        match self.col_stride {
+            1 => Matrix::dense(data, self.rows, self.cols),
+            _ => Matrix::dense(data, self.cols, self.rows).transposed(),
+        }
+    }
 }
 
 /// A row-major matrix to write, with rows `row_stride` elements apart. Parts of one matrix are disjoint.
@@ -87,10 +91,11 @@ pub struct MatrixMut<'a, T> {
 unsafe impl<T: Send> Send for MatrixMut<'_, T> {}
 
 impl<T: Element> MatrixMut<'_, T> {
-    /// The matrix itself, if its elements are f32.
-    pub(super) fn as_f32(&mut self) -> Option<MatrixMut<'_, f32>> {
+    /// The matrix itself, if its elements are of this type.
+    pub(super) fn cast<E: Element>(&mut self) -> Option<MatrixMut<'_, E>> {
         let MatrixMut { pointer, rows, cols, row_stride, .. } = *self;
-        is_f32::<T>().then(|| MatrixMut { pointer: pointer.cast(), rows, cols, row_stride, owner: PhantomData })
+        let same = TypeId::of::<T>() == TypeId::of::<E>();
+        same.then(|| MatrixMut { pointer: pointer.cast(), rows, cols, row_stride, owner: PhantomData })
     }
 }
 

@@ -177,7 +177,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// A new buffer that holds these numbers as activations are stored.
     fn stored_of(&self, source: &[Self::Real]) -> Result<StoredBuffer<Self>> {
-        self.buffer_of(&source.iter().map(|&value| Storage::of(value)).collect::<Vec<_>>())
+        self.buffer_of(&source.iter().map(|&value| Storage::of_real(value)).collect::<Vec<_>>())
     }
 
     /// A new buffer that holds `source`.

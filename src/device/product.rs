@@ -5,16 +5,16 @@ use super::accelerator::int;
 pub use super::kernels::TileSize;
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, arguments};
-use super::{Accelerator, Backend, In, Out, Precision, Real};
+use super::{Accelerator, Backend, In, Out, Precision, Real, Storage, StoredOut};
 use crate::Result;
 
 /// A product as kernels compute it, `times` of them side by side.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Product {
-    /// The kernels in narrow tiles, in the order of [`Precision::ALL`].
-    pub narrow: [Kernel; 3],
+    /// The kernels in narrow tiles: on plain units, on tensor cores.
+    pub narrow: [Kernel; 2],
     /// The same in wide tiles.
-    pub wide: [Kernel; 3],
+    pub wide: [Kernel; 2],
     /// Rows of the output, M.
     pub rows: usize,
     /// Columns of the output, N.
@@ -146,11 +146,16 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         choose(self.tiles(), self.precision(), sizes, product.times)
     }
 
+    /// Of a kernel on plain units and its twin on tensor cores, the one for this precision.
+    fn fast(&self, [plain, tensor]: [Kernel; 2]) -> Kernel {
+        if self.precision() == Precision::F32 { plain } else { tensor }
+    }
+
     /// Runs a product: a block a tile, x walking the rows' tiles (which may be more than y can count), y the columns', and z
     /// the products of one part, then of the next.
     pub(crate) fn launch_product(&self, product: &Product, split: &Split, arguments: &[Argument]) -> Result<()> {
         let kernels = if split.tile.size == TileSize::Wide { product.wide } else { product.narrow };
-        let fast = of_precision(self.precision(), kernels);
+        let fast = self.fast(kernels);
         let (kernel, tile) = if self.trusts(fast) { (fast, split.tile) } else { (product.narrow[0], NARROW) };
         let [rows, columns, times] =
             [product.rows, product.columns, product.times * split.parts].map(|count| int(count).unsigned_abs());
@@ -168,29 +173,29 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     }
 
     /// Runs a product with one column: the kernel of the chosen precision, a block a row.
-    pub(crate) fn launch_product_rows(&self, kernels: [Kernel; 3], rows: usize, arguments: &[Argument]) -> Result<()> {
-        let fast = of_precision(self.precision(), kernels);
+    pub(crate) fn launch_product_rows(&self, kernels: [Kernel; 2], rows: usize, arguments: &[Argument]) -> Result<()> {
+        let fast = self.fast(kernels);
         let kernel = if self.trusts(fast) { fast } else { kernels[0] };
         self.launch(kernel, [int(rows).unsigned_abs(), 1, 1], [size::ROW_THREADS, 1, 1], arguments)
     }
 
     /// Runs a product whose output `y` is a matrix of so many columns, to each of which a number of `b` is added if there is
     /// one: as one, or in parts that are joined then. `arguments` are those of the kernel for a part's length, the bias
-    /// that it adds and the output that it writes.
+    /// that it adds, the parts that it writes, if it does, and the output that it writes otherwise.
     pub(crate) fn launch_split<const N: usize>(
         &self,
         product: &Product,
         (b, columns): (Option<In<'_, Self>>, usize),
-        y: Out<'_, Self>,
-        arguments: impl Fn(usize, Option<In<'_, Self>>, &Out<'_, Self>) -> [Argument; N],
+        y: StoredOut<'_, Self>,
+        arguments: impl Fn(usize, Option<In<'_, Self>>, Option<&Out<'_, Self>>, &StoredOut<'_, Self>) -> [Argument; N],
     ) -> Result<()> {
         let split = self.split_of(product);
         let Split { parts, length, .. } = split;
         if parts == 1 {
-            return self.launch_product(product, &split, &arguments(length, b, &y));
+            return self.launch_product(product, &split, &arguments(length, b, None, &y));
         }
         self.with_workspace(parts * y.len(), |partial: Out<'_, Self>| {
-            self.launch_product(product, &split, &arguments(length, None, &partial))?;
+            self.launch_product(product, &split, &arguments(length, None, Some(&partial), &y))?;
             let joined = arguments![parts, columns, y.len() as u64, partial, b, y];
             self.launch_elements(Kernel::LinearJoinParts, y.len(), &joined)
         })

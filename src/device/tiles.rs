@@ -12,6 +12,7 @@
 
 use rayon::prelude::*;
 
+use super::Element;
 use super::huge_pages::huge_pages;
 
 /// Words of a tile's row.
@@ -51,6 +52,44 @@ impl Tile {
             x86::turn(self);
         }
     }
+}
+
+/// Numbers that are packed: as they are, or rounded to bf16.
+pub trait Packable: Element {
+    /// The first `count` numbers of a run, 32 at most, in bf16; zeros behind them.
+    ///
+    /// # Safety
+    /// The processor has [`instructions`], and the caller is compiled for them.
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code)]
+    unsafe fn line(run: &[Self], count: usize) -> std::arch::x86_64::__m512i;
+
+    /// The first `count` numbers of two runs, 16 at most, in bf16: the first run's in the lower half, zeros behind them and for
+    /// a run that is missing.
+    ///
+    /// # Safety
+    /// As [`Packable::line`].
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code)]
+    unsafe fn halves(runs: [Option<&[Self]>; 2], count: usize) -> std::arch::x86_64::__m512i;
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+impl Packable for f32 {}
+#[cfg(not(target_arch = "x86_64"))]
+impl Packable for half::bf16 {}
+
+/// target = sums + bias, rounded to bf16 once: as many as the target has, 32 at most.
+pub fn round_row(sums: &[f32; SIDE], bias: &[f32; SIDE], target: &mut [half::bf16]) {
+    assert!(instructions(), "rounding by instructions that this processor has not");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, as was just asserted.
+    #[expect(unsafe_code)]
+    unsafe {
+        x86::round_row(sums, bias, target);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (sums, bias, target);
 }
 
 /// Which operand of a product.
@@ -105,7 +144,7 @@ impl Packed {
     ///
     /// # Panics
     /// If a run is too short, or the processor has no instructions for bf16: mistakes of this program's.
-    pub fn fill_along<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+    pub fn fill_along<'a, E: Packable, R: Fn(usize) -> Option<&'a [E]>>(
         &mut self,
         side: Side,
         (lines, depth): (usize, usize),
@@ -126,7 +165,7 @@ impl Packed {
     ///
     /// # Panics
     /// As [`Packed::fill_along`].
-    pub fn fill_along_by_all<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+    pub fn fill_along_by_all<'a, E: Packable, R: Fn(usize) -> Option<&'a [E]>>(
         &mut self,
         side: Side,
         (lines, depth): (usize, usize),
@@ -146,7 +185,7 @@ impl Packed {
     ///
     /// # Panics
     /// As [`Packed::fill_along`].
-    pub fn fill_across<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+    pub fn fill_across<'a, E: Packable, R: Fn(usize) -> Option<&'a [E]>>(
         &mut self,
         side: Side,
         (lines, depth): (usize, usize),
@@ -162,7 +201,7 @@ impl Packed {
     ///
     /// # Panics
     /// As [`Packed::fill_along`].
-    pub fn fill_across_by_all<'a, R: Fn(usize) -> Option<&'a [f32]>>(
+    pub fn fill_across_by_all<'a, E: Packable, R: Fn(usize) -> Option<&'a [E]>>(
         &mut self,
         side: Side,
         (lines, depth): (usize, usize),
@@ -176,11 +215,11 @@ impl Packed {
 }
 
 /// The tiles of two neighbouring blocks of lines, from the runs of their steps.
-fn pack_blocks_across<'a>(
+fn pack_blocks_across<'a, E: Packable>(
     side: Side,
     (lines, depth): (usize, usize),
     line: usize,
-    runs: impl Fn(usize) -> Option<&'a [f32]>,
+    runs: impl Fn(usize) -> Option<&'a [E]>,
     tiles: &mut [Tile],
 ) {
     let (first, second) = tiles.split_at_mut(tiles.len() / 2);
@@ -191,7 +230,12 @@ fn pack_blocks_across<'a>(
 }
 
 /// A tile from the runs of its lines; `rest` is how many lines and steps there are from its first on.
-fn pack_along<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Option<&'a [f32]>, tile: &mut Tile) {
+fn pack_along<'a, E: Packable>(
+    side: Side,
+    rest: (usize, usize),
+    runs: impl Fn(usize) -> Option<&'a [E]>,
+    tile: &mut Tile,
+) {
     assert!(instructions(), "packing for instructions that this processor has not");
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor has the instructions, as was just asserted.
@@ -204,10 +248,10 @@ fn pack_along<'a>(side: Side, rest: (usize, usize), runs: impl Fn(usize) -> Opti
 }
 
 /// Two tiles of neighbouring lines from the runs of their steps.
-fn pack_across<'a>(
+fn pack_across<'a, E: Packable>(
     side: Side,
     rest: (usize, usize),
-    runs: impl Fn(usize) -> Option<&'a [f32]>,
+    runs: impl Fn(usize) -> Option<&'a [E]>,
     tiles: (&mut Tile, &mut Tile),
 ) {
     assert!(instructions(), "packing for instructions that this processor has not");
@@ -236,11 +280,67 @@ pub(super) mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use super::{LINES, STEPS, Side, Tile};
+    use half::bf16;
+
+    use super::{LINES, Packable, SIDE, Side, Tile};
 
     /// The bits of the first `count` lanes.
     fn first(count: usize) -> u16 {
         if count >= 16 { u16::MAX } else { (1 << count) - 1 }
+    }
+
+    impl Packable for f32 {
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn line(run: &[f32], count: usize) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let upper = if count > 16 { load(&run[16..], count - 16) } else { _mm512_setzero_ps() };
+                rounded(load(run, count), upper)
+            }
+        }
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn halves(runs: [Option<&[f32]>; 2], count: usize) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let [lower, upper] = runs.map(|run| run.map_or(_mm512_setzero_ps(), |run| load(run, count)));
+                rounded(lower, upper)
+            }
+        }
+    }
+
+    impl Packable for bf16 {
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn line(run: &[bf16], count: usize) -> __m512i {
+            assert!(count.min(32) <= run.len());
+            let lanes = if count >= 32 { u32::MAX } else { (1 << count) - 1 };
+            // SAFETY: the lanes that are read are inside the slice; the features are the caller's promise.
+            unsafe { _mm512_maskz_loadu_epi16(lanes, run.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn halves(runs: [Option<&[bf16]>; 2], count: usize) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let [lower, upper] =
+                    runs.map(|run| run.map_or(_mm512_setzero_si512(), |run| Self::line(run, count.min(16))));
+                _mm512_inserti64x4::<1>(lower, _mm512_castsi512_si256(upper))
+            }
+        }
+    }
+
+    /// target = sums + bias, rounded: as many as the target has, 32 at most.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    pub(in crate::device) fn round_row(sums: &[f32; SIDE], bias: &[f32; SIDE], target: &mut [bf16]) {
+        let lanes = if target.len() >= 32 { u32::MAX } else { (1 << target.len()) - 1 };
+        let sum = |at: usize| _mm512_add_ps(load(&sums[at..], 16), load(&bias[at..], 16));
+        // SAFETY: the lanes that are written are inside the slice.
+        #[expect(unsafe_code)]
+        unsafe {
+            _mm512_mask_storeu_epi16(target.as_mut_ptr().cast(), lanes, rounded(sum(0), sum(16)));
+        }
     }
 
     /// The first `count` numbers of a slice, zeros behind them.
@@ -285,10 +385,10 @@ pub(super) mod x86 {
         }
     }
 
-    /// 16 words, each of the same lane of both vectors, rounded to bf16: the first one's in the lower half.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    /// 16 words, each of the same number of both halves: the lower one's in its lower half.
+    #[target_feature(enable = "avx512f,avx512bw")]
     #[inline]
-    pub(in crate::device) fn paired([first, second]: [__m512; 2]) -> __m512i {
+    pub(in crate::device) fn paired(halves: __m512i) -> __m512i {
         const ORDER: [u16; 32] = {
             let (mut order, mut i) = ([0; 32], 0);
             while i < 32 {
@@ -300,24 +400,24 @@ pub(super) mod x86 {
         // SAFETY: the source is 64 bytes long.
         #[expect(unsafe_code)]
         let order = unsafe { _mm512_loadu_si512(ORDER.as_ptr().cast()) };
-        _mm512_permutexvar_epi16(order, rounded(first, second))
+        _mm512_permutexvar_epi16(order, halves)
     }
 
     /// A tile of a line after the other.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[inline]
-    pub(super) fn pack_along<'a>(
+    pub(super) fn pack_along<'a, E: Packable>(
         side: Side,
         (lines, depth): (usize, usize),
-        runs: impl Fn(usize) -> Option<&'a [f32]>,
+        runs: impl Fn(usize) -> Option<&'a [E]>,
         tile: &mut Tile,
     ) {
         for (line, words) in tile.0.iter_mut().enumerate() {
             let run = if line < lines { runs(line) } else { None };
             let values = match run {
-                Some(run) if depth >= STEPS => rounded(load(run, 16), load(&run[16..], 16)),
-                Some(run) if depth > 16 => rounded(load(run, 16), load(&run[16..], depth - 16)),
-                Some(run) => rounded(load(run, depth), _mm512_setzero_ps()),
+                // SAFETY: this function has the features.
+                #[expect(unsafe_code)]
+                Some(run) => unsafe { E::line(run, depth) },
                 None => _mm512_setzero_si512(),
             };
             store(values, words);
@@ -330,25 +430,30 @@ pub(super) mod x86 {
     /// Two tiles of a pair of steps after the other.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[inline]
-    pub(super) fn pack_across<'a>(
+    pub(super) fn pack_across<'a, E: Packable>(
         side: Side,
         (lines, depth): (usize, usize),
-        runs: impl Fn(usize) -> Option<&'a [f32]>,
+        runs: impl Fn(usize) -> Option<&'a [E]>,
         (first, second): (&mut Tile, &mut Tile),
     ) {
         for (pair, (first, second)) in first.0.iter_mut().zip(&mut second.0).enumerate() {
             // Two steps of 16 lines, and of the next 16.
-            let (mut near, mut far) = ([_mm512_setzero_ps(); 2], [_mm512_setzero_ps(); 2]);
-            for (number, step) in (2 * pair..depth.min(2 * pair + 2)).enumerate() {
-                if let Some(run) = runs(step) {
-                    near[number] = load(run, lines);
-                    if lines > LINES {
-                        far[number] = load(&run[LINES..], lines - LINES);
-                    }
+            let near = [2 * pair, 2 * pair + 1].map(|step| if step < depth { runs(step) } else { None });
+            // SAFETY: this function has the features.
+            #[expect(unsafe_code)]
+            let near_words = unsafe { E::halves(near, lines) };
+            store(paired(near_words), first);
+            let far_words = if lines > LINES {
+                let far = near.map(|run| run.map(|run| &run[LINES..]));
+                // SAFETY: the same.
+                #[expect(unsafe_code)]
+                unsafe {
+                    E::halves(far, lines - LINES)
                 }
-            }
-            store(paired(near), first);
-            store(paired(far), second);
+            } else {
+                _mm512_setzero_si512()
+            };
+            store(paired(far_words), second);
         }
         if side == Side::Left {
             turn(first);

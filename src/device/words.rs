@@ -1,7 +1,7 @@
 //! Operands of a product in bf16 that are rounded once and read where they lie, by windows that overlap.
 
 use super::huge_pages::huge_pages;
-use super::tiles::instructions;
+use super::tiles::{Packable, instructions};
 
 /// A cache line of words.
 #[derive(Debug, Default, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -26,7 +26,7 @@ impl Words {
     /// # Panics
     /// If a run is too short or `len` is no such multiple, or the processor has no instructions for bf16: mistakes of this
     /// program's.
-    pub fn fill_runs<'a>(&mut self, count: usize, len: usize, runs: impl Fn(usize) -> Option<&'a [f32]>) {
+    pub fn fill_runs<'a, E: Packable>(&mut self, count: usize, len: usize, runs: impl Fn(usize) -> Option<&'a [E]>) {
         assert!(len.is_multiple_of(32), "runs of {len} numbers");
         let lines = self.resize(count * len / 32);
         #[cfg(target_arch = "x86_64")]
@@ -43,7 +43,12 @@ impl Words {
     ///
     /// # Panics
     /// As [`Words::fill_runs`].
-    pub fn fill_pairs<'a>(&mut self, count: usize, len: usize, pairs: impl Fn(usize) -> [Option<&'a [f32]>; 2]) {
+    pub fn fill_pairs<'a, E: Packable>(
+        &mut self,
+        count: usize,
+        len: usize,
+        pairs: impl Fn(usize) -> [Option<&'a [E]>; 2],
+    ) {
         assert!(len.is_multiple_of(16), "runs of {len} numbers");
         let lines = self.resize(count * len / 16);
         #[cfg(target_arch = "x86_64")]
@@ -69,18 +74,23 @@ impl Words {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use std::arch::x86_64::*;
-
     use super::Line;
-    use crate::device::tiles::x86::{load, paired, rounded, store};
+    use crate::device::tiles::Packable;
+    use crate::device::tiles::x86::{paired, store};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) fn fill_runs<'a>(per_run: usize, runs: impl Fn(usize) -> Option<&'a [f32]>, lines: &mut [Line]) {
+    pub(super) fn fill_runs<'a, E: Packable>(
+        per_run: usize,
+        runs: impl Fn(usize) -> Option<&'a [E]>,
+        lines: &mut [Line],
+    ) {
         for (number, lines) in lines.chunks_exact_mut(per_run).enumerate() {
             match runs(number) {
                 Some(run) => {
                     for (Line(words), run) in lines.iter_mut().zip(run[..32 * per_run].chunks_exact(32)) {
-                        store(rounded(load(run, 16), load(&run[16..], 16)), words);
+                        // SAFETY: this function has the features.
+                        #[expect(unsafe_code)]
+                        store(unsafe { E::line(run, 32) }, words);
                     }
                 }
                 None => lines.fill(Line::default()),
@@ -89,8 +99,11 @@ mod x86 {
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(super) fn fill_pairs<'a>(per_run: usize, pairs: impl Fn(usize) -> [Option<&'a [f32]>; 2], lines: &mut [Line]) {
-        let part = |run: Option<&[f32]>, at: usize| run.map_or(_mm512_setzero_ps(), |run| load(&run[16 * at..], 16));
+    pub(super) fn fill_pairs<'a, E: Packable>(
+        per_run: usize,
+        pairs: impl Fn(usize) -> [Option<&'a [E]>; 2],
+        lines: &mut [Line],
+    ) {
         for (number, lines) in lines.chunks_exact_mut(per_run).enumerate() {
             let both = pairs(number);
             if let [None, None] = both {
@@ -98,7 +111,10 @@ mod x86 {
                 continue;
             }
             for (at, Line(words)) in lines.iter_mut().enumerate() {
-                store(paired(both.map(|run| part(run, at))), words);
+                let parts = both.map(|run| run.map(|run| &run[16 * at..]));
+                // SAFETY: this function has the features.
+                #[expect(unsafe_code)]
+                store(paired(unsafe { E::halves(parts, 16) }), words);
             }
         }
     }

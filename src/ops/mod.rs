@@ -72,7 +72,7 @@ pub mod pass;
 pub mod roofline;
 pub mod self_check;
 
-use crate::device::{Backend, Storage, Unrounded};
+use crate::device::{Backend, Unrounded};
 
 pub use case::{Case, Fill, Tensor};
 use pass::Pass;

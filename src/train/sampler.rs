@@ -44,7 +44,7 @@ impl<B: F32Executor> Sampler<B> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
-            let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of(value)).collect();
+            let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of_real(value)).collect();
             backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let pass = Pass { backend, params: backend.view(params), n: BATCH };

@@ -376,7 +376,7 @@ mod tests {
             assert!(counted >= blocks.min(COUNTED_BLOCKS / 2) && counted <= COUNTED_BLOCKS, "{blocks}: {counted}");
             assert!(every == 1 || gcd(every, blocks) == 1, "{blocks}: every {every}");
         }
-        assert!(Running::Sample.leaves_out(Kernel::Conv2dForwardBf16));
+        assert!(Running::Sample.leaves_out(Kernel::Conv2dForwardTensor));
         assert!(Running::Sample.leaves_out(Kernel::Conv2dBackwardWeightPartial));
         assert!(!Running::Sample.leaves_out(Kernel::WeightGradientAdd));
         assert!(!Running::Sample.leaves_out(Kernel::LinearJoinParts));

@@ -88,13 +88,13 @@ fn mix(mut x: u32) -> u64 {
     u64::from(x ^ (x >> 16))
 }
 
-impl<T: Real> GatherOp for Cpu<T> {
-    fn gather(&self, d: &Gather, draws: DrawStep, images: &[u8], state: &[StepState], x: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> GatherOp for Cpu<T, S> {
+    fn gather(&self, d: &Gather, draws: DrawStep, images: &[u8], state: &[StepState], x: &mut [S]) -> Result<()> {
         let (seed, number) = (state[0].seed, draws.of(state[0].step));
         let epoch_images = d.epoch_images(draws.per_step);
-        let mut table = [T::ZERO; 256];
+        let mut table = [S::zeroed(); 256];
         for (value, entry) in (0u8..=255).zip(&mut table) {
-            *entry = T::of(d.low + (d.high - d.low) * f64::from(value) / 255.0);
+            *entry = S::of_real(T::of(d.low + (d.high - d.low) * f64::from(value) / 255.0));
         }
         let (image_len, row_len) = (d.h * d.w * d.c, d.w * d.c);
         x.par_chunks_mut(image_len).enumerate().for_each(|(i, x)| {

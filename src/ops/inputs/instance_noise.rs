@@ -64,14 +64,14 @@ pub trait InstanceNoiseOp: Backend {
 /// Elements for which noise is drawn at once.
 const BLOCK: usize = 256;
 
-impl<T: Real> InstanceNoiseOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> InstanceNoiseOp for Cpu<T, S> {
     fn instance_noise(
         &self,
         d: &InstanceNoise<'_>,
-        x: &[T],
+        x: &[S],
         given: Option<&[T]>,
         state: &[StepState],
-        y: &mut [T],
+        y: &mut [S],
     ) -> Result<()> {
         let StepState { seed, step, .. } = state[0];
         let sigma = T::of(d.sigma_at(step));
@@ -80,7 +80,7 @@ impl<T: Real> InstanceNoiseOp for Cpu<T> {
             return Ok(());
         }
         if let Some(given) = given {
-            y.iter_mut().zip(x).zip(given).for_each(|((y, &x), &epsilon)| *y = x + sigma * epsilon);
+            y.iter_mut().zip(x).zip(given).for_each(|((y, x), &epsilon)| *y = S::of_real(x.real() + sigma * epsilon));
             return Ok(());
         }
         let group = d.n / d.streams.len();
@@ -89,8 +89,8 @@ impl<T: Real> InstanceNoiseOp for Cpu<T> {
             for (block, (y, x)) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)).enumerate() {
                 let mut drawn = [0.0f32; BLOCK];
                 fill_normals(seed, stream, d.draws.of(step), sample, block * BLOCK, &mut drawn[..x.len()]);
-                for ((y, &x), drawn) in y.iter_mut().zip(x).zip(drawn) {
-                    *y = x + sigma * T::of_f32(drawn);
+                for ((y, x), drawn) in y.iter_mut().zip(x).zip(drawn) {
+                    *y = S::of_real(x.real() + sigma * T::of_f32(drawn));
                 }
             }
         });

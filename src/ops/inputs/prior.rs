@@ -44,8 +44,8 @@ pub trait PriorOp: Backend {
     fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: StoredOut<'_, Self>) -> Result<()>;
 }
 
-impl<T: Real> PriorOp for Cpu<T> {
-    fn prior_sample(&self, d: &PriorDraw, state: &[StepState], z: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> PriorOp for Cpu<T, S> {
+    fn prior_sample(&self, d: &PriorDraw, state: &[StepState], z: &mut [S]) -> Result<()> {
         const BLOCK: usize = 64;
         let (seed, step) = (state[0].seed, d.draws.of(state[0].step));
         z.par_chunks_mut(d.latent).enumerate().for_each(|(image, z)| {
@@ -61,7 +61,7 @@ impl<T: Real> PriorOp for Cpu<T> {
                         }
                     }
                 }
-                z.iter_mut().zip(drawn).for_each(|(z, drawn)| *z = T::of_f32(drawn));
+                z.iter_mut().zip(drawn).for_each(|(z, drawn)| *z = S::of_real(T::of_f32(drawn)));
             }
         });
         Ok(())

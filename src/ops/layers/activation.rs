@@ -136,8 +136,8 @@ pub trait ActivationOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 14;
 
-impl<T: Real> ActivationOp for Cpu<T> {
-    fn activation_forward(&self, f: Activation, x: &[T], y: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> ActivationOp for Cpu<T, S> {
+    fn activation_forward(&self, f: Activation, x: &[S], y: &mut [S]) -> Result<()> {
         match f.piecewise_linear() {
             Some(f) => forward(f, x, y),
             None => forward(f, x, y),
@@ -145,7 +145,7 @@ impl<T: Real> ActivationOp for Cpu<T> {
         Ok(())
     }
 
-    fn activation_backward_input(&self, f: Activation, y: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+    fn activation_backward_input(&self, f: Activation, y: &[S], dy: &[S], dx: &mut [S]) -> Result<()> {
         match f.piecewise_linear() {
             Some(f) => backward(f, y, dy, dx),
             None => backward(f, y, dy, dx),
@@ -153,7 +153,7 @@ impl<T: Real> ActivationOp for Cpu<T> {
         Ok(())
     }
 
-    fn activation_curvature(&self, f: Activation, y: &[T], vx: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+    fn activation_curvature(&self, f: Activation, y: &[S], vx: &[S], dy: &[S], dx: &mut [S]) -> Result<()> {
         if f.curves() {
             curvature(f, y, vx, dy, dx);
         }
@@ -161,24 +161,26 @@ impl<T: Real> ActivationOp for Cpu<T> {
     }
 }
 
-fn forward<T: Real>(f: impl Function<T>, x: &[T], y: &mut [T]) {
+fn forward<T: Real, S: Storage<T>>(f: impl Function<T>, x: &[S], y: &mut [S]) {
     y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(y, x)| {
-        vectorised!(y.iter_mut().zip(x).for_each(|(y, &x)| *y = f.value(x)));
+        vectorised!(y.iter_mut().zip(x).for_each(|(y, &x)| *y = S::of_real(f.value(x.real()))));
     });
 }
 
-fn backward<T: Real>(f: impl Function<T>, y: &[T], dy: &[T], dx: &mut [T]) {
+fn backward<T: Real, S: Storage<T>>(f: impl Function<T>, y: &[S], dy: &[S], dx: &mut [S]) {
     dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|((dx, y), dy)| {
-        vectorised!(dx.iter_mut().zip(y).zip(dy).for_each(|((dx, &y), &dy)| *dx = f.slope(y) * dy));
+        vectorised!({
+            dx.iter_mut().zip(y).zip(dy).for_each(|((dx, y), dy)| *dx = S::of_real(f.slope(y.real()) * dy.real()));
+        });
     });
 }
 
-fn curvature<T: Real>(f: impl Function<T>, y: &[T], vx: &[T], dy: &[T], dx: &mut [T]) {
+fn curvature<T: Real, S: Storage<T>>(f: impl Function<T>, y: &[S], vx: &[S], dy: &[S], dx: &mut [S]) {
     let parts = dx.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK));
     parts.zip(vx.par_chunks(CHUNK)).zip(dy.par_chunks(CHUNK)).for_each(|(((dx, y), vx), dy)| {
         vectorised!({
-            let terms = y.iter().zip(vx).zip(dy).map(|((&y, &vx), &dy)| f.curvature(y) * vx * dy);
-            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx += term);
+            let terms = y.iter().zip(vx).zip(dy).map(|((y, vx), dy)| f.curvature(y.real()) * vx.real() * dy.real());
+            dx.iter_mut().zip(terms).for_each(|(dx, term)| *dx = S::of_real(dx.real() + term));
         });
     });
 }

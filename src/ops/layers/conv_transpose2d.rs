@@ -85,28 +85,28 @@ pub trait ConvTranspose2dOp: Backend {
     ) -> Result<()>;
 }
 
-impl<T: Real> ConvTranspose2dOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
     fn conv_transpose2d_forward(
         &self,
         d: &ConvTranspose2d,
-        x: &[T],
+        x: &[S],
         w: &[T],
         b: Option<&[T]>,
-        y: &mut [T],
+        y: &mut [S],
     ) -> Result<()> {
         cpu::backward_input(self, &d.reversed(), x, w, b, y);
         Ok(())
     }
 
-    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
         self.conv2d_forward(&d.reversed(), dy, w, None, dx)
     }
 
     fn conv_transpose2d_backward_weight(
         &self,
         d: &ConvTranspose2d,
-        x: &[T],
-        dy: &[T],
+        x: &[S],
+        dy: &[S],
         dw: &mut [T],
         db: Option<&mut [T]>,
     ) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
+use crate::device::gemm::{Start, add_column_sums, add_scaled_column_sums, gemm_parallel};
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
@@ -59,28 +59,25 @@ pub trait LinearOp: Backend {
     ) -> Result<()>;
 }
 
-impl<T: Real> LinearOp for Cpu<T> {
-    fn linear_forward(&self, d: &Linear, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) -> Result<()> {
-        if let Some(b) = b {
-            y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(b));
-        }
+impl<T: Real, S: Storage<T>> LinearOp for Cpu<T, S> {
+    fn linear_forward(&self, d: &Linear, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
         let (x, w) = (Matrix::dense(x, d.n, d.c), Matrix::dense(w, d.k, d.c).transposed());
-        gemm_parallel(self.precision(), MatrixMut::dense(y, d.n, d.k), b.is_some(), x, w);
+        gemm_parallel(self.precision(), MatrixMut::dense(y, d.n, d.k), b.map_or(Start::Zero, Start::Bias), x, w);
         Ok(())
     }
 
-    fn linear_backward_input(&self, d: &Linear, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+    fn linear_backward_input(&self, d: &Linear, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
         let (dy, w) = (Matrix::dense(dy, d.n, d.k), Matrix::dense(w, d.k, d.c));
-        gemm_parallel(self.precision(), MatrixMut::dense(dx, d.n, d.c), false, dy, w);
+        gemm_parallel(self.precision(), MatrixMut::dense(dx, d.n, d.c), Start::Zero, dy, w);
         Ok(())
     }
 
-    fn linear_backward_weight(&self, d: &Linear, x: &[T], dy: &[T], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
+    fn linear_backward_weight(&self, d: &Linear, x: &[S], dy: &[S], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
         if d.k == 1 {
             add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw);
         } else {
             let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
-            gemm_parallel(self.precision(), MatrixMut::dense(dw, d.k, d.c), true, dy_t, x);
+            gemm_parallel(self.precision(), MatrixMut::dense(dw, d.k, d.c), Start::Target, dy_t, x);
         }
         if let Some(db) = db {
             add_column_sums(dy, d.k, db);
@@ -104,15 +101,14 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
-        const KERNELS: [Kernel; 3] = [Kernel::LinearForward, Kernel::LinearForwardTf32, Kernel::LinearForwardBf16];
-        const SINGLE: [Kernel; 3] =
-            [Kernel::LinearForwardSingle, Kernel::LinearForwardTf32Single, Kernel::LinearForwardBf16Single];
+        const KERNELS: [Kernel; 2] = [Kernel::LinearForward, Kernel::LinearForwardTensor];
+        const SINGLE: [Kernel; 2] = [Kernel::LinearForwardSingle, Kernel::LinearForwardTensorSingle];
         if d.k == 1 {
             return self.launch_product_rows(SINGLE, d.n, &arguments![d, x, w, b, y]);
         }
-        let wide = [Kernel::LinearForwardWide, Kernel::LinearForwardWideTf32, Kernel::LinearForwardWideBf16];
+        let wide = [Kernel::LinearForwardWide, Kernel::LinearForwardWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.k, depth: d.c, times: 1 };
-        self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
+        self.launch_split(&product, (b, d.k), y, |part, b, parts, y| arguments![d, part, x, w, b, parts, y])
     }
 
     fn linear_backward_input(
@@ -122,12 +118,10 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         w: In<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
-        const KERNELS: [Kernel; 3] =
-            [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTf32, Kernel::LinearBackwardInputBf16];
-        let wide =
-            [Kernel::LinearBackwardInputWide, Kernel::LinearBackwardInputWideTf32, Kernel::LinearBackwardInputWideBf16];
+        const KERNELS: [Kernel; 2] = [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTensor];
+        let wide = [Kernel::LinearBackwardInputWide, Kernel::LinearBackwardInputWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.c, depth: d.k, times: 1 };
-        self.launch_split(&product, (None, d.c), dx, |part, _, dx| arguments![d, part, dy, w, dx])
+        self.launch_split(&product, (None, d.c), dx, |part, _, parts, dx| arguments![d, part, dy, w, parts, dx])
     }
 
     fn linear_backward_weight(
@@ -138,16 +132,11 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
     ) -> Result<()> {
-        const KERNELS: [Kernel; 3] =
-            [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTf32, Kernel::LinearBackwardWeightBf16];
+        const KERNELS: [Kernel; 2] = [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTensor];
         if d.k == 1 {
             return column_sums::launch_scaled(self, [d.n, d.c], x, dy, dw, db);
         }
-        let wide = [
-            Kernel::LinearBackwardWeightWide,
-            Kernel::LinearBackwardWeightWideTf32,
-            Kernel::LinearBackwardWeightWideBf16,
-        ];
+        let wide = [Kernel::LinearBackwardWeightWide, Kernel::LinearBackwardWeightWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
         self.launch_whole(&product, &arguments![d, x, dy, dw])?;
         db.map_or(Ok(()), |db| column_sums::launch(self, d.k, dy, db))

@@ -89,9 +89,9 @@ pub trait MinibatchDiscriminationOp: Backend {
 
 /// exp(−‖a − b‖₁).
 #[inline(always)]
-fn closeness<T: Real>(a: &[T], b: &[T]) -> T {
-    let distance = a.iter().zip(b).fold(T::ZERO, |sum, (&a, &b)| {
-        let rest = a - b;
+fn closeness<T: Real, S: Storage<T>>(a: &[S], b: &[S]) -> T {
+    let distance = a.iter().zip(b).fold(T::ZERO, |sum, (a, b)| {
+        let rest = a.real() - b.real();
         sum + if rest < T::ZERO { -rest } else { rest }
     });
     (-distance).exp()
@@ -109,20 +109,21 @@ fn sign<T: Real>(value: T) -> T {
     }
 }
 
-impl<T: Real> MinibatchDiscriminationOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> MinibatchDiscriminationOp for Cpu<T, S> {
     fn minibatch_discrimination_forward(
         &self,
         d: &MinibatchDiscrimination,
-        x: &[T],
-        m: &[T],
-        y: &mut [T],
+        x: &[S],
+        m: &[S],
+        y: &mut [S],
     ) -> Result<()> {
         y.par_chunks_mut(d.y_len()).zip(x.par_chunks(d.c)).enumerate().for_each(|(i, (y, x))| {
             let (features, sums) = y.split_at_mut(d.c);
             features.copy_from_slice(x);
             for (b, sum) in sums.iter_mut().enumerate() {
                 let kernel = |i: usize| &m[i * d.m_len() + b * d.dims..][..d.dims];
-                *sum = T::of(d.group(i).map(|j| closeness(kernel(i), kernel(j)).to_f64()).sum());
+                let closeness = |j: usize| -> T { closeness(kernel(i), kernel(j)) };
+                *sum = S::of_real(T::of(d.group(i).map(|j| closeness(j).to_f64()).sum()));
             }
         });
         Ok(())
@@ -131,20 +132,24 @@ impl<T: Real> MinibatchDiscriminationOp for Cpu<T> {
     fn minibatch_discrimination_backward_input(
         &self,
         d: &MinibatchDiscrimination,
-        m: &[T],
-        dy: &[T],
-        dm: &mut [T],
+        m: &[S],
+        dy: &[S],
+        dm: &mut [S],
     ) -> Result<()> {
         dm.par_chunks_mut(d.m_len()).enumerate().for_each(|(i, dm)| {
             for (b, dm) in dm.chunks_mut(d.dims).enumerate() {
                 let kernel = |i: usize| &m[i * d.m_len() + b * d.dims..][..d.dims];
-                let d_sum = |i: usize| dy[i * d.y_len() + d.c + b];
-                dm.fill(T::ZERO);
-                for j in d.group(i) {
-                    let pull = (d_sum(i) + d_sum(j)) * closeness(kernel(i), kernel(j));
-                    let pairs = kernel(i).iter().zip(kernel(j));
-                    dm.iter_mut().zip(pairs).for_each(|(dm, (&ours, &other))| *dm -= pull * sign(ours - other));
-                }
+                let d_sum = |i: usize| dy[i * d.y_len() + d.c + b].real();
+                self.with_local(d.dims, |sums| {
+                    sums.fill(T::ZERO);
+                    for j in d.group(i) {
+                        let pull: T = (d_sum(i) + d_sum(j)) * closeness(kernel(i), kernel(j));
+                        let pairs = kernel(i).iter().zip(kernel(j));
+                        let signs = pairs.map(|(ours, other)| sign(ours.real() - other.real()));
+                        sums.iter_mut().zip(signs).for_each(|(sum, sign)| *sum -= pull * sign);
+                    }
+                    dm.iter_mut().zip(&*sums).for_each(|(dm, &sum)| *dm = S::of_real(sum));
+                });
             }
         });
         Ok(())
@@ -153,11 +158,11 @@ impl<T: Real> MinibatchDiscriminationOp for Cpu<T> {
     fn minibatch_discrimination_backward_features(
         &self,
         d: &MinibatchDiscrimination,
-        dy: &[T],
-        dx: &mut [T],
+        dy: &[S],
+        dx: &mut [S],
     ) -> Result<()> {
         for (dx, dy) in dx.chunks_mut(d.c).zip(dy.chunks(d.y_len())) {
-            dx.iter_mut().zip(dy).for_each(|(dx, &dy)| *dx += dy);
+            dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = S::of_real(dx.real() + dy.real()));
         }
         Ok(())
     }

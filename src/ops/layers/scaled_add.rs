@@ -31,19 +31,21 @@ pub trait ScaledAddOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 14;
 
-impl<T: Real> ScaledAddOp for Cpu<T> {
-    fn scaled_add_forward(&self, scale: f64, a: &[T], b: &[T], y: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> ScaledAddOp for Cpu<T, S> {
+    fn scaled_add_forward(&self, scale: f64, a: &[S], b: &[S], y: &mut [S]) -> Result<()> {
         let scale = T::of(scale);
         y.par_chunks_mut(CHUNK).zip(a.par_chunks(CHUNK)).zip(b.par_chunks(CHUNK)).for_each(|((y, a), b)| {
-            vectorised!(y.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = a + scale * b));
+            vectorised!({
+                y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = S::of_real(a.real() + scale * b.real()));
+            });
         });
         Ok(())
     }
 
-    fn scaled_add_backward_input(&self, scale: f64, dy: &[T], db: &mut [T]) -> Result<()> {
+    fn scaled_add_backward_input(&self, scale: f64, dy: &[S], db: &mut [S]) -> Result<()> {
         let scale = T::of(scale);
         db.par_chunks_mut(CHUNK).zip(dy.par_chunks(CHUNK)).for_each(|(db, dy)| {
-            vectorised!(db.iter_mut().zip(dy).for_each(|(db, &dy)| *db = scale * dy));
+            vectorised!(db.iter_mut().zip(dy).for_each(|(db, dy)| *db = S::of_real(scale * dy.real())));
         });
         Ok(())
     }

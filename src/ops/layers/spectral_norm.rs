@@ -96,7 +96,7 @@ fn normalise<T: Real>(x: &mut [T]) -> f64 {
     norm
 }
 
-impl<T: Real> SpectralNormOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> SpectralNormOp for Cpu<T, S> {
     fn spectral_norm_forward(
         &self,
         d: &SpectralNorm,

@@ -54,8 +54,8 @@ pub trait Upsample2dOp: Backend {
     fn upsample2d_backward_input(&self, d: &Upsample2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()>;
 }
 
-impl<T: Real> Upsample2dOp for Cpu<T> {
-    fn upsample2d_forward(&self, d: &Upsample2d, x: &[T], y: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> Upsample2dOp for Cpu<T, S> {
+    fn upsample2d_forward(&self, d: &Upsample2d, x: &[S], y: &mut [S]) -> Result<()> {
         let row = d.w * d.c;
         // Two rows of y are one row of x: rows of all images run on.
         y[..d.y_len()].par_chunks_mut(4 * row).zip(x.par_chunks(row)).for_each(|(y, x)| {
@@ -70,7 +70,7 @@ impl<T: Real> Upsample2dOp for Cpu<T> {
         Ok(())
     }
 
-    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: &[T], dx: &mut [T]) -> Result<()> {
+    fn upsample2d_backward_input(&self, d: &Upsample2d, dy: &[S], dx: &mut [S]) -> Result<()> {
         let row = d.w * d.c;
         dx[..d.x_len()].par_chunks_mut(row).zip(dy.par_chunks(4 * row)).for_each(|(dx, dy)| {
             let (upper, lower) = dy.split_at(2 * row);
@@ -78,7 +78,8 @@ impl<T: Real> Upsample2dOp for Cpu<T> {
             for (dx, (upper, lower)) in dx.chunks_exact_mut(d.c).zip(pairs) {
                 vectorised!({
                     for (c, dx) in dx.iter_mut().enumerate() {
-                        *dx = upper[c] + upper[d.c + c] + lower[c] + lower[d.c + c];
+                        let [left, right] = [upper[c].real() + upper[d.c + c].real(), lower[c].real()];
+                        *dx = S::of_real(left + right + lower[d.c + c].real());
                     }
                 });
             }

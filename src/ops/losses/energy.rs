@@ -83,42 +83,42 @@ fn slope<T: Real>(exponent: Exponent, rest: T) -> T {
 }
 
 /// Calls `write(element of the target, the energy's derivative by the reconstruction's element)` for every element.
-fn each_derivative<T: Real>(
+fn each_derivative<T: Real, S: Storage<T>>(
     d: &Energy,
-    (x, y, de): (&[T], &[T], &[T]),
-    target: &mut [T],
-    write: impl Fn(&mut T, T) + Sync,
+    (x, y, de): (&[S], &[S], &[S]),
+    target: &mut [S],
+    write: impl Fn(&mut S, T) + Sync,
 ) {
     let images = target.par_chunks_mut(d.len).zip(x.par_chunks(d.len)).zip(y.par_chunks(d.len));
-    images.zip(de).for_each(|(((target, x), y), &de)| {
-        let scale = de / T::of(d.len as f64);
+    images.zip(de).for_each(|(((target, x), y), de)| {
+        let scale = de.real() / T::of(d.len as f64);
         vectorised!({
             let pairs = target.iter_mut().zip(x.iter().zip(y));
-            pairs.for_each(|(target, (&x, &y))| write(target, slope(d.exponent, y - x) * scale));
+            pairs.for_each(|(target, (x, y))| write(target, slope(d.exponent, y.real() - x.real()) * scale));
         });
     });
 }
 
-impl<T: Real> EnergyOp for Cpu<T> {
-    fn energy_forward(&self, d: &Energy, x: &[T], y: &[T], e: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> EnergyOp for Cpu<T, S> {
+    fn energy_forward(&self, d: &Energy, x: &[S], y: &[S], e: &mut [S]) -> Result<()> {
         e.par_iter_mut().zip(x.par_chunks(d.len).zip(y.par_chunks(d.len))).for_each(|(e, (x, y))| {
-            let rests = x.iter().zip(y).map(|(&x, &y)| (y - x).to_f64());
+            let rests = x.iter().zip(y).map(|(x, y)| (y.real() - x.real()).to_f64());
             let sum: f64 = match d.exponent {
                 Exponent::Absolute => rests.map(f64::abs).sum(),
                 Exponent::Squared => rests.map(|rest| rest * rest).sum(),
             };
-            *e = T::of(sum / d.len as f64);
+            *e = S::of_real(T::of(sum / d.len as f64));
         });
         Ok(())
     }
 
-    fn energy_backward_input(&self, d: &Energy, x: &[T], y: &[T], de: &[T], dy: &mut [T]) -> Result<()> {
-        each_derivative(d, (x, y, de), dy, |dy, derivative| *dy = derivative);
+    fn energy_backward_input(&self, d: &Energy, x: &[S], y: &[S], de: &[S], dy: &mut [S]) -> Result<()> {
+        each_derivative(d, (x, y, de), dy, |dy, derivative| *dy = S::of_real(derivative));
         Ok(())
     }
 
-    fn energy_backward_image(&self, d: &Energy, x: &[T], y: &[T], de: &[T], dx: &mut [T]) -> Result<()> {
-        each_derivative(d, (x, y, de), dx, |dx, derivative| *dx -= derivative);
+    fn energy_backward_image(&self, d: &Energy, x: &[S], y: &[S], de: &[S], dx: &mut [S]) -> Result<()> {
+        each_derivative(d, (x, y, de), dx, |dx, derivative| *dx = S::of_real(dx.real() - derivative));
         Ok(())
     }
 }

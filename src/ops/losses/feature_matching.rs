@@ -78,12 +78,12 @@ pub trait FeatureMatchingOp: Backend {
 /// Means that one task computes.
 const BLOCK: usize = 256;
 
-impl<T: Real> FeatureMatchingOp for Cpu<T> {
-    fn feature_matching_mean(&self, d: &FeatureMatching, features: &[T], mean: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> FeatureMatchingOp for Cpu<T, S> {
+    fn feature_matching_mean(&self, d: &FeatureMatching, features: &[S], mean: &mut [T]) -> Result<()> {
         mean.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mean)| {
             for (at, mean) in (block * BLOCK..).zip(mean) {
                 let first = at / d.c * d.parts * d.c + at % d.c;
-                let sum: f64 = (0..d.n).map(|i| features[i * d.len() + first].to_f64()).sum();
+                let sum: f64 = (0..d.n).map(|i| features[i * d.len() + first].real().to_f64()).sum();
                 *mean = T::of(sum / d.n as f64);
             }
         });
@@ -109,7 +109,7 @@ impl<T: Real> FeatureMatchingOp for Cpu<T> {
         d: &FeatureMatching,
         real_mean: &[T],
         fake_mean: &[T],
-        d_features: &mut [T],
+        d_features: &mut [S],
     ) -> Result<()> {
         let slope = 2.0 * d.weight / d.n as f64;
         d_features.par_chunks_mut(d.len()).for_each(|image| {
@@ -117,9 +117,9 @@ impl<T: Real> FeatureMatchingOp for Cpu<T> {
             for (position, (real, fake)) in image.chunks_mut(d.parts * d.c).zip(means) {
                 let (matched, others) = position.split_at_mut(d.c);
                 for (target, (real, fake)) in matched.iter_mut().zip(real.iter().zip(fake)) {
-                    *target = T::of(slope * (fake.to_f64() - real.to_f64()));
+                    *target = S::of_real(T::of(slope * (fake.to_f64() - real.to_f64())));
                 }
-                others.fill(T::ZERO);
+                others.fill(S::of_real(T::ZERO));
             }
         });
         Ok(())

@@ -43,7 +43,7 @@ pub trait HistoricalAveragingOp: Backend {
 /// Parts of an arena whose squares are summed apart, then in order.
 const PARTS: usize = 256;
 
-impl<T: Real> HistoricalAveragingOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> HistoricalAveragingOp for Cpu<T, S> {
     fn historical_mean(&self, network: Network, weights: &[T], state: &[StepState], mean: &mut [T]) -> Result<()> {
         const CHUNK: usize = 1 << 16;
         if state[0].non_finite != 0 {

@@ -75,14 +75,21 @@ pub trait LossOp: Backend {
 }
 
 /// The mean cost of the outputs on a side, times `weight`, and the mean output; writes the gradient of the former.
-fn mean_terms<T: Real>(objective: &Objective, side: Side, weight: f64, logits: &[T], dlogits: &mut [T]) -> (f64, f64) {
+fn mean_terms<T: Real, S: Storage<T>>(
+    objective: &Objective,
+    side: Side,
+    weight: f64,
+    logits: &[S],
+    dlogits: &mut [S],
+) -> (f64, f64) {
     let count = logits.len() as f64;
     let (mut loss, mut output) = (0.0, 0.0);
     for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
-        let Term { value, derivative } = objective.term(side, logit.to_f64());
+        let logit = logit.real().to_f64();
+        let Term { value, derivative } = objective.term(side, logit);
         loss += value;
-        output += objective.output(logit.to_f64());
-        *dlogit = T::of(weight * derivative / count);
+        output += objective.output(logit);
+        *dlogit = S::of_real(T::of(weight * derivative / count));
     }
     (weight * loss / count, output / count)
 }
@@ -97,13 +104,13 @@ fn step_balance(objective: &Objective, fake: f64, state: &mut StepState) {
     state.metrics.balance = state.balance;
 }
 
-impl<T: Real> LossOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> LossOp for Cpu<T, S> {
     fn discriminator_loss(
         &self,
         d: &DiscriminatorLoss,
-        logits: &[T],
+        logits: &[S],
         kl: &[T],
-        dlogits: &mut [T],
+        dlogits: &mut [S],
         dkl: &mut [T],
         state: &mut [StepState],
     ) -> Result<()> {
@@ -132,8 +139,8 @@ impl<T: Real> LossOp for Cpu<T> {
     fn generator_loss(
         &self,
         objective: &Objective,
-        logits: &[T],
-        dlogits: &mut [T],
+        logits: &[S],
+        dlogits: &mut [S],
         dkl: &mut [T],
         state: &mut [StepState],
     ) -> Result<()> {

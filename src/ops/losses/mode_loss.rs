@@ -29,20 +29,20 @@ pub trait ModeLossOp: Backend {
     ) -> Result<()>;
 }
 
-impl<T: Real> ModeLossOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> ModeLossOp for Cpu<T, S> {
     fn mode_loss(
         &self,
         objective: &Objective,
         weight: f64,
-        logits: &[T],
-        dlogits: &mut [T],
+        logits: &[S],
+        dlogits: &mut [S],
         state: &mut [StepState],
     ) -> Result<()> {
         let (n, mut cost) = (logits.len() as f64, 0.0);
         for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
-            let term = objective.term(Side::Generator, logit.to_f64());
+            let term = objective.term(Side::Generator, logit.real().to_f64());
             cost += term.value;
-            *dlogit = T::of(weight * term.derivative / n);
+            *dlogit = S::of_real(T::of(weight * term.derivative / n));
         }
         state[0].add_to_generator_loss(weight * cost / n);
         Ok(())

@@ -105,40 +105,43 @@ pub trait PenaltyOp: Backend {
 }
 
 /// Σ term(element), in f64 and in order.
-fn sum<T: Real>(elements: &[T], term: impl Fn(f64) -> f64) -> f64 {
-    elements.iter().map(|element| term(element.to_f64())).sum()
+fn sum<T: Real, S: Storage<T>>(elements: &[S], term: impl Fn(f64) -> f64) -> f64 {
+    elements.iter().map(|element| term(element.real().to_f64())).sum()
 }
 
-impl<T: Real> PenaltyOp for Cpu<T> {
-    fn penalty_interpolate(&self, x: &[T], toward: &[T], u: &[T], target: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> PenaltyOp for Cpu<T, S> {
+    fn penalty_interpolate(&self, x: &[S], toward: &[S], u: &[S], target: &mut [S]) -> Result<()> {
         let len = x.len() / u.len();
         let images = target.par_chunks_mut(len).zip(x.par_chunks(len)).zip(toward.par_chunks(len));
-        images.zip(u).for_each(|(((target, x), toward), &u)| {
-            target.iter_mut().zip(x).zip(toward).for_each(|((target, &x), &toward)| *target = x + u * (toward - x));
+        images.zip(u).for_each(|(((target, x), toward), u)| {
+            let between = |x: T, toward: T| S::of_real(x + u.real() * (toward - x));
+            let pairs = target.iter_mut().zip(x).zip(toward);
+            pairs.for_each(|((target, x), toward)| *target = between(x.real(), toward.real()));
         });
         Ok(())
     }
 
-    fn penalty_moments(&self, x: &[T], moments: &mut [T]) -> Result<()> {
+    fn penalty_moments(&self, x: &[S], moments: &mut [T]) -> Result<()> {
         let len = 2 * x.len() / moments.len();
         moments.par_chunks_mut(2).zip(x.par_chunks(len)).for_each(|(moments, x)| {
-            let mean = sum(x, |x| x) / len as f64;
+            let sum = |term: &dyn Fn(f64) -> f64| sum(x, term);
+            let mean = sum(&|x| x) / len as f64;
             moments[0] = T::of(mean);
-            moments[1] = T::of(sum(x, |x| (x - mean) * (x - mean)) / len as f64);
+            moments[1] = T::of(sum(&|x| (x - mean) * (x - mean)) / len as f64);
         });
         Ok(())
     }
 
-    fn penalty_perturb(&self, x: &[T], moments: &[T], w: &[T], u: &[T], target: &mut [T]) -> Result<()> {
+    fn penalty_perturb(&self, x: &[S], moments: &[T], w: &[S], u: &[S], target: &mut [S]) -> Result<()> {
         let (n, len) = (u.len() as f64, x.len() / u.len());
         let pairs = moments.chunks_exact(2).map(|pair| (pair[0].to_f64(), pair[1].to_f64()));
         let mean = pairs.clone().map(|(mean, _)| mean).sum::<f64>() / n;
         let spread = pairs.map(|(own, variance)| variance + (own - mean) * (own - mean)).sum::<f64>() / n;
         let half_std = T::of(0.5 * spread.sqrt());
         let images = target.par_chunks_mut(len).zip(x.par_chunks(len)).zip(w.par_chunks(len));
-        images.zip(u).for_each(|(((target, x), w), &u)| {
-            let reach = u * half_std;
-            target.iter_mut().zip(x).zip(w).for_each(|((target, &x), &w)| *target = x + reach * w);
+        images.zip(u).for_each(|(((target, x), w), u)| {
+            let reach = u.real() * half_std;
+            target.iter_mut().zip(x).zip(w).for_each(|((target, x), w)| *target = S::of_real(x.real() + reach * w.real()));
         });
         Ok(())
     }
@@ -146,8 +149,8 @@ impl<T: Real> PenaltyOp for Cpu<T> {
     fn gradient_penalty(
         &self,
         d: &GradientPenalty,
-        g: &[T],
-        v: &mut [T],
+        g: &[S],
+        v: &mut [S],
         norms: &mut [T],
         state: &mut [StepState],
     ) -> Result<()> {
@@ -155,7 +158,7 @@ impl<T: Real> PenaltyOp for Cpu<T> {
         images.for_each(|((v, g), slot)| {
             let norm = sum(g, |g| g * g).sqrt();
             let scale = T::of(d.scale(norm));
-            v.iter_mut().zip(g).for_each(|(v, &g)| *v = scale * g);
+            v.iter_mut().zip(g).for_each(|(v, g)| *v = S::of_real(scale * g.real()));
             *slot = T::of(norm);
         });
         let penalty = d.weight * sum(norms, |norm| d.cost(norm)) / d.n as f64;

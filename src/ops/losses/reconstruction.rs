@@ -67,18 +67,21 @@ pub trait ReconstructionOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 14;
 
-impl<T: Real> ReconstructionOp for Cpu<T> {
-    fn reconstruction_loss(&self, d: &Reconstruction, errors: &[T], state: &mut [StepState]) -> Result<()> {
-        let mean = errors.iter().map(|error| error.to_f64()).sum::<f64>() / d.n as f64;
+impl<T: Real, S: Storage<T>> ReconstructionOp for Cpu<T, S> {
+    fn reconstruction_loss(&self, d: &Reconstruction, errors: &[S], state: &mut [StepState]) -> Result<()> {
+        let mean = errors.iter().map(|error| error.real().to_f64()).sum::<f64>() / d.n as f64;
         state[0].metrics.reconstruction = mean;
         state[0].add_to_generator_loss(d.weight * mean);
         Ok(())
     }
 
-    fn reconstruction_backward_input(&self, d: &Reconstruction, x: &[T], y: &[T], dy: &mut [T]) -> Result<()> {
+    fn reconstruction_backward_input(&self, d: &Reconstruction, x: &[S], y: &[S], dy: &mut [S]) -> Result<()> {
         let slope = T::of(d.slope());
         dy.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK).zip(y.par_chunks(CHUNK))).for_each(|(dy, (x, y))| {
-            vectorised!(dy.iter_mut().zip(x.iter().zip(y)).for_each(|(dy, (&x, &y))| *dy += slope * (y - x)));
+            vectorised!({
+                let rests = x.iter().zip(y).map(|(x, y)| y.real() - x.real());
+                dy.iter_mut().zip(rests).for_each(|(dy, rest)| *dy = S::of_real(dy.real() + slope * rest));
+            });
         });
         Ok(())
     }

@@ -70,12 +70,13 @@ const BLOCK: usize = 256;
 
 /// ⟨a, b⟩ in eight interleaved parts, so that it runs in vectors and always in the same order.
 #[inline(always)]
-fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+fn dot<T: Real, S: Storage<T>>(a: &[S], b: &[S]) -> f64 {
+    let product = |(a, b): (&S, &S)| a.real().to_f64() * b.real().to_f64();
     let mut lanes = [0.0; 8];
     let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(&a, &b)| a.to_f64() * b.to_f64()).sum();
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(product).sum();
     for (a, b) in a.zip(b) {
-        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (&a, &b))| *lane += a.to_f64() * b.to_f64());
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, pair)| *lane += product(pair));
     }
     lanes.into_iter().sum::<f64>() + rest
 }
@@ -86,8 +87,8 @@ fn over(value: f64, divisor: f64) -> f64 {
     if divisor == 0.0 { 0.0 } else { value / divisor }
 }
 
-impl<T: Real> RepellingOp for Cpu<T> {
-    fn repelling_forward(&self, d: &Repelling, codes: &[T], cosines: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> RepellingOp for Cpu<T, S> {
+    fn repelling_forward(&self, d: &Repelling, codes: &[S], cosines: &mut [T]) -> Result<()> {
         let code = |i: usize| &codes[i * d.dims..(i + 1) * d.dims];
         cosines.par_chunks_mut(d.n).enumerate().for_each(|(i, row)| {
             vectorised!({
@@ -108,7 +109,7 @@ impl<T: Real> RepellingOp for Cpu<T> {
         Ok(())
     }
 
-    fn repelling_backward_input(&self, d: &Repelling, codes: &[T], cosines: &[T], d_codes: &mut [T]) -> Result<()> {
+    fn repelling_backward_input(&self, d: &Repelling, codes: &[S], cosines: &[T], d_codes: &mut [S]) -> Result<()> {
         let slope = T::of(d.slope());
         let code = |i: usize| &codes[i * d.dims..(i + 1) * d.dims];
         let norm = |i: usize| cosines[i * d.n + i];
@@ -125,10 +126,10 @@ impl<T: Real> RepellingOp for Cpu<T> {
                     let mut pull = [T::ZERO; BLOCK];
                     for (j, cosine) in others() {
                         let share = cosine / norm(j);
-                        pull.iter_mut().zip(&code(j)[within.clone()]).for_each(|(pull, &s)| *pull += share * s);
+                        pull.iter_mut().zip(&code(j)[within.clone()]).for_each(|(pull, s)| *pull += share * s.real());
                     }
-                    for (target, (&pull, &s)) in target.iter_mut().zip(pull.iter().zip(&code(i)[within])) {
-                        *target += before * (pull - own * s);
+                    for (target, (&pull, s)) in target.iter_mut().zip(pull.iter().zip(&code(i)[within])) {
+                        *target = S::of_real(target.real() + before * (pull - own * s.real()));
                     }
                 }
             });

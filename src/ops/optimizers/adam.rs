@@ -62,7 +62,7 @@ pub fn power(mut base: f64, mut exponent: u64) -> f64 {
     result
 }
 
-impl<T: Real> AdamOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
     fn adam_update(
         &self,
         d: &Adam,

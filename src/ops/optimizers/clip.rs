@@ -21,7 +21,7 @@ pub trait ClipOp: Backend {
     fn clip_weights(&self, limit: f64, state: In<'_, Self, StepState>, weights: Out<'_, Self>) -> Result<()>;
 }
 
-impl<T: Real> ClipOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> ClipOp for Cpu<T, S> {
     fn clip_weights(&self, limit: f64, state: &[StepState], weights: &mut [T]) -> Result<()> {
         const CHUNK: usize = 1 << 16;
         if state[0].non_finite != 0 {

@@ -17,7 +17,7 @@ pub trait EmaOp: Backend {
     fn ema_update(&self, decay: f64, weights: In<'_, Self>, average: Out<'_, Self>) -> Result<()>;
 }
 
-impl<T: Real> EmaOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> EmaOp for Cpu<T, S> {
     fn ema_update(&self, decay: f64, weights: &[T], average: &mut [T]) -> Result<()> {
         const CHUNK: usize = 1 << 16;
         let (keep, take) = (T::of(decay), T::of(1.0 - decay));

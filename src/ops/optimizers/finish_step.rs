@@ -14,7 +14,7 @@ pub trait FinishStepOp: Backend {
     fn finish_step(&self, state: Out<'_, Self, StepState>, history: Out<'_, Self, Metrics>) -> Result<()>;
 }
 
-impl<T: Real> FinishStepOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> FinishStepOp for Cpu<T, S> {
     fn finish_step(&self, state: &mut [StepState], history: &mut [Metrics]) -> Result<()> {
         if state[0].non_finite == 0 {
             let place = state[0].step % history.len() as u64;

@@ -21,7 +21,7 @@ pub trait FiniteGradientsOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 16;
 
-impl<T: Real> FiniteGradientsOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> FiniteGradientsOp for Cpu<T, S> {
     fn check_gradients(&self, network: Network, gradients: &[T], state: &mut [StepState]) -> Result<()> {
         // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
         let finite = gradients.par_chunks(CHUNK).all(|chunk| {

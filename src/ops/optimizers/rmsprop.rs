@@ -46,7 +46,7 @@ pub trait RmspropOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 16;
 
-impl<T: Real> RmspropOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> RmspropOp for Cpu<T, S> {
     fn rmsprop_update(
         &self,
         d: &Rmsprop,

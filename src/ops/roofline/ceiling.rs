@@ -107,7 +107,7 @@ fn all_chains<T: Real>(links: usize, link: Link, y: &mut [T]) {
     parts.for_each(|(chunk, y)| dispatched(Part { links, link, first: chunk * CHUNK, y }));
 }
 
-impl<T: Real> CeilingOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> CeilingOp for Cpu<T, S> {
     fn multiply_add_chains(&self, rounds: usize, y: &mut [T]) -> Result<()> {
         all_chains(rounds, MULTIPLY_ADD, y);
         Ok(())
@@ -167,8 +167,7 @@ impl<T: Real, S: Storage<T>> CeilingOp for Accelerator<T, S> {
         let Link { factor, addend } = PRODUCT;
         match self.precision() {
             Precision::F32 => self.launch_chains(Kernel::MultiplyAddChains, rounds * DEPTH, [factor, addend], y),
-            Precision::Tf32 => self.launch_chains(Kernel::ProductChainsTf32, rounds, [OPERAND; 2], y),
-            Precision::Bf16 => self.launch_chains(Kernel::ProductChainsBf16, rounds, [OPERAND; 2], y),
+            Precision::Tf32 | Precision::Bf16 => self.launch_chains(Kernel::ProductChains, rounds, [OPERAND; 2], y),
         }
     }
 }

@@ -57,7 +57,7 @@ impl<B: Executor> PenaltyMemory<B> {
             norms: backend.alloc(n)?,
             logits: backend.alloc(n)?,
             kl: backend.alloc(n)?,
-            ones: backend.buffer_from(n, || vec![Storage::of(B::Real::ONE); n])?,
+            ones: backend.buffer_from(n, || vec![Storage::of_real(B::Real::ONE); n])?,
             zeros: backend.alloc(n)?,
         }))
     }

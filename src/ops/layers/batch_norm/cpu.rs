@@ -6,7 +6,7 @@ use super::{BatchNorm, BatchNormOp};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::matrix::{MatrixMut, for_each_block};
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, Real, Storage};
 use crate::ops::layers::activation::Function;
 
 /// Channels of one task where columns are summed.
@@ -19,16 +19,16 @@ const PARTIAL_ROWS: usize = 16;
 /// Elements of one task where rows are walked.
 const CHUNK: usize = 1 << 15;
 
-impl<T: Real> BatchNormOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
     fn batch_norm_forward(
         &self,
         d: &BatchNorm,
-        x: &[T],
+        x: &[S],
         gamma: &[T],
         beta: &[T],
         running: &mut [T],
         saved: &mut [T],
-        y: &mut [T],
+        y: &mut [S],
     ) -> Result<()> {
         // Sums of x − shift: with the group's first row for a shift nothing large cancels in the variance.
         let group_rows = d.rows / d.groups;
@@ -42,7 +42,7 @@ impl<T: Real> BatchNormOp for Cpu<T> {
                 let n = sums.len();
                 let (x, shift, squares) = (&x[at..at + n], &shifts(group)[column..column + n], &mut squares[..n]);
                 for j in 0..n {
-                    let moved = x[j] - shift[j];
+                    let moved = x[j].real() - shift[j].real();
                     sums[j] += moved;
                     squares[j] += moved * moved;
                 }
@@ -50,7 +50,7 @@ impl<T: Real> BatchNormOp for Cpu<T> {
             |group, column, [sum, square]| {
                 let mean = sum / count;
                 let variance = (square / count - mean * mean).max(0.0);
-                saved[2 * group * d.c + column] = T::of(shifts(group)[column].to_f64() + mean);
+                saved[2 * group * d.c + column] = T::of(shifts(group)[column].real().to_f64() + mean);
                 saved[(2 * group + 1) * d.c + column] = T::of(1.0 / (variance + d.epsilon).sqrt());
             },
         );
@@ -68,11 +68,11 @@ impl<T: Real> BatchNormOp for Cpu<T> {
     fn batch_norm_eval(
         &self,
         d: &BatchNorm,
-        x: &[T],
+        x: &[S],
         gamma: &[T],
         beta: &[T],
         running: &[T],
-        y: &mut [T],
+        y: &mut [S],
     ) -> Result<()> {
         let [mean, variance] = halves(running, d.c);
         self.with_shared(d.c, |inverse| {
@@ -90,13 +90,13 @@ impl<T: Real> BatchNormOp for Cpu<T> {
     fn batch_norm_backward(
         &self,
         d: &BatchNorm,
-        x: &[T],
-        y: &[T],
-        dy: &[T],
+        x: &[S],
+        y: &[S],
+        dy: &[S],
         gamma: &[T],
         saved: &[T],
         sums: &mut [T],
-        dx: Option<&mut [T]>,
+        dx: Option<&mut [S]>,
         weight: Option<[&mut [T]; 2]>,
     ) -> Result<()> {
         match d.activation.piecewise_linear() {
@@ -164,13 +164,13 @@ impl<T: Real> BatchNormOp for Cpu<T> {
     fn batch_norm_tangent(
         &self,
         d: &BatchNorm,
-        x: &[T],
-        y: &[T],
-        vx: &[T],
+        x: &[S],
+        y: &[S],
+        vx: &[S],
         gamma: &[T],
         saved: &[T],
         sums: &mut [T],
-        vy: &mut [T],
+        vy: &mut [S],
     ) -> Result<()> {
         let f = d.activation;
         gradient_sums(
@@ -235,8 +235,8 @@ fn each_group(d: &BatchNorm, chunk: usize, len: usize, mut work: impl FnMut(usiz
 
 /// Two sums per group and column over the group's rows. `add(group, element, column, sums)` adds the row part that
 /// starts at `element`, in column `column`; `finish(group, column, sums)` gets the result. Parts and order are fixed.
-fn pair_sums<T: Real>(
-    cpu: &Cpu<T>,
+fn pair_sums<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
     d: &BatchNorm,
     add: impl Fn(usize, usize, usize, [&mut [T]; 2]) + Sync,
     mut finish: impl FnMut(usize, usize, [f64; 2]),
@@ -294,7 +294,15 @@ fn update_running<T: Real>(d: &BatchNorm, saved: &[T], running: &mut [T]) {
     }
 }
 
-fn normalise<T: Real>(d: &BatchNorm, x: &[T], mean: &[T], inverse: &[T], gamma: &[T], beta: &[T], y: &mut [T]) {
+fn normalise<T: Real, S: Storage<T>>(
+    d: &BatchNorm,
+    x: &[S],
+    mean: &[T],
+    inverse: &[T],
+    gamma: &[T],
+    beta: &[T],
+    y: &mut [S],
+) {
     match d.activation.piecewise_linear() {
         Some(f) => vectorised!(normalise_with(f, x, mean, inverse, gamma, beta, y)),
         None => vectorised!(normalise_with(d.activation, x, mean, inverse, gamma, beta, y)),
@@ -302,32 +310,32 @@ fn normalise<T: Real>(d: &BatchNorm, x: &[T], mean: &[T], inverse: &[T], gamma: 
 }
 
 #[inline(always)]
-fn normalise_with<T: Real>(
+fn normalise_with<T: Real, S: Storage<T>>(
     f: impl Function<T>,
-    x: &[T],
+    x: &[S],
     mean: &[T],
     inverse: &[T],
     gamma: &[T],
     beta: &[T],
-    y: &mut [T],
+    y: &mut [S],
 ) {
     let n = mean.len();
     let (inverse, gamma, beta) = (&inverse[..n], &gamma[..n], &beta[..n]);
     for (y, x) in y.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
         let (x, y) = (&x[..n], &mut y[..n]);
         for j in 0..n {
-            y[j] = f.value((x[j] - mean[j]) * inverse[j] * gamma[j] + beta[j]);
+            y[j] = S::of_real(f.value((x[j].real() - mean[j]) * inverse[j] * gamma[j] + beta[j]));
         }
     }
 }
 
 /// sums = (Σ g, Σ g · x̂) with g = f(y, dy), per group and channel.
-fn gradient_sums<T: Real>(
-    cpu: &Cpu<T>,
+fn gradient_sums<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
     d: &BatchNorm,
-    x: &[T],
-    y: &[T],
-    dy: &[T],
+    x: &[S],
+    y: &[S],
+    dy: &[S],
     saved: &[T],
     sums: &mut [T],
     f: impl Fn(T, T) -> T + Copy + Sync,
@@ -341,9 +349,9 @@ fn gradient_sums<T: Real>(
             let [mean, inverse] = halves(&saved[group * 2 * d.c..], d.c).map(|s| &s[column..column + n]);
             let (x, y, dy, hat) = (&x[at..at + n], &y[at..at + n], &dy[at..at + n], &mut hat[..n]);
             for j in 0..n {
-                let g = f(y[j], dy[j]);
+                let g = f(y[j].real(), dy[j].real());
                 plain[j] += g;
-                hat[j] += g * ((x[j] - mean[j]) * inverse[j]);
+                hat[j] += g * ((x[j].real() - mean[j]) * inverse[j]);
             }
         },
         |group, column, [plain, hat]| {
@@ -354,15 +362,15 @@ fn gradient_sums<T: Real>(
 }
 
 /// dx = after(y, γ σ⁻¹ (g − mean g − x̂ · mean(g x̂))) with g = before(y, dy).
-fn project<T: Real>(
+fn project<T: Real, S: Storage<T>>(
     d: &BatchNorm,
-    x: &[T],
-    y: &[T],
-    dy: &[T],
+    x: &[S],
+    y: &[S],
+    dy: &[S],
     gamma: &[T],
     saved: &[T],
     sums: &[T],
-    dx: &mut [T],
+    dx: &mut [S],
     before: impl Fn(T, T) -> T + Copy + Sync,
     after: impl Fn(T, T) -> T + Copy + Sync,
 ) {
@@ -382,13 +390,13 @@ fn project<T: Real>(
 /// [`project`] for rows of one group.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "slices apart, so that the compiler sees that they are")]
-fn project_rows<T: Real>(
-    [x, y, dy]: [&[T]; 3],
+fn project_rows<T: Real, S: Storage<T>>(
+    [x, y, dy]: [&[S]; 3],
     gamma: &[T],
     [mean, inverse]: [&[T]; 2],
     [sum, sum_hat]: [&[T]; 2],
     scale: T,
-    dx: &mut [T],
+    dx: &mut [S],
     before: impl Fn(T, T) -> T,
     after: impl Fn(T, T) -> T,
 ) {
@@ -398,9 +406,10 @@ fn project_rows<T: Real>(
     for (dx, ((x, y), dy)) in dx.chunks_exact_mut(n).zip(rows) {
         let (dx, x, y, dy) = (&mut dx[..n], &x[..n], &y[..n], &dy[..n]);
         for j in 0..n {
-            let x_hat = (x[j] - mean[j]) * inverse[j];
-            let centred = before(y[j], dy[j]) - sum[j] * scale - x_hat * (sum_hat[j] * scale);
-            dx[j] = after(y[j], gamma[j] * inverse[j] * centred);
+            let (y, dy) = (y[j].real(), dy[j].real());
+            let x_hat = (x[j].real() - mean[j]) * inverse[j];
+            let centred = before(y, dy) - sum[j] * scale - x_hat * (sum_hat[j] * scale);
+            dx[j] = S::of_real(after(y, gamma[j] * inverse[j] * centred));
         }
     }
 }

@@ -46,7 +46,7 @@ impl BatchNorm {
 
 /// What a backward pass reads.
 #[derive(Clone, Copy)]
-struct Read<'a, T: Real> {
+struct Read<'a, T: Real, S: Storage<T>> {
     x: Stored<'a, Accelerator<T, S>>,
     y: Stored<'a, Accelerator<T, S>>,
     dy: Stored<'a, Accelerator<T, S>>,
@@ -60,7 +60,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         &self,
         d: &BatchNorm,
         tangent: bool,
-        read: Read<'_, T>,
+        read: Read<'_, T, S>,
         sums: &Out<'_, Self>,
         dx: Option<&StoredOut<'_, Self>>,
         weight: Option<&[Out<'_, Self>; 2]>,

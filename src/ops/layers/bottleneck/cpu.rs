@@ -8,7 +8,7 @@ use super::{Bottleneck, BottleneckOp, Noise};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::normal::fill_normals;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, Real, Storage};
 
 /// Elements for which noise is drawn at once.
 const BLOCK: usize = 256;
@@ -26,9 +26,9 @@ fn lane_sum<T: Real>(terms: &[T; BLOCK]) -> T {
 /// Calls `work(dimensions, where their μ stands in [positions, 2, C], ε)` block by block over one image's dimensions;
 /// their s stand C further on.
 #[inline(always)]
-fn each_block<T: Real>(
+fn each_block<T: Real, S: Storage<T>>(
     d: &Bottleneck,
-    noise: Noise<'_, Cpu<T>>,
+    noise: Noise<'_, Cpu<T, S>>,
     image: usize,
     mut work: impl FnMut(Range<usize>, usize, &[T]),
 ) {
@@ -58,13 +58,13 @@ fn each_block<T: Real>(
     }
 }
 
-impl<T: Real> BottleneckOp for Cpu<T> {
+impl<T: Real, S: Storage<T>> BottleneckOp for Cpu<T, S> {
     fn bottleneck_forward(
         &self,
         d: &Bottleneck,
-        mu_s: &[T],
+        mu_s: &[S],
         noise: Noise<'_, Self>,
-        z: &mut [T],
+        z: &mut [S],
         kl: &mut [T],
     ) -> Result<()> {
         let (rate, log_variance) = (T::of(d.sigma.rate()), T::of(2.0 * d.sigma.rate()));
@@ -81,11 +81,12 @@ impl<T: Real> BottleneckOp for Cpu<T> {
                         let n = epsilon.len();
                         let (mu, s, z) = (&mu_s[at..at + n], &mu_s[at + d.c..][..n], &mut z[range]);
                         let mut sigma = [T::ZERO; BLOCK];
-                        sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
+                        sigma.iter_mut().zip(s).for_each(|(sigma, s)| *sigma = (rate * s.real()).exp());
                         let mut terms = [T::ZERO; BLOCK];
                         for j in 0..n {
-                            z[j] = mu[j] + sigma[j] * epsilon[j];
-                            terms[j] = mu[j] * mu[j] + sigma[j] * sigma[j] - log_variance * s[j] - T::ONE;
+                            let mu = mu[j].real();
+                            z[j] = S::of_real(mu + sigma[j] * epsilon[j]);
+                            terms[j] = mu * mu + sigma[j] * sigma[j] - log_variance * s[j].real() - T::ONE;
                         }
                         total += 0.5 * lane_sum(&terms).to_f64();
                     },
@@ -99,11 +100,11 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_backward_input(
         &self,
         d: &Bottleneck,
-        mu_s: &[T],
+        mu_s: &[S],
         noise: Noise<'_, Self>,
-        dz: &[T],
+        dz: &[S],
         dkl: &[T],
-        d_mu_s: &mut [T],
+        d_mu_s: &mut [S],
     ) -> Result<()> {
         let rate = T::of(d.sigma.rate());
         let images = d_mu_s.par_chunks_mut(2 * d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
@@ -120,10 +121,11 @@ impl<T: Real> BottleneckOp for Cpu<T> {
                         let (d_mu, d_s) = target[at..].split_at_mut(d.c);
                         let (d_mu, d_s) = (&mut d_mu[..n], &mut d_s[..n]);
                         let mut sigma = [T::ZERO; BLOCK];
-                        sigma.iter_mut().zip(s).for_each(|(sigma, &s)| *sigma = (rate * s).exp());
+                        sigma.iter_mut().zip(s).for_each(|(sigma, s)| *sigma = (rate * s.real()).exp());
                         for j in 0..n {
-                            d_mu[j] = dz[j] + dkl * mu[j];
-                            d_s[j] = rate * (dz[j] * sigma[j] * epsilon[j] + dkl * (sigma[j] * sigma[j] - T::ONE));
+                            let (dz, sigma) = (dz[j].real(), sigma[j]);
+                            d_mu[j] = S::of_real(dz + dkl * mu[j].real());
+                            d_s[j] = S::of_real(rate * (dz * sigma * epsilon[j] + dkl * (sigma * sigma - T::ONE)));
                         }
                     },
                 );
@@ -135,10 +137,10 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_tangent(
         &self,
         d: &Bottleneck,
-        mu_s: &[T],
+        mu_s: &[S],
         noise: Noise<'_, Self>,
-        v_mu_s: &[T],
-        v_z: &mut [T],
+        v_mu_s: &[S],
+        v_z: &mut [S],
     ) -> Result<()> {
         let rate = T::of(d.sigma.rate());
         let images = v_z.par_chunks_mut(d.dims()).zip(mu_s.par_chunks(2 * d.dims()));
@@ -151,7 +153,8 @@ impl<T: Real> BottleneckOp for Cpu<T> {
                 |range, at, epsilon| {
                     for (j, (v_z, &epsilon)) in v_z[range].iter_mut().zip(epsilon).enumerate() {
                         let (mu, s) = (at + j, at + j + d.c);
-                        *v_z = v[mu] + rate * (rate * mu_s[s]).exp() * epsilon * v[s];
+                        let sigma = (rate * mu_s[s].real()).exp();
+                        *v_z = S::of_real(v[mu].real() + rate * sigma * epsilon * v[s].real());
                     }
                 },
             );
@@ -162,11 +165,11 @@ impl<T: Real> BottleneckOp for Cpu<T> {
     fn bottleneck_curvature(
         &self,
         d: &Bottleneck,
-        mu_s: &[T],
+        mu_s: &[S],
         noise: Noise<'_, Self>,
-        v_mu_s: &[T],
-        dz: &[T],
-        d_mu_s: &mut [T],
+        v_mu_s: &[S],
+        dz: &[S],
+        d_mu_s: &mut [S],
     ) -> Result<()> {
         let rate = T::of(d.sigma.rate());
         let square = rate * rate;
@@ -179,9 +182,10 @@ impl<T: Real> BottleneckOp for Cpu<T> {
                 image,
                 #[inline(always)]
                 |range, at, epsilon| {
-                    for (j, (&dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
+                    for (j, (dz, &epsilon)) in dz[range].iter().zip(epsilon).enumerate() {
                         let s = at + j + d.c;
-                        target[s] += square * (rate * mu_s[s]).exp() * epsilon * v[s] * dz;
+                        let added = square * (rate * mu_s[s].real()).exp() * epsilon * v[s].real() * dz.real();
+                        target[s] = S::of_real(target[s].real() + added);
                     }
                 },
             );

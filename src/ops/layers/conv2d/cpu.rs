@@ -12,22 +12,23 @@ use super::im2col::{self, Parity};
 use super::rounded;
 use super::{Conv2d, Conv2dOp, direct};
 use crate::Result;
+use crate::device::cpu::vectorised;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
-use crate::device::{Backend, Cpu, Precision, Real};
+use crate::device::{Backend, Cpu, Precision, Real, Storage};
 
-impl<T: Real> Conv2dOp for Cpu<T> {
-    fn conv2d_forward(&self, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) -> Result<()> {
+impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
+    fn conv2d_forward(&self, d: &Conv2d, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
         forward(self, d, x, w, b, y);
         Ok(())
     }
 
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[T], w: &[T], dx: &mut [T]) -> Result<()> {
+    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
         backward_input(self, d, dy, w, None, dx);
         Ok(())
     }
 
-    fn conv2d_backward_weight(&self, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
+    fn conv2d_backward_weight(&self, d: &Conv2d, x: &[S], dy: &[S], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
         backward_weight(self, d, x, dy, dw);
         if let Some(db) = db {
             add_column_sums(dy, d.k, db);
@@ -40,7 +41,7 @@ impl<T: Real> Conv2dOp for Cpu<T> {
 const COL2IM_CHANNELS: usize = 4;
 
 /// To what operands are rounded: few channels are not, on any device.
-fn precision<T: Real>(cpu: &Cpu<T>, d: &Conv2d) -> Precision {
+fn precision<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d) -> Precision {
     if d.is_direct() { Precision::F32 } else { cpu.precision() }
 }
 
@@ -48,8 +49,8 @@ fn is_pointwise(d: &Conv2d) -> bool {
     d.r == 1 && d.s == 1 && d.stride == 1 && d.padding == 0
 }
 
-fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>, y: &mut [T]) {
-    if let Some(unit) = rounded::serves(cpu, d, d.c) {
+fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) {
+    if let Some(unit) = rounded::serves::<T, S>(d, d.c) {
         return rounded::forward(unit, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
     }
     let width = d.r * d.s * d.c;
@@ -60,19 +61,36 @@ fn forward<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], w: &[T], b: Option<&[T]>,
         let filters = Matrix::dense(filters, width, d.k);
         y[..d.y_len()].par_chunks_mut(rows * d.k).enumerate().for_each(|(block, y)| {
             let (first, rows) = (block * rows, y.len() / d.k);
-            if let Some(b) = b {
-                y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(&b[..d.k]));
+            let product = |y: &mut [T], windows: &[T]| {
+                if let Some(b) = b {
+                    y.chunks_exact_mut(d.k).for_each(|row| row.copy_from_slice(&b[..d.k]));
+                }
+                let y = MatrixMut::dense(y, rows, d.k);
+                gemm(precision(cpu, d), y, b.is_some(), Matrix::dense(windows, rows, width), filters);
+            };
+            // Where reals are stored, the product writes them where they belong, and reads single pixels where they lie.
+            let own = if S::as_reals(y).is_some() { 0 } else { y.len() };
+            if let (0, true, Some(x)) = (own, is_pointwise(d), S::as_reals(x)) {
+                return product(S::as_reals_mut(y).unwrap_or_default(), &x[first * d.c..]);
             }
-            let y = MatrixMut::dense(y, rows, d.k);
-            if is_pointwise(d) {
-                return gemm(precision(cpu, d), y, b.is_some(), Matrix::dense(&x[first * d.c..], rows, d.c), filters);
-            }
-            cpu.with_local(rows * width, |panel| {
+            cpu.with_local(rows * width + own, |scratch| {
+                let (panel, sums) = scratch.split_at_mut(rows * width);
                 im2col::pack(d, x, first, 0..d.r, panel);
-                gemm(precision(cpu, d), y, b.is_some(), Matrix::dense(panel, rows, width), filters);
+                match S::as_reals_mut(y) {
+                    Some(y) => product(y, panel),
+                    None => {
+                        product(sums, panel);
+                        round(sums, y);
+                    }
+                }
             });
         });
     });
+}
+
+/// Stores reals.
+fn round<T: Real, S: Storage<T>>(source: &[T], target: &mut [S]) {
+    vectorised!(target.iter_mut().zip(source).for_each(|(target, &value)| *target = S::of_real(value)));
 }
 
 /// `[rows, columns]` → `[columns, rows]`, by tiles that stay in the cache.
@@ -90,15 +108,15 @@ fn transpose<T: Real>(source: &[T], rows: usize, columns: usize, target: &mut [T
 }
 
 /// dx = convᵀ(dy, w) + b: also the forward pass of the transposed convolution, which has a bias `b` of C elements.
-pub(in crate::ops::layers) fn backward_input<T: Real>(
-    cpu: &Cpu<T>,
+pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
     d: &Conv2d,
-    dy: &[T],
+    dy: &[S],
     w: &[T],
     b: Option<&[T]>,
-    dx: &mut [T],
+    dx: &mut [S],
 ) {
-    if let Some(unit) = rounded::serves(cpu, d, d.k) {
+    if let Some(unit) = rounded::serves::<T, S>(d, d.k) {
         return rounded::backward_input(unit, d, cast_slice(dy), cast_slice(w), b.map(cast_slice), cast_slice_mut(dx));
     }
     if d.c <= COL2IM_CHANNELS {
@@ -127,14 +145,14 @@ pub(in crate::ops::layers) fn backward_input<T: Real>(
 }
 
 /// One parity class of a group of images: pack, multiply, scatter.
-fn backward_input_parity<T: Real>(
-    cpu: &Cpu<T>,
+fn backward_input_parity<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
     d: &Conv2d,
     parity: &Parity,
-    dy: &[T],
+    dy: &[S],
     filters: &[T],
     b: Option<&[T]>,
-    dx: &mut [T],
+    dx: &mut [S],
 ) {
     let taps = parity.r_taps * parity.s_taps;
     let (pixels, width) = (parity.rows * parity.cols, taps * d.k);
@@ -166,23 +184,41 @@ fn backward_input_parity<T: Real>(
 }
 
 /// dx for few channels: every output pixel's window at once, `[OH·OW, K] · [K, R·S·C]`, then added where it lies.
-fn backward_input_col2im<T: Real>(cpu: &Cpu<T>, d: &Conv2d, dy: &[T], w: &[T], b: Option<&[T]>, dx: &mut [T]) {
+fn backward_input_col2im<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
+    d: &Conv2d,
+    dy: &[S],
+    w: &[T],
+    b: Option<&[T]>,
+    dx: &mut [S],
+) {
     let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());
     let filters = Matrix::dense(w, d.k, width);
     let images = (im2col::BLOCK / (pixels * width)).clamp(1, 16);
     dx[..d.x_len()].par_chunks_mut(images * d.h * d.w * d.c).enumerate().for_each(|(group, dx)| {
         let count = dx.len() / (d.h * d.w * d.c);
-        match b {
-            None => dx.fill(T::ZERO),
-            Some(b) => dx.chunks_exact_mut(d.c).for_each(|pixel| pixel.copy_from_slice(&b[..d.c])),
-        }
         let rows = count * pixels;
-        let dy = Matrix::dense(&dy[group * images * pixels * d.k..], rows, d.k);
-        cpu.with_local(rows * width, |windows| {
-            gemm(precision(cpu, d), MatrixMut::dense(windows, rows, width), false, dy, filters);
+        let dy = &dy[group * images * pixels * d.k..][..rows * d.k];
+        let product = |dy: &[T], windows: &mut [T], dx: &mut [T]| {
+            match b {
+                None => dx.fill(T::ZERO),
+                Some(b) => dx.chunks_exact_mut(d.c).for_each(|pixel| pixel.copy_from_slice(&b[..d.c])),
+            }
+            let target = MatrixMut::dense(&mut *windows, rows, width);
+            gemm(precision(cpu, d), target, false, Matrix::dense(dy, rows, d.k), filters);
             for (row, window) in windows.chunks_exact(width).enumerate() {
                 add_window(d, row, window, dx);
             }
+        };
+        if let (Some(dy), Some(dx)) = (S::as_reals(dy), S::as_reals_mut(dx)) {
+            return cpu.with_local(rows * width, |windows| product(dy, windows, dx));
+        }
+        cpu.with_local(rows * (width + d.k) + dx.len(), |scratch| {
+            let (windows, scratch) = scratch.split_at_mut(rows * width);
+            let (copy, sums) = scratch.split_at_mut(rows * d.k);
+            im2col::to_reals(dy, copy);
+            product(copy, windows, sums);
+            round(sums, dx);
         });
     });
 }
@@ -206,11 +242,17 @@ fn add_window<T: Real>(d: &Conv2d, row: usize, window: &[T], dx: &mut [T]) {
 }
 
 /// dw += dyᵀ · im2col(x): a task owns a block of filters and some filter rows, and walks the pixels in order.
-pub(in crate::ops::layers) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
+pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
+    d: &Conv2d,
+    x: &[S],
+    dy: &[S],
+    dw: &mut [T],
+) {
     if d.c <= direct::CHANNELS {
         return direct::backward_weight(cpu, d, x, dy, dw);
     }
-    if let Some(unit) = rounded::serves(cpu, d, d.c) {
+    if let Some(unit) = rounded::serves::<T, S>(d, d.c) {
         return rounded::backward_weight(unit, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw));
     }
     let run = d.s * d.c;
@@ -225,28 +267,41 @@ pub(in crate::ops::layers) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d,
     });
 }
 
-fn backward_weight_part<T: Real>(
-    cpu: &Cpu<T>,
+fn backward_weight_part<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
     d: &Conv2d,
-    x: &[T],
-    dy: &[T],
+    x: &[S],
+    dy: &[S],
     k: usize,
     taps: Range<usize>,
     mut part: MatrixMut<'_, T>,
 ) {
-    let width = taps.len() * d.s * d.c;
+    let (width, filters) = (taps.len() * d.s * d.c, part.rows);
     let total = d.n * d.oh() * d.ow();
     let block = (im2col::BLOCK / width.max(1)).clamp(128, 2048);
     for first in (0..total).step_by(block) {
         let rows = block.min(total - first);
-        let dy = Matrix::dense(&dy[first * d.k..], rows, d.k).columns(k, part.rows).transposed();
-        if is_pointwise(d) {
-            add_product(precision(cpu, d), &mut part, dy, Matrix::dense(&x[first * d.c..], rows, d.c));
+        let dy = &dy[first * d.k..][..rows * d.k];
+        let mut product = |dy: Matrix<'_, T>, windows: &[T]| {
+            add_product(precision(cpu, d), &mut part, dy.transposed(), Matrix::dense(windows, rows, width));
+        };
+        let Some(dy) = S::as_reals(dy).map(|dy| Matrix::dense(dy, rows, d.k).columns(k, filters)) else {
+            cpu.with_local(rows * (width + filters), |scratch| {
+                let (panel, copy) = scratch.split_at_mut(rows * width);
+                im2col::pack(d, x, first, taps.clone(), panel);
+                let lines = copy.chunks_exact_mut(filters).zip(dy.chunks_exact(d.k));
+                lines.for_each(|(copy, dy)| im2col::to_reals(&dy[k..k + filters], copy));
+                product(Matrix::dense(copy, rows, filters), panel);
+            });
+            continue;
+        };
+        if let Some(x) = S::as_reals(x).filter(|_| is_pointwise(d)) {
+            product(dy, &x[first * d.c..]);
             continue;
         }
         cpu.with_local(rows * width, |panel| {
             im2col::pack(d, x, first, taps.clone(), panel);
-            add_product(precision(cpu, d), &mut part, dy, Matrix::dense(panel, rows, width));
+            product(dy, panel);
         });
     }
 }

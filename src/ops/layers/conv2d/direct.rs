@@ -7,9 +7,9 @@
 
 use rayon::prelude::*;
 
-use super::Conv2d;
+use super::{Conv2d, im2col};
 use crate::device::cpu::dispatched;
-use crate::device::{Cpu, Real};
+use crate::device::{Cpu, Real, Storage};
 
 /// Channels up to which this form is the faster one.
 pub(super) const CHANNELS: usize = 4;
@@ -51,12 +51,12 @@ impl Frame {
     }
 
     /// Copies `image` `[H, W, C]` into the frame.
-    fn fill<T: Real>(&self, image: &[T], framed: &mut [T]) {
+    fn fill<T: Real, S: Storage<T>>(&self, image: &[S], framed: &mut [T]) {
         let Conv2d { w, c, padding, .. } = self.d;
         framed.fill(T::ZERO);
         let inner = framed.chunks_exact_mut(self.row).skip(padding);
         for (target, line) in inner.zip(image.chunks_exact(w * c)) {
-            target[padding * c..][..w * c].copy_from_slice(line);
+            im2col::to_reals(line, &mut target[padding * c..][..w * c]);
         }
     }
 }
@@ -67,7 +67,7 @@ fn lanes(d: &Conv2d, block: usize) -> std::ops::Range<usize> {
 }
 
 /// dw += dyᵀ · windows(x): a task sums [`IMAGES`] images, and the tasks' sums are added in order.
-pub(super) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[T], dw: &mut [T]) {
+pub(super) fn backward_weight<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], dy: &[S], dw: &mut [T]) {
     let frame = Frame::new(d);
     let width = frame.width();
     // [blocks, taps, LANES]; taps beyond the window's are computed for nothing and dropped.
@@ -100,16 +100,16 @@ pub(super) fn backward_weight<T: Real>(cpu: &Cpu<T>, d: &Conv2d, x: &[T], dy: &[
 }
 
 /// One block of filters over one image, [`TAPS`] taps at a time.
-struct Block<'a, T> {
+struct Block<'a, T, S> {
     frame: &'a Frame,
     framed: &'a [T],
-    dy: &'a [T],
+    dy: &'a [S],
     lanes: std::ops::Range<usize>,
     part: &'a mut [T],
 }
 
 // No closure: the compiler leaves one of this size out of the code that it vectorises, and then it is fifty times slower.
-impl<T: Real> pulp::NullaryFnOnce for Block<'_, T> {
+impl<T: Real, S: Storage<T>> pulp::NullaryFnOnce for Block<'_, T, S> {
     type Output = ();
 
     #[inline(always)]
@@ -144,10 +144,9 @@ impl<T: Real> pulp::NullaryFnOnce for Block<'_, T> {
 
 /// Up to [`LANES`] elements as a whole vector, zeros behind them.
 #[inline(always)]
-fn load<T: Real>(values: &[T]) -> [T; LANES] {
-    <[T; LANES]>::try_from(values).unwrap_or_else(|_| {
-        let mut lanes = [T::ZERO; LANES];
-        lanes[..values.len()].copy_from_slice(values);
-        lanes
-    })
+fn load<T: Real, S: Storage<T>>(values: &[S]) -> [T; LANES] {
+    match <[S; LANES]>::try_from(values) {
+        Ok(values) => values.map(Storage::real),
+        Err(_) => std::array::from_fn(|lane| values.get(lane).map_or(T::ZERO, |value| value.real())),
+    }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Conv2d;
-use crate::device::Real;
+use crate::device::{Real, Storage};
 
 /// Elements of a packed block: it stays in the caches, and packing the filters again for each does not weigh.
 pub(super) const BLOCK: usize = 1 << 18;
@@ -16,7 +16,7 @@ pub(super) fn block_rows(width: usize) -> usize {
 
 /// Copies the windows of output rows `first .. first + panel.len() / width` into `panel`, one a row: for filter rows
 /// `r_range` and every s, the C channels that the tap sees, zeros outside the image. `width = r_range.len() · S · C`.
-pub(super) fn pack<T: Real>(d: &Conv2d, x: &[T], first: usize, r_range: Range<usize>, panel: &mut [T]) {
+pub(super) fn pack<T: Real, S: Storage<T>>(d: &Conv2d, x: &[S], first: usize, r_range: Range<usize>, panel: &mut [T]) {
     let run = d.s * d.c;
     let width = r_range.len() * run;
     let (oh, ow) = (d.oh(), d.ow());
@@ -35,13 +35,21 @@ pub(super) fn pack<T: Real>(d: &Conv2d, x: &[T], first: usize, r_range: Range<us
     }
 }
 
+/// Copies what is stored into reals.
+pub(super) fn to_reals<T: Real, S: Storage<T>>(source: &[S], target: &mut [T]) {
+    match S::as_reals(source) {
+        Some(source) => target.copy_from_slice(source),
+        None => target.iter_mut().zip(source).for_each(|(target, value)| *target = value.real()),
+    }
+}
+
 /// target = line[from .. from + target.len()], zeros where that lies outside.
-fn copy_clipped<T: Real>(line: &[T], from: isize, target: &mut [T]) {
+fn copy_clipped<T: Real, S: Storage<T>>(line: &[S], from: isize, target: &mut [T]) {
     let before = usize::try_from(-from).unwrap_or(0).min(target.len());
     let start = usize::try_from(from).unwrap_or(0).min(line.len());
     let copied = (line.len() - start).min(target.len() - before);
     target[..before].fill(T::ZERO);
-    target[before..before + copied].copy_from_slice(&line[start..start + copied]);
+    to_reals(&line[start..start + copied], &mut target[before..before + copied]);
     target[before + copied..].fill(T::ZERO);
 }
 
@@ -99,7 +107,7 @@ pub(super) fn pack_filter<T: Real>(d: &Conv2d, parity: &Parity, w: &[T], target:
 }
 
 /// Packs, for each pixel of one parity of one image, the K-vectors of dy that its taps see: `[rows · cols, taps · K]`.
-pub(super) fn pack_parity<T: Real>(d: &Conv2d, parity: &Parity, dy: &[T], panel: &mut [T]) {
+pub(super) fn pack_parity<T: Real, S: Storage<T>>(d: &Conv2d, parity: &Parity, dy: &[S], panel: &mut [T]) {
     let (oh, ow) = (d.oh() as isize, d.ow() as isize);
     let taps = parity.r_taps * parity.s_taps;
     for (pixel, target) in panel.chunks_exact_mut(taps * d.k).enumerate() {
@@ -110,7 +118,7 @@ pub(super) fn pack_parity<T: Real>(d: &Conv2d, parity: &Parity, dy: &[T], panel:
             let i = h as isize - (tap / parity.s_taps) as isize;
             let j = w as isize - (tap % parity.s_taps) as isize;
             if (0..oh).contains(&i) && (0..ow).contains(&j) {
-                target.copy_from_slice(&dy[(i * ow + j) as usize * d.k..][..d.k]);
+                to_reals(&dy[(i * ow + j) as usize * d.k..][..d.k], target);
             } else {
                 target.fill(T::ZERO);
             }
@@ -119,7 +127,13 @@ pub(super) fn pack_parity<T: Real>(d: &Conv2d, parity: &Parity, dy: &[T], panel:
 }
 
 /// Puts the sums of one parity class where its pixels are, and adds the bias.
-pub(super) fn scatter<T: Real>(d: &Conv2d, parity: &Parity, products: &[T], b: Option<&[T]>, dx: &mut [T]) {
+pub(super) fn scatter<T: Real, S: Storage<T>>(
+    d: &Conv2d,
+    parity: &Parity,
+    products: &[T],
+    b: Option<&[T]>,
+    dx: &mut [S],
+) {
     let pixels = parity.rows * parity.cols;
     for (pixel, product) in products.chunks_exact(d.c).enumerate() {
         let (image, pixel) = (pixel / pixels, pixel % pixels);
@@ -127,8 +141,8 @@ pub(super) fn scatter<T: Real>(d: &Conv2d, parity: &Parity, products: &[T], b: O
         let w = parity.pw + pixel % parity.cols * d.stride;
         let target = &mut dx[((image * d.h + h) * d.w + w) * d.c..][..d.c];
         match b {
-            None => target.copy_from_slice(product),
-            Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = p + b),
+            None => target.iter_mut().zip(product).for_each(|(t, &p)| *t = S::of_real(p)),
+            Some(b) => target.iter_mut().zip(product).zip(b).for_each(|((t, &p), &b)| *t = S::of_real(p + b)),
         }
     }
 }

@@ -29,22 +29,17 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     if let Some(few) = Few::of(d) {
         return few.backward_input(be, dy, w, b, dx);
     }
-    const KERNELS: [Kernel; 3] =
-        [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTf32, Kernel::Conv2dBackwardInputBf16];
+    const KERNELS: [Kernel; 2] = [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTensor];
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
     let product = Product {
         narrow: KERNELS,
-        wide: [
-            Kernel::Conv2dBackwardInputWide,
-            Kernel::Conv2dBackwardInputWideTf32,
-            Kernel::Conv2dBackwardInputWideBf16,
-        ],
+        wide: [Kernel::Conv2dBackwardInputWide, Kernel::Conv2dBackwardInputWideTensor],
         rows: d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride),
         columns: d.c,
         depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
         times: d.stride * d.stride,
     };
-    be.launch_split(&product, (b, d.c), dx, |part, b, dx| arguments![d, part, dy, w, b, dx])
+    be.launch_split(&product, (b, d.c), dx, |part, b, parts, dx| arguments![d, part, dy, w, b, parts, dx])
 }
 
 /// dw += dyᵀ · windows(x): partial sums first, then their sum and, beside it, db += the column sums of `biased`. That is dy,
@@ -71,16 +66,8 @@ pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
 
 /// dyᵀ · windows(x), whose depth is the output pixels.
 fn weight_product(d: &Conv2d) -> Product {
-    const KERNELS: [Kernel; 3] = [
-        Kernel::Conv2dBackwardWeightPartial,
-        Kernel::Conv2dBackwardWeightPartialTf32,
-        Kernel::Conv2dBackwardWeightPartialBf16,
-    ];
-    let wide = [
-        Kernel::Conv2dBackwardWeightPartialWide,
-        Kernel::Conv2dBackwardWeightPartialWideTf32,
-        Kernel::Conv2dBackwardWeightPartialWideBf16,
-    ];
+    const KERNELS: [Kernel; 2] = [Kernel::Conv2dBackwardWeightPartial, Kernel::Conv2dBackwardWeightPartialTensor];
+    let wide = [Kernel::Conv2dBackwardWeightPartialWide, Kernel::Conv2dBackwardWeightPartialWideTensor];
     Product { narrow: KERNELS, wide, rows: d.k, columns: d.r * d.s * d.c, depth: d.n * d.oh() * d.ow(), times: 1 }
 }
 
@@ -93,14 +80,14 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
-        const KERNELS: [Kernel; 3] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTf32, Kernel::Conv2dForwardBf16];
+        const KERNELS: [Kernel; 2] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTensor];
         if let Some(few) = Few::of(d) {
             return few.forward(self, x, w, b, y);
         }
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
-        let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTf32, Kernel::Conv2dForwardWideBf16];
+        let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
-        self.launch_split(&product, (b, d.k), y, |part, b, y| arguments![d, part, x, w, b, y])
+        self.launch_split(&product, (b, d.k), y, |part, b, parts, y| arguments![d, part, x, w, b, parts, y])
     }
 
     fn conv2d_backward_input(

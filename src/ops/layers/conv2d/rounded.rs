@@ -1,9 +1,9 @@
 //! The convolution in bf16 on a CPU that multiplies it: images are rounded once onto a [`Grid`], and the product reads every tap of
 //! their windows there. The products are those of `cpu.rs`, which serves every other case.
 
-use std::any::Any;
 use std::cell::RefCell;
 
+use half::bf16;
 use rayon::prelude::*;
 
 use super::Conv2d;
@@ -11,9 +11,9 @@ use super::grid::Grid;
 use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
-use crate::device::tiles::{Lines, Packed, Side};
+use crate::device::tiles::{Lines, Packed, Side, round_row};
 use crate::device::words::Words;
-use crate::device::{Backend, Cpu, Precision, Real};
+use crate::device::{Precision, Real, Storage};
 
 /// Lines, and columns, of a block of sums; depth of a step.
 const SIDE: usize = 32;
@@ -32,11 +32,11 @@ const PLACES: usize = 512;
 /// Elements of filters that are so many that fewer tasks should read them.
 const MANY: usize = 1 << 19;
 
-/// The unit that multiplies, where it serves this convolution with runs of `channels` channels; `None` where `cpu.rs` does.
-pub(super) fn serves<T: Real>(cpu: &Cpu<T>, d: &Conv2d, channels: usize) -> Option<Unit> {
-    let suits = cpu.precision() == Precision::Bf16 && !d.is_direct() && channels.is_multiple_of(SIDE);
-    let computes_in_f32 = (cpu as &dyn Any).is::<Cpu<f32>>();
-    (suits && computes_in_f32).then(Unit::best).flatten()
+/// The unit that multiplies, where it serves this convolution with runs of `channels` channels, images and gradients being bf16 in
+/// memory; `None` where `cpu.rs` does.
+pub(super) fn serves<T: Real, S: Storage<T>>(d: &Conv2d, channels: usize) -> Option<Unit> {
+    let stored = S::PRECISION == Precision::Bf16;
+    (stored && !d.is_direct() && channels.is_multiple_of(SIDE)).then(Unit::best).flatten()
 }
 
 /// Tables and filters of the operation under way, which its tasks share.
@@ -83,7 +83,7 @@ fn halves(words: &[u32], at: usize, stride: usize) -> [Lines<'_>; 2] {
 }
 
 /// `channels` numbers of a pixel.
-fn run(data: &[f32], pixel: Option<u32>, channels: usize) -> Option<&[f32]> {
+fn run(data: &[bf16], pixel: Option<u32>, channels: usize) -> Option<&[bf16]> {
     pixel.map(|pixel| &data[pixel as usize * channels..][..channels])
 }
 
@@ -93,7 +93,7 @@ fn refill<T>(target: &mut Vec<T>, items: impl Iterator<Item = T>) {
 }
 
 /// y = conv(x, w) + b.
-pub(super) fn forward(unit: Unit, d: &Conv2d, x: &[f32], w: &[f32], b: Option<&[f32]>, y: &mut [f32]) {
+pub(super) fn forward(unit: Unit, d: &Conv2d, x: &[bf16], w: &[f32], b: Option<&[f32]>, y: &mut [bf16]) {
     let (grid, width) = (Grid::forward(d), d.r * d.s * d.c);
     let stride = grid.planes() * d.c / 2;
     let images = images_at_a_time(d, grid.places() * stride);
@@ -119,7 +119,7 @@ pub(super) fn forward(unit: Unit, d: &Conv2d, x: &[f32], w: &[f32], b: Option<&[
 }
 
 /// dx = convᵀ(dy, w) + b.
-pub(super) fn backward_input(unit: Unit, d: &Conv2d, dy: &[f32], w: &[f32], b: Option<&[f32]>, dx: &mut [f32]) {
+pub(super) fn backward_input(unit: Unit, d: &Conv2d, dy: &[bf16], w: &[f32], b: Option<&[f32]>, dx: &mut [bf16]) {
     let (grid, planes, stride) = (Grid::backward_input(d), d.stride * d.stride, d.k / 2);
     let images = images_at_a_time(d, grid.places() * stride);
     with_operation(|Operation { filters, read, written, steps, .. }| {
@@ -186,7 +186,7 @@ struct OfImages<'a> {
 
 impl Products<'_> {
     /// Rounds `count` images onto the grid.
-    fn with_images(&self, data: &[f32], count: usize, work: impl FnOnce(&OfImages<'_>)) {
+    fn with_images(&self, data: &[bf16], count: usize, work: impl FnOnce(&OfImages<'_>)) {
         let (planes, places) = (self.grid.planes(), count * self.grid.places());
         // A block reads whole lines, and their taps.
         let all = places.next_multiple_of(SIDE) + self.grid.reach();
@@ -208,7 +208,7 @@ impl OfImages<'_> {
         steps: Steps<'_>,
         written: impl Fn(usize) -> Option<u32>,
         (b, channels): (Option<&[f32]>, usize),
-        target: &mut [f32],
+        target: &mut [bf16],
     ) {
         let mut sums = Sums::default();
         for column in (0..channels).step_by(SIDE) {
@@ -222,24 +222,16 @@ impl OfImages<'_> {
                 self.unit.sums(operands, steps, &mut sums);
                 for (place, sums) in (first..self.places).zip(&sums.0) {
                     let Some(pixel) = written(place) else { continue };
-                    let target = &mut target[pixel as usize * channels + column..];
-                    match target.first_chunk_mut::<SIDE>().filter(|_| width == SIDE) {
-                        Some(target) => put(target, sums, &bias),
-                        None => put(&mut target[..width], &sums[..width], &bias[..width]),
-                    }
+                    let at = pixel as usize * channels + column;
+                    round_row(sums, &bias, &mut target[at..at + width]);
                 }
             }
         }
     }
 }
 
-#[inline(always)]
-fn put(target: &mut [f32], sums: &[f32], bias: &[f32]) {
-    target.iter_mut().zip(sums).zip(bias).for_each(|((target, sum), bias)| *target = sum + bias);
-}
-
 /// dw += dyᵀ · windows(x): a task owns a part of the batch and some channels. The parts are added in their order.
-pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[bf16], dy: &[bf16], dw: &mut [f32]) {
     let grid = Grid::forward(d);
     let (taps, k) = (d.r * d.s, d.k.next_multiple_of(SIDE));
     let parts = (PARTIAL / (k * taps * d.c)).clamp(1, PARTS).min(d.n);
@@ -297,7 +289,7 @@ struct Gradients<'a> {
 
 impl Gradients<'_> {
     /// sums = the gradient over a range of images, which may be empty.
-    fn sum(&self, x: &[f32], dy: &[f32], range: std::ops::Range<usize>, sums: &mut MatrixMut<'_, f32>) {
+    fn sum(&self, x: &[bf16], dy: &[bf16], range: std::ops::Range<usize>, sums: &mut MatrixMut<'_, f32>) {
         if range.is_empty() {
             (0..sums.rows).for_each(|row| sums.row(row).fill(0.0));
         }
@@ -315,7 +307,7 @@ impl Gradients<'_> {
 
     /// Rounds both operands: dy turned, and x in pairs of places, the first of which is even in one copy and odd in the other, so
     /// that every way to a tap begins with a pair. Places that are not written are zeros of dy.
-    fn pack(&self, x: &[f32], dy: &[f32], places: usize, Task { words, packed }: &mut Task) {
+    fn pack(&self, x: &[bf16], dy: &[bf16], places: usize, Task { words, packed }: &mut Task) {
         let (d, planes) = (self.d, self.grid.planes());
         packed.fill_across(Side::Left, (d.k, places), |k| {
             move |place| run(dy, self.written[place], d.k).map(|pixel| &pixel[k..])
