@@ -187,31 +187,33 @@ __device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Nu
     return Output<ADDS, Number, Row>{data, bias, in_runs, row};
 }
 
-// The output of a product that may be split along its depth. Not split, `part` is null, and sums and bias go to `whole`; split,
-// the sums go to `part`, an output of this part alone, and neither a bias nor the whole is touched.
-template <class Whole, class Row>
+// Of a product that may be split along its depth, and what is stored is not real: a part, unless its data is null, or the whole.
+template <class Part, class Whole>
 struct PartOrWhole {
-    const real* bias;
-    real* part;
-    Whole* whole;
-    Row row;
+    Part part;
+    Whole whole;
 
     template <class Sums>
     __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if constexpr (sizeof(Whole) == sizeof(real)) {
-            output<false>(part ? nullptr : bias, part ? part : whole, N, row).take(sums, m0, n0, M, N);
-        } else if (part) {
-            output<false>(nullptr, part, N, row).take(sums, m0, n0, M, N);
+        if (part.data) {
+            part.take(sums, m0, n0, M, N);
         } else {
-            output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
+            whole.take(sums, m0, n0, M, N);
         }
     }
 };
-// Of part `number` of those at `parts`, or null, `length` numbers each.
-template <class Whole, class Row>
-__device__ __forceinline__ PartOrWhole<Whole, Row> part_or_whole(const real* bias, real* parts, int number, size_t length,
-                                                                 Whole* whole, Row row) {
-    return PartOrWhole<Whole, Row>{bias, parts ? parts + number * length : nullptr, whole, row};
+// The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
+// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
+template <class Number, class Row>
+__device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
+                                              Row row) {
+    if constexpr (sizeof(Number) == sizeof(real)) {
+        return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
+    } else {
+        auto part = output<false>(nullptr, parts ? parts + number * length : nullptr, N, row);
+        auto all = output<false>(bias, whole, N, row);
+        return PartOrWhole<decltype(part), decltype(all)>{part, all};
+    }
 }
 
 // A run of an operand in registers, in vectors as memory gives them.
