@@ -187,32 +187,33 @@ __device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Nu
     return Output<ADDS, Number, Row>{data, bias, in_runs, row};
 }
 
-// Of a product that may be split along its depth, and what is stored is not real: a part, unless its data is null, or the whole.
-template <class Part, class Whole>
+// The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
+// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
+template <class Number, class Row>
 struct PartOrWhole {
-    Part part;
-    Whole whole;
+    const real* bias;
+    real* parts;
+    int number;
+    size_t length;
+    Number* whole;
+    Row row;
 
     template <class Sums>
     __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if (part.data) {
-            part.take(sums, m0, n0, M, N);
+        if (parts) {
+            output<false>(nullptr, parts + number * length, N, row).take(sums, m0, n0, M, N);
         } else {
-            whole.take(sums, m0, n0, M, N);
+            output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
         }
     }
 };
-// The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
-// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
 template <class Number, class Row>
 __device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
                                               Row row) {
     if constexpr (sizeof(Number) == sizeof(real)) {
         return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
     } else {
-        auto part = output<false>(nullptr, parts ? parts + number * length : nullptr, N, row);
-        auto all = output<false>(bias, whole, N, row);
-        return PartOrWhole<decltype(part), decltype(all)>{part, all};
+        return PartOrWhole<Number, Row>{bias, parts, number, length, whole, row};
     }
 }
 
