@@ -218,7 +218,7 @@ __device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int
 }
 
 // A run of an operand in registers, in vectors as memory gives them.
-template <int RUN, class Source>
+template <int RUN, class Source, bool IN_WORDS = sizeof(Source) == 2>
 struct Fetched {
     static constexpr int VECTOR = RUN * sizeof(Source) <= 16 ? RUN : 4, VECTORS = RUN / VECTOR;
     Run<VECTOR, Source> vectors[VECTORS];
@@ -232,6 +232,22 @@ struct Fetched {
     }
     __device__ __forceinline__ Source operator[](int i) const {
         return vectors[i / VECTOR].values[i % VECTOR];
+    }
+};
+// Of numbers of two bytes the pairs stay together in words: nvcc would take them apart in registers.
+template <int RUN, class Source>
+struct Fetched<RUN, Source, true> {
+    static_assert(RUN == 4 || RUN == 8, "one access");
+    Run<RUN / 2, unsigned> words;
+
+    __device__ __forceinline__ void fetch(const Source* place) {
+        words = place ? *reinterpret_cast<const Run<RUN / 2, unsigned>*>(place) : Run<RUN / 2, unsigned>{};
+    }
+    __device__ __forceinline__ Source operator[](int i) const {
+        unsigned short bits = (unsigned short)(words.values[i / 2] >> i % 2 * 16);
+        Source number;
+        memcpy(&number, &bits, sizeof number);
+        return number;
     }
 };
 

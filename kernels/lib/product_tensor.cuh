@@ -55,9 +55,8 @@ struct Bf16 {
     template <class Source>
     static __device__ __forceinline__ Chunk chunk(const Fetched<RUN, Source>& run) {
         Chunk chunk;
-        if constexpr (sizeof run == sizeof chunk) {
-            // They are bf16.
-            memcpy(&chunk, &run, sizeof chunk);
+        if constexpr (sizeof(Source) == sizeof(Stored)) {
+            memcpy(&chunk, &run.words, sizeof chunk);
         } else {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
