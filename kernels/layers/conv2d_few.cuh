@@ -35,8 +35,8 @@ struct FewForward {
 
 // Copies the filters of a block to shared memory, zeros for those beyond the last, and the part of an image that its tile needs.
 template <class F, int C, int SIDE>
-__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const stored* image, const real* w, int first_filter,
-                                          int top, int left, real* filters, real* tile) {
+__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const stored* image, const real* w,
+                                          int first_filter, int top, int left, real* filters, real* tile) {
     int thread = (int)(threadIdx.y * WARP + threadIdx.x);
     for (int i = thread; i < WARP * F::TAPS; i += WARP * DIRECT_WARPS) {
         int lane = i / F::TAPS, tap = i % F::TAPS, k = first_filter + lane;
@@ -132,7 +132,8 @@ struct FewBackward {
 
 // Copies CHUNK numbers of each pixel of dy that a block reads to shared memory, [pixel][QUADS + 1], zeros for those outside.
 template <class F>
-__device__ __forceinline__ void few_stage_gradients(const Conv2d& d, const stored* image, int first, int top, int left, Quad* tile) {
+__device__ __forceinline__ void few_stage_gradients(const Conv2d& d, const stored* image, int first, int top, int left,
+                                                    Quad* tile) {
     int thread = (int)(threadIdx.y * FEW_THREADS_X + threadIdx.x);
     bool in_quads = d.k % QUAD_REALS == 0 && aligned_for_runs(image, QUAD_REALS);
     for (int i = thread; i < F::ROWS * F::COLUMNS * F::QUADS; i += FEW_THREADS_X * FEW_THREADS_Y) {

@@ -1,5 +1,6 @@
-// The products of conv2d.cu on tensor cores, in wide tiles. Operands are rounded on their way: to bf16 where activations are stored so,
-// or else to tf32. Sums are f32. Not compiled for f64; the parts of a weight gradient are joined by weight_gradient_add.
+// The products of conv2d.cu on tensor cores, in wide tiles. Operands are rounded on their way: to bf16 where activations are
+// stored so, or else to tf32. Sums are f32. Not compiled for f64; the parts of a weight gradient are joined by
+// weight_gradient_add.
 #include "layers/conv2d.cuh"
 #include "lib/product_tensor.cuh"
 
@@ -20,8 +21,8 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide_tensor, Conv2d d, int part, con
 // of its own, rows its pixels, columns channels, depth taps K, so nothing is multiplied by stuffed zeros; parts of it are
 // `part` deep. Block (tile of pixels, tile of C, parity and part). Overwrites parts, or else dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide_tensor, Conv2d d, int part, const stored* dy, const real* w, const real* b,
-               real* parts, stored* dx) {
+KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide_tensor, Conv2d d, int part, const stored* dy, const real* w,
+               const real* b, real* parts, stored* dx) {
     conv2d_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, b, parts, dx);
 }
 

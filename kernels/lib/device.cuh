@@ -1,6 +1,6 @@
 // What every kernel file includes: the type of numbers, how kernels and shared memory are declared, loops over elements.
 //
-// A file is compiled with REAL=float, to train, once more with STORED_BF16 beside it, to train on activations in bf16 (lib/stored.cuh),
+// A file is compiled with REAL=float, to train; with STORED_BF16 beside it, to train on activations in bf16 (lib/stored.cuh);
 // and with REAL=double, to check gradients. Products and sums are not fused unless fma() says so (--fmad=false), so that a
 // kernel rounds as its twin on the CPU does.
 #pragma once

@@ -187,35 +187,38 @@ __device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Nu
     return Output<ADDS, Number, Row>{data, bias, in_runs, row};
 }
 
-// The output of a product that may be split along its depth. Not split, `part` is null, and sums and bias go to `whole`; split,
-// the sums go to `part`, an output of this part alone, and neither a bias nor the whole is touched.
-template <class Whole, class Row>
+// The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
+// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
+template <class Number, class Row>
 struct PartOrWhole {
     const real* bias;
-    real* part;
-    Whole* whole;
+    real* parts;
+    int number;
+    size_t length;
+    Number* whole;
     Row row;
 
     template <class Sums>
     __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if constexpr (sizeof(Whole) == sizeof(real)) {
-            output<false>(part ? nullptr : bias, part ? part : whole, N, row).take(sums, m0, n0, M, N);
-        } else if (part) {
-            output<false>(nullptr, part, N, row).take(sums, m0, n0, M, N);
+        if (parts) {
+            output<false>(nullptr, parts + number * length, N, row).take(sums, m0, n0, M, N);
         } else {
             output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
         }
     }
 };
-// Of part `number` of those at `parts`, or null, `length` numbers each.
-template <class Whole, class Row>
-__device__ __forceinline__ PartOrWhole<Whole, Row> part_or_whole(const real* bias, real* parts, int number, size_t length,
-                                                                 Whole* whole, Row row) {
-    return PartOrWhole<Whole, Row>{bias, parts ? parts + number * length : nullptr, whole, row};
+template <class Number, class Row>
+__device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
+                                              Row row) {
+    if constexpr (sizeof(Number) == sizeof(real)) {
+        return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
+    } else {
+        return PartOrWhole<Number, Row>{bias, parts, number, length, whole, row};
+    }
 }
 
 // A run of an operand in registers, in vectors as memory gives them.
-template <int RUN, class Source>
+template <int RUN, class Source, bool IN_WORDS = sizeof(Source) == 2>
 struct Fetched {
     static constexpr int VECTOR = RUN * sizeof(Source) <= 16 ? RUN : 4, VECTORS = RUN / VECTOR;
     Run<VECTOR, Source> vectors[VECTORS];
@@ -229,6 +232,22 @@ struct Fetched {
     }
     __device__ __forceinline__ Source operator[](int i) const {
         return vectors[i / VECTOR].values[i % VECTOR];
+    }
+};
+// Of numbers of two bytes the pairs stay together in words: nvcc would take them apart in registers.
+template <int RUN, class Source>
+struct Fetched<RUN, Source, true> {
+    static_assert(RUN == 4 || RUN == 8, "one access");
+    Run<RUN / 2, unsigned> words;
+
+    __device__ __forceinline__ void fetch(const Source* place) {
+        words = place ? *reinterpret_cast<const Run<RUN / 2, unsigned>*>(place) : Run<RUN / 2, unsigned>{};
+    }
+    __device__ __forceinline__ Source operator[](int i) const {
+        unsigned short bits = (unsigned short)(words.values[i / 2] >> i % 2 * 16);
+        Source number;
+        memcpy(&number, &bits, sizeof number);
+        return number;
     }
 };
 

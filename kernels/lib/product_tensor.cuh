@@ -1,9 +1,9 @@
-// The loop of product.cuh on tensor cores: operands in bf16 where activations are stored so, or else rounded to tf32; sums in
-// f32.
+// The loop of product.cuh on tensor cores: operands in bf16 where activations are stored so, or else in tf32; sums in f32.
 //
 // A number is rounded once, on its way from a register into a stage, which holds it as mma takes it (tile_tensor.cuh); one that
-// is stored as bf16 goes there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared memory: of a wide tile's stage
-// ldmatrix takes 384 passes, storing 128, and fetching f32 256, where mma.sync takes some 400 clocks.
+// is stored as bf16 goes there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared
+// memory: of a wide tile's stage ldmatrix takes 384 passes, storing 128, and fetching 256 of f32, or 128 of bf16, where
+// mma.sync takes some 400 clocks.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -55,9 +55,8 @@ struct Bf16 {
     template <class Source>
     static __device__ __forceinline__ Chunk chunk(const Fetched<RUN, Source>& run) {
         Chunk chunk;
-        if constexpr (sizeof run == sizeof chunk) {
-            // They are bf16.
-            memcpy(&chunk, &run, sizeof chunk);
+        if constexpr (sizeof(Source) == sizeof(Stored)) {
+            memcpy(&chunk, &run.words, sizeof chunk);
         } else {
 #pragma unroll
             for (int i = 0; i < 4; ++i) {

@@ -1,6 +1,6 @@
 // How numbers lie in memory. `stored`: what a layer takes and what it makes (images, features, latent vectors, logits,
-// energies), and their gradients and tangents. `real`: all else (parameters and their gradients, an optimiser's numbers, statistics,
-// sums, norms, losses, noise that is given).
+// energies), and their gradients and tangents. `real`: all else (parameters and their gradients, an optimiser's numbers,
+// statistics, sums, norms, losses, noise that is given, parts of a product).
 //
 // They are one type, unless STORED_BF16 is defined: then `real` is float, and what is stored is bf16. Every kernel computes in
 // real or in f64; what it reads is widened, and what it writes is rounded to nearest, ties to even.

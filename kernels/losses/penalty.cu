@@ -11,7 +11,8 @@ struct GradientPenalty {
 // Points between images: target = x + u (toward - x).
 // x, toward, target: [N, len]; u: [N]. A block an image, its threads walk the elements. Overwrites target.
 // Twin: Cpu::penalty_interpolate in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const stored* x, const stored* toward, const real* u, stored* target) {
+KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const stored* x, const stored* toward, const real* u,
+               stored* target) {
     size_t first = (size_t)blockIdx.x * len;
     real share = u[blockIdx.x];
     for (int i = threadIdx.x; i < len; i += IMAGE_THREADS) {
