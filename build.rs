@@ -20,24 +20,25 @@ use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, find_nvcc, gencode};
 
 /// The oldest of them, as PTX for any later GPU.
 const PTX: &str = "80";
-/// Each file is compiled for both types of numbers, but for those whose name ends in one of [`F32_ALONE`].
-const REALS: [(&str, &str); 2] = [("f32", "float"), ("f64", "double")];
-/// The ends of the names of files of kernels that only f32 has: on tensor cores, and in tiles that the registers do not
-/// hold of f64.
-const F32_ALONE: [&str; 2] = ["_tensor", "_wide"];
+/// A form that each file is compiled in: its name, the type that it computes with, the define of the type in which activations lie
+/// in memory where that is another one. f32 and bf16 train, f64 checks gradients.
+type Form = (&'static str, &'static str, Option<&'static str>);
+const FORMS: [Form; 3] = [("f32", "float", None), ("bf16", "float", Some("STORED_BF16")), ("f64", "double", None)];
+/// The ends of the names of files of kernels that f64 has not: on tensor cores, and in tiles that the registers do not hold of it.
+const NOT_F64: [&str; 2] = ["_tensor", "_wide"];
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
 
-/// A file of kernels, compiled for one type of numbers.
+/// A file of kernels, compiled in one form.
 struct Compiled {
     /// Its path below kernels/, without the ending.
     file: String,
-    /// `f32` or `f64`.
-    real: &'static str,
+    /// `f32`, `bf16` or `f64`.
+    form: &'static str,
     /// The code.
     fatbin: PathBuf,
-    /// ptxas's report of registers and memory, of f32 alone.
+    /// ptxas's report of registers and memory, of what is compiled for architectures.
     report: Option<PathBuf>,
 }
 
@@ -101,16 +102,17 @@ fn main() {
     let embedded = if binaries.is_empty() { Vec::new() } else { architectures };
     writeln!(generated, "/// The architectures that code is embedded for; none where nvcc was missing.").unwrap();
     writeln!(generated, "pub const ARCHITECTURES: &[&str] = &{embedded:?};").unwrap();
-    writeln!(generated, "/// Compiled files: kernel file, type of numbers, fatbin.").unwrap();
+    writeln!(generated, "/// Compiled files: kernel file, form (`f32`, `bf16`, `f64`), fatbin.").unwrap();
     writeln!(generated, "pub const BINARIES: &[(&str, &str, &[u8])] = &[").unwrap();
-    for Compiled { file, real, fatbin, .. } in &binaries {
-        writeln!(generated, "    ({file:?}, {real:?}, include_bytes!({fatbin:?})),").unwrap();
+    for Compiled { file, form, fatbin, .. } in &binaries {
+        writeln!(generated, "    ({file:?}, {form:?}, include_bytes!({fatbin:?})),").unwrap();
     }
     writeln!(generated, "];").unwrap();
-    writeln!(generated, "/// Reports of `ptxas -v` on what is embedded in f32: kernel file, report.").unwrap();
-    writeln!(generated, "pub const REPORTS: &[(&str, &str)] = &[").unwrap();
-    for (file, report) in binaries.iter().filter_map(|one| Some((&one.file, one.report.as_ref()?))) {
-        writeln!(generated, "    ({file:?}, include_str!({report:?})),").unwrap();
+    writeln!(generated, "/// Reports of `ptxas -v` on what is embedded for architectures: kernel file, form, report.")
+        .unwrap();
+    writeln!(generated, "pub const REPORTS: &[(&str, &str, &str)] = &[").unwrap();
+    for (Compiled { file, form, .. }, report) in binaries.iter().filter_map(|one| Some((one, one.report.as_ref()?))) {
+        writeln!(generated, "    ({file:?}, {form:?}, include_str!({report:?})),").unwrap();
     }
     writeln!(generated, "];").unwrap();
     fs::write(out.join("kernels.rs"), generated).expect("writing into OUT_DIR");
@@ -218,13 +220,13 @@ fn architectures() -> Vec<String> {
     if wanted.is_empty() { ARCHITECTURES.map(String::from).to_vec() } else { wanted }
 }
 
-/// The types of numbers that a file is compiled for.
-fn reals(file: &Path) -> &'static [(&'static str, &'static str)] {
+/// The forms that a file is compiled in.
+fn forms(file: &Path) -> &'static [Form] {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    if F32_ALONE.iter().any(|ending| name.ends_with(ending)) { &REALS[..1] } else { &REALS }
+    if NOT_F64.iter().any(|ending| name.ends_with(ending)) { &FORMS[..2] } else { &FORMS }
 }
 
-/// Compiles every file for its types of numbers, as many at once as there are cores.
+/// Compiles every file in its forms, as many at once as there are cores.
 fn compile_all(
     nvcc: &Path,
     version: &str,
@@ -247,20 +249,22 @@ fn compile_all(
     // Where the headers are is no part of the hash: what is in them is. Nor is a report, which changes no code.
     let hashed = flags.iter().chain(&trained).map(String::as_str).collect::<Vec<_>>().join(" ");
     flags.extend([&folder, &generated.folder].map(|folder| format!("-I{}", folder.display())));
-    let job = |file: &PathBuf, (real, ctype): (&'static str, &'static str)| {
+    let job = |file: &PathBuf, (form, real, stored): Form| {
         let hash = hash(&[&read(file), &headers, &hashed, &nvcc.display().to_string(), version]);
         let name = stem(&folder, file);
-        let kept = |ending: &str| cache.join(format!("{}.{real}.{hash:016x}.{ending}", name.replace('/', "-")));
-        let (fatbin, report) = (kept("fatbin"), (real == "f32").then(|| kept("report")));
-        (file.clone(), ctype, Compiled { file: name, real, fatbin, report })
+        let kept = |ending: &str| cache.join(format!("{}.{form}.{hash:016x}.{ending}", name.replace('/', "-")));
+        let (fatbin, report) = (kept("fatbin"), (form != "f64").then(|| kept("report")));
+        let defines: Vec<String> =
+            [format!("-DREAL={real}")].into_iter().chain(stored.map(|name| format!("-D{name}"))).collect();
+        (file.clone(), defines, Compiled { file: name, form, fatbin, report })
     };
-    let jobs: Vec<_> = files.iter().flat_map(|file| reals(file).iter().map(|&real| job(file, real))).collect();
+    let jobs: Vec<_> = files.iter().flat_map(|file| forms(file).iter().map(|&form| job(file, form))).collect();
     let queue = Mutex::new(jobs.iter());
     let compile = || {
-        while let Some((file, ctype, target)) = { queue.lock().expect("no panics").next() } {
+        while let Some((file, defines, target)) = { queue.lock().expect("no panics").next() } {
             if !target.fatbin.is_file() || target.report.as_ref().is_some_and(|report| !report.is_file()) {
-                let native = if target.real == "f32" { &trained[..] } else { &[] };
-                compile_one(nvcc, file, ctype, &[&flags, native].concat(), target);
+                let native = if target.report.is_some() { &trained[..] } else { &[] };
+                compile_one(nvcc, file, &[&flags, native, defines].concat(), target);
             }
         }
     };
@@ -269,10 +273,10 @@ fn compile_all(
     jobs.into_iter().map(|(_, _, target)| target).collect()
 }
 
-fn compile_one(nvcc: &Path, file: &Path, ctype: &str, flags: &[String], target: &Compiled) {
+fn compile_one(nvcc: &Path, file: &Path, flags: &[String], target: &Compiled) {
     let partial = partial(&target.fatbin);
     let mut command = Command::new(nvcc);
-    command.args(flags).arg(format!("-DREAL={ctype}")).arg("-o").arg(&partial).arg(file);
+    command.args(flags).arg("-o").arg(&partial).arg(file);
     if target.report.is_some() {
         command.args(["-Xptxas", "-v"]);
     }

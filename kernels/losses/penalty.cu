@@ -11,7 +11,7 @@ struct GradientPenalty {
 // Points between images: target = x + u (toward - x).
 // x, toward, target: [N, len]; u: [N]. A block an image, its threads walk the elements. Overwrites target.
 // Twin: Cpu::penalty_interpolate in src/ops/losses/penalty.rs.
-KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const stored* x, const stored* toward, const real* u,
+KERNEL_BOUNDED(IMAGE_THREADS, penalty_interpolate, int len, const stored* x, const stored* toward, const stored* u,
                stored* target) {
     size_t first = (size_t)blockIdx.x * len;
     real share = u[blockIdx.x];
@@ -47,7 +47,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_moments, int len, const stored* x, real* m
 // block sums them alike), then the elements of its own. Overwrites target.
 // Twin: Cpu::penalty_perturb in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const stored* x, const real* moments, const stored* w,
-               const real* u, stored* target) {
+               const stored* u, stored* target) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < n; i += IMAGE_THREADS) {
         sum += (double)moments[2 * i];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::device::{Backend, DryRun, Out, Precision, Real};
+use crate::device::{Backend, DryRun, Out, Precision, Real, Window};
 use crate::ops::pass::{Counts, Work, counted, filled};
 use crate::ops::roofline::ceiling::CeilingOp;
 use crate::ops::{Executor, pass};
@@ -108,14 +108,14 @@ fn chains_per_second<B: Executor>(
     backend: &B,
     budget: Duration,
     chains: impl Fn(&B, usize, Out<'_, B>) -> Result<()> + Send + 'static,
-    counted: impl Fn(&DryRun, usize, usize) -> Result<()>,
+    counted: impl Fn(&DryRun, usize, Window) -> Result<()>,
 ) -> Result<f64> {
     const SUMS: usize = 1 << 19;
     const ROUNDS: usize = 256;
     let (be, mut sums) = (backend.clone(), backend.alloc(SUMS)?);
     let mut work: Work = Box::new(move || chains(&be, ROUNDS, be.view_mut(&mut sums)));
     let dry = DryRun::<f32>::default();
-    counted(&dry, ROUNDS, SUMS)?;
+    counted(&dry, ROUNDS, dry.view::<f32>(&SUMS))?;
     Ok(dry.flops() as f64 / seconds(backend, &mut work, budget)?)
 }
 

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use half::bf16;
 
 use super::output::to_stderr;
 use crate::config::{Override, PRESETS};
 use crate::device::cuda::{self, Driver};
-use crate::device::{Accelerator, Cpu, Precision};
+use crate::device::{Accelerator, Cpu, Precision, Storage};
 use crate::error::{Error, Result};
 use crate::ops::self_check::self_check;
 
@@ -28,8 +29,12 @@ pub(crate) enum DeviceChoice {
 pub(crate) enum Opened {
     /// The processor.
     Cpu(Cpu<f32>),
+    /// The processor, with activations in bf16.
+    CpuBf16(Cpu<f32, bf16>),
     /// A GPU.
     Gpu(Accelerator<f32>),
+    /// A GPU, with activations in bf16.
+    GpuBf16(Accelerator<f32, bf16>),
 }
 
 impl Opened {
@@ -37,7 +42,8 @@ impl Opened {
     pub(crate) fn threads(&self) -> usize {
         match self {
             Opened::Cpu(cpu) => cpu.threads(),
-            Opened::Gpu(_) => 0,
+            Opened::CpuBf16(cpu) => cpu.threads(),
+            Opened::Gpu(_) | Opened::GpuBf16(_) => 0,
         }
     }
 }
@@ -47,7 +53,9 @@ macro_rules! on_device {
     ($opened:expr, |$backend:ident| $work:expr) => {
         match $opened {
             $crate::cli::arguments::Opened::Cpu($backend) => $work,
+            $crate::cli::arguments::Opened::CpuBf16($backend) => $work,
             $crate::cli::arguments::Opened::Gpu($backend) => $work,
+            $crate::cli::arguments::Opened::GpuBf16($backend) => $work,
         }
     };
 }
@@ -75,10 +83,16 @@ impl DeviceArgs {
     /// # Errors
     /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
     pub(crate) fn open_in(self, precision: Precision) -> Result<Opened> {
-        let on_cpu = || Ok(Opened::Cpu(Cpu::with_precision(self.threads, precision)?));
+        let on_cpu = || match precision {
+            Precision::Bf16 => Ok(Opened::CpuBf16(Cpu::new(self.threads)?)),
+            precision => Ok(Opened::Cpu(Cpu::with_precision(self.threads, precision)?)),
+        };
         let on_gpu = |number| {
-            let gpu = Accelerator::with_precision(cuda::open(number)?, precision);
-            Ok(Opened::Gpu(if self.no_selfcheck { gpu } else { checked(gpu)? }))
+            let gpu = cuda::open(number)?;
+            match precision {
+                Precision::Bf16 => self.checked(Accelerator::new(gpu)).map(Opened::GpuBf16),
+                precision => self.checked(Accelerator::with_precision(gpu, precision)).map(Opened::Gpu),
+            }
         };
         match self.device {
             DeviceChoice::Cpu => on_cpu(),
@@ -103,27 +117,32 @@ impl DeviceArgs {
     }
 }
 
-/// The kernels, without those that compute something else on this GPU than the plain ones do: for those the plain ones stand in, and
-/// the user is told.
-fn checked(gpu: Accelerator<f32>) -> Result<Accelerator<f32>> {
-    let wrong = self_check(&gpu)?;
-    if !wrong.is_empty() {
-        let names: Vec<_> = wrong.iter().map(|kernel| kernel.name()).collect();
-        to_stderr(&format!(
-            "warning: on this GPU fast kernels compute something else than the plain ones: {}. The plain ones take their place: the \
-             results are right, the steps take longer. Please report this, with what `vgan-cuda doctor` says",
-            names.join(", ")
-        ));
-    }
-    Ok(gpu.without(wrong))
-}
-
 /// Refuses a dtype that rounds, in a command that shows numbers as they are.
 pub(super) fn require_f32(command: &str, dtype: Precision) -> Result<()> {
     if dtype == Precision::F32 {
         return Ok(());
     }
     Err(Error::Usage(format!("`{command}` rounds no operands: pass --set train.dtype=f32")))
+}
+
+impl DeviceArgs {
+    /// The kernels, without those that compute something else on this GPU than the plain ones do: for those the plain ones stand in,
+    /// and the user is told. All of them with `--no-selfcheck`.
+    fn checked<S: Storage<f32>>(self, gpu: Accelerator<f32, S>) -> Result<Accelerator<f32, S>> {
+        if self.no_selfcheck {
+            return Ok(gpu);
+        }
+        let wrong = self_check(&gpu)?;
+        if !wrong.is_empty() {
+            let names: Vec<_> = wrong.iter().map(|kernel| kernel.name()).collect();
+            to_stderr(&format!(
+                "warning: on this GPU fast kernels compute something else than the plain ones: {}. The plain ones take their place: \
+                 the results are right, the steps take longer. Please report this, with what `vgan-cuda doctor` says",
+                names.join(", ")
+            ));
+        }
+        Ok(gpu.without(wrong))
+    }
 }
 
 impl FromStr for DeviceChoice {

@@ -177,7 +177,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         if grid.contains(&0) {
             return Ok(());
         }
-        self.launcher.launch(&Launch { kernel, real: S::NAME, grid, block, arguments })
+        self.launcher.launch(&Launch { kernel, form: S::NAME, grid, block, arguments })
     }
 
     /// Runs a kernel whose grid strides over `count` elements.

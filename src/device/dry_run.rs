@@ -2,18 +2,49 @@
 //! and the same training step run on it as on the others, so what it predicts is what they do.
 
 use std::marker::PhantomData;
-use std::ops::Range;
+use std::ops::{Add, Div, Mul, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{ALIGNMENT, Backend, Element, Real, Storage};
 use crate::Result;
 
-/// Counts instead of computing, for reals of type `T`. A buffer is its length, and so is a window.
+/// Counts instead of computing, for reals of type `T` and activations stored as `S`. A buffer is its length.
 #[derive(Debug, Clone)]
 pub struct DryRun<T = f32, S = T> {
     counts: Arc<Counts>,
     real: PhantomData<(T, S)>,
+}
+
+/// A window of a dry run: its bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Window(usize);
+
+impl Window {
+    fn of<E>(len: usize) -> Self {
+        Window(len.saturating_mul(size_of::<E>()))
+    }
+}
+
+impl Add for Window {
+    type Output = Window;
+    fn add(self, other: Window) -> Window {
+        Window(self.0.saturating_add(other.0))
+    }
+}
+
+impl Mul<Window> for usize {
+    type Output = Window;
+    fn mul(self, window: Window) -> Window {
+        Window(window.0.saturating_mul(self))
+    }
+}
+
+impl Div<usize> for Window {
+    type Output = Window;
+    fn div(self, parts: usize) -> Window {
+        Window(self.0 / parts)
+    }
 }
 
 impl<T, S> Default for DryRun<T, S> {
@@ -63,14 +94,14 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
         add(&self.counts.flops, sizes.iter().fold(2, |product, &size| product.saturating_mul(size as u64)));
     }
 
-    /// Notes that this many reals are read or written.
-    pub(crate) fn moves(&self, reals: usize) {
-        add(&self.counts.moved, bytes::<T>(reals));
+    /// Notes that so much is read or written.
+    pub(crate) fn moves(&self, window: Window) {
+        add(&self.counts.moved, window.0 as u64);
     }
 
-    /// Notes that this many reals are borrowed for the length of an operation.
-    pub(crate) fn borrows(&self, reals: usize) {
-        self.counts.scratch.fetch_max(bytes::<T>(reals), Ordering::Relaxed);
+    /// Notes that so much is borrowed for the length of an operation.
+    pub(crate) fn borrows(&self, window: Window) {
+        self.counts.scratch.fetch_max(window.0 as u64, Ordering::Relaxed);
     }
 }
 
@@ -93,8 +124,8 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
     type Real = T;
     type Storage = S;
     type Buffer<E: Element> = usize;
-    type View<'a, E: Element> = usize;
-    type ViewMut<'a, E: Element> = usize;
+    type View<'a, E: Element> = Window;
+    type ViewMut<'a, E: Element> = Window;
 
     fn describe(&self) -> String {
         "a dry run".into()
@@ -113,49 +144,48 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
         self.alloc::<E>(len)
     }
 
-    fn view<E: Element>(&self, buffer: &usize) -> usize {
-        *buffer
+    fn view<E: Element>(&self, buffer: &usize) -> Window {
+        Window::of::<E>(*buffer)
     }
-    fn view_mut<E: Element>(&self, buffer: &mut usize) -> usize {
-        *buffer
+    fn view_mut<E: Element>(&self, buffer: &mut usize) -> Window {
+        Window::of::<E>(*buffer)
     }
-    fn len<E: Element>(&self, view: usize) -> usize {
-        view
+    fn len<E: Element>(&self, view: Window) -> usize {
+        view.0 / size_of::<E>()
     }
-    fn slice<'long: 'short, 'short, E: Element>(&self, view: usize, range: Range<usize>) -> usize {
-        debug_assert!(range.end <= view, "{range:?} of {view}");
-        range.len()
+    fn slice<'long: 'short, 'short, E: Element>(&self, view: Window, range: Range<usize>) -> Window {
+        debug_assert!(range.end <= self.len::<E>(view), "{range:?} of {}", self.len::<E>(view));
+        Window::of::<E>(range.len())
     }
     fn slice_mut<'a, E: Element>(&self, view: Self::ViewMut<'a, E>, range: Range<usize>) -> Self::ViewMut<'a, E> {
-        debug_assert!(range.end <= view, "{range:?} of {view}");
-        range.len()
+        self.slice::<E>(view, range)
     }
     fn split_mut<'a, E: Element>(
         &self,
         view: Self::ViewMut<'a, E>,
         at: usize,
     ) -> (Self::ViewMut<'a, E>, Self::ViewMut<'a, E>) {
-        (at, view - at)
+        (Window::of::<E>(at), Window::of::<E>(self.len::<E>(view) - at))
     }
-    fn reborrow<E: Element>(&self, view: &mut usize) -> usize {
+    fn reborrow<E: Element>(&self, view: &mut Window) -> Window {
         *view
     }
     fn freeze<'a, E: Element>(&self, view: Self::ViewMut<'a, E>) -> Self::View<'a, E> {
         view
     }
 
-    fn upload<E: Element>(&self, _source: &[E], _target: usize) -> Result<()> {
+    fn upload<E: Element>(&self, _source: &[E], _target: Window) -> Result<()> {
         Ok(())
     }
-    fn download<E: Element>(&self, _source: usize, _target: &mut [E]) -> Result<()> {
+    fn download<E: Element>(&self, _source: Window, _target: &mut [E]) -> Result<()> {
         Ok(())
     }
-    fn copy<E: Element>(&self, source: usize, target: usize) -> Result<()> {
-        add(&self.counts.moved, bytes::<E>(source).saturating_add(bytes::<E>(target)));
+    fn copy<E: Element>(&self, source: Window, target: Window) -> Result<()> {
+        self.moves(source + target);
         Ok(())
     }
-    fn zero<E: Element>(&self, target: usize) -> Result<()> {
-        add(&self.counts.moved, bytes::<E>(target));
+    fn zero<E: Element>(&self, target: Window) -> Result<()> {
+        self.moves(target);
         Ok(())
     }
 

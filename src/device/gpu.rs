@@ -143,7 +143,7 @@ impl Gpu {
         }
         let stream = context.new_stream().map_err(failed("a stream was made"))?;
         let mut functions = HashMap::new();
-        for (file, real, bytes) in BINARIES {
+        for (file, form, bytes) in BINARIES {
             // SAFETY: the bytes are a whole fatbin, embedded at build time, and live for ever.
             #[expect(unsafe_code)]
             let module = unsafe { result::module::load_data(bytes.as_ptr().cast::<c_void>()) }
@@ -154,7 +154,7 @@ impl Gpu {
                 #[expect(unsafe_code)]
                 let function =
                     unsafe { result::module::get_function(module, name) }.map_err(failed("a kernel was looked up"))?;
-                functions.insert((*real, *kernel), Function(function));
+                functions.insert((*form, *kernel), Function(function));
             }
         }
         let name = context.name().map_err(failed("its name was asked for"))?;
@@ -282,9 +282,9 @@ impl Launcher for Gpu {
 
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         const MOST: usize = 16;
-        let Launch { kernel, real, grid: [gx, gy, gz], block: [bx, by, bz], arguments } = *launch;
-        let function = self.0.functions.get(&(real, kernel)).ok_or_else(|| {
-            Error::Device(format!("kernel {} in {real} is not among those that were embedded", kernel.name()))
+        let Launch { kernel, form, grid: [gx, gy, gz], block: [bx, by, bz], arguments } = *launch;
+        let function = self.0.functions.get(&(form, kernel)).ok_or_else(|| {
+            Error::Device(format!("kernel {} in {form} is not among those that were embedded", kernel.name()))
         })?;
         self.bind()?;
         assert!(arguments.len() <= MOST, "{} has {} arguments", kernel.name(), arguments.len());

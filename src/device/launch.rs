@@ -93,8 +93,8 @@ pub(super) fn wall_clock(
 pub struct Launch<'a> {
     /// The kernel.
     pub kernel: Kernel,
-    /// The type of numbers that the kernel was compiled for: `f32` or `f64`.
-    pub real: &'static str,
+    /// The form that the kernel was compiled in: `f32`, `bf16` or `f64`.
+    pub form: &'static str,
     /// Blocks, in x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block, in x, y and z.

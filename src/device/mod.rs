@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub use accelerator::Accelerator;
 pub use cpu::Cpu;
-pub use dry_run::DryRun;
+pub use dry_run::{DryRun, Window};
 pub use launch::{Argument, DeviceMemory, Launch, Launcher, Recording};
 pub use precision::Precision;
 pub use real::{Element, Real, Storage};

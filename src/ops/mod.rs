@@ -58,7 +58,7 @@ macro_rules! dry_run {
             })+
         }
     };
-    (@type) => { usize };
+    (@type) => { crate::device::Window };
     (@type $type:ty) => { $type };
 }
 

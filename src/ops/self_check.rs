@@ -10,20 +10,21 @@ use std::time::Duration;
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::product::TileSize;
-use crate::device::{Accelerator, Backend, DeviceMemory, In, Launch, Launcher, Out, Recording};
-use crate::ops::layers::conv2d::{Conv2d, Conv2dOp};
-use crate::ops::layers::linear::{Linear, LinearOp};
+use crate::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Recording, Storage};
+use crate::ops::layers::affine::Affine;
+use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::linear::Linear;
 
 /// The kernels that compute something else than the plain ones on the device of `be`. It takes milliseconds on a GPU.
 ///
 /// # Errors
 /// Those of the device.
-pub fn self_check(be: &Accelerator<f32>) -> Result<Vec<Kernel>> {
+pub fn self_check<S: Storage<f32>>(be: &Accelerator<f32, S>) -> Result<Vec<Kernel>> {
     let (plain, mut wrong) = (be.plain(), Vec::new());
     for product in products() {
-        let (expected, trusted) = product.computed(&plain)?;
+        let (expected, trusted) = computed(&product, &plain)?;
         for size in TileSize::ALL {
-            let (found, launched) = product.computed(&be.clone().with_tiles(size))?;
+            let (found, launched) = computed(&product, &be.clone().with_tiles(size))?;
             if found != expected {
                 wrong.extend(launched.into_iter().filter(|kernel| !trusted.contains(kernel)));
             }
@@ -38,31 +39,21 @@ pub fn self_check(be: &Accelerator<f32>) -> Result<Vec<Kernel>> {
     Ok(once)
 }
 
-type Device = Accelerator<f32>;
-
 /// Elements of the workspace that these products need at most.
 const WORKSPACE: usize = 1 << 14;
 
-/// A product of two operands: the elements of both and of the result, and how it runs.
-struct Product {
-    lens: [usize; 3],
-    run: Box<dyn Fn(&Device, In<'_, Device>, In<'_, Device>, Out<'_, Device>) -> Result<()>>,
-}
+/// A pass of a layer with one weight, on whole numbers; its result.
+type Product<S> = Box<dyn Fn(&Accelerator<f32, S>) -> Result<Vec<f32>>>;
 
-impl Product {
-    /// The bits of the result, and the kernels that were launched for it.
-    fn computed(&self, be: &Device) -> Result<(Vec<u32>, Vec<Kernel>)> {
-        let noted = Arc::new(Mutex::new(Vec::new()));
-        let be = be.on(|launcher| Noting { launcher, noted: noted.clone() });
-        let [left, right, result] = [0, 1, 2].map(|which| be.buffer_of(&whole_numbers(self.lens[which], which)));
-        let (left, right, mut result) = (left?, right?, result?);
-        // What another kernel left in the workspace must not pass for this one's.
-        be.with_workspace(WORKSPACE, |workspace| be.upload(&[f32::NAN; WORKSPACE], workspace))?;
-        (self.run)(&be, be.view(&left), be.view(&right), be.view_mut(&mut result))?;
-        let bits = be.read(be.view(&result))?.into_iter().map(f32::to_bits).collect();
-        let launched = noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok((bits, launched))
-    }
+/// The bits of the result of a product, and the kernels that were launched for it.
+fn computed<S: Storage<f32>>(product: &Product<S>, be: &Accelerator<f32, S>) -> Result<(Vec<u32>, Vec<Kernel>)> {
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let be = be.on(|launcher| Noting { launcher, noted: noted.clone() });
+    // What another kernel left in the workspace must not pass for this one's.
+    be.with_workspace(WORKSPACE, |workspace| be.upload(&[f32::NAN; WORKSPACE], workspace))?;
+    let bits = product(&be)?.into_iter().map(f32::to_bits).collect();
+    let launched = noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok((bits, launched))
 }
 
 /// Numbers in -4 ..= 4, another sequence for each operand.
@@ -72,28 +63,35 @@ fn whole_numbers(len: usize, which: usize) -> Vec<f32> {
 }
 
 /// Every pass of every product: with rows of whole vectors and without, with tails in every direction, with one column.
-fn products() -> Vec<Product> {
+fn products<S: Storage<f32>>() -> Vec<Product<S>> {
     let conv = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side + 1, c, k, r, s: r, stride, padding };
     let linear = [Linear { n: 9, c: 35, k: 7 }, Linear { n: 36, c: 72, k: 132 }, Linear { n: 5, c: 68, k: 1 }];
     let convs = [conv(2, 5, 5, 7, 3, 2, 1), conv(2, 6, 8, 68, 4, 2, 1), conv(1, 4, 36, 12, 3, 1, 1)];
-    linear.into_iter().flat_map(of_linear).chain(convs.into_iter().flat_map(of_conv2d)).collect()
+    linear.into_iter().flat_map(passes).chain(convs.into_iter().flat_map(passes)).collect()
 }
 
-fn of_linear(d: Linear) -> [Product; 3] {
-    let [x, w, y] = [d.n * d.c, d.c * d.k, d.n * d.k];
+fn passes<S: Storage<f32>, M: Affine<Accelerator<f32, S>>>(d: M) -> [Product<S>; 3] {
+    let [x_len, w_len, y_len] = [d.x_len(), d.w_len(), d.y_len()];
+    type Device<S> = Accelerator<f32, S>;
     [
-        Product { lens: [x, w, y], run: Box::new(move |be, x, w, y| be.linear_forward(&d, x, w, None, y)) },
-        Product { lens: [y, w, x], run: Box::new(move |be, dy, w, dx| be.linear_backward_input(&d, dy, w, dx)) },
-        Product { lens: [x, y, w], run: Box::new(move |be, x, dy, dw| be.linear_backward_weight(&d, x, dy, dw, None)) },
-    ]
-}
-
-fn of_conv2d(d: Conv2d) -> [Product; 3] {
-    let [x, w, y] = [d.x_len(), d.w_len(), d.y_len()];
-    [
-        Product { lens: [x, w, y], run: Box::new(move |be, x, w, y| be.conv2d_forward(&d, x, w, None, y)) },
-        Product { lens: [y, w, x], run: Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&d, dy, w, dx)) },
-        Product { lens: [x, y, w], run: Box::new(move |be, x, dy, dw| be.conv2d_backward_weight(&d, x, dy, dw, None)) },
+        Box::new(move |be: &Device<S>| {
+            let (x, w) = (be.stored_of(&whole_numbers(x_len, 0))?, be.buffer_of(&whole_numbers(w_len, 1))?);
+            let mut y = be.stored_of(&whole_numbers(y_len, 2))?;
+            d.forward(be, be.view(&x), be.view(&w), None, be.view_mut(&mut y))?;
+            be.read_stored(be.view(&y))
+        }),
+        Box::new(move |be: &Device<S>| {
+            let (dy, w) = (be.stored_of(&whole_numbers(y_len, 0))?, be.buffer_of(&whole_numbers(w_len, 1))?);
+            let mut dx = be.stored_of(&whole_numbers(x_len, 2))?;
+            d.backward_input(be, be.view(&dy), be.view(&w), be.view_mut(&mut dx))?;
+            be.read_stored(be.view(&dx))
+        }),
+        Box::new(move |be: &Device<S>| {
+            let (x, dy) = (be.stored_of(&whole_numbers(x_len, 0))?, be.stored_of(&whole_numbers(y_len, 1))?);
+            let mut dw = be.buffer_of(&whole_numbers(w_len, 2))?;
+            d.backward_weight(be, be.view(&x), be.view(&dy), be.view_mut(&mut dw), None)?;
+            be.read(be.view(&dw))
+        }),
     ]
 }
 

@@ -10,9 +10,11 @@ use super::sampler::Sampler;
 use super::session::gather;
 use super::step::model::Model;
 use super::trainer::Trainer;
+use half::bf16;
+
 use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
-use crate::device::DryRun;
+use crate::device::{DryRun, Precision, Storage};
 use crate::nn::Parts;
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
@@ -95,7 +97,15 @@ pub struct Work {
 /// # Errors
 /// If the widths do not fit the images.
 pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
-    let plan = DryRun::<f32>::default();
+    match settings.train.dtype {
+        Precision::F32 | Precision::Tf32 => counted::<f32>(settings, images),
+        Precision::Bf16 => counted::<bf16>(settings, images),
+    }
+}
+
+/// The same, with activations stored as `S`.
+fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Prediction> {
+    let plan = DryRun::<f32, S>::default();
     let shape = images.shape;
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
@@ -111,7 +121,7 @@ pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
     let mean = |first: u64, other: u64| first.saturating_add(other.saturating_mul(every - 1)) / every;
     let work = Work { flops: mean(first.flops, other.flops), moved: mean(first.moved, other.moved) };
 
-    let sampling = DryRun::<f32>::default();
+    let sampling = DryRun::<f32, S>::default();
     Sampler::new(&sampling, settings, shape)?;
 
     let Model { generator, discriminator, image_encoder, .. } = trainer.model;

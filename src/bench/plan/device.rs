@@ -113,7 +113,7 @@ pub(super) enum Piece {
 #[derive(Debug, Clone)]
 pub(super) struct Launched {
     pub(super) kernel: Kernel,
-    pub(super) real: &'static str,
+    pub(super) form: &'static str,
     pub(super) grid: [u32; 3],
     pub(super) block: [u32; 3],
     pub(super) arguments: Vec<Argument>,
@@ -198,19 +198,19 @@ impl Planned {
     }
 
     /// A kernel of the embedded code; its file is loaded when it is needed first.
-    fn kernel(&self, kernel: Kernel, real: &'static str) -> Result<Arc<machine::Kernel>> {
+    fn kernel(&self, kernel: Kernel, form: &'static str) -> Result<Arc<machine::Kernel>> {
         let mut state = self.state();
-        let module = match state.modules.entry((kernel.file(), real)) {
+        let module = match state.modules.entry((kernel.file(), form)) {
             Entry::Occupied(loaded) => loaded.into_mut(),
-            Entry::Vacant(place) => place.insert(self.load(kernel.file(), real)?),
+            Entry::Vacant(place) => place.insert(self.load(kernel.file(), form)?),
         };
         module.kernel(kernel.name()).ok_or_else(|| failed(format!("{} is missing", kernel.name())))
     }
 
     /// The embedded code of a file of kernels.
-    fn load(&self, file: &'static str, real: &'static str) -> Result<Module> {
-        let found = BINARIES.iter().find(|(name, type_, _)| (*name, *type_) == (file, real));
-        let (.., code) = found.ok_or_else(|| failed(format!("{file} in {real} is not embedded in this program")))?;
+    fn load(&self, file: &'static str, form: &'static str) -> Result<Module> {
+        let found = BINARIES.iter().find(|(name, type_, _)| (*name, *type_) == (file, form));
+        let (.., code) = found.ok_or_else(|| failed(format!("{file} in {form} is not embedded in this program")))?;
         let module = machine(&self.0.memory, 0, false).load(code, self.0.gpu.capability);
         module.map_err(|error| failed(format!("{file}: {error}")))
     }
@@ -250,7 +250,7 @@ impl Planned {
     }
 
     fn run(&self, launched: &Launched) -> Result<Work> {
-        let kernel = self.kernel(launched.kernel, launched.real)?;
+        let kernel = self.kernel(launched.kernel, launched.form)?;
         let parameters = parameter_block(&kernel, &launched.arguments)?;
         let Launched { grid, block, .. } = *launched;
         let launch = machine::Launch { grid, block, cluster: [1; 3], dynamic_shared: 0, parameters };
@@ -351,8 +351,8 @@ impl Launcher for Planned {
         Ok(())
     }
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        let Launch { kernel, real, grid, block, arguments } = *launch;
-        let launched = Launched { kernel, real, grid, block, arguments: arguments.to_vec() };
+        let Launch { kernel, form, grid, block, arguments } = *launch;
+        let launched = Launched { kernel, form, grid, block, arguments: arguments.to_vec() };
         self.work(Piece::Launch(Box::new(launched)))
     }
 

@@ -16,10 +16,12 @@ use std::collections::BTreeMap;
 
 use ptx_machine::gpus::{self, Gpu};
 
+use half::bf16;
+
 use crate::config::Settings;
 use crate::data::Extent;
 use crate::device::kernels::BINARIES;
-use crate::device::{Accelerator, Precision};
+use crate::device::{Accelerator, Precision, Storage};
 use crate::image::ImageShape;
 use crate::ops::Executor;
 use crate::train::Trainer;
@@ -129,9 +131,20 @@ struct Recorded {
 
 fn record(settings: &Settings, images: &Extent, gpu: &'static Gpu, running: Running) -> Result<Recorded> {
     let device = Planned::new(gpu, running)?;
-    let backend = Accelerator::with_precision(device.clone(), settings.train.dtype);
+    match settings.train.dtype {
+        Precision::Bf16 => record_on(&Accelerator::<f32, bf16>::new(device.clone()), &device, settings, images),
+        precision => record_on(&Accelerator::with_precision(device.clone(), precision), &device, settings, images),
+    }
+}
+
+fn record_on<S: Storage<f32>>(
+    backend: &Accelerator<f32, S>,
+    device: &Planned,
+    settings: &Settings,
+    images: &Extent,
+) -> Result<Recorded> {
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), images.shape)?;
-    let batch = scattered(&backend, settings, images)?;
+    let batch = scattered(backend, settings, images)?;
     trainer.step(&batch)?;
     device.begin(Doing::Counting);
     trainer.step(&batch)?;
@@ -207,9 +220,9 @@ fn node(gpu: &Gpu, precision: Precision, done: &Done) -> Node {
 }
 
 fn kernel_node(gpu: &Gpu, precision: Precision, launched: &Launched, bytes: u64, work: &Work) -> Node {
-    let Launched { kernel, grid, block, .. } = *launched;
+    let Launched { kernel, form, grid, block, .. } = *launched;
     let flops = product_flops(kernel, &launched.arguments);
-    let resources = resources(kernel.file(), kernel.name(), gpu);
+    let resources = resources(kernel.file(), form, kernel.name(), gpu);
     // A kernel that was not compiled for the GPU is taken for one that needs little.
     let assumed = resources.unwrap_or(Resources { registers: 32, shared: 0 });
     let at_once = blocks_at_once(gpu, launched.threads(), assumed);

@@ -15,9 +15,12 @@ pub struct Resources {
 
 /// The architecture that the embedded code has for a GPU, as ptxas names it.
 fn architecture(gpu: &Gpu) -> String {
-    let (major, minor) = gpu.capability;
-    // Code for 9.0 is compiled with the features that 9.0 alone has.
-    format!("sm_{major}{minor}{}", if (major, minor) == (9, 0) { "a" } else { "" })
+    match gpu.capability {
+        // Code for 9.0 is compiled with the features that 9.0 alone has.
+        (9, 0) => "sm_90a".into(),
+        // The code that runs is the latest for the same major version.
+        (major, _) => format!("sm_{major}0"),
+    }
 }
 
 /// The first number that stands before `unit`.
@@ -36,9 +39,9 @@ fn read(report: &str, kernel: &str, architecture: &str) -> Option<Resources> {
     })
 }
 
-/// What the kernel takes on this GPU; `None` where nothing was compiled for it.
-pub fn resources(file: &str, kernel: &str, gpu: &Gpu) -> Option<Resources> {
-    let (_, report) = REPORTS.iter().find(|(found, _)| *found == file)?;
+/// What the kernel takes on this GPU in this form; `None` where nothing was compiled for it.
+pub fn resources(file: &str, form: &str, kernel: &str, gpu: &Gpu) -> Option<Resources> {
+    let (.., report) = REPORTS.iter().find(|found| (found.0, found.1) == (file, form))?;
     read(report, kernel, &architecture(gpu))
 }
 

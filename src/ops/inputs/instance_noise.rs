@@ -12,7 +12,9 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{
+    Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Unrounded, Window,
+};
 use crate::ops::Case;
 use crate::ops::models::{BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -134,7 +136,7 @@ impl<T: Real, S: Storage<T>> InstanceNoiseOp for Accelerator<T, S> {
 
 dry_run! {
     InstanceNoiseOp:
-    instance_noise(_d: &InstanceNoise<'_>, x, given: Option<usize>, _state, y) => x + given.unwrap_or(0) + y;
+    instance_noise(_d: &InstanceNoise<'_>, x, given: Option<Window>, _state, y) => x + given.unwrap_or_default() + y;
 }
 
 /// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.

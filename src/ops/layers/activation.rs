@@ -9,7 +9,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, Real, Storage, Stored, StoredOut, Unrounded, Window};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
 use crate::ops::pass::Pass;
@@ -234,7 +234,7 @@ dry_run! {
     ActivationOp:
     activation_forward(_f: Activation, x, y) => x + y;
     activation_backward_input(_f: Activation, y, dy, dx) => y + dy + dx;
-    activation_curvature(f: Activation, y, vx, dy, dx) => if f.curves() { y + vx + dy + 2 * dx } else { 0 };
+    activation_curvature(f: Activation, y, vx, dy, dx) => if f.curves() { y + vx + dy + 2 * dx } else { Window::default() };
 }
 
 /// Each function at odd lengths, away from the kinks; and the tangents of those that curve.

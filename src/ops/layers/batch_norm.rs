@@ -11,7 +11,7 @@ mod cpu;
 mod launch;
 
 use crate::Result;
-use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Unrounded};
+use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Unrounded, Window};
 use crate::ops::case::{Case, Fill};
 use crate::ops::layers::activation::Activation;
 use crate::ops::models::{BATCH, BOTH};
@@ -113,8 +113,8 @@ dry_run! {
     // x is read for the mean, for the variance, and to normalise.
     batch_norm_forward(_d: &BatchNorm, x, _gamma, _beta, _running, _saved, y) => 3 * x + y;
     batch_norm_eval(_d: &BatchNorm, x, _gamma, _beta, _running, y) => x + y;
-    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<usize>, _weight: Option<[usize; 2]>) =>
-        2 * (x + y + dy) + sums + dx.unwrap_or(0);
+    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>) =>
+        2 * (x + y + dy) + sums + dx.unwrap_or_default();
     batch_norm_tangent(_d: &BatchNorm, x, y, vx, _gamma, _saved, _sums, vy) => 2 * (x + vx) + y + vy;
 }
 

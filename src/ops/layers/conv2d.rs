@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use crate::Result;
 use crate::device::kernels::size;
-use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded};
+use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::{BATCH, BLOCKS, BOTH};
@@ -121,10 +121,10 @@ pub trait Conv2dOp: Backend {
 
 dry_run! {
     Conv2dOp:
-    conv2d_forward(d: &Conv2d, x, w, _b: Option<usize>, y) => x + w + y, multiplying d.product();
+    conv2d_forward(d: &Conv2d, x, w, _b: Option<Window>, y) => x + w + y, multiplying d.product();
     // The filters are laid out anew for it.
     conv2d_backward_input(d: &Conv2d, dy, w, dx) => dy + w + dx, multiplying d.product(), borrowing w;
-    conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<usize>) => x + dy + 2 * dw, multiplying d.product();
+    conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<Window>) => x + dy + 2 * dw, multiplying d.product();
 }
 
 impl<B: Conv2dOp> Affine<B> for Conv2d {

@@ -8,7 +8,7 @@
 use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::BATCH;
@@ -154,11 +154,11 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
 
 dry_run! {
     ConvTranspose2dOp:
-    conv_transpose2d_forward(d: &ConvTranspose2d, x, w, _b: Option<usize>, y) =>
+    conv_transpose2d_forward(d: &ConvTranspose2d, x, w, _b: Option<Window>, y) =>
         x + w + y, multiplying d.reversed().product(), borrowing w;
     conv_transpose2d_backward_input(d: &ConvTranspose2d, dy, w, dx) =>
         dy + w + dx, multiplying d.reversed().product();
-    conv_transpose2d_backward_weight(d: &ConvTranspose2d, x, dy, dw, _db: Option<usize>) =>
+    conv_transpose2d_backward_weight(d: &ConvTranspose2d, x, dy, dw, _db: Option<Window>) =>
         x + dy + 2 * dw, multiplying d.reversed().product();
 }
 

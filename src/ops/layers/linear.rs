@@ -7,7 +7,9 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::product::Product;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{
+    Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded, Window,
+};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::layers::column_sums;
@@ -190,9 +192,9 @@ impl<B: LinearOp> Affine<B> for Linear {
 
 dry_run! {
     LinearOp:
-    linear_forward(d: &Linear, x, w, _b: Option<usize>, y) => x + w + y, multiplying [d.n, d.c, d.k];
+    linear_forward(d: &Linear, x, w, _b: Option<Window>, y) => x + w + y, multiplying [d.n, d.c, d.k];
     linear_backward_input(d: &Linear, dy, w, dx) => dy + w + dx, multiplying [d.n, d.c, d.k];
-    linear_backward_weight(d: &Linear, x, dy, dw, _db: Option<usize>) => x + dy + 2 * dw, multiplying [d.n, d.c, d.k];
+    linear_backward_weight(d: &Linear, x, dy, dw, _db: Option<Window>) => x + dy + 2 * dw, multiplying [d.n, d.c, d.k];
 }
 
 /// One row and many, one feature and many.

@@ -179,7 +179,7 @@ impl<T: Real, S: Storage<T>> FeatureMatchingOp for Accelerator<T, S> {
 
 dry_run! {
     FeatureMatchingOp:
-    feature_matching_mean(d: &FeatureMatching, _features, mean) => d.n * d.matched() + mean;
+    feature_matching_mean(d: &FeatureMatching, features, mean) => features / d.parts + mean;
     feature_matching_loss(_d: &FeatureMatching, real, fake, _state) => real + fake;
     feature_matching_backward_input(_d: &FeatureMatching, real, fake, d_features) => real + fake + d_features;
 }

@@ -141,7 +141,11 @@ impl<T: Real, S: Storage<T>> PenaltyOp for Cpu<T, S> {
         let images = target.par_chunks_mut(len).zip(x.par_chunks(len)).zip(w.par_chunks(len));
         images.zip(u).for_each(|(((target, x), w), u)| {
             let reach = u.real() * half_std;
-            target.iter_mut().zip(x).zip(w).for_each(|((target, x), w)| *target = S::of_real(x.real() + reach * w.real()));
+            target
+                .iter_mut()
+                .zip(x)
+                .zip(w)
+                .for_each(|((target, x), w)| *target = S::of_real(x.real() + reach * w.real()));
         });
         Ok(())
     }

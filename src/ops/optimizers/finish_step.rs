@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState, Storage, Unrounded, Window};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -34,7 +34,7 @@ impl<T: Real, S: Storage<T>> FinishStepOp for Accelerator<T, S> {
 
 dry_run! {
     FinishStepOp:
-    finish_step(_state, _history) => 0;
+    finish_step(_state, _history) => Window::default();
 }
 
 /// A ring that is not yet full, one that begins anew, one of a single place; and a step that is not to count.

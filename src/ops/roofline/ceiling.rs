@@ -11,7 +11,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::matrix::MatrixMut;
 use crate::device::tiles::{Packed, Side};
-use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Unrounded, Window};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -173,12 +173,12 @@ impl<T: Real, S: Storage<T>> CeilingOp for Accelerator<T, S> {
 }
 
 impl<T: Real, S: Storage<T>> CeilingOp for DryRun<T, S> {
-    fn multiply_add_chains(&self, rounds: usize, y: usize) -> Result<()> {
-        self.multiplies(&[CHAINS, rounds, y]);
+    fn multiply_add_chains(&self, rounds: usize, y: Window) -> Result<()> {
+        self.multiplies(&[CHAINS, rounds, self.len::<T>(y)]);
         Ok(())
     }
-    fn product_chains(&self, rounds: usize, y: usize) -> Result<()> {
-        self.multiplies(&[CHAINS, DEPTH, rounds, y]);
+    fn product_chains(&self, rounds: usize, y: Window) -> Result<()> {
+        self.multiplies(&[CHAINS, DEPTH, rounds, self.len::<T>(y)]);
         Ok(())
     }
 }
