@@ -11,11 +11,12 @@ __device__ __forceinline__ double2 moments(const BatchNorm& d, const stored* gro
     double sum = 0.0, squares = 0.0;
     if (column < d.c) {
         real shift = group[column];
-        for (int row = from + (int)threadIdx.y; row < to; row += COLUMN_THREADS_Y) {
-            double moved = (double)(group[(size_t)row * d.c + column] - shift);
+        auto load = [&](int row) -> real { return group[(size_t)row * d.c + column]; };
+        walk_rows(from, to, load, [&](int, real x) {
+            double moved = (double)(x - shift);
             sum += moved;
             squares += moved * moved;
-        }
+        });
     }
     return column_sums(sum, squares);
 }
@@ -39,7 +40,7 @@ __device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sum
     return found;
 }
 
-// Mean and inverse deviation of every group, and the running statistics' step. A block sums COLUMN_ROWS rows of a group; the
+// Mean and inverse deviation of every group, and the running statistics' step. A block sums part_rows rows of a group; the
 // last block of 32 columns joins all parts of all groups in their order.
 // x: [groups, rows, C]; partial: [groups, parts, 2, C] in f64; counters: one for each 32 columns; running: [2, C]; saved:
 // [groups, 2, C]. Block (column block, part, group), threads (column, row). Overwrites partial and saved, changes running.
@@ -48,8 +49,8 @@ __device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sum
 KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_statistics, BatchNorm d, const stored* x, double* partial, unsigned* counters,
                real* running, real* saved) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
-    int from = (int)blockIdx.y * COLUMN_ROWS, parts = (int)gridDim.y;
-    int to = from + COLUMN_ROWS < d.rows ? from + COLUMN_ROWS : d.rows;
+    int from = (int)blockIdx.y * d.part_rows, parts = (int)gridDim.y;
+    int to = from + d.part_rows < d.rows ? from + d.part_rows : d.rows;
     double2 mine = moments(d, x + (size_t)blockIdx.z * d.rows * d.c, column, from, to);
     keep_part(d, mine, (int)blockIdx.z, (int)blockIdx.y, parts, column, partial);
     if (!is_last_block(counters + blockIdx.x, gridDim.y * gridDim.z)) {
@@ -81,7 +82,7 @@ KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const stored* x, const r
     }
 }
 
-// The whole forward pass where a group has at most COLUMN_ROWS rows: a block finds the statistics of its 32 columns, group by
+// The whole forward pass where a group has at most WHOLE_PASS_ROWS rows: a block finds the statistics of its 32 columns, group by
 // group, and normalises them, so that one launch does what batch_norm_statistics and batch_norm_normalise do in two.
 // x, y: [groups, rows, C]; gamma, beta: [C]; running: [2, C]; saved: [groups, 2, C]. Block (column block), threads (column,
 // row). Overwrites y and saved, changes running. Limited by latency: the second walk finds x in the caches.
@@ -100,10 +101,11 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, cons
         if (column < d.c) {
             Statistics mine = found[threadIdx.x];
             real scale = gamma[column], shift = beta[column];
-            for (int row = (int)threadIdx.y; row < d.rows; row += COLUMN_THREADS_Y) {
-                size_t at = first + (size_t)row * d.c + column;
-                y[at] = normalised(f, x[at], mine.mean, mine.inverse, scale, shift);
-            }
+            auto at = [&](int row) { return first + (size_t)row * d.c + column; };
+            auto load = [&](int row) -> real { return x[at(row)]; };
+            walk_rows(0, d.rows, load, [&](int row, real own) {
+                y[at(row)] = normalised(f, own, mine.mean, mine.inverse, scale, shift);
+            });
         }
     }
 }

@@ -14,14 +14,38 @@
 #include "layers/activation.cuh"
 #include "lib/last_block.cuh"
 
-// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows.
+// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows, of which a block sums `part_rows`.
 struct BatchNorm {
-    int groups, rows, c;
+    int groups, rows, c, part_rows;
     double epsilon, momentum;
 };
 
 // Threads of a block that sums columns.
 constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
+
+// Rows that a thread loads before it works on the first of them: it waits for memory once for all of these.
+constexpr int ROWS_AT_ONCE = 4;
+
+// Calls work(row, load(row)) for the rows from .. to that are this thread's, in their order. Beyond the last row load() is given
+// one that is there, so that no branch comes between the loads.
+template <class Load, class Work>
+__device__ __forceinline__ void walk_rows(int from, int to, Load load, Work work) {
+    for (int first = from + (int)threadIdx.y; first < to; first += COLUMN_THREADS_Y * ROWS_AT_ONCE) {
+        decltype(load(first)) loaded[ROWS_AT_ONCE];
+#pragma unroll
+        for (int i = 0; i < ROWS_AT_ONCE; ++i) {
+            int row = first + i * COLUMN_THREADS_Y;
+            loaded[i] = load(row < to ? row : first);
+        }
+#pragma unroll
+        for (int i = 0; i < ROWS_AT_ONCE; ++i) {
+            int row = first + i * COLUMN_THREADS_Y;
+            if (row < to) {
+                work(row, loaded[i]);
+            }
+        }
+    }
+}
 
 // Adds up two columns' worth of sums over the rows of a block's threads: thread (x, 0) gets the sums of column x. Every
 // thread of the block must come.
@@ -44,6 +68,7 @@ __device__ __forceinline__ double2 column_sums(double first, double second) {
 __device__ __forceinline__ double2 joined_parts(const BatchNorm& d, const double* partial, int group, int parts, int column) {
     double first = 0.0, second = 0.0;
     if (column < d.c) {
+#pragma unroll 4
         for (int part = (int)threadIdx.y; part < parts; part += COLUMN_THREADS_Y) {
             const double* source = partial + ((size_t)group * parts + part) * 2 * d.c;
             first += source[column];

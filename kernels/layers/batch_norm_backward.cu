@@ -13,18 +13,26 @@ __device__ __forceinline__ real saved_inverse(const BatchNorm& d, const real* sa
     return saved[((size_t)2 * group + 1) * d.c + column];
 }
 
+// What both passes read of an element.
+struct Element {
+    real x, y, dy;
+};
+
 // Sums of g and g x_hat over rows `from` to `to` of a group, for thread (x, 0). Every thread of the block must come.
 __device__ __forceinline__ double2 gradient_sums(const BatchNorm& d, Activation f, int plain, const stored* x, const stored* y,
                                                  const stored* dy, const real* saved, int group, int column, int from, int to) {
     double sum = 0.0, hats = 0.0;
     if (column < d.c) {
         real mean = saved_mean(d, saved, group, column), inverse = saved_inverse(d, saved, group, column);
-        for (int row = from + (int)threadIdx.y; row < to; row += COLUMN_THREADS_Y) {
+        auto load = [&](int row) {
             size_t at = ((size_t)group * d.rows + row) * d.c + column;
-            real g = incoming(f, plain, y[at], dy[at]);
+            return Element{x[at], y[at], dy[at]};
+        };
+        walk_rows(from, to, load, [&](int, const Element& own) {
+            real g = incoming(f, plain, own.y, own.dy);
             sum += (double)g;
-            hats += (double)(g * ((x[at] - mean) * inverse));
-        }
+            hats += (double)(g * ((own.x - mean) * inverse));
+        });
     }
     return column_sums(sum, hats);
 }
@@ -37,7 +45,7 @@ __device__ __forceinline__ void add_weight(real sum, real hats, int column, real
     }
 }
 
-// Sums of g and g x_hat over every group. A block sums COLUMN_ROWS rows of a group; the last block of 32 columns joins all
+// Sums of g and g x_hat over every group. A block sums part_rows rows of a group; the last block of 32 columns joins all
 // parts of all groups in their order, and adds them to dgamma and dbeta.
 // x, y, dy: [groups, rows, C]; saved, sums: [groups, 2, C]; partial: [groups, parts, 2, C] in f64; counters: one for each 32
 // columns; dgamma, dbeta: [C], or both null. Block (column block, part, group), threads (column, row). Overwrites partial and
@@ -47,8 +55,8 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward_sums, BatchNorm d, Activation f
                const stored* dy, const real* saved, double* partial, unsigned* counters, real* sums, real* dgamma,
                real* dbeta) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
-    int from = (int)blockIdx.y * COLUMN_ROWS, parts = (int)gridDim.y;
-    int to = from + COLUMN_ROWS < d.rows ? from + COLUMN_ROWS : d.rows;
+    int from = (int)blockIdx.y * d.part_rows, parts = (int)gridDim.y;
+    int to = from + d.part_rows < d.rows ? from + d.part_rows : d.rows;
     double2 mine = gradient_sums(d, f, plain, x, y, dy, saved, (int)blockIdx.z, column, from, to);
     keep_part(d, mine, (int)blockIdx.z, (int)blockIdx.y, parts, column, partial);
     if (!is_last_block(counters + blockIdx.x, gridDim.y * gridDim.z)) {
@@ -97,7 +105,7 @@ KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const 
     }
 }
 
-// The whole backward pass, or the whole tangent pass, where a group has at most COLUMN_ROWS rows: a block sums its 32 columns,
+// The whole backward pass, or the whole tangent pass, where a group has at most WHOLE_PASS_ROWS rows: a block sums its 32 columns,
 // group by group, and projects them, so that one launch does what batch_norm_backward_sums and batch_norm_backward_input do in
 // two.
 // x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C]; dgamma, dbeta: [C], or both null; dx may be null.
@@ -122,10 +130,11 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward, BatchNorm d, Activation f, int
             double2 joined = totals[threadIdx.x];
             Projection p = {saved_mean(d, saved, group, column), saved_inverse(d, saved, group, column), gamma[column],
                             (real)joined.x * scale, (real)joined.y * scale};
-            for (int row = (int)threadIdx.y; row < d.rows; row += COLUMN_THREADS_Y) {
-                size_t at = ((size_t)group * d.rows + row) * d.c + column;
-                dx[at] = projected(p, f, tangent, x[at], y[at], dy[at]);
-            }
+            auto at = [&](int row) { return ((size_t)group * d.rows + row) * d.c + column; };
+            auto load = [&](int row) { return Element{x[at(row)], y[at(row)], dy[at(row)]}; };
+            walk_rows(0, d.rows, load, [&](int row, const Element& own) {
+                dx[at(row)] = projected(p, f, tangent, own.x, own.y, own.dy);
+            });
         }
     }
 }

@@ -3,10 +3,13 @@
 // Threads of a block, COLUMN_THREADS_X columns times COLUMN_THREADS_Y threads that share the rows of a column.
 constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
 
-// What is summed. source: [rows, columns]. scales: [rows], by which rows are multiplied, or null, which are ones.
+// Pairs of rows that a thread loads before it adds the first of them: it waits for memory once for all of these.
+constexpr int PAIRS_AT_ONCE = 4;
+
+// What is summed, part_pairs pairs of rows a block. source: [rows, columns]. scales: [rows], by which rows are multiplied, or null, which are ones.
 // With `scales_too` there is one column more behind those of the source, of the scales themselves.
 struct Columns {
-    int rows, columns, scales_too;
+    int rows, columns, part_pairs, scales_too;
     const stored* source;
     const stored* scales;
 };
@@ -17,7 +20,7 @@ __device__ __forceinline__ double scaled(const Columns& d, int row, int column) 
     return column == d.columns ? scale : scale * (double)d.source[(size_t)row * d.columns + column];
 }
 
-// Sums COLUMN_ROWS rows of COLUMN_THREADS_X columns, and in the last block of these columns adds up the parts in their order
+// Sums part_pairs pairs of rows of COLUMN_THREADS_X columns, and in the last block of these columns adds up the parts in their order
 // and adds the result to its target. Row i is first added to row i + rows / 2, in f64, so that what cancels between real
 // images and fakes leaves nothing: add_column_sums in src/device/gemm.rs says why it must.
 // `block` is one of columns, `part` one of `parts` of the rows; partial: [parts, columns] in f64; counters: one for each block of
@@ -27,15 +30,25 @@ __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int
     SHARED(double, sums, [COLUMN_THREADS_Y][COLUMN_THREADS_X]);
     int lane = (int)threadIdx.x % COLUMN_THREADS_X, y = (int)threadIdx.x / COLUMN_THREADS_X;
     int column = block * COLUMN_THREADS_X + lane, columns = d.columns + d.scales_too, pairs = (d.rows + 1) / 2;
-    int from = part * (COLUMN_ROWS / 2), to = from + COLUMN_ROWS / 2 < pairs ? from + COLUMN_ROWS / 2 : pairs;
+    int from = part * d.part_pairs, to = from + d.part_pairs < pairs ? from + d.part_pairs : pairs;
     double sum = 0.0;
     if (column < columns) {
-        for (int row = from + y; row < to; row += COLUMN_THREADS_Y) {
-            double pair = scaled(d, row, column);
-            if (row + pairs < d.rows) {
-                pair += scaled(d, row + pairs, column);
+        for (int first = from + y; first < to; first += COLUMN_THREADS_Y * PAIRS_AT_ONCE) {
+            double near[PAIRS_AT_ONCE], far[PAIRS_AT_ONCE];
+#pragma unroll
+            for (int i = 0; i < PAIRS_AT_ONCE; ++i) {
+                // Beyond the last pair another row is read, and not used: no branch comes between the loads.
+                int row = first + i * COLUMN_THREADS_Y < to ? first + i * COLUMN_THREADS_Y : first;
+                near[i] = scaled(d, row, column);
+                far[i] = scaled(d, row + pairs < d.rows ? row + pairs : row, column);
             }
-            sum += pair;
+#pragma unroll
+            for (int i = 0; i < PAIRS_AT_ONCE; ++i) {
+                int row = first + i * COLUMN_THREADS_Y;
+                if (row < to) {
+                    sum += row + pairs < d.rows ? near[i] + far[i] : near[i];
+                }
+            }
         }
     }
     sums[y][lane] = sum;
@@ -51,6 +64,7 @@ __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int
         return;
     }
     sum = 0.0;
+#pragma unroll 4
     for (int other = y; column < columns && other < parts; other += COLUMN_THREADS_Y) {
         sum += partial[(size_t)other * columns + column];
     }
@@ -74,9 +88,9 @@ __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int
 // part), threads (column, pair of rows) in one dimension. Overwrites partial, changes target and target_of_scales. Limited by
 // the bytes of the source, or by latency where it is small.
 // Twin: add_column_sums and add_scaled_column_sums in src/device/gemm.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, const stored* source, const stored* scales, double* partial,
+KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, int part_pairs, const stored* source, const stored* scales, double* partial,
                unsigned* counters, real* target, real* target_of_scales) {
-    Columns d = {rows, columns, target_of_scales ? 1 : 0, source, scales};
+    Columns d = {rows, columns, part_pairs, target_of_scales ? 1 : 0, source, scales};
     add_column_sums(d, (int)blockIdx.x, (int)blockIdx.y, (int)gridDim.y, partial, counters, target, target_of_scales);
 }
 
@@ -88,12 +102,12 @@ KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, const stored* s
 // and db. Limited by the bytes of dw's parts and of dy.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(COLUMN_BLOCK, weight_gradient_add, int dw_part_count, unsigned long long count, const real* dw_parts,
-               real* dw, int add_blocks, int column_blocks, int rows, int columns, const stored* dy, double* partial,
+               real* dw, int add_blocks, int column_blocks, int rows, int columns, int part_pairs, const stored* dy, double* partial,
                unsigned* counters, real* db) {
     if ((int)blockIdx.x >= add_blocks) {
         int block = ((int)blockIdx.x - add_blocks) % column_blocks, part = ((int)blockIdx.x - add_blocks) / column_blocks;
         int parts = ((int)gridDim.x - add_blocks) / column_blocks;
-        Columns d = {rows, columns, 0, dy, nullptr};
+        Columns d = {rows, columns, part_pairs, 0, dy, nullptr};
         add_column_sums(d, block, part, parts, partial, counters, db, nullptr);
         return;
     }

@@ -17,8 +17,12 @@ constexpr int IMAGE_THREADS = 256;
 constexpr int COLUMN_THREADS_X = 32;
 // Threads of such a block that share a column.
 constexpr int COLUMN_THREADS_Y = 8;
-// Rows that such a block sums.
+// Rows that such a block sums at most …
 constexpr int COLUMN_ROWS = 512;
+// … and at least, unless there are fewer: each of its threads waits for all of its rows at once.
+constexpr int COLUMN_ROWS_LEAST = 64;
+// Rows of a group of batch normalisation up to which one block does the whole pass of its columns: two launches wait longer.
+constexpr int WHOLE_PASS_ROWS = 128;
 // Threads of a block that sums a row of a weight, or a vector, for its spectral norm.
 constexpr int SPECTRAL_THREADS = 256;
 // Rows of a matrix product's tile, where there are many …

@@ -315,19 +315,39 @@ pub(super) mod x86 {
         #[expect(unsafe_code)]
         unsafe fn line(run: &[bf16], count: usize) -> __m512i {
             assert!(count.min(32) <= run.len());
-            let lanes = if count >= 32 { u32::MAX } else { (1 << count) - 1 };
-            // SAFETY: the lanes that are read are inside the slice; the features are the caller's promise.
-            unsafe { _mm512_maskz_loadu_epi16(lanes, run.as_ptr().cast()) }
+            // SAFETY: what is read is inside the slice; the features are the caller's promise.
+            unsafe {
+                if count >= 32 {
+                    return _mm512_loadu_si512(run.as_ptr().cast());
+                }
+                _mm512_maskz_loadu_epi16((1 << count) - 1, run.as_ptr().cast())
+            }
         }
         #[inline(always)]
         #[expect(unsafe_code)]
         unsafe fn halves(runs: [Option<&[bf16]>; 2], count: usize) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe {
-                let [lower, upper] =
-                    runs.map(|run| run.map_or(_mm512_setzero_si512(), |run| Self::line(run, count.min(16))));
-                _mm512_inserti64x4::<1>(lower, _mm512_castsi512_si256(upper))
+                let [lower, upper] = runs.map(|run| sixteen(run, count));
+                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(lower), upper)
             }
+        }
+    }
+
+    /// The first `count` numbers of a run, 16 at most; zeros behind them and for a run that is missing. Whole runs are half a vector:
+    /// a whole one would lie across two cache lines.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    fn sixteen(run: Option<&[bf16]>, count: usize) -> __m256i {
+        let Some(run) = run else { return _mm256_setzero_si256() };
+        assert!(count.min(16) <= run.len());
+        // SAFETY: what is read is inside the slice.
+        #[expect(unsafe_code)]
+        unsafe {
+            if count >= 16 {
+                return _mm256_loadu_si256(run.as_ptr().cast());
+            }
+            _mm512_castsi512_si256(_mm512_maskz_loadu_epi16((1 << count) - 1, run.as_ptr().cast()))
         }
     }
 

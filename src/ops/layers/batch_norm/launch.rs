@@ -6,6 +6,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
+use crate::ops::layers::column_sums::part_rows;
 
 /// The sizes as kernels/layers/batch_norm.cu has them; rows are those of a group.
 #[repr(C)]
@@ -14,25 +15,35 @@ struct KernelBatchNorm {
     groups: i32,
     rows: i32,
     c: i32,
-    padding: i32,
+    part_rows: i32,
     epsilon: f64,
     momentum: f64,
 }
 
 impl AsArgument for BatchNorm {
     fn argument(&self) -> Argument {
-        let [groups, rows, c] = [self.groups, self.rows / self.groups, self.c].map(int);
+        let [groups, rows, c, part_rows] = [self.groups, self.group_rows(), self.c, self.part_rows()].map(int);
         let BatchNorm { epsilon, momentum, .. } = *self;
-        Argument::new(KernelBatchNorm { groups, rows, c, padding: 0, epsilon, momentum })
+        Argument::new(KernelBatchNorm { groups, rows, c, part_rows, epsilon, momentum })
     }
 }
 
 const BLOCK: [u32; 3] = [size::COLUMN_THREADS_X, size::COLUMN_THREADS_Y, 1];
 
 impl BatchNorm {
+    fn group_rows(&self) -> usize {
+        self.rows / self.groups
+    }
+    /// Rows of a group that a block sums.
+    fn part_rows(&self) -> usize {
+        match self.group_rows() {
+            rows if rows <= size::WHOLE_PASS_ROWS as usize => rows,
+            rows => part_rows(rows, self.column_blocks() * self.groups),
+        }
+    }
     /// Parts that a group's rows are summed in. Where it is one, a block does a whole pass for its columns.
     fn parts(&self) -> usize {
-        (self.rows / self.groups).div_ceil(size::COLUMN_ROWS as usize)
+        self.group_rows().div_ceil(self.part_rows())
     }
     /// Blocks of columns.
     fn column_blocks(&self) -> usize {
