@@ -42,11 +42,12 @@ pub enum Fill {
     AwayFromOne,
 }
 
-type Forward<B> = dyn Fn(&B, &[CaseBuffer<B>], &mut [CaseBuffer<B>]) -> Result<()> + Send + Sync;
-type Backward<B> =
-    dyn Fn(&B, &[CaseBuffer<B>], &[CaseBuffer<B>], &[CaseBuffer<B>], &mut [CaseBuffer<B>]) -> Result<()> + Send + Sync;
-type Tangent<B> =
-    dyn Fn(&B, &[CaseBuffer<B>], &[CaseBuffer<B>], &CaseBuffer<B>, &mut [CaseBuffer<B>]) -> Result<()> + Send + Sync;
+/// The tensors that a case works on, in the order of its inputs or of its outputs.
+pub type Buffers<B> = [CaseBuffer<B>];
+
+type Forward<B> = dyn Fn(&B, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
+type Backward<B> = dyn Fn(&B, &Buffers<B>, &Buffers<B>, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
+type Tangent<B> = dyn Fn(&B, &Buffers<B>, &Buffers<B>, &CaseBuffer<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
 
 /// An operation at one size and mode, as a function from inputs to outputs with its derivatives.
 pub struct Case<B: Backend> {
@@ -62,7 +63,7 @@ pub struct Case<B: Backend> {
 impl<B: Backend> Case<B> {
     /// A case of the operation `op`; `name` is its size and mode, unique within the operation.
     pub fn new(op: &'static str, name: impl Into<String>) -> Self {
-        let forward = Box::new(|_: &B, _: &[CaseBuffer<B>], _: &mut [CaseBuffer<B>]| Ok(()));
+        let forward = Box::new(|_: &B, _: &Buffers<B>, _: &mut Buffers<B>| Ok(()));
         let (inputs, outputs) = (Vec::new(), Vec::new());
         Case { op, name: name.into(), inputs, outputs, forward, backward: None, tangent: None }
     }
@@ -118,7 +119,7 @@ impl<B: Backend> Case<B> {
         self,
         f: impl for<'a> Fn(&B, [CaseIn<'a, B>; I], [CaseOut<'a, B>; O]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let forward = move |be: &B, inputs: &[CaseBuffer<B>], outputs: &mut [CaseBuffer<B>]| {
+        let forward = move |be: &B, inputs: &Buffers<B>, outputs: &mut Buffers<B>| {
             f(be, windows(be, inputs), windows_mut(be, outputs))
         };
         Case { forward: Box::new(forward), ..self }
@@ -140,10 +141,9 @@ impl<B: Backend> Case<B> {
         + Sync
         + 'static,
     ) -> Self {
-        let backward =
-            move |be: &B, x: &[CaseBuffer<B>], y: &[CaseBuffer<B>], dy: &[CaseBuffer<B>], dx: &mut [CaseBuffer<B>]| {
-                f(be, windows(be, x), windows(be, y), windows(be, dy), windows_mut(be, dx))
-            };
+        let backward = move |be: &B, x: &Buffers<B>, y: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| {
+            f(be, windows(be, x), windows(be, y), windows(be, dy), windows_mut(be, dx))
+        };
         Case { backward: Some(Box::new(backward)), ..self }
     }
 
@@ -156,10 +156,9 @@ impl<B: Backend> Case<B> {
         + Sync
         + 'static,
     ) -> Self {
-        let tangent =
-            move |be: &B, x: &[CaseBuffer<B>], y: &[CaseBuffer<B>], v: &CaseBuffer<B>, vy: &mut [CaseBuffer<B>]| {
-                f(be, windows(be, x), windows(be, y), v.view(be), vy[0].view_mut(be))
-            };
+        let tangent = move |be: &B, x: &Buffers<B>, y: &Buffers<B>, v: &CaseBuffer<B>, vy: &mut Buffers<B>| {
+            f(be, windows(be, x), windows(be, y), v.view(be), vy[0].view_mut(be))
+        };
         Case { tangent: Some(Box::new(tangent)), ..self }
     }
 
@@ -167,7 +166,7 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn forward_of_many(
         self,
-        f: impl Fn(&B, &[CaseBuffer<B>], &mut [CaseBuffer<B>]) -> Result<()> + Send + Sync + 'static,
+        f: impl Fn(&B, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Case { forward: Box::new(f), ..self }
     }
@@ -176,12 +175,10 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn backward_of_many(
         self,
-        f: impl Fn(&B, &[CaseBuffer<B>], &[CaseBuffer<B>], &mut [CaseBuffer<B>]) -> Result<()> + Send + Sync + 'static,
+        f: impl Fn(&B, &Buffers<B>, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let backward =
-            move |be: &B, x: &[CaseBuffer<B>], _: &[CaseBuffer<B>], dy: &[CaseBuffer<B>], dx: &mut [CaseBuffer<B>]| {
-                f(be, x, dy, dx)
-            };
+            move |be: &B, x: &Buffers<B>, _: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| f(be, x, dy, dx);
         Case { backward: Some(Box::new(backward)), ..self }
     }
 
@@ -190,31 +187,21 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn spoilt(
         self,
-        gradient: impl Fn(&mut CaseBuffer<B>) + Send + Sync + 'static,
-        tangent_of: impl Fn(&mut CaseBuffer<B>) + Send + Sync + 'static,
+        gradient: impl Fn(&mut [f64]) + Send + Sync + 'static,
+        tangent_of: impl Fn(&mut [f64]) + Send + Sync + 'static,
     ) -> Self {
         let Case { backward, tangent, .. } = self;
         let backward = backward.map(|backward| -> Box<Backward<B>> {
-            Box::new(
-                move |be: &B,
-                      x: &[CaseBuffer<B>],
-                      y: &[CaseBuffer<B>],
-                      dy: &[CaseBuffer<B>],
-                      dx: &mut [CaseBuffer<B>]| {
-                    backward(be, x, y, dy, dx)?;
-                    gradient(&mut dx[0]);
-                    Ok(())
-                },
-            )
+            Box::new(move |be: &B, x: &Buffers<B>, y: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| {
+                backward(be, x, y, dy, dx)?;
+                dx[0].change(be, &gradient)
+            })
         });
         let tangent = tangent.map(|tangent| -> Box<Tangent<B>> {
-            Box::new(
-                move |be: &B, x: &[CaseBuffer<B>], y: &[CaseBuffer<B>], v: &CaseBuffer<B>, vy: &mut [CaseBuffer<B>]| {
-                    tangent(be, x, y, v, vy)?;
-                    tangent_of(&mut vy[0]);
-                    Ok(())
-                },
-            )
+            Box::new(move |be: &B, x: &Buffers<B>, y: &Buffers<B>, v: &CaseBuffer<B>, vy: &mut Buffers<B>| {
+                tangent(be, x, y, v, vy)?;
+                vy[0].change(be, &tangent_of)
+            })
         });
         Case { backward, tangent, ..self }
     }
@@ -244,8 +231,19 @@ impl<B: Backend> Case<B> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn run_forward(&self, be: &B, inputs: &[CaseBuffer<B>], outputs: &mut [CaseBuffer<B>]) -> Result<()> {
+    pub fn run_forward(&self, be: &B, inputs: &Buffers<B>, outputs: &mut Buffers<B>) -> Result<()> {
         (self.forward)(be, inputs, outputs)
+    }
+
+    /// The outputs of these inputs, by way of the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn outputs_of(&self, be: &B, inputs: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
+        let inputs = self.inputs.iter().zip(inputs).map(|(tensor, values)| tensor.buffer(be, values));
+        let mut outputs = self.outputs.iter().map(|tensor| tensor.zeros(be)).collect::<Result<Vec<_>>>()?;
+        self.run_forward(be, &inputs.collect::<Result<Vec<_>>>()?, &mut outputs)?;
+        outputs.iter().map(|output| output.values(be)).collect()
     }
 
     /// d_inputs = (∂f/∂inputs)ᵀ d_outputs; nothing where there is no backward pass. `d_inputs` comes zeroed.
@@ -255,10 +253,10 @@ impl<B: Backend> Case<B> {
     pub fn run_backward(
         &self,
         be: &B,
-        inputs: &[CaseBuffer<B>],
-        outputs: &[CaseBuffer<B>],
-        d_outputs: &[CaseBuffer<B>],
-        d_inputs: &mut [CaseBuffer<B>],
+        inputs: &Buffers<B>,
+        outputs: &Buffers<B>,
+        d_outputs: &Buffers<B>,
+        d_inputs: &mut Buffers<B>,
     ) -> Result<()> {
         self.backward.as_ref().map_or(Ok(()), |backward| backward(be, inputs, outputs, d_outputs, d_inputs))
     }
@@ -267,10 +265,10 @@ impl<B: Backend> Case<B> {
     pub fn run_tangent(
         &self,
         be: &B,
-        inputs: &[CaseBuffer<B>],
-        outputs: &[CaseBuffer<B>],
+        inputs: &Buffers<B>,
+        outputs: &Buffers<B>,
         v_input: &CaseBuffer<B>,
-        v_outputs: &mut [CaseBuffer<B>],
+        v_outputs: &mut Buffers<B>,
     ) -> Option<Result<()>> {
         self.tangent.as_ref().map(|tangent| tangent(be, inputs, outputs, v_input, v_outputs))
     }

@@ -151,6 +151,13 @@ impl<B: Backend> CaseBuffer<B> {
     pub fn values(&self, be: &B) -> Result<Vec<f64>> {
         Ok(self.view(be).read(be)?.into_iter().map(Real::to_f64).collect())
     }
+
+    /// Changes its elements, on the host.
+    pub(super) fn change(&mut self, be: &B, change: impl Fn(&mut [f64])) -> Result<()> {
+        let mut values = self.values(be)?;
+        change(&mut values);
+        self.view_mut(be).write(be, &values.into_iter().map(B::Real::of).collect::<Vec<_>>())
+    }
 }
 
 /// A window on a tensor, to read.

@@ -344,8 +344,7 @@ mod tests {
             let objective = Objective::new(Loss::Ns);
             let (kl_scale, kl_mix) = (1.0, 0.5);
             let case = beta_case(DiscriminatorLoss { n: 1, objective, kl_scale, kl_mix, target_kl, beta_step: 0.1 });
-            let mut outputs = vec![vec![f64::NAN], vec![f64::NAN], vec![f64::NAN; 2]];
-            case.run_forward(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]], &mut outputs).expect("a loss");
+            let outputs = case.outputs_of(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]]).expect("a loss");
             assert!((outputs[0][0] - expected).abs() < 1e-15, "{target_kl}: {outputs:?}");
             // The gradient is by the β before the step.
             assert_eq!(outputs[2], [0.35, 0.35]);
@@ -359,8 +358,7 @@ mod tests {
         for (real, balance, convergence) in
             [(0.5, 0.6 + 0.02 * (0.2 - 0.25), 0.5 + 0.05), (90.0, 1.0, 90.0 + 35.75), (-90.0, 0.0, -90.0 + 36.25)]
         {
-            let mut outputs = vec![vec![f64::NAN]; 3];
-            balance_case(2, real).run_forward(&cpu, &[vec![0.1, 0.4]], &mut outputs).expect("a loss");
+            let outputs = balance_case(2, real).outputs_of(&cpu, &[vec![0.1, 0.4]]).expect("a loss");
             assert!((outputs[0][0] - balance).abs() < 1e-15, "{real}: {outputs:?}");
             assert!((outputs[1][0] - convergence).abs() < 1e-13, "{real}: {outputs:?}");
         }

@@ -325,7 +325,7 @@ mod tests {
             (Center::One, 10.0 / 2.0 * 17.0, [24.0, -32.0, 0.0, 0.0]),
         ] {
             let d = GradientPenalty { n: 2, len: 2, center, weight: 10.0 };
-            let (state, [found, norms]) = penalised(&cpu(), &d, &g).expect("a penalty");
+            let (state, found, norms) = penalised(&cpu(), &d, &g).expect("a penalty");
             assert_eq!((state.metrics.penalty, state.metrics.loss_d), (penalty, penalty), "{center:?}");
             assert_eq!(norms, [5.0, 0.0]);
             assert!(found.iter().zip(v).all(|(a, b)| (a - b).abs() < 1e-12), "{center:?}: {found:?}");
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_noted() {
         let d = GradientPenalty { n: 1, len: 2, center: Center::One, weight: 1.0 };
-        let (state, _) = penalised(&cpu(), &d, &[1.0, f64::NAN]).expect("a penalty");
+        let (state, ..) = penalised(&cpu(), &d, &[1.0, f64::NAN]).expect("a penalty");
         assert_eq!(state.non_finite, StepState::NON_FINITE_LOSS_D);
     }
 

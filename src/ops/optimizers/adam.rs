@@ -227,8 +227,7 @@ mod tests {
         for (len, network) in [(33, Network::Generator), (17, Network::Discriminator)] {
             let case = case(len, network, true);
             let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
-            let mut outputs: Vec<Vec<f64>> = case.outputs().iter().map(|tensor| vec![0.0; tensor.len]).collect();
-            case.run_forward(&cpu, &inputs, &mut outputs).expect("an update");
+            let outputs = case.outputs_of(&cpu, &inputs).expect("an update");
             assert_eq!(outputs[..3], inputs[1..]);
             assert_eq!(outputs[3], [5.0, 2.0, 4.0]);
         }
