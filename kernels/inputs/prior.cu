@@ -1,9 +1,10 @@
 #include "lib/philox.cuh"
 
-// What both kernels below do; Number is the type of z.
-template <class Number>
-__device__ __forceinline__ void draw_samples(int normal, unsigned stream, unsigned first_sample, const DrawStep& draws,
-                                             unsigned latent, const StepState* state, Number* z, unsigned long long count) {
+// Draws latent vectors: U[0, 1) or N(0, 1).
+// z: [N, latent], count = N latent; state: one, read (seed, step). The grid's threads stride over the elements. Overwrites z.
+// Twin: Cpu::prior_sample in src/ops/inputs/prior.rs.
+KERNEL(prior_sample, int normal, unsigned stream, unsigned first_sample, DrawStep draws, unsigned latent,
+       const StepState* state, stored* z, unsigned long long count) {
     unsigned long long seed = state->seed, step = draw_step(draws, state->step);
     FOR_EACH_ELEMENT(i, count) {
         unsigned sample = first_sample + (unsigned)(i / latent);
@@ -16,20 +17,4 @@ __device__ __forceinline__ void draw_samples(int normal, unsigned stream, unsign
             z[i] = (real)uniform(chosen);
         }
     }
-}
-
-// Draws latent vectors: U[0, 1) or N(0, 1).
-// z: [N, latent], count = N latent; state: one, read (seed, step). The grid's threads stride over the elements. Overwrites z.
-// Twin: Cpu::prior_sample in src/ops/inputs/prior.rs.
-KERNEL(prior_sample, int normal, unsigned stream, unsigned first_sample, DrawStep draws, unsigned latent,
-       const StepState* state, stored* z, unsigned long long count) {
-    draw_samples(normal, stream, first_sample, draws, latent, state, z, count);
-}
-
-// The same draws where they are no layer's input: how far along its line each point of a gradient penalty lies.
-// z: [N, latent], count = N latent; state: one, read (seed, step). The grid's threads stride over the elements. Overwrites z.
-// Twin: Cpu::prior_sample in src/ops/inputs/prior.rs.
-KERNEL(prior_sample_real, int normal, unsigned stream, unsigned first_sample, DrawStep draws, unsigned latent,
-       const StepState* state, real* z, unsigned long long count) {
-    draw_samples(normal, stream, first_sample, draws, latent, state, z, count);
 }

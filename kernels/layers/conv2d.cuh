@@ -184,7 +184,7 @@ __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const st
     auto row = [=](int pixel) { return (size_t)pixel * d.k; };
     Loop<Units>::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.k, depths, WindowsAsRows(d, x),
-        Strided{w, width, 1}, part_or_whole(b, parts, number, (size_t)pixels * d.k, y, d.k, row));
+        Strided{w, width, 1}, part_or_whole<false>(b, parts, number, (size_t)pixels * d.k, y, d.k, row));
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
@@ -205,7 +205,7 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, c
     };
     Loop<Units>::template product<Along::Depth, Along::Across>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.c, depths, Reached(p, dy),
-        ReachingFilters(p, w), part_or_whole(b, parts, number, (size_t)d.n * d.h * d.w * d.c, dx, d.c, row));
+        ReachingFilters(p, w), part_or_whole<false>(b, parts, number, (size_t)d.n * d.h * d.w * d.c, dx, d.c, row));
 }
 
 // A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.

@@ -20,7 +20,7 @@ __device__ __forceinline__ void linear_forward_tile(Linear d, int part, const st
     Loop<Units>::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.n, d.k, part_of_depth(number, part, d.c),
         Strided{x, d.c, 1}, Strided{w, d.c, 1},
-        part_or_whole(b, parts, number, (size_t)d.n * d.k, y, d.k, [=](int n) { return (size_t)n * d.k; }));
+        part_or_whole<true>(b, parts, number, (size_t)d.n * d.k, y, d.k, [=](int n) { return (size_t)n * d.k; }));
 }
 
 // The one column of y = x w^T + b where k is 1: a block computes y[blockIdx.x].
@@ -45,7 +45,7 @@ __device__ __forceinline__ void linear_backward_input_tile(Linear d, int part, c
     Loop<Units>::template product<Along::Depth, Along::Across>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.n, d.c, part_of_depth(number, part, d.k),
         Strided{dy, d.k, 1}, Strided{w, 1, d.c},
-        part_or_whole(nullptr, parts, number, (size_t)d.n * d.c, dx, d.c, [=](int n) { return (size_t)n * d.c; }));
+        part_or_whole<true>(nullptr, parts, number, (size_t)d.n * d.c, dx, d.c, [=](int n) { return (size_t)n * d.c; }));
 }
 
 // dw += dy^T x: rows k, columns c, depth n.

@@ -200,17 +200,21 @@ struct PartOrWhole {
 
     template <class Sums>
     __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if (parts) {
+        if constexpr (sizeof(Number) == sizeof(real)) {
+            output<false>(bias, (parts ? parts : whole) + number * length, N, row).take(sums, m0, n0, M, N);
+        } else if (parts) {
             output<false>(nullptr, parts + number * length, N, row).take(sums, m0, n0, M, N);
         } else {
             output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
         }
     }
 };
-template <class Number, class Row>
+// Where real is stored, both are one output, whose place can be worked out before the loop (EARLY) or after it. Callers choose
+// what spills no registers on any architecture.
+template <bool EARLY, class Number, class Row>
 __device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
                                               Row row) {
-    if constexpr (sizeof(Number) == sizeof(real)) {
+    if constexpr (EARLY && sizeof(Number) == sizeof(real)) {
         return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
     } else {
         return PartOrWhole<Number, Row>{bias, parts, number, length, whole, row};
