@@ -15,8 +15,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::Result;
-use vgan_cuda::bench::measure::time;
-use vgan_cuda::device::DryRun;
+use vgan_cuda::bench::measure::{Twin, time};
 use vgan_cuda::ops::pass::{Counts, Pass, counted};
 use vgan_cuda::ops::{self, Executor};
 
@@ -38,7 +37,7 @@ struct Operations {
 
 impl Benchmark for Operations {
     fn measure<B: Executor>(&mut self, backend: &B, place: &str) -> Result<()> {
-        for (pass, twin) in ops::passes::<B>().iter().zip(ops::passes::<DryRun>()) {
+        for (pass, twin) in ops::passes::<B>().iter().zip(ops::passes::<Twin<B>>()) {
             self.pass(backend, place, pass, counted(&twin)?);
         }
         Ok(())
@@ -51,8 +50,7 @@ impl Operations {
         group.throughput(if counts.flops > 0 {
             Throughput::Elements(counts.flops)
         } else {
-            // A dry run counts numbers as f32.
-            Throughput::Bytes(counts.bytes * size_of::<B::Real>() as u64 / 4)
+            Throughput::Bytes(counts.bytes)
         });
         group.bench_function(BenchmarkId::from_parameter(pass.pass), |bencher| {
             // Here, and not before, so that what the filter leaves out takes no memory.

@@ -3,14 +3,15 @@
 
 use std::env;
 
-use vgan_cuda::device::{Accelerator, Cpu, Precision, cuda};
+use half::bf16;
+use vgan_cuda::device::{Accelerator, Cpu, Precision, Real, Storage, cuda};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::{Error, Result};
 
 /// `auto`, `cpu`, `cuda` or `cuda:N`; auto, which is also what is taken where it is not set, means the first GPU, if there
 /// is one to compute on, and else the CPU.
 const DEVICE: &str = "VGAN_BENCH_DEVICE";
-/// `f32`, which is also what is taken where it is not set, `f64`, or, on a GPU, `tf32` or `bf16`.
+/// `f32`, which is also what is taken where it is not set, `f64`, `bf16` or, on a GPU, `tf32`.
 const DTYPE: &str = "VGAN_BENCH_DTYPE";
 
 /// A benchmark, on any backend.
@@ -42,27 +43,28 @@ fn gpu(device: &str) -> Result<Option<usize>> {
 pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<()> {
     let value = |name| env::var(name).unwrap_or_default();
     let (gpu, dtype) = (gpu(&value(DEVICE))?, value(DTYPE));
-    let precision = match dtype.as_str() {
-        "" | "f32" => Precision::F32,
-        "tf32" => Precision::Tf32,
-        "bf16" => Precision::Bf16,
-        "f64" => {
-            return match gpu {
-                Some(number) => {
-                    let backend = Accelerator::<f64>::new(cuda::open(number)?);
-                    benchmark.measure(&backend, &format!("cuda{number}-f64"))
-                }
-                None => benchmark.measure(&Cpu::<f64>::new(None)?, "cpu-f64"),
-            };
+    match dtype.as_str() {
+        "" | "f32" => stored_as::<f32, f32>(benchmark, gpu, "f32"),
+        "f64" => stored_as::<f64, f64>(benchmark, gpu, "f64"),
+        "bf16" => stored_as::<f32, bf16>(benchmark, gpu, "bf16"),
+        "tf32" => match gpu {
+            Some(number) => {
+                let backend = Accelerator::<f32>::with_precision(cuda::open(number)?, Precision::Tf32);
+                benchmark.measure(&backend, &format!("cuda{number}-tf32"))
+            }
+            None => Err(Error::Usage(format!("{DTYPE}={dtype} needs a GPU: set {DEVICE}=cuda, or take f32"))),
+        },
+        other => Err(Error::Usage(format!("{DTYPE} is {other}: set it to f32, f64, tf32 or bf16"))),
+    }
+}
+
+/// In reals of type `T`, activations stored as `S`; `dtype` names them.
+fn stored_as<T: Real, S: Storage<T>>(benchmark: &mut impl Benchmark, gpu: Option<usize>, dtype: &str) -> Result<()> {
+    match gpu {
+        Some(number) => {
+            let backend = Accelerator::<T, S>::new(cuda::open(number)?);
+            benchmark.measure(&backend, &format!("cuda{number}-{dtype}"))
         }
-        other => return Err(Error::Usage(format!("{DTYPE} is {other}: set it to f32, f64, tf32 or bf16"))),
-    };
-    match (gpu, precision) {
-        (Some(number), _) => {
-            let backend = Accelerator::with_precision(cuda::open(number)?, precision);
-            benchmark.measure(&backend, &format!("cuda{number}-{}", precision.word()))
-        }
-        (None, Precision::F32) => benchmark.measure(&Cpu::<f32>::new(None)?, "cpu-f32"),
-        (None, _) => Err(Error::Usage(format!("{DTYPE}={dtype} needs a GPU: set {DEVICE}=cuda, or take f32"))),
+        None => benchmark.measure(&Cpu::<T, S>::new(None)?, &format!("cpu-{dtype}")),
     }
 }

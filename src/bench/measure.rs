@@ -11,6 +11,9 @@ use crate::ops::{Executor, pass};
 /// Samples that a median is taken of.
 const SAMPLES: u32 = 7;
 
+/// The dry run that counts what a backend computes, in its own numbers.
+pub type Twin<B> = DryRun<<B as Backend>::Real, <B as Backend>::Storage>;
+
 /// The best rates of the device, measured on itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ceilings {
@@ -126,14 +129,11 @@ fn chains_per_second<B: Executor>(
 pub fn measure<B: Executor>(
     backend: &B,
     pass: &pass::Pass<B>,
-    twin: &pass::Pass<DryRun>,
+    twin: &pass::Pass<Twin<B>>,
     budget: Duration,
 ) -> Result<Measured> {
     let mut work = pass.prepare(backend)?;
-    let Counts { flops, bytes } = counted(twin)?;
-    // The dry run counts numbers as f32.
-    let bytes = bytes * size_of::<B::Real>() as u64 / 4;
-    Ok(Measured { seconds: seconds(backend, &mut work, budget)?, counts: Counts { flops, bytes } })
+    Ok(Measured { seconds: seconds(backend, &mut work, budget)?, counts: counted(twin)? })
 }
 
 /// The name of what a backend computes with: its type of numbers, or what the operands of its products are rounded to.

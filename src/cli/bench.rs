@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use half::bf16;
 
 use super::arguments::DeviceChoice;
 use super::bench_plan::{self, PlanOptions};
 use super::output;
-use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, measure, type_name};
+use crate::bench::measure::{Bound, Ceilings, Measured, Twin, ceilings, measure, type_name};
 use crate::device::cuda::{self, Driver};
-use crate::device::{Accelerator, Cpu, DryRun, Precision, Real, Unrounded};
+use crate::device::{Accelerator, Cpu, Precision, Real, Storage};
 use crate::error::{Error, Result};
 use crate::ops::pass::Pass;
 use crate::ops::{self, Executor};
@@ -76,7 +77,7 @@ pub(crate) enum Type {
     F64,
     /// Single precision, the operands of products rounded to tf32.
     Tf32,
-    /// Single precision, the operands of products rounded to bf16.
+    /// Single precision; activations and their gradients are bf16 in memory, and so are the operands of products.
     Bf16,
 }
 
@@ -118,10 +119,10 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
         return bench_plan::run(plan, dtype, options.json);
     }
     match options.dtype {
-        Type::F32 => in_type::<f32>(&options),
-        Type::F64 => in_type::<f64>(&options),
-        Type::Tf32 => in_precision(Precision::Tf32, &options),
-        Type::Bf16 => in_precision(Precision::Bf16, &options),
+        Type::F32 => stored_as::<f32, f32>(&options),
+        Type::F64 => stored_as::<f64, f64>(&options),
+        Type::Tf32 => in_tf32(&options),
+        Type::Bf16 => stored_as::<f32, bf16>(&options),
     }
 }
 
@@ -134,21 +135,22 @@ fn gpu(device: DeviceChoice) -> Option<usize> {
     }
 }
 
-fn in_precision(precision: Precision, options: &BenchOptions) -> Result<()> {
+fn in_tf32(options: &BenchOptions) -> Result<()> {
     match gpu(options.device) {
-        Some(number) => on_backend(&Accelerator::with_precision(cuda::open(number)?, precision), options),
-        None => on_backend(&Cpu::with_precision(None, precision)?, options),
+        Some(number) => on_backend(&Accelerator::<f32>::with_precision(cuda::open(number)?, Precision::Tf32), options),
+        None => on_backend(&Cpu::<f32>::with_precision(None, Precision::Tf32)?, options),
     }
 }
 
-fn in_type<T: Real>(options: &BenchOptions) -> Result<()> {
+/// In reals of type `T`, activations stored as `S`.
+fn stored_as<T: Real, S: Storage<T>>(options: &BenchOptions) -> Result<()> {
     match gpu(options.device) {
-        Some(number) => on_backend(&Accelerator::<T>::new(cuda::open(number)?), options),
-        None => on_backend(&Cpu::<T>::new(None)?, options),
+        Some(number) => on_backend(&Accelerator::<T, S>::new(cuda::open(number)?), options),
+        None => on_backend(&Cpu::<T, S>::new(None)?, options),
     }
 }
 
-fn on_backend<B: Executor + Unrounded>(backend: &B, options: &BenchOptions) -> Result<()> {
+fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
     let passes = chosen(options.filter.as_deref())?;
     let ceilings = ceilings(backend, options.budget)?;
     let device = backend.describe();
@@ -162,8 +164,8 @@ fn on_backend<B: Executor + Unrounded>(backend: &B, options: &BenchOptions) -> R
 }
 
 /// Each pass beside its twin that counts.
-fn chosen<B: Executor + Unrounded>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<DryRun>)>> {
-    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<DryRun>()).collect();
+fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<Twin<B>>)>> {
+    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<Twin<B>>()).collect();
     let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
     names.sort_unstable();
     names.dedup();

@@ -78,7 +78,7 @@ pub(super) fn run(options: GradcheckOptions) -> Result<()> {
     }
 }
 
-fn check_on<B: Executor<Real = f64, Storage = f64>>(backend: B, options: &GradcheckOptions) -> Result<()> {
+fn check_on<B: Executor<Real = f64>>(backend: B, options: &GradcheckOptions) -> Result<()> {
     let cases = chosen_cases(&backend, options)?;
     if !options.json {
         output::print(&format!("{:<18} {:<38} {:<22} {:>8} {:>9}  at\n", "op", "case", "of", "elements", "worst"))?;
@@ -99,10 +99,7 @@ fn check_on<B: Executor<Real = f64, Storage = f64>>(backend: B, options: &Gradch
 }
 
 /// Operations first, then the whole losses.
-fn chosen_cases<B: Executor<Real = f64, Storage = f64>>(
-    backend: &B,
-    options: &GradcheckOptions,
-) -> Result<Vec<Case<B>>> {
+fn chosen_cases<B: Executor<Real = f64>>(backend: &B, options: &GradcheckOptions) -> Result<Vec<Case<B>>> {
     let GradcheckOptions { filter, only, .. } = options;
     let mut cases = Vec::new();
     if *only != Some(Kind::Losses) {

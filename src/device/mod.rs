@@ -196,10 +196,6 @@ pub trait Backend: Clone + Send + Sync + 'static {
     }
 }
 
-/// A backend whose activations lie in memory as what it computes with.
-pub trait Unrounded: Backend<Storage = <Self as Backend>::Real> {}
-impl<B: Backend<Storage = <B as Backend>::Real>> Unrounded for B {}
-
 /// A window to read, of a backend's reals unless another element is named.
 pub type In<'a, B, E = <B as Backend>::Real> = <B as Backend>::View<'a, E>;
 /// A window to write, of a backend's reals unless another element is named.

@@ -1,27 +1,33 @@
 //! A case: one operation at one size and mode, described so that gradient checks, parity tests and benchmarks all walk the
 //! same list.
 //!
-//! It is built from closures over arrays of windows, one window for each input and output:
+//! It is built from closures over arrays of windows, one window for each input and output, each of the kind that the tensor has
+//! ([`CaseIn`], [`CaseOut`]):
 //!
 //! ```text
 //! Case::new("scaled_add", format!("len{len}"))
 //!     .input("a", len)
 //!     .input("b", len)
 //!     .output("y", len)
-//!     .forward(move |be: &B, [a, b], [y]| be.scaled_add_forward(scale, a, b, y))
+//!     .forward(move |be: &B, [a, b], [y]| {
+//!         be.scaled_add_forward(scale, a.stored(), b.stored(), y.stored())
+//!     })
 //!     .backward(move |be: &B, [_, _], [_], [dy], [da, db]| {
-//!         be.copy(dy, da)?;
-//!         be.scaled_add_backward_input(scale, dy, db)
+//!         be.copy(dy.stored(), da.stored())?;
+//!         be.scaled_add_backward_input(scale, dy.stored(), db.stored())
 //!     })
 //! ```
+//!
+//! `input` and `output` are tensors as activations are stored, `real_input` and `real_output` are reals.
 //!
 //! The compiler learns the numbers of inputs and outputs from the patterns, so a window that is not used is `_` within an array.
 
 use std::borrow::Cow;
 
+use super::tensor::{CaseBuffer, CaseIn, CaseOut, Tensor, windows, windows_mut};
 use crate::Result;
 use crate::device::philox::{Stream, draw};
-use crate::device::{Backend, Buffer, In, Out, normal, philox};
+use crate::device::{Backend, Buffer, Precision, Real, StoredBuffer, normal, philox};
 
 /// The values of a case's input before it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,32 +42,12 @@ pub enum Fill {
     AwayFromOne,
 }
 
-/// One input or output of a case.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
-    /// Its name in the operation's contract: x, w, b, mu, ….
-    pub name: Cow<'static, str>,
-    /// Elements.
-    pub len: usize,
-    /// Its values before the case runs (inputs only).
-    pub fill: Fill,
-}
+/// The tensors that a case works on, in the order of its inputs or of its outputs.
+pub type Buffers<B> = [CaseBuffer<B>];
 
-impl Tensor {
-    /// A tensor of `len` elements, filled with normal draws.
-    pub fn new(name: impl Into<Cow<'static, str>>, len: usize) -> Self {
-        Tensor { name: name.into(), len, fill: Fill::Normal }
-    }
-
-    /// The same, filled otherwise.
-    pub fn filled(self, fill: Fill) -> Self {
-        Tensor { fill, ..self }
-    }
-}
-
-type Forward<B> = dyn Fn(&B, &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync;
-type Backward<B> = dyn Fn(&B, &[Buffer<B>], &[Buffer<B>], &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync;
-type Tangent<B> = dyn Fn(&B, &[Buffer<B>], &[Buffer<B>], &Buffer<B>, &mut [Buffer<B>]) -> Result<()> + Send + Sync;
+type Forward<B> = dyn Fn(&B, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
+type Backward<B> = dyn Fn(&B, &Buffers<B>, &Buffers<B>, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
+type Tangent<B> = dyn Fn(&B, &Buffers<B>, &Buffers<B>, &CaseBuffer<B>, &mut Buffers<B>) -> Result<()> + Send + Sync;
 
 /// An operation at one size and mode, as a function from inputs to outputs with its derivatives.
 pub struct Case<B: Backend> {
@@ -77,28 +63,53 @@ pub struct Case<B: Backend> {
 impl<B: Backend> Case<B> {
     /// A case of the operation `op`; `name` is its size and mode, unique within the operation.
     pub fn new(op: &'static str, name: impl Into<String>) -> Self {
-        let forward = Box::new(|_: &B, _: &[Buffer<B>], _: &mut [Buffer<B>]| Ok(()));
+        let forward = Box::new(|_: &B, _: &Buffers<B>, _: &mut Buffers<B>| Ok(()));
         let (inputs, outputs) = (Vec::new(), Vec::new());
         Case { op, name: name.into(), inputs, outputs, forward, backward: None, tangent: None }
     }
 
-    /// One more input of `len` elements, filled with normal draws.
+    /// One more stored input of `len` elements, filled with normal draws.
     #[must_use]
     pub fn input(self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
-        self.filled_input(name, len, Fill::Normal)
+        self.input_of(Tensor::stored(name, len))
     }
 
-    /// One more input, filled otherwise.
+    /// One more stored input, filled otherwise.
     #[must_use]
-    pub fn filled_input(mut self, name: impl Into<Cow<'static, str>>, len: usize, fill: Fill) -> Self {
-        self.inputs.push(Tensor::new(name, len).filled(fill));
+    pub fn filled_input(self, name: impl Into<Cow<'static, str>>, len: usize, fill: Fill) -> Self {
+        self.input_of(Tensor::stored(name, len).filled(fill))
+    }
+
+    /// One more input of `len` reals, filled with normal draws.
+    #[must_use]
+    pub fn real_input(self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
+        self.input_of(Tensor::real(name, len))
+    }
+
+    /// One more input of reals, filled otherwise.
+    #[must_use]
+    pub fn filled_real_input(self, name: impl Into<Cow<'static, str>>, len: usize, fill: Fill) -> Self {
+        self.input_of(Tensor::real(name, len).filled(fill))
+    }
+
+    /// This tensor as one more input.
+    #[must_use]
+    pub fn input_of(mut self, tensor: Tensor) -> Self {
+        self.inputs.push(tensor);
         self
     }
 
-    /// One more output of `len` elements.
+    /// One more stored output of `len` elements.
     #[must_use]
     pub fn output(mut self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
-        self.outputs.push(Tensor::new(name, len));
+        self.outputs.push(Tensor::stored(name, len));
+        self
+    }
+
+    /// One more output of `len` reals.
+    #[must_use]
+    pub fn real_output(mut self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
+        self.outputs.push(Tensor::real(name, len));
         self
     }
 
@@ -106,9 +117,9 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn forward<const I: usize, const O: usize>(
         self,
-        f: impl for<'a> Fn(&B, [In<'a, B>; I], [Out<'a, B>; O]) -> Result<()> + Send + Sync + 'static,
+        f: impl for<'a> Fn(&B, [CaseIn<'a, B>; I], [CaseOut<'a, B>; O]) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let forward = move |be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]| {
+        let forward = move |be: &B, inputs: &Buffers<B>, outputs: &mut Buffers<B>| {
             f(be, windows(be, inputs), windows_mut(be, outputs))
         };
         Case { forward: Box::new(forward), ..self }
@@ -119,12 +130,18 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn backward<const I: usize, const O: usize>(
         self,
-        f: impl for<'a> Fn(&B, [In<'a, B>; I], [In<'a, B>; O], [In<'a, B>; O], [Out<'a, B>; I]) -> Result<()>
+        f: impl for<'a> Fn(
+            &B,
+            [CaseIn<'a, B>; I],
+            [CaseIn<'a, B>; O],
+            [CaseIn<'a, B>; O],
+            [CaseOut<'a, B>; I],
+        ) -> Result<()>
         + Send
         + Sync
         + 'static,
     ) -> Self {
-        let backward = move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| {
+        let backward = move |be: &B, x: &Buffers<B>, y: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| {
             f(be, windows(be, x), windows(be, y), windows(be, dy), windows_mut(be, dx))
         };
         Case { backward: Some(Box::new(backward)), ..self }
@@ -134,10 +151,13 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn tangent<const I: usize, const O: usize>(
         self,
-        f: impl for<'a> Fn(&B, [In<'a, B>; I], [In<'a, B>; O], In<'a, B>, Out<'a, B>) -> Result<()> + Send + Sync + 'static,
+        f: impl for<'a> Fn(&B, [CaseIn<'a, B>; I], [CaseIn<'a, B>; O], CaseIn<'a, B>, CaseOut<'a, B>) -> Result<()>
+        + Send
+        + Sync
+        + 'static,
     ) -> Self {
-        let tangent = move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], v: &Buffer<B>, vy: &mut [Buffer<B>]| {
-            f(be, windows(be, x), windows(be, y), be.view(v), be.view_mut(&mut vy[0]))
+        let tangent = move |be: &B, x: &Buffers<B>, y: &Buffers<B>, v: &CaseBuffer<B>, vy: &mut Buffers<B>| {
+            f(be, windows(be, x), windows(be, y), v.view(be), vy[0].view_mut(be))
         };
         Case { tangent: Some(Box::new(tangent)), ..self }
     }
@@ -146,7 +166,7 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn forward_of_many(
         self,
-        f: impl Fn(&B, &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+        f: impl Fn(&B, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Case { forward: Box::new(f), ..self }
     }
@@ -155,10 +175,10 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn backward_of_many(
         self,
-        f: impl Fn(&B, &[Buffer<B>], &[Buffer<B>], &mut [Buffer<B>]) -> Result<()> + Send + Sync + 'static,
+        f: impl Fn(&B, &Buffers<B>, &Buffers<B>, &mut Buffers<B>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         let backward =
-            move |be: &B, x: &[Buffer<B>], _: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| f(be, x, dy, dx);
+            move |be: &B, x: &Buffers<B>, _: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| f(be, x, dy, dx);
         Case { backward: Some(Box::new(backward)), ..self }
     }
 
@@ -167,22 +187,20 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn spoilt(
         self,
-        gradient: impl Fn(&mut Buffer<B>) + Send + Sync + 'static,
-        tangent_of: impl Fn(&mut Buffer<B>) + Send + Sync + 'static,
+        gradient: impl Fn(&mut [f64]) + Send + Sync + 'static,
+        tangent_of: impl Fn(&mut [f64]) + Send + Sync + 'static,
     ) -> Self {
         let Case { backward, tangent, .. } = self;
         let backward = backward.map(|backward| -> Box<Backward<B>> {
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], dy: &[Buffer<B>], dx: &mut [Buffer<B>]| {
+            Box::new(move |be: &B, x: &Buffers<B>, y: &Buffers<B>, dy: &Buffers<B>, dx: &mut Buffers<B>| {
                 backward(be, x, y, dy, dx)?;
-                gradient(&mut dx[0]);
-                Ok(())
+                dx[0].change(be, &gradient)
             })
         });
         let tangent = tangent.map(|tangent| -> Box<Tangent<B>> {
-            Box::new(move |be: &B, x: &[Buffer<B>], y: &[Buffer<B>], v: &Buffer<B>, vy: &mut [Buffer<B>]| {
+            Box::new(move |be: &B, x: &Buffers<B>, y: &Buffers<B>, v: &CaseBuffer<B>, vy: &mut Buffers<B>| {
                 tangent(be, x, y, v, vy)?;
-                tangent_of(&mut vy[0]);
-                Ok(())
+                vy[0].change(be, &tangent_of)
             })
         });
         Case { backward, tangent, ..self }
@@ -213,8 +231,19 @@ impl<B: Backend> Case<B> {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn run_forward(&self, be: &B, inputs: &[Buffer<B>], outputs: &mut [Buffer<B>]) -> Result<()> {
+    pub fn run_forward(&self, be: &B, inputs: &Buffers<B>, outputs: &mut Buffers<B>) -> Result<()> {
         (self.forward)(be, inputs, outputs)
+    }
+
+    /// The outputs of these inputs, by way of the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn outputs_of(&self, be: &B, inputs: &[Vec<f64>]) -> Result<Vec<Vec<f64>>> {
+        let inputs = self.inputs.iter().zip(inputs).map(|(tensor, values)| tensor.buffer(be, values));
+        let mut outputs = self.outputs.iter().map(|tensor| tensor.zeros(be)).collect::<Result<Vec<_>>>()?;
+        self.run_forward(be, &inputs.collect::<Result<Vec<_>>>()?, &mut outputs)?;
+        outputs.iter().map(|output| output.values(be)).collect()
     }
 
     /// d_inputs = (∂f/∂inputs)ᵀ d_outputs; nothing where there is no backward pass. `d_inputs` comes zeroed.
@@ -224,10 +253,10 @@ impl<B: Backend> Case<B> {
     pub fn run_backward(
         &self,
         be: &B,
-        inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        d_outputs: &[Buffer<B>],
-        d_inputs: &mut [Buffer<B>],
+        inputs: &Buffers<B>,
+        outputs: &Buffers<B>,
+        d_outputs: &Buffers<B>,
+        d_inputs: &mut Buffers<B>,
     ) -> Result<()> {
         self.backward.as_ref().map_or(Ok(()), |backward| backward(be, inputs, outputs, d_outputs, d_inputs))
     }
@@ -236,39 +265,33 @@ impl<B: Backend> Case<B> {
     pub fn run_tangent(
         &self,
         be: &B,
-        inputs: &[Buffer<B>],
-        outputs: &[Buffer<B>],
-        v_input: &Buffer<B>,
-        v_outputs: &mut [Buffer<B>],
+        inputs: &Buffers<B>,
+        outputs: &Buffers<B>,
+        v_input: &CaseBuffer<B>,
+        v_outputs: &mut Buffers<B>,
     ) -> Option<Result<()>> {
         self.tangent.as_ref().map(|tangent| tangent(be, inputs, outputs, v_input, v_outputs))
     }
 }
 
-/// Windows on all of these buffers.
-///
-/// # Panics
-/// If there are not as many as the closure takes: a mistake of this program's.
-pub(super) fn windows<'a, B: Backend, const N: usize>(be: &B, buffers: &'a [Buffer<B>]) -> [In<'a, B>; N] {
-    assert_eq!(buffers.len(), N, "a closure takes another number of tensors than it was given");
-    std::array::from_fn(|i| be.view(&buffers[i]))
-}
-
-/// The same, to write.
-pub(super) fn windows_mut<'a, B: Backend, const N: usize>(be: &B, buffers: &'a mut [Buffer<B>]) -> [Out<'a, B>; N] {
-    assert_eq!(buffers.len(), N, "a closure takes another number of tensors than it was given");
-    let mut buffers = buffers.iter_mut();
-    std::array::from_fn(|_| be.view_mut(buffers.next().expect("as many as were counted")))
-}
-
-/// Draws for tensor `number`, in the backend's type of numbers: a tensor that a case holds fixed.
+/// Draws for tensor `number`, as reals: a tensor that a case holds fixed.
 ///
 /// # Errors
 /// If memory is used up.
 pub fn drawn<B: Backend>(be: &B, len: usize, fill: Fill, number: u32) -> Result<Buffer<B>> {
-    use crate::device::Real;
-    let values = self::fill(&Tensor::new("fixed", len).filled(fill), number);
+    let values = self::fill(&Tensor::real("fixed", len).filled(fill), number);
     be.buffer_of(&values.into_iter().map(B::Real::of).collect::<Vec<_>>())
+}
+
+/// The same as activations are stored. The draws are rounded to bf16 on every backend, so that all hold the same numbers fixed.
+///
+/// # Errors
+/// If memory is used up.
+pub fn drawn_stored<B: Backend>(be: &B, len: usize, fill: Fill, number: u32) -> Result<StoredBuffer<B>> {
+    let values = self::fill(&Tensor::stored("fixed", len).filled(fill), number);
+    be.stored_of(
+        &values.into_iter().map(|value| B::Real::of_f32(Precision::Bf16.round(value as f32))).collect::<Vec<_>>(),
+    )
 }
 
 /// The values of tensor `number`: a function of its fill alone, the same on every device.

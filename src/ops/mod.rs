@@ -18,14 +18,14 @@ macro_rules! operations {
         impl<B: crate::device::Backend $(+ $op::$contract)+> $room for B {}
 
         /// The cases of this room's operations.
-        pub(super) fn cases<B: $room + crate::device::Unrounded>() -> Vec<crate::ops::case::Case<B>> {
+        pub(super) fn cases<B: $room>() -> Vec<crate::ops::case::Case<B>> {
             let mut cases = Vec::new();
             $(cases.extend($op::cases());)+
             cases
         }
 
         /// The passes of this room's operations, at the sizes of the models.
-        pub(super) fn passes<B: $room + crate::device::Unrounded>() -> Vec<crate::ops::pass::Pass<B>> {
+        pub(super) fn passes<B: $room>() -> Vec<crate::ops::pass::Pass<B>> {
             let mut passes = Vec::new();
             $(passes.extend($op::passes());)+
             passes
@@ -71,11 +71,13 @@ pub mod optimizers;
 pub mod pass;
 pub mod roofline;
 pub mod self_check;
+pub mod tensor;
 
-use crate::device::{Backend, Unrounded};
+use crate::device::Backend;
 
-pub use case::{Case, Fill, Tensor};
+pub use case::{Case, Fill};
 use pass::Pass;
+pub use tensor::{CaseBuffer, CaseIn, CaseOut, Kind, Tensor};
 
 /// A backend that has every operation: what networks and training are written against.
 pub trait Executor:
@@ -88,7 +90,7 @@ impl<B> Executor for B where
 }
 
 /// Every case of every operation.
-pub fn cases<B: Executor + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: Executor>() -> Vec<Case<B>> {
     [layers::cases(), losses::cases(), optimizers::cases(), inputs::cases(), roofline::cases()]
         .into_iter()
         .flatten()
@@ -97,7 +99,7 @@ pub fn cases<B: Executor + Unrounded>() -> Vec<Case<B>> {
 
 /// Every pass of every operation of a training step of `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`: what
 /// benchmarks time.
-pub fn passes<B: Executor + Unrounded>() -> Vec<Pass<B>> {
+pub fn passes<B: Executor>() -> Vec<Pass<B>> {
     [layers::passes(), losses::passes(), optimizers::passes(), inputs::passes(), roofline::passes()]
         .into_iter()
         .flatten()

@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use super::case::{windows, windows_mut};
+use super::tensor::{CaseBuffer, CaseIn, CaseOut, Tensor, windows, windows_mut};
 use crate::Result;
-use crate::device::{Backend, Buffer, DryRun, In, Network, Out, Real, StepState};
+use crate::device::{Backend, Buffer, DryRun, Network, Out, Real, StepState, Storage};
 
 /// A pass, ready to run again and again.
 pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
 
 /// What a pass runs: a closure over its sources, its targets and the state of the training run.
-type Run<B> = dyn Fn(&B, &[Buffer<B>], &mut [Buffer<B>], &mut Buffer<B, StepState>) -> Result<()> + Send + Sync;
+type Run<B> = dyn Fn(&B, &[CaseBuffer<B>], &mut [CaseBuffer<B>], &mut Buffer<B, StepState>) -> Result<()> + Send + Sync;
 
 /// One pass of one operation at one size.
 pub struct Pass<B> {
@@ -35,15 +35,15 @@ impl<B: Backend> Pass<B> {
         Pass { op, shape: shape.into(), pass, prepare: Box::new(move |be| prepare(be.clone())) }
     }
 
-    /// A pass from `inputs` to `outputs`, tensors of these lengths: inputs are filled with scattered numbers, outputs with
+    /// A pass from `inputs` to `outputs`, [`stored`] or [`real`] tensors: inputs are filled with scattered numbers, outputs with
     /// zeros. The state is that of a training run in its fourth step.
     pub fn of<const I: usize, const O: usize>(
         op: &'static str,
         shape: impl Into<String>,
         pass: &'static str,
-        inputs: [usize; I],
-        outputs: [usize; O],
-        run: impl for<'a> Fn(&B, [In<'a, B>; I], [Out<'a, B>; O], Out<'a, B, StepState>) -> Result<()>
+        inputs: [Tensor; I],
+        outputs: [Tensor; O],
+        run: impl for<'a> Fn(&B, [CaseIn<'a, B>; I], [CaseOut<'a, B>; O], Out<'a, B, StepState>) -> Result<()>
         + Copy
         + Send
         + Sync
@@ -60,13 +60,13 @@ impl<B: Backend> Pass<B> {
         op: &'static str,
         shape: String,
         pass: &'static str,
-        inputs: Box<[usize]>,
-        outputs: Box<[usize]>,
+        inputs: Box<[Tensor]>,
+        outputs: Box<[Tensor]>,
         run: Arc<Run<B>>,
     ) -> Self {
         Pass::new(op, shape, pass, move |be: B| -> Result<Work> {
-            let sources = inputs.iter().map(|&len| filled(&be, len)).collect::<Result<Vec<_>>>()?;
-            let mut targets = outputs.iter().map(|&len| be.alloc(len)).collect::<Result<Vec<_>>>()?;
+            let sources = inputs.iter().map(|tensor| filled_tensor(&be, tensor)).collect::<Result<Vec<_>>>()?;
+            let mut targets = outputs.iter().map(|tensor| tensor.zeros(&be)).collect::<Result<Vec<_>>>()?;
             let mut state = state(&be)?;
             let run = Arc::clone(&run);
             Ok(Box::new(move || run(&be, &sources, &mut targets, &mut state)))
@@ -82,21 +82,31 @@ impl<B: Backend> Pass<B> {
     }
 }
 
+/// A tensor of `len` elements as activations are stored.
+pub fn stored(len: usize) -> Tensor {
+    Tensor::stored("a stored tensor of a pass", len)
+}
+
+/// A tensor of `len` reals.
+pub fn real(len: usize) -> Tensor {
+    Tensor::real("a real tensor of a pass", len)
+}
+
 /// The arithmetic of one run of a pass, and the bytes that it moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Multiplications and additions of matrix products and convolutions.
     pub flops: u64,
-    /// Bytes that must be read and written, in f32.
+    /// Bytes that must be read and written.
     pub bytes: u64,
 }
 
-/// Counts a pass.
+/// Counts a pass, in the numbers that the dry run is of.
 ///
 /// # Errors
 /// None that a dry run makes.
-pub fn counted(pass: &Pass<DryRun>) -> Result<Counts> {
-    let dry = DryRun::<f32>::default();
+pub fn counted<T: Real, S: Storage<T>>(pass: &Pass<DryRun<T, S>>) -> Result<Counts> {
+    let dry = DryRun::<T, S>::default();
     let mut work = pass.prepare(&dry)?;
     let before = (dry.flops(), dry.moved());
     work()?;
@@ -104,14 +114,22 @@ pub fn counted(pass: &Pass<DryRun>) -> Result<Counts> {
 }
 
 /// Numbers in [-1, 1) without a pattern that a processor could take advantage of.
+fn scattered<T: Real>(len: usize) -> Vec<T> {
+    let scattered = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1) >> 8;
+    (0..len).map(|i| T::of_f32(scattered(i) as f32 / 8_388_608.0 - 1.0)).collect()
+}
+
+/// A buffer of scattered numbers in [-1, 1).
 ///
 /// # Errors
 /// If memory is used up.
 pub fn filled<B: Backend>(be: &B, len: usize) -> Result<Buffer<B>> {
-    be.buffer_from(len, || {
-        let scattered = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1) >> 8;
-        (0..len).map(|i| B::Real::of_f32(scattered(i) as f32 / 8_388_608.0 - 1.0)).collect()
-    })
+    be.buffer_from(len, || scattered(len))
+}
+
+/// A tensor of them.
+fn filled_tensor<B: Backend>(be: &B, tensor: &Tensor) -> Result<CaseBuffer<B>> {
+    tensor.buffer_from(be, || scattered(tensor.len))
 }
 
 /// The state of a training run in its fourth step.

@@ -9,9 +9,9 @@
 //! Elements below the floor are thus held to an absolute error, 1e-6 of the floor.
 
 use crate::Result;
-use crate::device::{Backend, Buffer, Real};
+use crate::device::Backend;
 use crate::ops::case::fill;
-use crate::ops::{Case, Tensor};
+use crate::ops::{Case, CaseBuffer, Fill, Tensor};
 
 /// The step of the differences: the error of the formula falls with h², that of f64 grows with 1/h.
 const STEP: f64 = 1e-5;
@@ -89,31 +89,32 @@ impl<'a, B: Backend> Probe<'a, B> {
         Ok(Probe { backend, case, inputs: filled(case.inputs(), 0), cotangents: filled(case.outputs(), 1000) })
     }
 
-    fn buffers(&self, values: &[Vec<f64>]) -> Result<Vec<Buffer<B>>> {
-        let real = |values: &Vec<f64>| values.iter().map(|&v| B::Real::of(v)).collect::<Vec<_>>();
-        values.iter().map(|values| self.backend.buffer_of(&real(values))).collect()
+    fn buffers(&self, tensors: &[Tensor], values: &[Vec<f64>]) -> Result<Vec<CaseBuffer<B>>> {
+        tensors.iter().zip(values).map(|(tensor, values)| tensor.buffer(self.backend, values)).collect()
     }
 
-    fn zeros(&self, tensors: &[Tensor]) -> Result<Vec<Buffer<B>>> {
-        tensors.iter().map(|tensor| self.backend.alloc(tensor.len)).collect()
+    fn zeros(&self, tensors: &[Tensor]) -> Result<Vec<CaseBuffer<B>>> {
+        tensors.iter().map(|tensor| tensor.zeros(self.backend)).collect()
     }
 
-    fn read(&self, buffers: &[Buffer<B>]) -> Result<Vec<Vec<f64>>> {
-        let read =
-            |buffer: &Buffer<B>| Ok(self.backend.read(self.backend.view(buffer))?.iter().map(|v| v.to_f64()).collect());
-        buffers.iter().map(read).collect()
+    fn read(&self, buffers: &[CaseBuffer<B>]) -> Result<Vec<Vec<f64>>> {
+        buffers.iter().map(|buffer| buffer.values(self.backend)).collect()
     }
 
-    fn outputs(&self, inputs: &[Vec<f64>]) -> Result<Vec<Buffer<B>>> {
+    fn inputs(&self) -> Result<Vec<CaseBuffer<B>>> {
+        self.buffers(self.case.inputs(), &self.inputs)
+    }
+
+    fn outputs(&self, inputs: &[Vec<f64>]) -> Result<Vec<CaseBuffer<B>>> {
         let mut outputs = self.zeros(self.case.outputs())?;
-        self.case.run_forward(self.backend, &self.buffers(inputs)?, &mut outputs)?;
+        self.case.run_forward(self.backend, &self.buffers(self.case.inputs(), inputs)?, &mut outputs)?;
         Ok(outputs)
     }
 
     fn backward(&self) -> Result<Vec<Vec<f64>>> {
         let outputs = self.outputs(&self.inputs)?;
         let mut gradients = self.zeros(self.case.inputs())?;
-        let (inputs, cotangents) = (self.buffers(&self.inputs)?, self.buffers(&self.cotangents)?);
+        let (inputs, cotangents) = (self.inputs()?, self.buffers(self.case.outputs(), &self.cotangents)?);
         self.case.run_backward(self.backend, &inputs, &outputs, &cotangents, &mut gradients)?;
         self.read(&gradients)
     }
@@ -132,11 +133,12 @@ impl<'a, B: Backend> Probe<'a, B> {
 
     /// The tangent of output 0 along a random direction of input 0, and its differences.
     fn tangent(&self) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
-        let direction = fill(&Tensor::new("v", self.inputs[0].len()), 2000);
-        let (inputs, outputs) = (self.buffers(&self.inputs)?, self.outputs(&self.inputs)?);
-        let v = self.buffers(std::slice::from_ref(&direction))?;
+        let tensor = self.case.inputs()[0].clone().filled(Fill::Normal);
+        let direction = fill(&tensor, 2000);
+        let (inputs, outputs) = (self.inputs()?, self.outputs(&self.inputs)?);
+        let v = tensor.buffer(self.backend, &direction)?;
         let mut tangents = self.zeros(self.case.outputs())?;
-        let Some(done) = self.case.run_tangent(self.backend, &inputs, &outputs, &v[0], &mut tangents) else {
+        let Some(done) = self.case.run_tangent(self.backend, &inputs, &outputs, &v, &mut tangents) else {
             return Ok(None);
         };
         done?;

@@ -8,14 +8,15 @@
 
 use super::models;
 use super::parameters::{
-    FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
+    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_parameters, write_gradients,
+    write_loss,
 };
 use crate::Result;
 use crate::config::{PixelRange, Settings};
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network, StepState, Unrounded};
+use crate::device::{Network, StepState, StoredBuffer};
 use crate::nn::ImageShape;
-use crate::ops::{Case, Executor, Fill, Tensor};
+use crate::ops::{Case, CaseBuffer, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given};
 use crate::train::step::model::Model;
 use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
@@ -25,7 +26,7 @@ use crate::train::trainer::Trainer;
 ///
 /// # Errors
 /// If memory is used up.
-pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for (name, settings, image) in models()? {
         for &network in losses_of(&settings) {
@@ -36,7 +37,7 @@ pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
 }
 
 /// The loss of one network of one model.
-fn case<B: Executor + Unrounded>(
+fn case<B: Executor>(
     backend: &B,
     name: &str,
     settings: Settings,
@@ -53,12 +54,12 @@ fn case<B: Executor + Unrounded>(
         Network::Encoder => "loss_e",
     };
     let mut case = Case::new(op, name);
-    for Tensor { name, len, fill } in table.entries().iter().map(parameter).chain(loss.input_beside()) {
-        case = case.filled_input(name, len, fill);
+    for tensor in table.entries().iter().map(parameter).chain(loss.input_beside()) {
+        case = case.input_of(tensor);
     }
     let same = loss.clone();
     Ok(case
-        .output("loss", 1)
+        .real_output("loss", 1)
         .forward_of_many(move |be: &B, inputs, outputs| {
             let metrics = loss.run(be, inputs)?.0.read_state()?.metrics;
             let discriminator = network == Network::Discriminator;
@@ -108,7 +109,7 @@ impl ModelLoss {
     }
 
     /// A trainer with the case's parameters and images or latents, and the noise that it is fed with.
-    fn trainer<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
+    fn trainer<B: Executor>(&self, backend: &B, inputs: &[CaseBuffer<B>]) -> Result<(Trainer<B>, Batch<B>)> {
         let mut trainer = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.objective.loss.is_balanced() {
             // k starts at 0, where fake images would have no part in D's loss.
@@ -123,18 +124,18 @@ impl ModelLoss {
         hold_spectral_norm(model)?;
         set_parameters(model, self.network, inputs)?;
         let (images, latents) = (&mut model.batch.images.clean, &mut model.batch.latents);
-        let beside = || backend.view(&inputs[inputs.len() - 1]);
+        let beside = || inputs[inputs.len() - 1].view(backend).stored();
         match self.network {
             Network::Discriminator => backend.copy(beside(), backend.view_mut(images))?,
             Network::Generator => backend.copy(beside(), backend.view_mut(latents))?,
-            Network::Encoder => *latents = draw(backend, &self.latents(), FIXED + 1003)?,
+            Network::Encoder => *latents = draw_stored(backend, &self.latents(), FIXED + 1003)?,
         }
         // The image encoder looks at real images in G's half of a step, and so does feature matching.
         if self.network != Network::Discriminator {
-            let real = draw(backend, &self.images(self.batch()), FIXED + 1002)?;
+            let real = draw_stored(backend, &self.images(self.batch()), FIXED + 1002)?;
             backend.copy(backend.view(&real), backend.part_mut(images, 0..self.batch() * self.image.len()))?;
         }
-        let noise = |images: usize, number| draw(backend, &Tensor::new("noise", images * self.dims), FIXED + number);
+        let noise = |images: usize, number| draw(backend, &Tensor::real("noise", images * self.dims), FIXED + number);
         let given = Batch::Given(Given {
             noise_d: noise(2 * self.batch(), 1000)?,
             noise_g: noise(self.batch(), 1001)?,
@@ -145,7 +146,7 @@ impl ModelLoss {
     }
 
     /// The model after its passes, and the gradient of the input beside the parameters.
-    fn run<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<(Model<B>, Option<Buffer<B>>)> {
+    fn run<B: Executor>(&self, backend: &B, inputs: &[CaseBuffer<B>]) -> Result<(Model<B>, Option<StoredBuffer<B>>)> {
         let (Trainer { mut model, mut methods, .. }, given) = self.trainer(backend, inputs)?;
         let mut gradient = self.input_beside().map(|beside| backend.alloc(beside.len)).transpose()?;
         let target = gradient.as_mut().map(|gradient| backend.view_mut(gradient));
@@ -171,12 +172,12 @@ impl ModelLoss {
             PixelRange::ZeroToOne => (0.0, 1.0),
             PixelRange::MinusOneToOne => (-1.0, 1.0),
         };
-        Tensor::new("images", count * self.image.len()).filled(Fill::Uniform(low, high))
+        Tensor::stored("images", count * self.image.len()).filled(Fill::Uniform(low, high))
     }
 
     /// The z of G's images.
     fn latents(&self) -> Tensor {
-        Tensor::new("latents", self.batch() * self.settings.generator.latent)
+        Tensor::stored("latents", self.batch() * self.settings.generator.latent)
     }
 
     /// The input beside the parameters. The real images that the encoder sees are data, and nothing is differentiated by them.

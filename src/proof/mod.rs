@@ -15,13 +15,12 @@ mod parameters;
 pub mod penalties;
 
 use crate::Result;
-use crate::device::Unrounded;
 use crate::ops::{Case, Executor};
 
 /// Both losses of every narrow model, and every gradient penalty.
 ///
 /// # Errors
 /// If memory is used up.
-pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     Ok(losses::cases(backend)?.into_iter().chain(penalties::cases(backend)?).collect())
 }

@@ -7,13 +7,14 @@
 
 use super::models;
 use super::parameters::{
-    FIXED, draw, draw_parameters, hold_spectral_norm, parameter, set_parameters, write_gradients, write_loss,
+    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_parameters, write_gradients,
+    write_loss,
 };
 use crate::config::{ObjectiveSettings, Settings};
+use crate::device::Network;
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Network, Unrounded};
 use crate::nn::ImageShape;
-use crate::ops::{Case, Executor, Fill, Tensor};
+use crate::ops::{Case, CaseBuffer, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given, GivenPenalty};
 use crate::train::step::model::Model;
 use crate::train::step::penalty;
@@ -24,7 +25,7 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// If memory is used up.
-pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
+pub fn cases<B: Executor>(backend: &B) -> Result<Vec<Case<B>>> {
     let mut cases = Vec::new();
     for models::Model { name: model, settings, image, penalties, .. } in models::of_gradients()? {
         let Some(image) = image else { continue };
@@ -38,18 +39,18 @@ pub fn cases<B: Executor + Unrounded>(backend: &B) -> Result<Vec<Case<B>>> {
 }
 
 /// One penalty of one model.
-fn case<B: Executor + Unrounded>(backend: &B, name: String, settings: Settings, image: ImageShape) -> Result<Case<B>> {
+fn case<B: Executor>(backend: &B, name: String, settings: Settings, image: ImageShape) -> Result<Case<B>> {
     let discriminator = Trainer::new(backend.clone(), settings.clone(), image)?.model.discriminator;
     let table = discriminator.memory.parts.params;
     let mut case = Case::new("gradient_penalty", name);
-    for Tensor { name, len, fill } in table.entries().iter().map(parameter) {
-        case = case.filled_input(name, len, fill);
+    for tensor in table.entries().iter().map(parameter) {
+        case = case.input_of(tensor);
     }
     let dims = discriminator.layers.bottleneck(1).map_or(0, |d| d.dims());
     let penalty = ModelPenalty { settings, image, dims };
     let same = penalty.clone();
     Ok(case
-        .output("penalty", 1)
+        .real_output("penalty", 1)
         .forward_of_many(move |be, inputs, outputs| {
             write_loss(be, penalty.run(be, inputs)?.read_state()?.metrics.penalty, outputs)
         })
@@ -69,7 +70,7 @@ struct ModelPenalty {
 
 impl ModelPenalty {
     /// A model with these parameters after its penalty's pass, whose loss and gradients are the penalty's alone.
-    fn run<B: Executor + Unrounded>(&self, backend: &B, inputs: &[Buffer<B>]) -> Result<Model<B>> {
+    fn run<B: Executor>(&self, backend: &B, inputs: &[CaseBuffer<B>]) -> Result<Model<B>> {
         let Trainer { mut model, mut methods, .. } = Trainer::new(backend.clone(), self.settings.clone(), self.image)?;
         if self.settings.discriminator.spectral_norm {
             // Its vectors belong to the inputs as they are before any is moved.
@@ -79,15 +80,18 @@ impl ModelPenalty {
         set_parameters(&mut model, Network::Discriminator, inputs)?;
         model.normalise_weights()?;
         let n = self.settings.train.batch;
-        let drawn = |number, len, fill| draw(backend, &Tensor::new("fixed", len).filled(fill), FIXED + number);
-        let uniform = Fill::Uniform(0.0, 1.0);
-        model.batch.images.clean = drawn(0, 2 * n * self.image.len(), uniform)?;
+        let drawn = |number, len| draw(backend, &Tensor::real("fixed", len), FIXED + number);
+        let uniform = |number, len| {
+            let tensor = Tensor::stored("fixed", len).filled(Fill::Uniform(0.0, 1.0));
+            draw_stored(backend, &tensor, FIXED + number)
+        };
+        model.batch.images.clean = uniform(0, 2 * n * self.image.len())?;
         let given = Batch::Given(Given {
-            noise_d: drawn(1, 2 * n * self.dims, Fill::Normal)?,
+            noise_d: drawn(1, 2 * n * self.dims)?,
             penalty: GivenPenalty {
-                positions: drawn(2, n, uniform)?,
-                directions: drawn(3, n * self.image.len(), uniform)?,
-                noise: drawn(4, n * self.dims, Fill::Normal)?,
+                positions: uniform(2, n)?,
+                directions: uniform(3, n * self.image.len())?,
+                noise: drawn(4, n * self.dims)?,
             },
             ..Given::none(backend)?
         });

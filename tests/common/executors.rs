@@ -8,16 +8,16 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use simt::{Emulator, Options, Program, Sources};
 use vgan_cuda::device::kernels::{GENERATED_HEADERS, Kernel};
-use vgan_cuda::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Precision, Real, Recording};
+use vgan_cuda::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Precision, Real, Recording, Storage};
 use vgan_cuda::ops::case::fill;
-use vgan_cuda::ops::{Case, Tensor};
+use vgan_cuda::ops::{Case, CaseBuffer, Fill, Tensor};
 use vgan_cuda::{Error, Result};
 
-/// The kernels' files, as the emulator runs them, in one type of numbers.
+/// The kernels' files, as the emulator runs them, in one form.
 #[derive(Clone)]
 pub struct Emulated {
     emulator: Arc<Emulator>,
-    real: &'static str,
+    form: &'static str,
     // What is being recorded, while something is.
     recorded: Arc<Mutex<Option<Vec<Recorded>>>>,
     // What was allocated so far, in order.
@@ -90,14 +90,24 @@ impl Drop for EmulatedMemory {
     }
 }
 
-/// Compiles the kernels once a process for each type of numbers.
-fn program(real: &'static str) -> &'static Program {
-    static PROGRAMS: [OnceLock<Program>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (which, ctype) = if real == "f32" { (0, "float") } else { (1, "double") };
+/// The forms that kernels are compiled in, with what is defined in each: as build.rs has them.
+const FORMS: [(&str, &[&str]); 3] =
+    [("f32", &["REAL=float"]), ("bf16", &["REAL=float", "STORED_BF16"]), ("f64", &["REAL=double"])];
+
+/// What is defined in a form.
+pub fn defines(form: &str) -> Vec<String> {
+    let found = FORMS.iter().find(|(name, _)| *name == form).unwrap_or_else(|| panic!("no form {form}"));
+    found.1.iter().map(|define| (*define).into()).collect()
+}
+
+/// Compiles the kernels once a process in each form.
+fn program(form: &'static str) -> &'static Program {
+    static PROGRAMS: [OnceLock<Program>; FORMS.len()] = [const { OnceLock::new() }; FORMS.len()];
+    let which = FORMS.iter().position(|(name, _)| *name == form).unwrap_or_else(|| panic!("no form {form}"));
     PROGRAMS[which].get_or_init(|| {
         // Tensor cores know no f64, and the registers hold no wide tile of it.
-        let f32_alone = |file: &str| file.ends_with("_tensor") || file.ends_with("_wide");
-        let sources = sources(ctype, |file| real == "f32" || !f32_alone(file));
+        let not_f64 = |file: &str| file.ends_with("_tensor") || file.ends_with("_wide");
+        let sources = sources(form, |file| form != "f64" || !not_f64(file));
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
     })
 }
@@ -107,30 +117,35 @@ pub fn include_folders() -> Vec<PathBuf> {
     vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels"), GENERATED_HEADERS.into()]
 }
 
-/// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a C type of numbers.
-pub fn sources(ctype: &str, takes: impl Fn(&str) -> bool) -> Sources {
+/// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a form.
+pub fn sources(form: &str, takes: impl Fn(&str) -> bool) -> Sources {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
     files.dedup();
     let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
-    Sources { files, include_dirs: include_folders(), defines: vec![format!("REAL={ctype}")], ..Sources::default() }
+    Sources { files, include_dirs: include_folders(), defines: defines(form), ..Sources::default() }
 }
 
-/// An emulator of the kernels in the type `real`.
-pub fn emulator(real: &'static str, options: Options) -> Emulated {
-    emulator_of(program(real), real, options)
+/// An emulator of the kernels in a form.
+pub fn emulator(form: &'static str, options: Options) -> Emulated {
+    emulator_of(program(form), form, options)
 }
 
-/// An emulator of a program that was compiled in the type `real`.
-pub fn emulator_of(program: &Program, real: &'static str, options: Options) -> Emulated {
+/// An emulator of a program that was compiled in a form.
+pub fn emulator_of(program: &Program, form: &'static str, options: Options) -> Emulated {
     let emulator = Emulator::new(program, options).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Arc::new(emulator);
-    Emulated { emulator, real, recorded: Arc::default(), allocations: Arc::default() }
+    Emulated { emulator, form, recorded: Arc::default(), allocations: Arc::default() }
 }
 
 /// The kernels in type `T` under the emulator. Each buffer is an allocation, so that an access beyond its bounds is found.
 pub fn emulated<T: Real>(options: Options) -> Accelerator<T> {
-    Accelerator::new(emulator(T::NAME, options))
+    emulated_as(options)
+}
+
+/// The same with activations stored as `S`.
+pub fn emulated_as<T: Real, S: Storage<T>>(options: Options) -> Accelerator<T, S> {
+    Accelerator::new(emulator(S::NAME, options))
 }
 
 /// The kernels in f32 under the emulator, products in `precision`.
@@ -194,7 +209,7 @@ impl Launcher for Emulated {
         Ok(())
     }
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
-        assert_eq!(launch.real, self.real, "the kernels were compiled for the other type");
+        assert_eq!(launch.form, self.form, "the kernels were compiled in another form");
         let Launch { kernel, grid, block, arguments, .. } = *launch;
         let arguments = arguments.iter().map(|argument| argument.bytes().to_vec()).collect();
         self.work(Recorded::Launch { kernel, grid, block, arguments })
@@ -215,38 +230,53 @@ pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Vec<(String, Vec<f64>
 
 /// The same, with everything that goes in rounded before.
 pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision) -> Vec<(String, Vec<f64>)> {
+    results_at(backend, case, rounded, None)
+}
+
+/// The same, where the derivatives are taken at these outputs in place of the backend's own: how those of two executors are
+/// compared that do not store the same outputs.
+pub fn results_at<B: Backend>(
+    backend: &B,
+    case: &Case<B>,
+    rounded: Precision,
+    outputs: Option<&[(String, Vec<f64>)]>,
+) -> Vec<(String, Vec<f64>)> {
+    let filled = |tensor: &Tensor, number| tensor.buffer(backend, &filling(tensor, number, rounded)).expect("memory");
+    let all = |tensors: &[Tensor], first| -> Vec<_> { (first..).zip(tensors).map(|(i, t)| filled(t, i)).collect() };
+    let zeros = |tensors: &[Tensor]| -> Vec<_> { tensors.iter().map(|t| t.zeros(backend).expect("memory")).collect() };
+    let read = |buffer: &CaseBuffer<B>| buffer.values(backend).expect("a copy");
+    let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
     backend.run(|| {
-        let filled = |tensors: &[Tensor], first: u32| -> Vec<_> {
-            let values = (first..).zip(tensors).map(|(number, tensor)| fill(tensor, number));
-            let round = |value: f64| B::Real::of_f32(rounded.round(value as f32));
-            let real = |values: Vec<f64>| values.into_iter().map(round).collect::<Vec<_>>();
-            values.map(|values| backend.buffer_of(&real(values)).expect("memory")).collect()
-        };
-        let zeros = |tensors: &[Tensor]| -> Vec<_> {
-            tensors.iter().map(|tensor| backend.alloc(tensor.len).expect("memory")).collect()
-        };
-        let (inputs, outputs) = (case.inputs(), case.outputs());
-        let (x, u) = (filled(inputs, 0), filled(outputs, 1000));
-        let (mut y, mut dx) = (zeros(outputs), zeros(inputs));
-        let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
+        let (x, u) = (all(case.inputs(), 0), all(case.outputs(), 1000));
+        let (mut y, mut dx) = (zeros(case.outputs()), zeros(case.inputs()));
         case.run_forward(backend, &x, &mut y).unwrap_or_else(named);
+        let outputs_of = |y: &[CaseBuffer<B>]| -> Vec<_> {
+            case.outputs().iter().zip(y).map(|(t, buffer)| (t.name.to_string(), read(buffer))).collect()
+        };
+        let mut results = outputs_of(&y);
+        if let Some(outputs) = outputs {
+            let held = case.outputs().iter().zip(outputs).map(|(t, (_, values))| t.buffer(backend, values));
+            y = held.collect::<Result<_>>().expect("memory");
+        }
         if case.differentiable() {
             case.run_backward(backend, &x, &y, &u, &mut dx).unwrap_or_else(named);
         }
-        let names = outputs.iter().map(|t| t.name.to_string()).chain(inputs.iter().map(|t| format!("d {}", t.name)));
-        let read =
-            |buffer| backend.read(backend.view(buffer)).expect("a copy").iter().map(|v: &B::Real| v.to_f64()).collect();
-        let mut results: Vec<_> = names.zip(y.iter().chain(&dx).map(read)).collect();
-        if let Some(input) = inputs.first() {
-            let v = filled(&[Tensor::new("v", input.len)], 2000);
-            let mut vy = zeros(outputs);
-            if let Some(done) = case.run_tangent(backend, &x, &y, &v[0], &mut vy) {
+        results.extend(case.inputs().iter().zip(&dx).map(|(t, buffer)| (format!("d {}", t.name), read(buffer))));
+        if let Some(input) = case.inputs().first() {
+            let v = filled(&input.clone().filled(Fill::Normal), 2000);
+            let mut vy = zeros(case.outputs());
+            if let Some(done) = case.run_tangent(backend, &x, &y, &v, &mut vy) {
                 done.unwrap_or_else(named);
                 results.push(("tangent".into(), read(&vy[0])));
             }
         }
         results
     })
+}
+
+/// The values of a tensor of this number before a case runs: what f32 can hold, rounded.
+pub fn filling(tensor: &Tensor, number: u32, rounded: Precision) -> Vec<f64> {
+    fill(tensor, number).into_iter().map(|value| f64::from(rounded.round(value as f32))).collect()
 }
 
 /// Holds an executor in f32 against the CPU in f64, case by case; a line for each tensor that is off.

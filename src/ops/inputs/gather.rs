@@ -13,7 +13,7 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::philox::{DrawStep, Stream, draw};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut};
 use crate::ops::Case;
 use crate::ops::models::{BATCH, IMAGES};
 use crate::ops::pass::{Pass, Work, state};
@@ -160,7 +160,7 @@ dry_run! {
 
 /// Odd sizes, grey and colour, both ranges, mirrored and not; the batch belongs to a later epoch than the first, and in two
 /// cases it is not the only one of its step.
-pub fn cases<B: GatherOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: GatherOp>() -> Vec<Case<B>> {
     let size = |n, count, h, w, c, low, flip| Gather { n, count, h, w, c, low, high: 1.0, flip };
     let several = size(3, 10, 5, 3, 3, 0.0, true);
     vec![
@@ -175,24 +175,24 @@ pub fn cases<B: GatherOp + Unrounded>() -> Vec<Case<B>> {
     ]
 }
 
-fn case<B: GatherOp + Unrounded>(d: Gather, draws: DrawStep) -> Case<B> {
+fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
     let Gather { n, count, h, w, c, low, high, flip } = d;
     let DrawStep { per_step, index } = draws;
     let name = format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}");
     Case::new("gather", name).output("x", n * h * w * c).forward(move |be: &B, [], [x]| {
         let pixels: Vec<u8> = (0..count * h * w * c).map(|i| (i * 31 % 256) as u8).collect();
         let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(4, 0.0) }])?;
-        be.gather(&d, draws, be.view(&be.buffer_of(&pixels)?), be.view(&state), x)
+        be.gather(&d, draws, be.view(&be.buffer_of(&pixels)?), be.view(&state), x.stored())
     })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: GatherOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: GatherOp>() -> [Pass<B>; 2] {
     let size = |count, [h, w, c]: [usize; 3], low, flip| Gather { n: BATCH, count, h, w, c, low, high: 1.0, flip };
     [size(60_000, IMAGES[0], 0.0, false), size(50_000, IMAGES[1], -1.0, true)].map(pass)
 }
 
-fn pass<B: GatherOp + Unrounded>(d: Gather) -> Pass<B> {
+fn pass<B: GatherOp>(d: Gather) -> Pass<B> {
     let shape = format!("n{} of {} {}x{}x{}", d.n, d.count, d.h, d.w, d.c);
     Pass::new("gather", shape, "forward", move |be: B| -> Result<Work> {
         let image = d.h * d.w * d.c;

@@ -12,12 +12,10 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{
-    Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Unrounded, Window,
-};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Window};
 use crate::ops::Case;
 use crate::ops::models::{BOTH, image_lens};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// Sizes of a batch and of its noise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -140,7 +138,7 @@ dry_run! {
 }
 
 /// One group and two, images longer than a block and no multiple of four, σ constant, falling and fallen; ε drawn and given.
-pub fn cases<B: InstanceNoiseOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: InstanceNoiseOp>() -> Vec<Case<B>> {
     const REAL_AND_FAKE: &[Stream] = &[Stream::InstanceReal, Stream::InstanceFake];
     const GENERATOR: &[Stream] = &[Stream::InstanceGenerator];
     vec![
@@ -155,50 +153,42 @@ pub fn cases<B: InstanceNoiseOp + Unrounded>() -> Vec<Case<B>> {
 }
 
 /// Drawn noise gives the same bits on every device: the images are a fixed pattern and no input.
-fn drawn_case<B: InstanceNoiseOp + Unrounded>(
-    n: usize,
-    image: usize,
-    steps: u64,
-    streams: &'static [Stream],
-) -> Case<B> {
+fn drawn_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
     Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{}", streams.len()))
         .output("y", n * image)
-        .forward(move |be: &B, [], [y]| add_to_pattern(be, (n, image, steps, streams), None, y))
+        .forward(move |be: &B, [], [y]| add_to_pattern(be, (n, image, steps, streams), None, y.stored()))
 }
 
-fn given_case<B: InstanceNoiseOp + Unrounded>(
-    n: usize,
-    image: usize,
-    steps: u64,
-    streams: &'static [Stream],
-) -> Case<B> {
+fn given_case<B: InstanceNoiseOp>(n: usize, image: usize, steps: u64, streams: &'static [Stream]) -> Case<B> {
     Case::new("instance_noise", format!("n{n} image{image} steps{steps} groups{} given", streams.len()))
-        .input("epsilon", n * image)
+        .real_input("epsilon", n * image)
         .output("y", n * image)
-        .forward(move |be: &B, [epsilon], [y]| add_to_pattern(be, (n, image, steps, streams), Some(epsilon), y))
+        .forward(move |be: &B, [epsilon], [y]| {
+            add_to_pattern(be, (n, image, steps, streams), Some(epsilon.real()), y.stored())
+        })
 }
 
-fn add_to_pattern<B: InstanceNoiseOp + Unrounded>(
+fn add_to_pattern<B: InstanceNoiseOp>(
     be: &B,
     (n, image, steps, streams): (usize, usize, u64, &[Stream]),
     given: Option<In<'_, B>>,
     y: StoredOut<'_, B>,
 ) -> Result<()> {
     let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
-    let (x, state) = (be.buffer_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
+    let (x, state) = (be.stored_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
     // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
     let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
     be.instance_noise(&d, be.view(&x), given, be.view(&state), y)
 }
 
 /// On the real and fake images of a batch.
-pub(super) fn passes<B: InstanceNoiseOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: InstanceNoiseOp>() -> [Pass<B>; 2] {
     image_lens().map(|image| {
         let streams = &[Stream::InstanceReal, Stream::InstanceFake];
         let d = InstanceNoise { n: BOTH, image, sigma: 0.1, steps: 0, streams, draws: DrawStep::ONCE };
         let (shape, len) = (format!("n{BOTH} image{image}"), BOTH * image);
-        Pass::of("instance_noise", shape, "forward", [len], [len], move |be: &B, [x], [y], state| {
-            be.instance_noise(&d, x, None, be.freeze(state), y)
+        Pass::of("instance_noise", shape, "forward", [stored(len)], [stored(len)], move |be: &B, [x], [y], state| {
+            be.instance_noise(&d, x.stored(), None, be.freeze(state), y.stored())
         })
     })
 }

@@ -8,10 +8,10 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut};
 use crate::ops::Case;
 use crate::ops::models::BATCH;
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 choices! {
     /// The distribution of the latent vector.
@@ -82,31 +82,31 @@ dry_run! {
 }
 
 /// Both distributions, lengths that end within a draw of four, several samples.
-pub fn cases<B: PriorOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: PriorOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1), (3, 17), (2, 62), (5, 130)];
     let both = [Prior::Uniform, Prior::Normal].into_iter();
     both.flat_map(|prior| sizes.map(|(n, latent)| case(n, latent, prior))).collect()
 }
 
-fn case<B: PriorOp + Unrounded>(n: usize, latent: usize, prior: Prior) -> Case<B> {
+fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
     let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 };
     let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 7, draws };
     Case::new("prior", format!("n{n} latent{latent} {prior:?}")).output("z", n * latent).forward(
         move |be: &B, [], [z]| {
             let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
-            be.prior_sample(&d, be.view(&state), z)
+            be.prior_sample(&d, be.view(&state), z.stored())
         },
     )
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: PriorOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: PriorOp>() -> [Pass<B>; 2] {
     [62, 100].map(|latent| {
         let (prior, draws) = (Prior::Uniform, DrawStep::ONCE);
         let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 0, draws };
         let shape = format!("n{BATCH} latent{latent}");
-        Pass::of("prior", shape, "sample", [], [BATCH * latent], move |be: &B, [], [z], state| {
-            be.prior_sample(&d, be.freeze(state), z)
+        Pass::of("prior", shape, "sample", [], [stored(BATCH * latent)], move |be: &B, [], [z], state| {
+            be.prior_sample(&d, be.freeze(state), z.stored())
         })
     })
 }

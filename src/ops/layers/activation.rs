@@ -9,10 +9,10 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, Real, Storage, Stored, StoredOut, Unrounded, Window};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredBuffer, StoredOut, Window};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -238,38 +238,42 @@ dry_run! {
 }
 
 /// Each function at odd lengths, away from the kinks; and the tangents of those that curve.
-pub(super) fn cases<B: ActivationOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ActivationOp>() -> Vec<Case<B>> {
     let leaky = Activation::LeakyRelu(0.2);
     let functions = [Activation::Identity, Activation::Relu, leaky, Activation::Sigmoid, Activation::Tanh];
     let sizes = functions.into_iter().flat_map(|f| [1, 3, 17, 33].map(|len| (f, len)));
     sizes.flat_map(|(f, len)| iter::once(case(f, len)).chain(f.curves().then(|| curvature_case(f, len)))).collect()
 }
 
-fn case<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> Case<B> {
+fn case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
     Case::new("activation", format!("{f:?} len{len}"))
         .filled_input("x", len, Fill::AwayFromZero)
         .output("y", len)
-        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x, y))
-        .backward(move |be: &B, [_], [y], [dy], [dx]| be.activation_backward_input(f, y, dy, dx))
-        .tangent(move |be: &B, [_], [y], vx, vy| be.activation_backward_input(f, y, vx, vy))
+        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x.stored(), y.stored()))
+        .backward(move |be: &B, [_], [y], [dy], [dx]| {
+            be.activation_backward_input(f, y.stored(), dy.stored(), dx.stored())
+        })
+        .tangent(move |be: &B, [_], [y], vx, vy| be.activation_backward_input(f, y.stored(), vx.stored(), vy.stored()))
 }
 
 /// The tangent of a function that curves as a function of x, the direction held fixed; its gradient is the curvature.
-fn curvature_case<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> Case<B> {
-    let output = move |be: &B, x: Stored<'_, B>| -> Result<Buffer<B>> {
+fn curvature_case<B: ActivationOp>(f: Activation, len: usize) -> Case<B> {
+    let output = move |be: &B, x: Stored<'_, B>| -> Result<StoredBuffer<B>> {
         let mut y = be.alloc(len)?;
         be.activation_forward(f, x, be.view_mut(&mut y))?;
         Ok(y)
     };
-    let direction = move |be: &B| case::drawn(be, len, Fill::Normal, 2000);
+    let direction = move |be: &B| case::drawn_stored(be, len, Fill::Normal, 2000);
     Case::new("activation", format!("{f:?} curvature len{len}"))
         .input("x", len)
         .output("vy", len)
         .forward(move |be: &B, [x], [vy]| {
-            be.activation_backward_input(f, be.view(&output(be, x)?), be.view(&direction(be)?), vy)
+            let (y, vx) = (output(be, x.stored())?, direction(be)?);
+            be.activation_backward_input(f, be.view(&y), be.view(&vx), vy.stored())
         })
         .backward(move |be: &B, [x], [_], [dy], [dx]| {
-            be.activation_curvature(f, be.view(&output(be, x)?), be.view(&direction(be)?), dy, dx)
+            let (y, vx) = (output(be, x.stored())?, direction(be)?);
+            be.activation_curvature(f, be.view(&y), be.view(&vx), dy.stored(), dx.stored())
         })
 }
 
@@ -286,18 +290,23 @@ fn model_sizes() -> [(Activation, usize); 4] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ActivationOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ActivationOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(|(f, len)| passes_of(f, len)).collect()
 }
 
-fn passes_of<B: ActivationOp + Unrounded>(f: Activation, len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: ActivationOp>(f: Activation, len: usize) -> [Pass<B>; 2] {
     let shape = format!("{f:?} len{len}");
     [
-        Pass::of("activation", &shape, "forward", [len], [len], move |be: &B, [x], [y], _| {
-            be.activation_forward(f, x, y)
+        Pass::of("activation", &shape, "forward", [stored(len)], [stored(len)], move |be: &B, [x], [y], _| {
+            be.activation_forward(f, x.stored(), y.stored())
         }),
-        Pass::of("activation", &shape, "backward_input", [len, len], [len], move |be: &B, [y, dy], [dx], _| {
-            be.activation_backward_input(f, y, dy, dx)
-        }),
+        Pass::of(
+            "activation",
+            &shape,
+            "backward_input",
+            [stored(len), stored(len)],
+            [stored(len)],
+            move |be: &B, [y, dy], [dx], _| be.activation_backward_input(f, y.stored(), dy.stored(), dx.stored()),
+        ),
     ]
 }

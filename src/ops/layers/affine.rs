@@ -2,9 +2,9 @@
 //! layer of a network, the cases for tests and the passes for benchmarks are written once, against this.
 
 use crate::Result;
-use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded};
+use crate::device::{Backend, In, Out, Stored, StoredOut};
 use crate::ops::case::Case;
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real, stored};
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
 pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
@@ -44,41 +44,41 @@ pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
 }
 
 /// These sizes as cases.
-pub fn cases<B: Unrounded, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
+pub fn cases<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Case<B>> {
     sizes.into_iter().map(case).collect()
 }
 
-fn case<B: Unrounded, M: Affine<B>>(d: M) -> Case<B> {
+fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
-        .input("w", d.w_len())
-        .input("b", d.b_len())
+        .real_input("w", d.w_len())
+        .real_input("b", d.b_len())
         .output("y", d.y_len())
-        .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x, w, Some(b), y))
+        .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x.stored(), w.real(), Some(b.real()), y.stored()))
         .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
-            d.backward_input(be, dy, w, dx)?;
-            d.backward_weight(be, x, dy, dw, Some(db))
+            d.backward_input(be, dy.stored(), w.real(), dx.stored())?;
+            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()))
         })
-        .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx, w, None, vy))
+        .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx.stored(), w.real(), None, vy.stored()))
 }
 
 /// These sizes as passes.
-pub fn passes<B: Unrounded, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
+pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
     sizes.into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: Unrounded, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
+fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
     let shape = format!("n{} {}", d.n(), d.describe());
-    let (x, w, b, y) = (d.x_len(), d.w_len(), d.b_len(), d.y_len());
+    let (x, w, b, y) = (|| stored(d.x_len()), || real(d.w_len()), || real(d.b_len()), || stored(d.y_len()));
     [
-        Pass::of(M::OP, &shape, "forward", [x, w, b], [y], move |be: &B, [x, w, b], [y], _| {
-            d.forward(be, x, w, Some(b), y)
+        Pass::of(M::OP, &shape, "forward", [x(), w(), b()], [y()], move |be: &B, [x, w, b], [y], _| {
+            d.forward(be, x.stored(), w.real(), Some(b.real()), y.stored())
         }),
-        Pass::of(M::OP, &shape, "backward_input", [y, w], [x], move |be: &B, [dy, w], [dx], _| {
-            d.backward_input(be, dy, w, dx)
+        Pass::of(M::OP, &shape, "backward_input", [y(), w()], [x()], move |be: &B, [dy, w], [dx], _| {
+            d.backward_input(be, dy.stored(), w.real(), dx.stored())
         }),
-        Pass::of(M::OP, &shape, "backward_weight", [x, y], [w, b], move |be: &B, [x, dy], [dw, db], _| {
-            d.backward_weight(be, x, dy, dw, Some(db))
+        Pass::of(M::OP, &shape, "backward_weight", [x(), y()], [w(), b()], move |be: &B, [x, dy], [dw, db], _| {
+            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()))
         }),
     ]
 }

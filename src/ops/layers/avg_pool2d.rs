@@ -14,10 +14,10 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// Pixels of a window, those of the border included: what a sum is divided by.
 const PIXELS: f64 = 9.0;
@@ -145,19 +145,19 @@ dry_run! {
 }
 
 /// One pixel, odd and even sides, one row, several images, one channel and many.
-pub(super) fn cases<B: AvgPool2dOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: AvgPool2dOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 2, 2, 3), (1, 3, 3, 1), (2, 4, 6, 5), (3, 5, 4, 2), (1, 1, 7, 3), (2, 7, 1, 17)];
     // The last has rows that are longer than a block of the kernel.
     sizes.into_iter().chain([(1, 3, 40, 33)]).map(|(n, h, w, c)| case(AvgPool2d { n, h, w, c })).collect()
 }
 
-fn case<B: AvgPool2dOp + Unrounded>(d: AvgPool2d) -> Case<B> {
+fn case<B: AvgPool2dOp>(d: AvgPool2d) -> Case<B> {
     Case::new("avg_pool2d", d.describe())
         .input("x", d.x_len())
         .output("y", d.y_len())
-        .forward(move |be: &B, [x], [y]| be.avg_pool2d_forward(&d, x, y))
-        .backward(move |be: &B, [_], [_], [dy], [dx]| be.avg_pool2d_backward_input(&d, dy, dx))
-        .tangent(move |be: &B, [_], [_], vx, vy| be.avg_pool2d_forward(&d, vx, vy))
+        .forward(move |be: &B, [x], [y]| be.avg_pool2d_forward(&d, x.stored(), y.stored()))
+        .backward(move |be: &B, [_], [_], [dy], [dx]| be.avg_pool2d_backward_input(&d, dy.stored(), dx.stored()))
+        .tangent(move |be: &B, [_], [_], vx, vy| be.avg_pool2d_forward(&d, vx.stored(), vy.stored()))
 }
 
 /// The poolings of `vgan-cifar10-resnet`.
@@ -166,16 +166,18 @@ fn model_sizes() -> [AvgPool2d; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: AvgPool2dOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: AvgPool2dOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: AvgPool2dOp + Unrounded>(d: AvgPool2d) -> [Pass<B>; 2] {
+fn passes_of<B: AvgPool2dOp>(d: AvgPool2d) -> [Pass<B>; 2] {
     let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
     [
-        Pass::of("avg_pool2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.avg_pool2d_forward(&d, x, y)),
-        Pass::of("avg_pool2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
-            be.avg_pool2d_backward_input(&d, dy, dx)
+        Pass::of("avg_pool2d", &shape, "forward", [stored(x)], [stored(y)], move |be: &B, [x], [y], _| {
+            be.avg_pool2d_forward(&d, x.stored(), y.stored())
+        }),
+        Pass::of("avg_pool2d", &shape, "backward_input", [stored(y)], [stored(x)], move |be: &B, [dy], [dx], _| {
+            be.avg_pool2d_backward_input(&d, dy.stored(), dx.stored())
         }),
     ]
 }

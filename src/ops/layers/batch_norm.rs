@@ -11,11 +11,12 @@ mod cpu;
 mod launch;
 
 use crate::Result;
-use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Unrounded, Window};
+use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Window};
 use crate::ops::case::{Case, Fill};
 use crate::ops::layers::activation::Activation;
 use crate::ops::models::{BATCH, BOTH};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real, stored};
+use crate::ops::tensor::CaseIn;
 
 /// Sizes and mode of a batch normalisation.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -124,7 +125,7 @@ fn size(rows: usize, c: usize, groups: usize, activation: Activation) -> BatchNo
 
 /// Odd sizes, one and two groups, every activation that follows a normalisation; backward and tangent passes, the
 /// running statistics after a batch, and evaluation.
-pub(super) fn cases<B: BatchNormOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
     let batches = [
         size(3, 1, 1, Activation::Identity),
         size(6, 3, 2, Activation::Identity),
@@ -152,76 +153,84 @@ pub(super) fn cases<B: BatchNormOp + Unrounded>() -> Vec<Case<B>> {
     batches.chain(running.map(running_case)).chain(long.map(long_case)).chain(eval.map(eval_case)).collect()
 }
 
-fn case<B: BatchNormOp + Unrounded>(d: &BatchNorm, mode: &str) -> Case<B> {
+fn case<B: BatchNormOp>(d: &BatchNorm, mode: &str) -> Case<B> {
     Case::new("batch_norm", format!("{mode}{}", d.describe()))
         .input("x", d.len())
-        .input("gamma", d.c)
-        .input("beta", d.c)
+        .real_input("gamma", d.c)
+        .real_input("beta", d.c)
 }
 
 /// The forward pass with running statistics that nobody reads; returns `saved`.
-fn normalise<B: BatchNormOp + Unrounded>(
+fn normalise<B: BatchNormOp>(
     be: &B,
     d: &BatchNorm,
-    [x, gamma, beta]: [In<'_, B>; 3],
+    [x, gamma, beta]: [CaseIn<'_, B>; 3],
     y: StoredOut<'_, B>,
 ) -> Result<Buffer<B>> {
     let (mut running, mut saved) = (be.alloc(2 * d.c)?, be.alloc(d.saved_len())?);
+    let (x, gamma, beta) = (x.stored(), gamma.real(), beta.real());
     be.batch_norm_forward(d, x, gamma, beta, be.view_mut(&mut running), be.view_mut(&mut saved), y)?;
     Ok(saved)
 }
 
-fn batch_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
+fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
     case(&d, "")
         .output("y", d.len())
-        .forward(move |be: &B, inputs, [y]| normalise(be, &d, inputs, y).map(drop))
+        .forward(move |be: &B, inputs, [y]| normalise(be, &d, inputs, y.stored()).map(drop))
         .backward(move |be: &B, [x, gamma, beta], [y], [dy], [dx, dgamma, dbeta]| {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
             let (saved, mut sums) = (be.view(&saved), be.alloc(d.saved_len())?);
-            let sums = be.view_mut(&mut sums);
-            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
+            let (x, y, dy, gamma) = (x.stored(), y.stored(), dy.stored(), gamma.real());
+            let weight = Some([dgamma.real(), dbeta.real()]);
+            be.batch_norm_backward(&d, x, y, dy, gamma, saved, be.view_mut(&mut sums), Some(dx.stored()), weight)
         })
         .tangent(move |be: &B, [x, gamma, beta], [y], vx, vy| {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
             let mut sums = be.alloc(d.saved_len())?;
-            be.batch_norm_tangent(&d, x, y, vx, gamma, be.view(&saved), be.view_mut(&mut sums), vy)
+            let (x, y, vx, gamma) = (x.stored(), y.stored(), vx.stored(), gamma.real());
+            be.batch_norm_tangent(&d, x, y, vx, gamma, be.view(&saved), be.view_mut(&mut sums), vy.stored())
         })
 }
 
 /// The running statistics after a batch; nothing to differentiate.
-fn running_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
-    case(&d, "running ").filled_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0)).output("running", 2 * d.c).forward(
-        move |be: &B, [x, gamma, beta, before], [mut running]| {
-            be.copy(before, be.reborrow(&mut running))?;
+fn running_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+    case(&d, "running ")
+        .filled_real_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0))
+        .real_output("running", 2 * d.c)
+        .forward(move |be: &B, [x, gamma, beta, before], [running]| {
+            let (x, gamma, beta, mut running) = (x.stored(), gamma.real(), beta.real(), running.real());
+            be.copy(before.real(), be.reborrow(&mut running))?;
             let (mut saved, mut y) = (be.alloc(d.saved_len())?, be.alloc(d.len())?);
             be.batch_norm_forward(&d, x, gamma, beta, running, be.view_mut(&mut saved), be.view_mut(&mut y))
-        },
-    )
+        })
 }
 
 /// All that both passes write, dy being an input: nothing to differentiate, which many rows would make slow.
-fn long_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
+fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
     case(&d, "long ")
         .input("dy", d.len())
         .output("y", d.len())
-        .output("running", 2 * d.c)
+        .real_output("running", 2 * d.c)
         .output("dx", d.len())
-        .output("dgamma", d.c)
-        .output("dbeta", d.c)
-        .forward(move |be: &B, [x, gamma, beta, dy], [mut y, running, dx, dgamma, dbeta]| {
+        .real_output("dgamma", d.c)
+        .real_output("dbeta", d.c)
+        .forward(move |be: &B, [x, gamma, beta, dy], [y, running, dx, dgamma, dbeta]| {
+            let (x, gamma, beta, mut y) = (x.stored(), gamma.real(), beta.real(), y.stored());
             let (mut saved, mut sums) = (be.alloc(d.saved_len())?, be.alloc(d.saved_len())?);
-            be.batch_norm_forward(&d, x, gamma, beta, running, be.view_mut(&mut saved), be.reborrow(&mut y))?;
+            be.batch_norm_forward(&d, x, gamma, beta, running.real(), be.view_mut(&mut saved), be.reborrow(&mut y))?;
             let (y, saved, sums) = (be.freeze(y), be.view(&saved), be.view_mut(&mut sums));
-            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
+            let weight = Some([dgamma.real(), dbeta.real()]);
+            be.batch_norm_backward(&d, x, y, dy.stored(), gamma, saved, sums, Some(dx.stored()), weight)
         })
 }
 
 /// Evaluation, which has no backward pass.
-fn eval_case<B: BatchNormOp + Unrounded>(d: BatchNorm) -> Case<B> {
-    case(&d, "eval ")
-        .filled_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0))
-        .output("y", d.len())
-        .forward(move |be: &B, [x, gamma, beta, running], [y]| be.batch_norm_eval(&d, x, gamma, beta, running, y))
+fn eval_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+    case(&d, "eval ").filled_real_input("running", 2 * d.c, Fill::Uniform(0.5, 2.0)).output("y", d.len()).forward(
+        move |be: &B, [x, gamma, beta, running], [y]| {
+            be.batch_norm_eval(&d, x.stored(), gamma.real(), beta.real(), running.real(), y.stored())
+        },
+    )
 }
 
 /// The batch normalisations of the article's models: the generator's have one group and a ReLU, the discriminator's two and
@@ -248,37 +257,48 @@ fn model_sizes() -> Vec<BatchNorm> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: BatchNormOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: BatchNormOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: BatchNormOp + Unrounded>(d: BatchNorm) -> [Pass<B>; 3] {
+fn passes_of<B: BatchNormOp>(d: BatchNorm) -> [Pass<B>; 3] {
     const OP: &str = "batch_norm";
-    let (shape, len, saved, c) = (d.describe(), d.len(), d.saved_len(), d.c);
+    let (shape, saved, c) = (d.describe(), d.saved_len(), d.c);
+    let x = || stored(d.len());
     [
         Pass::of(
             OP,
             &shape,
             "forward",
-            [len, c, c],
-            [2 * c, saved, len],
+            [x(), real(c), real(c)],
+            [real(2 * c), real(saved), x()],
             move |be: &B, [x, gamma, beta], [running, saved, y], _| {
-                be.batch_norm_forward(&d, x, gamma, beta, running, saved, y)
+                let (gamma, beta, running, saved) = (gamma.real(), beta.real(), running.real(), saved.real());
+                be.batch_norm_forward(&d, x.stored(), gamma, beta, running, saved, y.stored())
             },
         ),
         Pass::of(
             OP,
             &shape,
             "backward",
-            [len, len, len, c, saved],
-            [saved, len, c, c],
+            [x(), x(), x(), real(c), real(saved)],
+            [real(saved), x(), real(c), real(c)],
             move |be: &B, [x, y, dy, gamma, saved], [sums, dx, dgamma, dbeta], _| {
-                be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
+                let (x, y, dy, gamma, saved) = (x.stored(), y.stored(), dy.stored(), gamma.real(), saved.real());
+                let weight = Some([dgamma.real(), dbeta.real()]);
+                be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums.real(), Some(dx.stored()), weight)
             },
         ),
         // Running statistics of zeros, which is what outputs begin as: a variance must not be negative.
-        Pass::of(OP, &shape, "eval", [len, c, c], [2 * c, len], move |be: &B, [x, gamma, beta], [running, y], _| {
-            be.batch_norm_eval(&d, x, gamma, beta, be.freeze(running), y)
-        }),
+        Pass::of(
+            OP,
+            &shape,
+            "eval",
+            [x(), real(c), real(c)],
+            [real(2 * c), x()],
+            move |be: &B, [x, gamma, beta], [running, y], _| {
+                be.batch_norm_eval(&d, x.stored(), gamma.real(), beta.real(), be.freeze(running.real()), y.stored())
+            },
+        ),
     ]
 }

@@ -16,10 +16,10 @@ use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real, stored};
 
 choices! {
     /// Meaning of the encoder's second output. The family of distributions is the same. With `logstd`, equal weights start
@@ -265,7 +265,7 @@ const STREAMS: [Stream; 2] = [Stream::NoiseReal, Stream::NoiseFake];
 
 /// Odd sizes, more dimensions than one block of noise; ε drawn, given and 0. With ε = 0 z is linear, and has no
 /// curvature. The encoder's second output is log σ² and log σ.
-pub(super) fn cases<B: BottleneckOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
     let sizes = [
         (2, 1, 1, CaseNoise::Sampled),
         (2, 3, 5, CaseNoise::Sampled),
@@ -292,36 +292,38 @@ fn described(d: &Bottleneck, noise: CaseNoise) -> String {
 }
 
 /// z and kl as functions of μ and s.
-fn case<B: BottleneckOp + Unrounded>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+fn case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
     let len = d.n * d.dims();
     Case::new("bottleneck", described(&d, noise))
         .filled_input("mu_s", 2 * len, Fill::Uniform(-2.0, 2.0))
         .output("z", len)
-        .output("kl", d.n)
+        .real_output("kl", d.n)
         .forward(move |be: &B, [mu_s], [z, kl]| {
-            noise.with(be, len, |noise| be.bottleneck_forward(&d, mu_s, noise, z, kl))
+            noise.with(be, len, |noise| be.bottleneck_forward(&d, mu_s.stored(), noise, z.stored(), kl.real()))
         })
         .backward(move |be: &B, [mu_s], [_, _], [dz, dkl], [d_mu_s]| {
+            let (mu_s, dz, dkl, d_mu_s) = (mu_s.stored(), dz.stored(), dkl.real(), d_mu_s.stored());
             noise.with(be, len, |noise| be.bottleneck_backward_input(&d, mu_s, noise, dz, dkl, d_mu_s))
         })
         .tangent(move |be: &B, [mu_s], [_, _], v_mu_s, v_z| {
+            let (mu_s, v_mu_s, v_z) = (mu_s.stored(), v_mu_s.stored(), v_z.stored());
             noise.with(be, len, |noise| be.bottleneck_tangent(&d, mu_s, noise, v_mu_s, v_z))
         })
 }
 
 /// The tangent of z as a function of the same, the direction held fixed; its gradient is the curvature.
-fn curvature_case<B: BottleneckOp + Unrounded>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
+fn curvature_case<B: BottleneckOp>(d: Bottleneck, noise: CaseNoise) -> Case<B> {
     let len = d.n * d.dims();
-    let direction = move |be: &B| case::drawn(be, 2 * len, Fill::Normal, 2001);
+    let direction = move |be: &B| case::drawn_stored(be, 2 * len, Fill::Normal, 2001);
     Case::new("bottleneck", format!("{} curvature", described(&d, noise)))
         .filled_input("mu_s", 2 * len, Fill::Uniform(-2.0, 2.0))
         .output("v_z", len)
         .forward(move |be: &B, [mu_s], [v_z]| {
-            let v = direction(be)?;
+            let (v, mu_s, v_z) = (direction(be)?, mu_s.stored(), v_z.stored());
             noise.with(be, len, |noise| be.bottleneck_tangent(&d, mu_s, noise, be.view(&v), v_z))
         })
         .backward(move |be: &B, [mu_s], [_], [dz], [d_mu_s]| {
-            let v = direction(be)?;
+            let (v, mu_s, dz, d_mu_s) = (direction(be)?, mu_s.stored(), dz.stored(), d_mu_s.stored());
             noise.with(be, len, |noise| be.bottleneck_curvature(&d, mu_s, noise, be.view(&v), dz, d_mu_s))
         })
 }
@@ -333,26 +335,27 @@ fn model_sizes() -> [Bottleneck; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: BottleneckOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: BottleneckOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: BottleneckOp + Unrounded>(d: Bottleneck) -> [Pass<B>; 2] {
-    let (shape, len) = (format!("n{} positions{} c{}", d.n, d.positions, d.c), d.n * d.dims());
+fn passes_of<B: BottleneckOp>(d: Bottleneck) -> [Pass<B>; 2] {
+    let shape = format!("n{} positions{} c{}", d.n, d.positions, d.c);
+    let (z, mu_s, kl) = (|| stored(d.n * d.dims()), || stored(2 * d.n * d.dims()), || real(d.n));
     [
-        Pass::of("bottleneck", &shape, "forward", [2 * len], [len, d.n], move |be: &B, [mu_s], [z, kl], state| {
+        Pass::of("bottleneck", &shape, "forward", [mu_s()], [z(), kl()], move |be: &B, [mu_s], [z, kl], state| {
             let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
-            be.bottleneck_forward(&d, mu_s, noise, z, kl)
+            be.bottleneck_forward(&d, mu_s.stored(), noise, z.stored(), kl.real())
         }),
         Pass::of(
             "bottleneck",
             &shape,
             "backward_input",
-            [2 * len, len, d.n],
-            [2 * len],
+            [mu_s(), z(), kl()],
+            [mu_s()],
             move |be: &B, [mu_s, dz, dkl], [d_mu_s], state| {
                 let noise = Noise::Drawn { streams: &STREAMS, draws: DrawStep::ONCE, state: be.freeze(state) };
-                be.bottleneck_backward_input(&d, mu_s, noise, dz, dkl, d_mu_s)
+                be.bottleneck_backward_input(&d, mu_s.stored(), noise, dz.stored(), dkl.real(), d_mu_s.stored())
             },
         ),
     ]

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use crate::Result;
 use crate::device::kernels::size;
-use crate::device::{Backend, In, Out, Stored, StoredOut, Unrounded, Window};
+use crate::device::{Backend, In, Out, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::{BATCH, BLOCKS, BOTH};
@@ -174,7 +174,7 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
 }
 
 /// Odd sizes, every stride and padding in use, one image and several, few and many channels.
-pub(super) fn cases<B: Conv2dOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: Conv2dOp>() -> Vec<Case<B>> {
     affine::cases(case_sizes())
 }
 
@@ -228,6 +228,6 @@ pub(super) fn model_sizes() -> Vec<Conv2d> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: Conv2dOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: Conv2dOp>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

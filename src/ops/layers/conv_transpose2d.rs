@@ -8,7 +8,7 @@
 use super::conv2d::{Conv2d, Conv2dOp, case_sizes, cpu, launch};
 use crate::Result;
 use crate::device::gemm::add_column_sums;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded, Window};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::models::BATCH;
@@ -209,7 +209,7 @@ impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
 }
 
 /// The sizes of the plain convolution's cases, reversed.
-pub(super) fn cases<B: ConvTranspose2dOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ConvTranspose2dOp>() -> Vec<Case<B>> {
     affine::cases(case_sizes().into_iter().map(|d| {
         let Conv2d { n, c, k, r, s, stride, padding, .. } = d;
         ConvTranspose2d { n, h: d.oh(), w: d.ow(), c: k, k: c, r, s, stride, padding }
@@ -226,6 +226,6 @@ pub(super) fn model_sizes() -> Vec<ConvTranspose2d> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ConvTranspose2dOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ConvTranspose2dOp>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

@@ -7,9 +7,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut};
 use crate::device::product::Product;
-use crate::device::{
-    Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Unrounded, Window,
-};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
 use crate::ops::layers::column_sums;
@@ -198,7 +196,7 @@ dry_run! {
 }
 
 /// One row and many, one feature and many.
-pub(super) fn cases<B: LinearOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: LinearOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1), (3, 17, 5), (17, 3, 33), (2, 33, 1), (5, 8, 16)];
     affine::cases(sizes.map(|(n, c, k)| Linear { n, c, k }))
 }
@@ -213,6 +211,6 @@ pub(super) fn model_sizes() -> Vec<Linear> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: LinearOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: LinearOp>() -> Vec<Pass<B>> {
     affine::passes(model_sizes())
 }

@@ -18,10 +18,10 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// Sizes of a minibatch layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,41 +217,41 @@ dry_run! {
 }
 
 /// One image and many, one group and two, one kernel and one dimension and more.
-pub(super) fn cases<B: MinibatchDiscriminationOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: MinibatchDiscriminationOp>() -> Vec<Case<B>> {
     let sizes =
         [(1, 1, 1, 1, 1), (2, 1, 3, 1, 2), (6, 2, 5, 3, 5), (10, 2, 1, 17, 1), (17, 1, 9, 2, 3), (4, 2, 33, 7, 4)];
     sizes.map(|(n, groups, c, kernels, dims)| case(MinibatchDiscrimination { n, groups, c, kernels, dims })).into()
 }
 
 /// y as a function of x and m, as if m did not come from x.
-fn case<B: MinibatchDiscriminationOp + Unrounded>(d: MinibatchDiscrimination) -> Case<B> {
+fn case<B: MinibatchDiscriminationOp>(d: MinibatchDiscrimination) -> Case<B> {
     let MinibatchDiscrimination { n, groups, c, kernels, dims } = d;
     Case::new("minibatch_discrimination", format!("n{n} groups{groups} c{c} kernels{kernels} dims{dims}"))
         .input("x", n * c)
         .input("m", n * d.m_len())
         .output("y", n * d.y_len())
-        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x, m, y))
+        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x.stored(), m.stored(), y.stored()))
         .backward(move |be: &B, [_, m], [_], [dy], [dx, dm]| {
-            be.minibatch_discrimination_backward_input(&d, m, dy, dm)?;
-            be.minibatch_discrimination_backward_features(&d, dy, dx)
+            be.minibatch_discrimination_backward_input(&d, m.stored(), dy.stored(), dm.stored())?;
+            be.minibatch_discrimination_backward_features(&d, dy.stored(), dx.stored())
         })
 }
 
 /// The head of `vgan-mnist` with the authors' 100 kernels of 5 dimensions behind its 1024 features.
-pub(super) fn passes<B: MinibatchDiscriminationOp + Unrounded>() -> [Pass<B>; 3] {
+pub(super) fn passes<B: MinibatchDiscriminationOp>() -> [Pass<B>; 3] {
     const OP: &str = "minibatch_discrimination";
     let d = MinibatchDiscrimination { n: BOTH, groups: 2, c: 1024, kernels: 100, dims: 5 };
-    let (x, m, y) = (d.n * d.c, d.n * d.m_len(), d.n * d.y_len());
+    let (x, m, y) = (|| stored(d.n * d.c), || stored(d.n * d.m_len()), || stored(d.n * d.y_len()));
     let shape = format!("n{} c{} kernels{} dims{}", d.n, d.c, d.kernels, d.dims);
     [
-        Pass::of(OP, &shape, "forward", [x, m], [y], move |be: &B, [x, m], [y], _| {
-            be.minibatch_discrimination_forward(&d, x, m, y)
+        Pass::of(OP, &shape, "forward", [x(), m()], [y()], move |be: &B, [x, m], [y], _| {
+            be.minibatch_discrimination_forward(&d, x.stored(), m.stored(), y.stored())
         }),
-        Pass::of(OP, &shape, "backward_input", [m, y], [m], move |be: &B, [m, dy], [dm], _| {
-            be.minibatch_discrimination_backward_input(&d, m, dy, dm)
+        Pass::of(OP, &shape, "backward_input", [m(), y()], [m()], move |be: &B, [m, dy], [dm], _| {
+            be.minibatch_discrimination_backward_input(&d, m.stored(), dy.stored(), dm.stored())
         }),
-        Pass::of(OP, &shape, "backward_features", [y], [x], move |be: &B, [dy], [dx], _| {
-            be.minibatch_discrimination_backward_features(&d, dy, dx)
+        Pass::of(OP, &shape, "backward_features", [y()], [x()], move |be: &B, [dy], [dx], _| {
+            be.minibatch_discrimination_backward_features(&d, dy.stored(), dx.stored())
         }),
     ]
 }

@@ -32,7 +32,7 @@ operations! {
 }
 
 /// The convolutions, transposed convolutions and linear layers of the models, as cases.
-pub fn model_cases<B: Layers + crate::device::Unrounded>() -> Vec<Case<B>> {
+pub fn model_cases<B: Layers>() -> Vec<Case<B>> {
     let mut cases = affine::cases(conv2d::model_sizes());
     cases.extend(affine::cases(conv_transpose2d::model_sizes()));
     cases.extend(affine::cases(linear::model_sizes()));

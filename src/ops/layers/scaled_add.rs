@@ -8,10 +8,10 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::{BATCH, BOTH};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// The sum's passes.
 pub trait ScaledAddOp: Backend {
@@ -76,24 +76,24 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector; the residual block's scale, a plain sum, and one that subtracts.
-pub(super) fn cases<B: ScaledAddOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: ScaledAddOp>() -> Vec<Case<B>> {
     [(0.1, 1), (0.1, 33), (1.0, 17), (-2.5, 3), (0.1, 1000)].map(|(scale, len)| case(scale, len)).into()
 }
 
-fn case<B: ScaledAddOp + Unrounded>(scale: f64, len: usize) -> Case<B> {
+fn case<B: ScaledAddOp>(scale: f64, len: usize) -> Case<B> {
     Case::new("scaled_add", format!("scale{scale} len{len}"))
         .input("a", len)
         .input("b", len)
         .output("y", len)
-        .forward(move |be: &B, [a, b], [y]| be.scaled_add_forward(scale, a, b, y))
+        .forward(move |be: &B, [a, b], [y]| be.scaled_add_forward(scale, a.stored(), b.stored(), y.stored()))
         .backward(move |be: &B, [_, _], [_], [dy], [da, db]| {
-            be.copy(dy, da)?;
-            be.scaled_add_backward_input(scale, dy, db)
+            be.copy(dy.stored(), da.stored())?;
+            be.scaled_add_backward_input(scale, dy.stored(), db.stored())
         })
         .tangent(move |be: &B, [_, _], [_], va, vy| {
             // b is held fixed, so its tangent is zero.
             let zeros = be.alloc(len)?;
-            be.scaled_add_forward(scale, va, be.view(&zeros), vy)
+            be.scaled_add_forward(scale, va.stored(), be.view(&zeros), vy.stored())
         })
 }
 
@@ -104,18 +104,23 @@ fn model_sizes() -> [usize; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ScaledAddOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ScaledAddOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: ScaledAddOp + Unrounded>(len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: ScaledAddOp>(len: usize) -> [Pass<B>; 2] {
     let shape = format!("len{len}");
     [
-        Pass::of("scaled_add", &shape, "forward", [len, len], [len], move |be: &B, [a, b], [y], _| {
-            be.scaled_add_forward(0.1, a, b, y)
-        }),
-        Pass::of("scaled_add", &shape, "backward_input", [len], [len], move |be: &B, [dy], [db], _| {
-            be.scaled_add_backward_input(0.1, dy, db)
+        Pass::of(
+            "scaled_add",
+            &shape,
+            "forward",
+            [stored(len), stored(len)],
+            [stored(len)],
+            move |be: &B, [a, b], [y], _| be.scaled_add_forward(0.1, a.stored(), b.stored(), y.stored()),
+        ),
+        Pass::of("scaled_add", &shape, "backward_input", [stored(len)], [stored(len)], move |be: &B, [dy], [db], _| {
+            be.scaled_add_backward_input(0.1, dy.stored(), db.stored())
         }),
     ]
 }

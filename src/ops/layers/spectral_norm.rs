@@ -13,9 +13,10 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, Storage, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, Storage};
 use crate::ops::case::{self, Case, Fill};
-use crate::ops::pass::{Pass, Work, filled};
+use crate::ops::pass::{Pass, Work, filled, real};
+use crate::ops::tensor::CaseIn;
 
 /// ε of both norms, PyTorch's.
 const EPSILON: f64 = 1e-12;
@@ -222,30 +223,31 @@ dry_run! {
 }
 
 /// One row and many, one column and many, more rows than a block sums.
-pub(super) fn cases<B: SpectralNormOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: SpectralNormOp>() -> Vec<Case<B>> {
     let iterating = [(1, 1), (1, 33), (33, 1), (3, 17), (17, 300), (520, 3)].map(|(k, c)| iterating_case(k, c));
     let held = [(3, 17), (17, 3), (1, 5)].map(|(k, c)| held_case(k, c));
     iterating.into_iter().chain(held).collect()
 }
 
 /// With a power iteration: all that a forward pass leaves. It is no function to differentiate, since u and v are held fixed.
-fn iterating_case<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> Case<B> {
+fn iterating_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
     let d = SpectralNorm { k, c, iterates: true };
     Case::new("spectral_norm", format!("k{k} c{c} with a power iteration"))
-        .input("w", k * c)
-        .input("u", k)
-        .output("w_hat", k * c)
-        .output("u", k)
-        .output("v", c)
-        .output("sigma", 1)
-        .forward(move |be: &B, [w, before], [w_hat, mut u, v, sigma]| {
-            be.copy(before, be.reborrow(&mut u))?;
-            be.spectral_norm_forward(&d, w, u, v, sigma, w_hat)
+        .real_input("w", k * c)
+        .real_input("u", k)
+        .real_output("w_hat", k * c)
+        .real_output("u", k)
+        .real_output("v", c)
+        .real_output("sigma", 1)
+        .forward(move |be: &B, [w, before], [w_hat, u, v, sigma]| {
+            let mut u = u.real();
+            be.copy(before.real(), be.reborrow(&mut u))?;
+            be.spectral_norm_forward(&d, w.real(), u, v.real(), sigma.real(), w_hat.real())
         })
 }
 
 /// Without one: ŵ as a function of w alone, for positive w, u and v, so that σ stays far from 0.
-fn held_case<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> Case<B> {
+fn held_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
     let d = SpectralNorm { k, c, iterates: false };
     // Returns u, v and σ.
     let forward = move |be: &B, w: In<'_, B>, w_hat: Out<'_, B>| -> Result<[Buffer<B>; 3]> {
@@ -256,23 +258,23 @@ fn held_case<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> Case<B> {
         Ok(held)
     };
     Case::new("spectral_norm", format!("k{k} c{c}"))
-        .filled_input("w", k * c, Fill::Uniform(0.5, 1.5))
-        .output("w_hat", k * c)
-        .forward(move |be: &B, [w], [w_hat]| forward(be, w, w_hat).map(drop))
-        .backward(move |be: &B, [w], [w_hat], [d_w_hat], [mut dw]| {
-            let held = forward(be, w, be.view_mut(&mut be.alloc(k * c)?))?;
-            be.copy(d_w_hat, be.reborrow(&mut dw))?;
+        .filled_real_input("w", k * c, Fill::Uniform(0.5, 1.5))
+        .real_output("w_hat", k * c)
+        .forward(move |be: &B, [w], [w_hat]| forward(be, w.real(), w_hat.real()).map(drop))
+        .backward(move |be: &B, [w], [w_hat], [d_w_hat], [dw]| {
+            let (held, mut dw) = (forward(be, w.real(), be.view_mut(&mut be.alloc(k * c)?))?, dw.real());
+            be.copy(d_w_hat.real(), be.reborrow(&mut dw))?;
             let [u, v, sigma] = held.each_ref().map(|buffer| be.view(buffer));
-            be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw)
+            be.spectral_norm_backward(&d, w_hat.real(), u, v, sigma, dw)
         })
 }
 
 /// The largest weights of the discriminator of `vgan-mnist`: its second convolution's and its first linear layer's.
-pub(super) fn passes<B: SpectralNormOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: SpectralNormOp>() -> Vec<Pass<B>> {
     [(128, 4 * 4 * 64), (1024, 7 * 7 * 128)].into_iter().flat_map(|(k, c)| passes_of(k, c)).collect()
 }
 
-fn passes_of<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> [Pass<B>; 2] {
+fn passes_of<B: SpectralNormOp>(k: usize, c: usize) -> [Pass<B>; 2] {
     let (shape, d) = (format!("k{k} c{c}"), SpectralNorm { k, c, iterates: true });
     // It changes u and v, which must not begin as zeros.
     let forward = move |be: B| -> Result<Work> {
@@ -289,9 +291,12 @@ fn passes_of<B: SpectralNormOp + Unrounded>(k: usize, c: usize) -> [Pass<B>; 2] 
             "spectral_norm",
             &shape,
             "backward",
-            [k * c, k, c, 1],
-            [k * c],
-            move |be: &B, [w_hat, u, v, sigma], [dw], _| be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw),
+            [k * c, k, c, 1].map(real),
+            [real(k * c)],
+            move |be: &B, sources, [dw], _| {
+                let [w_hat, u, v, sigma] = sources.map(CaseIn::real);
+                be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw.real())
+            },
         ),
     ]
 }

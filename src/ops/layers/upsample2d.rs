@@ -11,10 +11,10 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BATCH;
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 
 /// The sizes of an upsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,18 +111,18 @@ dry_run! {
 }
 
 /// One pixel, odd sides, one row, several images, one channel and many, and rows longer than a block of the kernel.
-pub(super) fn cases<B: Upsample2dOp + Unrounded>() -> Vec<Case<B>> {
+pub(super) fn cases<B: Upsample2dOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)];
     sizes.map(|(n, h, w, c)| case(Upsample2d { n, h, w, c })).into()
 }
 
-fn case<B: Upsample2dOp + Unrounded>(d: Upsample2d) -> Case<B> {
+fn case<B: Upsample2dOp>(d: Upsample2d) -> Case<B> {
     Case::new("upsample2d", d.describe())
         .input("x", d.x_len())
         .output("y", d.y_len())
-        .forward(move |be: &B, [x], [y]| be.upsample2d_forward(&d, x, y))
-        .backward(move |be: &B, [_], [_], [dy], [dx]| be.upsample2d_backward_input(&d, dy, dx))
-        .tangent(move |be: &B, [_], [_], vx, vy| be.upsample2d_forward(&d, vx, vy))
+        .forward(move |be: &B, [x], [y]| be.upsample2d_forward(&d, x.stored(), y.stored()))
+        .backward(move |be: &B, [_], [_], [dy], [dx]| be.upsample2d_backward_input(&d, dy.stored(), dx.stored()))
+        .tangent(move |be: &B, [_], [_], vx, vy| be.upsample2d_forward(&d, vx.stored(), vy.stored()))
 }
 
 /// The upsamplings of `vgan-cifar10-resnet`.
@@ -131,16 +131,18 @@ fn model_sizes() -> [Upsample2d; 3] {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: Upsample2dOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: Upsample2dOp>() -> Vec<Pass<B>> {
     model_sizes().into_iter().flat_map(passes_of).collect()
 }
 
-fn passes_of<B: Upsample2dOp + Unrounded>(d: Upsample2d) -> [Pass<B>; 2] {
+fn passes_of<B: Upsample2dOp>(d: Upsample2d) -> [Pass<B>; 2] {
     let (shape, x, y) = (d.describe(), d.x_len(), d.y_len());
     [
-        Pass::of("upsample2d", &shape, "forward", [x], [y], move |be: &B, [x], [y], _| be.upsample2d_forward(&d, x, y)),
-        Pass::of("upsample2d", &shape, "backward_input", [y], [x], move |be: &B, [dy], [dx], _| {
-            be.upsample2d_backward_input(&d, dy, dx)
+        Pass::of("upsample2d", &shape, "forward", [stored(x)], [stored(y)], move |be: &B, [x], [y], _| {
+            be.upsample2d_forward(&d, x.stored(), y.stored())
+        }),
+        Pass::of("upsample2d", &shape, "backward_input", [stored(y)], [stored(x)], move |be: &B, [dy], [dx], _| {
+            be.upsample2d_backward_input(&d, dy.stored(), dx.stored())
         }),
     ]
 }

@@ -12,9 +12,9 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::models::{BOTH, image_lens};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 use crate::ops::{Case, Fill};
 
 /// p, the power of the difference.
@@ -181,46 +181,50 @@ dry_run! {
 
 /// Both powers, at odd sizes and at more elements than a block has threads. No difference of the inputs lies so near to
 /// 0 that the step of a gradient check crosses the kink of the absolute error.
-pub fn cases<B: EnergyOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: EnergyOp>() -> Vec<Case<B>> {
     let sizes = [(2, 1), (3, 17), (1, 33), (2, 3 * 7 * 13)];
     let powers = [Exponent::Absolute, Exponent::Squared];
     powers.into_iter().flat_map(|exponent| sizes.map(|(n, len)| case(Energy { n, len, exponent }))).collect()
 }
 
-fn case<B: EnergyOp + Unrounded>(d: Energy) -> Case<B> {
+fn case<B: EnergyOp>(d: Energy) -> Case<B> {
     let Energy { n, len, exponent } = d;
     Case::new("energy", format!("n{n} len{len} {exponent:?}"))
         .filled_input("x", n * len, Fill::Uniform(-1.0, 1.0))
         .filled_input("y", n * len, Fill::Uniform(-1.0, 1.0))
         .output("e", n)
-        .forward(move |be: &B, [x, y], [e]| be.energy_forward(&d, x, y, e))
+        .forward(move |be: &B, [x, y], [e]| be.energy_forward(&d, x.stored(), y.stored(), e.stored()))
         .backward(move |be: &B, [x, y], _, [de], [dx, dy]| {
-            be.energy_backward_image(&d, x, y, de, dx)?;
-            be.energy_backward_input(&d, x, y, de, dy)
+            let (x, y, de) = (x.stored(), y.stored(), de.stored());
+            be.energy_backward_image(&d, x, y, de, dx.stored())?;
+            be.energy_backward_input(&d, x, y, de, dy.stored())
         })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: EnergyOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: EnergyOp>() -> Vec<Pass<B>> {
     image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
 }
 
-fn passes_of<B: EnergyOp + Unrounded>(d: Energy) -> [Pass<B>; 3] {
-    let (shape, len) = (format!("n{} len{}", d.n, d.len), d.n * d.len);
+fn passes_of<B: EnergyOp>(d: Energy) -> [Pass<B>; 3] {
+    let shape = format!("n{} len{}", d.n, d.len);
+    let (x, e) = (|| stored(d.n * d.len), || stored(d.n));
     [
-        Pass::of("energy", shape.clone(), "forward", [len, len], [d.n], move |be: &B, [x, y], [e], _| {
-            be.energy_forward(&d, x, y, e)
+        Pass::of("energy", shape.clone(), "forward", [x(), x()], [e()], move |be: &B, [x, y], [e], _| {
+            be.energy_forward(&d, x.stored(), y.stored(), e.stored())
         }),
         Pass::of(
             "energy",
             shape.clone(),
             "backward_input",
-            [len, len, d.n],
-            [len],
-            move |be: &B, [x, y, de], [dy], _| be.energy_backward_input(&d, x, y, de, dy),
+            [x(), x(), e()],
+            [x()],
+            move |be: &B, [x, y, de], [dy], _| {
+                be.energy_backward_input(&d, x.stored(), y.stored(), de.stored(), dy.stored())
+            },
         ),
-        Pass::of("energy", shape, "backward_image", [len, len, d.n], [len], move |be: &B, [x, y, de], [dx], _| {
-            be.energy_backward_image(&d, x, y, de, dx)
+        Pass::of("energy", shape, "backward_image", [x(), x(), e()], [x()], move |be: &B, [x, y, de], [dx], _| {
+            be.energy_backward_image(&d, x.stored(), y.stored(), de.stored(), dx.stored())
         }),
     ]
 }

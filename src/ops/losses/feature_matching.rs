@@ -14,12 +14,11 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{
-    Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
-};
-use crate::ops::Case;
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut};
+use crate::ops::case::drawn_stored;
 use crate::ops::models::{BATCH, CODES};
-use crate::ops::pass::{Pass, filled};
+use crate::ops::pass::{Pass, real, stored};
+use crate::ops::{Case, CaseBuffer, Fill};
 
 /// Sizes of a batch of features, and what the loss is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,50 +184,58 @@ dry_run! {
 }
 
 /// One image and more, one part and two, features below and above a block of threads.
-pub fn cases<B: FeatureMatchingOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: FeatureMatchingOp>() -> Vec<Case<B>> {
     [(1, 1, 1, 1, 1.0), (3, 1, 2, 17, 1.0), (5, 6, 2, 3, 0.3), (2, 7, 1, 41, 2.5), (17, 3, 1, 5, 1.0)]
         .map(|(n, positions, parts, c, weight)| case(FeatureMatching { n, positions, parts, c, weight }))
         .into()
 }
 
 /// The loss as a function of the features of the generated images; those of the real ones are constants.
-fn case<B: FeatureMatchingOp + Unrounded>(d: FeatureMatching) -> Case<B> {
+fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
     let FeatureMatching { n, positions, parts, c, weight } = d;
     let case = Case::new("feature_matching", format!("n{n} positions{positions} parts{parts} c{c} weight{weight}"))
         .input("features", n * d.len())
-        .output("loss", 1);
+        .real_output("loss", 1);
     super::with_gradient(case, move |be: &B, [fakes]| {
-        let reals = filled(be, n * d.len())?;
+        // A number far from those of the case's inputs.
+        let reals = drawn_stored(be, n * d.len(), Fill::Uniform(-1.0, 1.0), 500)?;
         let (mut real_mean, mut fake_mean) = (be.alloc(d.matched())?, be.alloc(d.matched())?);
         let (mut d_features, mut state) = (be.alloc(n * d.len())?, be.buffer_of(&[StepState::new(0, 0.0)])?);
         be.feature_matching_mean(&d, be.view(&reals), be.view_mut(&mut real_mean))?;
-        be.feature_matching_mean(&d, fakes, be.view_mut(&mut fake_mean))?;
+        be.feature_matching_mean(&d, fakes.stored(), be.view_mut(&mut fake_mean))?;
         let (real, fake) = (be.view(&real_mean), be.view(&fake_mean));
         be.feature_matching_loss(&d, real, fake, be.view_mut(&mut state))?;
         be.feature_matching_backward_input(&d, real, fake, be.view_mut(&mut d_features))?;
-        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [d_features]))
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [CaseBuffer::of_stored("d_features", d_features)]))
     })
 }
 
 /// On the features of the article's two models, μ and log σ² side by side.
-pub(super) fn passes<B: FeatureMatchingOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: FeatureMatchingOp>() -> Vec<Pass<B>> {
     let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
     CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-fn passes_of<B: FeatureMatchingOp + Unrounded>(d: FeatureMatching) -> [Pass<B>; 3] {
+fn passes_of<B: FeatureMatchingOp>(d: FeatureMatching) -> [Pass<B>; 3] {
     let (op, shape) = ("feature_matching", format!("n{} positions{} parts{} c{}", d.n, d.positions, d.parts, d.c));
-    let (len, means) = (d.n * d.len(), [d.matched(); 2]);
+    let (features, mean) = (|| stored(d.n * d.len()), || real(d.matched()));
     [
-        Pass::of(op, shape.clone(), "mean", [len], [d.matched()], move |be: &B, [features], [mean], _| {
-            be.feature_matching_mean(&d, features, mean)
+        Pass::of(op, shape.clone(), "mean", [features()], [mean()], move |be: &B, [features], [mean], _| {
+            be.feature_matching_mean(&d, features.stored(), mean.real())
         }),
-        Pass::of(op, shape.clone(), "loss", means, [], move |be: &B, [real, fake], [], state| {
-            be.feature_matching_loss(&d, real, fake, state)
+        Pass::of(op, shape.clone(), "loss", [mean(), mean()], [], move |be: &B, [real, fake], [], state| {
+            be.feature_matching_loss(&d, real.real(), fake.real(), state)
         }),
-        Pass::of(op, shape, "backward_input", means, [len], move |be: &B, [real, fake], [d_features], _| {
-            be.feature_matching_backward_input(&d, real, fake, d_features)
-        }),
+        Pass::of(
+            op,
+            shape,
+            "backward_input",
+            [mean(), mean()],
+            [features()],
+            move |be: &B, [real, fake], [d_features], _| {
+                be.feature_matching_backward_input(&d, real.real(), fake.real(), d_features.stored())
+            },
+        ),
     ]
 }
 

@@ -10,11 +10,11 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::case::drawn;
 use crate::ops::models;
-use crate::ops::pass::Pass;
-use crate::ops::{Case, Fill};
+use crate::ops::pass::{Pass, real};
+use crate::ops::{Case, CaseBuffer, Fill};
 
 /// The mean and the pull towards it, over a whole network's arena.
 pub trait HistoricalAveragingOp: Backend {
@@ -125,7 +125,7 @@ dry_run! {
 
 /// Lengths below, at and above a vector and a part; the mean at the sixth update of the discriminator and the first of
 /// the generator, and one that is not to happen; the penalty of either network.
-pub fn cases<B: HistoricalAveragingOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: HistoricalAveragingOp>() -> Vec<Case<B>> {
     vec![
         mean_case(1, Network::Discriminator, false),
         mean_case(33, Network::Generator, false),
@@ -138,48 +138,56 @@ pub fn cases<B: HistoricalAveragingOp + Unrounded>() -> Vec<Case<B>> {
 }
 
 /// `stopped`: something was noted as not finite before, and the mean must stay.
-fn mean_case<B: HistoricalAveragingOp + Unrounded>(len: usize, network: Network, stopped: bool) -> Case<B> {
+fn mean_case<B: HistoricalAveragingOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
     let name = format!("mean len{len} {network:?}{}", if stopped { " stopped" } else { "" });
-    Case::new("historical_averaging", name).input("weights", len).input("mean", len).output("mean", len).forward(
-        move |be: &B, [weights, mean], [mut moved]| {
-            let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-            let state = be.buffer_of(&[StepState { updates: [5, 0, 0], non_finite, ..StepState::new(0, 0.0) }])?;
-            be.copy(mean, be.reborrow(&mut moved))?;
-            be.historical_mean(network, weights, be.view(&state), moved)
-        },
-    )
+    let case = Case::new("historical_averaging", name).real_input("weights", len).real_input("mean", len);
+    case.real_output("mean", len).forward(move |be: &B, [weights, mean], [moved]| {
+        let mut moved = moved.real();
+        let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
+        let state = be.buffer_of(&[StepState { updates: [5, 0, 0], non_finite, ..StepState::new(0, 0.0) }])?;
+        be.copy(mean.real(), be.reborrow(&mut moved))?;
+        be.historical_mean(network, weights.real(), be.view(&state), moved)
+    })
 }
 
 /// λ ‖θ − θ̄‖² for θ̄ a fixed draw.
-fn penalty_case<B: HistoricalAveragingOp + Unrounded>(len: usize, network: Network) -> Case<B> {
+fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<B> {
     let case = Case::new("historical_averaging", format!("penalty len{len} {network:?}"))
-        .input("weights", len)
-        .output("loss", 1);
+        .real_input("weights", len)
+        .real_output("loss", 1);
     super::with_gradient(case, move |be: &B, [weights]| {
         // A number far from those of the case's inputs.
         let mean = drawn(be, len, Fill::Normal, 500)?;
         let (mut gradients, mut state) = (be.alloc(len)?, be.buffer_of(&[StepState::new(0, 0.0)])?);
         let (moved, noted) = (be.view_mut(&mut gradients), be.view_mut(&mut state));
-        be.historical_penalty(network, 0.3, weights, be.view(&mean), moved, noted)?;
+        be.historical_penalty(network, 0.3, weights.real(), be.view(&mean), moved, noted)?;
         let metrics = be.read(be.view(&state))?[0].metrics;
-        Ok(([if network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g }], [gradients]))
+        let loss = if network == Network::Discriminator { metrics.loss_d } else { metrics.loss_g };
+        Ok(([loss], [CaseBuffer::of_real("gradients", gradients)]))
     })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: HistoricalAveragingOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: HistoricalAveragingOp>() -> Vec<Pass<B>> {
     models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
 }
 
-fn passes_of<B: HistoricalAveragingOp + Unrounded>(network: Network, len: usize) -> [Pass<B>; 2] {
+fn passes_of<B: HistoricalAveragingOp>(network: Network, len: usize) -> [Pass<B>; 2] {
     let (op, shape) = ("historical_averaging", format!("len{len} {network:?}"));
     [
-        Pass::of(op, shape.clone(), "mean", [len], [len], move |be: &B, [weights], [mean], state| {
-            be.historical_mean(network, weights, be.freeze(state), mean)
+        Pass::of(op, shape.clone(), "mean", [real(len)], [real(len)], move |be: &B, [weights], [mean], state| {
+            be.historical_mean(network, weights.real(), be.freeze(state), mean.real())
         }),
-        Pass::of(op, shape, "penalty", [len; 2], [len], move |be: &B, [weights, mean], [gradients], state| {
-            be.historical_penalty(network, 0.1, weights, mean, gradients, state)
-        }),
+        Pass::of(
+            op,
+            shape,
+            "penalty",
+            [len; 2].map(real),
+            [real(len)],
+            move |be: &B, [weights, mean], [gradients], state| {
+                be.historical_penalty(network, 0.1, weights.real(), mean.real(), gradients.real(), state)
+            },
+        ),
     ]
 }
 

@@ -21,12 +21,12 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::{
-    Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState, Storage, Stored, StoredOut,
-    Unrounded,
+    Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState, Storage, Stored, StoredBuffer,
+    StoredOut,
 };
 use crate::ops::models::BATCH;
-use crate::ops::pass::Pass;
-use crate::ops::{Case, Fill};
+use crate::ops::pass::{Pass, real, stored};
+use crate::ops::{Case, CaseBuffer, Fill};
 
 /// Sizes and constants of the discriminator's loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -206,7 +206,7 @@ dry_run! {
 
 /// Both losses of every objective, every reduction and mix; β is 0.7, k 0.6. Then β's step: up, down, and stopped at 0; and
 /// that of k: in between, and stopped at either end.
-pub fn cases<B: LossOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: LossOp>() -> Vec<Case<B>> {
     let ns = Objective::new(Loss::Ns);
     let discriminator = |n, objective, kl_scale, kl_mix| {
         discriminator_case(DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
@@ -230,60 +230,66 @@ pub fn cases<B: LossOp + Unrounded>() -> Vec<Case<B>> {
 }
 
 /// A case of `n` logits and as many KL: those of a batch, or of both halves of a discriminator's.
-fn case<B: LossOp + Unrounded>(name: String, n: usize) -> Case<B> {
+fn case<B: LossOp>(name: String, n: usize) -> Case<B> {
     // Away from the hinge's kinks at ±1.
     let logits = Case::new("loss", name).filled_input("logits", n, Fill::AwayFromOne);
-    logits.filled_input("kl", n, Fill::Uniform(0.0, 4.0))
+    logits.filled_real_input("kl", n, Fill::Uniform(0.0, 4.0))
+}
+
+/// The gradients of such a case.
+fn gradients<B: LossOp>(dlogits: StoredBuffer<B>, dkl: Buffer<B>) -> [CaseBuffer<B>; 2] {
+    [CaseBuffer::of_stored("dlogits", dlogits), CaseBuffer::of_real("dkl", dkl)]
 }
 
 /// A state before a case's loss.
-fn before<B: LossOp + Unrounded>(be: &B) -> Result<Buffer<B, StepState>> {
+fn before<B: LossOp>(be: &B) -> Result<Buffer<B, StepState>> {
     be.buffer_of(&[StepState { balance: 0.6, ..StepState::new(0, 0.7) }])
 }
 
-fn discriminator_case<B: LossOp + Unrounded>(d: DiscriminatorLoss) -> Case<B> {
+fn discriminator_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
     let DiscriminatorLoss { n, objective: Objective { loss, real_target, .. }, kl_scale, kl_mix, .. } = d;
     let name = format!("discriminator {loss:?} to {real_target} n{n} kl_scale{kl_scale} kl_mix{kl_mix}");
-    with_gradient(case(name, 2 * n).output("loss", 1), move |be: &B, [logits, kl]| {
+    with_gradient(case(name, 2 * n).real_output("loss", 1), move |be: &B, [logits, kl]| {
         let (mut dlogits, mut dkl, mut state) = (be.alloc(2 * n)?, be.alloc(2 * n)?, before(be)?);
         let (d_logits, d_kl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-        be.discriminator_loss(&d, logits, kl, d_logits, d_kl, be.view_mut(&mut state))?;
-        Ok(([be.read(be.view(&state))?[0].metrics.loss_d], [dlogits, dkl]))
+        be.discriminator_loss(&d, logits.stored(), kl.real(), d_logits, d_kl, be.view_mut(&mut state))?;
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_d], gradients(dlogits, dkl)))
     })
 }
 
-fn generator_case<B: LossOp + Unrounded>(n: usize, objective: Objective) -> Case<B> {
-    let case = case(format!("generator {:?} n{n}", objective.loss), n).output("loss", 1);
+fn generator_case<B: LossOp>(n: usize, objective: Objective) -> Case<B> {
+    let case = case(format!("generator {:?} n{n}", objective.loss), n).real_output("loss", 1);
     with_gradient(case, move |be: &B, [logits, _]| {
         let (mut dlogits, mut dkl, mut state) = (be.alloc(n)?, be.alloc(n)?, before(be)?);
         let (d_logits, d_kl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-        be.generator_loss(&objective, logits, d_logits, d_kl, be.view_mut(&mut state))?;
-        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [dlogits, dkl]))
+        be.generator_loss(&objective, logits.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], gradients(dlogits, dkl)))
     })
 }
 
 /// The discriminator's loss with a step of β. Its outputs are the state after it, not a function to differentiate.
-fn beta_case<B: LossOp + Unrounded>(d: DiscriminatorLoss) -> Case<B> {
+fn beta_case<B: LossOp>(d: DiscriminatorLoss) -> Case<B> {
     let DiscriminatorLoss { n, target_kl, beta_step, .. } = d;
     case(format!("beta n{n} target_kl{target_kl} beta_step{beta_step}"), 2 * n)
-        .output("beta", 1)
-        .output("loss", 1)
-        .output("dkl", 2 * n)
+        .real_output("beta", 1)
+        .real_output("loss", 1)
+        .real_output("dkl", 2 * n)
         .forward(move |be: &B, [logits, kl], [beta, loss, dkl]| {
             let (mut dlogits, mut state) = (be.alloc(2 * n)?, be.buffer_of(&[StepState::new(0, 0.7)])?);
-            be.discriminator_loss(&d, logits, kl, be.view_mut(&mut dlogits), dkl, be.view_mut(&mut state))?;
+            let (d_logits, noted) = (be.view_mut(&mut dlogits), be.view_mut(&mut state));
+            be.discriminator_loss(&d, logits.stored(), kl.real(), d_logits, dkl.real(), noted)?;
             let state = be.read(be.view(&state))?[0];
             put(be, [state.beta, state.metrics.loss_d], [beta, loss])
         })
 }
 
 /// The generator's loss with a step of k from 0.6, after a discriminator's whose real images had the mean energy `real`.
-fn balance_case<B: LossOp + Unrounded>(n: usize, real: f64) -> Case<B> {
+fn balance_case<B: LossOp>(n: usize, real: f64) -> Case<B> {
     Case::new("loss", format!("balance n{n} real{real}"))
         .filled_input("energies", n, Fill::Uniform(0.0, 1.0))
-        .output("balance", 1)
-        .output("convergence", 1)
-        .output("loss", 1)
+        .real_output("balance", 1)
+        .real_output("convergence", 1)
+        .real_output("loss", 1)
         .forward(move |be: &B, [energies], outputs| {
             let objective = Objective { balance_ratio: 0.4, balance_step: 0.02, ..Objective::new(Loss::Began) };
             let before = StepState { balance: 0.6, ..StepState::new(0, 0.7) };
@@ -291,24 +297,38 @@ fn balance_case<B: LossOp + Unrounded>(n: usize, real: f64) -> Case<B> {
             let mut state = be.buffer_of(&[StepState { metrics, ..before }])?;
             let (mut dlogits, mut dkl) = (be.alloc(n)?, be.alloc(n)?);
             let (d_logits, d_kl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-            be.generator_loss(&objective, energies, d_logits, d_kl, be.view_mut(&mut state))?;
+            be.generator_loss(&objective, energies.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
             let StepState { balance, metrics, .. } = be.read(be.view(&state))?[0];
             put(be, [balance, metrics.convergence, metrics.loss_g], outputs)
         })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: LossOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
     let (n, objective, shape) = (BATCH, Objective::new(Loss::Ns), format!("n{BATCH}"));
     let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
-    let both = [2 * n; 2];
+    let both = || [stored(2 * n), real(2 * n)];
     [
-        Pass::of("loss", shape.clone(), "discriminator", both, both, move |be: &B, [logits, kl], [dl, dkl], state| {
-            be.discriminator_loss(&d, logits, kl, dl, dkl, state)
-        }),
-        Pass::of("loss", shape, "generator", [n], [n; 2], move |be: &B, [logits], [dlogits, dkl], state| {
-            be.generator_loss(&objective, logits, dlogits, dkl, state)
-        }),
+        Pass::of(
+            "loss",
+            shape.clone(),
+            "discriminator",
+            both(),
+            both(),
+            move |be: &B, [logits, kl], [dl, dkl], state| {
+                be.discriminator_loss(&d, logits.stored(), kl.real(), dl.stored(), dkl.real(), state)
+            },
+        ),
+        Pass::of(
+            "loss",
+            shape,
+            "generator",
+            [stored(n)],
+            [stored(n), real(n)],
+            move |be: &B, [logits], [dlogits, dkl], state| {
+                be.generator_loss(&objective, logits.stored(), dlogits.stored(), dkl.real(), state)
+            },
+        ),
     ]
 }
 
@@ -324,8 +344,7 @@ mod tests {
             let objective = Objective::new(Loss::Ns);
             let (kl_scale, kl_mix) = (1.0, 0.5);
             let case = beta_case(DiscriminatorLoss { n: 1, objective, kl_scale, kl_mix, target_kl, beta_step: 0.1 });
-            let mut outputs = vec![vec![f64::NAN], vec![f64::NAN], vec![f64::NAN; 2]];
-            case.run_forward(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]], &mut outputs).expect("a loss");
+            let outputs = case.outputs_of(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]]).expect("a loss");
             assert!((outputs[0][0] - expected).abs() < 1e-15, "{target_kl}: {outputs:?}");
             // The gradient is by the β before the step.
             assert_eq!(outputs[2], [0.35, 0.35]);
@@ -339,8 +358,7 @@ mod tests {
         for (real, balance, convergence) in
             [(0.5, 0.6 + 0.02 * (0.2 - 0.25), 0.5 + 0.05), (90.0, 1.0, 90.0 + 35.75), (-90.0, 0.0, -90.0 + 36.25)]
         {
-            let mut outputs = vec![vec![f64::NAN]; 3];
-            balance_case(2, real).run_forward(&cpu, &[vec![0.1, 0.4]], &mut outputs).expect("a loss");
+            let outputs = balance_case(2, real).outputs_of(&cpu, &[vec![0.1, 0.4]]).expect("a loss");
             assert!((outputs[0][0] - balance).abs() < 1e-15, "{real}: {outputs:?}");
             assert!((outputs[1][0] - convergence).abs() < 1e-13, "{real}: {outputs:?}");
         }

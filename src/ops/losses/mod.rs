@@ -25,23 +25,23 @@ operations! {
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
-use crate::device::{Accelerator, Argument, Backend, Buffer, In, Metrics, Out, Real, StepState, Storage, Unrounded};
-use crate::ops::Case;
+use crate::device::{Accelerator, Argument, Backend, Buffer, Metrics, Real, StepState, Storage};
+use crate::ops::{Case, CaseBuffer, CaseIn, CaseOut};
 
 /// Gives a case its passes, where one computation makes numbers from the inputs, and the gradient of the first of them by
 /// each input. The other numbers must not depend on the inputs, or must be what `run` has no gradient for: the backward pass
-/// leaves them out.
-fn with_gradient<B: Unrounded, const I: usize, const O: usize>(
+/// leaves them out. The numbers are reals.
+fn with_gradient<B: Backend, const I: usize, const O: usize>(
     case: Case<B>,
-    run: impl for<'a> Fn(&B, [In<'a, B>; I]) -> Result<([f64; O], [Buffer<B>; I])> + Copy + Send + Sync + 'static,
+    run: impl for<'a> Fn(&B, [CaseIn<'a, B>; I]) -> Result<([f64; O], [CaseBuffer<B>; I])> + Copy + Send + Sync + 'static,
 ) -> Case<B> {
     case.forward(move |be: &B, inputs, outputs| put(be, run(be, inputs)?.0, outputs)).backward(
-        move |be: &B, inputs, _, d_outputs: [In<'_, B>; O], d_inputs| {
+        move |be: &B, inputs, _, d_outputs: [CaseIn<'_, B>; O], d_inputs| {
             let (_, gradients) = run(be, inputs)?;
-            let scale = be.read(d_outputs[0])?[0];
+            let scale = be.read(d_outputs[0].real())?[0];
             for (gradient, target) in gradients.iter().zip(d_inputs) {
-                let scaled: Vec<B::Real> = be.read(be.view(gradient))?.into_iter().map(|d| d * scale).collect();
-                be.upload(&scaled, target)?;
+                let scaled: Vec<_> = gradient.view(be).read(be)?.into_iter().map(|d| d * scale).collect();
+                target.write(be, &scaled)?;
             }
             Ok(())
         },
@@ -49,8 +49,8 @@ fn with_gradient<B: Unrounded, const I: usize, const O: usize>(
 }
 
 /// Writes each number to the output of one element that a case has for it.
-fn put<B: Unrounded, const O: usize>(be: &B, numbers: [f64; O], outputs: [Out<'_, B>; O]) -> Result<()> {
-    numbers.into_iter().zip(outputs).try_for_each(|(number, output)| be.upload(&[B::Real::of(number)], output))
+fn put<B: Backend, const O: usize>(be: &B, numbers: [f64; O], outputs: [CaseOut<'_, B>; O]) -> Result<()> {
+    numbers.into_iter().zip(outputs).try_for_each(|(number, output)| be.upload(&[B::Real::of(number)], output.real()))
 }
 
 /// A state in which the generator's loss is something already, and so are β and k.

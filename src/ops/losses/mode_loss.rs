@@ -9,10 +9,10 @@ use super::objective::{Loss, Objective, Side};
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
-use crate::ops::Case;
+use crate::device::{Accelerator, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::models::{BATCH, image_lens};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
+use crate::ops::{Case, CaseBuffer};
 
 /// The term and its gradient.
 pub trait ModeLossOp: Backend {
@@ -68,29 +68,29 @@ dry_run! {
 }
 
 /// The cost of an output by every loss; one output, and more than a block has threads.
-pub fn cases<B: ModeLossOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: ModeLossOp>() -> Vec<Case<B>> {
     Loss::ALL.iter().map(|&loss| case(17, loss)).chain([1, 261].map(|n| case(n, Loss::Ns))).collect()
 }
 
 /// The loss, and what the term must leave alone. Gradient checks list it with the other term of mode regularisation.
-fn case<B: ModeLossOp + Unrounded>(n: usize, loss: Loss) -> Case<B> {
+fn case<B: ModeLossOp>(n: usize, loss: Loss) -> Case<B> {
     let case = Case::new("reconstruction", format!("mode n{n} {loss:?}")).input("logits", n);
-    let case = case.output("loss", 1).output("beta", 1).output("balance", 1);
+    let case = case.real_output("loss", 1).real_output("beta", 1).real_output("balance", 1);
     super::with_gradient(case, move |be: &B, [logits]| {
         let (mut dlogits, mut state) = (be.alloc(n)?, loss_before(be)?);
-        be.mode_loss(&Objective::new(loss), 0.4, logits, be.view_mut(&mut dlogits), be.view_mut(&mut state))?;
+        be.mode_loss(&Objective::new(loss), 0.4, logits.stored(), be.view_mut(&mut dlogits), be.view_mut(&mut state))?;
         let state = be.read(be.view(&state))?[0];
-        Ok(([state.metrics.loss_g, state.beta, state.balance], [dlogits]))
+        Ok(([state.metrics.loss_g, state.beta, state.balance], [CaseBuffer::of_stored("dlogits", dlogits)]))
     })
 }
 
 /// On the reconstructions of the models' images. Benchmarks list it with the other term of mode regularisation.
-pub(super) fn passes<B: ModeLossOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: ModeLossOp>() -> [Pass<B>; 2] {
     let objective = Objective::new(Loss::Ns);
     image_lens().map(|len| {
         let (op, shape) = ("reconstruction", format!("n{BATCH} len{len}"));
-        Pass::of(op, shape, "mode", [BATCH], [BATCH], move |be: &B, [logits], [dlogits], state| {
-            be.mode_loss(&objective, 0.4, logits, dlogits, state)
+        Pass::of(op, shape, "mode", [stored(BATCH)], [stored(BATCH)], move |be: &B, [logits], [dlogits], state| {
+            be.mode_loss(&objective, 0.4, logits.stored(), dlogits.stored(), state)
         })
     })
 }

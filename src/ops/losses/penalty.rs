@@ -19,11 +19,11 @@ use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::{
-    Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
+    Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState, Storage, Stored, StoredBuffer, StoredOut,
 };
 use crate::ops::models::{BATCH, image_lens};
-use crate::ops::pass::Pass;
-use crate::ops::{Case, Fill};
+use crate::ops::pass::{Pass, real, stored};
+use crate::ops::{Case, CaseBuffer, CaseIn, Fill};
 
 /// Sizes and weight of a gradient penalty.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -245,7 +245,7 @@ dry_run! {
 }
 
 /// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.
-pub fn cases<B: PenaltyOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: PenaltyOp>() -> Vec<Case<B>> {
     let mut cases = Vec::new();
     for (n, len) in [(1, 1), (3, 17), (5, 300), (300, 3)] {
         let penalty = |center| case(GradientPenalty { n, len, center, weight: 0.7 * n as f64 });
@@ -256,36 +256,37 @@ pub fn cases<B: PenaltyOp + Unrounded>() -> Vec<Case<B>> {
 }
 
 /// R as a function of the gradients.
-fn case<B: PenaltyOp + Unrounded>(d: GradientPenalty) -> Case<B> {
+fn case<B: PenaltyOp>(d: GradientPenalty) -> Case<B> {
     let GradientPenalty { n, len, center, .. } = d;
-    let case = Case::new("penalty", format!("n{n} len{len} {center:?}")).input("g", n * len).output("penalty", 1);
+    let case = Case::new("penalty", format!("n{n} len{len} {center:?}")).input("g", n * len).real_output("penalty", 1);
     super::with_gradient(case, move |be: &B, [g]| {
-        let (state, [v, _]) = penalised(be, &d, g)?;
-        Ok(([state.metrics.penalty], [v]))
+        let (state, v, _) = penalised(be, &d, g.stored())?;
+        Ok(([state.metrics.penalty], [CaseBuffer::of_stored("v", v)]))
     })
 }
 
 /// R, v and the norms, on a state whose `loss_d` is R alone.
-fn penalised<B: PenaltyOp + Unrounded>(
+fn penalised<B: PenaltyOp>(
     be: &B,
     d: &GradientPenalty,
     g: Stored<'_, B>,
-) -> Result<(StepState, [Buffer<B>; 2])> {
+) -> Result<(StepState, StoredBuffer<B>, Buffer<B>)> {
     let (mut v, mut norms) = (be.alloc(d.n * d.len)?, be.alloc(d.n)?);
     let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
     be.gradient_penalty(d, g, be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state))?;
-    Ok((be.read(be.view(&state))?[0], [v, norms]))
+    Ok((be.read(be.view(&state))?[0], v, norms))
 }
 
 /// The points at which gradients are taken: between two batches, or around one.
-fn points_case<B: PenaltyOp + Unrounded>(n: usize, len: usize, around: bool) -> Case<B> {
+fn points_case<B: PenaltyOp>(n: usize, len: usize, around: bool) -> Case<B> {
     Case::new("penalty", format!("n{n} len{len} points {}", if around { "around" } else { "between" }))
         .input("x", n * len)
         .filled_input("toward or w", n * len, Fill::Uniform(0.0, 1.0))
         .filled_input("u", n, Fill::Uniform(0.0, 1.0))
         .output("points", n * len)
-        .output("moments", 2 * n)
-        .forward(move |be: &B, [x, other, u], [points, mut moments]| {
+        .real_output("moments", 2 * n)
+        .forward(move |be: &B, inputs, [points, moments]| {
+            let ([x, other, u], points, mut moments) = (inputs.map(CaseIn::stored), points.stored(), moments.real());
             be.penalty_moments(x, be.reborrow(&mut moments))?;
             if around {
                 be.penalty_perturb(x, be.freeze(moments), other, u, points)
@@ -296,12 +297,13 @@ fn points_case<B: PenaltyOp + Unrounded>(n: usize, len: usize, around: bool) -> 
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: PenaltyOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: PenaltyOp>() -> [Pass<B>; 2] {
     image_lens().map(|len| {
         let d = GradientPenalty { n: BATCH, len, center: Center::One, weight: 10.0 };
         let (shape, elements) = (format!("n{BATCH} len{len}"), BATCH * len);
-        Pass::of("penalty", shape, "value", [elements], [elements, BATCH], move |be: &B, [g], [v, norms], state| {
-            be.gradient_penalty(&d, g, v, norms, state)
+        let outputs = [stored(elements), real(BATCH)];
+        Pass::of("penalty", shape, "value", [stored(elements)], outputs, move |be: &B, [g], [v, norms], state| {
+            be.gradient_penalty(&d, g.stored(), v.stored(), norms.real(), state)
         })
     })
 }
@@ -323,7 +325,7 @@ mod tests {
             (Center::One, 10.0 / 2.0 * 17.0, [24.0, -32.0, 0.0, 0.0]),
         ] {
             let d = GradientPenalty { n: 2, len: 2, center, weight: 10.0 };
-            let (state, [found, norms]) = penalised(&cpu(), &d, &g).expect("a penalty");
+            let (state, found, norms) = penalised(&cpu(), &d, &g).expect("a penalty");
             assert_eq!((state.metrics.penalty, state.metrics.loss_d), (penalty, penalty), "{center:?}");
             assert_eq!(norms, [5.0, 0.0]);
             assert!(found.iter().zip(v).all(|(a, b)| (a - b).abs() < 1e-12), "{center:?}: {found:?}");
@@ -333,7 +335,7 @@ mod tests {
     #[test]
     fn what_is_not_finite_is_noted() {
         let d = GradientPenalty { n: 1, len: 2, center: Center::One, weight: 1.0 };
-        let (state, _) = penalised(&cpu(), &d, &[1.0, f64::NAN]).expect("a penalty");
+        let (state, ..) = penalised(&cpu(), &d, &[1.0, f64::NAN]).expect("a penalty");
         assert_eq!(state.non_finite, StepState::NON_FINITE_LOSS_D);
     }
 

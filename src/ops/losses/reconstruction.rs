@@ -13,10 +13,10 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded};
-use crate::ops::case::drawn;
+use crate::device::{Accelerator, Argument, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut};
+use crate::ops::case::drawn_stored;
 use crate::ops::models::{BATCH, image_lens};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, stored};
 use crate::ops::{Case, Fill};
 
 /// Sizes of a batch of reconstructions, and what their mean error is multiplied by.
@@ -133,51 +133,59 @@ dry_run! {
 
 /// Odd sizes, more elements than a block has threads, more images than it has, and a weight of 0, with which the mean is
 /// reported all the same.
-pub fn cases<B: ReconstructionOp + EnergyOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: ReconstructionOp + EnergyOp>() -> Vec<Case<B>> {
     [(1, 1, 0.2), (3, 17, 0.2), (2, 3 * 7 * 13, 1.5), (261, 3, 0.2), (3, 5, 0.0)]
         .map(|(n, len, weight)| case(Reconstruction { n, len, weight }))
         .into()
 }
 
 /// λ₁ E d and E d, by the reconstructions; the images are a fixed draw.
-fn case<B: ReconstructionOp + EnergyOp + Unrounded>(d: Reconstruction) -> Case<B> {
+fn case<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> Case<B> {
     let Reconstruction { n, len, weight } = d;
     // A number far from those of the case's inputs.
-    let images = move |be: &B| drawn(be, n * len, Fill::Normal, 500);
+    let images = move |be: &B| drawn_stored(be, n * len, Fill::Normal, 500);
     Case::new("reconstruction", format!("n{n} len{len} weight{weight}"))
         .input("y", n * len)
-        .output("loss", 1)
-        .output("reconstruction", 1)
+        .real_output("loss", 1)
+        .real_output("reconstruction", 1)
         .forward(move |be: &B, [y], outputs| {
             let (x, mut errors, mut state) = (images(be)?, be.alloc(n)?, loss_before(be)?);
-            be.energy_forward(&d.energy(), be.view(&x), y, be.view_mut(&mut errors))?;
+            be.energy_forward(&d.energy(), be.view(&x), y.stored(), be.view_mut(&mut errors))?;
             be.reconstruction_loss(&d, be.view(&errors), be.view_mut(&mut state))?;
             let metrics = be.read(be.view(&state))?[0].metrics;
             put(be, [metrics.loss_g, metrics.reconstruction], outputs)
         })
         .backward(move |be: &B, [y], _, [d_loss, d_mean], [dy]| {
-            let [d_loss, d_mean] = [be.read(d_loss)?[0].to_f64(), be.read(d_mean)?[0].to_f64()];
+            let [d_loss, d_mean] = [be.read(d_loss.real())?[0].to_f64(), be.read(d_mean.real())?[0].to_f64()];
             // The loss is λ₁ times the mean, so both derivatives are one with another weight.
             let d = Reconstruction { weight: weight * d_loss + d_mean, ..d };
-            be.reconstruction_backward_input(&d, be.view(&images(be)?), y, dy)
+            be.reconstruction_backward_input(&d, be.view(&images(be)?), y.stored(), dy.stored())
         })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: ReconstructionOp + EnergyOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: ReconstructionOp + EnergyOp>() -> Vec<Pass<B>> {
     image_lens().into_iter().flat_map(|len| passes_of(Reconstruction { n: BATCH, len, weight: 0.2 })).collect()
 }
 
-fn passes_of<B: ReconstructionOp + EnergyOp + Unrounded>(d: Reconstruction) -> [Pass<B>; 2] {
-    let (op, shape, len) = ("reconstruction", format!("n{} len{}", d.n, d.len), d.n * d.len);
+fn passes_of<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> [Pass<B>; 2] {
+    let (op, shape, images) = ("reconstruction", format!("n{} len{}", d.n, d.len), || stored(d.n * d.len));
     [
         // The mean of so few errors is nothing to time alone.
-        Pass::of(op, shape.clone(), "forward", [len; 2], [d.n], move |be: &B, [x, y], [mut errors], state| {
-            be.energy_forward(&d.energy(), x, y, be.reborrow(&mut errors))?;
-            be.reconstruction_loss(&d, be.freeze(errors), state)
-        }),
-        Pass::of(op, shape, "backward_input", [len; 2], [len], move |be: &B, [x, y], [dy], _| {
-            be.reconstruction_backward_input(&d, x, y, dy)
+        Pass::of(
+            op,
+            shape.clone(),
+            "forward",
+            [images(), images()],
+            [stored(d.n)],
+            move |be: &B, [x, y], [e], state| {
+                let mut errors = e.stored();
+                be.energy_forward(&d.energy(), x.stored(), y.stored(), be.reborrow(&mut errors))?;
+                be.reconstruction_loss(&d, be.freeze(errors), state)
+            },
+        ),
+        Pass::of(op, shape, "backward_input", [images(), images()], [images()], move |be: &B, [x, y], [dy], _| {
+            be.reconstruction_backward_input(&d, x.stored(), y.stored(), dy.stored())
         }),
     ]
 }

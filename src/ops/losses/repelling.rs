@@ -15,12 +15,10 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{
-    Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut, Unrounded,
-};
-use crate::ops::Case;
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::models::{BATCH, CODES};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real, stored};
+use crate::ops::{Case, CaseBuffer};
 
 /// Sizes of a batch of codes, and what the term is multiplied by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -186,44 +184,53 @@ dry_run! {
 
 /// Two images and more, codes below and above a vector and a block of threads. Codes of one element all point the same way
 /// or the opposite: there would be nothing to differentiate.
-pub fn cases<B: RepellingOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: RepellingOp>() -> Vec<Case<B>> {
     [(2, 2, 1.0), (3, 3, 0.1), (5, 17, 1.0), (3, 261, 0.5), (17, 7, 0.1)]
         .map(|(n, dims, weight)| case(Repelling { n, dims, weight }))
         .into()
 }
 
-fn case<B: RepellingOp + Unrounded>(d: Repelling) -> Case<B> {
+fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
     let Repelling { n, dims, weight } = d;
-    let case =
-        Case::new("repelling", format!("n{n} dims{dims} weight{weight}")).input("codes", n * dims).output("loss", 1);
+    let case = Case::new("repelling", format!("n{n} dims{dims} weight{weight}"))
+        .input("codes", n * dims)
+        .real_output("loss", 1);
     with_gradient(case, move |be: &B, [codes]| {
+        let codes = codes.stored();
         let (mut cosines, mut d_codes, mut state) = (be.alloc(n * n)?, be.alloc(n * dims)?, loss_before(be)?);
         be.repelling_forward(&d, codes, be.view_mut(&mut cosines))?;
         be.repelling_loss(&d, be.view(&cosines), be.view_mut(&mut state))?;
         be.repelling_backward_input(&d, codes, be.view(&cosines), be.view_mut(&mut d_codes))?;
-        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [d_codes]))
+        Ok(([be.read(be.view(&state))?[0].metrics.loss_g], [CaseBuffer::of_stored("d_codes", d_codes)]))
     })
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: RepellingOp + Unrounded>() -> Vec<Pass<B>> {
+pub(super) fn passes<B: RepellingOp>() -> Vec<Pass<B>> {
     let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
     CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
 }
 
-fn passes_of<B: RepellingOp + Unrounded>(d: Repelling) -> [Pass<B>; 3] {
+fn passes_of<B: RepellingOp>(d: Repelling) -> [Pass<B>; 3] {
     let (op, shape) = ("repelling", format!("n{} dims{}", d.n, d.dims));
-    let (len, pairs) = (d.n * d.dims, d.n * d.n);
+    let (codes, cosines) = (|| stored(d.n * d.dims), || real(d.n * d.n));
     [
-        Pass::of(op, shape.clone(), "forward", [len], [pairs], move |be: &B, [codes], [cosines], _| {
-            be.repelling_forward(&d, codes, cosines)
+        Pass::of(op, shape.clone(), "forward", [codes()], [cosines()], move |be: &B, [codes], [cosines], _| {
+            be.repelling_forward(&d, codes.stored(), cosines.real())
         }),
-        Pass::of(op, shape.clone(), "loss", [pairs], [], move |be: &B, [cosines], [], state| {
-            be.repelling_loss(&d, cosines, state)
+        Pass::of(op, shape.clone(), "loss", [cosines()], [], move |be: &B, [cosines], [], state| {
+            be.repelling_loss(&d, cosines.real(), state)
         }),
-        Pass::of(op, shape, "backward_input", [len, pairs], [len], move |be: &B, [codes, cosines], [d_codes], _| {
-            be.repelling_backward_input(&d, codes, cosines, d_codes)
-        }),
+        Pass::of(
+            op,
+            shape,
+            "backward_input",
+            [codes(), cosines()],
+            [codes()],
+            move |be: &B, [s, cosines], [d_codes], _| {
+                be.repelling_backward_input(&d, s.stored(), cosines.real(), d_codes.stored())
+            },
+        ),
     ]
 }
 

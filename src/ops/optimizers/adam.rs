@@ -13,8 +13,8 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::models;
-use crate::ops::pass::Pass;
-use crate::ops::{Case, Fill};
+use crate::ops::pass::{Pass, real};
+use crate::ops::{Case, CaseIn, CaseOut, Fill};
 
 /// Adam's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -146,15 +146,17 @@ pub fn cases<B: AdamOp + FiniteGradientsOp>() -> Vec<Case<B>> {
 /// `stopped`: something was noted as not finite before, and the update must move nothing and count nothing.
 fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
     Case::new("adam", format!("len{len} {network:?}{}", if stopped { " stopped" } else { "" }))
-        .input("gradients", len)
-        .input("weights", len)
-        .input("first_moments", len)
-        .filled_input("second_moments", len, Fill::Uniform(0.0, 1.0))
-        .output("weights", len)
-        .output("first_moments", len)
-        .output("second_moments", len)
-        .output("updates", Network::COUNT)
-        .forward(move |be: &B, [gradients, w, m, v], [mut new_w, mut new_m, mut new_v, updates]| {
+        .real_input("gradients", len)
+        .real_input("weights", len)
+        .real_input("first_moments", len)
+        .filled_real_input("second_moments", len, Fill::Uniform(0.0, 1.0))
+        .real_output("weights", len)
+        .real_output("first_moments", len)
+        .real_output("second_moments", len)
+        .real_output("updates", Network::COUNT)
+        .forward(move |be: &B, inputs, outputs| {
+            let [gradients, w, m, v] = inputs.map(CaseIn::real);
+            let [mut new_w, mut new_m, mut new_v, updates] = outputs.map(CaseOut::real);
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
             let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
             be.check_gradients(network, gradients, be.view_mut(&mut state))?;
@@ -178,11 +180,12 @@ fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pa
     let shape = format!("len{len} {network:?}");
     let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
     [
-        Pass::of("adam", shape.clone(), "check", [len], [], move |be: &B, [gradients], [], state| {
-            be.check_gradients(network, gradients, state)
+        Pass::of("adam", shape.clone(), "check", [real(len)], [], move |be: &B, [gradients], [], state| {
+            be.check_gradients(network, gradients.real(), state)
         }),
-        Pass::of("adam", shape, "update", [len], [len; 3], move |be: &B, [gradients], [w, m, v], state| {
-            be.adam_update(&d, gradients, w, m, v, be.freeze(state))
+        Pass::of("adam", shape, "update", [real(len)], [len; 3].map(real), move |be: &B, [g], arenas, state| {
+            let [w, m, v] = arenas.map(CaseOut::real);
+            be.adam_update(&d, g.real(), w, m, v, be.freeze(state))
         }),
     ]
 }
@@ -224,8 +227,7 @@ mod tests {
         for (len, network) in [(33, Network::Generator), (17, Network::Discriminator)] {
             let case = case(len, network, true);
             let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
-            let mut outputs: Vec<Vec<f64>> = case.outputs().iter().map(|tensor| vec![0.0; tensor.len]).collect();
-            case.run_forward(&cpu, &inputs, &mut outputs).expect("an update");
+            let outputs = case.outputs_of(&cpu, &inputs).expect("an update");
             assert_eq!(outputs[..3], inputs[1..]);
             assert_eq!(outputs[3], [5.0, 2.0, 4.0]);
         }

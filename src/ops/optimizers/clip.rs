@@ -9,10 +9,10 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState, Storage};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real};
 
 /// Clipping.
 pub trait ClipOp: Backend {
@@ -57,28 +57,29 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector; a clip that leaves some weights alone; and one that is not to happen.
-pub fn cases<B: ClipOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: ClipOp>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (1000, false), (33, true)].map(|(len, stopped)| case(len, stopped)).into()
 }
 
 /// `stopped`: something was noted as not finite before, and nothing may move.
-fn case<B: ClipOp + Unrounded>(len: usize, stopped: bool) -> Case<B> {
+fn case<B: ClipOp>(len: usize, stopped: bool) -> Case<B> {
     Case::new("clip", format!("len{len}{}", if stopped { " stopped" } else { "" }))
-        .input("weights", len)
-        .output("weights", len)
-        .forward(move |be: &B, [weights], [mut clipped]| {
+        .real_input("weights", len)
+        .real_output("weights", len)
+        .forward(move |be: &B, [weights], [clipped]| {
+            let mut clipped = clipped.real();
             let non_finite = if stopped { StepState::NON_FINITE_GRADIENT_D } else { 0 };
             let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
-            be.copy(weights, be.reborrow(&mut clipped))?;
+            be.copy(weights.real(), be.reborrow(&mut clipped))?;
             be.clip_weights(0.5, be.view(&state), clipped)
         })
 }
 
 /// Of the discriminators of the models.
-pub(super) fn passes<B: ClipOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: ClipOp>() -> [Pass<B>; 2] {
     [MNIST[1], CIFAR[1]].map(|len| {
-        Pass::of("clip", format!("len{len}"), "weights", [], [len], |be: &B, [], [weights], state| {
-            be.clip_weights(0.01, be.freeze(state), weights)
+        Pass::of("clip", format!("len{len}"), "weights", [], [real(len)], |be: &B, [], [weights], state| {
+            be.clip_weights(0.01, be.freeze(state), weights.real())
         })
     })
 }

@@ -6,10 +6,10 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};
-use crate::ops::pass::Pass;
+use crate::ops::pass::{Pass, real};
 
 /// The average's update.
 pub trait EmaOp: Backend {
@@ -41,24 +41,27 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector.
-pub fn cases<B: EmaOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: EmaOp>() -> Vec<Case<B>> {
     [1, 3, 17, 33].map(case).into()
 }
 
-fn case<B: EmaOp + Unrounded>(len: usize) -> Case<B> {
-    Case::new("ema", format!("len{len}")).input("weights", len).input("average", len).output("average", len).forward(
-        |be: &B, [weights, average], [mut moved]| {
-            be.copy(average, be.reborrow(&mut moved))?;
-            be.ema_update(0.9, weights, moved)
-        },
-    )
+fn case<B: EmaOp>(len: usize) -> Case<B> {
+    Case::new("ema", format!("len{len}"))
+        .real_input("weights", len)
+        .real_input("average", len)
+        .real_output("average", len)
+        .forward(|be: &B, [weights, average], [moved]| {
+            let mut moved = moved.real();
+            be.copy(average.real(), be.reborrow(&mut moved))?;
+            be.ema_update(0.9, weights.real(), moved)
+        })
 }
 
 /// Of the generators of the models.
-pub(super) fn passes<B: EmaOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: EmaOp>() -> [Pass<B>; 2] {
     [MNIST[0], CIFAR[0]].map(|len| {
-        Pass::of("ema", format!("len{len}"), "update", [len], [len], |be: &B, [weights], [average], _| {
-            be.ema_update(0.999, weights, average)
+        Pass::of("ema", format!("len{len}"), "update", [real(len)], [real(len)], |be: &B, [weights], [average], _| {
+            be.ema_update(0.999, weights.real(), average.real())
         })
     })
 }

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState, Storage, Unrounded, Window};
+use crate::device::{Accelerator, Backend, Cpu, Metrics, Out, Real, StepState, Storage, Window};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -38,33 +38,33 @@ dry_run! {
 }
 
 /// A ring that is not yet full, one that begins anew, one of a single place; and a step that is not to count.
-pub fn cases<B: FinishStepOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: FinishStepOp>() -> Vec<Case<B>> {
     [(3, 1, false), (3, 5, false), (1, 7, false), (3, 4, true)]
         .map(|(places, step, stopped)| case(places, step, stopped))
         .into()
 }
 
 /// `stopped`: something was noted as not finite before.
-fn case<B: FinishStepOp + Unrounded>(places: usize, step: u64, stopped: bool) -> Case<B> {
+fn case<B: FinishStepOp>(places: usize, step: u64, stopped: bool) -> Case<B> {
     const FIGURES: usize = size_of::<Metrics>() / size_of::<f64>();
     Case::new("finish_step", format!("step{step} of {places}{}", if stopped { " stopped" } else { "" }))
-        .output("step", 1)
-        .output("history", places * FIGURES)
+        .real_output("step", 1)
+        .real_output("history", places * FIGURES)
         .forward(move |be: &B, [], [counted, noted]| {
             let figures: [f64; FIGURES] = std::array::from_fn(|i| i as f64 + 0.5);
             let non_finite = if stopped { StepState::NON_FINITE_GRADIENT_G } else { 0 };
             let before = StepState { step, non_finite, metrics: bytemuck::cast(figures), ..StepState::new(0, 0.0) };
             let (mut state, mut history) = (be.buffer_of(&[before])?, be.alloc::<Metrics>(places)?);
             be.finish_step(be.view_mut(&mut state), be.view_mut(&mut history))?;
-            be.upload(&[B::Real::of(be.read(be.view(&state))?[0].step as f64)], counted)?;
+            be.upload(&[B::Real::of(be.read(be.view(&state))?[0].step as f64)], counted.real())?;
             let history = be.read(be.view(&history))?;
             let history: Vec<_> = bytemuck::cast_slice(&history).iter().map(|&figure| B::Real::of(figure)).collect();
-            be.upload(&history, noted)
+            be.upload(&history, noted.real())
         })
 }
 
 /// None: a single thread moves a few numbers.
-pub(super) fn passes<B: FinishStepOp + Unrounded>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: FinishStepOp>() -> [Pass<B>; 0] {
     []
 }
 

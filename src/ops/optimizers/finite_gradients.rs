@@ -6,7 +6,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage, Unrounded};
+use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -70,7 +70,7 @@ dry_run! {
 
 /// Every network; lengths below and above a vector and a block; a number that is not finite in the first place, in the last
 /// and in between; and one that comes after another was noted.
-pub fn cases<B: FiniteGradientsOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: FiniteGradientsOp>() -> Vec<Case<B>> {
     let noted = StepState::NON_FINITE_LOSS_D;
     vec![
         case(1, Network::Generator, None, 0),
@@ -85,31 +85,26 @@ pub fn cases<B: FiniteGradientsOp + Unrounded>() -> Vec<Case<B>> {
 }
 
 /// `bad`: a place and what stands there. `before`: what the state had noted.
-fn case<B: FiniteGradientsOp + Unrounded>(
-    len: usize,
-    network: Network,
-    bad: Option<(usize, f64)>,
-    before: u64,
-) -> Case<B> {
+fn case<B: FiniteGradientsOp>(len: usize, network: Network, bad: Option<(usize, f64)>, before: u64) -> Case<B> {
     let place = bad.map_or(String::new(), |(at, value)| format!(" {value} at {at}"));
     Case::new("finite_gradients", format!("len{len} {network:?}{place} after {before}"))
-        .input("gradients", len)
-        .output("updates", Network::COUNT)
-        .output("non_finite", 1)
+        .real_input("gradients", len)
+        .real_output("updates", Network::COUNT)
+        .real_output("non_finite", 1)
         .forward(move |be: &B, [gradients], [updates, non_finite]| {
-            let mut spoilt = be.read(gradients)?;
+            let mut spoilt = be.read(gradients.real())?;
             bad.into_iter().for_each(|(at, value)| spoilt[at] = B::Real::of(value));
             let (spoilt, state) = (be.buffer_of(&spoilt)?, StepState { non_finite: before, ..StepState::new(0, 0.0) });
             let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], ..state }])?;
             be.check_gradients(network, be.view(&spoilt), be.view_mut(&mut state))?;
             let after = be.read(be.view(&state))?[0];
-            be.upload(&after.updates.map(|count| B::Real::of(count as f64)), updates)?;
-            be.upload(&[B::Real::of(after.non_finite as f64)], non_finite)
+            be.upload(&after.updates.map(|count| B::Real::of(count as f64)), updates.real())?;
+            be.upload(&[B::Real::of(after.non_finite as f64)], non_finite.real())
         })
 }
 
 /// None: it is timed beside the update that it precedes, as the check of [`super::adam`].
-pub(super) fn passes<B: FiniteGradientsOp + Unrounded>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: FiniteGradientsOp>() -> [Pass<B>; 0] {
     []
 }
 

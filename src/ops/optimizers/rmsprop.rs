@@ -13,10 +13,10 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Unrounded};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage};
 use crate::ops::models;
-use crate::ops::pass::Pass;
-use crate::ops::{Case, Fill};
+use crate::ops::pass::{Pass, real};
+use crate::ops::{Case, CaseIn, CaseOut, Fill};
 
 /// RMSprop's constants for one network.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,21 +103,22 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector, and an update that is not to happen.
-pub fn cases<B: RmspropOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: RmspropOp>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
         .map(|(len, stopped)| case(len, stopped))
         .into()
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing.
-fn case<B: RmspropOp + Unrounded>(len: usize, stopped: bool) -> Case<B> {
+fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
     Case::new("rmsprop", format!("len{len}{}", if stopped { " stopped" } else { "" }))
-        .input("gradients", len)
-        .input("weights", len)
-        .filled_input("second_moments", len, Fill::Uniform(0.0, 1.0))
-        .output("weights", len)
-        .output("second_moments", len)
-        .forward(move |be: &B, [gradients, w, v], [mut new_w, mut new_v]| {
+        .real_input("gradients", len)
+        .real_input("weights", len)
+        .filled_real_input("second_moments", len, Fill::Uniform(0.0, 1.0))
+        .real_output("weights", len)
+        .real_output("second_moments", len)
+        .forward(move |be: &B, inputs, outputs| {
+            let ([gradients, w, v], [mut new_w, mut new_v]) = (inputs.map(CaseIn::real), outputs.map(CaseOut::real));
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
             let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
             be.copy(w, be.reborrow(&mut new_w))?;
@@ -129,16 +130,16 @@ fn case<B: RmspropOp + Unrounded>(len: usize, stopped: bool) -> Case<B> {
 }
 
 /// At the sizes of the models.
-pub(super) fn passes<B: RmspropOp + Unrounded>() -> [Pass<B>; 2] {
+pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
     models::PAPER.map(|len| {
         let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
         Pass::of(
             "rmsprop",
             format!("len{len}"),
             "update",
-            [len],
-            [len; 2],
-            move |be: &B, [gradients], [w, v], state| be.rmsprop_update(&d, gradients, w, v, be.freeze(state)),
+            [real(len)],
+            [len; 2].map(real),
+            move |be: &B, [g], [w, v], state| be.rmsprop_update(&d, g.real(), w.real(), v.real(), be.freeze(state)),
         )
     })
 }
@@ -166,8 +167,7 @@ mod tests {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
         let case = case(33, true);
         let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
-        let mut outputs = vec![vec![0.0; 33]; 2];
-        case.run_forward(&cpu, &inputs, &mut outputs).expect("an update");
+        let outputs = case.outputs_of(&cpu, &inputs).expect("an update");
         assert_eq!(outputs, inputs[1..]);
     }
 }

@@ -11,7 +11,7 @@ use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::matrix::MatrixMut;
 use crate::device::tiles::{Packed, Side};
-use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Unrounded, Window};
+use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Window};
 use crate::ops::Case;
 use crate::ops::pass::Pass;
 
@@ -184,24 +184,24 @@ impl<T: Real, S: Storage<T>> CeilingOp for DryRun<T, S> {
 }
 
 /// No round, few and many; lengths below and above a vector, a warp and a block.
-pub fn cases<B: CeilingOp + Unrounded>() -> Vec<Case<B>> {
+pub fn cases<B: CeilingOp>() -> Vec<Case<B>> {
     let sizes = [(0, 3), (1, 17), (5, 33), (40, 300)];
     let plain = sizes.map(|(rounds, len)| {
-        case("MultiplyAdd", rounds, len).forward(move |be: &B, [_], [y]| be.multiply_add_chains(rounds, y))
+        case("MultiplyAdd", rounds, len).forward(move |be: &B, [_], [y]| be.multiply_add_chains(rounds, y.real()))
     });
     let products = sizes.map(|(rounds, len)| {
-        case("Product", rounds, len).forward(move |be: &B, [_], [y]| be.product_chains(rounds, y))
+        case("Product", rounds, len).forward(move |be: &B, [_], [y]| be.product_chains(rounds, y.real()))
     });
     plain.into_iter().chain(products).collect()
 }
 
-fn case<B: CeilingOp + Unrounded>(chains: &str, rounds: usize, len: usize) -> Case<B> {
+fn case<B: CeilingOp>(chains: &str, rounds: usize, len: usize) -> Case<B> {
     // A case without inputs is held to one rounding, and these chains round many times.
-    Case::new("ceiling", format!("{chains} rounds{rounds} len{len}")).input("unused", 1).output("y", len)
+    Case::new("ceiling", format!("{chains} rounds{rounds} len{len}")).real_input("unused", 1).real_output("y", len)
 }
 
 /// None: the ceilings are measured by themselves, before every pass.
-pub(super) fn passes<B: CeilingOp + Unrounded>() -> [Pass<B>; 0] {
+pub(super) fn passes<B: CeilingOp>() -> [Pass<B>; 0] {
     []
 }
 
