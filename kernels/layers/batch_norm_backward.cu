@@ -37,23 +37,24 @@ __device__ __forceinline__ double2 gradient_sums(const BatchNorm& d, Activation 
     return column_sums(sum, hats);
 }
 
-// dgamma and dbeta of a column, where they are wanted: a group's sums are added. Groups must come in their order.
-__device__ __forceinline__ void add_weight(real sum, real hats, int column, real* dgamma, real* dbeta) {
+// dgamma and dbeta of a column, where they are wanted: a group's sums are added to what is there, or overwrite it. Groups must come
+// in their order.
+__device__ __forceinline__ void put_weight(real sum, real hats, int column, real* dgamma, real* dbeta, bool adds) {
     if (dgamma) {
-        dgamma[column] += hats;
-        dbeta[column] += sum;
+        dgamma[column] = adds ? dgamma[column] + hats : hats;
+        dbeta[column] = adds ? dbeta[column] + sum : sum;
     }
 }
 
 // Sums of g and g x_hat over every group. A block sums part_rows rows of a group; the last block of 32 columns joins all
-// parts of all groups in their order, and adds them to dgamma and dbeta.
+// parts of all groups in their order, and adds them to dgamma and dbeta, or overwrites these unless `accumulate`.
 // x, y, dy: [groups, rows, C]; saved, sums: [groups, 2, C]; partial: [groups, parts, 2, C] in f64; counters: one for each 32
 // columns; dgamma, dbeta: [C], or both null. Block (column block, part, group), threads (column, row). Overwrites partial and
 // sums, changes dgamma and dbeta. Limited by the bytes of x, y and dy.
 // Twin: Cpu::batch_norm_backward in src/ops/layers/batch_norm/cpu.rs.
 KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward_sums, BatchNorm d, Activation f, int plain, const stored* x, const stored* y,
                const stored* dy, const real* saved, double* partial, unsigned* counters, real* sums, real* dgamma,
-               real* dbeta) {
+               real* dbeta, int accumulate) {
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     int from = (int)blockIdx.y * d.part_rows, parts = (int)gridDim.y;
     int to = from + d.part_rows < d.rows ? from + d.part_rows : d.rows;
@@ -67,7 +68,7 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward_sums, BatchNorm d, Activation f
         if (threadIdx.y == 0 && column < d.c) {
             sums[(size_t)2 * group * d.c + column] = (real)total.x;
             sums[((size_t)2 * group + 1) * d.c + column] = (real)total.y;
-            add_weight((real)total.x, (real)total.y, column, dgamma, dbeta);
+            put_weight((real)total.x, (real)total.y, column, dgamma, dbeta, accumulate || group > 0);
         }
     }
 }
@@ -113,7 +114,8 @@ KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const 
 // second walk finds x, y and dy in the caches.
 // Twin: Cpu::batch_norm_backward and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
 KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward, BatchNorm d, Activation f, int tangent, const stored* x, const stored* y,
-               const stored* dy, const real* gamma, const real* saved, real* sums, stored* dx, real* dgamma, real* dbeta) {
+               const stored* dy, const real* gamma, const real* saved, real* sums, stored* dx, real* dgamma, real* dbeta,
+               int accumulate) {
     SHARED(double2, totals, [COLUMN_THREADS_X]);
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     real scale = (real)(1.0 / d.rows);
@@ -123,7 +125,7 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_backward, BatchNorm d, Activation f, int
             totals[threadIdx.x] = total;
             sums[(size_t)2 * group * d.c + column] = (real)total.x;
             sums[((size_t)2 * group + 1) * d.c + column] = (real)total.y;
-            add_weight((real)total.x, (real)total.y, column, dgamma, dbeta);
+            put_weight((real)total.x, (real)total.y, column, dgamma, dbeta, accumulate || group > 0);
         }
         __syncthreads();
         if (column < d.c && dx) {

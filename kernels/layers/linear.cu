@@ -18,11 +18,12 @@ KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const 
     linear_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, parts, dx);
 }
 
-// dw += dy^T x.
+// dw = dy^T x, or added to what is there with `accumulate`.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const stored* x, const stored* dy, real* dw) {
-    linear_backward_weight_tile<PlainUnits<NarrowTile>>(d, x, dy, dw);
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const stored* x, const stored* dy,
+               real* dw, int accumulate) {
+    linear_backward_weight_tile<PlainUnits<NarrowTile>>(d, x, dy, dw, accumulate);
 }
 
 // y = the sum of the parts, in their order, + b.

@@ -48,10 +48,11 @@ __device__ __forceinline__ void linear_backward_input_tile(Linear d, int part, c
         part_or_whole<true>(nullptr, parts, number, (size_t)d.n * d.c, dx, d.c, [=](int n) { return (size_t)n * d.c; }));
 }
 
-// dw += dy^T x: rows k, columns c, depth n.
+// dw = dy^T x, or added to what is there: rows k, columns c, depth n.
 template <class Units>
-__device__ __forceinline__ void linear_backward_weight_tile(Linear d, const stored* x, const stored* dy, real* dw) {
+__device__ __forceinline__ void linear_backward_weight_tile(Linear d, const stored* x, const stored* dy, real* dw,
+                                                            bool accumulate) {
     Loop<Units>::template product<Along::Across, Along::Across>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, d.k, d.c, Depths{0, d.n}, Strided{dy, 1, d.k},
-        Strided{x, 1, d.c}, output<true>(nullptr, dw, d.c, [=](int k) { return (size_t)k * d.c; }));
+        Strided{x, 1, d.c}, gradient(dw, accumulate, [=](int k) { return (size_t)k * d.c; }));
 }

@@ -19,9 +19,10 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, con
     linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, parts, dx);
 }
 
-// dw += dy^T x.
+// dw = dy^T x, or added to what is there with `accumulate`.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide, Linear d, const stored* x, const stored* dy, real* dw) {
-    linear_backward_weight_tile<PlainUnits<WideTile>>(d, x, dy, dw);
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide, Linear d, const stored* x, const stored* dy,
+               real* dw, int accumulate) {
+    linear_backward_weight_tile<PlainUnits<WideTile>>(d, x, dy, dw, accumulate);
 }

@@ -21,9 +21,10 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int pa
     linear_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, parts, dx);
 }
 
-// dw += dy^T x.
+// dw = dy^T x, or added to what is there with `accumulate`.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_tensor, Linear d, const stored* x, const stored* dy, real* dw) {
-    linear_backward_weight_tile<TensorUnits<WideTensorTile>>(d, x, dy, dw);
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_tensor, Linear d, const stored* x, const stored* dy,
+               real* dw, int accumulate) {
+    linear_backward_weight_tile<TensorUnits<WideTensorTile>>(d, x, dy, dw, accumulate);
 }

@@ -187,6 +187,27 @@ __device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Nu
     return Output<ADDS, Number, Row>{data, bias, in_runs, row};
 }
 
+// The output of a weight gradient, which is added to what is there, or overwrites it: then nothing waits for memory.
+template <class Row>
+struct Gradient {
+    real* data;
+    bool adds;
+    Row row;
+
+    template <class Sums>
+    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
+        if (adds) {
+            output<true>(nullptr, data, N, row).take(sums, m0, n0, M, N);
+        } else {
+            output<false>(nullptr, data, N, row).take(sums, m0, n0, M, N);
+        }
+    }
+};
+template <class Row>
+__device__ __forceinline__ Gradient<Row> gradient(real* data, bool adds, Row row) {
+    return Gradient<Row>{data, adds, row};
+}
+
 // The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
 // `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
 template <class Number, class Row>

@@ -155,14 +155,17 @@ fn split<T: Real>(
     }
 }
 
-/// `target[j] += Σ_i source[i, j]`, source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs on the current
+/// `target[j] = Σ_i source[i, j]`, or added to what is there; source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs on the current
 /// thread pool, whole columns to a thread, so the bits do not depend on the number of threads.
 ///
 /// A sum that is zero by construction must come out as zero: an optimiser that divides by the gradient's own size makes a
 /// whole step of what rounding leaves, the same way each time. Such a sum is one of a batch of real images and then as many
 /// fakes, whose rows cancel one by one (the Wasserstein loss) or as a whole (the hinge's linear range). So row i is first
 /// added to row i + rows / 2, and everything in f64, in which a sum of f32 of one size is exact.
-pub fn add_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, target: &mut [T]) {
+pub fn add_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, target: &mut [T], accumulate: bool) {
+    if !accumulate {
+        target.fill(T::ZERO);
+    }
     if cols <= COLUMNS / 2 {
         add_narrow_column_sums(source, cols, target);
     } else {
@@ -170,9 +173,18 @@ pub fn add_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, target
     }
 }
 
-/// `target[j] += Σ_i scales[i] · source[i, j]`, in the same order and as exactly: the gradient of a weight with one output.
+/// `target[j] = Σ_i scales[i] · source[i, j]`, or added, in the same order and as exactly: the gradient of a weight with one output.
 /// A feature that is the same for all images then has no gradient where its bias has none.
-pub fn add_scaled_column_sums<T: Real, S: Storage<T>>(source: &[S], cols: usize, scales: &[S], target: &mut [T]) {
+pub fn add_scaled_column_sums<T: Real, S: Storage<T>>(
+    source: &[S],
+    cols: usize,
+    scales: &[S],
+    target: &mut [T],
+    accumulate: bool,
+) {
+    if !accumulate {
+        target.fill(T::ZERO);
+    }
     add_scaled_rows(source, cols, |row| scales[row].real().to_f64(), target);
 }
 
@@ -360,10 +372,10 @@ mod tests {
                     (0..cols).map(|j| 3.0 + (0..rows).map(|i| scale(i) * source[i * cols + j]).sum::<f32>()).collect()
                 };
                 let mut sums = vec![3.0; cols];
-                add_column_sums(&source, cols, &mut sums);
+                add_column_sums(&source, cols, &mut sums, true);
                 assert_eq!(sums, expected(&|_| 1.0), "{rows} rows of {cols}");
                 let mut scaled = vec![3.0; cols];
-                add_scaled_column_sums(&source, cols, &scales, &mut scaled);
+                add_scaled_column_sums(&source, cols, &scales, &mut scaled, true);
                 assert_eq!(scaled, expected(&|i| scales[i]), "{rows} scaled rows of {cols}");
             }
         }

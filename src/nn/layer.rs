@@ -33,6 +33,8 @@ pub struct Pass<'a, B: Executor> {
     pub params: In<'a, B>,
     /// Images.
     pub n: usize,
+    /// Whether a backward pass adds its gradients of parameters to what the arena holds, or overwrites that.
+    pub accumulates: bool,
 }
 
 impl<B: Executor> Clone for Pass<'_, B> {
@@ -51,7 +53,8 @@ impl<'a, B: Executor> Pass<'a, B> {
 
 /// A layer of a network on backend `B`.
 ///
-/// x, y, dx, dy hold exactly `pass.n` images. Gradients of parameters accumulate, gradients of activations overwrite; where a
+/// x, y, dx, dy hold exactly `pass.n` images. Gradients of parameters accumulate where the pass says so, and overwrite otherwise, as
+/// gradients of activations do; where a
 /// gradient is not wanted it is `None`, and nothing is computed for it.
 pub trait Layer<B: Executor>: Send + Sync {
     /// One line for people: `conv2d 1→64 k4 s2 p1`.

@@ -129,7 +129,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
                     (dw, Some(db))
                 }
             };
-            map.backward_weight(backend, x, dy, dw, db)?;
+            map.backward_weight(backend, x, dy, dw, db, pass.accumulates)?;
         }
         dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
     }
@@ -152,7 +152,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     ) -> Result<()> {
         // ⟨A(w) vx, dy⟩ is linear in w as ⟨A(w) x, dy⟩ is, and knows no bias.
         let dw = pass.backend.slice_mut(d_params, self.weight.clone());
-        self.map.with_n(pass.n).backward_weight(pass.backend, vx, dy, dw, None)
+        self.map.with_n(pass.n).backward_weight(pass.backend, vx, dy, dw, None, true)
     }
 }
 
@@ -330,7 +330,7 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
             let (dgamma, dbeta) = weight_and_bias(backend, d_params, &self.gamma, &self.beta);
             [dgamma, dbeta]
         });
-        backend.batch_norm_backward(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx, weight)
+        backend.batch_norm_backward(&d, x, y, dy, pass.param(&self.gamma), saved, sums, dx, weight, pass.accumulates)
     }
     fn tangent(
         &mut self,

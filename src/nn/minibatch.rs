@@ -101,7 +101,7 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
         let d_m = first(backend, &self.d_m, len);
         if let Some(d_params) = d_params {
             let dw = backend.slice_mut(d_params, self.weight.clone());
-            backend.linear_backward_weight(&map, x, d_m, dw, None)?;
+            backend.linear_backward_weight(&map, x, d_m, dw, None, pass.accumulates)?;
         }
         let Some(mut dx) = dx else { return Ok(()) };
         backend.linear_backward_input(&map, d_m, pass.param(&self.weight), backend.reborrow(&mut dx))?;

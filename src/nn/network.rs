@@ -61,16 +61,32 @@ impl<B: Executor> NetworkMemory<B> {
 
     /// A pass over `n` images that moves no statistics and has no gradients of parameters.
     pub fn pass<'a>(&'a self, backend: &'a B, n: usize) -> Pass<'a, B> {
-        Pass { backend, params: backend.view(&self.params), n }
+        Pass { backend, params: backend.view(&self.params), n, accumulates: true }
     }
 
     /// A forward pass over `n` images, and the running statistics that it moves.
     pub fn forward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        (Pass { backend, params: backend.view(&self.params), n }, backend.view_mut(&mut self.stats))
+        let pass = Pass { backend, params: backend.view(&self.params), n, accumulates: true };
+        (pass, backend.view_mut(&mut self.stats))
     }
 
     /// A backward pass over `n` images, and the gradients that it adds to.
     pub fn backward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        (Pass { backend, params: backend.view(&self.params), n }, backend.view_mut(&mut self.gradients))
+        let pass = Pass { backend, params: backend.view(&self.params), n, accumulates: true };
+        (pass, backend.view_mut(&mut self.gradients))
+    }
+
+    /// The first backward pass of a step, which overwrites the gradients: of every parameter that has one. The others' stay zero, as
+    /// they were made; where historical averaging adds to all of them, zeros are written first.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn first_backward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> Result<(Pass<'a, B>, Out<'a, B>)> {
+        let accumulates = self.historical_mean.is_some();
+        if accumulates {
+            backend.zero(backend.view_mut(&mut self.gradients))?;
+        }
+        let (pass, gradients) = self.backward_pass(backend, n);
+        Ok((Pass { accumulates, ..pass }, gradients))
     }
 }

@@ -276,7 +276,13 @@ mod tests {
         /// The block after its forward pass.
         fn forward(self, cpu: &Cpu<f64>, x: &[f64], params: &[f64], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
             let (mut block, _) = self.block(cpu);
-            block.forward(Pass { backend: cpu, params, n: N }, Mode::Train { groups: 1 }, &mut [], x, y)?;
+            block.forward(
+                Pass { backend: cpu, params, n: N, accumulates: true },
+                Mode::Train { groups: 1 },
+                &mut [],
+                x,
+                y,
+            )?;
             Ok(block)
         }
 
@@ -290,7 +296,7 @@ mod tests {
                 .forward(move |cpu: &Cpu<f64>, [x, params], [y]| self.forward(cpu, x, params, y).map(|_| ()))
                 .backward(move |cpu: &Cpu<f64>, [x, params], [y], [dy], [dx, d_params]| {
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
-                    let pass = Pass { backend: cpu, params, n: N };
+                    let pass = Pass { backend: cpu, params, n: N, accumulates: true };
                     // Without the gradient of x those of the parameters are the same.
                     let mut alone = vec![0.0; d_params.len()];
                     block.backward(pass, x, y, dy, None, Some(&mut alone))?;
@@ -301,7 +307,7 @@ mod tests {
                 .tangent(move |cpu: &Cpu<f64>, [x, params], [y], vx, vy| {
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
                     block.allocate_tangents(cpu, N)?;
-                    block.tangent(Pass { backend: cpu, params, n: N }, x, y, vx, vy)
+                    block.tangent(Pass { backend: cpu, params, n: N, accumulates: true }, x, y, vx, vy)
                 })
         }
 
@@ -314,7 +320,7 @@ mod tests {
             let (mut y, mut vy) = (vec![0.0; y_len], vec![0.0; y_len]);
             let mut block = self.forward(cpu, &x, params, &mut y)?;
             block.allocate_tangents(cpu, N)?;
-            let pass = Pass { backend: cpu, params, n: N };
+            let pass = Pass { backend: cpu, params, n: N, accumulates: true };
             block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; x_len]), None)?;
             block.tangent(pass, &x, &y, &vx, &mut vy)?;
             if let Some(d_params) = d_params {

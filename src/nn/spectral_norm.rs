@@ -96,10 +96,10 @@ pub(super) fn layers_pass<'long: 'short, 'short, B: Executor>(
     spectral_norm: &'short Option<SpectralNorm<B>>,
     pass: Pass<'long, B>,
 ) -> Pass<'short, B> {
-    let Pass { backend, params, n } = pass;
+    let Pass { backend, params, n, accumulates } = pass;
     let params = match spectral_norm {
         Some(normalised) => backend.view(&normalised.params),
         None => backend.slice(params, 0..backend.len(params)),
     };
-    Pass { backend, params, n }
+    Pass { backend, params, n, accumulates }
 }

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use super::tensor::{CaseBuffer, CaseIn, CaseOut, Tensor, windows, windows_mut};
 use crate::Result;
 use crate::device::philox::{Stream, draw};
-use crate::device::{Backend, Buffer, Precision, Real, StoredBuffer, normal, philox};
+use crate::device::{Backend, Buffer, Out, Precision, Real, StoredBuffer, normal, philox};
 
 /// The values of a case's input before it runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -272,6 +272,23 @@ impl<B: Backend> Case<B> {
     ) -> Option<Result<()>> {
         self.tangent.as_ref().map(|tangent| tangent(be, inputs, outputs, v_input, v_outputs))
     }
+}
+
+/// Gradients of parameters before a backward pass that is to overwrite them: something else. One that accumulates finds what is there.
+///
+/// # Errors
+/// If the device fails.
+pub(super) fn gradients<'a, B: Backend, const N: usize>(
+    be: &B,
+    mut gradients: [Out<'a, B>; N],
+    accumulates: bool,
+) -> Result<[Out<'a, B>; N]> {
+    use crate::device::Real;
+    for gradient in gradients.iter_mut().filter(|_| !accumulates) {
+        let len = be.len(be.freeze(be.reborrow(gradient)));
+        be.upload(&vec![B::Real::ONE; len], be.reborrow(gradient))?;
+    }
+    Ok(gradients)
 }
 
 /// Draws for tensor `number`, as reals: a tensor that a case holds fixed.

@@ -89,7 +89,7 @@ fn passes<S: Storage<f32>, M: Affine<Accelerator<f32, S>>>(d: M) -> [Product<S>;
         Box::new(move |be: &Device<S>| {
             let (x, dy) = (be.stored_of(&whole_numbers(x_len, 0))?, be.stored_of(&whole_numbers(y_len, 1))?);
             let mut dw = be.buffer_of(&whole_numbers(w_len, 2))?;
-            d.backward_weight(be, be.view(&x), be.view(&dy), be.view_mut(&mut dw), None)?;
+            d.backward_weight(be, be.view(&x), be.view(&dy), be.view_mut(&mut dw), None, false)?;
             be.read(be.view(&dw))
         }),
     ]

@@ -47,7 +47,7 @@ impl<B: F32Executor> Sampler<B> {
             let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of_real(value)).collect();
             backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
-            let pass = Pass { backend, params: backend.view(params), n: BATCH };
+            let pass = Pass { backend, params: backend.view(params), n: BATCH, accumulates: true };
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;

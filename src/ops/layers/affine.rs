@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::device::{Backend, In, Out, Stored, StoredOut};
-use crate::ops::case::Case;
+use crate::ops::case::{self, Case};
 use crate::ops::pass::{Pass, real, stored};
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
@@ -32,7 +32,7 @@ pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
     fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()>;
     /// dx = A(w)ᵀ dy; overwrites.
     fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()>;
-    /// dw and, if it is wanted, db; both accumulate.
+    /// dw and, if it is wanted, db; both are added to what is there, or overwrite it.
     fn backward_weight(
         &self,
         be: &B,
@@ -40,6 +40,7 @@ pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
         dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
+        accumulate: bool,
     ) -> Result<()>;
 }
 
@@ -49,6 +50,8 @@ pub fn cases<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Ve
 }
 
 fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
+    // Both ways are taken: by sizes with an even number of images, and by the others.
+    let accumulates = d.n() % 2 == 0;
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
         .real_input("w", d.w_len())
@@ -57,7 +60,8 @@ fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
         .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x.stored(), w.real(), Some(b.real()), y.stored()))
         .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
             d.backward_input(be, dy.stored(), w.real(), dx.stored())?;
-            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()))
+            let [dw, db] = case::gradients(be, [dw.real(), db.real()], accumulates)?;
+            d.backward_weight(be, x.stored(), dy.stored(), dw, Some(db), accumulates)
         })
         .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx.stored(), w.real(), None, vy.stored()))
 }
@@ -78,7 +82,7 @@ fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
             d.backward_input(be, dy.stored(), w.real(), dx.stored())
         }),
         Pass::of(M::OP, &shape, "backward_weight", [x(), y()], [w(), b()], move |be: &B, [x, dy], [dw, db], _| {
-            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()))
+            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()), false)
         }),
     ]
 }

@@ -12,7 +12,7 @@ mod launch;
 
 use crate::Result;
 use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Window};
-use crate::ops::case::{Case, Fill};
+use crate::ops::case::{self, Case, Fill};
 use crate::ops::layers::activation::Activation;
 use crate::ops::models::{BATCH, BOTH};
 use crate::ops::pass::{Pass, real, stored};
@@ -80,7 +80,7 @@ pub trait BatchNormOp: Backend {
     ) -> Result<()>;
 
     /// The backward pass. dx = γ σ⁻¹ (g − mean g − x̂ · mean(g x̂)), g = dy · f′, overwrites. `weight` is dγ and dβ, which
-    /// accumulate: dγ += Σ g x̂, dβ += Σ g, over all groups. What is `None` is not computed. Overwrites `sums`.
+    /// are added to or overwritten: dγ += Σ g x̂, dβ += Σ g, over all groups. What is `None` is not computed. Overwrites `sums`.
     fn batch_norm_backward(
         &self,
         d: &BatchNorm,
@@ -92,6 +92,7 @@ pub trait BatchNormOp: Backend {
         sums: Out<'_, Self>,
         dx: Option<StoredOut<'_, Self>>,
         weight: Option<[Out<'_, Self>; 2]>,
+        accumulate: bool,
     ) -> Result<()>;
 
     /// vy = f′ · γ σ⁻¹ (vx − mean vx − x̂ · mean(vx x̂)), the forward pass linearised at x; overwrites vy, and
@@ -114,7 +115,7 @@ dry_run! {
     // x is read for the mean, for the variance, and to normalise.
     batch_norm_forward(_d: &BatchNorm, x, _gamma, _beta, _running, _saved, y) => 3 * x + y;
     batch_norm_eval(_d: &BatchNorm, x, _gamma, _beta, _running, y) => x + y;
-    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>) =>
+    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>, _accumulate: bool) =>
         2 * (x + y + dy) + sums + dx.unwrap_or_default();
     batch_norm_tangent(_d: &BatchNorm, x, y, vx, _gamma, _saved, _sums, vy) => 2 * (x + vx) + y + vy;
 }
@@ -181,8 +182,11 @@ fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
             let (saved, mut sums) = (be.view(&saved), be.alloc(d.saved_len())?);
             let (x, y, dy, gamma) = (x.stored(), y.stored(), dy.stored(), gamma.real());
-            let weight = Some([dgamma.real(), dbeta.real()]);
-            be.batch_norm_backward(&d, x, y, dy, gamma, saved, be.view_mut(&mut sums), Some(dx.stored()), weight)
+            // Both ways are taken: by sizes with an even number of rows, and by the others.
+            let accumulates = d.rows % 2 == 0;
+            let weight = Some(case::gradients(be, [dgamma.real(), dbeta.real()], accumulates)?);
+            let sums = be.view_mut(&mut sums);
+            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx.stored()), weight, accumulates)
         })
         .tangent(move |be: &B, [x, gamma, beta], [y], vx, vy| {
             let saved = normalise(be, &d, [x, gamma, beta], be.view_mut(&mut be.alloc(d.len())?))?;
@@ -219,8 +223,8 @@ fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
             let (mut saved, mut sums) = (be.alloc(d.saved_len())?, be.alloc(d.saved_len())?);
             be.batch_norm_forward(&d, x, gamma, beta, running.real(), be.view_mut(&mut saved), be.reborrow(&mut y))?;
             let (y, saved, sums) = (be.freeze(y), be.view(&saved), be.view_mut(&mut sums));
-            let weight = Some([dgamma.real(), dbeta.real()]);
-            be.batch_norm_backward(&d, x, y, dy.stored(), gamma, saved, sums, Some(dx.stored()), weight)
+            let weight = Some(case::gradients(be, [dgamma.real(), dbeta.real()], false)?);
+            be.batch_norm_backward(&d, x, y, dy.stored(), gamma, saved, sums, Some(dx.stored()), weight, false)
         })
 }
 
@@ -286,7 +290,7 @@ fn passes_of<B: BatchNormOp>(d: BatchNorm) -> [Pass<B>; 3] {
             move |be: &B, [x, y, dy, gamma, saved], [sums, dx, dgamma, dbeta], _| {
                 let (x, y, dy, gamma, saved) = (x.stored(), y.stored(), dy.stored(), gamma.real(), saved.real());
                 let weight = Some([dgamma.real(), dbeta.real()]);
-                be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums.real(), Some(dx.stored()), weight)
+                be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums.real(), Some(dx.stored()), weight, false)
             },
         ),
         // Running statistics of zeros, which is what outputs begin as: a variance must not be negative.

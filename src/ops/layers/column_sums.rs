@@ -36,14 +36,15 @@ impl Parts {
     }
 }
 
-/// target += the column sums of `source` `[rows, columns]`: the gradient of a bias.
+/// target = the column sums of `source` `[rows, columns]`, or they are added to it: the gradient of a bias.
 pub(super) fn launch<T: Real, S: Storage<T>>(
     be: &Accelerator<T, S>,
     columns: usize,
     source: Stored<'_, Accelerator<T, S>>,
     target: Out<'_, Accelerator<T, S>>,
+    accumulate: bool,
 ) -> Result<()> {
-    launch_summed(be, [source.len() / columns, columns], source, None, [Some(target), None])
+    launch_summed(be, [source.len() / columns, columns], source, None, [Some(target), None], accumulate)
 }
 
 /// The same of rows that are multiplied by `scales` `[rows]` before, and the sum of the scales, where it is wanted: the gradient
@@ -53,10 +54,10 @@ pub(super) fn launch_scaled<T: Real, S: Storage<T>>(
     shape: [usize; 2],
     source: Stored<'_, Accelerator<T, S>>,
     scales: Stored<'_, Accelerator<T, S>>,
-    target: Out<'_, Accelerator<T, S>>,
-    target_of_scales: Option<Out<'_, Accelerator<T, S>>>,
+    (target, target_of_scales): (Out<'_, Accelerator<T, S>>, Option<Out<'_, Accelerator<T, S>>>),
+    accumulate: bool,
 ) -> Result<()> {
-    launch_summed(be, shape, source, Some(scales), [Some(target), target_of_scales])
+    launch_summed(be, shape, source, Some(scales), [Some(target), target_of_scales], accumulate)
 }
 
 fn launch_summed<T: Real, S: Storage<T>>(
@@ -65,24 +66,27 @@ fn launch_summed<T: Real, S: Storage<T>>(
     source: Stored<'_, Accelerator<T, S>>,
     scales: Option<Stored<'_, Accelerator<T, S>>>,
     [target, target_of_scales]: [Option<Out<'_, Accelerator<T, S>>>; 2],
+    accumulate: bool,
 ) -> Result<()> {
     let all = columns + usize::from(target_of_scales.is_some());
     let Parts { blocks, pairs, parts } = Parts::of([rows, all]);
     be.with_counted_workspace(parts * all, blocks, |partial: Out<'_, Accelerator<T, S>, f64>, counters| {
+        let add = i32::from(accumulate);
         let grid = [blocks, parts, 1].map(|count| int(count).unsigned_abs());
-        let arguments = arguments![rows, columns, pairs, source, scales, partial, counters, target, target_of_scales];
+        let arguments =
+            arguments![rows, columns, pairs, source, scales, partial, counters, target, target_of_scales, add];
         be.launch(Kernel::ColumnSums, grid, BLOCK, &arguments)
     })
 }
 
-/// dw += the sum of its `parts` parts that `write` leaves in the window that it is given, and db += the column sums of `dy`,
-/// which has as many columns as db.
+/// dw = the sum of its `parts` parts that `write` leaves in the window that it is given, and db = the column sums of `dy`, which has
+/// as many columns as db; or both are added to what is there.
 pub(super) fn launch_weight_gradient<T: Real, S: Storage<T>>(
     be: &Accelerator<T, S>,
     parts: usize,
     dy: Stored<'_, Accelerator<T, S>>,
-    dw: Out<'_, Accelerator<T, S>>,
-    db: Option<Out<'_, Accelerator<T, S>>>,
+    (dw, db): (Out<'_, Accelerator<T, S>>, Option<Out<'_, Accelerator<T, S>>>),
+    accumulate: bool,
     write: impl FnOnce(&Out<'_, Accelerator<T, S>>) -> Result<()>,
 ) -> Result<()> {
     let columns = db.as_ref().map_or(0, |db| db.len());
@@ -107,7 +111,8 @@ pub(super) fn launch_weight_gradient<T: Real, S: Storage<T>>(
             dy,
             sums,
             counters,
-            db
+            db,
+            i32::from(accumulate)
         ];
         let all = adding + int(blocks * row_parts).unsigned_abs();
         be.launch(Kernel::WeightGradientAdd, [all, 1, 1], BLOCK, &arguments)

@@ -116,6 +116,7 @@ pub trait Conv2dOp: Backend {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()>;
 }
 
@@ -124,7 +125,7 @@ dry_run! {
     conv2d_forward(d: &Conv2d, x, w, _b: Option<Window>, y) => x + w + y, multiplying d.product();
     // The filters are laid out anew for it.
     conv2d_backward_input(d: &Conv2d, dy, w, dx) => dy + w + dx, multiplying d.product(), borrowing w;
-    conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<Window>) => x + dy + 2 * dw, multiplying d.product();
+    conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<Window>, accumulate: bool) => x + dy + usize::from(accumulate) * dw + dw, multiplying d.product();
 }
 
 impl<B: Conv2dOp> Affine<B> for Conv2d {
@@ -168,8 +169,9 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
         dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
+        accumulate: bool,
     ) -> Result<()> {
-        be.conv2d_backward_weight(self, x, dy, dw, db)
+        be.conv2d_backward_weight(self, x, dy, dw, db, accumulate)
     }
 }
 

@@ -82,6 +82,7 @@ pub trait ConvTranspose2dOp: Backend {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()>;
 }
 
@@ -109,10 +110,11 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
         dy: &[S],
         dw: &mut [T],
         db: Option<&mut [T]>,
+        accumulate: bool,
     ) -> Result<()> {
-        cpu::backward_weight(self, &d.reversed(), dy, x, dw);
+        cpu::backward_weight(self, &d.reversed(), dy, x, dw, accumulate);
         if let Some(db) = db {
-            add_column_sums(dy, d.k, db);
+            add_column_sums(dy, d.k, db, accumulate);
         }
         Ok(())
     }
@@ -147,8 +149,9 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()> {
-        launch::backward_weight(self, &d.reversed(), [dy, x], dy, dw, db)
+        launch::backward_weight(self, &d.reversed(), [dy, x], dy, (dw, db), accumulate)
     }
 }
 
@@ -158,8 +161,8 @@ dry_run! {
         x + w + y, multiplying d.reversed().product(), borrowing w;
     conv_transpose2d_backward_input(d: &ConvTranspose2d, dy, w, dx) =>
         dy + w + dx, multiplying d.reversed().product();
-    conv_transpose2d_backward_weight(d: &ConvTranspose2d, x, dy, dw, _db: Option<Window>) =>
-        x + dy + 2 * dw, multiplying d.reversed().product();
+    conv_transpose2d_backward_weight(d: &ConvTranspose2d, x, dy, dw, _db: Option<Window>, accumulate: bool) =>
+        x + dy + usize::from(accumulate) * dw + dw, multiplying d.reversed().product();
 }
 
 impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
@@ -203,8 +206,9 @@ impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
         dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
+        accumulate: bool,
     ) -> Result<()> {
-        be.conv_transpose2d_backward_weight(self, x, dy, dw, db)
+        be.conv_transpose2d_backward_weight(self, x, dy, dw, db, accumulate)
     }
 }
 

@@ -46,7 +46,7 @@ pub trait LinearOp: Backend {
         dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
-    /// dw += dyᵀ · x, db += Σ dy; accumulates. db, and dw of a single output, are summed so that what cancels between the
+    /// dw += dyᵀ · x, db += Σ dy where they accumulate; they overwrite otherwise. db, and dw of a single output, are summed so that what cancels between the
     /// first half of the rows and the second leaves nothing ([`add_column_sums`]); such a dw rounds no operand in any
     /// [`Precision`](crate::device::Precision).
     fn linear_backward_weight(
@@ -56,6 +56,7 @@ pub trait LinearOp: Backend {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()>;
 }
 
@@ -72,15 +73,24 @@ impl<T: Real, S: Storage<T>> LinearOp for Cpu<T, S> {
         Ok(())
     }
 
-    fn linear_backward_weight(&self, d: &Linear, x: &[S], dy: &[S], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
+    fn linear_backward_weight(
+        &self,
+        d: &Linear,
+        x: &[S],
+        dy: &[S],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+        accumulate: bool,
+    ) -> Result<()> {
         if d.k == 1 {
-            add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw);
+            add_scaled_column_sums(&x[..d.n * d.c], d.c, dy, dw, accumulate);
         } else {
+            let start = if accumulate { Start::Target } else { Start::Zero };
             let (dy_t, x) = (Matrix::dense(dy, d.n, d.k).transposed(), Matrix::dense(x, d.n, d.c));
-            gemm_parallel(self.precision(), MatrixMut::dense(dw, d.k, d.c), Start::Target, dy_t, x);
+            gemm_parallel(self.precision(), MatrixMut::dense(dw, d.k, d.c), start, dy_t, x);
         }
         if let Some(db) = db {
-            add_column_sums(dy, d.k, db);
+            add_column_sums(dy, d.k, db, accumulate);
         }
         Ok(())
     }
@@ -131,15 +141,16 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()> {
         const KERNELS: [Kernel; 2] = [Kernel::LinearBackwardWeight, Kernel::LinearBackwardWeightTensor];
         if d.k == 1 {
-            return column_sums::launch_scaled(self, [d.n, d.c], x, dy, dw, db);
+            return column_sums::launch_scaled(self, [d.n, d.c], x, dy, (dw, db), accumulate);
         }
         let wide = [Kernel::LinearBackwardWeightWide, Kernel::LinearBackwardWeightWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.k, columns: d.c, depth: d.n, times: 1 };
-        self.launch_whole(&product, &arguments![d, x, dy, dw])?;
-        db.map_or(Ok(()), |db| column_sums::launch(self, d.k, dy, db))
+        self.launch_whole(&product, &arguments![d, x, dy, dw, i32::from(accumulate)])?;
+        db.map_or(Ok(()), |db| column_sums::launch(self, d.k, dy, db, accumulate))
     }
 }
 
@@ -183,8 +194,9 @@ impl<B: LinearOp> Affine<B> for Linear {
         dy: Stored<'_, B>,
         dw: Out<'_, B>,
         db: Option<Out<'_, B>>,
+        accumulate: bool,
     ) -> Result<()> {
-        be.linear_backward_weight(self, x, dy, dw, db)
+        be.linear_backward_weight(self, x, dy, dw, db, accumulate)
     }
 }
 
@@ -192,7 +204,7 @@ dry_run! {
     LinearOp:
     linear_forward(d: &Linear, x, w, _b: Option<Window>, y) => x + w + y, multiplying [d.n, d.c, d.k];
     linear_backward_input(d: &Linear, dy, w, dx) => dy + w + dx, multiplying [d.n, d.c, d.k];
-    linear_backward_weight(d: &Linear, x, dy, dw, _db: Option<Window>) => x + dy + 2 * dw, multiplying [d.n, d.c, d.k];
+    linear_backward_weight(d: &Linear, x, dy, dw, _db: Option<Window>, accumulate: bool) => x + dy + usize::from(accumulate) * dw + dw, multiplying [d.n, d.c, d.k];
 }
 
 /// One row and many, one feature and many.

@@ -119,8 +119,6 @@ pub(crate) fn discriminator_gradients<B: Executor>(
     let phase = Phase::Discriminator(draws);
     discriminate(model, inputs, phase)?;
     discriminator_loss(model)?;
-    let Model { backend, discriminator, .. } = model;
-    backend.zero(backend.view_mut(&mut discriminator.memory.gradients))?;
     backward_through_discriminator(model, inputs, phase, d_images)
 }
 
@@ -142,8 +140,6 @@ pub(crate) fn generator_gradients<B: Executor>(
         generator_loss(model)?;
         backward_through_discriminator(model, inputs, Phase::Generator, None)?;
     }
-    let Model { backend, generator, .. } = model;
-    backend.zero(backend.view_mut(&mut generator.memory.gradients))?;
     backward_through_generator(model, d_latents)
 }
 
@@ -216,7 +212,6 @@ fn backward_through_discriminator<B: Executor>(
 ) -> Result<()> {
     let images = model.images_of(phase);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, gradients) = memory.backward_pass(backend, images.n);
     let verdict = VerdictGradient {
         logits: backend.part(&batch.logits, 0..images.n),
         dlogits: backend.part(&batch.dlogits, 0..images.n),
@@ -225,8 +220,14 @@ fn backward_through_discriminator<B: Executor>(
     let noise = inputs.noise(backend, settings, phase, backend.view(state));
     let x = backend.slice(batch.images.discriminated(backend), images.range);
     match phase {
-        Phase::Discriminator(_) => layers.backward(pass, x, noise, verdict, d_images, Some(gradients)),
-        Phase::Generator => layers.backward(pass, x, noise, verdict, Some(backend.view_mut(&mut batch.d_images)), None),
+        Phase::Discriminator(_) => {
+            let (pass, gradients) = memory.first_backward_pass(backend, images.n)?;
+            layers.backward(pass, x, noise, verdict, d_images, Some(gradients))
+        }
+        Phase::Generator => {
+            let d_images = Some(backend.view_mut(&mut batch.d_images));
+            layers.backward(memory.pass(backend, images.n), x, noise, verdict, d_images, None)
+        }
     }
 }
 
@@ -234,7 +235,7 @@ fn backward_through_discriminator<B: Executor>(
 fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Option<StoredOut<'_, B>>) -> Result<()> {
     let generated = model.images_of(Phase::Generator);
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, gradients) = memory.backward_pass(backend, generated.n);
+    let (pass, gradients) = memory.first_backward_pass(backend, generated.n)?;
     let images = backend.part(&batch.images.clean, generated.range);
     layers.backward(pass, backend.view(&batch.latents), images, backend.view(&batch.d_images), d_latents, gradients)
 }

@@ -166,8 +166,7 @@ fn backward_through_generator_and_encoder<B: Executor>(
     let d_z = backend.view_mut(&mut own.d_latents);
     let (pass, gradients) = generator.memory.backward_pass(backend, n);
     generator.layers.backward(pass, z, images, d_images, Some(d_z), gradients)?;
-    backend.zero(backend.view_mut(&mut encoder.memory.gradients))?;
-    let (pass, gradients) = encoder.memory.backward_pass(backend, n);
+    let (pass, gradients) = encoder.memory.first_backward_pass(backend, n)?;
     let real = backend.part(&batch.images.clean, 0..n * len);
     encoder.layers.backward(pass, real, z, backend.view(&own.d_latents), gradients)
 }

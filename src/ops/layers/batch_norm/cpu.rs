@@ -98,6 +98,7 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
         sums: &mut [T],
         dx: Option<&mut [S]>,
         weight: Option<[&mut [T]; 2]>,
+        accumulate: bool,
     ) -> Result<()> {
         match d.activation.piecewise_linear() {
             Some(f) => gradient_sums(
@@ -125,6 +126,10 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
         }
         let sums = &*sums;
         if let Some([dgamma, dbeta]) = weight {
+            if !accumulate {
+                dgamma.fill(T::ZERO);
+                dbeta.fill(T::ZERO);
+            }
             add_weight(d, sums, dgamma, dbeta);
         }
         let Some(dx) = dx else { return Ok(()) };

@@ -75,17 +75,19 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         sums: &Out<'_, Self>,
         dx: Option<&StoredOut<'_, Self>>,
         weight: Option<&[Out<'_, Self>; 2]>,
+        accumulate: bool,
     ) -> Result<()> {
+        let add = i32::from(accumulate);
         let (f, tangent, Read { x, y, dy, gamma, saved }) = (d.activation.argument::<T>(), i32::from(tangent), read);
         let [dgamma, dbeta] = [weight.map(|weight| &weight[0]), weight.map(|weight| &weight[1])];
         if d.parts() == 1 {
             let [columns, ..] = d.grid();
-            let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx, dgamma, dbeta];
+            let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx, dgamma, dbeta, add];
             return self.launch(Kernel::BatchNormBackward, [columns, 1, 1], BLOCK, &arguments);
         }
         let partial_len = d.parts() * d.saved_len();
         self.with_counted_workspace(partial_len, d.column_blocks(), |partial: Out<'_, Self, f64>, counters| {
-            let arguments = arguments![d, f, tangent, x, y, dy, saved, partial, counters, sums, dgamma, dbeta];
+            let arguments = arguments![d, f, tangent, x, y, dy, saved, partial, counters, sums, dgamma, dbeta, add];
             self.launch(Kernel::BatchNormBackwardSums, d.grid(), BLOCK, &arguments)
         })?;
         let Some(dx) = dx else { return Ok(()) };
@@ -144,8 +146,9 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         sums: Out<'_, Self>,
         dx: Option<StoredOut<'_, Self>>,
         weight: Option<[Out<'_, Self>; 2]>,
+        accumulate: bool,
     ) -> Result<()> {
-        self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, &sums, dx.as_ref(), weight.as_ref())
+        self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, &sums, dx.as_ref(), weight.as_ref(), accumulate)
     }
 
     fn batch_norm_tangent(
@@ -159,6 +162,6 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         sums: Out<'_, Self>,
         vy: StoredOut<'_, Self>,
     ) -> Result<()> {
-        self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, &sums, Some(&vy), None)
+        self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, &sums, Some(&vy), None, true)
     }
 }

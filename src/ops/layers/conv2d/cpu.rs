@@ -28,10 +28,18 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
         Ok(())
     }
 
-    fn conv2d_backward_weight(&self, d: &Conv2d, x: &[S], dy: &[S], dw: &mut [T], db: Option<&mut [T]>) -> Result<()> {
-        backward_weight(self, d, x, dy, dw);
+    fn conv2d_backward_weight(
+        &self,
+        d: &Conv2d,
+        x: &[S],
+        dy: &[S],
+        dw: &mut [T],
+        db: Option<&mut [T]>,
+        accumulate: bool,
+    ) -> Result<()> {
+        backward_weight(self, d, x, dy, dw, accumulate);
         if let Some(db) = db {
-            add_column_sums(dy, d.k, db);
+            add_column_sums(dy, d.k, db, accumulate);
         }
         Ok(())
     }
@@ -241,19 +249,20 @@ fn add_window<T: Real>(d: &Conv2d, row: usize, window: &[T], dx: &mut [T]) {
     }
 }
 
-/// dw += dyᵀ · im2col(x): a task owns a block of filters and some filter rows, and walks the pixels in order.
+/// dw = dyᵀ · im2col(x), or added to what is there: a task owns a block of filters and some filter rows, and walks the pixels in order.
 pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
     cpu: &Cpu<T, S>,
     d: &Conv2d,
     x: &[S],
     dy: &[S],
     dw: &mut [T],
+    accumulate: bool,
 ) {
     if d.c <= direct::CHANNELS {
-        return direct::backward_weight(cpu, d, x, dy, dw);
+        return direct::backward_weight(cpu, d, x, dy, dw, accumulate);
     }
     if let Some(unit) = rounded::serves::<T, S>(d, d.c) {
-        return rounded::backward_weight(unit, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw));
+        return rounded::backward_weight(unit, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw), accumulate);
     }
     let run = d.s * d.c;
     // Filter rows make wide enough column groups, unless there are few channels.
@@ -261,8 +270,11 @@ pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
     let groups = d.r.div_ceil(r_group);
     let k_block = d.k.div_ceil(4usize.div_ceil(groups)).next_multiple_of(16).min(d.k);
     let target = MatrixMut::dense(&mut dw[..d.w_len()], d.k, d.r * run);
-    for_each_block(target, k_block, r_group * run, &|k, column, part| {
+    for_each_block(target, k_block, r_group * run, &|k, column, mut part| {
         let r = column / run;
+        if !accumulate {
+            (0..part.rows).for_each(|row| part.row(row).fill(T::ZERO));
+        }
         backward_weight_part(cpu, d, x, dy, k, r..r + part.cols / run, part);
     });
 }

@@ -66,8 +66,15 @@ fn lanes(d: &Conv2d, block: usize) -> std::ops::Range<usize> {
     block * LANES..d.k.min((block + 1) * LANES)
 }
 
-/// dw += dyᵀ · windows(x): a task sums [`IMAGES`] images, and the tasks' sums are added in order.
-pub(super) fn backward_weight<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], dy: &[S], dw: &mut [T]) {
+/// dw = dyᵀ · windows(x), or added to what is there: a task sums [`IMAGES`] images, and the tasks' sums are added in order.
+pub(super) fn backward_weight<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
+    d: &Conv2d,
+    x: &[S],
+    dy: &[S],
+    dw: &mut [T],
+    accumulate: bool,
+) {
     let frame = Frame::new(d);
     let width = frame.width();
     // [blocks, taps, LANES]; taps beyond the window's are computed for nothing and dropped.
@@ -87,6 +94,9 @@ pub(super) fn backward_weight<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2
                 });
             }
         });
+        if !accumulate {
+            dw[..d.w_len()].fill(T::ZERO);
+        }
         for part in parts.chunks_exact(part_len) {
             for (block, part) in part.chunks_exact(block_len).enumerate() {
                 for (lane, k) in lanes(d, block).enumerate() {

@@ -42,26 +42,26 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     be.launch_split(&product, (b, d.c), dx, |part, b, parts, dx| arguments![d, part, dy, w, b, parts, dx])
 }
 
-/// dw += dyᵀ · windows(x): partial sums first, then their sum and, beside it, db += the column sums of `biased`. That is dy,
+/// dw = dyᵀ · windows(x), or added to what is there: partial sums first, then their sum and, beside it, db = the column sums of `biased`. That is dy,
 /// or of a transposed convolution, whose passes are these in reverse, x.
 pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
     be: &Accelerator<T, S>,
     d: &Conv2d,
     [x, dy]: [Stored<'_, Accelerator<T, S>>; 2],
     biased: Stored<'_, Accelerator<T, S>>,
-    dw: Out<'_, Accelerator<T, S>>,
-    db: Option<Out<'_, Accelerator<T, S>>>,
+    (dw, db): (Out<'_, Accelerator<T, S>>, Option<Out<'_, Accelerator<T, S>>>),
+    accumulate: bool,
 ) -> Result<()> {
     if let Some(few) = Few::of(d) {
         let partial = |partial: &Out<'_, Accelerator<T, S>>| few.weight_partial(be, x, dy, partial);
-        return column_sums::launch_weight_gradient(be, few.parts(), biased, dw, db, partial);
+        return column_sums::launch_weight_gradient(be, few.parts(), biased, (dw, db), accumulate, partial);
     }
     let product = weight_product(d);
     let split = be.split_of(&product);
     let partial = |partial: &Out<'_, Accelerator<T, S>>| {
         be.launch_product(&product, &split, &arguments![d, split.length, x, dy, partial])
     };
-    column_sums::launch_weight_gradient(be, split.parts, biased, dw, db, partial)
+    column_sums::launch_weight_gradient(be, split.parts, biased, (dw, db), accumulate, partial)
 }
 
 /// dyᵀ · windows(x), whose depth is the output pixels.
@@ -107,7 +107,8 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         dy: Stored<'_, Self>,
         dw: Out<'_, Self>,
         db: Option<Out<'_, Self>>,
+        accumulate: bool,
     ) -> Result<()> {
-        backward_weight(self, d, [x, dy], dy, dw, db)
+        backward_weight(self, d, [x, dy], dy, (dw, db), accumulate)
     }
 }

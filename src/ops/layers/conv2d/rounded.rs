@@ -230,8 +230,8 @@ impl OfImages<'_> {
     }
 }
 
-/// dw += dyᵀ · windows(x): a task owns a part of the batch and some channels. The parts are added in their order.
-pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[bf16], dy: &[bf16], dw: &mut [f32]) {
+/// dw = dyᵀ · windows(x), or added to what is there: a task owns a part of the batch and some channels. The parts are added in their order.
+pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[bf16], dy: &[bf16], dw: &mut [f32], accumulate: bool) {
     let grid = Grid::forward(d);
     let (taps, k) = (d.r * d.s, d.k.next_multiple_of(SIDE));
     let parts = (PARTIAL / (k * taps * d.c)).clamp(1, PARTS).min(d.n);
@@ -261,6 +261,9 @@ pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[bf16], dy: &[bf16], d
         });
         let partial = &*partial;
         dw[..d.w_len()].par_chunks_mut(taps * d.c).enumerate().for_each(|(k, dw)| {
+            if !accumulate {
+                dw.fill(0.0);
+            }
             vectorised!(for (at, dw) in dw.chunks_exact_mut(channels).enumerate() {
                 let (tap, block) = (at / blocks, at % blocks);
                 for task in partial.chunks_exact(len).skip(block).step_by(blocks) {
