@@ -79,7 +79,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     keep: Option<u64>,
 
-    /// Precision of the operands of matrix products [default: the preset's]
+    /// Number type: f32, tf32 (products) or bf16 (products, and activations in memory) [default: the preset's]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
     dtype: Option<String>,
 

@@ -286,7 +286,8 @@ settings! {
         pub snap: u64 = 0 => COUNT;
         /// Checkpoints to keep; 0 keeps all.
         pub keep: usize = 2 => COUNT;
-        /// Precision of the operands in linear layers and convolutions: f32, tf32 or bf16.
+        /// f32; tf32, to which the operands of linear layers and convolutions are rounded; or bf16, in which activations and their
+        /// gradients lie in memory too.
         pub dtype: Precision = Precision::F32;
     }
 }

@@ -1,10 +1,13 @@
 //! Methods in training: that nets learn, and that penalties and balances do what they are for.
 
+#[path = "../common/narrow_models.rs"]
+mod narrow_models;
 #[path = "../common/needs.rs"]
 mod needs;
 
 mod autoencoder;
 mod methods;
+mod overwritten;
 mod penalty;
 
 #[test]
