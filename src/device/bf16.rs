@@ -377,7 +377,8 @@ mod tests {
             y
         };
         let y = computed(&|mut target| product(unit, &mut target, accumulate, lhs, rhs));
-        computed(&|target| product_by_all(unit, target, accumulate, lhs, rhs));
+        let start = if accumulate { Start::Target } else { Start::Zero };
+        computed(&|target| product_by_all(unit, target, start, lhs, rhs));
         let [mut left, mut right] = [Packed::default(), Packed::default()];
         pack(Side::Left, lhs, &mut left);
         pack(Side::Right, rhs.transposed(), &mut right);

@@ -291,23 +291,34 @@ mod tests {
             let [x_len, y_len] = self.lens();
             Case::new("residual", self.name())
                 .input("x", x_len)
-                .input("params", self.block(cpu).1.len())
+                .real_input("params", self.block(cpu).1.len())
                 .output("y", y_len)
-                .forward(move |cpu: &Cpu<f64>, [x, params], [y]| self.forward(cpu, x, params, y).map(|_| ()))
+                .forward(move |cpu: &Cpu<f64>, [x, params], [y]| {
+                    self.forward(cpu, x.stored(), params.real(), y.stored()).map(drop)
+                })
                 .backward(move |cpu: &Cpu<f64>, [x, params], [y], [dy], [dx, d_params]| {
+                    let (x, params, y, dy) = (x.stored(), params.real(), y.stored(), dy.stored());
+                    let d_params = d_params.real();
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
                     let pass = Pass { backend: cpu, params, n: N, accumulates: true };
                     // Without the gradient of x those of the parameters are the same.
                     let mut alone = vec![0.0; d_params.len()];
                     block.backward(pass, x, y, dy, None, Some(&mut alone))?;
-                    block.backward(pass, x, y, dy, Some(dx), Some(d_params))?;
+                    block.backward(pass, x, y, dy, Some(dx.stored()), Some(d_params))?;
                     assert_eq!(alone, *d_params);
                     Ok(())
                 })
                 .tangent(move |cpu: &Cpu<f64>, [x, params], [y], vx, vy| {
+                    let (x, params, y) = (x.stored(), params.real(), y.stored());
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
                     block.allocate_tangents(cpu, N)?;
-                    block.tangent(Pass { backend: cpu, params, n: N, accumulates: true }, x, y, vx, vy)
+                    block.tangent(
+                        Pass { backend: cpu, params, n: N, accumulates: true },
+                        x,
+                        y,
+                        vx.stored(),
+                        vy.stored(),
+                    )
                 })
         }
 
@@ -315,7 +326,7 @@ mod tests {
         /// and so is dy.
         fn penalty(self, cpu: &Cpu<f64>, params: &[f64], d_params: Option<&mut [f64]>) -> Result<f64> {
             let [x_len, y_len] = self.lens();
-            let normals = |len: usize, number| fill(&Tensor::new("fixed", len), number);
+            let normals = |len: usize, number| fill(&Tensor::stored("fixed", len), number);
             let (x, vx, dy) = (normals(x_len, 50), normals(x_len, 51), normals(y_len, 52));
             let (mut y, mut vy) = (vec![0.0; y_len], vec![0.0; y_len]);
             let mut block = self.forward(cpu, &x, params, &mut y)?;
@@ -332,15 +343,16 @@ mod tests {
         /// [`Widths::penalty`] as a case.
         fn penalty_case(self, cpu: &Cpu<f64>) -> Case<Cpu<f64>> {
             Case::new("residual penalty", self.name())
-                .input("params", self.block(cpu).1.len())
-                .output("value", 1)
+                .real_input("params", self.block(cpu).1.len())
+                .real_output("value", 1)
                 .forward(move |cpu: &Cpu<f64>, [params], [value]| {
-                    value[0] = self.penalty(cpu, params, None)?;
+                    value.real()[0] = self.penalty(cpu, params.real(), None)?;
                     Ok(())
                 })
                 .backward(move |cpu: &Cpu<f64>, [params], _, [d_value], [d_params]| {
-                    self.penalty(cpu, params, Some(&mut *d_params))?;
-                    d_params.iter_mut().for_each(|d| *d *= d_value[0]);
+                    let (d_value, d_params) = (d_value.real()[0], d_params.real());
+                    self.penalty(cpu, params.real(), Some(&mut *d_params))?;
+                    d_params.iter_mut().for_each(|d| *d *= d_value);
                     Ok(())
                 })
         }

@@ -287,7 +287,7 @@ mod tests {
     }
 
     fn normals(len: usize, number: u32) -> Vec<f64> {
-        fill(&Tensor::new("", len), number)
+        fill(&Tensor::stored("", len), number)
     }
 
     impl Chain {

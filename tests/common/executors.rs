@@ -148,9 +148,9 @@ pub fn emulated_as<T: Real, S: Storage<T>>(options: Options) -> Accelerator<T, S
     Accelerator::new(emulator(S::NAME, options))
 }
 
-/// The kernels in f32 under the emulator, products in `precision`.
-pub fn emulated_in(precision: Precision, options: Options) -> Accelerator<f32> {
-    Accelerator::with_precision(emulator("f32", options), precision)
+/// The kernels in f32 under the emulator, products in tf32.
+pub fn emulated_in_tf32(options: Options) -> Accelerator<f32> {
+    Accelerator::with_precision(emulator("f32", options), Precision::Tf32)
 }
 
 fn device_error(text: impl ToString) -> Error {

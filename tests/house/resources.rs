@@ -24,8 +24,10 @@ const RENEW: &str = "RENEW=1 cargo test --release --test house resources";
 const DISASSEMBLER: &str = "pip install --no-deps --target .cudadisasm nvidia-cuda-cuobjdump==13.2.78 \
                             nvidia-cuda-nvdisasm==13.2.78";
 
-/// A kernel on an architecture.
-type Key = (String, String);
+/// A kernel, the form that it was compiled in, and an architecture.
+type Key = (String, String, String);
+/// The forms of kernels that train. Those in f64 check gradients, and are embedded as PTX alone.
+const TRAINED: [&str; 2] = ["f32", "bf16"];
 
 /// What ptxas reports of it, in bytes but for the registers.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,15 +52,15 @@ fn number_before(line: &str, unit: &str) -> Option<u32> {
     line.split(unit).next().filter(|before| before.len() < line.len())?.trim().rsplit(' ').next()?.parse().ok()
 }
 
-/// Reads `ptxas -v`. A function that was not inlined reports for itself, behind the kernel that it serves: the kernel
+/// Reads `ptxas -v` of a file that was compiled in a form. A function that was not inlined reports for itself, behind the kernel that it serves: the kernel
 /// answers for the worst.
-fn parse_report(report: &str) -> Table {
+fn parse_report(form: &str, report: &str) -> Table {
     let (mut table, mut current) = (Table::new(), None);
     for line in report.lines() {
         if let Some(rest) = line.split("Compiling entry function '").nth(1) {
             let mut quoted = rest.split('\'');
             let (kernel, sm) = (quoted.next().unwrap_or_default(), quoted.nth(1).unwrap_or_default());
-            let key = (kernel.to_string(), sm.to_string());
+            let key = (kernel.to_string(), form.to_string(), sm.to_string());
             table.insert(key.clone(), Resources::default());
             current = Some(key);
         }
@@ -76,14 +78,14 @@ fn parse_report(report: &str) -> Table {
     table
 }
 
-/// Notes in `table` which kernels of a disassembly use tensor cores.
-fn parse_disassembly(text: &str, table: &mut Table) {
+/// Notes in `table` which kernels of a disassembly, of a file in a form, use tensor cores.
+fn parse_disassembly(form: &str, text: &str, table: &mut Table) {
     let (mut architecture, mut current) = (String::new(), None);
     for line in text.lines() {
         if let Some(found) = line.trim().strip_prefix("arch = ") {
             architecture = found.trim().to_string();
         } else if let Some(name) = line.trim().strip_prefix("Function : ") {
-            let key = (name.trim().to_string(), architecture.clone());
+            let key = (name.trim().to_string(), form.to_string(), architecture.clone());
             current = table.contains_key(&key).then_some(key);
         }
         let Some(found) = current.as_ref().and_then(|key| table.get_mut(key)) else { continue };
@@ -99,24 +101,26 @@ fn parse_disassembly(text: &str, table: &mut Table) {
 fn text_of(table: &Table, version: &str) -> String {
     let files: BTreeMap<&str, &str> = Kernel::ALL.iter().map(|kernel| (kernel.name(), kernel.file())).collect();
     let mut text = format!(
-        "# What the compiler makes of each kernel\n\nFrom `ptxas -v` and `cuobjdump -sass`, in f32, for every architecture \
-         that is compiled for. Shared memory, stack and spills in\nbytes a block or a thread; nothing here was measured on \
+        "# What the compiler makes of each kernel\n\nFrom `ptxas -v` and `cuobjdump -sass`, in f32 and with activations \
+         stored as bf16, for every architecture that is compiled for. Shared memory, stack and spills in\nbytes a block or a thread; nothing here was measured on \
          a GPU. `tests/house/resources.rs` holds this table against the program wherever\nnvcc was there when it was built, \
          and no kernel may spill or keep an array in local memory. A kernel that is not in the\ntable yet is held to these \
          rules alone.\n\nCompiled by nvcc {version}. Renewed by `{RENEW}`.\n\n\
-         | file | kernel | for | registers | shared | stack | spill stores | spill loads | tensor cores |\n\
-         |---|---|---|---|---|---|---|---|---|\n"
+         | file | kernel | form | for | registers | shared | stack | spill stores | spill loads | tensor cores |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n"
     );
     let mut rows: Vec<_> = table.iter().collect();
     let age = |sm: &str| sm.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u32>().unwrap_or(0);
-    rows.sort_by_key(|((kernel, sm), _)| (files.get(kernel.as_str()), kernel.clone(), age(sm)));
-    for ((kernel, sm), r) in rows {
+    rows.sort_by_key(|((kernel, form, sm), _)| {
+        (files.get(kernel.as_str()), kernel.clone(), TRAINED.iter().position(|trained| trained == form), age(sm))
+    });
+    for ((kernel, form, sm), r) in rows {
         let file = files.get(kernel.as_str()).copied().unwrap_or("?");
         let tensor = r.tensor.as_deref().unwrap_or("?");
         let Resources { registers, shared, stack, spill_stores, spill_loads, .. } = r;
         writeln!(
             text,
-            "| {file} | {kernel} | {sm} | {registers} | {shared} | {stack} | {spill_stores} | {spill_loads} | {tensor} |"
+            "| {file} | {kernel} | {form} | {sm} | {registers} | {shared} | {stack} | {spill_stores} | {spill_loads} | {tensor} |"
         )
         .expect("a string");
     }
@@ -128,26 +132,28 @@ fn parse_table(text: &str) -> (Table, String) {
     let version = text.split("Compiled by nvcc ").nth(1).and_then(|rest| rest.split(". ").next()).unwrap_or_default();
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [_, kernel, sm, numbers @ .., tensor] = cells.as_slice() else { return None };
+        let [_, kernel, form, sm, numbers @ .., tensor] = cells.as_slice() else { return None };
         let numbers: Vec<u32> = numbers.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?;
         let [registers, shared, stack, spill_stores, spill_loads] = numbers[..] else { return None };
         let tensor = Some((*tensor).to_string());
         let resources = Resources { registers, shared, stack, spill_stores, spill_loads, tensor };
-        Some(((kernel.to_string(), sm.to_string()), resources))
+        Some(((kernel.to_string(), form.to_string(), sm.to_string()), resources))
     };
     (text.lines().filter_map(row).collect(), version.to_string())
 }
 
-/// Whether a kernel's name says that it multiplies on tensor cores.
+/// Whether a kernel's name says that it multiplies on tensor cores. What is in their files for a single column, `…_tensor_single`,
+/// does not.
 fn on_tensor_cores(kernel: &str) -> bool {
-    kernel.ends_with("_tf32") || kernel.ends_with("_bf16")
+    kernel.ends_with("_tensor")
 }
 
 /// What is wrong with what was compiled; `same_compiler` says whether registers can be compared at all.
 fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<String> {
     let mut wrong = Vec::new();
-    for ((kernel, sm), now) in compiled {
-        let name = format!("{kernel} on {sm}");
+    for (key, now) in compiled {
+        let (kernel, form, sm) = key;
+        let name = format!("{kernel} in {form} on {sm}");
         if now.spill_stores + now.spill_loads > 0 {
             wrong.push(format!("{name} spills: {} bytes stored, {} loaded", now.spill_stores, now.spill_loads));
         }
@@ -158,7 +164,7 @@ fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<Str
         if on_tensor_cores(kernel) && now.tensor.as_deref() == Some("no") {
             wrong.push(format!("{name} has no tensor-core instruction"));
         }
-        match written.get(&(kernel.clone(), sm.clone())) {
+        match written.get(key) {
             Some(then) if same_compiler && (then.registers, then.shared) != (now.registers, now.shared) => {
                 wrong.push(format!(
                     "{name} takes {} registers and {} bytes of shared memory; {TABLE} says {} and {}",
@@ -172,17 +178,17 @@ fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<Str
         }
     }
     // CUDA_COMPUTE_CAP may leave architectures out; a kernel that is gone is gone for all.
-    let kernels: BTreeSet<&String> = compiled.keys().map(|(kernel, _)| kernel).collect();
-    let gone: BTreeSet<&String> = written.keys().map(|(kernel, _)| kernel).collect();
+    let kernels: BTreeSet<&String> = compiled.keys().map(|(kernel, ..)| kernel).collect();
+    let gone: BTreeSet<&String> = written.keys().map(|(kernel, ..)| kernel).collect();
     wrong.extend(gone.difference(&kernels).map(|kernel| format!("{TABLE} has {kernel}, which there is not")));
     wrong
 }
 
 /// Kernels that the table lacks, of those that are compiled for an architecture that it has.
 fn unlisted(compiled: &Table, written: &Table) -> Vec<String> {
-    let architectures: BTreeSet<&String> = written.keys().map(|(_, sm)| sm).collect();
-    let known = compiled.keys().filter(|key| architectures.contains(&key.1) && !written.contains_key(key));
-    let names: BTreeSet<String> = known.map(|(kernel, _)| kernel.clone()).collect();
+    let architectures: BTreeSet<&String> = written.keys().map(|(.., sm)| sm).collect();
+    let known = compiled.keys().filter(|key| architectures.contains(&key.2) && !written.contains_key(key));
+    let names: BTreeSet<String> = known.map(|(kernel, ..)| kernel.clone()).collect();
     names.into_iter().collect()
 }
 
@@ -203,17 +209,18 @@ fn output_of(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// What cuobjdump makes of the f32 code of every file that is `wanted`: (file, text), as many at once as there are cores.
-fn dumped(disassembler: &Path, what: &str, wanted: fn(&str) -> bool) -> Vec<(&'static str, String)> {
+/// What cuobjdump makes of the code, in either form that trains, of every file that is `wanted`: (file, form, text), as many at once
+/// as there are cores.
+fn dumped(disassembler: &Path, what: &str, wanted: fn(&str) -> bool) -> Vec<(&'static str, &'static str, String)> {
     let folder = tempfile::tempdir().expect("a folder");
-    let files = BINARIES.iter().filter(|(file, real, _)| *real == "f32" && wanted(file));
+    let files = BINARIES.iter().filter(|(file, form, _)| TRAINED.contains(form) && wanted(file));
     let (queue, texts) = (Mutex::new(files), Mutex::new(Vec::new()));
     let work = || {
-        while let Some(&(file, _, code)) = { queue.lock().expect("no panics").next() } {
-            let path = folder.path().join(file.replace('/', "-")).with_extension("fatbin");
+        while let Some(&(file, form, code)) = { queue.lock().expect("no panics").next() } {
+            let path = folder.path().join(format!("{}-{form}.fatbin", file.replace('/', "-")));
             fs::write(&path, code).expect("writing");
             let text = output_of(Command::new(disassembler).arg(what).arg(&path));
-            texts.lock().expect("no panics").push((file, text));
+            texts.lock().expect("no panics").push((file, form, text));
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -227,14 +234,17 @@ fn no_kernel_spills_and_the_table_tells_the_truth() {
         eprintln!("SKIPPED: built without nvcc, so nothing is known of the kernels' registers");
         return;
     }
-    let mut compiled: Table = REPORTS.iter().flat_map(|(_, report)| parse_report(report)).collect();
-    assert_eq!(compiled.len(), Kernel::ALL.len() * ARCHITECTURES.len(), "kernels and architectures");
+    let mut compiled: Table = REPORTS.iter().flat_map(|(_, form, report)| parse_report(form, report)).collect();
+    let expected = Kernel::ALL.len() * TRAINED.len() * ARCHITECTURES.len();
+    assert_eq!(compiled.len(), expected, "kernels, forms and architectures");
     let (disassembler, renew) = (find_disassembler(), env::var_os("RENEW").is_some());
     // Code of the other files is taken apart only where the table is renewed: it takes a minute, and their sources ask for no
     // tensor cores (below).
     let wanted: fn(&str) -> bool = if renew { |_| true } else { |file| file.ends_with("_tensor") };
     match &disassembler {
-        Some(path) => dumped(path, "-sass", wanted).iter().for_each(|(_, text)| parse_disassembly(text, &mut compiled)),
+        Some(path) => dumped(path, "-sass", wanted)
+            .iter()
+            .for_each(|(_, form, text)| parse_disassembly(form, text, &mut compiled)),
         None => eprintln!("SKIPPED: no cuobjdump, so nothing is known of tensor-core instructions; {DISASSEMBLER}"),
     }
     let version = COMPILER.replace("nvcc ", "V");
@@ -314,25 +324,25 @@ fn kernels_on_tensor_cores_ask_for_them_in_ptx() {
         return;
     };
     let texts = dumped(&disassembler, "-ptx", |file| file.ends_with("_tensor"));
-    assert_eq!(texts.iter().map(|(file, _)| *file).collect::<BTreeSet<_>>(), files);
-    for (file, ptx) in texts {
+    assert_eq!(texts.iter().map(|(file, ..)| *file).collect::<BTreeSet<_>>(), files);
+    for (file, form, ptx) in texts {
         let source = root().join("kernels").join(file).with_extension("cu");
         let kernels: Vec<&str> = Kernel::ALL.iter().filter(|k| k.file() == file).map(|k| k.name()).collect();
         let wrong = missing_in_ptx(&ptx, &kernels, &code_of(&source, &mut BTreeSet::new()));
-        assert!(wrong.is_empty(), "{file}: {wrong:#?}");
+        assert!(wrong.is_empty(), "{file} in {form}: {wrong:#?}");
     }
 }
 
 #[test]
 fn what_ptx_lacks_is_found() {
-    let ptx = ".visible .entry a_tf32(\n.param .u64 p\n)\n{ ldmatrix.sync.aligned mma.sync.aligned }\n\
-               .visible .entry a_bf16(\n)\n{ ldmatrix.sync.aligned fma.rn.f32 }\n.visible .entry add(\n)\n{ }\n";
-    let found = |code: &str| missing_in_ptx(ptx, &["a_tf32", "a_bf16", "add"], code);
-    assert_eq!(found(""), ["a_bf16 has no mma.sync in its PTX"], "by the name alone");
-    assert_eq!(found("ldmatrix_x4(r, p);"), ["a_bf16 has no mma.sync in its PTX"]);
-    let expected = ["a_bf16 has no mma.sync in its PTX", "no kernel has the cp.async that the code asks for"];
+    let ptx = ".visible .entry a_tensor(\n.param .u64 p\n)\n{ ldmatrix.sync.aligned mma.sync.aligned }\n\
+               .visible .entry b_tensor(\n)\n{ ldmatrix.sync.aligned fma.rn.f32 }\n.visible .entry add(\n)\n{ }\n";
+    let found = |code: &str| missing_in_ptx(ptx, &["a_tensor", "b_tensor", "add"], code);
+    assert_eq!(found(""), ["b_tensor has no mma.sync in its PTX"], "by the name alone");
+    assert_eq!(found("ldmatrix_x4(r, p);"), ["b_tensor has no mma.sync in its PTX"]);
+    let expected = ["b_tensor has no mma.sync in its PTX", "no kernel has the cp.async that the code asks for"];
     assert_eq!(found("cp_async_16(s, g, true);"), expected);
-    assert_eq!(missing_in_ptx(ptx, &["b_tf32"], ""), ["b_tf32 is not in the PTX"]);
+    assert_eq!(missing_in_ptx(ptx, &["c_tensor"], ""), ["c_tensor is not in the PTX"]);
     let code = code_of(&root().join("kernels/layers/linear_tensor.cu"), &mut BTreeSet::new());
     let instructions = instructions_of(&code);
     assert!(instructions.contains(&"mma.sync") && instructions.contains(&"ldmatrix.sync"), "{instructions:?}");
@@ -363,31 +373,31 @@ ptxas info    : Used 8 registers, used 0 barriers, 24 bytes cumulative stack siz
 
 #[test]
 fn reports_are_read_and_faults_are_found() {
-    let mut compiled = parse_report(REPORT);
+    let mut compiled = parse_report("f32", REPORT);
     let first = Resources { registers: 40, shared: 2096, ..Resources::default() };
     let second = Resources { registers: 8, stack: 24, spill_stores: 8, spill_loads: 16, ..Resources::default() };
-    let key = |kernel: &str, sm: &str| (kernel.to_string(), sm.to_string());
+    let key = |kernel: &str, sm: &str| (kernel.to_string(), "f32".to_string(), sm.to_string());
     assert_eq!(compiled, Table::from([(key("first", "sm_80"), first), (key("second", "sm_90a"), second)]));
 
     let disassembly = "arch = sm_80\n\tFunction : first\n  /*0010*/  HMMA.16816.F32 R4, R8 ;\n  /*0020*/  EXIT ;\n\
                        arch = sm_90a\n\tFunction : second\n  /*0010*/  FFMA R4, R8 ;\n";
-    parse_disassembly(disassembly, &mut compiled);
+    parse_disassembly("f32", disassembly, &mut compiled);
     assert_eq!(compiled[&key("first", "sm_80")].tensor.as_deref(), Some("HMMA"));
     assert_eq!(compiled[&key("second", "sm_90a")].tensor.as_deref(), Some("no"));
 
     let (mut written, version) = parse_table(&text_of(&compiled, "V13.0.88"));
     assert_eq!((&written, version.as_str()), (&compiled, "V13.0.88"));
     let found = |written: &Table, same| complaints(&compiled, written, same).join("\n");
-    assert_eq!(found(&written, true).matches("second on sm_90a").count(), 2, "a spill and a stack frame");
+    assert_eq!(found(&written, true).matches("second in f32 on sm_90a").count(), 2, "a spill and a stack frame");
     written.get_mut(&key("first", "sm_80")).expect("a row").registers = 39;
-    assert!(found(&written, true).contains("first on sm_80 takes 40 registers"));
+    assert!(found(&written, true).contains("first in f32 on sm_80 takes 40 registers"));
     assert!(!found(&written, false).contains("first"), "another compiler's registers are no fault");
-    let mut without = Table::from([(key("first_bf16", "sm_80"), compiled[&key("second", "sm_90a")].clone())]);
-    assert!(found(&without, true).contains("has first_bf16, which there is not"));
+    let mut without = Table::from([(key("first_tensor", "sm_80"), compiled[&key("second", "sm_90a")].clone())]);
+    assert!(found(&without, true).contains("has first_tensor, which there is not"));
     without.values_mut().for_each(|resources| resources.stack = 0);
     let promised = complaints(&without, &without, true).join("\n");
     assert!(
-        promised.contains("first_bf16 on sm_80 has no tensor-core instruction"),
+        promised.contains("first_tensor in f32 on sm_80 has no tensor-core instruction"),
         "whatever the table says: {promised}"
     );
     // The second's rows for an architecture that is not compiled for now are no fault, nor is a new kernel.

@@ -169,7 +169,7 @@ struct Drawn {
 const DIMS: usize = 6;
 
 /// Every draw of a step with two updates of D.
-fn all_draws<B: Executor<Real = f32>>(be: &B, seed: u64, step: u64) -> Vec<Drawn> {
+fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u64) -> Vec<Drawn> {
     let (settings, batch) = (settings(Penalty::Dragan, 2, seed), drawn(be));
     let held = be.buffer_of(&[StepState { step, ..StepState::new(seed, 0.0) }]).expect("memory");
     let state = || be.view(&held);
@@ -237,7 +237,7 @@ fn all_draws<B: Executor<Real = f32>>(be: &B, seed: u64, step: u64) -> Vec<Drawn
 /// image, update, step or seed.
 #[test]
 fn no_two_draws_of_two_steps_are_alike() {
-    fn check<B: Executor<Real = f32>>(be: &B) {
+    fn check<B: Executor<Real = f32, Storage = f32>>(be: &B) {
         let mut seen: BTreeMap<(bool, u32), String> = BTreeMap::new();
         let steps = [(3, 0), (3, 1), (3, 7), (4, 0), (4, 7)];
         for Drawn { purpose, stream, normal, len, number, seed, values } in
@@ -316,7 +316,7 @@ fn every_draw_has_its_distribution() {
 /// through in another order in another epoch and by another seed.
 #[test]
 fn flips_and_picks_differ_by_image_step_and_seed() {
-    fn check<B: Executor<Real = f32>>(be: &B) {
+    fn check<B: Executor<Real = f32, Storage = f32>>(be: &B) {
         // Bytes 2 i and 2 i + 1 side by side: which image it is, and whether it was mirrored.
         let pixels: Vec<u8> = (0..120).collect();
         let gather = Gather { n: 10, count: 60, h: 1, w: 2, c: 1, low: 0.0, high: 255.0, flip: true };

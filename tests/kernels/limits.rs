@@ -11,13 +11,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::executors::{Emulated, emulator, emulator_of, sources};
+use crate::executors::{Emulated, differences, emulator, emulator_of, results, sources};
 use simt::{Options, Program};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::{Kernel, size};
 use vgan_cuda::device::product::TileSize;
-use vgan_cuda::device::{Accelerator, Backend, Buffer, Cpu, DeviceMemory, In, Launch, Launcher, Out, Real, Recording};
-use vgan_cuda::ops::case::fill;
+use vgan_cuda::device::{Accelerator, Buffer, Cpu, DeviceMemory, Launch, Launcher, Recording, StoredOut};
 use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::batch_norm::BatchNorm;
@@ -25,7 +24,7 @@ use vgan_cuda::ops::layers::conv2d::Conv2d;
 use vgan_cuda::ops::layers::linear::Linear;
 use vgan_cuda::ops::layers::minibatch_discrimination::MinibatchDiscrimination;
 use vgan_cuda::ops::layers::spectral_norm::SpectralNorm;
-use vgan_cuda::ops::{self, Case, Executor, Fill, Tensor};
+use vgan_cuda::ops::{self, Case, CaseIn, Executor, Fill};
 
 /// Threads of a block in the kernels with small limits; a power of two, for sums over a block.
 const FEW: u32 = 4;
@@ -150,58 +149,9 @@ fn small_program() -> Program {
         fs::write(&target, header).expect("a file");
     }
     // Whole warps multiply on tensor cores: their tiles have tests of their own.
-    let mut sources = sources("float", |file| !file.ends_with("_tensor"));
+    let mut sources = sources("f32", |file| !file.ends_with("_tensor"));
     sources.include_dirs.insert(0, own);
     Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// Outputs, gradients and tangents of a case, by name. Everything starts from what f32 can hold.
-fn all_results<B: Backend>(be: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
-    be.run(|| {
-        let filled = |tensor: &Tensor, number| -> Buffer<B> {
-            let values = fill(tensor, number).into_iter().map(|value| B::Real::of_f32(value as f32));
-            be.buffer_of(&values.collect::<Vec<_>>()).expect("memory")
-        };
-        let many = |tensors: &[Tensor], from| -> Vec<_> { (from..).zip(tensors).map(|(i, t)| filled(t, i)).collect() };
-        let zeros =
-            |tensors: &[Tensor]| -> Vec<_> { tensors.iter().map(|t| be.alloc(t.len).expect("memory")).collect() };
-        let (inputs, outputs) = (case.inputs(), case.outputs());
-        let (x, dy, mut y, mut dx) = (many(inputs, 0), many(outputs, 1000), zeros(outputs), zeros(inputs));
-        let failed = |error| panic!("{} {}: {error}", case.op(), case.name());
-        case.run_forward(be, &x, &mut y).unwrap_or_else(failed);
-        case.run_backward(be, &x, &y, &dy, &mut dx).unwrap_or_else(failed);
-        let mut vy = zeros(outputs);
-        if let Some(tensor) = inputs.first() {
-            case.run_tangent(be, &x, &y, &filled(tensor, 2000), &mut vy).unwrap_or(Ok(())).unwrap_or_else(failed);
-        }
-        let named = |prefix, tensors: &[Tensor], buffers: Vec<Buffer<B>>| -> Vec<_> {
-            let read = |buffer: &Buffer<B>| be.read(be.view(buffer)).expect("a copy");
-            let values = |buffer| read(buffer).iter().map(|value: &B::Real| value.to_f64()).collect();
-            let name = |tensor: &Tensor| format!("{prefix}{}", tensor.name);
-            tensors.iter().map(name).zip(buffers.iter().map(values)).collect()
-        };
-        [named("", outputs, y), named("d ", inputs, dx), named("v ", outputs, vy)].concat()
-    })
-}
-
-/// A line for each tensor of a case that is not what the CPU computes in f64: by more than rounding to f32 explains, which
-/// tests/common/executors.rs reckons up.
-fn differences<B: Backend<Real = f32>>(be: &B, ours: &[Case<B>], theirs: &[Case<Cpu<f64>>]) -> Vec<String> {
-    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
-    let mut failed = Vec::new();
-    for (case, exact) in ours.iter().zip(theirs) {
-        for ((name, ours), (_, exact)) in all_results(be, case).into_iter().zip(all_results(&cpu, exact)) {
-            let scale = exact.iter().fold(1e-30f64, |most, value| most.max(value.abs()));
-            let off = |(a, b): (&f64, &f64)| ((a - b).abs() / scale).max(if a.is_nan() { f64::INFINITY } else { 0.0 });
-            let errors = ours.iter().zip(&exact).map(off).enumerate();
-            let (at, worst) = errors.fold((0, 0.0), |worst, error| if error.1 > worst.1 { error } else { worst });
-            if worst > 1e-5 {
-                let (op, case, a, b) = (case.op(), case.name(), ours[at], exact[at]);
-                failed.push(format!("{op} {case}: {name}[{at}] is {a}, exactly {b}"));
-            }
-        }
-    }
-    failed
 }
 
 /// Cases beyond the limits that the host counts with too.
@@ -237,10 +187,11 @@ fn batch_norms() -> impl Iterator<Item = BatchNorm> {
 fn normalised<B: Executor>(
     be: &B,
     d: &BatchNorm,
-    [x, gamma, beta]: [In<'_, B>; 3],
-    y: Out<'_, B>,
+    [x, gamma, beta]: [CaseIn<'_, B>; 3],
+    y: StoredOut<'_, B>,
 ) -> Result<Buffer<B>> {
     let (mut running, mut saved) = (be.alloc(2 * d.c)?, be.alloc(2 * d.groups * d.c)?);
+    let (x, gamma, beta) = (x.stored(), gamma.real(), beta.real());
     be.batch_norm_forward(d, x, gamma, beta, be.view_mut(&mut running), be.view_mut(&mut saved), y)?;
     Ok(saved)
 }
@@ -249,15 +200,16 @@ fn batch_norm<B: Executor>(d: BatchNorm) -> Case<B> {
     let BatchNorm { rows, c, groups, .. } = d;
     Case::new("batch_norm", format!("rows{rows} c{c} groups{groups}"))
         .input("x", rows * c)
-        .input("gamma", c)
-        .input("beta", c)
+        .real_input("gamma", c)
+        .real_input("beta", c)
         .output("y", rows * c)
-        .forward(move |be: &B, inputs, [y]| normalised(be, &d, inputs, y).map(drop))
+        .forward(move |be: &B, inputs, [y]| normalised(be, &d, inputs, y.stored()).map(drop))
         .backward(move |be, [x, gamma, beta], [y], [dy], [dx, dgamma, dbeta]| {
             let (mut again, mut sums) = (be.alloc(rows * c)?, be.alloc(2 * groups * c)?);
             let saved = normalised(be, &d, [x, gamma, beta], be.view_mut(&mut again))?;
-            let (saved, sums) = (be.view(&saved), be.view_mut(&mut sums));
-            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx), Some([dgamma, dbeta]))
+            let (saved, sums, weight) = (be.view(&saved), be.view_mut(&mut sums), [dgamma.real(), dbeta.real()]);
+            let (x, y, dy, gamma) = (x.stored(), y.stored(), dy.stored(), gamma.real());
+            be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx.stored()), Some(weight), true)
         })
 }
 
@@ -266,8 +218,8 @@ fn activation<B: Executor>(len: usize) -> Case<B> {
     Case::new("activation", format!("len{len}"))
         .input("x", len)
         .output("y", len)
-        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x, y))
-        .backward(move |be, _, [y], [dy], [dx]| be.activation_backward_input(f, y, dy, dx))
+        .forward(move |be: &B, [x], [y]| be.activation_forward(f, x.stored(), y.stored()))
+        .backward(move |be, _, [y], [dy], [dx]| be.activation_backward_input(f, y.stored(), dy.stored(), dx.stored()))
 }
 
 fn curvature<B: Executor>(len: usize) -> Case<B> {
@@ -276,7 +228,10 @@ fn curvature<B: Executor>(len: usize) -> Case<B> {
         .input("vx", len)
         .input("dy", len)
         .output("dx", len)
-        .forward(move |be: &B, [y, vx, dy], [dx]| be.activation_curvature(Activation::Sigmoid, y, vx, dy, dx))
+        .forward(move |be: &B, inputs, [dx]| {
+            let [y, vx, dy] = inputs.map(CaseIn::stored);
+            be.activation_curvature(Activation::Sigmoid, y, vx, dy, dx.stored())
+        })
 }
 
 fn minibatch<B: Executor>() -> Case<B> {
@@ -285,20 +240,23 @@ fn minibatch<B: Executor>() -> Case<B> {
         .input("x", d.n * d.c)
         .input("m", d.n * d.m_len())
         .output("y", d.n * d.y_len())
-        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x, m, y))
+        .forward(move |be: &B, [x, m], [y]| be.minibatch_discrimination_forward(&d, x.stored(), m.stored(), y.stored()))
         .backward(move |be, [_, m], _, [dy], [dx, dm]| {
-            be.minibatch_discrimination_backward_input(&d, m, dy, dm)?;
-            be.minibatch_discrimination_backward_features(&d, dy, dx)
+            be.minibatch_discrimination_backward_input(&d, m.stored(), dy.stored(), dm.stored())?;
+            be.minibatch_discrimination_backward_features(&d, dy.stored(), dx.stored())
         })
 }
 
 fn ema<B: Executor>(len: usize) -> Case<B> {
-    Case::new("ema", format!("len{len}")).input("weights", len).input("average", len).output("average", len).forward(
-        move |be: &B, [weights, before], [mut average]| {
-            be.copy(before, be.reborrow(&mut average))?;
-            be.ema_update(0.9, weights, average)
-        },
-    )
+    Case::new("ema", format!("len{len}"))
+        .real_input("weights", len)
+        .real_input("average", len)
+        .real_output("average", len)
+        .forward(move |be: &B, [weights, before], [average]| {
+            let mut average = average.real();
+            be.copy(before.real(), be.reborrow(&mut average))?;
+            be.ema_update(0.9, weights.real(), average)
+        })
 }
 
 /// The weight gradient alone, by which dy is an input.
@@ -306,20 +264,23 @@ fn direct_weight<B: Executor>(d: Conv2d) -> Case<B> {
     Case::new("conv2d", format!("direct weight gradient of {} pixels, {} filters", d.n * d.h * d.w, d.k))
         .input("x", d.x_len())
         .input("dy", d.y_len())
-        .output("dw", d.w_len())
-        .forward(move |be: &B, [x, dy], [dw]| be.conv2d_backward_weight(&d, x, dy, dw, None))
+        .real_output("dw", d.w_len())
+        .forward(move |be: &B, [x, dy], [dw]| {
+            be.conv2d_backward_weight(&d, x.stored(), dy.stored(), dw.real(), None, true)
+        })
 }
 
 /// A weight gradient whose inner product with ŵ comes in more parts than a block has threads.
 fn spectral<B: Executor>() -> Case<B> {
     let d = SpectralNorm { k: 5, c: 300, iterates: false };
     Case::new("spectral_norm", "more parts than threads")
-        .filled_input("w", d.k * d.c, Fill::Uniform(0.5, 1.5))
-        .filled_input("u", d.k, Fill::Uniform(0.2, 1.0))
-        .filled_input("v", d.c, Fill::Uniform(0.2, 1.0))
-        .input("d w_hat", d.k * d.c)
-        .output("dw", d.k * d.c)
-        .forward(move |be: &B, [w, u, v, d_w_hat], [mut dw]| {
+        .filled_real_input("w", d.k * d.c, Fill::Uniform(0.5, 1.5))
+        .filled_real_input("u", d.k, Fill::Uniform(0.2, 1.0))
+        .filled_real_input("v", d.c, Fill::Uniform(0.2, 1.0))
+        .real_input("d w_hat", d.k * d.c)
+        .real_output("dw", d.k * d.c)
+        .forward(move |be: &B, inputs, [dw]| {
+            let ([w, u, v, d_w_hat], mut dw) = (inputs.map(CaseIn::real), dw.real());
             let ([mut u_, mut v_], mut sigma) = ([be.alloc(d.k)?, be.alloc(d.c)?], be.alloc(1)?);
             let mut w_hat = be.alloc(d.k * d.c)?;
             be.copy(u, be.view_mut(&mut u_))?;
@@ -332,18 +293,23 @@ fn spectral<B: Executor>() -> Case<B> {
         })
 }
 
-fn exact() -> Vec<Case<Cpu<f64>>> {
+/// What the CPU computes in f64.
+fn exact(cases: Vec<Case<Cpu<f64>>>) -> Vec<Vec<(String, Vec<f64>)>> {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    cases.iter().map(|case| results(&cpu, case)).collect()
+}
+
+fn all_cases<B: Executor>() -> Vec<Case<B>> {
     ops::cases().into_iter().chain(long_cases()).collect()
 }
 
 /// Two blocks of four threads stride over all of each case; then as many blocks as there are, of four threads.
 #[test]
 fn blocks_of_few_threads_stride_over_all_of_every_case() {
-    let program = small_program();
+    let (program, exact) = (small_program(), exact(all_cases()));
     for blocks in [2, size::ELEMENT_BLOCKS] {
         let be = Accelerator::<f32>::new(Limited::new(emulator_of(&program, "f32", unchecked()), blocks, true));
-        let cases: Vec<_> = ops::cases().into_iter().chain(long_cases()).collect();
-        let failed = differences(&be, &cases, &exact());
+        let failed = differences(&be, all_cases(), &exact);
         assert!(failed.is_empty(), "{failed:#?}");
     }
 }
@@ -354,13 +320,13 @@ fn blocks_of_few_threads_stride_over_all_of_every_case() {
 fn parts_and_tiles_are_joined_and_no_kernel_has_only_one() {
     let launcher = Limited::new(emulator("f32", unchecked()), size::ELEMENT_BLOCKS, false);
     let be = Accelerator::<f32>::new(launcher.clone());
-    let exact = long_cases();
+    let exact = exact(long_cases());
     for be in [&be, &be.clone().with_tiles(TileSize::Wide)] {
-        let failed = differences(be, &long_cases(), &exact);
+        let failed = differences(be, long_cases(), &exact);
         assert!(failed.is_empty(), "{failed:#?}");
     }
     for case in ops::cases() {
-        all_results(&be, &case);
+        results(&be, &case);
     }
     let grids = launcher.grids();
     let missing: Vec<_> = Kernel::ALL.iter().flat_map(|kernel| missing(*kernel, &grids)).collect();

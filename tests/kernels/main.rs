@@ -23,6 +23,7 @@ mod products;
 mod rounding;
 mod self_check;
 mod steps;
+mod storage;
 mod tensor_cores;
 mod tile_access;
 

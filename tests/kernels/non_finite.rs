@@ -1,10 +1,11 @@
 //! What is not finite, on the kernels as on the CPU: it is seen wherever it stands, noted once, and nothing moves.
 
-use crate::executors::{emulated, emulated_in, emulator};
+use crate::executors::{emulated, emulated_as, emulator};
 use crate::limits::{Limited, unchecked};
 use crate::narrow_models::narrow;
 use bytemuck::Zeroable;
-use vgan_cuda::device::{Accelerator, Buffer, Cpu, Metrics, Network, Precision, StepState};
+use half::bf16;
+use vgan_cuda::device::{Accelerator, Buffer, Cpu, Metrics, Network, StepState};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::losses::feature_matching::FeatureMatching;
 use vgan_cuda::ops::losses::loss::DiscriminatorLoss;
@@ -47,7 +48,12 @@ fn ramp(len: usize) -> Vec<f32> {
 
 /// Gradients go through the check and then through each optimiser and the clipping: the state after the check, and whether
 /// anything has moved.
-fn update<B: Executor<Real = f32>>(be: &B, network: Network, gradients: &[f32], noted: u64) -> (StepState, bool) {
+fn update<B: Executor<Real = f32, Storage = f32>>(
+    be: &B,
+    network: Network,
+    gradients: &[f32],
+    noted: u64,
+) -> (StepState, bool) {
     let len = gradients.len();
     let before: Vec<Vec<f32>> = (1..4).map(|i| ramp(len + i)[i..].iter().map(|w| w.abs() * 9.0).collect()).collect();
     let mut arenas: Vec<Buffer<B>> = before.iter().map(|values| be.buffer_of(values).expect("memory")).collect();
@@ -69,7 +75,7 @@ fn update<B: Executor<Real = f32>>(be: &B, network: Network, gradients: &[f32], 
 /// In the first and the last element, at the ends of blocks, beyond the grid; of each network; alone and among others.
 #[test]
 fn a_gradient_is_seen_wherever_it_stands() {
-    fn check<B: Executor<Real = f32>>(be: &B) {
+    fn check<B: Executor<Real = f32, Storage = f32>>(be: &B) {
         const LEN: usize = 1300;
         let codes = [3, 4, 5];
         for (network, code) in NETWORKS.into_iter().zip(codes) {
@@ -107,7 +113,7 @@ type Watched<B> = (&'static str, [usize; 2], u64, LossOf<B>);
 /// Images of each kind: more than a block of the losses has threads.
 const N: usize = 270;
 
-fn losses<B: Executor<Real = f32>>() -> Vec<Watched<B>> {
+fn losses<B: Executor<Real = f32, Storage = f32>>() -> Vec<Watched<B>> {
     const D: u64 = StepState::NON_FINITE_LOSS_D;
     const G: u64 = StepState::NON_FINITE_LOSS_G;
     vec![
@@ -140,7 +146,7 @@ fn losses<B: Executor<Real = f32>>() -> Vec<Watched<B>> {
     ]
 }
 
-fn discriminator<B: Executor<Real = f32>>(
+fn discriminator<B: Executor<Real = f32, Storage = f32>>(
     be: &B,
     loss: Loss,
     [logits, kl]: [&Buffer<B>; 2],
@@ -153,7 +159,7 @@ fn discriminator<B: Executor<Real = f32>>(
     be.discriminator_loss(&d, be.view(logits), be.view(kl), dlogits, dkl, be.view_mut(state)).expect("a loss");
 }
 
-fn generator<B: Executor<Real = f32>>(
+fn generator<B: Executor<Real = f32, Storage = f32>>(
     be: &B,
     loss: Loss,
     [logits, _]: [&Buffer<B>; 2],
@@ -164,7 +170,12 @@ fn generator<B: Executor<Real = f32>>(
     be.generator_loss(&Objective::new(loss), be.view(logits), dlogits, dkl, be.view_mut(state)).expect("a loss");
 }
 
-fn penalty<B: Executor<Real = f32>>(be: &B, center: Center, [g, _]: [&Buffer<B>; 2], state: &mut Buffer<B, StepState>) {
+fn penalty<B: Executor<Real = f32, Storage = f32>>(
+    be: &B,
+    center: Center,
+    [g, _]: [&Buffer<B>; 2],
+    state: &mut Buffer<B, StepState>,
+) {
     let d = GradientPenalty { n: N, len: 3, center, weight: 0.5 };
     let (mut v, mut norms) = (be.alloc(3 * N).expect("memory"), be.alloc(N).expect("memory"));
     let (v, norms) = (be.view_mut(&mut v), be.view_mut(&mut norms));
@@ -172,7 +183,7 @@ fn penalty<B: Executor<Real = f32>>(be: &B, center: Center, [g, _]: [&Buffer<B>;
 }
 
 /// The state after a loss of inputs in which one element, of one of them, is `bad`.
-fn after<B: Executor<Real = f32>>(
+fn after<B: Executor<Real = f32, Storage = f32>>(
     be: &B,
     watched: &Watched<B>,
     bad: Option<(usize, usize, f32)>,
@@ -202,7 +213,7 @@ fn after<B: Executor<Real = f32>>(
 /// Every loss: in the first element and in the last of each input, which is beyond the first round of a block.
 #[test]
 fn a_loss_is_noted_and_neither_beta_nor_k_moves() {
-    fn check<B: Executor<Real = f32>>(be: &B) {
+    fn check<B: Executor<Real = f32, Storage = f32>>(be: &B) {
         for watched in losses::<B>() {
             let (name, lengths, code, _) = watched;
             let good = after(be, &watched, None, 0);
@@ -329,11 +340,18 @@ fn a_whole_step_moves_nothing_once_something_is_not_finite() {
         ("critic", Fault::LastWeight(Generator), f32::NAN, 1),
         ("mode regularisation", e, f32::NAN, 2),
     ];
-    let kernels = emulated_in(Precision::F32, unchecked());
+    let (kernels, in_bf16) = (emulated::<f32>(unchecked()), emulated_as::<f32, bf16>(unchecked()));
+    let cpu_in_bf16 = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
     for (model, fault, bad, code) in faults {
         let what = format!("{fault:?} {bad}");
-        let all = [spoilt(&cpu(), model, fault, bad), spoilt(&kernels, model, fault, bad)];
-        for ([before, after, later], who) in all.iter().zip(["the CPU", "the kernels"]) {
+        let all = [
+            spoilt(&cpu(), model, fault, bad),
+            spoilt(&kernels, model, fault, bad),
+            spoilt(&cpu_in_bf16, model, fault, bad),
+            spoilt(&in_bf16, model, fault, bad),
+        ];
+        let names = ["the CPU", "the kernels", "the CPU in bf16", "the kernels in bf16"];
+        for ([before, after, later], who) in all.iter().zip(names) {
             assert_eq!(after.state.4, code, "{what}: {who}");
             assert_eq!(after.state.0, before.state.0, "{what}: {who}: the step does not count");
             assert!(after == later, "{what}: {who}: a further step changes something");

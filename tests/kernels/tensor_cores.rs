@@ -6,11 +6,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::executors::{differences_from, differences_within, emulated_in, include_folders, results, results_from};
+use crate::executors::{
+    defines, differences_from, differences_within, emulated_as, emulated_in_tf32, include_folders, results,
+    results_from,
+};
+use half::bf16;
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::device::kernels::size;
 use vgan_cuda::device::product::TileSize;
-use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
+use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, Storage, cuda};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
 use vgan_cuda::ops::layers::conv2d::Conv2d;
@@ -18,7 +22,7 @@ use vgan_cuda::ops::layers::linear::Linear;
 use vgan_cuda::ops::roofline::ceiling::CeilingOp;
 use vgan_cuda::ops::{self, Case, Executor};
 
-/// The precisions that round.
+/// The precisions that round: tf32 in the f32 form of the kernels, bf16 in that which stores bf16.
 pub(crate) const TENSOR: [Precision; 2] = [Precision::Tf32, Precision::Bf16];
 
 /// The products among all cases, and sizes of several tiles and steps with tails in every direction.
@@ -53,32 +57,29 @@ pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
     cases
 }
 
-/// A product of rounded operands is exact in f64, and what is left between the two is the rounding of f32 sums.
+/// A product of rounded operands is exact in f64, and what is left between the two is the rounding of f32 sums. In tf32; storage.rs
+/// has the same in bf16.
 #[test]
 fn rounded_operands_give_what_the_cpu_gives_and_nothing_is_found() {
     let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
-    for precision in TENSOR {
-        let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
-        for size in [TileSize::Narrow, TileSize::Wide] {
-            let emulated = emulated_in(precision, Options::default()).with_tiles(size);
-            let failed = differences_from(&emulated, products(), &exact, precision);
-            assert!(failed.is_empty(), "{precision:?}, {size:?}: {failed:#?}");
-        }
+    let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, Precision::Tf32)).collect();
+    for size in TileSize::ALL {
+        let emulated = emulated_in_tf32(Options::default()).with_tiles(size);
+        let failed = differences_from(&emulated, products(), &exact, Precision::Tf32);
+        assert!(failed.is_empty(), "{size:?}: {failed:#?}");
     }
 }
 
 #[test]
 fn the_order_of_threads_changes_no_bit() {
-    for precision in TENSOR {
-        let run = |threads, blocks, copies| {
-            let options = Options { threads, blocks, copies, ..Options::default() };
-            let emulated = emulated_in(precision, options).with_tiles(TileSize::Wide);
-            products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
-        };
-        let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
-        assert!(run(Order::Descending, Order::Descending, CopyMode::Early) == expected, "{precision:?}, descending");
-        assert!(run(Order::Random(1), Order::Random(2), CopyMode::Late) == expected, "{precision:?}, random");
-    }
+    let run = |threads, blocks, copies| {
+        let options = Options { threads, blocks, copies, ..Options::default() };
+        let emulated = emulated_in_tf32(options).with_tiles(TileSize::Wide);
+        products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
+    };
+    let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
+    assert!(run(Order::Descending, Order::Descending, CopyMode::Early) == expected, "descending");
+    assert!(run(Order::Random(1), Order::Random(2), CopyMode::Late) == expected, "random");
 }
 
 /// An element of a stage of shared memory: across, depth, and its place in the stage, in numbers.
@@ -110,8 +111,8 @@ fn layout(precision: Precision) -> Layout {
     const SHOWN: usize = 14;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
-    let sources =
-        Sources { files, include_dirs: include_folders(), defines: vec!["REAL=float".into()], ..Sources::default() };
+    let form = if precision == Precision::Bf16 { "bf16" } else { "f32" };
+    let sources = Sources { files, include_dirs: include_folders(), defines: defines(form), ..Sources::default() };
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
     let threads = size::NARROW_THREADS as usize;
@@ -184,18 +185,19 @@ fn shared_memory_is_stored_and_loaded_without_bank_conflicts() {
     }
 }
 
-/// A warp fetches whole sectors of 32 bytes, as the operand lies in memory in f32: a run of eight numbers is one, and a run
-/// of four half of one.
+/// A warp fetches whole sectors of 32 bytes, as the operand lies in memory: 8 numbers of f32 or, of what is stored as bf16, 16.
 #[test]
 fn global_memory_is_fetched_in_whole_sectors() {
-    for layout in TENSOR.map(layout) {
-        let ideal = 32 * layout.run / 8;
+    for (layout, sector) in
+        [(Precision::Tf32, 8), (Precision::Bf16, 8), (Precision::Bf16, 16)].map(|(p, s)| (layout(p), s))
+    {
+        let ideal = 32 * layout.run / sector;
         for warp in layout.along.iter().flat_map(|runs| runs.chunks(32)) {
-            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.across, run.depth / 8)).collect();
+            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.across, run.depth / sector)).collect();
             assert_eq!(sectors.len(), ideal, "{:?}, along the depth", layout.precision);
         }
         for warp in layout.across.iter().flat_map(|runs| runs.chunks(32)) {
-            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.depth, run.across / 8)).collect();
+            let sectors: BTreeSet<_> = warp.iter().map(|run| (run.depth, run.across / sector)).collect();
             assert_eq!(sectors.len(), ideal, "{:?}, across the depth", layout.precision);
         }
     }
@@ -227,7 +229,7 @@ fn stride() -> usize {
 }
 
 /// That the chains which are the ceiling of products end in the numbers that they must, for each (rounds, len).
-fn assert_product_chains(be: &Accelerator<f32>, sizes: &[(usize, usize)]) {
+fn assert_product_chains<S: Storage<f32>>(be: &Accelerator<f32, S>, sizes: &[(usize, usize)]) {
     for &(rounds, len) in sizes {
         let mut y = be.alloc::<f32>(len).expect("memory");
         be.product_chains(rounds, be.view_mut(&mut y)).unwrap_or_else(|error| panic!("{error}"));
@@ -242,21 +244,23 @@ fn assert_product_chains(be: &Accelerator<f32>, sizes: &[(usize, usize)]) {
 /// In either type, in any order of threads. The lengths end within a warp, at its end and behind it, and behind a stride.
 #[test]
 fn product_chains_give_exactly_what_they_add() {
-    for precision in TENSOR {
+    fn check<S: Storage<f32>>(emulated: fn(Options) -> Accelerator<f32, S>) {
         for threads in [Order::Ascending, Order::Descending, Order::Random(1)] {
-            let be = emulated_in(precision, Options { threads, blocks: threads, ..Options::default() });
+            let be = emulated(Options { threads, blocks: threads, ..Options::default() });
             assert_product_chains(&be, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300)]);
         }
         // So many threads that to watch every access would take a minute.
-        let be = emulated_in(precision, Options { detection: false, ..Options::default() });
+        let be = emulated(Options { detection: false, ..Options::default() });
         assert_product_chains(&be, &[(1, stride() + 40)]);
     }
+    check(emulated_in_tf32);
+    check(emulated_as::<f32, bf16>);
 }
 
-/// A GPU with products in `precision`; `None`, and said why, where there is none to compute on.
-fn gpu(precision: Precision) -> Option<Accelerator<f32>> {
+/// A GPU with products in tf32; `None`, and said why, where there is none to compute on.
+fn gpu() -> Option<Accelerator<f32>> {
     let opened = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
-    Some(Accelerator::with_precision(opened, precision))
+    Some(Accelerator::with_precision(opened, Precision::Tf32))
 }
 
 /// How far a GPU's sums may be from the exact ones, as a part of a tensor's largest value. Inside an mma, products are
@@ -264,35 +268,31 @@ fn gpu(precision: Precision) -> Option<Accelerator<f32>> {
 /// that add fewest (Fasi et al. 2021, "Numerical behavior of NVIDIA tensor cores"): in a product of 1,024 terms, and none
 /// here has a part as deep, that is 256 times an error of up to 2⁻²³. An operand in the wrong place, or rounded to the other type
 /// (2⁻⁹), is far outside.
-const GPU_TOLERANCE: f64 = 256.0 / (1u32 << 23) as f64;
+pub(crate) const GPU_TOLERANCE: f64 = 256.0 / (1u32 << 23) as f64;
 
 #[test]
 fn a_gpu_gives_what_the_cpu_gives_for_rounded_operands() {
     let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
-    for precision in TENSOR {
-        let Some(gpu) = gpu(precision) else { return };
-        let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, precision)).collect();
-        for size in [TileSize::Narrow, TileSize::Wide] {
-            let gpu = gpu.clone().with_tiles(size);
-            let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, precision);
-            assert!(failed.is_empty(), "{precision:?}, {size:?}: {failed:#?}");
-        }
+    let Some(gpu) = gpu() else { return };
+    let exact: Vec<_> = products().iter().map(|case| results_from(&cpu, case, Precision::Tf32)).collect();
+    for size in TileSize::ALL {
+        let gpu = gpu.clone().with_tiles(size);
+        let failed = differences_within(GPU_TOLERANCE, &gpu, products(), &exact, Precision::Tf32);
+        assert!(failed.is_empty(), "{size:?}: {failed:#?}");
     }
 }
 
 #[test]
 fn a_gpu_computes_the_same_bits_again_on_tensor_cores() {
-    for precision in TENSOR {
-        let Some(gpu) = gpu(precision) else { return };
-        let run = || products().iter().map(|case| results(&gpu, case)).collect::<Vec<_>>();
-        assert!(run() == run(), "{precision:?}");
-    }
+    let Some(gpu) = gpu() else { return };
+    let run = || products().iter().map(|case| results(&gpu, case)).collect::<Vec<_>>();
+    assert!(run() == run());
 }
 
 #[test]
 fn a_gpu_adds_product_chains_exactly() {
-    for precision in TENSOR {
-        let Some(gpu) = gpu(precision) else { return };
-        assert_product_chains(&gpu, &[(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300), (1, stride() + 40)]);
-    }
+    let Some(gpu) = gpu() else { return };
+    let sizes = [(0, 1), (1, 31), (9, 32), (1000, 33), (2, 300), (1, stride() + 40)];
+    assert_product_chains(&gpu, &sizes);
+    assert_product_chains(&Accelerator::<f32, bf16>::new(cuda::open(0).expect("it was there")), &sizes);
 }

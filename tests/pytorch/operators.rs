@@ -65,7 +65,7 @@ fn conv2d(cpu: &Cpu<f64>, operator: &Operator, parts: &Parts) -> Computed {
         (vec![0.0; d.y_len()], vec![0.0; d.x_len()], vec![0.0; d.w_len()], vec![0.0; k]);
     cpu.conv2d_forward(&d, &x, &weight, Some(&b), &mut y).unwrap();
     cpu.conv2d_backward_input(&d, &dy, &weight, &mut dx).unwrap();
-    cpu.conv2d_backward_weight(&d, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+    cpu.conv2d_backward_weight(&d, &x, &dy, &mut dw, Some(&mut db), true).unwrap();
     vec![("y", y), ("dx", dx), ("dw", dw), ("db", db)]
 }
 
@@ -78,7 +78,7 @@ fn conv_transpose2d(cpu: &Cpu<f64>, operator: &Operator, parts: &Parts) -> Compu
         (vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; k]);
     cpu.conv_transpose2d_forward(&d, &x, &weight, Some(&b), &mut y).unwrap();
     cpu.conv_transpose2d_backward_input(&d, &dy, &weight, &mut dx).unwrap();
-    cpu.conv_transpose2d_backward_weight(&d, &x, &dy, &mut dw, Some(&mut db)).unwrap();
+    cpu.conv_transpose2d_backward_weight(&d, &x, &dy, &mut dw, Some(&mut db), true).unwrap();
     vec![("y", y), ("dx", dx), ("dw", dw), ("db", db)]
 }
 
@@ -99,7 +99,7 @@ fn batch_norm(cpu: &Cpu<f64>, parts: &Parts, training: bool) -> Computed {
     let (mut dgamma, mut dbeta) = (vec![0.0; c], vec![0.0; c]);
     cpu.batch_norm_forward(&d, &x, &gamma, &beta, &mut running, &mut saved, &mut y).unwrap();
     let weight = Some([&mut dgamma[..], &mut dbeta[..]]);
-    cpu.batch_norm_backward(&d, &x, &y, &dy, &gamma, &saved, &mut sums, Some(&mut dx), weight).unwrap();
+    cpu.batch_norm_backward(&d, &x, &y, &dy, &gamma, &saved, &mut sums, Some(&mut dx), weight, true).unwrap();
     let variance = running.split_off(c);
     vec![("y", y), ("dx", dx), ("dw", dgamma), ("db", dbeta), ("running_mean", running), ("running_var", variance)]
 }

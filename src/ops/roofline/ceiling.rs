@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn products_are_counted() {
         let dry = DryRun::<f32>::default();
-        dry.product_chains(3, 64).expect("a count");
+        dry.product_chains(3, dry.view::<f32>(&64)).expect("a count");
         assert_eq!(dry.flops(), 2 * 3 * 4 * (16 * 8 * 16) * 2);
     }
 }

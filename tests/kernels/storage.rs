@@ -1,0 +1,266 @@
+//! Activations and their gradients in bf16, reals in f32: every case, on the CPU and on the kernels, against the CPU in f64.
+//!
+//! Both begin with the same numbers: whatever goes in is rounded to bf16 before, and derivatives are taken at the outputs that the
+//! executor stored. What a tensor may then be off by is counted in roundings:
+//!
+//! - each element that is stored is rounded once, by half a place at its own size: bf16 has 8 bits of significand;
+//! - sums in f32 are off by the 1e-5 of the tensor's largest value that tests/common/executors.rs explains;
+//! - what a case stores on the way is rounded on the way: [`EXTRA`] lists these cases and no others.
+
+use half::bf16;
+use simt::{CopyMode, Options, Order};
+use vgan_cuda::device::product::TileSize;
+use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
+use vgan_cuda::ops::{self, Case, Kind};
+
+use crate::executors::{emulated_as, filling, results, results_at, results_from};
+use crate::rounding::tiled;
+use crate::tensor_cores::{GPU_TOLERANCE, products};
+
+/// Half a place at 1, and so the most that a number is off by, relative to itself, once it is stored.
+const HALF_PLACE: f64 = 1.0 / 256.0;
+/// What sums in f32 leave, as a part of a tensor's largest value.
+const SUMS: f64 = 1e-5;
+
+/// What else a tensor of a case is off by, in units of [`HALF_PLACE`].
+#[derive(Debug, Clone, Copy)]
+enum More {
+    /// So often the element itself was rounded before.
+    Itself(f64),
+    /// So much of the tensor's largest value: what was rounded on the way goes into many elements.
+    Largest(f64),
+    /// So much of the product of the case's fixed direction and, if it is a gradient, of its cotangent, element by element.
+    Direction(f64),
+}
+
+/// Cases that store something on the way: the operation, what is in the case's name, the tensor (as its name begins), what it adds.
+const EXTRA: [(&str, &str, &str, More); 14] = [
+    // The gradient by the logits, the features, … is stored; the case multiplies it by its cotangent and stores it again.
+    ("loss", "", "d logits", More::Itself(1.0)),
+    ("feature_matching", "", "d features", More::Itself(1.0)),
+    ("penalty", "", "d g", More::Itself(1.0)),
+    ("repelling", "", "d codes", More::Itself(1.0)),
+    ("reconstruction", "mode", "d logits", More::Itself(1.0)),
+    // The mean of errors, none of which is negative, of which each was stored.
+    ("reconstruction", "len", "loss", More::Largest(1.0)),
+    ("reconstruction", "len", "reconstruction", More::Largest(1.0)),
+    // y is stored and f′ or f″ taken from it. Of the sigmoid |y ∂f′/∂y| = |y (1 − 2y)| ≤ 1 and |y ∂f″/∂y| = |y (1 − 6y + 6y²)| ≤ 1;
+    // of the tanh |y ∂f′/∂y| = 2y² ≤ 2 and |y ∂f″/∂y| = |y (6y² − 2)| ≤ 4.
+    ("activation", "Sigmoid curvature", "vy", More::Direction(1.0)),
+    ("activation", "Sigmoid curvature", "d x", More::Direction(1.0)),
+    ("activation", "Tanh curvature", "vy", More::Direction(2.0)),
+    ("activation", "Tanh curvature", "d x", More::Direction(4.0)),
+    // The forward pass stores y = tanh(…), and the backward pass takes f′ = 1 − y² from it, off by 2 at most (above); in dx its
+    // means are taken away as well, which are far smaller. dγ and dβ are sums over hundreds of rows, whose roundings have either
+    // sign.
+    ("batch_norm", "long rows520", "dx", More::Largest(2.0)),
+    ("batch_norm", "long rows520", "dgamma", More::Largest(1.0)),
+    ("batch_norm", "long rows520", "dbeta", More::Largest(1.0)),
+];
+
+/// Half a place of bf16 at the size of `value`.
+fn half_place(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { 2f64.powi(value.abs().log2().floor() as i32) * HALF_PLACE }
+}
+
+/// How far the elements of a tensor may be from the exact ones. `sums` is what sums leave.
+fn allowed<B: Backend>(case: &Case<B>, name: &str, exact: &[f64], sums: f64) -> Vec<f64> {
+    let kind = kind_of(case, name);
+    let largest = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    // What only draws or picks makes no sums.
+    let sums = largest * if case.inputs().is_empty() { 2f64.powi(-24) } else { sums };
+    let listed = |&&(op, within, tensor, _): &&(&str, &str, &str, More)| {
+        op == case.op() && case.name().contains(within) && name == tensor
+    };
+    let more = EXTRA.iter().find(listed).map(|found| found.3);
+    let extra = |at: usize| match more {
+        None => 0.0,
+        Some(More::Itself(times)) => times * exact[at].abs(),
+        Some(More::Largest(times)) => times * largest,
+        Some(More::Direction(times)) => times * direction(case, name, at),
+    };
+    let one = |(at, value): (usize, &f64)| {
+        let before = sums + HALF_PLACE * extra(at);
+        before + if kind == Kind::Stored { half_place(value.abs() + before) } else { 0.0 }
+    };
+    exact.iter().enumerate().map(one).collect()
+}
+
+/// How the tensor of this name lies in memory.
+fn kind_of<B: Backend>(case: &Case<B>, name: &str) -> Kind {
+    let named =
+        |tensors: &[vgan_cuda::ops::Tensor], name: &str| tensors.iter().find(|t| t.name == name).map(|t| t.kind);
+    match name.strip_prefix("d ") {
+        _ if name == "tangent" => case.outputs()[0].kind,
+        Some(input) => named(case.inputs(), input).expect("an input"),
+        None => named(case.outputs(), name).expect("an output"),
+    }
+}
+
+/// The direction that a curvature's case holds fixed, times the cotangent where `name` is a gradient.
+fn direction<B: Backend>(case: &Case<B>, name: &str, at: usize) -> f64 {
+    let fixed = filling(&case.inputs()[0], 2000, Precision::Bf16)[at].abs();
+    let cotangent = filling(&case.outputs()[0], 1000, Precision::Bf16)[at].abs();
+    if name.starts_with("d ") { fixed * cotangent } else { fixed }
+}
+
+/// A line for each tensor of a case that is farther from the exact one than its roundings allow.
+fn off<B: Backend<Real = f32>>(backend: &B, case: &Case<B>, exact: &Case<Cpu<f64>>, sums: f64) -> Vec<String> {
+    let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
+    let ours = results_from(backend, case, Precision::Bf16);
+    let exact = results_at(&cpu, exact, Precision::Bf16, Some(&ours[..case.outputs().len()]));
+    let mut off = Vec::new();
+    for ((name, ours), (_, exact)) in ours.iter().zip(&exact) {
+        let allowed = allowed(case, name, exact, sums);
+        // A NaN is worse than any number.
+        let errors = ours.iter().zip(exact).zip(&allowed).map(|((a, b), allowed)| {
+            let error = (a - b).abs() / allowed;
+            if error.is_nan() && a != b { f64::INFINITY } else { error }
+        });
+        let (at, worst) = errors.enumerate().fold((0, 0.0), |m, e| if e.1 > m.1 { e } else { m });
+        if worst > 1.0 {
+            let (a, b) = (ours[at], exact[at]);
+            off.push(format!("{} {}: {name}[{at}] is {a}, exactly {b}: {worst:.2} times", case.op(), case.name()));
+        }
+    }
+    off
+}
+
+/// The same of many cases.
+fn all_off<B: Backend<Real = f32>>(
+    backend: &B,
+    cases: Vec<Case<B>>,
+    exact: Vec<Case<Cpu<f64>>>,
+    sums: f64,
+) -> Vec<String> {
+    assert_eq!(cases.len(), exact.len());
+    cases.iter().zip(&exact).flat_map(|(case, exact)| off(backend, case, exact, sums)).collect()
+}
+
+fn cpu(threads: usize) -> Cpu<f32, bf16> {
+    Cpu::new(Some(threads)).expect("threads")
+}
+
+fn kernels(options: Options) -> Accelerator<f32, bf16> {
+    emulated_as(options)
+}
+
+#[test]
+fn the_cpu_is_off_by_its_roundings_alone() {
+    let failed = all_off(&cpu(2), ops::cases(), ops::cases(), SUMS);
+    assert!(failed.is_empty(), "{failed:#?}");
+    let failed = all_off(&cpu(2), products(), products(), SUMS);
+    assert!(failed.is_empty(), "{failed:#?}");
+    let failed = all_off(&cpu(2), tiled(), tiled(), SUMS);
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn the_kernels_are_off_by_their_roundings_alone_and_nothing_is_found_in_them() {
+    let failed = all_off(&kernels(Options::default()), ops::cases(), ops::cases(), SUMS);
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn tiles_of_either_size_are_off_by_their_roundings_alone() {
+    for size in TileSize::ALL {
+        let emulated = kernels(Options::default()).with_tiles(size);
+        let failed = all_off(&emulated, products(), products(), SUMS);
+        assert!(failed.is_empty(), "{size:?}: {failed:#?}");
+    }
+}
+
+/// What is wrong with the stored gradients: one place of bf16 too much is no rounding, and neither is a number that was cut off.
+#[test]
+fn a_place_too_much_is_found_in_every_stored_gradient() {
+    let (cpu, mut planted) = (cpu(2), 0);
+    for (case, exact) in ops::cases::<Cpu<f32, bf16>>().into_iter().zip(ops::cases()) {
+        let stored = case.inputs().first().is_some_and(|input| input.kind == Kind::Stored);
+        // Where a gradient is rounded more than once, one place more can be a rounding.
+        let listed = EXTRA.iter().any(|extra| extra.0 == case.op() && extra.2.starts_with("d "));
+        let gradient = case.differentiable() && results(&cpu, &case)[case.outputs().len()].1.iter().any(|&d| d != 0.0);
+        if !stored || listed || !gradient {
+            continue;
+        }
+        let one_place = |values: &mut [f64]| values.iter_mut().for_each(|value| *value += 2.0 * half_place(*value));
+        let failed = off(&cpu, &case.spoilt(one_place, |_| ()), &exact, SUMS);
+        assert_eq!(failed.len(), 1, "{} {}: {failed:?}", exact.op(), exact.name());
+        planted += 1;
+    }
+    assert!(planted > 80, "{planted} cases with a gradient that is stored");
+}
+
+/// Every line of the table is of use: without it, the CPU or a rounding that is as good would be refused.
+#[test]
+fn every_line_of_the_table_names_a_tensor() {
+    let cases = ops::cases::<Cpu<f32, bf16>>();
+    for (op, within, tensor, _) in EXTRA {
+        let named = |case: &&Case<_>| case.op() == op && case.name().contains(within);
+        let has = |case: &Case<_>| match tensor.strip_prefix("d ") {
+            Some(input) => case.differentiable() && case.inputs().iter().any(|t| t.name == input),
+            None => case.outputs().iter().any(|t| t.name == tensor),
+        };
+        assert!(cases.iter().filter(named).any(has), "{op} {within}: no {tensor}");
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let cases = || ops::cases().into_iter().chain(products());
+    let one = cpu(1);
+    let expected: Vec<_> = cases().map(|case| results(&one, &case)).collect();
+    for threads in [2, 3, 8] {
+        let cpu = cpu(threads);
+        for (case, expected) in cases().zip(&expected) {
+            assert_eq!(&results(&cpu, &case), expected, "{} {} at {threads} threads", case.op(), case.name());
+        }
+    }
+}
+
+#[test]
+fn the_order_of_threads_changes_no_bit() {
+    let run = |threads, blocks, copies| {
+        let emulated = kernels(Options { threads, blocks, copies, ..Options::default() });
+        let wide = emulated.clone().with_tiles(TileSize::Wide);
+        let cases = ops::cases().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>();
+        (cases, products().iter().map(|case| results(&wide, case)).collect::<Vec<_>>())
+    };
+    let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);
+    assert!(run(Order::Descending, Order::Descending, CopyMode::Early) == expected, "descending");
+    assert!(run(Order::Random(1), Order::Random(2), CopyMode::Late) == expected, "random");
+}
+
+#[test]
+fn what_is_drawn_is_the_same_in_every_bit() {
+    let (cpu, kernels, mut compared) = (cpu(2), kernels(Options::default()), 0);
+    for (on_cpu, on_kernels) in ops::cases().iter().zip(&ops::cases()) {
+        if on_cpu.inputs().is_empty() {
+            assert_eq!(results(&kernels, on_kernels), results(&cpu, on_cpu), "{} {}", on_cpu.op(), on_cpu.name());
+            compared += 1;
+        }
+    }
+    assert!(compared >= 10, "{compared} cases that draw");
+}
+
+/// The first GPU; `None`, and said why, where there is none to compute on.
+fn gpu() -> Option<Accelerator<f32, bf16>> {
+    cuda::open(0).map(Accelerator::new).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
+}
+
+#[test]
+fn a_gpu_is_off_by_its_roundings_alone() {
+    let Some(gpu) = gpu() else { return };
+    let failed = all_off(&gpu, ops::cases(), ops::cases(), GPU_TOLERANCE);
+    assert!(failed.is_empty(), "{failed:#?}");
+    for size in TileSize::ALL {
+        let failed = all_off(&gpu.clone().with_tiles(size), products(), products(), GPU_TOLERANCE);
+        assert!(failed.is_empty(), "{size:?}: {failed:#?}");
+    }
+}
+
+#[test]
+fn a_gpu_computes_the_same_bits_again() {
+    let Some(gpu) = gpu() else { return };
+    let run = || ops::cases().iter().chain(&products()).map(|case| results(&gpu, case)).collect::<Vec<_>>();
+    assert!(run() == run());
+}
