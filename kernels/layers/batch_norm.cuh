@@ -28,17 +28,17 @@ constexpr int ROWS_AT_ONCE = 4;
 
 // Calls work(row, load(row)) for the rows from .. to that are this thread's, in their order. Beyond the last row load() is given
 // one that is there, so that no branch comes between the loads.
-template <class Load, class Work>
+template <int AT_ONCE = ROWS_AT_ONCE, class Load, class Work>
 __device__ __forceinline__ void walk_rows(int from, int to, Load load, Work work) {
-    for (int first = from + (int)threadIdx.y; first < to; first += COLUMN_THREADS_Y * ROWS_AT_ONCE) {
-        decltype(load(first)) loaded[ROWS_AT_ONCE];
+    for (int first = from + (int)threadIdx.y; first < to; first += COLUMN_THREADS_Y * AT_ONCE) {
+        decltype(load(first)) loaded[AT_ONCE];
 #pragma unroll
-        for (int i = 0; i < ROWS_AT_ONCE; ++i) {
+        for (int i = 0; i < AT_ONCE; ++i) {
             int row = first + i * COLUMN_THREADS_Y;
             loaded[i] = load(row < to ? row : first);
         }
 #pragma unroll
-        for (int i = 0; i < ROWS_AT_ONCE; ++i) {
+        for (int i = 0; i < AT_ONCE; ++i) {
             int row = first + i * COLUMN_THREADS_Y;
             if (row < to) {
                 work(row, loaded[i]);

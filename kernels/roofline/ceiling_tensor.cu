@@ -38,7 +38,7 @@ struct Chain {
 // and B are a and b in every element, so that it does not matter which lane has which. The grid's warps stride over the
 // elements, blocks have whole warps. Nothing but mma in registers. Overwrites y.
 // Twin: Cpu::product_chains in src/ops/roofline/ceiling.rs.
-KERNEL_BOUNDED(ELEMENT_THREADS, product_chains, int rounds, real a, real b, real* y, unsigned long long count) {
+KERNEL_BOUNDED(ELEMENT_THREADS, product_chains_tensor, int rounds, real a, real b, real* y, unsigned long long count) {
     constexpr int FRAGMENTS = 4;
     unsigned lane = threadIdx.x % WARP, a_word = Chain::word(a), b_word = Chain::word(b);
     const unsigned left[4] = {a_word, a_word, a_word, a_word}, right[2] = {b_word, b_word};

@@ -257,12 +257,10 @@ mod tests {
     #[test]
     fn the_cpu_rounds_as_it_is_told() {
         for &precision in Precision::ALL {
-            let Ok(Opened::Cpu(cpu)) =
-                DeviceArgs { threads: Some(1), ..DeviceChoice::Cpu.with_defaults() }.open_in(precision)
-            else {
-                panic!("{precision:?}")
-            };
-            assert_eq!(cpu.precision(), precision);
+            let arguments = DeviceArgs { threads: Some(1), ..DeviceChoice::Cpu.with_defaults() };
+            let opened = arguments.open_in(precision).expect("threads");
+            assert_eq!(matches!(opened, Opened::CpuBf16(_)), precision == Precision::Bf16);
+            assert_eq!(on_device!(opened, |backend| backend.precision()), precision);
             assert_eq!(require_f32("trace", precision).is_ok(), precision == Precision::F32);
         }
     }

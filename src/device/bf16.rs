@@ -14,9 +14,9 @@ use half::bf16;
 use super::Storage;
 use super::blocks::{Multiplier, Steps, Sums, Unit};
 use super::cpu::vectorised;
-use super::gemm::Start;
-use super::matrix::{Matrix, MatrixMut, for_each_block};
-use super::tiles::{LINES, Packable, Packed, SIDE, STEPS, Side, Tile};
+use super::matrix::{Matrix, MatrixMut, Start, for_each_block};
+use super::packable::Packable;
+use super::tiles::{LINES, Packed, SIDE, STEPS, Side, Tile};
 
 /// Depth, rows and columns that are packed at a time: the right operand's part stays in the second-level cache.
 const DEPTH: usize = 2048;

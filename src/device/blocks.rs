@@ -14,7 +14,8 @@
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use super::matrix::MatrixMut;
-use super::tiles::{LINES, Lines, SIDE, WORDS, instructions};
+use super::packable::instructions;
+use super::tiles::{LINES, Lines, SIDE, WORDS};
 
 /// What multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

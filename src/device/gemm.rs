@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::bf16;
 use super::blocks::Unit;
 use super::cpu::vectorised;
-use super::matrix::{Matrix, MatrixMut};
+use super::matrix::{Matrix, MatrixMut, Start};
 use super::{Precision, Real, Storage};
 
 /// target (+)= lhs · rhs on the calling thread, of operands that are rounded to `precision`.
@@ -36,17 +36,6 @@ pub fn add_product<T: Real>(
     rhs: Matrix<'_, T>,
 ) {
     multiply(precision, target, true, lhs, rhs);
-}
-
-/// What the sums of a product begin with.
-#[derive(Debug, Clone, Copy)]
-pub enum Start<'a, T> {
-    /// Zeros.
-    Zero,
-    /// What the target holds.
-    Target,
-    /// A number for each column.
-    Bias(&'a [T]),
 }
 
 /// target = start + lhs · rhs, split over the current thread pool by blocks of the target's longer side. Sums are reals, whatever the

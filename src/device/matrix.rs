@@ -73,6 +73,17 @@ impl<'a, T: Element> Matrix<'a, T> {
     }
 }
 
+/// What the sums of a product begin with.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a, T> {
+    /// Zeros.
+    Zero,
+    /// What the target holds.
+    Target,
+    /// A number for each column.
+    Bias(&'a [T]),
+}
+
 /// A row-major matrix to write, with rows `row_stride` elements apart. Parts of one matrix are disjoint.
 #[derive(Debug)]
 pub struct MatrixMut<'a, T> {

@@ -19,6 +19,7 @@ pub mod kernels;
 pub mod launch;
 pub mod matrix;
 pub mod normal;
+pub mod packable;
 pub mod philox;
 mod precision;
 pub mod product;

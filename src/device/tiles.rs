@@ -12,8 +12,8 @@
 
 use rayon::prelude::*;
 
-use super::Element;
 use super::huge_pages::huge_pages;
+use super::packable::{Packable, instructions};
 
 /// Words of a tile's row.
 pub(super) const WORDS: usize = 16;
@@ -52,44 +52,6 @@ impl Tile {
             x86::turn(self);
         }
     }
-}
-
-/// Numbers that are packed: as they are, or rounded to bf16.
-pub trait Packable: Element {
-    /// The first `count` numbers of a run, 32 at most, in bf16; zeros behind them.
-    ///
-    /// # Safety
-    /// The processor has [`instructions`], and the caller is compiled for them.
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code)]
-    unsafe fn line(run: &[Self], count: usize) -> std::arch::x86_64::__m512i;
-
-    /// The first `count` numbers of two runs, 16 at most, in bf16: the first run's in the lower half, zeros behind them and for
-    /// a run that is missing.
-    ///
-    /// # Safety
-    /// As [`Packable::line`].
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code)]
-    unsafe fn halves(runs: [Option<&[Self]>; 2], count: usize) -> std::arch::x86_64::__m512i;
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-impl Packable for f32 {}
-#[cfg(not(target_arch = "x86_64"))]
-impl Packable for half::bf16 {}
-
-/// target = sums + bias, rounded to bf16 once: as many as the target has, 32 at most.
-pub fn round_row(sums: &[f32; SIDE], bias: &[f32; SIDE], target: &mut [half::bf16]) {
-    assert!(instructions(), "rounding by instructions that this processor has not");
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the processor has the instructions, as was just asserted.
-    #[expect(unsafe_code)]
-    unsafe {
-        x86::round_row(sums, bias, target);
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (sums, bias, target);
 }
 
 /// Which operand of a product.
@@ -265,126 +227,12 @@ fn pack_across<'a, E: Packable>(
     let _ = (side, rest, runs, tiles);
 }
 
-/// True where the processor rounds to bf16 and multiplies it: AVX-512 with bf16.
-pub(super) fn instructions() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
     use std::arch::x86_64::*;
-    use std::mem::transmute;
 
-    use half::bf16;
-
-    use super::{LINES, Packable, SIDE, Side, Tile};
-
-    /// The bits of the first `count` lanes.
-    fn first(count: usize) -> u16 {
-        if count >= 16 { u16::MAX } else { (1 << count) - 1 }
-    }
-
-    impl Packable for f32 {
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn line(run: &[f32], count: usize) -> __m512i {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let upper = if count > 16 { load(&run[16..], count - 16) } else { _mm512_setzero_ps() };
-                rounded(load(run, count), upper)
-            }
-        }
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn halves(runs: [Option<&[f32]>; 2], count: usize) -> __m512i {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let [lower, upper] = runs.map(|run| run.map_or(_mm512_setzero_ps(), |run| load(run, count)));
-                rounded(lower, upper)
-            }
-        }
-    }
-
-    impl Packable for bf16 {
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn line(run: &[bf16], count: usize) -> __m512i {
-            assert!(count.min(32) <= run.len());
-            // SAFETY: what is read is inside the slice; the features are the caller's promise.
-            unsafe {
-                if count >= 32 {
-                    return _mm512_loadu_si512(run.as_ptr().cast());
-                }
-                _mm512_maskz_loadu_epi16((1 << count) - 1, run.as_ptr().cast())
-            }
-        }
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn halves(runs: [Option<&[bf16]>; 2], count: usize) -> __m512i {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let [lower, upper] = runs.map(|run| sixteen(run, count));
-                _mm512_inserti64x4::<1>(_mm512_castsi256_si512(lower), upper)
-            }
-        }
-    }
-
-    /// The first `count` numbers of a run, 16 at most; zeros behind them and for a run that is missing. Whole runs are half a vector:
-    /// a whole one would lie across two cache lines.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    #[inline]
-    fn sixteen(run: Option<&[bf16]>, count: usize) -> __m256i {
-        let Some(run) = run else { return _mm256_setzero_si256() };
-        assert!(count.min(16) <= run.len());
-        // SAFETY: what is read is inside the slice.
-        #[expect(unsafe_code)]
-        unsafe {
-            if count >= 16 {
-                return _mm256_loadu_si256(run.as_ptr().cast());
-            }
-            _mm512_castsi512_si256(_mm512_maskz_loadu_epi16((1 << count) - 1, run.as_ptr().cast()))
-        }
-    }
-
-    /// target = sums + bias, rounded: as many as the target has, 32 at most.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub(in crate::device) fn round_row(sums: &[f32; SIDE], bias: &[f32; SIDE], target: &mut [bf16]) {
-        let lanes = if target.len() >= 32 { u32::MAX } else { (1 << target.len()) - 1 };
-        let sum = |at: usize| _mm512_add_ps(load(&sums[at..], 16), load(&bias[at..], 16));
-        // SAFETY: the lanes that are written are inside the slice.
-        #[expect(unsafe_code)]
-        unsafe {
-            _mm512_mask_storeu_epi16(target.as_mut_ptr().cast(), lanes, rounded(sum(0), sum(16)));
-        }
-    }
-
-    /// The first `count` numbers of a slice, zeros behind them.
-    #[target_feature(enable = "avx512f")]
-    #[inline]
-    pub(in crate::device) fn load(from: &[f32], count: usize) -> __m512 {
-        assert!(count.min(16) <= from.len());
-        // SAFETY: the lanes that are read are inside the slice.
-        #[expect(unsafe_code)]
-        unsafe {
-            _mm512_maskz_loadu_ps(first(count), from.as_ptr())
-        }
-    }
-
-    /// 32 numbers rounded to bf16: the first vector's in the lower half.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    #[inline]
-    pub(in crate::device) fn rounded(low: __m512, high: __m512) -> __m512i {
-        // SAFETY: both types are 64 bytes without padding.
-        #[expect(unsafe_code)]
-        unsafe {
-            transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low))
-        }
-    }
+    use super::{LINES, Side, Tile};
+    use crate::device::packable::Packable;
 
     #[target_feature(enable = "avx512f")]
     #[inline]

@@ -1,7 +1,7 @@
 //! Operands of a product in bf16 that are rounded once and read where they lie, by windows that overlap.
 
 use super::huge_pages::huge_pages;
-use super::tiles::{Packable, instructions};
+use super::packable::{Packable, instructions};
 
 /// A cache line of words.
 #[derive(Debug, Default, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -75,7 +75,7 @@ impl Words {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Line;
-    use crate::device::tiles::Packable;
+    use crate::device::packable::Packable;
     use crate::device::tiles::x86::{paired, store};
 
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]

@@ -24,23 +24,11 @@
 
 use std::borrow::Cow;
 
+pub use super::tensor::Fill;
 use super::tensor::{CaseBuffer, CaseIn, CaseOut, Tensor, windows, windows_mut};
 use crate::Result;
 use crate::device::philox::{Stream, draw};
 use crate::device::{Backend, Buffer, Out, Precision, Real, StoredBuffer, normal, philox};
-
-/// The values of a case's input before it runs.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fill {
-    /// N(0, 1).
-    Normal,
-    /// U[low, high).
-    Uniform(f64, f64),
-    /// |x| ≥ 0.1, either sign: away from a kink at 0.
-    AwayFromZero,
-    /// ||x| − 1| ≥ 0.1, on either side of either one: away from kinks at ±1.
-    AwayFromOne,
-}
 
 /// The tensors that a case works on, in the order of its inputs or of its outputs.
 pub type Buffers<B> = [CaseBuffer<B>];

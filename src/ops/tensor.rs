@@ -6,9 +6,21 @@
 
 use std::borrow::Cow;
 
-use super::case::Fill;
 use crate::Result;
 use crate::device::{Backend, Buffer, In, Out, Real, Storage, Stored, StoredBuffer, StoredOut};
+
+/// The values of a case's input before it runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fill {
+    /// N(0, 1).
+    Normal,
+    /// U[low, high).
+    Uniform(f64, f64),
+    /// |x| ≥ 0.1, either sign: away from a kink at 0.
+    AwayFromZero,
+    /// ||x| − 1| ≥ 0.1, on either side of either one: away from kinks at ±1.
+    AwayFromOne,
+}
 
 /// How a tensor lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,9 +300,9 @@ mod tests {
             let panic = catch_unwind(AssertUnwindSafe(wrong)).expect_err("a panic");
             panic.downcast_ref::<String>().expect("a text").clone()
         };
-        assert!(said(&mut || drop(x.view(&cpu).real())).starts_with("`x` is stored"));
-        assert!(said(&mut || drop(w.view(&cpu).stored())).starts_with("`w` is real"));
-        assert!(said(&mut || drop(x.view_mut(&cpu).real())).starts_with("`x` is stored"));
-        assert!(said(&mut || drop(w.view_mut(&cpu).stored())).starts_with("`w` is real"));
+        assert!(said(&mut || _ = x.view(&cpu).real()).starts_with("`x` is stored"));
+        assert!(said(&mut || _ = w.view(&cpu).stored()).starts_with("`w` is real"));
+        assert!(said(&mut || _ = x.view_mut(&cpu).real()).starts_with("`x` is stored"));
+        assert!(said(&mut || _ = w.view_mut(&cpu).stored()).starts_with("`w` is real"));
     }
 }

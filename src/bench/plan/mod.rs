@@ -406,11 +406,12 @@ mod tests {
         assert!(all.nodes.iter().any(|node| node.grid.iter().product::<u32>() > 256), "no launch is sampled");
         assert_eq!(sample.nodes.len(), whole.nodes.len());
         for (number, (sample, whole)) in sample.nodes.iter().zip(&whole.nodes).enumerate() {
-            // Of blocks that join the parts of all, the last one does: another one where some are left out. Warps of a loss take
+            // Of blocks that join the parts of all, the last one does: another one where some are left out, and it does more than
+            // the others where these have few rows. Warps of a loss take
             // branches by the signs of its logits, which are others where products are not whole.
             let limit = match sample.name {
                 name if name.ends_with("_loss") => 0.05,
-                name if LAST_BLOCKS.contains(&name) => 0.01,
+                name if LAST_BLOCKS.contains(&name) => 0.03,
                 _ => {
                     assert_eq!((sample.name, sample.work), (whole.name, whole.work), "node {number}");
                     continue;

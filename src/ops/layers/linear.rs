@@ -2,10 +2,10 @@
 
 use crate::Result;
 use crate::device::accelerator::int;
-use crate::device::gemm::{Start, add_column_sums, add_scaled_column_sums, gemm_parallel};
+use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel};
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::matrix::{Matrix, MatrixMut};
+use crate::device::matrix::{Matrix, MatrixMut, Start};
 use crate::device::product::Product;
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;

@@ -167,7 +167,9 @@ impl<T: Real, S: Storage<T>> CeilingOp for Accelerator<T, S> {
         let Link { factor, addend } = PRODUCT;
         match self.precision() {
             Precision::F32 => self.launch_chains(Kernel::MultiplyAddChains, rounds * DEPTH, [factor, addend], y),
-            Precision::Tf32 | Precision::Bf16 => self.launch_chains(Kernel::ProductChains, rounds, [OPERAND; 2], y),
+            Precision::Tf32 | Precision::Bf16 => {
+                self.launch_chains(Kernel::ProductChainsTensor, rounds, [OPERAND; 2], y)
+            }
         }
     }
 }

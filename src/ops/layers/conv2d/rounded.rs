@@ -11,7 +11,8 @@ use super::grid::Grid;
 use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
-use crate::device::tiles::{Lines, Packed, Side, round_row};
+use crate::device::packable::round_row;
+use crate::device::tiles::{Lines, Packed, Side};
 use crate::device::words::Words;
 use crate::device::{Precision, Real, Storage};
 
