@@ -151,7 +151,7 @@ fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, V
     cases.retain(|case| case.differentiable());
     cases.extend(proof::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
     let check = |case: Case<Cpu<f64>>| {
-        let planted = case.spoilt(move |values| backward(values), move |values| tangent(values));
+        let planted = case.spoilt(backward, tangent);
         let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");
         let failed = findings.into_iter().filter(|finding| !finding.passes(TOLERANCE)).collect();
         (format!("{} {}", planted.op(), planted.name()), failed)

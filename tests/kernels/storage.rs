@@ -170,7 +170,7 @@ fn tiles_of_either_size_are_off_by_their_roundings_alone() {
     }
 }
 
-/// What is wrong with the stored gradients: one place of bf16 too much is no rounding, and neither is a number that was cut off.
+/// One place of bf16 too much is no rounding.
 #[test]
 fn a_place_too_much_is_found_in_every_stored_gradient() {
     let (cpu, mut planted) = (cpu(2), 0);
@@ -190,7 +190,7 @@ fn a_place_too_much_is_found_in_every_stored_gradient() {
     assert!(planted > 80, "{planted} cases with a gradient that is stored");
 }
 
-/// Every line of the table is of use: without it, the CPU or a rounding that is as good would be refused.
+/// A line that names no tensor of any case would be of no use.
 #[test]
 fn every_line_of_the_table_names_a_tensor() {
     let cases = ops::cases::<Cpu<f32, bf16>>();

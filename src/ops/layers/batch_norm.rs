@@ -183,7 +183,7 @@ fn batch_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
             let (saved, mut sums) = (be.view(&saved), be.alloc(d.saved_len())?);
             let (x, y, dy, gamma) = (x.stored(), y.stored(), dy.stored(), gamma.real());
             // Both ways are taken: by sizes with an even number of rows, and by the others.
-            let accumulates = d.rows % 2 == 0;
+            let accumulates = d.rows.is_multiple_of(2);
             let weight = Some(case::gradients(be, [dgamma.real(), dbeta.real()], accumulates)?);
             let sums = be.view_mut(&mut sums);
             be.batch_norm_backward(&d, x, y, dy, gamma, saved, sums, Some(dx.stored()), weight, accumulates)
