@@ -11,9 +11,10 @@ mod place;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use half::bf16;
 use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::config::{image_shape, preset};
-use vgan_cuda::device::{Backend, Cpu, Precision};
+use vgan_cuda::device::{Backend, Cpu, Storage};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -75,12 +76,25 @@ fn model_and_data<B: Executor>(backend: &B, model: &str, batch: usize) -> Result
 }
 
 /// Wall and CPU milliseconds a step, after two steps that are not counted.
-#[expect(clippy::print_stdout, reason = "the line is what the script reads")]
 fn print_json(model: &str, dtype: &str, batch: usize, threads: usize, steps: usize) -> Result<()> {
-    let known = Precision::ALL.iter().find(|precision| precision.word() == dtype);
-    let precision = *known.ok_or_else(|| Error::Usage(format!("--dtype is f32, tf32 or bf16, not {dtype}")))?;
-    let backend = Cpu::with_precision(Some(threads), precision)?;
-    let (mut trainer, data) = model_and_data(&backend, model, batch)?;
+    match dtype {
+        "f32" => print_step(&Cpu::<f32>::new(Some(threads))?, model, dtype, batch, steps),
+        "tf32" => print_step(&Cpu::in_tf32(Some(threads))?, model, dtype, batch, steps),
+        "bf16" => print_step(&Cpu::<f32, bf16>::new(Some(threads))?, model, dtype, batch, steps),
+        _ => Err(Error::Usage(format!("--dtype is f32, tf32 or bf16, not {dtype}"))),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the line is what the script reads")]
+fn print_step<S: Storage<f32>>(
+    backend: &Cpu<f32, S>,
+    model: &str,
+    dtype: &str,
+    batch: usize,
+    steps: usize,
+) -> Result<()> {
+    let threads = backend.threads();
+    let (mut trainer, data) = model_and_data(backend, model, batch)?;
     let mut walls = Vec::with_capacity(steps);
     let mut cpu_start = 0.0;
     backend.run(|| {

@@ -4,7 +4,7 @@
 use std::env;
 
 use half::bf16;
-use vgan_cuda::device::{Accelerator, Cpu, Precision, Real, Storage, cuda};
+use vgan_cuda::device::{Accelerator, Cpu, Real, Storage, cuda};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::{Error, Result};
 
@@ -49,7 +49,7 @@ pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<
         "bf16" => stored_as::<f32, bf16>(benchmark, gpu, "bf16"),
         "tf32" => match gpu {
             Some(number) => {
-                let backend = Accelerator::<f32>::with_precision(cuda::open(number)?, Precision::Tf32);
+                let backend = Accelerator::<f32>::in_tf32(cuda::open(number)?);
                 benchmark.measure(&backend, &format!("cuda{number}-tf32"))
             }
             None => Err(Error::Usage(format!("{DTYPE}={dtype} needs a GPU: set {DEVICE}=cuda, or take f32"))),

@@ -84,14 +84,16 @@ impl DeviceArgs {
     /// [`Error::Device`] for a GPU that was asked for by name and can't be used.
     pub(crate) fn open_in(self, precision: Precision) -> Result<Opened> {
         let on_cpu = || match precision {
-            Precision::Bf16 => Ok(Opened::CpuBf16(Cpu::new(self.threads)?)),
-            precision => Ok(Opened::Cpu(Cpu::with_precision(self.threads, precision)?)),
+            Precision::F32 => Cpu::new(self.threads).map(Opened::Cpu),
+            Precision::Tf32 => Cpu::in_tf32(self.threads).map(Opened::Cpu),
+            Precision::Bf16 => Cpu::new(self.threads).map(Opened::CpuBf16),
         };
         let on_gpu = |number| {
             let gpu = cuda::open(number)?;
             match precision {
+                Precision::F32 => self.checked(Accelerator::new(gpu)).map(Opened::Gpu),
+                Precision::Tf32 => self.checked(Accelerator::in_tf32(gpu)).map(Opened::Gpu),
                 Precision::Bf16 => self.checked(Accelerator::new(gpu)).map(Opened::GpuBf16),
-                precision => self.checked(Accelerator::with_precision(gpu, precision)).map(Opened::Gpu),
             }
         };
         match self.device {

@@ -137,8 +137,8 @@ fn gpu(device: DeviceChoice) -> Option<usize> {
 
 fn in_tf32(options: &BenchOptions) -> Result<()> {
     match gpu(options.device) {
-        Some(number) => on_backend(&Accelerator::<f32>::with_precision(cuda::open(number)?, Precision::Tf32), options),
-        None => on_backend(&Cpu::<f32>::with_precision(None, Precision::Tf32)?, options),
+        Some(number) => on_backend(&Accelerator::<f32>::in_tf32(cuda::open(number)?), options),
+        None => on_backend(&Cpu::<f32>::in_tf32(None)?, options),
     }
 }
 

@@ -126,9 +126,9 @@ impl<E> AsArgument for DeviceViewMut<'_, E> {
 }
 
 impl Accelerator<f32> {
-    /// The kernels on `launcher`; those of linear layers and convolutions round their operands to `precision`.
-    pub fn with_precision(launcher: impl Launcher, precision: Precision) -> Self {
-        Accelerator { precision, ..Accelerator::new(launcher) }
+    /// The kernels on `launcher`; those of linear layers and convolutions round their operands to tf32.
+    pub fn in_tf32(launcher: impl Launcher) -> Self {
+        Accelerator { precision: Precision::Tf32, ..Accelerator::new(launcher) }
     }
 }
 

@@ -46,13 +46,12 @@ struct Scratch<T> {
 }
 
 impl Cpu<f32> {
-    /// The same, where linear layers and convolutions round their operands to `precision`: as the kernels do, and in the
-    /// same places.
+    /// The same, where linear layers and convolutions round their operands to tf32: as the kernels do, and in the same places.
     ///
     /// # Errors
     /// As [`Cpu::new`].
-    pub fn with_precision(threads: Option<usize>, precision: Precision) -> Result<Self> {
-        Ok(Cpu { precision, ..Cpu::new(threads)? })
+    pub fn in_tf32(threads: Option<usize>) -> Result<Self> {
+        Ok(Cpu { precision: Precision::Tf32, ..Cpu::new(threads)? })
     }
 }
 

@@ -150,7 +150,7 @@ pub fn emulated_as<T: Real, S: Storage<T>>(options: Options) -> Accelerator<T, S
 
 /// The kernels in f32 under the emulator, products in tf32.
 pub fn emulated_in_tf32(options: Options) -> Accelerator<f32> {
-    Accelerator::with_precision(emulator("f32", options), Precision::Tf32)
+    Accelerator::in_tf32(emulator("f32", options))
 }
 
 fn device_error(text: impl ToString) -> Error {

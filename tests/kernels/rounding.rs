@@ -117,7 +117,7 @@ fn in_f32() -> Cpu<f32> {
 }
 
 fn in_tf32() -> Cpu<f32> {
-    Cpu::with_precision(Some(2), Precision::Tf32).expect("threads")
+    Cpu::in_tf32(Some(2)).expect("threads")
 }
 
 fn in_bf16() -> Cpu<f32, bf16> {

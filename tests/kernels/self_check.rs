@@ -54,7 +54,8 @@ impl Launcher for Faulty {
 }
 
 fn accelerator(precision: Precision, idle: Option<Kernel>) -> Accelerator<f32> {
-    Accelerator::with_precision(Faulty { emulated: emulator("f32", Options::default()), idle }, precision)
+    let launcher = Faulty { emulated: emulator("f32", Options::default()), idle };
+    if precision == Precision::Tf32 { Accelerator::in_tf32(launcher) } else { Accelerator::new(launcher) }
 }
 
 /// With activations in bf16, and products of them.

@@ -222,7 +222,7 @@ fn near_f32_on_tensor_cores(steps: usize, model: &Narrow) {
     let plain = train_for(steps, &emulated::<f32>(unchecked()), model);
     let in_tf32 = [
         train_for(steps, &emulated_in_tf32(unchecked()), model),
-        train_for(steps, &Cpu::<f32>::with_precision(Some(2), Precision::Tf32).expect("threads"), model),
+        train_for(steps, &Cpu::<f32>::in_tf32(Some(2)).expect("threads"), model),
     ];
     let in_bf16 = [
         train_for(steps, &emulated_as::<f32, bf16>(unchecked()), model),

@@ -260,7 +260,7 @@ fn product_chains_give_exactly_what_they_add() {
 /// A GPU with products in tf32; `None`, and said why, where there is none to compute on.
 fn gpu() -> Option<Accelerator<f32>> {
     let opened = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()?;
-    Some(Accelerator::with_precision(opened, Precision::Tf32))
+    Some(Accelerator::in_tf32(opened))
 }
 
 /// How far a GPU's sums may be from the exact ones, as a part of a tensor's largest value. Inside an mma, products are

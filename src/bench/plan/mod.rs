@@ -132,8 +132,9 @@ struct Recorded {
 fn record(settings: &Settings, images: &Extent, gpu: &'static Gpu, running: Running) -> Result<Recorded> {
     let device = Planned::new(gpu, running)?;
     match settings.train.dtype {
+        Precision::F32 => record_on(&Accelerator::<f32>::new(device.clone()), &device, settings, images),
+        Precision::Tf32 => record_on(&Accelerator::in_tf32(device.clone()), &device, settings, images),
         Precision::Bf16 => record_on(&Accelerator::<f32, bf16>::new(device.clone()), &device, settings, images),
-        precision => record_on(&Accelerator::with_precision(device.clone(), precision), &device, settings, images),
     }
 }
 
@@ -305,12 +306,12 @@ mod tests {
         BINARIES.is_empty()
     }
 
-    type Device = Accelerator<f32>;
+    type Device<S> = Accelerator<f32, S>;
 
-    /// What the launches of `work` were counted as.
-    fn counted(precision: Precision, work: impl FnOnce(&Device)) -> Vec<Work> {
+    /// What the launches of `work` were counted as, on the backend that `on` makes.
+    fn counted<S>(on: impl FnOnce(Planned) -> Device<S>, work: impl FnOnce(&Device<S>)) -> Vec<Work> {
         let device = Planned::new(find_gpu("h200").expect("a GPU"), Running::Everything).expect("address space");
-        let backend = Accelerator::with_precision(device.clone(), precision);
+        let backend = on(device.clone());
         device.begin(Doing::Counting);
         work(&backend);
         let (done, _) = device.end();
@@ -325,7 +326,7 @@ mod tests {
             return;
         }
         const LEN: usize = 1024;
-        let works = counted(Precision::F32, |be| {
+        let works = counted(Device::<f32>::new, |be| {
             let (a, b) = (be.alloc::<f32>(LEN).expect("memory"), be.alloc::<f32>(LEN).expect("memory"));
             let mut y = be.alloc::<f32>(LEN).expect("memory");
             be.scaled_add_forward(0.5, be.view(&a), be.view(&b), be.view_mut(&mut y)).expect("a launch");
@@ -344,36 +345,42 @@ mod tests {
         assert!(work.instructions() > work.classes[4] + work.classes[0]);
     }
 
-    /// A product whose sizes are those of whole tiles: as many multiplications and additions as its definition has, on either units.
+    /// A product whose sizes are those of whole tiles: as many multiplications and additions as its definition has.
+    fn check_product<S: Storage<f32>>(on: impl FnOnce(Planned) -> Device<S>, precision: Precision) {
+        let [m, n, k] = match precision {
+            Precision::F32 => [size::NARROW_M, size::NARROW_N, 2 * size::TILE_K],
+            _ => [size::NARROW_M, size::NARROW_N, size::SPLIT_STEP],
+        };
+        let [m, n, k] = [m, n, k].map(|size| 2 * size as usize);
+        let d = Linear { n: m, c: k, k: n };
+        let works = counted(on, |be| {
+            assert_eq!(be.precision(), precision);
+            let (x, w) = (be.alloc::<S>(m * k).expect("memory"), be.alloc::<f32>(n * k).expect("memory"));
+            let mut y = be.alloc::<S>(m * n).expect("memory");
+            be.linear_forward(&d, be.view(&x), be.view(&w), None, be.view_mut(&mut y)).expect("a launch");
+        });
+        let [work] = works[..] else { panic!("{works:?}") };
+        let flops = 2 * (m * n * k) as u64;
+        // A sum on plain units gets the bias, which is 0 where there is none.
+        let (found, expected) = match precision {
+            Precision::F32 => (work.float_operations, flops + (m * n) as u64),
+            _ => (work.tensor_operations, flops),
+        };
+        assert_eq!(found, expected, "{}", precision.word());
+        // Every operand is read at least once, and the result written.
+        let bytes = (m * k + m * n) * size_of::<S>() + n * k * size_of::<f32>();
+        assert!(work.sectors >= bytes as u64 / 32, "{work:?}");
+        assert!(work.warp_barriers > 0 && work.shared_passes > 0, "{work:?}");
+    }
+
     #[test]
-    fn a_product_is_counted_exactly() {
+    fn a_product_is_counted_exactly_on_either_units() {
         if built_without_kernels() {
             return;
         }
-        for &precision in Precision::ALL {
-            let [m, n, k] = match precision {
-                Precision::F32 => [size::NARROW_M, size::NARROW_N, 2 * size::TILE_K],
-                _ => [size::NARROW_M, size::NARROW_N, size::SPLIT_STEP],
-            };
-            let [m, n, k] = [m, n, k].map(|size| 2 * size as usize);
-            let d = Linear { n: m, c: k, k: n };
-            let works = counted(precision, |be| {
-                let (x, w) = (be.alloc::<f32>(m * k).expect("memory"), be.alloc::<f32>(n * k).expect("memory"));
-                let mut y = be.alloc::<f32>(m * n).expect("memory");
-                be.linear_forward(&d, be.view(&x), be.view(&w), None, be.view_mut(&mut y)).expect("a launch");
-            });
-            let [work] = works[..] else { panic!("{works:?}") };
-            let flops = 2 * (m * n * k) as u64;
-            // A sum on plain units gets the bias, which is 0 where there is none.
-            let (found, expected) = match precision {
-                Precision::F32 => (work.float_operations, flops + (m * n) as u64),
-                _ => (work.tensor_operations, flops),
-            };
-            assert_eq!(found, expected, "{}", precision.word());
-            // Every operand is read at least once, and the result written.
-            assert!(work.sectors >= (m * k + n * k + m * n) as u64 * 4 / 32, "{work:?}");
-            assert!(work.warp_barriers > 0 && work.shared_passes > 0, "{work:?}");
-        }
+        check_product(Device::<f32>::new, Precision::F32);
+        check_product(Accelerator::in_tf32, Precision::Tf32);
+        check_product(Device::<bf16>::new, Precision::Bf16);
     }
 
     /// Kernels whose last block ends the work of all (kernels/lib/last_block.cuh).
