@@ -6,7 +6,8 @@ constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
 // Pairs of rows that a thread loads before it adds the first of them: it waits for memory once for all of these.
 constexpr int PAIRS_AT_ONCE = 4;
 
-// What is summed, part_pairs pairs of rows a block. source: [rows, columns]. scales: [rows], by which rows are multiplied, or null, which are ones.
+// What is summed, part_pairs pairs of rows a block. source: [rows, columns]. scales: [rows], by which rows are multiplied, or
+// null, which are ones.
 // With `scales_too` there is one column more behind those of the source, of the scales themselves.
 struct Columns {
     int rows, columns, part_pairs, scales_too;
@@ -20,9 +21,9 @@ __device__ __forceinline__ double scaled(const Columns& d, int row, int column) 
     return column == d.columns ? scale : scale * (double)d.source[(size_t)row * d.columns + column];
 }
 
-// Sums part_pairs pairs of rows of COLUMN_THREADS_X columns, and in the last block of these columns adds up the parts in their order
-// and adds the result to its target, or overwrites that. Row i is first added to row i + rows / 2, in f64, so that what cancels between real
-// images and fakes leaves nothing: add_column_sums in src/device/gemm.rs says why it must.
+// Sums part_pairs pairs of rows of COLUMN_THREADS_X columns, and in the last block of these columns adds up the parts in
+// their order and adds the result to its target, or overwrites that. Row i is first added to row i + rows / 2, in f64, so that
+// what cancels between real images and fakes leaves nothing: add_column_sums in src/device/gemm.rs says why it must.
 // `block` is one of columns, `part` one of `parts` of the rows; partial: [parts, columns] in f64; counters: one for each block of
 // columns; target: [columns]; target_of_scales: one.
 __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int part, int parts, double* partial,
@@ -88,8 +89,8 @@ __device__ __forceinline__ void add_column_sums(const Columns& d, int block, int
 // part), threads (column, pair of rows) in one dimension. Overwrites partial, changes target and target_of_scales. Limited by
 // the bytes of the source, or by latency where it is small.
 // Twin: add_column_sums and add_scaled_column_sums in src/device/gemm.rs.
-KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, int part_pairs, const stored* source, const stored* scales, double* partial,
-               unsigned* counters, real* target, real* target_of_scales, int accumulate) {
+KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, int part_pairs, const stored* source, const stored* scales,
+               double* partial, unsigned* counters, real* target, real* target_of_scales, int accumulate) {
     Columns d = {rows, columns, part_pairs, target_of_scales ? 1 : 0, source, scales};
     add_column_sums(d, (int)blockIdx.x, (int)blockIdx.y, (int)gridDim.y, partial, counters, target, target_of_scales,
                     accumulate);
@@ -104,8 +105,8 @@ KERNEL_BOUNDED(COLUMN_BLOCK, column_sums, int rows, int columns, int part_pairs,
 // and db. Limited by the bytes of dw's parts and of dy.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(COLUMN_BLOCK, weight_gradient_add, int dw_part_count, unsigned long long count, const real* dw_parts,
-               real* dw, int add_blocks, int column_blocks, int rows, int columns, int part_pairs, const stored* dy, double* partial,
-               unsigned* counters, real* db, int accumulate) {
+               real* dw, int add_blocks, int column_blocks, int rows, int columns, int part_pairs, const stored* dy,
+               double* partial, unsigned* counters, real* db, int accumulate) {
     if ((int)blockIdx.x >= add_blocks) {
         int block = ((int)blockIdx.x - add_blocks) % column_blocks, part = ((int)blockIdx.x - add_blocks) / column_blocks;
         int parts = ((int)gridDim.x - add_blocks) / column_blocks;

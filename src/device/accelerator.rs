@@ -133,7 +133,7 @@ impl Accelerator<f32> {
 }
 
 impl<T: Real, S: Storage<T>> Accelerator<T, S> {
-    /// The kernels on `launcher`, which round no operands.
+    /// The kernels on `launcher`; products are of what is stored, and weights are rounded to that.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
         let (precision, tile_size, wrong) = (S::PRECISION, None, Arc::default());

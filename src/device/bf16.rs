@@ -132,11 +132,7 @@ impl Target for bf16 {
             }
             let mut sums = MatrixMut::dense(&mut sums[..rows * cols], rows, cols);
             for row in 0..rows {
-                match start {
-                    Start::Zero => {}
-                    Start::Bias(bias) => sums.row(row).copy_from_slice(bias),
-                    Start::Target => sums.row(row).iter_mut().zip(part.row(row)).for_each(|(sum, y)| *sum = y.real()),
-                }
+                start.begin(sums.row(row), part.row(row));
             }
             work(&mut sums);
             vectorised!(for row in 0..rows {

@@ -89,11 +89,7 @@ fn with_reals<T: Real, L: Storage<T>, R: Storage<T>, Y: Storage<T>>(
     let (left, right) = (reals(lhs), reals(rhs));
     let mut sums = vec![T::ZERO; target.rows * target.cols];
     for (row, sums) in sums.chunks_exact_mut(target.cols.max(1)).enumerate() {
-        match start {
-            Start::Zero => {}
-            Start::Target => sums.iter_mut().zip(target.row(row)).for_each(|(sum, y)| *sum = y.real()),
-            Start::Bias(bias) => sums.copy_from_slice(bias),
-        }
+        start.begin(sums, target.row(row));
     }
     let (lhs, rhs) = (lhs.like(&left), rhs.like(&right));
     split(precision, MatrixMut::dense(&mut sums, target.rows, target.cols), true, lhs, rhs);
@@ -144,8 +140,8 @@ fn split<T: Real>(
     }
 }
 
-/// `target[j] = Σ_i source[i, j]`, or added to what is there; source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs on the current
-/// thread pool, whole columns to a thread, so the bits do not depend on the number of threads.
+/// `target[j] = Σ_i source[i, j]`, or added to what is there; source `[rows, cols]`, target `[cols]`: the gradient of a bias. Runs
+/// on the current thread pool, whole columns to a thread, so the bits do not depend on the number of threads.
 ///
 /// A sum that is zero by construction must come out as zero: an optimiser that divides by the gradient's own size makes a
 /// whole step of what rounding leaves, the same way each time. Such a sum is one of a batch of real images and then as many

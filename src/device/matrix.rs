@@ -3,7 +3,7 @@
 use std::any::TypeId;
 use std::marker::PhantomData;
 
-use super::Element;
+use super::{Element, Real, Storage};
 
 /// A matrix to read: element (i, j) stands at `i * row_stride + j * col_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +82,17 @@ pub enum Start<'a, T> {
     Target,
     /// A number for each column.
     Bias(&'a [T]),
+}
+
+impl<T: Real> Start<'_, T> {
+    /// Writes what the sums of a row begin with, whose target is another type's; with [`Start::Zero`] they stay as they are.
+    pub(super) fn begin<Y: Storage<T>>(&self, sums: &mut [T], target: &[Y]) {
+        match self {
+            Start::Zero => {}
+            Start::Target => sums.iter_mut().zip(target).for_each(|(sum, y)| *sum = y.real()),
+            Start::Bias(bias) => sums.copy_from_slice(bias),
+        }
+    }
 }
 
 /// A row-major matrix to write, with rows `row_stride` elements apart. Parts of one matrix are disjoint.

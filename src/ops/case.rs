@@ -271,7 +271,6 @@ pub(super) fn gradients<'a, B: Backend, const N: usize>(
     mut gradients: [Out<'a, B>; N],
     accumulates: bool,
 ) -> Result<[Out<'a, B>; N]> {
-    use crate::device::Real;
     for gradient in gradients.iter_mut().filter(|_| !accumulates) {
         let len = be.len(be.freeze(be.reborrow(gradient)));
         be.upload(&vec![B::Real::ONE; len], be.reborrow(gradient))?;
