@@ -11,7 +11,7 @@ pub trait Packable: Element {
     /// The first `count` numbers of a run, 32 at most, in bf16; zeros behind them.
     ///
     /// # Safety
-    /// The processor has [`instructions`], and the caller is compiled for them.
+    /// The processor has those instructions that `instructions` of this module asks for, and the caller is compiled for them.
     #[cfg(target_arch = "x86_64")]
     #[expect(unsafe_code)]
     unsafe fn line(run: &[Self], count: usize) -> std::arch::x86_64::__m512i;
