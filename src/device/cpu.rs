@@ -8,10 +8,9 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use super::huge_pages::huge_pages;
 use super::{Backend, Element, Precision, Real, Storage};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::{Error, Result};
 
 /// The CPU, computing in `T`: f32 to train, f64 to check gradients.
@@ -99,6 +98,11 @@ impl<T: Real, S: Storage<T>> Cpu<T, S> {
     pub(crate) fn with_shared<R>(&self, len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
         lend(&self.scratch.shared, len, work)
     }
+}
+
+/// Works on the threads of the pool. Of one type, so that rayon's way into its pool is compiled once.
+fn install(pool: &rayon::ThreadPool, work: &mut (dyn FnMut() + Send)) {
+    pool.install(work);
 }
 
 /// Elements of one part where memory is copied or zeroed.
@@ -247,6 +251,8 @@ impl<T: Real, S: Storage<T>> Backend for Cpu<T, S> {
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        let (mut work, mut result) = (Some(work), None);
+        install(&self.pool, &mut || result = work.take().map(|work| work()));
+        result.expect("the pool has worked")
     }
 }

@@ -3,12 +3,11 @@
 
 use std::cell::RefCell;
 
-use rayon::prelude::*;
-
 use super::bf16;
 use super::blocks::Unit;
 use super::cpu::vectorised;
 use super::matrix::{Matrix, MatrixMut, Start};
+use super::parallel::{ParallelSliceMut, Parts};
 use super::{Precision, Real, Storage};
 
 /// target (+)= lhs · rhs on the calling thread, of operands that are rounded to `precision`.

@@ -209,7 +209,7 @@ fn blocks_from<T: Send>(
     target: MatrixMut<'_, T>,
     (row, col): (usize, usize),
     size: (usize, usize),
-    work: &(impl Fn(usize, usize, MatrixMut<'_, T>) + Sync),
+    work: &(dyn Fn(usize, usize, MatrixMut<'_, T>) + Sync),
 ) {
     if target.rows > size.0 {
         let at = target.rows.div_ceil(size.0) / 2 * size.0;

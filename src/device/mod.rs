@@ -20,6 +20,7 @@ pub mod launch;
 pub mod matrix;
 pub mod normal;
 pub mod packable;
+pub(crate) mod parallel;
 pub mod philox;
 mod precision;
 pub mod product;

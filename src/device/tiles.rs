@@ -10,10 +10,9 @@
 //!
 //! What lies outside an operand is zero.
 
-use rayon::prelude::*;
-
 use super::huge_pages::huge_pages;
 use super::packable::{Packable, instructions};
+use super::parallel::{ParallelSliceMut, Parts};
 
 /// Words of a tile's row.
 pub(super) const WORDS: usize = 16;

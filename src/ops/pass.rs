@@ -82,6 +82,18 @@ impl<B: Backend> Pass<B> {
     }
 }
 
+/// The passes of each size. A loop, which the compiler is done with sooner than with nested iterators of many types.
+pub(super) fn of_each<D, B, const PASSES: usize>(
+    sizes: impl IntoIterator<Item = D>,
+    passes_of: impl Fn(D) -> [Pass<B>; PASSES],
+) -> Vec<Pass<B>> {
+    let mut passes = Vec::new();
+    for size in sizes {
+        passes.extend(passes_of(size));
+    }
+    passes
+}
+
 /// A tensor of `len` elements as activations are stored.
 pub fn stored(len: usize) -> Tensor {
     Tensor::stored("a stored tensor of a pass", len)

@@ -6,12 +6,11 @@
 //! Feistel network (Luby & Rackoff 1988) on the smallest even power of two that holds the set, walked until it lands
 //! inside (Black & Rogaway 2002, cycle walking): no index array, the same order on every device, any place at once.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::philox::{DrawStep, Stream, draw};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut};
 use crate::ops::Case;

@@ -4,13 +4,12 @@
 //! y = x + σ(s) · ε, ε ~ N(0, 1) from Philox, σ(s) = σ₀ (1 − s / S) for step s below S and 0 from there on; S = 0 keeps σ₀.
 //! The gradient by x is that by y.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, Stored, StoredOut, Window};
 use crate::ops::Case;

@@ -1,12 +1,11 @@
 //! Draws the latent vectors z `[N, latent]` from Philox: U[0, 1) or N(0, 1).
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::choices::choices;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::normal::fill_normals;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::philox::{DrawStep, Stream, draw, uniform};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Real, StepState, Storage, StoredOut};
 use crate::ops::Case;

@@ -3,16 +3,15 @@
 
 use std::iter;
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredBuffer, StoredOut, Window};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BATCH, BOTH, image_lens};
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 
 /// A function of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -291,7 +290,7 @@ fn model_sizes() -> [(Activation, usize); 4] {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: ActivationOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(|(f, len)| passes_of(f, len)).collect()
+    pass::of_each(model_sizes(), |(f, len)| passes_of(f, len))
 }
 
 fn passes_of<B: ActivationOp>(f: Activation, len: usize) -> [Pass<B>; 2] {

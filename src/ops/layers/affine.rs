@@ -4,7 +4,7 @@
 use crate::Result;
 use crate::device::{Backend, In, Out, Stored, StoredOut};
 use crate::ops::case::{self, Case};
-use crate::ops::pass::{Pass, real, stored};
+use crate::ops::pass::{self, Pass, real, stored};
 
 /// The sizes of an operation that is linear in x and has a weight and a bias.
 pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
@@ -68,7 +68,7 @@ fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
 
 /// These sizes as passes.
 pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> Vec<Pass<B>> {
-    sizes.into_iter().flat_map(passes_of).collect()
+    pass::of_each(sizes, passes_of)
 }
 
 fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {

@@ -7,17 +7,16 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 
 /// Pixels of a window, those of the border included: what a sum is divided by.
 const PIXELS: f64 = 9.0;
@@ -167,7 +166,7 @@ fn model_sizes() -> [AvgPool2d; 3] {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: AvgPool2dOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(passes_of).collect()
+    pass::of_each(model_sizes(), passes_of)
 }
 
 fn passes_of<B: AvgPool2dOp>(d: AvgPool2d) -> [Pass<B>; 2] {

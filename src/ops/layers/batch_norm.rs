@@ -15,7 +15,7 @@ use crate::device::{Backend, Buffer, In, Out, Stored, StoredOut, Window};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::layers::activation::Activation;
 use crate::ops::models::{BATCH, BOTH};
-use crate::ops::pass::{Pass, real, stored};
+use crate::ops::pass::{self, Pass, real, stored};
 use crate::ops::tensor::CaseIn;
 
 /// Sizes and mode of a batch normalisation.
@@ -262,7 +262,7 @@ fn model_sizes() -> Vec<BatchNorm> {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: BatchNormOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(passes_of).collect()
+    pass::of_each(model_sizes(), passes_of)
 }
 
 fn passes_of<B: BatchNormOp>(d: BatchNorm) -> [Pass<B>; 3] {

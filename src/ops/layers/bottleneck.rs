@@ -19,7 +19,7 @@ use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Accelerator, Argument, Backend, In, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::case::{self, Case, Fill};
 use crate::ops::models::{BOTH, CODES};
-use crate::ops::pass::{Pass, real, stored};
+use crate::ops::pass::{self, Pass, real, stored};
 
 choices! {
     /// Meaning of the encoder's second output. The family of distributions is the same. With `logstd`, equal weights start
@@ -336,7 +336,7 @@ fn model_sizes() -> [Bottleneck; 3] {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: BottleneckOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(passes_of).collect()
+    pass::of_each(model_sizes(), passes_of)
 }
 
 fn passes_of<B: BottleneckOp>(d: Bottleneck) -> [Pass<B>; 2] {

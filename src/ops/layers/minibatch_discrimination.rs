@@ -12,12 +12,11 @@
 //!
 //! since each pair stands in the sums of both images. The derivative of |·| at 0 is 0.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BOTH;

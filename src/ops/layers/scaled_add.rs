@@ -2,16 +2,15 @@
 //!
 //! It is linear in both, so the forward pass is also the tangent. The gradient of a is dy itself; that of b is made here.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::{BATCH, BOTH};
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 
 /// The sum's passes.
 pub trait ScaledAddOp: Backend {
@@ -105,7 +104,7 @@ fn model_sizes() -> [usize; 3] {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: ScaledAddOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(passes_of).collect()
+    pass::of_each(model_sizes(), passes_of)
 }
 
 fn passes_of<B: ScaledAddOp>(len: usize) -> [Pass<B>; 2] {

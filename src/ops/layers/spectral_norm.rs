@@ -6,16 +6,15 @@
 //! The gradient holds u and v fixed, which is exact where they are singular vectors. A filter KRSC is the matrix
 //! `[K, R·S·C]`; PyTorch's `[K, C·R·S]` has its columns in another order and the same σ.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, Storage};
 use crate::ops::case::{self, Case, Fill};
-use crate::ops::pass::{Pass, Work, filled, real};
+use crate::ops::pass::{self, Pass, Work, filled, real};
 use crate::ops::tensor::CaseIn;
 
 /// ε of both norms, PyTorch's.
@@ -271,7 +270,7 @@ fn held_case<B: SpectralNormOp>(k: usize, c: usize) -> Case<B> {
 
 /// The largest weights of the discriminator of `vgan-mnist`: its second convolution's and its first linear layer's.
 pub(super) fn passes<B: SpectralNormOp>() -> Vec<Pass<B>> {
-    [(128, 4 * 4 * 64), (1024, 7 * 7 * 128)].into_iter().flat_map(|(k, c)| passes_of(k, c)).collect()
+    pass::of_each([(128, 4 * 4 * 64), (1024, 7 * 7 * 128)], |(k, c)| passes_of(k, c))
 }
 
 fn passes_of<B: SpectralNormOp>(k: usize, c: usize) -> [Pass<B>; 2] {

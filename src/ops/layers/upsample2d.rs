@@ -4,17 +4,16 @@
 //!
 //! It is how the paper's generator doubles an image. It is linear in x, so the forward pass is also the tangent.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::case::Case;
 use crate::ops::models::BATCH;
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 
 /// The sizes of an upsampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,7 +131,7 @@ fn model_sizes() -> [Upsample2d; 3] {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: Upsample2dOp>() -> Vec<Pass<B>> {
-    model_sizes().into_iter().flat_map(passes_of).collect()
+    pass::of_each(model_sizes(), passes_of)
 }
 
 fn passes_of<B: Upsample2dOp>(d: Upsample2d) -> [Pass<B>; 2] {

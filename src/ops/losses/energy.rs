@@ -5,16 +5,15 @@
 //! error of EBGAN (Zhao et al. 2017), p = 1 the absolute error of BEGAN (Berthelot et al. 2017, Eq. 1). The derivative of
 //! |y − x| where both are equal is 0.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, StoredOut};
 use crate::ops::models::{BOTH, image_lens};
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 use crate::ops::{Case, Fill};
 
 /// p, the power of the difference.
@@ -203,7 +202,7 @@ fn case<B: EnergyOp>(d: Energy) -> Case<B> {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: EnergyOp>() -> Vec<Pass<B>> {
-    image_lens().into_iter().flat_map(|len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared })).collect()
+    pass::of_each(image_lens(), |len| passes_of(Energy { n: BOTH, len, exponent: Exponent::Squared }))
 }
 
 fn passes_of<B: EnergyOp>(d: Energy) -> [Pass<B>; 3] {

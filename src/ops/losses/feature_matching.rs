@@ -8,16 +8,15 @@
 //! the same for every i. Real images are constants. Of features that lie in parts, `[N, positions, parts, C]`, the first is
 //! matched and the others are not: of the bottleneck's μ and log σ², μ.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::case::drawn_stored;
 use crate::ops::models::{BATCH, CODES};
-use crate::ops::pass::{Pass, real, stored};
+use crate::ops::pass::{self, Pass, real, stored};
 use crate::ops::{Case, CaseBuffer, Fill};
 
 /// Sizes of a batch of features, and what the loss is multiplied by.
@@ -213,7 +212,7 @@ fn case<B: FeatureMatchingOp>(d: FeatureMatching) -> Case<B> {
 /// On the features of the article's two models, μ and log σ² side by side.
 pub(super) fn passes<B: FeatureMatchingOp>() -> Vec<Pass<B>> {
     let size = |(positions, c)| FeatureMatching { n: BATCH, positions, parts: 2, c, weight: 1.0 };
-    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
+    pass::of_each(CODES, |code| passes_of(size(code)))
 }
 
 fn passes_of<B: FeatureMatchingOp>(d: FeatureMatching) -> [Pass<B>; 3] {

@@ -4,16 +4,15 @@
 //! θ̄ is the mean over the parameters θ₁ … θ_t before each update, that before the update at hand included:
 //! θ̄_t = θ̄_{t−1} + (θ_t − θ̄_{t−1}) / t. The gradient 2 λ (θ − θ̄) takes θ̄ as a constant; at the first update it is 0.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::case::drawn;
 use crate::ops::models;
-use crate::ops::pass::{Pass, real};
+use crate::ops::pass::{self, Pass, real};
 use crate::ops::{Case, CaseBuffer, Fill};
 
 /// The mean and the pull towards it, over a whole network's arena.
@@ -169,7 +168,7 @@ fn penalty_case<B: HistoricalAveragingOp>(len: usize, network: Network) -> Case<
 
 /// At the sizes of the models.
 pub(super) fn passes<B: HistoricalAveragingOp>() -> Vec<Pass<B>> {
-    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+    pass::of_each(models::networks(), |(network, len)| passes_of(network, len))
 }
 
 fn passes_of<B: HistoricalAveragingOp>(network: Network, len: usize) -> [Pass<B>; 2] {

@@ -12,12 +12,11 @@
 //! (numpy's `minibatch.std()` there; PyTorch's `std()` would divide by one less), w is drawn from
 //! U[0, 1) for each element, and u in both from U[0, 1) for each image.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{
     Accelerator, Argument, Backend, Buffer, Cpu, In, Out, Real, StepState, Storage, Stored, StoredBuffer, StoredOut,
 };

@@ -4,8 +4,6 @@
 //! d of an image is the mean of (y − x)² over its pixels and channels, which [`EnergyOp::energy_forward`] computes with
 //! [`Exponent::Squared`]: an energy of EBGAN is the same function. ∂(λ₁ E d)/∂y = 2 λ₁ (y − x) / (N H W C).
 
-use rayon::prelude::*;
-
 use super::energy::{Energy, EnergyOp, Exponent};
 use super::{loss_before, put};
 use crate::Result;
@@ -13,10 +11,11 @@ use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::case::drawn_stored;
 use crate::ops::models::{BATCH, image_lens};
-use crate::ops::pass::{Pass, stored};
+use crate::ops::pass::{self, Pass, stored};
 use crate::ops::{Case, Fill};
 
 /// Sizes of a batch of reconstructions, and what their mean error is multiplied by.
@@ -165,7 +164,7 @@ fn case<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> Case<B> {
 
 /// At the sizes of the models.
 pub(super) fn passes<B: ReconstructionOp + EnergyOp>() -> Vec<Pass<B>> {
-    image_lens().into_iter().flat_map(|len| passes_of(Reconstruction { n: BATCH, len, weight: 0.2 })).collect()
+    pass::of_each(image_lens(), |len| passes_of(Reconstruction { n: BATCH, len, weight: 0.2 }))
 }
 
 fn passes_of<B: ReconstructionOp + EnergyOp>(d: Reconstruction) -> [Pass<B>; 2] {

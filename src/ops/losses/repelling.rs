@@ -7,17 +7,16 @@
 //!
 //! A code that is zero has no direction: its cosines and its gradient are 0.
 
-use rayon::prelude::*;
-
 use super::{loss_before, with_gradient};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, Stored, StoredOut};
 use crate::ops::models::{BATCH, CODES};
-use crate::ops::pass::{Pass, real, stored};
+use crate::ops::pass::{self, Pass, real, stored};
 use crate::ops::{Case, CaseBuffer};
 
 /// Sizes of a batch of codes, and what the term is multiplied by.
@@ -208,7 +207,7 @@ fn case<B: RepellingOp>(d: Repelling) -> Case<B> {
 /// At the sizes of the models.
 pub(super) fn passes<B: RepellingOp>() -> Vec<Pass<B>> {
     let size = |(positions, c)| Repelling { n: BATCH, dims: positions * c, weight: 0.1 };
-    CODES.into_iter().flat_map(|code| passes_of(size(code))).collect()
+    pass::of_each(CODES, |code| passes_of(size(code)))
 }
 
 fn passes_of<B: RepellingOp>(d: Repelling) -> [Pass<B>; 3] {

@@ -4,16 +4,15 @@
 //!
 //! t is the number of updates of that network, kept in the step state.
 
-use rayon::prelude::*;
-
 use super::finite_gradients::FiniteGradientsOp;
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::models;
-use crate::ops::pass::{Pass, real};
+use crate::ops::pass::{self, Pass, real};
 use crate::ops::{Case, CaseIn, CaseOut, Fill};
 
 /// Adam's constants for one network.
@@ -173,7 +172,7 @@ fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bo
 
 /// The check of the gradients and the update, at the sizes of the models.
 pub(super) fn passes<B: AdamOp + FiniteGradientsOp>() -> Vec<Pass<B>> {
-    models::networks().into_iter().flat_map(|(network, len)| passes_of(network, len)).collect()
+    pass::of_each(models::networks(), |(network, len)| passes_of(network, len))
 }
 
 fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pass<B>; 2] {

@@ -3,12 +3,11 @@
 //! It takes a whole network's arena: convolutions, linear layers, biases, and γ and β of batch normalisation, as the
 //! code of the paper's authors does, which clamps every parameter of the critic.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, StepState, Storage};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};

@@ -1,11 +1,10 @@
 //! Exponential moving average of weights: average ← decay · average + (1 − decay) · weights.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage};
 use crate::ops::Case;
 use crate::ops::models::{CIFAR, MNIST};

@@ -1,11 +1,10 @@
 //! The check before a network's update: its gradients must be finite. It comes first whatever rule the update follows.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, Parts};
 use crate::device::{Accelerator, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
 use crate::ops::Case;
 use crate::ops::pass::Pass;

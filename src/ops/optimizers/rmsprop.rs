@@ -7,12 +7,11 @@
 //! [`check_gradients`](super::finite_gradients::FiniteGradientsOp::check_gradients) comes first, as for Adam. There is no
 //! bias correction, so nothing here depends on the number of updates.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage};
 use crate::ops::models;
 use crate::ops::pass::{Pass, real};

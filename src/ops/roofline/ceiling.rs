@@ -1,8 +1,6 @@
 //! Arithmetic for its own sake: chains of multiply-adds, and of products on tensor cores, that stay in registers. How fast
 //! they run is the ceiling that benchmarks hold the other operations against.
 
-use rayon::prelude::*;
-
 use crate::Result;
 use crate::device::bf16::product_of_packed;
 use crate::device::blocks::Unit;
@@ -10,6 +8,7 @@ use crate::device::cpu::dispatched;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::matrix::MatrixMut;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::tiles::{Packed, Side};
 use crate::device::{Accelerator, Backend, Cpu, DryRun, Out, Precision, Real, Storage, Window};
 use crate::ops::Case;

@@ -1,11 +1,10 @@
 //! Batch normalisation on the CPU: sums by columns in parts of fixed size, then walks over the rows.
 
-use rayon::prelude::*;
-
 use super::{BatchNorm, BatchNormOp};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::matrix::{MatrixMut, for_each_block};
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Cpu, Real, Storage};
 use crate::ops::layers::activation::Function;
 

@@ -2,12 +2,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::{Bottleneck, BottleneckOp, Noise};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::normal::fill_normals;
+use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::{Cpu, Real, Storage};
 
 /// Elements for which noise is drawn at once.

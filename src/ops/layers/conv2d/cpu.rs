@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use bytemuck::{cast_slice, cast_slice_mut};
-use rayon::prelude::*;
 
 use super::im2col::{self, Parity};
 use super::rounded;
@@ -15,6 +14,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Backend, Cpu, Precision, Real, Storage};
 
 impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {

@@ -5,10 +5,9 @@
 //! filters and [`TAPS`] taps at a time, whose sums stay in registers for the whole image. The forward pass has no such
 //! form: written the same way it took 1.2 times as long as packing a block and multiplying it.
 
-use rayon::prelude::*;
-
 use super::{Conv2d, im2col};
 use crate::device::cpu::dispatched;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Cpu, Real, Storage};
 
 /// Channels up to which this form is the faster one.

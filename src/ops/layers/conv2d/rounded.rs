@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 
 use half::bf16;
-use rayon::prelude::*;
 
 use super::Conv2d;
 use super::grid::Grid;
@@ -12,6 +11,7 @@ use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
 use crate::device::packable::round_row;
+use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::tiles::{Lines, Packed, Side};
 use crate::device::words::Words;
 use crate::device::{Precision, Real, Storage};
