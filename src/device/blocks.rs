@@ -1,7 +1,7 @@
-//! Blocks of 32 × 32 sums of products in bf16: what multiplies, and how it reads operands where they lie.
+//! Blocks of 32 × 32 sums of products in bf16 or f32: what multiplies, and how it reads operands where they lie.
 //!
 //! A product walks [`Steps`]: in each it takes a tile of 16 rows of 16 words from both halves of both operands. A word is two
-//! numbers in bf16, of neighbouring depths:
+//! numbers in bf16, of neighbouring depths, or one in f32:
 //!
 //! ```text
 //! left:  row = line, word = pair        16 lines of 16 pairs      a line broadcasts its pairs
@@ -14,7 +14,7 @@
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use super::matrix::MatrixMut;
-use super::packable::instructions;
+use super::packable::{Numbers, instructions};
 use super::tiles::{LINES, Lines, SIDE, WORDS};
 
 /// What multiplies.
@@ -24,15 +24,31 @@ pub enum Unit {
     Amx,
     /// AVX-512 with bf16.
     Avx512,
+    /// AVX-512 in f32.
+    Avx512F32,
 }
 
 impl Unit {
-    /// The best that this processor has; `None` where it has neither, and f32 does the work.
+    /// The best for bf16 that this processor has; `None` where it has neither, and f32 does the work.
     pub fn best() -> Option<Unit> {
         Unit::all().next()
     }
 
-    /// All that this processor has, the best first.
+    /// What multiplies in f32; `None` where the processor has no unit for that, and crate `gemm` does the work. Asks for the same
+    /// instructions as bf16, by which operands are packed.
+    pub fn exact() -> Option<Unit> {
+        instructions().then_some(Unit::Avx512F32)
+    }
+
+    /// What it multiplies.
+    pub fn numbers(self) -> Numbers {
+        match self {
+            Unit::Amx | Unit::Avx512 => Numbers::Bf16,
+            Unit::Avx512F32 => Numbers::F32,
+        }
+    }
+
+    /// All for bf16 that this processor has, the best first.
     pub(super) fn all() -> impl Iterator<Item = Unit> {
         let avx512 = instructions();
         #[cfg(target_arch = "x86_64")]
@@ -61,6 +77,7 @@ impl<'a> Steps<'a> {
 /// A unit, ready to multiply on the thread that made it.
 #[derive(Debug)]
 pub struct Multiplier {
+    unit: Unit,
     #[cfg(target_arch = "x86_64")]
     registers: Option<amx::Registers>,
 }
@@ -82,8 +99,10 @@ impl Multiplier {
     /// # Panics
     /// If this processor has not got it: a mistake of this program's.
     pub fn new(unit: Unit) -> Multiplier {
-        assert!(Unit::all().any(|own| own == unit), "{unit:?} on a processor without it");
+        let has = Unit::all().chain(Unit::exact()).any(|own| own == unit);
+        assert!(has, "{unit:?} on a processor without it");
         Multiplier {
+            unit,
             #[cfg(target_arch = "x86_64")]
             registers: (unit == Unit::Amx).then(amx::Registers::configure),
         }
@@ -134,6 +153,68 @@ impl Multiplier {
         }
     }
 
+    /// sums = left · right in f32. Line i of the left operand begins at word `lines[i]`.
+    ///
+    /// # Panics
+    /// If lines are shorter than their steps, or the unit is one for bf16: mistakes of this program's.
+    pub fn sums_of_lines(
+        &self,
+        (words, lines): (&[u32], &[u32; SIDE]),
+        right: [Lines<'_>; 2],
+        steps: Steps<'_>,
+        sums: &mut Sums,
+    ) {
+        assert_eq!(self.unit, Unit::Avx512F32);
+        let last = lines.iter().max().map_or(0, |&line| line as usize);
+        assert!(last + steps.furthest[0] + WORDS <= words.len(), "a line ends behind the {} words", words.len());
+        assert_tiles(right, steps, 1);
+        // SAFETY: every step lies inside the lines and the tiles, as was just asserted; the processor has the instructions, as `new`
+        // asserted; the sums are 32 rows of 32 numbers.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code)]
+        unsafe {
+            x86::multiply_lines((words.as_ptr(), lines), right, steps.offsets, sums.0.as_mut_ptr().cast(), SIDE);
+        }
+    }
+
+    /// target[row .., column ..] (+)= left · right in f32, a block of 32 × 32 sums.
+    /// Row j of the right operand, which is its numbers of depth j, begins at word `rows[j]`.
+    ///
+    /// # Panics
+    /// If rows or lines are too short, or too few, the block lies outside the target, or the unit is one for bf16: mistakes of this
+    /// program's.
+    pub fn multiply_rows(
+        &self,
+        accumulate: bool,
+        left: [Lines<'_>; 2],
+        (words, rows): (&[u32], &[u32]),
+        steps: Steps<'_>,
+        target: &mut MatrixMut<'_, f32>,
+        (row, column): (usize, usize),
+    ) {
+        assert_eq!(self.unit, Unit::Avx512F32);
+        let last = rows.iter().max().map_or(0, |&row| row as usize);
+        assert!(last + SIDE <= words.len(), "a row ends behind the {} words", words.len());
+        assert!(steps.offsets.is_empty() || steps.furthest[1] + WORDS <= rows.len(), "{} rows", rows.len());
+        assert_tiles(left, steps, 0);
+        // Sums come and go a few steps at a time: here, where no two of their rows fall on one line of the cache.
+        let mut sums = Sums::default();
+        for (line, sums) in sums.0.iter_mut().enumerate().filter(|_| accumulate) {
+            sums.copy_from_slice(&target.row(row + line)[column..column + SIDE]);
+        }
+        // SAFETY: every step lies inside the lines and the rows, as was just asserted; the processor has the instructions, as `new`
+        // asserted; the sums are 32 rows of 32 numbers.
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code)]
+        unsafe {
+            let place = sums.0.as_mut_ptr().cast();
+            x86::multiply_rows(accumulate, left, (words.as_ptr(), rows), steps.offsets, place, SIDE);
+        }
+        for (line, sums) in sums.0.iter().enumerate() {
+            target.row(row + line)[column..column + SIDE].copy_from_slice(sums);
+        }
+    }
+
     /// # Safety
     /// The 32 rows of 32 numbers at `place`, `stride` apart, are this caller's to write; they are read where it accumulates.
     #[expect(unsafe_code)]
@@ -146,22 +227,30 @@ impl Multiplier {
         place: *mut f32,
         stride: usize,
     ) {
-        for (lines, furthest) in [(left, steps.furthest[0]), (right, steps.furthest[1])] {
-            for Lines { words, stride } in lines {
-                let needed = furthest + (LINES - 1) * stride + WORDS;
-                assert!(steps.offsets.is_empty() || needed <= words.len(), "{needed} words needed, {}", words.len());
+        assert_tiles(left, steps, 0);
+        assert_tiles(right, steps, 1);
+        assert!(left[0].stride == left[1].stride && right[0].stride == right[1].stride, "strides of halves");
+        assert_ne!(self.unit, Unit::Avx512F32, "tiles of bf16");
+        let offsets = steps.offsets;
+        // SAFETY: every step's tiles lie inside the lines, as was just asserted; the block is the caller's; the processor has the
+        // instructions, as `new` asserted.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            match &self.registers {
+                Some(registers) => registers.multiply(accumulate, left, right, offsets, place, stride),
+                None => x86::multiply_pairs(accumulate, left, right, offsets, place, stride),
             }
         }
-        assert!(left[0].stride == left[1].stride && right[0].stride == right[1].stride, "strides of halves");
-        #[cfg(target_arch = "x86_64")]
-        match &self.registers {
-            // SAFETY: every step's tiles lie inside the lines, as was just asserted; the block is the caller's.
-            Some(registers) => unsafe { registers.multiply(accumulate, left, right, steps.offsets, place, stride) },
-            // SAFETY: the same; the processor has the instructions, as `new` asserted.
-            None => unsafe { x86::multiply(accumulate, left, right, steps.offsets, place, stride) },
-        }
         #[cfg(not(target_arch = "x86_64"))]
-        unreachable!("no unit: {accumulate}, {place:?}, {stride}")
+        unreachable!("no unit: {:?}, {accumulate}, {offsets:?}, {place:?}, {stride}", self.unit)
+    }
+}
+
+/// Each step's tiles of one side lie inside the lines.
+fn assert_tiles(halves: [Lines<'_>; 2], steps: Steps<'_>, side: usize) {
+    for Lines { words, stride } in halves {
+        let needed = steps.furthest[side] + (LINES - 1) * stride + WORDS;
+        assert!(steps.offsets.is_empty() || needed <= words.len(), "{needed} words needed, {}", words.len());
     }
 }
 
@@ -170,31 +259,101 @@ mod x86 {
     use std::arch::x86_64::*;
     use std::mem::transmute;
 
-    use crate::device::tiles::{LINES, Lines, WORDS};
+    use crate::device::tiles::{LINES, Lines, SIDE, WORDS};
 
-    /// 32 × 32 sums of products.
+    /// What a word holds, and how it is multiplied.
+    pub(super) trait Word {
+        /// sums + a word for all columns · words of columns.
+        ///
+        /// # Safety
+        /// The caller is compiled for AVX-512 with bf16.
+        #[expect(unsafe_code)]
+        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512;
+    }
+
+    /// Two numbers in bf16.
+    struct Pairs;
+    impl Word for Pairs {
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_dpbf16_ps(sums, bf16(word), bf16(columns)) }
+        }
+    }
+
+    /// One number in f32.
+    struct Single;
+    impl Word for Single {
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512 {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(word), _mm512_castsi512_ps(columns), sums) }
+        }
+    }
+
+    /// Steps whose tiles stay in the first-level cache: 8 KB of either operand.
+    const CACHED: usize = 4;
+
+    /// 32 × 32 sums of products in f32, a few steps at a time for all lines: without, each eight lines would read all columns from
+    /// the second-level cache. The order of a sum is that of its steps in any case.
     ///
     /// # Safety
-    /// Each step's tiles lie inside the lines; `place` has 32 rows of 32 numbers, `stride` apart.
+    /// As [`multiply`].
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn multiply(
+    #[inline]
+    pub(super) unsafe fn multiply_in_parts(
         accumulate: bool,
-        left: [Lines<'_>; 2],
-        right: [Lines<'_>; 2],
+        left: impl Fn(usize) -> *const u32,
+        right: impl Fn(usize, usize) -> [*const u32; 2],
         steps: &[[usize; 2]],
         place: *mut f32,
         stride: usize,
     ) {
-        const HALF: usize = LINES / 2;
-        let columns = right.map(|lines| lines.words.as_ptr());
+        let (first, rest) = steps.split_at(CACHED.min(steps.len()));
+        // SAFETY: the caller's promise, for some of the steps.
+        unsafe {
+            multiply::<Single>(accumulate, &left, &right, first, place, stride);
+            for steps in rest.chunks(CACHED) {
+                multiply::<Single>(true, &left, &right, steps, place, stride);
+            }
+        }
+    }
+
+    /// The rows of 16 lines each of both halves.
+    pub(super) fn lines(halves: [Lines<'_>; 2]) -> impl Fn(usize) -> *const u32 {
+        move |line| halves[line / LINES].words.as_ptr().wrapping_add(line % LINES * halves[line / LINES].stride)
+    }
+
+    /// The rows of both halves' tiles, from where a step's tiles begin.
+    pub(super) fn rows(halves: [Lines<'_>; 2]) -> impl Fn(usize, usize) -> [*const u32; 2] {
+        move |to, row| halves.map(|half| half.words.as_ptr().wrapping_add(to + row * half.stride))
+    }
+
+    /// 32 × 32 sums of products. Line i of the left operand begins at `left(i)`, and the words of row j of a step whose tiles begin
+    /// at `to` at `right(to, j)`, in two halves.
+    ///
+    /// # Safety
+    /// Each step's tiles can be read there; `place` has 32 rows of 32 numbers, `stride` apart.
+    #[expect(unsafe_code)]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    #[inline]
+    pub(super) unsafe fn multiply<W: Word>(
+        accumulate: bool,
+        left: impl Fn(usize) -> *const u32,
+        right: impl Fn(usize, usize) -> [*const u32; 2],
+        steps: &[[usize; 2]],
+        place: *mut f32,
+        stride: usize,
+    ) {
+        const PART: usize = LINES / 2;
         for part in 0..4 {
-            // SAFETY: eight lines of one of the halves; what the caller promises covers them.
-            let (rows, place) = unsafe {
-                let lines = left[part / 2];
-                (lines.words.as_ptr().add(part % 2 * HALF * lines.stride), place.add(part * HALF * stride))
-            };
-            let mut sums = [[_mm512_setzero_ps(); 2]; HALF];
+            let rows: [*const u32; PART] = std::array::from_fn(|line| left(part * PART + line));
+            // SAFETY: eight rows of the block.
+            let place = unsafe { place.add(part * PART * stride) };
+            let mut sums = [[_mm512_setzero_ps(); 2]; PART];
             if accumulate {
                 for (line, sums) in sums.iter_mut().enumerate() {
                     // SAFETY: a row of the block is two vectors long.
@@ -204,16 +363,16 @@ mod x86 {
                     };
                 }
             }
-            for [from, to] in steps {
-                for pair in 0..WORDS {
-                    // SAFETY: row `pair` of the step's tiles.
-                    let columns = columns.map(|words| unsafe { load(words.add(to + pair * right[0].stride)) });
-                    for (line, sums) in sums.iter_mut().enumerate() {
-                        // SAFETY: word `pair` of row `line` of the step's tile.
-                        let word = unsafe { *rows.add(from + line * left[0].stride + pair) };
-                        let row = bf16(_mm512_set1_epi32(word.cast_signed()));
-                        sums[0] = _mm512_dpbf16_ps(sums[0], row, columns[0]);
-                        sums[1] = _mm512_dpbf16_ps(sums[1], row, columns[1]);
+            for &[from, to] in steps {
+                for word in 0..WORDS {
+                    // SAFETY: a row of the step's tiles.
+                    let columns = right(to, word).map(|words| unsafe { _mm512_loadu_si512(words.cast()) });
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        // SAFETY: a word of the line in the step's tile; this function has the features.
+                        unsafe {
+                            let row = _mm512_set1_epi32((*row.add(from + word)).cast_signed());
+                            *sums = [0, 1].map(|half| W::add(sums[half], row, columns[half]));
+                        }
                     }
                 }
             }
@@ -228,14 +387,63 @@ mod x86 {
         }
     }
 
+    /// 32 × 32 sums of products in bf16, of tiles in halves.
+    ///
     /// # Safety
-    /// There are 16 words.
+    /// As [`multiply`].
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    #[inline]
-    unsafe fn load(words: *const u32) -> __m512bh {
-        // SAFETY: the caller says so.
-        bf16(unsafe { _mm512_loadu_si512(words.cast()) })
+    pub(super) unsafe fn multiply_pairs(
+        accumulate: bool,
+        left: [Lines<'_>; 2],
+        right: [Lines<'_>; 2],
+        steps: &[[usize; 2]],
+        place: *mut f32,
+        stride: usize,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { multiply::<Pairs>(accumulate, lines(left), rows(right), steps, place, stride) }
+    }
+
+    /// The same in f32, of lines that begin anywhere.
+    ///
+    /// # Safety
+    /// As [`multiply`].
+    #[expect(unsafe_code)]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn multiply_lines(
+        left: (*const u32, &[u32; SIDE]),
+        right: [Lines<'_>; 2],
+        steps: &[[usize; 2]],
+        place: *mut f32,
+        stride: usize,
+    ) {
+        let left = |line: usize| left.0.wrapping_add(left.1[line] as usize);
+        // SAFETY: the caller's promise.
+        unsafe { multiply_in_parts(false, left, rows(right), steps, place, stride) }
+    }
+
+    /// The same in f32, of rows of the right operand that begin anywhere.
+    ///
+    /// # Safety
+    /// As [`multiply`]; there is a row for each word of the steps.
+    #[expect(unsafe_code)]
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub(super) unsafe fn multiply_rows(
+        accumulate: bool,
+        left: [Lines<'_>; 2],
+        (words, starts): (*const u32, &[u32]),
+        steps: &[[usize; 2]],
+        place: *mut f32,
+        stride: usize,
+    ) {
+        let right = |to: usize, row: usize| {
+            // SAFETY: the caller's promise.
+            let start = unsafe { *starts.get_unchecked(to + row) };
+            [0, LINES].map(|half| words.wrapping_add(start as usize + half))
+        };
+        // SAFETY: the caller's promise.
+        unsafe { multiply_in_parts(accumulate, lines(left), right, steps, place, stride) }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]

@@ -1,13 +1,52 @@
-//! Numbers that are packed for products in bf16: as they are, where they are bf16 in memory, or rounded from f32. And how sums are
-//! rounded on their way back.
+//! Numbers that are packed for products: in bf16, as they are where they are bf16 in memory, or rounded from f32; or exactly, in f32.
+//! And how sums are stored.
 
 use super::Element;
 
 /// Numbers of the longest run that is packed, or rounded, at once.
 const RUN: usize = 32;
 
-/// Numbers that are packed: as they are, or rounded to bf16.
+/// What the words of an operand hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbers {
+    /// Two numbers in bf16, of neighbouring depths.
+    #[default]
+    Bf16,
+    /// One number in f32.
+    F32,
+}
+
+impl Numbers {
+    /// Numbers in a word.
+    pub fn in_word(self) -> usize {
+        match self {
+            Numbers::Bf16 => 2,
+            Numbers::F32 => 1,
+        }
+    }
+
+    /// Depth of a tile, whose rows are 16 words.
+    pub fn depth(self) -> usize {
+        16 * self.in_word()
+    }
+}
+
+/// Numbers that are packed: rounded to bf16, or exactly.
 pub trait Packable: Element {
+    /// target = sums + bias, stored: as many as the target has, 32 at most.
+    ///
+    /// # Panics
+    /// If the processor has no instructions for bf16: a mistake of this program's.
+    fn store_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [Self]);
+
+    /// The first `count` numbers of a run, 16 at most, in f32; zeros behind them.
+    ///
+    /// # Safety
+    /// As [`Packable::line`].
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code)]
+    unsafe fn exact(run: &[Self], count: usize) -> std::arch::x86_64::__m512i;
+
     /// The first `count` numbers of a run, 32 at most, in bf16; zeros behind them.
     ///
     /// # Safety
@@ -27,18 +66,37 @@ pub trait Packable: Element {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-impl Packable for f32 {}
+impl Packable for f32 {
+    fn store_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [f32]) {
+        exact_row(sums, bias, target);
+    }
+}
 #[cfg(not(target_arch = "x86_64"))]
-impl Packable for half::bf16 {}
+impl Packable for half::bf16 {
+    fn store_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [half::bf16]) {
+        round_row(sums, bias, target);
+    }
+}
 
-/// target = sums + bias, rounded to bf16 once: as many as the target has, 32 at most.
-pub fn round_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [half::bf16]) {
+fn round_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [half::bf16]) {
     assert!(instructions(), "rounding by instructions that this processor has not");
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the processor has the instructions, as was just asserted.
     #[expect(unsafe_code)]
     unsafe {
         x86::round_row(sums, bias, target);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (sums, bias, target);
+}
+
+fn exact_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [f32]) {
+    assert!(instructions(), "vectors that this processor has not");
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the processor has the instructions, as was just asserted.
+    #[expect(unsafe_code)]
+    unsafe {
+        x86::exact_row(sums, bias, target);
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (sums, bias, target);
@@ -92,6 +150,15 @@ pub(super) mod x86 {
     }
 
     impl Packable for f32 {
+        fn store_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [f32]) {
+            super::exact_row(sums, bias, target);
+        }
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn exact(run: &[f32], count: usize) -> __m512i {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_castps_si512(load(run, count)) }
+        }
         #[inline(always)]
         #[expect(unsafe_code)]
         unsafe fn line(run: &[f32], count: usize) -> __m512i {
@@ -113,6 +180,16 @@ pub(super) mod x86 {
     }
 
     impl Packable for bf16 {
+        fn store_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [bf16]) {
+            super::round_row(sums, bias, target);
+        }
+        #[inline(always)]
+        #[expect(unsafe_code)]
+        unsafe fn exact(run: &[bf16], count: usize) -> __m512i {
+            // The upper half of a word.
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(sixteen(Some(run), count))) }
+        }
         #[inline(always)]
         #[expect(unsafe_code)]
         unsafe fn line(run: &[bf16], count: usize) -> __m512i {
@@ -150,6 +227,19 @@ pub(super) mod x86 {
                 return _mm256_loadu_si256(run.as_ptr().cast());
             }
             _mm512_castsi512_si256(_mm512_maskz_loadu_epi16((1 << count) - 1, run.as_ptr().cast()))
+        }
+    }
+
+    /// target = sums + bias: as many as the target has, 32 at most.
+    #[target_feature(enable = "avx512f")]
+    pub(in crate::device) fn exact_row(sums: &[f32; RUN], bias: &[f32; RUN], target: &mut [f32]) {
+        for (at, target) in target.chunks_mut(16).enumerate().take(2) {
+            let sum = _mm512_add_ps(load(&sums[16 * at..], 16), load(&bias[16 * at..], 16));
+            // SAFETY: the lanes that are written are inside the slice.
+            #[expect(unsafe_code)]
+            unsafe {
+                _mm512_mask_storeu_ps(target.as_mut_ptr(), first(target.len()), sum);
+            }
         }
     }
 

@@ -1,7 +1,7 @@
-//! Operands of a product in bf16, rounded while they are packed into tiles.
+//! Operands of a product, packed into tiles: rounded to bf16 on their way, or exactly.
 //!
 //! A tile has 16 lines, which are rows of the left operand or columns of the right one, and 32 steps along the depth of the
-//! product, two of them in a 32-bit word:
+//! product, two of them in a 32-bit word. In f32 it has 16 steps, one in a word, and what is said of a pair holds for one step.
 //!
 //! ```text
 //! left:  word 16·line + pair           16 lines of 16 pairs      a line broadcasts its pairs
@@ -11,14 +11,14 @@
 //! What lies outside an operand is zero.
 
 use super::huge_pages::huge_pages;
-use super::packable::{Packable, instructions};
+use super::packable::{Numbers, Packable, instructions};
 use super::parallel::{ParallelSliceMut, Parts};
 
 /// Words of a tile's row.
 pub(super) const WORDS: usize = 16;
 /// Lines of a tile.
 pub(super) const LINES: usize = 16;
-/// Steps of a tile along the depth.
+/// Steps of a tile along the depth, in bf16.
 pub(super) const STEPS: usize = 32;
 /// Lines of a block of sums: two tiles.
 pub(super) const SIDE: usize = 2 * LINES;
@@ -32,7 +32,7 @@ pub struct Lines<'a> {
     pub stride: usize,
 }
 
-/// 16 rows of 16 words, each two numbers in bf16.
+/// 16 rows of 16 words.
 #[derive(Debug, Default, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Tile(pub(super) [[u32; WORDS]; 16]);
@@ -68,9 +68,15 @@ pub struct Packed {
     tiles: Vec<Tile>,
     lines: usize,
     depth: usize,
+    numbers: Numbers,
 }
 
 impl Packed {
+    /// Holds such numbers from now on; in bf16, unless this says otherwise.
+    pub fn hold(&mut self, numbers: Numbers) -> &mut Self {
+        self.numbers = numbers;
+        self
+    }
     /// Lines.
     pub(super) fn lines(&self) -> usize {
         self.lines
@@ -80,10 +86,10 @@ impl Packed {
         self.depth
     }
 
-    /// Two neighbouring blocks of 16 lines, of which the first begins with `line`, from step `first` of 32 on. Tiles lie behind
-    /// each other.
+    /// Two neighbouring blocks of 16 lines, of which the first begins with `line`, from their tile number `first` on. Tiles lie
+    /// behind each other.
     pub fn two_blocks(&self, line: usize, first: usize) -> [Lines<'_>; 2] {
-        let all = self.depth.div_ceil(STEPS);
+        let all = self.depth.div_ceil(self.numbers.depth());
         let (upper, lower) = self.tiles[line / LINES * all..][..2 * all].split_at(all);
         [upper, lower].map(|tiles| Lines { words: bytemuck::cast_slice(&tiles[first.min(all)..]), stride: WORDS })
     }
@@ -91,7 +97,7 @@ impl Packed {
     /// Room for `lines` lines of `depth` steps, an even number of blocks: a block of sums takes two.
     fn resize(&mut self, lines: usize, depth: usize) -> &mut [Tile] {
         (self.lines, self.depth) = (lines, depth);
-        let needed = lines.next_multiple_of(SIDE) / LINES * depth.div_ceil(STEPS);
+        let needed = lines.next_multiple_of(SIDE) / LINES * depth.div_ceil(self.numbers.depth());
         if self.tiles.len() < needed {
             self.tiles.reserve_exact(needed - self.tiles.len());
             huge_pages(&self.tiles);
@@ -100,8 +106,8 @@ impl Packed {
         &mut self.tiles[..needed]
     }
 
-    /// Packs what lies along its steps: `runs(step)(line)` has the numbers of a line from a step on, 32 or as many as there are;
-    /// `None` stands for zeros. `step` is a multiple of 32.
+    /// Packs what lies along its steps: `runs(step)(line)` has the numbers of a line from a step on, a tile's depth or as many as
+    /// there are; `None` stands for zeros. `step` is a multiple of a tile's depth.
     ///
     /// # Panics
     /// If a run is too short, or the processor has no instructions for bf16: mistakes of this program's.
@@ -111,13 +117,14 @@ impl Packed {
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> R,
     ) {
-        let all = depth.div_ceil(STEPS);
+        let (numbers, steps) = (self.numbers, self.numbers.depth());
+        let all = depth.div_ceil(steps);
         let tiles = self.resize(lines, depth);
         for step in 0..all {
-            let runs = runs(step * STEPS);
+            let runs = runs(step * steps);
             for (block, tiles) in tiles.chunks_exact_mut(all).enumerate() {
-                let size = (lines.saturating_sub(block * LINES), depth - step * STEPS);
-                pack_along(side, size, |line| runs(block * LINES + line), &mut tiles[step]);
+                let size = (lines.saturating_sub(block * LINES), depth - step * steps);
+                pack_along((numbers, side), size, |line| runs(block * LINES + line), &mut tiles[step]);
             }
         }
     }
@@ -132,11 +139,12 @@ impl Packed {
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> R + Sync,
     ) {
-        let all = depth.div_ceil(STEPS).max(1);
+        let (numbers, steps) = (self.numbers, self.numbers.depth());
+        let all = depth.div_ceil(steps).max(1);
         self.resize(lines, depth).par_chunks_exact_mut(all).enumerate().for_each(|(block, tiles)| {
             for (step, tile) in tiles.iter_mut().enumerate() {
-                let (runs, size) = (runs(step * STEPS), (lines.saturating_sub(block * LINES), depth - step * STEPS));
-                pack_along(side, size, |line| runs(block * LINES + line), tile);
+                let (runs, size) = (runs(step * steps), (lines.saturating_sub(block * LINES), depth - step * steps));
+                pack_along((numbers, side), size, |line| runs(block * LINES + line), tile);
             }
         });
     }
@@ -152,9 +160,10 @@ impl Packed {
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> R,
     ) {
-        let all = depth.div_ceil(STEPS).max(1);
+        let numbers = self.numbers;
+        let all = depth.div_ceil(numbers.depth()).max(1);
         for (block, tiles) in self.resize(lines, depth).chunks_exact_mut(2 * all).enumerate() {
-            pack_blocks_across(side, (lines, depth), block * SIDE, runs(block * SIDE), tiles);
+            pack_blocks_across((numbers, side), (lines, depth), block * SIDE, runs(block * SIDE), tiles);
         }
     }
 
@@ -168,16 +177,17 @@ impl Packed {
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> R + Sync,
     ) {
-        let all = depth.div_ceil(STEPS).max(1);
+        let numbers = self.numbers;
+        let all = depth.div_ceil(numbers.depth()).max(1);
         self.resize(lines, depth).par_chunks_exact_mut(2 * all).enumerate().for_each(|(block, tiles)| {
-            pack_blocks_across(side, (lines, depth), block * SIDE, runs(block * SIDE), tiles);
+            pack_blocks_across((numbers, side), (lines, depth), block * SIDE, runs(block * SIDE), tiles);
         });
     }
 }
 
 /// The tiles of two neighbouring blocks of lines, from the runs of their steps.
 fn pack_blocks_across<'a, E: Packable>(
-    side: Side,
+    (numbers, side): (Numbers, Side),
     (lines, depth): (usize, usize),
     line: usize,
     runs: impl Fn(usize) -> Option<&'a [E]>,
@@ -185,14 +195,14 @@ fn pack_blocks_across<'a, E: Packable>(
 ) {
     let (first, second) = tiles.split_at_mut(tiles.len() / 2);
     for (number, tiles) in first.iter_mut().zip(second).enumerate() {
-        let step = number * STEPS;
-        pack_across(side, (lines - line, depth - step), |own| runs(step + own), tiles);
+        let step = number * numbers.depth();
+        pack_across((numbers, side), (lines - line, depth - step), |own| runs(step + own), tiles);
     }
 }
 
 /// A tile from the runs of its lines; `rest` is how many lines and steps there are from its first on.
 fn pack_along<'a, E: Packable>(
-    side: Side,
+    what: (Numbers, Side),
     rest: (usize, usize),
     runs: impl Fn(usize) -> Option<&'a [E]>,
     tile: &mut Tile,
@@ -202,15 +212,15 @@ fn pack_along<'a, E: Packable>(
     // SAFETY: the processor has the instructions, as was just asserted.
     #[expect(unsafe_code)]
     unsafe {
-        x86::pack_along(side, rest, runs, tile);
+        x86::pack_along(what, rest, runs, tile);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (side, rest, runs, tile);
+    let _ = (what, rest, runs, tile);
 }
 
 /// Two tiles of neighbouring lines from the runs of their steps.
 fn pack_across<'a, E: Packable>(
-    side: Side,
+    what: (Numbers, Side),
     rest: (usize, usize),
     runs: impl Fn(usize) -> Option<&'a [E]>,
     tiles: (&mut Tile, &mut Tile),
@@ -220,10 +230,10 @@ fn pack_across<'a, E: Packable>(
     // SAFETY: the processor has the instructions, as was just asserted.
     #[expect(unsafe_code)]
     unsafe {
-        x86::pack_across(side, rest, runs, tiles);
+        x86::pack_across(what, rest, runs, tiles);
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (side, rest, runs, tiles);
+    let _ = (what, rest, runs, tiles);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -231,7 +241,7 @@ pub(super) mod x86 {
     use std::arch::x86_64::*;
 
     use super::{LINES, Side, Tile};
-    use crate::device::packable::Packable;
+    use crate::device::packable::{Numbers, Packable};
 
     #[target_feature(enable = "avx512f")]
     #[inline]
@@ -274,7 +284,7 @@ pub(super) mod x86 {
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[inline]
     pub(super) fn pack_along<'a, E: Packable>(
-        side: Side,
+        (numbers, side): (Numbers, Side),
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> Option<&'a [E]>,
         tile: &mut Tile,
@@ -284,7 +294,12 @@ pub(super) mod x86 {
             let values = match run {
                 // SAFETY: this function has the features.
                 #[expect(unsafe_code)]
-                Some(run) => unsafe { E::line(run, depth) },
+                Some(run) => unsafe {
+                    match numbers {
+                        Numbers::Bf16 => E::line(run, depth),
+                        Numbers::F32 => E::exact(run, depth),
+                    }
+                },
                 None => _mm512_setzero_si512(),
             };
             store(values, words);
@@ -294,11 +309,49 @@ pub(super) mod x86 {
         }
     }
 
-    /// Two tiles of a pair of steps after the other.
+    /// Two tiles of neighbouring lines, from runs of their steps.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     #[inline]
     pub(super) fn pack_across<'a, E: Packable>(
-        side: Side,
+        (numbers, side): (Numbers, Side),
+        size: (usize, usize),
+        runs: impl Fn(usize) -> Option<&'a [E]>,
+        (first, second): (&mut Tile, &mut Tile),
+    ) {
+        match numbers {
+            Numbers::Bf16 => pairs_across(size, runs, (first, second)),
+            Numbers::F32 => steps_across(size, runs, (first, second)),
+        }
+        if side == Side::Left {
+            turn(first);
+            turn(second);
+        }
+    }
+
+    /// A step after the other.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    fn steps_across<'a, E: Packable>(
+        (lines, depth): (usize, usize),
+        runs: impl Fn(usize) -> Option<&'a [E]>,
+        (first, second): (&mut Tile, &mut Tile),
+    ) {
+        for (step, (first, second)) in first.0.iter_mut().zip(&mut second.0).enumerate() {
+            let run = if step < depth { runs(step) } else { None };
+            // SAFETY: this function has the features.
+            #[expect(unsafe_code)]
+            let exact =
+                |run: Option<&[E]>, count| unsafe { run.map_or(_mm512_setzero_si512(), |run| E::exact(run, count)) };
+            store(exact(run, lines), first);
+            let far = run.filter(|_| lines > LINES).map(|run| &run[LINES..]);
+            store(exact(far, lines.saturating_sub(LINES)), second);
+        }
+    }
+
+    /// A pair of steps after the other.
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    #[inline]
+    fn pairs_across<'a, E: Packable>(
         (lines, depth): (usize, usize),
         runs: impl Fn(usize) -> Option<&'a [E]>,
         (first, second): (&mut Tile, &mut Tile),
@@ -321,10 +374,6 @@ pub(super) mod x86 {
                 _mm512_setzero_si512()
             };
             store(paired(far_words), second);
-        }
-        if side == Side::Left {
-            turn(first);
-            turn(second);
         }
     }
 

@@ -192,7 +192,7 @@ fn operands_of_convolutions_with_few_channels_are_never_rounded() {
     assert_few_channels_round_nothing(&in_f32(), &in_bf16(), Precision::Bf16);
 }
 
-/// Sizes that the CPU rounds straight into tiles, with tails in every direction: more pixels, filters and steps than a tile, a
+/// Sizes that the CPU packs straight into tiles, with tails in every direction: more pixels, filters and steps than a tile, a
 /// block and a part have.
 pub(crate) fn tiled<B: Executor>() -> Vec<Case<B>> {
     let square = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side, c, k, r, s: r, stride, padding };
@@ -218,5 +218,14 @@ fn rounded_operands_give_on_the_cpu_what_f64_gives() {
     let exact: Vec<_> =
         products().iter().chain(&tiled()).map(|case| results_from(&double, case, Precision::Tf32)).collect();
     let failed = differences_from(&in_tf32(), cases(), &exact, Precision::Tf32);
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// Operands as they are: the CPU's own unit for f32, which reads windows where they lie, and crate `gemm` for the rest.
+#[test]
+fn products_in_f32_give_on_the_cpu_what_f64_gives() {
+    let double = Cpu::<f64>::new(Some(2)).expect("threads");
+    let exact: Vec<_> = tiled().iter().map(|case| results_from(&double, case, Precision::F32)).collect();
+    let failed = differences_from(&in_f32(), tiled(), &exact, Precision::F32);
     assert!(failed.is_empty(), "{failed:#?}");
 }

@@ -3,7 +3,7 @@
 //!
 //! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
-//! `cpu.rs` has the CPU's code, `rounded.rs` what it does in bf16 on the grid of `grid.rs`, `launch.rs` the launches of the kernels,
+//! `cpu.rs` has the CPU's code, `windows.rs` what it does by a unit for products, on the grid of `grid.rs`, `launch.rs` the launches of the kernels,
 //! `few.rs` those with few channels.
 
 pub(super) mod cpu;
@@ -12,7 +12,7 @@ mod few;
 mod grid;
 mod im2col;
 pub(super) mod launch;
-mod rounded;
+mod windows;
 
 use std::collections::HashSet;
 

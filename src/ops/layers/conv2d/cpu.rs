@@ -6,14 +6,15 @@
 use std::ops::Range;
 
 use bytemuck::{cast_slice, cast_slice_mut};
+use half::bf16;
 
 use super::im2col::{self, Parity};
-use super::rounded;
-use super::{Conv2d, Conv2dOp, direct};
+use super::{Conv2d, Conv2dOp, direct, windows};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::gemm::{add_column_sums, add_product, gemm};
 use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
+use crate::device::packable::Numbers;
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Backend, Cpu, Precision, Real, Storage};
 
@@ -58,8 +59,12 @@ fn is_pointwise(d: &Conv2d) -> bool {
 }
 
 fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) {
-    if let Some(unit) = rounded::serves::<T, S>(d, d.c) {
-        return rounded::forward(unit, d, cast_slice(x), cast_slice(w), b.map(cast_slice), cast_slice_mut(y));
+    if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.c, d.k) {
+        let (w, b) = (cast_slice(w), b.map(cast_slice));
+        return match unit.numbers() {
+            Numbers::Bf16 => windows::forward::<bf16>(unit, d, cast_slice(x), w, b, cast_slice_mut(y)),
+            Numbers::F32 => windows::forward::<f32>(unit, d, cast_slice(x), w, b, cast_slice_mut(y)),
+        };
     }
     let width = d.r * d.s * d.c;
     let rows = im2col::block_rows(width);
@@ -124,8 +129,12 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     b: Option<&[T]>,
     dx: &mut [S],
 ) {
-    if let Some(unit) = rounded::serves::<T, S>(d, d.k) {
-        return rounded::backward_input(unit, d, cast_slice(dy), cast_slice(w), b.map(cast_slice), cast_slice_mut(dx));
+    if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.k, d.c) {
+        let (w, b) = (cast_slice(w), b.map(cast_slice));
+        return match unit.numbers() {
+            Numbers::Bf16 => windows::backward_input::<bf16>(unit, d, cast_slice(dy), w, b, cast_slice_mut(dx)),
+            Numbers::F32 => windows::backward_input::<f32>(unit, d, cast_slice(dy), w, b, cast_slice_mut(dx)),
+        };
     }
     if d.c <= COL2IM_CHANNELS {
         return backward_input_col2im(cpu, d, dy, w, b, dx);
@@ -261,8 +270,12 @@ pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
     if d.c <= direct::CHANNELS {
         return direct::backward_weight(cpu, d, x, dy, dw, accumulate);
     }
-    if let Some(unit) = rounded::serves::<T, S>(d, d.c) {
-        return rounded::backward_weight(unit, d, cast_slice(x), cast_slice(dy), cast_slice_mut(dw), accumulate);
+    if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.c, d.k) {
+        let dw = cast_slice_mut(dw);
+        return match unit.numbers() {
+            Numbers::Bf16 => windows::backward_weight::<bf16>(unit, d, cast_slice(x), cast_slice(dy), dw, accumulate),
+            Numbers::F32 => windows::backward_weight::<f32>(unit, d, cast_slice(x), cast_slice(dy), dw, accumulate),
+        };
     }
     let run = d.s * d.c;
     // Filter rows make wide enough column groups, unless there are few channels.

@@ -1,22 +1,20 @@
-//! The convolution in bf16 on a CPU that multiplies it: images are rounded once onto a [`Grid`], and the product reads every tap of
-//! their windows there. The products are those of `cpu.rs`, which serves every other case.
+//! The convolution on a CPU with a unit for products: images are packed once onto a [`Grid`], rounded to bf16 or as they are in f32,
+//! and the product reads every tap of their windows there. The products are those of `cpu.rs`, which serves every other case.
 
 use std::cell::RefCell;
-
-use half::bf16;
 
 use super::Conv2d;
 use super::grid::Grid;
 use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
-use crate::device::packable::round_row;
+use crate::device::packable::{Numbers, Packable};
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::tiles::{Lines, Packed, Side};
 use crate::device::words::Words;
 use crate::device::{Precision, Real, Storage};
 
-/// Lines, and columns, of a block of sums; depth of a step.
+/// Lines, and columns, of a block of sums.
 const SIDE: usize = 32;
 /// Lines of half a block.
 const HALF: usize = SIDE / 2;
@@ -30,14 +28,27 @@ const PARTS: usize = 8;
 const PARTIAL: usize = 1 << 21;
 /// Places at least that a weight gradient sums at a time.
 const PLACES: usize = 512;
+/// Outputs of a window up to which f32 is multiplied here. Where more of them share a window, a copy of it costs little, and crate
+/// `gemm` has larger blocks of sums.
+const OUTPUTS: usize = 128;
 /// Elements of filters that are so many that fewer tasks should read them.
 const MANY: usize = 1 << 19;
 
-/// The unit that multiplies, where it serves this convolution with runs of `channels` channels, images and gradients being bf16 in
-/// memory; `None` where `cpu.rs` does.
-pub(super) fn serves<T: Real, S: Storage<T>>(d: &Conv2d, channels: usize) -> Option<Unit> {
-    let stored = S::PRECISION == Precision::Bf16;
-    (stored && !d.is_direct() && channels.is_multiple_of(SIDE)).then(Unit::best).flatten()
+/// The unit that multiplies, where it serves this convolution with runs of `channels` channels to `outputs` for each window: what is stored as bf16 in bf16, and
+/// f32 that is not to be rounded; `None` where `cpu.rs` does.
+pub(super) fn unit<T: Real, S: Storage<T>>(
+    precision: Precision,
+    d: &Conv2d,
+    channels: usize,
+    outputs: usize,
+) -> Option<Unit> {
+    let serves = !d.is_direct() && channels.is_multiple_of(SIDE);
+    match (S::NAME, precision) {
+        ("bf16", Precision::Bf16) => Unit::best(),
+        ("f32", Precision::F32) => Unit::exact().filter(|_| outputs <= OUTPUTS),
+        _ => None,
+    }
+    .filter(|_| serves)
 }
 
 /// Tables and filters of the operation under way, which its tasks share.
@@ -55,6 +66,8 @@ struct Operation {
 struct Task {
     words: [Words; 2],
     packed: Packed,
+    pixels: Vec<u32>,
+    rows: Vec<u32>,
 }
 
 /// Lends the thread that runs an operation its memory.
@@ -72,10 +85,15 @@ fn with_task<R>(work: impl FnOnce(&mut Task) -> R) -> R {
     TASK.with_borrow_mut(work)
 }
 
+/// Words of a task's images: as many numbers in f32 as in bf16.
+fn task_words(numbers: Numbers) -> usize {
+    2 * TASK_WORDS / numbers.in_word()
+}
+
 /// Images that a task takes at a time, of which each needs `words`.
-fn images_at_a_time(d: &Conv2d, words: usize) -> usize {
+fn images_at_a_time(d: &Conv2d, numbers: Numbers, words: usize) -> usize {
     let parts = if d.w_len() > MANY { PARTS / 2 } else { PARTS };
-    (TASK_WORDS / words).clamp(1, d.n.div_ceil(parts))
+    (task_words(numbers) / words).clamp(1, d.n.div_ceil(parts))
 }
 
 /// Both halves of a block of lines that lie `stride` words apart, from word `at` on.
@@ -84,7 +102,7 @@ fn halves(words: &[u32], at: usize, stride: usize) -> [Lines<'_>; 2] {
 }
 
 /// `channels` numbers of a pixel.
-fn run(data: &[bf16], pixel: Option<u32>, channels: usize) -> Option<&[bf16]> {
+fn run<E>(data: &[E], pixel: Option<u32>, channels: usize) -> Option<&[E]> {
     pixel.map(|pixel| &data[pixel as usize * channels..][..channels])
 }
 
@@ -94,18 +112,20 @@ fn refill<T>(target: &mut Vec<T>, items: impl Iterator<Item = T>) {
 }
 
 /// y = conv(x, w) + b.
-pub(super) fn forward(unit: Unit, d: &Conv2d, x: &[bf16], w: &[f32], b: Option<&[f32]>, y: &mut [bf16]) {
-    let (grid, width) = (Grid::forward(d), d.r * d.s * d.c);
-    let stride = grid.planes() * d.c / 2;
-    let images = images_at_a_time(d, grid.places() * stride);
+pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[f32], b: Option<&[f32]>, y: &mut [E]) {
+    let (grid, width, numbers) = (Grid::forward(d), d.r * d.s * d.c, unit.numbers());
+    let stride = grid.planes() * d.c / numbers.in_word();
+    let images = images_at_a_time(d, numbers, grid.places() * stride);
     with_operation(|Operation { filters, read, written, steps, .. }| {
         filters.resize_with(filters.len().max(1), Packed::default);
-        filters[0].fill_along_by_all(Side::Right, (d.k, width), |step| move |k| Some(&w[k * width + step..]));
+        filters[0]
+            .hold(numbers)
+            .fill_along_by_all(Side::Right, (d.k, width), |step| move |k| Some(&w[k * width + step..]));
         refill(read, grid.read(images));
         refill(written, grid.written(images));
-        let taps = (0..width).step_by(SIDE).enumerate().map(|(step, element)| {
+        let taps = (0..width).step_by(numbers.depth()).enumerate().map(|(step, element)| {
             let (way, plane) = grid.tap(d, element / d.c / d.s, element / d.c % d.s);
-            [way * stride + (plane * d.c + element % d.c) / 2, step * TILE]
+            [way * stride + (plane * d.c + element % d.c) / numbers.in_word(), step * TILE]
         });
         refill(steps, taps);
         let on = Products { unit, grid, read, channels: d.c, stride };
@@ -120,18 +140,26 @@ pub(super) fn forward(unit: Unit, d: &Conv2d, x: &[bf16], w: &[f32], b: Option<&
 }
 
 /// dx = convᵀ(dy, w) + b.
-pub(super) fn backward_input(unit: Unit, d: &Conv2d, dy: &[bf16], w: &[f32], b: Option<&[f32]>, dx: &mut [bf16]) {
-    let (grid, planes, stride) = (Grid::backward_input(d), d.stride * d.stride, d.k / 2);
-    let images = images_at_a_time(d, grid.places() * stride);
+pub(super) fn backward_input<E: Packable>(
+    unit: Unit,
+    d: &Conv2d,
+    dy: &[E],
+    w: &[f32],
+    b: Option<&[f32]>,
+    dx: &mut [E],
+) {
+    let (grid, planes, depth) = (Grid::backward_input(d), d.stride * d.stride, unit.numbers().depth());
+    let stride = d.k / unit.numbers().in_word();
+    let images = images_at_a_time(d, unit.numbers(), grid.places() * stride);
     with_operation(|Operation { filters, read, written, steps, .. }| {
         filters.resize_with(filters.len().max(planes), Packed::default);
         for (plane, filters) in filters[..planes].iter_mut().enumerate() {
-            pack_filters(d, &grid, plane, w, filters);
+            pack_filters(d, &grid, plane, w, filters.hold(unit.numbers()));
         }
         refill(read, grid.read(images));
         refill(written, grid.written(images));
         let of_plane = |plane| {
-            let tap = move |(_, _, way)| (0..d.k / SIDE).map(move |part| way * stride + part * SIDE / 2);
+            let tap = move |(_, _, way)| (0..d.k / depth).map(move |part| way * stride + part * HALF);
             grid.taps_to(d, plane).flat_map(tap).enumerate().map(|(step, from)| [from, step * TILE])
         };
         refill(steps, (0..planes).flat_map(of_plane));
@@ -142,7 +170,7 @@ pub(super) fn backward_input(unit: Unit, d: &Conv2d, dy: &[bf16], w: &[f32], b: 
             on.with_images(&dy[group * images * d.oh() * d.ow() * d.k..], count, |on| {
                 let mut rest = steps;
                 for (plane, filters) in filters.iter().enumerate() {
-                    let (own, others) = rest.split_at(grid.taps_to(d, plane).count() * d.k / SIDE);
+                    let (own, others) = rest.split_at(grid.taps_to(d, plane).count() * d.k / depth);
                     on.plane(filters, Steps::new(own), |place| written[place * planes + plane], (b, d.c), dx);
                     rest = others;
                 }
@@ -177,46 +205,65 @@ struct Products<'a> {
     stride: usize,
 }
 
-/// The same of images that a task has rounded.
+/// The same of images that a task has packed.
 struct OfImages<'a> {
     unit: Multiplier,
+    numbers: Numbers,
     words: &'a [u32],
     stride: usize,
     places: usize,
 }
 
 impl Products<'_> {
-    /// Rounds `count` images onto the grid.
-    fn with_images(&self, data: &[bf16], count: usize, work: impl FnOnce(&OfImages<'_>)) {
+    /// Packs `count` images onto the grid.
+    fn with_images<E: Packable>(&self, data: &[E], count: usize, work: impl FnOnce(&OfImages<'_>)) {
         let (planes, places) = (self.grid.planes(), count * self.grid.places());
         // A block reads whole lines, and their taps.
         let all = places.next_multiple_of(SIDE) + self.grid.reach();
         with_task(|Task { words: [words, _], .. }| {
-            words.fill_runs(all * planes, self.channels, |i| {
+            words.fill_runs(self.unit.numbers(), (all * planes, self.channels), |i| {
                 run(data, self.read[..places * planes].get(i).copied().flatten(), self.channels)
             });
             let (unit, words) = (Multiplier::new(self.unit), words.words());
-            work(&OfImages { unit, words, stride: self.stride, places });
+            work(&OfImages { unit, numbers: self.unit.numbers(), words, stride: self.stride, places });
         });
     }
 }
 
 impl OfImages<'_> {
     /// target[pixel, ..] = sums + b for the pixel that is `written` at each place; it has `channels` numbers.
-    fn plane(
+    fn plane<E: Packable>(
         &self,
         filters: &Packed,
         steps: Steps<'_>,
         written: impl Fn(usize) -> Option<u32>,
         (b, channels): (Option<&[f32]>, usize),
-        target: &mut [bf16],
+        target: &mut [E],
     ) {
         let mut sums = Sums::default();
+        // Where lines may begin anywhere, places that are not written are left out.
+        let mut lines: Vec<(u32, u32)> = Vec::new();
+        if self.numbers == Numbers::F32 {
+            let all = (0..self.places).map(|place| (place * self.stride) as u32);
+            lines.extend(all.enumerate().filter_map(|(place, start)| Some((start, written(place)?))));
+        }
         for column in (0..channels).step_by(SIDE) {
             let width = SIDE.min(channels - column);
             let mut bias = [0.0; SIDE];
             if let Some(b) = b {
                 bias[..width].copy_from_slice(&b[column..column + width]);
+            }
+            for lines in lines.chunks(SIDE) {
+                // What is missing of the last 32 lines is the first of them again.
+                let starts = std::array::from_fn(|line| lines.get(line).unwrap_or(&lines[0]).0);
+                self.unit.sums_of_lines((self.words, &starts), filters.two_blocks(column, 0), steps, &mut sums);
+                for ((_, pixel), sums) in lines.iter().zip(&sums.0) {
+                    let at = *pixel as usize * channels + column;
+                    E::store_row(sums, &bias, &mut target[at..at + width]);
+                }
+            }
+            if self.numbers == Numbers::F32 {
+                continue;
             }
             for first in (0..self.places).step_by(SIDE) {
                 let operands = (halves(self.words, first * self.stride, self.stride), filters.two_blocks(column, 0));
@@ -224,7 +271,7 @@ impl OfImages<'_> {
                 for (place, sums) in (first..self.places).zip(&sums.0) {
                     let Some(pixel) = written(place) else { continue };
                     let at = pixel as usize * channels + column;
-                    round_row(sums, &bias, &mut target[at..at + width]);
+                    E::store_row(sums, &bias, &mut target[at..at + width]);
                 }
             }
         }
@@ -232,24 +279,32 @@ impl OfImages<'_> {
 }
 
 /// dw = dyᵀ · windows(x), or added to what is there: a task owns a part of the batch and some channels. The parts are added in their order.
-pub(super) fn backward_weight(unit: Unit, d: &Conv2d, x: &[bf16], dy: &[bf16], dw: &mut [f32], accumulate: bool) {
-    let grid = Grid::forward(d);
+pub(super) fn backward_weight<E: Packable>(
+    unit: Unit,
+    d: &Conv2d,
+    x: &[E],
+    dy: &[E],
+    dw: &mut [f32],
+    accumulate: bool,
+) {
+    let (grid, numbers) = (Grid::forward(d), unit.numbers());
     let (taps, k) = (d.r * d.s, d.k.next_multiple_of(SIDE));
     let parts = (PARTIAL / (k * taps * d.c)).clamp(1, PARTS).min(d.n);
     // Where the weights are so large that there are few parts, each has several tasks.
     let wanted = (PARTS / 2).div_ceil(parts);
     let blocks = (1..=wanted).rev().find(|blocks| (d.c / SIDE).is_multiple_of(*blocks)).unwrap_or(1);
     let (channels, of_part) = (d.c / blocks, d.n.div_ceil(parts));
-    let words = grid.places() * (grid.planes() * channels + d.k / 2);
+    let words = grid.places() * (grid.planes() * channels + d.k / numbers.in_word());
     // Sums are read and written once for each group of images, of which half is read for each filter.
-    let images = (2 * TASK_WORDS / words).max(PLACES.div_ceil(grid.places())).clamp(1, of_part);
+    let images = (2 * task_words(numbers) / words).max(PLACES.div_ceil(grid.places())).clamp(1, of_part);
     let len = k * taps * channels;
     with_operation(|Operation { read, written, steps, partial, .. }| {
         refill(read, grid.read(images));
         refill(written, grid.written(images));
-        // 16 pairs of places a step.
-        let all = (images * grid.places()).div_ceil(SIDE);
-        refill(steps, (0..all).map(|step| [step * TILE, step * HALF * grid.planes() * channels]));
+        // 16 pairs of places a step, or 16 places.
+        let all = (images * grid.places()).div_ceil(numbers.depth());
+        let rows = if numbers == Numbers::F32 { 1 } else { grid.planes() * channels };
+        refill(steps, (0..all).map(|step| [step * TILE, step * HALF * rows]));
         if partial.len() < parts * blocks * len {
             partial.resize(parts * blocks * len, 0.0);
         }
@@ -293,7 +348,7 @@ struct Gradients<'a> {
 
 impl Gradients<'_> {
     /// sums = the gradient over a range of images, which may be empty.
-    fn sum(&self, x: &[bf16], dy: &[bf16], range: std::ops::Range<usize>, sums: &mut MatrixMut<'_, f32>) {
+    fn sum<E: Packable>(&self, x: &[E], dy: &[E], range: std::ops::Range<usize>, sums: &mut MatrixMut<'_, f32>) {
         if range.is_empty() {
             (0..sums.rows).for_each(|row| sums.row(row).fill(0.0));
         }
@@ -303,7 +358,10 @@ impl Gradients<'_> {
             let x = &x[first * d.h * d.w * d.c..][..count * d.h * d.w * d.c];
             let dy = &dy[first * d.oh() * d.ow() * d.k..][..count * d.oh() * d.ow() * d.k];
             with_task(|task| {
-                self.pack(x, dy, count * self.grid.places(), task);
+                match self.unit.numbers() {
+                    Numbers::Bf16 => self.pack(x, dy, count * self.grid.places(), task),
+                    Numbers::F32 => self.pack_rows(x, dy, count * self.grid.places(), task),
+                }
                 self.add(count * self.grid.places(), task, first > range.start, sums);
             });
         }
@@ -311,37 +369,67 @@ impl Gradients<'_> {
 
     /// Rounds both operands: dy turned, and x in pairs of places, the first of which is even in one copy and odd in the other, so
     /// that every way to a tap begins with a pair. Places that are not written are zeros of dy.
-    fn pack(&self, x: &[bf16], dy: &[bf16], places: usize, Task { words, packed }: &mut Task) {
+    fn pack<E: Packable>(&self, x: &[E], dy: &[E], places: usize, Task { words, packed, .. }: &mut Task) {
         let (d, planes) = (self.d, self.grid.planes());
-        packed.fill_across(Side::Left, (d.k, places), |k| {
+        packed.hold(Numbers::Bf16).fill_across(Side::Left, (d.k, places), |k| {
             move |place| run(dy, self.written[place], d.k).map(|pixel| &pixel[k..])
         });
-        let all = places.next_multiple_of(SIDE) + self.grid.reach();
-        let read = &self.read[..places * planes];
         // Without steps of an odd length there is no odd copy.
         for (odd, words) in words.iter_mut().enumerate().take(1 + self.grid.reach().min(1)) {
-            words.fill_pairs(all.div_ceil(2) * planes, self.channels, |i| {
+            words.fill_pairs(self.filled(places).div_ceil(2) * planes, self.channels, |i| {
                 let first = (i / planes * 2 + odd) * planes + i % planes;
-                let pixel = |i: usize| run(x, read.get(i).copied().flatten(), d.c);
-                [first, first + planes].map(|i| pixel(i).map(|pixel| &pixel[self.channel..][..self.channels]))
+                [first, first + planes].map(|i| self.pixel(x, places, i))
             });
         }
     }
 
+    /// Packs both operands in f32: dy turned, pixel by pixel, and x place by place. The rows are the places of those pixels.
+    fn pack_rows<E: Packable>(&self, x: &[E], dy: &[E], places: usize, task: &mut Task) {
+        let (d, planes, Task { words: [words, _], packed, pixels, rows }) = (self.d, self.grid.planes(), task);
+        refill(pixels, self.written[..places].iter().copied().flatten());
+        let own = (0..places).filter(|&place| self.written[place].is_some());
+        refill(rows, own.map(|place| (place * planes * self.channels) as u32));
+        // What is missing of the last step meets zeros of dy.
+        rows.resize(rows.len().next_multiple_of(HALF), rows.last().copied().unwrap_or_default());
+        let pixels = &*pixels;
+        packed
+            .hold(Numbers::F32)
+            .fill_across(Side::Left, (d.k, pixels.len()), |k| move |i| Some(&dy[pixels[i] as usize * d.k + k..]));
+        words.fill_runs(Numbers::F32, (self.filled(places) * planes, self.channels), |i| self.pixel(x, places, i));
+    }
+
+    /// Places of x that are packed: whole blocks of those that are summed, and what their taps reach.
+    fn filled(&self, places: usize) -> usize {
+        places.next_multiple_of(SIDE) + self.grid.reach()
+    }
+
+    /// The own channels of x at a place of a plane.
+    fn pixel<'x, E>(&self, x: &'x [E], places: usize, i: usize) -> Option<&'x [E]> {
+        let pixel = self.read[..places * self.grid.planes()].get(i).copied().flatten();
+        run(x, pixel, self.d.c).map(|pixel| &pixel[self.channel..][..self.channels])
+    }
+
     /// sums (+)= the product of what is packed.
     fn add(&self, places: usize, task: &Task, accumulate: bool, sums: &mut MatrixMut<'_, f32>) {
-        let (d, unit) = (self.d, Multiplier::new(self.unit));
+        let (d, unit, numbers) = (self.d, Multiplier::new(self.unit), self.unit.numbers());
         let stride = self.grid.planes() * self.channels;
-        let steps = Steps::new(&self.steps[..places.div_ceil(SIDE)]);
+        let depth = if numbers == Numbers::F32 { task.rows.len() } else { places };
+        let steps = Steps::new(&self.steps[..depth.div_ceil(numbers.depth())]);
         for (tap, (r, s)) in (0..d.r).flat_map(|r| (0..d.s).map(move |s| (r, s))).enumerate() {
             let (way, plane) = self.grid.tap(d, r, s);
-            let words = task.words[way % 2].words();
+            let words = task.words[way % numbers.in_word()].words();
             for channel in (0..self.channels).step_by(SIDE) {
-                let at = way / 2 * stride + plane * self.channels + channel;
+                let at = way / numbers.in_word() * stride + plane * self.channels + channel;
                 let right = [at, at + HALF].map(|at| Lines { words: &words[at..], stride });
                 for k in (0..d.k).step_by(SIDE) {
+                    let place = (k, tap * self.channels + channel);
+                    if numbers == Numbers::F32 {
+                        let right = (&words[at..], &task.rows[..]);
+                        unit.multiply_rows(accumulate, task.packed.two_blocks(k, 0), right, steps, sums, place);
+                        continue;
+                    }
                     let operands = (task.packed.two_blocks(k, 0), right);
-                    unit.multiply(accumulate, operands, steps, sums, (k, tap * self.channels + channel));
+                    unit.multiply(accumulate, operands, steps, sums, place);
                 }
             }
         }
