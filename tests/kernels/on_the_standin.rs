@@ -41,10 +41,8 @@ fn nothing_is_found_in_the_embedded_kernels() {
     }
 }
 
-/// tests/gpu.sh in its short form, so that the first machine with a GPU finds a script that has run:
-/// `cargo test --release --test kernels the_script -- --ignored`.
+/// tests/gpu.sh in its short form, so that the first machine with a GPU finds a script that has run.
 #[test]
-#[ignore = "takes some minutes"]
 fn the_script_for_a_machine_with_a_gpu_runs_to_its_end() {
     if !standin::has_kernels() {
         return;
