@@ -240,40 +240,68 @@ impl OfImages<'_> {
         (b, channels): (Option<&[f32]>, usize),
         target: &mut [E],
     ) {
-        let mut sums = Sums::default();
-        // Where lines may begin anywhere, places that are not written are left out.
-        let mut lines: Vec<(u32, u32)> = Vec::new();
-        if self.numbers == Numbers::F32 {
-            let all = (0..self.places).map(|place| (place * self.stride) as u32);
-            lines.extend(all.enumerate().filter_map(|(place, start)| Some((start, written(place)?))));
-        }
         for column in (0..channels).step_by(SIDE) {
             let width = SIDE.min(channels - column);
             let mut bias = [0.0; SIDE];
             if let Some(b) = b {
                 bias[..width].copy_from_slice(&b[column..column + width]);
             }
-            for lines in lines.chunks(SIDE) {
-                // What is missing of the last 32 lines is the first of them again.
-                let starts = std::array::from_fn(|line| lines.get(line).unwrap_or(&lines[0]).0);
-                self.unit.sums_of_lines((self.words, &starts), filters.two_blocks(column, 0), steps, &mut sums);
-                for ((_, pixel), sums) in lines.iter().zip(&sums.0) {
-                    let at = *pixel as usize * channels + column;
-                    E::store_row(sums, &bias, &mut target[at..at + width]);
+            let right = filters.two_blocks(column, 0);
+            let store = |pixel: u32, sums: &[f32; SIDE]| {
+                let at = pixel as usize * channels + column;
+                E::store_row(sums, &bias, &mut target[at..at + width]);
+            };
+            match self.numbers {
+                Numbers::Bf16 => self.blocks(right, steps, &written, store),
+                Numbers::F32 => self.lines(right, steps, &written, store),
+            }
+        }
+    }
+
+    /// The sums of 32 places at a time, of which those that are written are stored.
+    fn blocks(
+        &self,
+        right: [Lines<'_>; 2],
+        steps: Steps<'_>,
+        written: impl Fn(usize) -> Option<u32>,
+        mut store: impl FnMut(u32, &[f32; SIDE]),
+    ) {
+        let mut sums = Sums::default();
+        for first in (0..self.places).step_by(SIDE) {
+            let left = halves(self.words, first * self.stride, self.stride);
+            self.unit.sums((left, right), steps, &mut sums);
+            for (place, sums) in (first..self.places).zip(&sums.0) {
+                if let Some(pixel) = written(place) {
+                    store(pixel, sums);
                 }
             }
-            if self.numbers == Numbers::F32 {
-                continue;
+        }
+    }
+
+    /// The sums of 32 places at a time that are written: lines may begin anywhere.
+    fn lines(
+        &self,
+        right: [Lines<'_>; 2],
+        steps: Steps<'_>,
+        written: impl Fn(usize) -> Option<u32>,
+        mut store: impl FnMut(u32, &[f32; SIDE]),
+    ) {
+        let mut sums = Sums::default();
+        let mut own = (0..self.places).filter_map(|place| Some((place, written(place)?)));
+        loop {
+            let (mut starts, mut pixels, mut count) = ([0; SIDE], [0; SIDE], 0);
+            for (place, pixel) in own.by_ref().take(SIDE) {
+                (starts[count], pixels[count]) = ((place * self.stride) as u32, pixel);
+                count += 1;
             }
-            for first in (0..self.places).step_by(SIDE) {
-                let operands = (halves(self.words, first * self.stride, self.stride), filters.two_blocks(column, 0));
-                self.unit.sums(operands, steps, &mut sums);
-                for (place, sums) in (first..self.places).zip(&sums.0) {
-                    let Some(pixel) = written(place) else { continue };
-                    let at = pixel as usize * channels + column;
-                    E::store_row(sums, &bias, &mut target[at..at + width]);
-                }
+            if count == 0 {
+                return;
             }
+            // What is missing of the last 32 is the first of them again.
+            let first = starts[0];
+            starts[count..].fill(first);
+            self.unit.sums_of_lines((self.words, &starts), right, steps, &mut sums);
+            pixels[..count].iter().zip(&sums.0).for_each(|(&pixel, sums)| store(pixel, sums));
         }
     }
 }
