@@ -2,7 +2,7 @@
 //! its Rust file, with another ending.
 //!
 //! Names: `<op>_forward`, `<op>_backward_input`, `<op>_backward_weight`, `<op>_tangent`. Gradients of activations
-//! overwrite, gradients of parameters accumulate. Activations are NHWC, filters KRSC, everything contiguous.
+//! overwrite; those of parameters overwrite or are added, as `accumulate` says. Activations are NHWC, filters KRSC, everything contiguous.
 //!
 //! A file has, in this order: the formula with its source; sizes; the contract (one small trait); the CPU's code; the
 //! kernels' launches; what a dry run counts (`dry_run!`); `cases` for tests; `passes` for benchmarks, at the sizes of the

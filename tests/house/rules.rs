@@ -58,6 +58,16 @@ fn unsafe_lives_in_one_room() {
     assert!(manifest.contains("unsafe_code = \"deny\"") && manifest.contains("undocumented_unsafe_blocks = \"warn\""));
 }
 
+/// Loops of operations are those of src/device/parallel.rs, which says why.
+#[test]
+fn operations_use_no_parallel_iterators_of_rayon() {
+    assert!(has_word("use rayon::prelude::*;", "rayon"));
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("ops")) {
+        let found = text.lines().find(|line| has_word(line, "rayon"));
+        assert!(found.is_none(), "src/{}: {found:?}; use crate::device::parallel", path.display());
+    }
+}
+
 #[test]
 fn no_file_is_too_long() {
     for (path, text) in sources() {
