@@ -3,6 +3,7 @@
 use super::anywhere::{lanes_where, pointers};
 use super::block::Block;
 use super::lanes::Cell;
+use super::turn::{turn_fours, turn_twos};
 use super::{Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::FaultKind;
 
@@ -39,11 +40,16 @@ elements! {
     Double: u64, u64;
 }
 
+/// Offsets of all lanes. They are written as vectors and read one by one: where a vector lies in two lines of the processor's cache, such
+/// a read waits until it has left the processor.
+#[repr(align(64))]
+struct At<O>([O; LANES]);
+
 /// Where the active lanes' elements lie on the host: `base` plus each lane's offset.
 pub(crate) struct Reached<O> {
     base: *mut u8,
     /// Inactive lanes have an active one's.
-    at: [O; LANES],
+    at: At<O>,
     /// Lanes lie one behind the other.
     linear: bool,
     /// All lanes have one address.
@@ -104,7 +110,7 @@ impl Fast for Global {
         count: usize,
     ) -> Option<Reached<u64>> {
         let source = w.slot::<u64>(i.a);
-        let mut at = [0; LANES];
+        let mut at = At([0; LANES]);
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
         let (mut low, mut high, mut bits, mut apart) = (u64::MAX, 0, 0, 0);
@@ -114,22 +120,22 @@ impl Fast for Global {
             let address = unsafe { source.add(lane).read() };
             let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm);
-            at[lane] = address;
+            at.0[lane] = address;
             low = low.min(address);
             high = high.max(address);
             bits |= address;
             apart |= address.wrapping_sub(first.wrapping_add(i.imm)) ^ (lane as u64 * size);
         }
         if bits & (size - 1) != 0 {
-            misaligned(i, w, b, &at, size);
+            misaligned(i, w, b, &at.0, size);
             return None;
         }
         let base = match b.memory.resolve(low, (high - low).saturating_add(size)) {
             Ok(start) => start.as_ptr().wrapping_sub(low as usize),
             Err(_) => {
                 for lane in 0..LANES {
-                    match b.memory.resolve(at[lane], size) {
-                        Ok(start) => at[lane] = start.as_ptr() as u64,
+                    match b.memory.resolve(at.0[lane], size) {
+                        Ok(start) => at.0[lane] = start.as_ptr() as u64,
                         Err(_) => {
                             // SAFETY: the caller says that the slot is there.
                             let bases = unsafe { w.lanes::<u64>(i.a) };
@@ -157,7 +163,7 @@ impl Fast for Shared {
         count: usize,
     ) -> Option<Reached<u32>> {
         let source = w.slot::<u32>(i.a);
-        let mut at = [0; LANES];
+        let mut at = At([0; LANES]);
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
         let (mut high, mut bits, mut apart, mut differ) = (0, 0, 0, 0);
@@ -168,14 +174,14 @@ impl Fast for Shared {
             let address = unsafe { source.add(lane).read() };
             let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm as u32);
-            at[lane] = address;
+            at.0[lane] = address;
             high = high.max(address);
             bits |= address;
             apart |= address.wrapping_sub(start) ^ (lane as u32 * size);
             differ |= address ^ start;
         }
         if bits & (size - 1) != 0 || u64::from(high) + u64::from(size) > u64::from(b.shared_bytes) {
-            shared_fault(i, w, b, &at, size);
+            shared_fault(i, w, b, &at.0, size);
             return None;
         }
         Some(Reached { base: b.shared_base, at, linear: WHOLE && apart == 0, same: differ == 0 })
@@ -198,7 +204,7 @@ macro_rules! local {
                 let source = w.slot::<$cell>(i.a);
                 let size = (element * count) as u64;
                 let local = b.program.local;
-                let mut at = [0; LANES];
+                let mut at = At([0; LANES]);
                 let (mut high, mut bits) = (0, 0);
                 for lane in 0..LANES {
                     // SAFETY: the caller says so. Inactive lanes have address 0 of their own.
@@ -206,7 +212,7 @@ macro_rules! local {
                     let address = if WHOLE { address } else { address.blend(0, w.mask >> lane) };
                     high = high.max(address);
                     bits |= address;
-                    at[lane] = (address as u32).wrapping_add(lane as u32 * local);
+                    at.0[lane] = (address as u32).wrapping_add(lane as u32 * local);
                 }
                 #[allow(clippy::unnecessary_cast)]
                 if bits as u64 & (size - 1) != 0 || (high as u64).saturating_add(size) > u64::from(local) {
@@ -298,7 +304,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
                 let cell = E::widen(raw);
                 slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
             };
-            let place = |lane: usize| reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+            let place = |lane: usize| reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
             if reached.same {
                 let start = place(0);
                 for n in 0..N {
@@ -346,7 +352,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
             let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
             let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
-                let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
+                let start = reached.base.wrapping_add(reached.at.0[0].bytes()).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
                         start.add(lane * N + n).write(take(n, lane));
@@ -354,7 +360,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -364,7 +370,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 while rest != 0 {
                     let lane = rest.trailing_zeros() as usize;
                     rest &= rest - 1;
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -372,58 +378,5 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
             }
         }
         Flow::Go
-    }
-}
-
-/// Four words of each lane into four slots.
-///
-/// # Safety
-/// The words can be read, and the slots written.
-#[inline(always)]
-unsafe fn turn_fours(place: impl Fn(usize) -> *const f32, slots: [*mut f32; 4]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has SSE; the rest is the caller's promise.
-    unsafe {
-        use std::arch::x86_64::{
-            _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
-        };
-        for four in (0..LANES).step_by(4) {
-            let row = |j: usize| _mm_loadu_ps(place(four + j));
-            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
-            let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
-            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
-            _mm_storeu_ps(slots[0].add(four), _mm_movelh_ps(ab, cd));
-            _mm_storeu_ps(slots[1].add(four), _mm_movehl_ps(cd, ab));
-            _mm_storeu_ps(slots[2].add(four), _mm_movelh_ps(ab_high, cd_high));
-            _mm_storeu_ps(slots[3].add(four), _mm_movehl_ps(cd_high, ab_high));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (place, slots);
-        unreachable!("x86-64 alone");
-    }
-}
-
-/// Two double words of each lane into two slots.
-///
-/// # Safety
-/// The double words can be read, and the slots written.
-#[inline(always)]
-unsafe fn turn_twos(place: impl Fn(usize) -> *const f64, slots: [*mut f64; 2]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has SSE2; the rest is the caller's promise.
-    unsafe {
-        use std::arch::x86_64::{_mm_loadu_pd, _mm_storeu_pd, _mm_unpackhi_pd, _mm_unpacklo_pd};
-        for two in (0..LANES).step_by(2) {
-            let (a, b) = (_mm_loadu_pd(place(two)), _mm_loadu_pd(place(two + 1)));
-            _mm_storeu_pd(slots[0].add(two), _mm_unpacklo_pd(a, b));
-            _mm_storeu_pd(slots[1].add(two), _mm_unpackhi_pd(a, b));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (place, slots);
-        unreachable!("x86-64 alone");
     }
 }

@@ -46,6 +46,7 @@ impl Checker {
         let mut entry = lock(&slot.page);
         let count = entry.begin(self.global_granule, self.first_tag);
         slot.settled.begin(self.first_tag, count);
+        found.iter().for_each(|(group, _)| ask_for(&entry.heads[group]));
         for (group, touched) in found.iter() {
             let pattern = touched.pattern().filter(|_| !entry.is_apart(group));
             let head = &mut entry.heads[group];
@@ -382,6 +383,19 @@ impl Checker {
         let block = [(number % x) as u32, (number / x % y) as u32, (number / x / y) as u32];
         RawSite { site: who.site(), block, warp: who.warp() as u32, lanes }
     }
+}
+
+/// Heads come from far away: all of an access are asked for before the first is needed.
+#[inline(always)]
+fn ask_for(head: &Head) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has this instruction, which changes nothing that a program sees.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(head).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = head;
 }
 
 /// Those of some lanes that access a page: mostly it is all.

@@ -21,7 +21,7 @@ const GROUPS: usize = PAGE as usize / GROUP;
 /// Locks of the tables of pages.
 const SHARDS: usize = 64;
 /// Pages that a thread of the host keeps at hand.
-const NEAR: usize = 1024;
+const NEAR: usize = 8192;
 
 /// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
 #[derive(Debug, Clone, Copy, Default)]

@@ -8,7 +8,9 @@ use super::groups::{Access, GROUP, Groups, Lanes, single};
 use super::pattern::Pattern;
 
 /// Shapes that are kept; each has one place.
-const PLACES: usize = 512;
+const PLACES: usize = 2048;
+/// Guesses which shape an instruction's next access has.
+const GUESSES: usize = 4096;
 
 /// A group of pieces that an access touches, and what is asked about its lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +116,9 @@ struct Shape {
 /// The shapes of accesses that were made lately.
 pub(super) struct Shapes {
     places: Vec<Shape>,
+    /// By instruction, warp and phase, the place of the last access's shape. Mostly it is the next one's, and the processor can go on
+    /// with it before it knows the addresses.
+    guesses: Vec<u16>,
     groups: Box<Groups>,
 }
 
@@ -137,7 +142,7 @@ impl Shapes {
     pub(super) fn new() -> Shapes {
         let key = Key { distances: [0; 32], lanes: 0, bytes: 0, granule: 0, phase: 0 };
         let places = (0..PLACES).map(|_| Shape { key, touched: Vec::new() }).collect();
-        Shapes { places, groups: Groups::new() }
+        Shapes { places, guesses: vec![0; GUESSES], groups: Groups::new() }
     }
 
     /// The groups that an access touches: as of [`Groups::find`].
@@ -149,15 +154,32 @@ impl Shapes {
         let first = access.at[access.lanes.trailing_zeros() as usize & 31];
         let piece = (first.wrapping_sub(start) >> granule) as u32;
         let (base, phase) = (piece / GROUP as u32, piece % GROUP as u32);
-        let place = place(access, first, granule, phase);
+        let guess = guess(access, phase);
+        let mut place = usize::from(self.guesses[guess]);
         if !self.places[place].key.is_of(access, first, granule, phase) {
-            self.learn(place, access, (start, first), (granule, phase), base);
+            place = self.look_up(access, (start, first), (granule, phase), base);
+            self.guesses[guess] = place as u16;
         }
         Found { base, touched: &self.places[place].touched }
     }
 
-    /// Works out a shape.
+    /// The place of a shape, which is worked out if it is not known.
     #[inline(never)]
+    fn look_up(
+        &mut self,
+        access: &Access<'_>,
+        (start, first): (u64, u64),
+        (granule, phase): (u32, u32),
+        base: u32,
+    ) -> usize {
+        let place = place(access, first, granule, phase);
+        if !self.places[place].key.is_of(access, first, granule, phase) {
+            self.learn(place, access, (start, first), (granule, phase), base);
+        }
+        place
+    }
+
+    /// Works out a shape.
     fn learn(
         &mut self,
         place: usize,
@@ -176,8 +198,14 @@ impl Shapes {
     }
 }
 
-/// Where a shape is kept: mixed from a few lanes, which mostly tell shapes apart.
+/// Where an access's guess is kept.
 #[inline(always)]
+fn guess(access: &Access<'_>, phase: u32) -> usize {
+    let mixed = ((access.site << 3 | phase) ^ access.warp << 26).wrapping_mul(0x9E37_79B1);
+    (mixed >> (32 - GUESSES.trailing_zeros())) as usize
+}
+
+/// Where a shape is kept: mixed from a few lanes, which mostly tell shapes apart.
 fn place(access: &Access<'_>, first: u64, granule: u32, phase: u32) -> usize {
     let distance = |lane: usize| access.at[lane].wrapping_sub(first);
     let few = distance(1) ^ distance(8).rotate_left(11) ^ distance(17).rotate_left(23) ^ distance(31).rotate_left(37);
