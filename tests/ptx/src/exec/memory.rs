@@ -2,7 +2,7 @@
 
 use super::anywhere::{lanes_where, pointers};
 use super::block::Block;
-use super::lanes::Cell;
+use super::lanes::{Cell, PIECE};
 use super::turn::{turn_fours, turn_twos};
 use super::{Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::FaultKind;
@@ -40,16 +40,32 @@ elements! {
     Double: u64, u64;
 }
 
-/// Offsets of all lanes. They are written as vectors and read one by one: where a vector lies in two lines of the processor's cache, such
-/// a read waits until it has left the processor.
+/// Where each lane's elements lie, from [`Reached::base`] on. Inactive lanes have an active one's place.
 #[repr(align(64))]
-struct At<O>([O; LANES]);
+pub(crate) struct At<O>([O; LANES]);
 
-/// Where the active lanes' elements lie on the host: `base` plus each lane's offset.
-pub(crate) struct Reached<O> {
+impl At<u32> {
+    /// Sixteen lanes, in two halves: they are read one by one, and reads of the upper half of a vector of 64 bytes would wait until the
+    /// write has left the processor.
+    #[inline(always)]
+    fn put(&mut self, piece: usize, lanes: [u32; PIECE]) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: 64 bytes become two halves of 32, and lie at a multiple of 64; a volatile write is not joined with its neighbour.
+        unsafe {
+            use std::arch::x86_64::__m256i;
+            let [low, high] = std::mem::transmute::<[u32; PIECE], [__m256i; 2]>(lanes);
+            let place = self.0[piece * PIECE..][..PIECE].as_mut_ptr().cast::<__m256i>();
+            place.write_volatile(low);
+            place.add(1).write_volatile(high);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        self.0[piece * PIECE..][..PIECE].copy_from_slice(&lanes);
+    }
+}
+
+/// What is known of the places of all lanes.
+pub(crate) struct Reached {
     base: *mut u8,
-    /// Inactive lanes have an active one's.
-    at: At<O>,
     /// Lanes lie one behind the other.
     linear: bool,
     /// All lanes have one address.
@@ -57,7 +73,7 @@ pub(crate) struct Reached<O> {
 }
 
 /// An offset of a lane.
-pub(crate) trait Offset: Copy {
+pub(crate) trait Offset: Copy + Default {
     fn bytes(self) -> usize;
 }
 
@@ -86,7 +102,8 @@ pub(crate) trait Fast {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<Self::Offset>>;
+        at: &mut At<Self::Offset>,
+    ) -> Option<Reached>;
 }
 
 /// `.global` by 64-bit addresses.
@@ -108,9 +125,9 @@ impl Fast for Global {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<u64>> {
+        at: &mut At<u64>,
+    ) -> Option<Reached> {
         let source = w.slot::<u64>(i.a);
-        let mut at = At([0; LANES]);
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
         let (mut low, mut high, mut bits, mut apart) = (u64::MAX, 0, 0, 0);
@@ -144,10 +161,10 @@ impl Fast for Global {
                         }
                     }
                 }
-                return Some(Reached { base: std::ptr::null_mut(), at, linear: false, same: low == high });
+                return Some(Reached { base: std::ptr::null_mut(), linear: false, same: low == high });
             }
         };
-        Some(Reached { base, at, linear: WHOLE && apart == 0, same: low == high })
+        Some(Reached { base, linear: WHOLE && apart == 0, same: low == high })
     }
 }
 
@@ -161,30 +178,36 @@ impl Fast for Shared {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<u32>> {
+        at: &mut At<u32>,
+    ) -> Option<Reached> {
         let source = w.slot::<u32>(i.a);
-        let mut at = At([0; LANES]);
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
-        let (mut high, mut bits, mut apart, mut differ) = (0, 0, 0, 0);
+        let (mut high, mut bits, mut apart, mut differ) = ([0; PIECE], [0; PIECE], [0; PIECE], [0; PIECE]);
         let size = (element * count) as u32;
         let start = first.wrapping_add(i.imm as u32);
-        for lane in 0..LANES {
-            // SAFETY: as above.
-            let address = unsafe { source.add(lane).read() };
-            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
-            let address = address.wrapping_add(i.imm as u32);
-            at.0[lane] = address;
-            high = high.max(address);
-            bits |= address;
-            apart |= address.wrapping_sub(start) ^ (lane as u32 * size);
-            differ |= address ^ start;
+        for piece in 0..LANES / PIECE {
+            // SAFETY: as above; a slot is two pieces.
+            let mut lanes = unsafe { source.cast::<[u32; PIECE]>().add(piece).read() };
+            for j in 0..PIECE {
+                let lane = piece * PIECE + j;
+                let address = if WHOLE { lanes[j] } else { lanes[j].blend(first, w.mask >> lane) };
+                let address = address.wrapping_add(i.imm as u32);
+                lanes[j] = address;
+                high[j] = high[j].max(address);
+                bits[j] |= address;
+                apart[j] |= address.wrapping_sub(start) ^ (lane as u32 * size);
+                differ[j] |= address ^ start;
+            }
+            at.put(piece, lanes);
         }
+        let any = |lanes: [u32; PIECE]| lanes.into_iter().fold(0, |any, lane| any | lane);
+        let (high, bits, apart, differ) = (high.into_iter().fold(0, u32::max), any(bits), any(apart), any(differ));
         if bits & (size - 1) != 0 || u64::from(high) + u64::from(size) > u64::from(b.shared_bytes) {
             shared_fault(i, w, b, &at.0, size);
             return None;
         }
-        Some(Reached { base: b.shared_base, at, linear: WHOLE && apart == 0, same: differ == 0 })
+        Some(Reached { base: b.shared_base, linear: WHOLE && apart == 0, same: differ == 0 })
     }
 }
 
@@ -200,11 +223,11 @@ macro_rules! local {
                 b: &mut Block<'_>,
                 element: usize,
                 count: usize,
-            ) -> Option<Reached<u32>> {
+                at: &mut At<u32>,
+            ) -> Option<Reached> {
                 let source = w.slot::<$cell>(i.a);
                 let size = (element * count) as u64;
                 let local = b.program.local;
-                let mut at = At([0; LANES]);
                 let (mut high, mut bits) = (0, 0);
                 for lane in 0..LANES {
                     // SAFETY: the caller says so. Inactive lanes have address 0 of their own.
@@ -219,7 +242,7 @@ macro_rules! local {
                     local_fault(i, w, b, size);
                     return None;
                 }
-                Some(Reached { base: w.local_base, at, linear: false, same: false })
+                Some(Reached { base: w.local_base, linear: false, same: false })
             }
         }
     };
@@ -296,7 +319,8 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
         // SAFETY: lowering gave this handler the address and N slots; `reach` says that the elements are there, and aligned.
         // What another thread writes at the same time is the kernel's race: bytes are copied, of any value.
         unsafe {
-            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
+            let mut at = At([S::Offset::default(); LANES]);
+            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N, &mut at) else { return Flow::Fault };
             let slots: [*mut E::Cell; N] = std::array::from_fn(|n| w.slot(i.r[n]));
             let mask = w.mask;
             let give = |n: usize, lane: usize, raw: E::Raw| {
@@ -304,7 +328,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
                 let cell = E::widen(raw);
                 slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
             };
-            let place = |lane: usize| reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
+            let place = |lane: usize| reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
             if reached.same {
                 let start = place(0);
                 for n in 0..N {
@@ -348,11 +372,12 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
         let size = size_of::<E::Raw>();
         // SAFETY: as of `Load`.
         unsafe {
-            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
+            let mut at = At([S::Offset::default(); LANES]);
+            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N, &mut at) else { return Flow::Fault };
             let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
             let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
-                let start = reached.base.wrapping_add(reached.at.0[0].bytes()).cast::<E::Raw>();
+                let start = reached.base.wrapping_add(at.0[0].bytes()).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
                         start.add(lane * N + n).write(take(n, lane));
@@ -360,7 +385,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -370,7 +395,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 while rest != 0 {
                     let lane = rest.trailing_zeros() as usize;
                     rest &= rest - 1;
-                    let start = reached.base.wrapping_add(reached.at.0[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }

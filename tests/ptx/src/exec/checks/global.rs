@@ -8,10 +8,10 @@ use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
 use super::groups::GROUP;
+pub(crate) use super::pages::GlobalShadow;
 use super::pages::{Cells, Head, Last, PAGE, Slot, lock};
 use super::pattern::Pattern;
 use super::shapes::{Found, Touched};
-pub(crate) use super::pages::GlobalShadow;
 use super::shared::Access;
 use super::{Checker, PENDING, Who};
 

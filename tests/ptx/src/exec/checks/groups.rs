@@ -47,8 +47,8 @@ pub(super) struct Groups {
 
 impl Groups {
     /// An empty buffer.
-    pub(super) fn new() -> Box<Groups> {
-        Box::new(Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] })
+    pub(super) fn new() -> Groups {
+        Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] }
     }
 
     /// Finds them. Pieces are numbered from the address `start` on.

@@ -136,7 +136,7 @@ pub(crate) struct Checker {
     /// Pages of the shadow of global memory that are at hand.
     near: Option<pages::Near>,
     /// What accesses touch.
-    shapes: Option<Shapes>,
+    shapes: Option<Box<Shapes>>,
     /// By the address of an mbarrier: what it has been told.
     mbarriers: HashMap<u64, [u32; WARPS]>,
     /// What each of the 16 barriers has been told since it was last complete.

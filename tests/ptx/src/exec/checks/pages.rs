@@ -252,11 +252,11 @@ impl Default for GlobalShadow {
 }
 
 /// Pages that were accessed lately, so that they need not be looked up; each has one place.
-pub(super) struct Near(Vec<Option<(u64, Arc<Slot>)>>);
+pub(super) struct Near(Box<[Option<(u64, Arc<Slot>)>]>);
 
 impl Near {
     pub(super) fn new() -> Near {
-        Near(vec![None; NEAR])
+        Near(vec![None; NEAR].into_boxed_slice())
     }
 
     /// A page of the shadow.

@@ -119,7 +119,7 @@ pub(super) struct Shapes {
     /// By instruction, warp and phase, the place of the last access's shape. Mostly it is the next one's, and the processor can go on
     /// with it before it knows the addresses.
     guesses: Vec<u16>,
-    groups: Box<Groups>,
+    groups: Groups,
 }
 
 /// The groups that an access touches.
@@ -139,10 +139,10 @@ impl<'a> Found<'a> {
 }
 
 impl Shapes {
-    pub(super) fn new() -> Shapes {
+    pub(super) fn new() -> Box<Shapes> {
         let key = Key { distances: [0; 32], lanes: 0, bytes: 0, granule: 0, phase: 0 };
         let places = (0..PLACES).map(|_| Shape { key, touched: Vec::new() }).collect();
-        Shapes { places, guesses: vec![0; GUESSES], groups: Groups::new() }
+        Box::new(Shapes { places, guesses: vec![0; GUESSES], groups: Groups::new() })
     }
 
     /// The groups that an access touches: as of [`Groups::find`].
@@ -205,12 +205,14 @@ fn guess(access: &Access<'_>, phase: u32) -> usize {
     (mixed >> (32 - GUESSES.trailing_zeros())) as usize
 }
 
-/// Where a shape is kept: mixed from a few lanes, which mostly tell shapes apart.
+/// Where a shape is kept.
 fn place(access: &Access<'_>, first: u64, granule: u32, phase: u32) -> usize {
-    let distance = |lane: usize| access.at[lane].wrapping_sub(first);
-    let few = distance(1) ^ distance(8).rotate_left(11) ^ distance(17).rotate_left(23) ^ distance(31).rotate_left(37);
+    let mut all = 0u64;
+    for lane in 0..32 {
+        all = all.wrapping_add(access.at[lane].wrapping_sub(first).rotate_left(2 * lane as u32));
+    }
     let rest = u64::from(access.lanes) ^ u64::from(access.bytes << 8 | granule << 4 | phase) << 32;
-    let mixed = (few ^ rest.rotate_left(7)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let mixed = (all ^ rest.rotate_left(7)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> (64 - PLACES.trailing_zeros())) as usize
 }
 

@@ -10,7 +10,7 @@ use super::shared::SharedShadow;
 /// Buffers that are not used at the moment.
 pub(super) struct Spare {
     pub(super) shared: SharedShadow,
-    pub(super) shapes: Shapes,
+    pub(super) shapes: Box<Shapes>,
     pub(super) near: Near,
     /// The highest epoch that was used.
     pub(super) epoch: u32,
