@@ -403,7 +403,7 @@ fn ask_for(head: &Head) {
 fn in_page(access: &Access<'_>, page: u64, lanes: u32) -> u32 {
     let mut elsewhere = 0;
     for lane in 0..32 {
-        elsewhere |= (access.at[lane] ^ page * PAGE) & u64::from(lanes >> lane & 1).wrapping_neg();
+        elsewhere |= (access.at[lane] ^ (page * PAGE)) & u64::from(lanes >> lane & 1).wrapping_neg();
     }
     if elsewhere < PAGE { lanes } else { lanes_that(|lane| access.at[lane] / PAGE == page) & lanes }
 }

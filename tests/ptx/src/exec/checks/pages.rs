@@ -252,7 +252,10 @@ impl Default for GlobalShadow {
 }
 
 /// Pages that were accessed lately, so that they need not be looked up; each has one place.
-pub(super) struct Near(Box<[Option<(u64, Arc<Slot>)>]>);
+pub(super) struct Near(Box<[Option<Entry>]>);
+
+/// A page with its number.
+type Entry = (u64, Arc<Slot>);
 
 impl Near {
     pub(super) fn new() -> Near {
