@@ -442,3 +442,44 @@ fn rows_of_a_matrix_that_another_warp_writes() {
     };
     planted(1, 64, 1024, &body(""), &body("bar.sync 0;"), "a race in shared memory");
 }
+
+/// Launches of one machine use the same record of accesses: none sees what another left in it, whatever its pieces are.
+#[test]
+fn what_an_earlier_launch_did_counts_as_nothing() {
+    let words = |read: u32| {
+        format!(
+            "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nld.shared.u32 %r9, [%r21+{read}];\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    let bytes = |read: u32| {
+        format!(
+            "cvt.u16.u32 %h1, %r5;\nadd.u32 %r22, %r20, %r5;\nst.shared.u8 [%r22], %h1;\nbar.sync 0;\n\
+             ld.shared.u8 %h2, [%r22+{read}];\ncvt.u32.u16 %r9, %h2;\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    let copied = "cp.async.ca.shared.global [%r21+128], [%rd3], 4;\ncp.async.commit_group;".to_owned();
+    let race = "and.b32 %r8, %r7, 127;\nadd.u32 %r22, %r20, %r8;\nst.shared.u32 [%r22], %r5;".to_owned();
+    // Each is launched after each other one, and finds what it finds alone.
+    let all = [
+        (words(0), ""),
+        (words(4), "no thread of the block has written"),
+        (bytes(0), ""),
+        (bytes(1), "no thread of the block has written"),
+        (copied, ""),
+        (race, "a race in shared memory"),
+    ];
+    for options in orders() {
+        let machine = machine(Options { checks: Checks::ALL, ..options });
+        let address = upload(&machine, &[7; 4096]);
+        for at in (0..all.len()).flat_map(|first| (0..all.len()).flat_map(move |second| [first, second])) {
+            let (body, words) = &all[at];
+            let text = text(512, body);
+            let found = run(&machine, &text, &shape(1, 64, &[address])).expect("no fault").findings;
+            let about = |word: &str| found.iter().any(|finding| finding.what.contains(word));
+            assert!(words.is_empty() || about(words), "{found:#?}\n{body}");
+            assert!(words.contains("has written") || !about("has written"), "{found:#?}\n{body}");
+            assert!(words.contains("race") || !about("race in shared"), "{found:#?}\n{body}");
+            assert!(!about("asynchronous"), "{found:#?}\n{body}");
+        }
+    }
+}

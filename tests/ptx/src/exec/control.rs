@@ -394,7 +394,7 @@ pub(crate) struct Fence;
 impl Handler for Fence {
     unsafe fn run<const WHOLE: bool>(_: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
         if let Some(checker) = &mut b.checker {
-            checker.acquire(b.context.shadow);
+            checker.acquire();
             checker.fence(w.index as usize);
         }
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);

@@ -7,7 +7,7 @@
 use super::{Decoded, LANES, Warp};
 
 /// Lanes of a piece.
-const PIECE: usize = 16;
+pub(crate) const PIECE: usize = 16;
 
 /// What a lane of a slot holds.
 pub(crate) trait Cell: Copy + Default + 'static {

@@ -49,7 +49,7 @@ pub(crate) fn run(context: &Context<'_>) -> Result {
             let mut result = lock();
             result.counts.merge(std::mem::take(&mut block.counts));
             if let Some(checker) = block.checker.take() {
-                result.findings.merge(checker.findings);
+                result.findings.merge(checker.finish(context.shadow));
             }
         }
     };

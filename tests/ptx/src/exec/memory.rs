@@ -2,7 +2,8 @@
 
 use super::anywhere::{lanes_where, pointers};
 use super::block::Block;
-use super::lanes::Cell;
+use super::lanes::{Cell, PIECE};
+use super::turn::{turn_fours, turn_twos};
 use super::{Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::FaultKind;
 
@@ -39,11 +40,32 @@ elements! {
     Double: u64, u64;
 }
 
-/// Where the active lanes' elements lie on the host: `base` plus each lane's offset.
-pub(crate) struct Reached<O> {
+/// Where each lane's elements lie, from [`Reached::base`] on. Inactive lanes have an active one's place.
+#[repr(align(64))]
+pub(crate) struct At<O>([O; LANES]);
+
+impl At<u32> {
+    /// Sixteen lanes, in two halves: they are read one by one, and reads of the upper half of a vector of 64 bytes would wait until the
+    /// write has left the processor.
+    #[inline(always)]
+    fn put(&mut self, piece: usize, lanes: [u32; PIECE]) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: 64 bytes become two halves of 32, and lie at a multiple of 64; a volatile write is not joined with its neighbour.
+        unsafe {
+            use std::arch::x86_64::__m256i;
+            let [low, high] = std::mem::transmute::<[u32; PIECE], [__m256i; 2]>(lanes);
+            let place = self.0[piece * PIECE..][..PIECE].as_mut_ptr().cast::<__m256i>();
+            place.write_volatile(low);
+            place.add(1).write_volatile(high);
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        self.0[piece * PIECE..][..PIECE].copy_from_slice(&lanes);
+    }
+}
+
+/// What is known of the places of all lanes.
+pub(crate) struct Reached {
     base: *mut u8,
-    /// Inactive lanes have an active one's.
-    at: [O; LANES],
     /// Lanes lie one behind the other.
     linear: bool,
     /// All lanes have one address.
@@ -51,7 +73,7 @@ pub(crate) struct Reached<O> {
 }
 
 /// An offset of a lane.
-pub(crate) trait Offset: Copy {
+pub(crate) trait Offset: Copy + Default {
     fn bytes(self) -> usize;
 }
 
@@ -80,7 +102,8 @@ pub(crate) trait Fast {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<Self::Offset>>;
+        at: &mut At<Self::Offset>,
+    ) -> Option<Reached>;
 }
 
 /// `.global` by 64-bit addresses.
@@ -102,9 +125,9 @@ impl Fast for Global {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<u64>> {
+        at: &mut At<u64>,
+    ) -> Option<Reached> {
         let source = w.slot::<u64>(i.a);
-        let mut at = [0; LANES];
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
         let (mut low, mut high, mut bits, mut apart) = (u64::MAX, 0, 0, 0);
@@ -114,22 +137,22 @@ impl Fast for Global {
             let address = unsafe { source.add(lane).read() };
             let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
             let address = address.wrapping_add(i.imm);
-            at[lane] = address;
+            at.0[lane] = address;
             low = low.min(address);
             high = high.max(address);
             bits |= address;
             apart |= address.wrapping_sub(first.wrapping_add(i.imm)) ^ (lane as u64 * size);
         }
         if bits & (size - 1) != 0 {
-            misaligned(i, w, b, &at, size);
+            misaligned(i, w, b, &at.0, size);
             return None;
         }
         let base = match b.memory.resolve(low, (high - low).saturating_add(size)) {
             Ok(start) => start.as_ptr().wrapping_sub(low as usize),
             Err(_) => {
                 for lane in 0..LANES {
-                    match b.memory.resolve(at[lane], size) {
-                        Ok(start) => at[lane] = start.as_ptr() as u64,
+                    match b.memory.resolve(at.0[lane], size) {
+                        Ok(start) => at.0[lane] = start.as_ptr() as u64,
                         Err(_) => {
                             // SAFETY: the caller says that the slot is there.
                             let bases = unsafe { w.lanes::<u64>(i.a) };
@@ -138,10 +161,10 @@ impl Fast for Global {
                         }
                     }
                 }
-                return Some(Reached { base: std::ptr::null_mut(), at, linear: false, same: low == high });
+                return Some(Reached { base: std::ptr::null_mut(), linear: false, same: low == high });
             }
         };
-        Some(Reached { base, at, linear: WHOLE && apart == 0, same: low == high })
+        Some(Reached { base, linear: WHOLE && apart == 0, same: low == high })
     }
 }
 
@@ -155,30 +178,36 @@ impl Fast for Shared {
         b: &mut Block<'_>,
         element: usize,
         count: usize,
-    ) -> Option<Reached<u32>> {
+        at: &mut At<u32>,
+    ) -> Option<Reached> {
         let source = w.slot::<u32>(i.a);
-        let mut at = [0; LANES];
         // SAFETY: the caller says so.
         let first = unsafe { source.add(w.first()).read() };
-        let (mut high, mut bits, mut apart, mut differ) = (0, 0, 0, 0);
+        let (mut high, mut bits, mut apart, mut differ) = ([0; PIECE], [0; PIECE], [0; PIECE], [0; PIECE]);
         let size = (element * count) as u32;
         let start = first.wrapping_add(i.imm as u32);
-        for lane in 0..LANES {
-            // SAFETY: as above.
-            let address = unsafe { source.add(lane).read() };
-            let address = if WHOLE { address } else { address.blend(first, w.mask >> lane) };
-            let address = address.wrapping_add(i.imm as u32);
-            at[lane] = address;
-            high = high.max(address);
-            bits |= address;
-            apart |= address.wrapping_sub(start) ^ (lane as u32 * size);
-            differ |= address ^ start;
+        for piece in 0..LANES / PIECE {
+            // SAFETY: as above; a slot is two pieces.
+            let mut lanes = unsafe { source.cast::<[u32; PIECE]>().add(piece).read() };
+            for j in 0..PIECE {
+                let lane = piece * PIECE + j;
+                let address = if WHOLE { lanes[j] } else { lanes[j].blend(first, w.mask >> lane) };
+                let address = address.wrapping_add(i.imm as u32);
+                lanes[j] = address;
+                high[j] = high[j].max(address);
+                bits[j] |= address;
+                apart[j] |= address.wrapping_sub(start) ^ (lane as u32 * size);
+                differ[j] |= address ^ start;
+            }
+            at.put(piece, lanes);
         }
+        let any = |lanes: [u32; PIECE]| lanes.into_iter().fold(0, |any, lane| any | lane);
+        let (high, bits, apart, differ) = (high.into_iter().fold(0, u32::max), any(bits), any(apart), any(differ));
         if bits & (size - 1) != 0 || u64::from(high) + u64::from(size) > u64::from(b.shared_bytes) {
-            shared_fault(i, w, b, &at, size);
+            shared_fault(i, w, b, &at.0, size);
             return None;
         }
-        Some(Reached { base: b.shared_base, at, linear: WHOLE && apart == 0, same: differ == 0 })
+        Some(Reached { base: b.shared_base, linear: WHOLE && apart == 0, same: differ == 0 })
     }
 }
 
@@ -194,11 +223,11 @@ macro_rules! local {
                 b: &mut Block<'_>,
                 element: usize,
                 count: usize,
-            ) -> Option<Reached<u32>> {
+                at: &mut At<u32>,
+            ) -> Option<Reached> {
                 let source = w.slot::<$cell>(i.a);
                 let size = (element * count) as u64;
                 let local = b.program.local;
-                let mut at = [0; LANES];
                 let (mut high, mut bits) = (0, 0);
                 for lane in 0..LANES {
                     // SAFETY: the caller says so. Inactive lanes have address 0 of their own.
@@ -206,14 +235,14 @@ macro_rules! local {
                     let address = if WHOLE { address } else { address.blend(0, w.mask >> lane) };
                     high = high.max(address);
                     bits |= address;
-                    at[lane] = (address as u32).wrapping_add(lane as u32 * local);
+                    at.0[lane] = (address as u32).wrapping_add(lane as u32 * local);
                 }
                 #[allow(clippy::unnecessary_cast)]
                 if bits as u64 & (size - 1) != 0 || (high as u64).saturating_add(size) > u64::from(local) {
                     local_fault(i, w, b, size);
                     return None;
                 }
-                Some(Reached { base: w.local_base, at, linear: false, same: false })
+                Some(Reached { base: w.local_base, linear: false, same: false })
             }
         }
     };
@@ -290,7 +319,8 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
         // SAFETY: lowering gave this handler the address and N slots; `reach` says that the elements are there, and aligned.
         // What another thread writes at the same time is the kernel's race: bytes are copied, of any value.
         unsafe {
-            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
+            let mut at = At([S::Offset::default(); LANES]);
+            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N, &mut at) else { return Flow::Fault };
             let slots: [*mut E::Cell; N] = std::array::from_fn(|n| w.slot(i.r[n]));
             let mask = w.mask;
             let give = |n: usize, lane: usize, raw: E::Raw| {
@@ -298,7 +328,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
                 let cell = E::widen(raw);
                 slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
             };
-            let place = |lane: usize| reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+            let place = |lane: usize| reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
             if reached.same {
                 let start = place(0);
                 for n in 0..N {
@@ -342,11 +372,12 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
         let size = size_of::<E::Raw>();
         // SAFETY: as of `Load`.
         unsafe {
-            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N) else { return Flow::Fault };
+            let mut at = At([S::Offset::default(); LANES]);
+            let Some(reached) = S::reach::<WHOLE>(i, w, b, size, N, &mut at) else { return Flow::Fault };
             let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
             let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
-                let start = reached.base.wrapping_add(reached.at[0].bytes()).cast::<E::Raw>();
+                let start = reached.base.wrapping_add(at.0[0].bytes()).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
                         start.add(lane * N + n).write(take(n, lane));
@@ -354,7 +385,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -364,7 +395,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 while rest != 0 {
                     let lane = rest.trailing_zeros() as usize;
                     rest &= rest - 1;
-                    let start = reached.base.wrapping_add(reached.at[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -372,58 +403,5 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
             }
         }
         Flow::Go
-    }
-}
-
-/// Four words of each lane into four slots.
-///
-/// # Safety
-/// The words can be read, and the slots written.
-#[inline(always)]
-unsafe fn turn_fours(place: impl Fn(usize) -> *const f32, slots: [*mut f32; 4]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has SSE; the rest is the caller's promise.
-    unsafe {
-        use std::arch::x86_64::{
-            _mm_loadu_ps, _mm_movehl_ps, _mm_movelh_ps, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
-        };
-        for four in (0..LANES).step_by(4) {
-            let row = |j: usize| _mm_loadu_ps(place(four + j));
-            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
-            let (ab, cd) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
-            let (ab_high, cd_high) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
-            _mm_storeu_ps(slots[0].add(four), _mm_movelh_ps(ab, cd));
-            _mm_storeu_ps(slots[1].add(four), _mm_movehl_ps(cd, ab));
-            _mm_storeu_ps(slots[2].add(four), _mm_movelh_ps(ab_high, cd_high));
-            _mm_storeu_ps(slots[3].add(four), _mm_movehl_ps(cd_high, ab_high));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (place, slots);
-        unreachable!("x86-64 alone");
-    }
-}
-
-/// Two double words of each lane into two slots.
-///
-/// # Safety
-/// The double words can be read, and the slots written.
-#[inline(always)]
-unsafe fn turn_twos(place: impl Fn(usize) -> *const f64, slots: [*mut f64; 2]) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 processor has SSE2; the rest is the caller's promise.
-    unsafe {
-        use std::arch::x86_64::{_mm_loadu_pd, _mm_storeu_pd, _mm_unpackhi_pd, _mm_unpacklo_pd};
-        for two in (0..LANES).step_by(2) {
-            let (a, b) = (_mm_loadu_pd(place(two)), _mm_loadu_pd(place(two + 1)));
-            _mm_storeu_pd(slots[0].add(two), _mm_unpacklo_pd(a, b));
-            _mm_storeu_pd(slots[1].add(two), _mm_unpackhi_pd(a, b));
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (place, slots);
-        unreachable!("x86-64 alone");
     }
 }

@@ -27,6 +27,7 @@ pub(crate) mod moves;
 pub(crate) mod path;
 pub(crate) mod program;
 pub(crate) mod scalar;
+mod turn;
 pub(crate) mod warp;
 pub(crate) mod wgmma;
 

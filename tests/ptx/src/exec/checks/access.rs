@@ -160,9 +160,9 @@ pub(crate) fn global(access: &Access<'_>, checker: &mut Checker, b: &Block<'_>) 
     }
     let access = Access { lanes, ..*access };
     if checker.checks.global_races {
-        checker.acquire(b.context.shadow);
+        checker.acquire();
         if access.strong {
-            checker.synchronise(&access, b.context.shadow);
+            checker.synchronise(&access);
         }
         checker.global_access(&access, b.context.shadow);
     }

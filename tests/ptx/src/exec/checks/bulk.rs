@@ -130,7 +130,7 @@ impl Transfer {
             return;
         }
         let shadow = b.context.shadow;
-        checker.acquire(shadow);
+        checker.acquire();
         let ranges = self.global.iter().map(|&range| whole(range, checker.global_granule));
         let ranges: Vec<(u64, u64)> = ranges.collect();
         each_access(self, b.id, true, ranges.into_iter(), &mut |access| match begins {

@@ -7,63 +7,54 @@
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 use super::super::lanes::lanes_that;
-use super::groups::{GROUP, Groups, Lanes, pieces_of};
-use super::pages::{Cells, Head, Last, PAGE, Page, Pattern, Slot, lock};
-pub(crate) use super::pages::{GlobalShadow, Known};
+use super::groups::GROUP;
+pub(crate) use super::pages::GlobalShadow;
+use super::pages::{Cells, Head, Last, PAGE, Slot, lock};
+use super::pattern::Pattern;
+use super::shapes::{Found, Touched};
 use super::shared::Access;
-use super::{Checker, PENDING, WARPS, Who};
+use super::{Checker, PENDING, Who};
 
 impl Checker {
     /// An access of global memory that is inside of allocations and aligned.
     #[inline(always)]
     pub(crate) fn global_access(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
+        let (Some(mut shapes), Some(mut near)) = (self.shapes.take(), self.near.take()) else { return };
         let mut rest = access.lanes;
         while rest != 0 {
-            let page = access.at[rest.trailing_zeros() as usize] / PAGE;
-            let here = lanes_that(|lane| access.at[lane] / PAGE == page) & rest;
+            let page = access.at[rest.trailing_zeros() as usize & 31] / PAGE;
+            let here = in_page(access, page, rest);
             rest &= !here;
             let part = Access { lanes: here, ..*access };
-            let Some(mut groups) = self.groups.take() else { return };
-            groups.find(&part, page * PAGE, self.global_granule, &mut self.listed);
-            let mut near = self.near.take();
-            if let Some(near) = &mut near {
-                let slot = near.slot(page, shadow);
-                let settled = || {
-                    let missing =
-                        |all, (group, lanes): (usize, &Lanes)| all | slot.settled.missing(group, pieces_of(lanes));
-                    slot.settled.is_of(self.first_tag) && groups.iter().fold(0, missing) == 0
-                };
-                if access.writes || !settled() {
-                    self.global_page(&part, &groups, page, slot);
-                }
+            let found = shapes.find(&part, page * PAGE, self.global_granule);
+            let slot = near.slot(page, shadow);
+            let settled = || {
+                let missing =
+                    |all, (group, touched): (usize, &Touched)| all | slot.settled.missing(group, touched.pieces());
+                slot.settled.is_of(self.first_tag) && found.iter().fold(0, missing) == 0
+            };
+            if access.writes || !settled() {
+                self.global_page(&part, found, page, slot);
             }
-            self.near = near;
-            self.groups = Some(groups);
         }
+        (self.shapes, self.near) = (Some(shapes), Some(near));
     }
 
     /// An access of one page.
     #[inline(always)]
-    fn global_page(&mut self, access: &Access<'_>, groups: &Groups, page: u64, slot: &Slot) {
+    fn global_page(&mut self, access: &Access<'_>, found: Found<'_>, page: u64, slot: &Slot) {
         let mut entry = lock(&slot.page);
-        let count = (PAGE >> self.global_granule) as usize / GROUP;
-        if entry.heads.is_empty() || entry.granule != self.global_granule {
-            let heads = vec![Head::default(); count];
-            *entry = Page { granule: self.global_granule, heads, ..Page::default() };
-        }
+        let count = entry.begin(self.global_granule, self.first_tag);
         slot.settled.begin(self.first_tag, count);
-        // Heads come from far away: all are asked for before the first is needed.
-        let launch = self.first_tag;
-        let one_apart = groups.iter().fold(false, |any, (group, _)| any | (entry.heads[group].apart == launch));
-        for (group, lanes) in groups.iter() {
+        found.iter().for_each(|(group, _)| ask_for(&entry.heads[group]));
+        for (group, touched) in found.iter() {
+            let pattern = touched.pattern().filter(|_| !entry.is_apart(group));
             let head = &mut entry.heads[group];
-            let pattern = Pattern::of(lanes).filter(|_| !(one_apart && head.apart == launch));
             if access.writes {
                 slot.settled.remove(group);
                 if !pattern.is_some_and(|pattern| self.write_alike(access, head, pattern)) {
-                    let there = Access { lanes: lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
-                    let cells = apart(&mut entry, group, self.first_tag, count);
-                    self.global_write_by_lanes(&there, cells, group, page * PAGE);
+                    let there = Access { lanes: touched.lanes.iter().fold(0, |all, lanes| all | lanes), ..*access };
+                    self.global_write_by_lanes(&there, entry.apart(group), group, page * PAGE);
                 }
                 continue;
             }
@@ -71,7 +62,7 @@ impl Checker {
                 Some(settled) => settled,
                 None => {
                     let at = page * PAGE + ((group * GROUP) as u64) * (1 << self.global_granule);
-                    self.global_read_group(access, apart(&mut entry, group, self.first_tag, count), at, lanes)
+                    self.global_read_group(access, entry.apart(group), at, touched)
                 }
             };
             if settled != 0 {
@@ -84,7 +75,7 @@ impl Checker {
     #[inline(always)]
     fn read_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> Option<u8> {
         let clock = &self.clocks[access.warp as usize];
-        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces());
         let write = &head.write;
         let same_lanes = |last: &Last| {
             last.block == tag
@@ -93,25 +84,25 @@ impl Checker {
                 && pattern.is_single()
         };
         let ordered = write.block < launch || write.block == tag && write.epoch < clock.floor || same_lanes(write);
-        if !ordered && write.pattern.pieces & pieces != 0 {
+        if !ordered && write.pattern.pieces() & pieces != 0 {
             return None;
         }
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
         let read = head.read;
         let mut warps = 1 << access.warp;
         if read.block == tag {
-            if read.pattern.pieces & !pieces != 0 {
+            if read.pattern.pieces() & !pieces != 0 {
                 return None;
             }
             if read.epoch == clock.epoch {
                 let again = (read.who ^ who) & 0x3E0 == 0 && read.stamp == clock.stamp;
-                if again && read.pattern != pattern || read.pattern.pieces != pieces {
+                if again && read.pattern != pattern || read.pattern.pieces() != pieces {
                     return None;
                 }
                 warps |= head.warps;
             }
         } else if read.block >= launch {
-            if read.pattern.pieces != pieces {
+            if read.pattern.pieces() != pieces {
                 return None;
             }
             (head.other_block, head.other_reader, head.other_pieces) = (read.block, read.who, pieces);
@@ -127,17 +118,17 @@ impl Checker {
     #[inline(always)]
     fn write_alike(&mut self, access: &Access<'_>, head: &mut Head, pattern: Pattern) -> bool {
         let clock = &self.clocks[access.warp as usize];
-        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces);
+        let (tag, launch, pieces) = (self.tag, self.first_tag, pattern.pieces());
         let late = |last: &Last| {
             last.block >= launch
                 && (last.block != tag || last.epoch >= clock.floor)
-                && last.pattern.pieces & pieces != 0
+                && last.pattern.pieces() & pieces != 0
         };
         let same_lanes =
             |last: &Last| last.block == tag && Who(last.who).warp() == access.warp as usize && last.pattern == pattern;
         let own_read = same_lanes(&head.read) && head.warps == 1 << access.warp;
         let other = head.other_block >= launch && head.other_pieces & pieces != 0;
-        let loses = head.write.block >= launch && head.write.pattern.pieces & !pieces != 0;
+        let loses = head.write.block >= launch && head.write.pattern.pieces() & !pieces != 0;
         let late_read = late(&head.read) && !own_read;
         let late_write = late(&head.write) && !same_lanes(&head.write);
         if late_read || late_write || other || loses || !pattern.is_single() {
@@ -149,11 +140,11 @@ impl Checker {
     }
 
     #[inline(always)]
-    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, lanes: &Lanes) -> u8 {
+    fn global_read_group(&mut self, access: &Access<'_>, cells: &mut Cells, at: u64, touched: &Touched) -> u8 {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let (tag, first_tag) = (self.tag, self.first_tag);
-        let on: [u32; GROUP] = std::array::from_fn(|k| u32::from(lanes[k] != 0).wrapping_neg());
+        let (lanes, on) = (&touched.lanes, touched.on());
         let mut special = 0;
         for k in 0..GROUP {
             let now = u32::from(cells.write_block[k] >= first_tag);
@@ -278,7 +269,8 @@ impl Checker {
         }
         let clock = &self.clocks[access.warp as usize];
         let racing = if block != self.tag {
-            if self.acquired.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
+            self.acquired.catch_up(self.tag);
+            if self.acquired.known.get(&block).is_some_and(|known| epoch < known[writer.warp()]) { 0 } else { touching }
         } else if writer.warp() == access.warp as usize {
             lanes_where(touching, |lane| !clock.lanes_ordered(cells.write_stamp[k], writer.lane(), lane as u32))
         } else if epoch >= clock.known[writer.warp()] {
@@ -309,12 +301,13 @@ impl Checker {
     fn global_after_reads(&mut self, access: &Access<'_>, cells: &Cells, k: usize, address: u64, lanes: u32) {
         let (block, read, reader) = (cells.read_block[k], cells.read_epoch[k], Who(cells.reader[k]));
         let mut racing = None;
+        self.acquired.catch_up(self.tag);
         let other = (cells.other_block[k], Who(cells.other_reader[k]), None, 0);
         for (block, reader, epoch, lanes) in [other, (block, reader, Some(read), cells.read_lanes[k])] {
             let strong = access.strong && reader.strong();
             // The epoch of the other block's read is not kept: what it released later is taken to include it.
-            let known =
-                self.acquired.get(&block).is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
+            let known = self.acquired.known.get(&block);
+            let known = known.is_some_and(|known| epoch.is_none_or(|epoch| epoch < known[reader.warp()]));
             if block >= self.first_tag && block != self.tag && !strong && !known {
                 racing = Some(self.there(reader, block, lanes));
             }
@@ -373,10 +366,9 @@ impl Checker {
         let writer = Who::new(access.warp * 32 + lane, access.site, access.strong).0;
         let Some(near) = &mut self.near else { return };
         let mut entry = lock(&near.slot(at / PAGE, shadow).page);
-        let count = entry.heads.len();
         let first = ((at % PAGE) >> self.global_granule) as usize;
         for piece in first..first + (access.bytes >> self.global_granule) as usize {
-            let (cells, k) = (apart(&mut entry, piece / GROUP, self.first_tag, count), piece % GROUP);
+            let (cells, k) = (entry.apart(piece / GROUP), piece % GROUP);
             // Another block's write that came in between stays, and was reported.
             if cells.write_block[k] == self.tag && cells.writer[k] == writer {
                 cells.write_epoch[k] = epoch;
@@ -391,72 +383,29 @@ impl Checker {
         let block = [(number % x) as u32, (number / x % y) as u32, (number / x / y) as u32];
         RawSite { site: who.site(), block, warp: who.warp() as u32, lanes }
     }
-
-    /// A strong access of global memory, which is about to be made: it releases what came before this warp's last fence, and will
-    /// have acquired what was released there.
-    ///
-    /// Another block may come between this check and the access. What it releases there is seen by the access, so what is acquired
-    /// is looked up afterwards, by [`Checker::acquire`].
-    pub(crate) fn synchronise(&mut self, access: &Access<'_>, shadow: &GlobalShadow) {
-        let lanes = (0..32).filter(|lane| access.lanes >> lane & 1 != 0);
-        self.to_acquire.extend(lanes.map(|lane| access.at[lane]));
-        let Some(fenced) = self.fenced[access.warp as usize].filter(|_| access.writes) else { return };
-        let mut released = lock(&shadow.released);
-        for address in &self.to_acquire {
-            let entry = released.entry(*address).or_default();
-            for (&block, known) in &self.acquired {
-                join(entry.entry(block).or_insert([0; WARPS]), known);
-            }
-            join(entry.entry(self.tag).or_insert([0; WARPS]), &fenced);
-        }
-    }
-
-    /// Acquires what was released where this block's last strong access was. Comes before all that is in order through it: the next
-    /// access, and the next fence.
-    #[inline(always)]
-    pub(crate) fn acquire(&mut self, shadow: &GlobalShadow) {
-        if !self.to_acquire.is_empty() {
-            self.acquire_from(shadow);
-        }
-    }
-
-    #[cold]
-    fn acquire_from(&mut self, shadow: &GlobalShadow) {
-        let released = lock(&shadow.released);
-        for found in self.to_acquire.drain(..).filter_map(|address| released.get(&address)) {
-            for (&block, known) in found.iter().filter(|(block, _)| **block != self.tag) {
-                join(self.acquired.entry(block).or_insert([0; WARPS]), known);
-            }
-        }
-    }
-
-    /// A warp passes a fence: what it did, and what it knows of its block, may be released.
-    pub(crate) fn fence(&mut self, warp: usize) {
-        let clock = &mut self.clocks[warp];
-        clock.epoch += 1;
-        let mut known = clock.known;
-        known[warp] = clock.epoch;
-        self.fenced[warp] = Some(known);
-    }
 }
 
-/// Takes over what is known of the warps of a block.
-fn join(known: &mut Known, other: &Known) {
-    for (known, other) in known.iter_mut().zip(other) {
-        *known = (*known).max(*other);
+/// Heads come from far away: all of an access are asked for before the first is needed.
+#[inline(always)]
+fn ask_for(head: &Head) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has this instruction, which changes nothing that a program sees.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(head).cast());
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = head;
 }
 
-/// A group of a page, piece by piece from now on.
-fn apart(page: &mut Page, group: usize, launch: u32, count: usize) -> &mut Cells {
-    if page.cells.is_empty() {
-        page.cells = vec![Cells::default(); count];
+/// Those of some lanes that access a page: mostly it is all.
+#[inline(always)]
+fn in_page(access: &Access<'_>, page: u64, lanes: u32) -> u32 {
+    let mut elsewhere = 0;
+    for lane in 0..32 {
+        elsewhere |= (access.at[lane] ^ (page * PAGE)) & u64::from(lanes >> lane & 1).wrapping_neg();
     }
-    let (head, cells) = (&mut page.heads[group], &mut page.cells[group]);
-    if head.apart != launch {
-        head.take_apart(cells, launch);
-    }
-    cells
+    if elsewhere < PAGE { lanes } else { lanes_that(|lane| access.at[lane] / PAGE == page) & lanes }
 }
 
 fn here(access: &Access<'_>, lanes: u32) -> RawSite {

@@ -47,13 +47,12 @@ pub(super) struct Groups {
 
 impl Groups {
     /// An empty buffer.
-    pub(super) fn new() -> Box<Groups> {
-        Box::new(Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] })
+    pub(super) fn new() -> Groups {
+        Groups { count: 0, numbers: [0; 96], lanes: [[0; GROUP]; 96] }
     }
 
-    /// Finds them. Pieces are numbered from the address `start` on; `listed` has an entry for each group, all 0, and has so afterwards.
-    #[inline(always)]
-    pub(super) fn find(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
+    /// Finds them. Pieces are numbered from the address `start` on.
+    pub(super) fn find(&mut self, access: &Access<'_>, start: u64, granule: u32) {
         let groups = self;
         groups.count = 0;
         if access.lanes == 0 {
@@ -89,7 +88,7 @@ impl Groups {
                 groups.wide(access, start, granule, pieces);
             }
         } else {
-            groups.scattered(access, start, granule, listed);
+            groups.scattered(access, start, granule);
         }
     }
 
@@ -175,24 +174,21 @@ impl Groups {
     }
 
     /// Accesses of one piece each.
-    #[inline(always)]
-    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32, listed: &mut [u8]) {
+    fn scattered(&mut self, access: &Access<'_>, start: u64, granule: u32) {
         let mut rest = access.lanes;
         while rest != 0 {
             let lane = rest.trailing_zeros();
             rest &= rest - 1;
             let piece = ((access.at[lane as usize] - start) >> granule) as usize;
-            let listed = &mut listed[piece / GROUP];
-            if *listed == 0 {
-                self.numbers[self.count] = (piece / GROUP) as u32;
-                self.lanes[self.count] = [0; GROUP];
-                self.count += 1;
-                *listed = self.count as u8;
-            }
-            self.lanes[*listed as usize - 1][piece % GROUP] |= 1 << lane;
-        }
-        for &group in &self.numbers[..self.count] {
-            listed[group as usize] = 0;
+            let number = (piece / GROUP) as u32;
+            let place = match self.numbers[..self.count].iter().rposition(|&other| other == number) {
+                Some(place) => place,
+                None => {
+                    self.push(number, [0; GROUP]);
+                    self.count - 1
+                }
+            };
+            self.lanes[place][piece % GROUP] |= 1 << lane;
         }
     }
 }

@@ -13,16 +13,22 @@ pub(crate) mod findings;
 pub(crate) mod global;
 mod groups;
 mod pages;
+mod pattern;
 pub(crate) mod protocol;
 pub(crate) mod proxy;
+mod released;
+mod shapes;
 pub(crate) mod shared;
+mod spare;
 
 use std::collections::HashMap;
 
 use self::findings::Findings;
-use self::global::Known;
-use self::groups::Groups;
+use self::pages::Known;
+use self::released::Acquired;
+use self::shapes::Shapes;
 use self::shared::SharedShadow;
+use self::spare::Spare;
 use super::block::Context;
 use crate::machine::Checks;
 
@@ -82,6 +88,18 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    fn new(epoch: u32) -> Clock {
+        Clock {
+            epoch,
+            known: [epoch; WARPS],
+            floor: epoch,
+            arrived: 0,
+            stamp: 1,
+            all_together: 1,
+            some_together: Vec::new(),
+        }
+    }
+
     /// Whether an access with this stamp by one lane comes before what another one does now.
     pub(crate) fn lanes_ordered(&self, stamp: u32, earlier: u32, now: u32) -> bool {
         earlier == now
@@ -110,19 +128,15 @@ pub(crate) struct Checker {
     pub(crate) first_tag: u32,
     pub(crate) grid: [u32; 3],
     /// What was acquired from other blocks.
-    pub(crate) acquired: HashMap<u32, Known>,
-    /// Addresses of the last strong access: what was released there is still to be acquired.
-    to_acquire: Vec<u64>,
+    acquired: Acquired,
     /// What each warp knew at its last fence.
-    pub(crate) fenced: Vec<Option<Known>>,
-    /// For each group of a page: its place in the list of the access that is looked at, plus 1.
-    listed: Vec<u8>,
+    fenced: Vec<Option<Known>>,
     /// By warp and byte of local memory: the lanes that have written it.
     pub(crate) local: Vec<Vec<u32>>,
     /// Pages of the shadow of global memory that are at hand.
     near: Option<pages::Near>,
-    /// A buffer for the pieces of an access.
-    groups: Option<Box<Groups>>,
+    /// What accesses touch.
+    shapes: Option<Box<Shapes>>,
     /// By the address of an mbarrier: what it has been told.
     mbarriers: HashMap<u64, [u32; WARPS]>,
     /// What each of the 16 barriers has been told since it was last complete.
@@ -137,34 +151,26 @@ pub(crate) struct Checker {
 
 impl Checker {
     pub(crate) fn new(context: &Context<'_>, warps: usize) -> Checker {
-        let clock = Clock {
-            epoch: 1,
-            known: [1; WARPS],
-            floor: 1,
-            arrived: 0,
-            stamp: 1,
-            all_together: 1,
-            some_together: Vec::new(),
-        };
+        let mut spare = Spare::take(context.shadow);
+        let clock = Clock::new(spare.epoch);
         let bytes = context.program.shared + context.launch.dynamic_shared;
+        spare.shared.ready(bytes, context.program.shared_granule, &context.program.shared_gaps);
         Checker {
             checks: context.options.checks,
             shared_unwritten: context.options.checks.unwritten && context.launch.cluster == [1; 3],
             clocks: vec![clock; warps],
-            base: 1,
-            shared: SharedShadow::new(bytes, context.program.shared_granule, &context.program.shared_gaps),
+            base: spare.epoch,
+            shared: spare.shared,
             findings: Findings::default(),
             global_granule: context.program.global_granule,
             tag: context.first_tag,
             first_tag: context.first_tag,
             grid: context.launch.grid,
-            acquired: HashMap::new(),
-            to_acquire: Vec::new(),
+            acquired: Acquired::new(&context.shadow.released),
             fenced: vec![None; warps],
-            listed: vec![0; 512],
             local: vec![Vec::new(); warps],
-            near: Some(pages::Near::new()),
-            groups: Some(Groups::new()),
+            near: Some(spare.near),
+            shapes: Some(spare.shapes),
             mbarriers: HashMap::new(),
             told: [[0; WARPS]; 16],
             tellers: [0; 16],
@@ -177,7 +183,6 @@ impl Checker {
     pub(crate) fn begin(&mut self, number: u64) {
         self.tag = self.first_tag + (number % (1 << 30)) as u32;
         self.acquired.clear();
-        self.to_acquire.clear();
         self.fenced.fill(None);
         self.mbarriers.clear();
         self.reading.clear();
@@ -206,15 +211,7 @@ impl Checker {
     fn restart(&mut self) {
         self.base = 1;
         for clock in &mut self.clocks {
-            *clock = Clock {
-                epoch: 1,
-                known: [1; WARPS],
-                floor: 1,
-                arrived: 0,
-                stamp: 1,
-                all_together: 1,
-                some_together: Vec::new(),
-            };
+            *clock = Clock::new(1);
         }
     }
 

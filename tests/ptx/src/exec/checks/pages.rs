@@ -1,6 +1,6 @@
 //! The shadow of global memory as it is kept: pages, guarded by locks, of groups of pieces.
 //!
-//! Most accesses touch all pieces of a group in one way, for which a head of two lines of the processor's cache is enough; the rest
+//! Most accesses touch all pieces of a group in one way, for which a head of one line of the processor's cache is enough; the rest
 //! is kept piece by piece.
 
 use std::collections::HashMap;
@@ -9,14 +9,19 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::WARPS;
-use super::groups::{GROUP, Lanes, single};
+use super::groups::GROUP;
+use super::pattern::Pattern;
+use super::released::Releases;
+use super::spare::Spare;
 
 /// Bytes of a page.
 pub(super) const PAGE: u64 = 4096;
+/// Groups of a page whose pieces are bytes.
+const GROUPS: usize = PAGE as usize / GROUP;
 /// Locks of the tables of pages.
 const SHARDS: usize = 64;
 /// Pages that a thread of the host keeps at hand.
-const NEAR: usize = 1024;
+const NEAR: usize = 8192;
 
 /// Eight pieces. Blocks are given by tags, which go on from launch to launch: lower ones are of earlier launches.
 #[derive(Debug, Clone, Copy, Default)]
@@ -37,62 +42,17 @@ pub(super) struct Cells {
     pub(super) other_reader: [u32; GROUP],
 }
 
-/// The lanes of an access of a group, where they have a simple form.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Pattern {
-    /// A bit for each piece that is touched.
-    pub(super) pieces: u8,
-    /// Not 0: all lanes of this mask touch each of the pieces.
-    all: u32,
-    /// Otherwise the lane of each piece.
-    lane: [u8; GROUP],
-}
-
-impl Pattern {
-    /// `None`: the lanes have no simple form.
-    #[inline(always)]
-    pub(super) fn of(lanes: &Lanes) -> Option<Pattern> {
-        let (mut pieces, mut any, mut differ) = (0, 0, 0);
-        for k in 0..GROUP {
-            pieces |= u8::from(lanes[k] != 0) << k;
-            any |= lanes[k];
-        }
-        for k in 0..GROUP {
-            differ |= (lanes[k] ^ any) & u32::from(lanes[k] != 0).wrapping_neg();
-        }
-        if differ == 0 {
-            return Some(Pattern { pieces, all: any, lane: [0; GROUP] });
-        }
-        let lane = single(lanes)?.map(|lane| lane as u8);
-        Some(Pattern { pieces, all: 0, lane })
-    }
-
-    /// The lanes that touch a piece.
-    pub(super) fn lanes(&self, k: usize) -> u32 {
-        match self.pieces >> k & 1 {
-            0 => 0,
-            _ if self.all != 0 => self.all,
-            _ => 1 << self.lane[k],
-        }
-    }
-
-    /// Whether each piece has one lane.
-    pub(super) fn is_single(&self) -> bool {
-        self.all.count_ones() <= 1
-    }
-}
-
 /// The last access of a group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Last {
+    pub(super) pattern: Pattern,
     pub(super) block: u32,
     pub(super) epoch: u32,
     pub(super) stamp: u32,
     pub(super) who: u32,
-    pub(super) pattern: Pattern,
 }
 
-/// A group whose pieces were accessed alike.
+/// A group whose pieces were accessed alike: one line of the processor's cache, as these come from far away.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub(super) struct Head {
@@ -103,19 +63,19 @@ pub(super) struct Head {
     pub(super) other_block: u32,
     pub(super) other_reader: u32,
     pub(super) other_pieces: u8,
-    /// The first tag of a launch in which the group is kept piece by piece.
-    pub(super) apart: u32,
     pub(super) write: Last,
 }
 
+const _: () = assert!(size_of::<Head>() == 64);
+
 impl Head {
-    /// From now on the group is kept piece by piece.
+    /// The same piece by piece.
     #[cold]
     #[inline(never)]
-    pub(super) fn take_apart(&mut self, cells: &mut Cells, launch: u32) {
+    fn take_apart(&self, cells: &mut Cells, launch: u32) {
         *cells = Cells::default();
         for k in 0..GROUP {
-            if self.read.block >= launch && self.read.pattern.pieces >> k & 1 != 0 {
+            if self.read.block >= launch && self.read.pattern.pieces() >> k & 1 != 0 {
                 let read = &self.read;
                 (cells.read_block[k], cells.read_epoch[k], cells.read_stamp[k]) = (read.block, read.epoch, read.stamp);
                 (cells.reader[k], cells.read_warps[k], cells.read_lanes[k]) =
@@ -124,14 +84,13 @@ impl Head {
             if self.other_block >= launch && self.other_pieces >> k & 1 != 0 {
                 (cells.other_block[k], cells.other_reader[k]) = (self.other_block, self.other_reader);
             }
-            if self.write.block >= launch && self.write.pattern.pieces >> k & 1 != 0 {
+            if self.write.block >= launch && self.write.pattern.pieces() >> k & 1 != 0 {
                 let write = &self.write;
                 (cells.write_block[k], cells.write_epoch[k], cells.write_stamp[k]) =
                     (write.block, write.epoch, write.stamp);
                 cells.writer[k] = write.who & !31 | write.pattern.lanes(k).trailing_zeros() & 31;
             }
         }
-        self.apart = launch;
     }
 }
 
@@ -145,21 +104,27 @@ pub(super) struct Slot {
     pub(super) settled: Settled,
 }
 
-/// Pages by their number, which needs no better hash than itself.
-pub(super) type Pages = HashMap<u64, Arc<Slot>, PageBuildHasher>;
-pub(super) type PageBuildHasher = BuildHasherDefault<PageHasher>;
+/// Pages by their number.
+pub(super) type Pages = HashMap<u64, Arc<Slot>, NumberBuildHasher>;
+/// For numbers that nobody chose in order to hit one bucket.
+pub(super) type NumberBuildHasher = BuildHasherDefault<NumberHasher>;
 
-/// See [`Pages`].
+/// See [`NumberBuildHasher`].
 #[derive(Default)]
-pub(super) struct PageHasher(u64);
+pub(super) struct NumberHasher(u64);
 
-impl Hasher for PageHasher {
+impl Hasher for NumberHasher {
     fn finish(&self) -> u64 {
-        self.0
+        // Of a product the upper bits are mixed well, and tables use the lower ones too.
+        self.0 ^ self.0 >> 32
     }
 
     fn write(&mut self, bytes: &[u8]) {
         bytes.iter().for_each(|&byte| self.write_u64(self.0 << 8 | u64::from(byte)));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
 
     fn write_u64(&mut self, number: u64) {
@@ -175,6 +140,43 @@ pub(super) struct Page {
     pub(super) heads: Vec<Head>,
     /// Groups piece by piece; made when the first one is needed.
     pub(super) cells: Vec<Cells>,
+    /// The first tag of the launch that `apart` is about.
+    launch: u32,
+    /// A bit for each group that is kept piece by piece.
+    apart: [u64; GROUPS / 64],
+}
+
+impl Page {
+    /// Readies it for a launch's accesses in pieces of this size; how many groups it has.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, granule: u32, launch: u32) -> usize {
+        let count = GROUPS >> granule;
+        if self.heads.is_empty() || self.granule != granule {
+            *self = Page { granule, heads: vec![Head::default(); count], ..Page::default() };
+        }
+        if self.launch != launch {
+            (self.launch, self.apart) = (launch, [0; GROUPS / 64]);
+        }
+        count
+    }
+
+    /// Whether a group is kept piece by piece.
+    #[inline(always)]
+    pub(super) fn is_apart(&self, group: usize) -> bool {
+        self.apart[group / 64 % self.apart.len()] >> (group % 64) & 1 != 0
+    }
+
+    /// A group, piece by piece from now on.
+    pub(super) fn apart(&mut self, group: usize) -> &mut Cells {
+        if self.cells.is_empty() {
+            self.cells = vec![Cells::default(); self.heads.len()];
+        }
+        if !self.is_apart(group) {
+            self.heads[group].take_apart(&mut self.cells[group], self.launch);
+            self.apart[group / 64] |= 1 << (group % 64);
+        }
+        &mut self.cells[group]
+    }
 }
 
 /// The pieces of a page that two blocks have read by plain reads and nothing has written in this launch: more reads of them need not be
@@ -184,12 +186,12 @@ pub(super) struct Settled {
     /// The first tag of the launch that this is about.
     launch: AtomicU32,
     /// A bit for each piece of a group.
-    groups: [AtomicU8; PAGE as usize / GROUP],
+    groups: [AtomicU8; GROUPS],
 }
 
 impl Default for Settled {
     fn default() -> Settled {
-        Settled { launch: AtomicU32::new(0), groups: [const { AtomicU8::new(0) }; PAGE as usize / GROUP] }
+        Settled { launch: AtomicU32::new(0), groups: [const { AtomicU8::new(0) }; GROUPS] }
     }
 }
 
@@ -230,8 +232,10 @@ impl Settled {
 /// The shadow of global memory, and what blocks told each other.
 pub(crate) struct GlobalShadow {
     pub(super) pages: Vec<Mutex<Pages>>,
-    /// By address: which blocks released there, and up to which epochs.
-    pub(super) released: Mutex<HashMap<u64, HashMap<u32, Known>>>,
+    /// What blocks of the launch released.
+    pub(super) released: Arc<Mutex<Releases>>,
+    /// Buffers for the checks of the next launch.
+    pub(super) spare: Mutex<Vec<Spare>>,
     /// The first tag of the launch that runs, and the one behind its last.
     tags: Mutex<(u32, u32)>,
 }
@@ -240,18 +244,22 @@ impl Default for GlobalShadow {
     fn default() -> GlobalShadow {
         GlobalShadow {
             pages: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            released: Mutex::default(),
+            released: Arc::default(),
+            spare: Mutex::default(),
             tags: Mutex::new((1, 1)),
         }
     }
 }
 
 /// Pages that were accessed lately, so that they need not be looked up; each has one place.
-pub(super) struct Near(Vec<Option<(u64, Arc<Slot>)>>);
+pub(super) struct Near(Box<[Option<Entry>]>);
+
+/// A page with its number.
+type Entry = (u64, Arc<Slot>);
 
 impl Near {
     pub(super) fn new() -> Near {
-        Near(vec![None; NEAR])
+        Near(vec![None; NEAR].into_boxed_slice())
     }
 
     /// A page of the shadow.
@@ -285,6 +293,8 @@ impl GlobalShadow {
         let blocks = blocks.min(1 << 30) as u32;
         if tags.1.checked_add(blocks).is_none() {
             self.pages.iter().for_each(|pages| lock(pages).clear());
+            // They have pages at hand, too.
+            lock(&self.spare).clear();
             *tags = (1, 1);
         }
         *tags = (tags.1, tags.1 + blocks);

@@ -5,7 +5,8 @@
 use super::super::anywhere::lanes_where;
 use super::super::block::RawSite;
 pub(crate) use super::groups::Access;
-use super::groups::{GROUP, Lanes, single};
+use super::groups::{GROUP, Lanes};
+use super::shapes::Touched;
 use super::{Checker, PENDING, Who};
 
 /// The epoch of a piece that belongs to no variable: all bytes of it lie between two.
@@ -69,8 +70,8 @@ impl Cells {
 
     /// Lanes of a warp read, not all pieces of a half alike.
     #[inline(always)]
-    fn read_by_pieces(&mut self, warp: u32, lanes: &Lanes, (epoch, stamp): (u32, u32), who: u32) {
-        let on = touched(lanes);
+    fn read_by_pieces(&mut self, warp: u32, touched: &Touched, (epoch, stamp): (u32, u32), who: u32) {
+        let (lanes, on) = (&touched.lanes, touched.on());
         // Short loops with results of their own: each becomes one vector.
         let (mut same, mut again) = ([0; GROUP], [0; GROUP]);
         for k in 0..GROUP {
@@ -99,24 +100,36 @@ impl Cells {
 }
 
 /// The shadow of shared memory.
+#[derive(Default)]
 pub(crate) struct SharedShadow {
     cells: Vec<Cells>,
     /// log2 of a piece's bytes.
     granule: u32,
-    /// For each group: its place in the list of the access that is looked at, plus 1.
-    listed: Vec<u8>,
+    /// Whether a piece's write may be pending.
+    pending: bool,
     /// Pieces of no variable, from one to behind another.
     gaps: Vec<(usize, usize)>,
 }
 
 impl SharedShadow {
-    pub(crate) fn new(bytes: u32, granule: u32, gaps: &[(u32, u32)]) -> SharedShadow {
+    /// Readies it for a launch, whose epochs are higher than those before.
+    pub(super) fn ready(&mut self, bytes: u32, granule: u32, gaps: &[(u32, u32)]) {
+        for piece in self.gaps.drain(..).flat_map(|(start, end)| start..end) {
+            self.cells[piece / GROUP].write_epoch[piece % GROUP] = 0;
+        }
+        if std::mem::take(&mut self.pending) {
+            // Copies that were not waited for are of no launch but their own.
+            let epochs = self.cells.iter_mut().flat_map(|cells| &mut cells.write_epoch);
+            epochs.filter(|epoch| **epoch == PENDING).for_each(|epoch| *epoch = 0);
+        }
         let groups = ((bytes >> granule) as usize).div_ceil(GROUP) + GROUP;
+        if groups > self.cells.len() {
+            self.cells.resize(groups, Cells::default());
+        }
         let whole = |&(start, end): &(u32, u32)| (start.div_ceil(1 << granule) as usize, (end >> granule) as usize);
-        let gaps = gaps.iter().map(whole).collect();
-        let mut shadow = SharedShadow { cells: vec![Cells::default(); groups], granule, listed: vec![0; groups], gaps };
-        shadow.mark_gaps();
-        shadow
+        self.gaps.extend(gaps.iter().map(whole));
+        self.granule = granule;
+        self.mark_gaps();
     }
 
     /// Nothing was accessed.
@@ -165,21 +178,19 @@ impl Checker {
             }
             return self.shared_write(access);
         }
-        let Some(mut groups) = self.groups.take() else { return };
-        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
-        for (group, lanes) in groups.iter() {
-            self.shared_read(access, group, lanes);
+        let Some(mut shapes) = self.shapes.take() else { return };
+        for (group, touched) in shapes.find(access, 0, self.shared.granule).iter() {
+            self.shared_read(access, group, touched);
         }
-        self.groups = Some(groups);
+        self.shapes = Some(shapes);
     }
 
     /// Lanes read pieces of a group.
     #[inline(always)]
-    fn shared_read(&mut self, access: &Access<'_>, group: usize, lanes: &Lanes) {
+    fn shared_read(&mut self, access: &Access<'_>, group: usize, touched: &Touched) {
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp, base) = (clock.epoch, clock.floor, clock.stamp, self.base);
-        let lanes = *lanes;
-        let on = touched(&lanes);
+        let on = touched.on();
         let cells = &self.shared.cells[group];
         let mut special = 0;
         for k in 0..GROUP {
@@ -187,21 +198,15 @@ impl Checker {
             special |= (u32::from(written >= floor) | u32::from(written < base)) & on[k];
         }
         if special != 0 {
-            self.special_read(access, group, &lanes);
+            self.special_read(access, group, &touched.lanes);
         }
         let cells = &mut self.shared.cells[group];
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
-        let mut rest = 0;
-        for half in 0..2 {
-            let lanes = &lanes[half * HALF..][..HALF];
-            let differ = lanes.iter().fold(0, |differ, other| differ | (other ^ lanes[0]));
-            rest |= differ;
-            if differ == 0 && lanes[0] != 0 {
-                cells.halves[half].add(access.warp, lanes[0], (epoch, stamp), who);
-            }
+        for (half, lanes) in touched.halves.into_iter().enumerate().filter(|(_, lanes)| *lanes != 0) {
+            cells.halves[half].add(access.warp, lanes, (epoch, stamp), who);
         }
-        if rest != 0 {
-            cells.read_by_pieces(access.warp, &lanes, (epoch, stamp), who);
+        if touched.mixed {
+            cells.read_by_pieces(access.warp, touched, (epoch, stamp), who);
         }
     }
 
@@ -229,37 +234,36 @@ impl Checker {
 
     #[inline(always)]
     fn shared_write(&mut self, access: &Access<'_>) {
-        let Some(mut groups) = self.groups.take() else { return };
-        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
+        let Some(mut shapes) = self.shapes.take() else { return };
+        let found = shapes.find(access, 0, self.shared.granule);
         let clock = &self.clocks[access.warp as usize];
         let (epoch, floor, stamp) = (clock.epoch, clock.floor, clock.stamp);
         let mut free = true;
-        for (group, lanes) in groups.iter() {
-            let cells = &self.shared.cells[group];
+        for (group, touched) in found.iter() {
+            let (cells, on) = (&self.shared.cells[group], touched.on());
             let mut taken = 0;
             let halves = cells.halves.map(|half| u32::from(half.epoch >= floor));
             for k in 0..GROUP {
                 let late = u32::from(cells.write_epoch[k] >= floor) | u32::from(cells.read_epoch[k] >= floor);
-                taken |= (late | halves[k / HALF]) & u32::from(lanes[k] != 0);
+                taken |= (late | halves[k / HALF]) & on[k];
             }
-            free &= taken == 0 && single(lanes).is_some();
+            free &= taken == 0 && touched.single;
         }
         if !free {
-            self.groups = Some(groups);
+            self.shapes = Some(shapes);
             return self.shared_write_by_lanes(access);
         }
         let who = Who::new(access.warp * 32, access.site, access.strong).0;
-        for (group, lanes) in groups.iter() {
-            let Some(lane) = single(lanes) else { continue };
-            let on = touched(lanes);
+        for (group, touched) in found.iter() {
+            let on = touched.on();
             let cells = &mut self.shared.cells[group];
             put(&mut cells.write_epoch, epoch, &on);
             put(&mut cells.write_stamp, stamp, &on);
             for k in 0..GROUP {
-                cells.writer[k] = cells.writer[k] & !on[k] | (who | lane[k]) & on[k];
+                cells.writer[k] = cells.writer[k] & !on[k] | (who | u32::from(touched.lane[k])) & on[k];
             }
         }
-        self.groups = Some(groups);
+        self.shapes = Some(shapes);
     }
 
     /// A write, lane by lane, as some piece was accessed since all warps synchronised.
@@ -343,16 +347,15 @@ impl Checker {
     /// An atomic operation, before it is made: what it changes must have been written.
     #[inline(never)]
     fn unwritten_before(&mut self, access: &Access<'_>) {
-        let Some(mut groups) = self.groups.take() else { return };
-        groups.find(access, 0, self.shared.granule, &mut self.shared.listed);
-        for (group, lanes) in groups.iter() {
-            for k in (0..GROUP).filter(|&k| lanes[k] != 0) {
+        let Some(mut shapes) = self.shapes.take() else { return };
+        for (group, touched) in shapes.find(access, 0, self.shared.granule).iter() {
+            for k in (0..GROUP).filter(|&k| touched.lanes[k] != 0) {
                 if self.shared.cells[group].write_epoch[k] < self.base {
                     self.unwritten(access, group, k);
                 }
             }
         }
-        self.groups = Some(groups);
+        self.shapes = Some(shapes);
     }
 
     /// An access of what belongs to no variable.
@@ -457,6 +460,7 @@ impl Checker {
 
     fn set_written(&mut self, access: &Access<'_>, as_epoch: Option<u32>) {
         let granule = self.shared.granule;
+        self.shared.pending |= as_epoch == Some(PENDING);
         let clock = &self.clocks[access.warp as usize];
         let (epoch, stamp) = (as_epoch.unwrap_or(clock.epoch), clock.stamp);
         for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
@@ -472,16 +476,6 @@ impl Checker {
             }
         }
     }
-}
-
-/// All bits where a piece is touched.
-#[inline(always)]
-fn touched(lanes: &Lanes) -> [u32; GROUP] {
-    let mut on = [0; GROUP];
-    for k in 0..GROUP {
-        on[k] = u32::from(lanes[k] != 0).wrapping_neg();
-    }
-    on
 }
 
 /// A value for the pieces that are touched.
