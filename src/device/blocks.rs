@@ -261,38 +261,6 @@ mod x86 {
 
     use crate::device::tiles::{LINES, Lines, SIDE, WORDS};
 
-    /// What a word holds, and how it is multiplied.
-    pub(super) trait Word {
-        /// sums + a word for all columns · words of columns.
-        ///
-        /// # Safety
-        /// The caller is compiled for AVX-512 with bf16.
-        #[expect(unsafe_code)]
-        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512;
-    }
-
-    /// Two numbers in bf16.
-    struct Pairs;
-    impl Word for Pairs {
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512 {
-            // SAFETY: the caller's promise.
-            unsafe { _mm512_dpbf16_ps(sums, bf16(word), bf16(columns)) }
-        }
-    }
-
-    /// One number in f32.
-    struct Single;
-    impl Word for Single {
-        #[inline(always)]
-        #[expect(unsafe_code)]
-        unsafe fn add(sums: __m512, word: __m512i, columns: __m512i) -> __m512 {
-            // SAFETY: the caller's promise.
-            unsafe { _mm512_fmadd_ps(_mm512_castsi512_ps(word), _mm512_castsi512_ps(columns), sums) }
-        }
-    }
-
     /// Steps whose tiles stay in the first-level cache: 8 KB of either operand.
     const CACHED: usize = 4;
 
@@ -304,7 +272,7 @@ mod x86 {
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
-    pub(super) unsafe fn multiply_in_parts(
+    unsafe fn multiply_in_parts(
         accumulate: bool,
         left: impl Fn(usize) -> *const u32,
         right: impl Fn(usize, usize) -> [*const u32; 2],
@@ -315,24 +283,32 @@ mod x86 {
         let (first, rest) = steps.split_at(CACHED.min(steps.len()));
         // SAFETY: the caller's promise, for some of the steps.
         unsafe {
-            multiply::<Single>(accumulate, &left, &right, first, place, stride);
+            multiply::<true>(accumulate, &left, &right, first, place, stride);
             for steps in rest.chunks(CACHED) {
-                multiply::<Single>(true, &left, &right, steps, place, stride);
+                multiply::<true>(true, &left, &right, steps, place, stride);
             }
         }
     }
 
     /// The rows of 16 lines each of both halves.
-    pub(super) fn lines(halves: [Lines<'_>; 2]) -> impl Fn(usize) -> *const u32 {
+    #[inline(always)]
+    fn lines(halves: [Lines<'_>; 2]) -> impl Fn(usize) -> *const u32 {
+        #[inline(always)]
         move |line| halves[line / LINES].words.as_ptr().wrapping_add(line % LINES * halves[line / LINES].stride)
     }
 
     /// The rows of both halves' tiles, from where a step's tiles begin.
-    pub(super) fn rows(halves: [Lines<'_>; 2]) -> impl Fn(usize, usize) -> [*const u32; 2] {
-        move |to, row| halves.map(|half| half.words.as_ptr().wrapping_add(to + row * half.stride))
+    #[inline(always)]
+    fn rows(halves: [Lines<'_>; 2]) -> impl Fn(usize, usize) -> [*const u32; 2] {
+        #[inline(always)]
+        move |to, row| {
+            let [upper, lower] = halves;
+            let row = |half: Lines<'_>| half.words.as_ptr().wrapping_add(to + row * half.stride);
+            [row(upper), row(lower)]
+        }
     }
 
-    /// 32 × 32 sums of products. Line i of the left operand begins at `left(i)`, and the words of row j of a step whose tiles begin
+    /// 32 × 32 sums of products, of words that are one number in f32, or else two in bf16. Line i of the left operand begins at `left(i)`, and the words of row j of a step whose tiles begin
     /// at `to` at `right(to, j)`, in two halves.
     ///
     /// # Safety
@@ -340,7 +316,7 @@ mod x86 {
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
-    pub(super) unsafe fn multiply<W: Word>(
+    unsafe fn multiply<const F32: bool>(
         accumulate: bool,
         left: impl Fn(usize) -> *const u32,
         right: impl Fn(usize, usize) -> [*const u32; 2],
@@ -365,13 +341,22 @@ mod x86 {
             }
             for &[from, to] in steps {
                 for word in 0..WORDS {
+                    let [upper, lower] = right(to, word);
+                    // Not by `map`: what is no function of this module's has not its features, and its closures are not inlined everywhere.
                     // SAFETY: a row of the step's tiles.
-                    let columns = right(to, word).map(|words| unsafe { _mm512_loadu_si512(words.cast()) });
+                    let columns = unsafe { [_mm512_loadu_si512(upper.cast()), _mm512_loadu_si512(lower.cast())] };
                     for (row, sums) in rows.iter().zip(&mut sums) {
                         // SAFETY: a word of the line in the step's tile; this function has the features.
                         unsafe {
                             let row = _mm512_set1_epi32((*row.add(from + word)).cast_signed());
-                            *sums = [0, 1].map(|half| W::add(sums[half], row, columns[half]));
+                            if F32 {
+                                let row = _mm512_castsi512_ps(row);
+                                sums[0] = _mm512_fmadd_ps(row, _mm512_castsi512_ps(columns[0]), sums[0]);
+                                sums[1] = _mm512_fmadd_ps(row, _mm512_castsi512_ps(columns[1]), sums[1]);
+                            } else {
+                                sums[0] = _mm512_dpbf16_ps(sums[0], bf16(row), bf16(columns[0]));
+                                sums[1] = _mm512_dpbf16_ps(sums[1], bf16(row), bf16(columns[1]));
+                            }
                         }
                     }
                 }
@@ -402,7 +387,7 @@ mod x86 {
         stride: usize,
     ) {
         // SAFETY: the caller's promise.
-        unsafe { multiply::<Pairs>(accumulate, lines(left), rows(right), steps, place, stride) }
+        unsafe { multiply::<false>(accumulate, lines(left), rows(right), steps, place, stride) }
     }
 
     /// The same in f32, of lines that begin anywhere.
@@ -418,9 +403,18 @@ mod x86 {
         place: *mut f32,
         stride: usize,
     ) {
-        let left = |line: usize| left.0.wrapping_add(left.1[line] as usize);
         // SAFETY: the caller's promise.
-        unsafe { multiply_in_parts(false, left, rows(right), steps, place, stride) }
+        unsafe {
+            multiply_in_parts(
+                false,
+                #[inline(always)]
+                |line: usize| left.0.wrapping_add(left.1[line] as usize),
+                rows(right),
+                steps,
+                place,
+                stride,
+            );
+        }
     }
 
     /// The same in f32, of rows of the right operand that begin anywhere.
@@ -437,13 +431,21 @@ mod x86 {
         place: *mut f32,
         stride: usize,
     ) {
-        let right = |to: usize, row: usize| {
-            // SAFETY: the caller's promise.
-            let start = unsafe { *starts.get_unchecked(to + row) };
-            [0, LINES].map(|half| words.wrapping_add(start as usize + half))
-        };
         // SAFETY: the caller's promise.
-        unsafe { multiply_in_parts(accumulate, lines(left), right, steps, place, stride) }
+        unsafe {
+            multiply_in_parts(
+                accumulate,
+                lines(left),
+                #[inline(always)]
+                |to: usize, row: usize| {
+                    let first = words.wrapping_add(*starts.get_unchecked(to + row) as usize);
+                    [first, first.wrapping_add(LINES)]
+                },
+                steps,
+                place,
+                stride,
+            );
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]

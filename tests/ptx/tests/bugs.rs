@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::planted::{line_of, planted, text};
+use common::planted::{findings, line_of, planted, text};
 use common::{machine, orders, run, shape, upload};
 use ptx_machine::machine::{Checks, Options};
 
@@ -103,6 +103,15 @@ fn a_copy_that_is_not_waited_for() {
     };
     planted(1, 64, 512, &body(""), &body("cp.async.wait_group 0;"), "asynchronous copy");
     planted(1, 64, 512, &body("cp.async.wait_group 1;"), &body("cp.async.wait_all;"), "asynchronous copy");
+}
+
+/// A block may end while its copies are under way. The next one in its place has nothing to do with them.
+#[test]
+fn copies_of_a_block_that_has_ended() {
+    let first = "setp.eq.u32 %p1, %r6, 0;\n@%p1 cp.async.ca.shared.global [%r21], [%rd3], 4;\n@%p1 exit;";
+    let then = "st.shared.u32 [%r21], %r5;\nbar.sync 0;\nld.shared.u32 %r9, [%r21];\nst.global.u32 [%rd3+4096], %r9;";
+    let found = findings(2, 64, &text(512, &format!("{first}\n{then}")));
+    assert!(found.iter().all(Vec::is_empty), "{found:#?}");
 }
 
 #[test]

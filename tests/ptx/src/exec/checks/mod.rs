@@ -182,6 +182,7 @@ impl Checker {
     /// A block begins: nothing that was is left.
     pub(crate) fn begin(&mut self, number: u64) {
         self.tag = self.first_tag + (number % (1 << 30)) as u32;
+        self.shared.forget_pending();
         self.acquired.clear();
         self.fenced.fill(None);
         self.mbarriers.clear();

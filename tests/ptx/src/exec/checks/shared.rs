@@ -117,11 +117,7 @@ impl SharedShadow {
         for piece in self.gaps.drain(..).flat_map(|(start, end)| start..end) {
             self.cells[piece / GROUP].write_epoch[piece % GROUP] = 0;
         }
-        if std::mem::take(&mut self.pending) {
-            // Copies that were not waited for are of no launch but their own.
-            let epochs = self.cells.iter_mut().flat_map(|cells| &mut cells.write_epoch);
-            epochs.filter(|epoch| **epoch == PENDING).for_each(|epoch| *epoch = 0);
-        }
+        self.forget_pending();
         let groups = ((bytes >> granule) as usize).div_ceil(GROUP) + GROUP;
         if groups > self.cells.len() {
             self.cells.resize(groups, Cells::default());
@@ -130,6 +126,14 @@ impl SharedShadow {
         self.gaps.extend(gaps.iter().map(whole));
         self.granule = granule;
         self.mark_gaps();
+    }
+
+    /// Copies that were not waited for are of no block but their own.
+    pub(super) fn forget_pending(&mut self) {
+        if std::mem::take(&mut self.pending) {
+            let epochs = self.cells.iter_mut().flat_map(|cells| &mut cells.write_epoch);
+            epochs.filter(|epoch| **epoch == PENDING).for_each(|epoch| *epoch = 0);
+        }
     }
 
     /// Nothing was accessed.
