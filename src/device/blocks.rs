@@ -48,6 +48,12 @@ impl Unit {
         }
     }
 
+    /// True where lines and rows may begin anywhere ([`Multiplier::sums_of_lines`], [`Multiplier::multiply_rows`]); tile registers
+    /// read them a fixed stride apart.
+    pub fn reads_anywhere(self) -> bool {
+        self != Unit::Amx
+    }
+
     /// All for bf16 that this processor has, the best first.
     pub(super) fn all() -> impl Iterator<Item = Unit> {
         let avx512 = instructions();
@@ -153,10 +159,10 @@ impl Multiplier {
         }
     }
 
-    /// sums = left · right in f32. Line i of the left operand begins at word `lines[i]`.
+    /// sums = left · right. Line i of the left operand begins at word `lines[i]`.
     ///
     /// # Panics
-    /// If lines are shorter than their steps, or the unit is one for bf16: mistakes of this program's.
+    /// If lines are shorter than their steps, or the unit does not read anywhere: mistakes of this program's.
     pub fn sums_of_lines(
         &self,
         (words, lines): (&[u32], &[u32; SIDE]),
@@ -164,7 +170,7 @@ impl Multiplier {
         steps: Steps<'_>,
         sums: &mut Sums,
     ) {
-        assert_eq!(self.unit, Unit::Avx512F32);
+        assert!(self.unit.reads_anywhere());
         let last = lines.iter().max().map_or(0, |&line| line as usize);
         assert!(last + steps.furthest[0] + WORDS <= words.len(), "a line ends behind the {} words", words.len());
         assert_tiles(right, steps, 1);
@@ -173,16 +179,20 @@ impl Multiplier {
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code)]
         unsafe {
-            x86::multiply_lines((words.as_ptr(), lines), right, steps.offsets, sums.0.as_mut_ptr().cast(), SIDE);
+            let (left, place) = ((words.as_ptr(), lines), sums.0.as_mut_ptr().cast());
+            match self.unit.numbers() {
+                Numbers::Bf16 => x86::multiply_lines::<false>(left, right, steps.offsets, place, SIDE),
+                Numbers::F32 => x86::multiply_lines::<true>(left, right, steps.offsets, place, SIDE),
+            }
         }
     }
 
-    /// target[row .., column ..] (+)= left · right in f32, a block of 32 × 32 sums.
-    /// Row j of the right operand, which is its numbers of depth j, begins at word `rows[j]`.
+    /// target[row .., column ..] (+)= left · right, a block of 32 × 32 sums.
+    /// Row j of the right operand, which is its numbers of depth j or of the j-th pair of depths, begins at word `rows[j]`.
     ///
     /// # Panics
-    /// If rows or lines are too short, or too few, the block lies outside the target, or the unit is one for bf16: mistakes of this
-    /// program's.
+    /// If rows or lines are too short, or too few, the block lies outside the target, or the unit does not read anywhere: mistakes
+    /// of this program's.
     pub fn multiply_rows(
         &self,
         accumulate: bool,
@@ -192,7 +202,7 @@ impl Multiplier {
         target: &mut MatrixMut<'_, f32>,
         (row, column): (usize, usize),
     ) {
-        assert_eq!(self.unit, Unit::Avx512F32);
+        assert!(self.unit.reads_anywhere());
         let last = rows.iter().max().map_or(0, |&row| row as usize);
         assert!(last + SIDE <= words.len(), "a row ends behind the {} words", words.len());
         assert!(steps.offsets.is_empty() || steps.furthest[1] + WORDS <= rows.len(), "{} rows", rows.len());
@@ -207,8 +217,11 @@ impl Multiplier {
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code)]
         unsafe {
-            let place = sums.0.as_mut_ptr().cast();
-            x86::multiply_rows(accumulate, left, (words.as_ptr(), rows), steps.offsets, place, SIDE);
+            let (right, place) = ((words.as_ptr(), rows), sums.0.as_mut_ptr().cast());
+            match self.unit.numbers() {
+                Numbers::Bf16 => x86::multiply_rows::<false>(accumulate, left, right, steps.offsets, place, SIDE),
+                Numbers::F32 => x86::multiply_rows::<true>(accumulate, left, right, steps.offsets, place, SIDE),
+            }
         }
         for (line, sums) in sums.0.iter().enumerate() {
             target.row(row + line)[column..column + SIDE].copy_from_slice(sums);
@@ -264,7 +277,7 @@ mod x86 {
     /// Steps whose tiles stay in the first-level cache: 8 KB of either operand.
     const CACHED: usize = 4;
 
-    /// 32 × 32 sums of products in f32, a few steps at a time for all lines: without, each eight lines would read all columns from
+    /// 32 × 32 sums of products, a few steps at a time for all lines: without, each eight lines would read all columns from
     /// the second-level cache. The order of a sum is that of its steps in any case.
     ///
     /// # Safety
@@ -272,7 +285,7 @@ mod x86 {
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
-    unsafe fn multiply_in_parts(
+    unsafe fn multiply_in_parts<const F32: bool>(
         accumulate: bool,
         left: impl Fn(usize) -> *const u32,
         right: impl Fn(usize, usize) -> [*const u32; 2],
@@ -283,9 +296,9 @@ mod x86 {
         let (first, rest) = steps.split_at(CACHED.min(steps.len()));
         // SAFETY: the caller's promise, for some of the steps.
         unsafe {
-            multiply::<true>(accumulate, &left, &right, first, place, stride);
+            multiply::<F32>(accumulate, &left, &right, first, place, stride);
             for steps in rest.chunks(CACHED) {
-                multiply::<true>(true, &left, &right, steps, place, stride);
+                multiply::<F32>(true, &left, &right, steps, place, stride);
             }
         }
     }
@@ -390,13 +403,13 @@ mod x86 {
         unsafe { multiply::<false>(accumulate, lines(left), rows(right), steps, place, stride) }
     }
 
-    /// The same in f32, of lines that begin anywhere.
+    /// The same of lines that begin anywhere.
     ///
     /// # Safety
     /// As [`multiply`].
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn multiply_lines(
+    pub(super) unsafe fn multiply_lines<const F32: bool>(
         left: (*const u32, &[u32; SIDE]),
         right: [Lines<'_>; 2],
         steps: &[[usize; 2]],
@@ -405,7 +418,7 @@ mod x86 {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            multiply_in_parts(
+            multiply_in_parts::<F32>(
                 false,
                 #[inline(always)]
                 |line: usize| left.0.wrapping_add(left.1[line] as usize),
@@ -417,13 +430,13 @@ mod x86 {
         }
     }
 
-    /// The same in f32, of rows of the right operand that begin anywhere.
+    /// The same of rows of the right operand that begin anywhere.
     ///
     /// # Safety
     /// As [`multiply`]; there is a row for each word of the steps.
     #[expect(unsafe_code)]
     #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn multiply_rows(
+    pub(super) unsafe fn multiply_rows<const F32: bool>(
         accumulate: bool,
         left: [Lines<'_>; 2],
         (words, starts): (*const u32, &[u32]),
@@ -433,7 +446,7 @@ mod x86 {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            multiply_in_parts(
+            multiply_in_parts::<F32>(
                 accumulate,
                 lines(left),
                 #[inline(always)]

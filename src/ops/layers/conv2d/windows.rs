@@ -66,8 +66,8 @@ struct Operation {
 struct Task {
     words: [Words; 2],
     packed: Packed,
-    pixels: Vec<u32>,
-    rows: Vec<u32>,
+    pixels: Vec<Option<u32>>,
+    rows: [Vec<u32>; 2],
 }
 
 /// Lends the thread that runs an operation its memory.
@@ -208,7 +208,7 @@ struct Products<'a> {
 /// The same of images that a task has packed.
 struct OfImages<'a> {
     unit: Multiplier,
-    numbers: Numbers,
+    anywhere: bool,
     words: &'a [u32],
     stride: usize,
     places: usize,
@@ -224,8 +224,8 @@ impl Products<'_> {
             words.fill_runs(self.unit.numbers(), (all * planes, self.channels), |i| {
                 run(data, self.read[..places * planes].get(i).copied().flatten(), self.channels)
             });
-            let (unit, words) = (Multiplier::new(self.unit), words.words());
-            work(&OfImages { unit, numbers: self.unit.numbers(), words, stride: self.stride, places });
+            let (unit, anywhere) = (Multiplier::new(self.unit), self.unit.reads_anywhere());
+            work(&OfImages { unit, anywhere, words: words.words(), stride: self.stride, places });
         });
     }
 }
@@ -251,9 +251,9 @@ impl OfImages<'_> {
                 let at = pixel as usize * channels + column;
                 E::store_row(sums, &bias, &mut target[at..at + width]);
             };
-            match self.numbers {
-                Numbers::Bf16 => self.blocks(right, steps, &written, store),
-                Numbers::F32 => self.lines(right, steps, &written, store),
+            match self.anywhere {
+                false => self.blocks(right, steps, &written, store),
+                true => self.lines(right, steps, &written, store),
             }
         }
     }
@@ -331,7 +331,7 @@ pub(super) fn backward_weight<E: Packable>(
         refill(written, grid.written(images));
         // 16 pairs of places a step, or 16 places.
         let all = (images * grid.places()).div_ceil(numbers.depth());
-        let rows = if numbers == Numbers::F32 { 1 } else { grid.planes() * channels };
+        let rows = if unit.reads_anywhere() { 1 } else { grid.planes() * channels };
         refill(steps, (0..all).map(|step| [step * TILE, step * HALF * rows]));
         if partial.len() < parts * blocks * len {
             partial.resize(parts * blocks * len, 0.0);
@@ -386,9 +386,9 @@ impl Gradients<'_> {
             let x = &x[first * d.h * d.w * d.c..][..count * d.h * d.w * d.c];
             let dy = &dy[first * d.oh() * d.ow() * d.k..][..count * d.oh() * d.ow() * d.k];
             with_task(|task| {
-                match self.unit.numbers() {
-                    Numbers::Bf16 => self.pack(x, dy, count * self.grid.places(), task),
-                    Numbers::F32 => self.pack_rows(x, dy, count * self.grid.places(), task),
+                match self.unit.reads_anywhere() {
+                    false => self.pack(x, dy, count * self.grid.places(), task),
+                    true => self.pack_rows(x, dy, count * self.grid.places(), task),
                 }
                 self.add(count * self.grid.places(), task, first > range.start, sums);
             });
@@ -402,8 +402,7 @@ impl Gradients<'_> {
         packed.hold(Numbers::Bf16).fill_across(Side::Left, (d.k, places), |k| {
             move |place| run(dy, self.written[place], d.k).map(|pixel| &pixel[k..])
         });
-        // Without steps of an odd length there is no odd copy.
-        for (odd, words) in words.iter_mut().enumerate().take(1 + self.grid.reach().min(1)) {
+        for (odd, words) in words.iter_mut().enumerate().take(self.copies()) {
             words.fill_pairs(self.filled(places).div_ceil(2) * planes, self.channels, |i| {
                 let first = (i / planes * 2 + odd) * planes + i % planes;
                 [first, first + planes].map(|i| self.pixel(x, places, i))
@@ -411,19 +410,54 @@ impl Gradients<'_> {
         }
     }
 
-    /// Packs both operands in f32: dy turned, pixel by pixel, and x place by place. The rows are the places of those pixels.
+    /// Packs both operands for rows that begin anywhere: dy turned, pixel by pixel, and x place by place. The rows are the places of
+    /// those pixels; in bf16 pairs of neighbours, where a pixel without one stands beside zeros, and x is packed as for `pack`, the odd
+    /// copy behind the even one.
     fn pack_rows<E: Packable>(&self, x: &[E], dy: &[E], places: usize, task: &mut Task) {
-        let (d, planes, Task { words: [words, _], packed, pixels, rows }) = (self.d, self.grid.planes(), task);
-        refill(pixels, self.written[..places].iter().copied().flatten());
-        let own = (0..places).filter(|&place| self.written[place].is_some());
-        refill(rows, own.map(|place| (place * planes * self.channels) as u32));
+        let (d, planes, numbers) = (self.d, self.grid.planes(), self.unit.numbers());
+        let Task { words: [words, _], packed, pixels, rows } = task;
+        let (all, stride) = (self.filled(places).div_ceil(numbers.in_word()), planes * self.channels);
+        let pairs = numbers.in_word() == 2;
+        pixels.clear();
+        rows.iter_mut().for_each(Vec::clear);
+        let mut place = 0;
+        while place < places {
+            let Some(pixel) = self.written[place] else {
+                place += 1;
+                continue;
+            };
+            pixels.push(Some(pixel));
+            if pairs {
+                pixels.push(self.written[..places].get(place + 1).copied().flatten());
+            }
+            // From here, and from the place behind: ways to taps may be odd.
+            for (odd, rows) in rows.iter_mut().enumerate().take(numbers.in_word()) {
+                let first = place + odd;
+                rows.push(((first % numbers.in_word() * all + first / numbers.in_word()) * stride) as u32);
+            }
+            place += numbers.in_word();
+        }
         // What is missing of the last step meets zeros of dy.
-        rows.resize(rows.len().next_multiple_of(HALF), rows.last().copied().unwrap_or_default());
+        for rows in rows {
+            rows.resize(rows.len().next_multiple_of(HALF), rows.last().copied().unwrap_or_default());
+        }
         let pixels = &*pixels;
         packed
-            .hold(Numbers::F32)
-            .fill_across(Side::Left, (d.k, pixels.len()), |k| move |i| Some(&dy[pixels[i] as usize * d.k + k..]));
-        words.fill_runs(Numbers::F32, (self.filled(places) * planes, self.channels), |i| self.pixel(x, places, i));
+            .hold(numbers)
+            .fill_across(Side::Left, (d.k, pixels.len()), |k| move |i| run(dy, pixels[i], d.k).map(|pixel| &pixel[k..]));
+        if !pairs {
+            return words.fill_runs(numbers, (all * planes, self.channels), |i| self.pixel(x, places, i));
+        }
+        words.fill_pairs(self.copies() * all * planes, self.channels, |i| {
+            let (odd, i) = (i / (all * planes), i % (all * planes));
+            let first = (i / planes * 2 + odd) * planes + i % planes;
+            [first, first + planes].map(|i| self.pixel(x, places, i))
+        });
+    }
+
+    /// Copies of x in pairs: where no step leads to another place, pairs are even, and there is no odd copy.
+    fn copies(&self) -> usize {
+        1 + self.grid.reach().min(1)
     }
 
     /// Places of x that are packed: whole blocks of those that are summed, and what their taps reach.
@@ -441,23 +475,25 @@ impl Gradients<'_> {
     fn add(&self, places: usize, task: &Task, accumulate: bool, sums: &mut MatrixMut<'_, f32>) {
         let (d, unit, numbers) = (self.d, Multiplier::new(self.unit), self.unit.numbers());
         let stride = self.grid.planes() * self.channels;
-        let depth = if numbers == Numbers::F32 { task.rows.len() } else { places };
+        let anywhere = self.unit.reads_anywhere();
+        let depth = if anywhere { task.pixels.len() } else { places };
         let steps = Steps::new(&self.steps[..depth.div_ceil(numbers.depth())]);
         for (tap, (r, s)) in (0..d.r).flat_map(|r| (0..d.s).map(move |s| (r, s))).enumerate() {
             let (way, plane) = self.grid.tap(d, r, s);
-            let words = task.words[way % numbers.in_word()].words();
+            let odd = way % numbers.in_word();
+            let words = task.words[if anywhere { 0 } else { odd }].words();
             for channel in (0..self.channels).step_by(SIDE) {
                 let at = way / numbers.in_word() * stride + plane * self.channels + channel;
-                let right = [at, at + HALF].map(|at| Lines { words: &words[at..], stride });
                 for k in (0..d.k).step_by(SIDE) {
                     let place = (k, tap * self.channels + channel);
-                    if numbers == Numbers::F32 {
-                        let right = (&words[at..], &task.rows[..]);
-                        unit.multiply_rows(accumulate, task.packed.two_blocks(k, 0), right, steps, sums, place);
-                        continue;
+                    let left = task.packed.two_blocks(k, 0);
+                    if anywhere {
+                        let right = (&words[at..], &task.rows[odd][..]);
+                        unit.multiply_rows(accumulate, left, right, steps, sums, place);
+                    } else {
+                        let right = [at, at + HALF].map(|at| Lines { words: &words[at..], stride });
+                        unit.multiply(accumulate, (left, right), steps, sums, place);
                     }
-                    let operands = (task.packed.two_blocks(k, 0), right);
-                    unit.multiply(accumulate, operands, steps, sums, place);
                 }
             }
         }
