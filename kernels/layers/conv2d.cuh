@@ -177,7 +177,7 @@ struct ReachingFilters : Counted {
 
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C. Parts, unless there are none, have no b.
 template <class Units>
-__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const stored* x, const real* w, const real* b,
+__device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const stored* x, const stored* w, const real* b,
                                                     real* parts, stored* y) {
     int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow, number = (int)blockIdx.z;
     Depths depths = part_of_depth(number, part, width);
@@ -190,7 +190,7 @@ __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const st
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
 // part, then those of the next; a part of a parity with few taps may be empty, and is zeros.
 template <class Units>
-__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const stored* dy, const real* w,
+__device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const stored* dy, const stored* w,
                                                            const real* b, real* parts, stored* dx) {
     int parities = d.stride * d.stride, number = (int)blockIdx.z / parities;
     Parity p(d, (int)blockIdx.z % parities);

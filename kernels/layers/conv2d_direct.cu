@@ -8,7 +8,7 @@
 // warp); a warp has DIRECT_PIXELS output pixels, each lane one filter, so a pixel of x is read by all lanes at once and
 // y is written in whole lines. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, const stored* x, const real* w,
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, const stored* x, const stored* w,
                const real* b, stored* y) {
     int k = (int)blockIdx.y * WARP + (int)threadIdx.x, run = d.s * d.c, width = d.r * run;
     int first = ((int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y) * DIRECT_PIXELS, pixels = d.n * d.oh * d.ow;
@@ -50,7 +50,7 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_forward, Conv2d d, Filters f, 
 // filters of each tap that reaches it, and add up by halves in a fixed order. Overwrites dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filters f, const stored* dy,
-               const real* w, const real* b, stored* dx) {
+               const stored* w, const real* b, stored* dx) {
     int pixel = (int)blockIdx.x * DIRECT_WARPS + (int)threadIdx.y;
     // The whole warp goes: a pixel is a warp's.
     if (pixel >= d.n * d.h * d.w) {
@@ -67,7 +67,7 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_direct_backward_input, Conv2d d, Filt
             }
             const stored* gradient = dy + (((size_t)image * d.oh + i) * d.ow + j) * d.k;
             for (int k = (int)threadIdx.x; k < d.k; k += WARP) {
-                const real* filter = w + f.at(k, r, s, 0);
+                const stored* filter = w + f.at(k, r, s, 0);
 #pragma unroll
                 for (int c = 0; c < DIRECT_CHANNELS; ++c) {
                     if (c < d.c) {

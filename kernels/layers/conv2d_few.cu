@@ -15,17 +15,17 @@
 // at once from shared memory. Sums run in the order of the taps, as in conv2d_forward. Overwrites y.
 // Limited by its multiplications: for 4 of them it takes 5 to 7 instructions, of which one reads shared memory.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c1_4x4, Conv2d d, Filters f, const stored* x, const real* w,
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c1_4x4, Conv2d d, Filters f, const stored* x, const stored* w,
                const real* b, stored* y) {
     few_forward_tile<1, 4, 2, 4>(d, f, x, w, b, y);
 }
 // The same for three channels …
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c3_4x4, Conv2d d, Filters f, const stored* x, const real* w,
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c3_4x4, Conv2d d, Filters f, const stored* x, const stored* w,
                const real* b, stored* y) {
     few_forward_tile<3, 4, 2, 2>(d, f, x, w, b, y);
 }
 // … and with stride 1.
-KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c3_3x3, Conv2d d, Filters f, const stored* x, const real* w,
+KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c3_3x3, Conv2d d, Filters f, const stored* x, const stored* w,
                const real* b, stored* y) {
     few_forward_tile<3, 3, 1, 4>(d, f, x, w, b, y);
 }
@@ -35,16 +35,16 @@ KERNEL_BOUNDED(WARP * DIRECT_WARPS, conv2d_few_forward_c3_3x3, Conv2d d, Filters
 // Limited by shared memory: 9 reads of 16 bytes a lane, and 16 C that all lanes share, for 64 C multiplications.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
 KERNEL_BOUNDED(FEW_THREADS, conv2d_few_backward_input_c1_4x4, Conv2d d, Filters f, const stored* dy,
-               const real* w, const real* b, stored* dx) {
+               const stored* w, const real* b, stored* dx) {
     few_backward_input_tile<1, 4, 2, 1>(d, f, dy, w, b, dx);
 }
 // The same for three channels …
 KERNEL_BOUNDED(FEW_THREADS, conv2d_few_backward_input_c3_4x4, Conv2d d, Filters f, const stored* dy,
-               const real* w, const real* b, stored* dx) {
+               const stored* w, const real* b, stored* dx) {
     few_backward_input_tile<3, 4, 2, 1>(d, f, dy, w, b, dx);
 }
 // … and with stride 1: 12 reads of 16 bytes a lane, and 27 that all share, for 216 multiplications.
 KERNEL_BOUNDED(FEW_THREADS, conv2d_few_backward_input_c3_3x3, Conv2d d, Filters f, const stored* dy,
-               const real* w, const real* b, stored* dx) {
+               const stored* w, const real* b, stored* dx) {
     few_backward_input_tile<3, 3, 1, 1>(d, f, dy, w, b, dx);
 }

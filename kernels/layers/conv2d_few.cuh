@@ -35,13 +35,13 @@ struct FewForward {
 
 // Copies the filters of a block to shared memory, zeros for those beyond the last, and the part of an image that its tile needs.
 template <class F, int C, int SIDE>
-__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const stored* image, const real* w,
+__device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, const stored* image, const stored* w,
                                           int first_filter, int top, int left, real* filters, real* tile) {
     int thread = (int)(threadIdx.y * WARP + threadIdx.x);
     for (int i = thread; i < WARP * F::TAPS; i += WARP * DIRECT_WARPS) {
         int lane = i / F::TAPS, tap = i % F::TAPS, k = first_filter + lane;
         int place = f.at(k, tap / (SIDE * C), tap / C % SIDE, tap % C);
-        filters[lane * F::FILTER + tap] = k < d.k ? w[place] : (real)0;
+        filters[lane * F::FILTER + tap] = k < d.k ? (real)w[place] : (real)0;
     }
     for (int i = thread; i < F::INPUT_ROWS * F::ROW; i += WARP * DIRECT_WARPS) {
         int h = top + i / F::ROW, along = i % F::ROW, column = left + along / C;
@@ -52,7 +52,7 @@ __device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, con
 
 // y of a block's tile; conv2d_direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PIXELS>
-__device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters& f, const stored* x, const real* w,
+__device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters& f, const stored* x, const stored* w,
                                                  const real* b, stored* y) {
     using F = FewForward<C, SIDE, STRIDE, PIXELS>;
     SHARED(real, filters, [WARP * F::FILTER]);
@@ -160,12 +160,12 @@ __device__ __forceinline__ void few_stage_gradients(const Conv2d& d, const store
 
 // The filters' CHUNK numbers along K, [QUADS][R, S, C] in quads of K, zeros beyond the last.
 template <class F, int C, int SIDE>
-__device__ __forceinline__ void few_stage_filters(const Conv2d& d, const Filters& f, const real* w, int first, Quad* filters) {
+__device__ __forceinline__ void few_stage_filters(const Conv2d& d, const Filters& f, const stored* w, int first, Quad* filters) {
     int thread = (int)(threadIdx.y * FEW_THREADS_X + threadIdx.x);
     for (int i = thread; i < F::CHUNK * F::TAPS; i += FEW_THREADS_X * FEW_THREADS_Y) {
         int k = i / F::TAPS, tap = i % F::TAPS;
         int place = f.at(first + k, tap / (SIDE * C), tap / C % SIDE, tap % C);
-        filters[k / QUAD_REALS * F::TAPS + tap].values[k % QUAD_REALS] = first + k < d.k ? w[place] : (real)0;
+        filters[k / QUAD_REALS * F::TAPS + tap].values[k % QUAD_REALS] = first + k < d.k ? (real)w[place] : (real)0;
     }
 }
 
@@ -206,7 +206,7 @@ __device__ __forceinline__ void few_add(const Quad (&patch)[F::PATCH_H][F::PATCH
 
 // dx of a block's pixels; conv2d_direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PADDING>
-__device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const Filters& f, const stored* dy, const real* w,
+__device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const Filters& f, const stored* dy, const stored* w,
                                                         const real* b, stored* dx) {
     using F = FewBackward<C, SIDE, STRIDE, PADDING>;
     SHARED(Quad, tile, [F::ROWS * F::COLUMNS * (F::QUADS + 1)]);

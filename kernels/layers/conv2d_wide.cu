@@ -7,7 +7,7 @@
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites
 // parts, or else y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     conv2d_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, parts, y);
 }
@@ -18,7 +18,7 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const stor
 // of its own, rows its pixels, columns channels, depth taps K, so nothing is multiplied by stuffed zeros; parts of it are
 // `part` deep. Block (tile of pixels, tile of C, parity and part). Overwrites parts, or else dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide, Conv2d d, int part, const stored* dy, const real* w, const real* b,
+KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide, Conv2d d, int part, const stored* dy, const stored* w, const real* b,
                real* parts, stored* dx) {
     conv2d_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, b, parts, dx);
 }

@@ -4,7 +4,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<PlainUnits<NarrowTile>>(d, part, x, w, b, parts, y);
 }
@@ -13,7 +13,7 @@ KERNEL_BOUNDED(NARROW_THREADS, linear_forward, Linear d, int part, const stored*
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const stored* dy, const real* w, real* parts,
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input, Linear d, int part, const stored* dy, const stored* w, real* parts,
                stored* dx) {
     linear_backward_input_tile<PlainUnits<NarrowTile>>(d, part, dy, w, parts, dx);
 }
@@ -44,6 +44,6 @@ KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real
 // x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C, and their sums are added as
 // block_sum does. Sums are f64. Overwrites y. Bound by latency: some loads a thread, and the barriers of the sum.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(ROW_THREADS, linear_forward_single, Linear d, const stored* x, const real* w, const real* b, stored* y) {
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_single, Linear d, const stored* x, const stored* w, const real* b, stored* y) {
     linear_forward_row<AsStored>(d, x, w, b, y);
 }

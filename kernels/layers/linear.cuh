@@ -14,7 +14,7 @@ struct Linear {
 
 // y = x w^T + b: rows n, columns k, depth c. Parts, unless there are none, have no b.
 template <class Units>
-__device__ __forceinline__ void linear_forward_tile(Linear d, int part, const stored* x, const real* w, const real* b,
+__device__ __forceinline__ void linear_forward_tile(Linear d, int part, const stored* x, const stored* w, const real* b,
                                                     real* parts, stored* y) {
     int number = (int)blockIdx.z;
     Loop<Units>::template product<Along::Depth, Along::Depth>(
@@ -25,7 +25,7 @@ __device__ __forceinline__ void linear_forward_tile(Linear d, int part, const st
 
 // The one column of y = x w^T + b where k is 1: a block computes y[blockIdx.x].
 template <class Number>
-__device__ __forceinline__ void linear_forward_row(Linear d, const stored* x, const real* w, const real* b, stored* y) {
+__device__ __forceinline__ void linear_forward_row(Linear d, const stored* x, const stored* w, const real* b, stored* y) {
     const stored* row = x + (size_t)blockIdx.x * d.c;
     double sum = 0.0;
     for (int c = (int)threadIdx.x; c < d.c; c += ROW_THREADS) {
@@ -39,7 +39,7 @@ __device__ __forceinline__ void linear_forward_row(Linear d, const stored* x, co
 
 // dx = dy w, or a part of it: rows n, columns c, depth k.
 template <class Units>
-__device__ __forceinline__ void linear_backward_input_tile(Linear d, int part, const stored* dy, const real* w, real* parts,
+__device__ __forceinline__ void linear_backward_input_tile(Linear d, int part, const stored* dy, const stored* w, real* parts,
                                                            stored* dx) {
     int number = (int)blockIdx.z;
     Loop<Units>::template product<Along::Depth, Along::Across>(

@@ -7,7 +7,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tensor, Linear d, int part, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<TensorUnits<NarrowTensorTile>>(d, part, x, w, b, parts, y);
 }
@@ -15,7 +15,7 @@ KERNEL_BOUNDED(NARROW_THREADS, linear_forward_tensor, Linear d, int part, const 
 // y = x w^T + b with one column, of operands that are rounded as tensor cores would: linear_forward_single of linear.cu.
 // x: [N, C]; w: [C]; b: [1] or null; y: [N]. A block a row; its threads stride over C. Overwrites y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(ROW_THREADS, linear_forward_tensor_single, Linear d, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(ROW_THREADS, linear_forward_tensor_single, Linear d, const stored* x, const stored* w, const real* b,
                stored* y) {
     linear_forward_row<TensorNumber>(d, x, w, b, y);
 }
@@ -24,7 +24,7 @@ KERNEL_BOUNDED(ROW_THREADS, linear_forward_tensor_single, Linear d, const stored
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_tensor, Linear d, int part, const stored* dy, const real* w,
+KERNEL_BOUNDED(NARROW_THREADS, linear_backward_input_tensor, Linear d, int part, const stored* dy, const stored* w,
                real* parts, stored* dx) {
     linear_backward_input_tile<TensorUnits<NarrowTensorTile>>(d, part, dy, w, parts, dx);
 }

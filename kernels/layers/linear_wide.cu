@@ -5,7 +5,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, parts, y);
 }
@@ -14,7 +14,7 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const stor
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const stored* dy, const real* w, real* parts,
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const stored* dy, const stored* w, real* parts,
                stored* dx) {
     linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, parts, dx);
 }

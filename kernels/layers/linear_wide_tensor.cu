@@ -7,7 +7,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tensor, Linear d, int part, const stored* x, const real* w, const real* b,
+KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<TensorUnits<WideTensorTile>>(d, part, x, w, b, parts, y);
 }
@@ -16,7 +16,7 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tensor, Linear d, int part, con
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int part, const stored* dy, const real* w,
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int part, const stored* dy, const stored* w,
                real* parts, stored* dx) {
     linear_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, parts, dx);
 }

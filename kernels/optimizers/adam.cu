@@ -18,11 +18,11 @@ struct Adam {
 };
 
 // One update of a network: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g g, w -= rate m / (sqrt(v) root + epsilon).
-// gradients, weights, first (m), second (v): [count]; state: one, read. The grid's threads stride over the elements. Changes
-// weights, first and second, unless something was not finite.
+// gradients, weights, first (m), second (v): [count]; rounded: [count], the weights as products read them, or null; state: one,
+// read. The grid's threads stride over the elements. Changes weights, first, second and rounded, unless something was not finite.
 // Twin: Cpu::adam_update in src/ops/optimizers/adam.rs.
 KERNEL(adam_update, Adam d, int network, const real* gradients, real* weights, real* first, real* second,
-       const StepState* state, unsigned long long count) {
+       stored* rounded, const StepState* state, unsigned long long count) {
     if (state->non_finite != 0) {
         return;
     }
@@ -37,6 +37,10 @@ KERNEL(adam_update, Adam d, int network, const real* gradients, real* weights, r
         real v = beta2 * second[i] + rest2 * g * g;
         first[i] = m;
         second[i] = v;
-        weights[i] -= rate * m / (sqrt(v) * root + epsilon);
+        real weight = weights[i] - rate * m / (sqrt(v) * root + epsilon);
+        weights[i] = weight;
+        if (rounded) {
+            rounded[i] = weight;
+        }
     }
 }

@@ -6,11 +6,11 @@ struct Rmsprop {
 };
 
 // One update of a network: v = decay v + (1 - decay) g g, w -= lr g / (sqrt(v) + epsilon).
-// gradients, weights, second (v): [count]; state: one, read. The grid's threads stride over the elements. Changes weights
-// and second, unless something was not finite.
+// gradients, weights, second (v): [count]; rounded: [count], the weights as products read them, or null; state: one, read. The
+// grid's threads stride over the elements. Changes weights, second and rounded, unless something was not finite.
 // Twin: Cpu::rmsprop_update in src/ops/optimizers/rmsprop.rs.
-KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* second, const StepState* state,
-       unsigned long long count) {
+KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* second, stored* rounded,
+       const StepState* state, unsigned long long count) {
     if (state->non_finite != 0) {
         return;
     }
@@ -19,6 +19,10 @@ KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* se
         real g = gradients[i];
         real v = decay * second[i] + rest * g * g;
         second[i] = v;
-        weights[i] -= lr * g / (sqrt(v) + epsilon);
+        real weight = weights[i] - lr * g / (sqrt(v) + epsilon);
+        weights[i] = weight;
+        if (rounded) {
+            rounded[i] = weight;
+        }
     }
 }

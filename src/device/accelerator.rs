@@ -299,6 +299,10 @@ impl<T: Real, S: Storage<T>> Backend for Accelerator<T, S> {
     fn len<E: Element>(&self, view: DeviceView<'_, E>) -> usize {
         view.len
     }
+    fn as_stored<'a>(&self, view: Self::View<'a, T>) -> Option<Self::View<'a, S>> {
+        let DeviceView { address, len, .. } = view;
+        (S::NAME == T::NAME).then_some(DeviceView { address, len, element: PhantomData })
+    }
     fn slice<'long: 'short, 'short, E: Element>(
         &self,
         view: Self::View<'long, E>,

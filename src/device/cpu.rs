@@ -190,6 +190,9 @@ impl<T: Real, S: Storage<T>> Backend for Cpu<T, S> {
     fn len<E: Element>(&self, view: &[E]) -> usize {
         view.len()
     }
+    fn as_stored<'a>(&self, view: Self::View<'a, T>) -> Option<Self::View<'a, S>> {
+        S::of_reals(view)
+    }
     fn slice<'long: 'short, 'short, E: Element>(
         &self,
         view: Self::View<'long, E>,

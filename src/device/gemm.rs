@@ -57,7 +57,7 @@ pub fn gemm_parallel<T: Real, L: Storage<T>, R: Storage<T>, Y: Storage<T>>(
             Start::Bias(bias) => Start::Bias(bytemuck::cast_slice(bias)),
         };
         if let (Some(target), Some(lhs), Some(rhs)) =
-            (target.cast::<half::bf16>(), lhs.cast::<half::bf16>(), rhs.cast::<f32>())
+            (target.cast::<half::bf16>(), lhs.cast::<half::bf16>(), rhs.cast::<half::bf16>())
         {
             return bf16::product_by_all(unit, target, start, lhs, rhs);
         }

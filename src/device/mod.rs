@@ -93,6 +93,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn view_mut<'a, E: Element>(&self, buffer: &'a mut Self::Buffer<E>) -> Self::ViewMut<'a, E>;
     /// The number of elements of a window.
     fn len<E: Element>(&self, view: Self::View<'_, E>) -> usize;
+    /// The same memory as one of what is stored; `None` where activations are stored in another type than reals.
+    fn as_stored<'a>(&self, view: Self::View<'a, Self::Real>) -> Option<Self::View<'a, Self::Storage>>;
     /// A part of a buffer, to read.
     fn part<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>, range: Range<usize>) -> Self::View<'a, E> {
         self.slice(self.view(buffer), range)

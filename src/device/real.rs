@@ -26,6 +26,8 @@ pub trait Storage<T>: Element {
     fn real(self) -> T;
     /// The same memory, where it holds reals.
     fn as_reals(stored: &[Self]) -> Option<&[T]>;
+    /// The same memory, where reals are stored as they are.
+    fn of_reals(reals: &[T]) -> Option<&[Self]>;
     /// The same memory, to write, where it holds reals.
     fn as_reals_mut(stored: &mut [Self]) -> Option<&mut [T]>;
 }
@@ -44,6 +46,9 @@ impl<T: Real> Storage<T> for T {
     }
     fn as_reals(stored: &[T]) -> Option<&[T]> {
         Some(stored)
+    }
+    fn of_reals(reals: &[T]) -> Option<&[T]> {
+        Some(reals)
     }
     fn as_reals_mut(stored: &mut [T]) -> Option<&mut [T]> {
         Some(stored)
@@ -70,6 +75,9 @@ impl Storage<f32> for bf16 {
         f32::from_bits(u32::from(self.to_bits()) << 16)
     }
     fn as_reals(_: &[bf16]) -> Option<&[f32]> {
+        None
+    }
+    fn of_reals(_: &[f32]) -> Option<&[bf16]> {
         None
     }
     fn as_reals_mut(_: &mut [bf16]) -> Option<&mut [f32]> {

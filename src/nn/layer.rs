@@ -31,6 +31,8 @@ pub struct Pass<'a, B: Executor> {
     pub backend: &'a B,
     /// The network's parameters, the whole arena.
     pub params: In<'a, B>,
+    /// The same as products read them.
+    pub rounded: Stored<'a, B>,
     /// Images.
     pub n: usize,
     /// Whether a backward pass adds its gradients of parameters to what the arena holds, or overwrites that.
@@ -48,6 +50,11 @@ impl<'a, B: Executor> Pass<'a, B> {
     /// The parameters of one tensor, or of neighbours.
     pub fn param(&self, range: &std::ops::Range<usize>) -> In<'a, B> {
         self.backend.slice(self.params, range.clone())
+    }
+
+    /// The weight of a product, as it is read there.
+    pub fn weight(&self, range: &std::ops::Range<usize>) -> Stored<'a, B> {
+        self.backend.slice(self.rounded, range.clone())
     }
 }
 

@@ -108,7 +108,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
         x: Stored<'_, B>,
         y: StoredOut<'_, B>,
     ) -> Result<()> {
-        let (w, b) = (pass.param(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
+        let (w, b) = (pass.weight(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
         self.map.with_n(pass.n).forward(pass.backend, x, w, b, y)
     }
     fn backward(
@@ -131,7 +131,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
             };
             map.backward_weight(backend, x, dy, dw, db, pass.accumulates)?;
         }
-        dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.param(&self.weight), dx))
+        dx.map_or(Ok(()), |dx| map.backward_input(backend, dy, pass.weight(&self.weight), dx))
     }
     fn tangent(
         &mut self,
@@ -141,7 +141,7 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
         vx: Stored<'_, B>,
         vy: StoredOut<'_, B>,
     ) -> Result<()> {
-        self.map.with_n(pass.n).forward(pass.backend, vx, pass.param(&self.weight), None, vy)
+        self.map.with_n(pass.n).forward(pass.backend, vx, pass.weight(&self.weight), None, vy)
     }
     fn tangent_weight(
         &mut self,

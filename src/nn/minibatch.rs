@@ -83,7 +83,7 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
         let backend = pass.backend;
         (self.d.n, self.d.groups) = (pass.n, if let Mode::Train { groups } = mode { groups } else { 1 });
         let (d, map, len) = (self.d, self.map(), pass.n * self.d.m_len());
-        backend.linear_forward(&map, x, pass.param(&self.weight), None, first_mut(backend, &mut self.m, len))?;
+        backend.linear_forward(&map, x, pass.weight(&self.weight), None, first_mut(backend, &mut self.m, len))?;
         backend.minibatch_discrimination_forward(&d, x, first(backend, &self.m, len), y)
     }
     fn backward(
@@ -104,7 +104,7 @@ impl<B: Executor> Layer<B> for MinibatchLayer<B> {
             backend.linear_backward_weight(&map, x, d_m, dw, None, pass.accumulates)?;
         }
         let Some(mut dx) = dx else { return Ok(()) };
-        backend.linear_backward_input(&map, d_m, pass.param(&self.weight), backend.reborrow(&mut dx))?;
+        backend.linear_backward_input(&map, d_m, pass.weight(&self.weight), backend.reborrow(&mut dx))?;
         backend.minibatch_discrimination_backward_features(&d, dy, dx)
     }
     fn tangent(

@@ -15,6 +15,7 @@ pub mod network;
 mod resampling;
 mod residual;
 mod resnet;
+mod rounded;
 pub mod sequential;
 mod spectral_norm;
 pub mod table;
@@ -25,6 +26,7 @@ pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
 pub use layer::{Layer, Mode, Pass};
 pub use network::{NetworkMemory, TrainedNetwork};
+pub use rounded::Rounded;
 pub use sequential::Sequential;
 pub use table::{Entry, Init, Table};
 

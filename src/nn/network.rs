@@ -1,6 +1,6 @@
 //! The arenas of one network: flat buffers that share one table.
 
-use super::{Parts, Pass};
+use super::{Parts, Pass, Rounded};
 use crate::Result;
 use crate::config::OptimizerKind;
 use crate::device::{Buffer, Out};
@@ -20,6 +20,8 @@ pub struct NetworkMemory<B: Executor> {
     pub parts: Parts,
     /// Parameters.
     pub params: Buffer<B>,
+    /// The same as products read them.
+    pub rounded: Rounded<B>,
     /// Their gradients.
     pub gradients: Buffer<B>,
     /// Adam's first moments; empty for RMSprop, which has none.
@@ -48,8 +50,12 @@ impl<B: Executor> NetworkMemory<B> {
     ) -> Result<Self> {
         let (params, stats) = (&parts.params, &parts.stats);
         let len = params.len();
+        let mut rounded = Rounded::new(backend, len)?;
+        let initial = backend.buffer_from(len, || params.initial_values(seed, first_tensor))?;
+        rounded.update(backend, &initial)?;
         Ok(NetworkMemory {
-            params: backend.buffer_from(len, || params.initial_values(seed, first_tensor))?,
+            params: initial,
+            rounded,
             gradients: backend.alloc(len)?,
             first_moments: backend.alloc(if optimizer == OptimizerKind::Adam { len } else { 0 })?,
             second_moments: backend.alloc(len)?,
@@ -61,19 +67,28 @@ impl<B: Executor> NetworkMemory<B> {
 
     /// A pass over `n` images that moves no statistics and has no gradients of parameters.
     pub fn pass<'a>(&'a self, backend: &'a B, n: usize) -> Pass<'a, B> {
-        Pass { backend, params: backend.view(&self.params), n, accumulates: true }
+        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
+        Pass { backend, params, rounded, n, accumulates: true }
+    }
+
+    /// Brings the copy that products read up to date with parameters that did not come from an optimiser.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn round(&mut self, backend: &B) -> Result<()> {
+        self.rounded.update(backend, &self.params)
     }
 
     /// A forward pass over `n` images, and the running statistics that it moves.
     pub fn forward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        let pass = Pass { backend, params: backend.view(&self.params), n, accumulates: true };
-        (pass, backend.view_mut(&mut self.stats))
+        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
+        (Pass { backend, params, rounded, n, accumulates: true }, backend.view_mut(&mut self.stats))
     }
 
     /// A backward pass over `n` images, and the gradients that it adds to.
     pub fn backward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        let pass = Pass { backend, params: backend.view(&self.params), n, accumulates: true };
-        (pass, backend.view_mut(&mut self.gradients))
+        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
+        (Pass { backend, params, rounded, n, accumulates: true }, backend.view_mut(&mut self.gradients))
     }
 
     /// The first backward pass of a step, which overwrites the gradients: of every parameter that has one. The others' stay zero, as

@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::layer::Pass;
-use super::{Init, Parts};
+use super::{Init, Parts, Rounded};
 use crate::Result;
 use crate::device::{Buffer, In, Out};
 use crate::ops::Executor;
@@ -22,6 +22,8 @@ pub(super) struct SpectralNorm<B: Executor> {
     weights: Vec<Weight>,
     /// All parameters as the layers are given them: weights divided by their σ, everything else as it is.
     params: Buffer<B>,
+    /// The same as products read them.
+    rounded: Rounded<B>,
     /// σ of each weight.
     sigmas: Buffer<B>,
     /// True if [`SpectralNorm::normalise`] makes a power iteration.
@@ -54,8 +56,9 @@ impl<B: Executor> SpectralNorm<B> {
             let sizes = Sizes { k: rows.len(), c: columns.len(), iterates: true };
             weights.push(Weight { sizes, range: entry.range(), vectors: u.start..v.end });
         }
+        let rounded = Rounded::new(backend, params.len())?;
         let (params, sigmas) = (backend.alloc(params.len())?, backend.alloc(weights.len())?);
-        Ok(SpectralNorm { weights, params, sigmas, iterates: true })
+        Ok(SpectralNorm { weights, params, rounded, sigmas, iterates: true })
     }
 
     /// From now on u and v stay as they are.
@@ -74,7 +77,7 @@ impl<B: Executor> SpectralNorm<B> {
             let sizes = Sizes { iterates: self.iterates, ..*sizes };
             backend.spectral_norm_forward(&sizes, backend.slice(params, range.clone()), u, v, sigma, w_hat)?;
         }
-        Ok(())
+        self.rounded.update(backend, &self.params)
     }
 
     /// Turns an arena of gradients by the normalised parameters into one by the raw ones, in place.
@@ -96,10 +99,10 @@ pub(super) fn layers_pass<'long: 'short, 'short, B: Executor>(
     spectral_norm: &'short Option<SpectralNorm<B>>,
     pass: Pass<'long, B>,
 ) -> Pass<'short, B> {
-    let Pass { backend, params, n, accumulates } = pass;
-    let params = match spectral_norm {
-        Some(normalised) => backend.view(&normalised.params),
-        None => backend.slice(params, 0..backend.len(params)),
+    let Pass { backend, params, rounded, n, accumulates } = pass;
+    let (params, rounded) = match spectral_norm {
+        Some(SpectralNorm { params, rounded, .. }) => (backend.view(params), rounded.view(backend, params)),
+        None => (backend.slice(params, 0..backend.len(params)), backend.slice(rounded, 0..backend.len(rounded))),
     };
-    Pass { backend, params, n, accumulates }
+    Pass { backend, params, rounded, n, accumulates }
 }

@@ -18,7 +18,8 @@
 //!     })
 //! ```
 //!
-//! `input` and `output` are tensors as activations are stored, `real_input` and `real_output` are reals.
+//! `input` and `output` are tensors as activations are stored, `real_input` and `real_output` are reals, and `weight_input` is stored
+//! with a gradient of reals.
 //!
 //! The compiler learns the numbers of inputs and outputs from the patterns, so a window that is not used is `_` within an array.
 
@@ -72,6 +73,12 @@ impl<B: Backend> Case<B> {
     #[must_use]
     pub fn real_input(self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
         self.input_of(Tensor::real(name, len))
+    }
+
+    /// One more input that is a product's weight of `len` elements: stored, with a gradient of reals.
+    #[must_use]
+    pub fn weight_input(self, name: impl Into<Cow<'static, str>>, len: usize) -> Self {
+        self.input_of(Tensor::weight(name, len))
     }
 
     /// One more input of reals, filled otherwise.

@@ -75,13 +75,13 @@ fn passes<S: Storage<f32>, M: Affine<Accelerator<f32, S>>>(d: M) -> [Product<S>;
     type Device<S> = Accelerator<f32, S>;
     [
         Box::new(move |be: &Device<S>| {
-            let (x, w) = (be.stored_of(&whole_numbers(x_len, 0))?, be.buffer_of(&whole_numbers(w_len, 1))?);
+            let (x, w) = (be.stored_of(&whole_numbers(x_len, 0))?, be.stored_of(&whole_numbers(w_len, 1))?);
             let mut y = be.stored_of(&whole_numbers(y_len, 2))?;
             d.forward(be, be.view(&x), be.view(&w), None, be.view_mut(&mut y))?;
             be.read_stored(be.view(&y))
         }),
         Box::new(move |be: &Device<S>| {
-            let (dy, w) = (be.stored_of(&whole_numbers(y_len, 0))?, be.buffer_of(&whole_numbers(w_len, 1))?);
+            let (dy, w) = (be.stored_of(&whole_numbers(y_len, 0))?, be.stored_of(&whole_numbers(w_len, 1))?);
             let mut dx = be.stored_of(&whole_numbers(x_len, 2))?;
             d.backward_input(be, be.view(&dy), be.view(&w), be.view_mut(&mut dx))?;
             be.read_stored(be.view(&dx))

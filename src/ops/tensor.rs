@@ -40,19 +40,32 @@ pub struct Tensor {
     pub len: usize,
     /// Its values before the case runs (inputs only).
     pub fill: Fill,
-    /// How it lies in memory; its gradient and its tangent lie alike.
+    /// How it lies in memory; its tangent lies alike.
     pub kind: Kind,
+    /// How its gradient lies.
+    pub gradient: Kind,
 }
 
 impl Tensor {
     /// A stored tensor of `len` elements, filled with normal draws.
     pub fn stored(name: impl Into<Cow<'static, str>>, len: usize) -> Self {
-        Tensor { name: name.into(), len, fill: Fill::Normal, kind: Kind::Stored }
+        Tensor { name: name.into(), len, fill: Fill::Normal, kind: Kind::Stored, gradient: Kind::Stored }
     }
 
     /// The same of reals.
     pub fn real(name: impl Into<Cow<'static, str>>, len: usize) -> Self {
-        Tensor { kind: Kind::Real, ..Tensor::stored(name, len) }
+        Tensor { kind: Kind::Real, gradient: Kind::Real, ..Tensor::stored(name, len) }
+    }
+
+    /// A weight of a product: stored, with a gradient of reals.
+    pub fn weight(name: impl Into<Cow<'static, str>>, len: usize) -> Self {
+        Tensor { gradient: Kind::Real, ..Tensor::stored(name, len) }
+    }
+
+    /// Its gradient.
+    #[must_use]
+    pub fn of_gradient(&self) -> Self {
+        Tensor { kind: self.gradient, ..self.clone() }
     }
 
     /// The same, filled otherwise.

@@ -113,7 +113,8 @@ impl<'a, B: Backend> Probe<'a, B> {
 
     fn backward(&self) -> Result<Vec<Vec<f64>>> {
         let outputs = self.outputs(&self.inputs)?;
-        let mut gradients = self.zeros(self.case.inputs())?;
+        let gradients = self.case.inputs().iter().map(|input| input.of_gradient().zeros(self.backend));
+        let mut gradients = gradients.collect::<Result<Vec<_>>>()?;
         let (inputs, cotangents) = (self.inputs()?, self.buffers(self.case.outputs(), &self.cotangents)?);
         self.case.run_backward(self.backend, &inputs, &outputs, &cotangents, &mut gradients)?;
         self.read(&gradients)

@@ -54,11 +54,12 @@ pub(super) fn set_parameters<B: Executor>(
     values: &[CaseBuffer<B>],
 ) -> Result<()> {
     let backend = model.backend.clone();
-    let Some(NetworkMemory { parts, params, .. }) = model.memory_mut(network) else { return Ok(()) };
+    let Some(memory) = model.memory_mut(network) else { return Ok(()) };
+    let NetworkMemory { parts, params, .. } = &mut *memory;
     for (values, entry) in values.iter().zip(parts.params.entries()) {
         backend.copy(values.view(&backend).real(), backend.part_mut(params, entry.range()))?;
     }
-    Ok(())
+    memory.round(&backend)
 }
 
 /// Holds the vectors of spectral normalisation, where there is one, where some power iterations bring them for the weights so

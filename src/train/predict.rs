@@ -135,7 +135,10 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     let historical = if settings.objective.historical_averaging > 0.0 { params } else { 0 };
     let kept = average + historical;
     let nets = || [&generator, &discriminator].into_iter().chain(&encoder);
-    let networks = nets().map(|parts| arenas(parts, 2 + moments)).sum::<u64>() + kept;
+    // What products read beside the parameters themselves.
+    let copy = if S::of_reals(&[]).is_none() { size_of::<S>() as u64 } else { 0 };
+    let copies = nets().map(|parts| copy * parts.params.len() as u64).sum::<u64>();
+    let networks = nets().map(|parts| arenas(parts, 2 + moments)).sum::<u64>() + copies + kept;
     let saved = nets().map(|parts| arenas(parts, 1 + moments)).sum::<u64>() + kept;
     let memory = Memory {
         networks,

@@ -6,7 +6,7 @@ use crate::config::{PixelRange, Prior, Settings};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
 use crate::device::{Buffer, Storage, StoredBuffer};
-use crate::nn::{Generator, ImageShape, Mode, Parts, Pass};
+use crate::nn::{Generator, ImageShape, Mode, Parts, Pass, Rounded};
 use crate::ops::Executor;
 
 /// A generator with memory of its own, so that sampling leaves the training step's memory alone.
@@ -17,6 +17,7 @@ pub struct Sampler<B: Executor> {
     range: PixelRange,
     latents: StoredBuffer<B>,
     images: StoredBuffer<B>,
+    rounded: Rounded<B>,
 }
 
 /// Images that are drawn at once.
@@ -31,7 +32,8 @@ impl<B: F32Executor> Sampler<B> {
         let (generator, parts) = Generator::new(backend, settings, image, BATCH)?;
         let latents = backend.alloc(BATCH * settings.generator.latent)?;
         let images = backend.alloc(BATCH * image.len())?;
-        Ok(Sampler { generator, parts, image, range: settings.data.range, latents, images })
+        let rounded = Rounded::new(backend, parts.params.len())?;
+        Ok(Sampler { generator, parts, image, range: settings.data.range, latents, images, rounded })
     }
 
     /// The tables of the generator's arenas.
@@ -42,12 +44,14 @@ impl<B: F32Executor> Sampler<B> {
     /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
     pub fn draw(&mut self, backend: &B, params: &Buffer<B>, stats: &mut Buffer<B>, latents: &[f32]) -> Result<Vec<u8>> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
+        self.rounded.update(backend, params)?;
         let mut pixels = Vec::with_capacity(latents.len() / latent * len);
         for z in latents.chunks(BATCH * latent) {
             let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of_real(value)).collect();
             backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
-            let pass = Pass { backend, params: backend.view(params), n: BATCH, accumulates: true };
+            let rounded = self.rounded.view(backend, params);
+            let pass = Pass { backend, params: backend.view(params), rounded, n: BATCH, accumulates: true };
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;

@@ -156,6 +156,7 @@ pub(super) fn fill_networks<B: Executor>(model: &mut Model<B>, tensors: &mut Ten
     for (network, prefix) in PREFIXES {
         let (backend, Some(memory), _) = model.split(network) else { continue };
         tensors.fill(backend, &memory.parts.params, &mut memory.params, prefix, "")?;
+        memory.round(backend)?;
         tensors.fill(backend, &memory.parts.stats, &mut memory.stats, prefix, "")?;
     }
     Ok(())

@@ -248,7 +248,8 @@ pub fn results_at<B: Backend>(
     let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
     backend.run(|| {
         let (x, u) = (all(case.inputs(), 0), all(case.outputs(), 1000));
-        let (mut y, mut dx) = (zeros(case.outputs()), zeros(case.inputs()));
+        let gradients: Vec<_> = case.inputs().iter().map(Tensor::of_gradient).collect();
+        let (mut y, mut dx) = (zeros(case.outputs()), zeros(&gradients));
         case.run_forward(backend, &x, &mut y).unwrap_or_else(named);
         let outputs_of = |y: &[CaseBuffer<B>]| -> Vec<_> {
             case.outputs().iter().zip(y).map(|(t, buffer)| (t.name.to_string(), read(buffer))).collect()

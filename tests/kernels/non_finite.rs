@@ -64,8 +64,9 @@ fn update<B: Executor<Real = f32, Storage = f32>>(
     let rmsprop = Rmsprop { lr: 0.1, decay: 0.9, epsilon: 1e-8 };
     let (g, s) = (be.view(&gradients), be.view(&held));
     let [weights, first, second] = arenas.as_mut_slice() else { unreachable!("three arenas") };
-    be.adam_update(&adam, g, be.view_mut(weights), be.view_mut(first), be.view_mut(second), s).expect("an update");
-    be.rmsprop_update(&rmsprop, g, be.view_mut(weights), be.view_mut(second), s).expect("an update");
+    be.adam_update(&adam, g, be.view_mut(weights), be.view_mut(first), be.view_mut(second), None, s)
+        .expect("an update");
+    be.rmsprop_update(&rmsprop, g, be.view_mut(weights), be.view_mut(second), None, s).expect("an update");
     be.clip_weights(0.01, s, be.view_mut(weights)).expect("clipping");
     be.historical_mean(network, g, s, be.view_mut(weights)).expect("a mean");
     let after: Vec<Vec<f32>> = arenas.iter().map(|arena| be.read(be.view(arena)).expect("a copy")).collect();
@@ -306,6 +307,7 @@ fn spoilt<B: Executor<Real = f32>>(be: &B, model: &str, fault: Fault, bad: f32) 
                 let at = if matches!(fault, Fault::FirstWeight(_)) { 0 } else { last };
                 let target = be.slice_mut(be.view_mut(&mut memory.params), at..at + 1);
                 be.upload(&[bad], target).expect("a weight");
+                memory.round(&be).expect("a weight");
             }
         }
         let before = held(&trainer);

@@ -38,7 +38,7 @@ type Pass<B> = (&'static str, [Tensor; 3], Box<Run<B>>);
 
 /// x, w and y of a layer, which serve their gradients too.
 fn tensors(x: usize, w: usize, y: usize) -> [Tensor; 3] {
-    [Tensor::stored("x", x), Tensor::real("w", w), Tensor::stored("y", y)]
+    [Tensor::stored("x", x), Tensor::stored("w", w), Tensor::stored("y", y)]
 }
 
 /// Every product that rounds: with channels that fill no tile, and that fill one.
@@ -49,16 +49,16 @@ fn passes<B: Executor<Real = f32>>() -> Vec<Pass<B>> {
         (
             "linear_forward",
             [x.clone(), w.clone(), y.clone()],
-            Box::new(move |be, x, w, y| be.linear_forward(&linear, x.stored(), w.real(), None, y.stored())),
+            Box::new(move |be, x, w, y| be.linear_forward(&linear, x.stored(), w.stored(), None, y.stored())),
         ),
         (
             "linear_backward_input",
             [y.clone(), w.clone(), x.clone()],
-            Box::new(move |be, dy, w, dx| be.linear_backward_input(&linear, dy.stored(), w.real(), dx.stored())),
+            Box::new(move |be, dy, w, dx| be.linear_backward_input(&linear, dy.stored(), w.stored(), dx.stored())),
         ),
         (
             "linear_backward_weight",
-            [x, y, w],
+            [x, y, Tensor::real("dw", w.len)],
             Box::new(move |be, x, dy, dw| {
                 be.linear_backward_weight(&linear, x.stored(), dy.stored(), dw.real(), None, true)
             }),
@@ -82,16 +82,16 @@ fn conv2d_passes<B: Executor<Real = f32>>(conv: Conv2d) -> Vec<Pass<B>> {
         (
             "conv2d_forward",
             [x.clone(), w.clone(), y.clone()],
-            Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x.stored(), w.real(), None, y.stored())),
+            Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x.stored(), w.stored(), None, y.stored())),
         ),
         (
             "conv2d_backward_input",
             [y.clone(), w.clone(), x.clone()],
-            Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy.stored(), w.real(), dx.stored())),
+            Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy.stored(), w.stored(), dx.stored())),
         ),
         (
             "conv2d_backward_weight",
-            [x, y, w],
+            [x, y, Tensor::real("dw", w.len)],
             Box::new(move |be, x, dy, dw| {
                 be.conv2d_backward_weight(&conv, x.stored(), dy.stored(), dw.real(), None, true)
             }),
@@ -124,8 +124,8 @@ fn in_bf16() -> Cpu<f32, bf16> {
     Cpu::new(Some(2)).expect("threads")
 }
 
-/// That a backend rounds as [`Precision::round`] does, and rounds both operands; in f32, that it rounds neither. Of what is stored as
-/// bf16 the tensor does it, of a weight the product.
+/// That a backend rounds as [`Precision::round`] does, and rounds both operands; in f32, that it rounds neither. What is stored as
+/// bf16 is so before the product.
 fn assert_both_operands_are_rounded<B: Executor<Real = f32>>(be: &B) {
     let precision = be.precision();
     for pass in passes() {

@@ -102,7 +102,7 @@ fn the_plain_kernel_computes_what_the_fast_one_should() {
     let d = Linear { n: 9, c: 35, k: 7 };
     let forward = |be: &Accelerator<f32, bf16>| {
         let [x, w] = [d.n * d.c, d.c * d.k].map(|len| (0..len).map(|i| (i % 5) as f32 - 2.0).collect::<Vec<_>>());
-        let (x, w) = (be.stored_of(&x).expect("memory"), be.buffer_of(&w).expect("memory"));
+        let (x, w) = (be.stored_of(&x).expect("memory"), be.stored_of(&w).expect("memory"));
         let mut y = be.alloc(d.n * d.k).expect("memory");
         be.linear_forward(&d, be.view(&x), be.view(&w), None, be.view_mut(&mut y)).expect("no findings");
         be.read_stored(be.view(&y)).expect("a copy")

@@ -355,7 +355,7 @@ mod tests {
         let d = Linear { n: m, c: k, k: n };
         let works = counted(on, |be| {
             assert_eq!(be.precision(), precision);
-            let (x, w) = (be.alloc::<S>(m * k).expect("memory"), be.alloc::<f32>(n * k).expect("memory"));
+            let (x, w) = (be.alloc::<S>(m * k).expect("memory"), be.alloc::<S>(n * k).expect("memory"));
             let mut y = be.alloc::<S>(m * n).expect("memory");
             be.linear_forward(&d, be.view(&x), be.view(&w), None, be.view_mut(&mut y)).expect("a launch");
         });

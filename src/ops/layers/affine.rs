@@ -29,9 +29,16 @@ pub trait Affine<B: Backend>: Copy + Send + Sync + 'static {
     fn flops(&self) -> u64;
 
     /// y = A(w) x + b; without `b` also the tangent.
-    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()>;
+    fn forward(
+        &self,
+        be: &B,
+        x: Stored<'_, B>,
+        w: Stored<'_, B>,
+        b: Option<In<'_, B>>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()>;
     /// dx = A(w)ᵀ dy; overwrites.
-    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()>;
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: Stored<'_, B>, dx: StoredOut<'_, B>) -> Result<()>;
     /// dw and, if it is wanted, db; both are added to what is there, or overwrite it.
     fn backward_weight(
         &self,
@@ -54,16 +61,16 @@ fn case<B: Backend, M: Affine<B>>(d: M) -> Case<B> {
     let accumulates = d.n() % 2 == 0;
     Case::new(M::OP, format!("n{} {}", d.n(), d.describe()))
         .input("x", d.x_len())
-        .real_input("w", d.w_len())
+        .weight_input("w", d.w_len())
         .real_input("b", d.b_len())
         .output("y", d.y_len())
-        .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x.stored(), w.real(), Some(b.real()), y.stored()))
+        .forward(move |be: &B, [x, w, b], [y]| d.forward(be, x.stored(), w.stored(), Some(b.real()), y.stored()))
         .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
-            d.backward_input(be, dy.stored(), w.real(), dx.stored())?;
+            d.backward_input(be, dy.stored(), w.stored(), dx.stored())?;
             let [dw, db] = case::gradients(be, [dw.real(), db.real()], accumulates)?;
             d.backward_weight(be, x.stored(), dy.stored(), dw, Some(db), accumulates)
         })
-        .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx.stored(), w.real(), None, vy.stored()))
+        .tangent(move |be: &B, [_, w, _], [_], vx, vy| d.forward(be, vx.stored(), w.stored(), None, vy.stored()))
 }
 
 /// These sizes as passes.
@@ -73,16 +80,23 @@ pub fn passes<B: Backend, M: Affine<B>>(sizes: impl IntoIterator<Item = M>) -> V
 
 fn passes_of<B: Backend, M: Affine<B>>(d: M) -> [Pass<B>; 3] {
     let shape = format!("n{} {}", d.n(), d.describe());
-    let (x, w, b, y) = (|| stored(d.x_len()), || real(d.w_len()), || real(d.b_len()), || stored(d.y_len()));
+    let (x, w, b, y) = (|| stored(d.x_len()), || stored(d.w_len()), || real(d.b_len()), || stored(d.y_len()));
     [
         Pass::of(M::OP, &shape, "forward", [x(), w(), b()], [y()], move |be: &B, [x, w, b], [y], _| {
-            d.forward(be, x.stored(), w.real(), Some(b.real()), y.stored())
+            d.forward(be, x.stored(), w.stored(), Some(b.real()), y.stored())
         }),
         Pass::of(M::OP, &shape, "backward_input", [y(), w()], [x()], move |be: &B, [dy, w], [dx], _| {
-            d.backward_input(be, dy.stored(), w.real(), dx.stored())
+            d.backward_input(be, dy.stored(), w.stored(), dx.stored())
         }),
-        Pass::of(M::OP, &shape, "backward_weight", [x(), y()], [w(), b()], move |be: &B, [x, dy], [dw, db], _| {
-            d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()), false)
-        }),
+        Pass::of(
+            M::OP,
+            &shape,
+            "backward_weight",
+            [x(), y()],
+            [real(d.w_len()), b()],
+            move |be: &B, [x, dy], [dw, db], _| {
+                d.backward_weight(be, x.stored(), dy.stored(), dw.real(), Some(db.real()), false)
+            },
+        ),
     ]
 }

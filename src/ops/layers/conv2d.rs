@@ -94,7 +94,7 @@ pub trait Conv2dOp: Backend {
         &self,
         d: &Conv2d,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()>;
@@ -104,7 +104,7 @@ pub trait Conv2dOp: Backend {
         &self,
         d: &Conv2d,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
@@ -156,10 +156,17 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
     fn flops(&self) -> u64 {
         Conv2d::flops(self)
     }
-    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
+    fn forward(
+        &self,
+        be: &B,
+        x: Stored<'_, B>,
+        w: Stored<'_, B>,
+        b: Option<In<'_, B>>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         be.conv2d_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: Stored<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.conv2d_backward_input(self, dy, w, dx)
     }
     fn backward_weight(

@@ -60,7 +60,7 @@ pub trait ConvTranspose2dOp: Backend {
         &self,
         d: &ConvTranspose2d,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()>;
@@ -70,7 +70,7 @@ pub trait ConvTranspose2dOp: Backend {
         &self,
         d: &ConvTranspose2d,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
@@ -91,7 +91,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
         &self,
         d: &ConvTranspose2d,
         x: &[S],
-        w: &[T],
+        w: &[S],
         b: Option<&[T]>,
         y: &mut [S],
     ) -> Result<()> {
@@ -99,7 +99,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
         Ok(())
     }
 
-    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
+    fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[S], w: &[S], dx: &mut [S]) -> Result<()> {
         self.conv2d_forward(&d.reversed(), dy, w, None, dx)
     }
 
@@ -125,7 +125,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
         &self,
         d: &ConvTranspose2d,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
@@ -136,7 +136,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
         &self,
         d: &ConvTranspose2d,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         self.conv2d_forward(&d.reversed(), dy, w, None, dx)
@@ -193,10 +193,17 @@ impl<B: ConvTranspose2dOp> Affine<B> for ConvTranspose2d {
     fn flops(&self) -> u64 {
         self.reversed().flops()
     }
-    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
+    fn forward(
+        &self,
+        be: &B,
+        x: Stored<'_, B>,
+        w: Stored<'_, B>,
+        b: Option<In<'_, B>>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         be.conv_transpose2d_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: Stored<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.conv_transpose2d_backward_input(self, dy, w, dx)
     }
     fn backward_weight(

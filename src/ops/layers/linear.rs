@@ -32,7 +32,7 @@ pub trait LinearOp: Backend {
         &self,
         d: &Linear,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()>;
@@ -42,7 +42,7 @@ pub trait LinearOp: Backend {
         &self,
         d: &Linear,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
@@ -61,13 +61,13 @@ pub trait LinearOp: Backend {
 }
 
 impl<T: Real, S: Storage<T>> LinearOp for Cpu<T, S> {
-    fn linear_forward(&self, d: &Linear, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
+    fn linear_forward(&self, d: &Linear, x: &[S], w: &[S], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
         let (x, w) = (Matrix::dense(x, d.n, d.c), Matrix::dense(w, d.k, d.c).transposed());
         gemm_parallel(self.precision(), MatrixMut::dense(y, d.n, d.k), b.map_or(Start::Zero, Start::Bias), x, w);
         Ok(())
     }
 
-    fn linear_backward_input(&self, d: &Linear, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
+    fn linear_backward_input(&self, d: &Linear, dy: &[S], w: &[S], dx: &mut [S]) -> Result<()> {
         let (dy, w) = (Matrix::dense(dy, d.n, d.k), Matrix::dense(w, d.k, d.c));
         gemm_parallel(self.precision(), MatrixMut::dense(dx, d.n, d.c), Start::Zero, dy, w);
         Ok(())
@@ -107,7 +107,7 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         &self,
         d: &Linear,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
@@ -125,7 +125,7 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         &self,
         d: &Linear,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 2] = [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTensor];
@@ -181,10 +181,17 @@ impl<B: LinearOp> Affine<B> for Linear {
     fn flops(&self) -> u64 {
         2 * (self.n * self.c * self.k) as u64
     }
-    fn forward(&self, be: &B, x: Stored<'_, B>, w: In<'_, B>, b: Option<In<'_, B>>, y: StoredOut<'_, B>) -> Result<()> {
+    fn forward(
+        &self,
+        be: &B,
+        x: Stored<'_, B>,
+        w: Stored<'_, B>,
+        b: Option<In<'_, B>>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
         be.linear_forward(self, x, w, b, y)
     }
-    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: In<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
+    fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: Stored<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
         be.linear_backward_input(self, dy, w, dx)
     }
     fn backward_weight(

@@ -5,12 +5,15 @@
 //! t is the number of updates of that network, kept in the step state.
 
 use super::finite_gradients::FiniteGradientsOp;
+use super::round_weights::{RoundWeightsOp, store};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState, Storage};
+use crate::device::{
+    Accelerator, Argument, Backend, Cpu, In, Network, Out, Real, StepState, Storage, StoredOut, Window,
+};
 use crate::ops::models;
 use crate::ops::pass::{self, Pass, real};
 use crate::ops::{Case, CaseIn, CaseOut, Fill};
@@ -33,7 +36,8 @@ pub struct Adam {
 /// The optimiser's update.
 pub trait AdamOp: Backend {
     /// One update of weights and moments in place, all five of the network's arena's length; nothing happens while
-    /// `non_finite` is set. Follows [`FiniteGradientsOp::check_gradients`], which has counted this update.
+    /// `non_finite` is set. `rounded`, where there is one, is the copy of the weights that products read, and follows them. Comes after
+    /// [`FiniteGradientsOp::check_gradients`], which has counted this update.
     fn adam_update(
         &self,
         d: &Adam,
@@ -41,6 +45,7 @@ pub trait AdamOp: Backend {
         weights: Out<'_, Self>,
         first_moments: Out<'_, Self>,
         second_moments: Out<'_, Self>,
+        rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()>;
 }
@@ -69,6 +74,7 @@ impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
         weights: &mut [T],
         first_moments: &mut [T],
         second_moments: &mut [T],
+        rounded: Option<&mut [S]>,
         state: &[StepState],
     ) -> Result<()> {
         if state[0].non_finite != 0 {
@@ -80,15 +86,25 @@ impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
         let (beta1, beta2, epsilon) = (T::of(d.beta1), T::of(d.beta2), T::of(d.epsilon));
         let (rest1, rest2) = (T::of(1.0 - d.beta1), T::of(1.0 - d.beta2));
         let moments = first_moments.par_chunks_mut(CHUNK).zip(second_moments.par_chunks_mut(CHUNK));
-        weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), (m, v))| {
+        let parts = weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments);
+        let update = |((w, g), (m, v)): ((&mut [T], &[T]), (&mut [T], &mut [T])), rounded: &mut [S]| {
             vectorised!({
                 for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m.iter_mut()).zip(v.iter_mut()) {
                     *m = beta1 * *m + rest1 * g;
                     *v = beta2 * *v + rest2 * g * g;
                     *w -= rate * *m / ((*v).sqrt() * root + epsilon);
                 }
+                // Empty where there is none.
+                store(w, rounded);
             });
-        });
+        };
+        match rounded {
+            Some(rounded) => {
+                let rounded = rounded.par_chunks_mut(CHUNK);
+                parts.zip(rounded).for_each(|(part, rounded)| update(part, rounded));
+            }
+            None => parts.for_each(|part| update(part, &mut [])),
+        }
         Ok(())
     }
 }
@@ -111,24 +127,27 @@ impl<T: Real, S: Storage<T>> AdamOp for Accelerator<T, S> {
         weights: Out<'_, Self>,
         first_moments: Out<'_, Self>,
         second_moments: Out<'_, Self>,
+        rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
         let Adam { network, lr, beta1, beta2, epsilon } = *d;
         let d = Argument::new(KernelAdam { lr, beta1, beta2, epsilon });
         let len = weights.len() as u64;
-        let arguments = arguments![d, network as i32, gradients, weights, first_moments, second_moments, state, len];
+        let arguments =
+            arguments![d, network as i32, gradients, weights, first_moments, second_moments, rounded, state, len];
         self.launch_elements(Kernel::AdamUpdate, weights.len(), &arguments)
     }
 }
 
 dry_run! {
     AdamOp:
-    adam_update(_d: &Adam, gradients, w, m, v, _state) => gradients + 2 * (w + m + v);
+    adam_update(_d: &Adam, gradients, w, m, v, rounded: Option<Window>, _state) =>
+        gradients + 2 * (w + m + v) + rounded.unwrap_or_default();
 }
 
 /// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, the fifth of
 /// the encoder, and one that is not to happen.
-pub fn cases<B: AdamOp + FiniteGradientsOp>() -> Vec<Case<B>> {
+pub fn cases<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>() -> Vec<Case<B>> {
     vec![
         case(1, Network::Generator, false),
         case(3, Network::Generator, false),
@@ -143,7 +162,7 @@ pub fn cases<B: AdamOp + FiniteGradientsOp>() -> Vec<Case<B>> {
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing and count nothing.
-fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
+fn case<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
     Case::new("adam", format!("len{len} {network:?}{}", if stopped { " stopped" } else { "" }))
         .real_input("gradients", len)
         .real_input("weights", len)
@@ -153,9 +172,12 @@ fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bo
         .real_output("first_moments", len)
         .real_output("second_moments", len)
         .real_output("updates", Network::COUNT)
-        .forward(move |be: &B, inputs, outputs| {
+        .output("rounded", len)
+        .forward(move |be: &B, inputs, [new_w, new_m, new_v, updates, rounded]| {
             let [gradients, w, m, v] = inputs.map(CaseIn::real);
-            let [mut new_w, mut new_m, mut new_v, updates] = outputs.map(CaseOut::real);
+            let [mut new_w, mut new_m, mut new_v, updates] = [new_w, new_m, new_v, updates].map(CaseOut::real);
+            let mut rounded = rounded.stored();
+            be.round_weights(w, be.reborrow(&mut rounded))?;
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
             let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
             be.check_gradients(network, gradients, be.view_mut(&mut state))?;
@@ -166,7 +188,7 @@ fn case<B: AdamOp + FiniteGradientsOp>(len: usize, network: Network, stopped: bo
             be.copy(v, be.reborrow(&mut new_v))?;
             // An epsilon so large that it shows where it is added.
             let d = Adam { network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05 };
-            be.adam_update(&d, gradients, new_w, new_m, new_v, be.view(&state))
+            be.adam_update(&d, gradients, new_w, new_m, new_v, Some(rounded), be.view(&state))
         })
 }
 
@@ -184,7 +206,7 @@ fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pa
         }),
         Pass::of("adam", shape, "update", [real(len)], [len; 3].map(real), move |be: &B, [g], arenas, state| {
             let [w, m, v] = arenas.map(CaseOut::real);
-            be.adam_update(&d, g.real(), w, m, v, be.freeze(state))
+            be.adam_update(&d, g.real(), w, m, v, None, be.freeze(state))
         }),
     ]
 }
@@ -210,11 +232,11 @@ mod tests {
         let mut state = [StepState::new(0, 0.0)];
         // Step 1: m̂ = g and v̂ = g², so the weight moves by lr · g / (|g| + ε): 0.1 · 4 / 5.
         cpu.check_gradients(Network::Generator, &[4.0], &mut state).expect("check");
-        cpu.adam_update(&d, &[4.0], &mut w, &mut m, &mut v, &state).expect("update");
+        cpu.adam_update(&d, &[4.0], &mut w, &mut m, &mut v, None, &state).expect("update");
         assert!((w[0] - 0.92f64).abs() < 1e-12);
         // Step 2 with g = −2: m = 0.5·2 − 0.5·2 = 0, so the weight stays.
         cpu.check_gradients(Network::Generator, &[-2.0], &mut state).expect("check");
-        cpu.adam_update(&d, &[-2.0], &mut w, &mut m, &mut v, &state).expect("update");
+        cpu.adam_update(&d, &[-2.0], &mut w, &mut m, &mut v, None, &state).expect("update");
         assert!((w[0] - 0.92f64).abs() < 1e-12);
         assert_eq!((m[0], v[0]), (0.0, 0.75 * 4.0 + 0.25 * 4.0));
         assert_eq!(state[0].updates, [0, 2, 0]);
@@ -229,6 +251,7 @@ mod tests {
             let outputs = case.outputs_of(&cpu, &inputs).expect("an update");
             assert_eq!(outputs[..3], inputs[1..]);
             assert_eq!(outputs[3], [5.0, 2.0, 4.0]);
+            assert_eq!(outputs[4], inputs[1]);
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod ema;
 pub mod finish_step;
 pub mod finite_gradients;
 pub mod rmsprop;
+pub mod round_weights;
 
 operations! {
     Optimizers:
@@ -14,5 +15,6 @@ operations! {
     clip: ClipOp,
     ema: EmaOp,
     rmsprop: RmspropOp,
+    round_weights: RoundWeightsOp,
     finish_step: FinishStepOp,
 }

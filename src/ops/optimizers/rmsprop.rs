@@ -7,12 +7,13 @@
 //! [`check_gradients`](super::finite_gradients::FiniteGradientsOp::check_gradients) comes first, as for Adam. There is no
 //! bias correction, so nothing here depends on the number of updates.
 
+use super::round_weights::{RoundWeightsOp, store};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
-use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage};
+use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, StepState, Storage, StoredOut, Window};
 use crate::ops::models;
 use crate::ops::pass::{Pass, real};
 use crate::ops::{Case, CaseIn, CaseOut, Fill};
@@ -31,13 +32,15 @@ pub struct Rmsprop {
 /// The optimiser's update.
 pub trait RmspropOp: Backend {
     /// One update of weights and second moments in place, all three of the network's arena's length; nothing happens
-    /// while the state's `non_finite` is set.
+    /// while the state's `non_finite` is set. `rounded`, where there is one, is the copy of the weights that products read, and
+    /// follows them.
     fn rmsprop_update(
         &self,
         d: &Rmsprop,
         gradients: In<'_, Self>,
         weights: Out<'_, Self>,
         second_moments: Out<'_, Self>,
+        rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()>;
 }
@@ -52,6 +55,7 @@ impl<T: Real, S: Storage<T>> RmspropOp for Cpu<T, S> {
         gradients: &[T],
         weights: &mut [T],
         second_moments: &mut [T],
+        rounded: Option<&mut [S]>,
         state: &[StepState],
     ) -> Result<()> {
         if state[0].non_finite != 0 {
@@ -59,14 +63,24 @@ impl<T: Real, S: Storage<T>> RmspropOp for Cpu<T, S> {
         }
         let (lr, decay, rest, epsilon) = (T::of(d.lr), T::of(d.decay), T::of(1.0 - d.decay), T::of(d.epsilon));
         let moments = second_moments.par_chunks_mut(CHUNK);
-        weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments).for_each(|((w, g), v)| {
+        let parts = weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments);
+        let update = |((w, g), v): ((&mut [T], &[T]), &mut [T]), rounded: &mut [S]| {
             vectorised!({
                 for ((w, &g), v) in w.iter_mut().zip(g).zip(v.iter_mut()) {
                     *v = decay * *v + rest * g * g;
                     *w -= lr * g / ((*v).sqrt() + epsilon);
                 }
+                // Empty where there is none.
+                store(w, rounded);
             });
-        });
+        };
+        match rounded {
+            Some(rounded) => {
+                let rounded = rounded.par_chunks_mut(CHUNK);
+                parts.zip(rounded).for_each(|(part, rounded)| update(part, rounded));
+            }
+            None => parts.for_each(|part| update(part, &mut [])),
+        }
         Ok(())
     }
 }
@@ -87,44 +101,50 @@ impl<T: Real, S: Storage<T>> RmspropOp for Accelerator<T, S> {
         gradients: In<'_, Self>,
         weights: Out<'_, Self>,
         second_moments: Out<'_, Self>,
+        rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
         let Rmsprop { lr, decay, epsilon } = *d;
         let d = Argument::new(KernelRmsprop { lr, decay, epsilon });
-        let arguments = arguments![d, gradients, weights, second_moments, state, weights.len() as u64];
+        let arguments = arguments![d, gradients, weights, second_moments, rounded, state, weights.len() as u64];
         self.launch_elements(Kernel::RmspropUpdate, weights.len(), &arguments)
     }
 }
 
 dry_run! {
     RmspropOp:
-    rmsprop_update(_d: &Rmsprop, gradients, w, v, _state) => gradients + 2 * (w + v);
+    rmsprop_update(_d: &Rmsprop, gradients, w, v, rounded: Option<Window>, _state) =>
+        gradients + 2 * (w + v) + rounded.unwrap_or_default();
 }
 
 /// Lengths below, at and above a vector, and an update that is not to happen.
-pub fn cases<B: RmspropOp>() -> Vec<Case<B>> {
+pub fn cases<B: RmspropOp + RoundWeightsOp>() -> Vec<Case<B>> {
     [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
         .map(|(len, stopped)| case(len, stopped))
         .into()
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing.
-fn case<B: RmspropOp>(len: usize, stopped: bool) -> Case<B> {
+fn case<B: RmspropOp + RoundWeightsOp>(len: usize, stopped: bool) -> Case<B> {
     Case::new("rmsprop", format!("len{len}{}", if stopped { " stopped" } else { "" }))
         .real_input("gradients", len)
         .real_input("weights", len)
         .filled_real_input("second_moments", len, Fill::Uniform(0.0, 1.0))
         .real_output("weights", len)
         .real_output("second_moments", len)
-        .forward(move |be: &B, inputs, outputs| {
-            let ([gradients, w, v], [mut new_w, mut new_v]) = (inputs.map(CaseIn::real), outputs.map(CaseOut::real));
+        .output("rounded", len)
+        .forward(move |be: &B, inputs, [new_w, new_v, rounded]| {
+            let ([gradients, w, v], [mut new_w, mut new_v]) =
+                (inputs.map(CaseIn::real), [new_w, new_v].map(CaseOut::real));
+            let mut rounded = rounded.stored();
+            be.round_weights(w, be.reborrow(&mut rounded))?;
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
             let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
             be.copy(w, be.reborrow(&mut new_w))?;
             be.copy(v, be.reborrow(&mut new_v))?;
             // So large that it shows whether it is added to the root or under it.
             let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
-            be.rmsprop_update(&d, gradients, new_w, new_v, be.view(&state))
+            be.rmsprop_update(&d, gradients, new_w, new_v, Some(rounded), be.view(&state))
         })
 }
 
@@ -138,7 +158,9 @@ pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
             "update",
             [real(len)],
             [len; 2].map(real),
-            move |be: &B, [g], [w, v], state| be.rmsprop_update(&d, g.real(), w.real(), v.real(), be.freeze(state)),
+            move |be: &B, [g], [w, v], state| {
+                be.rmsprop_update(&d, g.real(), w.real(), v.real(), None, be.freeze(state))
+            },
         )
     })
 }
@@ -154,10 +176,10 @@ mod tests {
         let d = Rmsprop { lr: 0.1, decay: 0.75, epsilon: 0.5 };
         let (mut w, mut v, state) = ([1.0], [0.0], [StepState::new(0, 0.0)]);
         // v = ¼ · 16 = 4, so the weight moves by 0.1 · 4 / (2 + 0.5).
-        cpu.rmsprop_update(&d, &[4.0], &mut w, &mut v, &state).expect("update");
+        cpu.rmsprop_update(&d, &[4.0], &mut w, &mut v, None, &state).expect("update");
         assert!((w[0] - 0.84f64).abs() < 1e-12 && v == [4.0]);
         // v = ¾ · 4 + ¼ · 4 = 4.
-        cpu.rmsprop_update(&d, &[-2.0], &mut w, &mut v, &state).expect("update");
+        cpu.rmsprop_update(&d, &[-2.0], &mut w, &mut v, None, &state).expect("update");
         assert!((w[0] - 0.92f64).abs() < 1e-12 && v == [4.0]);
     }
 
@@ -167,6 +189,7 @@ mod tests {
         let case = case(33, true);
         let inputs: Vec<Vec<f64>> = (0..).zip(case.inputs()).map(|(number, tensor)| fill(tensor, number)).collect();
         let outputs = case.outputs_of(&cpu, &inputs).expect("an update");
-        assert_eq!(outputs, inputs[1..]);
+        assert_eq!(outputs[..2], inputs[1..]);
+        assert_eq!(outputs[2], inputs[1]);
     }
 }

@@ -25,18 +25,20 @@ pub(super) fn update<B: Executor>(model: &mut Model<B>, network: Network) -> Res
     backend.check_gradients(network, gradients, backend.view_mut(state))?;
     let state = backend.view(state);
     let (weights, second) = (backend.view_mut(&mut memory.params), backend.view_mut(&mut memory.second_moments));
+    let rounded = memory.rounded.to_write(backend);
     match kind {
         OptimizerKind::Adam => {
             let d = Adam { network, lr, beta1, beta2, epsilon };
             let first = backend.view_mut(&mut memory.first_moments);
-            backend.adam_update(&d, gradients, weights, first, second, state)?;
+            backend.adam_update(&d, gradients, weights, first, second, rounded, state)?;
         }
         OptimizerKind::Rmsprop => {
-            backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, state)?;
+            backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, rounded, state)?;
         }
     }
     if network == Network::Discriminator && clip > 0.0 {
         backend.clip_weights(clip, state, backend.view_mut(&mut memory.params))?;
+        memory.round(backend)?;
     }
     Ok(())
 }

@@ -19,12 +19,12 @@ use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Backend, Cpu, Precision, Real, Storage};
 
 impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
-    fn conv2d_forward(&self, d: &Conv2d, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
+    fn conv2d_forward(&self, d: &Conv2d, x: &[S], w: &[S], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
         forward(self, d, x, w, b, y);
         Ok(())
     }
 
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[S], w: &[T], dx: &mut [S]) -> Result<()> {
+    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[S], w: &[S], dx: &mut [S]) -> Result<()> {
         backward_input(self, d, dy, w, None, dx);
         Ok(())
     }
@@ -58,12 +58,12 @@ fn is_pointwise(d: &Conv2d) -> bool {
     d.r == 1 && d.s == 1 && d.stride == 1 && d.padding == 0
 }
 
-fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[T], b: Option<&[T]>, y: &mut [S]) {
+fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[S], b: Option<&[T]>, y: &mut [S]) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.c, d.k) {
-        let (w, b) = (cast_slice(w), b.map(cast_slice));
+        let b = b.map(cast_slice);
         return match unit.numbers() {
-            Numbers::Bf16 => windows::forward::<bf16>(unit, d, cast_slice(x), w, b, cast_slice_mut(y)),
-            Numbers::F32 => windows::forward::<f32>(unit, d, cast_slice(x), w, b, cast_slice_mut(y)),
+            Numbers::Bf16 => windows::forward::<bf16>(unit, d, cast_slice(x), cast_slice(w), b, cast_slice_mut(y)),
+            Numbers::F32 => windows::forward::<f32>(unit, d, cast_slice(x), cast_slice(w), b, cast_slice_mut(y)),
         };
     }
     let width = d.r * d.s * d.c;
@@ -107,13 +107,13 @@ fn round<T: Real, S: Storage<T>>(source: &[T], target: &mut [S]) {
 }
 
 /// `[rows, columns]` → `[columns, rows]`, by tiles that stay in the cache.
-fn transpose<T: Real>(source: &[T], rows: usize, columns: usize, target: &mut [T]) {
+fn transpose<T: Real, S: Storage<T>>(source: &[S], rows: usize, columns: usize, target: &mut [T]) {
     const TILE: usize = 16;
     target.par_chunks_mut(TILE * rows).enumerate().for_each(|(block, target)| {
         for first in (0..rows).step_by(TILE) {
             for (column, target) in (block * TILE..).zip(target.chunks_exact_mut(rows)) {
                 for row in first..(first + TILE).min(rows) {
-                    target[row] = source[row * columns + column];
+                    target[row] = source[row * columns + column].real();
                 }
             }
         }
@@ -125,15 +125,19 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     cpu: &Cpu<T, S>,
     d: &Conv2d,
     dy: &[S],
-    w: &[T],
+    w: &[S],
     b: Option<&[T]>,
     dx: &mut [S],
 ) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.k, d.c) {
-        let (w, b) = (cast_slice(w), b.map(cast_slice));
+        let b = b.map(cast_slice);
         return match unit.numbers() {
-            Numbers::Bf16 => windows::backward_input::<bf16>(unit, d, cast_slice(dy), w, b, cast_slice_mut(dx)),
-            Numbers::F32 => windows::backward_input::<f32>(unit, d, cast_slice(dy), w, b, cast_slice_mut(dx)),
+            Numbers::Bf16 => {
+                windows::backward_input::<bf16>(unit, d, cast_slice(dy), cast_slice(w), b, cast_slice_mut(dx));
+            }
+            Numbers::F32 => {
+                windows::backward_input::<f32>(unit, d, cast_slice(dy), cast_slice(w), b, cast_slice_mut(dx));
+            }
         };
     }
     if d.c <= COL2IM_CHANNELS {
@@ -205,39 +209,52 @@ fn backward_input_col2im<T: Real, S: Storage<T>>(
     cpu: &Cpu<T, S>,
     d: &Conv2d,
     dy: &[S],
-    w: &[T],
+    w: &[S],
     b: Option<&[T]>,
     dx: &mut [S],
 ) {
     let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());
-    let filters = Matrix::dense(w, d.k, width);
     let images = (im2col::BLOCK / (pixels * width)).clamp(1, 16);
-    dx[..d.x_len()].par_chunks_mut(images * d.h * d.w * d.c).enumerate().for_each(|(group, dx)| {
-        let count = dx.len() / (d.h * d.w * d.c);
-        let rows = count * pixels;
-        let dy = &dy[group * images * pixels * d.k..][..rows * d.k];
-        let product = |dy: &[T], windows: &mut [T], dx: &mut [T]| {
-            match b {
-                None => dx.fill(T::ZERO),
-                Some(b) => dx.chunks_exact_mut(d.c).for_each(|pixel| pixel.copy_from_slice(&b[..d.c])),
+    with_reals(cpu, &w[..d.w_len()], |w| {
+        let filters = Matrix::dense(w, d.k, width);
+        dx[..d.x_len()].par_chunks_mut(images * d.h * d.w * d.c).enumerate().for_each(|(group, dx)| {
+            let count = dx.len() / (d.h * d.w * d.c);
+            let rows = count * pixels;
+            let dy = &dy[group * images * pixels * d.k..][..rows * d.k];
+            let product = |dy: &[T], windows: &mut [T], dx: &mut [T]| {
+                match b {
+                    None => dx.fill(T::ZERO),
+                    Some(b) => dx.chunks_exact_mut(d.c).for_each(|pixel| pixel.copy_from_slice(&b[..d.c])),
+                }
+                let target = MatrixMut::dense(&mut *windows, rows, width);
+                gemm(precision(cpu, d), target, false, Matrix::dense(dy, rows, d.k), filters);
+                for (row, window) in windows.chunks_exact(width).enumerate() {
+                    add_window(d, row, window, dx);
+                }
+            };
+            if let (Some(dy), Some(dx)) = (S::as_reals(dy), S::as_reals_mut(dx)) {
+                return cpu.with_local(rows * width, |windows| product(dy, windows, dx));
             }
-            let target = MatrixMut::dense(&mut *windows, rows, width);
-            gemm(precision(cpu, d), target, false, Matrix::dense(dy, rows, d.k), filters);
-            for (row, window) in windows.chunks_exact(width).enumerate() {
-                add_window(d, row, window, dx);
-            }
-        };
-        if let (Some(dy), Some(dx)) = (S::as_reals(dy), S::as_reals_mut(dx)) {
-            return cpu.with_local(rows * width, |windows| product(dy, windows, dx));
-        }
-        cpu.with_local(rows * (width + d.k) + dx.len(), |scratch| {
-            let (windows, scratch) = scratch.split_at_mut(rows * width);
-            let (copy, sums) = scratch.split_at_mut(rows * d.k);
-            im2col::to_reals(dy, copy);
-            product(copy, windows, sums);
-            round(sums, dx);
+            cpu.with_local(rows * (width + d.k) + dx.len(), |scratch| {
+                let (windows, scratch) = scratch.split_at_mut(rows * width);
+                let (copy, sums) = scratch.split_at_mut(rows * d.k);
+                im2col::to_reals(dy, copy);
+                product(copy, windows, sums);
+                round(sums, dx);
+            });
         });
     });
+}
+
+/// Works on what is stored as reals: as it lies there, or on a copy.
+fn with_reals<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, stored: &[S], work: impl FnOnce(&[T])) {
+    match S::as_reals(stored) {
+        Some(reals) => work(reals),
+        None => cpu.with_shared(stored.len(), |reals| {
+            im2col::to_reals(stored, reals);
+            work(reals);
+        }),
+    }
 }
 
 /// Adds one output pixel's window (R·S·C) to the image that it was cut from.

@@ -61,7 +61,7 @@ impl Few {
         &self,
         be: &Accelerator<T, S>,
         x: Stored<'_, Accelerator<T, S>>,
-        w: In<'_, Accelerator<T, S>>,
+        w: Stored<'_, Accelerator<T, S>>,
         b: Option<In<'_, Accelerator<T, S>>>,
         y: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
@@ -73,7 +73,7 @@ impl Few {
         &self,
         be: &Accelerator<T, S>,
         dy: Stored<'_, Accelerator<T, S>>,
-        w: In<'_, Accelerator<T, S>>,
+        w: Stored<'_, Accelerator<T, S>>,
         b: Option<In<'_, Accelerator<T, S>>>,
         dx: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
@@ -111,7 +111,7 @@ impl Few {
         &self,
         be: &Accelerator<T, S>,
         x: Stored<'_, Accelerator<T, S>>,
-        w: In<'_, Accelerator<T, S>>,
+        w: Stored<'_, Accelerator<T, S>>,
         b: Option<In<'_, Accelerator<T, S>>>,
         y: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
@@ -133,7 +133,7 @@ impl Few {
         &self,
         be: &Accelerator<T, S>,
         dy: Stored<'_, Accelerator<T, S>>,
-        w: In<'_, Accelerator<T, S>>,
+        w: Stored<'_, Accelerator<T, S>>,
         b: Option<In<'_, Accelerator<T, S>>>,
         dx: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {

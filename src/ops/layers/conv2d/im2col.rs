@@ -96,12 +96,12 @@ pub(super) fn parities(d: &Conv2d) -> impl Iterator<Item = Parity> + Clone {
 }
 
 /// Packs w (KRSC) for one parity: [taps, K, C], taps in the order r, s.
-pub(super) fn pack_filter<T: Real>(d: &Conv2d, parity: &Parity, w: &[T], target: &mut [T]) {
+pub(super) fn pack_filter<T: Real, S: Storage<T>>(d: &Conv2d, parity: &Parity, w: &[S], target: &mut [T]) {
     for (tap, target) in target.chunks_exact_mut(d.k * d.c).enumerate() {
         let r = parity.r0 + tap / parity.s_taps * d.stride;
         let s = parity.s0 + tap % parity.s_taps * d.stride;
         for (k, target) in target.chunks_exact_mut(d.c).enumerate() {
-            target.copy_from_slice(&w[((k * d.r + r) * d.s + s) * d.c..][..d.c]);
+            to_reals(&w[((k * d.r + r) * d.s + s) * d.c..][..d.c], target);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     be: &Accelerator<T, S>,
     d: &Conv2d,
     dy: Stored<'_, Accelerator<T, S>>,
-    w: In<'_, Accelerator<T, S>>,
+    w: Stored<'_, Accelerator<T, S>>,
     b: Option<In<'_, Accelerator<T, S>>>,
     dx: StoredOut<'_, Accelerator<T, S>>,
 ) -> Result<()> {
@@ -76,7 +76,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         &self,
         d: &Conv2d,
         x: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
@@ -94,7 +94,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         &self,
         d: &Conv2d,
         dy: Stored<'_, Self>,
-        w: In<'_, Self>,
+        w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         backward_input(self, d, dy, w, None, dx)

@@ -112,7 +112,7 @@ fn refill<T>(target: &mut Vec<T>, items: impl Iterator<Item = T>) {
 }
 
 /// y = conv(x, w) + b.
-pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[f32], b: Option<&[f32]>, y: &mut [E]) {
+pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[E], b: Option<&[f32]>, y: &mut [E]) {
     let (grid, width, numbers) = (Grid::forward(d), d.r * d.s * d.c, unit.numbers());
     let stride = grid.planes() * d.c / numbers.in_word();
     let images = images_at_a_time(d, numbers, grid.places() * stride);
@@ -140,14 +140,7 @@ pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[f32], b
 }
 
 /// dx = convᵀ(dy, w) + b.
-pub(super) fn backward_input<E: Packable>(
-    unit: Unit,
-    d: &Conv2d,
-    dy: &[E],
-    w: &[f32],
-    b: Option<&[f32]>,
-    dx: &mut [E],
-) {
+pub(super) fn backward_input<E: Packable>(unit: Unit, d: &Conv2d, dy: &[E], w: &[E], b: Option<&[f32]>, dx: &mut [E]) {
     let (grid, planes, depth) = (Grid::backward_input(d), d.stride * d.stride, unit.numbers().depth());
     let stride = d.k / unit.numbers().in_word();
     let images = images_at_a_time(d, unit.numbers(), grid.places() * stride);
@@ -180,7 +173,7 @@ pub(super) fn backward_input<E: Packable>(
 }
 
 /// The filters of one plane: a column for each channel of x, along the taps and the K outputs.
-fn pack_filters(d: &Conv2d, grid: &Grid, plane: usize, w: &[f32], filters: &mut Packed) {
+fn pack_filters<E: Packable>(d: &Conv2d, grid: &Grid, plane: usize, w: &[E], filters: &mut Packed) {
     let depth = grid.taps_to(d, plane).count() * d.k;
     let s_taps = d.s.saturating_sub(plane % d.stride).div_ceil(d.stride);
     filters.fill_across_by_all(Side::Right, (d.c, depth), |channel| {
@@ -442,9 +435,9 @@ impl Gradients<'_> {
             rows.resize(rows.len().next_multiple_of(HALF), rows.last().copied().unwrap_or_default());
         }
         let pixels = &*pixels;
-        packed
-            .hold(numbers)
-            .fill_across(Side::Left, (d.k, pixels.len()), |k| move |i| run(dy, pixels[i], d.k).map(|pixel| &pixel[k..]));
+        packed.hold(numbers).fill_across(Side::Left, (d.k, pixels.len()), |k| {
+            move |i| run(dy, pixels[i], d.k).map(|pixel| &pixel[k..])
+        });
         if !pairs {
             return words.fill_runs(numbers, (all * planes, self.channels), |i| self.pixel(x, places, i));
         }
