@@ -1,18 +1,17 @@
 //! All that a checkpoint holds comes back: every number of the state, each another one, and every arena of every net.
 
+use half::bf16;
 use vgan_cuda::config::Settings;
 use vgan_cuda::data::{Images, Report};
-use vgan_cuda::device::{Cpu, StepState};
+use vgan_cuda::device::{Cpu, StepState, Storage};
 use vgan_cuda::nn::{ImageShape, NetworkMemory};
 use vgan_cuda::run::checkpoint;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::snapshot::{self, DataIdentity, Lineage};
 use vgan_cuda::train::step::model::Model;
 
-type Nets = Trainer<Cpu<f32>>;
-
 /// Three nets, an average of G and means so far of both players.
-fn trainer() -> Nets {
+fn trainer<S: Storage<f32>>() -> Trainer<Cpu<f32, S>> {
     let mut settings = Settings::default();
     settings.train.batch = 3;
     (settings.generator.latent, settings.generator.ema) = (5, 0.9);
@@ -24,7 +23,7 @@ fn trainer() -> Nets {
 }
 
 /// Every arena, by name.
-fn arenas(trainer: &mut Nets) -> Vec<(String, &mut Vec<f32>)> {
+fn arenas<S: Storage<f32>>(trainer: &mut Trainer<Cpu<f32, S>>) -> Vec<(String, &mut Vec<f32>)> {
     let Model { discriminator, generator, image_encoder, average, .. } = &mut trainer.model;
     let encoder = image_encoder.as_mut().expect("an encoder");
     let mut all = Vec::new();
@@ -42,11 +41,16 @@ fn arenas(trainer: &mut Nets) -> Vec<(String, &mut Vec<f32>)> {
 
 #[test]
 fn every_number_of_a_checkpoint_comes_back_where_it_was() {
+    comes_back::<f32>();
+    comes_back::<bf16>();
+}
+
+fn comes_back<S: Storage<f32> + std::fmt::Debug + PartialEq>() {
     let pixels: Vec<u8> = (0..10 * 16).map(|i| (i * 37 % 256) as u8).collect();
     let (description, report) = (String::new(), Report::default());
     let images = Images { count: 10, height: 4, width: 4, channels: 1, pixels, description, report };
     let data = DataIdentity::of(&images);
-    let mut saved = trainer();
+    let mut saved = trainer::<S>();
     let seed = saved.read_state().expect("the state").seed;
     let state = StepState { step: 11, updates: [22, 13, 17], balance: 0.625, ..StepState::new(seed, 0.375) };
     saved.write_state(&state).expect("the state");
@@ -60,7 +64,7 @@ fn every_number_of_a_checkpoint_comes_back_where_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     let written = snapshot::checkpoint(&saved.model, "quick", &data, &Lineage::default()).expect("a checkpoint");
     let path = checkpoint::save(folder.path(), &written, 1).expect("a file");
-    let mut restored = trainer();
+    let mut restored = trainer::<S>();
     assert_ne!(restored.read_state().expect("the state"), state);
     snapshot::restore(&mut restored, &data, checkpoint::load(&path).expect("a checkpoint"), &path).expect("its state");
     assert_eq!(restored.read_state().expect("the state"), state);
@@ -68,5 +72,12 @@ fn every_number_of_a_checkpoint_comes_back_where_it_was() {
     assert_eq!(theirs.len(), 3 * 4 + 2 + 2);
     for ((name, ours), (_, theirs)) in arenas(&mut restored).into_iter().zip(theirs) {
         assert!(!theirs.is_empty() && ours == theirs, "{name}");
+    }
+    // What products read is brought up to date.
+    let Model { backend, discriminator, generator, image_encoder, .. } = &restored.model;
+    let encoder = &image_encoder.as_ref().expect("an encoder").memory;
+    for NetworkMemory { params, rounded, .. } in [&discriminator.memory, &generator.memory, encoder] {
+        let expected: Vec<S> = params.iter().map(|&weight| S::of_real(weight)).collect();
+        assert_eq!(rounded.view(backend, params), expected);
     }
 }

@@ -9,7 +9,7 @@ use simt::{Options, Order};
 use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
 use vgan_cuda::device::{ALIGNMENT, Accelerator, Cpu, DryRun, Metrics, Precision, Real, StepState, Storage};
-use vgan_cuda::nn::{ImageShape, Parts};
+use vgan_cuda::nn::{ImageShape, NetworkMemory, Parts};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::run::{RunFolder, checkpoint};
@@ -77,9 +77,22 @@ fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): &Narrow)
     arenas.extend(model.image_encoder.as_ref().map(|encoder| read("weights of E", &encoder.memory.params)));
     arenas.extend(model.average.as_ref().map(|average| read("average", &average.params)));
     arenas.extend(d.historical_mean.as_ref().map(|mean| read("mean so far of D", mean)));
+    let nets = [Some(g), Some(d), model.image_encoder.as_ref().map(|encoder| &encoder.memory)];
+    for memory in nets.into_iter().flatten() {
+        assert_copy_is_rounded(backend, memory);
+    }
     // RMSprop has no first moments, and nets without normalisation have no statistics.
     arenas.retain(|(_, values)| !values.is_empty());
     Trained { states, arenas }
+}
+
+/// That products read the weights as they are, rounded as activations are stored.
+fn assert_copy_is_rounded<B: Executor>(backend: &B, memory: &NetworkMemory<B>) {
+    let weights = backend.read(backend.view(&memory.params)).expect("a copy");
+    let rounded = backend.read(memory.rounded.view(backend, &memory.params)).expect("a copy");
+    let expected: Vec<B::Storage> = weights.into_iter().map(Storage::of_real).collect();
+    let bytes = |values: &[B::Storage]| bytemuck::cast_slice::<_, u8>(values).to_vec();
+    assert!(bytes(&rounded) == bytes(&expected), "products read other weights than those that were trained");
 }
 
 fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {

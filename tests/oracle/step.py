@@ -73,9 +73,11 @@ def weights(net):
 
 
 class Trainer:
-    """The nets, their optimisers and beta, started from IN tensors; their dtype is the dtype of all arithmetic."""
+    """The nets, their optimisers and beta, started from IN tensors; their dtype is the dtype of all arithmetic, but for what
+    PyTorch's autocast computes in bf16 where that is asked for.
+    """
 
-    def __init__(self, settings, tensors):
+    def __init__(self, settings, tensors, autocast=False):
         self.settings = settings
         images = next(value for key, value in tensors.items() if key.rpartition(".")[2] == "images")
         self.image = tuple(images.shape[1:])
@@ -97,6 +99,8 @@ class Trainer:
             if wrong or missing.unexpected_keys:
                 raise SystemExit(f"{name}: missing {wrong}, unexpected {missing.unexpected_keys}")
             self.watch_biases(name, net)
+            if autocast:
+                compute_in_bf16(net)
             self.optimizers[name] = self.optimizer(net.parameters(), learning_rate(optimizer, name))
         if settings["generator"]["ema"] > 0:
             self.average = weights(self.nets["generator"])
@@ -294,6 +298,26 @@ class Trainer:
         return {f"{name}.{key}": value for name, tensors in values.items() for key, value in tensors.items()}
 
 
+def compute_in_bf16(net):
+    """Makes a net compute as PyTorch's autocast does, with f32 weights; what it returns is widened, so that losses are f32."""
+
+    def widened(made):
+        if isinstance(made, dict):
+            return {key: value.float() for key, value in made.items()}
+        return tuple(map(widened, made)) if isinstance(made, tuple) else made.float()
+
+    def cast(compute):
+        def computed(*inputs):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return widened(compute(*inputs))
+
+        return computed
+
+    for method in ("forward", "encode"):
+        if hasattr(net, method):
+            setattr(net, method, cast(getattr(net, method)))
+
+
 def learning_rate(optimizer, name):
     """That of a net; an encoder learns as fast as the generator."""
     return optimizer["discriminator_lr" if name == "discriminator" else "generator_lr"]
@@ -357,9 +381,9 @@ def recorded(tensors):
     return {key: value.detach().clone().reshape(value.shape or (1,)) for key, value in tensors.items()}
 
 
-def run_step(settings, tensors, eps=None):
+def run_step(settings, tensors, eps=None, autocast=False):
     """All OUT tensors of one step, and the absolute tolerances that some of them need (see `loose_tolerances`)."""
-    trainer = Trainer(settings, tensors)
+    trainer = Trainer(settings, tensors, autocast)
     out = trainer.step(tensors)
     loose = loose_tolerances(trainer, [out], eps)
     return out | trainer.updated(), loose

@@ -36,10 +36,10 @@ fn trajectories() -> Vec<String> {
 }
 
 /// IN of one case in one type, and OUT.
-struct Fixture<T> {
+pub(super) struct Fixture<T> {
     path: PathBuf,
-    settings: Settings,
-    input: Vec<Tensor<T>>,
+    pub(super) settings: Settings,
+    pub(super) input: Vec<Tensor<T>>,
     /// What PyTorch computes in f64: its f32 would be no other oracle, but the same with errors of its own.
     output: Vec<Tensor<f64>>,
     /// Absolute tolerances of single tensors.
@@ -51,7 +51,7 @@ fn tolerance<T: Real>() -> f64 {
     if T::NAME == "f64" { 1e-10 } else { 1e-5 }
 }
 
-fn load<T: Real>(case: &str) -> Fixture<T> {
+pub(super) fn load<T: Real>(case: &str) -> Fixture<T> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let path = folder.join(format!("{case}.in.safetensors"));
     let out_path = folder.join(format!("{case}.out.safetensors"));
@@ -76,6 +76,11 @@ fn load<T: Real>(case: &str) -> Fixture<T> {
         steps: metadata.get("steps").map_or(1, |steps| steps.parse().expect("a number")),
         path,
     }
+}
+
+/// What PyTorch computes in f64 for a tensor.
+pub(super) fn exact_of<'a, T>(fixture: &'a Fixture<T>, name: &str) -> &'a [f64] {
+    &fixture.output.iter().find(|tensor| tensor.name == name).expect("a tensor of OUT").values
 }
 
 /// How far one tensor is off.
@@ -138,7 +143,7 @@ fn kernels<T: Real>() -> Accelerator<T> {
 }
 
 /// The engine's OUT for a single step.
-fn step<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Real>> {
+pub(super) fn step<B: Executor>(backend: B, fixture: &Fixture<B::Real>) -> Vec<Tensor<B::Real>> {
     trace(backend, &fixture.settings, TensorSet::new(fixture.input.clone(), &fixture.path)).expect("a step")
 }
 

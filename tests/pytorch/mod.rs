@@ -2,6 +2,7 @@
 //!
 //! Part of the binary `kernels`, so that the engine is compiled for the emulator once.
 
+mod autocast;
 mod fixtures;
 mod operators;
 mod trace;
