@@ -1,5 +1,5 @@
-// The shapes in use of convolutions with few channels; conv2d_direct.cu has a kernel for every other. Operands are never
-// rounded here.
+// The shapes in use of convolutions with few channels; conv2d_direct.cu has a kernel for every other. Operands are taken
+// as they are stored.
 #include "layers/conv2d_few.cuh"
 
 // Threads of a block of the input gradients. To nvcc also how many blocks a multiprocessor holds at least, so that it takes the

@@ -1,5 +1,5 @@
-// The products of conv2d.cu on tensor cores. Operands are rounded on their way: to bf16 where activations are stored so,
-// or else to tf32. Sums are f32. Not compiled for f64; the parts of a weight gradient are joined by weight_gradient_add.
+// The products of conv2d.cu on tensor cores. Operands are bf16 as they are stored, or else f32 that
+// is rounded to tf32 on its way. Sums are f32. Not compiled for f64; the parts of a weight gradient are joined by weight_gradient_add.
 #include "layers/conv2d.cuh"
 #include "lib/product_tensor.cuh"
 

@@ -1,5 +1,5 @@
-// The products of linear.cu on tensor cores, in wide tiles. Operands are rounded on their way: to bf16 where activations are
-// stored so, or else to tf32. Sums are f32. Not compiled for f64.
+// The products of linear.cu on tensor cores, in wide tiles. Operands are bf16 as they are stored, or else
+// f32 that is rounded to tf32 on its way. Sums are f32. Not compiled for f64.
 #include "layers/linear.cuh"
 #include "lib/product_tensor.cuh"
 

@@ -1,5 +1,5 @@
 // How numbers lie in memory. `stored`: what a layer takes and what it makes (images, features, latent vectors, logits,
-// energies), and their gradients and tangents. `real`: all else (parameters and their gradients, an optimiser's numbers,
+// energies), their gradients and tangents, and the weights of products. `real`: all else (other parameters, gradients of parameters, an optimiser's numbers,
 // statistics, sums, norms, losses, noise that is given, parts of a product).
 //
 // They are one type, unless STORED_BF16 is defined: then `real` is float, and what is stored is bf16. Every kernel computes in

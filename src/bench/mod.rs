@@ -4,3 +4,4 @@
 pub mod measure;
 #[cfg(feature = "plan")]
 pub mod plan;
+pub mod tune;

@@ -8,6 +8,7 @@ use half::bf16;
 
 use super::arguments::DeviceChoice;
 use super::bench_plan::{self, PlanOptions};
+use super::bench_tune;
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, Twin, ceilings, measure, type_name};
 use crate::device::cuda::{self, Driver};
@@ -30,9 +31,13 @@ count as flop.
 With --plan nothing is timed: one training step of a preset runs on the CPU, on the PTX that is embedded
 for GPUs, and its work is counted. Times are then predictions for the GPU that --gpu names.
 
+With --tune every matrix product runs on the GPU in each tile and in several numbers of parts: what the
+table in src/device/product.rs chooses, beside the fastest.
+
 Examples:
   vgan-cuda bench
   vgan-cuda bench --filter conv2d --json
+  vgan-cuda bench --tune --dtype bf16
   vgan-cuda bench --plan vgan-mnist --dtype bf16 --gpu h200")]
 pub(super) struct BenchArgs {
     /// Print JSON, one object per line
@@ -54,6 +59,10 @@ pub(super) struct BenchArgs {
     /// Time to spend on each pass, in milliseconds
     #[arg(long, value_name = "MS", default_value = "200", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     budget: u64,
+
+    /// Try the tile and the split of each matrix product instead, on a GPU: the table's choice and the fastest
+    #[arg(long, conflicts_with = "plan")]
+    tune: bool,
 
     /// Take one training step of a preset apart instead: every launch with its counted work and a predicted time; needs no GPU
     #[arg(long, value_name = "PRESET", conflicts_with_all = ["filter", "device", "budget"])]
@@ -94,15 +103,17 @@ pub(crate) struct BenchOptions {
     pub(crate) dtype: Type,
     /// Time to spend on each pass.
     pub(crate) budget: Duration,
+    /// Try what products could run by, instead.
+    pub(crate) tune: bool,
     /// A step to take apart instead.
     pub(crate) plan: Option<PlanOptions>,
 }
 
 impl BenchArgs {
     pub(super) fn resolve(self) -> BenchOptions {
-        let BenchArgs { json, filter, device, dtype, budget, plan, batch, gpu } = self;
+        let BenchArgs { json, filter, device, dtype, budget, tune, plan, batch, gpu } = self;
         let plan = plan.map(|preset| PlanOptions { preset, batch: batch.map(|batch| batch as usize), gpu });
-        BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget), plan }
+        BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget), tune, plan }
     }
 }
 
@@ -118,6 +129,9 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
         };
         return bench_plan::run(plan, dtype, options.json);
     }
+    if options.tune {
+        return bench_tune::run(&options);
+    }
     match options.dtype {
         Type::F32 => stored_as::<f32, f32>(&options),
         Type::F64 => stored_as::<f64, f64>(&options),
@@ -127,7 +141,7 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
 }
 
 /// The number of the GPU to compute on, if one is.
-fn gpu(device: DeviceChoice) -> Option<usize> {
+pub(super) fn gpu(device: DeviceChoice) -> Option<usize> {
     match (device, cuda::driver()) {
         (DeviceChoice::Cuda(number), _) => Some(number),
         (DeviceChoice::Auto, Driver::Working(1..)) => Some(0),
@@ -164,7 +178,7 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
 }
 
 /// Each pass beside its twin that counts.
-fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<Twin<B>>)>> {
+pub(super) fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<Twin<B>>)>> {
     let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<Twin<B>>()).collect();
     let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
     names.sort_unstable();
@@ -283,6 +297,7 @@ mod tests {
             device: DeviceChoice::Cuda(0),
             dtype: Type::F64,
             budget: Duration::from_millis(200),
+            tune: false,
             plan: None,
         };
         assert_eq!(args.resolve(), expected);
@@ -296,7 +311,9 @@ mod tests {
         let options = args.resolve();
         let expected = PlanOptions { preset: "quick".into(), batch: Some(8), gpu: "a100".into() };
         assert_eq!((options.plan, options.dtype), (Some(expected), Type::Bf16));
-        for wrong in ["--batch 8", "--gpu a100", "--plan quick --device cpu", "--plan quick --batch 0"] {
+        for wrong in
+            ["--batch 8", "--gpu a100", "--plan quick --tune", "--plan quick --device cpu", "--plan quick --batch 0"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -7,6 +7,7 @@
 mod arguments;
 mod bench;
 mod bench_plan;
+mod bench_tune;
 mod compare;
 mod complete;
 mod completions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
+use super::product::Trial;
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::Result;
 
@@ -15,6 +16,7 @@ pub struct Accelerator<T, S = T> {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
     tile_size: Option<TileSize>,
+    trial: Option<Arc<Trial>>,
     wrong: Arc<[Kernel]>,
     lent: Arc<Mutex<Lent>>,
     real: PhantomData<(T, S)>,
@@ -43,6 +45,7 @@ impl<T, S> Clone for Accelerator<T, S> {
             launcher: self.launcher.clone(),
             precision: self.precision,
             tile_size: self.tile_size,
+            trial: self.trial.clone(),
             wrong: self.wrong.clone(),
             lent: self.lent.clone(),
             real: PhantomData,
@@ -136,8 +139,8 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The kernels on `launcher`; products are of what is stored, and weights are rounded to that.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
-        let (precision, tile_size, wrong) = (S::PRECISION, None, Arc::default());
-        Accelerator { launcher, precision, tile_size, wrong, lent: Arc::default(), real: PhantomData }
+        let (precision, tile_size, trial, wrong) = (S::PRECISION, None, None, Arc::default());
+        Accelerator { launcher, precision, tile_size, trial, wrong, lent: Arc::default(), real: PhantomData }
     }
 
     /// The same with products in tiles of one size, whatever theirs: what small products need to see every kernel.
@@ -165,6 +168,16 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The same on a launcher around this one's.
     pub(crate) fn on<L: Launcher>(&self, around: impl FnOnce(Arc<dyn Launcher>) -> L) -> Self {
         Accelerator { launcher: Arc::new(around(self.launcher.clone())), ..self.clone() }
+    }
+
+    /// The same with products on trial.
+    pub(super) fn with_trial(self, trial: Arc<Trial>) -> Self {
+        Accelerator { trial: Some(trial), ..self }
+    }
+
+    /// The trial that products are on, if there is one.
+    pub(super) fn trial(&self) -> Option<&Trial> {
+        self.trial.as_deref()
     }
 
     /// The only size of tiles, if there is one.

@@ -55,7 +55,7 @@ pub const ALIGNMENT: u64 = 256;
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The type that is computed with, and in which parameters, their gradients, statistics and losses lie in memory.
     type Real: Real;
-    /// The type in which images, activations and their gradients lie in memory.
+    /// The type in which images, activations, their gradients, and the weights that products read lie in memory.
     type Storage: Storage<Self::Real>;
     /// Owned memory.
     type Buffer<E: Element>: Send + Sync;

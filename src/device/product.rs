@@ -1,6 +1,8 @@
 //! Launches of matrix products: which tile a block computes, and into how many parts a product is split along its depth, so
 //! that a GPU is full. Sizes alone decide, and so the order of every sum is fixed.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::accelerator::int;
 pub use super::kernels::TileSize;
 use super::kernels::{Kernel, size};
@@ -85,6 +87,31 @@ pub(crate) struct Split {
     pub length: usize,
 }
 
+/// How a product runs, in words: a tile, and parts of the depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The tile of a block.
+    pub tile: TileSize,
+    /// Parts that the depth is split into.
+    pub parts: usize,
+}
+
+/// A trial of products: what they are to run by, if not by the table, and what they ran by. For those who look for something better
+/// than the table on the device at hand.
+#[derive(Debug, Default)]
+pub struct Trial {
+    wanted: Option<Plan>,
+    ran: Mutex<Option<Plan>>,
+}
+
+impl Trial {
+    /// What the last product ran by; `None` where none ran that has a choice. Where the depth has not so many parts, it ran in fewer than
+    /// it was to.
+    pub fn ran(&self) -> Option<Plan> {
+        *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Tile {
     /// Blocks that compute an output, whatever their number along the depth.
     fn blocks(&self, [rows, columns, _]: [usize; 3], times: usize) -> usize {
@@ -140,10 +167,37 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         }
     }
 
+    /// The same with products that run by `wanted`, or by the table, and that are noted.
+    #[must_use]
+    pub fn on_trial(&self, wanted: Option<Plan>) -> (Self, Arc<Trial>) {
+        let trial = Arc::new(Trial { wanted, ran: Mutex::default() });
+        (self.clone().with_trial(trial.clone()), trial)
+    }
+
     /// How this product runs.
     pub(crate) fn split_of(&self, product: &Product) -> Split {
         let sizes = [product.rows, product.columns, product.depth];
-        choose(self.tiles(), self.precision(), sizes, product.times)
+        self.tried(product, |plan| plan.parts, || choose(self.tiles(), self.precision(), sizes, product.times))
+    }
+
+    /// How this product runs where it can't be split.
+    fn whole_of(&self, product: &Product) -> Split {
+        let sizes = [product.rows, product.columns, product.depth];
+        let whole = |tile: &Tile| tile.split(product.depth, 1);
+        let clocks = |split: &Split| split.clocks(self.precision(), sizes, product.times);
+        let by_table = || self.tiles().iter().map(whole).min_by_key(clocks).unwrap_or(NARROW.split(product.depth, 1));
+        self.tried(product, |_| 1, by_table)
+    }
+
+    /// What a trial wants, in so many parts, or the table's choice; it is noted.
+    fn tried(&self, product: &Product, parts: impl Fn(Plan) -> usize, by_table: impl Fn() -> Split) -> Split {
+        let Some(trial) = self.trial() else { return by_table() };
+        let found =
+            trial.wanted.and_then(|plan| Some((plan, self.tiles().iter().find(|tile| tile.size == plan.tile)?)));
+        let split = found.map_or_else(by_table, |(plan, tile)| tile.split(product.depth, parts(plan)));
+        let ran = Plan { tile: split.tile.size, parts: split.parts };
+        *trial.ran.lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
+        split
     }
 
     /// Of a kernel on plain units and its twin on tensor cores, the one for this precision.
@@ -165,11 +219,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
 
     /// Runs a product that is not split.
     pub(crate) fn launch_whole(&self, product: &Product, arguments: &[Argument]) -> Result<()> {
-        let sizes = [product.rows, product.columns, product.depth];
-        let whole = |tile: &Tile| tile.split(product.depth, 1);
-        let split =
-            self.tiles().iter().map(whole).min_by_key(|split| split.clocks(self.precision(), sizes, product.times));
-        self.launch_product(product, &split.unwrap_or(NARROW.split(product.depth, 1)), arguments)
+        self.launch_product(product, &self.whole_of(product), arguments)
     }
 
     /// Runs a product with one column: the kernel of the chosen precision, a block a row.

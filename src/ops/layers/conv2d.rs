@@ -48,8 +48,8 @@ pub struct Conv2d {
 }
 
 impl Conv2d {
-    /// True where x has few channels, or y has few and the stride is 1: kernels of their own serve it (few.rs), and no operand is
-    /// rounded, on any device.
+    /// True where x has few channels, or y has few and the stride is 1: kernels of their own serve it (few.rs), and operands are
+    /// taken as they are stored, on any device.
     pub(in crate::ops::layers) fn is_direct(&self) -> bool {
         self.is_from_few() || (self.k <= size::DIRECT_CHANNELS as usize && self.stride == 1 && self.r == self.s)
     }

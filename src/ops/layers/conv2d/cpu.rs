@@ -49,7 +49,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
 /// Channels up to which the input gradient multiplies first and adds the windows back.
 const COL2IM_CHANNELS: usize = 4;
 
-/// To what operands are rounded: few channels are not, on any device.
+/// To what operands are rounded: few channels are taken as they are stored, on any device.
 fn precision<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d) -> Precision {
     if d.is_direct() { Precision::F32 } else { cpu.precision() }
 }
