@@ -180,7 +180,7 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
 
 /// Loads a fatbin or PTX text.
 pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -> Result<Module, LoadError> {
-    let images = fatbin::images(image).map_err(|error| LoadError::InvalidImage(error.to_string()))?;
+    let images = fatbin::ptx_images(image).map_err(|error| LoadError::InvalidImage(error.to_string()))?;
     let chosen = fatbin::choose(&images, capability);
     let chosen = chosen.ok_or(LoadError::NoBinaryForDevice(capability.0, capability.1))?;
     let text = std::str::from_utf8(&chosen.bytes)

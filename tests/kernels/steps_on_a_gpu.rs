@@ -1,0 +1,115 @@
+//! Whole training steps on a GPU, or on the stand-in for one, beside the CPU's, in each of the four types.
+
+use half::bf16;
+use vgan_cuda::config::preset;
+use vgan_cuda::device::{Accelerator, Cpu, Launcher, StepState, cuda};
+use vgan_cuda::nn::ImageShape;
+use vgan_cuda::ops::Executor;
+
+use crate::narrow_models::{Narrow, narrow_models};
+use crate::steps::{Trained, agree_on, assert_near, figures, train, train_for};
+
+/// How far figures may be off in a type that rounds the operands of products: in the first step, and later.
+///
+/// Both devices round the same numbers in the same places; what differs is the order of f32 sums, and on a GPU's tensor cores how a
+/// product is cut off (`GPU_TOLERANCE` in tensor_cores.rs). A number next to a border between two of bf16 or tf32 falls to either
+/// side of it, and each step amplifies that.
+struct Rounded {
+    first: f64,
+    later: f64,
+}
+
+const TF32: Rounded = Rounded { first: 1e-3, later: 1e-2 };
+const BF16: Rounded = Rounded { first: 2e-3, later: 5e-2 };
+
+/// The first GPU; `None`, and said why, where there is none to compute on.
+fn gpu() -> Option<impl Launcher + Clone> {
+    cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok()
+}
+
+/// The figures that a step computes of its own images; β and k follow from them, and a penalty is a part of the loss.
+const COMPARED: [&str; 7] = ["loss_d", "loss_g", "kl_real", "kl_fake", "beta", "d_real", "d_fake"];
+
+fn agree_rounded(name: &str, gpu: &Trained, cpu: &Trained, allowed: &Rounded) {
+    assert_eq!(gpu.states.len(), cpu.states.len());
+    for (step, (ours, theirs)) in gpu.states.iter().zip(&cpu.states).enumerate() {
+        let counts = |state: &StepState| (state.step, state.updates, state.non_finite);
+        assert_eq!(counts(ours), counts(theirs), "{name}");
+        let tolerance = if step == 0 { allowed.first } else { allowed.later };
+        for ((what, ours), (_, theirs)) in figures(&ours.metrics).into_iter().zip(figures(&theirs.metrics)) {
+            if COMPARED.contains(&what) {
+                assert_near(&format!("{name}: {what} of step {}", step + 1), ours, theirs, tolerance);
+            }
+        }
+    }
+}
+
+fn every_model(check: impl Fn(&str, &Narrow)) {
+    narrow_models().iter().for_each(|(name, model)| check(name, model));
+}
+
+#[test]
+fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_f32() {
+    let Some(gpu) = gpu().map(Accelerator::<f32>::new) else { return };
+    every_model(|name, model| agree_on(&gpu, name, model));
+}
+
+#[test]
+fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_f64() {
+    let Some(gpu) = gpu().map(Accelerator::<f64>::new) else { return };
+    every_model(|name, model| agree_on(&gpu, name, model));
+}
+
+#[test]
+fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_tf32() {
+    let Some(gpu) = gpu().map(Accelerator::<f32>::in_tf32) else { return };
+    let cpu = Cpu::<f32>::in_tf32(Some(2)).expect("threads");
+    every_model(|name, model| agree_rounded(name, &train(&gpu, model), &train(&cpu, model), &TF32));
+}
+
+#[test]
+fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_bf16() {
+    let Some(gpu) = gpu().map(Accelerator::<f32, bf16>::new) else { return };
+    let cpu = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
+    every_model(|name, model| agree_rounded(name, &train(&gpu, model), &train(&cpu, model), &BF16));
+}
+
+/// Preset `quick` at its width and batch, on images of 28×28.
+fn quick() -> Narrow {
+    (preset("quick").expect("a preset"), ImageShape { h: 28, w: 28, c: 1 })
+}
+
+/// `steps` steps of `quick` in f32, f64, tf32 and bf16.
+fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
+    fn both<A: Executor, B: Executor>(steps: usize, gpu: &A, cpu: &B) -> [Trained; 2] {
+        [train_for(steps, gpu, &quick()), train_for(steps, cpu, &quick())]
+    }
+    let threads = Some(2);
+    let [ours, theirs] =
+        both(steps, &Accelerator::<f32>::new(gpu.clone()), &Cpu::<f32>::new(threads).expect("threads"));
+    agree_rounded("quick in f32", &ours, &theirs, &Rounded { first: 1e-5, later: 1e-4 });
+    let [ours, theirs] =
+        both(steps, &Accelerator::<f64>::new(gpu.clone()), &Cpu::<f64>::new(threads).expect("threads"));
+    agree_rounded("quick in f64", &ours, &theirs, &Rounded { first: 1e-10, later: 1e-9 });
+    let [ours, theirs] =
+        both(steps, &Accelerator::<f32>::in_tf32(gpu.clone()), &Cpu::<f32>::in_tf32(threads).expect("threads"));
+    agree_rounded("quick in tf32", &ours, &theirs, &TF32);
+    let [ours, theirs] =
+        both(steps, &Accelerator::<f32, bf16>::new(gpu.clone()), &Cpu::<f32, bf16>::new(threads).expect("threads"));
+    agree_rounded("quick in bf16", &ours, &theirs, &BF16);
+}
+
+/// The step that is computed, the one that is recorded, and its replay.
+#[test]
+fn a_gpu_takes_steps_of_quick_as_the_cpu() {
+    let Some(gpu) = gpu() else { return };
+    quick_is_the_cpus(3, &gpu);
+}
+
+/// docs/results/standin.md has the command and the result.
+#[test]
+#[ignore = "takes a minute on the stand-in"]
+fn twenty_steps_of_quick_are_the_cpus() {
+    let Some(gpu) = gpu() else { return };
+    quick_is_the_cpus(20, &gpu);
+}
