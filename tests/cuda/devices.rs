@@ -84,10 +84,10 @@ fn what_cannot_run_the_code_is_refused_with_the_reason() {
     assert!(text.contains("a CUDA driver, and no GPU: pass --device cpu"), "{text}");
 }
 
-/// Training of the tiny model in `place` with these settings of the stand-in.
+/// Training of the tiny model in `place` with these settings of the stand-in; the batch is among the words.
 fn train(place: &Place, device: &str, words: &str, settings: &[(&str, &str)]) -> Command {
     let mut command = standin::command(PROGRAM);
-    command.args(["train", "quick"]).args(TINY.split_whitespace()).args(words.split_whitespace());
+    command.args(["train", "quick"]).args(TINY.split_whitespace().skip(2)).args(words.split_whitespace());
     command.args(["--device", device, "--no-selfcheck", "--outdir"]).arg(place.path("runs"));
     command.arg("--data").arg(place.path("images-idx3-ubyte")).envs(settings.iter().copied());
     command
@@ -100,7 +100,7 @@ fn the_largest_batch_that_fits_a_small_device_is_told_and_runs() {
         return;
     }
     let place = Place::new();
-    let small = [("CUDA_STANDIN_MEMORY", "1300000")];
+    let small = [("CUDA_STANDIN_MEMORY", "450000")];
     let text = stderr(&exit_with(train(&place, "cuda", "--batch 32 --steps 2", &small), 4));
     let batch = text.split("the largest batch that fits is ").nth(1);
     let batch: String = batch.unwrap_or_else(|| panic!("{text}")).chars().take_while(char::is_ascii_digit).collect();
@@ -118,12 +118,12 @@ fn the_device_that_is_named_trains() {
     let (place, two) = (Place::new(), ("CUDA_STANDIN_DEVICES", "2"));
     let trace = place.path("trace");
     let settings = [two, ("CUDA_STANDIN_TRACE", trace.to_str().expect("UTF-8"))];
-    succeed(train(&place, "cuda:1", "--steps 2", &settings));
+    succeed(train(&place, "cuda:1", "--batch 8 --steps 2", &settings));
     let environment = String::from_utf8(place.run("runs").bytes("env.json")).expect("UTF-8");
     assert!(environment.contains("cuda:1 NVIDIA"), "{environment}");
     let trace = std::fs::read_to_string(trace).expect("a trace");
     let retained: Vec<&str> = trace.lines().filter(|line| line.starts_with("cuDevicePrimaryCtxRetain")).collect();
-    assert!(!retained.is_empty() && retained.iter().all(|line| line.contains("1) -> 0")), "{retained:?}");
-    let text = stderr(&exit_with(train(&place, "cuda:2", "--steps 2", &[two]), 4));
+    assert!(!retained.is_empty() && retained.iter().all(|line| line.contains(", 1) -> CUDA_SUCCESS")), "{retained:?}");
+    let text = stderr(&exit_with(train(&place, "cuda:2", "--batch 8 --steps 2", &[two]), 4));
     assert!(text.contains("cuda:2 was asked for, but there is a CUDA driver and 2 GPUs"), "{text}");
 }

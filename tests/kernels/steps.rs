@@ -23,15 +23,17 @@ use vgan_cuda::train::{Interrupt, Session, Trainer};
 const STEPS: usize = 20;
 /// The first step, the recorded one and its replays, in both phases of a penalty every second step: all that steps differ in where
 /// orders, buffers or precisions are compared.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 const COUNT: usize = 50;
 
 /// Batches that are drawn from a small data set.
 fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
-    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    // An epoch has one batch at least.
+    let count = COUNT.max(settings.train.batch);
+    let pixels: Vec<u8> = (0..count * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
     let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
     let ImageShape { h, w, c } = image;
-    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
+    let gather = Gather { n: settings.train.batch, count, h, w, c, low, high: 1.0, flip: settings.data.flip };
     Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") }
 }
 

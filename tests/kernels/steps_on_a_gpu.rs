@@ -7,7 +7,7 @@ use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 
 use crate::narrow_models::{Narrow, narrow_models};
-use crate::steps::{Trained, agree_on, assert_near, figures, train, train_for};
+use crate::steps::{FEW, Trained, agree_on, assert_near, figures, train, train_for};
 
 /// How far figures may be off in a type that rounds the operands of products: in the first step, and later.
 ///
@@ -61,17 +61,17 @@ fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_f64() {
 }
 
 #[test]
-fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_tf32() {
+fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_tf32() {
     let Some(gpu) = gpu().map(Accelerator::<f32>::in_tf32) else { return };
     let cpu = Cpu::<f32>::in_tf32(Some(2)).expect("threads");
-    every_model(|name, model| agree_rounded(name, &train(&gpu, model), &train(&cpu, model), &TF32));
+    every_model(|name, model| agree_rounded(name, &train_for(FEW, &gpu, model), &train_for(FEW, &cpu, model), &TF32));
 }
 
 #[test]
-fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_bf16() {
+fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_bf16() {
     let Some(gpu) = gpu().map(Accelerator::<f32, bf16>::new) else { return };
     let cpu = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
-    every_model(|name, model| agree_rounded(name, &train(&gpu, model), &train(&cpu, model), &BF16));
+    every_model(|name, model| agree_rounded(name, &train_for(FEW, &gpu, model), &train_for(FEW, &cpu, model), &BF16));
 }
 
 /// Preset `quick` at its width and batch, on images of 28×28.
@@ -99,17 +99,15 @@ fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
     agree_rounded("quick in bf16", &ours, &theirs, &BF16);
 }
 
-/// The step that is computed, the one that is recorded, and its replay.
+/// What is too long for the suite. docs/results/standin.md has the command and the result.
 #[test]
-fn a_gpu_takes_steps_of_quick_as_the_cpu() {
-    let Some(gpu) = gpu() else { return };
-    quick_is_the_cpus(3, &gpu);
-}
-
-/// docs/results/standin.md has the command and the result.
-#[test]
-#[ignore = "takes a minute on the stand-in"]
-fn twenty_steps_of_quick_are_the_cpus() {
+#[ignore = "takes minutes on the stand-in"]
+fn twenty_steps_of_quick_and_of_every_model_in_every_type() {
     let Some(gpu) = gpu() else { return };
     quick_is_the_cpus(20, &gpu);
+    let (tf32, bf16) = (Accelerator::<f32>::in_tf32(gpu.clone()), Accelerator::<f32, bf16>::new(gpu));
+    let cpu = Cpu::<f32>::in_tf32(Some(2)).expect("threads");
+    every_model(|name, model| agree_rounded(name, &train(&tf32, model), &train(&cpu, model), &TF32));
+    let cpu = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
+    every_model(|name, model| agree_rounded(name, &train(&bf16, model), &train(&cpu, model), &BF16));
 }
