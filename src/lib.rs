@@ -85,3 +85,13 @@ pub mod train;
 mod units;
 
 pub use error::{Error, Result};
+
+#[cfg(test)]
+#[path = "../tests/common/needs.rs"]
+mod needs;
+
+#[cfg(test)]
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("unit tests", 10, &[]);
+}

@@ -84,7 +84,7 @@ fn every_test_of_a_gpu_passes_and_nothing_is_found_in_any_kernel_of_any_form() {
             trace.lines().filter_map(|line| line.strip_prefix("run ")?.split(' ').next()).collect();
         let of_form = |kernel: &&Kernel| BINARIES.iter().any(|(file, of, _)| *of == form && *file == kernel.file());
         let excused = |kernel: &&Kernel| NEVER.iter().any(|(of, file)| *of == form && *file == kernel.file());
-        let (never, all): (Vec<_>, Vec<_>) = Kernel::ALL.iter().filter(of_form).partition(excused);
+        let (never, all): (Vec<&Kernel>, Vec<&Kernel>) = Kernel::ALL.iter().filter(of_form).partition(excused);
         let never: Vec<_> = never.into_iter().filter(|kernel| ran.contains(kernel.name())).collect();
         assert!(never.is_empty(), "these run in {form} and are no exceptions any more: {never:?}");
         let missing: Vec<_> = all.into_iter().filter(|kernel| !ran.contains(kernel.name())).collect();
