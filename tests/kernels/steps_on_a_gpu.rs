@@ -12,15 +12,16 @@ use crate::steps::{FEW, Trained, agree_on, assert_near, figures, train, train_fo
 /// How far figures may be off in a type that rounds the operands of products: in the first step, and later.
 ///
 /// Both devices round the same numbers in the same places; what differs is the order of f32 sums, and on a GPU's tensor cores how a
-/// product is cut off (`GPU_TOLERANCE` in tensor_cores.rs). A number next to a border between two of bf16 or tf32 falls to either
-/// side of it, and each step amplifies that.
+/// product is cut off (`GPU_TOLERANCE` in tensor_cores.rs, in each of some six layers). A number next to a border between two of bf16 or
+/// tf32 falls to either side of it, and each step amplifies that. On the stand-in a first step is off by 4e-5 at most and a later one by
+/// 1.8e-3 (docs/results/standin.md).
 struct Rounded {
     first: f64,
     later: f64,
 }
 
-const TF32: Rounded = Rounded { first: 1e-3, later: 1e-2 };
-const BF16: Rounded = Rounded { first: 2e-3, later: 5e-2 };
+const TF32: Rounded = Rounded { first: 2e-4, later: 5e-3 };
+const BF16: Rounded = Rounded { first: 1e-3, later: 1e-2 };
 
 /// The first GPU; `None`, and said why, where there is none to compute on.
 fn gpu() -> Option<impl Launcher + Clone> {
@@ -93,7 +94,7 @@ fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
         both(steps, &Accelerator::<f32>::new(gpu.clone()), &Cpu::<f32>::new(threads).expect("threads"));
     // Adam divides what is rounding alone by its own size and moves by the learning rate, here five times that of the narrow models.
     // In f64 that is below its epsilon.
-    agree_rounded("quick in f32", &ours, &theirs, &Rounded { first: 1e-5, later: 1e-2 });
+    agree_rounded("quick in f32", &ours, &theirs, &Rounded { first: 1e-5, later: 5e-3 });
     let [ours, theirs] =
         both(steps, &Accelerator::<f64>::new(gpu.clone()), &Cpu::<f64>::new(threads).expect("threads"));
     agree_rounded("quick in f64", &ours, &theirs, &Rounded { first: 1e-10, later: 1e-9 });
