@@ -1,5 +1,7 @@
 //! Whole training steps on a GPU, or on the stand-in for one, beside the CPU's, in each of the four types.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use half::bf16;
 use vgan_cuda::config::preset;
 use vgan_cuda::device::{Accelerator, Cpu, Launcher, StepState, cuda};
@@ -22,6 +24,13 @@ struct Rounded {
 
 const TF32: Rounded = Rounded { first: 2e-4, later: 5e-3 };
 const BF16: Rounded = Rounded { first: 1e-3, later: 1e-2 };
+
+/// A step is recorded by the thread that asks for it, and a thread that records may take up another test's work while it waits: one
+/// test at a time.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The first GPU; `None`, and said why, where there is none to compute on.
 fn gpu() -> Option<impl Launcher + Clone> {
@@ -55,18 +64,21 @@ fn every_model(check: impl Fn(&str, &Narrow)) {
 
 #[test]
 fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_f32() {
+    let _turn = turn();
     let Some(gpu) = gpu().map(Accelerator::<f32>::new) else { return };
     every_model(|name, model| agree_on(&gpu, name, model));
 }
 
 #[test]
 fn a_gpu_takes_twenty_steps_of_every_model_as_the_cpu_in_f64() {
+    let _turn = turn();
     let Some(gpu) = gpu().map(Accelerator::<f64>::new) else { return };
     every_model(|name, model| agree_on(&gpu, name, model));
 }
 
 #[test]
 fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_tf32() {
+    let _turn = turn();
     let Some(gpu) = gpu().map(Accelerator::<f32>::in_tf32) else { return };
     let cpu = Cpu::<f32>::in_tf32(Some(2)).expect("threads");
     every_model(|name, model| agree_rounded(name, &train_for(FEW, &gpu, model), &train_for(FEW, &cpu, model), &TF32));
@@ -74,6 +86,7 @@ fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_tf32() {
 
 #[test]
 fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_bf16() {
+    let _turn = turn();
     let Some(gpu) = gpu().map(Accelerator::<f32, bf16>::new) else { return };
     let cpu = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
     every_model(|name, model| agree_rounded(name, &train_for(FEW, &gpu, model), &train_for(FEW, &cpu, model), &BF16));
@@ -110,6 +123,7 @@ fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
 #[test]
 #[ignore = "takes minutes on the stand-in"]
 fn twenty_steps_of_quick_and_of_every_model_in_every_type() {
+    let _turn = turn();
     let Some(gpu) = gpu() else { return };
     quick_is_the_cpus(20, &gpu);
     let (tf32, bf16) = (Accelerator::<f32>::in_tf32(gpu.clone()), Accelerator::<f32, bf16>::new(gpu));
