@@ -1,5 +1,8 @@
-//! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN; Peng, Kanazawa, Toyer, Abbeel & Levine,
-//! [ICLR 2019](https://arxiv.org/abs/1810.00821)) on hand-written kernels, with manual backward passes and no autodiff.
+//! `vgan-cuda` trains GANs with a Variational Discriminator Bottleneck (VGAN) on hand-written kernels, with manual backward passes
+//! and no autodiff. "The paper" is X. B. Peng, A. Kanazawa, S. Toyer, P. Abbeel, S. Levine, [*Variational Discriminator Bottleneck:
+//! Improving Imitation Learning, Inverse RL, and GANs by Constraining Information Flow*](https://arxiv.org/abs/1810.00821), ICLR
+//! 2019; "the article" is the VGAN tutorial of the notebook `vgan-mnist.ipynb` of
+//! [naruya/vgan-pytorch](https://github.com/naruya/vgan-pytorch/tree/master/notebooks).
 //!
 //! Most users want the program: `vgan-cuda train --help`. The library does the same from Rust. This example trains a tiny
 //! model on the embedded digits for six steps and reads its losses:
@@ -82,3 +85,13 @@ pub mod train;
 mod units;
 
 pub use error::{Error, Result};
+
+#[cfg(test)]
+#[path = "../tests/common/needs.rs"]
+mod needs;
+
+#[cfg(test)]
+#[test]
+fn a_what_this_part_needs() {
+    needs::say("unit tests", 10, &[]);
+}

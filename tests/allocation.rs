@@ -10,6 +10,9 @@ use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 
+#[path = "common/needs.rs"]
+mod needs;
+
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
@@ -51,6 +54,7 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
 /// One test, so that no other thread of this process allocates meanwhile.
 #[test]
 fn a_step_allocates_nothing_once_warm() {
+    needs::say("allocation", 2, &[]);
     for (threads, batch, most) in [(1, 16, 122), (2, 16, 122), (2, 48, 300)] {
         let counts = allocations(threads, batch, 5);
         eprintln!("{threads} threads, batch {batch}: {counts:?} allocations in 5 steps");

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use half::bf16;
 
@@ -11,6 +12,7 @@ use super::bench_plan::{self, PlanOptions};
 use super::bench_tune;
 use super::output;
 use crate::bench::measure::{Bound, Ceilings, Measured, Twin, ceilings, measure, type_name};
+use crate::choices::Choices;
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, Precision, Real, Storage};
 use crate::error::{Error, Result};
@@ -77,17 +79,30 @@ pub(super) struct BenchArgs {
     gpu: String,
 }
 
-/// Types of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+/// A type of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
-    /// Single precision, as in training.
-    F32,
+    /// One that training has.
+    Trains(Precision),
     /// Double precision, as in gradient checks.
     F64,
-    /// Single precision, the operands of products rounded to tf32.
-    Tf32,
-    /// Single precision; activations and their gradients are bf16 in memory, and so are the operands of products.
-    Bf16,
+}
+
+impl ValueEnum for Type {
+    fn value_variants<'a>() -> &'a [Type] {
+        use Precision::{Bf16, F32, Tf32};
+        &[Type::Trains(F32), Type::F64, Type::Trains(Tf32), Type::Trains(Bf16)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Type::Trains(precision) => {
+                let choice = Precision::CHOICES.iter().find(|choice| choice.word == precision.word())?;
+                PossibleValue::new(choice.word).help(choice.meaning.trim())
+            }
+            Type::F64 => PossibleValue::new("f64").help("Double precision, as in gradient checks."),
+        })
+    }
 }
 
 /// The options of `bench`.
@@ -121,11 +136,8 @@ impl BenchArgs {
 pub(super) fn run(options: BenchOptions) -> Result<()> {
     output::warn_if_unoptimised();
     if let Some(plan) = &options.plan {
-        let dtype = match options.dtype {
-            Type::F32 => Precision::F32,
-            Type::Tf32 => Precision::Tf32,
-            Type::Bf16 => Precision::Bf16,
-            Type::F64 => return Err(Error::Usage("bench --plan knows no f64: training has none".into())),
+        let Type::Trains(dtype) = options.dtype else {
+            return Err(Error::Usage("bench --plan knows no f64: training has none".into()));
         };
         return bench_plan::run(plan, dtype, options.json);
     }
@@ -133,10 +145,10 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
         return bench_tune::run(&options);
     }
     match options.dtype {
-        Type::F32 => stored_as::<f32, f32>(&options),
+        Type::Trains(Precision::F32) => stored_as::<f32, f32>(&options),
+        Type::Trains(Precision::Tf32) => in_tf32(&options),
+        Type::Trains(Precision::Bf16) => stored_as::<f32, bf16>(&options),
         Type::F64 => stored_as::<f64, f64>(&options),
-        Type::Tf32 => in_tf32(&options),
-        Type::Bf16 => stored_as::<f32, bf16>(&options),
     }
 }
 
@@ -310,7 +322,7 @@ mod tests {
         let Command::Bench(args) = cli.command else { panic!("{cli:?}") };
         let options = args.resolve();
         let expected = PlanOptions { preset: "quick".into(), batch: Some(8), gpu: "a100".into() };
-        assert_eq!((options.plan, options.dtype), (Some(expected), Type::Bf16));
+        assert_eq!((options.plan, options.dtype), (Some(expected), Type::Trains(Precision::Bf16)));
         for wrong in
             ["--batch 8", "--gpu a100", "--plan quick --tune", "--plan quick --device cpu", "--plan quick --batch 0"]
         {

@@ -6,7 +6,7 @@ use super::bench::{BenchOptions, Type, chosen, gpu};
 use super::output;
 use crate::bench::tune::{Timed, Tuned, tune};
 use crate::device::product::TileSize;
-use crate::device::{Accelerator, Backend, Real, Storage, cuda};
+use crate::device::{Accelerator, Backend, Precision, Real, Storage, cuda};
 use crate::error::{Error, Result};
 
 /// Tries and prints.
@@ -19,9 +19,9 @@ pub(super) fn run(options: &BenchOptions) -> Result<()> {
         ));
     };
     match options.dtype {
-        Type::F32 => on_gpu(&Accelerator::<f32>::new(cuda::open(number)?), options),
-        Type::Tf32 => on_gpu(&Accelerator::<f32>::in_tf32(cuda::open(number)?), options),
-        Type::Bf16 => on_gpu(&Accelerator::<f32, bf16>::new(cuda::open(number)?), options),
+        Type::Trains(Precision::F32) => on_gpu(&Accelerator::<f32>::new(cuda::open(number)?), options),
+        Type::Trains(Precision::Tf32) => on_gpu(&Accelerator::<f32>::in_tf32(cuda::open(number)?), options),
+        Type::Trains(Precision::Bf16) => on_gpu(&Accelerator::<f32, bf16>::new(cuda::open(number)?), options),
         Type::F64 => on_gpu(&Accelerator::<f64>::new(cuda::open(number)?), options),
     }
 }

@@ -7,7 +7,7 @@ use crate::data::Images;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
 use crate::run::env::Environment;
-use crate::train::predict::predict;
+use crate::train::predict::Memory;
 use crate::units::{bytes, grouped};
 
 /// A line each: the images and how long reading them took, the settings that differ from the preset's, the device, the memory.
@@ -17,6 +17,7 @@ pub(super) fn of_start(
     preset_name: &str,
     images: &Images,
     reading: Duration,
+    memory: &Memory,
 ) -> Result<Vec<String>> {
     let Images { height, width, channels, .. } = *images;
     let seconds = reading.as_secs_f64();
@@ -27,7 +28,6 @@ pub(super) fn of_start(
     lines.extend(changed(settings, preset_name)?);
     let Environment { device, cpu, cores, os, .. } = environment;
     lines.push(format!("device: {device}; on {cpu}, {cores} cores, {os}"));
-    let memory = predict(settings, &images.extent())?.memory;
     let free = free_memory().map_or_else(String::new, |free| format!(", {} are free", bytes(free)));
     lines.push(format!("memory: about {} for all of it{free}", bytes(memory.total())));
     Ok(lines)

@@ -12,11 +12,11 @@ use crate::shell;
 struct Outcome {
     /// The run's folder.
     run: String,
-    /// `done`; a run that ends in another way ends with an error and its exit code.
+    /// Always `done`: every other end of a run is an error with an exit code.
     state: &'static str,
     /// Steps done.
     step: u64,
-    /// Seconds of training over all starts, saves left out.
+    /// Seconds of training over all starts (saving not counted).
     seconds: Option<f64>,
     /// The newest checkpoint.
     checkpoint: String,

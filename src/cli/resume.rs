@@ -264,7 +264,7 @@ fn go_on<B: F32Executor>(
     let start = Instant::now();
     let images = images(&settings, &checkpoint.state, &place)?;
     let reading = start.elapsed();
-    require_memory(&backend, &settings, &images)?;
+    let memory = require_memory(&backend, &settings, &images)?;
     let total = Plan::new(&settings, images.count)?.total;
     let is_new = matches!(place, Place::New { .. });
     let (folder, lock) = match place {
@@ -285,7 +285,7 @@ fn go_on<B: F32Executor>(
     }
     let interrupt = listen()?;
     say(&folder, &format!("{} from step {step} ({})", shown(folder.path()), backend.describe()))?;
-    let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading)?;
+    let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading, &memory)?;
     details.iter().try_for_each(|text| detail(&folder, text))?;
     let nothing_left = nothing_left(&settings, step, total);
     revision.note_in(&mut checkpoint.state);

@@ -9,6 +9,11 @@ use crate::config::{
 };
 use crate::error::{Error, Result};
 
+/// The two sources that the meanings speak of.
+const SOURCES: &str = "\"The paper\" is Peng, Kanazawa, Toyer, Abbeel & Levine, Variational Discriminator Bottleneck, ICLR 2019 \
+                       (https://arxiv.org/abs/1810.00821); \"the official code\" is https://github.com/akanazawa/vgan. \"The article\" \
+                       is the VGAN tutorial of the notebook vgan-mnist.ipynb of https://github.com/naruya/vgan-pytorch.";
+
 /// Explain every setting: meaning, default, range, and the methods it belongs to
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -48,7 +53,7 @@ impl ListSettingsArgs {
 pub(super) fn run(options: ListSettingsOptions) -> Result<()> {
     let chosen = chosen(options.name.as_deref())?;
     let defaults = Settings::default();
-    let mut text = String::new();
+    let mut text = if options.name.is_none() && !options.json { wrapped(SOURCES, "") + "\n" } else { String::new() };
     for (section, settings) in &chosen {
         if !options.json {
             text += &format!("{}\n\n", wrapped(section.meaning, "").trim_end());

@@ -235,14 +235,9 @@ pub(super) fn train<B: F32Executor>(
     let start = Instant::now();
     let images = load_images(&settings)?;
     let reading = start.elapsed();
-    require_memory(&backend, &settings, &images)?;
+    let memory = require_memory(&backend, &settings, &images)?;
     let folder = folder()?;
-    let needed = Disk::of(
-        &settings,
-        &images.extent(),
-        &predict::predict(&settings, &images.extent())?.memory,
-        &Plan::new(&settings, images.count)?,
-    );
+    let needed = Disk::of(&settings, &images.extent(), &memory, &Plan::new(&settings, images.count)?);
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
     let environment = Environment::now(&backend.describe(), threads);
     environment.add_to(&folder.env_path())?;
@@ -255,7 +250,7 @@ pub(super) fn train<B: F32Executor>(
     if let Some(line) = images.report.line() {
         say(&folder, &line)?;
     }
-    details::of_start(&environment, &settings, preset, &images, reading)?
+    details::of_start(&environment, &settings, preset, &images, reading, &memory)?
         .iter()
         .try_for_each(|text| detail(&folder, text))?;
     let mut session = Session::start(backend, settings, preset, &images, folder)?;
@@ -272,15 +267,20 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
     Ok(images)
 }
 
-/// Refuses what does not fit into the machine's memory, or into the device's own, before anything is allocated for it.
-pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<()> {
+/// The memory that training will take. Refuses what does not fit into the machine's, or into the device's own, before anything is
+/// allocated for it.
+pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<Memory> {
     let extent = images.extent();
+    let memory = predict::predict(settings, &extent)?.memory;
     if let Some(free) = free_memory() {
         // The images are in memory already, and counted as needed.
-        predict::require_memory(settings, &extent, Memory::total, free.saturating_add(extent.bytes()))?;
+        let free = free.saturating_add(extent.bytes());
+        predict::require_memory(&memory, settings, &extent, Memory::total, free)?;
     }
-    let own = backend.own_memory();
-    own.map_or(Ok(()), |free| predict::require_memory(settings, &extent, Memory::on_device, free))
+    if let Some(free) = backend.own_memory() {
+        predict::require_memory(&memory, settings, &extent, Memory::on_device, free)?;
+    }
+    Ok(memory)
 }
 
 /// Keeps a line in the run's log, and says it where the user wants details.

@@ -4,8 +4,7 @@ use super::checker::Checker;
 use super::settings::{Family, MOST_LAYERS, Norm, OutputLayer, Settings, WIDEST};
 
 impl Checker {
-    /// The widths of the nets: each family has settings of its own, and those of the other must say that they are not
-    /// used, so that none is set in vain.
+    /// The widths of the nets. Each family has its own settings; settings that the chosen family does not use are rejected.
     pub(super) fn family(&mut self, settings: &Settings) {
         let Settings { generator, discriminator, .. } = settings;
         let channels =

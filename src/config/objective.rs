@@ -1,4 +1,4 @@
-//! `[objective]`: what the two nets play for. docs/methods.md maps each method to its formula and its settings.
+//! `[objective]`: the losses of the two nets and the terms added to them. docs/methods.md maps each method to its formula and its settings.
 
 use super::declare::{LARGEST, Range, choices, settings};
 pub use crate::ops::losses::objective::Loss;
@@ -16,8 +16,8 @@ settings! {
     pub struct ObjectiveSettings: "objective" {
         /// The losses of discriminator and generator.
         pub loss: Loss = Loss::Ns;
-        /// What D shall say of a real image in its own loss (one-sided label smoothing, Salimans et al. 2016: 0.9); losses
-        /// `gan` and `ns` alone have such a target. That of fakes stays 0, and G's stays 1.
+        /// Target of real images in D's loss (one-sided label smoothing, Salimans et al. 2016: 0.9); only losses `gan` and `ns`
+        /// have one. The target of fake images stays 0, and G's stays 1.
         pub real_target: f64 = 1.0 => Range::PART, of ["label smoothing"];
         /// m of loss `ebgan`: the energy beyond which a fake image costs D nothing.
         pub margin: f64 = 1.0 => Range::ABOVE_0, of ["EBGAN"];
@@ -29,8 +29,8 @@ settings! {
         pub balance_ratio: f64 = 0.5 => Range::PART, of ["BEGAN"];
         /// λ_k of loss `began`: how fast k, the weight of fake images in D's loss, moves; it starts at 0.
         pub balance_step: f64 = 0.001 => Range::FROM_0, of ["BEGAN"];
-        /// What is asked of the gradient of D's logit by the image as D sees it, all of its pixels and channels. It wants
-        /// `discriminator.norm` to be `none`.
+        /// The gradient penalty on ∂logit/∂image, over all pixels and channels of the image that D sees. It requires
+        /// `discriminator.norm` = `none`.
         pub penalty: Penalty = Penalty::None, of PENALTIES;
         /// The penalty's weight: γ of `r1` and `r2`, λ of `wgan-gp` and `dragan`. The VGAN-GP of the paper's official code,
         /// which adds 10 · E‖∇‖² on real images, is `r1` with 20.
@@ -38,8 +38,9 @@ settings! {
         /// The penalty is taken every this many steps, with as many times its weight (Karras et al. 2020, lazy
         /// regularisation).
         pub penalty_every: u64 = 1 => Range::whole(1, LAZIEST), of PENALTIES;
-        /// Which z of the bottleneck the penalised logit comes from.
-        pub penalty_z: PenaltyZ = PenaltyZ::Sampled, of PENALTIES;
+        /// Which z of the bottleneck the penalised logit comes from; on images of the batch a sample is the one that D's loss is
+        /// computed with.
+        pub penalty_z: BottleneckZ = BottleneckZ::Sampled, of PENALTIES;
         /// After each update every parameter of D is clipped to ± this (Arjovsky et al. 2017: 0.01); 0 clips nothing.
         pub clip: f64 = 0.0 => Range::FROM_0, of ["weight clipping", "WGAN"];
         /// Updates of D, each on images, latents and noise of its own, for one of G (Arjovsky et al. 2017: 5). β and D's
@@ -50,9 +51,9 @@ settings! {
         pub instance_noise: f64 = 0.0 => Range::FROM_0, of ["instance noise"];
         /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
         pub instance_noise_steps: u64 = 0 => Range::whole(0, LARGEST), of ["instance noise"];
-        /// w of w · ‖E f(x) − E f(G(z))‖², which then is G's loss in the place of its own, f being what D's encoder says of
-        /// an image: μ, or its output without a bottleneck (Salimans et al. 2016: 1). 0 leaves G its loss. Nothing of G's
-        /// step passes D's head, so `bottleneck.generator_z` has no say.
+        /// w of w · ‖E f(x) − E f(G(z))‖², which replaces G's loss; f(x) is the output of D's encoder: μ, or its features
+        /// without a bottleneck (Salimans et al. 2016: 1). 0 keeps G's own loss. G's step then does not use D's head, so
+        /// `bottleneck.generator_z` has no effect.
         pub feature_matching: f64 = 0.0 => Range::FROM_0, of ["feature matching"];
         /// λ of λ ‖θ − θ̄‖², which the losses of G and D gain; θ̄ is the mean of the net's parameters so far (Salimans et
         /// al. 2016); 0 turns it off.
@@ -75,9 +76,9 @@ impl ObjectiveSettings {
 }
 
 choices! {
-    /// What is asked of the gradient of D's logit by the image.
+    /// The gradient penalty on ∂logit/∂image.
     pub enum Penalty {
-        /// Nothing.
+        /// No penalty.
         None = "none",
         /// γ/2 · E‖∇‖² on real images (Mescheder et al. 2018).
         R1 = "r1",
@@ -91,11 +92,11 @@ choices! {
 }
 
 choices! {
-    /// Which z of the bottleneck the penalised logit comes from.
-    pub enum PenaltyZ {
-        /// A sample μ + σ·ε (the paper's official code); on images of the batch the one that D's loss is computed with.
+    /// The z of the bottleneck that goes through the discriminator's head.
+    pub enum BottleneckZ {
+        /// A sample μ + σ·ε (the paper's official code; the article too, in the generator's step).
         Sampled = "sampled",
-        /// The mean μ.
+        /// The mean μ (the paper's Eq. 11, in the generator's step).
         Mean = "mean",
     }
 }

@@ -190,7 +190,7 @@ fn widened(mut settings: Settings, times: usize) -> Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{GeneratorZ, validate, validate_for_images};
+    use crate::config::{BottleneckZ, validate, validate_for_images};
 
     #[test]
     fn every_listed_preset_exists_and_fits_its_images() {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!((s.optimizer.discriminator_lr, s.optimizer.generator_lr, s.optimizer.init_std), (1e-4, 1e-4, 0.0));
         assert_eq!((s.bottleneck.target_kl, s.bottleneck.beta_step, s.bottleneck.beta), (0.1, 1e-5, 0.1));
         assert_eq!((s.bottleneck.kl_reduction, s.bottleneck.kl_mix), (KlReduction::Channels, KlMix::Mean));
-        assert_eq!((s.bottleneck.generator_z, s.bottleneck.channels), (GeneratorZ::Sampled, 0));
+        assert_eq!((s.bottleneck.generator_z, s.bottleneck.channels), (BottleneckZ::Sampled, 0));
         assert_eq!((s.bottleneck.sigma, s.bottleneck.logvar_bias), (Sigma::Logstd, 0.0));
         assert_eq!((s.train.batch, s.data.range, s.data.flip), (64, PixelRange::MinusOneToOne, true));
     }

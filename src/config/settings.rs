@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::background::Background;
 use super::declare::{LARGEST, Range, choices, sections, settings};
-use super::objective::ObjectiveSettings;
+use super::objective::{BottleneckZ, ObjectiveSettings};
 pub use crate::device::Precision;
 pub use crate::ops::inputs::prior::Prior;
 pub use crate::ops::layers::bottleneck::Sigma;
@@ -184,7 +184,7 @@ settings! {
         /// Combination of the KL of real and of fake images in the constraint.
         pub kl_mix: KlMix = KlMix::Sum, of ["VGAN"];
         /// The z that goes through the discriminator's head in the generator's step.
-        pub generator_z: GeneratorZ = GeneratorZ::Sampled, of ["VGAN"];
+        pub generator_z: BottleneckZ = BottleneckZ::Sampled, of ["VGAN"];
         /// Meaning of the encoder's second output, log σ² or log σ. Its tensor is called `conv_logvar` in both cases.
         pub sigma: Sigma = Sigma::Logvar, of ["VGAN"];
         /// Initial bias of `conv_logvar`, in the units of `sigma` (0 in the article). −3 is σ ≈ 0.22 with `logvar`, which
@@ -217,16 +217,6 @@ choices! {
         /// (KL_real − I_c) + (KL_fake − I_c) (the article).
         Sum = "sum",
         /// ½(KL_real + KL_fake) − I_c (the paper).
-        Mean = "mean",
-    }
-}
-
-choices! {
-    /// The z that goes through the discriminator's head in the generator's step.
-    pub enum GeneratorZ {
-        /// A sample μ + σ·ε (the article and the official code).
-        Sampled = "sampled",
-        /// The mean μ (paper Eq. 11).
         Mean = "mean",
     }
 }

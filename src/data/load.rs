@@ -24,9 +24,9 @@ pub fn extent(source: &str, options: &LoadOptions) -> Result<Extent> {
 /// Loads a data set: `glyphs` draws the embedded one, anything else is a path.
 ///
 /// A path may be an IDX file or a folder that holds MNIST's files, a CIFAR-10 binary file, a folder of them or its archive, or a
-/// folder of PNG and JPEG images at any depth, in the order of their paths. What a folder is, is seen from the names in it; what a
-/// file is, from its content, or from its name where the content leaves a doubt. IDX, CIFAR and tar files may be gzipped. A folder
-/// without pictures that has one such folder in it stands for that one, up to three folders deep.
+/// folder of PNG and JPEG images at any depth, in the order of their paths. Folders are recognised by their file names, files by
+/// their content, then by extension. IDX, CIFAR and tar files may be gzipped. A folder without pictures that contains one such folder
+/// stands for that one, up to three folders deep.
 ///
 /// Of several splits the training split is taken: the word `train` in the name of a file or folder goes before names without such a
 /// word, and these before `val`, `valid`, `test` and `t10k`. Where pictures lie in `train/` and `test/`, that holds for these folders; a

@@ -13,7 +13,6 @@ use crate::device::{Buffer, Out, StepState, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::losses::energy::Energy;
-use crate::ops::losses::objective::Output;
 use crate::ops::losses::repelling::Repelling;
 use crate::{Error, Result};
 
@@ -83,7 +82,7 @@ impl<B: Executor> Autoencoder<B> {
         code: Flattened,
         capacity: usize,
     ) -> Result<Option<Self>> {
-        let Output::Energy(exponent) = settings.objective.loss.output() else { return Ok(None) };
+        let Some(exponent) = settings.objective.loss.exponent() else { return Ok(None) };
         let repelling = settings.objective.repelling;
         let fakes = if repelling > 0.0 { capacity / 2 } else { 0 };
         Ok(Some(Autoencoder {

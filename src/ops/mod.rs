@@ -9,7 +9,8 @@
 //! models; tests. Long code for the CPU or for launches stands in a folder of the operation's name. A new operation joins
 //! `operations!` in the `mod.rs` of its room: tests, gradient checks and benchmarks find it there.
 
-/// The operations of a room: `module: Contract`. Makes one trait of all contracts, and the lists that tests and benchmarks
+/// The operations of a room: `module: Contract`. The modules are declared beside it, a second line for each: rustfmt would not see a
+/// file whose `mod` a macro makes. Makes one trait of all contracts, and the lists that tests and benchmarks
 /// walk: `cases` and `passes` of each module.
 macro_rules! operations {
     ($room:ident: $($op:ident: $contract:ident,)+) => {
@@ -108,7 +109,7 @@ pub fn passes<B: Executor>() -> Vec<Pass<B>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::device::{Cpu, DryRun};
@@ -138,6 +139,24 @@ mod tests {
         assert_eq!(count("linear", "c62 k1024", "forward"), Counts { flops: 2 * 64 * 62 * 1024, bytes });
         let elements = 64 * 14 * 14 * 64;
         assert_eq!(count("batch_norm", "rows12544 c64", "forward"), Counts { flops: 0, bytes: 4 * 4 * elements });
+    }
+
+    /// Of each operation's passes of one name the smallest runs.
+    #[test]
+    fn every_pass_runs() {
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
+        let mut smallest: BTreeMap<(&str, &str), (u64, Pass<Cpu<f32>>)> = BTreeMap::new();
+        for (pass, twin) in passes::<Cpu<f32>>().into_iter().zip(passes::<DryRun>()) {
+            let (key, bytes) = ((pass.op, pass.pass), counted(&twin).expect("counts").bytes);
+            if smallest.get(&key).is_none_or(|(least, _)| bytes < *least) {
+                smallest.insert(key, (bytes, pass));
+            }
+        }
+        assert!(smallest.len() > 40, "{} passes", smallest.len());
+        for ((op, name), (_, pass)) in smallest {
+            let mut work = pass.prepare(&cpu).expect("memory");
+            work().unwrap_or_else(|error| panic!("{op} {name}: {error}"));
+        }
     }
 
     /// Passes can be run often: what they compute stays finite.

@@ -10,7 +10,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::atomic;
 use super::axis::{Axis, Point, steps_to, stretches};
 use super::contact_sheet::middle_cut;
-use super::figures::{Figures, SINGLES, Single, Verdict};
+use super::figures::{Figures, Output, SINGLES, Single};
 use super::plot::{Area, Drawn, GREY, HEADING, LEFT, RIGHT, draw_level, draw_line, mark_beyond, plot};
 use super::stats::Record;
 use crate::error::{Error, Result};
@@ -105,9 +105,9 @@ impl Panel {
 }
 
 /// By how much D is ahead, where that is what its outputs of this kind mean. Outputs of several kinds have no common scale.
-fn lead(run: &Curves<'_>, record: &Record, verdict: Verdict) -> Option<f64> {
+fn lead(run: &Curves<'_>, record: &Record, output: Output) -> Option<f64> {
     let lead = record.d_real - record.d_fake;
-    (run.figures.verdict == verdict).then_some(if verdict == Verdict::Energy { -lead } else { lead })
+    (run.figures.output == output).then_some(if output == Output::Energy { -lead } else { lead })
 }
 
 /// The panels of what is not shown by itself alone.
@@ -118,10 +118,10 @@ const COMPOSED: [Panel; 8] = [
     Panel::with_target("KL on fake images (nats)", |run, r| run.figures.target_kl.map(|_| r.kl_fake)),
     Panel::new("β (weight of the bottleneck's constraint)", |run, r| run.figures.target_kl.map(|_| r.beta)),
     Panel::new("Lead of D: its mean probability for real minus that for fake images", |run, r| {
-        lead(run, r, Verdict::Probability)
+        lead(run, r, Output::LogOdds)
     }),
-    Panel::new("Lead of D: its mean output on real minus that on fake images", |run, r| lead(run, r, Verdict::Output)),
-    Panel::new("Lead of D: mean energy of fake minus that of real images", |run, r| lead(run, r, Verdict::Energy)),
+    Panel::new("Lead of D: its mean output on real minus that on fake images", |run, r| lead(run, r, Output::Score)),
+    Panel::new("Lead of D: mean energy of fake minus that of real images", |run, r| lead(run, r, Output::Energy)),
 ];
 
 /// All panels, in order.
@@ -272,7 +272,7 @@ mod tests {
     }
 
     fn run<'a>(number: usize, name: &'a str, records: &'a [Record], target_kl: Option<f64>) -> Curves<'a> {
-        let figures = Figures { target_kl, has_penalty: true, verdict: Verdict::Probability };
+        let figures = Figures { target_kl, has_penalty: true, output: Output::LogOdds };
         Curves { name, number, records, figures }
     }
 
@@ -301,11 +301,11 @@ mod tests {
     fn figures_of_some_losses_have_panels_of_their_own() {
         let records = [Record { d_real: 0.75, d_fake: 0.25, ..record(1) }];
         let energies = [Record { d_real: 0.25, d_fake: 0.75, convergence: Some(0.3), ..records[0] }];
-        let with = |verdict, has_penalty| Figures { target_kl: None, has_penalty, verdict };
+        let with = |output, has_penalty| Figures { target_kl: None, has_penalty, output };
         let runs = [
-            Curves { figures: with(Verdict::Probability, false), ..run(0, "ns", &records, None) },
-            Curves { figures: with(Verdict::Output, true), ..run(1, "wgan-gp", &records, None) },
-            Curves { figures: with(Verdict::Energy, false), ..run(2, "began", &energies, None) },
+            Curves { figures: with(Output::LogOdds, false), ..run(0, "ns", &records, None) },
+            Curves { figures: with(Output::Score, true), ..run(1, "wgan-gp", &records, None) },
+            Curves { figures: with(Output::Energy, false), ..run(2, "began", &energies, None) },
         ];
         for (title, values) in [
             ("mean probability for real", [Some(0.5), None, None]),

@@ -8,7 +8,7 @@ use plotters::prelude::*;
 
 use super::atomic;
 use super::axis::{Axis, Point, steps_to, stretches};
-use super::figures::{Figures, SINGLES, Verdict};
+use super::figures::{Figures, Output, SINGLES};
 use super::plot::{Area, Drawn, GREY, HEADING, LEFT, RIGHT, draw_level, draw_line, mark_beyond, plot};
 use super::stats::Record;
 use crate::error::{Error, Result};
@@ -67,10 +67,10 @@ fn panels(figures: &Figures) -> Vec<Panel> {
         let kl = Panel::pair("KL of the bottleneck (nats)", REAL_AND_FAKE, [|r| Some(r.kl_real), |r| Some(r.kl_fake)]);
         panels.push(Panel { level: Some((target_kl, "target I_c")), ..kl });
     }
-    let (title, labels, level) = match figures.verdict {
-        Verdict::Probability => ("Output of D (mean probability of real)", OUTPUTS, Some((0.5, "undecided"))),
-        Verdict::Output => ("Output of D (mean, higher for real)", OUTPUTS, None),
-        Verdict::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
+    let (title, labels, level) = match figures.output {
+        Output::LogOdds => ("Output of D (mean probability of real)", OUTPUTS, Some((0.5, "undecided"))),
+        Output::Score => ("Output of D (mean, higher for real)", OUTPUTS, None),
+        Output::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
     };
     panels.push(Panel { level, ..Panel::pair(title, labels, [|r| Some(r.d_real), |r| Some(r.d_fake)]) });
     panels.extend(SINGLES.iter().filter_map(|figure| {
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::run::stats::tests::record;
 
-    const PLAIN: Figures = Figures { target_kl: None, has_penalty: false, verdict: Verdict::Probability };
+    const PLAIN: Figures = Figures { target_kl: None, has_penalty: false, output: Output::LogOdds };
     const NARROW: Figures = Figures { target_kl: Some(0.1), ..PLAIN };
 
     /// The number of points of each line in the picture, after a check that every tag is closed by its own name.
@@ -245,11 +245,11 @@ mod tests {
         let of = |records: &[Record], figures: Figures| titles(&render(records, &figures).unwrap());
         assert_eq!(of(&records, PLAIN), ["Loss", "mean probability"]);
         assert_eq!(of(&records, NARROW), ["Loss", "β (", "KL of", "mean probability"]);
-        let wasserstein = Figures { has_penalty: true, verdict: Verdict::Output, ..PLAIN };
+        let wasserstein = Figures { has_penalty: true, output: Output::Score, ..PLAIN };
         assert_eq!(of(&records, wasserstein), ["Loss", "mean, higher", "Gradient penalty"]);
         let balanced: Vec<_> =
             records.iter().map(|r| Record { balance: Some(0.0), convergence: Some(0.1), ..*r }).collect();
-        let energies = Figures { verdict: Verdict::Energy, ..PLAIN };
+        let energies = Figures { output: Output::Energy, ..PLAIN };
         assert_eq!(of(&balanced, energies), ["Loss", "Energy of", "k (weight", "M (measure"]);
         let encoded: Vec<_> = records.iter().map(|r| Record { reconstruction: Some(0.1), ..*r }).collect();
         assert_eq!(of(&encoded, PLAIN), ["Loss", "mean probability", "Error of the reconstructions"]);

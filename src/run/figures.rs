@@ -1,6 +1,7 @@
 //! Figures that a run has: those that its curves, its lines and its comparisons show, with their names.
 
 use super::stats::Record;
+pub use crate::figures::Output;
 
 /// Figures that a run has beside its two losses. Those of one loss alone, k, M and the error of the reconstructions, stand
 /// in its records or do not.
@@ -10,25 +11,14 @@ pub struct Figures {
     pub target_kl: Option<f64>,
     /// True if D's loss has a gradient penalty.
     pub has_penalty: bool,
-    /// Meaning of the records' `d_real` and `d_fake`.
-    pub verdict: Verdict,
-}
-
-/// Meaning of D's output for an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The probability that it is real.
-    Probability,
-    /// A number, larger for what D takes for real.
-    Output,
-    /// An energy, lower for what D takes for real.
-    Energy,
+    /// Meaning of D's output: the records' `d_real` and `d_fake` are probabilities, outputs or energies.
+    pub output: Output,
 }
 
 /// A figure that is shown by itself: with a panel of its own, and a part of the line of a tick.
 pub(super) struct Single {
-    /// Its name in a record.
-    name: &'static str,
+    /// Which runs show it.
+    shown: fn(&Figures) -> bool,
     /// What the line of a tick calls it.
     pub(super) line: Option<&'static str>,
     /// Its title among the curves of a run.
@@ -41,23 +31,18 @@ pub(super) struct Single {
 impl Single {
     /// Its value in a record of a run with these figures; `None` where the run has no such figure.
     pub(super) fn value(&self, record: &Record, figures: &Figures) -> Option<f64> {
-        let has = match self.name {
-            "beta" => figures.target_kl.is_some(),
-            "penalty" => figures.has_penalty,
-            // A record of a run without it does not have it either.
-            _ => true,
-        };
-        has.then(|| (self.value)(record)).flatten()
+        // A record of a run without it does not have it either.
+        (self.shown)(figures).then(|| (self.value)(record)).flatten()
     }
 }
 
 macro_rules! define_singles {
     ($($(#[$meaning:meta])* $name:ident: $type:ty {
-        json: $json:tt, tick: $tick:ident, runs: $runs:expr, $(shown: ($line:expr, $curve:expr, $comparison:expr $(,)?),)?
+        json: $json:tt, tick: $tick:ident, runs: $runs:expr, $(shown: ($shown:expr, $line:expr, $curve:expr, $comparison:expr $(,)?),)?
     })+) => {
         /// Those of src/figures.rs that are shown, in their order.
         pub(super) const SINGLES: &[Single] = &[$($(Single {
-            name: stringify!($name),
+            shown: $shown,
             line: $line,
             curve: $curve,
             comparison: $comparison,

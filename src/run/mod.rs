@@ -34,7 +34,7 @@ pub mod tensors;
 pub use crate::image::ImageShape;
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
-pub use figures::{Figures, Verdict};
+pub use figures::{Figures, Output};
 pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;
 pub use progress::Progress;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::bar::{Bar, GAP, bar_text};
-use super::figures::{Figures, SINGLES, Verdict};
+use super::figures::{Figures, Output, SINGLES};
 use super::messages::{self, Verbosity, is_said, verbosity};
 use super::stats::Record;
 
@@ -120,8 +120,8 @@ fn parts(record: &Record, figures: &Figures, total_steps: u64, remaining: Option
     if figures.target_kl.is_some() {
         parts.push(format!("kl {}/{}", short(record.kl_real), short(record.kl_fake)));
     }
-    let verdict = if figures.verdict == Verdict::Energy { "e(x)" } else { "D(x)" };
-    parts.push(format!("{verdict} {}/{}", short(d_real), short(d_fake)));
+    let name = if figures.output == Output::Energy { "e(x)" } else { "D(x)" };
+    parts.push(format!("{name} {}/{}", short(d_real), short(d_fake)));
     parts.extend(SINGLES.iter().filter_map(|figure| {
         let value = figure.value(record, figures)?;
         Some(format!("{} {}", figure.line?, short(value)))
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::run::stats::tests::record;
 
-    const PLAIN: Figures = Figures { target_kl: None, has_penalty: false, verdict: Verdict::Probability };
+    const PLAIN: Figures = Figures { target_kl: None, has_penalty: false, output: Output::LogOdds };
     const NARROW: Figures = Figures { target_kl: Some(0.1), ..PLAIN };
 
     fn line(record: &Record, figures: Figures) -> String {
@@ -215,13 +215,13 @@ mod tests {
         let plain = Record { epoch: 0.4273, ..record(200) };
         assert_eq!(line(&plain, PLAIN), format!("{start}  D(x) 0.50/0.50  {rest}"));
         let critic = Record { loss_d: -12.3456, d_real: -0.25, d_fake: 20_000.0, ..plain };
-        let wasserstein = Figures { has_penalty: true, verdict: Verdict::Output, ..PLAIN };
+        let wasserstein = Figures { has_penalty: true, output: Output::Score, ..PLAIN };
         assert_eq!(
             line(&critic, wasserstein),
             format!("step 200/11700  D -12.35  G 0.300  D(x) -0.25/2.00e4  penalty 0.75  {rest}")
         );
         let balanced = Record { balance: Some(0.0012), convergence: Some(0.154), ..plain };
-        let energies = Figures { verdict: Verdict::Energy, ..PLAIN };
+        let energies = Figures { output: Output::Energy, ..PLAIN };
         assert_eq!(line(&balanced, energies), format!("{start}  e(x) 0.50/0.50  k 0.0012  M 0.15  {rest}"));
         let encoded = Record { reconstruction: Some(0.05213), ..plain };
         assert_eq!(line(&encoded, PLAIN), format!("{start}  D(x) 0.50/0.50  rec 0.0521  {rest}"));

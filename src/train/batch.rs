@@ -1,7 +1,7 @@
 //! The inputs of a step: images, latents and the bottleneck's noise, drawn or given.
 
 use crate::Result;
-use crate::config::{GeneratorSettings, GeneratorZ, Penalty, PenaltyZ, Settings};
+use crate::config::{BottleneckZ, GeneratorSettings, Penalty, Settings};
 use crate::device::philox::{DrawStep, Stream};
 use crate::device::{Buffer, In, StepState, StoredBuffer, StoredOut};
 use crate::ops::Executor;
@@ -147,7 +147,7 @@ impl<B: Executor> Batch<B> {
         state: In<'a, B, StepState>,
     ) -> Noise<'a, B> {
         match (self, phase) {
-            (_, Phase::Generator) if settings.bottleneck.generator_z == GeneratorZ::Mean => Noise::Mean,
+            (_, Phase::Generator) if settings.bottleneck.generator_z == BottleneckZ::Mean => Noise::Mean,
             (Batch::Given(given), Phase::Discriminator(_)) => Noise::Given(backend.view(&given.noise_d)),
             (Batch::Given(given), Phase::Generator) => Noise::Given(backend.view(&given.noise_g)),
             (Batch::Drawn { .. }, Phase::Discriminator(draws)) => {
@@ -184,7 +184,7 @@ impl<B: Executor> Batch<B> {
         state: In<'a, B, StepState>,
     ) -> Noise<'a, B> {
         match self {
-            _ if settings.bottleneck.generator_z == GeneratorZ::Mean => Noise::Mean,
+            _ if settings.bottleneck.generator_z == BottleneckZ::Mean => Noise::Mean,
             Batch::Given(given) => Noise::Given(backend.view(&given.noise_reconstruction)),
             Batch::Drawn { .. } => {
                 Noise::Drawn { streams: &[Stream::NoiseReconstruction], draws: DrawStep::ONCE, state }
@@ -232,7 +232,7 @@ impl<B: Executor> Batch<B> {
     ) -> Noise<'a, B> {
         let penalty = settings.objective.penalty;
         match (self, penalty) {
-            _ if settings.objective.penalty_z == PenaltyZ::Mean => Noise::Mean,
+            _ if settings.objective.penalty_z == BottleneckZ::Mean => Noise::Mean,
             (Batch::Given(given), _) => {
                 let noise = backend.view(&given.noise_d);
                 let half = backend.len(noise) / 2;

@@ -152,13 +152,19 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     Ok(Prediction { generator, discriminator, encoder, memory, work })
 }
 
-/// Refuses a run that does not fit into `free` bytes, where `needed` says which part of its memory counts:
+/// Refuses a run whose `memory` was predicted and does not fit into `free` bytes, where `needed` says which part of it counts:
 /// [`Memory::total`] or [`Memory::on_device`].
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] with the largest batch that would fit, and those of [`predict`].
-pub fn require_memory(settings: &Settings, images: &Extent, needed: fn(&Memory) -> u64, free: u64) -> Result<()> {
-    let bytes = needed(&predict(settings, images)?.memory);
+pub fn require_memory(
+    memory: &Memory,
+    settings: &Settings,
+    images: &Extent,
+    needed: fn(&Memory) -> u64,
+    free: u64,
+) -> Result<()> {
+    let bytes = needed(memory);
     if bytes <= free {
         return Ok(());
     }
@@ -359,7 +365,11 @@ mod tests {
     #[test]
     fn the_largest_batch_is_the_last_that_fits() {
         let bytes = |batch| predict(&settings("quick", batch), &MNIST).unwrap().memory.total();
-        let refused = |batch, free| match require_memory(&settings("quick", batch), &MNIST, Memory::total, free) {
+        let require = |batch, free| {
+            let settings = settings("quick", batch);
+            require_memory(&predict(&settings, &MNIST)?.memory, &settings, &MNIST, Memory::total, free)
+        };
+        let refused = |batch, free| match require(batch, free) {
             Err(Error::OutOfMemory { needed, free: told, largest_batch }) => {
                 assert_eq!((needed, told), (bytes(batch), free));
                 Some(largest_batch)

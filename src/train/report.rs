@@ -6,21 +6,15 @@ use bytemuck::Zeroable;
 
 use crate::config::{Penalty, Settings};
 use crate::device::Metrics;
-use crate::ops::losses::objective::Output;
-use crate::run::{Figures, Record, Verdict};
+use crate::run::{Figures, Record};
 
 /// Which figures a run of these settings has.
 pub fn figures(settings: &Settings) -> Figures {
     let Settings { bottleneck, objective, .. } = settings;
-    let verdict = match objective.loss.output() {
-        Output::LogOdds => Verdict::Probability,
-        Output::Score => Verdict::Output,
-        Output::Energy(_) => Verdict::Energy,
-    };
     Figures {
         target_kl: bottleneck.enabled.then_some(bottleneck.target_kl),
         has_penalty: objective.penalty != Penalty::None,
-        verdict,
+        output: objective.loss.output(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, 
 use super::step::model::Model;
 use super::step::probe::Probe;
 use super::trainer::Trainer;
-use crate::config::{GeneratorZ, Penalty, PenaltyZ, PixelRange, Settings, validate_for_images};
+use crate::config::{BottleneckZ, Penalty, PixelRange, Settings, validate_for_images};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{self, DrawStep, Stream};
 use crate::device::{Accelerator, Backend, Cpu, Real, StepState, Stored, cuda};
@@ -302,7 +302,7 @@ enum Draw {
 fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
     let Model { settings, image, .. } = model;
     let Settings { objective, train, generator, .. } = settings;
-    let (n, sampled_g) = (train.batch, settings.bottleneck.generator_z == GeneratorZ::Sampled);
+    let (n, sampled_g) = (train.batch, settings.bottleneck.generator_z == BottleneckZ::Sampled);
     let (images, latents) = (vec![n, image.c, image.h, image.w], vec![n, generator.latent]);
     let mut all = Vec::new();
     let mut add = |wanted: bool, name, shape: &[usize], stream, draw| {
@@ -322,7 +322,7 @@ fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
         add(sampled_g && !matches_features, "noise_g", &code, Stream::NoiseGenerator, Draw::Normal);
         let reconstructed = sampled_g && objective.mode > 0.0;
         add(reconstructed, "noise_reconstruction", &code, Stream::NoiseReconstruction, Draw::Normal);
-        let sampled = elsewhere && objective.penalty_z == PenaltyZ::Sampled;
+        let sampled = elsewhere && objective.penalty_z == BottleneckZ::Sampled;
         add(sampled, "noise_penalty", &code, Stream::NoisePenalty, Draw::Normal);
     }
     let noise = objective.instance_noise > 0.0;

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use sha2::{Digest, Sha256};
 use simt::{Emulator, Options, Program, Sources};
 use vgan_cuda::device::kernels::{GENERATED_HEADERS, Kernel};
 use vgan_cuda::device::{Accelerator, Backend, DeviceMemory, Launch, Launcher, Precision, Real, Recording, Storage};
@@ -223,13 +224,16 @@ impl Launcher for Emulated {
     }
 }
 
-/// Outputs, gradients and the tangent of a case, by name. All executors start from what f32 can hold.
-pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Vec<(String, Vec<f64>)> {
+/// What a case computes: outputs, gradients and the tangent, by name.
+pub type Results = Vec<(String, Vec<f64>)>;
+
+/// The results of a case. All executors start from what f32 can hold.
+pub fn results<B: Backend>(backend: &B, case: &Case<B>) -> Results {
     results_from(backend, case, Precision::F32)
 }
 
 /// The same, with everything that goes in rounded before.
-pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision) -> Vec<(String, Vec<f64>)> {
+pub fn results_from<B: Backend>(backend: &B, case: &Case<B>, rounded: Precision) -> Results {
     results_at(backend, case, rounded, None)
 }
 
@@ -240,7 +244,7 @@ pub fn results_at<B: Backend>(
     case: &Case<B>,
     rounded: Precision,
     outputs: Option<&[(String, Vec<f64>)]>,
-) -> Vec<(String, Vec<f64>)> {
+) -> Results {
     let filled = |tensor: &Tensor, number| tensor.buffer(backend, &filling(tensor, number, rounded)).expect("memory");
     let all = |tensors: &[Tensor], first| -> Vec<_> { (first..).zip(tensors).map(|(i, t)| filled(t, i)).collect() };
     let zeros = |tensors: &[Tensor]| -> Vec<_> { tensors.iter().map(|t| t.zeros(backend).expect("memory")).collect() };
@@ -281,11 +285,7 @@ pub fn filling(tensor: &Tensor, number: u32, rounded: Precision) -> Vec<f64> {
 }
 
 /// Holds an executor in f32 against the CPU in f64, case by case; a line for each tensor that is off.
-pub fn differences<B: Backend<Real = f32>>(
-    backend: &B,
-    cases: Vec<Case<B>>,
-    exact: &[Vec<(String, Vec<f64>)>],
-) -> Vec<String> {
+pub fn differences<B: Backend<Real = f32>>(backend: &B, cases: Vec<Case<B>>, exact: &[Results]) -> Vec<String> {
     differences_from(backend, cases, exact, Precision::F32)
 }
 
@@ -296,7 +296,7 @@ pub fn differences<B: Backend<Real = f32>>(
 pub fn differences_from<B: Backend<Real = f32>>(
     backend: &B,
     cases: Vec<Case<B>>,
-    exact: &[Vec<(String, Vec<f64>)>],
+    exact: &[Results],
     rounded: Precision,
 ) -> Vec<String> {
     differences_within(1e-5, backend, cases, exact, rounded)
@@ -308,14 +308,25 @@ pub fn differences_within<B: Backend<Real = f32>>(
     tolerance: f64,
     backend: &B,
     cases: Vec<Case<B>>,
-    exact: &[Vec<(String, Vec<f64>)>],
+    exact: &[Results],
     rounded: Precision,
 ) -> Vec<String> {
-    assert_eq!(cases.len(), exact.len());
+    let ours: Vec<_> = cases.iter().map(|case| results_from(backend, case, rounded)).collect();
+    differences_of(tolerance, &cases, &ours, exact)
+}
+
+/// The same of results that are there already.
+pub fn differences_of<B: Backend>(
+    tolerance: f64,
+    cases: &[Case<B>],
+    ours: &[Results],
+    exact: &[Results],
+) -> Vec<String> {
+    assert_eq!((cases.len(), ours.len()), (exact.len(), exact.len()));
     let mut failed = Vec::new();
-    for (case, exact) in cases.iter().zip(exact) {
+    for ((case, ours), exact) in cases.iter().zip(ours).zip(exact) {
         let tolerance = if case.inputs().is_empty() { 2f64.powi(-24) } else { tolerance };
-        for ((name, ours), (_, exact)) in results_from(backend, case, rounded).into_iter().zip(exact) {
+        for ((name, ours), (_, exact)) in ours.iter().zip(exact) {
             let scale = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
             let errors = ours.iter().zip(exact).map(|(a, b)| (a - b).abs() / scale);
             let (at, worst) = errors.enumerate().fold((0, 0.0), |m, e| if e.1 > m.1 || e.1.is_nan() { e } else { m });
@@ -327,3 +338,15 @@ pub fn differences_within<B: Backend<Real = f32>>(
     }
     failed
 }
+
+/// Writes the SHA-256 of all bits of what a GPU computed, so that a run in another order can be held against it.
+pub fn say_digest(of: &str, results: &[Results]) {
+    let mut digest = Sha256::new();
+    let values = results.iter().flatten().flat_map(|(_, values)| values);
+    values.for_each(|value| digest.update(value.to_bits().to_ne_bytes()));
+    let hex: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    eprintln!("{DIGEST}{of} {hex}");
+}
+
+/// How the line of a digest begins.
+pub const DIGEST: &str = "digest of ";

@@ -60,7 +60,7 @@ fn discriminator() -> impl Strategy<Value = DiscriminatorSettings> {
 fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
     let reduction = prop_oneof![Just(KlReduction::Mean), Just(KlReduction::Sum), Just(KlReduction::Channels)];
     let mix = prop_oneof![Just(KlMix::Sum), Just(KlMix::Mean)];
-    let z = prop_oneof![Just(GeneratorZ::Sampled), Just(GeneratorZ::Mean)];
+    let z = prop_oneof![Just(BottleneckZ::Sampled), Just(BottleneckZ::Mean)];
     let sigma = prop::sample::select(Sigma::ALL);
     (any::<bool>(), 0usize..300, reduction, mix, z, (sigma, -10.0..10.0), positive(), positive(), positive()).prop_map(
         |(enabled, channels, kl_reduction, kl_mix, generator_z, (sigma, logvar_bias), beta, beta_step, target_kl)| {
@@ -84,7 +84,7 @@ fn bottleneck() -> impl Strategy<Value = BottleneckSettings> {
 fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let loss = (prop::sample::select(Loss::ALL), positive(), positive(), 0.01..1.0, positive());
     let penalty = prop::sample::select(if norm == Norm::None { Penalty::ALL } else { &[Penalty::None] });
-    let z = prop_oneof![Just(PenaltyZ::Sampled), Just(PenaltyZ::Mean)];
+    let z = prop_oneof![Just(BottleneckZ::Sampled), Just(BottleneckZ::Mean)];
     let penalty = (penalty, positive(), 1u64..=65_536, z);
     let noise = (positive(), 0u64..1000);
     let optional = || prop_oneof![Just(0.0), positive()];

@@ -46,10 +46,11 @@ fn table(text: &str, first_column: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// README, CONTRIBUTING, SECURITY, everything in docs/, and the page of the PyTorch oracle.
+/// README, CONTRIBUTING, SECURITY, everything in docs/, and the pages of the PyTorch oracle, the models and the three crates.
 fn documents() -> Vec<String> {
-    let mut documents: Vec<String> =
-        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "tests/oracle/README.md"].map(str::to_string).into();
+    let pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_string);
+    let below = ["driver", "models", "oracle", "ptx", "simt"].map(|folder| format!("tests/{folder}/README.md"));
+    let mut documents: Vec<String> = pages.into_iter().chain(below).collect();
     for folder in ["docs", "docs/results"] {
         for entry in fs::read_dir(root().join(folder)).expect("a folder").flatten() {
             let name = entry.file_name().into_string().expect("UTF-8");
@@ -96,9 +97,12 @@ fn the_paths_and_functions_that_are_named_exist() {
                 continue;
             }
             let (path, item) = name.split_once("::").map_or((name.as_str(), None), |(path, item)| (path, Some(item)));
-            assert!(root().join(path).exists(), "{document} names {path}, which is not there");
+            // The page of a crate names the crate's own files.
+            let own = Path::new(&document).with_file_name(path);
+            let path = if root().join(&own).exists() { own } else { path.into() };
+            assert!(root().join(&path).exists(), "{document} names {name}, which is not there");
             if let Some(item) = item {
-                assert!(defines(&read(path), item), "{document} names {name}, and {path} has no such item");
+                assert!(defines(&read(&path), item), "{document} names {name}, and the file has no such item");
             }
             seen += 1;
         }
@@ -192,6 +196,24 @@ fn every_command_and_preset_is_listed() {
     let presets = table(&read("docs/settings.md"), "preset");
     for (name, _) in vgan_cuda::config::PRESETS {
         assert!(presets.iter().any(|row| row[0].starts_with(&format!("`{name}`"))), "{name} is not listed");
+    }
+}
+
+/// A path dependency or a member of the workspace that is left out makes `cargo build` fail before it begins.
+#[test]
+fn docker_gets_every_crate_of_the_workspace() {
+    let ignore = read(".dockerignore");
+    let sent: Vec<&Path> = ignore.lines().filter_map(|line| line.strip_prefix('!')).map(Path::new).collect();
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let members = manifest["workspace"]["members"].as_array().expect("a list").iter();
+    let mut needed: Vec<&str> = members.map(|member| member.as_str().expect("a path")).collect();
+    for dependencies in ["dependencies", "dev-dependencies"] {
+        let tables = manifest[dependencies].as_table().expect("a table").values();
+        needed.extend(tables.filter_map(|dependency| dependency.get("path")?.as_str()));
+    }
+    assert!(needed.len() >= 5, "{needed:?}");
+    for path in needed {
+        assert!(sent.iter().any(|sent| Path::new(path).starts_with(sent)), ".dockerignore leaves out {path}");
     }
 }
 

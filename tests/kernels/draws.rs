@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::executors::emulated;
 use simt::Options;
-use vgan_cuda::config::{GeneratorZ, Norm, Penalty, PenaltyZ, Prior, Settings};
+use vgan_cuda::config::{BottleneckZ, Norm, Penalty, Prior, Settings};
 use vgan_cuda::device::normal::fill_normals;
 use vgan_cuda::device::philox::{DrawStep, Stream, draw, uniform};
 use vgan_cuda::device::{Buffer, Cpu, Out, StepState};
@@ -273,7 +273,7 @@ fn what_is_seen_twice_is_drawn_alike() {
         assert_eq!((streams, found), (&[stream][..], draws), "{penalty:?}");
     }
     let mut settings = settings(Penalty::Dragan, 2, 3);
-    (settings.objective.penalty_z, settings.bottleneck.generator_z) = (PenaltyZ::Mean, GeneratorZ::Mean);
+    (settings.objective.penalty_z, settings.bottleneck.generator_z) = (BottleneckZ::Mean, BottleneckZ::Mean);
     assert!(matches!(batch.penalty_noise(&be, &settings, draws, &held), Noise::Mean));
     assert!(matches!(batch.noise(&be, &settings, Phase::Generator, &held), Noise::Mean));
     assert!(matches!(batch.reconstruction_noise(&be, &settings, &held), Noise::Mean));

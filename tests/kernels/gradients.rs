@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::executors::{emulated, results};
+use crate::executors::{Results, emulated, results, say_digest};
 use simt::Options;
-use vgan_cuda::device::{Accelerator, Backend, Cpu};
+use vgan_cuda::device::{Accelerator, Backend, Cpu, cuda};
 use vgan_cuda::ops::{self, Case};
 use vgan_cuda::proof;
 use vgan_cuda::proof::gradient_check::{self, Finding, TOLERANCE};
@@ -42,12 +42,17 @@ fn kernels() -> Kernels {
 ///
 /// The CPU's derivatives are held against differences below, so the kernels' are too, at one pass a case.
 fn unlike(cpu: &Cpu<f64>, case: &Case<Cpu<f64>>, kernels: &Kernels, same: &Case<Kernels>) -> Vec<String> {
-    let (exact, ours) = (results(cpu, case), results(kernels, same));
+    unlike_of(cpu, case, &results(kernels, same))
+}
+
+/// The same of results that are there already.
+fn unlike_of(cpu: &Cpu<f64>, case: &Case<Cpu<f64>>, ours: &Results) -> Vec<String> {
+    let exact = results(cpu, case);
     let largest = |values: &[f64]| values.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let case_largest = exact.iter().map(|(_, values)| largest(values)).fold(0.0, f64::max);
     assert_eq!(exact.len(), ours.len(), "tensors of {} {}", case.op(), case.name());
     let mut off = Vec::new();
-    for ((name, exact), (ours_name, ours)) in exact.iter().zip(&ours) {
+    for ((name, exact), (ours_name, ours)) in exact.iter().zip(ours) {
         assert_eq!((name, exact.len()), (ours_name, ours.len()));
         let allowed = 1e-10 * largest(exact).max(1e-3 * case_largest);
         let worst = exact.iter().zip(ours).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -74,6 +79,17 @@ fn every_gradient_of_every_whole_loss_is_the_same_on_the_kernels() {
     let on_kernels = proof::cases(&kernels).expect("the same");
     let off: Vec<_> =
         on_cpu.iter().zip(&on_kernels).flat_map(|(case, same)| unlike(&cpu, case, &kernels, same)).collect();
+    assert!(off.is_empty(), "{off:#?}");
+}
+
+/// The kernels in f64 on the first GPU, where there is one.
+#[test]
+fn a_gpu_gives_every_derivative_of_every_case_in_f64() {
+    let Some(gpu) = cuda::open(0).inspect_err(|error| eprintln!("SKIPPED: {error}")).ok() else { return };
+    let (cpu, gpu, cases) = (cpu(), Kernels::new(gpu), ops::cases());
+    let ours: Vec<_> = cases.iter().map(|case| results(&gpu, case)).collect();
+    say_digest("cases in f64", &ours);
+    let off: Vec<_> = ops::cases().iter().zip(&ours).flat_map(|(case, ours)| unlike_of(&cpu, case, ours)).collect();
     assert!(off.is_empty(), "{off:#?}");
 }
 

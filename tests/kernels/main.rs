@@ -23,11 +23,18 @@ mod products;
 mod rounding;
 mod self_check;
 mod steps;
+mod steps_on_a_gpu;
 mod storage;
 mod tensor_cores;
 mod tile_access;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("kernels", 80, &[needs::other("a GPU", vgan_cuda::device::cuda::open(0).is_ok())]);
+    let nvcc = !vgan_cuda::device::kernels::BINARIES.is_empty();
+    let gpu = vgan_cuda::device::cuda::open(0).is_ok();
+    let needs = [
+        needs::other("nvcc when the program was built (for the stand-in for a GPU)", nvcc),
+        needs::other("a GPU", gpu),
+    ];
+    needs::say("kernels", 100, &needs);
 }

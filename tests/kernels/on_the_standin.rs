@@ -1,44 +1,99 @@
 //! The tests that use a GPU, on the stand-in for one: this binary runs itself, where it finds tests/driver in place of a
 //! driver and runs the embedded PTX. The script for machines with a GPU runs in the same way.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use vgan_cuda::device::kernels::{BINARIES, Kernel};
+
+use crate::executors::DIGEST;
 use crate::standin;
 
-/// Runs the tests with this in their name, and returns what they wrote.
-fn pass(filter: &str, settings: &[(&str, &str)]) -> String {
+/// Runs the tests with one of these in their name, and returns what they wrote.
+fn pass(filters: &[&str], settings: &[(&str, &str)]) -> String {
     let mut command = standin::command(std::env::current_exe().expect("the test's own path"));
-    command.args([filter, "--nocapture", "--test-threads", "1"]).envs(settings.iter().copied());
+    command.args(filters).args(["--nocapture", "--test-threads", "1"]).envs(settings.iter().copied());
     let output = command.output().expect("this binary runs");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{settings:?}\n{text}");
     assert!(!text.contains("SKIPPED"), "{settings:?}\n{text}");
-    assert!(!text.contains(" 0 passed"), "{filter} is in the name of no test\n{text}");
+    let passed = text.split(" passed;").next().and_then(|before| before.rsplit(' ').next());
+    let passed: usize = passed.and_then(|number| number.parse().ok()).expect("a number of tests");
+    assert!(passed >= filters.len(), "{filters:?}: {passed} tests have these names\n{text}");
     text
 }
 
-#[test]
-fn every_test_of_a_gpu_passes() {
-    if standin::has_kernels() {
-        pass("::a_gpu_", &[]);
-    }
+/// What was said of the bits of results: what of, and their SHA-256.
+fn digests(text: &str) -> BTreeMap<&str, &str> {
+    // The name of the test may stand before it in the same line.
+    let said = text.lines().filter_map(|line| line.split_once(DIGEST)?.1.rsplit_once(' '));
+    said.collect()
 }
 
-/// Each access of the cases is checked, in another order of blocks, warps, copies and calls.
+/// The forms that kernels are compiled in, with the tests of a GPU that launch each kernel of a form, and its launches of no
+/// other.
+const FORMS: [(&str, &[&str]); 3] = [
+    (
+        "f32",
+        &[
+            "parity::a_gpu_agrees",
+            "products::a_gpu_gives",
+            "tensor_cores::a_gpu_gives",
+            "a_gpu_adds_product_chains_exactly_in_tf32",
+        ],
+    ),
+    ("bf16", &["storage::a_gpu_is_off", "a_gpu_adds_product_chains_exactly_in_bf16"]),
+    ("f64", &["gradients::a_gpu_gives"]),
+];
+
+/// Files of kernels, each with a form that nothing launches them in. In bf16 a product is on tensor cores or, where that kernel is
+/// found wrong, in narrow tiles: the plain kernels in wide tiles are there because a file is compiled in every form.
+const NEVER: [(&str, &str); 2] = [("bf16", "layers/conv2d_wide"), ("bf16", "layers/linear_wide")];
+
+/// Every test of a GPU passes, with work as late as can be. In the cases of each form every access is then checked, in another order
+/// of blocks, warps, copies and calls: nothing is found, every kernel of the form has run, and all results are the same bits.
 #[test]
-fn nothing_is_found_in_the_embedded_kernels() {
-    if standin::has_kernels() {
-        let settings = [
-            ("CUDA_STANDIN_CHECKS", "all"),
-            ("CUDA_STANDIN_SCHEDULE", "shuffled:7"),
-            ("CUDA_STANDIN_ASYNC", "earliest"),
-            ("CUDA_STANDIN_ORDER", "eager"),
-        ];
-        pass("parity::a_gpu_agrees", &settings);
-        pass("tensor_cores::a_gpu_gives", &settings);
+fn every_test_of_a_gpu_passes_and_nothing_is_found_in_any_kernel_of_any_form() {
+    if !standin::has_kernels() {
+        return;
     }
+    let late = pass(&["::a_gpu_"], &[]);
+    let late = digests(&late);
+    let place = tempfile::tempdir().expect("a folder");
+    let mut compared = 0;
+    for (form, filters) in FORMS {
+        let trace = place.path().join(form);
+        let checked = pass(
+            filters,
+            &[
+                ("CUDA_STANDIN_CHECKS", "all"),
+                ("CUDA_STANDIN_SCHEDULE", "shuffled:7"),
+                ("CUDA_STANDIN_ASYNC", "earliest"),
+                ("CUDA_STANDIN_ORDER", "eager"),
+                ("CUDA_STANDIN_TRACE", trace.to_str().expect("UTF-8")),
+            ],
+        );
+        for (of, digest) in digests(&checked) {
+            assert_eq!(late.get(of), Some(&digest), "{of}: other bits in another order");
+            compared += 1;
+        }
+        let trace = fs::read_to_string(trace).expect("a trace");
+        let ran: BTreeSet<&str> =
+            trace.lines().filter_map(|line| line.strip_prefix("run ")?.split(' ').next()).collect();
+        let of_form = |kernel: &&Kernel| BINARIES.iter().any(|(file, of, _)| *of == form && *file == kernel.file());
+        let excused = |kernel: &&Kernel| NEVER.iter().any(|(of, file)| *of == form && *file == kernel.file());
+        let (never, all): (Vec<&Kernel>, Vec<&Kernel>) = Kernel::ALL.iter().filter(of_form).partition(excused);
+        let never: Vec<_> = never.into_iter().filter(|kernel| ran.contains(kernel.name())).collect();
+        assert!(never.is_empty(), "these run in {form} and are no exceptions any more: {never:?}");
+        let missing: Vec<_> = all.into_iter().filter(|kernel| !ran.contains(kernel.name())).collect();
+        assert!(missing.is_empty(), "kernels of which no case in {form} was checked: {missing:?}");
+    }
+    assert_eq!(
+        compared, 10,
+        "cases in f32, bf16, f64; products in both tiles in f32, tf32, bf16, and plain in bf16: {late:?}"
+    );
 }
 
 /// tests/gpu.sh in its short form, so that the first machine with a GPU finds a script that has run.

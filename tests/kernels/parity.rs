@@ -1,6 +1,6 @@
 //! Every case on every executor against the CPU in f64: one body serves them all.
 
-use crate::executors::{differences, emulated, results};
+use crate::executors::{differences, differences_of, emulated, results, say_digest};
 use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::{Accelerator, Cpu, cuda};
 use vgan_cuda::ops;
@@ -31,7 +31,10 @@ fn gpu() -> Option<Accelerator<f32>> {
 #[test]
 fn a_gpu_agrees_with_the_cpu() {
     let Some(gpu) = gpu() else { return };
-    let failed = differences(&gpu, ops::cases(), &exact());
+    let cases = ops::cases();
+    let ours: Vec<_> = cases.iter().map(|case| results(&gpu, case)).collect();
+    say_digest("cases in f32", &ours);
+    let failed = differences_of(1e-5, &cases, &ours, &exact());
     assert!(failed.is_empty(), "{failed:#?}");
 }
 

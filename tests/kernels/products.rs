@@ -1,7 +1,7 @@
 //! The products of f32 in tiles of either size, which small ones would not all get by themselves: against the CPU in f64, and
 //! in every order of threads.
 
-use crate::executors::{differences, emulated, results};
+use crate::executors::{differences, differences_of, emulated, results, say_digest};
 use crate::tensor_cores::products;
 use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::product::TileSize;
@@ -43,7 +43,10 @@ fn a_gpu_gives_the_same_in_tiles_of_either_size() {
     };
     let exact = exact();
     for size in SIZES {
-        let failed = differences(&gpu.clone().with_tiles(size), products(), &exact);
+        let (gpu, cases) = (gpu.clone().with_tiles(size), products());
+        let ours: Vec<_> = cases.iter().map(|case| results(&gpu, case)).collect();
+        say_digest(&format!("products in f32, {size:?}"), &ours);
+        let failed = differences_of(1e-5, &cases, &ours, &exact);
         assert!(failed.is_empty(), "{size:?}: {failed:#?}");
     }
 }

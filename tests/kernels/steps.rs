@@ -23,15 +23,17 @@ use vgan_cuda::train::{Interrupt, Session, Trainer};
 const STEPS: usize = 20;
 /// The first step, the recorded one and its replays, in both phases of a penalty every second step: all that steps differ in where
 /// orders, buffers or precisions are compared.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 const COUNT: usize = 50;
 
 /// Batches that are drawn from a small data set.
 fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Batch<B> {
-    let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+    // An epoch has one batch at least.
+    let count = COUNT.max(settings.train.batch);
+    let pixels: Vec<u8> = (0..count * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
     let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
     let ImageShape { h, w, c } = image;
-    let gather = Gather { n: settings.train.batch, count: COUNT, h, w, c, low, high: 1.0, flip: settings.data.flip };
+    let gather = Gather { n: settings.train.batch, count, h, w, c, low, high: 1.0, flip: settings.data.flip };
     Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") }
 }
 
@@ -44,16 +46,16 @@ fn step<B: Executor>(trainer: &mut Trainer<B>, batch: &Batch<B>) -> StepState {
 
 /// The state after each step and, at the end, weights, moments and statistics of both nets and the average.
 #[derive(Debug, PartialEq)]
-struct Trained {
-    states: Vec<StepState>,
-    arenas: Vec<(&'static str, Vec<f64>)>,
+pub(crate) struct Trained {
+    pub(crate) states: Vec<StepState>,
+    pub(crate) arenas: Vec<(&'static str, Vec<f64>)>,
 }
 
-fn train<B: Executor>(backend: &B, model: &Narrow) -> Trained {
+pub(crate) fn train<B: Executor>(backend: &B, model: &Narrow) -> Trained {
     train_for(STEPS, backend, model)
 }
 
-fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): &Narrow) -> Trained {
+pub(crate) fn train_for<B: Executor>(steps: usize, backend: &B, (settings, image): &Narrow) -> Trained {
     let batch = batch(backend, settings, *image);
     let mut trainer = Trainer::new(backend.clone(), settings.clone(), *image).expect("a trainer");
     let states: Vec<StepState> = (0..steps).map(|_| step(&mut trainer, &batch)).collect();
@@ -95,7 +97,7 @@ fn assert_copy_is_rounded<B: Executor>(backend: &B, memory: &NetworkMemory<B>) {
     assert!(bytes(&rounded) == bytes(&expected), "products read other weights than those that were trained");
 }
 
-fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {
+pub(crate) fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {
     let near = (ours - theirs).abs() <= tolerance * theirs.abs().max(1.0);
     assert!(near, "{what}: {ours} on the kernels, {theirs} on the CPU");
 }
@@ -123,7 +125,7 @@ fn tolerances(arena: &str, parts: &Parts, settings: &Settings) -> Vec<f64> {
 }
 
 /// The figures of a step, by name.
-fn figures(metrics: &Metrics) -> [(&'static str, f64); 11] {
+pub(crate) fn figures(metrics: &Metrics) -> [(&'static str, f64); 11] {
     [
         ("loss_d", metrics.loss_d),
         ("loss_g", metrics.loss_g),
@@ -140,8 +142,13 @@ fn figures(metrics: &Metrics) -> [(&'static str, f64); 11] {
 }
 
 fn agree<T: Real>(name: &str, model: &Narrow) {
+    agree_on(&emulated::<T>(unchecked()), name, model);
+}
+
+/// Twenty steps on the kernels of a device, and on the CPU, in f32 or f64.
+pub(crate) fn agree_on<T: Real>(device: &Accelerator<T>, name: &str, model: &Narrow) {
     let cpu = train(&Cpu::<T>::new(Some(2)).expect("threads"), model);
-    let kernels = train(&emulated::<T>(unchecked()), model);
+    let kernels = train(device, model);
     let strict = if T::NAME == "f64" { 1e-9 } else { 1e-4 };
     for (step, (ours, theirs)) in kernels.states.iter().zip(&cpu.states).enumerate() {
         assert_eq!((ours.step, ours.updates, ours.non_finite), (theirs.step, theirs.updates, 0));

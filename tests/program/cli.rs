@@ -442,22 +442,24 @@ fn a_closed_standard_error_does_not_panic() {
     assert_eq!(status.code(), Some(2));
 }
 
-/// Every pass, as short as can be: what is printed, not how fast it was.
+/// Every pass with this in its size, as short as can be: what is printed, not how fast it was. That every operation has passes,
+/// and that each runs, is tested in src/ops/mod.rs.
 #[test]
-fn the_benchmark_names_every_operation() {
-    let table = stdout("bench --device cpu --budget 1");
-    assert_contains(&table, &["device   CPU", "copy ", "fma ", "µs", "GB/s", "TFLOP/s"]);
-    for case in vgan_cuda::ops::cases::<vgan_cuda::device::Cpu<f32>>() {
-        let row = table.lines().find(|line| line.starts_with(&format!("{} ", case.op())));
-        // The ceilings stand above the table; the check of gradients is timed as a pass of `adam`, and the end of a step is one
-        // thread's work.
-        let untimed = ["ceiling", "finite_gradients", "finish_step"].contains(&case.op());
-        assert!(untimed || row.is_some(), "{table}\n\nlacks {}", case.op());
-    }
-    for row in table.lines().skip_while(|line| !line.starts_with("op ")).skip(1) {
-        let microseconds = row.split_whitespace().rev().nth(4).and_then(|cell| cell.parse::<f64>().ok());
-        assert!(microseconds.is_some_and(|time| time > 0.0), "{row}");
-        assert!(row.ends_with("%  copy") || row.ends_with("%  fma"), "{row}");
+fn the_benchmark_prints_a_row_for_each_pass() {
+    for filter in ["k1024", "latent"] {
+        let table = stdout(&format!("bench --device cpu --budget 1 --filter {filter}"));
+        assert_contains(&table, &["device   CPU", "copy ", "fma ", "µs", "GB/s", "TFLOP/s"]);
+        let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("op ")).skip(1).collect();
+        let passes = vgan_cuda::ops::passes::<vgan_cuda::device::DryRun>();
+        let expected = passes.iter().filter(|pass| pass.shape.contains(filter));
+        let expected: Vec<(&str, &str)> = expected.map(|pass| (pass.op, pass.pass)).collect();
+        assert_eq!(rows.len(), expected.len(), "{table}");
+        for (row, (op, pass)) in rows.iter().zip(expected) {
+            assert!(row.starts_with(&format!("{op} ")) && row.contains(&format!(" {pass} ")), "{row}");
+            let microseconds = row.split_whitespace().rev().nth(4).and_then(|cell| cell.parse::<f64>().ok());
+            assert!(microseconds.is_some_and(|time| time > 0.0), "{row}");
+            assert!(row.ends_with("%  copy") || row.ends_with("%  fma"), "{row}");
+        }
     }
 }
 

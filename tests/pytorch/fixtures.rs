@@ -417,7 +417,7 @@ fn a_planted_difference_of_a_penalty_is_caught() {
         ("one ε at x̂ by 1e-3", "step-wgan-gp", |f| scale_largest(f, "noise_penalty", 1.001)),
         ("one w by 1e-2", "step-dragan", |f| scale_largest(f, "penalty_directions", 1.01)),
         ("γ 20 → 20.01", "step-r1", |f| f.settings.objective.penalty_weight = 20.01),
-        ("sampled z → mean", "step-r1", |f| f.settings.objective.penalty_z = config::PenaltyZ::Mean),
+        ("sampled z → mean", "step-r1", |f| f.settings.objective.penalty_z = config::BottleneckZ::Mean),
         ("real → generated", "step-r2", |f| f.settings.objective.penalty = config::Penalty::R1),
     ];
     for (what, case, change) in changes {

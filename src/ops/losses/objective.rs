@@ -22,6 +22,7 @@ use super::energy::Exponent;
 use crate::choices::choices;
 use crate::device::Argument;
 use crate::device::launch::AsArgument;
+pub use crate::figures::Output;
 
 choices! {
     /// The losses of discriminator and generator; kernels/losses/objective.cuh numbers them in this order.
@@ -41,17 +42,6 @@ choices! {
         /// D is an autoencoder; its output is the mean absolute error of the reconstruction (Berthelot et al. 2017).
         Began = "began",
     }
-}
-
-/// The meaning of D's output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Output {
-    /// The log-odds of "real", so that there is a probability to smooth and to report.
-    LogOdds,
-    /// A number that is larger for what looks real.
-    Score,
-    /// The energy of an image under an autoencoder; D then has a decoder in the place of its head.
-    Energy(Exponent),
 }
 
 /// The cost of one output, and its derivative.
@@ -76,8 +66,16 @@ impl Loss {
         match self {
             Loss::Gan | Loss::Ns => Output::LogOdds,
             Loss::Lsgan | Loss::Hinge | Loss::Wgan => Output::Score,
-            Loss::Ebgan => Output::Energy(Exponent::Squared),
-            Loss::Began => Output::Energy(Exponent::Absolute),
+            Loss::Ebgan | Loss::Began => Output::Energy,
+        }
+    }
+
+    /// The power of the difference in D's energy, where its output is one.
+    pub fn exponent(self) -> Option<Exponent> {
+        match self {
+            Loss::Ebgan => Some(Exponent::Squared),
+            Loss::Began => Some(Exponent::Absolute),
+            _ => None,
         }
     }
 
@@ -88,7 +86,7 @@ impl Loss {
 
     /// True if D's output is the energy of an image.
     pub fn is_energy(self) -> bool {
-        matches!(self.output(), Output::Energy(_))
+        self.output() == Output::Energy
     }
 
     /// True if the cost of fake images is multiplied by k, which moves from step to step ([`super::loss`]).

@@ -10,6 +10,8 @@ use std::io::Read;
 const MAGIC: u32 = 0xBA55_ED50;
 /// The shortest header of an entry: up to and with the decompressed size.
 const ENTRY_HEADER: usize = 64;
+/// The kind of an entry that has PTX.
+const PTX: u16 = 1;
 /// Flags of an entry.
 const COMPRESSED_LZ4: u64 = 0x2000;
 const COMPRESSED_ZSTD: u64 = 0x8000;
@@ -103,14 +105,24 @@ pub const HEADER: usize = 16;
 
 /// All images of a fatbin, or the one that PTX text is.
 pub fn images(bytes: &[u8]) -> Result<Vec<Image>, FatbinError> {
+    images_where(bytes, |_| true)
+}
+
+/// The images of PTX alone. Machine code, which is most of a fatbin, is not decompressed.
+pub fn ptx_images(bytes: &[u8]) -> Result<Vec<Image>, FatbinError> {
+    images_where(bytes, |kind| kind == PTX)
+}
+
+/// The images of the kinds that are wanted.
+fn images_where(bytes: &[u8], wanted: fn(u16) -> bool) -> Result<Vec<Image>, FatbinError> {
     let Some(length) = length(bytes) else { return text_image(bytes).map(|image| vec![image]) };
     let Some(bytes) = bytes.get(..length) else { return Err(FatbinError::CutOff("its contents")) };
     let mut at = usize::from(u16_at(bytes, 6, "its header")?);
     let mut images = Vec::new();
     while at < bytes.len() {
         let entry = &bytes[at..];
-        let (image, length) = entry_image(entry)?;
-        images.push(image);
+        let (image, length) = entry_image(entry, wanted)?;
+        images.extend(image);
         at += length;
     }
     Ok(images)
@@ -150,8 +162,8 @@ fn target(line: &str) -> Option<(u32, Option<char>)> {
     Some((digits.parse().ok()?, name[digits.len()..].chars().next()))
 }
 
-/// The image of an entry, and the entry's length.
-fn entry_image(entry: &[u8]) -> Result<(Image, usize), FatbinError> {
+/// The image of an entry, if its kind is wanted, and the entry's length.
+fn entry_image(entry: &[u8], wanted: fn(u16) -> bool) -> Result<(Option<Image>, usize), FatbinError> {
     const WHAT: &str = "an entry's header";
     let kind = u16_at(entry, 0, WHAT)?;
     let header = u32_at(entry, 4, WHAT)? as usize;
@@ -165,6 +177,9 @@ fn entry_image(entry: &[u8]) -> Result<(Image, usize), FatbinError> {
     }
     let end = usize::try_from(size).ok().and_then(|size| size.checked_add(header));
     let contents = end.and_then(|end| entry.get(header..end)).ok_or(FatbinError::CutOff("an entry's contents"))?;
+    if !wanted(kind) {
+        return Ok((None, header + contents.len()));
+    }
     let bytes = if flags & (COMPRESSED_LZ4 | COMPRESSED_ZSTD) == 0 {
         contents.to_vec()
     } else {
@@ -178,7 +193,7 @@ fn entry_image(entry: &[u8]) -> Result<(Image, usize), FatbinError> {
         bytes.map_err(failed)?
     };
     let image = match kind {
-        1 => ptx_image(bytes, Some(architecture))?,
+        PTX => ptx_image(bytes, Some(architecture))?,
         _ => Image {
             kind: if kind == 2 { Kind::Elf } else { Kind::Other(kind) },
             architecture,
@@ -186,7 +201,7 @@ fn entry_image(entry: &[u8]) -> Result<(Image, usize), FatbinError> {
             bytes,
         },
     };
-    Ok((image, header + contents.len()))
+    Ok((Some(image), header + contents.len()))
 }
 
 fn zstd(packed: &[u8], size: u64) -> Result<Vec<u8>, String> {

@@ -2,8 +2,9 @@
 
 mod common;
 
+use common::hopper::{text, wait};
 use common::{machine, module_text, options, run, shape, upload};
-use ptx_machine::machine::{Class, Options};
+use ptx_machine::machine::{Accesses, AsyncCopies, Class, Options};
 
 #[test]
 fn a_kernel_s_work_is_counted() {
@@ -61,6 +62,35 @@ fn a_kernel_s_work_is_counted() {
         assert_eq!((line.warps, line.threads), (8 / every, 8 / every));
         // All threads: 9 + 3 × 7 + 2 + 2; one more in each block.
         assert_eq!(counters.thread_instructions, 8 * (64 * (9 + 3 * 7 + 4) + 1));
+    }
+}
+
+/// A bulk copy is one request of global and one of shared memory, of all its bytes: thread 0 of each block brings 256 bytes in and
+/// stores 64 of them.
+#[test]
+fn bulk_copies_are_counted_with_their_bytes() {
+    let body = format!(
+        "@!%p1 bra END;
+        mbarrier.arrive.expect_tx.shared::cta.b64 %rd10, [%r30], 256;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r20], [%rd1], 256, [%r30];
+        {}fence.proxy.async.shared::cta;
+        cp.async.bulk.global.shared::cta.bulk_group [%rd1], [%r20], 64;
+        cp.async.bulk.commit_group;
+        cp.async.bulk.wait_group 0;
+    END:",
+        wait("WAIT", 0)
+    );
+    for async_copies in [AsyncCopies::Earliest, AsyncCopies::Latest] {
+        let machine = machine(Options { count_every: 1, async_copies, threads: 1, ..options() });
+        let address = upload(&machine, &[7; 64]);
+        let counters = run(&machine, &text(256, 1, &body), &shape(3, 64, &[address])).expect("a launch").counters;
+        let counters = counters.expect("counters");
+        let of = |accesses: Accesses| (accesses.requests, accesses.parts, accesses.bytes);
+        assert_eq!(of(counters.global_loads), (3, 3 * 8, 3 * 256));
+        assert_eq!(of(counters.global_stores), (3, 3 * 2, 3 * 64));
+        assert_eq!(of(counters.shared_stores), (3, 3 * 2, 3 * 256));
+        assert_eq!(of(counters.shared_loads), (3, 3, 3 * 64));
+        assert_eq!(counters.warp_instructions.get(&Class::Copy), Some(&6));
     }
 }
 

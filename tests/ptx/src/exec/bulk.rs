@@ -4,6 +4,7 @@
 //! is asked for or when the group is waited for. Where only its sources were waited for, they are read then, and it is made later.
 
 use super::anywhere::Refused;
+use super::counts::{AccessCount, PASS, SECTOR};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::{AsyncCopies, FaultKind};
 use crate::tensor::copies::cp_async_bulk;
@@ -244,6 +245,9 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
             runs
         }
     };
+    if b.program.counts {
+        count(op, i.site, &runs, ranks.len() as u64, b);
+    }
     for run in &runs {
         for (nth, &rank) in ranks.iter().enumerate() {
             part(op, &mut transfer, w, b, (lane, rank, nth == 0), run)?;
@@ -260,6 +264,30 @@ unsafe fn begin(i: &Decoded, w: &mut Warp, b: &mut Block<'_>, lane: usize) -> Re
         transfer.mbarrier = Some(u64::from(at));
     }
     start(transfer, op.mbarrier.is_some(), w, b)
+}
+
+/// Counts a copy as one request of global and one of shared memory. What lies outside of a tensor is written to shared memory and read
+/// from nowhere; a copy between blocks' shared memories is counted where it arrives.
+fn count(op: &BulkOp, site: u32, runs: &[Run], ranks: u64, b: &mut Block<'_>) {
+    let shared: u64 = runs.iter().map(|run| u64::from(run.bytes)).sum();
+    let passes: u64 = runs.iter().map(|run| u64::from(run.bytes).div_ceil(PASS)).sum();
+    let shared = match op.direction {
+        BulkDirection::GlobalToShared | BulkDirection::SharedToCluster => {
+            AccessCount { requests: 1, parts: ranks * passes, bytes: ranks * shared, least: ranks * passes }
+        }
+        BulkDirection::SharedToGlobal => AccessCount { requests: 1, parts: passes, bytes: shared, least: passes },
+    };
+    let mut global = AccessCount::default();
+    if op.direction != BulkDirection::SharedToCluster {
+        let places = runs.iter().filter_map(|run| Some((run.global?, u64::from(run.bytes))));
+        let mut sectors: Vec<u64> =
+            places.clone().flat_map(|(at, bytes)| at / SECTOR..(at + bytes).div_ceil(SECTOR)).collect();
+        sectors.sort_unstable();
+        sectors.dedup();
+        let bytes = places.map(|(_, bytes)| bytes).sum();
+        global = AccessCount { requests: 1, parts: sectors.len() as u64, bytes, least: 0 };
+    }
+    b.counts.add(site, [global, shared]);
 }
 
 /// Adds the bytes of a run to a copy.

@@ -5,7 +5,9 @@ use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::Space;
 
 /// Bytes of a sector of global memory.
-const SECTOR: u64 = 32;
+pub(crate) const SECTOR: u64 = 32;
+/// Bytes that all banks of shared memory give or take at once.
+pub(crate) const PASS: u64 = 4 * BANKS as u64;
 /// Banks of shared memory, of 4 bytes each.
 const BANKS: usize = 32;
 
@@ -43,6 +45,15 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Adds an instruction's accesses of global and shared memory.
+    pub(crate) fn add(&mut self, site: u32, accesses: [AccessCount; 2]) {
+        let site = site as usize;
+        if site >= self.accesses.len() {
+            self.accesses.resize(site + 1, Default::default());
+        }
+        self.accesses[site].iter_mut().zip(accesses).for_each(|(here, count)| here.add(count));
+    }
+
     pub(crate) fn merge(&mut self, other: Counts) {
         self.sampled += other.sampled;
         self.blocks.resize(self.blocks.len().max(other.blocks.len()), [0; 2]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::exec::Program;
 use crate::exec::counts::{AccessCount, Counts};
-use crate::text::ast::{self, Op, Space, Type, Unary};
+use crate::text::ast::{self, BulkDirection, Op, Space, Type, Unary};
 
 /// A class of instructions, by the unit of a GPU that carries them out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,11 +83,11 @@ pub struct Counters {
     pub warp_instructions: BTreeMap<Class, u64>,
     /// Instructions of threads.
     pub thread_instructions: u64,
-    /// Loads of global memory, asynchronous copies' too.
+    /// Loads of global memory, asynchronous copies' too; a bulk copy is one request.
     pub global_loads: Accesses,
-    /// Stores and atomics.
+    /// Stores, bulk stores and atomics.
     pub global_stores: Accesses,
-    /// Loads of shared memory.
+    /// Loads of shared memory, the sources of bulk stores too.
     pub shared_loads: Accesses,
     /// Stores, atomics and asynchronous copies into it.
     pub shared_stores: Accesses,
@@ -133,10 +133,9 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
             _ => {}
         }
         if let Some([global, shared, local]) = counts.accesses.get(site) {
-            let copy = matches!(instruction.op, Op::CpAsync { .. });
-            let writes = matches!(instruction.op, Op::St { .. } | Op::Atom { .. } | Op::Stmatrix { .. });
-            add(if writes { &mut counters.global_stores } else { &mut counters.global_loads }, global);
-            add(if writes || copy { &mut counters.shared_stores } else { &mut counters.shared_loads }, shared);
+            let [to_global, to_shared] = writes(&instruction.op);
+            add(if to_global { &mut counters.global_stores } else { &mut counters.global_loads }, global);
+            add(if to_shared { &mut counters.shared_stores } else { &mut counters.shared_loads }, shared);
             add(&mut counters.local, local);
         }
     }
@@ -167,6 +166,19 @@ pub(super) fn counters(kernel: &ast::Kernel, program: &Program, blocks: u64, cou
         };
     }
     counters
+}
+
+/// Whether an instruction that accesses global or shared memory writes there.
+fn writes(op: &Op) -> [bool; 2] {
+    match op {
+        Op::St { .. } | Op::Atom { .. } | Op::Stmatrix { .. } => [true; 2],
+        Op::CpAsync { .. } => [false, true],
+        Op::CpAsyncBulk { direction, .. } | Op::CpAsyncBulkTensor { direction, .. } => {
+            let to_global = *direction == BulkDirection::SharedToGlobal;
+            [to_global, !to_global]
+        }
+        _ => [false; 2],
+    }
 }
 
 /// Additions and multiplications of floating-point numbers that a thread does.

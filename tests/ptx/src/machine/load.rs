@@ -7,11 +7,11 @@ use crate::exec::block::{Context, RawFault};
 use crate::exec::checks::findings::RawFinding;
 use crate::exec::checks::global::GlobalShadow;
 use crate::exec::{Level, Program, launch};
-use crate::fatbin;
 use crate::lower::{self, Layout, Setting};
 use crate::memory::{Kind, Memory};
 use crate::text::ast::{self, Space};
 use crate::text::parse;
+use crate::{fatbin, gpus};
 
 /// The most threads of a block of any device.
 const MAX_THREADS: u32 = 1024;
@@ -180,7 +180,7 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
 
 /// Loads a fatbin or PTX text.
 pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -> Result<Module, LoadError> {
-    let images = fatbin::images(image).map_err(|error| LoadError::InvalidImage(error.to_string()))?;
+    let images = fatbin::ptx_images(image).map_err(|error| LoadError::InvalidImage(error.to_string()))?;
     let chosen = fatbin::choose(&images, capability);
     let chosen = chosen.ok_or(LoadError::NoBinaryForDevice(capability.0, capability.1))?;
     let text = std::str::from_utf8(&chosen.bytes)
@@ -191,6 +191,13 @@ pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -
     let mut kernels = Vec::new();
     for (index, kernel) in source.module.kernels.iter().enumerate() {
         let layout = Layout::new(kernel, &source.module.variables, false);
+        if layout.shared > gpus::SHARED_PER_BLOCK {
+            let (name, bytes) = (&kernel.name, layout.shared);
+            return Err(LoadError::InvalidPtx(format!(
+                "kernel {name} declares {bytes} bytes of shared memory, more than {}",
+                gpus::SHARED_PER_BLOCK
+            )));
+        }
         let most = kernel.required_threads.or(kernel.max_threads);
         let code = Code { source: source.clone(), index, level, programs: Mutex::new(Vec::new()) };
         // What can't be lowered is refused now and not at the first launch.

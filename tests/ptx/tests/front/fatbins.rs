@@ -1,6 +1,6 @@
 //! Fatbins: samples that nvcc 13.0.88 wrote (`--compress-mode=size` for zstd, `speed` for LZ4), and such as are made here.
 
-use ptx_machine::fatbin::{FatbinError, HEADER, Image, Kind, choose, images, length};
+use ptx_machine::fatbin::{FatbinError, HEADER, Image, Kind, choose, images, length, ptx_images};
 use ptx_machine::text::parse;
 
 use crate::sample;
@@ -122,6 +122,17 @@ fn what_cannot_be_unpacked_is_an_error() {
     let mut short = fatbin(&[(1, 80, 0, b"", 0)]);
     short[20] = 8;
     assert!(matches!(images(&short), Err(FatbinError::Size(_))));
+}
+
+/// Machine code is passed over, packed or not, and what stands behind it is found.
+#[test]
+fn machine_code_is_not_unpacked_where_ptx_is_wanted() {
+    let text = b".version 8.0\n.target sm_80\n";
+    let bytes = fatbin(&[(2, 80, ZSTD, b"no zstd", 1000), (1, 80, 0, text, 0), (2, 90, 0, b"code", 0)]);
+    assert!(matches!(images(&bytes), Err(FatbinError::Decompress { .. })));
+    let found = ptx_images(&bytes).expect("PTX");
+    let found: Vec<_> = found.iter().map(|image| (image.kind, image.architecture, image.bytes.as_slice())).collect();
+    assert_eq!(found, [(Kind::Ptx, 80, &text[..])]);
 }
 
 /// Which PTX a device runs: "Application compatibility" of NVIDIA's Blackwell guide, and §11.1.2 for the suffixes.

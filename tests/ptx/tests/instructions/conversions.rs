@@ -207,3 +207,40 @@ fn narrow_floats() {
         Some(u64::from(kept + if rest >= 0x1000 { 0x2000 } else { 0 }))
     });
 }
+
+/// bf16x2: each half apart, in one rounding to nearest, ties to even (§9.7.4). Sums and products of two bf16 are exact in f64, and so is
+/// an fma of numbers of like size.
+#[test]
+fn packed_arithmetic_of_bf16() {
+    let value = |bits: u64| f64::from(f32::from_bits((bits as u32 & 0xFFFF) << 16));
+    // 7 bits behind the point and the exponents of f32, whose smallest is -126.
+    let nearest = |exact: f64| -> u64 {
+        let exponent = if exact == 0.0 { -126 } else { (exact.abs().log2().floor() as i32).max(-126) };
+        let place = 2f64.powi(exponent - 7);
+        let rounded = (exact / place).round_ties_even() * place;
+        u64::from((rounded as f32).to_bits() >> 16)
+    };
+    let numbers = [0x3F80u64, 0xBF80, 0x3F81, 0x4049, 0xC2F7, 0x3DCD, 0x437F, 0x4380, 0xB9A3, 0x4000, 0x0000, 0x3F7F];
+    let all = numbers.iter().flat_map(|&a| numbers.iter().map(move |&b| (a, b)));
+    let inputs: Vec<[u64; 3]> = all.map(|(a, b)| [a << 16 | b, b << 16 | a, (a ^ 0x8000) << 16 | 0x3F80]).collect();
+    type Expected = fn(f64, f64, f64) -> f64;
+    let operations: [(&str, usize, Expected); 8] = [
+        ("add.rn.bf16x2", 2, |a, b, _| a + b),
+        ("sub.rn.bf16x2", 2, |a, b, _| a - b),
+        ("mul.rn.bf16x2", 2, |a, b, _| a * b),
+        ("fma.rn.bf16x2", 3, |a, b, c| a.mul_add(b, c)),
+        ("min.bf16x2", 2, |a, b, _| a.min(b)),
+        ("max.bf16x2", 2, |a, b, _| a.max(b)),
+        ("neg.bf16x2", 1, |a, _, _| -a),
+        ("abs.bf16x2", 1, |a, _, _| a.abs()),
+    ];
+    for (op, sources, expected) in operations {
+        let names = ["%a", "%b", "%c"][..sources].join(", ");
+        let half = |[a, b, c]: [u64; 3], shift: u32| {
+            nearest(expected(value(a >> shift), value(b >> shift), value(c >> shift)))
+        };
+        compare(&format!("{op} %d, {names};"), "b32", &["b32"; 3][..sources], &inputs, |input| {
+            Some(half(input, 16) << 16 | half(input, 0))
+        });
+    }
+}

@@ -1,0 +1,71 @@
+//! Bugs that the emulator with g++ has in its list and that no other test here plants: barriers left out of a kernel that nvcc compiled,
+//! lanes that meet at different instructions, too much shared memory. docs/results/planted-bugs.md has both lists.
+
+mod common;
+
+use common::planted::ends;
+use common::{all_checks, load, machine, module_text, orders, upload};
+use ptx_machine::machine::FaultKind::Deadlock;
+use ptx_machine::machine::{Finding, Launch, LoadError, Options};
+
+const ROWS: u32 = 3;
+const COLUMNS: u32 = 300;
+
+/// What is found in `row_sums` of reduce.cu.
+fn of_row_sums(text: &str, options: Options) -> Vec<Finding> {
+    let machine = machine(options);
+    let (input, output) = (upload(&machine, &[0; (ROWS * COLUMNS) as usize]), upload(&machine, &[0; ROWS as usize]));
+    let mut parameters: Vec<u8> = [input, output].iter().flat_map(|address| address.to_le_bytes()).collect();
+    parameters.extend([COLUMNS, 1].iter().flat_map(|number| number.to_le_bytes()));
+    let launch =
+        Launch { grid: [ROWS, 1, 1], block: [256, 1, 1], cluster: [1; 3], dynamic_shared: 4 * COLUMNS, parameters };
+    let kernel = load(&machine, text).kernel("row_sums").expect("the kernel");
+    machine.launch(&kernel, &launch).unwrap_or_else(|fault| panic!("{fault:?}")).findings
+}
+
+/// The second of its barriers hands sums from warp to warp. The first stands between a thread's writes and its own reads: without it
+/// nothing races, and nothing is found.
+#[test]
+fn a_barrier_left_out_of_a_compiled_kernel_is_found_where_it_is_needed() {
+    let text = include_str!("samples/reduce.ptx");
+    let barriers: Vec<usize> = text.match_indices("bar.sync").map(|(at, _)| at).collect();
+    let [first, second] = barriers[..] else { panic!("{barriers:?}") };
+    let without = |at: usize| format!("{}//{}", &text[..at], &text[at..]);
+    for options in orders() {
+        let options = Options { checks: all_checks().checks, ..options };
+        for clean in [text.to_string(), without(first)] {
+            let found = of_row_sums(&clean, options.clone());
+            assert!(found.is_empty(), "{options:?}: {found:#?}");
+        }
+        let found = of_row_sums(&without(second), options.clone());
+        let named = |finding: &Finding| {
+            finding.what.contains("shared memory") && finding.sites.iter().any(|site| !site.places.is_empty())
+        };
+        assert!(found.iter().any(named), "{options:?}: {found:#?}");
+    }
+}
+
+/// Half a warp shuffles and the other half votes, and both masks name the whole warp: each waits for the other.
+#[test]
+fn a_shuffle_and_a_vote_that_meet() {
+    let body = |shuffle: &str, vote: &str| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra VOTE;\nshfl.sync.bfly.b32 %r9|%p2, %r5, 8, 31, {shuffle}; // BUG\nbra END;\n\
+             VOTE:\nvote.sync.ballot.b32 %r9, %p1, {vote};\nEND:\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    ends(32, 256, &body("-1", "-1"), &body("0xffff", "0xffff0000"), Deadlock, "wait for lanes of their own warp");
+}
+
+/// A kernel's own arrays have 48 KiB at most, by ptxas; more must be asked for at the launch.
+#[test]
+fn more_shared_memory_than_a_kernel_may_declare() {
+    let text = |bytes: u32| module_text("", &format!(".shared .align 16 .b8 tile[{bytes}];\nret;"));
+    let machine = machine(all_checks());
+    assert!(machine.load(text(49_152).as_bytes(), (9, 0)).is_ok());
+    let refused = machine.load(text(49_156).as_bytes(), (9, 0));
+    assert!(
+        matches!(&refused, Err(LoadError::InvalidPtx(what)) if what.contains("49156 bytes of shared memory")),
+        "{refused:?}"
+    );
+}
