@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::Result;
 use crate::device::{Backend, DryRun, Out, Precision, Real, Window};
 use crate::ops::pass::{Counts, Work, counted, filled};
 use crate::ops::roofline::ceiling::CeilingOp;
-use crate::ops::{Executor, pass};
+use crate::ops::{self, Executor, pass};
+use crate::{Error, Result};
 
 /// Samples that a median is taken of.
 const SAMPLES: u32 = 7;
@@ -120,6 +120,25 @@ fn chains_per_second<B: Executor>(
     let dry = DryRun::<f32>::default();
     counted(&dry, ROUNDS, dry.view::<f32>(&SUMS))?;
     Ok(dry.flops() as f64 / seconds(backend, &mut work, budget)?)
+}
+
+/// Each pass beside its twin that counts: those whose operation, size or name contains a text.
+///
+/// # Errors
+/// [`Error::Usage`] where the text is in none.
+pub fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(pass::Pass<B>, pass::Pass<Twin<B>>)>> {
+    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<Twin<B>>()).collect();
+    let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
+    names.sort_unstable();
+    names.dedup();
+    if let Some(text) = filter {
+        passes.retain(|(pass, _)| pass.op.contains(text) || pass.shape.contains(text) || pass.pass.contains(text));
+        if passes.is_empty() {
+            let names = names.join(", ");
+            return Err(Error::Usage(format!("--filter {text} matches no pass; the operations are {names}")));
+        }
+    }
+    Ok(passes)
 }
 
 /// Measures one pass.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::measure;
 use crate::Result;
-use crate::device::product::{Plan, TileSize};
+use crate::device::kernels::TileSize;
+use crate::device::trial::Plan;
 use crate::device::{Accelerator, Real, Storage};
 use crate::ops::pass::Pass;
 

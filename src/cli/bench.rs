@@ -9,15 +9,15 @@ use half::bf16;
 
 use super::arguments::DeviceChoice;
 use super::bench_plan::{self, PlanOptions};
-use super::bench_tune;
+use super::bench_tune::{self, TuneOptions};
 use super::output;
-use crate::bench::measure::{Bound, Ceilings, Measured, Twin, ceilings, measure, type_name};
+use crate::bench::measure::{Bound, Ceilings, Measured, ceilings, chosen, measure, type_name};
 use crate::choices::Choices;
 use crate::device::cuda::{self, Driver};
 use crate::device::{Accelerator, Cpu, Precision, Real, Storage};
 use crate::error::{Error, Result};
+use crate::ops::Executor;
 use crate::ops::pass::Pass;
-use crate::ops::{self, Executor};
 
 /// Time every operation at the sizes of the article's two models
 ///
@@ -142,7 +142,9 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
         return bench_plan::run(plan, dtype, options.json);
     }
     if options.tune {
-        return bench_tune::run(&options);
+        let dtype = if let Type::Trains(precision) = options.dtype { Some(precision) } else { None };
+        let BenchOptions { json, filter, device, budget, .. } = options;
+        return bench_tune::run(gpu(device), dtype, &TuneOptions { json, filter, budget });
     }
     match options.dtype {
         Type::Trains(Precision::F32) => stored_as::<f32, f32>(&options),
@@ -153,7 +155,7 @@ pub(super) fn run(options: BenchOptions) -> Result<()> {
 }
 
 /// The number of the GPU to compute on, if one is.
-pub(super) fn gpu(device: DeviceChoice) -> Option<usize> {
+fn gpu(device: DeviceChoice) -> Option<usize> {
     match (device, cuda::driver()) {
         (DeviceChoice::Cuda(number), _) => Some(number),
         (DeviceChoice::Auto, Driver::Working(1..)) => Some(0),
@@ -187,22 +189,6 @@ fn on_backend<B: Executor>(backend: &B, options: &BenchOptions) -> Result<()> {
         output::print(&if options.json { line.json()? } else { line.table() })?;
     }
     Ok(())
-}
-
-/// Each pass beside its twin that counts.
-pub(super) fn chosen<B: Executor>(filter: Option<&str>) -> Result<Vec<(Pass<B>, Pass<Twin<B>>)>> {
-    let mut passes: Vec<_> = ops::passes::<B>().into_iter().zip(ops::passes::<Twin<B>>()).collect();
-    let mut names: Vec<&str> = passes.iter().map(|(pass, _)| pass.op).collect();
-    names.sort_unstable();
-    names.dedup();
-    if let Some(text) = filter {
-        passes.retain(|(pass, _)| pass.op.contains(text) || pass.shape.contains(text) || pass.pass.contains(text));
-        if passes.is_empty() {
-            let names = names.join(", ");
-            return Err(Error::Usage(format!("--filter {text} matches no pass; the operations are {names}")));
-        }
-    }
-    Ok(passes)
 }
 
 fn heading(device: &str, ceilings: &Ceilings) -> String {

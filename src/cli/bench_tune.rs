@@ -1,32 +1,44 @@
 //! `bench --tune`: for each matrix product what the table chooses and what is the fastest on the GPU at hand.
 
+use std::time::Duration;
+
 use half::bf16;
 
-use super::bench::{BenchOptions, Type, chosen, gpu};
 use super::output;
+use crate::bench::measure::chosen;
 use crate::bench::tune::{Timed, Tuned, tune};
-use crate::device::product::TileSize;
+use crate::device::kernels::TileSize;
 use crate::device::{Accelerator, Backend, Precision, Real, Storage, cuda};
 use crate::error::{Error, Result};
 
-/// Tries and prints.
-pub(super) fn run(options: &BenchOptions) -> Result<()> {
-    let Some(number) = gpu(options.device) else {
+/// The options of `bench --tune`.
+pub(super) struct TuneOptions {
+    /// JSON lines instead of a table.
+    pub(super) json: bool,
+    /// Only passes whose operation, size or name contains this text.
+    pub(super) filter: Option<String>,
+    /// Time to spend on each pass and plan.
+    pub(super) budget: Duration,
+}
+
+/// Tries and prints, on this GPU; f64 where there is no precision of training.
+pub(super) fn run(gpu: Option<usize>, dtype: Option<Precision>, options: &TuneOptions) -> Result<()> {
+    let Some(number) = gpu else {
         return Err(Error::Usage(
             "bench --tune tries the kernels of matrix products on a GPU, and there is none; without one, \
              `vgan-cuda bench --plan PRESET` predicts"
                 .into(),
         ));
     };
-    match options.dtype {
-        Type::Trains(Precision::F32) => on_gpu(&Accelerator::<f32>::new(cuda::open(number)?), options),
-        Type::Trains(Precision::Tf32) => on_gpu(&Accelerator::<f32>::in_tf32(cuda::open(number)?), options),
-        Type::Trains(Precision::Bf16) => on_gpu(&Accelerator::<f32, bf16>::new(cuda::open(number)?), options),
-        Type::F64 => on_gpu(&Accelerator::<f64>::new(cuda::open(number)?), options),
+    match dtype {
+        Some(Precision::F32) => on_gpu(&Accelerator::<f32>::new(cuda::open(number)?), options),
+        Some(Precision::Tf32) => on_gpu(&Accelerator::<f32>::in_tf32(cuda::open(number)?), options),
+        Some(Precision::Bf16) => on_gpu(&Accelerator::<f32, bf16>::new(cuda::open(number)?), options),
+        None => on_gpu(&Accelerator::<f64>::new(cuda::open(number)?), options),
     }
 }
 
-fn on_gpu<T: Real, S: Storage<T>>(backend: &Accelerator<T, S>, options: &BenchOptions) -> Result<()> {
+fn on_gpu<T: Real, S: Storage<T>>(backend: &Accelerator<T, S>, options: &TuneOptions) -> Result<()> {
     if !options.json {
         output::print(&heading(&backend.describe()))?;
     }
@@ -119,7 +131,7 @@ impl<'a> Line<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::product::Plan;
+    use crate::device::trial::Plan;
 
     #[test]
     fn rows_and_their_sum() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
-use super::product::Trial;
+use super::trial::Trial;
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::Result;
 

@@ -27,6 +27,7 @@ pub mod product;
 mod real;
 pub mod state;
 pub mod tiles;
+pub mod trial;
 pub mod words;
 
 use std::ops::Range;

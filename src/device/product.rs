@@ -1,12 +1,13 @@
 //! Launches of matrix products: which tile a block computes, and into how many parts a product is split along its depth, so
 //! that a GPU is full. Sizes alone decide, and so the order of every sum is fixed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::accelerator::int;
 pub use super::kernels::TileSize;
 use super::kernels::{Kernel, size};
 use super::launch::{Argument, arguments};
+use super::trial::{Plan, Trial};
 use super::{Accelerator, Backend, In, Out, Precision, Real, Storage, StoredOut};
 use crate::Result;
 
@@ -87,31 +88,6 @@ pub(crate) struct Split {
     pub length: usize,
 }
 
-/// How a product runs, in words: a tile, and parts of the depth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// The tile of a block.
-    pub tile: TileSize,
-    /// Parts that the depth is split into.
-    pub parts: usize,
-}
-
-/// A trial of products: what they are to run by, if not by the table, and what they ran by. For those who look for something better
-/// than the table on the device at hand.
-#[derive(Debug, Default)]
-pub struct Trial {
-    wanted: Option<Plan>,
-    ran: Mutex<Option<Plan>>,
-}
-
-impl Trial {
-    /// What the last product ran by; `None` where none ran that has a choice. Where the depth has not so many parts, it ran in fewer than
-    /// it was to.
-    pub fn ran(&self) -> Option<Plan> {
-        *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Tile {
     /// Blocks that compute an output, whatever their number along the depth.
     fn blocks(&self, [rows, columns, _]: [usize; 3], times: usize) -> usize {
@@ -170,7 +146,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// The same with products that run by `wanted`, or by the table, and that are noted.
     #[must_use]
     pub fn on_trial(&self, wanted: Option<Plan>) -> (Self, Arc<Trial>) {
-        let trial = Arc::new(Trial { wanted, ran: Mutex::default() });
+        let trial = Arc::new(Trial::of(wanted));
         (self.clone().with_trial(trial.clone()), trial)
     }
 
@@ -193,10 +169,9 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     fn tried(&self, product: &Product, parts: impl Fn(Plan) -> usize, by_table: impl Fn() -> Split) -> Split {
         let Some(trial) = self.trial() else { return by_table() };
         let found =
-            trial.wanted.and_then(|plan| Some((plan, self.tiles().iter().find(|tile| tile.size == plan.tile)?)));
+            trial.wanted().and_then(|plan| Some((plan, self.tiles().iter().find(|tile| tile.size == plan.tile)?)));
         let split = found.map_or_else(by_table, |(plan, tile)| tile.split(product.depth, parts(plan)));
-        let ran = Plan { tile: split.tile.size, parts: split.parts };
-        *trial.ran.lock().unwrap_or_else(PoisonError::into_inner) = Some(ran);
+        trial.note(Plan { tile: split.tile.size, parts: split.parts });
         split
     }
 

@@ -1,0 +1,45 @@
+//! Trials of matrix products: other plans than those of the table in product.rs.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::kernels::TileSize;
+
+/// How a product runs, in words: a tile, and parts of the depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The tile of a block.
+    pub tile: TileSize,
+    /// Parts that the depth is split into.
+    pub parts: usize,
+}
+
+/// A trial of products: what they are to run by, if not by the table, and what they ran by. For those who look for something better
+/// than the table on the device at hand.
+#[derive(Debug, Default)]
+pub struct Trial {
+    wanted: Option<Plan>,
+    ran: Mutex<Option<Plan>>,
+}
+
+impl Trial {
+    /// Of products that are to run by `wanted`, or by the table.
+    pub(super) fn of(wanted: Option<Plan>) -> Trial {
+        Trial { wanted, ran: Mutex::default() }
+    }
+
+    /// What products are to run by.
+    pub(super) fn wanted(&self) -> Option<Plan> {
+        self.wanted
+    }
+
+    /// Notes what a product runs by.
+    pub(super) fn note(&self, plan: Plan) {
+        *self.ran.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+    }
+
+    /// What the last product ran by; `None` where none ran that has a choice. Where the depth has not so many parts, it ran in fewer than
+    /// it was to.
+    pub fn ran(&self) -> Option<Plan> {
+        *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
