@@ -7,7 +7,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
+KERNEL_BOUNDED(WIDE_UNSPILT, linear_forward_wide_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<TensorUnits<WideTensorTile>>(d, part, x, w, b, parts, y);
 }
