@@ -307,7 +307,7 @@ fn spoilt<B: Executor<Real = f32>>(be: &B, model: &str, fault: Fault, bad: f32) 
                 let at = if matches!(fault, Fault::FirstWeight(_)) { 0 } else { last };
                 let target = be.slice_mut(be.view_mut(&mut memory.params), at..at + 1);
                 be.upload(&[bad], target).expect("a weight");
-                memory.round(&be).expect("a weight");
+                memory.round(be).expect("a weight");
             }
         }
         let before = held(&trainer);
