@@ -136,7 +136,7 @@ impl Accelerator<f32> {
 }
 
 impl<T: Real, S: Storage<T>> Accelerator<T, S> {
-    /// The kernels on `launcher`; products are of what is stored, and weights are rounded to that.
+    /// The kernels on `launcher`; products are of what is stored.
     pub fn new(launcher: impl Launcher) -> Self {
         let launcher = Arc::new(launcher);
         let (precision, tile_size, trial, wrong) = (S::PRECISION, None, None, Arc::default());

@@ -321,8 +321,8 @@ mod x86 {
         }
     }
 
-    /// 32 × 32 sums of products, of words that are one number in f32, or else two in bf16. Line i of the left operand begins at `left(i)`, and the words of row j of a step whose tiles begin
-    /// at `to` at `right(to, j)`, in two halves.
+    /// 32 × 32 sums of products, of words that are one number in f32, or else two in bf16. Line i of the left operand begins at
+    /// `left(i)`, and the words of row j of a step whose tiles begin at `to` at `right(to, j)`, in two halves.
     ///
     /// # Safety
     /// Each step's tiles can be read there; `place` has 32 rows of 32 numbers, `stride` apart.

@@ -67,8 +67,7 @@ impl<B: Executor> NetworkMemory<B> {
 
     /// A pass over `n` images that moves no statistics and has no gradients of parameters.
     pub fn pass<'a>(&'a self, backend: &'a B, n: usize) -> Pass<'a, B> {
-        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
-        Pass { backend, params, rounded, n, accumulates: true }
+        pass_of(backend, &self.params, &self.rounded, n)
     }
 
     /// Brings the copy that products read up to date with parameters that did not come from an optimiser.
@@ -81,14 +80,12 @@ impl<B: Executor> NetworkMemory<B> {
 
     /// A forward pass over `n` images, and the running statistics that it moves.
     pub fn forward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
-        (Pass { backend, params, rounded, n, accumulates: true }, backend.view_mut(&mut self.stats))
+        (pass_of(backend, &self.params, &self.rounded, n), backend.view_mut(&mut self.stats))
     }
 
     /// A backward pass over `n` images, and the gradients that it adds to.
     pub fn backward_pass<'a>(&'a mut self, backend: &'a B, n: usize) -> (Pass<'a, B>, Out<'a, B>) {
-        let (params, rounded) = (backend.view(&self.params), self.rounded.view(backend, &self.params));
-        (Pass { backend, params, rounded, n, accumulates: true }, backend.view_mut(&mut self.gradients))
+        (pass_of(backend, &self.params, &self.rounded, n), backend.view_mut(&mut self.gradients))
     }
 
     /// The first backward pass of a step, which overwrites the gradients: of every parameter that has one. The others' stay zero, as
@@ -104,4 +101,9 @@ impl<B: Executor> NetworkMemory<B> {
         let (pass, gradients) = self.backward_pass(backend, n);
         Ok((Pass { accumulates, ..pass }, gradients))
     }
+}
+
+/// A pass with these parameters, whose gradients are added.
+fn pass_of<'a, B: Executor>(backend: &'a B, params: &'a Buffer<B>, rounded: &'a Rounded<B>, n: usize) -> Pass<'a, B> {
+    Pass { backend, params: backend.view(params), rounded: rounded.view(backend, params), n, accumulates: true }
 }

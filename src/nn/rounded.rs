@@ -2,7 +2,7 @@
 //! the parameters, they are read themselves, and there is no copy.
 
 use crate::Result;
-use crate::device::{Buffer, Stored, StoredBuffer, StoredOut};
+use crate::device::{Buffer, Storage, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 
 /// A copy of parameters, if there is one. Whoever changes the parameters brings it up to date: an optimiser writes it beside them, all
@@ -15,7 +15,7 @@ impl<B: Executor> Rounded<B> {
     /// # Errors
     /// If memory is used up.
     pub fn new(backend: &B, len: usize) -> Result<Self> {
-        let is_needed = <B::Storage as crate::device::Storage<B::Real>>::of_reals(&[]).is_none();
+        let is_needed = B::Storage::of_reals(&[]).is_none();
         Ok(Rounded(is_needed.then(|| backend.alloc(len)).transpose()?))
     }
 

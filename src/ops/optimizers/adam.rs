@@ -5,7 +5,7 @@
 //! t is the number of updates of that network, kept in the step state.
 
 use super::finite_gradients::FiniteGradientsOp;
-use super::round_weights::{RoundWeightsOp, store};
+use super::round_weights::{RoundWeightsOp, store, with_copies};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
@@ -94,17 +94,10 @@ impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
                     *v = beta2 * *v + rest2 * g * g;
                     *w -= rate * *m / ((*v).sqrt() * root + epsilon);
                 }
-                // Empty where there is none.
                 store(w, rounded);
             });
         };
-        match rounded {
-            Some(rounded) => {
-                let rounded = rounded.par_chunks_mut(CHUNK);
-                parts.zip(rounded).for_each(|(part, rounded)| update(part, rounded));
-            }
-            None => parts.for_each(|part| update(part, &mut [])),
-        }
+        with_copies(parts, rounded, CHUNK, update);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 //! [`check_gradients`](super::finite_gradients::FiniteGradientsOp::check_gradients) comes first, as for Adam. There is no
 //! bias correction, so nothing here depends on the number of updates.
 
-use super::round_weights::{RoundWeightsOp, store};
+use super::round_weights::{RoundWeightsOp, store, with_copies};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
@@ -70,17 +70,10 @@ impl<T: Real, S: Storage<T>> RmspropOp for Cpu<T, S> {
                     *v = decay * *v + rest * g * g;
                     *w -= lr * g / ((*v).sqrt() + epsilon);
                 }
-                // Empty where there is none.
                 store(w, rounded);
             });
         };
-        match rounded {
-            Some(rounded) => {
-                let rounded = rounded.par_chunks_mut(CHUNK);
-                parts.zip(rounded).for_each(|(part, rounded)| update(part, rounded));
-            }
-            None => parts.for_each(|part| update(part, &mut [])),
-        }
+        with_copies(parts, rounded, CHUNK, update);
         Ok(())
     }
 }

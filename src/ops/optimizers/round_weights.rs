@@ -23,6 +23,19 @@ pub(super) fn store<T: Real, S: Storage<T>>(weights: &[T], rounded: &mut [S]) {
     rounded.iter_mut().zip(weights).for_each(|(rounded, &weight)| *rounded = S::of_real(weight));
 }
 
+/// Updates parts of weights, each beside its `chunk` elements of the copy, or an empty slice where there is no copy.
+pub(super) fn with_copies<P: Parts, S: Send>(
+    parts: P,
+    rounded: Option<&mut [S]>,
+    chunk: usize,
+    update: impl Fn(P::Part, &mut [S]) + Sync,
+) {
+    match rounded {
+        Some(rounded) => parts.zip(rounded.par_chunks_mut(chunk)).for_each(|(part, rounded)| update(part, rounded)),
+        None => parts.for_each(|part| update(part, &mut [])),
+    }
+}
+
 impl<T: Real, S: Storage<T>> RoundWeightsOp for Cpu<T, S> {
     fn round_weights(&self, weights: &[T], rounded: &mut [S]) -> Result<()> {
         const CHUNK: usize = 1 << 16;
