@@ -1,20 +1,9 @@
-#include "lib/device.cuh"
-
-// base^exponent by repeated squaring, as `power` in src/ops/optimizers/adam.rs.
-__device__ double power(double base, unsigned long long exponent) {
-    double result = 1.0;
-    for (; exponent > 0; exponent >>= 1) {
-        if (exponent & 1) {
-            result *= base;
-        }
-        base *= base;
-    }
-    return result;
-}
+#include "optimizers/schedule.cuh"
 
 // Adam's constants; src/ops/optimizers/adam.rs says what they are.
 struct Adam {
     double lr, beta1, beta2, epsilon;
+    Schedule schedule;
 };
 
 // One update of a network: m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g g, w -= rate m / (sqrt(v) root + epsilon).
@@ -27,7 +16,7 @@ KERNEL(adam_update, Adam d, int network, const real* gradients, real* weights, r
         return;
     }
     unsigned long long t = state->updates[network];
-    real rate = (real)(d.lr / (1.0 - power(d.beta1, t)));
+    real rate = (real)(d.lr * rate_at(d.schedule, state->step) / (1.0 - power(d.beta1, t)));
     real root = (real)(1.0 / sqrt(1.0 - power(d.beta2, t)));
     real beta1 = (real)d.beta1, beta2 = (real)d.beta2, epsilon = (real)d.epsilon;
     real rest1 = (real)(1.0 - d.beta1), rest2 = (real)(1.0 - d.beta2);

@@ -1,8 +1,9 @@
-#include "lib/device.cuh"
+#include "optimizers/schedule.cuh"
 
 // RMSprop's constants; src/ops/optimizers/rmsprop.rs says what they are.
 struct Rmsprop {
     double lr, decay, epsilon;
+    Schedule schedule;
 };
 
 // One update of a network: v = decay v + (1 - decay) g g, w -= lr g / (sqrt(v) + epsilon).
@@ -14,7 +15,7 @@ KERNEL(rmsprop_update, Rmsprop d, const real* gradients, real* weights, real* se
     if (state->non_finite != 0) {
         return;
     }
-    real lr = (real)d.lr, decay = (real)d.decay, rest = (real)(1.0 - d.decay), epsilon = (real)d.epsilon;
+    real lr = (real)(d.lr * rate_at(d.schedule, state->step)), decay = (real)d.decay, rest = (real)(1.0 - d.decay), epsilon = (real)d.epsilon;
     FOR_EACH_ELEMENT(i, count) {
         real g = gradients[i];
         real v = decay * second[i] + rest * g * g;

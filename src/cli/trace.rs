@@ -72,7 +72,7 @@ OUT:
   beta                              [1], β after the step
   grad.NET.KEY                      gradients of loss_d by D's weights, of loss_g by G's
   NET.KEY                           weights and running statistics after the step
-  average.KEY                       G's moving average of both, if generator.ema is above 0
+  average.KEY                       G's moving average of both, where one is kept
 
 Without a bottleneck there is no noise, mu, logvar, z or kl, and no beta in OUT. Linear weights
 are [out, in], convolutions OIHW, transposed ones IOHW, a flattened image lies as C, H, W.

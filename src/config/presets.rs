@@ -141,6 +141,7 @@ fn vgan_cifar10_resnet() -> Settings {
             max_width: 256,
             output: OutputLayer::Stride1,
             ema: 0.999,
+            ..GeneratorSettings::default()
         },
         discriminator: DiscriminatorSettings {
             channels: vec![],

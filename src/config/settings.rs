@@ -9,6 +9,8 @@ use super::objective::{BottleneckZ, ObjectiveSettings};
 pub use crate::device::Precision;
 pub use crate::ops::inputs::prior::Prior;
 pub use crate::ops::layers::bottleneck::Sigma;
+pub use crate::ops::optimizers::schedule::ScheduleKind;
+use crate::ops::optimizers::schedule::{Decay, Schedule};
 
 /// The widest layer and the longest list of layers that are accepted: far above any sensible net, and low enough
 /// that the count of its parameters can't overflow.
@@ -119,6 +121,10 @@ settings! {
         pub output: OutputLayer = OutputLayer::Stride2;
         /// Decay of the exponential moving average of the weights, from which samples are drawn; 0 turns it off.
         pub ema: f64 = 0.0 => Range::DECAY;
+        /// Half-life of that average in images, instead of a decay (1000 times `ema_kimg` of StyleGAN2-ADA); 0 for none.
+        pub ema_half_life: f64 = 0.0 => Range::FROM_0;
+        /// Ramp-up of the half-life: at most this part of the images seen (0.05 in StyleGAN2-ADA); 0 for none.
+        pub ema_rampup: f64 = 0.0 => Range::FROM_0;
     }
 }
 
@@ -230,6 +236,16 @@ settings! {
         pub discriminator_lr: f64 = 2e-4 => Range::ABOVE_0;
         /// Learning rate of the generator.
         pub generator_lr: f64 = 2e-4 => Range::ABOVE_0;
+        /// Warm-up: over the first so many steps both rates rise from near 0 in equal steps; 0 for none.
+        pub warmup: u64 = 0 => COUNT;
+        /// The way that both rates go after that.
+        pub schedule: ScheduleKind = ScheduleKind::Constant;
+        /// The last step before they fall.
+        pub schedule_start: u64 = 0 => COUNT;
+        /// The number of steps that they fall for, at least 1 where they do; then they stay.
+        pub schedule_steps: u64 = 0 => COUNT;
+        /// The part of the rates that is left in the end.
+        pub schedule_floor: f64 = 0.0 => Range::DECAY;
         /// Adam's decay of the first moment.
         pub beta1: f64 = 0.5 => Range::DECAY, of ["Adam"];
         /// Adam's decay of the second moment.
@@ -241,6 +257,35 @@ settings! {
         /// Standard deviation of the initial normal weights; biases start at 0. If 0, weights and biases start as in PyTorch:
         /// U(−1/√fan_in, 1/√fan_in).
         pub init_std: f64 = 0.02 => Range::FROM_0;
+    }
+}
+
+impl OptimizerSettings {
+    /// How both learning rates change from step to step.
+    pub fn rates(&self) -> Schedule {
+        Schedule {
+            warmup: self.warmup,
+            kind: self.schedule,
+            start: self.schedule_start,
+            steps: self.schedule_steps,
+            floor: self.schedule_floor,
+        }
+    }
+}
+
+impl GeneratorSettings {
+    /// Whether a moving average of the weights is kept.
+    pub fn is_averaged(&self) -> bool {
+        self.ema > 0.0 || self.ema_half_life > 0.0
+    }
+}
+
+impl Settings {
+    /// The decay of the moving average of the generator's weights.
+    #[expect(clippy::cast_precision_loss)]
+    pub fn average_decay(&self) -> Decay {
+        let GeneratorSettings { ema, ema_half_life, ema_rampup, .. } = self.generator;
+        Decay { decay: ema, half_life: ema_half_life, rampup: ema_rampup, batch: self.train.batch as f64 }
     }
 }
 

@@ -4,7 +4,8 @@ use super::checker::{Checker, Violation};
 use super::objective::Penalty;
 use super::resnet;
 use super::settings::{
-    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, Settings, Sigma, TrainSettings,
+    BottleneckSettings, DiscriminatorSettings, Family, GeneratorSettings, OutputLayer, ScheduleKind, Settings, Sigma,
+    TrainSettings,
 };
 use crate::error::{Error, Result};
 use crate::image::ImageShape;
@@ -146,6 +147,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     }
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
+    checker.schedules(settings);
     checker.into_violations()
 }
 
@@ -155,6 +157,21 @@ impl Checker {
         let holds = bottleneck.sigma == Sigma::Logvar || bottleneck.logvar_bias.abs() <= 10.0;
         let expected = "from -10 to 10 where bottleneck.sigma is `logstd`";
         self.require(holds, "bottleneck.logvar_bias", expected, bottleneck.logvar_bias);
+    }
+
+    fn schedules(&mut self, settings: &Settings) {
+        let optimizer = &settings.optimizer;
+        let falls = optimizer.schedule == ScheduleKind::Constant || optimizer.schedule_steps > 0;
+        let expected =
+            "at least 1 where optimizer.schedule is not `constant`: the number of steps that the rates fall for";
+        self.require(falls, "optimizer.schedule_steps", expected, optimizer.schedule_steps);
+        let generator = &settings.generator;
+        let one = generator.ema == 0.0 || generator.ema_half_life == 0.0;
+        let expected = "0 where generator.ema is not, since one of the two says how the average decays";
+        self.require(one, "generator.ema_half_life", expected, generator.ema_half_life);
+        let bounds = generator.ema_rampup == 0.0 || generator.ema_half_life > 0.0;
+        let expected = "0 where generator.ema_half_life is, which it is a bound on";
+        self.require(bounds, "generator.ema_rampup", expected, generator.ema_rampup);
     }
 
     fn length(&mut self, train: &TrainSettings) {
@@ -240,6 +257,8 @@ mod tests {
             "optimizer.beta2=-0.5",
             "optimizer.decay=1",
             "optimizer.epsilon=1e-60",
+            "optimizer.schedule_floor=1",
+            "generator.ema_rampup=0.05",
             "optimizer.init_std=1e60",
         ];
         for word in out_of_range {
@@ -268,6 +287,20 @@ mod tests {
         let fewer = apply(&settings, &[Override::parse("discriminator.channels=64").unwrap()]).unwrap();
         validate_for_images(&fewer, image(14, 6, 1)).unwrap();
         assert!(validate_for_images(&settings, image(17, 33, 1)).is_err());
+    }
+
+    #[test]
+    fn a_schedule_says_how_long_and_an_average_how_it_decays_in_one_way() {
+        let set = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("quick").unwrap(), &words).unwrap())
+        };
+        let error = set(&["schedule=cosine", "schedule_start=9"]).unwrap_err().to_string();
+        assert!(error.starts_with("`optimizer.schedule_steps` must be at least 1"), "{error}");
+        set(&["schedule=cosine", "schedule_steps=9"]).unwrap();
+        let error = set(&["ema=0.9", "ema_half_life=500"]).unwrap_err().to_string();
+        assert!(error.starts_with("`generator.ema_half_life` must be 0"), "{error}");
+        set(&["ema_half_life=500", "ema_rampup=0.05"]).unwrap();
     }
 
     #[test]

@@ -41,7 +41,7 @@ macro_rules! operations {
 /// ```text
 /// dry_run! {
 ///     EmaOp:
-///     ema_update(_decay: f64, weights, average) => weights + 2 * average;
+///     ema_update(_d: &Decay, weights, average, _state) => weights + 2 * average;
 /// }
 /// ```
 macro_rules! dry_run {

@@ -48,7 +48,7 @@ impl<B: F32Executor> TrainedGenerator<B> {
         let (mut params, mut stats) = (backend.alloc(parts.params.len())?, backend.alloc(parts.stats.len())?);
         let file = path.join("model.safetensors");
         let mut tensors = TensorSet::new(model, &file);
-        let prefix = if settings.generator.ema > 0.0 { "average." } else { "generator." };
+        let prefix = if settings.generator.is_averaged() { "average." } else { "generator." };
         tensors.fill(&backend, &parts.params, &mut params, prefix, "")?;
         tensors.fill(&backend, &parts.stats, &mut stats, prefix, "")?;
         Ok(TrainedGenerator { settings, image, checkpoint: path, notes, backend, sampler, params, stats })

@@ -129,7 +129,7 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     let encoder = image_encoder.map(|encoder| encoder.memory.parts);
     let bytes = |reals: usize| 4 * reals as u64;
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
-    let average = if settings.generator.ema > 0.0 { arenas(&generator, 1) } else { 0 };
+    let average = if settings.generator.is_averaged() { arenas(&generator, 1) } else { 0 };
     let moments = if settings.optimizer.kind == OptimizerKind::Adam { 2 } else { 1 };
     let params = bytes(generator.params.len() + discriminator.params.len());
     let historical = if settings.objective.historical_averaging > 0.0 { params } else { 0 };

@@ -31,14 +31,20 @@ fn data() -> impl Strategy<Value = DataSettings> {
 fn generator() -> impl Strategy<Value = GeneratorSettings> {
     let prior = prop::sample::select(Prior::ALL);
     let output = prop_oneof![Just(OutputLayer::Stride1), Just(OutputLayer::Stride2)];
-    (1usize..1000, prior, widths(0), widths(1), output, 0.0..0.999).prop_map(
-        |(latent, prior, hidden, channels, output, ema)| GeneratorSettings {
+    let average = prop_oneof![
+        (0.0..0.999).prop_map(|ema| (ema, 0.0, 0.0)),
+        (positive(), prop_oneof![Just(0.0), positive()]).prop_map(|(half_life, rampup)| (0.0, half_life, rampup)),
+    ];
+    (1usize..1000, prior, widths(0), widths(1), output, average).prop_map(
+        |(latent, prior, hidden, channels, output, (ema, ema_half_life, ema_rampup))| GeneratorSettings {
             latent,
             prior,
             hidden,
             channels,
             output,
             ema,
+            ema_half_life,
+            ema_rampup,
             ..GeneratorSettings::default()
         },
     )
@@ -121,16 +127,25 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
 
 fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
     let kind = prop_oneof![Just(OptimizerKind::Adam), Just(OptimizerKind::Rmsprop)];
-    (kind, positive(), positive(), 0.0..0.999, 0.0..0.999, 0.0..0.999, positive(), positive()).prop_map(
-        |(kind, discriminator_lr, generator_lr, beta1, beta2, decay, epsilon, init_std)| OptimizerSettings {
-            kind,
-            discriminator_lr,
-            generator_lr,
-            beta1,
-            beta2,
-            decay,
-            epsilon,
-            init_std,
+    let schedule = (0u64..1000, prop::sample::select(ScheduleKind::ALL), 0u64..1000, 1u64..1000, 0.0..0.999);
+    let rates = (positive(), positive(), schedule);
+    (kind, rates, 0.0..0.999, 0.0..0.999, 0.0..0.999, positive(), positive()).prop_map(
+        |(kind, (discriminator_lr, generator_lr, schedule), beta1, beta2, decay, epsilon, init_std)| {
+            OptimizerSettings {
+                kind,
+                discriminator_lr,
+                generator_lr,
+                warmup: schedule.0,
+                schedule: schedule.1,
+                schedule_start: schedule.2,
+                schedule_steps: schedule.3,
+                schedule_floor: schedule.4,
+                beta1,
+                beta2,
+                decay,
+                epsilon,
+                init_std,
+            }
         },
     )
 }

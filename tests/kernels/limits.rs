@@ -16,7 +16,7 @@ use simt::{Options, Program};
 use vgan_cuda::Result;
 use vgan_cuda::device::kernels::{Kernel, size};
 use vgan_cuda::device::product::TileSize;
-use vgan_cuda::device::{Accelerator, Buffer, Cpu, DeviceMemory, Launch, Launcher, Recording, StoredOut};
+use vgan_cuda::device::{Accelerator, Buffer, Cpu, DeviceMemory, Launch, Launcher, Recording, StepState, StoredOut};
 use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::batch_norm::BatchNorm;
@@ -24,6 +24,7 @@ use vgan_cuda::ops::layers::conv2d::Conv2d;
 use vgan_cuda::ops::layers::linear::Linear;
 use vgan_cuda::ops::layers::minibatch_discrimination::MinibatchDiscrimination;
 use vgan_cuda::ops::layers::spectral_norm::SpectralNorm;
+use vgan_cuda::ops::optimizers::schedule::Decay;
 use vgan_cuda::ops::{self, Case, CaseIn, Executor, Fill};
 
 /// Threads of a block in the kernels with small limits; a power of two, for sums over a block.
@@ -255,7 +256,8 @@ fn ema<B: Executor>(len: usize) -> Case<B> {
         .forward(move |be: &B, [weights, before], [average]| {
             let mut average = average.real();
             be.copy(before.real(), be.reborrow(&mut average))?;
-            be.ema_update(0.9, weights.real(), average)
+            let state = be.buffer_of(&[StepState::new(0, 0.0)])?;
+            be.ema_update(&Decay::constant(0.9), weights.real(), average, be.view(&state))
         })
 }
 

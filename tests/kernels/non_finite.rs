@@ -15,6 +15,7 @@ use vgan_cuda::ops::losses::reconstruction::Reconstruction;
 use vgan_cuda::ops::losses::repelling::Repelling;
 use vgan_cuda::ops::optimizers::adam::Adam;
 use vgan_cuda::ops::optimizers::rmsprop::Rmsprop;
+use vgan_cuda::ops::optimizers::schedule::Schedule;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 
@@ -60,8 +61,8 @@ fn update<B: Executor<Real = f32, Storage = f32>>(
     let gradients = be.buffer_of(gradients).expect("memory");
     let mut held = be.buffer_of(&[state(noted)]).expect("memory");
     be.check_gradients(network, be.view(&gradients), be.view_mut(&mut held)).expect("a check");
-    let adam = Adam { network, lr: 0.1, beta1: 0.5, beta2: 0.9, epsilon: 1e-8 };
-    let rmsprop = Rmsprop { lr: 0.1, decay: 0.9, epsilon: 1e-8 };
+    let adam = Adam { network, lr: 0.1, beta1: 0.5, beta2: 0.9, epsilon: 1e-8, schedule: Schedule::CONSTANT };
+    let rmsprop = Rmsprop { lr: 0.1, decay: 0.9, epsilon: 1e-8, schedule: Schedule::CONSTANT };
     let (g, s) = (be.view(&gradients), be.view(&held));
     let [weights, first, second] = arenas.as_mut_slice() else { unreachable!("three arenas") };
     be.adam_update(&adam, g, be.view_mut(weights), be.view_mut(first), be.view_mut(second), None, s)

@@ -20,6 +20,8 @@ DEFAULTS = {
         "max_width": 0,
         "output": "stride2",
         "ema": 0.0,
+        "ema_half_life": 0.0,
+        "ema_rampup": 0.0,
     },
     "discriminator": {
         "channels": [64, 128],
@@ -69,6 +71,11 @@ DEFAULTS = {
         "kind": "adam",
         "discriminator_lr": 2e-4,
         "generator_lr": 2e-4,
+        "warmup": 0,
+        "schedule": "constant",
+        "schedule_start": 0,
+        "schedule_steps": 0,
+        "schedule_floor": 0.0,
         "beta1": 0.5,
         "beta2": 0.999,
         "decay": 0.99,
@@ -82,7 +89,8 @@ SIGMA_RATES = {"logvar": 0.5, "logstd": 1.0}
 
 # The settings that came after the first fixtures were made.
 LATER = {
-    "generator": ["ema"],
+    "generator": ["ema", "ema_half_life", "ema_rampup"],
+    "optimizer": ["warmup", "schedule", "schedule_start", "schedule_steps", "schedule_floor"],
     "discriminator": ["norm", "spectral_norm", "minibatch_kernels", "minibatch_dims"],
     "bottleneck": ["sigma"],
     "objective": [

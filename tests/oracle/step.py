@@ -3,6 +3,8 @@
 The names of the inputs and outputs are the exchange format of `vgan-cuda trace`; README.md has the table.
 """
 
+import math
+
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
@@ -102,7 +104,7 @@ class Trainer:
             if autocast:
                 compute_in_bf16(net)
             self.optimizers[name] = self.optimizer(net.parameters(), learning_rate(optimizer, name))
-        if settings["generator"]["ema"] > 0:
+        if settings["generator"]["ema"] > 0 or settings["generator"]["ema_half_life"] > 0:
             self.average = weights(self.nets["generator"])
 
     def optimizer(self, parameters, lr):
@@ -143,6 +145,9 @@ class Trainer:
 
         Several updates of the discriminator are made on the same tensors, and the last one's values returned.
         """
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.settings["optimizer"], name) * self.part_of_rate()
         for _ in range(self.settings["objective"]["discriminator_steps"]):
             out = self.discriminator_phase(batch)
         out |= self.generator_phase(batch)
@@ -150,9 +155,25 @@ class Trainer:
         self.steps += 1
         return out
 
+    def part_of_rate(self):
+        """What the learning rates are multiplied with at this step: warm-up, then decay."""
+        d, step = self.settings["optimizer"], self.steps
+        warm = min(1.0, (step + 1) / d["warmup"]) if d["warmup"] else 1.0
+        if d["schedule"] == "constant":
+            return warm
+        part = min(max((step - d["schedule_start"]) / d["schedule_steps"], 0.0), 1.0)
+        left = 1 - part if d["schedule"] == "linear" else (1 + math.cos(math.pi * part)) / 2
+        return warm * (d["schedule_floor"] + (1 - d["schedule_floor"]) * left)
+
     def update_average(self):
         """Moves the average by the share 1 - ema towards the generator's weights and running statistics."""
-        ema, now = self.settings["generator"]["ema"], weights(self.nets["generator"])
+        settings, now = self.settings["generator"], weights(self.nets["generator"])
+        ema = settings["ema"]
+        if settings["ema_half_life"] > 0:
+            batch, half_life = self.settings["train"]["batch"], settings["ema_half_life"]
+            if settings["ema_rampup"] > 0:
+                half_life = min(half_life, self.steps * batch * settings["ema_rampup"])
+            ema = 0.5 ** (batch / max(half_life, 1e-8))
         self.average = {key: ema * value + (1 - ema) * now[key] for key, value in self.average.items()}
 
     def discriminator_phase(self, batch):

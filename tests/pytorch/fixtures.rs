@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::executors::emulated;
 use safetensors::SafeTensors;
 use simt::Options;
-use vgan_cuda::config::{self, Settings};
+use vgan_cuda::config::{self, ScheduleKind, Settings};
 use vgan_cuda::device::{Accelerator, Cpu, Real};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::proof::models::{self, Model, PyTorchFixture};
@@ -347,12 +347,20 @@ fn a_planted_difference_of_mode_regularisation_is_caught() {
 /// The same for several updates of the discriminator, and for the moving average.
 #[test]
 fn a_planted_difference_of_updates_or_of_the_average_is_caught() {
-    let changes: [(&str, &str, &str, fn(&mut Settings)); 5] = [
+    let changes: [(&str, &str, &str, fn(&mut Settings)); 11] = [
         ("trajectory-two-updates", "2 → 1 updates", "beta", |s| s.objective.discriminator_steps = 1),
         ("trajectory-two-updates", "α_β 0.01 → 0.01001", "beta", |s| s.bottleneck.beta_step = 0.01001),
         ("trajectory-three-updates-wgan", "3 → 2 updates", "loss_d", |s| s.objective.discriminator_steps = 2),
         ("trajectory-average", "decay 0.9 → 0.901", "average.deconv.0.weight", |s| s.generator.ema = 0.901),
         ("trajectory-average", "decay 0.9 → 0.901", "average.fc.1.running_var", |s| s.generator.ema = 0.901),
+        ("trajectory-cosine", "warm-up 3 → 4 steps", "generator.fc.0.weight", |s| s.optimizer.warmup = 4),
+        ("trajectory-cosine", "cosine → line", "generator.fc.0.weight", |s| {
+            s.optimizer.schedule = ScheduleKind::Linear
+        }),
+        ("trajectory-cosine", "half-life 12 → 12.1", "average.fc.0.weight", |s| s.generator.ema_half_life = 12.1),
+        ("trajectory-cosine", "ramp-up 0.5 → 0.6", "average.fc.0.weight", |s| s.generator.ema_rampup = 0.6),
+        ("trajectory-linear", "5 → 6 steps", "generator.fc.0.weight", |s| s.optimizer.schedule_steps = 6),
+        ("trajectory-linear", "floor 0.2 → 0.21", "generator.fc.0.weight", |s| s.optimizer.schedule_floor = 0.21),
     ];
     for (case, what, name, change) in changes {
         let mut fixture = load::<f64>(case);

@@ -85,10 +85,11 @@ fn features_that_are_matched_and_images_that_are_compared() {
 
 /// Everything that the objective keeps beside the weights, and two batches a step.
 #[test]
-fn a_clipped_critic_with_noise_and_a_mean_so_far() {
+fn a_clipped_critic_with_noise_a_mean_so_far_and_schedules() {
     any_split_gives_the_same_bytes(
         "quick --tick 4 --snap 6 --set loss=hinge --set clip=0.1 --set discriminator_steps=2 --set instance_noise=0.2 \
-         --set instance_noise_steps=9 --set historical_averaging=0.01",
+         --set instance_noise_steps=9 --set historical_averaging=0.01 --set warmup=5 --set schedule=cosine \
+         --set schedule_start=6 --set schedule_steps=4 --set ema_half_life=50 --set ema_rampup=0.3",
     );
 }
 

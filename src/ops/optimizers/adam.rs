@@ -2,10 +2,11 @@
 //!
 //! m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  w ← w − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 //!
-//! t is the number of updates of that network, kept in the step state.
+//! t is the number of updates of that network, kept in the step state; lr is that of the step, see [`schedule`](super::schedule).
 
 use super::finite_gradients::FiniteGradientsOp;
 use super::round_weights::{RoundWeightsOp, store, with_copies};
+use super::schedule::{self, KernelSchedule, Schedule, power};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
@@ -31,6 +32,8 @@ pub struct Adam {
     pub beta2: f64,
     /// ε, added to the root of the corrected second moment.
     pub epsilon: f64,
+    /// How the learning rate changes from step to step.
+    pub schedule: Schedule,
 }
 
 /// The optimiser's update.
@@ -53,19 +56,6 @@ pub trait AdamOp: Backend {
 /// Elements to a task.
 const CHUNK: usize = 1 << 16;
 
-/// base^exponent by repeated squaring: multiplications alone, in one order, so every device gets the same bits.
-pub fn power(mut base: f64, mut exponent: u64) -> f64 {
-    let mut result = 1.0;
-    while exponent > 0 {
-        if exponent & 1 == 1 {
-            result *= base;
-        }
-        base *= base;
-        exponent >>= 1;
-    }
-    result
-}
-
 impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
     fn adam_update(
         &self,
@@ -81,7 +71,7 @@ impl<T: Real, S: Storage<T>> AdamOp for Cpu<T, S> {
             return Ok(());
         }
         let t = state[0].updates[d.network as usize];
-        let rate = T::of(d.lr / (1.0 - power(d.beta1, t)));
+        let rate = T::of(d.lr * d.schedule.at(state[0].step) / (1.0 - power(d.beta1, t)));
         let root = T::of(1.0 / (1.0 - power(d.beta2, t)).sqrt());
         let (beta1, beta2, epsilon) = (T::of(d.beta1), T::of(d.beta2), T::of(d.epsilon));
         let (rest1, rest2) = (T::of(1.0 - d.beta1), T::of(1.0 - d.beta2));
@@ -110,6 +100,7 @@ struct KernelAdam {
     beta1: f64,
     beta2: f64,
     epsilon: f64,
+    schedule: KernelSchedule,
 }
 
 impl<T: Real, S: Storage<T>> AdamOp for Accelerator<T, S> {
@@ -123,8 +114,8 @@ impl<T: Real, S: Storage<T>> AdamOp for Accelerator<T, S> {
         rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
-        let Adam { network, lr, beta1, beta2, epsilon } = *d;
-        let d = Argument::new(KernelAdam { lr, beta1, beta2, epsilon });
+        let Adam { network, lr, beta1, beta2, epsilon, schedule } = *d;
+        let d = Argument::new(KernelAdam { lr, beta1, beta2, epsilon, schedule: schedule.for_kernels() });
         let len = weights.len() as u64;
         let arguments =
             arguments![d, network as i32, gradients, weights, first_moments, second_moments, rounded, state, len];
@@ -139,9 +130,10 @@ dry_run! {
 }
 
 /// Lengths below, at and above a vector; the third update of the generator, the sixth of the discriminator, the fifth of
-/// the encoder, and one that is not to happen.
+/// the encoder, one that is not to happen, and rates that are not as they were set.
 pub fn cases<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>() -> Vec<Case<B>> {
-    vec![
+    let scheduled = |(name, schedule, step)| case_at(17, Network::Generator, name, false, schedule, step);
+    let mut cases = vec![
         case(1, Network::Generator, false),
         case(3, Network::Generator, false),
         case(17, Network::Generator, false),
@@ -151,12 +143,26 @@ pub fn cases<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>() -> Vec<Case<B>> {
         case(33, Network::Generator, true),
         case(17, Network::Discriminator, true),
         case(5, Network::Encoder, false),
-    ]
+    ];
+    cases.extend(schedule::CASES.into_iter().map(scheduled));
+    cases
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing and count nothing.
 fn case<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>(len: usize, network: Network, stopped: bool) -> Case<B> {
-    Case::new("adam", format!("len{len} {network:?}{}", if stopped { " stopped" } else { "" }))
+    case_at(len, network, if stopped { "stopped" } else { "" }, stopped, Schedule::CONSTANT, 0)
+}
+
+/// At a step of a schedule.
+fn case_at<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>(
+    len: usize,
+    network: Network,
+    name: &str,
+    stopped: bool,
+    schedule: Schedule,
+    step: u64,
+) -> Case<B> {
+    Case::new("adam", format!("len{len} {network:?} {name}").trim_end())
         .real_input("gradients", len)
         .real_input("weights", len)
         .real_input("first_moments", len)
@@ -172,7 +178,8 @@ fn case<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>(len: usize, network: Net
             let mut rounded = rounded.stored();
             be.round_weights(w, be.reborrow(&mut rounded))?;
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-            let mut state = be.buffer_of(&[StepState { updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
+            let mut state =
+                be.buffer_of(&[StepState { step, updates: [5, 2, 4], non_finite, ..StepState::new(0, 0.0) }])?;
             be.check_gradients(network, gradients, be.view_mut(&mut state))?;
             let counted = be.read(be.view(&state))?[0].updates.map(|count| B::Real::of(count as f64));
             be.upload(&counted, updates)?;
@@ -180,7 +187,7 @@ fn case<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>(len: usize, network: Net
             be.copy(m, be.reborrow(&mut new_m))?;
             be.copy(v, be.reborrow(&mut new_v))?;
             // An epsilon so large that it shows where it is added.
-            let d = Adam { network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05 };
+            let d = Adam { network, lr: 0.01, beta1: 0.5, beta2: 0.999, epsilon: 0.05, schedule };
             be.adam_update(&d, gradients, new_w, new_m, new_v, Some(rounded), be.view(&state))
         })
 }
@@ -192,7 +199,7 @@ pub(super) fn passes<B: AdamOp + FiniteGradientsOp>() -> Vec<Pass<B>> {
 
 fn passes_of<B: AdamOp + FiniteGradientsOp>(network: Network, len: usize) -> [Pass<B>; 2] {
     let shape = format!("len{len} {network:?}");
-    let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+    let d = Adam { network, lr: 2e-4, beta1: 0.5, beta2: 0.999, epsilon: 1e-8, schedule: Schedule::CONSTANT };
     [
         Pass::of("adam", shape.clone(), "check", [real(len)], [], move |be: &B, [gradients], [], state| {
             be.check_gradients(network, gradients.real(), state)
@@ -210,17 +217,16 @@ mod tests {
     use crate::ops::case::fill;
 
     #[test]
-    fn powers_agree_with_the_library() {
-        for (base, exponent) in [(0.5, 0), (0.5, 1), (0.999, 7), (0.999, 46_800), (0.9, 1023)] {
-            let expected = f64::powf(base, exponent as f64);
-            assert!((power(base, exponent) - expected).abs() <= 1e-12 * expected, "{base}^{exponent}");
-        }
-    }
-
-    #[test]
     fn two_steps_by_hand() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
-        let d = Adam { network: Network::Generator, lr: 0.1, beta1: 0.5, beta2: 0.75, epsilon: 1.0 };
+        let d = Adam {
+            network: Network::Generator,
+            lr: 0.1,
+            beta1: 0.5,
+            beta2: 0.75,
+            epsilon: 1.0,
+            schedule: Schedule::CONSTANT,
+        };
         let (mut w, mut m, mut v) = ([1.0], [0.0], [0.0]);
         let mut state = [StepState::new(0, 0.0)];
         // Step 1: m̂ = g and v̂ = g², so the weight moves by lr · g / (|g| + ε): 0.1 · 4 / 5.

@@ -7,6 +7,7 @@ pub mod finish_step;
 pub mod finite_gradients;
 pub mod rmsprop;
 pub mod round_weights;
+pub mod schedule;
 
 operations! {
     Optimizers:

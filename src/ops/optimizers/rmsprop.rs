@@ -8,6 +8,7 @@
 //! bias correction, so nothing here depends on the number of updates.
 
 use super::round_weights::{RoundWeightsOp, store, with_copies};
+use super::schedule::{self, KernelSchedule, Schedule};
 use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::kernels::Kernel;
@@ -27,6 +28,8 @@ pub struct Rmsprop {
     pub decay: f64,
     /// ε, added to the root of the second moment.
     pub epsilon: f64,
+    /// How the learning rate changes from step to step.
+    pub schedule: Schedule,
 }
 
 /// The optimiser's update.
@@ -61,7 +64,8 @@ impl<T: Real, S: Storage<T>> RmspropOp for Cpu<T, S> {
         if state[0].non_finite != 0 {
             return Ok(());
         }
-        let (lr, decay, rest, epsilon) = (T::of(d.lr), T::of(d.decay), T::of(1.0 - d.decay), T::of(d.epsilon));
+        let lr = T::of(d.lr * d.schedule.at(state[0].step));
+        let (decay, rest, epsilon) = (T::of(d.decay), T::of(1.0 - d.decay), T::of(d.epsilon));
         let moments = second_moments.par_chunks_mut(CHUNK);
         let parts = weights.par_chunks_mut(CHUNK).zip(gradients.par_chunks(CHUNK)).zip(moments);
         let update = |((w, g), v): ((&mut [T], &[T]), &mut [T]), rounded: &mut [S]| {
@@ -85,6 +89,7 @@ struct KernelRmsprop {
     lr: f64,
     decay: f64,
     epsilon: f64,
+    schedule: KernelSchedule,
 }
 
 impl<T: Real, S: Storage<T>> RmspropOp for Accelerator<T, S> {
@@ -97,8 +102,8 @@ impl<T: Real, S: Storage<T>> RmspropOp for Accelerator<T, S> {
         rounded: Option<StoredOut<'_, Self>>,
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
-        let Rmsprop { lr, decay, epsilon } = *d;
-        let d = Argument::new(KernelRmsprop { lr, decay, epsilon });
+        let Rmsprop { lr, decay, epsilon, schedule } = *d;
+        let d = Argument::new(KernelRmsprop { lr, decay, epsilon, schedule: schedule.for_kernels() });
         let arguments = arguments![d, gradients, weights, second_moments, rounded, state, weights.len() as u64];
         self.launch_elements(Kernel::RmspropUpdate, weights.len(), &arguments)
     }
@@ -110,16 +115,28 @@ dry_run! {
         gradients + 2 * (w + v) + rounded.unwrap_or_default();
 }
 
-/// Lengths below, at and above a vector, and an update that is not to happen.
+/// Lengths below, at and above a vector, an update that is not to happen, and rates that are not as they were set.
 pub fn cases<B: RmspropOp + RoundWeightsOp>() -> Vec<Case<B>> {
-    [(1, false), (3, false), (17, false), (33, false), (1000, false), (33, true)]
-        .map(|(len, stopped)| case(len, stopped))
-        .into()
+    let mut cases: Vec<_> = [1, 3, 17, 33, 1000].into_iter().map(|len| case(len, false)).collect();
+    cases.push(case(33, true));
+    cases.extend(schedule::CASES.into_iter().map(|(name, schedule, step)| case_at(17, name, false, schedule, step)));
+    cases
 }
 
 /// `stopped`: something was noted as not finite before, and the update must move nothing.
 fn case<B: RmspropOp + RoundWeightsOp>(len: usize, stopped: bool) -> Case<B> {
-    Case::new("rmsprop", format!("len{len}{}", if stopped { " stopped" } else { "" }))
+    case_at(len, if stopped { "stopped" } else { "" }, stopped, Schedule::CONSTANT, 0)
+}
+
+/// At a step of a schedule.
+fn case_at<B: RmspropOp + RoundWeightsOp>(
+    len: usize,
+    name: &str,
+    stopped: bool,
+    schedule: Schedule,
+    step: u64,
+) -> Case<B> {
+    Case::new("rmsprop", format!("len{len} {name}").trim_end())
         .real_input("gradients", len)
         .real_input("weights", len)
         .filled_real_input("second_moments", len, Fill::Uniform(0.0, 1.0))
@@ -132,11 +149,11 @@ fn case<B: RmspropOp + RoundWeightsOp>(len: usize, stopped: bool) -> Case<B> {
             let mut rounded = rounded.stored();
             be.round_weights(w, be.reborrow(&mut rounded))?;
             let non_finite = if stopped { StepState::NON_FINITE_LOSS_D } else { 0 };
-            let state = be.buffer_of(&[StepState { non_finite, ..StepState::new(0, 0.0) }])?;
+            let state = be.buffer_of(&[StepState { step, non_finite, ..StepState::new(0, 0.0) }])?;
             be.copy(w, be.reborrow(&mut new_w))?;
             be.copy(v, be.reborrow(&mut new_v))?;
             // So large that it shows whether it is added to the root or under it.
-            let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05 };
+            let d = Rmsprop { lr: 0.01, decay: 0.99, epsilon: 0.05, schedule };
             be.rmsprop_update(&d, gradients, new_w, new_v, Some(rounded), be.view(&state))
         })
 }
@@ -144,7 +161,7 @@ fn case<B: RmspropOp + RoundWeightsOp>(len: usize, stopped: bool) -> Case<B> {
 /// At the sizes of the models.
 pub(super) fn passes<B: RmspropOp>() -> [Pass<B>; 2] {
     models::PAPER.map(|len| {
-        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8 };
+        let d = Rmsprop { lr: 1e-4, decay: 0.99, epsilon: 1e-8, schedule: Schedule::CONSTANT };
         Pass::of(
             "rmsprop",
             format!("len{len}"),
@@ -166,7 +183,7 @@ mod tests {
     #[test]
     fn two_steps_by_hand() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
-        let d = Rmsprop { lr: 0.1, decay: 0.75, epsilon: 0.5 };
+        let d = Rmsprop { lr: 0.1, decay: 0.75, epsilon: 0.5, schedule: Schedule::CONSTANT };
         let (mut w, mut v, state) = ([1.0], [0.0], [StepState::new(0, 0.0)]);
         // v = ¼ · 16 = 4, so the weight moves by 0.1 · 4 / (2 + 0.5).
         cpu.rmsprop_update(&d, &[4.0], &mut w, &mut v, None, &state).expect("update");

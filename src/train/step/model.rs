@@ -192,7 +192,7 @@ fn tensors(count: usize) -> u32 {
 impl<B: Executor> Average<B> {
     /// Starts from the generator as it is; `None` where the settings ask for no average.
     fn new(backend: &B, settings: &Settings, generator: &NetworkMemory<B>) -> Result<Option<Self>> {
-        if settings.generator.ema == 0.0 {
+        if !settings.generator.is_averaged() {
             return Ok(None);
         }
         let copy = |source: &Buffer<B>| {

@@ -16,6 +16,7 @@ use crate::ops::optimizers::rmsprop::Rmsprop;
 pub(super) fn update<B: Executor>(model: &mut Model<B>, network: Network) -> Result<()> {
     let clip = model.settings.objective.clip;
     let OptimizerSettings { kind, beta1, beta2, decay, epsilon, .. } = model.settings.optimizer;
+    let schedule = model.settings.optimizer.rates();
     let lr = match network {
         Network::Discriminator => model.settings.optimizer.discriminator_lr,
         Network::Generator | Network::Encoder => model.settings.optimizer.generator_lr,
@@ -28,12 +29,13 @@ pub(super) fn update<B: Executor>(model: &mut Model<B>, network: Network) -> Res
     let rounded = memory.rounded.to_write(backend);
     match kind {
         OptimizerKind::Adam => {
-            let d = Adam { network, lr, beta1, beta2, epsilon };
+            let d = Adam { network, lr, beta1, beta2, epsilon, schedule };
             let first = backend.view_mut(&mut memory.first_moments);
             backend.adam_update(&d, gradients, weights, first, second, rounded, state)?;
         }
         OptimizerKind::Rmsprop => {
-            backend.rmsprop_update(&Rmsprop { lr, decay, epsilon }, gradients, weights, second, rounded, state)?;
+            let d = Rmsprop { lr, decay, epsilon, schedule };
+            backend.rmsprop_update(&d, gradients, weights, second, rounded, state)?;
         }
     }
     if network == Network::Discriminator && clip > 0.0 {
@@ -48,9 +50,9 @@ pub(super) fn update<B: Executor>(model: &mut Model<B>, network: Network) -> Res
 /// # Errors
 /// Those of the device.
 pub(super) fn update_average<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let Model { backend, settings, generator, average, .. } = model;
+    let Model { backend, settings, generator, average, state, .. } = model;
     let Some(Average { params, stats }) = average else { return Ok(()) };
-    let (memory, decay) = (&generator.memory, settings.generator.ema);
-    backend.ema_update(decay, backend.view(&memory.params), backend.view_mut(params))?;
-    backend.ema_update(decay, backend.view(&memory.stats), backend.view_mut(stats))
+    let (memory, decay, state) = (&generator.memory, settings.average_decay(), backend.view(state));
+    backend.ema_update(&decay, backend.view(&memory.params), backend.view_mut(params), state)?;
+    backend.ema_update(&decay, backend.view(&memory.stats), backend.view_mut(stats), state)
 }
