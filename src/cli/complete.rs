@@ -165,7 +165,8 @@ impl<'a> Place<'a> {
 }
 
 fn takes_value(flag: &Arg) -> bool {
-    flag.get_action().takes_values()
+    // The value of `--serve=ADDR` is never a word of its own.
+    flag.get_action().takes_values() && !flag.is_require_equals_set()
 }
 
 /// Candidates for an argument: those known for its name, or those of its parser.
