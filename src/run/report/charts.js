@@ -39,7 +39,7 @@ function ticks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((step) => step >= raw * 0.999) ?? raw;
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9 && found.length < 50; i += 1) found.push(i * step);
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9 && found.length < 50; i += 1) found.push(i * step || 0);
   return { found, step };
 }
 
@@ -91,6 +91,13 @@ function valueRange(lines, levels, log) {
   }
   const margin = (high - low) * 0.06;
   return [low >= 0 && low < margin ? 0 : low - margin, high + margin];
+}
+
+/// An entry of a legend: a stroke of the line, and its name.
+function legendEntry(name, number, dash) {
+  const stroke = make("line", { x1: 0, x2: 22, y1: 5, y2: 5, "stroke-width": 2.5, "stroke-dasharray": dash || null });
+  stroke.style.stroke = number === null ? "var(--faint)" : colour(number);
+  return make("li", {}, make("svg", { width: 22, height: 10, "aria-hidden": "true" }, stroke), name);
 }
 
 /// One panel: `lines` have name, number, x and y.
@@ -152,7 +159,7 @@ class Chart {
   axes(log) {
     const { box, x, y, low, high, last } = this;
     const parts = [];
-    let values = ticks(low, high, 4);
+    let values = ticks(low, high, 5.5);
     if (log) {
       const decades = [];
       for (let power = Math.ceil(Math.log10(low) - 1e-9); power <= Math.log10(high) + 1e-9; power += 1) decades.push(10 ** power);
@@ -163,7 +170,7 @@ class Chart {
       parts.push(make("line", { class: "grid", x1: box.left, x2: box.right, y1: y(value), y2: y(value) }));
       parts.push(make("text", { x: box.left - 7, y: y(value) + 4, "text-anchor": "end" }, text));
     }
-    const steps = ticks(0, last, Math.max(2, Math.floor((box.right - box.left) / 90)));
+    const steps = ticks(0, last, Math.max(2.5, (box.right - box.left) / 65));
     for (const step of steps.found.filter(Number.isInteger)) {
       parts.push(make("line", { class: "axis", x1: x(step), x2: x(step), y1: box.bottom, y2: box.bottom + 4 }));
       const anchor = x(step) > box.right - 18 ? "end" : "middle";
@@ -205,12 +212,9 @@ class Chart {
 
   drawLegend() {
     const { panel } = this;
-    const entry = (name, number, dash) => {
-      const stroke = make("line", { x1: 0, x2: 22, y1: 5, y2: 5, "stroke-width": 2.5, "stroke-dasharray": dash || null });
-      stroke.style.stroke = number === null ? "var(--faint)" : colour(number);
-      return make("li", {}, make("svg", { width: 22, height: 10, "aria-hidden": "true" }, stroke), name);
-    };
-    const lines = panel.lines.filter((line) => line.name).map((line) => entry(line.name, line.number, dashes(line.number)));
+    const entry = legendEntry;
+    // Runs have their names once, over all panels.
+    const lines = panel.lines.filter((line) => line.name && !panel.shared).map((line) => entry(line.name, line.number, dashes(line.number)));
     this.legend.replaceChildren(...lines, ...panel.levels.map((level) => entry(level.label, null, "5 4")));
   }
 

@@ -34,7 +34,7 @@ function panelsOf(data) {
       for (const line of panel.lines) {
         const title = line.label ? `${panel.title}: ${line.label}` : panel.title;
         const key = `${line.key} ${title}`;
-        if (!panels.has(key)) panels.set(key, { title, levels: [], lines: [] });
+        if (!panels.has(key)) panels.set(key, { title, levels: [], lines: [], shared: true });
         const found = panels.get(key);
         found.lines.push({ name: `${number + 1}  ${run.name}`, number, ...run.series[line.key] });
         if (panel.level && !found.levels.some((level) => level.value === panel.level.value)) found.levels.push(panel.level);
@@ -49,6 +49,7 @@ class Curves {
     this.charts = new Map();
     this.grid = make("div", { class: "panels" });
     this.empty = make("p", { class: "faint" }, "No records yet.");
+    this.legend = make("ul", { class: "legend shared" });
     const windows = [1, 5, 20, 100].map((size) => make("option", { value: size }, size === 1 ? "none" : `means of ${size} records`));
     const choice = make("select", { onchange: (event) => this.change({ window: Number(event.target.value) }) }, ...windows);
     const box = make("input", { type: "checkbox", onchange: (event) => this.change({ log: event.target.checked }) });
@@ -57,6 +58,7 @@ class Curves {
       {},
       make("h2", {}, "Curves"),
       make("div", { class: "controls" }, make("label", {}, "Smoothing ", choice), make("label", {}, box, " logarithmic axis"), "Point at a curve, or use the arrow keys, to read values."),
+      this.legend,
       this.empty,
       this.grid,
     );
@@ -74,6 +76,9 @@ class Curves {
 
   update(data) {
     const panels = panelsOf(data);
+    const names = data.runs.length > 1 ? data.runs : [];
+    this.legend.replaceChildren(...names.map((run, number) => legendEntry(`${number + 1}  ${run.name}`, number, dashes(number))));
+    this.legend.hidden = names.length === 0;
     const keep = new Set(panels.map((panel) => panel.title));
     for (const title of this.charts.keys()) if (!keep.has(title)) this.charts.delete(title);
     for (const panel of panels) if (!this.charts.has(panel.title)) this.charts.set(panel.title, new Chart(panel, state));
@@ -215,7 +220,7 @@ function environment(run) {
   const text = (value) => (Array.isArray(value) ? value.join(" ") : typeof value === "string" ? value : JSON.stringify(value));
   const keys = [...new Set(run.starts.flatMap((start) => Object.keys(start)))];
   const head = ["", ...run.starts.map((_, index) => (run.starts.length === 1 ? "this run" : `start ${index + 1}`))];
-  return section("Environment", table(head, keys.map((key) => [key.replaceAll("_", " "), ...run.starts.map((start) => (key in start ? text(start[key]) : null))])));
+  return section("Environment", table(head, keys.map((key) => [make("span", { class: "key" }, key.replaceAll("_", " ")), ...run.starts.map((start) => (key in start ? text(start[key]) : null))])));
 }
 
 function comparison(data) {
@@ -253,11 +258,11 @@ function lastSamples(data) {
 
 function facts(run) {
   const entries = [["state", run.state], ["step", run.steps ? `${run.step.toLocaleString("en")} of ${run.steps.toLocaleString("en")}` : run.step.toLocaleString("en")]];
-  if (run.preset) entries.push(["preset", run.preset]);
+  if (run.preset) entries.unshift(["preset", run.preset]);
   if ("epoch" in run.last) entries.push(["epoch", shown(run.last.epoch)]);
   if ("elapsed_s" in run.last) entries.push(["training", duration(run.last.elapsed_s)]);
   if ("images_per_s" in run.last) entries.push(["images/s", shown(run.last.images_per_s)]);
-  return entries.map(([name, value]) => make("li", {}, make("b", {}, value), ` ${name}`));
+  return entries.map(([name, value]) => make("li", {}, `${name} `, make("b", {}, value)));
 }
 
 class Page {
@@ -265,10 +270,10 @@ class Page {
     this.main = document.getElementById("page");
     [this.head, this.curves, this.snapshots] = [make("header", {}), new Curves(), new Snapshots()];
     this.lost = make("p", { class: "notes", role: "status", hidden: true });
-    this.below = make("div", {});
+    [this.below, this.foot] = [make("div", {}), make("footer", {})];
     const single = data.runs.length === 1;
     this.above = make("div", {});
-    this.main.replaceChildren(this.head, this.lost, this.above, single ? this.snapshots.root : "", this.curves.root, this.below);
+    this.main.replaceChildren(this.head, this.lost, this.above, single ? this.snapshots.root : "", this.curves.root, this.below, this.foot);
     this.update(data);
   }
 
@@ -280,16 +285,21 @@ class Page {
     this.head.replaceChildren(
       make("h1", {}, title),
       ...(single ? [make("ul", { class: "facts" }, ...facts(data.runs[0]))] : []),
-      ...[...messages, ...notes].map((note) => make("p", { class: "notes" }, note)),
+      ...messages.map((message) => make("p", { class: "notes" }, message)),
+      notes.length > 0 ? make("div", { class: "notes" }, ...notes.map((note) => make("p", {}, note))) : "",
     );
     document.title = single && data.live ? `${data.runs[0].step} · ${title}` : title;
     this.curves.update(data);
     if (single) this.snapshots.update(data.runs[0]);
     else this.above.replaceChildren(...comparison(data), lastSamples(data));
-    const parts = single ? [data.runs[0].nearest ? neighbours(data.runs[0].nearest) : null, settings(data.runs[0]), environment(data.runs[0])] : [];
+    // Made anew only if something is new: a reader may have marked text in a table.
+    const below = single ? JSON.stringify([data.runs[0].settings, data.runs[0].starts]) : "";
+    const parts = single && below !== this.shownBelow ? [data.runs[0].nearest ? neighbours(data.runs[0].nearest) : null, settings(data.runs[0]), environment(data.runs[0])] : [];
     const made = `Made by vgan-cuda ${data.version}, ${data.made.replace("T", " ").replace("Z", " UTC")}.`;
     const thinned = data.runs.some((run) => run.thinned) ? " Of long curves the page has the lowest and the highest value of each stretch." : "";
-    this.below.replaceChildren(...parts.filter((part) => part), make("footer", {}, (data.live ? "Live: the page asks for news every three seconds. " : "") + made + thinned));
+    if (below !== this.shownBelow) this.below.replaceChildren(...parts.filter((part) => part));
+    this.shownBelow = below;
+    this.foot.replaceChildren((data.live ? "Live: the page asks for news every three seconds. " : "") + made + thinned);
   }
 
   async follow() {
