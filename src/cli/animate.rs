@@ -129,14 +129,16 @@ mod tests {
 
     #[test]
     fn resolution() {
-        let options = |words: &str| match Cli::try_parse_from(["vgan-cuda", "animate"].into_iter().chain(words.split(' '))) {
-            Ok(Cli { command: Command::Animate(args), .. }) => args.resolve(),
-            other => Err(Error::Usage(format!("{other:?}"))),
-        };
+        let options =
+            |words: &str| match Cli::try_parse_from(["vgan-cuda", "animate"].into_iter().chain(words.split(' '))) {
+                Ok(Cli { command: Command::Animate(args), .. }) => args.resolve(),
+                other => Err(Error::Usage(format!("{other:?}"))),
+            };
         let plain = options("a").unwrap();
         assert_eq!((plain.output, plain.format, plain.fps, plain.frames), ("training.gif".into(), Format::Gif, 5, 100));
         assert_eq!(options("a --output b.mp4").unwrap().format, Format::Mp4);
-        for wrong in ["a --output b.png", "a --output -", "a --fps 0", "a --fps 51", "a --frames 0", "a --frames 20000"] {
+        for wrong in ["a --output b.png", "a --output -", "a --fps 0", "a --fps 51", "a --frames 0", "a --frames 20000"]
+        {
             assert_eq!(options(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }
     }

@@ -113,7 +113,9 @@ impl InterpolateArgs {
         }
         if format.is_none() && self.fps.is_some() {
             let endings = Format::ENDINGS;
-            return Err(Error::Usage(format!("--fps is of a moving picture: pass --output with a name that ends in {endings}")));
+            return Err(Error::Usage(format!(
+                "--fps is of a moving picture: pass --output with a name that ends in {endings}"
+            )));
         }
         let output = if format.is_some() { self.output } else { still_or_moving(self.output)? };
         let way = match (self.linear, self.spherical) {
@@ -138,7 +140,8 @@ impl InterpolateArgs {
 /// The name of a picture that does not move.
 fn still_or_moving(path: PathBuf) -> Result<PathBuf> {
     let shown = shown(&path).to_string();
-    let wrong = |_| Error::Usage(format!("--output: expected a name that ends in .png, {}, found `{shown}`", Format::ENDINGS));
+    let wrong =
+        |_| Error::Usage(format!("--output: expected a name that ends in .png, {}, found `{shown}`", Format::ENDINGS));
     picture("--output", path).map_err(wrong)
 }
 
@@ -223,30 +226,30 @@ mod tests {
         let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let force = ForceArgs { force: false };
         let (truncation, seeds) = (TruncationArgs { truncation: 1.0 }, vec![1, 5]);
-        let expected = InterpolateOptions {
-            source,
-            seeds,
-            frames: 3,
-            way: None,
-            truncation,
-            output,
-            moving: None,
-            force,
-            device,
-        };
+        let expected =
+            InterpolateOptions { source, seeds, frames: 3, way: None, truncation, output, moving: None, force, device };
         assert_eq!(walk, expected);
         let moving = options("runs/1 --output a.gif --spherical --truncation 0.5").unwrap();
         assert_eq!((moving.frames, moving.moving, moving.way), (30, Some((Format::Gif, 20)), Some(Way::Spherical)));
         assert_eq!(moving.truncation.truncation, 0.5);
         let fast = options("runs/1 --output a.mp4 --linear --fps 50").unwrap();
         assert_eq!((fast.moving, fast.way), (Some((Format::Mp4, 50)), Some(Way::Linear)));
-        for words in
-            ["runs/1 --seeds 3", "runs/1 --seeds 0-700 --frames 100", "runs/1 --output a.jpg", "runs/1 --output png", "runs/1 --fps 5",
-             "runs/1 --output a.gif --seeds 0-400"]
-        {
+        for words in [
+            "runs/1 --seeds 3",
+            "runs/1 --seeds 0-700 --frames 100",
+            "runs/1 --output a.jpg",
+            "runs/1 --output png",
+            "runs/1 --fps 5",
+            "runs/1 --output a.gif --seeds 0-400",
+        ] {
             assert_eq!(options(words).unwrap_err().exit_code(), 2, "{words}");
         }
-        for wrong in ["runs/1 --frames 1", "runs/1 --linear --spherical", "runs/1 --truncation 3", "runs/1 --output a.gif --fps 51"] {
+        for wrong in [
+            "runs/1 --frames 1",
+            "runs/1 --linear --spherical",
+            "runs/1 --truncation 3",
+            "runs/1 --output a.gif --fps 51",
+        ] {
             assert!(options(wrong).is_err(), "{wrong}");
         }
         assert_eq!(way_of(None, Prior::Uniform).unwrap(), Way::Linear);

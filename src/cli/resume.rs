@@ -33,6 +33,7 @@ Examples:
   vgan-cuda resume runs/00000-quick-b64 --steps 3000
   vgan-cuda resume runs/00000-quick-b64 --set optimizer.generator_lr=1e-4
   vgan-cuda resume runs/00000-quick-b64 --data /elsewhere/images
+  vgan-cuda resume latest --serve
   vgan-cuda resume runs/00000-quick-b64/checkpoints/000500 --set beta_step=1e-4 --desc slower
 
 A run continues in its folder. A checkpoint, named by its folder or with --from, continues in a new
@@ -413,8 +414,10 @@ mod tests {
         let source = PathBuf::from("runs/1");
         let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let (outdir, description) = (None, None);
-        let expected = ResumeOptions { source, overrides, outdir, description, device, json: false };
+        let serve = ServeArgs { serve: None };
+        let expected = ResumeOptions { source, overrides, outdir, description, device, serve, json: false };
         assert_eq!(found, expected);
+        assert_eq!(parse("runs/1 --serve=80").unwrap().serve.serve, "127.0.0.1:80".parse().ok());
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),
             ("runs/1 --desc a", "--desc names a new run"),

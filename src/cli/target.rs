@@ -44,7 +44,8 @@ pub(super) fn picture(flag: &str, path: PathBuf) -> Result<PathBuf> {
 /// [`Error::Usage`] where the name asks for none.
 pub(super) fn moving(flag: &str, path: &Path) -> Result<Format> {
     let endings = Format::ENDINGS;
-    Format::of(path).ok_or_else(|| Error::Usage(format!("{flag}: expected a name that ends in {endings}, found `{}`", shown(path))))
+    Format::of(path)
+        .ok_or_else(|| Error::Usage(format!("{flag}: expected a name that ends in {endings}, found `{}`", shown(path))))
 }
 
 /// Refuses to write over any of these files, before the work is begun; `other` is what to pass to write elsewhere.

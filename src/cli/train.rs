@@ -322,6 +322,7 @@ mod tests {
     use super::*;
     use crate::cli::arguments::DeviceChoice;
     use crate::device::Precision;
+    use crate::run::serve::Address;
 
     fn options(words: &str) -> Result<TrainOptions> {
         let words = words.split_whitespace();
@@ -344,13 +345,14 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let options = options(
             "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --minutes 2.5 --batch 9 --seed 11 --device cuda:2 \
-             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
+             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --tensorboard --serve --dry-run",
         )
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
         assert_eq!((train.steps, train.minutes, train.batch, train.seed), (7, 2.5, 9, 11));
         assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Precision::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
+        assert_eq!((train.tensorboard, options.serve.serve), (true, Address::DEFAULT.parse().ok()));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));
         assert_eq!(

@@ -126,7 +126,11 @@ mod tests {
         let mut all: Vec<(usize, f64)> = images
             .pixels
             .chunks_exact(h * w * c)
-            .map(|image| if mirrored { distance(image, false).min(distance(image, true)) } else { distance(image, false) })
+            .map(
+                |image| {
+                    if mirrored { distance(image, false).min(distance(image, true)) } else { distance(image, false) }
+                },
+            )
             .enumerate()
             .filter(|(index, _)| Some(*index) != except)
             .collect();
@@ -168,7 +172,8 @@ mod tests {
     /// Black and white are as far apart as can be, and their squares do not fit into 32 bits.
     #[test]
     fn large_images_do_not_overflow() {
-        let images = Images { count: 1, height: 300, width: 300, channels: 1, pixels: vec![0; 90_000], ..Images::default() };
+        let images =
+            Images { count: 1, height: 300, width: 300, channels: 1, pixels: vec![0; 90_000], ..Images::default() };
         let found = nearest(&images, &[(&[255; 90_000], None)], Search { count: 2, mirrored: false });
         assert_eq!(found, [[Neighbour { index: 0, distance: 255.0, mirrored: false }]]);
         assert_eq!(nearest(&Images::default(), &[(&[], None)], Search { count: 2, mirrored: false }), [[]]);

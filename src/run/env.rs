@@ -87,7 +87,8 @@ fn value_of(text: &str, key: &str, separator: char) -> Option<String> {
 /// The seconds since 1970 of a time as [`utc`] writes it; `None` for any other text.
 pub(super) fn seconds_of(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let numbers = |text: &str, mark: char| -> Option<Vec<u64>> { text.split(mark).map(|part| part.parse().ok()).collect() };
+    let numbers =
+        |text: &str, mark: char| -> Option<Vec<u64>> { text.split(mark).map(|part| part.parse().ok()).collect() };
     let ([year, month, day], [hour, minute, second]) =
         (*numbers(date, '-')?.first_chunk::<3>()?, *numbers(time, ':')?.first_chunk::<3>()?);
     if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
@@ -146,7 +147,15 @@ mod tests {
             let seconds = day * 86_400 + day % 86_400;
             assert_eq!(seconds_of(&utc(seconds)), Some(seconds));
         }
-        for wrong in ["", "Z", "2026-01-31", "2026-01-31T12:00:00", "1969-01-31T12:00:00Z", "2026-13-01T12:00:00Z", "x-y-zTa:b:cZ"] {
+        for wrong in [
+            "",
+            "Z",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "1969-01-31T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "x-y-zTa:b:cZ",
+        ] {
             assert_eq!(seconds_of(wrong), None, "{wrong}");
         }
     }

@@ -84,6 +84,10 @@ mod tests {
         assert_eq!(disk(&settings).checkpoints, 4);
         (settings.train.snap, settings.train.steps, settings.train.epochs) = (0, 0, 7);
         assert_eq!((disk(&settings).checkpoints, disk(&settings).pictures), (8, 9));
+        let plain = disk(&settings);
+        settings.train.tensorboard = true;
+        let twice = disk(&settings);
+        assert_eq!((twice.pictures, twice.records), (2 * plain.pictures, 2 * plain.records));
         let here = free(Path::new(".")).unwrap();
         assert!(here > 0 && free(Path::new("not/yet/there")).is_some());
     }

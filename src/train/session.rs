@@ -19,8 +19,8 @@ use crate::error::shown;
 use crate::nn::ImageShape;
 use crate::ops::inputs::gather::Gather;
 use crate::run::{
-    Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves, picture,
-    stats,
+    Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves,
+    picture, stats,
 };
 use crate::{Error, Result, shell};
 

@@ -7,9 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::super::survey::Survey;
 use crate::config::{self, Settings, differences, preset};
 use crate::error::{Error, shown};
+use crate::run::RunFolder;
 use crate::run::env::utc;
 use crate::run::report::{Changed, Differing, Page, Records, Room, Run, Snapshot, data_uri, embedded, listed, panels};
-use crate::run::RunFolder;
 use crate::train::report::figures;
 use crate::units::plural;
 
@@ -34,7 +34,9 @@ pub(in crate::cli) fn gather(folder: &RunFolder, pictures: Pictures) -> Run {
         notes.push(format!("{} of the records can't be read and are left out", plural(records.bad_lines, "line")));
     }
     let panels = panels(&records, settings.as_ref().map(figures).as_ref());
-    let last = records.last();
+    let shown = |key: &str| panels.iter().any(|panel| panel.lines.iter().any(|line| line.key == key));
+    let mut last = records.last();
+    last.retain(|key, _| ["epoch", "elapsed_s"].contains(&key.as_str()) || shown(key));
     let thinned = records.thin();
     let (snapshots, reals) = match pictures {
         Pictures::Embedded(room) => {
@@ -109,7 +111,8 @@ fn differing(folders: &[RunFolder]) -> Vec<Differing> {
     let readable: Vec<&Settings> = settings.iter().flatten().collect();
     let rows = differences(&readable).unwrap_or_default().into_iter().map(|one| {
         let mut values = one.values.iter();
-        let values = settings.iter().map(|run| run.as_ref().and_then(|_| values.next()).map(ToString::to_string)).collect();
+        let values =
+            settings.iter().map(|run| run.as_ref().and_then(|_| values.next()).map(ToString::to_string)).collect();
         Differing { key: one.key, values }
     });
     rows.collect()

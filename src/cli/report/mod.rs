@@ -117,7 +117,8 @@ pub(super) fn run(options: ReportOptions) -> Result<()> {
             page(vec![run], &[])
         }
         several => {
-            let mut runs: Vec<Run> = several.iter().map(|folder| gather(folder, Pictures::Embedded(ONE_OF_SEVERAL))).collect();
+            let mut runs: Vec<Run> =
+                several.iter().map(|folder| gather(folder, Pictures::Embedded(ONE_OF_SEVERAL))).collect();
             tell_apart(&mut runs, several);
             page(runs, several)
         }
@@ -200,7 +201,10 @@ mod tests {
     #[test]
     fn resolution() {
         let plain = options("a b").unwrap();
-        assert_eq!((plain.runs, plain.output, plain.images), (vec!["a".into(), "b".into()], None, TrainingImages::OfTheRun));
+        assert_eq!(
+            (plain.runs, plain.output, plain.images),
+            (vec!["a".into(), "b".into()], None, TrainingImages::OfTheRun)
+        );
         let given = options("a --output c.html --data d").unwrap();
         assert_eq!((given.output, given.images), (Some("c.html".into()), TrainingImages::At("d".into())));
         assert_eq!(options("a --no-nearest").unwrap().images, TrainingImages::None);

@@ -40,15 +40,19 @@ pub(super) fn of(folder: &RunFolder, images: &TrainingImages) -> Result<Option<N
     require_images_of(folder, &settings, &images)?;
     if images.shape() != shape {
         let found = images.shape();
-        return Err(Error::bad_data(source, format!("images of {}×{}×{}", shape.h, shape.w, shape.c),
-            format!("{}×{}×{}", found.h, found.w, found.c)));
+        return Err(Error::bad_data(
+            source,
+            format!("images of {}×{}×{}", shape.h, shape.w, shape.c),
+            format!("{}×{}×{}", found.h, found.w, found.c),
+        ));
     }
     Ok(Some(search(&images, &samples, settings.data.flip, step)))
 }
 
 /// The samples of the newest grid: its step, their pixels, the shape of each.
 fn samples(folder: &RunFolder) -> Result<Option<(u64, Vec<u8>, ImageShape)>> {
-    let Some((step, path)) = listed(folder).into_iter().rev().find(|(_, path)| decode(path, &LoadOptions::default()).is_ok())
+    let Some((step, path)) =
+        listed(folder).into_iter().rev().find(|(_, path)| decode(path, &LoadOptions::default()).is_ok())
     else {
         return Ok(None);
     };
@@ -90,11 +94,12 @@ fn search(images: &Images, samples: &[u8], mirrored: bool, step: u64) -> Nearest
     };
     let reference = sorted(first(&reference));
     let picture = |pixels: &[u8]| png(images.shape(), pixels).map(|png| data_uri(&png)).unwrap_or_default();
-    let near = |one: &Neighbour| Near { src: picture(image(one.index)), distance: one.distance, mirrored: one.mirrored };
-    let rows = queries.iter().zip(&found).map(|((sample, _), found)| NearestRow {
-        sample: picture(sample),
-        nearest: found.iter().map(near).collect(),
-    });
+    let near =
+        |one: &Neighbour| Near { src: picture(image(one.index)), distance: one.distance, mirrored: one.mirrored };
+    let rows = queries
+        .iter()
+        .zip(&found)
+        .map(|((sample, _), found)| NearestRow { sample: picture(sample), nearest: found.iter().map(near).collect() });
     Nearest {
         step,
         images: images.count,

@@ -65,10 +65,14 @@ impl Animation {
     pub fn write(&self, path: &Path, format: Format) -> Result<()> {
         let ImageShape { h, w, c } = self.shape;
         let side = |side: usize| side.checked_mul(self.scale).filter(|side| (1..=usize::from(u16::MAX)).contains(side));
-        let is_whole = !self.shape.is_empty() && !self.pixels.is_empty() && self.pixels.len().is_multiple_of(self.shape.len());
+        let is_whole =
+            !self.shape.is_empty() && !self.pixels.is_empty() && self.pixels.len().is_multiple_of(self.shape.len());
         if side(h).is_none() || side(w).is_none() || !matches!(c, 1 | 3) || !is_whole || !(1..=50).contains(&self.fps) {
             let bytes = self.pixels.len();
-            return Err(Error::Internal(format!("{bytes} bytes make no frames of {h}×{w}×{c} at scale {}", self.scale)));
+            return Err(Error::Internal(format!(
+                "{bytes} bytes make no frames of {h}×{w}×{c} at scale {}",
+                self.scale
+            )));
         }
         match format {
             Format::Gif => atomic::write_file(path, &gif::encode(self)?),

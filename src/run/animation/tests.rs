@@ -10,7 +10,11 @@ fn animation(frames: usize, shape: ImageShape, colours: usize) -> Animation {
     if shape.c == 3 {
         for (i, pixel) in pixels.chunks_exact_mut(3).enumerate() {
             let number = i * 7 % colours;
-            pixel.copy_from_slice(&[(number % 16 * 17) as u8, (number / 16 % 16 * 17) as u8, (number / 256 * 40) as u8]);
+            pixel.copy_from_slice(&[
+                (number % 16 * 17) as u8,
+                (number / 16 % 16 * 17) as u8,
+                (number / 256 * 40) as u8,
+            ]);
         }
     }
     Animation { shape, pixels, scale: 3, fps: 20, hold: 5 }
@@ -31,15 +35,15 @@ fn expected(animation: &Animation) -> Vec<Vec<u8>> {
 
 /// The frames of a GIF in red, green and blue, and their times in hundredths of a second.
 fn decoded_gif(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u16>) {
-    let mut options = gif::DecodeOptions::new();
-    options.set_color_output(gif::ColorOutput::RGBA);
+    let mut options = ::gif::DecodeOptions::new();
+    options.set_color_output(::gif::ColorOutput::RGBA);
     let mut decoder = options.read_info(bytes).unwrap();
     let (mut frames, mut times) = (Vec::new(), Vec::new());
     while let Some(frame) = decoder.read_next_frame().unwrap() {
         times.push(frame.delay);
         frames.push(frame.buffer.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect());
     }
-    assert_eq!(decoder.repeat(), gif::Repeat::Infinite);
+    assert_eq!(decoder.repeat(), ::gif::Repeat::Infinite);
     (frames, times)
 }
 
@@ -56,7 +60,8 @@ fn a_gif_of_few_colours_is_exact() {
         let animation = animation(4, ImageShape { h: shape.0, w: shape.1, c: shape.2 }, colours);
         let (frames, times) = decoded_gif(&written(&animation, "a.gif"));
         assert_eq!(times, [5, 5, 5, 25]);
-        let in_colour = |frame: Vec<u8>| if shape.2 == 1 { frame.iter().flat_map(|&grey| [grey; 3]).collect() } else { frame };
+        let in_colour =
+            |frame: Vec<u8>| if shape.2 == 1 { frame.iter().flat_map(|&grey| [grey; 3]).collect() } else { frame };
         let expected: Vec<Vec<u8>> = expected(&animation).into_iter().map(in_colour).collect();
         assert!(frames == expected, "{shape:?}");
     }
@@ -123,17 +128,26 @@ fn a_caption_stands_under_its_picture() {
     let shape = ImageShape { h: 4, w: 100, c: 3 };
     let (with, pixels) = captioned(shape, &[7; 1200], "step 20");
     assert_eq!((with.h, with.w, with.c, pixels.len()), (4 + CAPTION, 100, 3, (4 + CAPTION) * 300));
-    assert!(pixels[..1200].iter().all(|&value| value == 7) && pixels[1200..].iter().all(|value| [30, 250].contains(value)));
+    assert!(
+        pixels[..1200].iter().all(|&value| value == 7) && pixels[1200..].iter().all(|value| [30, 250].contains(value))
+    );
     let ink = pixels.iter().filter(|&&value| value == 30).count() / 3;
-    assert_eq!(ink, font::ink("step 20").into_iter().count() * 4);
+    assert_eq!(ink, font::ink("step 20").count() * 4);
     // Letters that have no room are left out.
     assert_eq!(captioned(ImageShape { w: 1, ..shape }, &[7; 12], "step 20").1.len(), (4 + CAPTION) * 3);
 }
 
 #[test]
 fn names_have_formats() {
-    for (name, format) in [("a.gif", Some(Format::Gif)), ("b/a.GIF", Some(Format::Gif)), ("a.apng", Some(Format::Apng)),
-        ("a.mp4", Some(Format::Mp4)), ("a.png", None), ("gif", None), ("a.", None)] {
+    for (name, format) in [
+        ("a.gif", Some(Format::Gif)),
+        ("b/a.GIF", Some(Format::Gif)),
+        ("a.apng", Some(Format::Apng)),
+        ("a.mp4", Some(Format::Mp4)),
+        ("a.png", None),
+        ("gif", None),
+        ("a.", None),
+    ] {
         assert_eq!(Format::of(Path::new(name)), format, "{name}");
     }
 }

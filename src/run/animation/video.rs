@@ -15,7 +15,8 @@ const FFMPEG: &str = "ffmpeg";
 /// # Errors
 /// [`Error::Usage`] with what to do.
 pub fn require_ffmpeg(path: &Path) -> Result<()> {
-    let found = Command::new(FFMPEG).arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let found =
+        Command::new(FFMPEG).arg("-version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match found {
         Ok(status) if status.success() => Ok(()),
         _ => Err(Error::Usage(format!(
@@ -38,9 +39,26 @@ pub(super) fn write(animation: &Animation, path: &Path) -> Result<()> {
     let mut command = Command::new(FFMPEG);
     command
         .args(["-nostdin", "-loglevel", "error", "-f", "rawvideo", "-pixel_format", pixels])
-        .args(["-video_size", &format!("{}x{}", size.w, size.h), "-framerate", &animation.fps.to_string(), "-i", "pipe:0"])
+        .args([
+            "-video_size",
+            &format!("{}x{}", size.w, size.h),
+            "-framerate",
+            &animation.fps.to_string(),
+            "-i",
+            "pipe:0",
+        ])
         // Players want an even size, and this order of colours.
-        .args(["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", "-y"])
+        .args([
+            "-vf",
+            "pad=ceil(iw/2)*2:ceil(ih/2)*2",
+            "-pix_fmt",
+            "yuv420p",
+            "-movflags",
+            "+faststart",
+            "-f",
+            "mp4",
+            "-y",
+        ])
         .arg(target)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

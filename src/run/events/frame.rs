@@ -77,7 +77,13 @@ mod tests {
         }
     }
 
-    /// The first frame of every event file that TensorFlow writes, at time 0: `brain.Event:2`.
+    /// What `RecordWriter` of TensorBoard 2.21 writes of nine digits.
+    #[test]
+    fn a_frame_is_that_of_tensorboard() {
+        let expected = b"\x09\0\0\0\0\0\0\0\x37\xf9\x71\x39123456789\xe5\xb0\x8a\xc7";
+        assert_eq!(framed(b"123456789"), expected);
+    }
+
     #[test]
     fn frames_are_read_back_up_to_the_first_bad_one() {
         let contents_of = [&b"one"[..], b"", &[7; 1000]];

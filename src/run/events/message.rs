@@ -79,7 +79,10 @@ fn summarise(summary: &mut Message, content: &Content) {
         Content::Image { tag, height, width, channels, png } => summary.message(1, |one| {
             one.bytes(1, tag.as_bytes());
             one.message(4, |image| {
-                [height, width, channels].into_iter().zip(1..).for_each(|(&size, field)| image.number(field, size.into()));
+                [height, width, channels]
+                    .into_iter()
+                    .zip(1..)
+                    .for_each(|(&size, field)| image.number(field, size.into()));
                 image.bytes(4, png);
             });
         }),
@@ -219,4 +222,33 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `tensorboard.compat.proto.event_pb2` makes of the same fields.
+    #[test]
+    fn an_event_is_that_of_tensorboard() {
+        let event = Event { time: 1.5, step: 7, content: Content::Version };
+        assert_eq!(event.encoded(), b"\x09\0\0\0\0\0\0\xf8\x3f\x10\x07\x1a\x0dbrain.Event:2");
+    }
+
+    #[test]
+    fn whatever_is_read_makes_no_panic() {
+        let content = Content::Scalars(vec![("loss_d".into(), 0.5), ("loss_g".into(), f64::NAN)]);
+        let event = Event { time: 1.5, step: 1 << 40, content }.encoded();
+        let tags = vec!["loss_d".to_string(), "loss_g".into()];
+        assert_eq!(seen(&event), Some(Seen { step: 1 << 40, tags }));
+        for length in 0..event.len() {
+            seen(&event[..length]);
+        }
+        for byte in 0..event.len() {
+            let mut damaged = event.clone();
+            damaged[byte] ^= 0xff;
+            seen(&damaged);
+        }
+        assert_eq!(seen(&[0xff; 20]), None);
+    }
 }

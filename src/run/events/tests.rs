@@ -56,10 +56,31 @@ fn an_export_has_every_record_and_picture() {
     assert_eq!(path.file_name().unwrap(), "events.out.tfevents.1769860800.0000.vgan-cuda");
     let found = all(&to);
     let tags: Vec<(u64, &str)> = found.iter().map(|(step, tags)| (*step, tags[0].as_str())).collect();
-    let expected = [(0, "settings"), (0, "reals"), (0, "samples"), (20, "beta"), (40, "beta"), (40, "samples"), (60, "beta"),
-        (80, "beta"), (80, "samples")];
+    let expected = [
+        (0, "settings"),
+        (0, "reals"),
+        (0, "samples"),
+        (20, "beta"),
+        (40, "beta"),
+        (40, "samples"),
+        (60, "beta"),
+        (80, "beta"),
+        (80, "samples"),
+    ];
     assert_eq!(tags, expected);
-    let names = ["beta", "d_fake", "d_real", "elapsed_s", "epoch", "images_per_s", "kl_fake", "kl_real", "loss_d", "loss_g", "penalty"];
+    let names = [
+        "beta",
+        "d_fake",
+        "d_real",
+        "elapsed_s",
+        "epoch",
+        "images_per_s",
+        "kl_fake",
+        "kl_real",
+        "loss_d",
+        "loss_g",
+        "penalty",
+    ];
     assert_eq!(found[3].1, names);
     export(&run, &to).unwrap();
     assert_eq!(all(&to), found, "written over, and not doubled");

@@ -158,7 +158,8 @@ impl Page {
     pub fn json(&self) -> Result<String> {
         let text = serde_json::to_string(self).map_err(|e| Error::Internal(format!("the report: {e}")))?;
         // These stand in strings alone, where JSON may write them so.
-        let escapes = [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
+        let escapes =
+            [("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026"), ("\u{2028}", "\\u2028"), ("\u{2029}", "\\u2029")];
         Ok(escapes.into_iter().fold(text, |text, (from, to)| text.replace(from, to)))
     }
 
@@ -182,7 +183,8 @@ impl Page {
         let mut rest = SHELL;
         // Each once and in order, so that nothing in one part is taken for the place of another.
         for (place, text) in parts {
-            let (before, after) = rest.split_once(place).ok_or_else(|| Error::Internal(format!("no {place} in the page")))?;
+            let (before, after) =
+                rest.split_once(place).ok_or_else(|| Error::Internal(format!("no {place} in the page")))?;
             page += before;
             page += &text;
             rest = after;

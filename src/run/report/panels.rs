@@ -47,9 +47,12 @@ impl Panel {
 /// then the speed. `figures` are `None` where the settings can't be read; then every figure that stands in the records is shown.
 pub fn panels(records: &Records, figures: Option<&Figures>) -> Vec<Panel> {
     let mut panels = known(figures);
-    let shown: BTreeSet<String> = panels.iter().flat_map(|panel| panel.lines.iter().map(|line| line.key.clone())).collect();
+    let shown: BTreeSet<String> =
+        panels.iter().flat_map(|panel| panel.lines.iter().map(|line| line.key.clone())).collect();
     // A figure of this version that stands in no panel is one that the run has not: β without a bottleneck.
-    let hidden = |key: &str| shown.contains(key) || OF_THE_LAST.contains(&key) || key == SPEED || (figures.is_some() && is_known(key));
+    let hidden = |key: &str| {
+        shown.contains(key) || OF_THE_LAST.contains(&key) || key == SPEED || (figures.is_some() && is_known(key))
+    };
     panels.extend(records.series.keys().filter(|key| !hidden(key)).map(|key| Panel::new(key, &[(key, "")])));
     panels.push(Panel::new("Speed (images/s)", &[(SPEED, "")]));
     for panel in &mut panels {
@@ -106,13 +109,32 @@ mod tests {
 
     #[test]
     fn a_run_has_the_panels_of_its_figures_and_of_unknown_ones() {
-        let keys = ["loss_d", "loss_g", "beta", "kl_real", "kl_fake", "d_real", "d_fake", "penalty", "images_per_s", "epoch", "fid"];
+        let keys = [
+            "loss_d",
+            "loss_g",
+            "beta",
+            "kl_real",
+            "kl_fake",
+            "d_real",
+            "d_fake",
+            "penalty",
+            "images_per_s",
+            "epoch",
+            "fid",
+        ];
         let plain = Figures { target_kl: None, has_penalty: false, output: Output::LogOdds };
         let of_d = "Output of D (mean probability of real)";
         assert_eq!(titles(&keys, Some(&plain)), ["Loss", of_d, "fid", "Speed (images/s)"]);
         let narrow = Figures { target_kl: Some(0.1), has_penalty: true, output: Output::LogOdds };
-        let expected = ["Loss", "KL of the bottleneck (nats)", "β (weight of the bottleneck's constraint)", of_d,
-            "Gradient penalty (part of D's loss)", "fid", "Speed (images/s)"];
+        let expected = [
+            "Loss",
+            "KL of the bottleneck (nats)",
+            "β (weight of the bottleneck's constraint)",
+            of_d,
+            "Gradient penalty (part of D's loss)",
+            "fid",
+            "Speed (images/s)",
+        ];
         assert_eq!(titles(&keys, Some(&narrow)), expected);
         // Another version's run, of which only the records can be read.
         assert_eq!(titles(&["loss_d", "loss_q"], None), ["Loss", "loss_q"]);

@@ -158,7 +158,9 @@ mod tests {
 
     #[test]
     fn the_end_is_a_mean_or_the_last() {
-        let line = |i: u64| format!("{{\"step\":{i},\"loss_d\":{i},\"beta\":{i},\"gone\":{}}}\n", if i > 5 { "null" } else { "1" });
+        let line = |i: u64| {
+            format!("{{\"step\":{i},\"loss_d\":{i},\"beta\":{i},\"gone\":{}}}\n", if i > 5 { "null" } else { "1" })
+        };
         let records = read(&(1..=20).map(line).collect::<String>());
         assert_eq!(records.last(), BTreeMap::from([("loss_d".into(), 15.5), ("beta".into(), 20.0)]));
     }

@@ -110,7 +110,9 @@ mod tests {
             for most in 2..50 {
                 let picked = chosen(&all[..count], most);
                 assert_eq!(picked.len(), count.min(most));
-                assert!(picked.is_sorted_by(|a, b| a < b) && picked[0] == 0 && picked[picked.len() - 1] == count as u64 - 1);
+                assert!(
+                    picked.is_sorted_by(|a, b| a < b) && picked[0] == 0 && picked[picked.len() - 1] == count as u64 - 1
+                );
             }
         }
     }
@@ -131,6 +133,9 @@ mod tests {
         assert_eq!(notes, ["fakes_init.png is no whole PNG, and left out"]);
         let few = embedded(&run, Room { pictures: 40, bytes: 5500 }).0;
         assert_eq!((few.len(), few[0].step, few[4].step), (5, 1, 100));
-        assert_eq!(embedded(&run, Room { pictures: 40, bytes: 0 }).0.iter().map(|one| one.step).collect::<Vec<_>>(), [100]);
+        assert_eq!(
+            embedded(&run, Room { pictures: 40, bytes: 0 }).0.iter().map(|one| one.step).collect::<Vec<_>>(),
+            [100]
+        );
     }
 }

@@ -100,7 +100,9 @@ impl Bound {
         let refused = |error: io::Error| {
             let shown = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
             let advice = match error.kind() {
-                io::ErrorKind::AddrInUse => "another program has this port: pass another one, or 0 for any that is free",
+                io::ErrorKind::AddrInUse => {
+                    "another program has this port: pass another one, or 0 for any that is free"
+                }
                 io::ErrorKind::PermissionDenied => "ports below 1024 are for root: pass another one",
                 _ => "pass an address of this machine, such as 127.0.0.1",
             };
@@ -133,9 +135,11 @@ impl Bound {
     pub fn serve(self, site: impl Site) -> Result<Server> {
         let Bound { listener, at, names } = self;
         let stop = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared { site: Box::new(site), names, fresh: Mutex::new(None), connections: AtomicUsize::new(0) });
+        let shared =
+            Arc::new(Shared { site: Box::new(site), names, fresh: Mutex::new(None), connections: AtomicUsize::new(0) });
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("serve".into()).spawn(move || accept(&listener, &shared, &stopped));
+        let thread =
+            std::thread::Builder::new().name("serve".into()).spawn(move || accept(&listener, &shared, &stopped));
         let thread = thread.map_err(|error| Error::Failed(format!("--serve: no thread: {error}")))?;
         Ok(Server { at, stop, thread: Some(thread) })
     }
@@ -175,6 +179,15 @@ struct Shared {
     connections: AtomicUsize,
 }
 
+/// One of the connections that there may be, until it is dropped.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>, stop: &AtomicBool) {
     for connection in listener.incoming() {
         if stop.load(Ordering::Relaxed) {
@@ -189,15 +202,13 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, stop: &AtomicBool) {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        let of_thread = Arc::clone(shared);
-        let spawned = std::thread::Builder::new().name("serve".into()).spawn(move || {
-            // A client that goes away, or says nothing, is its own affair.
-            let _ = of_thread.answer(connection);
-            of_thread.connections.fetch_sub(1, Ordering::Relaxed);
-        });
-        if spawned.is_err() {
-            shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        let place = Place(Arc::clone(shared));
+        // A client that goes away, or says nothing, is its own affair; where there is no thread, the connection is closed.
+        let answer = move || {
+            let Place(shared) = &place;
+            drop(shared.answer(connection));
+        };
+        drop(std::thread::Builder::new().name("serve".into()).spawn(answer));
     }
 }
 

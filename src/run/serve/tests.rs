@@ -57,7 +57,9 @@ fn pages_and_nothing_else() {
     ] {
         let answer = get(target);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")) && answer.ends_with(end), "{target}: {answer}");
-        for part in ["Content-Security-Policy: default-src 'none'; ", "nosniff", "Connection: close", "Cache-Control: no-store"] {
+        for part in
+            ["Content-Security-Policy: default-src 'none'; ", "nosniff", "Connection: close", "Cache-Control: no-store"]
+        {
             assert!(answer.contains(part), "{answer}");
         }
         assert!(!answer.contains("Access-Control"), "{answer}");
@@ -132,12 +134,28 @@ fn hosts_that_are_ours_and_others() {
     for host in ["127.0.0.1", "127.0.0.1:80", "[::1]:80", "192.168.0.7:6006", "LocalHost:1", "node7", " node7:80 "] {
         assert_eq!(with(host), Ok(Request { target: Target::Page, only_head: false }), "{host}");
     }
-    for host in ["", "evil.example", "node7.evil.example", "localhost.evil.example:80", "127.0.0.1.evil.example", "node7:x", "[::1", "a@node7"] {
+    for host in [
+        "",
+        "evil.example",
+        "node7.evil.example",
+        "localhost.evil.example:80",
+        "127.0.0.1.evil.example",
+        "node7:x",
+        "[::1",
+        "a@node7",
+    ] {
         assert_eq!(with(host), Err(Refusal::Host), "{host}");
     }
     assert_eq!(parse(b"GET / HTTP/1.1", &names), Err(Refusal::Host));
     assert_eq!(parse(b"GET / HTTP/1.1\r\nHost: node7\r\nhost: node7", &names), Err(Refusal::Host), "two of them");
-    for wrong in [&b"GET / HTTP/2\r\nHost: node7"[..], b"GET  / HTTP/1.1", b"", b"GET / HTTP/1.1\r\nHost node7", b"\xff\xff", b"GET / HTTP/1.1\r\nA B: c"] {
+    for wrong in [
+        &b"GET / HTTP/2\r\nHost: node7"[..],
+        b"GET  / HTTP/1.1",
+        b"",
+        b"GET / HTTP/1.1\r\nHost node7",
+        b"\xff\xff",
+        b"GET / HTTP/1.1\r\nA B: c",
+    ] {
         assert_eq!(parse(wrong, &names), Err(Refusal::Malformed), "{}", wrong.escape_ascii());
     }
 }

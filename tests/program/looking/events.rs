@@ -10,7 +10,8 @@ use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, 
 /// The contents of the frames of all event files in a folder, without their checksums, those of later files last.
 fn contents(folder: &Path) -> Vec<Vec<u8>> {
     let mut paths: Vec<_> = fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path()).collect();
-    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("events.out.tfevents.")));
+    paths
+        .retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("events.out.tfevents.")));
     paths.sort();
     let mut found = Vec::new();
     for path in paths {
@@ -44,7 +45,10 @@ fn assert_is_its_export(place: &Place, run: &Run, events: usize) {
     let mut command = program("report");
     command.arg(run.path()).arg("--tensorboard").arg(&board);
     let output = stdout(&succeed(command));
-    assert!(output.starts_with(&format!("events  {}/00000-quick-b8/events.out.tfevents.", board.display())), "{output}");
+    assert!(
+        output.starts_with(&format!("events  {}/00000-quick-b8/events.out.tfevents.", board.display())),
+        "{output}"
+    );
     // The settings are those of the first start, and now those of the last.
     let without_settings = |folder: &Path| {
         let mut all = shown(folder);

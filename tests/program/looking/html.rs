@@ -49,8 +49,14 @@ pub(super) fn element<'a>(page: &'a str, tag: &str) -> &'a str {
 pub(super) fn data(page: &str) -> Value {
     let tags = tags(page);
     let count = |name: &str| tags.iter().filter(|tag| tag.split(' ').next() == Some(name)).count();
-    assert_eq!([count("script"), count("style"), count("html"), count("body"), count("title"), count("main")], [2, 1, 1, 1, 1, 1]);
-    assert!(!tags.iter().any(|tag| tag.contains("src=") || tag.contains("onerror") || tag.contains("onclick=")), "{tags:?}");
+    assert_eq!(
+        [count("script"), count("style"), count("html"), count("body"), count("title"), count("main")],
+        [2, 1, 1, 1, 1, 1]
+    );
+    assert!(
+        !tags.iter().any(|tag| tag.contains("src=") || tag.contains("onerror") || tag.contains("onclick=")),
+        "{tags:?}"
+    );
     for link in tags.iter().filter(|tag| tag.contains("href=")) {
         assert!(link.contains("href=\"data:,\""), "{link}");
     }

@@ -147,7 +147,8 @@ fn mp4_is_what_ffmpeg_makes_of_the_frames() {
         command
     };
     let install = |script: &str| {
-        fs::write(bin.join("ffmpeg"), format!("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\n{script}\n")).expect("writing");
+        fs::write(bin.join("ffmpeg"), format!("#!/bin/sh\n[ \"$1\" = -version ] && exit 0\n{script}\n"))
+            .expect("writing");
         fs::set_permissions(bin.join("ffmpeg"), fs::Permissions::from_mode(0o755)).expect("a program");
     };
     install("for last; do :; done; (echo \"$@\"; wc -c) > \"${last#file:}\"");
@@ -170,5 +171,10 @@ fn mp4_is_what_ffmpeg_makes_of_the_frames() {
     command.env("PATH", place.path("nothing"));
     let output = exit_with(command, 2);
     assert!(stderr(&output).contains("MP4 is written by ffmpeg, which is not installed"), "{}", stderr(&output));
-    assert!(!fs::read_dir(place.path("")).expect("a folder").flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-")));
+    assert!(
+        !fs::read_dir(place.path(""))
+            .expect("a folder")
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(".tmp-"))
+    );
 }

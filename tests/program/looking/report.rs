@@ -37,23 +37,31 @@ fn the_page_has_what_the_folder_has() {
     let text = fs::read_to_string(run.file("stats.jsonl")).expect("records");
     let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a record")).collect();
     assert_eq!(records.len(), 4);
-    let figures: Vec<&String> = records[0].as_object().expect("an object").keys().filter(|key| *key != "step").collect();
+    let figures: Vec<&String> =
+        records[0].as_object().expect("an object").keys().filter(|key| *key != "step").collect();
     assert_eq!(run_data["series"].as_object().expect("series").keys().collect::<Vec<_>>(), figures);
     for key in figures {
         let series = &run_data["series"][key];
         for (index, record) in records.iter().enumerate() {
-            assert_eq!((&series["x"][index], series["y"][index].as_f64()), (&record["step"], record[key].as_f64()), "{key}");
+            assert_eq!(
+                (&series["x"][index], series["y"][index].as_f64()),
+                (&record["step"], record[key].as_f64()),
+                "{key}"
+            );
         }
         assert_eq!(series["y"].as_array().map(Vec::len), Some(4));
     }
-    let titles: Vec<&str> = run_data["panels"].as_array().expect("panels").iter().filter_map(|one| one["title"].as_str()).collect();
+    let titles: Vec<&str> =
+        run_data["panels"].as_array().expect("panels").iter().filter_map(|one| one["title"].as_str()).collect();
     assert_eq!(titles.len(), 5, "{titles:?}");
     assert_eq!(run_data["panels"][1]["level"]["value"], 0.25);
 
     // The pictures are the files, byte for byte.
-    let steps: Vec<u64> = run_data["snapshots"].as_array().expect("snapshots").iter().filter_map(|one| one["step"].as_u64()).collect();
+    let steps: Vec<u64> =
+        run_data["snapshots"].as_array().expect("snapshots").iter().filter_map(|one| one["step"].as_u64()).collect();
     assert_eq!(steps, [0, 4, 8, 12]);
-    for (index, name) in ["fakes_init.png", "fakes000004.png", "fakes000008.png", "fakes000012.png"].iter().enumerate() {
+    for (index, name) in ["fakes_init.png", "fakes000004.png", "fakes000008.png", "fakes000012.png"].iter().enumerate()
+    {
         assert!(png_of(&run_data["snapshots"][index]["src"]) == run.bytes(name), "{name}");
     }
     assert!(png_of(&run_data["reals"]) == run.bytes("reals.png"));
@@ -64,7 +72,9 @@ fn the_page_has_what_the_folder_has() {
         .iter()
         .filter_map(|one| Some((one["key"].as_str()?, one["value"].as_str()?)))
         .collect();
-    for expected in [("bottleneck.target_kl", "0.25"), ("train.seed", "3"), ("train.batch", "8"), ("generator.channels", "[8, 4]")] {
+    for expected in
+        [("bottleneck.target_kl", "0.25"), ("train.seed", "3"), ("train.batch", "8"), ("generator.channels", "[8, 4]")]
+    {
         assert!(changed.contains(&expected), "{expected:?} is not among {changed:?}");
     }
     assert!(!changed.iter().any(|(key, _)| *key == "bottleneck.beta"), "what is as in the preset is not listed");
@@ -86,7 +96,10 @@ fn copies_of_training_images_are_found() {
     let run = place.trained("a", "quick --steps 2");
     let of = |run: &Run, words: &str| page_of(run, words).1["runs"][0]["nearest"].clone();
     let nearest = of(&run, "");
-    assert_eq!((&nearest["images"], &nearest["step"], &nearest["reference_count"]), (&44.into(), &2.into(), &44.into()));
+    assert_eq!(
+        (&nearest["images"], &nearest["step"], &nearest["reference_count"]),
+        (&44.into(), &2.into(), &44.into())
+    );
     let rows = nearest["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), 16);
     // Each distance by the definition, from the pictures in the page.
@@ -98,7 +111,10 @@ fn copies_of_training_images_are_found() {
             let (_, image) = decoded(&png_of(&near["src"]));
             let squares: f64 = sample.iter().zip(&image).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2)).sum();
             let distance = near["distance"].as_f64().expect("a number");
-            assert!((distance - (squares / 64.0).sqrt()).abs() < 1e-9 && distance >= before && distance > 1.0, "{near}");
+            assert!(
+                (distance - (squares / 64.0).sqrt()).abs() < 1e-9 && distance >= before && distance > 1.0,
+                "{near}"
+            );
             before = distance;
         }
     }
@@ -158,7 +174,8 @@ fn several_runs_are_laid_over_each_other() {
         assert_eq!(snapshots.len(), 1);
         assert!(png_of(&snapshots[0]["src"]) == run.bytes(["fakes000012.png", "fakes000020.png"][index]));
     }
-    let differing = |key: &str| data["differences"].as_array().expect("settings").iter().find(|one| one["key"] == key).cloned();
+    let differing =
+        |key: &str| data["differences"].as_array().expect("settings").iter().find(|one| one["key"] == key).cloned();
     assert_eq!(differing("bottleneck.enabled").expect("it differs")["values"], serde_json::json!(["true", "false"]));
     assert_eq!(differing("train.batch"), None);
 
@@ -181,7 +198,10 @@ fn nothing_of_the_users_is_written_over() {
     let run = place.trained("a", "quick --steps 2");
     fs::write(run.file("report.html"), "<p>mine</p>").expect("writing");
     let message = stderr(&exit_with(report(&run, ""), 3));
-    assert!(message.contains("report.html: expected no file, or one that `report` wrote, found another one"), "{message}");
+    assert!(
+        message.contains("report.html: expected no file, or one that `report` wrote, found another one"),
+        "{message}"
+    );
     assert_eq!(run.bytes("report.html"), b"<p>mine</p>");
     let message = stderr(&exit_with(program("report /nowhere"), 3));
     assert!(message.contains("/nowhere: expected the folder of a run"), "{message}");

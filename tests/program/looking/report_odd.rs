@@ -19,8 +19,11 @@ fn text_of_a_run_never_becomes_html() {
     fs::rename(run.path(), &path).expect("renaming");
     let run = Run::at(&path);
     let end = "</script><script>alert(1)</script>\u{2028}";
-    fs::write(run.file("status.json"), serde_json::json!({"outcome": "failed", "step": 2, "steps": 9, "message": end}).to_string())
-        .expect("writing");
+    fs::write(
+        run.file("status.json"),
+        serde_json::json!({"outcome": "failed", "step": 2, "steps": 9, "message": end}).to_string(),
+    )
+    .expect("writing");
     let start = serde_json::json!([{"device": end, "command": ["train", end], end: HOSTILE}]);
     fs::write(run.file("env.json"), start.to_string()).expect("writing");
     let record = fs::read_to_string(run.file("stats.jsonl")).expect("records");
@@ -38,7 +41,10 @@ fn text_of_a_run_never_becomes_html() {
     assert_eq!((&run["name"], &run["message"], &run["state"]), (&HOSTILE.into(), &end.into(), &"failed".into()));
     assert_eq!((&run["starts"][0]["device"], &run["starts"][0][end]), (&end.into(), &HOSTILE.into()));
     assert_eq!(run["series"][end]["y"][0], 3.0);
-    assert!(run["panels"].as_array().expect("panels").iter().any(|panel| panel["title"] == end), "an unknown figure has a panel");
+    assert!(
+        run["panels"].as_array().expect("panels").iter().any(|panel| panel["title"] == end),
+        "an unknown figure has a panel"
+    );
 }
 
 #[test]
@@ -50,8 +56,10 @@ fn what_cannot_be_read_is_left_out_and_said() {
     // A line that was cut short is passed over; one within is counted; figures of a file beside are shown.
     let text = fs::read_to_string(run.file("stats.jsonl")).expect("records");
     let lines: Vec<&str> = text.lines().collect();
-    fs::write(run.file("stats.jsonl"), format!("{}\nnonsense\n{}\n{{\"step\":99,\"lo", lines[0], lines[2])).expect("writing");
-    fs::write(run.file("metrics.jsonl"), "{\"step\":4,\"fid\":70.5,\"seconds\":null}\n{\"step\":8,\"fid\":31.25}\n").expect("writing");
+    fs::write(run.file("stats.jsonl"), format!("{}\nnonsense\n{}\n{{\"step\":99,\"lo", lines[0], lines[2]))
+        .expect("writing");
+    fs::write(run.file("metrics.jsonl"), "{\"step\":4,\"fid\":70.5,\"seconds\":null}\n{\"step\":8,\"fid\":31.25}\n")
+        .expect("writing");
     // One picture cut short, one gone, one that is a folder.
     let picture = run.bytes("fakes000004.png");
     fs::write(run.file("fakes000004.png"), &picture[..picture.len() - 4]).expect("writing");
@@ -76,7 +84,8 @@ fn what_cannot_be_read_is_left_out_and_said() {
     let output = succeed(report(&run, ""));
     assert!(stderr(&output).contains("note: 00000-quick-b8: config.toml can't be read: "), "{}", stderr(&output));
     let data = super::html::data(&fs::read_to_string(run.file("report.html")).expect("a page"));
-    let titles: Vec<&Value> = data["runs"][0]["panels"].as_array().expect("panels").iter().map(|panel| &panel["title"]).collect();
+    let titles: Vec<&Value> =
+        data["runs"][0]["panels"].as_array().expect("panels").iter().map(|panel| &panel["title"]).collect();
     assert_eq!(titles, ["Loss", "fid", "loss_q"]);
     assert!(data["runs"][0]["settings"].is_null() && data["runs"][0]["nearest"].is_null());
 
@@ -95,7 +104,11 @@ fn a_run_that_goes_on_is_shown_and_left_alone() {
     let place = Place::new();
     let mut command = place.train("a", "quick --steps 1000000 --tick 1 --snap 5");
     let mut child = command.spawn().expect("the program starts");
-    let there = || fs::read_dir(place.path("a")).is_ok_and(|mut runs| runs.next().is_some_and(|run| run.is_ok_and(|run| run.path().join("fakes000005.png").exists())));
+    let there = || {
+        fs::read_dir(place.path("a")).is_ok_and(|mut runs| {
+            runs.next().is_some_and(|run| run.is_ok_and(|run| run.path().join("fakes000005.png").exists()))
+        })
+    };
     wait_for(&mut child, "picture", there);
     let run = place.run("a");
     let (_, data) = page_of(&run, "");
@@ -116,12 +129,15 @@ fn a_long_run_makes_no_longer_page() {
     (3..=300).for_each(|step| fs::write(run.file(&format!("fakes{step:06}.png")), &picture).expect("writing"));
     let record = fs::read_to_string(run.file("stats.jsonl")).expect("records");
     let line = record.lines().next().expect("a record");
-    let peak = |step: u64| if step == 31_234 { line.replace("\"epoch\":", "\"epoch\":9e9,\"was\":") } else { line.into() };
-    let lines: String = (1..=50_000).map(|step| peak(step).replace("\"step\":2,", &format!("\"step\":{step},")) + "\n").collect();
+    let peak =
+        |step: u64| if step == 31_234 { line.replace("\"epoch\":", "\"epoch\":9e9,\"was\":") } else { line.into() };
+    let lines: String =
+        (1..=50_000).map(|step| peak(step).replace("\"step\":2,", &format!("\"step\":{step},")) + "\n").collect();
     fs::write(run.file("stats.jsonl"), lines).expect("writing");
     let (page, data) = page_of(&run, "--no-nearest");
     let found = &data["runs"][0];
-    let steps: Vec<u64> = found["snapshots"].as_array().expect("snapshots").iter().filter_map(|one| one["step"].as_u64()).collect();
+    let steps: Vec<u64> =
+        found["snapshots"].as_array().expect("snapshots").iter().filter_map(|one| one["step"].as_u64()).collect();
     assert_eq!((steps.len(), steps[0], steps[39], &found["snapshot_count"]), (40, 0, 300, &300.into()));
     assert!(png_of(&found["snapshots"][39]["src"]) == picture);
     assert_eq!(found["thinned"], true);
@@ -137,7 +153,8 @@ fn a_long_run_makes_no_longer_page() {
     (3..=300).for_each(|step| fs::remove_file(run.file(&format!("fakes{step:06}.png"))).expect("removing"));
     (3..=12).for_each(|step| fs::write(run.file(&format!("fakes{step:06}.png")), &large).expect("writing"));
     let (page, data) = page_of(&run, "--no-nearest");
-    let steps: Vec<&Value> = data["runs"][0]["snapshots"].as_array().expect("snapshots").iter().map(|one| &one["step"]).collect();
+    let steps: Vec<&Value> =
+        data["runs"][0]["snapshots"].as_array().expect("snapshots").iter().map(|one| &one["step"]).collect();
     assert!(page.len() < 18_000_000 && page.len() > 8_000_000, "{} bytes", page.len());
     assert!(steps.len() >= 4 && *steps[0] == 0 && **steps.last().expect("one") == 12, "{steps:?}");
 }

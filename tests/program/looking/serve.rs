@@ -54,7 +54,9 @@ fn the_page_follows_the_run_and_ends_with_it() {
     assert_eq!(status, 200);
     let page = data(&String::from_utf8(page).expect("UTF-8"));
     assert_eq!((&page["live"], &page["runs"][0]["name"]), (&true.into(), &"00000-quick-b8".into()));
-    let step = |data: &Value| data["runs"][0]["series"]["loss_d"]["x"].as_array().and_then(|steps| steps.last()?.as_u64()).unwrap_or(0);
+    let step = |data: &Value| {
+        data["runs"][0]["series"]["loss_d"]["x"].as_array().and_then(|steps| steps.last()?.as_u64()).unwrap_or(0)
+    };
     let first = step(&json(&address));
     let mut newest = json(&address);
     for _ in 0..600 {
@@ -67,7 +69,9 @@ fn the_page_follows_the_run_and_ends_with_it() {
     assert!(step(&newest) > first, "no news");
     assert_eq!(newest["runs"][0]["state"], "running");
     let run = place.run("a");
-    for (src, file) in [("reals.png", "reals.png"), ("samples/0.png", "fakes_init.png"), ("samples/5.png", "fakes000005.png")] {
+    for (src, file) in
+        [("reals.png", "reals.png"), ("samples/0.png", "fakes_init.png"), ("samples/5.png", "fakes000005.png")]
+    {
         let (status, content) = get(&address, &format!("/{src}"));
         assert!(status == 200 && content == run.bytes(file), "{src}");
     }
@@ -119,7 +123,11 @@ fn an_address_that_is_not_to_be_had_is_told_before_training() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let output = exit_with(place.train("a", &format!("quick --steps 2 --serve={port}")), 2);
-    assert!(stderr(&output).contains(&format!("error: --serve=127.0.0.1:{port}: can't listen: ")), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&format!("error: --serve=127.0.0.1:{port}: can't listen: ")),
+        "{}",
+        stderr(&output)
+    );
     assert!(stderr(&output).contains("another program has this port"), "{}", stderr(&output));
     assert!(!place.path("a").exists(), "no run was begun");
     for wrong in ["--serve=a:b", "--serve=", "--serve=127.0.0.1:99999"] {
