@@ -13,7 +13,7 @@ use crate::data::picture::decode;
 use crate::error::{Error, Result, shown};
 use crate::image::ImageShape;
 use crate::run::RunFolder;
-use crate::run::animation::{Animation, Format, MOST_FRAMES, captioned, require_ffmpeg};
+use crate::run::animation::{self, Animation, Format, MOST_FRAMES, captioned, require_ffmpeg};
 use crate::run::report::{chosen, listed};
 
 /// Show how the samples of a run change during training: its snapshots as one GIF, APNG or MP4
@@ -86,7 +86,7 @@ pub(super) fn run(options: AnimateOptions) -> Result<()> {
     let folder = RunFolder::open(&run)?;
     let (shape, pixels) = frames(&folder, most)?;
     let animation = Animation { shape, pixels, scale: 1, fps, hold: HOLD * fps };
-    animation.write(&output, format)?;
+    animation::write(&animation, &output, format)?;
     output::print(&format!("{} snapshots of {}: {}\n", animation.count(), shown(&run), shown(&output)))
 }
 

@@ -13,7 +13,7 @@ use super::target::{ForceArgs, picture, require_new, target_parser};
 use crate::config::Prior;
 use crate::error::{Error, Result, shown};
 use crate::nn::ImageShape;
-use crate::run::animation::{Animation, Format, MOST_FRAMES, require_ffmpeg};
+use crate::run::animation::{self, Animation, Format, MOST_FRAMES, require_ffmpeg};
 use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
 use crate::train::sampler::{Way, between};
@@ -181,7 +181,7 @@ fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: Interpolate
         return output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", shown(&output)));
     };
     let animation = Animation { shape: image, pixels, scale: LEAST_SIDE.div_ceil(image.w.max(image.h)), fps, hold: 1 };
-    animation.write(&output, format)?;
+    animation::write(&animation, &output, format)?;
     let seconds = animation.count() as f64 / f64::from(fps);
     output::print(&format!("{} pictures in {seconds:.1} s of {checkpoint}: {}\n", animation.count(), shown(&output)))
 }

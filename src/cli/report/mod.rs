@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 pub(super) use self::gather::{Pictures, gather, page};
+use self::nearest::TrainingImages;
 use super::compare::{descended, require_ours};
 use super::output::{self, to_stderr};
 use super::survey::named;
@@ -63,17 +64,6 @@ pub(crate) struct ReportOptions {
     pub(crate) tensorboard: Option<PathBuf>,
     /// Whether and where training images are looked for.
     pub(crate) images: TrainingImages,
-}
-
-/// A place to look for the training images.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TrainingImages {
-    /// Where the run's settings say.
-    OfTheRun,
-    /// Here.
-    At(String),
-    /// They are not to be read.
-    None,
 }
 
 impl ReportArgs {

@@ -1,6 +1,5 @@
 //! Samples of a run beside the training images that are nearest to them: has the generator learnt images by heart?
 
-use super::TrainingImages;
 use crate::cli::train_options::load_options;
 use crate::config::{self, Settings};
 use crate::data::decoded::Picture;
@@ -13,6 +12,17 @@ use crate::run::report::{Near, Nearest, NearestRow, Reference, data_uri, listed}
 use crate::run::{RunFolder, checkpoint};
 use crate::train::session::GRID_COLUMNS;
 use crate::train::snapshot::{DataIdentity, require_same_images};
+
+/// A place to look for the training images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TrainingImages {
+    /// Where the run's settings say.
+    OfTheRun,
+    /// Here.
+    At(String),
+    /// They are not to be read.
+    None,
+}
 
 /// Samples that are shown.
 const SAMPLES: usize = 16;

@@ -3,7 +3,7 @@
 use color_quant::NeuQuant;
 use gif::{Encoder, Frame, Repeat};
 
-use super::Animation;
+use super::frames::Animation;
 use crate::error::{Error, Result};
 
 /// Colours of a GIF.
@@ -16,7 +16,7 @@ const MOST_LEARNT: usize = 1 << 20;
 pub(super) fn encode(animation: &Animation) -> Result<Vec<u8>> {
     let internal = |e: gif::EncodingError| Error::Internal(format!("GIF: {e}"));
     let shown = animation.shown();
-    // At most 65,535 each, as `Animation::write` has checked.
+    // At most 65,535 each, as `write` has checked.
     let (width, height) = (shown.w as u16, shown.h as u16);
     let mut palette = Palette::of(animation);
     let mut bytes = Vec::new();

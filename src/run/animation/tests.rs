@@ -2,7 +2,11 @@
 
 use std::fs;
 
+use super::caption::CAPTION;
 use super::*;
+use crate::image::ImageShape;
+use crate::run::font;
+use crate::run::picture::SOFTWARE;
 
 /// Frames without a pattern, in few colours or many.
 fn animation(frames: usize, shape: ImageShape, colours: usize) -> Animation {
@@ -50,7 +54,7 @@ fn decoded_gif(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<u16>) {
 fn written(animation: &Animation, name: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
-    animation.write(&path, Format::of(&path).unwrap()).unwrap();
+    write(animation, &path, Format::of(&path).unwrap()).unwrap();
     fs::read(&path).unwrap()
 }
 
@@ -117,7 +121,7 @@ fn sizes_that_make_no_picture_are_refused() {
         Animation { shape: ImageShape { h: 0, w: 1, c: 1 }, ..whole },
     ] {
         for (name, format) in [("a.gif", Format::Gif), ("a.apng", Format::Apng)] {
-            assert!(broken.write(&folder.path().join(name), format).is_err(), "{broken:?}");
+            assert!(write(&broken, &folder.path().join(name), format).is_err(), "{broken:?}");
         }
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::super::atomic::{Temporary, sync_parent};
-use super::Animation;
+use super::frames::Animation;
 use crate::error::{Error, Result, shown};
 
 const FFMPEG: &str = "ffmpeg";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::data_uri;
+use super::uri::data_uri;
 use crate::run::folder::{RunFolder, picture_step};
 
 /// A grid of samples.
