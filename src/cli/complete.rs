@@ -165,7 +165,8 @@ impl<'a> Place<'a> {
 }
 
 fn takes_value(flag: &Arg) -> bool {
-    flag.get_action().takes_values()
+    // The value of `--serve=ADDR` is never a word of its own.
+    flag.get_action().takes_values() && !flag.is_require_equals_set()
 }
 
 /// Candidates for an argument: those known for its name, or those of its parser.
@@ -282,6 +283,7 @@ mod tests {
         assert_eq!(words("train quick "), [""; 0]);
         assert_eq!(words("train --batch "), [""; 0]);
         assert_eq!(words("train --batch 8 qu"), ["quick"]);
+        assert_eq!(words("train --serve qu"), ["quick"], "its address is never a word of its own");
         assert_eq!(words("dataset fetch "), crate::data::DATASETS.iter().map(|set| set.name).collect::<Vec<_>>());
         assert_eq!(words("dataset f"), ["fetch"]);
         assert_eq!(words("completions z"), ["zsh"]);
@@ -325,6 +327,9 @@ mod tests {
             ("compare a b ", Some(Paths::Folders)),
             ("experiment ", Some(Paths::Files)),
             ("dataset check ", Some(Paths::Files)),
+            ("report a ", Some(Paths::Folders)),
+            ("report a --tensorboard ", Some(Paths::Folders)),
+            ("animate r --output ", Some(Paths::Files)),
             ("train --steps ", None),
             ("train ", None),
         ] {
@@ -332,6 +337,8 @@ mod tests {
         }
         assert_eq!(words("train --data gl"), ["glyphs"]);
         assert_eq!(words("resume la"), ["latest"]);
+        assert_eq!(words("report la"), ["latest"]);
+        assert_eq!(words("animate la"), ["latest"]);
     }
 
     /// The names that `values` knows are those of arguments.

@@ -152,19 +152,19 @@ pub(super) fn run(options: ExperimentOptions) -> Result<()> {
 /// Trains what is left of one run.
 fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interrupt: &Interrupt) -> Result<()> {
     let ExperimentOptions { outdir, device, .. } = options;
-    let listen = || Ok(interrupt.clone());
+    let begin = |_: &RunFolder| Ok(interrupt.clone());
     match done {
         Progress::Done(_) => {}
         Progress::Stopped(_) => {
             let found = Found::run(RunFolder::open(&outdir.join(&run.name))?)?;
-            resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, listen)?;
+            resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, begin)?;
         }
         Progress::New => {
             let opened = device.open_in(run.settings.train.dtype)?;
             let threads = opened.threads();
             let folder = || RunFolder::create_named(outdir, &run.name);
             let settings = run.settings.clone();
-            on_device!(opened, |backend| train(backend, threads, settings, &run.preset, folder, listen))?;
+            on_device!(opened, |backend| train(backend, threads, settings, &run.preset, folder, begin))?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::arguments::{DeviceArgs, Seeds, on_device};
+use super::latents::TruncationArgs;
 use super::output;
 use super::output::to_stderr;
 use super::survey::named;
@@ -13,7 +14,6 @@ use crate::error::{Error, Result, shown};
 use crate::nn::ImageShape;
 use crate::run::picture::write_grid;
 use crate::train::TrainedGenerator;
-use crate::train::sampler::latent;
 use crate::train::snapshot::F32Executor;
 
 /// Draw samples from a trained generator: one PNG for each seed, or one grid
@@ -24,6 +24,7 @@ Examples:
   vgan-cuda generate runs/00000-quick-b64 --seeds 0-31,40 --outdir samples
   vgan-cuda generate runs/00000-quick-b64/checkpoints/000500 --seeds 0-63 --grid --output grid.png
   vgan-cuda generate latest --grid --force
+  vgan-cuda generate latest --truncation 0.7 --outdir clean
 
 A seed always gives the same picture, whichever other seeds are drawn with it. Existing files are
 not overwritten without --force.")]
@@ -50,6 +51,9 @@ pub(super) struct GenerateArgs {
     output: PathBuf,
 
     #[command(flatten)]
+    truncation: TruncationArgs,
+
+    #[command(flatten)]
     force: ForceArgs,
 
     #[command(flatten)]
@@ -65,6 +69,8 @@ pub(crate) struct GenerateOptions {
     pub(crate) seeds: Vec<u64>,
     /// Destination of the samples.
     pub(crate) target: Target,
+    /// How far the latents are pulled to the centre.
+    pub(crate) truncation: TruncationArgs,
     /// Overwrite existing files.
     pub(crate) force: ForceArgs,
     /// The device, and how it is opened.
@@ -85,7 +91,14 @@ impl GenerateArgs {
         let target =
             if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
         let source = named(self.source, Path::new("runs"))?;
-        Ok(GenerateOptions { source, seeds: self.seeds.0, target, force: self.force, device: self.device })
+        Ok(GenerateOptions {
+            source,
+            seeds: self.seeds.0,
+            target,
+            truncation: self.truncation,
+            force: self.force,
+            device: self.device,
+        })
     }
 }
 
@@ -102,12 +115,13 @@ pub(super) fn run(options: GenerateOptions) -> Result<()> {
         Target::Folder(folder) => require_new(&files(folder, &options.seeds), options.force, "--outdir")?,
     }
     let opened = options.device.open()?;
-    on_device!(opened, |backend| generate(open(backend, &options.source)?, &options.seeds, options.target))
+    on_device!(opened, |backend| generate(open(backend, &options.source)?, options))
 }
 
-fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], target: Target) -> Result<()> {
+fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, options: GenerateOptions) -> Result<()> {
+    let GenerateOptions { seeds, target, truncation, .. } = options;
     let ImageShape { h, w, c } = generator.image;
-    let latents: Vec<f32> = seeds.iter().flat_map(|&seed| latent(&generator.settings, seed)).collect();
+    let latents = truncation.latents(&generator.settings, &seeds)?.concat();
     let pixels = generator.draw(&latents)?;
     let place = match target {
         Target::Grid(path) => {
@@ -116,7 +130,7 @@ fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, seeds: &[u64], t
         }
         Target::Folder(folder) => {
             std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "create the folder", error))?;
-            for (file, image) in files(&folder, seeds).iter().zip(pixels.chunks_exact(h * w * c)) {
+            for (file, image) in files(&folder, &seeds).iter().zip(pixels.chunks_exact(h * w * c)) {
                 write_grid(file, image, 1, h, w, c, 1, 1)?;
             }
             folder

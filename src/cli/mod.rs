@@ -4,6 +4,7 @@
 //! (`…Options`: complete, checked, free of clap), and `run`, which does the work. The program prints results to
 //! standard output and everything else to standard error.
 
+mod animate;
 mod arguments;
 mod bench;
 mod bench_plan;
@@ -19,10 +20,13 @@ mod experiment;
 mod generate;
 mod gradcheck;
 mod interpolate;
+mod latents;
 mod list;
 mod outcome;
 mod output;
+mod report;
 mod resume;
+mod serve;
 mod settings;
 mod survey;
 mod target;
@@ -81,8 +85,10 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    Animate(animate::AnimateArgs),
     List(list::ListArgs),
     Compare(compare::CompareArgs),
+    Report(report::ReportArgs),
     Experiment(experiment::ExperimentArgs),
     Trace(trace::TraceArgs),
     Gradcheck(gradcheck::GradcheckArgs),
@@ -100,9 +106,11 @@ impl Command {
             Command::Train(args) => train::run(args.resolve()?),
             Command::Resume(args) => resume::run(args.resolve()?),
             Command::Generate(args) => generate::run(args.resolve()?),
+            Command::Animate(args) => animate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
             Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
+            Command::Report(args) => report::run(args.resolve()?),
             Command::Experiment(args) => experiment::run(args.resolve()?),
             Command::Trace(args) => trace::run(args.resolve()?),
             Command::Gradcheck(args) => gradcheck::run(args.resolve()),

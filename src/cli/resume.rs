@@ -9,6 +9,7 @@ use super::arguments::{DeviceArgs, on_device};
 use super::details;
 use super::outcome;
 use super::output::to_stderr;
+use super::serve::{ServeArgs, serve};
 use super::survey::named;
 use super::target::target_parser;
 use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
@@ -32,6 +33,7 @@ Examples:
   vgan-cuda resume runs/00000-quick-b64 --steps 3000
   vgan-cuda resume runs/00000-quick-b64 --set optimizer.generator_lr=1e-4
   vgan-cuda resume runs/00000-quick-b64 --data /elsewhere/images
+  vgan-cuda resume latest --serve
   vgan-cuda resume runs/00000-quick-b64/checkpoints/000500 --set beta_step=1e-4 --desc slower
 
 A run continues in its folder. A checkpoint, named by its folder or with --from, continues in a new
@@ -77,6 +79,9 @@ pub(super) struct ResumeArgs {
     #[command(flatten)]
     device: DeviceArgs,
 
+    #[command(flatten)]
+    serve: ServeArgs,
+
     /// Print one line of JSON at the end: the run's folder, steps, seconds, losses, checkpoint
     #[arg(long)]
     json: bool,
@@ -95,6 +100,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) description: Option<String>,
     /// The device, and how it is opened.
     pub(crate) device: DeviceArgs,
+    /// Whether and where the run is served as a live page.
+    pub(crate) serve: ServeArgs,
     /// End standard output with a line of JSON.
     pub(crate) json: bool,
 }
@@ -126,6 +133,7 @@ impl ResumeArgs {
             outdir: self.outdir,
             description: self.desc,
             device: self.device,
+            serve: self.serve,
             json: self.json,
         })
     }
@@ -148,14 +156,23 @@ fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { source, overrides, outdir, description, device, json } = options;
+    let ResumeOptions { source, overrides, outdir, description, device, serve: address, json } = options;
+    let bound = address.bind()?;
     let change = |settings: &Settings| apply(settings, &overrides);
     let found = if is_checkpoint(&source) {
         Found::checkpoint(&source, outdir, description)?
     } else {
         Found::run(RunFolder::open(&source)?)?
     };
-    outcome::tell(&resume(found, change, device, Interrupt::listen)?, json)
+    // Answers as long as the run goes on.
+    let mut server = None;
+    let begin = |folder: &RunFolder| {
+        server = bound.map(|bound| serve(bound, folder)).transpose()?;
+        Interrupt::listen()
+    };
+    let folder = resume(found, change, device, begin)?;
+    drop(server);
+    outcome::tell(&folder, json)
 }
 
 /// A checkpoint to go on from, and where to.
@@ -214,12 +231,12 @@ impl Found {
 }
 
 /// Takes a run on to its end, and returns its folder. `change` may give it other settings, which go into its
-/// configuration; `listen` listens for signals from then on.
+/// configuration; `begin` listens for signals from then on.
 pub(super) fn resume(
     found: Found,
     change: impl FnOnce(&Settings) -> Result<Settings>,
     device: DeviceArgs,
-    listen: impl FnOnce() -> Result<Interrupt>,
+    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     if let Place::Here(folder, _, passed_over) = &found.place {
         passed_over.iter().try_for_each(|reason| say(folder, &format!("warning: {reason}")))?;
@@ -237,7 +254,7 @@ pub(super) fn resume(
     let opened = device.open_in(settings.train.dtype)?;
     let threads = opened.threads();
     let next = Next { on_file, revision, config };
-    on_device!(opened, |backend| go_on(backend, threads, found, next, listen))
+    on_device!(opened, |backend| go_on(backend, threads, found, next, begin))
 }
 
 /// The settings to go on with.
@@ -255,7 +272,7 @@ fn go_on<B: F32Executor>(
     threads: usize,
     found: Found,
     next: Next,
-    listen: impl FnOnce() -> Result<Interrupt>,
+    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     let Found { path, mut checkpoint, place, .. } = found;
     let Next { on_file, revision, config } = next;
@@ -283,7 +300,7 @@ fn go_on<B: F32Executor>(
     if let Err(error) = environment.add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
-    let interrupt = listen()?;
+    let interrupt = begin(&folder)?;
     say(&folder, &format!("{} from step {step} ({})", shown(folder.path()), backend.describe()))?;
     let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading, &memory)?;
     details.iter().try_for_each(|text| detail(&folder, text))?;
@@ -397,8 +414,10 @@ mod tests {
         let source = PathBuf::from("runs/1");
         let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let (outdir, description) = (None, None);
-        let expected = ResumeOptions { source, overrides, outdir, description, device, json: false };
+        let serve = ServeArgs { serve: None };
+        let expected = ResumeOptions { source, overrides, outdir, description, device, serve, json: false };
         assert_eq!(found, expected);
+        assert_eq!(parse("runs/1 --serve=80").unwrap().serve.serve, "127.0.0.1:80".parse().ok());
         for (words, part) in [
             ("runs/1 --steps 9 --epochs 2", "cannot be used with"),
             ("runs/1 --desc a", "--desc names a new run"),

@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::error::{Error, Result, shown};
+use crate::run::animation::Format;
 
 /// The flag of all commands that write files of a name that the user chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
@@ -35,6 +36,16 @@ pub(super) fn picture(flag: &str, path: PathBuf) -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::Usage(format!("{flag}: expected a name that ends in .png, found `{}`", shown(&path))))
+}
+
+/// The format of a moving picture, by its name, given with `flag`.
+///
+/// # Errors
+/// [`Error::Usage`] where the name asks for none.
+pub(super) fn moving(flag: &str, path: &Path) -> Result<Format> {
+    let endings = Format::ENDINGS;
+    Format::of(path)
+        .ok_or_else(|| Error::Usage(format!("{flag}: expected a name that ends in {endings}, found `{}`", shown(path))))
 }
 
 /// Refuses to write over any of these files, before the work is begun; `other` is what to pass to write elsewhere.

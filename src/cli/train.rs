@@ -7,6 +7,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, SettingsArgs, on_device, preset_parser};
+use super::serve::{ServeArgs, serve};
 use super::target::target_parser;
 use super::train_options::{TrainOptions, load_options};
 use super::{details, dry_run, outcome, output};
@@ -79,6 +80,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = whole_number(0))]
     keep: Option<u64>,
 
+    /// Write events for TensorBoard into the run's folder
+    #[arg(long)]
+    tensorboard: bool,
+
     /// Number type: f32, tf32 (products) or bf16 (products, and activations in memory) [default: the preset's]
     #[arg(long, value_name = "TYPE", value_parser = ["f32", "tf32", "bf16"])]
     dtype: Option<String>,
@@ -94,6 +99,9 @@ pub(super) struct TrainArgs {
     #[command(flatten)]
     settings: SettingsArgs,
 
+    #[command(flatten)]
+    serve: ServeArgs,
+
     /// Print the settings and the run's needs (memory, disk, time), without training
     #[arg(long)]
     dry_run: bool,
@@ -107,6 +115,7 @@ const EXAMPLES: &str = "\
 Examples:
   vgan-cuda train
   vgan-cuda train vgan-mnist --data data/mnist --epochs 25 --desc first
+  vgan-cuda train vgan-mnist --data data/mnist --serve --tensorboard
   vgan-cuda train --data photos --resize 32 --channels 3 --set data.flip=true
   vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
   vgan-cuda train --config runs/00000-quick-b64/config.toml
@@ -127,6 +136,7 @@ impl TrainArgs {
             outdir: self.outdir,
             description: self.desc,
             device: self.device,
+            serve: self.serve,
             dry_run: self.dry_run,
             json: self.json,
         })
@@ -149,10 +159,11 @@ impl TrainArgs {
             ("--channels", "data.channels", &self.channels),
             ("--dtype", "train.dtype", &self.dtype),
         ];
+        let tensorboard = self.tensorboard.then(|| Override::flag("--tensorboard", "train.tensorboard", true));
         let minutes = self.minutes.map(|minutes| Override::flag("--minutes", "train.minutes", minutes));
         let numbers = numbers.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value?)));
         let words = words.into_iter().filter_map(|(flag, key, value)| Some(Override::flag(flag, key, value.as_ref()?)));
-        numbers.chain(minutes).chain(words).collect()
+        numbers.chain(minutes).chain(tensorboard).chain(words).collect()
     }
 }
 
@@ -212,25 +223,33 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         return output::print(&dry_run::text(&options)?);
     }
     output::warn_if_unoptimised();
+    let bound = options.serve.bind()?;
     let opened = options.device.open_in(options.settings.train.dtype)?;
     let threads = opened.threads();
     let TrainOptions { settings, preset, outdir, description, json, .. } = options;
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
     let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
-    let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, Interrupt::listen))?;
+    // Answers as long as the run goes on.
+    let mut server = None;
+    let begin = |folder: &RunFolder| {
+        server = bound.map(|bound| serve(bound, folder)).transpose()?;
+        Interrupt::listen()
+    };
+    let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, begin))?;
+    drop(server);
     outcome::tell(&folder, json)
 }
 
 /// Trains on `backend`, which computes with `threads` CPU threads, to the end of the run, and returns its folder. `folder`
-/// makes that once nothing that can be known beforehand stands against the run; `listen` listens for signals from then on.
+/// makes that once nothing that can be known beforehand stands against the run; `begin` listens for signals from then on.
 pub(super) fn train<B: F32Executor>(
     backend: B,
     threads: usize,
     settings: Settings,
     preset: &str,
     folder: impl FnOnce() -> Result<RunFolder>,
-    listen: impl FnOnce() -> Result<Interrupt>,
+    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
 ) -> Result<RunFolder> {
     let start = Instant::now();
     let images = load_images(&settings)?;
@@ -241,7 +260,7 @@ pub(super) fn train<B: F32Executor>(
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
     let environment = Environment::now(&backend.describe(), threads);
     environment.add_to(&folder.env_path())?;
-    let interrupt = listen()?;
+    let interrupt = begin(&folder)?;
     if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
         say(&folder, &format!("warning: {}", warning.trim_start()))?;
     }
@@ -303,6 +322,7 @@ mod tests {
     use super::*;
     use crate::cli::arguments::DeviceChoice;
     use crate::device::Precision;
+    use crate::run::serve::Address;
 
     fn options(words: &str) -> Result<TrainOptions> {
         let words = words.split_whitespace();
@@ -325,13 +345,14 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let options = options(
             "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --minutes 2.5 --batch 9 --seed 11 --device cuda:2 \
-             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --dry-run",
+             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --tensorboard --serve --dry-run",
         )
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
         assert_eq!((train.steps, train.minutes, train.batch, train.seed), (7, 2.5, 9, 11));
         assert_eq!((train.tick, train.snap, train.keep, train.dtype), (5, 6, 4, Precision::Bf16));
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
+        assert_eq!((train.tensorboard, options.serve.serve), (true, Address::DEFAULT.parse().ok()));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));
         assert_eq!(

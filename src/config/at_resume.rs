@@ -115,6 +115,7 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("train.tick", Pace, "the interval of reports"),
     ("train.snap", Pace, "the interval of saves"),
     ("train.keep", Pace, "the number of checkpoints"),
+    ("train.tensorboard", Pace, "a copy of the run's records and pictures"),
     ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 

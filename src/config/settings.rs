@@ -321,6 +321,8 @@ settings! {
         pub snap: u64 = 0 => COUNT;
         /// Checkpoints to keep; 0 keeps all.
         pub keep: usize = 2 => COUNT;
+        /// Write the figures, the grids of samples and the settings as events for TensorBoard too, into the run's folder.
+        pub tensorboard: bool = false;
         /// f32; tf32, to which the operands of linear layers and convolutions are rounded; or bf16, in which activations and their
         /// gradients lie in memory too.
         pub dtype: Precision = Precision::F32;

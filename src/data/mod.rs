@@ -13,6 +13,7 @@
 //! | `source`, `gzip` | opening and unzipping a file |
 //! | `images`, `load` | images in memory; loading, whatever the format |
 //! | `convert` | number of channels, resizing |
+//! | `nearest` | the images nearest to given ones, pixel by pixel |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
 //! | `check` | every bad file of a data set |
 //! | `downloads` | what can be downloaded |
@@ -37,6 +38,7 @@ mod images;
 mod jpeg;
 mod jpeg_markers;
 mod load;
+mod nearest;
 mod own;
 pub(crate) mod picture;
 mod png_picture;
@@ -55,5 +57,6 @@ pub use downloads::{DATASETS, Dataset, RemoteFile, dataset};
 pub use fetch::{fetch, fetch_files};
 pub use images::{Extent, Images, LoadOptions};
 pub use load::{extent, load};
+pub use nearest::{Neighbour, Search, nearest};
 pub use report::{LeftOut, Reason, Report};
 pub use tally::Seen;

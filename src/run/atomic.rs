@@ -49,7 +49,7 @@ impl Temporary {
     }
 
     /// A new, empty file beside `target`. Its mode is the usual 0644, where `tempfile` would give 0600.
-    fn file(target: &Path) -> Result<Self> {
+    pub(crate) fn file(target: &Path) -> Result<Self> {
         Self::claim(target, "create the file", |path| OpenOptions::new().write(true).create_new(true).open(path))
     }
 

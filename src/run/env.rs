@@ -84,6 +84,22 @@ fn value_of(text: &str, key: &str, separator: char) -> Option<String> {
     Some(value.trim().trim_matches('"').to_owned())
 }
 
+/// The seconds since 1970 of a time as [`utc`] writes it; `None` for any other text.
+pub(super) fn seconds_of(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let numbers =
+        |text: &str, mark: char| -> Option<Vec<u64>> { text.split(mark).map(|part| part.parse().ok()).collect() };
+    let ([year, month, day], [hour, minute, second]) =
+        (*numbers(date, '-')?.first_chunk::<3>()?, *numbers(time, ':')?.first_chunk::<3>()?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days before the year, counted from a March, whose leap day comes last (Hinnant, "chrono-compatible date algorithms").
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    Some((days - 719_468) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// ISO 8601 of the seconds since 1970-01-01T00:00:00Z.
 pub(crate) fn utc(seconds: u64) -> String {
     let (mut day, second) = (seconds / 86_400, seconds % 86_400);
@@ -121,6 +137,26 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(utc(seconds), expected);
+            assert_eq!(seconds_of(expected), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn times_are_read_back() {
+        for day in (0..80_000).step_by(7) {
+            let seconds = day * 86_400 + day % 86_400;
+            assert_eq!(seconds_of(&utc(seconds)), Some(seconds));
+        }
+        for wrong in [
+            "",
+            "Z",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "1969-01-31T12:00:00Z",
+            "2026-13-01T12:00:00Z",
+            "x-y-zTa:b:cZ",
+        ] {
+            assert_eq!(seconds_of(wrong), None, "{wrong}");
         }
     }
 

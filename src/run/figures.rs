@@ -17,6 +17,8 @@ pub struct Figures {
 
 /// A figure that is shown by itself: with a panel of its own, and a part of the line of a tick.
 pub(super) struct Single {
+    /// Its name in a record.
+    pub(super) name: &'static str,
     /// Which runs show it.
     shown: fn(&Figures) -> bool,
     /// What the line of a tick calls it.
@@ -29,6 +31,11 @@ pub(super) struct Single {
 }
 
 impl Single {
+    /// Returns true if a run with these figures shows it.
+    pub(super) fn is_shown(&self, figures: &Figures) -> bool {
+        (self.shown)(figures)
+    }
+
     /// Its value in a record of a run with these figures; `None` where the run has no such figure.
     pub(super) fn value(&self, record: &Record, figures: &Figures) -> Option<f64> {
         // A record of a run without it does not have it either.
@@ -42,6 +49,7 @@ macro_rules! define_singles {
     })+) => {
         /// Those of src/figures.rs that are shown, in their order.
         pub(super) const SINGLES: &[Single] = &[$($(Single {
+            name: stringify!($name),
             shown: $shown,
             line: $line,
             curve: $curve,

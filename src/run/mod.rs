@@ -3,12 +3,13 @@
 //! ```text
 //! runs/00003-vgan-mnist-b128/
 //!   config.toml  env.json  log.txt  stats.jsonl  status.json
-//!   reals.png  fakes_init.png  fakes000200.png  curves.svg
+//!   reals.png  fakes_init.png  fakes000200.png  curves.svg  events.out.tfevents.…
 //!   checkpoints/000200/{model,optim}.safetensors state.json   checkpoints/latest
 //! ```
 //!
 //! This room knows nothing of nets or of training: it keeps named tensors, a state, and records of numbers.
 
+pub mod animation;
 mod atomic;
 mod axis;
 pub mod bar;
@@ -17,6 +18,7 @@ pub mod comparison;
 pub mod contact_sheet;
 pub mod curves;
 pub mod env;
+pub mod events;
 pub mod figures;
 pub mod folder;
 mod font;
@@ -26,6 +28,8 @@ pub mod messages;
 pub mod picture;
 mod plot;
 pub mod progress;
+pub mod report;
+pub mod serve;
 pub mod state;
 pub mod stats;
 pub mod status;
@@ -34,6 +38,7 @@ pub mod tensors;
 pub use crate::image::ImageShape;
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
+pub use events::EventLog;
 pub use figures::{Figures, Output};
 pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::atomic;
 use crate::error::{Error, Result};
+use crate::image::ImageShape;
 
 /// The software name in every picture. Pictures among the images of a data set are recognised by it and
 /// left out (`src/data/own.rs`).
@@ -52,6 +53,40 @@ pub fn fitting_scale(columns: usize, width: usize) -> usize {
     let gaps = columns.saturating_sub(1).saturating_mul(GAP);
     let cells = columns.saturating_mul(width).max(1);
     LEAST_WIDTH.saturating_sub(gaps).div_ceil(cells).max(1)
+}
+
+/// The images of a grid that [`write_grid`] drew with a scale of 0, each pixel once: `[count, image]`. `picture` is the grid's shape and
+/// `pixels` its `[height, width, channels]`; an incomplete last row ends in empty cells. `None` where it is no such grid.
+pub fn cells(picture: ImageShape, pixels: &[u8], image: ImageShape, columns: usize) -> Option<Vec<u8>> {
+    let scale = fitting_scale(columns, image.w);
+    let grid = |rows: usize| {
+        let cell = Cell { height: image.h, width: image.w, channels: image.c };
+        Grid::new(cell, rows.checked_mul(columns)?, columns, scale)
+    };
+    let rows = (picture.h + GAP) / image.h.checked_mul(scale)?.checked_add(GAP)?;
+    let Grid { height, width, .. } = grid(rows)?;
+    if (height, width, image.c) != (picture.h, picture.w, picture.c) || pixels.len() != picture.len() {
+        return None;
+    }
+    let mut images = Vec::with_capacity(rows * columns * image.len());
+    for index in 0..rows * columns {
+        let top = index / columns * (image.h * scale + GAP);
+        let left = index % columns * (image.w * scale + GAP);
+        for y in 0..image.h {
+            let line = ((top + y * scale) * width + left) * image.c;
+            let pixel = |x: usize| &pixels[line + x * scale * image.c..][..image.c];
+            (0..image.w).for_each(|x| images.extend_from_slice(pixel(x)));
+        }
+    }
+    Some(images)
+}
+
+/// Images `[height, width, channels]` as a PNG without anything around them, each pixel as it is.
+///
+/// # Errors
+/// [`Error::Internal`] where the sizes make no picture.
+pub fn png(image: ImageShape, pixels: &[u8]) -> Result<Vec<u8>> {
+    encode(image.h, image.w, image.c, pixels, Some(SOFTWARE))
 }
 
 #[derive(Clone, Copy)]
@@ -180,6 +215,23 @@ mod tests {
                 };
                 assert_eq!(found, expected, "y {y}, x {x}, channel {channel}");
             }
+        }
+    }
+
+    #[test]
+    fn a_grid_gives_its_images_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        for (count, h, w, c) in [(64, 28, 28, 1), (64, 8, 8, 3), (16, 5, 7, 1), (8, 130, 130, 3)] {
+            let pixels: Vec<u8> = (0..count * h * w * c).map(|i| (i * 37 % 251) as u8).collect();
+            write_grid(&path, &pixels, count, h, w, c, 8, 0).unwrap();
+            let (height, width, channels, picture) = decode(&path);
+            let (grid, image) = (ImageShape { h: height, w: width, c: channels }, ImageShape { h, w, c });
+            assert!(cells(grid, &picture, image, 8) == Some(pixels), "{count} of {image:?}");
+            assert_eq!(cells(grid, &picture, ImageShape { h: h + 1, ..image }, 8), None);
+            assert_eq!(cells(grid, &picture, ImageShape { c: 4 - c, ..image }, 8), None);
+            assert_eq!(cells(grid, &picture[1..], image, 8), None);
+            assert_eq!(cells(grid, &picture, ImageShape { h: 0, w: 0, c }, 8), None);
         }
     }
 

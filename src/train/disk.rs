@@ -31,6 +31,8 @@ impl Disk {
     pub fn of(settings: &Settings, images: &Extent, memory: &Memory, plan: &Plan) -> Disk {
         let snapshots = plan.total.div_ceil(plan.snap.max(1));
         let kept = if settings.train.keep == 0 { snapshots } else { snapshots.min(settings.train.keep as u64) };
+        // Events for TensorBoard hold the pictures and the records once more.
+        let copies = if settings.train.tensorboard { 2 } else { 1 };
         let scale = fitting_scale(GRID_COLUMNS, images.shape.w) as u64;
         let cell = [images.shape.h, images.shape.w, images.shape.c].map(|size| size as u64);
         let cell = cell.into_iter().fold(scale * scale, u64::saturating_mul);
@@ -40,8 +42,8 @@ impl Disk {
             checkpoints: kept + 1,
             picture: cell.saturating_mul(GRID as u64),
             // One of real images, and one before the first step.
-            pictures: snapshots.saturating_add(2),
-            records: plan.total.div_ceil(settings.train.tick.max(1)).saturating_mul(RECORD),
+            pictures: snapshots.saturating_add(2).saturating_mul(copies),
+            records: plan.total.div_ceil(settings.train.tick.max(1)).saturating_mul(RECORD * copies),
         }
     }
 
@@ -82,6 +84,10 @@ mod tests {
         assert_eq!(disk(&settings).checkpoints, 4);
         (settings.train.snap, settings.train.steps, settings.train.epochs) = (0, 0, 7);
         assert_eq!((disk(&settings).checkpoints, disk(&settings).pictures), (8, 9));
+        let plain = disk(&settings);
+        settings.train.tensorboard = true;
+        let twice = disk(&settings);
+        assert_eq!((twice.pictures, twice.records), (2 * plain.pictures, 2 * plain.records));
         let here = free(Path::new(".")).unwrap();
         assert!(here > 0 && free(Path::new("not/yet/there")).is_some());
     }

@@ -72,13 +72,31 @@ fn pixel(range: PixelRange, value: f32) -> u8 {
     (unit * 255.0).round().clamp(0.0, 255.0) as u8
 }
 
-/// The latent vector at share `t` of the way from `from` to `to`: straight for a uniform prior, whose samples fill a
-/// cube; along the great circle for a normal one, whose samples lie near a sphere (White 2016, "Sampling generative
-/// networks").
-pub fn between(prior: Prior, from: &[f32], to: &[f32], t: f64) -> Vec<f32> {
-    let (a, b) = match prior {
-        Prior::Uniform => (1.0 - t, t),
-        Prior::Normal => arc_shares(from, to, t),
+/// A way between two latent vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The straight line.
+    Linear,
+    /// The great circle, along which lengths change evenly ("slerp").
+    Spherical,
+}
+
+impl Way {
+    /// The usual way between samples of this prior: straight for a uniform one, whose samples fill a cube; along the great circle for
+    /// a normal one, whose samples lie near a sphere (White 2016, "Sampling generative networks").
+    pub fn of(prior: Prior) -> Way {
+        match prior {
+            Prior::Uniform => Way::Linear,
+            Prior::Normal => Way::Spherical,
+        }
+    }
+}
+
+/// The latent vector at share `t` of the way from `from` to `to`.
+pub fn between(way: Way, from: &[f32], to: &[f32], t: f64) -> Vec<f32> {
+    let (a, b) = match way {
+        Way::Linear => (1.0 - t, t),
+        Way::Spherical => arc_shares(from, to, t),
     };
     #[expect(clippy::cast_possible_truncation)]
     let mixed = |(&x, &y): (&f32, &f32)| (a * f64::from(x) + b * f64::from(y)) as f32;
@@ -116,18 +134,19 @@ mod tests {
 
     #[test]
     fn the_ways_between_two_latents() {
+        assert_eq!([Prior::Uniform, Prior::Normal].map(Way::of), [Way::Linear, Way::Spherical]);
         let (east, north) = ([2.0, 0.0], [0.0, 2.0]);
-        assert_eq!(between(Prior::Uniform, &east, &north, 0.25), [1.5, 0.5]);
+        assert_eq!(between(Way::Linear, &east, &north, 0.25), [1.5, 0.5]);
         // A third of a right angle: 30 degrees on the circle of radius 2.
-        let found = between(Prior::Normal, &east, &north, 1.0 / 3.0);
+        let found = between(Way::Spherical, &east, &north, 1.0 / 3.0);
         assert!((found[0] - 3f32.sqrt()).abs() < 1e-6 && (found[1] - 1.0).abs() < 1e-6, "{found:?}");
-        for prior in [Prior::Uniform, Prior::Normal] {
-            assert_eq!(between(prior, &east, &north, 0.0), east);
-            assert!(between(prior, &east, &north, 1.0).iter().zip(north).all(|(x, y)| (x - y).abs() < 1e-6));
+        for way in [Way::Linear, Way::Spherical] {
+            assert_eq!(between(way, &east, &north, 0.0), east);
+            assert!(between(way, &east, &north, 1.0).iter().zip(north).all(|(x, y)| (x - y).abs() < 1e-6));
             // Equal, opposite and absent directions have no arc of their own, and still no NaN.
-            assert_eq!(between(prior, &east, &east, 0.5), east);
-            assert_eq!(between(prior, &east, &[-2.0, 0.0], 0.5), [0.0, 0.0]);
-            assert_eq!(between(prior, &[0.0, 0.0], &east, 0.5), [1.0, 0.0]);
+            assert_eq!(between(way, &east, &east, 0.5), east);
+            assert_eq!(between(way, &east, &[-2.0, 0.0], 0.5), [0.0, 0.0]);
+            assert_eq!(between(way, &[0.0, 0.0], &east, 0.5), [1.0, 0.0]);
         }
     }
 

@@ -19,15 +19,15 @@ use crate::error::shown;
 use crate::nn::ImageShape;
 use crate::ops::inputs::gather::Gather;
 use crate::run::{
-    Checkpoint, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves, picture,
-    stats,
+    Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves,
+    picture, stats,
 };
 use crate::{Error, Result, shell};
 
 /// Images in the grid of a snapshot.
 pub(super) const GRID: usize = 64;
 /// Images in a row of it.
-pub(super) const GRID_COLUMNS: usize = 8;
+pub const GRID_COLUMNS: usize = 8;
 
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
@@ -41,6 +41,8 @@ pub struct Session<B: F32Executor> {
     plan: Plan,
     folder: RunFolder,
     stats: StatsLog,
+    // Begun with the run's first picture.
+    events: Option<EventLog>,
     records: Vec<Record>,
     // Spent on pictures and checkpoints since this start.
     saving: Duration,
@@ -146,6 +148,7 @@ impl<B: F32Executor> Session<B> {
         let (shown, reals) = spread(images, GRID);
         picture::write_grid(&session.folder.reals_path(), &reals, shown, height, width, channels, GRID_COLUMNS, 0)?;
         session.write_fakes(&session.folder.fakes_init_path())?;
+        session.begin_events(0)?;
         session.save()?;
         Ok(session)
     }
@@ -182,6 +185,7 @@ impl<B: F32Executor> Session<B> {
             Ok((log, stats::read(&folder.stats_path())?))
         })?;
         (session.saved, session.lineage) = (Some(step), lineage);
+        session.begin_events(step)?;
         session.end_if_out_of_time(step, session.elapsed());
         if step > 0 && session.plan.has_snapshot(step) && !session.folder.snapshot_picture_path(step).exists() {
             session.draw_snapshot(step)?;
@@ -220,6 +224,7 @@ impl<B: F32Executor> Session<B> {
             plan,
             folder,
             stats,
+            events: None,
             records,
             saving: Duration::ZERO,
             saved: None,
@@ -355,6 +360,7 @@ impl<B: F32Executor> Session<B> {
             let updates = self.trainer.model.settings.objective.discriminator_steps as usize;
             let record = since.take(done, self.plan.epoch, train.batch * updates, &self.trainer.model.settings);
             self.stats.append(&record)?;
+            self.events.as_mut().map_or(Ok(()), |events| events.record(&record))?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
         }
@@ -376,9 +382,19 @@ impl<B: F32Executor> Session<B> {
         Ok(())
     }
 
+    /// Begins the events for TensorBoard of a start after `step`, where they are asked for.
+    fn begin_events(&mut self, step: u64) -> Result<()> {
+        if self.trainer.model.settings.train.tensorboard {
+            self.events = Some(EventLog::begin(&self.folder, step)?);
+        }
+        Ok(())
+    }
+
     /// Grid and curves.
     fn draw_snapshot(&mut self, step: u64) -> Result<()> {
-        self.write_fakes(&self.folder.snapshot_picture_path(step))?;
+        let picture = self.folder.snapshot_picture_path(step);
+        self.write_fakes(&picture)?;
+        self.events.as_mut().map_or(Ok(()), |events| events.samples(step, &picture))?;
         curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.model.settings))
     }
 

@@ -153,8 +153,19 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
     let dtype = prop::sample::select(Precision::ALL);
-    (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
-        |(batch, epochs, steps, minutes, seed, tick, snap, keep, dtype)| TrainSettings {
+    (
+        2usize..4096,
+        1usize..1000,
+        large.clone(),
+        positive(),
+        large,
+        1u64..1000,
+        0u64..1000,
+        0usize..9,
+        any::<bool>(),
+        dtype,
+    )
+        .prop_map(|(batch, epochs, steps, minutes, seed, tick, snap, keep, tensorboard, dtype)| TrainSettings {
             batch,
             epochs,
             steps,
@@ -163,9 +174,9 @@ fn train() -> impl Strategy<Value = TrainSettings> {
             tick,
             snap,
             keep,
+            tensorboard,
             dtype,
-        },
-    )
+        })
 }
 
 fn settings() -> impl Strategy<Value = Settings> {

@@ -46,10 +46,11 @@ fn table(text: &str, first_column: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// README, CONTRIBUTING, SECURITY, everything in docs/, and the pages of the PyTorch oracle, the models and the three crates.
+/// README, CONTRIBUTING, SECURITY, everything in docs/, and the pages of the browser, the PyTorch oracle, the models and the three crates.
 fn documents() -> Vec<String> {
     let pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(str::to_string);
-    let below = ["driver", "models", "oracle", "ptx", "simt"].map(|folder| format!("tests/{folder}/README.md"));
+    let below =
+        ["browser", "driver", "models", "oracle", "ptx", "simt"].map(|folder| format!("tests/{folder}/README.md"));
     let mut documents: Vec<String> = pages.into_iter().chain(below).collect();
     for folder in ["docs", "docs/results"] {
         for entry in fs::read_dir(root().join(folder)).expect("a folder").flatten() {

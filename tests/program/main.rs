@@ -11,6 +11,7 @@ mod cases;
 mod cli;
 mod compare;
 mod experiment;
+mod looking;
 
 #[test]
 fn a_what_this_part_needs() {

@@ -65,7 +65,7 @@ pub(super) fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
 }
 
 /// The paths, with the runs in a folder in the place of the folder.
-fn descended(paths: &[PathBuf]) -> Vec<PathBuf> {
+pub(in crate::cli) fn descended(paths: &[PathBuf]) -> Vec<PathBuf> {
     let runs = |path: &PathBuf| match runs_in(path) {
         // Left for the error that says what it is.
         runs if runs.is_empty() => vec![path.clone()],

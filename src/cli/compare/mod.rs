@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+pub(super) use self::member::descended;
 use self::member::{Member, members};
 pub(super) use self::table::{aligned, matrix};
 use super::output;
@@ -75,7 +76,7 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
     let CompareOptions { runs, output, smooth, json } = options;
     let [curves, samples] = ["curves.svg", "samples.png"].map(|name| output.join(name));
     // Refused before the work, and before one of the two is written.
-    [&curves, &samples].into_iter().try_for_each(|path| require_ours(path))?;
+    [&curves, &samples].into_iter().try_for_each(|path| require_ours(path, MARK))?;
     let members = members(&runs)?;
     fs::create_dir_all(&output).map_err(|error| Error::io(&output, "create the folder", error))?;
     let pictures = [
@@ -93,14 +94,16 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
     output::print(&text)
 }
 
-/// Refuses to write over a file that somebody else made: with `--output` a run's own folder, say.
-fn require_ours(path: &Path) -> Result<()> {
+/// Refuses to write over a file that somebody else made: with `--output` a run's own folder, say. `mark` stands near the beginning of
+/// those of the command that is its last word.
+pub(super) fn require_ours(path: &Path, mark: &str) -> Result<()> {
     let mut start = Vec::new();
     match fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Ok(_) if start.windows(MARK.len()).any(|bytes| bytes == MARK.as_bytes()) => Ok(()),
+        Ok(_) if start.windows(mark.len()).any(|bytes| bytes == mark.as_bytes()) => Ok(()),
         Ok(_) => {
-            let error = Error::bad_data(path, "no file, or one that `compare` wrote", "another one");
+            let command = mark.rsplit(' ').next().unwrap_or(mark);
+            let error = Error::bad_data(path, format!("no file, or one that `{command}` wrote"), "another one");
             Err(error.with_hint("move it away, or pass another --output"))
         }
         Err(error) => Err(Error::io(path, "read", error)),
@@ -183,15 +186,15 @@ mod tests {
     fn only_our_own_files_are_written_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("curves.svg");
-        require_ours(&path).unwrap();
+        require_ours(&path, MARK).unwrap();
         fs::write(&path, format!("<!-- {MARK} -->\n<svg/>")).unwrap();
-        require_ours(&path).unwrap();
+        require_ours(&path, MARK).unwrap();
         for other in [&b""[..], b"<svg/>", &[0; 1000]] {
             fs::write(&path, other).unwrap();
-            let error = require_ours(&path).unwrap_err();
+            let error = require_ours(&path, MARK).unwrap_err();
             assert_eq!(error.exit_code(), 3);
             assert!(error.to_string().contains("pass another --output"), "{error}");
         }
-        assert!(require_ours(folder.path()).is_err());
+        assert!(require_ours(folder.path(), MARK).is_err());
     }
 }
