@@ -265,7 +265,10 @@ mod tests {
     #[test]
     fn targets() {
         let folder = options("runs/1").unwrap();
-        assert_eq!((folder.target, folder.samples), (Target::Folder("samples".into()), Samples::Seeds((0..32).collect())));
+        assert_eq!(
+            (folder.target, folder.samples),
+            (Target::Folder("samples".into()), Samples::Seeds((0..32).collect()))
+        );
         assert_eq!(options("runs/1 --grid").unwrap().target, Target::Grid("samples.png".into()));
         let grid = options("runs/1 --grid --output a.png --seeds 5,1").unwrap();
         assert_eq!((grid.source, grid.samples), ("runs/1".into(), Samples::Seeds(vec![5, 1])));

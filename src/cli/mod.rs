@@ -16,8 +16,10 @@ mod details;
 mod doctor;
 mod dry_run;
 mod experiment;
+mod export;
 mod generate;
 mod gradcheck;
+mod import;
 mod interpolate;
 mod list;
 mod outcome;
@@ -81,6 +83,8 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     List(list::ListArgs),
     Compare(compare::CompareArgs),
     Experiment(experiment::ExperimentArgs),
@@ -101,6 +105,8 @@ impl Command {
             Command::Resume(args) => resume::run(args.resolve()?),
             Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::Export(args) => export::run(args.resolve()?),
+            Command::Import(args) => import::run(args.resolve()?),
             Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),

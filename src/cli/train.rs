@@ -132,7 +132,10 @@ impl TrainArgs {
         if let Some(init) = &self.init {
             let source = named(init.clone(), &self.outdir)?;
             let source = source.to_str().ok_or_else(|| {
-                Error::Usage(format!("--init: expected a path in UTF-8, which config.toml can hold, found `{}`", shown(init)))
+                Error::Usage(format!(
+                    "--init: expected a path in UTF-8, which config.toml can hold, found `{}`",
+                    shown(init)
+                ))
             })?;
             overrides.push(Override::flag("--init", "train.init", source));
             overrides.push(Override::flag("--init-parts", "train.init_parts", self.init_parts.join(",")));

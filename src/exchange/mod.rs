@@ -6,6 +6,7 @@
 //! | `pytorch` | the archives of `torch.save` |
 //! | `pickle` | the pickle in such an archive, read by a machine that executes nothing |
 //! | [`npy`] | NumPy's `.npy` and `.npz` |
+//! | [`onnx`] | a generator as an ONNX model |
 //! | [`archive`] | zip archives, read with bounds and written |
 //! | `element` | the types of a tensor's elements, under each format's names |
 //!
@@ -15,6 +16,7 @@
 pub mod archive;
 pub(crate) mod element;
 pub mod npy;
+pub mod onnx;
 mod pickle;
 mod pytorch;
 pub mod weights;

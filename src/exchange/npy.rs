@@ -107,7 +107,8 @@ fn split<'a>(path: &Path, bytes: &'a [u8]) -> Result<(Header, &'a [u8])> {
     let data = &bytes[header.start..];
     let count = header.shape.iter().try_fold(header.element.bytes(), |count, &len| count.checked_mul(len));
     if count != Some(data.len()) {
-        let expected = format!("the elements of an array of shape {:?} and type {}", header.shape, header.element.name());
+        let expected =
+            format!("the elements of an array of shape {:?} and type {}", header.shape, header.element.name());
         return Err(Error::bad_data(path, expected, format!("{} bytes", data.len())));
     }
     Ok((header, data))
@@ -137,7 +138,9 @@ fn header(path: &Path, bytes: &[u8]) -> Result<Header> {
     let descr = descr.replace('=', "<");
     match Element::of_numpy(&descr) {
         Some(element) => Ok(Header { element, fortran_order, shape, start: before + text.len() }),
-        None => wrong("numbers of a type such as '<f4' or '<f8' (little-endian)", format!("'{}'", descr.escape_default())),
+        None => {
+            wrong("numbers of a type such as '<f4' or '<f8' (little-endian)", format!("'{}'", descr.escape_default()))
+        }
     }
 }
 
@@ -164,7 +167,8 @@ fn parse(text: &str) -> Option<(String, bool, Vec<usize>)> {
                 let sizes = sizes.trim().trim_end_matches(',');
                 let sizes = sizes.split(',').map(str::trim).filter(|_| !sizes.is_empty());
                 // Python 2 wrote long numbers as `64L`.
-                let sizes = sizes.map(|size| size.trim_end_matches('L').parse().ok()).collect::<Option<Vec<usize>>>()?;
+                let sizes =
+                    sizes.map(|size| size.trim_end_matches('L').parse().ok()).collect::<Option<Vec<usize>>>()?;
                 shape = Some(sizes).filter(|sizes| sizes.len() <= 32);
                 after
             }

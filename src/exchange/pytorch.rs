@@ -30,7 +30,9 @@ pub(super) fn refusal(path: &Path, bytes: &[u8]) -> Option<Error> {
     let expected = "safetensors, an archive of torch.save or a .npz";
     if bytes.starts_with(LEGACY) {
         let error = Error::bad_data(path, expected, "a file of PyTorch before 1.6, or of the old serialisation");
-        return Some(error.with_hint("write it again with a newer PyTorch: torch.save(torch.load(\"old.pt\"), \"new.pt\")"));
+        return Some(
+            error.with_hint("write it again with a newer PyTorch: torch.save(torch.load(\"old.pt\"), \"new.pt\")"),
+        );
     }
     let is_bare = bytes.first() == Some(&0x80) && bytes.get(1).is_some_and(|protocol| (1..=5).contains(protocol));
     is_bare.then(|| Error::bad_data(path, expected, "a pickle on its own").with_hint(ADVICE))
@@ -65,7 +67,8 @@ pub(super) fn read(mut archive: Archive<'_>) -> Result<Found> {
         let expected = format!("{} at offset {} of {pickle}", fault.expected, fault.offset);
         Error::bad_data(archive.path(), expected, fault.found).with_hint(ADVICE)
     })?;
-    let mut reader = Reader { values, archive, root, storages: BTreeMap::new(), stored: 0, taken: 0, found: empty(), names: 0 };
+    let mut reader =
+        Reader { values, archive, root, storages: BTreeMap::new(), stored: 0, taken: 0, found: empty(), names: 0 };
     match reader.values.get(top) {
         Node::Dict(_) => reader.dict(top, "", 0)?,
         other => {
@@ -116,7 +119,9 @@ impl Reader<'_> {
             match self.values.get(value).clone() {
                 Node::Tensor(tensor) => self.tensor(name, &tensor)?,
                 Node::Dict(_) if depth < DEEPEST && name.len() <= 500 => self.dict(value, &name, depth + 1)?,
-                Node::Dict(_) => return Err(self.wrong(format!("dicts in dicts, at most {DEEPEST} deep"), "deeper ones")),
+                Node::Dict(_) => {
+                    return Err(self.wrong(format!("dicts in dicts, at most {DEEPEST} deep"), "deeper ones"));
+                }
                 other => self.found.left_out.push(LeftOut { name, what: other.kind().into() }),
             }
         }

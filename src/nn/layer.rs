@@ -9,6 +9,7 @@
 //! goes back through the layers below it like any gradient. Layers that are piecewise linear in their input have none of
 //! the latter.
 
+use super::operation::Operation;
 use crate::Result;
 use crate::device::{In, Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -70,6 +71,11 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn x_len(&self) -> usize;
     /// Elements of one image's output.
     fn y_len(&self) -> usize;
+
+    /// What it computes in evaluation, step by step, for export; `None` for a layer that other programs don't have.
+    fn operations(&self) -> Option<Vec<Operation>> {
+        None
+    }
 
     /// y = f(x). `stats` is the network's arena of running statistics.
     fn forward(

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::layer::{Layer, Mode, Pass};
+use super::operation::{Described, Operation, Parameters};
 use super::table::{Flattened, Init, Initialisation, Table};
 use crate::device::{Buffer, Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -90,7 +91,7 @@ fn add_bias(table: &mut Table, name: &str, features: Flattened, init: Initialisa
     table.add_vector(format!("{name}.bias"), features, init.bias(fan_in, 0.0))
 }
 
-impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
+impl<B: Executor, M: Affine<B> + Described> Layer<B> for AffineLayer<M> {
     fn describe(&self) -> String {
         format!("{} {}", M::OP, self.map.describe())
     }
@@ -99,6 +100,10 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     }
     fn y_len(&self) -> usize {
         self.map.with_n(1).y_len()
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        let parameters = Parameters { weight: self.weight.clone(), bias: self.bias.clone() };
+        Some(vec![self.map.operation(parameters)])
     }
     fn forward(
         &mut self,
@@ -171,6 +176,9 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     }
     fn y_len(&self) -> usize {
         self.len
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        Some(vec![Operation::Activation(self.f)])
     }
     fn forward(
         &mut self,
@@ -290,6 +298,13 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     }
     fn y_len(&self) -> usize {
         self.positions * self.c
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        let middle = self.running.start + self.c;
+        let (mean, variance) = (self.running.start..middle, middle..self.running.end);
+        let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
+        let norm = Operation::BatchNorm { gamma, beta, mean, variance, epsilon: self.dims(1).epsilon };
+        Some(vec![norm, Operation::Activation(self.activation)])
     }
     fn forward(
         &mut self,

@@ -1,6 +1,7 @@
 //! The layers that double and halve an image in the residual nets. They have no parameters.
 
 use super::layer::{Layer, Mode, Pass};
+use super::operation::Operation;
 use crate::Result;
 use crate::device::{Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -68,6 +69,9 @@ impl<B: Executor> Layer<B> for UpsampleLayer {
     }
     fn y_len(&self) -> usize {
         Upsample2d { n: 1, ..self.0 }.y_len()
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        Some(vec![Operation::Upsample2d(self.0)])
     }
     fn forward(
         &mut self,

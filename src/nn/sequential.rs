@@ -1,6 +1,7 @@
 //! Layers one after another, with the memory for everything between them.
 
 use super::layer::{Layer, Mode, Pass};
+use super::operation::Operation;
 use crate::Result;
 use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
@@ -45,6 +46,15 @@ impl<B: Executor> Sequential<B> {
     /// Elements of one image's output.
     pub fn y_len(&self) -> usize {
         self.layers.last().map_or(0, |layer| layer.y_len())
+    }
+
+    /// What the layers compute in evaluation, for export.
+    ///
+    /// # Errors
+    /// The description of the first layer that other programs don't have.
+    pub fn operations(&self) -> std::result::Result<Vec<Operation>, String> {
+        let each = self.layers.iter().map(|layer| layer.operations().ok_or_else(|| layer.describe()));
+        Ok(each.collect::<std::result::Result<Vec<_>, _>>()?.concat())
     }
 
     /// y = f(x), for `pass.n` images, at most the capacity; `stats` is the network's arena of running statistics.

@@ -178,7 +178,8 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new<B: Executor>(model: &Model<B>, parts: &str, path: &'a Path, tensors: Vec<Tensor>) -> Result<Self> {
-        let source: BTreeMap<String, Tensor> = tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+        let source: BTreeMap<String, Tensor> =
+            tensors.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         let mut shapes = BTreeMap::new();
         let mut add = |prefix: &str, parts: &Parts| {
             for entry in parts.params.entries().iter().chain(parts.stats.entries()) {
@@ -212,7 +213,8 @@ impl<'a> Plan<'a> {
         match plan.pairs.iter().find(|pair| !plan.model.keys().any(|name| pair.source_of(name).is_some())) {
             None => Ok(plan),
             Some(pair) => {
-                let heads: BTreeSet<&str> = plan.model.keys().filter_map(|name| Some(name.split_once('.')?.0)).collect();
+                let heads: BTreeSet<&str> =
+                    plan.model.keys().filter_map(|name| Some(name.split_once('.')?.0)).collect();
                 let heads = heads.into_iter().collect::<Vec<_>>().join(", ");
                 let pair: String = pair.to.chars().flat_map(char::escape_default).collect();
                 Err(Error::Usage(format!(

@@ -339,7 +339,8 @@ impl Machine<'_> {
         };
         if matches!(opcode, b'h' | b'j') {
             let id = self.memo.get(&index).copied();
-            let id = id.ok_or_else(|| self.fault("a value that was memoised", format!("number {index}, which was not")))?;
+            let id =
+                id.ok_or_else(|| self.fault("a value that was memoised", format!("number {index}, which was not")))?;
             if self.stack.len() >= super::MOST_NODES {
                 return Err(self.fault(format!("at most {} values", super::MOST_NODES), "more"));
             }
