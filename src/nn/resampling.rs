@@ -9,10 +9,10 @@ use crate::ops::layers::avg_pool2d::AvgPool2d;
 use crate::ops::layers::upsample2d::Upsample2d;
 
 /// Average pooling k3 s2 p1: halves the image. The number of images is filled in at each pass.
-pub(super) struct AvgPoolLayer(pub(super) AvgPool2d);
+pub struct AvgPoolLayer(pub AvgPool2d);
 
 /// Upsampling to the nearest pixel: doubles the image. The number of images is filled in at each pass.
-pub(super) struct UpsampleLayer(pub(super) Upsample2d);
+pub struct UpsampleLayer(pub Upsample2d);
 
 impl<B: Executor> Layer<B> for AvgPoolLayer {
     fn describe(&self) -> String {

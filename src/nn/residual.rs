@@ -20,7 +20,7 @@ use crate::{Error, Result};
 const SCALE: f64 = 0.1;
 
 /// A residual block with memory for what lies inside of it.
-pub(super) struct ResidualBlock<B: Executor> {
+pub struct ResidualBlock<B: Executor> {
     f: Activation,
     conv_0: AffineLayer<Conv2d>,
     conv_1: AffineLayer<Conv2d>,
@@ -56,7 +56,7 @@ impl<B: Executor> ResidualBlock<B> {
     /// # Errors
     /// If memory is used up.
     #[expect(clippy::too_many_arguments, reason = "where, what it is called, what it is, how it starts, how many")]
-    pub(super) fn new(
+    pub fn new(
         backend: &B,
         params: &mut Table,
         name: &str,

@@ -2,9 +2,9 @@
 
 use super::layer::{Layer, Mode, Pass};
 use super::operation::Operation;
-use crate::Result;
 use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
+use crate::{Error, Result};
 
 /// A chain of layers. Its own input and output lie outside of it.
 pub struct Sequential<B: Executor> {
@@ -23,14 +23,17 @@ impl<B: Executor> Sequential<B> {
     /// Allocates the memory for up to `capacity` images. There is at least one layer.
     ///
     /// # Errors
-    /// If memory is used up.
-    ///
-    /// # Panics
-    /// If a layer's output is not the next one's input: a mistake of this program's.
+    /// [`Error::Usage`] where there is no layer, or a layer's output is not the next one's input; if memory is used up.
     pub fn new(backend: &B, layers: Vec<Box<dyn Layer<B>>>, capacity: usize) -> Result<Self> {
-        assert!(!layers.is_empty(), "a chain needs a layer");
-        for pair in layers.windows(2) {
-            assert_eq!(pair[0].y_len(), pair[1].x_len(), "{} before {}", pair[0].describe(), pair[1].describe());
+        if layers.is_empty() {
+            return Err(Error::Usage("a chain of layers: expected at least one, found none".into()));
+        }
+        if let Some(pair) = layers.windows(2).find(|pair| pair[0].y_len() != pair[1].x_len()) {
+            let [before, after] = [0, 1].map(|i| pair[i].describe());
+            let (made, taken) = (pair[0].y_len(), pair[1].x_len());
+            return Err(Error::Usage(format!(
+                "a chain of layers: `{after}` expected {taken} values an image, and `{before}` before it makes {made}"
+            )));
         }
         let inner = layers.iter().take(layers.len().saturating_sub(1)).map(|layer| capacity * layer.y_len());
         let activations = inner.clone().map(|len| backend.alloc(len)).collect::<Result<_>>()?;
