@@ -5,6 +5,8 @@
 //! cargo run --release --example own_nets -- own_nets.png 200
 //! ```
 
+#![allow(clippy::print_stdout)]
+
 use std::path::Path;
 
 use vgan_cuda::Result;

@@ -4,6 +4,8 @@
 //! cargo run --release --example sample -- runs/00000-example samples.png
 //! ```
 
+#![allow(clippy::print_stdout)]
+
 use std::path::Path;
 
 use vgan_cuda::device::Cpu;

@@ -4,6 +4,8 @@
 //! cargo run --release --example train -- runs 200
 //! ```
 
+#![allow(clippy::print_stdout)]
+
 use std::path::Path;
 
 use vgan_cuda::config::preset;

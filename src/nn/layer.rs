@@ -77,6 +77,10 @@ pub trait Layer<B: Executor>: Send + Sync {
         None
     }
 
+    /// Says that batch normalisation of so many features follows. It takes each one's mean away, and with it whatever a bias of that
+    /// feature adds: the gradient of such a bias is zero but for rounding, and is not computed.
+    fn norm_follows(&mut self, _features: usize) {}
+
     /// y = f(x). `stats` is the network's arena of running statistics.
     fn forward(
         &mut self,

@@ -121,6 +121,10 @@ impl<B: Executor, M: Affine<B> + Described> Layer<B> for AffineLayer<M> {
     fn y_len(&self) -> usize {
         self.map.with_n(1).y_len()
     }
+    fn norm_follows(&mut self, features: usize) {
+        // A linear layer to an image has a bias for each pixel, of which the mean of a channel takes only a part away.
+        self.trains_bias = self.trains_bias && self.map.with_n(1).b_len() != features;
+    }
     fn operations(&self) -> Option<Vec<Operation>> {
         let parameters = Parameters { weight: self.weight.clone(), bias: self.bias.clone() };
         Some(vec![self.map.operation(parameters)])

@@ -99,6 +99,9 @@ impl<'a, B: Executor> Stack<'a, B> {
         let (shape, Parts { params, stats }) = (self.shape, &mut self.parts);
         let (positions, features) = (shape.h * shape.w, Flattened::vector(shape.c));
         let layer = BatchNormLayer::new(self.backend, params, stats, name, positions, features, activation)?;
+        if let Some(before) = self.layers.last_mut() {
+            before.norm_follows(shape.c);
+        }
         Ok(self.push(layer, shape))
     }
 
