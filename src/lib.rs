@@ -46,13 +46,14 @@
 //!
 //! | room | content |
 //! |---|---|
-//! | [`cli`] | one file for each subcommand |
+//! | `cli` | one file for each subcommand |
 //! | [`config`] | settings, presets, overrides, validation |
 //! | [`data`] | data sets → 8-bit images in memory |
 //! | [`mod@bench`] | every operation at the sizes of the models, timed against the limits of the device |
 //! | [`proof`] | derivatives against central differences, for operations and whole losses |
 //! | [`train`] | one training step (discriminator, β, generator) and the loop around it |
-//! | [`run`] | the run folder: checkpoints, records, pictures, plots; only [`cli`] and [`train`] know it |
+//! | [`run`] | the run folder: checkpoints, records, pictures, plots; only `cli`, `exchange` and [`train`] know it |
+//! | [`exchange`] | files of other programs: weights of PyTorch, arrays of NumPy, graphs of ONNX |
 //! | [`nn`] | parameter arenas, layers, generator, discriminator (encoder → bottleneck → head), image encoder |
 //! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
@@ -70,11 +71,13 @@ mod figures;
 
 pub mod bench;
 mod choices;
+#[doc(hidden)]
 pub mod cli;
 pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod exchange;
 mod image;
 pub mod nn;
 pub mod ops;

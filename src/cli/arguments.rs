@@ -213,7 +213,7 @@ pub(super) fn preset_parser() -> PossibleValuesParser {
 pub(crate) struct Seeds(pub(crate) Vec<u64>);
 
 /// As many samples as one command may draw.
-const MOST_SEEDS: u64 = 65_536;
+pub(super) const MOST_SAMPLES: usize = 65_536;
 
 impl FromStr for Seeds {
     type Err = String;
@@ -231,8 +231,8 @@ impl FromStr for Seeds {
             if first > last {
                 return Err(format!("the range {part} runs backwards"));
             }
-            if last - first >= MOST_SEEDS - seeds.len() as u64 {
-                return Err(format!("at most {MOST_SEEDS} seeds at once"));
+            if last - first >= (MOST_SAMPLES - seeds.len()) as u64 {
+                return Err(format!("at most {MOST_SAMPLES} seeds at once"));
             }
             seeds.extend(first..=last);
         }

@@ -175,6 +175,12 @@ fn values(argument: &Arg, typed: &str) -> Answer {
         "set" => setting(typed),
         "device" => device(),
         "data" => Answer { paths: Some(Paths::Files), ..Answer::of_words([word("glyphs", "the embedded digits")]) },
+        "init" => {
+            Answer { paths: Some(Paths::Files), ..Answer::of_words([word("latest", "the run that was trained last")]) }
+        }
+        "init_parts" => {
+            Answer::of_words(["generator", "discriminator", "generator=average"].map(|part| word(part, "")))
+        }
         "name" if argument.get_possible_values().is_empty() => names(),
         _ => {
             let possible = argument.get_possible_values();
@@ -230,7 +236,7 @@ fn setting(typed: &str) -> Answer {
             .map(|choice| word(choice.word, &summary(choice.meaning)))
             .collect(),
     };
-    let paths = (setting.key == "data.source").then_some(Paths::Files);
+    let paths = matches!(setting.key, "data.source" | "train.init").then_some(Paths::Files);
     Answer { paths, ..Answer::of_words(words.into_iter().map(|(word, meaning)| (format!("{key}={word}"), meaning))) }
 }
 
@@ -320,6 +326,11 @@ mod tests {
             ("train --config ", Some(Paths::Files)),
             ("train --outdir ", Some(Paths::Folders)),
             ("train --set data.source=", Some(Paths::Files)),
+            ("train --init ", Some(Paths::Files)),
+            ("train --set train.init=", Some(Paths::Files)),
+            ("generate r --latents ", Some(Paths::Files)),
+            ("import ", Some(Paths::Files)),
+            ("export ", Some(Paths::Folders)),
             ("resume ", Some(Paths::Folders)),
             ("resume --steps 3 ", Some(Paths::Folders)),
             ("resume r ", None),
@@ -339,6 +350,9 @@ mod tests {
         assert_eq!(words("resume la"), ["latest"]);
         assert_eq!(words("report la"), ["latest"]);
         assert_eq!(words("animate la"), ["latest"]);
+        assert_eq!(words("train --init l"), ["latest"]);
+        assert_eq!(words("train --init r --init-parts generator="), ["generator=average"]);
+        assert_eq!(words("export r --format o"), ["onnx"]);
     }
 
     /// The names that `values` knows are those of arguments.
@@ -348,6 +362,6 @@ mod tests {
         root.build();
         let has =
             |id: &str| root.get_subcommands().any(|command| command.get_arguments().any(|one| one.get_id() == id));
-        assert!(["set", "device", "data", "name"].into_iter().all(has));
+        assert!(["set", "device", "data", "init", "init_parts", "name"].into_iter().all(has));
     }
 }

@@ -9,6 +9,7 @@ use crate::device::cpu::free_memory;
 use crate::error::Result;
 use crate::image::ImageShape;
 use crate::nn::Parts;
+use crate::train::Init;
 use crate::train::disk::{self, Disk};
 use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
 use crate::train::session::Plan;
@@ -22,6 +23,7 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     let plan = Plan::new(settings, images.count)?;
     let prediction = predict(settings, &images)?;
     let mut lines = vec![describe(&images)];
+    lines.extend(Init::of(settings, images.shape)?.iter().flat_map(Init::lines));
     lines.extend(network("generator", &prediction.generator));
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));

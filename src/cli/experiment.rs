@@ -10,7 +10,7 @@ use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
 use super::resume::{Found, resume};
 use super::target::target_parser;
-use super::train::{load_images, locate, parse_minutes, train};
+use super::train::{absolute, load_images, locate, parse_minutes, train};
 use crate::config::{
     self, DataSettings, Difference, ExperimentRun, Override, Settings, differences, preset, read_experiment,
     validate_for_images,
@@ -97,6 +97,7 @@ impl ExperimentArgs {
         let mut runs = read_experiment(&self.file, &overrides)?;
         for run in &mut runs {
             run.settings.data.source = locate(&run.settings, &run.preset)?;
+            run.settings.train.init = absolute(&run.settings.train.init)?;
         }
         let name = self.file.file_stem().unwrap_or(self.file.as_os_str());
         let outdir = self.outdir.unwrap_or_else(|| Path::new("runs").join(name));

@@ -4,19 +4,24 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::arguments::{DeviceArgs, Seeds, on_device};
+use super::arguments::{DeviceArgs, MOST_SAMPLES, Seeds, on_device};
 use super::latents::TruncationArgs;
 use super::output;
 use super::output::to_stderr;
 use super::survey::named;
-use super::target::{ForceArgs, picture, require_new, target_parser};
+use super::target::{ForceArgs, file_of, picture, require_new, target_parser};
+use crate::config::Settings;
 use crate::error::{Error, Result, shown};
+use crate::exchange::archive::pack;
+use crate::exchange::npy;
 use crate::nn::ImageShape;
-use crate::run::picture::write_grid;
+use crate::run::picture::{encode_grid, write_grid};
+use crate::run::tensors::first_not_finite;
+use crate::run::write_file;
 use crate::train::TrainedGenerator;
 use crate::train::snapshot::F32Executor;
 
-/// Draw samples from a trained generator: one PNG for each seed, or one grid
+/// Draw samples from a trained generator: a PNG for each, one grid, a NumPy array, or a zip archive
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -25,9 +30,12 @@ Examples:
   vgan-cuda generate runs/00000-quick-b64/checkpoints/000500 --seeds 0-63 --grid --output grid.png
   vgan-cuda generate latest --grid --force
   vgan-cuda generate latest --truncation 0.7 --outdir clean
+  vgan-cuda generate latest --seeds 0-9999 --output samples.npy
+  vgan-cuda generate latest --latents z.npy --zip samples.zip
 
-A seed always gives the same picture, whichever other seeds are drawn with it. Existing files are
-not overwritten without --force.")]
+A seed always gives the same picture, whichever other seeds are drawn with it. A .npy file holds the
+samples as u8 [N, H, W, C], 0 is black, as clean-fid, torch-fidelity and others read them. Existing
+files are not overwritten without --force.")]
 pub(super) struct GenerateArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last
@@ -38,17 +46,26 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_name = "SEEDS", default_value = "0-31")]
     seeds: Seeds,
 
+    /// Latents instead of seeds: a .npy file [N, z] of f32 or f64, a sample for each row
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["seeds", "truncation"])]
+    latents: Option<PathBuf>,
+
     /// Put all samples into one grid
     #[arg(long)]
     grid: bool,
 
     /// Folder of the samples, without --grid
-    #[arg(long, value_name = "DIR", default_value = "samples", conflicts_with = "grid", value_parser = target_parser())]
+    #[arg(long, value_name = "DIR", default_value = "samples", conflicts_with_all = ["grid", "output", "zip"],
+        value_parser = target_parser())]
     outdir: PathBuf,
 
-    /// PNG file of the grid, with --grid
-    #[arg(long, value_name = "FILE", default_value = "samples.png", requires = "grid", value_parser = target_parser())]
-    output: PathBuf,
+    /// File of all samples: a .npy array, or with --grid a .png [default: samples.png with --grid]
+    #[arg(long, value_name = "FILE", value_parser = target_parser())]
+    output: Option<PathBuf>,
+
+    /// Zip archive of the samples, a PNG each
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["grid", "output"], value_parser = target_parser())]
+    zip: Option<PathBuf>,
 
     #[command(flatten)]
     truncation: TruncationArgs,
@@ -65,8 +82,8 @@ pub(super) struct GenerateArgs {
 pub(crate) struct GenerateOptions {
     /// A run's folder or a checkpoint's.
     pub(crate) source: PathBuf,
-    /// One sample each.
-    pub(crate) seeds: Vec<u64>,
+    /// What is drawn.
+    pub(crate) samples: Samples,
     /// Destination of the samples.
     pub(crate) target: Target,
     /// How far the latents are pulled to the centre.
@@ -77,6 +94,15 @@ pub(crate) struct GenerateOptions {
     pub(crate) device: DeviceArgs,
 }
 
+/// What is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Samples {
+    /// The latents that these seeds stand for, one sample each.
+    Seeds(Vec<u64>),
+    /// The rows of this .npy file.
+    File(PathBuf),
+}
+
 /// A destination of samples.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Target {
@@ -84,16 +110,27 @@ pub(crate) enum Target {
     Folder(PathBuf),
     /// One PNG of them all.
     Grid(PathBuf),
+    /// One array of them all.
+    Array(PathBuf),
+    /// A PNG each in this zip archive.
+    Zip(PathBuf),
 }
 
 impl GenerateArgs {
     pub(super) fn resolve(self) -> Result<GenerateOptions> {
-        let target =
-            if self.grid { Target::Grid(picture("--output", self.output)?) } else { Target::Folder(self.outdir) };
+        let target = match (self.grid, self.output, self.zip) {
+            (true, output, _) => Target::Grid(picture("--output", output.unwrap_or_else(|| "samples.png".into()))?),
+            (false, Some(output), _) => Target::Array(file_of("--output", "npy", output).map_err(|error| {
+                Error::Usage(format!("{error} (pass --grid for one PNG of all samples, or --outdir for a PNG each)"))
+            })?),
+            (false, None, Some(zip)) => Target::Zip(file_of("--zip", "zip", zip)?),
+            (false, None, None) => Target::Folder(self.outdir),
+        };
         let source = named(self.source, Path::new("runs"))?;
+        let samples = self.latents.map_or(Samples::Seeds(self.seeds.0), Samples::File);
         Ok(GenerateOptions {
             source,
-            seeds: self.seeds.0,
+            samples,
             target,
             truncation: self.truncation,
             force: self.force,
@@ -102,42 +139,121 @@ impl GenerateArgs {
     }
 }
 
-/// The file of each seed's sample. All numbers of a call have as many digits, so that they sort as the seeds do.
-fn files(folder: &Path, seeds: &[u64]) -> Vec<PathBuf> {
-    let digits = seeds.iter().max().map_or(4, |most| most.to_string().len().max(4));
-    seeds.iter().map(|seed| folder.join(format!("seed{seed:0digits$}.png"))).collect()
+/// Latents from a file `[rows, len]`, or the seeds that they are drawn from.
+enum Latents {
+    Seeds(Vec<u64>),
+    Rows { path: PathBuf, shape: Vec<usize>, values: Vec<f32> },
+}
+
+impl Latents {
+    /// Reads the file, if there is one.
+    fn read(samples: Samples) -> Result<Latents> {
+        let path = match samples {
+            Samples::Seeds(seeds) => return Ok(Latents::Seeds(seeds)),
+            Samples::File(path) => path,
+        };
+        let array = npy::read(&path)?;
+        if let Some((index, value)) = first_not_finite(&array) {
+            return Err(Error::bad_data(path, "finite latents", format!("{value} at index {index}")));
+        }
+        if array.shape.len() != 2 || !(1..=MOST_SAMPLES).contains(&array.shape[0]) {
+            let expected = format!("latents [N, z] with N from 1 to {MOST_SAMPLES}");
+            return Err(Error::bad_data(path, expected, format!("shape {:?}", array.shape)));
+        }
+        Ok(Latents::Rows { path, shape: array.shape, values: array.values })
+    }
+
+    /// Their number.
+    fn count(&self) -> usize {
+        match self {
+            Latents::Seeds(seeds) => seeds.len(),
+            Latents::Rows { shape, .. } => shape[0],
+        }
+    }
+
+    /// The names of the samples' files: the seed, or the row. All numbers of a call have as many digits, so that they sort as the seeds do.
+    fn names(&self) -> Vec<String> {
+        match self {
+            Latents::Seeds(seeds) => numbered("seed", seeds.iter().copied()),
+            Latents::Rows { shape, .. } => numbered("sample", 0..shape[0] as u64),
+        }
+    }
+
+    /// The values for this generator, `[N, z]`.
+    fn values(self, settings: &Settings, truncation: TruncationArgs) -> Result<Vec<f32>> {
+        let len = settings.generator.latent;
+        match self {
+            Latents::Seeds(seeds) => Ok(truncation.latents(settings, &seeds)?.concat()),
+            Latents::Rows { shape, values, .. } if shape[1] == len => Ok(values),
+            Latents::Rows { path, shape, .. } => {
+                let expected = format!("latents [N, {len}], as this generator takes them");
+                Err(Error::bad_data(path, expected, format!("shape {shape:?}")))
+            }
+        }
+    }
+}
+
+/// Names such as `seed0003.png`.
+fn numbered(word: &str, numbers: impl Iterator<Item = u64> + Clone) -> Vec<String> {
+    let digits = numbers.clone().max().map_or(4, |most| most.to_string().len().max(4));
+    numbers.map(|number| format!("{word}{number:0digits$}.png")).collect()
 }
 
 /// Draws the samples.
 pub(super) fn run(options: GenerateOptions) -> Result<()> {
+    let latents = Latents::read(options.samples)?;
     match &options.target {
-        Target::Grid(path) => require_new(std::slice::from_ref(path), options.force, "--output")?,
-        Target::Folder(folder) => require_new(&files(folder, &options.seeds), options.force, "--outdir")?,
+        Target::Grid(path) | Target::Array(path) => {
+            require_new(std::slice::from_ref(path), options.force, "--output")?;
+        }
+        Target::Zip(path) => require_new(std::slice::from_ref(path), options.force, "--zip")?,
+        Target::Folder(folder) => {
+            let files: Vec<PathBuf> = latents.names().iter().map(|name| folder.join(name)).collect();
+            require_new(&files, options.force, "--outdir")?;
+        }
     }
     let opened = options.device.open()?;
-    on_device!(opened, |backend| generate(open(backend, &options.source)?, options))
+    let GenerateOptions { source, target, truncation, .. } = options;
+    on_device!(opened, |backend| generate(open(backend, &source)?, latents, truncation, &target))
 }
 
-fn generate<B: F32Executor>(mut generator: TrainedGenerator<B>, options: GenerateOptions) -> Result<()> {
-    let GenerateOptions { seeds, target, truncation, .. } = options;
-    let ImageShape { h, w, c } = generator.image;
-    let latents = truncation.latents(&generator.settings, &seeds)?.concat();
-    let pixels = generator.draw(&latents)?;
-    let place = match target {
+fn generate<B: F32Executor>(
+    mut generator: TrainedGenerator<B>,
+    latents: Latents,
+    truncation: TruncationArgs,
+    target: &Target,
+) -> Result<()> {
+    let (count, names) = (latents.count(), latents.names());
+    let pixels = generator.draw(&latents.values(&generator.settings, truncation)?)?;
+    let place = write(target, &names, &pixels, generator.image)?;
+    let samples = if count == 1 { "1 sample".into() } else { format!("{count} samples") };
+    output::print(&format!("{samples} of {}: {}\n", shown(&generator.checkpoint), shown(place)))
+}
+
+/// Writes the samples `[N, H, W, C]`, each under its name where each has a file, and returns where they are.
+fn write<'a>(target: &'a Target, names: &[String], pixels: &[u8], image: ImageShape) -> Result<&'a Path> {
+    let ImageShape { h, w, c } = image;
+    let images = || names.iter().zip(pixels.chunks_exact(h * w * c));
+    match target {
         Target::Grid(path) => {
-            write_grid(&path, &pixels, seeds.len(), h, w, c, columns(seeds.len()), 0)?;
-            path
+            write_grid(path, pixels, names.len(), h, w, c, columns(names.len()), 0)?;
+            Ok(path)
+        }
+        Target::Array(path) => {
+            npy::write_pixels(path, &[names.len(), h, w, c], pixels)?;
+            Ok(path)
+        }
+        Target::Zip(path) => {
+            let png = |(name, image): (&String, &[u8])| Ok((name.clone(), encode_grid(image, 1, h, w, c, 1, 1)?));
+            write_file(path, &pack(images().map(png))?)?;
+            Ok(path)
         }
         Target::Folder(folder) => {
-            std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, "create the folder", error))?;
-            for (file, image) in files(&folder, &seeds).iter().zip(pixels.chunks_exact(h * w * c)) {
-                write_grid(file, image, 1, h, w, c, 1, 1)?;
-            }
-            folder
+            std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "create the folder", error))?;
+            images().try_for_each(|(name, image)| write_grid(&folder.join(name), image, 1, h, w, c, 1, 1))?;
+            Ok(folder)
         }
-    };
-    let samples = if seeds.len() == 1 { "1 sample".into() } else { format!("{} samples", seeds.len()) };
-    output::print(&format!("{samples} of {}: {}\n", shown(&generator.checkpoint), shown(&place)))
+    }
 }
 
 /// Loads a generator, and says what the user should know of it.
@@ -169,14 +285,25 @@ mod tests {
     #[test]
     fn targets() {
         let folder = options("runs/1").unwrap();
-        assert_eq!((folder.target, folder.seeds.len()), (Target::Folder("samples".into()), 32));
+        assert_eq!(
+            (folder.target, folder.samples),
+            (Target::Folder("samples".into()), Samples::Seeds((0..32).collect()))
+        );
         assert_eq!(options("runs/1 --grid").unwrap().target, Target::Grid("samples.png".into()));
         let grid = options("runs/1 --grid --output a.png --seeds 5,1").unwrap();
-        assert_eq!((grid.source, grid.target, grid.seeds), ("runs/1".into(), Target::Grid("a.png".into()), vec![5, 1]));
+        assert_eq!((grid.source, grid.samples), ("runs/1".into(), Samples::Seeds(vec![5, 1])));
+        assert_eq!(grid.target, Target::Grid("a.png".into()));
         assert_eq!(options("runs/1 --outdir b --device cpu").unwrap().target, Target::Folder("b".into()));
         assert_eq!(options("runs/1 --device cpu --threads 1").unwrap().device.threads, Some(1));
         assert_eq!(options("runs/1 --grid --outdir b"), None);
         assert_eq!(options("runs/1 --output a.png"), None);
+        assert_eq!(options("runs/1 --output a.NPY").unwrap().target, Target::Array("a.NPY".into()));
+        let zip = options("runs/1 --latents z.npy --zip a.zip").unwrap();
+        assert_eq!((zip.target, zip.samples), (Target::Zip("a.zip".into()), Samples::File("z.npy".into())));
+        for wrong in ["--zip a.npy", "--zip a.zip --grid", "--output a.npy --zip a.zip", "--output a.npy --outdir b"] {
+            assert_eq!(options(&format!("runs/1 {wrong}")), None, "{wrong}");
+        }
+        assert_eq!(options("runs/1 --latents z.npy --seeds 1"), None);
         for wrong in ["--grid --output a.jpg", "--grid --output -", "--outdir -"] {
             assert_eq!(options(&format!("runs/1 {wrong}")), None, "{wrong}");
         }
@@ -186,10 +313,10 @@ mod tests {
     #[test]
     fn names_sort_as_the_seeds_do() {
         for seeds in [vec![0, 7, 9999], vec![9998, 9999, 10_000, 123_456], vec![3]] {
-            let names = files(Path::new("a"), &seeds);
+            let names = numbered("seed", seeds.into_iter());
             assert!(names.is_sorted(), "{names:?}");
         }
-        assert_eq!(files(Path::new("a"), &[3]), [PathBuf::from("a/seed0003.png")]);
-        assert_eq!(files(Path::new("a"), &[10_000, 3])[1], PathBuf::from("a/seed00003.png"));
+        assert_eq!(numbered("seed", [3].into_iter()), ["seed0003.png"]);
+        assert_eq!(numbered("sample", [10_000, 3].into_iter())[1], "sample00003.png");
     }
 }

@@ -17,8 +17,10 @@ mod details;
 mod doctor;
 mod dry_run;
 mod experiment;
+mod export;
 mod generate;
 mod gradcheck;
+mod import;
 mod interpolate;
 mod latents;
 mod list;
@@ -86,6 +88,8 @@ enum Command {
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
     Animate(animate::AnimateArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
     List(list::ListArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
@@ -108,6 +112,8 @@ impl Command {
             Command::Generate(args) => generate::run(args.resolve()?),
             Command::Animate(args) => animate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::Export(args) => export::run(args.resolve()?),
+            Command::Import(args) => import::run(args.resolve()?),
             Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Report(args) => report::run(args.resolve()?),

@@ -30,12 +30,20 @@ pub(super) fn target_parser() -> impl TypedValueParser<Value = PathBuf> {
 /// The name of a picture, given with `flag`.
 ///
 /// # Errors
-/// [`Error::Usage`] where it does not end in .png: what is written is a PNG whatever the name says.
+/// Those of [`file_of`].
 pub(super) fn picture(flag: &str, path: PathBuf) -> Result<PathBuf> {
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+    file_of(flag, "png", path)
+}
+
+/// The name of a file of one format, given with `flag`.
+///
+/// # Errors
+/// [`Error::Usage`] where it has not this ending: what is written is of the format whatever the name says.
+pub(super) fn file_of(flag: &str, ending: &str, path: PathBuf) -> Result<PathBuf> {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending)) {
         return Ok(path);
     }
-    Err(Error::Usage(format!("{flag}: expected a name that ends in .png, found `{}`", shown(&path))))
+    Err(Error::Usage(format!("{flag}: expected a name that ends in .{ending}, found `{}`", shown(&path))))
 }
 
 /// The format of a moving picture, by its name, given with `flag`.

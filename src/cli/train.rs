@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, SettingsArgs, on_device, preset_parser};
 use super::serve::{ServeArgs, serve};
+use super::survey::named;
 use super::target::target_parser;
 use super::train_options::{TrainOptions, load_options};
 use super::{details, dry_run, outcome, output};
@@ -22,7 +23,7 @@ use crate::train::disk::{self, Disk};
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
-use crate::train::{Interrupt, Session, predict};
+use crate::train::{Init, Interrupt, Session, predict};
 
 /// Train a model; each run gets its own folder, which `resume` and `generate` take
 #[derive(Debug, Args)]
@@ -96,6 +97,16 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = ["1", "3"])]
     channels: Option<String>,
 
+    /// Begin with the weights of a run (its newest checkpoint) or of a file, and not with random ones: safetensors, PyTorch's
+    /// .pt, or .npz; names and shapes must be those of the model
+    #[arg(long, value_name = "RUN|PATH")]
+    init: Option<PathBuf>,
+
+    /// Parts that begin with the weights of --init, such as `generator`, `discriminator.conv`, or `generator=average` for
+    /// the other run's moving average; repeated or separated by commas [default: all networks]
+    #[arg(long, value_name = "PART", requires = "init", value_delimiter = ',')]
+    init_parts: Vec<String>,
+
     #[command(flatten)]
     settings: SettingsArgs,
 
@@ -119,6 +130,7 @@ Examples:
   vgan-cuda train --data photos --resize 32 --channels 3 --set data.flip=true
   vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
   vgan-cuda train --config runs/00000-quick-b64/config.toml
+  vgan-cuda train vgan-mnist --data digits --init runs/00003-vgan-mnist-b128 --init-parts generator
 
 --set and the file of --config can change every setting that --dry-run prints.";
 
@@ -126,10 +138,22 @@ impl TrainArgs {
     /// Preset, then file, then flags, then `--set`, then validation.
     pub(super) fn resolve(self) -> Result<TrainOptions> {
         let mut overrides = self.flags();
+        if let Some(init) = &self.init {
+            let source = named(init.clone(), &self.outdir)?;
+            let source = source.to_str().ok_or_else(|| {
+                Error::Usage(format!(
+                    "--init: expected a path in UTF-8, which config.toml can hold, found `{}`",
+                    shown(init)
+                ))
+            })?;
+            overrides.push(Override::flag("--init", "train.init", source));
+            overrides.push(Override::flag("--init-parts", "train.init_parts", self.init_parts.join(",")));
+        }
         overrides.extend(self.settings.overrides()?);
         let sources = Sources { preset: self.preset, config: self.settings.config, overrides };
         let (mut settings, preset) = resolve(&sources)?;
         settings.data.source = locate(&settings, &preset)?;
+        settings.train.init = absolute(&settings.train.init)?;
         Ok(TrainOptions {
             settings,
             preset,
@@ -180,8 +204,13 @@ pub(super) fn locate(settings: &Settings, preset: &str) -> Result<String> {
              data/{name}{glyphs}"
         )));
     }
-    if source == "glyphs" {
-        return Ok(source.to_string());
+    if source == "glyphs" { Ok(source.to_string()) } else { absolute(source) }
+}
+
+/// A path made absolute; nothing stays nothing.
+pub(super) fn absolute(source: &str) -> Result<String> {
+    if source.is_empty() {
+        return Ok(String::new());
     }
     let path = std::path::absolute(source).map_err(|error| Error::io(source, "find", error))?;
     // A path that TOML can't hold stays as the user wrote it.
@@ -255,6 +284,7 @@ pub(super) fn train<B: F32Executor>(
     let images = load_images(&settings)?;
     let reading = start.elapsed();
     let memory = require_memory(&backend, &settings, &images)?;
+    let init = Init::of(&settings, images.shape())?;
     let folder = folder()?;
     let needed = Disk::of(&settings, &images.extent(), &memory, &Plan::new(&settings, images.count)?);
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
@@ -272,7 +302,8 @@ pub(super) fn train<B: F32Executor>(
     details::of_start(&environment, &settings, preset, &images, reading, &memory)?
         .iter()
         .try_for_each(|text| detail(&folder, text))?;
-    let mut session = Session::start(backend, settings, preset, &images, folder)?;
+    init.iter().flat_map(Init::lines).for_each(|line| output::to_stderr(&line));
+    let mut session = Session::start_with(backend, settings, preset, &images, folder, init)?;
     session.train(&interrupt)?;
     Ok(session.folder().clone())
 }

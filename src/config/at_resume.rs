@@ -116,6 +116,8 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("train.snap", Pace, "the interval of saves"),
     ("train.keep", Pace, "the number of checkpoints"),
     ("train.tensorboard", Pace, "a copy of the run's records and pictures"),
+    ("train.init", Start, "the source of the initial weights, which have been trained since"),
+    ("train.init_parts", Start, "the choice of initial weights, which have been trained since"),
     ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 

@@ -326,5 +326,11 @@ settings! {
         /// f32; tf32, to which the operands of linear layers and convolutions are rounded; or bf16, in which activations and their
         /// gradients lie in memory too.
         pub dtype: Precision = Precision::F32;
+        /// Weights to begin with: the folder of a run or checkpoint, or a file of weights (safetensors, PyTorch, `.npz`); empty
+        /// draws them from the seed. A checkpoint holds them, so a resume does not need the source.
+        pub init: String = String::new();
+        /// Parts of the model that begin with those weights, separated by commas: `generator`, `discriminator.conv`, or
+        /// `generator=average` to take the source's moving average; empty takes all networks.
+        pub init_parts: String = String::new();
     }
 }

@@ -148,6 +148,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
     checker.schedules(settings);
+    checker.init(&settings.train);
     checker.into_violations()
 }
 
@@ -177,6 +178,11 @@ impl Checker {
     fn length(&mut self, train: &TrainSettings) {
         let has_length = train.steps > 0 || train.epochs > 0;
         self.require(has_length, "train.epochs", "at least 1 where train.steps is 0", train.epochs);
+    }
+
+    fn init(&mut self, train: &TrainSettings) {
+        let has_source = !train.init.is_empty() || train.init_parts.is_empty();
+        self.require(has_source, "train.init_parts", "empty where train.init is", &train.init_parts);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::autoencoder::{self, Autoencoder};
 use super::discriminator_layers::Builder;
-use super::layer::{Mode, Pass};
+use super::layer::{Layer, Mode, Pass};
 use super::sequential::Sequential;
 use super::spectral_norm::{SpectralNorm, layers_pass};
 use super::table::Flattened;
@@ -45,6 +45,20 @@ struct Tangents<B: Executor> {
     d_features: StoredBuffer<B>,
     /// The same by z; empty unless the head curves.
     d_z: StoredBuffer<B>,
+}
+
+/// What a discriminator of one's own is made of.
+pub struct DiscriminatorParts<B: Executor> {
+    /// From images `[N, H, W, C]` to μ and log σ² side by side, `[N, positions, 2, C]`, or to features without a bottleneck.
+    pub encoder: Vec<Box<dyn Layer<B>>>,
+    /// The bottleneck; without it the discriminator is that of a plain GAN.
+    pub bottleneck: Option<Bottleneck>,
+    /// The shape of z, or of the features without a bottleneck.
+    pub code: Flattened,
+    /// From there to a logit `[N]`.
+    pub head: Vec<Box<dyn Layer<B>>>,
+    /// Divide every weight by its largest singular value.
+    pub spectral_norm: bool,
 }
 
 /// Outputs of a forward pass, one number an image.
@@ -93,10 +107,36 @@ impl<B: Executor> Discriminator<B> {
         } else {
             builder.head(code, capacity)?
         };
-        let mut parts = builder.parts;
-        let normalised = settings.discriminator.spectral_norm;
+        let parts = builder.parts;
+        let own =
+            DiscriminatorParts { encoder, bottleneck, code, head, spectral_norm: settings.discriminator.spectral_norm };
+        let (discriminator, parts) = Self::from_parts(backend, own, parts, capacity)?;
+        Ok((Discriminator { autoencoder, ..discriminator }, parts))
+    }
+
+    /// A discriminator of one's own, with memory for up to `capacity` images (2N in a training step). `parts` has the tables of all
+    /// tensors; with spectral normalisation they get its vectors.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where encoder, bottleneck, code and head do not fit together; if memory is used up.
+    pub fn from_parts(
+        backend: &B,
+        own: DiscriminatorParts<B>,
+        mut parts: Parts,
+        capacity: usize,
+    ) -> Result<(Self, Parts)> {
+        let DiscriminatorParts { encoder, bottleneck, code, head, spectral_norm: normalised } = own;
         let spectral_norm = normalised.then(|| SpectralNorm::new(backend, &mut parts)).transpose()?;
         let (encoder, head) = (Sequential::new(backend, encoder, capacity)?, Sequential::new(backend, head, capacity)?);
+        let made = bottleneck.map_or(code.len(), |d| 2 * d.dims());
+        let dims = bottleneck.map_or(code.len(), |d| d.dims());
+        if encoder.y_len() != made || head.x_len() != dims || code.len() != dims {
+            return Err(Error::Usage(format!(
+                "a discriminator: expected an encoder to {made} values an image and a head from {dims}, found {} and {}",
+                encoder.y_len(),
+                head.x_len()
+            )));
+        }
         let memory = |len: usize| backend.alloc(capacity * len);
         let (features, d_features) = (memory(encoder.y_len())?, memory(encoder.y_len())?);
         let dims = bottleneck.map_or(0, |d| d.dims());
@@ -106,7 +146,7 @@ impl<B: Executor> Discriminator<B> {
             bottleneck,
             code,
             head,
-            autoencoder,
+            autoencoder: None,
             features,
             d_features,
             z,
@@ -115,6 +155,11 @@ impl<B: Executor> Discriminator<B> {
             spectral_norm,
         };
         Ok((discriminator, parts))
+    }
+
+    /// Elements of one image.
+    pub fn x_len(&self) -> usize {
+        self.encoder.x_len()
     }
 
     /// Rows, columns and channels of z, or of the features where there is no bottleneck.

@@ -73,23 +73,12 @@ impl<B: Executor> Builder<'_, B> {
         Ok((layers, last))
     }
 
-    /// `conv_mean` and `conv_logvar` as one convolution of twice the width: their filters and their biases lie side by
-    /// side, so one product computes both. The latter is called so whether it makes log σ² or log σ: checkpoints of either
-    /// have the same tensors.
+    /// The convolution to μ and log σ² (or log σ), and the bottleneck behind it.
     pub(super) fn bottleneck(&mut self, last: Flattened) -> (AffineLayer<Conv2d>, Bottleneck) {
         let settings = &self.settings.bottleneck;
         let c = if settings.channels == 0 { last.c } else { settings.channels };
         let init = self.init();
-        let params = &mut self.parts.params;
-        let mean = params.add_filter("conv_mean.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
-        let logvar = params.add_filter("conv_logvar.weight".into(), [c, 1, 1, last.c], init.weight(last.c));
-        let mut bias =
-            |name: &str, centre| params.add_vector(name.into(), Flattened::vector(c), init.bias(last.c, centre));
-        let mean_bias = bias("conv_mean.bias", 0.0);
-        let logvar_bias = bias("conv_logvar.bias", settings.logvar_bias);
-        let d = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * c, r: 1, s: 1, stride: 1, padding: 0 };
-        let bias = Some(mean_bias.start..logvar_bias.end);
-        let layer = AffineLayer { map: d, weight: mean.start..logvar.end, bias, trains_bias: true };
+        let layer = AffineLayer::bottleneck(&mut self.parts.params, last, c, init, settings.logvar_bias);
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma: settings.sigma })
     }
 

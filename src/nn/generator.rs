@@ -2,7 +2,7 @@
 //! notebook; the widths are DCGAN's, Radford et al. 2016), or residual blocks and upsamplings (resnet.rs; the paper's).
 
 use super::decoder::DecoderBuilder;
-use super::layer::{Mode, Pass};
+use super::layer::{Layer, Mode, Pass};
 use super::sequential::Sequential;
 use super::table::Flattened;
 use super::{ImageShape, Parts, resnet};
@@ -37,6 +37,15 @@ impl<B: Executor> Generator<B> {
         builder.convolutions(first, channels.iter().skip(1).copied(), image, *output)?;
         let net = Sequential::new(backend, builder.layers, capacity)?;
         Ok((Generator { net }, parts))
+    }
+
+    /// A generator of one's own: layers from z `[N, latent]` to images `[N, H, W, C]`, with memory for up to `capacity` images.
+    /// [`Stack`](super::Stack) makes them.
+    ///
+    /// # Errors
+    /// Those of [`Sequential::new`].
+    pub fn from_layers(backend: &B, layers: Vec<Box<dyn Layer<B>>>, capacity: usize) -> Result<Self> {
+        Ok(Generator { net: Sequential::new(backend, layers, capacity)? })
     }
 
     /// The chain of layers.

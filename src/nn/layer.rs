@@ -9,6 +9,7 @@
 //! goes back through the layers below it like any gradient. Layers that are piecewise linear in their input have none of
 //! the latter.
 
+use super::operation::Operation;
 use crate::Result;
 use crate::device::{In, Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -70,6 +71,15 @@ pub trait Layer<B: Executor>: Send + Sync {
     fn x_len(&self) -> usize;
     /// Elements of one image's output.
     fn y_len(&self) -> usize;
+
+    /// What it computes in evaluation, step by step, for export; `None` for a layer that other programs don't have.
+    fn operations(&self) -> Option<Vec<Operation>> {
+        None
+    }
+
+    /// Says that batch normalisation of so many features follows. It takes each one's mean away, and with it whatever a bias of that
+    /// feature adds: the gradient of such a bias is zero but for rounding, and is not computed.
+    fn norm_follows(&mut self, _features: usize) {}
 
     /// y = f(x). `stats` is the network's arena of running statistics.
     fn forward(

@@ -1,8 +1,10 @@
-//! The layers that have parameters, as thin wrappers of their operations.
+//! The layers that have parameters, as thin wrappers of their operations. Images are `[N, H, W, C]`; names, shapes and layouts of
+//! tensors in tables and files are PyTorch's.
 
 use std::ops::Range;
 
 use super::layer::{Layer, Mode, Pass};
+use super::operation::{Described, Operation, Parameters};
 use super::table::{Flattened, Init, Initialisation, Table};
 use crate::device::{Buffer, Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -25,8 +27,9 @@ fn weight_and_bias<'a, B: Executor>(
     backend.split_mut(backend.slice_mut(arena, weight.start..bias.end), weight.len())
 }
 
-/// Convolution, transposed convolution or linear layer; the number of images is filled in at each pass.
-pub(super) struct AffineLayer<M> {
+/// Convolution `[N, H, W, C]` → `[N, OH, OW, K]`, transposed convolution, or linear layer `[N, C]` → `[N, K]`: y = A(w) x + b. The
+/// number of images is filled in at each pass.
+pub struct AffineLayer<M> {
     pub(super) map: M,
     pub(super) weight: Range<usize>,
     /// Right behind the weight; a shortcut has none.
@@ -39,30 +42,54 @@ impl<M> AffineLayer<M> {
     /// The same layer where batch normalisation follows, if it does. That takes the mean away, and with it whatever the bias
     /// adds: the bias's gradient is zero but for rounding, which an optimiser would make whole steps of. So it is not computed,
     /// and the bias stays as it was drawn.
-    pub(super) fn before_norm(self, follows: bool) -> Self {
+    #[must_use]
+    pub fn before_norm(self, follows: bool) -> Self {
         AffineLayer { trains_bias: self.trains_bias && !follows, ..self }
     }
 }
 
 impl AffineLayer<Conv2d> {
-    /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn conv2d(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
+    /// Adds `{name}.weight` `[K, C, R, S]` and `{name}.bias` `[K]` to the table.
+    pub fn conv2d(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
         let layer = AffineLayer::conv2d_without_bias(table, name, d, init);
         let bias = add_bias(table, name, Flattened::vector(d.k), init, d.r * d.s * d.c);
         AffineLayer { bias: Some(bias), ..layer }
     }
 
     /// Adds `{name}.weight` alone to the table.
-    pub(super) fn conv2d_without_bias(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
+    pub fn conv2d_without_bias(table: &mut Table, name: &str, d: Conv2d, init: Initialisation) -> Self {
         let init = init.weight(d.r * d.s * d.c);
         let weight = table.add_filter(format!("{name}.weight"), [d.k, d.r, d.s, d.c], init);
         AffineLayer { map: d, weight, bias: None, trains_bias: true }
     }
 }
 
+impl AffineLayer<Conv2d> {
+    /// `conv_mean` and `conv_logvar`, `[channels, C, 1, 1]` each, as one convolution of twice the width: their filters and their biases lie
+    /// side by side, so one product computes both. The latter is called so whether it makes log σ² or log σ: checkpoints of either
+    /// have the same tensors. Its bias starts at `logvar_bias`.
+    pub fn bottleneck(
+        table: &mut Table,
+        last: Flattened,
+        channels: usize,
+        init: Initialisation,
+        logvar_bias: f64,
+    ) -> Self {
+        let mean = table.add_filter("conv_mean.weight".into(), [channels, 1, 1, last.c], init.weight(last.c));
+        let logvar = table.add_filter("conv_logvar.weight".into(), [channels, 1, 1, last.c], init.weight(last.c));
+        let mut bias =
+            |name: &str, centre| table.add_vector(name.into(), Flattened::vector(channels), init.bias(last.c, centre));
+        let mean_bias = bias("conv_mean.bias", 0.0);
+        let logvar_bias = bias("conv_logvar.bias", logvar_bias);
+        let map = Conv2d { n: 0, h: last.h, w: last.w, c: last.c, k: 2 * channels, r: 1, s: 1, stride: 1, padding: 0 };
+        let bias = Some(mean_bias.start..logvar_bias.end);
+        AffineLayer { map, weight: mean.start..logvar.end, bias, trains_bias: true }
+    }
+}
+
 impl AffineLayer<ConvTranspose2d> {
-    /// Adds `{name}.weight` and `{name}.bias` to the table.
-    pub(super) fn conv_transpose2d(table: &mut Table, name: &str, d: ConvTranspose2d, init: Initialisation) -> Self {
+    /// Adds `{name}.weight` `[C, K, R, S]` and `{name}.bias` `[K]` to the table.
+    pub fn conv_transpose2d(table: &mut Table, name: &str, d: ConvTranspose2d, init: Initialisation) -> Self {
         let fan_in = d.r * d.s * d.k;
         let weight = table.add_filter(format!("{name}.weight"), [d.c, d.r, d.s, d.k], init.weight(fan_in));
         let bias = add_bias(table, name, Flattened::vector(d.k), init, fan_in);
@@ -71,14 +98,8 @@ impl AffineLayer<ConvTranspose2d> {
 }
 
 impl AffineLayer<Linear> {
-    /// Adds `{name}.weight` and `{name}.bias` to the table; either side may be a flattened image.
-    pub(super) fn linear(
-        table: &mut Table,
-        name: &str,
-        inputs: Flattened,
-        outputs: Flattened,
-        init: Initialisation,
-    ) -> Self {
+    /// Adds `{name}.weight` `[outputs, inputs]` and `{name}.bias` `[outputs]` to the table; either side may be a flattened image.
+    pub fn linear(table: &mut Table, name: &str, inputs: Flattened, outputs: Flattened, init: Initialisation) -> Self {
         let fan_in = inputs.len();
         let weight = table.add_matrix(format!("{name}.weight"), outputs, inputs, init.weight(fan_in));
         let bias = add_bias(table, name, outputs, init, fan_in);
@@ -90,7 +111,7 @@ fn add_bias(table: &mut Table, name: &str, features: Flattened, init: Initialisa
     table.add_vector(format!("{name}.bias"), features, init.bias(fan_in, 0.0))
 }
 
-impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
+impl<B: Executor, M: Affine<B> + Described> Layer<B> for AffineLayer<M> {
     fn describe(&self) -> String {
         format!("{} {}", M::OP, self.map.describe())
     }
@@ -99,6 +120,14 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     }
     fn y_len(&self) -> usize {
         self.map.with_n(1).y_len()
+    }
+    fn norm_follows(&mut self, features: usize) {
+        // A linear layer to an image has a bias for each pixel, of which the mean of a channel takes only a part away.
+        self.trains_bias = self.trains_bias && self.map.with_n(1).b_len() != features;
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        let parameters = Parameters { weight: self.weight.clone(), bias: self.bias.clone() };
+        Some(vec![self.map.operation(parameters)])
     }
     fn forward(
         &mut self,
@@ -156,10 +185,12 @@ impl<B: Executor, M: Affine<B>> Layer<B> for AffineLayer<M> {
     }
 }
 
-/// An activation on its own, where no normalisation goes before it.
-pub(super) struct ActivationLayer {
-    pub(super) f: Activation,
-    pub(super) len: usize,
+/// An activation on its own, where no normalisation goes before it: `[N, len]` → `[N, len]`.
+pub struct ActivationLayer {
+    /// The function.
+    pub f: Activation,
+    /// Elements of one image.
+    pub len: usize,
 }
 
 impl<B: Executor> Layer<B> for ActivationLayer {
@@ -171,6 +202,9 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     }
     fn y_len(&self) -> usize {
         self.len
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        Some(vec![Operation::Activation(self.f)])
     }
     fn forward(
         &mut self,
@@ -219,8 +253,9 @@ impl<B: Executor> Layer<B> for ActivationLayer {
     }
 }
 
-/// Batch normalisation and the activation behind it. It remembers the batch's statistics for its backward pass.
-pub(super) struct BatchNormLayer<B: Executor> {
+/// Batch normalisation and the activation behind it, `[N, positions, C]` → the same. It remembers the batch's statistics for its
+/// backward pass.
+pub struct BatchNormLayer<B: Executor> {
     /// Rows of one image.
     positions: usize,
     c: usize,
@@ -239,8 +274,11 @@ impl<B: Executor> BatchNormLayer<B> {
     /// The most groups that a pass may have: real and fake.
     const MOST_GROUPS: usize = 2;
 
-    /// Adds `{name}.weight` and `{name}.bias` to the table and `{name}.running_mean`, `_var` to that of the statistics.
-    pub(super) fn new(
+    /// Adds `{name}.weight` and `{name}.bias` to the table and `{name}.running_mean`, `_var` to that of the statistics, `[C]` each.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub fn new(
         backend: &B,
         params: &mut Table,
         stats: &mut Table,
@@ -290,6 +328,13 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
     }
     fn y_len(&self) -> usize {
         self.positions * self.c
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        let middle = self.running.start + self.c;
+        let (mean, variance) = (self.running.start..middle, middle..self.running.end);
+        let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
+        let norm = Operation::BatchNorm { gamma, beta, mean, variance, epsilon: self.dims(1).epsilon };
+        Some(vec![norm, Operation::Activation(self.activation)])
     }
     fn forward(
         &mut self,

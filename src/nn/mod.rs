@@ -9,25 +9,29 @@ pub mod generator;
 pub mod image_encoder;
 mod init;
 pub mod layer;
-mod layers;
+pub mod layers;
 mod minibatch;
 pub mod network;
-mod resampling;
-mod residual;
+pub mod operation;
+pub mod resampling;
+pub mod residual;
 mod resnet;
 mod rounded;
 pub mod sequential;
 mod spectral_norm;
+pub mod stack;
 pub mod table;
 
 pub use crate::image::ImageShape;
-pub use discriminator::{Discriminator, Verdict, VerdictGradient};
+pub use discriminator::{Discriminator, DiscriminatorParts, Verdict, VerdictGradient};
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
 pub use layer::{Layer, Mode, Pass};
 pub use network::{NetworkMemory, TrainedNetwork};
+pub use operation::Operation;
 pub use rounded::Rounded;
 pub use sequential::Sequential;
+pub use stack::Stack;
 pub use table::{Entry, Init, Table};
 
 /// The tables that building a network fills in.

@@ -1,6 +1,7 @@
 //! The layers that double and halve an image in the residual nets. They have no parameters.
 
 use super::layer::{Layer, Mode, Pass};
+use super::operation::Operation;
 use crate::Result;
 use crate::device::{Out, Stored, StoredOut};
 use crate::ops::Executor;
@@ -8,10 +9,10 @@ use crate::ops::layers::avg_pool2d::AvgPool2d;
 use crate::ops::layers::upsample2d::Upsample2d;
 
 /// Average pooling k3 s2 p1: halves the image. The number of images is filled in at each pass.
-pub(super) struct AvgPoolLayer(pub(super) AvgPool2d);
+pub struct AvgPoolLayer(pub AvgPool2d);
 
 /// Upsampling to the nearest pixel: doubles the image. The number of images is filled in at each pass.
-pub(super) struct UpsampleLayer(pub(super) Upsample2d);
+pub struct UpsampleLayer(pub Upsample2d);
 
 impl<B: Executor> Layer<B> for AvgPoolLayer {
     fn describe(&self) -> String {
@@ -68,6 +69,9 @@ impl<B: Executor> Layer<B> for UpsampleLayer {
     }
     fn y_len(&self) -> usize {
         Upsample2d { n: 1, ..self.0 }.y_len()
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        Some(vec![Operation::Upsample2d(self.0)])
     }
     fn forward(
         &mut self,

@@ -7,6 +7,7 @@
 use super::init::same;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
+use super::operation::Operation;
 use super::sequential::{first, first_mut};
 use super::table::{Flattened, Initialisation, Table};
 use crate::device::{Out, Stored, StoredBuffer, StoredOut};
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 const SCALE: f64 = 0.1;
 
 /// A residual block with memory for what lies inside of it.
-pub(super) struct ResidualBlock<B: Executor> {
+pub struct ResidualBlock<B: Executor> {
     f: Activation,
     conv_0: AffineLayer<Conv2d>,
     conv_1: AffineLayer<Conv2d>,
@@ -55,7 +56,7 @@ impl<B: Executor> ResidualBlock<B> {
     /// # Errors
     /// If memory is used up.
     #[expect(clippy::too_many_arguments, reason = "where, what it is called, what it is, how it starts, how many")]
-    pub(super) fn new(
+    pub fn new(
         backend: &B,
         params: &mut Table,
         name: &str,
@@ -100,6 +101,13 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     }
     fn y_len(&self) -> usize {
         self.lens[2]
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        let of = |layer: &AffineLayer<Conv2d>| Layer::<B>::operations(layer);
+        let (f, conv_0, conv_1) = (Operation::Activation(self.f), of(&self.conv_0)?, of(&self.conv_1)?);
+        let branch = [vec![f.clone()], conv_0, vec![f], conv_1].concat();
+        let shortcut = self.conv_s.as_ref().map_or(Some(Vec::new()), of)?;
+        Some(vec![Operation::Residual { branch, shortcut, scale: SCALE }])
     }
 
     fn forward(

@@ -1,9 +1,10 @@
 //! Layers one after another, with the memory for everything between them.
 
 use super::layer::{Layer, Mode, Pass};
-use crate::Result;
+use super::operation::Operation;
 use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
+use crate::{Error, Result};
 
 /// A chain of layers. Its own input and output lie outside of it.
 pub struct Sequential<B: Executor> {
@@ -22,14 +23,17 @@ impl<B: Executor> Sequential<B> {
     /// Allocates the memory for up to `capacity` images. There is at least one layer.
     ///
     /// # Errors
-    /// If memory is used up.
-    ///
-    /// # Panics
-    /// If a layer's output is not the next one's input: a mistake of this program's.
+    /// [`Error::Usage`] where there is no layer, or a layer's output is not the next one's input; if memory is used up.
     pub fn new(backend: &B, layers: Vec<Box<dyn Layer<B>>>, capacity: usize) -> Result<Self> {
-        assert!(!layers.is_empty(), "a chain needs a layer");
-        for pair in layers.windows(2) {
-            assert_eq!(pair[0].y_len(), pair[1].x_len(), "{} before {}", pair[0].describe(), pair[1].describe());
+        if layers.is_empty() {
+            return Err(Error::Usage("a chain of layers: expected at least one, found none".into()));
+        }
+        if let Some(pair) = layers.windows(2).find(|pair| pair[0].y_len() != pair[1].x_len()) {
+            let [before, after] = [0, 1].map(|i| pair[i].describe());
+            let (made, taken) = (pair[0].y_len(), pair[1].x_len());
+            return Err(Error::Usage(format!(
+                "a chain of layers: `{after}` expected {taken} values an image, and `{before}` before it makes {made}"
+            )));
         }
         let inner = layers.iter().take(layers.len().saturating_sub(1)).map(|layer| capacity * layer.y_len());
         let activations = inner.clone().map(|len| backend.alloc(len)).collect::<Result<_>>()?;
@@ -45,6 +49,15 @@ impl<B: Executor> Sequential<B> {
     /// Elements of one image's output.
     pub fn y_len(&self) -> usize {
         self.layers.last().map_or(0, |layer| layer.y_len())
+    }
+
+    /// What the layers compute in evaluation, for export.
+    ///
+    /// # Errors
+    /// The description of the first layer that other programs don't have.
+    pub fn operations(&self) -> std::result::Result<Vec<Operation>, String> {
+        let each = self.layers.iter().map(|layer| layer.operations().ok_or_else(|| layer.describe()));
+        Ok(each.collect::<std::result::Result<Vec<_>, _>>()?.concat())
     }
 
     /// y = f(x), for `pass.n` images, at most the capacity; `stats` is the network's arena of running statistics.

@@ -110,6 +110,11 @@ impl RunFolder {
         self.path.join("log.txt")
     }
 
+    /// `init.json`: the weights that the run began with, where they were not drawn from its seed.
+    pub fn init_path(&self) -> PathBuf {
+        self.path.join("init.json")
+    }
+
     /// `status.json`: how the run stands, or how its last start ended.
     pub fn status_path(&self) -> PathBuf {
         self.path.join("status.json")

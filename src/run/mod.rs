@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/00003-vgan-mnist-b128/
-//!   config.toml  env.json  log.txt  stats.jsonl  status.json
+//!   config.toml  env.json  init.json  log.txt  stats.jsonl  status.json
 //!   reals.png  fakes_init.png  fakes000200.png  curves.svg  events.out.tfevents.…
 //!   checkpoints/000200/{model,optim}.safetensors state.json   checkpoints/latest
 //! ```

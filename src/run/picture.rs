@@ -36,6 +36,22 @@ pub fn write_grid(
     columns: usize,
     scale: usize,
 ) -> Result<()> {
+    atomic::write_file(path, &encode_grid(pixels, count, height, width, channels, columns, scale)?)
+}
+
+/// The bytes of the PNG that [`write_grid`] writes.
+///
+/// # Errors
+/// [`Error::Internal`] where the sizes make no picture.
+pub fn encode_grid(
+    pixels: &[u8],
+    count: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    columns: usize,
+    scale: usize,
+) -> Result<Vec<u8>> {
     let cell = Cell { height, width, channels };
     let scale = if scale == 0 { fitting_scale(columns.min(count), width) } else { scale };
     let grid = Grid::new(cell, count, columns, scale)
@@ -45,7 +61,7 @@ pub fn write_grid(
             let sizes = format!("{count} × {height} × {width} × {channels}, {columns} columns, scale {scale}");
             Error::Internal(format!("{bytes} bytes make no grid of {sizes}"))
         })?;
-    atomic::write_file(path, &encode(grid.height, grid.width, channels, &grid.draw(pixels), Some(SOFTWARE))?)
+    encode(grid.height, grid.width, channels, &grid.draw(pixels), Some(SOFTWARE))
 }
 
 /// The smallest scale at which `columns` images of this width make a grid of 600 pixels or more.

@@ -90,16 +90,7 @@ pub fn decode_as<T: Real>(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor<T>>> {
     for (name, info) in &header.tensors {
         check_info::<T>(path, name, info)?;
     }
-    // What remains is the layout as a whole: no overlap, no hole, nothing after the end.
-    let layout = SafeTensors::deserialize(bytes).map_err(|e| {
-        let end = header.tensors.values().map(|t| t.data_offsets.1).max().unwrap_or(0);
-        let length = bytes.len() - header.data_start;
-        Error::bad_data(
-            path,
-            format!("tensors that lie one after the other and end with the file, at {end} of its data"),
-            format!("{e}; {length} bytes of data"),
-        )
-    })?;
+    let layout = layout(path, bytes, &header)?;
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for (name, info) in header.tensors {
         let view =
@@ -114,6 +105,47 @@ pub fn decode_as<T: Real>(path: &Path, bytes: &[u8]) -> Result<Vec<Tensor<T>>> {
         tensors.push(tensor);
     }
     Ok(tensors)
+}
+
+/// A tensor of any type, as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw<'a> {
+    /// The name.
+    pub name: String,
+    /// The type, as safetensors calls it: `F16`.
+    pub dtype: String,
+    /// The length of each dimension.
+    pub shape: Vec<usize>,
+    /// The elements, little-endian and row-major.
+    pub bytes: &'a [u8],
+}
+
+/// [`decode`] for tensors of any type, whose values are not looked at.
+///
+/// # Errors
+/// [`Error::BadData`] where the header, a name, a shape, an offset or the length is wrong.
+pub fn decode_raw<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<Raw<'a>>> {
+    let header = read_header(path, bytes)?;
+    let layout = layout(path, bytes, &header)?;
+    let raw = |(name, info): (String, Info)| {
+        let view = layout.tensor(&name);
+        let view = view.map_err(|e| Error::bad_data(path, format!("the tensor `{name}`"), e.to_string()))?;
+        Ok(Raw { shape: view.shape().to_vec(), bytes: view.data(), name, dtype: info.dtype })
+    };
+    header.tensors.into_iter().map(raw).collect()
+}
+
+/// The layout as a whole: no overlap, no hole, nothing after the end.
+fn layout<'a>(path: &Path, bytes: &'a [u8], header: &Header) -> Result<SafeTensors<'a>> {
+    SafeTensors::deserialize(bytes).map_err(|e| {
+        let end = header.tensors.values().map(|t| t.data_offsets.1).max().unwrap_or(0);
+        let length = bytes.len() - header.data_start;
+        Error::bad_data(
+            path,
+            format!("tensors that lie one after the other and end with the file, at {end} of its data"),
+            format!("{e}; {length} bytes of data"),
+        )
+    })
 }
 
 /// Returns true if the tensor `name` holds f64, by the header alone; `None` if there is no such tensor.

@@ -64,16 +64,26 @@ impl<B: F32Executor> TrainedGenerator<B> {
     }
 }
 
-struct Found {
-    path: PathBuf,
-    model: Vec<Tensor>,
-    state: State,
-    settings: Settings,
-    notes: Vec<String>,
+/// A checkpoint's model, with the settings that it was trained by.
+pub struct Found {
+    /// The checkpoint's folder.
+    pub path: PathBuf,
+    /// The tensors of all networks, in order of their names.
+    pub model: Vec<Tensor>,
+    /// The checkpoint's state.
+    pub state: State,
+    /// The settings.
+    pub settings: Settings,
+    /// Notes for the user, as [`TrainedGenerator::notes`].
+    pub notes: Vec<String>,
 }
 
 impl Found {
-    fn find(source: &Path) -> Result<Found> {
+    /// Reads the newest checkpoint of a run whose model is whole, or the checkpoint `source`.
+    ///
+    /// # Errors
+    /// Those of [`TrainedGenerator::open`].
+    pub fn find(source: &Path) -> Result<Found> {
         let (path, (model, state), mut notes) = if is_checkpoint(source) {
             (source.to_path_buf(), checkpoint::load_model(source)?, Vec::new())
         } else {

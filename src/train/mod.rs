@@ -11,6 +11,7 @@
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
+//! | [`init`] | weights of another run or file, to begin with |
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic; the refusal of one that does not fit |
@@ -19,6 +20,7 @@
 
 pub mod batch;
 pub mod disk;
+pub mod init;
 pub mod interrupt;
 pub mod load;
 pub mod objective;
@@ -32,6 +34,7 @@ pub mod step;
 pub mod trace;
 pub mod trainer;
 
+pub use init::Init;
 pub use interrupt::Interrupt;
 pub use load::TrainedGenerator;
 pub use session::Session;

@@ -20,8 +20,8 @@ pub struct Sampler<B: Executor> {
     rounded: Rounded<B>,
 }
 
-/// Images that are drawn at once.
-const BATCH: usize = 64;
+/// Images that are drawn at once: a generator of one's own needs memory for as many.
+pub const BATCH: usize = 64;
 
 impl<B: F32Executor> Sampler<B> {
     /// Builds the generator's layers again.
@@ -29,11 +29,24 @@ impl<B: F32Executor> Sampler<B> {
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let (generator, parts) = Generator::new(backend, settings, image, BATCH)?;
-        let latents = backend.alloc(BATCH * settings.generator.latent)?;
+        let network = Generator::new(backend, settings, image, BATCH)?;
+        Self::with_generator(backend, settings.data.range, image, network)
+    }
+
+    /// The same with a generator of one's own, which has memory for [`BATCH`] images, and its tables.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub fn with_generator(
+        backend: &B,
+        range: PixelRange,
+        image: ImageShape,
+        (generator, parts): (Generator<B>, Parts),
+    ) -> Result<Self> {
+        let latents = backend.alloc(BATCH * generator.net().x_len())?;
         let images = backend.alloc(BATCH * image.len())?;
         let rounded = Rounded::new(backend, parts.params.len())?;
-        Ok(Sampler { generator, parts, image, range: settings.data.range, latents, images, rounded })
+        Ok(Sampler { generator, parts, image, range, latents, images, rounded })
     }
 
     /// The tables of the generator's arenas.

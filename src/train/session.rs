@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGXFSZ;
 
 use super::batch::Batch;
+use super::init::Init;
 use super::interrupt::Interrupt;
 use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
@@ -20,7 +21,7 @@ use crate::nn::ImageShape;
 use crate::ops::inputs::gather::Gather;
 use crate::run::{
     Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves,
-    picture, stats,
+    picture, stats, write_file,
 };
 use crate::{Error, Result, shell};
 
@@ -134,16 +135,49 @@ fn spread(images: &Images, count: usize) -> (usize, Vec<u8>) {
 impl<B: F32Executor> Session<B> {
     /// Starts a run in a folder that holds its config.toml and nothing else: writes the pictures of the real images and
     /// of the untrained generator, and the checkpoint of step 0.
+    ///
+    /// # Errors
+    /// Those of [`Init::of`], which reads the weights that `train.init` names; what the device or the disk refuses.
     pub fn start(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
-        // Building and drawing use as many threads as training does.
-        backend.clone().run(move || Self::start_here(backend, settings, preset, images, folder))
+        let init = Init::of(&settings, images.shape())?;
+        Self::start_with(backend, settings, preset, images, folder, init)
     }
 
-    fn start_here(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
+    /// [`Session::start`] with weights that were read before.
+    ///
+    /// # Errors
+    /// What the device or the disk refuses.
+    pub fn start_with(
+        backend: B,
+        settings: Settings,
+        preset: &str,
+        images: &Images,
+        folder: RunFolder,
+        init: Option<Init>,
+    ) -> Result<Self> {
+        // Building and drawing use as many threads as training does.
+        backend.clone().run(move || Self::start_here(backend, settings, preset, images, folder, init))
+    }
+
+    fn start_here(
+        backend: B,
+        settings: Settings,
+        preset: &str,
+        images: &Images,
+        folder: RunFolder,
+        init: Option<Init>,
+    ) -> Result<Self> {
         let lock = folder.lock()?;
         let mut session = Self::build(backend, settings, preset, images, folder, lock, |_, _, folder| {
             Ok((StatsLog::create(&folder.stats_path())?, Vec::new()))
         })?;
+        if let Some(init) = init {
+            init.apply(&mut session.trainer.model)?;
+            let text = serde_json::to_string_pretty(&init.record());
+            let text = text.map_err(|error| Error::Internal(format!("init.json: {error}")))?;
+            write_file(&session.folder.init_path(), format!("{text}\n").as_bytes())?;
+            init.lines().iter().try_for_each(|line| session.log.line(line))?;
+        }
         let Images { height, width, channels, .. } = *images;
         let (shown, reals) = spread(images, GRID);
         picture::write_grid(&session.folder.reals_path(), &reals, shown, height, width, channels, GRID_COLUMNS, 0)?;

@@ -163,12 +163,12 @@ pub(super) fn fill_networks<B: Executor>(model: &mut Model<B>, tensors: &mut Ten
 }
 
 /// The prefix of the tensors of the generator's moving average.
-const AVERAGE: &str = "average.";
+pub(super) const AVERAGE: &str = "average.";
 /// The prefix of the tensors of mode regularisation's image encoder.
 const ENCODER: &str = "encoder.";
 
 /// The prefix of each network's tensors.
-const PREFIXES: [(Network, &str); Network::COUNT] =
+pub(super) const PREFIXES: [(Network, &str); Network::COUNT] =
     [(Network::Generator, "generator."), (Network::Discriminator, "discriminator."), (Network::Encoder, ENCODER)];
 
 /// The prefix of each network's tensors, and its arenas.

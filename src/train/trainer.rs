@@ -7,7 +7,7 @@ use super::step::{Methods, step};
 use crate::Result;
 use crate::config::Settings;
 use crate::device::{Metrics, StepState, Stored};
-use crate::nn::ImageShape;
+use crate::nn::{Discriminator, Generator, ImageShape, Parts};
 use crate::ops::Executor;
 
 /// The networks, their optimisers and everything that a step touches.
@@ -30,6 +30,23 @@ impl<B: Executor> Trainer<B> {
     /// beforehand.
     pub fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
         let mut model = Model::new(backend, settings, image)?;
+        let methods = Methods::new(&mut model)?;
+        Ok(Trainer { model, methods, steps_begun: 0, repeated: Default::default() })
+    }
+
+    /// The same with networks of one's own, each with its tables: a generator with memory for a batch, a discriminator with memory for
+    /// two. Everything else is as the settings say: losses, optimisers, the bottleneck's constraint, methods.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) where they do not take and make what the settings and the images say; if memory is used up.
+    pub fn with_networks(
+        backend: B,
+        settings: Settings,
+        image: ImageShape,
+        generator: (Generator<B>, Parts),
+        discriminator: (Discriminator<B>, Parts),
+    ) -> Result<Self> {
+        let mut model = Model::with_networks(backend, settings, image, generator, discriminator)?;
         let methods = Methods::new(&mut model)?;
         Ok(Trainer { model, methods, steps_begun: 0, repeated: Default::default() })
     }

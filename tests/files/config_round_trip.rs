@@ -152,20 +152,10 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
-    let dtype = prop::sample::select(Precision::ALL);
-    (
-        2usize..4096,
-        1usize..1000,
-        large.clone(),
-        positive(),
-        large,
-        1u64..1000,
-        0u64..1000,
-        0usize..9,
-        any::<bool>(),
-        dtype,
-    )
-        .prop_map(|(batch, epochs, steps, minutes, seed, tick, snap, keep, tensorboard, dtype)| TrainSettings {
+    let init = ("[a-zA-Z0-9/. \"'ß]{0,20}", "[a-z.,=]{0,20}");
+    let dtype = (prop::sample::select(Precision::ALL), init, any::<bool>());
+    (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
+        |(batch, epochs, steps, minutes, seed, tick, snap, keep, (dtype, (init, parts), tensorboard))| TrainSettings {
             batch,
             epochs,
             steps,
@@ -175,8 +165,11 @@ fn train() -> impl Strategy<Value = TrainSettings> {
             snap,
             keep,
             tensorboard,
+            init_parts: if init.is_empty() { String::new() } else { parts },
+            init,
             dtype,
-        })
+        },
+    )
 }
 
 fn settings() -> impl Strategy<Value = Settings> {

@@ -14,6 +14,8 @@ mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
 mod restored;
+mod weights;
+mod weights_malformed;
 
 #[test]
 fn a_what_this_part_needs() {

@@ -169,6 +169,9 @@ fn the_code_that_is_shown_is_real() {
         seen += 1;
     }
     assert_eq!(seen, 2, "a kernel and its twin");
+    let library = read("docs/library.md");
+    let shown = library.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of Rust");
+    assert!(read("examples/own_nets.rs").contains(shown), "docs/library.md shows code that the example does not have");
 }
 
 #[test]

@@ -6,8 +6,10 @@ mod narrow_models;
 mod needs;
 
 mod autoencoder;
+mod examples;
 mod methods;
 mod overwritten;
+mod own_nets;
 mod penalty;
 
 #[test]

@@ -1,11 +1,11 @@
 //! All that a step works on: the networks with their arenas, the batch, and the state.
 
-use crate::Result;
 use crate::config::Settings;
 use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer};
 use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
 use crate::ops::Executor;
 use crate::train::batch::Phase;
+use crate::{Error, Result};
 
 /// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
 pub const HISTORY: u64 = 256;
@@ -92,15 +92,33 @@ impl<B: Executor> Model<B> {
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
+        let n = settings.train.batch;
+        let generator = Generator::new(&backend, &settings, image, n)?;
+        let discriminator = Discriminator::new(&backend, &settings, image, 2 * n)?;
+        Self::with_networks(backend, settings, image, generator, discriminator)
+    }
+
+    /// The same with networks that are built already, each with its tables.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where they do not take and make what the settings and the images say; if memory is used up.
+    pub(in crate::train) fn with_networks(
+        backend: B,
+        settings: Settings,
+        image: ImageShape,
+        generator: (Generator<B>, Parts),
+        discriminator: (Discriminator<B>, Parts),
+    ) -> Result<Self> {
         let (n, seed) = (settings.train.batch, settings.train.seed);
+        require_fit(&settings, image, &generator.0, &discriminator.0)?;
         let averaged = settings.objective.historical_averaging > 0.0;
         let network = |parts: Parts, first_tensor, with_mean| {
             NetworkMemory::new(&backend, parts, settings.optimizer.kind, seed, first_tensor, with_mean)
         };
-        let (layers, parts) = Generator::new(&backend, &settings, image, n)?;
+        let (layers, parts) = generator;
         let first_of_d = tensors(parts.params.entries().len());
         let generator = TrainedNetwork { layers, memory: network(parts, 0, averaged)? };
-        let (layers, parts) = Discriminator::new(&backend, &settings, image, 2 * n)?;
+        let (layers, parts) = discriminator;
         // The encoder's weights are drawn behind those of the others, so that these are the same with and without one.
         let of_d = parts.params.entries().len().max(parts.stats.entries().len());
         let first_of_e = first_of_d.saturating_add(tensors(of_d));
@@ -182,6 +200,39 @@ impl<B: Executor> Model<B> {
             Phase::Generator => PhaseImages { n, groups: 1, range: n * image..2 * n * image },
         }
     }
+}
+
+/// Refuses networks that do not take and make what the settings and the images say.
+fn require_fit<B: Executor>(
+    settings: &Settings,
+    image: ImageShape,
+    generator: &Generator<B>,
+    discriminator: &Discriminator<B>,
+) -> Result<()> {
+    let net = generator.net();
+    let (latent, ImageShape { h, w, c }) = (settings.generator.latent, image);
+    if (net.x_len(), net.y_len()) != (latent, image.len()) {
+        return Err(Error::Usage(format!(
+            "the generator: expected one from {latent} values (generator.latent) to images of {h}×{w}×{c}, found one from {} \
+             to {} values",
+            net.x_len(),
+            net.y_len()
+        )));
+    }
+    if discriminator.x_len() != image.len() {
+        return Err(Error::Usage(format!(
+            "the discriminator: expected one of images of {h}×{w}×{c}, found one of {} values",
+            discriminator.x_len()
+        )));
+    }
+    let has_bottleneck = discriminator.bottleneck(1).is_some();
+    if has_bottleneck != settings.bottleneck.enabled {
+        return Err(Error::Usage(format!(
+            "the discriminator: expected one {} bottleneck, as bottleneck.enabled says",
+            if settings.bottleneck.enabled { "with a" } else { "without a" }
+        )));
+    }
+    Ok(())
 }
 
 /// A number of tensors, as draws count them.

@@ -1,0 +1,63 @@
+"""Runs exported generators in onnxruntime and compares them with `vgan-cuda generate`, for every preset.
+
+    .venv/bin/pip install onnx onnxruntime
+    .venv/bin/python tests/oracle/onnx_check.py target/release/vgan-cuda
+
+For each preset it trains one step on the embedded digits, exports the generator, checks the file with ONNX's own checker and its shape
+inference, runs it on 16 latents, and compares: the pixels with `generate --latents`, and the values with the PyTorch module of
+python/vgan_cuda. The exit code is 1 where pixels differ by more than 1 of 255, or values by more than 1e-5 of their interval.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+
+import numpy
+import onnx
+import onnxruntime
+import torch
+
+from module_check import PRESETS, run, trained, vgan_cuda
+
+
+def check(program, preset, changes, folder):
+    path = trained(program, preset, changes, folder / "runs")
+    model = folder / "generator.onnx"
+    run(program, "export", path, "--output", model)
+    graph = onnx.load(str(model))
+    onnx.checker.check_model(graph, full_check=True)
+    loaded = vgan_cuda.load(path)
+    latents = loaded.latents(16, torch.Generator().manual_seed(3))
+    numpy.save(folder / "z.npy", latents.numpy())
+    run(program, "generate", path, "--latents", folder / "z.npy", "--output", folder / "x.npy", "--device", "cpu", "--quiet")
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    images = session.run(["images"], {"latents": latents.numpy()})[0]
+    with torch.no_grad():
+        expected = loaded.generator(latents).numpy()
+    assert images.shape == expected.shape == (16, *loaded.image), (images.shape, expected.shape)
+    pixels = loaded.pixels(torch.from_numpy(images)).numpy().astype(int)
+    difference = numpy.abs(pixels - numpy.load(folder / "x.npy").astype(int)).max()
+    operators = sorted({node.op_type for node in graph.graph.node})
+    return float(numpy.abs(images - expected).max()), int(difference), operators, model.stat().st_size
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("--preset", action="append", choices=PRESETS)
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    arguments = parser.parse_args()
+    changes = [word for change in arguments.changes for word in ("--set", change)]
+    failed = False
+    for preset in arguments.preset or PRESETS:
+        with tempfile.TemporaryDirectory() as temporary:
+            values, pixels, operators, size = check(arguments.program, preset, changes, pathlib.Path(temporary))
+        wrong = not values <= 1e-5 or pixels > 1
+        failed |= wrong
+        print(f"{preset}: values {values:.1e}, pixels {pixels} of 255; {size} bytes; {', '.join(operators)}{' FAILED' * wrong}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
