@@ -53,6 +53,7 @@
 //! | [`proof`] | derivatives against central differences, for operations and whole losses |
 //! | [`train`] | one training step (discriminator, β, generator) and the loop around it |
 //! | [`run`] | the run folder: checkpoints, records, pictures, plots; only [`cli`] and [`train`] know it |
+//! | [`eval`] | metrics of samples against a data set, and the classifier that they need |
 //! | [`nn`] | parameter arenas, layers, generator, discriminator (encoder → bottleneck → head), image encoder |
 //! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
@@ -75,6 +76,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod eval;
 mod image;
 pub mod nn;
 pub mod ops;

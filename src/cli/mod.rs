@@ -15,6 +15,7 @@ mod dataset;
 mod details;
 mod doctor;
 mod dry_run;
+mod eval;
 mod experiment;
 mod generate;
 mod gradcheck;
@@ -81,6 +82,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Generate(generate::GenerateArgs),
     Interpolate(interpolate::InterpolateArgs),
+    Eval(eval::EvalArgs),
     List(list::ListArgs),
     Compare(compare::CompareArgs),
     Experiment(experiment::ExperimentArgs),
@@ -101,6 +103,7 @@ impl Command {
             Command::Resume(args) => resume::run(args.resolve()?),
             Command::Generate(args) => generate::run(args.resolve()?),
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
+            Command::Eval(args) => eval::run(args.resolve()?),
             Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Experiment(args) => experiment::run(args.resolve()?),

@@ -108,6 +108,11 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("train.tick", Pace, "the interval of reports"),
     ("train.snap", Pace, "the interval of saves"),
     ("train.keep", Pace, "the number of checkpoints"),
+    ("eval.metrics", Pace, "what is measured; the weights do not depend on it"),
+    ("eval.every", Pace, "the interval of measurements"),
+    ("eval.samples", Pace, "how measurements are made"),
+    ("eval.seed", Pace, "how measurements are made"),
+    ("eval.classifier", Place, "measurements name the classifier by its hash"),
     ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 

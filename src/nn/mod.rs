@@ -1,7 +1,8 @@
 //! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head or decoder, and the encoder
-//! of mode regularisation, a network of its own.
+//! of mode regularisation, a network of its own; and the classifier that samples are measured with.
 
 mod autoencoder;
+pub mod classifier;
 mod decoder;
 pub mod discriminator;
 mod discriminator_layers;
@@ -19,8 +20,10 @@ mod rounded;
 pub mod sequential;
 mod spectral_norm;
 pub mod table;
+pub mod tensors;
 
 pub use crate::image::ImageShape;
+pub use classifier::Classifier;
 pub use discriminator::{Discriminator, Verdict, VerdictGradient};
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
