@@ -15,6 +15,7 @@ use crate::config::{self, Settings};
 use crate::data::{Images, load};
 use crate::error::{Error, Result, shown};
 use crate::eval::evaluator::{Identity, LEAST_SAMPLES};
+use crate::eval::metrics::SHARE;
 use crate::eval::{Evaluator, METRICS, Metric, Needs, Options, metrics};
 use crate::run::checkpoint::{self, sha256};
 use crate::run::{Measured, RunFolder};
@@ -241,10 +242,18 @@ impl Told<'_> {
             text += &format!("classifier  {hash}{}{}\n", right.unwrap_or_default(), path.unwrap_or_default());
         }
         let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];
-        for (metric, name) in METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys())) {
+        let all = METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys()));
+        let (shares, others): (Vec<_>, Vec<_>) = all.partition(|(_, name)| name.starts_with(SHARE));
+        for (metric, name) in others {
             rows.push(vec![name.clone(), (metric.explain)(name).to_string(), number(figures[name])]);
         }
-        text + "\n" + &aligned(&rows, 2, None)
+        text += &format!("\n{}", aligned(&rows, 2, None));
+        if !shares.is_empty() {
+            let share = |name: &str| format!("{} {:.1} %", &name[SHARE.len()..], 100.0 * figures[name]);
+            let shares: Vec<String> = shares.into_iter().map(|(_, name)| share(name)).collect();
+            text += &format!("\nshares of the samples by class: {}\n", shares.join(", "));
+        }
+        text
     }
 
     fn json(&self) -> Result<String> {

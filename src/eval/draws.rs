@@ -31,9 +31,7 @@ pub(super) fn words(seed: u64, purpose: Purpose, index: u64, part: u32) -> [u32;
 
 /// A whole number below `bound`, from one draw; `bound` is small beside 2³².
 pub(super) fn below(word: u32, bound: usize) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "below bound")]
-    let number = (u64::from(word) * bound as u64 >> 32) as usize;
-    number
+    ((u64::from(word) * bound as u64) >> 32) as usize
 }
 
 /// Normal draws.

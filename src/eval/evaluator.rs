@@ -68,7 +68,7 @@ impl Evaluator {
     pub fn new<B: Trains>(backend: &B, images: &Images, source: &str, options: Options) -> Result<Self> {
         require_enough(images, source, &options)?;
         let shared = backend.clone();
-        let pool: Pool = Box::new(move |work| shared.run(|| work()));
+        let pool: Pool = Box::new(move |work| shared.run(&mut *work));
         let shape = images.shape();
         let has = |needs| options.metrics.iter().any(|metric| metric.needs == needs);
         let mut real = Set::new(shape);

@@ -74,7 +74,7 @@ fn subtract_doubled(ImageShape { h, w, c }: ImageShape, image: &mut [f32], halve
     let taps = |at: usize, size: usize| {
         FILTER.iter().enumerate().filter_map(move |(t, weight)| {
             let place = mirrored(at as isize + t as isize - 2, size);
-            (place % 2 == 0).then_some((place / 2, weight / 8.0))
+            place.is_multiple_of(2).then_some((place / 2, weight / 8.0))
         })
     };
     let mut wide = vec![0.0; rows * w * c];

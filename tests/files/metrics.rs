@@ -76,6 +76,7 @@ fn expected() -> Expected {
 fn figures_of_features_agree_with_scipy() {
     let cases = expected().features;
     assert_eq!(cases.len(), 3);
+    let mut bad = Vec::new();
     for OfFeatures { count, dims, scale, shift, figures } in cases {
         let (real, fake) = (features(count, dims, 1, 1.0, 0.0), features(count, dims, 2, scale, shift));
         let found = measure(&["fcd", "kid", "pr", "dc"], &real, &fake, 3, 2);
@@ -83,11 +84,14 @@ fn figures_of_features_agree_with_scipy() {
         for (name, expected) in figures {
             // The root of a matrix by SciPy's general method is good to about 1e-8.
             let tolerance = if name == "fcd" { 1e-7 } else { 1e-12 } * expected.abs().max(1.0);
-            assert!((found[&name] - expected).abs() <= tolerance, "{count}×{dims} {name}: {} {expected}", found[&name]);
+            if (found[&name] - expected).abs() > tolerance {
+                bad.push(format!("{count}×{dims} {name}: {}, expected {expected}", found[&name]));
+            }
         }
         // Each subset of KID is the whole of so small a set.
         assert!(found["kid_se"] < 1e-12);
     }
+    assert!(bad.is_empty(), "{bad:#?}");
 }
 
 #[test]
@@ -142,8 +146,8 @@ fn a_lost_mode_shows_in_recall_and_noise_in_precision() {
     for worse in [&dropped, &noisy] {
         assert!(worse["fcd"] > 10.0 * good["fcd"] && worse["kid"] > good["kid"] + 10.0 * good["kid_se"], "{worse:?}");
     }
-    // What perfect samples would get is about what good ones do get.
-    assert!(good["fcd_floor"] > 0.2 * good["fcd"] && good["fcd_floor"] < 5.0 * good["fcd"], "{good:?}");
+    // Half of the real images against the others: near, but for what so few points differ by.
+    assert!(good["fcd_floor"] > 0.0 && good["fcd_floor"] < 0.2 * dropped["fcd"].min(noisy["fcd"]), "{good:?}");
 }
 
 /// Sets that are large enough for several blocks, subsets and groups of images.

@@ -6,6 +6,8 @@ use crate::eval::set::Set;
 
 /// A class is covered where its share of the samples is this part of its share of the real images, or more.
 const COVERED: f64 = 0.1;
+/// What the name of a class's share begins with.
+pub const SHARE: &str = "share_";
 /// The shares of more classes are not listed.
 const LISTED: usize = 100;
 
@@ -15,7 +17,7 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     panel: ("Classes that the samples cover", &[("modes", "")]),
     measure,
-    has: |figure| matches!(figure, "modes" | "class_distance") || figure.starts_with("share_"),
+    has: |figure| matches!(figure, "modes" | "class_distance") || figure.starts_with(SHARE),
     explain: |figure| match figure {
         "modes" => "classes with at least a tenth of their share among real images",
         "class_distance" => {
@@ -33,7 +35,7 @@ fn measure(real: &Set, fake: &Set, _: u64) -> Vec<Figure> {
     let modes = pairs().filter(is_covered).count() as f64;
     let distance = pairs().map(|(real, fake)| (real - fake).abs()).sum::<f64>() / 2.0;
     let listed = names.iter().zip(&fake).filter(|_| count <= LISTED);
-    let shares = listed.map(|(name, &share)| figure(&format!("share_{name}"), share));
+    let shares = listed.map(|(name, &share)| figure(&format!("{SHARE}{name}"), share));
     [figure("modes", modes), figure("class_distance", distance)].into_iter().chain(shares).collect()
 }
 

@@ -9,6 +9,7 @@ mod swd;
 
 use super::set::Set;
 use crate::error::{Error, Result};
+pub use classes::SHARE;
 
 /// What a metric looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
