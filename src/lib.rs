@@ -52,8 +52,9 @@
 //! | [`mod@bench`] | every operation at the sizes of the models, timed against the limits of the device |
 //! | [`proof`] | derivatives against central differences, for operations and whole losses |
 //! | [`train`] | one training step (discriminator, β, generator) and the loop around it |
-//! | [`run`] | the run folder: checkpoints, records, pictures, plots; only `cli`, `exchange` and [`train`] know it |
+//! | [`eval`] | metrics of samples against a data set, and the classifier that they need |
 //! | [`exchange`] | files of other programs: weights of PyTorch, arrays of NumPy, graphs of ONNX |
+//! | [`run`] | the run folder: checkpoints, records, pictures, plots; knows nothing of nets |
 //! | [`nn`] | parameter arenas, layers, generator, discriminator (encoder → bottleneck → head), image encoder |
 //! | [`ops`] | operations, in rooms by subject: sizes, contract, CPU code, launches, test cases |
 //! | [`device`] | memory and launches on the CPU, a GPU, an emulator or a dry run; Philox; the only `unsafe` |
@@ -77,6 +78,7 @@ pub mod config;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod eval;
 pub mod exchange;
 mod image;
 pub mod nn;

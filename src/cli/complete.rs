@@ -11,6 +11,7 @@ use super::settings::{all, methods};
 use super::{Cli, output};
 use crate::config::{Range, SECTIONS, Setting};
 use crate::error::Result;
+use crate::eval::METRICS;
 
 /// Answer a shell's completion script; `vgan-cuda completions` prints such scripts
 #[derive(Debug, Args)]
@@ -181,6 +182,7 @@ fn values(argument: &Arg, typed: &str) -> Answer {
         "init_parts" => {
             Answer::of_words(["generator", "discriminator", "generator=average"].map(|part| word(part, "")))
         }
+        "metrics" => metrics(typed),
         "name" if argument.get_possible_values().is_empty() => names(),
         _ => {
             let possible = argument.get_possible_values();
@@ -202,6 +204,13 @@ fn paths(argument: &Arg) -> Option<Paths> {
 /// Returns true if the help gives the argument's value this name.
 fn is_called(argument: &Arg, word: &str) -> bool {
     argument.get_value_names().is_some_and(|names| names.iter().any(|name| name.contains(word)))
+}
+
+/// The metrics that are not in the list yet, behind what is.
+fn metrics(typed: &str) -> Answer {
+    let before = typed.rfind(',').map_or("", |comma| &typed[..=comma]);
+    let left = METRICS.iter().filter(|metric| !before.split(',').any(|given| given == metric.name));
+    Answer::of_words(left.map(|metric| (format!("{before}{}", metric.name), metric.meaning.to_string())))
 }
 
 fn device() -> Answer {
@@ -285,6 +294,8 @@ mod tests {
         assert_eq!(words("train --dt"), ["--dtype"]);
         assert_eq!(words("train --dtype "), ["f32", "tf32", "bf16"]);
         assert_eq!(words("train --dtype=b"), ["--dtype=bf16"]);
+        assert_eq!(words("train --metrics fcd,k"), ["fcd,kid"]);
+        assert_eq!(words("eval r --metrics=p"), ["--metrics=pr"]);
         assert_eq!(words("train --device c"), ["cpu", "cuda"]);
         assert_eq!(words("train quick "), [""; 0]);
         assert_eq!(words("train --batch "), [""; 0]);
@@ -362,6 +373,6 @@ mod tests {
         root.build();
         let has =
             |id: &str| root.get_subcommands().any(|command| command.get_arguments().any(|one| one.get_id() == id));
-        assert!(["set", "device", "data", "init", "init_parts", "name"].into_iter().all(has));
+        assert!(["set", "device", "data", "init", "init_parts", "metrics", "name"].into_iter().all(has));
     }
 }

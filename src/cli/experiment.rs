@@ -165,7 +165,7 @@ fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interru
             let threads = opened.threads();
             let folder = || RunFolder::create_named(outdir, &run.name);
             let settings = run.settings.clone();
-            on_device!(opened, |backend| train(backend, threads, settings, &run.preset, folder, begin))?;
+            on_device!(opened, |backend| train((backend, *device, threads), settings, &run.preset, folder, begin))?;
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ mod dataset;
 mod details;
 mod doctor;
 mod dry_run;
+mod eval;
 mod experiment;
 mod export;
 mod generate;
@@ -90,6 +91,7 @@ enum Command {
     Animate(animate::AnimateArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Eval(eval::EvalArgs),
     List(list::ListArgs),
     Compare(compare::CompareArgs),
     Report(report::ReportArgs),
@@ -114,6 +116,7 @@ impl Command {
             Command::Interpolate(args) => interpolate::run(args.resolve()?),
             Command::Export(args) => export::run(args.resolve()?),
             Command::Import(args) => import::run(args.resolve()?),
+            Command::Eval(args) => eval::run(args.resolve()?),
             Command::List(args) => list::run(args.resolve()),
             Command::Compare(args) => compare::run(args.resolve()),
             Command::Report(args) => report::run(args.resolve()?),

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, on_device};
 use super::details;
+use super::eval::{checkpoint_of, evaluation};
 use super::outcome;
 use super::output::to_stderr;
 use super::serve::{ServeArgs, serve};
@@ -139,21 +140,6 @@ impl ResumeArgs {
     }
 }
 
-/// The folder of the checkpoint of a step.
-fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
-    if is_checkpoint(run) {
-        return Err(Error::Usage(format!("--from names a checkpoint, and {} is one already", shown(run))));
-    }
-    let checkpoints = RunFolder::open(run)?.checkpoints_path();
-    let path = checkpoints.join(checkpoint::folder_name(step));
-    if path.is_dir() {
-        return Ok(path);
-    }
-    let steps: Vec<String> = checkpoint::steps(&checkpoints).iter().map(ToString::to_string).collect();
-    let error = Error::bad_data(&checkpoints, format!("a checkpoint of step {step}"), "none of that step");
-    Err(error.with_hint(format!("there are those of step {}; `train --keep 0` keeps all", steps.join(", "))))
-}
-
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
     let ResumeOptions { source, overrides, outdir, description, device, serve: address, json } = options;
@@ -254,7 +240,7 @@ pub(super) fn resume(
     let opened = device.open_in(settings.train.dtype)?;
     let threads = opened.threads();
     let next = Next { on_file, revision, config };
-    on_device!(opened, |backend| go_on(backend, threads, found, next, begin))
+    on_device!(opened, |backend| go_on((backend, device, threads), found, next, begin))
 }
 
 /// The settings to go on with.
@@ -268,8 +254,7 @@ struct Next {
 
 /// Takes the run on from its checkpoint.
 fn go_on<B: F32Executor>(
-    backend: B,
-    threads: usize,
+    (backend, device, threads): (B, DeviceArgs, usize),
     found: Found,
     next: Next,
     begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
@@ -282,6 +267,7 @@ fn go_on<B: F32Executor>(
     let images = images(&settings, &checkpoint.state, &place)?;
     let reading = start.elapsed();
     let memory = require_memory(&backend, &settings, &images)?;
+    let evaluation = evaluation(&settings, &images, device)?;
     let total = Plan::new(&settings, images.count)?.total;
     let is_new = matches!(place, Place::New { .. });
     let (folder, lock) = match place {
@@ -309,7 +295,7 @@ fn go_on<B: F32Executor>(
     let preset = checkpoint.state.preset.clone();
     let new_folder = is_new.then(|| folder.clone());
     let session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint));
-    let mut session = session.inspect_err(|_| new_folder.iter().for_each(discard))?;
+    let mut session = session.inspect_err(|_| new_folder.iter().for_each(discard))?.with_evaluation(evaluation);
     let is_at_end = step >= session.plan().total;
     let config = if is_at_end && !is_new {
         // Only where the images are is true of a run that does not go on.

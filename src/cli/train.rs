@@ -11,7 +11,7 @@ use super::serve::{ServeArgs, serve};
 use super::survey::named;
 use super::target::target_parser;
 use super::train_options::{TrainOptions, load_options};
-use super::{details, dry_run, outcome, output};
+use super::{details, dry_run, eval, outcome, output};
 use crate::config::{Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, extent, load};
 use crate::device::Backend;
@@ -23,7 +23,7 @@ use crate::train::disk::{self, Disk};
 use crate::train::predict::Memory;
 use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
-use crate::train::{Init, Interrupt, Session, predict};
+use crate::train::{Evaluation, Init, Interrupt, Session, predict};
 
 /// Train a model; each run gets its own folder, which `resume` and `generate` take
 #[derive(Debug, Args)]
@@ -106,6 +106,13 @@ pub(super) struct TrainArgs {
     /// the other run's moving average; repeated or separated by commas [default: all networks]
     #[arg(long, value_name = "PART", requires = "init", value_delimiter = ',')]
     init_parts: Vec<String>,
+    /// Metrics to measure while training, with commas between them: fcd, kid, pr, dc, classes, swd [default: none]
+    #[arg(long, value_name = "LIST")]
+    metrics: Option<String>,
+
+    /// Steps between two measurements of --metrics; 0 means at each snapshot [default: 0]
+    #[arg(long, value_name = "STEPS", value_parser = whole_number(0))]
+    eval_every: Option<u64>,
 
     #[command(flatten)]
     settings: SettingsArgs,
@@ -127,6 +134,7 @@ Examples:
   vgan-cuda train
   vgan-cuda train vgan-mnist --data data/mnist --epochs 25 --desc first
   vgan-cuda train vgan-mnist --data data/mnist --serve --tensorboard
+  vgan-cuda train --metrics fcd,pr --eval-every 500
   vgan-cuda train --data photos --resize 32 --channels 3 --set data.flip=true
   vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
   vgan-cuda train --config runs/00000-quick-b64/config.toml
@@ -154,6 +162,7 @@ impl TrainArgs {
         let (mut settings, preset) = resolve(&sources)?;
         settings.data.source = locate(&settings, &preset)?;
         settings.train.init = absolute(&settings.train.init)?;
+        Evaluation::options(&settings)?;
         Ok(TrainOptions {
             settings,
             preset,
@@ -177,11 +186,13 @@ impl TrainArgs {
             ("--snap", "train.snap", self.snap),
             ("--keep", "train.keep", self.keep),
             ("--resize", "data.resize", self.resize),
+            ("--eval-every", "eval.every", self.eval_every),
         ];
         let words = [
             ("--data", "data.source", &self.data),
             ("--channels", "data.channels", &self.channels),
             ("--dtype", "train.dtype", &self.dtype),
+            ("--metrics", "eval.metrics", &self.metrics),
         ];
         let tensorboard = self.tensorboard.then(|| Override::flag("--tensorboard", "train.tensorboard", true));
         let minutes = self.minutes.map(|minutes| Override::flag("--minutes", "train.minutes", minutes));
@@ -255,7 +266,7 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     let bound = options.serve.bind()?;
     let opened = options.device.open_in(options.settings.train.dtype)?;
     let threads = opened.threads();
-    let TrainOptions { settings, preset, outdir, description, json, .. } = options;
+    let TrainOptions { settings, preset, outdir, description, device, json, .. } = options;
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
     let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
@@ -265,16 +276,15 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         server = bound.map(|bound| serve(bound, folder)).transpose()?;
         Interrupt::listen()
     };
-    let folder = on_device!(opened, |backend| train(backend, threads, settings, &preset, folder, begin))?;
+    let folder = on_device!(opened, |backend| train((backend, device, threads), settings, &preset, folder, begin))?;
     drop(server);
     outcome::tell(&folder, json)
 }
 
-/// Trains on `backend`, which computes with `threads` CPU threads, to the end of the run, and returns its folder. `folder`
-/// makes that once nothing that can be known beforehand stands against the run; `begin` listens for signals from then on.
+/// Trains on a backend, which is that of the arguments and computes with so many CPU threads, to the end of the run, and returns its
+/// folder. `folder` makes that once nothing that can be known beforehand stands against the run; `begin` listens for signals from then on.
 pub(super) fn train<B: F32Executor>(
-    backend: B,
-    threads: usize,
+    (backend, device, threads): (B, DeviceArgs, usize),
     settings: Settings,
     preset: &str,
     folder: impl FnOnce() -> Result<RunFolder>,
@@ -285,6 +295,7 @@ pub(super) fn train<B: F32Executor>(
     let reading = start.elapsed();
     let memory = require_memory(&backend, &settings, &images)?;
     let init = Init::of(&settings, images.shape())?;
+    let evaluation = eval::evaluation(&settings, &images, device)?;
     let folder = folder()?;
     let needed = Disk::of(&settings, &images.extent(), &memory, &Plan::new(&settings, images.count)?);
     write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
@@ -303,7 +314,8 @@ pub(super) fn train<B: F32Executor>(
         .iter()
         .try_for_each(|text| detail(&folder, text))?;
     init.iter().flat_map(Init::lines).for_each(|line| output::to_stderr(&line));
-    let mut session = Session::start_with(backend, settings, preset, &images, folder, init)?;
+    let session = Session::start_with(backend, settings, preset, &images, folder, init)?;
+    let mut session = session.with_evaluation(evaluation);
     session.train(&interrupt)?;
     Ok(session.folder().clone())
 }
@@ -376,7 +388,8 @@ mod tests {
     fn every_flag_reaches_its_setting() {
         let options = options(
             "vgan-mnist --data glyphs --outdir out --desc a-b_1.0 --steps 7 --minutes 2.5 --batch 9 --seed 11 --device cuda:2 \
-             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --set target_kl=0.2 --tensorboard --serve --dry-run",
+             --threads 3 --tick 5 --snap 6 --keep 4 --dtype bf16 --resize 32 --channels 3 --metrics kid,fcd --eval-every 8 --set target_kl=0.2 \
+             --tensorboard --serve --dry-run",
         )
         .unwrap();
         let (train, data) = (&options.settings.train, &options.settings.data);
@@ -385,6 +398,7 @@ mod tests {
         assert_eq!((data.source.as_str(), data.resize, data.channels), ("glyphs", 32, 3));
         assert_eq!((train.tensorboard, options.serve.serve), (true, Address::DEFAULT.parse().ok()));
         assert_eq!(options.settings.bottleneck.target_kl, 0.2);
+        assert_eq!((options.settings.eval.metrics.as_str(), options.settings.eval.every), ("kid,fcd", 8));
         assert_eq!((options.outdir, options.description.as_deref()), (PathBuf::from("out"), Some("a-b_1.0")));
         assert_eq!(
             (options.device.device, options.device.threads, options.dry_run),
@@ -447,6 +461,8 @@ mod tests {
             "--threads 0",
             "--device gpu",
             "--desc a/b",
+            "--metrics fid",
+            "--metrics fcd --set eval.samples=3",
             "--set train.batch=0",
             "--set nothing",
             "vgan-mnst",

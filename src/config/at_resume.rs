@@ -118,6 +118,11 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("train.tensorboard", Pace, "a copy of the run's records and pictures"),
     ("train.init", Start, "the source of the initial weights, which have been trained since"),
     ("train.init_parts", Start, "the choice of initial weights, which have been trained since"),
+    ("eval.metrics", Pace, "what is measured; the weights do not depend on it"),
+    ("eval.every", Pace, "the interval of measurements"),
+    ("eval.samples", Pace, "how measurements are made"),
+    ("eval.seed", Pace, "how measurements are made"),
+    ("eval.classifier", Place, "measurements name the classifier by its hash"),
     ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 

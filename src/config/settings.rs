@@ -46,6 +46,8 @@ sections! {
         pub optimizer: OptimizerSettings,
         /// Length, batch, seed, and the intervals of reports.
         pub train: TrainSettings,
+        /// Metrics that are measured while the run goes on.
+        pub eval: EvalSettings,
     }
 }
 
@@ -332,5 +334,21 @@ settings! {
         /// Parts of the model that begin with those weights, separated by commas: `generator`, `discriminator.conv`, or
         /// `generator=average` to take the source's moving average; empty takes all networks.
         pub init_parts: String = String::new();
+    }
+}
+
+settings! {
+    /// `[eval]`: metrics of samples against the data set, measured while the run goes on. The weights do not depend on them.
+    pub struct EvalSettings: "eval" {
+        /// The metrics, with commas between them: `fcd`, `kid`, `pr`, `dc`, `classes`, `swd`. Empty measures nothing.
+        pub metrics: String = String::new();
+        /// Steps between two measurements; 0 measures at each snapshot.
+        pub every: u64 = 0 => COUNT;
+        /// Samples that are drawn for a measurement.
+        pub samples: usize = 10_000 => Range::whole(16, LARGEST);
+        /// Seed of the first sample, and of the metrics' own draws.
+        pub seed: u64 = 0 => COUNT;
+        /// File of the classifier, which is trained and kept there if there is none yet; empty keeps it in the user's cache folder.
+        pub classifier: String = String::new();
     }
 }

@@ -209,7 +209,7 @@ fn check_idx(file: &Path, beside: &[PathBuf], report: Report) -> CheckReport {
     }
     report.add_beside(beside, |path| {
         let is_labels = path.file_name().is_some_and(|name| name.to_string_lossy().to_lowercase().contains("idx1"));
-        if is_labels { idx::check_labels(path).map(drop) } else { idx::load(path).map(drop) }
+        if is_labels { idx::labels(path).map(drop) } else { idx::load(path).map(drop) }
     });
     report
 }

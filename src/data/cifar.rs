@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::foreign;
 use super::gzip::Junk;
 use super::images::{Images, MAX_BYTES, allocate, and_more};
+use super::labels::Labels;
 use super::report::{Reason, Report};
 use super::source::{self, Source, printable, read_up_to};
 use crate::error::{Error, Result, shown};
@@ -214,8 +215,8 @@ fn check_records(path: &Path, entry: &str, bytes: &[u8]) -> Result<()> {
 pub(crate) fn to_images(path: &Path, contents: &[Vec<u8>], from: &str) -> Result<Images> {
     let count: usize = contents.iter().map(|bytes| bytes.len() / RECORD).sum();
     let mut pixels = allocate(path, count, [SIDE, SIDE, 3])?;
-    let records = contents.iter().flat_map(|bytes| bytes.chunks_exact(RECORD));
-    for (image, record) in pixels.chunks_exact_mut(3 * PLANE).zip(records) {
+    let records = || contents.iter().flat_map(|bytes| bytes.chunks_exact(RECORD));
+    for (image, record) in pixels.chunks_exact_mut(3 * PLANE).zip(records()) {
         let (red, rest) = record[1..].split_at(PLANE);
         let (green, blue) = rest.split_at(PLANE);
         for (index, pixel) in image.chunks_exact_mut(3).enumerate() {
@@ -228,6 +229,7 @@ pub(crate) fn to_images(path: &Path, contents: &[Vec<u8>], from: &str) -> Result
         width: SIDE,
         channels: 3,
         pixels,
+        labels: Some(Labels::of_cifar(records().map(|record| record[0]))),
         description: format!("{count} images of 32×32×3 from {from} (CIFAR-10)"),
         ..Images::default()
     })

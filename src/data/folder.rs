@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::decoded::Picture;
 use super::images::{Images, LoadOptions, allocate};
+use super::labels::Labels;
 use super::report::below;
 use super::tally::{Seen, Tally};
 use super::{convert, foreign, own};
@@ -160,7 +161,8 @@ pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> 
     let ImageShape { h: height, w: width, c: channels } = to;
     let description =
         format!("{count} images of {height}×{width}×{channels} from {} (PNG, JPEG)", crate::error::shown(root));
-    let mut images = Images { count, height, width, channels, pixels, description, ..Images::default() };
+    let labels = Labels::of_folders(pictures);
+    let mut images = Images { count, height, width, channels, pixels, labels, description, ..Images::default() };
     images.report.seen = seen;
     Ok(images)
 }

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::images::Images;
+use super::labels::Labels;
 use super::strokes::{DIGITS, Digit, Stroke};
 
 /// Number of images that [`load`](super::load) draws, as many as MNIST's training set has.
@@ -32,6 +33,7 @@ pub fn draw(count: usize, seed: u64) -> Images {
         width: SIDE,
         channels: 1,
         pixels,
+        labels: Some(Labels::of_digits(count)),
         description: format!("{count} glyphs (embedded digits, seed {seed})"),
         ..Images::default()
     }

@@ -44,12 +44,11 @@ pub(crate) fn count(path: &Path) -> Result<usize> {
     read_header::<3>(path, &mut Source::open(path)?).map(|[count, ..]| count as usize)
 }
 
-/// Checks an IDX file of labels: unsigned bytes with 1 dimension. Returns how many there are.
-pub(crate) fn check_labels(path: &Path) -> Result<usize> {
+/// Reads an IDX file of labels: unsigned bytes with 1 dimension.
+pub(crate) fn labels(path: &Path) -> Result<Vec<u8>> {
     let mut source = Source::open(path)?;
     let [count] = read_header::<1>(path, &mut source)?;
-    read_elements(path, &mut source, &[count], &format!("{count} labels"))?;
-    Ok(count as usize)
+    read_elements(path, &mut source, &[count], &format!("{count} labels"))
 }
 
 /// Reads magic and dimensions; no dimension is 0.

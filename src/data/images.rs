@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::decoded::MAX_SIDE;
+use super::labels::Labels;
 use super::report::Report;
 use crate::error::{Error, Result};
 use crate::image::ImageShape;
@@ -21,6 +22,8 @@ pub struct Images {
     pub channels: usize,
     /// `[count, height, width, channels]`, 0 is black.
     pub pixels: Vec<u8>,
+    /// The class of each, where the data set says it.
+    pub labels: Option<Labels>,
     /// One line for people: where they come from.
     pub description: String,
     /// Files left out, changes and warnings. Empty for `glyphs`.

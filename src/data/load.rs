@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::images::{Extent, Images, LoadOptions};
+use super::labels::Labels;
 use super::select::{Found, Selection};
 use super::{cifar, convert, find, folder, glyphs, idx, tally};
 use crate::error::{Error, Result};
@@ -46,7 +47,15 @@ pub fn load(source: &str, options: &LoadOptions) -> Result<Images> {
     }
     let Selection { found, mut report, .. } = find::find(Path::new(source))?;
     let images = match found {
-        Found::Idx(path) => idx::load(&path)?,
+        Found::Idx(path) => {
+            let images = idx::load(&path)?;
+            let labels = Labels::beside_idx(&path, images.count);
+            let labels = labels.unwrap_or_else(|problem| {
+                report.remarks.push(problem);
+                None
+            });
+            Images { labels, ..images }
+        }
         Found::Cifar(paths) => cifar::load(&paths)?,
         Found::CifarArchive(path) => cifar::load_archive(&path, &mut report)?,
         Found::Pictures(root, files) => {

@@ -11,7 +11,7 @@
 //! | `find`, `select`, `split`, `own` | which of these a path is, and which of its files are trained on |
 //! | `foreign` | data sets in formats that are not read, by name |
 //! | `source`, `gzip` | opening and unzipping a file |
-//! | `images`, `load` | images in memory; loading, whatever the format |
+//! | `images`, `labels`, `load` | images in memory, their classes; loading, whatever the format |
 //! | `convert` | number of channels, resizing |
 //! | `nearest` | the images nearest to given ones, pixel by pixel |
 //! | `report`, `tally` | what was left out or changed, and what the images look like |
@@ -37,6 +37,7 @@ mod idx;
 mod images;
 mod jpeg;
 mod jpeg_markers;
+mod labels;
 mod load;
 mod nearest;
 mod own;
@@ -56,6 +57,7 @@ pub use downloads::{DATASETS, Dataset, RemoteFile, dataset};
 #[cfg(feature = "download")]
 pub use fetch::{fetch, fetch_files};
 pub use images::{Extent, Images, LoadOptions};
+pub use labels::Labels;
 pub use load::{extent, load};
 pub use nearest::{Neighbour, Search, nearest};
 pub use report::{LeftOut, Reason, Report};

@@ -16,7 +16,7 @@ pub enum Reason {
     OwnOutput,
     /// The same file once more, gzipped or under another name.
     Twin,
-    /// Labels: nothing here is conditional.
+    /// Labels: they are read, and are no images.
     Labels,
     /// Neither images of a kind that is read nor labels.
     OtherKind,

@@ -42,6 +42,8 @@ pub enum Stream {
     InstanceReconstruction = 16,
     /// ε of the bottleneck for these reconstructions.
     NoiseReconstruction = 17,
+    /// Choices of an evaluation; `sample` says for what.
+    Evaluation = 18,
 }
 
 /// One of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each

@@ -1,7 +1,8 @@
 //! Networks: the table of an arena, layers, generator, discriminator = encoder → bottleneck → head or decoder, and the encoder
-//! of mode regularisation, a network of its own.
+//! of mode regularisation, a network of its own; and the classifier that samples are measured with.
 
 mod autoencoder;
+pub mod classifier;
 mod decoder;
 pub mod discriminator;
 mod discriminator_layers;
@@ -21,8 +22,10 @@ pub mod sequential;
 mod spectral_norm;
 pub mod stack;
 pub mod table;
+pub mod tensors;
 
 pub use crate::image::ImageShape;
+pub use classifier::Classifier;
 pub use discriminator::{Discriminator, DiscriminatorParts, Verdict, VerdictGradient};
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;

@@ -22,11 +22,11 @@ const PANEL: u32 = 300;
 const FIRST: RGBColor = RGBColor(31, 119, 180);
 const SECOND: RGBColor = RGBColor(230, 110, 20);
 
-/// One line of a panel: what the legend calls it, its colour, and its value in a record, where the record has such a one.
+/// One line of a panel: what the legend calls it, its colour, and its points, finite or not.
 struct Line {
     label: &'static str,
     colour: RGBColor,
-    value: Box<dyn Fn(&Record) -> Option<f64>>,
+    points: Vec<Point>,
 }
 
 /// One panel.
@@ -37,34 +37,40 @@ struct Panel {
     level: Option<(f64, &'static str)>,
 }
 
+/// A panel of figures that are not in the records: a title, and the lines with their names; a single one needs none.
+pub struct Extra {
+    /// The title.
+    pub title: &'static str,
+    /// For each line its name, and a value at each of its steps.
+    pub lines: Vec<(&'static str, Vec<(u64, f64)>)>,
+}
+
 impl Panel {
-    /// A panel of one line, which needs no legend.
-    fn single(title: &'static str, value: impl Fn(&Record) -> Option<f64> + 'static) -> Panel {
-        Panel { title, lines: vec![Line { label: "", colour: FIRST, value: Box::new(value) }], level: None }
+    fn new(title: &'static str, lines: impl IntoIterator<Item = (&'static str, Vec<Point>)>) -> Panel {
+        let colours = [FIRST, SECOND].into_iter().cycle();
+        let lines = lines.into_iter().zip(colours).map(|((label, points), colour)| Line { label, colour, points });
+        Panel { title, lines: lines.collect(), level: None }
     }
 
-    /// A panel of two lines with these names.
-    fn pair(title: &'static str, labels: [&'static str; 2], values: [fn(&Record) -> Option<f64>; 2]) -> Panel {
-        let lines = [FIRST, SECOND].into_iter().zip(labels).zip(values);
-        let lines = lines.map(|((colour, label), value)| Line { label, colour, value: Box::new(value) }).collect();
-        Panel { title, lines, level: None }
-    }
-
-    fn has_any(&self, records: &[Record]) -> bool {
-        let any = |line: &Line| records.iter().any(|record| (line.value)(record).is_some_and(f64::is_finite));
-        self.lines.iter().any(any)
+    fn has_any(&self) -> bool {
+        self.lines.iter().any(|line| line.points.iter().any(|(_, value)| value.is_finite()))
     }
 }
 
 /// The panels of a run with these figures.
-fn panels(figures: &Figures) -> Vec<Panel> {
+fn panels(records: &[Record], figures: &Figures, extras: &[Extra]) -> Vec<Panel> {
     const REAL_AND_FAKE: [&str; 2] = ["real images", "fake images"];
     const OUTPUTS: [&str; 2] = ["D(x)", "D(G(z))"];
-    let nets = ["discriminator", "generator"];
-    let mut panels = vec![Panel::pair("Loss", nets, [|r| Some(r.loss_d), |r| Some(r.loss_g)])];
+    let points = |value: &dyn Fn(&Record) -> Option<f64>| -> Vec<Point> {
+        records.iter().filter_map(|record| Some((record.step as f64, value(record)?))).collect()
+    };
+    let pair = |title, labels: [&'static str; 2], values: [fn(&Record) -> f64; 2]| {
+        Panel::new(title, labels.into_iter().zip(values.map(|value| points(&|record| Some(value(record))))))
+    };
+    let mut panels = vec![pair("Loss", ["discriminator", "generator"], [|r| r.loss_d, |r| r.loss_g])];
     if let Some(target_kl) = figures.target_kl {
-        panels.push(Panel::single("β (weight of the bottleneck's constraint)", |r| Some(r.beta)));
-        let kl = Panel::pair("KL of the bottleneck (nats)", REAL_AND_FAKE, [|r| Some(r.kl_real), |r| Some(r.kl_fake)]);
+        panels.push(Panel::new("β (weight of the bottleneck's constraint)", [("", points(&|r| Some(r.beta)))]));
+        let kl = pair("KL of the bottleneck (nats)", REAL_AND_FAKE, [|r| r.kl_real, |r| r.kl_fake]);
         panels.push(Panel { level: Some((target_kl, "target I_c")), ..kl });
     }
     let (title, labels, level) = match figures.output {
@@ -72,57 +78,60 @@ fn panels(figures: &Figures) -> Vec<Panel> {
         Output::Score => ("Output of D (mean, higher for real)", OUTPUTS, None),
         Output::Energy => ("Energy of images (mean, lower for real)", ["e(x)", "e(G(z))"], None),
     };
-    panels.push(Panel { level, ..Panel::pair(title, labels, [|r| Some(r.d_real), |r| Some(r.d_fake)]) });
-    panels.extend(SINGLES.iter().filter_map(|figure| {
-        let figures = *figures;
-        Some(Panel::single(figure.curve?, move |record| figure.value(record, &figures)))
+    panels.push(Panel { level, ..pair(title, labels, [|r| r.d_real, |r| r.d_fake]) });
+    panels.extend(
+        SINGLES.iter().filter_map(|figure| {
+            Some(Panel::new(figure.curve?, [("", points(&|record| figure.value(record, figures)))]))
+        }),
+    );
+    panels.extend(extras.iter().map(|extra| {
+        let lines = extra.lines.iter();
+        Panel::new(extra.title, lines.map(|(label, of)| (*label, of.iter().map(|&(at, y)| (at as f64, y)).collect())))
     }));
     panels
 }
 
-/// Draws the curves of the records of a run with these figures. A line breaks off where its values are not finite, and
+/// Draws the curves of the records of a run with these figures, and beneath them the extras. A line breaks off where its values are not finite, and
 /// panels without any value are left out. The file appears whole or not at all.
 ///
 /// # Errors
 /// [`Error::Io`] where the file can't be written.
-pub fn draw(path: &Path, records: &[Record], figures: &Figures) -> Result<()> {
-    atomic::write_file(path, render(records, figures)?.as_bytes())
+pub fn draw(path: &Path, records: &[Record], figures: &Figures, extras: &[Extra]) -> Result<()> {
+    atomic::write_file(path, render(records, figures, extras)?.as_bytes())
 }
 
 /// The text of the SVG that [`draw`] writes.
 ///
 /// # Errors
 /// [`Error::Internal`] where the plotting library fails.
-pub fn render(records: &[Record], figures: &Figures) -> Result<String> {
-    let mut panels = panels(figures);
+pub fn render(records: &[Record], figures: &Figures, extras: &[Extra]) -> Result<String> {
+    let mut panels = panels(records, figures, extras);
     // The losses stay where there is nothing else to show.
     let mut first = true;
-    panels.retain(|panel| std::mem::take(&mut first) || panel.has_any(records));
+    panels.retain(|panel| std::mem::take(&mut first) || panel.has_any());
     let mut text = String::new();
     let drawn = {
         let size = (WIDTH, PANEL * panels.len() as u32);
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        draw_panels(&root, &panels, records)
+        draw_panels(&root, &panels)
     };
     drawn.map_err(|e| Error::Internal(format!("the curves: {e}")))?;
     Ok(text)
 }
 
-fn draw_panels(root: &Area<'_>, panels: &[Panel], records: &[Record]) -> Drawn {
+fn draw_panels(root: &Area<'_>, panels: &[Panel]) -> Drawn {
     root.fill(&WHITE)?;
-    let steps = steps_to(records.iter().map(|record| record.step).max());
+    let lines = panels.iter().flat_map(|panel| &panel.lines);
+    let steps = steps_to(lines.flat_map(|line| &line.points).map(|&(step, _)| step as u64).max());
     for (area, panel) in root.split_evenly((panels.len(), 1)).iter().zip(panels) {
-        draw_panel(area, panel, records, steps.clone())?;
+        draw_panel(area, panel, steps.clone())?;
     }
     root.present()?;
     Ok(())
 }
 
-fn draw_panel(area: &Area<'_>, panel: &Panel, records: &[Record], steps: Range<f64>) -> Drawn {
-    let points = |line: &Line| -> Vec<Point> {
-        records.iter().filter_map(|record| Some((record.step as f64, (line.value)(record)?))).collect()
-    };
-    let all: Vec<Vec<Point>> = panel.lines.iter().map(points).collect();
+fn draw_panel(area: &Area<'_>, panel: &Panel, steps: Range<f64>) -> Drawn {
+    let all: Vec<&[Point]> = panel.lines.iter().map(|line| line.points.as_slice()).collect();
     let lines: Vec<Vec<Vec<Point>>> = all.iter().map(|line| stretches(line.iter().copied())).collect();
     let whole: Vec<Vec<Point>> = lines.iter().map(|stretches| stretches.concat()).collect();
     let level = panel.level.filter(|(level, _)| level.is_finite());
@@ -141,11 +150,11 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, records: &[Record], steps: Range<f
 }
 
 /// What a reader must know that the lines do not show.
-fn note(axis: &Axis, all: &[Vec<Point>], finite: &[Vec<Point>]) -> String {
-    let count = |lines: &[Vec<Point>]| lines.iter().map(Vec::len).sum::<usize>();
-    let missing = count(all) - count(finite);
+fn note(axis: &Axis, all: &[&[Point]], finite: &[Vec<Point>]) -> String {
+    let count = all.iter().map(|points| points.len()).sum::<usize>();
+    let missing = count - finite.iter().map(Vec::len).sum::<usize>();
     let missing = (missing > 0).then(|| format!("{missing} not finite"));
-    let nothing = (count(all) == 0).then(|| "no records yet".to_string());
+    let nothing = (count == 0).then(|| "no records yet".to_string());
     axis.note().into_iter().chain(missing).chain(nothing).collect::<Vec<_>>().join("; ")
 }
 
@@ -228,7 +237,7 @@ mod tests {
     #[test]
     fn every_series_is_drawn_and_named() {
         let records: Vec<_> = (1..=50).map(|i| record(20 * i)).collect();
-        let svg = render(&records, &NARROW).unwrap();
+        let svg = render(&records, &NARROW, &[]).unwrap();
         let lines = lines_of(&svg);
         assert_eq!(lines.iter().filter(|&&n| n == 50).count(), 7, "{lines:?}");
         for label in
@@ -236,13 +245,13 @@ mod tests {
         {
             assert!(svg.contains(label), "{label}");
         }
-        assert_eq!(svg, render(&records, &NARROW).unwrap());
+        assert_eq!(svg, render(&records, &NARROW, &[]).unwrap());
     }
 
     #[test]
     fn a_run_has_the_panels_of_its_figures_and_no_others() {
         let records: Vec<_> = (1..=50).map(|i| record(20 * i)).collect();
-        let of = |records: &[Record], figures: Figures| titles(&render(records, &figures).unwrap());
+        let of = |records: &[Record], figures: Figures| titles(&render(records, &figures, &[]).unwrap());
         assert_eq!(of(&records, PLAIN), ["Loss", "mean probability"]);
         assert_eq!(of(&records, NARROW), ["Loss", "β (", "KL of", "mean probability"]);
         let wasserstein = Figures { has_penalty: true, output: Output::Score, ..PLAIN };
@@ -254,17 +263,17 @@ mod tests {
         let encoded: Vec<_> = records.iter().map(|r| Record { reconstruction: Some(0.1), ..*r }).collect();
         assert_eq!(of(&encoded, PLAIN), ["Loss", "mean probability", "Error of the reconstructions"]);
         assert_eq!(of(&[], NARROW), ["Loss"]);
-        assert!(render(&[], &NARROW).unwrap().contains("no records yet"));
+        assert!(render(&[], &NARROW, &[]).unwrap().contains("no records yet"));
     }
 
     #[test]
     fn a_peak_is_cut_marked_and_told() {
         let mut records: Vec<_> =
             (1..=50).map(|i| Record { loss_d: 1.0 + 0.01 * i as f64, ..record(20 * i) }).collect();
-        let calm = render(&records, &PLAIN).unwrap();
+        let calm = render(&records, &PLAIN, &[]).unwrap();
         assert!(!calm.contains("beyond") && !calm.contains("<polygon"));
         records[6].loss_d = 12_345.0;
-        let svg = render(&records, &PLAIN).unwrap();
+        let svg = render(&records, &PLAIN, &[]).unwrap();
         assert!(svg.contains("1 point beyond: up to 12345 at step 140"), "{svg}");
         assert_eq!(svg.matches("<polygon").count(), 1);
         assert_eq!(lines_of(&svg).iter().filter(|&&n| n == 50).count(), 4);
@@ -274,7 +283,7 @@ mod tests {
     fn a_line_breaks_off_at_what_is_not_finite() {
         let mut records: Vec<_> = (1..=50).map(|i| record(20 * i)).collect();
         (records[9].loss_g, records[10].loss_g) = (f64::NAN, f64::INFINITY);
-        let svg = render(&records, &PLAIN).unwrap();
+        let svg = render(&records, &PLAIN, &[]).unwrap();
         assert!(svg.contains("2 not finite"));
         let lines = lines_of(&svg);
         assert!(lines.contains(&9) && lines.contains(&39), "{lines:?}");
@@ -284,17 +293,17 @@ mod tests {
     fn any_records_make_a_picture() {
         let with = |beta: f64, kl: f64| Record { beta, kl_real: kl, loss_d: kl, ..record(20) };
         let hard = [f64::NAN, f64::INFINITY, f64::MAX, f64::MIN, f64::MIN_POSITIVE, 5e-324, -0.0, 1e300, 1.0];
-        lines_of(&render(&[record(0)], &PLAIN).unwrap());
-        assert!(render(&[record(20)], &PLAIN).unwrap().contains("<circle"));
+        lines_of(&render(&[record(0)], &PLAIN, &[]).unwrap());
+        assert!(render(&[record(20)], &PLAIN, &[]).unwrap().contains("<circle"));
         for a in hard {
             let figures = Figures { target_kl: Some(a), has_penalty: true, ..PLAIN };
-            lines_of(&render(&[with(a, a); 3], &figures).unwrap());
+            lines_of(&render(&[with(a, a); 3], &figures, &[]).unwrap());
             for b in hard {
-                lines_of(&render(&[with(a, b), with(b, a)], &Figures { target_kl: Some(b), ..figures }).unwrap());
+                lines_of(&render(&[with(a, b), with(b, a)], &Figures { target_kl: Some(b), ..figures }, &[]).unwrap());
                 let many: Vec<Record> = (0..30).map(|i| if i % 3 == 0 { with(a, b) } else { with(b, a) }).collect();
-                lines_of(&render(&many, &figures).unwrap());
+                lines_of(&render(&many, &figures, &[]).unwrap());
             }
         }
-        lines_of(&render(&[Record { step: u64::MAX, ..record(1) }], &NARROW).unwrap());
+        lines_of(&render(&[Record { step: u64::MAX, ..record(1) }], &NARROW, &[]).unwrap());
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::checkpoint::{self, Checkpoint};
 use super::folder::number_of;
 use super::state::Origin;
-use super::{RunFolder, atomic, picture_step, stats};
+use super::{RunFolder, atomic, measured, picture_step, stats};
 use crate::error::{Error, Result};
 
 /// The most bytes of a run's name that an [`Origin`] holds.
@@ -51,6 +51,10 @@ pub fn fill(to: &RunFolder, from: Option<&RunFolder>, checkpoint: &Checkpoint) -
     let step = checkpoint.state.step;
     if let Some(from) = from {
         atomic::write_file(&to.stats_path(), stats::text_up_to(&from.stats_path(), step)?.as_bytes())?;
+        let metrics = measured::text_up_to(&from.metrics_path(), step)?;
+        if !metrics.is_empty() {
+            atomic::write_file(&to.metrics_path(), metrics.as_bytes())?;
+        }
         copy_pictures(from.path(), to.path(), step)?;
     }
     checkpoint::save(&to.checkpoints_path(), checkpoint, 0).map(drop)

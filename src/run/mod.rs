@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runs/00003-vgan-mnist-b128/
-//!   config.toml  env.json  init.json  log.txt  stats.jsonl  status.json
+//!   config.toml  env.json  init.json  log.txt  stats.jsonl  metrics.jsonl  status.json
 //!   reals.png  fakes_init.png  fakes000200.png  curves.svg  events.out.tfevents.…
 //!   checkpoints/000200/{model,optim}.safetensors state.json   checkpoints/latest
 //! ```
@@ -24,6 +24,7 @@ pub mod folder;
 mod font;
 pub mod fork;
 pub mod log;
+pub mod measured;
 pub mod messages;
 pub mod picture;
 mod plot;
@@ -42,6 +43,7 @@ pub use events::EventLog;
 pub use figures::{Figures, Output};
 pub use folder::{RunFolder, RunLock, picture_step};
 pub use log::LogFile;
+pub use measured::{Measured, Setup};
 pub use progress::Progress;
 pub use state::{Change, DataPosition, FileEntry, Files, Origin, RngPosition, State, Updates};
 pub use stats::{Record, StatsLog};

@@ -20,6 +20,10 @@ pub struct TrainedGenerator<B: F32Executor> {
     pub image: ImageShape,
     /// The checkpoint's folder.
     pub checkpoint: PathBuf,
+    /// Steps of training.
+    pub step: u64,
+    /// The SHA-256 of the pixels that it was trained on.
+    pub data_sha256: String,
     /// Notes for the user: a line for each newer checkpoint that is broken, and why; settings of config.toml that
     /// are not those of the weights.
     pub notes: Vec<String>,
@@ -51,7 +55,19 @@ impl<B: F32Executor> TrainedGenerator<B> {
         let prefix = if settings.generator.is_averaged() { "average." } else { "generator." };
         tensors.fill(&backend, &parts.params, &mut params, prefix, "")?;
         tensors.fill(&backend, &parts.stats, &mut stats, prefix, "")?;
-        Ok(TrainedGenerator { settings, image, checkpoint: path, notes, backend, sampler, params, stats })
+        let (step, data_sha256) = (state.step, state.data.sha256);
+        Ok(TrainedGenerator {
+            settings,
+            image,
+            checkpoint: path,
+            step,
+            data_sha256,
+            notes,
+            backend,
+            sampler,
+            params,
+            stats,
+        })
     }
 
     /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.

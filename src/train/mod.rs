@@ -9,6 +9,7 @@
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
+//! | [`evaluation`] | measuring a run's samples |
 //! | [`interrupt`] | the signals that save and end a run |
 //! | [`sampler`] | pictures from a generator |
 //! | [`init`] | weights of another run or file, to begin with |
@@ -20,6 +21,7 @@
 
 pub mod batch;
 pub mod disk;
+pub mod evaluation;
 pub mod init;
 pub mod interrupt;
 pub mod load;
@@ -34,6 +36,7 @@ pub mod step;
 pub mod trace;
 pub mod trainer;
 
+pub use evaluation::Evaluation;
 pub use init::Init;
 pub use interrupt::Interrupt;
 pub use load::TrainedGenerator;

@@ -6,22 +6,23 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGXFSZ;
 
 use super::batch::Batch;
+use super::evaluation::{self, Evaluation};
 use super::init::Init;
 use super::interrupt::Interrupt;
 use super::report::{Since, figures};
 use super::sampler::{Sampler, latent};
 use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
-use super::step::model::{HISTORY, Model};
+use super::step::model::{Average, HISTORY, Model};
 use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
-use crate::device::{Network, StepState};
+use crate::device::{Buffer, Network, StepState};
 use crate::error::shown;
-use crate::nn::ImageShape;
+use crate::nn::{Generator, ImageShape, TrainedNetwork};
 use crate::ops::inputs::gather::Gather;
 use crate::run::{
     Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves,
-    picture, stats, write_file,
+    measured, picture, stats, write_file,
 };
 use crate::{Error, Result, shell};
 
@@ -45,7 +46,8 @@ pub struct Session<B: F32Executor> {
     // Begun with the run's first picture.
     events: Option<EventLog>,
     records: Vec<Record>,
-    // Spent on pictures and checkpoints since this start.
+    evaluation: Option<Evaluation>,
+    // Spent on measuring, on pictures and checkpoints since this start.
     saving: Duration,
     // The step of the newest checkpoint.
     saved: Option<u64>,
@@ -63,6 +65,8 @@ pub struct Plan {
     pub total: u64,
     /// Steps between snapshots.
     pub snap: u64,
+    /// Steps between measurements of samples, where there are any.
+    pub eval: u64,
 }
 
 impl Plan {
@@ -89,7 +93,8 @@ impl Plan {
             let most = u64::MAX / epoch;
             Error::Usage(format!("{} epochs of {epoch} steps are too many: pass at most {most}", train.epochs))
         })?;
-        Ok(Plan { epoch, total, snap: if train.snap > 0 { train.snap } else { epoch } })
+        let snap = if train.snap > 0 { train.snap } else { epoch };
+        Ok(Plan { epoch, total, snap, eval: if settings.eval.every > 0 { settings.eval.every } else { snap } })
     }
 
     /// Says whether a run of these settings is at its end: at the step that they name, or out of time.
@@ -130,6 +135,17 @@ fn spread(images: &Images, count: usize) -> (usize, Vec<u8>) {
         &images.pixels[index * size..][..size]
     };
     (shown, (0..shown).flat_map(image).copied().collect())
+}
+
+/// The parameters and statistics that samples are drawn with.
+fn sampled<'a, B: F32Executor>(
+    generator: &'a mut TrainedNetwork<Generator<B>, B>,
+    average: &'a mut Option<Average<B>>,
+) -> (&'a Buffer<B>, &'a mut Buffer<B>) {
+    match average {
+        Some(average) => (&average.params, &mut average.stats),
+        None => (&generator.memory.params, &mut generator.memory.stats),
+    }
 }
 
 impl<B: F32Executor> Session<B> {
@@ -216,6 +232,7 @@ impl<B: F32Executor> Session<B> {
         let mut session = Self::build(backend, settings, &preset, images, folder, lock, |trainer, data, folder| {
             snapshot::restore(trainer, data, checkpoint, &path)?;
             let log = StatsLog::resume(&folder.stats_path(), step)?;
+            measured::cut(&folder.metrics_path(), step)?;
             Ok((log, stats::read(&folder.stats_path())?))
         })?;
         (session.saved, session.lineage) = (Some(step), lineage);
@@ -260,11 +277,18 @@ impl<B: F32Executor> Session<B> {
             stats,
             events: None,
             records,
+            evaluation: None,
             saving: Duration::ZERO,
             saved: None,
             log,
             _lock: lock,
         })
+    }
+
+    /// Has samples measured while the run goes on, at the steps that its settings name. Training is the same with and without it.
+    #[must_use]
+    pub fn with_evaluation(self, evaluation: Option<Evaluation>) -> Self {
+        Session { evaluation, ..self }
     }
 
     /// The run's folder.
@@ -384,7 +408,8 @@ impl<B: F32Executor> Session<B> {
         let next = |period: u64| done.saturating_add(period - done % period);
         let unwatched = self.trainer.model.backend.steps_per_readback().min(HISTORY);
         let tick = self.trainer.model.settings.train.tick.max(1);
-        done.saturating_add(unwatched).min(next(tick)).min(next(self.plan.snap)).min(self.plan.total)
+        let eval = if self.evaluation.is_some() { next(self.plan.eval) } else { u64::MAX };
+        done.saturating_add(unwatched).min(next(tick)).min(next(self.plan.snap)).min(eval).min(self.plan.total)
     }
 
     /// The record of a tick; the files of a snapshot.
@@ -397,6 +422,12 @@ impl<B: F32Executor> Session<B> {
             self.events.as_mut().map_or(Ok(()), |events| events.record(&record))?;
             self.records.push(record);
             self.log.line(&progress.tick(&record))?;
+        }
+        if self.evaluation.is_some() && (done.is_multiple_of(self.plan.eval) || done == self.plan.total) {
+            let start = Instant::now();
+            self.measure(done, progress)?;
+            self.saving += start.elapsed();
+            since.pause(start.elapsed());
         }
         if self.plan.has_snapshot(done) {
             let start = Instant::now();
@@ -429,7 +460,23 @@ impl<B: F32Executor> Session<B> {
         let picture = self.folder.snapshot_picture_path(step);
         self.write_fakes(&picture)?;
         self.events.as_mut().map_or(Ok(()), |events| events.samples(step, &picture))?;
-        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.model.settings))
+        let extras = evaluation::panels(&measured::read(&self.folder.metrics_path())?);
+        curves::draw(&self.folder.curves_path(), &self.records, &figures(&self.trainer.model.settings), &extras)
+    }
+
+    /// Measures samples, as `eval` does with a checkpoint of this step.
+    fn measure(&mut self, step: u64, progress: &Progress) -> Result<()> {
+        let Session { trainer, sampler, evaluation: Some(evaluation), folder, log, .. } = self else { return Ok(()) };
+        let start = Instant::now();
+        let Model { backend, settings, generator, average, .. } = &mut trainer.model;
+        let (params, stats) = sampled(generator, average);
+        let measured = evaluation.measure(step, settings, |latents| sampler.draw(backend, params, stats, latents))?;
+        measured.append_to(&folder.metrics_path())?;
+        let seconds = start.elapsed().as_secs_f64();
+        let text = format!("step {step}: {} ({seconds:.1} s)", evaluation::line(&measured));
+        log.line(&text)?;
+        progress.say(&text);
+        Ok(())
     }
 
     fn save_once(&mut self, done: u64) -> Result<()> {
@@ -445,10 +492,7 @@ impl<B: F32Executor> Session<B> {
 
     fn write_fakes(&mut self, path: &std::path::Path) -> Result<()> {
         let Model { backend, image, generator, average, .. } = &mut self.trainer.model;
-        let (params, stats) = match average {
-            Some(average) => (&average.params, &mut average.stats),
-            None => (&generator.memory.params, &mut generator.memory.stats),
-        };
+        let (params, stats) = sampled(generator, average);
         let pixels = self.sampler.draw(backend, params, stats, &self.grid_latents)?;
         let ImageShape { h, w, c } = *image;
         picture::write_grid(path, &pixels, GRID, h, w, c, GRID_COLUMNS, 0)

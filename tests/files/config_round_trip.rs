@@ -172,12 +172,20 @@ fn train() -> impl Strategy<Value = TrainSettings> {
     )
 }
 
+fn eval() -> impl Strategy<Value = EvalSettings> {
+    let large = 0..=i64::MAX as u64;
+    (any::<String>(), large.clone(), 16usize..100_000, large, any::<String>()).prop_map(
+        |(metrics, every, samples, seed, classifier)| EvalSettings { metrics, every, samples, seed, classifier },
+    )
+}
+
 fn settings() -> impl Strategy<Value = Settings> {
     let discriminators = discriminator().prop_flat_map(|net| (objective(net.norm), Just(net)));
-    let all = (data(), generator(), discriminators, bottleneck(), optimizer(), train(), residual());
-    all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual)| {
+    let all = (data(), generator(), discriminators, bottleneck(), optimizer(), train(), residual(), eval());
+    all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual, eval)| {
         let nets = NetsSettings::default();
-        let mut settings = Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train };
+        let mut settings =
+            Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train, eval };
         if settings.objective.loss.is_energy() {
             settings.discriminator.spectral_norm = false;
         }

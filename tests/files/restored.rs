@@ -2,7 +2,7 @@
 
 use half::bf16;
 use vgan_cuda::config::Settings;
-use vgan_cuda::data::{Images, Report};
+use vgan_cuda::data::Images;
 use vgan_cuda::device::{Cpu, StepState, Storage};
 use vgan_cuda::nn::{ImageShape, NetworkMemory};
 use vgan_cuda::run::checkpoint;
@@ -47,8 +47,7 @@ fn every_number_of_a_checkpoint_comes_back_where_it_was() {
 
 fn comes_back<S: Storage<f32> + std::fmt::Debug + PartialEq>() {
     let pixels: Vec<u8> = (0..10 * 16).map(|i| (i * 37 % 256) as u8).collect();
-    let (description, report) = (String::new(), Report::default());
-    let images = Images { count: 10, height: 4, width: 4, channels: 1, pixels, description, report };
+    let images = Images { count: 10, height: 4, width: 4, channels: 1, pixels, ..Images::default() };
     let data = DataIdentity::of(&images);
     let mut saved = trainer::<S>();
     let seed = saved.read_state().expect("the state").seed;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms, the highest first: a room imports none that stands before it in this list. Files beside the rooms are below all.
-const ROOMS: [&str; 10] = ["cli", "bench", "proof", "train", "exchange", "nn", "data", "config", "ops", "run"];
+const ROOMS: [&str; 11] = ["cli", "bench", "proof", "train", "eval", "exchange", "nn", "data", "config", "ops", "run"];
 /// The lowest room. It imports nothing but what lies beside the rooms.
 const LOWEST: &str = "device";
 

@@ -45,6 +45,9 @@ OPERATORS = [
     ("batch_norm", None, None, None, 17, 17, 3, 1, 1),
     ("batch_norm", None, None, None, 2, 2, 1, 3, 3),
     ("batch_norm_eval", None, None, None, 3, 3, 2, 3, 17),
+    # Input channels are classes.
+    ("cross_entropy", None, None, None, 17, None, 3, None, None),
+    ("cross_entropy", None, None, None, 2, None, 5, None, None),
 ]
 
 
@@ -78,6 +81,15 @@ def operator_file():
 
     tensors, cases = {}, []
     for index, (kind, kernel, stride, padding, inputs, outputs, count, height, width) in enumerate(OPERATORS):
+        if kind == "cross_entropy":
+            x, labels = 3 * draw(count, inputs), torch.randint(inputs, (count,), generator=random)
+            y = functional.cross_entropy(x.requires_grad_(), labels, reduction="none")
+            dy = draw(count)
+            (dx,) = torch.autograd.grad(y, x, dy)
+            cases.append({"op": kind})
+            parts = {"x": x, "labels": labels.double(), "y": y, "dy": dy, "dx": dx}
+            tensors |= {f"case{index}.{key}": value.detach() for key, value in parts.items()}
+            continue
         x, b = draw(count, inputs, height, width), draw(outputs)
         case = {"op": kind}
         extra = {}

@@ -10,6 +10,7 @@ mod whole_runs;
 mod cases;
 mod cli;
 mod compare;
+mod eval;
 mod exchange;
 mod experiment;
 mod looking;

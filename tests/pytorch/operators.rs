@@ -1,4 +1,4 @@
-//! Convolution, transposed convolution and batch normalisation alone against PyTorch's, at odd sizes, in f64: values,
+//! Convolution, transposed convolution, batch normalisation and cross-entropy alone against PyTorch's, at odd sizes, in f64: values,
 //! every gradient and running statistics, through the traits of the operations. Relative to each tensor's largest.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::batch_norm::{BatchNorm, BatchNormOp};
 use vgan_cuda::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
+use vgan_cuda::ops::losses::cross_entropy::{CrossEntropy, CrossEntropyOp};
 use vgan_cuda::run::{Tensor, tensors};
 
 const TOLERANCE: f64 = 1e-12;
@@ -104,6 +105,17 @@ fn batch_norm(cpu: &Cpu<f64>, parts: &Parts, training: bool) -> Computed {
     vec![("y", y), ("dx", dx), ("dw", dgamma), ("db", dbeta), ("running_mean", running), ("running_var", variance)]
 }
 
+fn cross_entropy(cpu: &Cpu<f64>, parts: &Parts) -> Computed {
+    let &[n, classes] = parts.shape("x") else { panic!("a shape of two") };
+    let d = CrossEntropy { n, classes };
+    let [x, labels, dy] = ["x", "labels", "dy"].map(|name| parts.ours(name));
+    let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+    let (mut y, mut dx) = (vec![0.0; n], vec![0.0; x.len()]);
+    cpu.cross_entropy_forward(&d, &x, &labels, &mut y).unwrap();
+    cpu.cross_entropy_backward_input(&d, &x, &labels, &dy, &mut dx).unwrap();
+    vec![("y", y), ("dx", dx)]
+}
+
 #[test]
 fn operators_agree() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/operators.safetensors");
@@ -121,6 +133,7 @@ fn operators_agree() {
         let computed = match operator.op.as_str() {
             "conv2d" => conv2d(&cpu, operator, &parts),
             "conv_transpose2d" => conv_transpose2d(&cpu, operator, &parts),
+            "cross_entropy" => cross_entropy(&cpu, &parts),
             op => batch_norm(&cpu, &parts, op == "batch_norm"),
         };
         for (name, values) in computed {

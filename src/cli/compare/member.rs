@@ -11,7 +11,7 @@ use crate::data::LoadOptions;
 use crate::data::decoded::Picture;
 use crate::data::picture::decode;
 use crate::error::{Error, Result, shown};
-use crate::run::{Record, RunFolder, picture_step, stats};
+use crate::run::{Measured, Record, RunFolder, measured, picture_step, stats};
 
 /// One of the runs that are compared.
 pub(super) struct Member {
@@ -30,6 +30,8 @@ pub(super) struct Member {
     pub(super) settings: Settings,
     /// May be none.
     pub(super) records: Vec<Record>,
+    /// What its samples were measured to be last, if they were.
+    pub(super) measured: Option<Measured>,
     /// The newest grid of samples that can be read, and its step; 0 is the untrained generator.
     pub(super) picture: Option<(u64, Picture)>,
 }
@@ -81,6 +83,11 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
         to_stderr(&format!("warning: without its records: {error}"));
         Vec::new()
     });
+    let measured = measured::read(&folder.metrics_path()).unwrap_or_else(|error| {
+        to_stderr(&format!("warning: without its metrics: {error}"));
+        Vec::new()
+    });
+    let measured = measured::comparable(&measured).pop();
     let Survey { preset, standing, step, message, .. } = Survey::of(&folder);
     let name = canonical.file_name().unwrap_or(canonical.as_os_str()).to_string_lossy();
     let picture = picture(&folder);
@@ -88,7 +95,8 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
         to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", shown(path)));
     }
     let name = printable(&name);
-    Ok(Member { path: path.to_path_buf(), name, preset, standing, step, message, settings, records, picture })
+    let path = path.to_path_buf();
+    Ok(Member { path, name, preset, standing, step, message, settings, records, measured, picture })
 }
 
 /// The newest grid that can be read.

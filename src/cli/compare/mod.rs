@@ -1,6 +1,7 @@
 //! `compare`: puts runs side by side.
 
 mod member;
+mod metrics;
 mod table;
 
 use std::fs;
@@ -28,7 +29,8 @@ Examples:
   vgan-cuda compare runs/0* --json
 
 Losses, KL, the outputs of D and images/s are means over the last 10 records of a run; beta, steps
-and time are those of its last record. A folder of runs, such as an experiment's, stands for all
+and time are those of its last record. Metrics that `eval` or `train --metrics` has measured are
+those of the last measured step. A folder of runs, such as an experiment's, stands for all
 runs in it. Folders that can't be read are skipped with a warning.")]
 pub(super) struct CompareArgs {
     /// Folders of runs, or folders that contain runs

@@ -8,10 +8,11 @@ use serde::Serialize;
 use super::super::output;
 use super::super::survey::Standing;
 use super::member::{Member, printable};
+use super::metrics;
 use crate::config::{Difference, Settings, differences};
 use crate::error::{Error, Result};
-use crate::run::Record;
 use crate::run::progress::{duration, short};
+use crate::run::{Measured, Record};
 
 /// Records at the end of a run that its final figures are means over.
 const LAST: usize = 10;
@@ -98,6 +99,7 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
     let mut text = aligned(&rows, 3, output::terminal_columns());
     text += &format!("losses, KL, D and images/s are means over the last {LAST} records; the rest is the last one's\n");
     text += &ends(members);
+    text += &metrics::table(members, output::terminal_columns());
     let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
     text += &matrix("settings that differ", &differences(&settings)?, members.len(), output::terminal_columns());
     text.push('\n');
@@ -220,6 +222,7 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
         images_per_s: Option<f64>,
         elapsed_s: Option<f64>,
         samples_step: Option<u64>,
+        metrics: Option<&'a Measured>,
         /// The settings in which the runs differ.
         settings: serde_json::Map<String, serde_json::Value>,
     }
@@ -251,6 +254,7 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
             images_per_s: last.map(|f| f.images_per_s),
             elapsed_s: last.map(|f| f.elapsed_s),
             samples_step: member.picture.as_ref().map(|(step, _)| *step),
+            metrics: member.measured.as_ref(),
             settings,
         };
         text += &output::json(&line)?;

@@ -1,5 +1,6 @@
 //! Losses, penalties and regularisers: what a step minimises, with its gradients.
 
+pub mod cross_entropy;
 pub mod energy;
 pub mod feature_matching;
 pub mod historical_averaging;
@@ -12,6 +13,7 @@ pub mod repelling;
 
 operations! {
     Losses:
+    cross_entropy: CrossEntropyOp,
     energy: EnergyOp,
     feature_matching: FeatureMatchingOp,
     historical_averaging: HistoricalAveragingOp,

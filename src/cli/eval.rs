@@ -1,0 +1,318 @@
+//! `eval`: measures the samples of a trained generator against a data set.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::arguments::{DeviceArgs, on_device};
+use super::compare::aligned;
+use super::generate::open;
+use super::output::{self, to_stderr};
+use super::survey::named;
+use super::train_options::load_options;
+use crate::config::{self, Settings};
+use crate::data::{Images, load};
+use crate::error::{Error, Result, shown};
+use crate::eval::evaluator::{Identity, LEAST_SAMPLES};
+use crate::eval::metrics::SHARE;
+use crate::eval::{Evaluator, METRICS, Metric, Needs, Options, metrics};
+use crate::run::checkpoint::{self, sha256};
+use crate::run::{Measured, RunFolder};
+use crate::train::load::{config_of, is_checkpoint};
+use crate::train::snapshot::F32Executor;
+use crate::train::{Evaluation, TrainedGenerator};
+use crate::units::grouped;
+
+/// Measure a run's samples: FCD, KID, precision and recall, density and coverage, classes, SWD
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  vgan-cuda eval latest
+  vgan-cuda eval runs/00000-quick-b64 --metrics fcd,pr --samples 5000
+  vgan-cuda eval runs/00000-quick-b64 --checkpoint 500
+  vgan-cuda eval runs/00000-photos-b64 --metrics swd --json
+
+Samples are compared with the images that the run was trained on, or with those of --data. All
+metrics but swd look at features of a small classifier, which is trained on the labelled images
+once (on digits this takes about a minute) and kept in the cache folder of the user. Figures can be
+compared where classifier, data, samples and seed are the same. Each result is added to
+metrics.jsonl in the run's folder, and `compare` shows it. docs/metrics.md explains the figures.")]
+pub(super) struct EvalArgs {
+    /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
+    /// last
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    source: PathBuf,
+
+    /// Metrics, with commas between them: fcd, kid, pr, dc, classes, swd [default: all that the data set allows]
+    #[arg(long, value_name = "LIST")]
+    metrics: Option<String>,
+
+    /// Samples to draw
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(LEAST_SAMPLES as i64..=1_000_000))]
+    samples: u32,
+
+    /// Seed of the first sample: the samples are those that `generate` draws for SEED, SEED + 1, …
+    #[arg(long, value_name = "SEED", default_value = "0")]
+    seed: u64,
+
+    /// The checkpoint of this step, instead of the newest one
+    #[arg(long, value_name = "STEP")]
+    checkpoint: Option<u64>,
+
+    /// Images to compare with, such as a test split [default: those that the run was trained on]
+    #[arg(long, value_name = "PATH|glyphs")]
+    data: Option<String>,
+
+    /// File of the classifier; it is trained and kept there if there is none yet [default: in the cache folder of the user]
+    #[arg(long, value_name = "FILE")]
+    classifier: Option<PathBuf>,
+
+    #[command(flatten)]
+    device: DeviceArgs,
+
+    /// Print one line of JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// The options of `eval`.
+#[derive(Clone)]
+pub(crate) struct EvalOptions {
+    /// A run's folder or a checkpoint's.
+    pub(crate) source: PathBuf,
+    /// What to measure; `None` is all that the data set allows.
+    pub(crate) metrics: Option<Vec<&'static Metric>>,
+    /// Samples.
+    pub(crate) samples: usize,
+    /// The seed of the first one.
+    pub(crate) seed: u64,
+    /// Other images than the run's.
+    pub(crate) data: Option<String>,
+    /// The classifier's file.
+    pub(crate) classifier: Option<PathBuf>,
+    /// The device, and how it is opened.
+    pub(crate) device: DeviceArgs,
+    /// A line of JSON.
+    pub(crate) json: bool,
+}
+
+impl EvalArgs {
+    pub(super) fn resolve(self) -> Result<EvalOptions> {
+        let run = named(self.source, Path::new("runs"))?;
+        let source = match self.checkpoint {
+            Some(step) => checkpoint_of(&run, step)?,
+            None => run,
+        };
+        Ok(EvalOptions {
+            source,
+            metrics: self.metrics.as_deref().map(metrics::parse).transpose()?,
+            samples: self.samples as usize,
+            seed: self.seed,
+            data: self.data,
+            classifier: self.classifier,
+            device: self.device,
+            json: self.json,
+        })
+    }
+}
+
+/// The folder of the checkpoint of a step.
+pub(super) fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
+    if is_checkpoint(run) {
+        return Err(Error::Usage(format!("{} is a checkpoint already: omit its step", shown(run))));
+    }
+    let checkpoints = RunFolder::open(run)?.checkpoints_path();
+    let path = checkpoints.join(checkpoint::folder_name(step));
+    if path.is_dir() {
+        return Ok(path);
+    }
+    let steps: Vec<String> = checkpoint::steps(&checkpoints).iter().map(ToString::to_string).collect();
+    let error = Error::bad_data(&checkpoints, format!("a checkpoint of step {step}"), "none of that step");
+    Err(error.with_hint(format!("there are those of step {}; `train --keep 0` keeps all", steps.join(", "))))
+}
+
+/// Measures, tells, and keeps the result.
+pub(super) fn run(options: EvalOptions) -> Result<()> {
+    output::warn_if_unoptimised();
+    let opened = options.device.open()?;
+    on_device!(opened, |backend| measure(backend, options))
+}
+
+/// What a run's settings ask to have measured while it trains, on this device; `None` where they ask for nothing. It computes in f32,
+/// whatever the run does, so that `eval` finds the same figures.
+pub(super) fn evaluation(settings: &Settings, images: &Images, device: DeviceArgs) -> Result<Option<Evaluation>> {
+    let Some(options) = Evaluation::options(settings)? else { return Ok(None) };
+    let opened = device.open()?;
+    let evaluator = on_device!(opened, |backend| Evaluator::new(&backend, images, &settings.data.source, options))?;
+    Ok(Some(Evaluation::new(evaluator, images)))
+}
+
+fn measure<B: F32Executor>(backend: B, options: EvalOptions) -> Result<()> {
+    let mut generator = open(backend.clone(), &options.source)?;
+    let (source, images) = images(&generator, options.data.as_deref())?;
+    let wanted = options.metrics.clone().unwrap_or_else(|| possible(&images, options.classifier.is_some()));
+    let EvalOptions { samples, seed, classifier, .. } = options.clone();
+    let evaluator = Evaluator::new(&backend, &images, &source, Options { metrics: wanted, samples, seed, classifier })?;
+    let mut evaluation = Evaluation::new(evaluator, &images);
+    let (step, settings) = (generator.step, generator.settings.clone());
+    let measured = evaluation.measure(step, &settings, |latents| generator.draw(latents))?;
+    if let Some(run) = run_of(&generator.checkpoint) {
+        measured.append_to(&run.metrics_path())?;
+    }
+    let identity = evaluation.evaluator().classifier();
+    let told = Told { checkpoint: &generator.checkpoint, measured: &measured, images: &images, identity };
+    output::print(&if options.json { told.json()? } else { told.text() })
+}
+
+/// All metrics, or those that need no classes where the images have none.
+fn possible(images: &Images, has_classifier: bool) -> Vec<&'static Metric> {
+    if images.labels.is_some() || has_classifier {
+        return METRICS.to_vec();
+    }
+    let without = METRICS.iter().copied().filter(|metric| metric.needs == Needs::Pixels).collect::<Vec<_>>();
+    let names: Vec<&str> = without.iter().map(|metric| metric.name).collect();
+    to_stderr(&format!(
+        "note: these images have no classes, so only {} is measured; the other metrics need pictures in a folder for each class, or \
+         --classifier FILE",
+        names.join(",")
+    ));
+    without
+}
+
+/// The images to compare with, and where they are.
+fn images<B: F32Executor>(generator: &TrainedGenerator<B>, data: Option<&str>) -> Result<(String, Images)> {
+    let options = load_options(&generator.settings);
+    let source = match data {
+        Some(data) => data.to_string(),
+        None => {
+            let config = config_of(&generator.checkpoint).ok_or_else(|| {
+                let error =
+                    Error::bad_data(&generator.checkpoint, "config.toml of the run, which names its images", "none");
+                error.with_hint("name the images with --data PATH")
+            })?;
+            config::read(config, &Settings::default())?.data.source
+        }
+    };
+    let images = load(&source, &options).map_err(|error| match data {
+        None if source != "glyphs" && !Path::new(&source).exists() => {
+            Error::bad_data(&source, "the images that the run was trained on", "nothing there")
+                .with_hint("name them with --data PATH")
+        }
+        _ => error,
+    })?;
+    if images.shape() != generator.image {
+        let [expected, found] =
+            [generator.image, images.shape()].map(|shape| format!("{}×{}×{}", shape.h, shape.w, shape.c));
+        let error = Error::bad_data(&source, format!("images of {expected}, as the generator draws them"), found);
+        return Err(error.with_hint("pass images of that size with --data PATH"));
+    }
+    if sha256(&images.pixels) != generator.data_sha256 {
+        to_stderr("note: compared with other images than those that the run was trained on");
+    }
+    Ok((source, images))
+}
+
+/// The run that a checkpoint lies in.
+fn run_of(checkpoint: &Path) -> Option<RunFolder> {
+    let whole = checkpoint.canonicalize().ok()?;
+    let inside = whole.parent().is_some_and(|folder| folder.ends_with("checkpoints"));
+    RunFolder::open(whole.ancestors().nth(2).filter(|_| inside)?).ok()
+}
+
+/// What is told of a measurement.
+struct Told<'a> {
+    checkpoint: &'a Path,
+    measured: &'a Measured,
+    images: &'a Images,
+    identity: Option<&'a Identity>,
+}
+
+impl Told<'_> {
+    fn text(&self) -> String {
+        let Measured { step, setup, figures } = self.measured;
+        let mut text = format!("checkpoint  {} (step {})\n", shown(self.checkpoint), grouped(*step));
+        text +=
+            &format!("samples     {} of seeds {} to {}\n", setup.samples, setup.seed, setup.seed + (setup.samples - 1));
+        text += &format!("images      {}, data {}\n", self.images.description, setup.data);
+        if let Some(Identity { hash, accuracy, held_out, path }) = self.identity {
+            let right =
+                accuracy.map(|share| format!(", right on {:.2} % of {held_out} held-out images", 100.0 * share));
+            let path = path.as_ref().map(|path| format!(", {}", shown(path)));
+            text += &format!("classifier  {hash}{}{}\n", right.unwrap_or_default(), path.unwrap_or_default());
+        }
+        let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];
+        let all = METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys()));
+        let (shares, others): (Vec<_>, Vec<_>) = all.partition(|(_, name)| name.starts_with(SHARE));
+        for (metric, name) in others {
+            rows.push(vec![name.clone(), (metric.explain)(name).to_string(), number(figures[name])]);
+        }
+        text += &format!("\n{}", aligned(&rows, 2, None));
+        if !shares.is_empty() {
+            let share = |name: &str| format!("{} {:.1} %", &name[SHARE.len()..], 100.0 * figures[name]);
+            let shares: Vec<String> = shares.into_iter().map(|(_, name)| share(name)).collect();
+            text += &format!("\nshares of the samples by class: {}\n", shares.join(", "));
+        }
+        text
+    }
+
+    fn json(&self) -> Result<String> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            checkpoint: String,
+            classifier_accuracy: Option<f64>,
+            #[serde(flatten)]
+            measured: &'a Measured,
+        }
+        output::json(&Line {
+            checkpoint: self.checkpoint.to_string_lossy().into_owned(),
+            classifier_accuracy: self.identity.and_then(|identity| identity.accuracy),
+            measured: self.measured,
+        })
+    }
+}
+
+/// Those of all figures that are a metric's, its main ones first.
+pub(super) fn figures_of<'a>(
+    metric: &'static Metric,
+    names: impl Iterator<Item = &'a String>,
+) -> Vec<(&'static Metric, &'a String)> {
+    let mut found: Vec<&String> = names.filter(|name| (metric.has)(name)).collect();
+    let place = |name: &String| metric.panel.1.iter().position(|(main, _)| main == name).unwrap_or(usize::MAX);
+    found.sort_by_key(|name| place(name));
+    found.into_iter().map(|name| (metric, name)).collect()
+}
+
+/// Four digits after the point, or as many that say something.
+pub(super) fn number(value: f64) -> String {
+    if value == 0.0 || (1e-2..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+    use super::*;
+
+    fn options(words: &str) -> Result<EvalOptions> {
+        let cli = Cli::try_parse_from(["vgan-cuda", "eval"].into_iter().chain(words.split(' ')));
+        match cli.map_err(|error| Error::Usage(error.to_string()))?.command {
+            Command::Eval(args) => args.resolve(),
+            other => Err(Error::Usage(format!("{other:?}"))),
+        }
+    }
+
+    #[test]
+    fn options_are_complete() {
+        let found = options("runs/1").unwrap();
+        assert_eq!((found.source, found.samples, found.seed, found.json), ("runs/1".into(), 10_000, 0, false));
+        assert!(found.metrics.is_none() && found.data.is_none() && found.classifier.is_none());
+        let found = options("runs/1 --metrics kid,fcd --samples 99 --seed 7 --data d --classifier c --json").unwrap();
+        assert_eq!(found.metrics.unwrap().iter().map(|metric| metric.name).collect::<Vec<_>>(), ["fcd", "kid"]);
+        assert_eq!((found.samples, found.seed, found.data.as_deref()), (99, 7, Some("d")));
+        for wrong in ["runs/1 --metrics fid", "runs/1 --samples 15", "runs/1 --samples 0", "runs/1 --seed -1"] {
+            assert_eq!(options(wrong).err().map(|error| error.exit_code()), Some(2), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a run is measured with: the images of a data set as the metrics see them, made once, and samples again and again.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::classifier::{Judge, Lesson, Seen, Trains};
+use super::metrics::{Figure, Metric, Needs};
+use super::set::Set;
+use super::store;
+pub use super::store::Identity;
+use crate::data::Images;
+use crate::error::{Error, Result};
+use crate::image::ImageShape;
+use crate::shell;
+
+/// Real images that samples are compared with, at most; of a larger data set as many, evenly spread.
+const MOST_REALS: usize = 50_000;
+/// Images whose pixels the metrics look at.
+const PICTURES: usize = super::metrics::PICTURES;
+/// Samples that are drawn at once.
+const DRAWN: usize = 1024;
+/// Fewer samples than this tell nothing: a neighbourhood has up to five others.
+pub const LEAST_SAMPLES: usize = 16;
+
+/// What to measure.
+#[derive(Clone)]
+pub struct Options {
+    /// The metrics.
+    pub metrics: Vec<&'static Metric>,
+    /// Samples to draw.
+    pub samples: usize,
+    /// The seed: of the first sample, and of the metrics' own draws.
+    pub seed: u64,
+    /// The file of the classifier, instead of the cache.
+    pub classifier: Option<PathBuf>,
+}
+
+/// Something that sees features and classes in images: the classifier on its device.
+trait Sees: Send {
+    fn look_at(&mut self, pixels: &[u8]) -> Result<Seen>;
+}
+impl<B: Trains> Sees for Judge<B> {
+    fn look_at(&mut self, pixels: &[u8]) -> Result<Seen> {
+        Judge::look_at(self, pixels)
+    }
+}
+
+/// Runs work in the backend's pool of threads.
+type Pool = Box<dyn Fn(&mut (dyn FnMut() + Send)) + Send>;
+
+/// The data set's side of every comparison.
+pub struct Evaluator {
+    options: Options,
+    real: Set,
+    /// Real images that were looked at.
+    reals: usize,
+    classifier: Option<(Box<dyn Sees>, Identity)>,
+    pool: Pool,
+}
+
+impl Evaluator {
+    /// Looks at the images of a data set. Where a metric needs features, the classifier comes from its file or is trained;
+    /// `source` is the data set, for messages.
+    ///
+    /// # Errors
+    /// [`Error::BadData`] where a metric needs features and the data set has no classes, or the classifier's file is none;
+    /// [`Error::Usage`] for too few samples or images.
+    pub fn new<B: Trains>(backend: &B, images: &Images, source: &str, options: Options) -> Result<Self> {
+        require_enough(images, source, &options)?;
+        let shared = backend.clone();
+        let pool: Pool = Box::new(move |work| shared.run(&mut *work));
+        let shape = images.shape();
+        let has = |needs| options.metrics.iter().any(|metric| metric.needs == needs);
+        let mut real = Set::new(shape);
+        let mut classifier = None;
+        let reals = spread(images.count, MOST_REALS);
+        if has(Needs::Features) {
+            let (mut judge, identity) = backend.run(|| open(backend, images, source, options.classifier.as_deref()))?;
+            let names = images.labels.as_ref().map_or(Vec::new(), |labels| labels.names.clone());
+            backend.run(|| see(&mut judge, images, &reals, &mut real))?;
+            real.names = if names.len() == judge.classes() { names } else { numbers(judge.classes()) };
+            classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
+        }
+        if has(Needs::Pixels) {
+            let pictures = spread(images.count, PICTURES.min(options.samples));
+            real.pixels = pictures.iter().flat_map(|&at| image(images, at)).copied().collect();
+        }
+        Ok(Evaluator { options, real, reals: reals.len(), classifier, pool })
+    }
+
+    /// What is measured.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The classifier, where a metric needs one.
+    pub fn classifier(&self) -> Option<&Identity> {
+        self.classifier.as_ref().map(|(_, identity)| identity)
+    }
+
+    /// The number of real images that samples are compared with.
+    pub fn reals(&self) -> usize {
+        self.reals
+    }
+
+    /// The size of an image.
+    pub fn image(&self) -> ImageShape {
+        self.real.image
+    }
+
+    /// Measures samples: `draw` gives the pixels `[n, H, W, C]` of those of a range of seeds.
+    ///
+    /// # Errors
+    /// Those of `draw` and of the device.
+    pub fn evaluate(&mut self, mut draw: impl FnMut(Range<u64>) -> Result<Vec<u8>>) -> Result<Vec<Figure>> {
+        let Evaluator { options: Options { metrics, samples, seed, .. }, real, classifier, pool, .. } = self;
+        let mut fake = Set { names: real.names.clone(), ..Set::new(real.image) };
+        let wanted = PICTURES.min(*samples) * real.image.len() * usize::from(!real.pixels.is_empty());
+        for first in (0..*samples).step_by(DRAWN) {
+            let last = (first + DRAWN).min(*samples);
+            let pixels = draw(*seed + first as u64..*seed + last as u64)?;
+            let missing = wanted.saturating_sub(fake.pixels.len()).min(pixels.len());
+            fake.pixels.extend_from_slice(&pixels[..missing]);
+            if let Some((judge, _)) = classifier {
+                let mut seen = Ok(Seen::default());
+                pool(&mut || seen = judge.look_at(&pixels));
+                let Seen { features, classes } = seen?;
+                fake.features.extend(features);
+                fake.classes.extend(classes);
+            }
+        }
+        let mut figures = Vec::new();
+        pool(&mut || metrics.iter().for_each(|metric| figures.extend((metric.measure)(real, &fake, *seed))));
+        Ok(figures)
+    }
+}
+
+fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+/// Refuses what no number can be made of.
+fn require_enough(images: &Images, source: &str, options: &Options) -> Result<()> {
+    if options.samples < LEAST_SAMPLES {
+        return Err(Error::Usage(format!(
+            "{} samples are too few to compare: pass at least {LEAST_SAMPLES}",
+            options.samples
+        )));
+    }
+    if options.seed.checked_add(options.samples as u64).is_none() {
+        return Err(Error::Usage(format!(
+            "seed {} leaves no room for {} samples: pass a smaller one",
+            options.seed, options.samples
+        )));
+    }
+    if images.count < LEAST_SAMPLES {
+        let expected = format!("at least {LEAST_SAMPLES} images to compare samples with");
+        return Err(Error::bad_data(source, expected, images.count.to_string()));
+    }
+    Ok(())
+}
+
+/// The classifier of these images.
+fn open<B: Trains>(backend: &B, images: &Images, source: &str, file: Option<&Path>) -> Result<(Judge<B>, Identity)> {
+    let lesson = match &images.labels {
+        Some(labels) => Ok(Lesson { image: images.shape(), pixels: &images.pixels, labels }),
+        None => Err(without_classes(source)),
+    };
+    store::open(backend, images.shape(), lesson, file)
+}
+
+/// What there is to measure without classes, and how to have them.
+fn without_classes(source: &str) -> Error {
+    let names = |needs| {
+        let of = super::METRICS.iter().filter(|metric| metric.needs == needs);
+        of.map(|metric| metric.name).collect::<Vec<_>>().join(",")
+    };
+    let expected = format!("images with classes, which {} need", names(Needs::Features));
+    Error::bad_data(source, expected, "images without").with_hint(format!(
+        "--metrics {} needs none; for the others put the pictures of each class into a folder of its own below {}, or pass a \
+         classifier of images of this size with --classifier FILE",
+        names(Needs::Pixels),
+        shell::path(source)
+    ))
+}
+
+/// At most `most` of `count` images, evenly spread.
+fn spread(count: usize, most: usize) -> Vec<usize> {
+    let taken = count.min(most);
+    (0..taken).map(|i| (i as u128 * count as u128 / taken as u128) as usize).collect()
+}
+
+fn image(images: &Images, at: usize) -> &[u8] {
+    let len = images.shape().len();
+    &images.pixels[at * len..][..len]
+}
+
+/// Has the classifier look at chosen images.
+fn see<B: Trains>(judge: &mut Judge<B>, images: &Images, chosen: &[usize], set: &mut Set) -> Result<()> {
+    for part in chosen.chunks(DRAWN) {
+        let pixels: Vec<u8> = part.iter().flat_map(|&at| image(images, at)).copied().collect();
+        let Seen { features, classes } = judge.look_at(&pixels)?;
+        set.features.extend(features);
+        set.classes.extend(classes);
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Measuring the samples of a run: of one that trains, at chosen steps, and of one that has trained.
+
+use std::ops::Range;
+
+use super::sampler::latent;
+use crate::Result;
+use crate::config::Settings;
+use crate::data::Images;
+use crate::eval::{Evaluator, METRICS, Options, metrics};
+use crate::run::checkpoint::sha256;
+use crate::run::curves::Extra;
+use crate::run::{Measured, Setup, measured};
+
+/// What samples are measured with, and how a measurement is written down.
+pub struct Evaluation {
+    evaluator: Evaluator,
+    data: String,
+}
+
+impl Evaluation {
+    /// Of samples against these images; `evaluator` was made of them.
+    pub fn new(evaluator: Evaluator, images: &Images) -> Evaluation {
+        Evaluation { evaluator, data: sha256(&images.pixels)[..12].to_string() }
+    }
+
+    /// What a run's settings ask to have measured while it trains; `None` where they ask for nothing.
+    ///
+    /// # Errors
+    /// [`Error::Usage`](crate::Error::Usage) for a metric that there is not.
+    pub fn options(settings: &Settings) -> Result<Option<Options>> {
+        let eval = &settings.eval;
+        if eval.metrics.is_empty() {
+            return Ok(None);
+        }
+        let classifier = (!eval.classifier.is_empty()).then(|| eval.classifier.clone().into());
+        let metrics = metrics::parse(&eval.metrics)?;
+        Ok(Some(Options { metrics, samples: eval.samples, seed: eval.seed, classifier }))
+    }
+
+    /// What it measures with.
+    pub fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
+    }
+
+    /// Measures the samples of a generator after `step` steps: `draw` makes pixels of latents.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn measure(
+        &mut self,
+        step: u64,
+        settings: &Settings,
+        mut draw: impl FnMut(&[f32]) -> Result<Vec<u8>>,
+    ) -> Result<Measured> {
+        let figures = self.evaluator.evaluate(|seeds: Range<u64>| {
+            let latents: Vec<f32> = seeds.flat_map(|seed| latent(settings, seed)).collect();
+            draw(&latents)
+        })?;
+        let setup = Setup {
+            samples: self.evaluator.options().samples as u64,
+            seed: self.evaluator.options().seed,
+            reals: self.evaluator.reals() as u64,
+            data: self.data.clone(),
+            classifier: self.evaluator.classifier().map(|identity| identity.hash.clone()),
+        };
+        Ok(Measured { step, setup, figures: figures.into_iter().collect() })
+    }
+}
+
+/// The panels of what was measured, one a metric.
+pub fn panels(all: &[Measured]) -> Vec<Extra> {
+    let comparable = measured::comparable(all);
+    let points = |name: &str| {
+        let point = |one: &Measured| Some((one.step, *one.figures.get(name)?));
+        comparable.iter().filter_map(point).collect::<Vec<_>>()
+    };
+    let panel = |metric: &&crate::eval::Metric| {
+        let (title, lines) = metric.panel;
+        Extra { title, lines: lines.iter().map(|(name, label)| (*label, points(name))).collect() }
+    };
+    METRICS.iter().map(panel).collect()
+}
+
+/// The figures of a measurement that are shown of it in a line, as `fcd 12.3`.
+pub fn line(measured: &Measured) -> String {
+    let lines = METRICS.iter().flat_map(|metric| metric.panel.1);
+    let shown = lines.filter_map(|(name, _)| Some(format!("{name} {:.4}", measured.figures.get(*name)?)));
+    shown.collect::<Vec<_>>().join("  ")
+}
