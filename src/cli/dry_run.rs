@@ -11,8 +11,8 @@ use crate::image::ImageShape;
 use crate::nn::Parts;
 use crate::train::Init;
 use crate::train::disk::{self, Disk};
+use crate::train::plan::Plan;
 use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
-use crate::train::session::Plan;
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.

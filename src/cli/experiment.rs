@@ -21,7 +21,7 @@ use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, checkpoint, stats};
 use crate::shell;
 use crate::train::Interrupt;
-use crate::train::session::Plan;
+use crate::train::plan::Plan;
 use crate::train::snapshot::{DataIdentity, require_same_images};
 use crate::units::grouped;
 

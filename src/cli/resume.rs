@@ -21,8 +21,8 @@ use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
 use crate::shell;
 use crate::train::load::{config_of, is_checkpoint};
+use crate::train::plan::Plan;
 use crate::train::revision::{Asked, Revision, revise};
-use crate::train::session::Plan;
 use crate::train::snapshot::{DataIdentity, F32Executor, require_same_images};
 use crate::train::{Interrupt, Session};
 

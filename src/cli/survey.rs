@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use crate::config::{self, Settings};
 use crate::error::{Error, Result};
 use crate::run::{Outcome, Record, RunFolder, Status, checkpoint, stats};
-use crate::train::session::Plan;
+use crate::train::plan::Plan;
 
 /// The word for the run that was trained last.
 pub(super) const LATEST: &str = "latest";

@@ -20,8 +20,8 @@ use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, messages, write_file};
 use crate::train::disk::{self, Disk};
+use crate::train::plan::Plan;
 use crate::train::predict::Memory;
-use crate::train::session::Plan;
 use crate::train::snapshot::F32Executor;
 use crate::train::{Evaluation, Init, Interrupt, Session, predict};
 

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::session::{GRID, GRID_COLUMNS, Plan};
+use super::plan::Plan;
+use super::session::{GRID, GRID_COLUMNS};
 use crate::config::Settings;
 use crate::data::Extent;
 use crate::run::picture::fitting_scale;

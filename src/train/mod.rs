@@ -7,6 +7,7 @@
 //! | [`objective`] | from settings to the constants of the losses |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
+//! | [`plan`] | how long a run is, and how often it makes pictures, checkpoints and measurements |
 //! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
 //! | [`evaluation`] | measuring a run's samples |
@@ -26,6 +27,7 @@ pub mod init;
 pub mod interrupt;
 pub mod load;
 pub mod objective;
+pub mod plan;
 pub mod predict;
 pub mod report;
 pub mod revision;
