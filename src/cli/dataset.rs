@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 
-use super::output;
 #[cfg(feature = "download")]
 use super::output::to_stderr;
+use super::{dataset_export, output};
 use crate::config::Background;
 use crate::data::{self, DATASETS, Dataset, LoadOptions};
 #[cfg(feature = "download")]
@@ -37,24 +37,27 @@ enum DatasetCommand {
     /// Read all images as `train` would, and list every bad file
     #[command(after_help = CHECK_HELP)]
     Check {
-        /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
-        path: String,
-
-        /// Crop every image to its central square and resize it to N×N [default: no]
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-        resize: Option<u16>,
-
-        /// Convert every image to grey (1) or colour (3) [default: as they are]
-        #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
-        channels: Option<String>,
-
-        /// Background of transparent images: black, white, grey or #rrggbb
-        #[arg(long, value_name = "COLOUR", default_value = "black", value_parser = Background::from_str)]
-        background: Background,
+        #[command(flatten)]
+        images: ImagesArgs,
 
         /// Print one JSON object instead of text
         #[arg(long)]
         json: bool,
+    },
+
+    /// Write the images as PNG, as training sees them: converted, resized, in a folder for each class
+    #[command(after_help = "Example: vgan-cuda dataset export data/mnist --outdir mnist-png --limit 1000")]
+    Export {
+        #[command(flatten)]
+        images: ImagesArgs,
+
+        /// Folder to make
+        #[arg(long, value_name = "DIR", value_parser = super::target::target_parser())]
+        outdir: PathBuf,
+
+        /// Write the first N images only [default: all]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
     },
 
     /// Download a data set and check its SHA-256
@@ -72,6 +75,36 @@ enum DatasetCommand {
         #[arg(long = "mirror", value_name = "URL")]
         mirrors: Vec<String>,
     },
+}
+
+/// A data set, and how its images are converted.
+#[derive(Debug, Args)]
+struct ImagesArgs {
+    /// An IDX file, a CIFAR-10 binary, a folder of PNG or JPEG, an archive, or `glyphs`
+    path: String,
+
+    /// Crop every image to its central square and resize it to N×N [default: no]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    resize: Option<u16>,
+
+    /// Convert every image to grey (1) or colour (3) [default: as they are]
+    #[arg(long, value_name = "N", value_parser = clap::builder::PossibleValuesParser::new(["1", "3"]))]
+    channels: Option<String>,
+
+    /// Background of transparent images: black, white, grey or #rrggbb
+    #[arg(long, value_name = "COLOUR", default_value = "black", value_parser = Background::from_str)]
+    background: Background,
+}
+
+impl ImagesArgs {
+    fn resolve(self) -> ImagesOptions {
+        ImagesOptions {
+            path: self.path,
+            resize: self.resize.map_or(0, usize::from),
+            channels: self.channels.and_then(|channels| channels.parse().ok()).unwrap_or(0),
+            background: self.background,
+        }
+    }
 }
 
 const CHECK_HELP: &str = "\
@@ -107,21 +140,44 @@ fn dataset_parser() -> impl TypedValueParser<Value = &'static Dataset> {
     PossibleValuesParser::new(names).try_map(|name| data::dataset(&name).ok_or("no data set of that name"))
 }
 
+/// A data set, and how its images are converted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ImagesOptions {
+    /// As `data.source`.
+    path: String,
+    /// As `data.resize`: 0 keeps the size.
+    resize: usize,
+    /// As `data.channels`: 0 keeps the channels.
+    channels: usize,
+    /// As `data.background`.
+    background: Background,
+}
+
+impl ImagesOptions {
+    fn load_options(&self) -> LoadOptions {
+        let ImagesOptions { resize, channels, background, .. } = *self;
+        LoadOptions { resize, channels, background: background.rgb, ..LoadOptions::default() }
+    }
+}
+
 /// The options of `dataset`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum DatasetOptions {
     /// Read all images and list every bad file.
     Check {
-        /// As `data.source`.
-        path: String,
-        /// As `data.resize`: 0 keeps the size.
-        resize: usize,
-        /// As `data.channels`: 0 keeps the channels.
-        channels: usize,
-        /// As `data.background`.
-        background: Background,
+        /// The data set.
+        images: ImagesOptions,
         /// Print JSON.
         json: bool,
+    },
+    /// Write the images as PNG.
+    Export {
+        /// The data set.
+        images: ImagesOptions,
+        /// Folder to make.
+        outdir: PathBuf,
+        /// The most images to write.
+        limit: Option<usize>,
     },
     /// Download.
     Fetch {
@@ -137,13 +193,11 @@ pub(crate) enum DatasetOptions {
 impl DatasetArgs {
     pub(super) fn resolve(self) -> DatasetOptions {
         match self.command {
-            DatasetCommand::Check { path, resize, channels, background, json } => DatasetOptions::Check {
-                path,
-                background,
-                json,
-                resize: resize.map_or(0, usize::from),
-                channels: channels.and_then(|channels| channels.parse().ok()).unwrap_or(0),
-            },
+            DatasetCommand::Check { images, json } => DatasetOptions::Check { images: images.resolve(), json },
+            DatasetCommand::Export { images, outdir, limit } => {
+                let limit = limit.map(|limit| limit as usize);
+                DatasetOptions::Export { images: images.resolve(), outdir, limit }
+            }
             DatasetCommand::Fetch { name, outdir, mirrors } => DatasetOptions::Fetch { name, outdir, mirrors },
         }
     }
@@ -152,9 +206,9 @@ impl DatasetArgs {
 /// Checks or downloads.
 pub(super) fn run(options: DatasetOptions) -> Result<()> {
     match options {
-        DatasetOptions::Check { path, resize, channels, background, json } => {
-            let options = LoadOptions { resize, channels, background: background.rgb, ..LoadOptions::default() };
-            check(Path::new(&path), &options, json)
+        DatasetOptions::Check { images, json } => check(Path::new(&images.path), &images.load_options(), json),
+        DatasetOptions::Export { images, outdir, limit } => {
+            dataset_export::export(&images.path, &images.load_options(), limit, &outdir)
         }
         DatasetOptions::Fetch { name, outdir, mirrors } => fetch(name, &outdir, &mirrors),
     }
@@ -260,23 +314,32 @@ mod tests {
     fn resolution() {
         let check = |resize, channels| {
             let background = Background::default();
-            Some(DatasetOptions::Check { path: "a".into(), resize, channels, background, json: false })
+            let images = ImagesOptions { path: "a".into(), resize, channels, background };
+            Some(DatasetOptions::Check { images, json: false })
         };
         assert_eq!(options("check a"), check(0, 0));
         assert_eq!(options("check a --resize 32 --channels 3"), check(32, 3));
         let white = Background { rgb: [255; 3] };
-        let expected =
-            DatasetOptions::Check { path: "a".into(), resize: 0, channels: 0, background: white, json: true };
+        let images = || ImagesOptions { path: "a".into(), resize: 0, channels: 0, background: white };
+        let expected = DatasetOptions::Check { images: images(), json: true };
         assert_eq!(options("check a --json --background white"), Some(expected));
+        let expected = DatasetOptions::Export { images: images(), outdir: "b".into(), limit: Some(9) };
+        assert_eq!(options("export a --background white --outdir b --limit 9"), Some(expected));
         let fetch = |name, outdir: &str| Some(DatasetOptions::Fetch { name, outdir: outdir.into(), mirrors: vec![] });
         for dataset in DATASETS {
             assert!(crate::config::preset(dataset.preset).is_ok(), "{}: no preset {}", dataset.name, dataset.preset);
             assert_eq!(options(&format!("fetch {}", dataset.name)), fetch(dataset, "data"));
             assert_eq!(options(&format!("fetch {} --outdir b", dataset.name)), fetch(dataset, "b"));
         }
-        for words in
-            ["fetch imagenet", "check", "check a --channels 2", "check a --resize 0", "check a --background sea"]
-        {
+        for words in [
+            "fetch imagenet",
+            "check",
+            "export a",
+            "export a --outdir b --limit 0",
+            "check a --channels 2",
+            "check a --resize 0",
+            "check a --background sea",
+        ] {
             assert_eq!(options(words), None, "{words}");
         }
     }

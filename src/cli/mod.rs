@@ -13,6 +13,7 @@ mod compare;
 mod complete;
 mod completions;
 mod dataset;
+mod dataset_export;
 mod details;
 mod doctor;
 mod dry_run;

@@ -244,7 +244,7 @@ mod tests {
         for (name, near) in [
             ("dragn", "; the nearest is `DRAGAN`;"),
             ("gen_lr", "; the nearest is `generator_lr`;"),
-            ("warmup", "`warmup`; `vgan"),
+            ("momentum", "`momentum`; `vgan"),
         ] {
             let error = chosen(Some(name)).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(near), "{error}");

@@ -37,6 +37,7 @@ pub mod status;
 pub mod tensors;
 
 pub use crate::image::ImageShape;
+pub(crate) use atomic::Temporary;
 pub use atomic::write_file;
 pub use checkpoint::Checkpoint;
 pub use events::EventLog;

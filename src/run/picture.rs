@@ -105,6 +105,14 @@ pub fn png(image: ImageShape, pixels: &[u8]) -> Result<Vec<u8>> {
     encode(image.h, image.w, image.c, pixels, Some(SOFTWARE))
 }
 
+/// The same without the name of this program: an image of a data set, which training does not leave out.
+///
+/// # Errors
+/// As [`png`].
+pub fn plain_png(image: ImageShape, pixels: &[u8]) -> Result<Vec<u8>> {
+    encode(image.h, image.w, image.c, pixels, None)
+}
+
 #[derive(Clone, Copy)]
 struct Cell {
     height: usize,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
+use vgan_cuda::data::{Images, LoadOptions, load};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vgan-cuda");
 
@@ -56,8 +57,9 @@ fn each_command_has_help_with_its_defaults() {
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
         ("gradcheck --help", &["--json", "--filter <TEXT>", "--only <KIND>", "[default: cpu]"]),
         ("bench --help", &["--json", "--filter <TEXT>", "[default: f32]", "[default: 200]", "Examples:"]),
-        ("dataset --help", &["check", "fetch"]),
+        ("dataset --help", &["check", "export", "fetch"]),
         ("dataset check --help", &["--resize <N>", "--channels <N>"]),
+        ("dataset export --help", &["--outdir <DIR>", "--limit <N>", "--resize <N>"]),
         ("dataset fetch --help", &["Possible values:", "- cifar10:", "[default: data]", "--mirror <URL>"]),
         ("doctor --help", &["processor"]),
         ("completions --help", &["bash", "fish", "zsh"]),
@@ -248,6 +250,37 @@ fn data_sets_are_checked() {
     assert_contains(&String::from_utf8_lossy(&output.stdout), &["bad1.png: expected", "bad2.jpg: expected", "(2 bad"]);
     assert_contains(&String::from_utf8_lossy(&output.stderr), &["found 2 bad files"]);
     assert_contains(&failure("dataset check /nowhere/at/all", 3), &["/nowhere/at/all"]);
+}
+
+/// What is written is what was read: the same pixels and classes, in the order of the classes, by a reader that takes it for images
+/// of a user's own.
+#[test]
+fn a_data_set_is_written_as_training_sees_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let outdir = folder.path().join("new/seen");
+    let words = format!("dataset export glyphs --resize 12 --channels 3 --limit 25 --outdir {}", outdir.display());
+    assert_contains(&stdout(&words), &["25 images of 12×12×3 in folders of 10 classes", "seen"]);
+    let as_read = |source: &str, resize, channels| {
+        let options = LoadOptions { resize, channels, ..LoadOptions::default() };
+        let Images { pixels, labels, .. } = load(source, &options).expect("images");
+        let labels = labels.expect("classes");
+        let images = pixels.chunks(12 * 12 * 3).map(<[u8]>::to_vec);
+        let mut all: Vec<(String, Vec<u8>)> =
+            labels.classes.iter().map(|&class| labels.names[usize::from(class)].clone()).zip(images).take(25).collect();
+        all.sort();
+        all
+    };
+    let written = as_read(outdir.to_str().expect("a path"), 0, 0);
+    assert_eq!(written.len(), 25);
+    assert!(written == as_read("glyphs", 12, 3), "other pixels or classes");
+    assert!(outdir.join("4/00024.png").is_file());
+    assert_contains(&failure(&words, 2), &["seen is there already: pass another --outdir"]);
+    // Nothing half-written stays.
+    assert_contains(
+        &failure(&format!("dataset export /nowhere --outdir {}/b", folder.path().display()), 3),
+        &["/nowhere"],
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).expect("the folder").count(), 1);
 }
 
 /// A port where nobody listens: the answer comes at once, names the address and says what to do.

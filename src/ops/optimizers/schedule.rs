@@ -77,7 +77,12 @@ impl Schedule {
 pub(super) const CASES: [(&str, Schedule, u64); 4] = {
     const LINEAR: Schedule = Schedule { warmup: 4, kind: ScheduleKind::Linear, start: 10, steps: 8, floor: 0.25 };
     const COSINE: Schedule = Schedule { kind: ScheduleKind::Cosine, ..LINEAR };
-    [("warm-up", LINEAR, 2), ("linear", LINEAR, 15), ("cosine", COSINE, 13), ("at its floor", COSINE, 18)]
+    [
+        ("warm-up", LINEAR, 2),
+        ("falling evenly", LINEAR, 15),
+        ("falling as a cosine", COSINE, 13),
+        ("at its floor", COSINE, 18),
+    ]
 };
 
 /// cos(π part) for a part in [0, 1], as −sin(π (part − ½)), within 4 · 10⁻¹⁶.
