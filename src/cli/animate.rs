@@ -28,7 +28,7 @@ The frames are the run's own pictures (fakes*.png), so neither the checkpoints n
 needed. GIF has 256 colours; APNG keeps every pixel; MP4 needs ffmpeg.")]
 pub(super) struct AnimateArgs {
     /// Folder of a run; `latest` is the run in runs/ that was trained last
-    #[arg(value_name = "RUN")]
+    #[arg(value_name = "RUN|latest")]
     run: PathBuf,
 
     /// File to write; its name ends in .gif, .apng or .mp4

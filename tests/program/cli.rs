@@ -34,7 +34,7 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands = "train resume generate interpolate list compare experiment trace gradcheck bench dataset settings doctor \
+    let commands = "train resume generate interpolate animate list compare report experiment trace gradcheck bench dataset settings doctor \
                     completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
@@ -48,11 +48,13 @@ fn each_command_has_help_with_its_defaults() {
         ),
         ("list --help", &["[default: runs]", "--json", "diverged", "Examples:"]),
         ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "[default: samples.png]"]),
-        ("interpolate --help", &["--frames <N>", "[default: 10]", "[default: interpolation.png]", "[default: 0-7]"]),
+        ("interpolate --help", &["--frames <N>", "[default: 10", "[default: interpolation.png]", "[default: 0-7]"]),
         (
             "compare --help",
             &["<RUN>...", "[default: compare]", "--smooth <N>", "--json", "Examples:", "last 10 records"],
         ),
+        ("report --help", &["<RUN|latest>...", "--no-nearest", "--tensorboard <DIR>", "Examples:", "no network"]),
+        ("animate --help", &["<RUN|latest>", "[default: training.gif]", "[default: 5]", "[default: 100]", "Examples:"]),
         ("experiment --help", &["<FILE>", "--outdir <DIR>", "--minutes <M>", "--dry-run", "Examples:", "interrupted"]),
         ("trace --help", &["--input <IN>", "--output <OUT>", "--example <PATH>", "PyTorch"]),
         ("gradcheck --help", &["--json", "--filter <TEXT>", "--only <KIND>", "[default: cpu]"]),
@@ -336,7 +338,7 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("generate r --grid --outdir d", &["cannot be used with"]),
         ("generate r --output f.png", &["--grid"]),
         ("interpolate r --seeds 1", &["two seeds or more"]),
-        ("interpolate r --output a.gif", &["ends in .png"]),
+        ("interpolate r --output a.jpg", &["ends in .png, .gif, .apng or .mp4"]),
         ("compare", &["<RUN>..."]),
         ("experiment", &["<FILE>"]),
         ("train --minutes 0", &["a number above 0"]),

@@ -33,7 +33,7 @@ other: curves, a table, newest samples. A run that is still going, or of another
 program, is shown as far as it can be read. A folder of runs stands for all runs in it.")]
 pub(super) struct ReportArgs {
     /// Folders of runs, or folders that contain runs; `latest` is the run in runs/ that was trained last
-    #[arg(value_name = "RUN", required = true)]
+    #[arg(value_name = "RUN|latest", required = true)]
     runs: Vec<PathBuf>,
 
     /// HTML file to write [default: report.html, in the run's folder if there is one run]

@@ -114,7 +114,7 @@ fn case_15_the_name_of_a_picture_ends_in_png() {
     for words in ["generate --grid --output g.jpg", "generate --grid --output g", "interpolate --output w.jpeg"] {
         let mut command = program(words);
         command.arg(run.path()).current_dir(place.path("run"));
-        assert!(stderr(&exit_with(command, 2)).contains("expected a name that ends in .png, found `"), "{words}");
+        assert!(stderr(&exit_with(command, 2)).contains("expected a name that ends in .png"), "{words}");
     }
     for words in [
         "generate --grid --output -",
