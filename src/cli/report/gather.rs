@@ -7,9 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::super::survey::Survey;
 use crate::config::{self, Settings, differences, preset};
 use crate::error::{Error, shown};
-use crate::run::RunFolder;
+use crate::eval::METRICS;
 use crate::run::env::utc;
-use crate::run::report::{Changed, Differing, Page, Records, Room, Run, Snapshot, data_uri, embedded, listed, panels};
+use crate::run::report::{
+    Changed, Declared, Differing, Page, Records, Room, Run, Snapshot, data_uri, embedded, listed, panels,
+};
+use crate::run::{RunFolder, measured};
 use crate::train::report::figures;
 use crate::units::plural;
 
@@ -28,12 +31,17 @@ pub(in crate::cli) fn gather(folder: &RunFolder, pictures: Pictures) -> Run {
     let mut notes = Vec::new();
     let settings = config::read(folder.config_path(), &Settings::default());
     let settings = settings.map_err(|error| notes.push(format!("config.toml can't be read: {}", found(&error)))).ok();
-    let metrics = folder.path().join("metrics.jsonl");
-    let mut records = Records::read(&[&folder.stats_path(), &metrics]);
+    let mut records = Records::read(&[&folder.stats_path()]);
+    let metrics: Vec<Declared<'_>> = METRICS.iter().map(|metric| metric.panel).collect();
+    let drawn: Vec<&str> = metrics.iter().flat_map(|(_, lines)| lines.iter().map(|(name, _)| *name)).collect();
+    match measured::read(&folder.metrics_path()) {
+        Ok(measured) => records.add_measured(&measured, &drawn),
+        Err(error) => notes.push(format!("metrics.jsonl can't be read: {}", found(&error))),
+    }
     if records.bad_lines > 0 {
         notes.push(format!("{} of the records can't be read and are left out", plural(records.bad_lines, "line")));
     }
-    let panels = panels(&records, settings.as_ref().map(figures).as_ref());
+    let panels = panels(&records, settings.as_ref().map(figures).as_ref(), &metrics);
     let shown = |key: &str| panels.iter().any(|panel| panel.lines.iter().any(|line| line.key == key));
     let mut last = records.last();
     last.retain(|key, _| ["epoch", "elapsed_s"].contains(&key.as_str()) || shown(key));

@@ -11,7 +11,7 @@ mod snapshots;
 mod uri;
 
 pub use page::{Changed, Differing, MARK, Near, Nearest, NearestRow, Page, Reference, Run, policy};
-pub use panels::{Level, Line, Panel, panels};
+pub use panels::{Declared, Level, Line, Panel, panels};
 pub use records::{Records, Series};
 pub use snapshots::{Room, Snapshot, chosen, embedded, listed};
 pub use uri::data_uri;

@@ -43,10 +43,15 @@ impl Panel {
     }
 }
 
-/// The panels of a run with these records: those of the figures that it has, then the figures that this version does not know,
-/// then the speed. `figures` are `None` where the settings can't be read; then every figure that stands in the records is shown.
-pub fn panels(records: &Records, figures: Option<&Figures>) -> Vec<Panel> {
+/// A panel as it is declared: its title, and the keys of its lines with what the legend calls each.
+pub type Declared<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
+/// The panels of a run with these records: those of the figures that it has, `more` of what its samples were measured to be, then the
+/// figures that this version does not know, then the speed. `figures` are `None` where the settings can't be read; then every figure
+/// that stands in the records is shown.
+pub fn panels(records: &Records, figures: Option<&Figures>, more: &[Declared<'_>]) -> Vec<Panel> {
     let mut panels = known(figures);
+    panels.extend(more.iter().map(|(title, lines)| Panel::new(title, lines)));
     let shown: BTreeSet<String> =
         panels.iter().flat_map(|panel| panel.lines.iter().map(|line| line.key.clone())).collect();
     // A figure of this version that stands in no panel is one that the run has not: β without a bottleneck.
@@ -103,8 +108,9 @@ mod tests {
 
     fn titles(keys: &[&str], figures: Option<&Figures>) -> Vec<String> {
         let series = |key: &&str| (key.to_string(), Series { x: vec![1], y: vec![Some(1.0)] });
-        let records = Records { series: keys.iter().map(series).collect(), bad_lines: 0 };
-        panels(&records, figures).into_iter().map(|panel| panel.title).collect()
+        let records = Records { series: keys.iter().map(series).collect(), ..Records::default() };
+        let more: [Declared<'_>; 1] = [("Precision and recall", &[("precision", "precision"), ("recall", "recall")])];
+        panels(&records, figures, &more).into_iter().map(|panel| panel.title).collect()
     }
 
     #[test]
@@ -140,5 +146,6 @@ mod tests {
         assert_eq!(titles(&["loss_d", "loss_q"], None), ["Loss", "loss_q"]);
         assert_eq!(titles(&[], None), [""; 0]);
         assert_eq!(titles(&["fid"], Some(&plain)), ["fid"]);
+        assert_eq!(titles(&["fid", "recall", "loss_d"], Some(&plain)), ["Loss", "Precision and recall", "fid"]);
     }
 }

@@ -3,12 +3,14 @@
 //! `stats.jsonl` is read here as plain JSON and not as [`Record`](crate::run::Record)s: a report must show the runs of other versions,
 //! and figures that this one does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::run::measured::{self, Measured};
 
 /// The most points of a series in a page.
 pub(super) const MOST_POINTS: usize = 2000;
@@ -35,6 +37,8 @@ pub struct Records {
     pub series: BTreeMap<String, Series>,
     /// Lines that are no record, and not the torn last one.
     pub bad_lines: usize,
+    /// The figures that samples were measured to have: of them, too, the last is the final one.
+    pub(super) measured: BTreeSet<String>,
 }
 
 impl Records {
@@ -61,13 +65,25 @@ impl Records {
             let (x, y) = points.into_iter().unzip();
             (name, Series { x, y })
         };
-        Records { series: all.into_iter().map(series).collect(), bad_lines }
+        Records { series: all.into_iter().map(series).collect(), bad_lines, ..Records::default() }
+    }
+
+    /// Adds what samples were measured to be, as far as it is of these names and of one setup.
+    pub fn add_measured(&mut self, all: &[Measured], names: &[&str]) {
+        for one in measured::comparable(all) {
+            for (name, &value) in one.figures.iter().filter(|(name, _)| names.contains(&name.as_str())) {
+                self.measured.insert(name.clone());
+                let series = self.series.entry(name.clone()).or_default();
+                series.x.push(one.step);
+                series.y.push(Some(value).filter(|value| value.is_finite()));
+            }
+        }
     }
 
     /// The figures at the run's end: means over the last ten records, or the last one's where a mean would say nothing.
     pub fn last(&self) -> BTreeMap<String, f64> {
         let figure = |(name, series): (&String, &Series)| {
-            let count = if OF_THE_LAST.contains(&name.as_str()) { 1 } else { LAST };
+            let count = if OF_THE_LAST.contains(&name.as_str()) || self.measured.contains(name) { 1 } else { LAST };
             let values: Vec<f64> = series.y[series.y.len().saturating_sub(count)..].iter().copied().flatten().collect();
             let mean = values.iter().map(|value| value / values.len() as f64).sum::<f64>();
             (!values.is_empty() && mean.is_finite()).then(|| (name.clone(), mean))
@@ -136,6 +152,7 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::Setup;
 
     fn read(text: &str) -> Records {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -157,6 +174,20 @@ mod tests {
     }
 
     #[test]
+    fn measurements_of_the_last_setup_are_added() {
+        let setup = |samples| Setup { samples, seed: 0, reals: 9, data: "d".into(), classifier: None };
+        let one = |step, samples, swd| Measured {
+            step,
+            setup: setup(samples),
+            figures: BTreeMap::from([("swd".into(), swd), ("swd_28".into(), 1.0)]),
+        };
+        let mut records = read("{\"step\":1,\"loss_d\":1}\n");
+        records.add_measured(&[one(10, 5, 9.0), one(20, 7, 3.0), one(40, 7, 2.0)], &["swd"]);
+        assert_eq!(records.series["swd"], Series { x: vec![20, 40], y: vec![Some(3.0), Some(2.0)] });
+        assert_eq!(records.last(), BTreeMap::from([("loss_d".into(), 1.0), ("swd".into(), 2.0)]));
+    }
+
+    #[test]
     fn the_end_is_a_mean_or_the_last() {
         let line = |i: u64| {
             format!("{{\"step\":{i},\"loss_d\":{i},\"beta\":{i},\"gone\":{}}}\n", if i > 5 { "null" } else { "1" })
@@ -170,7 +201,7 @@ mod tests {
         let x: Vec<u64> = (1..=100_000).collect();
         let mut y: Vec<Option<f64>> = x.iter().map(|&step| Some((step % 7) as f64)).collect();
         (y[0], y[77_777], y[50_001], y[33_333], y[99_999]) = (Some(3.5), Some(1e6), Some(-1e6), None, Some(2.5));
-        let mut records = Records { series: BTreeMap::from([("a".into(), Series { x, y })]), bad_lines: 0 };
+        let mut records = Records { series: BTreeMap::from([("a".into(), Series { x, y })]), ..Records::default() };
         assert!(records.thin());
         let series = &records.series["a"];
         assert!(series.x.len() <= MOST_POINTS && series.x.len() > MOST_POINTS / 3, "{}", series.x.len());

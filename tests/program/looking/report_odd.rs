@@ -58,7 +58,12 @@ fn what_cannot_be_read_is_left_out_and_said() {
     let lines: Vec<&str> = text.lines().collect();
     fs::write(run.file("stats.jsonl"), format!("{}\nnonsense\n{}\n{{\"step\":99,\"lo", lines[0], lines[2]))
         .expect("writing");
-    fs::write(run.file("metrics.jsonl"), "{\"step\":4,\"fid\":70.5,\"seconds\":null}\n{\"step\":8,\"fid\":31.25}\n")
+    let measured = |step, swd: f64| {
+        format!(
+            "{{\"step\":{step},\"samples\":9,\"seed\":0,\"reals\":9,\"data\":\"d\",\"swd\":{swd:?},\"swd_28\":1.0}}\n"
+        )
+    };
+    fs::write(run.file("metrics.jsonl"), measured(4, 70.5) + &measured(8, 31.25) + "{\"step\":12,\"sa")
         .expect("writing");
     // One picture cut short, one gone, one that is a folder.
     let picture = run.bytes("fakes000004.png");
@@ -69,9 +74,9 @@ fn what_cannot_be_read_is_left_out_and_said() {
     fs::write(run.file("env.json"), "{").expect("writing");
     let (_, data) = page_of(&run, "");
     let found = &data["runs"][0];
-    assert_eq!(found["series"]["fid"], serde_json::json!({"x": [4, 8], "y": [70.5, 31.25]}));
+    assert_eq!(found["series"]["swd"], serde_json::json!({"x": [4, 8], "y": [70.5, 31.25]}));
     assert_eq!(found["series"]["loss_d"]["x"], serde_json::json!([2, 6]));
-    assert!(found["series"].get("seconds").is_none());
+    assert!(found["series"].get("swd_28").is_none() && found["series"].get("samples").is_none());
     assert_eq!(message(&data, 0), "1 line of the records can't be read and are left out");
     assert_eq!(message(&data, 1), "fakes000004.png is no whole PNG, and left out");
     assert_eq!(message(&data, 2), "fakes000006.png is no whole PNG, and left out");
@@ -86,8 +91,13 @@ fn what_cannot_be_read_is_left_out_and_said() {
     let data = super::html::data(&fs::read_to_string(run.file("report.html")).expect("a page"));
     let titles: Vec<&Value> =
         data["runs"][0]["panels"].as_array().expect("panels").iter().map(|panel| &panel["title"]).collect();
-    assert_eq!(titles, ["Loss", "fid", "loss_q"]);
+    assert_eq!(titles, ["Loss", "SWD (patches, ×1000)", "loss_q"]);
     assert!(data["runs"][0]["settings"].is_null() && data["runs"][0]["nearest"].is_null());
+
+    // Measurements of another kind.
+    fs::write(run.file("metrics.jsonl"), "{\"step\":4,\"fid\":70.5}\n").expect("writing");
+    let (_, data) = page_of(&run, "");
+    assert!(message(&data, 1).starts_with("metrics.jsonl can't be read: expected a measurement in line 1"), "{data}");
 
     // Nothing but what makes it a run.
     for name in ["stats.jsonl", "status.json", "metrics.jsonl", "fakes000004.png", "fakes000008.png"] {
