@@ -408,12 +408,15 @@ impl<B: F32Executor> Session<B> {
 
     /// Measures samples, as `eval` does with a checkpoint of this step.
     fn measure(&mut self, step: u64, progress: &Progress) -> Result<()> {
-        let Session { trainer, sampler, evaluation: Some(evaluation), folder, log, .. } = self else { return Ok(()) };
+        let Session { trainer, sampler, evaluation: Some(evaluation), folder, events, log, .. } = self else {
+            return Ok(());
+        };
         let start = Instant::now();
         let Model { backend, settings, generator, average, .. } = &mut trainer.model;
         let (params, stats) = sampled(generator, average);
         let measured = evaluation.measure(step, settings, |latents| sampler.draw(backend, params, stats, latents))?;
         measured.append_to(&folder.metrics_path())?;
+        events.as_mut().map_or(Ok(()), |events| events.measured(&measured))?;
         let seconds = start.elapsed().as_secs_f64();
         let text = format!("step {step}: {} ({seconds:.1} s)", evaluation::line(&measured));
         log.line(&text)?;

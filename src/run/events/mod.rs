@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use self::message::{Content, Event};
 use super::env::seconds_of;
+use super::measured::{self, Measured};
 use super::report::listed;
 use super::{Record, RunFolder, atomic, stats};
 use crate::error::{Error, Result};
@@ -23,6 +24,8 @@ use crate::error::{Error, Result};
 /// The begin of the files' names, by which TensorBoard finds them, and the end of those that are ours.
 const BEGIN: &str = "events.out.tfevents.";
 const END: &str = ".vgan-cuda";
+/// What the tags of measurements begin with.
+const MEASURED: &str = "metrics/";
 
 /// An open event file; events go to its end.
 #[derive(Debug)]
@@ -92,6 +95,15 @@ impl EventLog {
         content.map_or(Ok(()), |content| self.append(&Event { time: self.start + self.elapsed, step, content }))
     }
 
+    /// Appends what samples were measured to be, as `metrics/fcd` and so on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the disk is full or refuses.
+    pub fn measured(&mut self, measured: &Measured) -> Result<()> {
+        let content = measurement(measured);
+        self.append(&Event { time: self.start + self.elapsed, step: measured.step, content })
+    }
+
     /// One call of the system an event: a kill cuts none in two.
     fn append(&mut self, event: &Event) -> Result<()> {
         self.file.write_all(&frame::framed(&event.encoded())).map_err(|e| Error::io(&self.path, "append", e))
@@ -119,9 +131,10 @@ pub fn export(folder: &RunFolder, to: &Path) -> Result<PathBuf> {
 struct Kept {
     /// The settings, and the pictures that belong to no step.
     first: bool,
-    /// The newest step of scalars, and of samples.
+    /// The newest step of scalars, of samples, and of measurements.
     record: Option<u64>,
     samples: Option<u64>,
+    measured: Option<u64>,
 }
 
 impl Kept {
@@ -129,6 +142,7 @@ impl Kept {
         self.first |= other.first;
         self.record = self.record.max(other.record);
         self.samples = self.samples.max(other.samples);
+        self.measured = self.measured.max(other.measured);
     }
 }
 
@@ -153,12 +167,17 @@ fn history(folder: &RunFolder, start: f64, step: u64, kept: Kept) -> Result<(Vec
             events.push(Event { time, step: of, content: scalars(&value) });
         }
     }
+    let time_of = |of: u64| times.iter().rev().find(|(step, _)| *step <= of).map_or(start, |(_, time)| *time);
+    for one in measured::comparable(&measured::read(&folder.metrics_path())?) {
+        if one.step <= step && kept.measured.is_none_or(|kept| one.step > kept) {
+            events.push(Event { time: time_of(one.step), step: one.step, content: measurement(&one) });
+        }
+    }
     for (of, path) in listed(folder).into_iter().filter(|(of, _)| *of <= step) {
         if kept.samples.is_none_or(|kept| of > kept)
             && let Some(content) = fs::read(&path).ok().and_then(|png| Content::image("samples", png))
         {
-            let time = times.iter().rev().find(|(step, _)| *step <= of).map_or(start, |(_, time)| *time);
-            events.push(Event { time, step: of, content });
+            events.push(Event { time: time_of(of), step: of, content });
         }
     }
     events.sort_by_key(|event| event.step);
@@ -170,6 +189,12 @@ fn scalars(record: &Value) -> Content {
     let empty = Map::new();
     let figures = record.as_object().unwrap_or(&empty).iter().filter(|(key, _)| *key != "step");
     Content::Scalars(figures.filter_map(|(key, value)| Some((key.clone(), value.as_f64()?))).collect())
+}
+
+/// The figures of a measurement.
+fn measurement(measured: &Measured) -> Content {
+    let figures = measured.figures.iter().filter(|(_, value)| value.is_finite());
+    Content::Scalars(figures.map(|(name, value)| (format!("{MEASURED}{name}"), *value)).collect())
 }
 
 /// Takes the events of later steps, and what a crash cut short, out of a file; what is left in it. A file with nothing left goes.
@@ -184,6 +209,7 @@ fn trim(path: &Path, step: u64) -> Result<Kept> {
             match tag.as_str() {
                 "samples" => kept.samples = kept.samples.max(Some(seen.step)),
                 "reals" | "settings" => kept.first = true,
+                tag if tag.starts_with(MEASURED) => kept.measured = kept.measured.max(Some(seen.step)),
                 _ => kept.record = kept.record.max(Some(seen.step)),
             }
         }

@@ -90,7 +90,7 @@ fn a_run_is_the_same_with_its_events() {
 #[test]
 fn a_resumed_run_has_each_event_once() {
     let place = Place::new();
-    let words = "quick --steps 12 --tick 3 --snap 4 --keep 0";
+    let words = "quick --steps 12 --tick 3 --snap 4 --keep 0 --metrics swd --set eval.samples=16";
     let run = place.trained("a", &format!("{words} --tensorboard"));
     // Back to step 4, as a run that was killed before its next checkpoint: what came later comes again.
     for step in [8, 12] {
@@ -98,17 +98,18 @@ fn a_resumed_run_has_each_event_once() {
     }
     fs::write(run.file("checkpoints/latest"), "000004").expect("writing");
     succeed(run.resume(""));
-    assert_is_its_export(&place, &run, 10);
+    // As above, and measurements of steps 4, 8 and 12.
+    assert_is_its_export(&place, &run, 13);
     // A longer run, with the events turned off and on again.
     succeed(run.resume("--steps 16 --set train.tensorboard=false"));
-    assert_eq!(shown(run.path()).len(), 10);
+    assert_eq!(shown(run.path()).len(), 13);
     succeed(run.resume("--steps 20 --set train.tensorboard=true"));
-    // Two grids more, and the records of steps 15, 16, 18 and 20.
-    assert_is_its_export(&place, &run, 16);
+    // Two grids and two measurements more, and the records of steps 15, 16, 18 and 20.
+    assert_is_its_export(&place, &run, 21);
     // At its end there is nothing to do; a picture that somebody removed is drawn again, and not shown twice.
     fs::remove_file(run.file("fakes000020.png")).expect("removing");
     succeed(run.resume(""));
-    assert_is_its_export(&place, &run, 16);
+    assert_is_its_export(&place, &run, 21);
     // A new run from a checkpoint of this one has the events of its whole length.
     succeed({
         let mut command = program("resume");
@@ -116,7 +117,7 @@ fn a_resumed_run_has_each_event_once() {
         command
     });
     let fork = place.run("forks");
-    assert_eq!(shown(fork.path()).len(), 2 + 4 + 4, "of steps 3, 6, 9 and 10, and 0, 4, 8 and 10");
+    assert_eq!(shown(fork.path()).len(), 2 + 4 + 4 + 3, "of steps 3, 6, 9 and 10, 0, 4, 8 and 10, 4, 8 and 10");
 }
 
 #[test]
