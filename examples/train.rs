@@ -8,10 +8,10 @@
 
 use std::path::Path;
 
-use vgan_cuda::config::preset;
+use vgan_cuda::config::{preset, to_toml};
 use vgan_cuda::data::glyphs;
 use vgan_cuda::device::Cpu;
-use vgan_cuda::run::{Record, RunFolder, stats};
+use vgan_cuda::run::{Record, RunFolder, stats, write_file};
 use vgan_cuda::train::{Interrupt, Session};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,6 +42,8 @@ pub fn train(outdir: &Path, steps: u64) -> vgan_cuda::Result<(RunFolder, Record)
 
     let images = glyphs::draw(500, 0);
     let folder = RunFolder::create(outdir, "example")?;
+    // What `vgan-cuda resume` and `generate` find a run by.
+    write_file(&folder.config_path(), to_toml(&settings, "quick")?.as_bytes())?;
     let mut session = Session::start(Cpu::<f32>::new(None)?, settings, "quick", &images, folder.clone())?;
     session.train(&Interrupt::default())?;
     let records = stats::read(&folder.stats_path())?;

@@ -34,8 +34,7 @@ Examples:
   vgan-cuda generate latest --latents z.npy --zip samples.zip
 
 A seed always gives the same picture, whichever other seeds are drawn with it. A .npy file holds the
-samples as u8 [N, H, W, C], 0 is black, as clean-fid, torch-fidelity and others read them. Existing
-files are not overwritten without --force.")]
+samples as u8 [N, H, W, C], 0 is black. Existing files are not overwritten without --force.")]
 pub(super) struct GenerateArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last

@@ -8,6 +8,7 @@
 //! | [`npy`] | NumPy's `.npy` and `.npz` |
 //! | [`onnx`] | a generator as an ONNX model |
 //! | [`archive`] | zip archives, read with bounds and written |
+//! | `found` | what a reader found, before it is checked |
 //! | `element` | the types of a tensor's elements, under each format's names |
 //!
 //! Every reader takes bytes of strangers: it executes nothing, its memory is bounded by the file's length, and what it
@@ -15,6 +16,7 @@
 
 pub mod archive;
 pub(crate) mod element;
+mod found;
 pub mod npy;
 pub mod onnx;
 mod pickle;

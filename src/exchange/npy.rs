@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::archive::{self, Archive};
 use super::element::Element;
+use super::found::{Found, add};
 use super::read_file;
-use super::weights::{Found, add};
 use crate::error::{Error, Result};
 use crate::nn::table::permute;
 use crate::run::{Tensor, write_file};

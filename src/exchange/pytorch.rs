@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::archive::Archive;
+use super::found::{Found, LeftOut, add};
 use super::pickle::{self, Id, Node, StorageRef, TensorRef, Values};
-use super::weights::{Found, LeftOut, add};
 use crate::error::{Error, Result};
 
 /// What to do about a file that holds more than weights.

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::element::Element;
+pub use super::found::LeftOut;
+use super::found::{Found, add};
 use super::{archive, npy, pytorch, read_file};
 use crate::error::{Error, Result};
 use crate::run::tensors::{self, first_not_finite};
@@ -20,22 +22,6 @@ pub struct Weights {
     pub left_out: Vec<LeftOut>,
     /// The SHA-256 of the file, as 64 hexadecimal digits in lower case.
     pub sha256: String,
-}
-
-/// Something in a file that is no weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Its name.
-    pub name: String,
-    /// What it is: `i64`, `a number`, `text`.
-    pub what: String,
-}
-
-/// What a reader found, before it is checked.
-pub(super) struct Found {
-    pub(super) format: &'static str,
-    pub(super) tensors: Vec<Tensor>,
-    pub(super) left_out: Vec<LeftOut>,
 }
 
 impl Weights {
@@ -93,14 +79,6 @@ impl Weights {
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Weights { format, tensors, left_out, sha256 })
-    }
-}
-
-/// Adds a tensor of little-endian elements to what was found, or to what was left out.
-pub(super) fn add(found: &mut Found, name: String, element: Element, shape: Vec<usize>, bytes: &[u8]) {
-    match element.to_f32(bytes) {
-        Some(values) => found.tensors.push(Tensor { name, shape, values }),
-        None => found.left_out.push(LeftOut { name, what: element.name() }),
     }
 }
 

@@ -5,7 +5,7 @@ use super::Parts;
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
 use super::resampling::{AvgPoolLayer, UpsampleLayer};
-use super::table::{Flattened, Init, Initialisation};
+use super::table::{Flattened, Initialisation};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::avg_pool2d::AvgPool2d;
@@ -155,11 +155,6 @@ impl<'a, B: Executor> Stack<'a, B> {
     /// The layers, and the tables of all their tensors.
     pub fn finish(self) -> Layers<B> {
         (self.layers, self.parts)
-    }
-
-    /// Adds a tensor of one's own to the table of parameters: a vector; its range in the arena.
-    pub fn vector(&mut self, name: &str, len: usize, init: Init) -> std::ops::Range<usize> {
-        self.parts.params.add_vector(name.to_string(), Flattened::vector(len), init)
     }
 
     fn push(mut self, layer: impl Layer<B> + 'static, shape: Flattened) -> Self {

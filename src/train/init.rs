@@ -33,7 +33,7 @@ pub struct Init {
     from: Vec<String>,
     /// Names of the source that are not taken.
     left: Vec<String>,
-    /// Whether the moving average starts as the generator does.
+    /// Whether there is a moving average that starts as the generator does.
     average_follows: bool,
 }
 
@@ -108,8 +108,8 @@ impl Init {
         }
         let counts: Vec<String> = counts.iter().map(|(network, count)| format!("{count} of {network}")).collect();
         let mut lines = vec![format!("weights of {}: tensors taken: {}", shown(&self.source), counts.join(", "))];
-        if self.average_follows && self.taken.keys().any(|name| name.starts_with("generator.")) {
-            lines.push("the moving average, if there is one, begins as the generator does".into());
+        if self.average_follows {
+            lines.push("the moving average begins as the generator does".into());
         }
         if let Some(first) = self.left.first() {
             let more = if self.left.len() > 1 { ", …" } else { "" };
@@ -245,7 +245,9 @@ impl<'a> Plan<'a> {
         }
         let from: Vec<String> = wanted.into_values().collect();
         self.source.retain(|name, _| !from.contains(name));
-        let average_follows = !taken.keys().any(|name| name.starts_with(AVERAGE));
+        let of_average = |name: &&String| name.starts_with(AVERAGE);
+        let average_follows =
+            self.model.keys().any(|name| of_average(&name)) && !taken.keys().any(|name| of_average(&name));
         Ok(Init { source, sha256, taken, from, left: self.source.into_keys().collect(), average_follows })
     }
 

@@ -114,7 +114,7 @@ fn nets_that_do_not_fit_are_refused() {
     layers.extend(stack().linear("b", Flattened::vector(1)).finish().0);
     let error = Generator::from_layers(&backend, layers, 1).err().expect("refused");
     assert!(
-        error.to_string().contains("`linear 9→1` expected 9 values an image, and `linear 9→4` before it makes 4"),
+        error.to_string().contains("`linear c9 k1` expected 9 values an image, and `linear c9 k4` before it makes 4"),
         "{error}"
     );
     let error = Generator::<B>::from_layers(&backend, Vec::new(), 1).err().expect("refused");

@@ -363,7 +363,7 @@ fn name_of(opcode: u8) -> &'static str {
         0x82..=0x84 => " (EXT)",
         b'U' | b'T' | b'S' => " (a string of Python 2)",
         b'C' | b'B' | 0x8e | 0x96 => " (bytes)",
-        0x8f | 0x90 | 0x91 => " (a set)",
+        0x8f..=0x91 => " (a set)",
         0x8b => " (LONG4)",
         _ => "",
     }

@@ -26,7 +26,7 @@ fn decoded(png: &[u8]) -> (Vec<u8>, u32, u32) {
 #[test]
 fn latents_in_and_samples_out() {
     let place = Place::new();
-    let run = place.trained("run", "quick --steps 3 --set generator_lr=0.01");
+    let run = place.trained("run", "quick --steps 3 --set init_std=0.5");
     let draw = |words: &str| {
         let mut command = program("generate");
         let paths =
@@ -35,8 +35,8 @@ fn latents_in_and_samples_out() {
         command
     };
     let save = |name: &str, bytes: Vec<u8>| fs::write(place.path(name), bytes).expect("writing");
-    // Three latents of six values, a number in its place: 0.1 · row + 0.01 · column.
-    let value = |row: usize, column: usize| 0.1 * row as f64 + 0.01 * column as f64;
+    // Three latents of six values, each with a number that tells its place.
+    let value = |row: usize, column: usize| (1.3 * row as f64 + 0.4 * column as f64).sin();
     let rows = || (0..3).flat_map(|row| (0..6).map(move |column| value(row, column)));
     let columns = || (0..6).flat_map(|column| (0..3).map(move |row| value(row, column)));
     let f32s =
