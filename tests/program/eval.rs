@@ -66,10 +66,11 @@ fn metrics(run: &Run) -> String {
 #[test]
 fn figures_of_a_run_are_the_same_whoever_measures_them() {
     let place = place();
-    let words = "--steps 10 --set eval.samples=50";
+    // Samples come from the moving average.
+    let words = "--set eval.samples=50 --set generator.ema=0.9";
     let measured = "--metrics classes,dc,fcd,kid,pr,swd --eval-every 3";
-    succeed(train(&place, "plain", words));
-    succeed(train(&place, "measured", &format!("{words} {measured} --threads 1")));
+    succeed(train(&place, "plain", &format!("{words} --steps 10")));
+    succeed(train(&place, "measured", &format!("{words} {measured} --steps 10 --threads 1")));
     let (plain, run) = (place.run("plain"), place.run("measured"));
     let lines = metrics(&run);
     let steps: Vec<u64> =
@@ -110,7 +111,7 @@ fn figures_of_a_run_are_the_same_whoever_measures_them() {
     assert!(metrics(&run).lines().count() == 5 && metrics(&run).starts_with(&lines));
 
     // Stopped on the way and resumed: the same lines, but for those that somebody else added.
-    succeed(train(&place, "resumed", &format!("--steps 7 --set eval.samples=50 {measured}")));
+    succeed(train(&place, "resumed", &format!("{words} {measured} --steps 7")));
     let resumed = place.run("resumed");
     succeed(cached(&place, resumed.resume("--steps 10")));
     let of_step = |text: &str, step: u64| {
