@@ -47,7 +47,7 @@ fn each_command_has_help_with_its_defaults() {
             &["<RUN|CHECKPOINT|latest>", "--steps <N>", "--minutes <M>", "--data <PATH|glyphs>", "Examples:"],
         ),
         ("list --help", &["[default: runs]", "--json", "diverged", "Examples:"]),
-        ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "[default: samples.png]"]),
+        ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "samples.png with --grid]"]),
         ("interpolate --help", &["--frames <N>", "[default: 10", "[default: interpolation.png]", "[default: 0-7]"]),
         (
             "compare --help",
