@@ -105,6 +105,11 @@ impl RunFolder {
         self.path.join("stats.jsonl")
     }
 
+    /// `metrics.jsonl`: figures that are computed of the run afterwards, one record a line, each with a `step`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.jsonl")
+    }
+
     /// `log.txt`: what was said to the user.
     pub fn log_path(&self) -> PathBuf {
         self.path.join("log.txt")

@@ -28,8 +28,7 @@ pub(in crate::cli) fn gather(folder: &RunFolder, pictures: Pictures) -> Run {
     let mut notes = Vec::new();
     let settings = config::read(folder.config_path(), &Settings::default());
     let settings = settings.map_err(|error| notes.push(format!("config.toml can't be read: {}", found(&error)))).ok();
-    let metrics = folder.path().join("metrics.jsonl");
-    let mut records = Records::read(&[&folder.stats_path(), &metrics]);
+    let mut records = Records::read(&[&folder.stats_path(), &folder.metrics_path()]);
     if records.bad_lines > 0 {
         notes.push(format!("{} of the records can't be read and are left out", plural(records.bad_lines, "line")));
     }

@@ -105,7 +105,9 @@ impl EventLog {
 /// As [`EventLog::begin`].
 pub fn export(folder: &RunFolder, to: &Path) -> Result<PathBuf> {
     let start = start_of(folder);
-    let (events, _) = history(folder, start, u64::MAX, Kept::default())?;
+    let (mut events, _) = history(folder, start, u64::MAX, Kept::default())?;
+    events.extend(metrics(folder, &events, start));
+    events.sort_by_key(|event| event.step);
     let mut bytes = frame::framed(&Event::version(start).encoded());
     bytes.extend(events.iter().flat_map(|event| frame::framed(&event.encoded())));
     fs::create_dir_all(to).map_err(|e| Error::io(to, "create the folder", e))?;
@@ -163,6 +165,19 @@ fn history(folder: &RunFolder, start: f64, step: u64, kept: Kept) -> Result<(Vec
     }
     events.sort_by_key(|event| event.step);
     Ok((events, times.last().map_or(0.0, |(_, time)| time - start)))
+}
+
+/// The figures that stand beside the run's records, in `metrics.jsonl`, at the times of the events before them. What is no record
+/// there is passed over.
+fn metrics(folder: &RunFolder, events: &[Event], start: f64) -> Vec<Event> {
+    let text = fs::read_to_string(folder.metrics_path()).unwrap_or_default();
+    let event = |line: &str| {
+        let value = serde_json::from_str::<Value>(line).ok()?;
+        let step = value.get("step")?.as_u64()?;
+        let time = events.iter().rev().find(|event| event.step <= step).map_or(start, |event| event.time);
+        Some(Event { time, step, content: scalars(&value) })
+    };
+    text.lines().filter_map(event).collect()
 }
 
 /// All numbers of a record but its step.

@@ -84,6 +84,11 @@ fn an_export_has_every_record_and_picture() {
     assert_eq!(found[3].1, names);
     export(&run, &to).unwrap();
     assert_eq!(all(&to), found, "written over, and not doubled");
+    // Figures of a file beside.
+    fs::write(run.metrics_path(), "{\"step\":40,\"fid\":70.5}\nnonsense\n{\"step\":1}").unwrap();
+    export(&run, &to).unwrap();
+    let with: Vec<_> = all(&to).into_iter().filter(|event| !found.contains(event)).collect();
+    assert_eq!(with, [(40, vec!["fid".to_string()])]);
 }
 
 #[test]
