@@ -31,7 +31,7 @@ pub(super) struct AnimateArgs {
     #[arg(value_name = "RUN|latest")]
     run: PathBuf,
 
-    /// File to write; its name ends in .gif, .apng or .mp4
+    /// File to write, in .gif, .apng or .mp4
     #[arg(long, value_name = "FILE", default_value = "training.gif", value_parser = target_parser())]
     output: PathBuf,
 
@@ -39,7 +39,7 @@ pub(super) struct AnimateArgs {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=50))]
     fps: u16,
 
-    /// The most frames; of more snapshots, evenly chosen ones are shown
+    /// The most frames; of more snapshots, some
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(1..=MOST_FRAMES as i64))]
     frames: u16,
 

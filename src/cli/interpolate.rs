@@ -60,7 +60,7 @@ pub(super) struct InterpolateArgs {
     #[command(flatten)]
     truncation: TruncationArgs,
 
-    /// File to write; its name ends in .png, .gif, .apng or .mp4
+    /// File to write, in .png, .gif, .apng or .mp4
     #[arg(long, value_name = "FILE", default_value = "interpolation.png", value_parser = target_parser())]
     output: PathBuf,
 

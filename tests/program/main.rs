@@ -19,7 +19,7 @@ mod looking;
 fn a_what_this_part_needs() {
     needs::say(
         "program",
-        40,
+        50,
         &[
             needs::program("bash"),
             needs::program("zsh"),

@@ -1,7 +1,10 @@
 //! The events of a run's folder, read back frame by frame and field by field.
 
+use std::collections::BTreeMap;
+
 use super::message::{Field, fields, seen};
 use super::*;
+use crate::run::Setup;
 use crate::run::picture::write_grid;
 use crate::run::stats::StatsLog;
 use crate::run::stats::tests::record;
@@ -84,6 +87,13 @@ fn an_export_has_every_record_and_picture() {
     assert_eq!(found[3].1, names);
     export(&run, &to).unwrap();
     assert_eq!(all(&to), found, "written over, and not doubled");
+    // What samples were measured to be.
+    let setup = Setup { samples: 9, seed: 0, reals: 9, data: "d".into(), classifier: None };
+    let figures = BTreeMap::from([("fcd".to_string(), 70.5), ("kid".to_string(), f64::NAN)]);
+    Measured { step: 40, setup, figures }.append_to(&run.metrics_path()).unwrap();
+    export(&run, &to).unwrap();
+    let with: Vec<_> = all(&to).into_iter().filter(|event| !found.contains(event)).collect();
+    assert_eq!(with, [(40, vec!["metrics/fcd".to_string()])]);
 }
 
 #[test]
