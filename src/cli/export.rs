@@ -20,14 +20,14 @@ use crate::train::load::Found;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  vgan-cuda export latest                                   average.safetensors or generator.safetensors
+  vgan-cuda export latest
   vgan-cuda export runs/00003-vgan-mnist-b128 --format onnx --output generator.onnx
   vgan-cuda export latest --part discriminator --output d.safetensors
   vgan-cuda export latest --format npy --output generator.npz
 
-Names and layouts are those of PyTorch's state_dict. The ONNX model (operator set 13) takes `latents`
-[N, z] and gives `images` [N, C, H, W] in the interval of data.range. --format npy writes one .npz
-archive with an array for each tensor.")]
+Names and layouts are those of PyTorch's state_dict. The ONNX model (operator set 13) takes
+`latents` [N, z] and gives `images` [N, C, H, W] in the interval of data.range. --format npy writes
+one .npz archive with an array for each tensor.")]
 pub(super) struct ExportArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last

@@ -21,7 +21,8 @@ Examples:
   vgan-cuda import weights.pth --strip module. --prefix generator. --output weights.safetensors
   vgan-cuda train vgan-mnist --data data/mnist --init weights.safetensors --init-parts generator
 
-`train --init` reads all these files directly, too. A dict in a dict gives names such as `outer.inner`.")]
+`train --init` reads all these files directly, too. A dict in a dict gives names such as
+`outer.inner`.")]
 pub(super) struct ImportArgs {
     /// File of weights: an archive of torch.save, a .npz, or safetensors of any type
     #[arg(value_name = "PATH")]

@@ -34,8 +34,8 @@ fn assert_contains(text: &str, parts: &[&str]) {
 
 #[test]
 fn each_command_has_help_with_its_defaults() {
-    let commands = "train resume generate interpolate animate list compare report experiment trace gradcheck bench dataset settings doctor \
-                    completions";
+    let commands = "train resume generate interpolate animate eval export import list compare report experiment trace gradcheck bench \
+                    dataset settings doctor completions";
     let top = stdout("--help");
     assert_contains(&top, &commands.split(' ').collect::<Vec<_>>());
     assert_contains(&top, &["Exit codes: 0 done", "Examples:"]);
@@ -47,7 +47,15 @@ fn each_command_has_help_with_its_defaults() {
             &["<RUN|CHECKPOINT|latest>", "--steps <N>", "--minutes <M>", "--data <PATH|glyphs>", "Examples:"],
         ),
         ("list --help", &["[default: runs]", "--json", "diverged", "Examples:"]),
-        ("generate --help", &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "samples.png with --grid]"]),
+        (
+            "generate --help",
+            &["<RUN|CHECKPOINT>", "[default: 0-31]", "[default: samples]", "samples.png", "--latents <PATH>"],
+        ),
+        ("export --help", &["<RUN|CHECKPOINT>", "--format <FORMAT>", "- onnx:", "- discriminator:", "Examples:"]),
+        (
+            "import --help",
+            &["<PATH>", "--strip <PREFIX>", "--prefix <PREFIX>", "Nothing in the file is executed", "Examples:"],
+        ),
         ("interpolate --help", &["--frames <N>", "[default: 10", "[default: interpolation.png]", "[default: 0-7]"]),
         (
             "compare --help",
