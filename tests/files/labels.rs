@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::data_samples::*;
 use png::{BitDepth, ColorType};
 use tempfile::tempdir;
-use vgan_cuda::data::{LoadOptions, glyphs, load};
+use vgan_cuda::data::{Images, LoadOptions, glyphs, load};
 
 fn load_with(path: &Path, resize: usize, channels: usize) -> vgan_cuda::Result<Images> {
     load(path.to_str().unwrap(), &LoadOptions { resize, channels, ..LoadOptions::default() })
