@@ -76,7 +76,7 @@ fn case_27_a_hint_names_what_is_near_and_nothing_else() {
     ] {
         assert_contains(&error(&format!("train --set {word}"), 2), parts);
     }
-    for word in ["optimizer.warmup=1", "warmup=3", "logging.wandb=true", "x=1"] {
+    for word in ["optimizer.momentum=1", "momentum=3", "logging.wandb=true", "x=1"] {
         let text = error(&format!("train --set {word}"), 2);
         assert!(text.contains("there is no setting") && !text.contains("nearest"), "{text}");
     }
@@ -86,7 +86,7 @@ fn case_27_a_hint_names_what_is_near_and_nothing_else() {
         ("[optim]\nbeta1 = 0.5", &["the nearest is [optimizer]"][..], "put `"),
         ("[logging]\nwandb = true", &["one of the sections"], "nearest"),
         ("[optimizer]\nlr = 1", &["`optimizer.discriminator_lr` and `optimizer.generator_lr`"], "beta"),
-        ("[optimizer]\nwarmup = 1", &["a known setting"], "nearest"),
+        ("[optimizer]\nmomentum = 1", &["a known setting"], "nearest"),
         ("batch_size = 3", &["put `batch` under [train]"], "nearest"),
         ("epsilom = 3", &["put `epsilon` under [optimizer]"], "nearest"),
         ("workers = 3", &["one of the sections"], "put `"),
