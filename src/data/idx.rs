@@ -1,10 +1,11 @@
 //! The IDX format of MNIST: magic `00 00 type dimensions`, each dimension as a big-endian u32, then the elements.
 //! Source: the description on MNIST's page (LeCun, Cortes & Burges).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::decoded::MAX_SIDE;
 use super::images::{Images, MAX_BYTES};
+use super::labels::Labels;
 use super::source::{Source, hex};
 use crate::error::{Error, Result, shown};
 
@@ -49,6 +50,35 @@ pub(crate) fn labels(path: &Path) -> Result<Vec<u8>> {
     let mut source = Source::open(path)?;
     let [count] = read_header::<1>(path, &mut source)?;
     read_elements(path, &mut source, &[count], &format!("{count} labels"))
+}
+
+/// The labels of an IDX file of `count` images: those of the file of labels beside it, whose name is that of the images with `labels` for
+/// `images` and `idx1` for `idx3`. `None` where there is no such file.
+///
+/// # Errors
+/// What is wrong with that file, for people: the images can be used without it.
+pub(crate) fn labels_beside(images: &Path, count: usize) -> std::result::Result<Option<Labels>, String> {
+    let Some(path) = file_of_labels(images) else { return Ok(None) };
+    let without = |problem: String| format!("read without labels: {problem}");
+    let classes = labels(&path).map_err(|error| without(error.to_string()))?;
+    if classes.len() != count {
+        return Err(without(format!("{} has {} labels for {count} images", shown(&path), classes.len())));
+    }
+    Ok(Some(Labels::numbered(classes)))
+}
+
+/// The file of labels beside a file of images: plain or gzipped, spelled with a hyphen or a dot.
+fn file_of_labels(images: &Path) -> Option<PathBuf> {
+    let name = images.file_name()?.to_str()?;
+    let plain = name.strip_suffix(".gz").unwrap_or(name);
+    if !plain.contains("images") || !plain.contains("idx3") {
+        return None;
+    }
+    let labels = plain.replace("images", "labels").replace("idx3", "idx1");
+    let spelled = [labels.clone(), labels.replace("-idx1", ".idx1"), labels.replace(".idx1", "-idx1")];
+    let zipped = spelled.iter().map(|name| format!("{name}.gz"));
+    let mut all = spelled.iter().cloned().chain(zipped).map(|name| images.with_file_name(name));
+    all.find(|path| path.is_file())
 }
 
 /// Reads magic and dimensions; no dimension is 0.

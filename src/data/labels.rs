@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::idx;
 use crate::error::shown;
 
 /// The class of each image. A data set without classes has none of these.
@@ -56,21 +55,10 @@ impl Labels {
         Some(Labels { names: numbers.into_keys().map(String::from).collect(), classes })
     }
 
-    /// Those of an IDX file of `count` images: of the file of labels beside it, whose name is that of the images with `labels` for
-    /// `images` and `idx1` for `idx3`. `None` where there is no such file.
-    ///
-    /// # Errors
-    /// What is wrong with that file, for people: the images can be used without it.
-    pub(super) fn beside_idx(images: &Path, count: usize) -> Result<Option<Labels>, String> {
-        let Some(path) = file_of_labels(images) else { return Ok(None) };
-        let without = |problem: String| format!("read without labels: {problem}");
-        let classes = idx::labels(&path).map_err(|error| without(error.to_string()))?;
-        if classes.len() != count {
-            return Err(without(format!("{} has {} labels for {count} images", shown(&path), classes.len())));
-        }
+    /// Classes that have no other names than their numbers.
+    pub(super) fn numbered(classes: Vec<u8>) -> Labels {
         let most = classes.iter().max().copied().unwrap_or_default();
-        let names = numbers(usize::from(most) + 1);
-        Ok(Some(Labels { names, classes: classes.into_iter().map(u16::from).collect() }))
+        Labels { names: numbers(usize::from(most) + 1), classes: classes.into_iter().map(u16::from).collect() }
     }
 
     /// The number of images of each class.
@@ -81,23 +69,9 @@ impl Labels {
     }
 }
 
-/// Classes that have no other names than their numbers.
+/// Numbers as names.
 fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|number| number.to_string()).collect()
-}
-
-/// The file of labels beside a file of images: plain or gzipped, spelled with a hyphen or a dot.
-fn file_of_labels(images: &Path) -> Option<PathBuf> {
-    let name = images.file_name()?.to_str()?;
-    let plain = name.strip_suffix(".gz").unwrap_or(name);
-    if !plain.contains("images") || !plain.contains("idx3") {
-        return None;
-    }
-    let labels = plain.replace("images", "labels").replace("idx3", "idx1");
-    let spelled = [labels.clone(), labels.replace("-idx1", ".idx1"), labels.replace(".idx1", "-idx1")];
-    let zipped = spelled.iter().map(|name| format!("{name}.gz"));
-    let mut all = spelled.iter().cloned().chain(zipped).map(|name| images.with_file_name(name));
-    all.find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::images::{Extent, Images, LoadOptions};
-use super::labels::Labels;
 use super::select::{Found, Selection};
 use super::{cifar, convert, find, folder, glyphs, idx, tally};
 use crate::error::{Error, Result};
@@ -49,7 +48,7 @@ pub fn load(source: &str, options: &LoadOptions) -> Result<Images> {
     let images = match found {
         Found::Idx(path) => {
             let images = idx::load(&path)?;
-            let labels = Labels::beside_idx(&path, images.count);
+            let labels = idx::labels_beside(&path, images.count);
             let labels = labels.unwrap_or_else(|problem| {
                 report.remarks.push(problem);
                 None

@@ -19,7 +19,7 @@ pub(super) fn table(members: &[Member], columns: Option<usize>) -> String {
         let first = [format!("#{index}"), one.step.to_string(), one.setup.samples.to_string()];
         rows.push(first.into_iter().chain(names.iter().map(figure)).collect());
     }
-    let mut text = format!("\n{}", aligned(&rows, 1, columns));
+    let mut text = aligned(&rows, 1, columns);
     let others: Vec<String> = measured()
         .filter_map(|(index, one)| {
             let what = difference(&reference.setup, &one.setup)?;
@@ -29,7 +29,7 @@ pub(super) fn table(members: &[Member], columns: Option<usize>) -> String {
     if !others.is_empty() {
         text += &format!("not comparable with #{first}: {}\n", others.join(", "));
     }
-    text
+    text + "\n"
 }
 
 /// What makes the figures of two setups incomparable.

@@ -86,6 +86,9 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
         ("samples", &samples, draw_samples(&samples, &members)?),
     ];
     let mut text = if json { table::json(&members)? } else { table::text(&members)? };
+    if !json {
+        text += &metrics::table(&members, output::terminal_columns());
+    }
     for (what, path, drawn) in pictures {
         match (drawn, json) {
             (false, _) => output::to_stderr(&format!("note: no run has {what}, so there is no {}", shown(path))),

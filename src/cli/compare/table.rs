@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::super::output;
 use super::super::survey::Standing;
 use super::member::{Member, printable};
-use super::metrics;
 use crate::config::{Difference, Settings, differences};
 use crate::error::{Error, Result};
 use crate::run::progress::{duration, short};
@@ -99,7 +98,6 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
     let mut text = aligned(&rows, 3, output::terminal_columns());
     text += &format!("losses, KL, D and images/s are means over the last {LAST} records; the rest is the last one's\n");
     text += &ends(members);
-    text += &metrics::table(members, output::terminal_columns());
     let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
     text += &matrix("settings that differ", &differences(&settings)?, members.len(), output::terminal_columns());
     text.push('\n');
