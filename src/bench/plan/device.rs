@@ -277,9 +277,11 @@ impl Planned {
     }
 }
 
-/// A machine that counts every so many-th block.
+/// A machine that counts every so many-th block. Where all blocks run, they do so one after the other: the one that comes last may have
+/// the sum over all blocks to itself, and whether it is counted must not be a matter of chance.
 fn machine(memory: &Arc<Memory>, count_every: u64, counted_only: bool) -> Machine {
-    let options = Options { checks: Checks::NONE, count_every, counted_only, ..Options::default() };
+    let threads = if counted_only { Options::default().threads } else { 1 };
+    let options = Options { threads, checks: Checks::NONE, count_every, counted_only, ..Options::default() };
     Machine::new(memory.clone(), options)
 }
 
