@@ -1,7 +1,8 @@
 //! `train --dry-run`: the settings as TOML, and beneath them, as comments, what the run would need.
 
 use super::arguments::{Opened, on_device};
-use super::train_options::{TrainOptions, load_options};
+use super::load_options::load_options;
+use super::train_options::TrainOptions;
 use crate::config::{Settings, to_toml, validate_for_images};
 use crate::data::{Extent, extent};
 use crate::device::Backend;

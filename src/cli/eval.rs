@@ -6,11 +6,11 @@ use clap::Args;
 use serde::Serialize;
 
 use super::arguments::{DeviceArgs, on_device};
-use super::compare::aligned;
 use super::generate::open;
+use super::load_options::load_options;
 use super::output::{self, to_stderr};
 use super::survey::named;
-use super::train_options::load_options;
+use super::text_table::{aligned, number};
 use crate::config::{self, Settings};
 use crate::data::{Images, load};
 use crate::error::{Error, Result, shown};
@@ -281,11 +281,6 @@ pub(super) fn figures_of<'a>(
     let place = |name: &String| metric.panel.1.iter().position(|(main, _)| main == name).unwrap_or(usize::MAX);
     found.sort_by_key(|name| place(name));
     found.into_iter().map(|name| (metric, name)).collect()
-}
-
-/// Four digits after the point, or as many that say something.
-pub(super) fn number(value: f64) -> String {
-    if value == 0.0 || (1e-2..1e6).contains(&value.abs()) { format!("{value:.4}") } else { format!("{value:.3e}") }
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::arguments::{DeviceArgs, on_device};
-use super::compare::{self, CompareOptions, aligned, matrix};
+use super::compare::{self, CompareOptions, matrix};
 use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
 use super::resume::{Found, resume};
 use super::target::target_parser;
+use super::text_table::aligned;
 use super::train::{absolute, load_images, locate, parse_minutes, train};
 use crate::config::{
     self, DataSettings, Difference, ExperimentRun, Override, Settings, differences, preset, read_experiment,

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde::Serialize;
 
-use super::compare::aligned;
 use super::output::{self, to_stderr};
 use super::survey::{Survey, runs_in};
+use super::text_table::aligned;
 use crate::error::{Error, Result, shown};
 use crate::run::Record;
 use crate::run::env::utc;

@@ -7,10 +7,11 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, SettingsArgs, on_device, preset_parser};
+use super::load_options::load_options;
 use super::serve::{ServeArgs, serve};
 use super::survey::named;
 use super::target::target_parser;
-use super::train_options::{TrainOptions, load_options};
+use super::train_options::TrainOptions;
 use super::{details, dry_run, eval, outcome, output};
 use crate::config::{Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
 use crate::data::{Extent, Images, extent, load};

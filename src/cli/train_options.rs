@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use super::arguments::DeviceArgs;
 use super::serve::ServeArgs;
-use crate::config::{DataSettings, Settings};
-use crate::data::LoadOptions;
+use crate::config::Settings;
 
 /// The options of `train`, complete and checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,10 +25,4 @@ pub(crate) struct TrainOptions {
     pub(crate) dry_run: bool,
     /// End standard output with a line of JSON.
     pub(crate) json: bool,
-}
-
-/// The settings' conversion of images to one shape.
-pub(super) fn load_options(settings: &Settings) -> LoadOptions {
-    let DataSettings { resize, channels, background, seed, .. } = settings.data;
-    LoadOptions { resize, channels, background: background.rgb, seed }
 }

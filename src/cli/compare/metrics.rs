@@ -1,8 +1,7 @@
 //! The metrics of runs beside each other, as they were measured last.
 
-use super::super::eval::number;
+use super::super::text_table::{aligned, number};
 use super::member::Member;
-use super::table::aligned;
 use crate::eval::METRICS;
 use crate::run::Setup;
 

@@ -12,7 +12,7 @@ use clap::Args;
 
 pub(super) use self::member::descended;
 use self::member::{Member, members};
-pub(super) use self::table::{aligned, matrix};
+pub(super) use self::table::matrix;
 use super::output;
 use super::target::target_parser;
 use crate::error::{Error, Result, shown};

@@ -1,6 +1,6 @@
 //! Samples of a run beside the training images that are nearest to them: has the generator learnt images by heart?
 
-use crate::cli::train_options::load_options;
+use crate::cli::load_options::load_options;
 use crate::config::{self, Settings};
 use crate::data::decoded::Picture;
 use crate::data::picture::decode;
