@@ -108,7 +108,7 @@ pub fn png(image: ImageShape, pixels: &[u8]) -> Result<Vec<u8>> {
 /// The same without the name of this program: an image of a data set, which training does not leave out.
 ///
 /// # Errors
-/// As [`png`].
+/// As [`png()`].
 pub fn plain_png(image: ImageShape, pixels: &[u8]) -> Result<Vec<u8>> {
     encode(image.h, image.w, image.c, pixels, None)
 }

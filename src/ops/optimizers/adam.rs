@@ -2,7 +2,7 @@
 //!
 //! m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  w ← w − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
 //!
-//! t is the number of updates of that network, kept in the step state; lr is that of the step, see [`schedule`](super::schedule).
+//! t is the number of updates of that network, kept in the step state; lr is that of the step, see [`schedule`].
 
 use super::finite_gradients::FiniteGradientsOp;
 use super::round_weights::{RoundWeightsOp, store, with_copies};
