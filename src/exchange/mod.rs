@@ -12,7 +12,7 @@
 //! | `element` | the types of a tensor's elements, under each format's names |
 //!
 //! Every reader takes bytes of strangers: it executes nothing, its memory is bounded by the file's length, and what it
-//! refuses is named ([`Error::BadData`](crate::Error::BadData)).
+//! refuses is named ([`Error::BadData`]).
 
 pub mod archive;
 pub(crate) mod element;

@@ -91,7 +91,7 @@ impl Records {
         self.series.iter().filter_map(figure).collect()
     }
 
-    /// Leaves at most [`MOST_POINTS`] points of each series; whether any had more.
+    /// Leaves at most 2,000 points of each series; whether any had more.
     pub fn thin(&mut self) -> bool {
         let mut thinned = false;
         for series in self.series.values_mut().filter(|series| series.x.len() > MOST_POINTS) {
