@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::output;
-use super::target::{ForceArgs, require_new};
 use crate::data::{self, Images, LoadOptions};
 use crate::error::{Error, Result, shown};
 use crate::run::{Temporary, picture};
@@ -14,9 +13,11 @@ use crate::run::{Temporary, picture};
 /// # Errors
 /// Those of [`data::load`]; [`Error::Usage`] where the folder is there already; [`Error::Io`] where something can't be written.
 pub(super) fn export(source: &str, options: &LoadOptions, limit: Option<usize>, outdir: &Path) -> Result<()> {
-    require_new(&[outdir.to_path_buf()], ForceArgs { force: false }, "--outdir").map_err(|_| {
-        Error::Usage(format!("{} is there already: pass another --outdir, or move it away", shown(outdir)))
-    })?;
+    // A link that leads nowhere is there, too.
+    if outdir.symlink_metadata().is_ok() {
+        let message = format!("{} is there already: pass another --outdir, or move it away", shown(outdir));
+        return Err(Error::Usage(message));
+    }
     let images = data::load(source, options)?;
     let count = images.count.min(limit.unwrap_or(images.count));
     let above = outdir.parent().filter(|above| !above.as_os_str().is_empty());

@@ -1,6 +1,8 @@
 //! Output paths: one rule for all commands. A file or folder is named, nothing goes to standard output by the name
 //! `-`, a picture's name ends in .png, and a file that is there stays unless `--force` is given.
 
+use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -74,6 +76,22 @@ pub(super) fn require_new(paths: &[PathBuf], force: ForceArgs, other: &str) -> R
     Err(Error::Usage(format!("{} {more} already: pass --force to write over {over}, or another {other}", shown(first))))
 }
 
+/// Refuses to write over a file that somebody else made: with `--output` a run's own folder, say. `mark` stands near the beginning of
+/// those of the command that is its last word.
+pub(super) fn require_ours(path: &Path, mark: &str) -> Result<()> {
+    let mut start = Vec::new();
+    match fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(_) if start.windows(mark.len()).any(|bytes| bytes == mark.as_bytes()) => Ok(()),
+        Ok(_) => {
+            let command = mark.rsplit(' ').next().unwrap_or(mark);
+            let error = Error::bad_data(path, format!("no file, or one that `{command}` wrote"), "another one");
+            Err(error.with_hint("move it away, or pass another --output"))
+        }
+        Err(error) => Err(Error::io(path, "read", error)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +121,22 @@ mod tests {
         let error = require_new(&paths, careful, "--outdir").unwrap_err();
         assert!(error.to_string().contains("/b and 1 more file are there already"), "{error}");
         require_new(&paths, force, "--outdir").unwrap();
+    }
+
+    #[test]
+    fn only_our_own_files_are_written_over() {
+        const COMPARED: &str = "vgan-cuda compare";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("curves.svg");
+        require_ours(&path, COMPARED).unwrap();
+        fs::write(&path, format!("<!-- {COMPARED} -->\n<svg/>")).unwrap();
+        require_ours(&path, COMPARED).unwrap();
+        for other in [&b""[..], b"<svg/>", &[0; 1000]] {
+            fs::write(&path, other).unwrap();
+            let error = require_ours(&path, COMPARED).unwrap_err();
+            assert_eq!(error.exit_code(), 3);
+            assert!(error.to_string().contains("pass another --output"), "{error}");
+        }
+        assert!(require_ours(folder.path(), COMPARED).is_err());
     }
 }

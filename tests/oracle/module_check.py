@@ -95,21 +95,27 @@ def drawn(program, path, folder):
     return int(numpy.abs(loaded.pixels(images).numpy().astype(int) - expected).max()), expected.shape
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked(description):
+    """What the command line asks for: the program, the presets, and the flags that change each."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
     parser.add_argument("--preset", action="append", choices=PRESETS)
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     changes = [word for change in arguments.changes for word in ("--set", change)]
+    return arguments.program, arguments.preset or PRESETS, changes
+
+
+def main():
+    program, presets, changes = asked(__doc__)
     failed = False
-    for preset in arguments.preset or PRESETS:
+    for preset in presets:
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            path = trained(arguments.program, preset, changes, folder / "runs")
+            path = trained(program, preset, changes, folder / "runs")
             settings = settings_of(path)
-            difference, worst, count = traced(arguments.program, preset, changes, folder, settings)
-            pixels, shape = drawn(arguments.program, path, folder)
+            difference, worst, count = traced(program, preset, changes, folder, settings)
+            pixels, shape = drawn(program, path, folder)
         wrong = not difference <= 1e-4 or pixels > 1
         failed |= wrong
         print(f"{preset}: trace {difference:.1e} ({worst}, of {count} values); generate {shape}: {pixels} of 255{' FAILED' * wrong}")

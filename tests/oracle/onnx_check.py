@@ -8,7 +8,6 @@ inference, runs it on 16 latents, and compares: the pixels with `generate --late
 python/vgan_cuda. The exit code is 1 where pixels differ by more than 1 of 255, or values by more than 1e-5 of their interval.
 """
 
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -18,7 +17,7 @@ import onnx
 import onnxruntime
 import torch
 
-from module_check import PRESETS, run, trained, vgan_cuda
+from module_check import asked, run, trained, vgan_cuda
 
 
 def check(program, preset, changes, folder):
@@ -43,16 +42,11 @@ def check(program, preset, changes, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("program")
-    parser.add_argument("--preset", action="append", choices=PRESETS)
-    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
-    arguments = parser.parse_args()
-    changes = [word for change in arguments.changes for word in ("--set", change)]
+    program, presets, changes = asked(__doc__)
     failed = False
-    for preset in arguments.preset or PRESETS:
+    for preset in presets:
         with tempfile.TemporaryDirectory() as temporary:
-            values, pixels, operators, size = check(arguments.program, preset, changes, pathlib.Path(temporary))
+            values, pixels, operators, size = check(program, preset, changes, pathlib.Path(temporary))
         wrong = not values <= 1e-5 or pixels > 1
         failed |= wrong
         print(f"{preset}: values {values:.1e}, pixels {pixels} of 255; {size} bytes; {', '.join(operators)}{' FAILED' * wrong}")

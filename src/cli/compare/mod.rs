@@ -5,7 +5,6 @@ mod metrics;
 mod table;
 
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,7 +13,7 @@ pub(super) use self::member::descended;
 use self::member::{Member, members};
 pub(super) use self::table::matrix;
 use super::output;
-use super::target::target_parser;
+use super::target::{require_ours, target_parser};
 use crate::error::{Error, Result, shown};
 use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
@@ -99,22 +98,6 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
     output::print(&text)
 }
 
-/// Refuses to write over a file that somebody else made: with `--output` a run's own folder, say. `mark` stands near the beginning of
-/// those of the command that is its last word.
-pub(super) fn require_ours(path: &Path, mark: &str) -> Result<()> {
-    let mut start = Vec::new();
-    match fs::File::open(path).and_then(|file| file.take(256).read_to_end(&mut start)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Ok(_) if start.windows(mark.len()).any(|bytes| bytes == mark.as_bytes()) => Ok(()),
-        Ok(_) => {
-            let command = mark.rsplit(' ').next().unwrap_or(mark);
-            let error = Error::bad_data(path, format!("no file, or one that `{command}` wrote"), "another one");
-            Err(error.with_hint("move it away, or pass another --output"))
-        }
-        Err(error) => Err(Error::io(path, "read", error)),
-    }
-}
-
 /// Draws all curves; whether there are any. A file of an earlier comparison goes where there are none now.
 fn draw_curves(path: &Path, members: &[Member], smooth: usize) -> Result<bool> {
     let curves = |(number, member): (usize, &Member)| -> Option<(String, usize)> {
@@ -185,21 +168,5 @@ mod tests {
         assert_eq!(args.resolve(), CompareOptions { runs, output: "c".into(), smooth: 5, json: true });
         assert!(Cli::try_parse_from("vgan-cuda compare".split(' ')).is_err());
         assert!(Cli::try_parse_from("vgan-cuda compare a --smooth 0".split(' ')).is_err());
-    }
-
-    #[test]
-    fn only_our_own_files_are_written_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("curves.svg");
-        require_ours(&path, MARK).unwrap();
-        fs::write(&path, format!("<!-- {MARK} -->\n<svg/>")).unwrap();
-        require_ours(&path, MARK).unwrap();
-        for other in [&b""[..], b"<svg/>", &[0; 1000]] {
-            fs::write(&path, other).unwrap();
-            let error = require_ours(&path, MARK).unwrap_err();
-            assert_eq!(error.exit_code(), 3);
-            assert!(error.to_string().contains("pass another --output"), "{error}");
-        }
-        assert!(require_ours(folder.path(), MARK).is_err());
     }
 }

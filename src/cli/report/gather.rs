@@ -31,7 +31,7 @@ pub(in crate::cli) fn gather(folder: &RunFolder, pictures: Pictures) -> Run {
     let mut notes = Vec::new();
     let settings = config::read(folder.config_path(), &Settings::default());
     let settings = settings.map_err(|error| notes.push(format!("config.toml can't be read: {}", found(&error)))).ok();
-    let mut records = Records::read(&[&folder.stats_path()]);
+    let mut records = Records::read(&folder.stats_path());
     let metrics: Vec<Declared<'_>> = METRICS.iter().map(|metric| metric.panel).collect();
     let drawn: Vec<&str> = metrics.iter().flat_map(|(_, lines)| lines.iter().map(|(name, _)| *name)).collect();
     match measured::read(&folder.metrics_path()) {

@@ -11,10 +11,10 @@ use clap::Args;
 
 pub(super) use self::gather::{Pictures, gather, page};
 use self::nearest::TrainingImages;
-use super::compare::{descended, require_ours};
+use super::compare::descended;
 use super::output::{self, to_stderr};
 use super::survey::named;
-use super::target::target_parser;
+use super::target::{require_ours, target_parser};
 use crate::error::{Error, Result, shown};
 use crate::run::report::{MARK, Page, Room, Run};
 use crate::run::{RunFolder, events, write_file};

@@ -43,7 +43,7 @@ impl<T: Real, S: Storage<T>> EmaOp for Accelerator<T, S> {
         average: Out<'_, Self>,
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
-        let arguments = arguments![Argument::new(d.for_kernels()), weights, average, state, average.len() as u64];
+        let arguments = arguments![Argument::new(*d), weights, average, state, average.len() as u64];
         self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)
     }
 }

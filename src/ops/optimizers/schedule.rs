@@ -98,8 +98,9 @@ fn cosine(part: f64) -> f64 {
     -(y * series)
 }
 
-/// A moving average's decay, at every step alike or by a half-life in images.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A moving average's decay, at every step alike or by a half-life in images. kernels/optimizers/schedule.cuh has the same fields.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::NoUninit)]
 pub struct Decay {
     /// The decay where there is no half-life.
     pub decay: f64,
@@ -109,16 +110,6 @@ pub struct Decay {
     pub rampup: f64,
     /// Images of a step.
     pub batch: f64,
-}
-
-/// [`Decay`] as kernels/optimizers/schedule.cuh has it.
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::NoUninit)]
-pub struct KernelDecay {
-    decay: f64,
-    half_life: f64,
-    rampup: f64,
-    batch: f64,
 }
 
 impl Decay {
@@ -137,12 +128,6 @@ impl Decay {
         let bound = step as f64 * self.batch * self.rampup;
         let images = if self.rampup > 0.0 && bound < self.half_life { bound } else { self.half_life };
         if images > 0.0 { half_to_the(self.batch / images) } else { 0.0 }
-    }
-
-    /// The same, as the kernels take it.
-    pub fn for_kernels(&self) -> KernelDecay {
-        let Decay { decay, half_life, rampup, batch } = *self;
-        KernelDecay { decay, half_life, rampup, batch }
     }
 }
 

@@ -42,21 +42,19 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads the records in these files, each of which may be missing. A line is an object with a whole number `step`; later
-    /// records of a step take the place of earlier ones.
-    pub fn read(paths: &[&Path]) -> Records {
+    /// Reads the records in this file, which may be missing. A line is an object with a whole number `step`; later records of a
+    /// step take the place of earlier ones.
+    pub fn read(path: &Path) -> Records {
         let mut all: BTreeMap<String, BTreeMap<u64, Option<f64>>> = BTreeMap::new();
         let mut bad_lines = 0;
-        for path in paths {
-            let bytes = fs::read(path).unwrap_or_default();
-            for line in String::from_utf8_lossy(&bytes).split_inclusive('\n') {
-                let record = serde_json::from_str::<Map<String, Value>>(line).ok();
-                match record.and_then(|record| Some((record.get("step")?.as_u64()?, record))) {
-                    Some((step, record)) => add(&mut all, "", &record, step),
-                    // The last line of a run that goes on, or that a crash cut short.
-                    None if !line.ends_with('\n') => {}
-                    None => bad_lines += 1,
-                }
+        let bytes = fs::read(path).unwrap_or_default();
+        for line in String::from_utf8_lossy(&bytes).split_inclusive('\n') {
+            let record = serde_json::from_str::<Map<String, Value>>(line).ok();
+            match record.and_then(|record| Some((record.get("step")?.as_u64()?, record))) {
+                Some((step, record)) => add(&mut all, "", &record, step),
+                // The last line of a run that goes on, or that a crash cut short.
+                None if !line.ends_with('\n') => {}
+                None => bad_lines += 1,
             }
         }
         // What is null throughout is no figure.
@@ -157,7 +155,7 @@ mod tests {
     fn read(text: &str) -> Records {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
-        Records::read(&[file.path(), Path::new("/nowhere")])
+        Records::read(file.path())
     }
 
     #[test]
@@ -170,6 +168,7 @@ mod tests {
         assert_eq!(records.series["loss_d"], Series { x: vec![2, 4], y: vec![Some(0.1 + 0.2), Some(1.0)] });
         assert_eq!(records.series["kid.mean"], Series { x: vec![2, 4], y: vec![Some(1.5), None] });
         assert_eq!(read("nonsense\n[1]\n{\"step\":-1}\n{\"step\":1,\"a\":null}\n").bad_lines, 3);
+        assert_eq!(Records::read(Path::new("/nowhere")), Records::default());
         assert!(read("").series.is_empty() && read("{\"step\":1,\"a\":null}\n").series.is_empty());
     }
 
