@@ -1,9 +1,7 @@
 //! mbarriers, bulk copies, tensor maps, `wgmma`, clusters: results in all orders, and planted bugs with their twins.
 
-mod common;
-
-use common::hopper::{buggy, clean, in_all_orders, text, wait};
-use common::{all_checks, download, load, machine, module_text, orders, run, shape, upload};
+use crate::common::hopper::{buggy, clean, in_all_orders, text, wait};
+use crate::common::{all_checks, download, load, machine, module_text, orders, run, shape, upload};
 use ptx_machine::machine::{FaultKind, Finding, Launch, Machine, Options};
 use ptx_machine::tensor::swizzle::Swizzle;
 use ptx_machine::tensor::tensor_map::{Access, DataType, Fill, Interleave, TensorMap};

@@ -1,9 +1,7 @@
 //! Planted bugs and their clean twins: each bug is found, on its line, in every order; no twin raises anything.
 
-mod common;
-
-use common::planted::{findings, line_of, planted, text};
-use common::{machine, orders, run, shape, upload};
+use crate::common::planted::{findings, line_of, planted, text};
+use crate::common::{self, machine, orders, run, shape, upload};
 use ptx_machine::machine::{Checks, Options};
 
 #[test]

@@ -1,8 +1,6 @@
 //! Branches, loops, barriers, orders.
 
-mod common;
-
-use common::{module_text, options, orders, words};
+use crate::common::{module_text, options, orders, words};
 use ptx_machine::machine::FaultKind;
 
 /// `x[i] = f(i)` as a body: `%r1` is the thread's number in the grid, `%rd2` the address of its word, `%r2` what it stores.

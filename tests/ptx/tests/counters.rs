@@ -1,9 +1,7 @@
 //! Counters against what a small kernel's text says.
 
-mod common;
-
-use common::hopper::{text, wait};
-use common::{machine, module_text, options, run, shape, upload};
+use crate::common::hopper::{text, wait};
+use crate::common::{machine, module_text, options, run, shape, upload};
 use ptx_machine::machine::{Accesses, AsyncCopies, Class, Options};
 
 #[test]

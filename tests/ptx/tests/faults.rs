@@ -1,8 +1,6 @@
 //! Planted bugs that end a launch, as on hardware, and their clean twins: addresses, alignment, waits that have no end.
 
-mod common;
-
-use common::planted::ends;
+use crate::common::planted::ends;
 use ptx_machine::machine::FaultKind::{Deadlock, IllegalAddress, IllegalInstruction, MisalignedAddress, Trap};
 
 #[test]

@@ -1,10 +1,8 @@
 //! What bulk copies and `wgmma` read and write while ordinary accesses go on: planted bugs with their twins.
 
-mod common;
-
-use common::hopper::{buggy, clean, in_all_orders, text, wait};
-use common::planted::{line_of, planted};
-use common::{all_checks, download, machine, orders, run, shape};
+use crate::common::hopper::{buggy, clean, in_all_orders, text, wait};
+use crate::common::planted::{line_of, planted};
+use crate::common::{all_checks, download, machine, orders, run, shape};
 use ptx_machine::machine::{Finding, Options};
 use ptx_machine::memory::Kind;
 

@@ -1,10 +1,8 @@
 //! Random kernels with branches, loops and memory of each thread's own, against an evaluator that runs one thread after the other.
 
-mod common;
-
 use std::fmt::Write as _;
 
-use common::{download, machine, options, run, shape, upload};
+use crate::common::{download, machine, options, run, shape, upload};
 use proptest::prelude::*;
 use ptx_machine::machine::{Checks, Options, Order};
 

@@ -1,10 +1,8 @@
 //! Bugs that the emulator with g++ has in its list and that no other test here plants: barriers left out of a kernel that nvcc compiled,
 //! lanes that meet at different instructions, too much shared memory. docs/results/planted-bugs.md has both lists.
 
-mod common;
-
-use common::planted::ends;
-use common::{all_checks, load, machine, module_text, orders, upload};
+use crate::common::planted::ends;
+use crate::common::{all_checks, load, machine, module_text, orders, upload};
 use ptx_machine::machine::FaultKind::Deadlock;
 use ptx_machine::machine::{Finding, Launch, LoadError, Options};
 

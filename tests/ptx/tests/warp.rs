@@ -1,8 +1,6 @@
 //! What lanes do together, and atomics, against the ISA's text.
 
-mod common;
-
-use common::{machine, module_text, options, orders, run, shape, upload, words};
+use crate::common::{self, machine, module_text, options, orders, run, shape, upload, words};
 
 /// A kernel of threads that each have a word: `%r1` is the thread's number in the grid, `%r5` in the block, `%r2` its word, which
 /// `%r3` replaces; `%rd1` is the buffer.
@@ -163,5 +161,5 @@ fn generic_addresses_reach_all_memories() {
 
 #[test]
 fn older_processors_give_the_same() {
-    common::again_with_each_level("older_processors");
+    common::again_with_each_level("warp::", "older_processors");
 }

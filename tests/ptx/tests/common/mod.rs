@@ -87,12 +87,14 @@ pub(crate) fn all_checks() -> Options {
 }
 
 /// Runs this file's other tests anew with the code for processors that have less: AVX2, and nothing.
-pub(crate) fn again_with_each_level(skip: &str) {
+pub(crate) fn again_with_each_level(file: &str, skip: &str) {
     let program = std::env::current_exe().expect("the test's own path");
     for level in ["baseline", "avx2"] {
         let mut command = std::process::Command::new(&program);
-        let output = command.args(["--skip", skip]).env("PTX_MACHINE_LEVEL", level).output().expect("the tests run");
+        let output =
+            command.args([file, "--skip", skip]).env("PTX_MACHINE_LEVEL", level).output().expect("the tests run");
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains(" passed"), "{level}: {text}");
+        assert!(!text.contains(" 0 passed"), "no test is of {file}: {text}");
     }
 }

@@ -3,7 +3,7 @@
 use ptx_machine::fatbin::{FatbinError, HEADER, Image, Kind, choose, images, length, ptx_images};
 use ptx_machine::text::parse;
 
-use crate::sample;
+use crate::front::sample;
 
 const LZ4: u64 = 0x2000;
 const ZSTD: u64 = 0x8000;
@@ -70,7 +70,7 @@ fn text_alone_is_an_image() {
     assert_eq!((images[0].kind, images[0].architecture, images[0].suffix), (Kind::Ptx, 90, Some('a')));
     assert!(images[0].bytes.ends_with(b"64\n"));
     for bytes in [&b"\x7fELF"[..], b"", b"hello", b"\xff\xfe"] {
-        assert_eq!(crate::fatbins::images(bytes), Err(FatbinError::Unknown));
+        assert_eq!(crate::front::fatbins::images(bytes), Err(FatbinError::Unknown));
     }
 }
 

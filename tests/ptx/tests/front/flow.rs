@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use ptx_machine::text::ast::{Instruction, Kernel, Op};
 use ptx_machine::text::flow::{Block, Flow};
 
-use crate::{kernel, sample_module};
+use crate::front::{kernel, sample_module};
 
 fn flow(line: &str) -> Flow {
     Flow::new(&kernel(line).unwrap_or_else(|error| panic!("{line}: {error}")))

@@ -5,7 +5,7 @@ use ptx_machine::fatbin::{images, length};
 use ptx_machine::text::flow::Flow;
 use ptx_machine::text::parse;
 
-use crate::{HEAD, sample};
+use crate::front::{HEAD, sample};
 
 /// Reads a text and everything behind it; an accepted module has blocks.
 fn read(text: &str) {

@@ -2,7 +2,7 @@
 //!
 //! The expectations are ptxas's: check.sh beside this file asks it again.
 
-use crate::{kernel, refusal};
+use crate::front::{kernel, refusal};
 
 const ACCEPTED: &str = include_str!("accepted.txt");
 const REFUSED: &str = include_str!("refused.txt");

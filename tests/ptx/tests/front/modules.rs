@@ -3,7 +3,7 @@
 use ptx_machine::text::ast::*;
 use ptx_machine::text::parse;
 
-use crate::{kernel, refusal, sample_module};
+use crate::front::{kernel, refusal, sample_module};
 
 fn module(text: &str) -> Module {
     parse(&format!(".version 8.7\n.target sm_90a, debug\n.address_size 64\n{text}"))
@@ -106,11 +106,12 @@ fn labels_belong_to_their_scope() {
         .collect();
     assert_eq!(targets, [0, 1, 4]);
     assert!(refusal("bra L; { L: }").contains("a branch to `L`"));
-    let kernel = crate::kernel("ts: .branchtargets A, B, A; @%p1 brx.idx.uni %r1, ts; A: trap; B:").expect("a list");
+    let kernel =
+        crate::front::kernel("ts: .branchtargets A, B, A; @%p1 brx.idx.uni %r1, ts; A: trap; B:").expect("a list");
     assert_eq!(
         kernel.body[0].op,
         Op::BrxIdx {
-            index: match crate::op("mov.u32 %r2, %r1;") {
+            index: match crate::front::op("mov.u32 %r2, %r1;") {
                 Op::Mov { a, .. } => a,
                 other => panic!("{other:?}"),
             },
@@ -194,7 +195,7 @@ fn samples_of_nvcc_are_read() {
     assert_eq!((hopper.target.as_str(), tile.cluster), ("sm_90a", Some([2, 1, 1])));
     assert_eq!((tile.parameters[0].align, tile.parameters[0].bytes), (64, 128));
     let count = |known: fn(&Op) -> bool| tile.body.iter().filter(|instruction| known(&instruction.op)).count();
-    let text = String::from_utf8(crate::sample("hopper.ptx")).expect("PTX is ASCII");
+    let text = String::from_utf8(crate::front::sample("hopper.ptx")).expect("PTX is ASCII");
     assert_eq!(count(|op| matches!(op, Op::Wgmma { .. })), text.matches("wgmma.mma_async").count());
     assert_eq!(count(|op| matches!(op, Op::CpAsyncBulkTensor { .. })), text.matches("cp.async.bulk.tensor").count());
     let waits = count(|op| matches!(op, Op::Mbarrier(Mbarrier::Wait { .. })));

@@ -2,7 +2,7 @@
 
 use ptx_machine::text::ast::*;
 
-use crate::{kernel, op};
+use crate::front::{kernel, op};
 
 /// The register that an index stands for, by its name in head.ptx.
 fn reg(name: &str) -> Register {

@@ -1,7 +1,7 @@
 //! Comparisons and conversions.
 
-use crate::apply::{apply, compare, pairs32, pairs64};
-use crate::floats::{directed, f, g};
+use crate::instructions::apply::{apply, compare, pairs32, pairs64};
+use crate::instructions::floats::{directed, f, g};
 
 #[test]
 fn comparisons() {

@@ -1,6 +1,6 @@
 //! Floating-point arithmetic.
 
-use crate::apply::{apply, pairs32, pairs64};
+use crate::instructions::apply::{apply, pairs32, pairs64};
 
 pub(crate) fn f(value: u64) -> f32 {
     f32::from_bits(value as u32)

@@ -1,6 +1,6 @@
 //! Integers and bits.
 
-use crate::apply::{compare, pairs32, pairs64};
+use crate::instructions::apply::{compare, pairs32, pairs64};
 
 fn binary32(op: &str, f: impl Fn(u32, u32) -> Option<u32>) {
     let text = format!("{op} %d, %a, %b;");

@@ -1,6 +1,6 @@
 //! `mma` against naive products in f64; the fragments are laid out here by the ISA's formulas, one shape at a time.
 
-use crate::Random;
+use crate::tensor::Random;
 use ptx_machine::tensor::mma::{Kind, Lanes, mma, mma_f64};
 use ptx_machine::tensor::numbers;
 use ptx_machine::text::ast::{Shape, Type};

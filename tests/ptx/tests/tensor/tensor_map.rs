@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
+use crate::tensor::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
 use ptx_machine::tensor::swizzle::Swizzle;
 use ptx_machine::tensor::tensor_map::*;
 

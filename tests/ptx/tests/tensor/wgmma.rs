@@ -1,8 +1,8 @@
 //! `wgmma` against naive products; operands are laid into shared memory here by the atoms of §9.7.16.5.1.2 and the tables of the
 //! swizzles, and by the examples of canonical layouts that the ISA works out with all their strides.
 
-use crate::Random;
-use crate::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
+use crate::tensor::Random;
+use crate::tensor::swizzle::{BYTES_32, BYTES_64, BYTES_128, by_table};
 use ptx_machine::tensor::mma::Lanes;
 use ptx_machine::tensor::numbers;
 use ptx_machine::tensor::swizzle::Swizzle;

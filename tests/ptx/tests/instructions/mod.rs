@@ -1,8 +1,5 @@
 //! Instructions against the ISA's text: expectations are computed here, by other means than the machine's.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod apply;
 mod conversions;
 mod floats;
@@ -10,5 +7,5 @@ mod integers;
 
 #[test]
 fn older_processors_give_the_same() {
-    common::again_with_each_level("older_processors");
+    crate::common::again_with_each_level("instructions::", "older_processors");
 }
