@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::images::TypedImage;
 use fast_image_resize::pixels::U8;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rayon::prelude::*;
@@ -61,7 +61,7 @@ pub(crate) fn fit(resizer: &mut Resizer, from: ImageShape, old: &[u8], to: Image
             .flat_map(|row| row.iter().skip(left * to.c + channel).step_by(to.c).take(side))
             .map(|&value| U8::new(value))
             .collect();
-        resize_plane(resizer, &plane, side, &mut small, to)?;
+        resize_plane(resizer, plane, side, &mut small, to)?;
         for (value, small) in new.iter_mut().skip(channel).step_by(to.c).zip(&small) {
             *value = small.0;
         }
@@ -69,11 +69,11 @@ pub(crate) fn fit(resizer: &mut Resizer, from: ImageShape, old: &[u8], to: Image
     Ok(())
 }
 
-/// Resizes one channel. Planes of a single type keep the resizer, which is generic over all of its pixel types, from
-/// being compiled a dozen times: that takes minutes.
-fn resize_plane(resizer: &mut Resizer, plane: &[U8], side: usize, small: &mut [U8], to: ImageShape) -> Result<()> {
+/// Resizes one channel. Planes of a single type, from an image of the type that the resizer keeps its own rows in, keep it, which is
+/// generic over pixels and images, from being compiled a dozen times: that takes minutes.
+fn resize_plane(resizer: &mut Resizer, plane: Vec<U8>, side: usize, small: &mut [U8], to: ImageShape) -> Result<()> {
     let failed = |error: &dyn std::fmt::Display| Error::Internal(format!("resizing {side}×{side} to {to:?}: {error}"));
-    let source = TypedImageRef::new(side as u32, side as u32, plane).map_err(|e| failed(&e))?;
+    let source = TypedImage::from_pixels(side as u32, side as u32, plane).map_err(|e| failed(&e))?;
     let mut target = TypedImage::from_pixels_slice(to.w as u32, to.h as u32, small).map_err(|e| failed(&e))?;
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Lanczos3));
     resizer.resize_typed(&source, &mut target, &options).map_err(|e| failed(&e))
