@@ -27,7 +27,7 @@ KERNEL(instance_noise, InstanceNoise d, const stored* x, const real* given, cons
         if (sigma == (real)0) {
             y[i] = x[i];
         } else {
-            y[i] = x[i] + sigma * (given ? given[i] : (real)normal_draw(seed, stream, drawn, image % d.group, element));
+            y[i] = x[i] + sigma * (given ? given[i] : (real)normal_draw(seed, stream, drawn, d.draws.first_sample + image % d.group, element));
         }
     }
 }

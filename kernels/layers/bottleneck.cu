@@ -37,7 +37,7 @@ __device__ __forceinline__ void noise(
         return;
     }
     unsigned stream = image < d.group ? d.first_stream : d.second_stream;
-    unsigned sample = (unsigned)(image % d.group);
+    unsigned sample = d.draws.first_sample + (unsigned)(image % d.group);
     float4 drawn = normal_draws(state->seed, stream, draw_step(d.draws, state->step), sample, (unsigned)quad);
     epsilon[0] = (real)drawn.x;
     epsilon[1] = (real)drawn.y;

@@ -27,9 +27,9 @@ __device__ __forceinline__ uint4 philox_draw(
     return make_uint4(c0, c1, c2, c3);
 }
 
-// Which of the draws of one kind within a step; src/device/philox.rs.
+// Which of the draws of one kind within a step, and the number within the batch of the first sample; src/device/philox.rs.
 struct DrawStep {
-    unsigned per_step, index;
+    unsigned per_step, index, first_sample;
 };
 
 // Its number, which takes the place of the step's own in a draw: DrawStep::of.

@@ -1,8 +1,8 @@
 //! Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a counter-based generator.
 //!
 //! Every draw is a function of (seed, stream, sample, step, element), so the CPU and the kernels draw the same bits, and a
-//! resumed run draws what the uninterrupted one would have drawn. Samples are numbered within their batch: several
-//! ranks would draw what one does only with numbers that run on from rank to rank.
+//! resumed run draws what the uninterrupted one would have drawn. Samples are numbered within the whole batch, so that a batch in
+//! parts draws what it draws as a whole.
 
 /// The purpose of a draw; each purpose has numbers of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,21 +55,35 @@ pub struct DrawStep {
     pub per_step: u32,
     /// The number of this one, from 0.
     pub index: u32,
+    /// The number of the first sample within the batch: 0 for a whole batch, something else for a later part of it.
+    pub first_sample: u32,
 }
 
 impl DrawStep {
-    /// The only one of its step.
-    pub const ONCE: DrawStep = DrawStep { per_step: 1, index: 0 };
+    /// The only one of its step, for a whole batch.
+    pub const ONCE: DrawStep = DrawStep { per_step: 1, index: 0, first_sample: 0 };
 
     /// Each of the draws of a step that has `per_step` of them, in order.
     pub fn all(per_step: u32) -> impl Iterator<Item = DrawStep> {
-        (0..per_step).map(move |index| DrawStep { per_step, index })
+        (0..per_step).map(move |index| DrawStep { per_step, index, ..DrawStep::ONCE })
     }
 
     /// Its number, which takes the place of the step's own in a draw.
     #[inline(always)]
     pub fn of(self, step: u64) -> u64 {
         step * u64::from(self.per_step) + u64::from(self.index)
+    }
+
+    /// The same draws for the part of the batch that begins at this sample.
+    #[must_use]
+    pub fn from_sample(self, first_sample: u32) -> Self {
+        DrawStep { first_sample, ..self }
+    }
+
+    /// The number of sample `i` of the part within the batch.
+    #[inline(always)]
+    pub fn sample(self, i: usize) -> u32 {
+        self.first_sample.wrapping_add(u32::try_from(i).unwrap_or(u32::MAX))
     }
 }
 

@@ -261,11 +261,11 @@ fn given_noise<'a, B: Executor>(backend: &B, noise: &'a Buffer<B>) -> Option<In<
 
 /// Draws from U[0, 1), `len` for each image.
 fn uniform(len: usize, stream: Stream, draws: DrawStep) -> PriorDraw {
-    PriorDraw { latent: len, prior: Prior::Uniform, stream, first_sample: 0, draws }
+    PriorDraw { latent: len, prior: Prior::Uniform, stream, draws }
 }
 
 /// The prior that the settings ask for.
 pub fn prior(settings: &Settings, stream: Stream, draws: DrawStep) -> PriorDraw {
     let GeneratorSettings { latent, prior, .. } = settings.generator;
-    PriorDraw { latent, prior, stream, first_sample: 0, draws }
+    PriorDraw { latent, prior, stream, draws }
 }

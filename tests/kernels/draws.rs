@@ -202,7 +202,7 @@ fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u6
         filled(zeros, &|target| be.instance_noise(&d, be.view(&images), None, state(), target).expect("noise"))
     };
     for index in 0..2 {
-        let draws = DrawStep { per_step: 2, index };
+        let draws = DrawStep { per_step: 2, index, ..DrawStep::ONCE };
         let phase = Phase::Discriminator(draws);
         let latents = filled(N * LATENT, &|z| batch.latents(be, &settings, phase, state(), z).expect("latents"));
         add("z of D", Stream::LatentDiscriminator, true, draws, latents);
@@ -264,7 +264,7 @@ fn no_two_draws_of_two_steps_are_alike() {
 fn what_is_seen_twice_is_drawn_alike() {
     let be = Cpu::<f32>::new(Some(1)).expect("threads");
     let (batch, held) = (drawn(&be), vec![StepState::new(3, 0.0)]);
-    let draws = DrawStep { per_step: 2, index: 1 };
+    let draws = DrawStep { per_step: 2, index: 1, ..DrawStep::ONCE };
     for (penalty, stream) in [(Penalty::R1, Stream::NoiseReal), (Penalty::R2, Stream::NoiseFake)] {
         let settings = settings(penalty, 2, 3);
         let Noise::Drawn { streams, draws: found, .. } = batch.penalty_noise(&be, &settings, draws, &held) else {
@@ -330,7 +330,11 @@ fn flips_and_picks_differ_by_image_step_and_seed() {
             x.chunks_exact(2).map(|pair| (pair[0].min(pair[1]) as usize / 2, pair[0] > pair[1])).collect()
         };
         let of = |seed: u64| -> Vec<Vec<(usize, bool)>> {
-            (0..12).flat_map(|step| [0, 1].map(|index| batch(seed, step, DrawStep { per_step: 2, index }))).collect()
+            (0..12)
+                .flat_map(|step| {
+                    [0, 1].map(|index| batch(seed, step, DrawStep { per_step: 2, index, ..DrawStep::ONCE }))
+                })
+                .collect()
         };
         let (ours, theirs) = (of(5), of(6));
         let flips = |batch: &[(usize, bool)]| batch.iter().map(|image| image.1).collect::<Vec<bool>>();

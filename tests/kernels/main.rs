@@ -18,6 +18,7 @@ mod limits;
 mod non_finite;
 mod on_the_standin;
 mod parity;
+mod parts;
 mod philox;
 mod products;
 mod rounding;

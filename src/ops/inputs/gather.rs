@@ -48,8 +48,8 @@ impl Gather {
 
 /// Picking a batch.
 pub trait GatherOp: Backend {
-    /// x `[N, H, W, C]` = the batch of number `draws` of the step in `state`, from images `[count, H, W, C]`; overwrites.
-    /// Byte p becomes low + (high − low) · p / 255. The set holds all batches of a step at least.
+    /// x `[part, H, W, C]` = the batch of number `draws` of the step in `state`, from images `[count, H, W, C]`, or as many images of it
+    /// as there are in x, from the first sample of `draws` on; overwrites. Byte p becomes low + (high − low) · p / 255. The set holds all batches of a step at least.
     fn gather(
         &self,
         d: &Gather,
@@ -97,11 +97,12 @@ impl<T: Real, S: Storage<T>> GatherOp for Cpu<T, S> {
         }
         let (image_len, row_len) = (d.h * d.w * d.c, d.w * d.c);
         x.par_chunks_mut(image_len).enumerate().for_each(|(i, x)| {
-            let sample = number * d.n as u64 + i as u64;
+            let within = draws.sample(i);
+            let sample = number * d.n as u64 + u64::from(within);
             let (epoch, place) = (sample / epoch_images, sample % epoch_images);
             let index = permuted(seed, epoch, place, d.count as u64) as usize;
             let image = &images[index * image_len..][..image_len];
-            let mirrored = d.flip && draw(seed, Stream::Flip, number, i as u32, 0)[0] & 1 == 1;
+            let mirrored = d.flip && draw(seed, Stream::Flip, number, within, 0)[0] & 1 == 1;
             for (x, row) in x.chunks_exact_mut(row_len).zip(image.chunks_exact(row_len)) {
                 for (column, x) in x.chunks_exact_mut(d.c).enumerate() {
                     let source = if mirrored { d.w - 1 - column } else { column };
@@ -122,6 +123,7 @@ struct KernelGather {
     epoch_images: u64,
     count: u64,
     sizes: [i32; 4],
+    part: i32,
     flip: i32,
     draws: DrawStep,
     padding: i32,
@@ -138,17 +140,19 @@ impl<T: Real, S: Storage<T>> GatherOp for Accelerator<T, S> {
         state: In<'_, Self, StepState>,
         x: StoredOut<'_, Self>,
     ) -> Result<()> {
+        let part = x.len() / (d.h * d.w * d.c);
         let sizes = KernelGather {
             epoch_images: d.epoch_images(draws.per_step),
             count: d.count as u64,
             sizes: [d.n, d.h, d.w, d.c].map(int),
+            part: int(part),
             flip: i32::from(d.flip),
             draws,
             padding: 0,
             low: d.low,
             high: d.high,
         };
-        self.launch_rows(Kernel::Gather, d.n, &arguments![Argument::new(sizes), images, state, x])
+        self.launch_rows(Kernel::Gather, part, &arguments![Argument::new(sizes), images, state, x])
     }
 }
 
@@ -169,16 +173,19 @@ pub fn cases<B: GatherOp>() -> Vec<Case<B>> {
         case(size(4, 9, 7, 5, 1, -1.0, false), DrawStep::ONCE),
         case(size(3, 10, 5, 3, 3, 0.0, false), DrawStep::ONCE),
         case(size(2, 5, 3, 5, 1, 0.0, true), DrawStep::ONCE),
-        case(several, DrawStep { per_step: 3, index: 0 }),
-        case(several, DrawStep { per_step: 3, index: 2 }),
+        case(several, DrawStep { per_step: 3, ..DrawStep::ONCE }),
+        case(several, DrawStep { per_step: 3, index: 2, first_sample: 0 }),
+        case(several, DrawStep { per_step: 3, index: 2, first_sample: 1 }),
     ]
 }
 
+/// The samples of a batch from the first one of `draws` on.
 fn case<B: GatherOp>(d: Gather, draws: DrawStep) -> Case<B> {
     let Gather { n, count, h, w, c, low, high, flip } = d;
-    let DrawStep { per_step, index } = draws;
-    let name = format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step}");
-    Case::new("gather", name).output("x", n * h * w * c).forward(move |be: &B, [], [x]| {
+    let DrawStep { per_step, index, first_sample: first } = draws;
+    let name =
+        format!("n{n} of {count} {h}x{w}x{c} to [{low}, {high}] flip {flip} batch {index} of {per_step} from {first}");
+    Case::new("gather", name).output("x", (n - first as usize) * h * w * c).forward(move |be: &B, [], [x]| {
         let pixels: Vec<u8> = (0..count * h * w * c).map(|i| (i * 31 % 256) as u8).collect();
         let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(4, 0.0) }])?;
         be.gather(&d, draws, be.view(&be.buffer_of(&pixels)?), be.view(&state), x.stored())
@@ -267,12 +274,13 @@ mod tests {
             x
         };
         for step in 0..4 {
-            let mut seen: Vec<f64> = [0, 1].map(|index| batch(step, DrawStep { per_step: 2, index })).concat();
+            let mut seen: Vec<f64> =
+                [0, 1].map(|index| batch(step, DrawStep { per_step: 2, index, ..DrawStep::ONCE })).concat();
             seen.sort_by(f64::total_cmp);
             seen.dedup();
             assert_eq!(seen.len(), 6, "step {step}");
         }
         // Three batches a step have the epoch of one batch: nine images.
-        assert_eq!(batch(1, DrawStep { per_step: 3, index: 2 }), batch(5, DrawStep::ONCE));
+        assert_eq!(batch(1, DrawStep { per_step: 3, index: 2, ..DrawStep::ONCE }), batch(5, DrawStep::ONCE));
     }
 }

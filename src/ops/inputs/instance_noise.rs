@@ -27,7 +27,8 @@ pub struct InstanceNoise<'a> {
     pub sigma: f64,
     /// S, in steps.
     pub steps: u64,
-    /// The images come in equal groups, one a stream (two at most); within its group an image is numbered from 0.
+    /// The images come in equal groups, one a stream (two at most); within each they are numbered on from the first sample of
+    /// `draws`.
     pub streams: &'a [Stream],
     /// The number of the draw in its step.
     pub draws: DrawStep,
@@ -84,7 +85,7 @@ impl<T: Real, S: Storage<T>> InstanceNoiseOp for Cpu<T, S> {
         }
         let group = d.n / d.streams.len();
         y.par_chunks_mut(d.image).zip(x.par_chunks(d.image)).enumerate().for_each(|(image, (y, x))| {
-            let (stream, sample) = (d.streams[image / group], u32::try_from(image % group).unwrap_or(u32::MAX));
+            let (stream, sample) = (d.streams[image / group], d.draws.sample(image % group));
             for (block, (y, x)) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)).enumerate() {
                 let mut drawn = [0.0f32; BLOCK];
                 fill_normals(seed, stream, d.draws.of(step), sample, block * BLOCK, &mut drawn[..x.len()]);
@@ -106,6 +107,7 @@ struct KernelInstanceNoise {
     sizes: [i32; 2],
     streams: [u32; 2],
     draws: DrawStep,
+    padding: u32,
 }
 
 impl<T: Real, S: Storage<T>> InstanceNoiseOp for Accelerator<T, S> {
@@ -125,6 +127,7 @@ impl<T: Real, S: Storage<T>> InstanceNoiseOp for Accelerator<T, S> {
             sizes: [int(d.image), int(d.n / d.streams.len())],
             streams: [stream(0), stream(1)],
             draws: d.draws,
+            padding: 0,
         };
         let arguments = arguments![Argument::new(sizes), x, given, state, y, y.len() as u64];
         self.launch_elements(Kernel::InstanceNoise, y.len(), &arguments)
@@ -176,7 +179,14 @@ fn add_to_pattern<B: InstanceNoiseOp>(
     let pattern: Vec<B::Real> = (0..n * image).map(|i| B::Real::of((i * 31 % 256) as f64 / 256.0)).collect();
     let (x, state) = (be.stored_of(&pattern)?, be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?);
     // A power of two, halved where σ falls: one rounding an element, as in every other case that draws.
-    let d = InstanceNoise { n, image, sigma: 0.25, steps, streams, draws: DrawStep { per_step: 3, index: 1 } };
+    let d = InstanceNoise {
+        n,
+        image,
+        sigma: 0.25,
+        steps,
+        streams,
+        draws: DrawStep { per_step: 3, index: 1, first_sample: 2 },
+    };
     be.instance_noise(&d, be.view(&x), given, be.view(&state), y)
 }
 
@@ -238,11 +248,11 @@ mod tests {
 
     #[test]
     fn every_image_group_step_and_turn_has_noise_of_its_own() {
-        let first = noised(2, 0, DrawStep { per_step: 2, index: 0 });
+        let first = noised(2, 0, DrawStep { per_step: 2, ..DrawStep::ONCE });
         for (one, other) in [(0, 1), (0, 2), (2, 3)] {
             assert_ne!(first[one * 5000..][..5000], first[other * 5000..][..5000], "images {one} and {other}");
         }
-        assert_ne!(first, noised(2, 0, DrawStep { per_step: 2, index: 1 }));
+        assert_ne!(first, noised(2, 0, DrawStep { per_step: 2, index: 1, ..DrawStep::ONCE }));
         assert_eq!(first, noised(4, 0, DrawStep::ONCE));
     }
 }

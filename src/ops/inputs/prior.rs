@@ -31,15 +31,13 @@ pub struct PriorDraw {
     pub prior: Prior,
     /// The purpose of the draw.
     pub stream: Stream,
-    /// The number of the first sample; the others follow.
-    pub first_sample: u32,
-    /// The number of the draw in its step.
+    /// The number of the draw in its step, and of the first sample; the others follow.
     pub draws: DrawStep,
 }
 
 /// Drawing z.
 pub trait PriorOp: Backend {
-    /// Overwrites z `[N, latent]` with the draws of samples `first_sample ..` for the seed and step in `state`.
+    /// Overwrites z `[N, latent]` with the draws of the samples from the first on, for the seed and step in `state`.
     fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: StoredOut<'_, Self>) -> Result<()>;
 }
 
@@ -48,7 +46,7 @@ impl<T: Real, S: Storage<T>> PriorOp for Cpu<T, S> {
         const BLOCK: usize = 64;
         let (seed, step) = (state[0].seed, d.draws.of(state[0].step));
         z.par_chunks_mut(d.latent).enumerate().for_each(|(image, z)| {
-            let sample = d.first_sample.wrapping_add(u32::try_from(image).unwrap_or(u32::MAX));
+            let sample = d.draws.sample(image);
             for (block, z) in z.chunks_mut(BLOCK).enumerate() {
                 let mut drawn = [0.0f32; BLOCK];
                 match d.prior {
@@ -70,7 +68,7 @@ impl<T: Real, S: Storage<T>> PriorOp for Cpu<T, S> {
 impl<T: Real, S: Storage<T>> PriorOp for Accelerator<T, S> {
     fn prior_sample(&self, d: &PriorDraw, state: In<'_, Self, StepState>, z: StoredOut<'_, Self>) -> Result<()> {
         let (normal, stream, draws) = (i32::from(d.prior == Prior::Normal), d.stream as u32, Argument::new(d.draws));
-        let arguments = arguments![normal, stream, d.first_sample, draws, d.latent, state, z, z.len() as u64];
+        let arguments = arguments![normal, stream, draws, d.latent, state, z, z.len() as u64];
         self.launch_elements(Kernel::PriorSample, z.len(), &arguments)
     }
 }
@@ -88,8 +86,8 @@ pub fn cases<B: PriorOp>() -> Vec<Case<B>> {
 }
 
 fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
-    let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3 };
-    let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 7, draws };
+    let draws = DrawStep { per_step: 1 + n as u32 / 2, index: n as u32 / 3, first_sample: 7 };
+    let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, draws };
     Case::new("prior", format!("n{n} latent{latent} {prior:?}")).output("z", n * latent).forward(
         move |be: &B, [], [z]| {
             let state = be.buffer_of(&[StepState { step: 5, ..StepState::new(9, 0.0) }])?;
@@ -102,7 +100,7 @@ fn case<B: PriorOp>(n: usize, latent: usize, prior: Prior) -> Case<B> {
 pub(super) fn passes<B: PriorOp>() -> [Pass<B>; 2] {
     [62, 100].map(|latent| {
         let (prior, draws) = (Prior::Uniform, DrawStep::ONCE);
-        let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, first_sample: 0, draws };
+        let d = PriorDraw { latent, prior, stream: Stream::LatentGenerator, draws };
         let shape = format!("n{BATCH} latent{latent}");
         Pass::of("prior", shape, "sample", [], [stored(BATCH * latent)], move |be: &B, [], [z], state| {
             be.prior_sample(&d, be.freeze(state), z.stored())
@@ -119,9 +117,9 @@ mod tests {
     fn draws_of_one_step_are_numbered_on() {
         let cpu = Cpu::<f32>::new(Some(1)).expect("threads");
         let drawn = |step, per_step, index| {
-            let draws = DrawStep { per_step, index };
+            let draws = DrawStep { per_step, index, ..DrawStep::ONCE };
             let (prior, stream) = (Prior::Uniform, Stream::LatentDiscriminator);
-            let d = PriorDraw { latent: 5, prior, stream, first_sample: 0, draws };
+            let d = PriorDraw { latent: 5, prior, stream, draws };
             let (state, mut z) = ([StepState { step, ..StepState::new(9, 0.0) }], vec![0.0; 10]);
             cpu.prior_sample(&d, &state, &mut z).expect("a draw");
             z

@@ -68,8 +68,8 @@ pub enum Noise<'a, B: Backend> {
     Mean,
     /// Given, in the layout of z.
     Given(In<'a, B>),
-    /// Drawn for the step in `state`. The images come in equal groups, one a stream; within its group an image is
-    /// numbered from 0.
+    /// Drawn for the step in `state`. The images come in equal groups, one a stream; within each they are numbered on from
+    /// the first sample of `draws`.
     Drawn {
         /// The streams of the groups.
         streams: &'a [Stream],
@@ -253,7 +253,7 @@ impl CaseNoise {
             CaseNoise::Given => work(Noise::Given(be.view(&case::drawn(be, len, Fill::Normal, 2000)?))),
             CaseNoise::Sampled => {
                 let state = be.buffer_of(&[StepState { step: 3, ..StepState::new(11, 0.0) }])?;
-                let (streams, draws) = (&STREAMS, DrawStep { per_step: 2, index: 1 });
+                let (streams, draws) = (&STREAMS, DrawStep { per_step: 2, index: 1, first_sample: 5 });
                 work(Noise::Drawn { streams, draws, state: be.view(&state) })
             }
         }

@@ -41,7 +41,7 @@ fn each_block<T: Real, S: Storage<T>>(
                 Noise::Given(given) => &given[image * d.dims() + first..][..len],
                 Noise::Drawn { streams, draws, state } => {
                     let group = d.n / streams.len();
-                    let sample = u32::try_from(image % group).unwrap_or(u32::MAX);
+                    let sample = draws.sample(image % group);
                     // Draws come in fours; a block need not begin at a multiple of four.
                     let before = first % 4;
                     let mut normals = [0.0f32; BLOCK + 4];
