@@ -72,7 +72,7 @@ fn model_and_data<B: Executor>(backend: &B, model: &str, batch: usize) -> Result
     let noise = |i: usize| (i as u32).wrapping_mul(2_654_435_761).to_be_bytes()[0];
     let images = backend.buffer_of(&(0..count * image.len()).map(noise).collect::<Vec<u8>>())?;
     let gather = Gather { n: batch, count, h, w, c, low: 0.0, high: 1.0, flip: false };
-    Ok((Trainer::new(backend.clone(), settings, image)?, Batch::Drawn { gather, images }))
+    Ok((Trainer::new(backend.clone(), settings, image)?, Batch::Drawn { gather, images, labels: None }))
 }
 
 /// Wall and CPU milliseconds a step, after two steps that are not counted.

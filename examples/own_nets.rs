@@ -132,7 +132,7 @@ pub fn train(picture: &Path, steps: u64) -> Result<(f64, f64)> {
     let nets = (generator(&backend, &settings, n)?, discriminator(&backend, 2 * n)?);
     let mut trainer = Trainer::with_networks(backend.clone(), settings.clone(), shape, nets.0, nets.1)?;
     let drawn = backend.buffer_of(&images.pixels)?;
-    let batch = Batch::Drawn { gather: gather(&settings, &images.extent()), images: drawn };
+    let batch = Batch::Drawn { gather: gather(&settings, &images.extent()), images: drawn, labels: None };
     // All threads of the backend take part inside of `run`.
     backend.run(|| (0..steps).try_for_each(|_| trainer.step(&batch)))?;
     let metrics = trainer.read_history(steps.saturating_sub(1), steps)?;
@@ -142,7 +142,7 @@ pub fn train(picture: &Path, steps: u64) -> Result<(f64, f64)> {
     let mut sampler = Sampler::with_generator(&backend, settings.data.range, shape, drawing)?;
     let latents: Vec<f32> = (0..64).flat_map(|seed| latent(&settings, seed)).collect();
     let memory = &mut trainer.model.generator.memory;
-    let pixels = backend.run(|| sampler.draw(&backend, &memory.params, &mut memory.stats, &latents))?;
+    let pixels = backend.run(|| sampler.draw(&backend, &memory.params, &mut memory.stats, &latents, &[]))?;
     write_grid(picture, &pixels, 64, shape.h, shape.w, shape.c, 8, 0)?;
     Ok((loss_d, loss_g))
 }

@@ -29,7 +29,7 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
     let cpu = Cpu::<f32>::new(Some(threads)).expect("threads");
     let images: Vec<u8> = (0..64 * image.len()).map(|i| ((i * 31) >> 3) as u8).collect();
     let gather = Gather { n: batch, count: 64, h: 28, w: 28, c: 1, low: 0.0, high: 1.0, flip: true };
-    let data = Batch::Drawn { gather, images: cpu.buffer_of(&images).expect("memory") };
+    let data = Batch::Drawn { gather, images: cpu.buffer_of(&images).expect("memory"), labels: None };
     let mut trainer = Trainer::new(cpu.clone(), settings, image).expect("a trainer");
     cpu.run(|| {
         let mut counts = Vec::with_capacity(steps);

@@ -7,6 +7,11 @@
     pixels = run.pixels(images)                             # the same as u8 [16, H, W, C]
     logits, code = run.discriminator(images)
 
+Modules of a run with `nets.conditional` take the class of each image too, as whole numbers [N], whose names are `run.classes`:
+
+    images = run.generator(run.latents(16), torch.full((16,), run.classes.index("dog")))
+    logits, code = run.discriminator(images, classes=torch.full((16,), 5))
+
 Both modules come in evaluation mode: batch normalisation by running statistics, and the bottleneck at its mean. `run.discriminator(images,
 noise)` takes the bottleneck's epsilon, shaped as the code.
 """
@@ -33,6 +38,7 @@ class Run:
     settings: dict
     image: tuple  # channels, height, width
     step: int
+    classes: list  # their names by their numbers; empty where the networks are told none
 
     def latents(self, count, generator=None):
         """Latents [count, z] of the run's prior; `generator` is a torch.Generator. (Seeds of `vgan-cuda generate` are others.)"""
@@ -66,7 +72,8 @@ def load(path, average=True):
     averaged = average and any(name.startswith("average.") for name in tensors)
     load_weights(generator, tensors, "average." if averaged else "generator.")
     load_weights(discriminator, tensors, "discriminator.")
-    return Run(generator.eval(), discriminator.eval(), settings, image, state["step"])
+    classes = state.get("classes", {}).get("names", [])
+    return Run(generator.eval(), discriminator.eval(), settings, image, state["step"], classes)
 
 
 def load_weights(module, tensors, prefix):

@@ -16,7 +16,7 @@ def build(settings, image):
     discriminator = Discriminator(settings, image)
     if settings["discriminator"]["spectral_norm"]:
         for module in list(discriminator.modules()):
-            if isinstance(module, (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, Minibatch)):
+            if isinstance(module, (nn.Conv2d, nn.Linear, nn.ConvTranspose2d, nn.Embedding, Minibatch)):
                 spectral_norm(module)
     return generator, discriminator
 
@@ -33,6 +33,30 @@ def linear_layers(widths, activation, normalised):
     return layers
 
 
+class ClassBeside(nn.Embedding):
+    """Features [N, A] -> the same and the embedding of the class, divided by its length: [N, A + width]."""
+
+    def __init__(self, settings):
+        super().__init__(settings["nets"]["classes"], settings["nets"]["class_embedding"])
+
+    def forward(self, features, classes):
+        embedded = super().forward(classes)
+        return torch.cat([features, embedded / embedded.norm(dim=1, keepdim=True)], dim=1)
+
+
+def conditional(settings):
+    """How the nets are told the class of an image; `none` in checkpoints that are older than the setting."""
+    return settings["nets"].get("conditional", "none")
+
+
+def latents_and_class(settings):
+    """The embedding beside z, or None, and the width of what the first linear layer is given."""
+    latent = settings["generator"]["latent"]
+    if conditional(settings) == "none":
+        return None, latent
+    return ClassBeside(settings), latent + settings["nets"]["class_embedding"]
+
+
 class Generator(nn.Module):
     """Latent [N, z] -> image [N, C, H, W]: linear layers, then transposed convolutions that double the image (DCGAN)."""
 
@@ -42,7 +66,8 @@ class Generator(nn.Module):
         widths, doubles = settings["generator"]["channels"], settings["generator"]["output"] == "stride2"
         factor = 2 ** (len(widths) - 1 + doubles)
         self.first = (widths[0], height // factor, width // factor)
-        features = [settings["generator"]["latent"], *settings["generator"]["hidden"], volume(self.first)]
+        self.class_embedding, inputs = latents_and_class(settings)
+        features = [inputs, *settings["generator"]["hidden"], volume(self.first)]
         self.fc = nn.Sequential(*linear_layers(features, nn.ReLU(), True))
         layers = []
         for inputs, outputs in zip(widths, widths[1:]):
@@ -50,7 +75,8 @@ class Generator(nn.Module):
         last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1) if doubles else nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)
         self.deconv = nn.Sequential(*layers, last, last_activation(settings))
 
-    def forward(self, latents):
+    def forward(self, latents, classes=None):
+        latents = latents if self.class_embedding is None else self.class_embedding(latents, classes)
         return self.deconv(self.fc(latents).view(-1, *self.first))
 
 
@@ -63,7 +89,8 @@ class ResidualGenerator(nn.Module):
         count = halvings(height, width)
         widths = widths_of(settings["generator"], count)
         self.first = (widths[-1], height >> count, width >> count)
-        self.fc = nn.Linear(settings["generator"]["latent"], volume(self.first))
+        self.class_embedding, inputs = latents_and_class(settings)
+        self.fc = nn.Linear(inputs, volume(self.first))
         blocks = []
         for inputs, outputs in zip(widths[:0:-1], widths[-2::-1]):
             blocks += [Block(inputs, outputs, 0.2), nn.Upsample(scale_factor=2)]
@@ -71,7 +98,8 @@ class ResidualGenerator(nn.Module):
         self.conv_img = nn.Conv2d(widths[0], channels, 3, padding=1)
         self.last = last_activation(settings)
 
-    def forward(self, latents):
+    def forward(self, latents, classes=None):
+        latents = latents if self.class_embedding is None else self.class_embedding(latents, classes)
         x = self.resnet(self.fc(latents).view(-1, *self.first))
         return self.last(self.conv_img(leaky_relu(x, 0.2)))
 
@@ -101,13 +129,20 @@ class Discriminator(nn.Module):
             self.decoder(settings, image, last)
             return
         kernels = discriminator["minibatch_kernels"]
-        features = [volume(self.code), *hidden]
+        self.conditional = conditional(settings)
+        beside = self.conditional == "concatenation"
+        features = [volume(self.code) + (settings["nets"]["class_embedding"] if beside else 0), *hidden]
+        logits = settings["nets"]["classes"] if self.conditional == "selection" else 1
+        if beside:
+            self.class_embedding = ClassBeside(settings)
+        elif self.conditional == "projection":
+            self.class_embedding = nn.Embedding(settings["nets"]["classes"], features[-1] + kernels)
         self.minibatch = Minibatch(features[-1], kernels, discriminator["minibatch_dims"]) if kernels else nn.Identity()
         if self.residual:
-            self.fc = nn.Linear(features[0], 1)
+            self.fc = nn.Linear(features[0], logits)
         else:
             layers = linear_layers(features, nn.LeakyReLU(self.leak), normalised)
-            self.fc = nn.Sequential(*layers, nn.Linear(features[-1] + kernels, 1))
+            self.fc = nn.Sequential(*layers, nn.Linear(features[-1] + kernels, logits))
 
     def encoder(self, settings, image):
         """Convolutions that halve the image; the shape of what they make."""
@@ -145,7 +180,7 @@ class Discriminator(nn.Module):
             layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *[nn.BatchNorm2d(outputs)] * normalised, activation]
         self.deconv = nn.Sequential(*layers, nn.ConvTranspose2d(channels[-1], image[0], 4, 2, 1), last_activation(settings))
 
-    def forward(self, images, noise=None):
+    def forward(self, images, noise=None, classes=None):
         x, code = (self.resnet(self.conv_img(images)) if self.residual else self.conv(images)), {}
         if self.bottleneck:
             code = {"mu": self.conv_mean(x), "logvar": self.conv_logvar(x)}
@@ -157,8 +192,21 @@ class Discriminator(nn.Module):
             made = self.deconv(self.fc(x.flatten(1)).view(-1, *self.first))
             return ((made - images).abs() ** self.exponent).flatten(1).mean(dim=1), code
         if self.residual:
-            return self.fc(leaky_relu(x, self.leak).flatten(1)).flatten(), code
-        return self.fc[-1](self.minibatch(self.fc[:-1](x.flatten(1)))).flatten(), code
+            x = leaky_relu(x, self.leak).flatten(1)
+            return self.logit(x, self.fc(x), classes), code
+        if self.conditional == "concatenation":
+            # Position by position, which is how vgan-cuda lays the code out.
+            x = self.class_embedding(x.permute(0, 2, 3, 1).flatten(1), classes)
+        x = self.minibatch(self.fc[:-1](x.flatten(1)))
+        return self.logit(x, self.fc[-1](x), classes), code
+
+    def logit(self, features, made, classes):
+        """[N] from the last features and what the last linear layer made of them."""
+        if self.conditional == "selection":
+            return made[torch.arange(len(made)), classes]
+        if self.conditional == "projection":
+            return made.flatten() + (self.class_embedding(classes) * features).sum(dim=1)
+        return made.flatten()
 
 
 class Block(nn.Module):

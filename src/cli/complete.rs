@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(words("experiment f.toml --set train.see"), ["train.seed="]);
         assert_eq!(words("settings drag"), ["dragan"]);
         assert_eq!(words("settings penalty"), [""; 0]);
-        assert_eq!(words("settings nets"), ["nets", "nets.family"]);
+        assert_eq!(words("settings data.r"), ["data.resize", "data.range"]);
     }
 
     #[test]

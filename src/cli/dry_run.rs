@@ -4,13 +4,14 @@ use super::arguments::{Opened, on_device};
 use super::load_options::load_options;
 use super::train_options::TrainOptions;
 use crate::config::{Settings, to_toml, validate_for_images};
-use crate::data::{Extent, extent};
+use crate::data::{Extent, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
 use crate::error::Result;
 use crate::image::ImageShape;
 use crate::nn::Parts;
 use crate::train::Init;
+use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
 use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
@@ -19,7 +20,7 @@ use crate::units::{bytes, bytes_apart, duration, grouped};
 /// The whole text: a file that `--config` takes.
 pub(super) fn text(options: &TrainOptions) -> Result<String> {
     let TrainOptions { settings, preset, outdir, device, .. } = options;
-    let images = image_extent(settings)?;
+    let (settings, images) = &sized(settings)?;
     validate_for_images(settings, images.shape)?;
     let plan = Plan::new(settings, images.count)?;
     let prediction = predict(settings, &images)?;
@@ -38,6 +39,15 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     let comments = lines.iter().map(|line| format!("{}\n", format!("# {line}").trim_end()));
     let settings = to_toml(settings, preset)?;
     Ok(format!("{settings}\n# `vgan-cuda settings` explains each setting.\n#\n{}", comments.collect::<String>()))
+}
+
+/// The settings with the number of classes, where the nets are told them, and number and size of the images.
+fn sized(settings: &Settings) -> Result<(Settings, Extent)> {
+    if !settings.nets.is_conditional() {
+        return Ok((settings.clone(), image_extent(settings)?));
+    }
+    let images = load(&settings.data.source, &load_options(settings))?;
+    Ok((with_classes(settings, &images)?, images.extent()))
 }
 
 /// Number and size of the images that these settings name. All but `glyphs` are loaded for it.

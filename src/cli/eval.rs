@@ -15,7 +15,7 @@ use crate::config::{self, Settings};
 use crate::data::{Images, load};
 use crate::error::{Error, Result, shown};
 use crate::eval::evaluator::{Identity, LEAST_SAMPLES};
-use crate::eval::metrics::SHARE;
+use crate::eval::metrics::{OF_CLASS, SHARE};
 use crate::eval::{Evaluator, METRICS, Metric, Needs, Options, metrics};
 use crate::run::checkpoint::{self, sha256};
 use crate::run::{Measured, RunFolder};
@@ -44,7 +44,7 @@ pub(super) struct EvalArgs {
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
-    /// Metrics, with commas between them: fcd, kid, pr, dc, classes, swd [default: all that the data set allows]
+    /// Metrics, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd [default: all that the data set allows]
     #[arg(long, value_name = "LIST")]
     metrics: Option<String>,
 
@@ -155,13 +155,21 @@ fn measure<B: F32Executor>(backend: B, options: EvalOptions) -> Result<()> {
     let EvalOptions { samples, seed, classifier, .. } = options.clone();
     let evaluator = Evaluator::new(&backend, &images, &source, Options { metrics: wanted, samples, seed, classifier })?;
     let mut evaluation = Evaluation::new(evaluator, &images);
+    let names = images.labels.as_ref().map_or(&[][..], |labels| &labels.names);
+    if !generator.classes.is_empty() && generator.classes != names {
+        to_stderr(
+            "note: these images have other classes than the generator: samples are not held against the class asked for",
+        );
+        evaluation = evaluation.with_other_classes();
+    }
     let (step, settings) = (generator.step, generator.settings.clone());
-    let measured = evaluation.measure(step, &settings, |latents| generator.draw(latents))?;
+    let measured = evaluation.measure(step, &settings, |latents, classes| generator.draw_of(latents, classes))?;
     if let Some(run) = run_of(&generator.checkpoint) {
         measured.append_to(&run.metrics_path())?;
     }
     let identity = evaluation.evaluator().classifier();
-    let told = Told { checkpoint: &generator.checkpoint, measured: &measured, images: &images, identity };
+    let classes = &generator.classes;
+    let told = Told { checkpoint: &generator.checkpoint, classes, measured: &measured, images: &images, identity };
     output::print(&if options.json { told.json()? } else { told.text() })
 }
 
@@ -223,6 +231,8 @@ fn run_of(checkpoint: &Path) -> Option<RunFolder> {
 /// What is told of a measurement.
 struct Told<'a> {
     checkpoint: &'a Path,
+    /// The classes that the generator is told.
+    classes: &'a [String],
     measured: &'a Measured,
     images: &'a Images,
     identity: Option<&'a Identity>,
@@ -235,6 +245,9 @@ impl Told<'_> {
         text +=
             &format!("samples     {} of seeds {} to {}\n", setup.samples, setup.seed, setup.seed + (setup.samples - 1));
         text += &format!("images      {}, data {}\n", self.images.description, setup.data);
+        if !self.classes.is_empty() {
+            text += &format!("classes     {}\n", self.shares());
+        }
         if let Some(Identity { hash, accuracy, held_out, path }) = self.identity {
             let right =
                 accuracy.map(|share| format!(", right on {:.2} % of {held_out} held-out images", 100.0 * share));
@@ -244,6 +257,7 @@ impl Told<'_> {
         let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];
         let all = METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys()));
         let (shares, others): (Vec<_>, Vec<_>) = all.partition(|(_, name)| name.starts_with(SHARE));
+        let (within, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|(_, name)| name.starts_with(OF_CLASS));
         for (metric, name) in others {
             rows.push(vec![name.clone(), (metric.explain)(name).to_string(), number(figures[name])]);
         }
@@ -253,7 +267,24 @@ impl Told<'_> {
             let shares: Vec<String> = shares.into_iter().map(|(_, name)| share(name)).collect();
             text += &format!("\nshares of the samples by class: {}\n", shares.join(", "));
         }
+        if !within.is_empty() {
+            let distance = |name: &str| format!("{} {}", &name[OF_CLASS.len()..], number(figures[name]));
+            let distances: Vec<String> = within.into_iter().map(|(_, name)| distance(name)).collect();
+            text += &format!("\nFCD within each class: {}\n", distances.join(", "));
+        }
         text
+    }
+
+    /// The shares of the classes that were asked for, and of those that the images have: the distances of whole sets see the difference.
+    fn shares(&self) -> String {
+        let asked = format!("samples of {} classes in turn, each as often as any other", self.classes.len());
+        let Some(labels) = self.images.labels.as_ref().filter(|labels| labels.names == self.classes) else {
+            return asked;
+        };
+        let counts = labels.counts();
+        let share = |count: Option<&usize>| 100.0 * *count.unwrap_or(&0) as f64 / labels.classes.len().max(1) as f64;
+        let (least, most) = (share(counts.iter().min()), share(counts.iter().max()));
+        format!("{asked}; in the images from {least:.1} to {most:.1} % of a class")
     }
 
     fn json(&self) -> Result<String> {

@@ -180,6 +180,13 @@ fn tensors_of(found: &Found, part: Part) -> Result<Vec<Tensor>> {
 /// A generator as an ONNX model.
 fn model(found: &Found, part: Part, tensors: &[Tensor]) -> Result<Vec<u8>> {
     let (settings, image) = (&found.settings, found.state.image);
+    if settings.nets.is_conditional() {
+        return Err(Error::Usage(
+            "--format onnx: this generator is told a class, and the models that are written here take latents alone: pass --format \
+             safetensors or npy"
+                .into(),
+        ));
+    }
     let (generator, parts) = Generator::new(&DryRun::<f32>::default(), settings, image, 1)?;
     let operations = generator
         .net()

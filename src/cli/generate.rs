@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::arguments::{DeviceArgs, MOST_SAMPLES, Seeds, on_device};
-use super::latents::TruncationArgs;
+use super::latents::{ClassArgs, TruncationArgs};
 use super::output;
 use super::output::to_stderr;
 use super::survey::named;
@@ -30,6 +30,7 @@ Examples:
   vgan-cuda generate runs/00000-quick-b64/checkpoints/000500 --seeds 0-63 --grid --output grid.png
   vgan-cuda generate latest --grid --force
   vgan-cuda generate latest --truncation 0.7 --outdir clean
+  vgan-cuda generate latest --class dog --grid --output dogs.png
   vgan-cuda generate latest --seeds 0-9999 --output samples.npy
   vgan-cuda generate latest --latents z.npy --zip samples.zip
 
@@ -70,6 +71,9 @@ pub(super) struct GenerateArgs {
     truncation: TruncationArgs,
 
     #[command(flatten)]
+    class: ClassArgs,
+
+    #[command(flatten)]
     force: ForceArgs,
 
     #[command(flatten)]
@@ -87,6 +91,8 @@ pub(crate) struct GenerateOptions {
     pub(crate) target: Target,
     /// How far the latents are pulled to the centre.
     pub(crate) truncation: TruncationArgs,
+    /// The class of the samples.
+    pub(crate) class: ClassArgs,
     /// Overwrite existing files.
     pub(crate) force: ForceArgs,
     /// The device, and how it is opened.
@@ -132,6 +138,7 @@ impl GenerateArgs {
             samples,
             target,
             truncation: self.truncation,
+            class: self.class,
             force: self.force,
             device: self.device,
         })
@@ -167,6 +174,14 @@ impl Latents {
         match self {
             Latents::Seeds(seeds) => seeds.len(),
             Latents::Rows { shape, .. } => shape[0],
+        }
+    }
+
+    /// The seeds by which classes come in turn: those of the latents, or the numbers of the rows.
+    fn seeds(&self) -> Vec<u64> {
+        match self {
+            Latents::Seeds(seeds) => seeds.clone(),
+            Latents::Rows { shape, .. } => (0..shape[0] as u64).collect(),
         }
     }
 
@@ -212,18 +227,20 @@ pub(super) fn run(options: GenerateOptions) -> Result<()> {
         }
     }
     let opened = options.device.open()?;
-    let GenerateOptions { source, target, truncation, .. } = options;
-    on_device!(opened, |backend| generate(open(backend, &source)?, latents, truncation, &target))
+    let GenerateOptions { source, target, truncation, class, .. } = options;
+    on_device!(opened, |backend| generate(open(backend, &source)?, latents, truncation, &class, &target))
 }
 
 fn generate<B: F32Executor>(
     mut generator: TrainedGenerator<B>,
     latents: Latents,
     truncation: TruncationArgs,
+    class: &ClassArgs,
     target: &Target,
 ) -> Result<()> {
     let (count, names) = (latents.count(), latents.names());
-    let pixels = generator.draw(&latents.values(&generator.settings, truncation)?)?;
+    let classes = class.classes(&generator.settings, &generator.classes, latents.seeds())?;
+    let pixels = generator.draw_of(&latents.values(&generator.settings, truncation)?, &classes)?;
     let place = write(target, &names, &pixels, generator.image)?;
     let samples = if count == 1 { "1 sample".into() } else { format!("{count} samples") };
     output::print(&format!("{samples} of {}: {}\n", shown(&generator.checkpoint), shown(place)))

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::arguments::{DeviceArgs, Seeds, on_device};
 use super::generate::open;
-use super::latents::TruncationArgs;
+use super::latents::{ClassArgs, TruncationArgs};
 use super::output;
 use super::survey::named;
 use super::target::{ForceArgs, picture, require_new, target_parser};
@@ -30,7 +30,8 @@ Examples:
 
 A name that ends in .png gets one picture with a row for each pair of seeds. One in .gif, .apng or
 .mp4 gets a picture that moves from seed to seed and back to the first; MP4 needs ffmpeg. The path
-is a straight line for a uniform prior, and follows the sphere for a normal prior.")]
+is a straight line for a uniform prior, and follows the sphere for a normal prior. A generator that
+was trained with classes keeps to one: that of --class, or else that of the first seed.")]
 pub(super) struct InterpolateArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last
@@ -60,6 +61,9 @@ pub(super) struct InterpolateArgs {
     #[command(flatten)]
     truncation: TruncationArgs,
 
+    #[command(flatten)]
+    class: ClassArgs,
+
     /// File to write, in .png, .gif, .apng or .mp4
     #[arg(long, value_name = "FILE", default_value = "interpolation.png", value_parser = target_parser())]
     output: PathBuf,
@@ -87,6 +91,8 @@ pub(crate) struct InterpolateOptions {
     pub(crate) way: Option<Way>,
     /// How far the latents are pulled to the centre.
     pub(crate) truncation: TruncationArgs,
+    /// The class of all pictures.
+    pub(crate) class: ClassArgs,
     /// File to write.
     pub(crate) output: PathBuf,
     /// The format of a moving picture, and its frames a second; `None` is a PNG that does not move.
@@ -129,6 +135,7 @@ impl InterpolateArgs {
             frames: usize::from(frames),
             way,
             truncation: self.truncation,
+            class: self.class,
             moving: format.map(|format| (format, self.fps.unwrap_or(20))),
             output,
             force: self.force,
@@ -156,7 +163,7 @@ pub(super) fn run(options: InterpolateOptions) -> Result<()> {
 }
 
 fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: InterpolateOptions) -> Result<()> {
-    let InterpolateOptions { seeds, frames, way, truncation, output, moving, .. } = options;
+    let InterpolateOptions { seeds, frames, way, truncation, class, output, moving, .. } = options;
     let (settings, image) = (&generator.settings, generator.image);
     let way = way_of(way, settings.generator.prior)?;
     let mut visited = truncation.latents(settings, &seeds)?;
@@ -172,7 +179,10 @@ fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: Interpolate
         .flat_map(|pair| (0..shown_frames).map(move |frame| (pair, frame)))
         .flat_map(|(pair, frame)| between(way, &pair[0], &pair[1], share(frame)))
         .collect();
-    let pixels = generator.draw(&latents)?;
+    // A walk keeps its class: without a word, that of its first seed.
+    let pictures = latents.len() / settings.generator.latent;
+    let classes = class.classes(settings, &generator.classes, std::iter::repeat_n(seeds[0], pictures))?;
+    let pixels = generator.draw_of(&latents, &classes)?;
     let checkpoint = shown(&generator.checkpoint);
     let Some((format, fps)) = moving else {
         let (rows, ImageShape { h, w, c }) = (seeds.len() - 1, image);
@@ -225,9 +235,10 @@ mod tests {
         let (source, output) = ("runs/1".into(), "a.PNG".into());
         let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let force = ForceArgs { force: false };
-        let (truncation, seeds) = (TruncationArgs { truncation: 1.0 }, vec![1, 5]);
+        let (truncation, class, seeds) = (TruncationArgs { truncation: 1.0 }, ClassArgs::default(), vec![1, 5]);
+        let (way, moving) = (None, None);
         let expected =
-            InterpolateOptions { source, seeds, frames: 3, way: None, truncation, output, moving: None, force, device };
+            InterpolateOptions { source, seeds, frames: 3, way, truncation, class, output, moving, force, device };
         assert_eq!(walk, expected);
         let moving = options("runs/1 --output a.gif --spherical --truncation 0.5").unwrap();
         assert_eq!((moving.frames, moving.moving, moving.way), (30, Some((Format::Gif, 20)), Some(Way::Spherical)));

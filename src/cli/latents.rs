@@ -1,10 +1,11 @@
-//! Flags of the commands that draw samples, on the latents.
+//! Flags of the commands that draw samples, on the latents and on the class.
 
 use clap::Args;
 
 use crate::config::{Prior, Settings};
 use crate::error::{Error, Result};
-use crate::train::sampler::latent;
+use crate::train::classes::class_of;
+use crate::train::sampler::{classes_in_turn, latent};
 
 /// Truncation of the latents.
 #[derive(Debug, Clone, Copy, PartialEq, Args)]
@@ -33,6 +34,39 @@ impl TruncationArgs {
     }
 }
 
+/// The class of the samples.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
+pub(super) struct ClassArgs {
+    /// Class of all samples, by its name or its number from 0, of a generator that was trained with classes [default: the
+    /// classes in turn, by seed]
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub(super) class: Option<String>,
+}
+
+impl ClassArgs {
+    /// The class of the sample of each seed; nothing where the generator was trained without classes. `names` are those of its classes.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a class that there is not.
+    pub(super) fn classes(
+        &self,
+        settings: &Settings,
+        names: &[String],
+        seeds: impl IntoIterator<Item = u64>,
+    ) -> Result<Vec<u32>> {
+        let Some(asked) = &self.class else { return Ok(classes_in_turn(settings, seeds)) };
+        if names.is_empty() {
+            return Err(Error::Usage(
+                "--class: this generator was trained without classes: omit it, or train with classes (`train --set \
+                 nets.conditional=projection`)"
+                    .into(),
+            ));
+        }
+        let class = class_of(names, asked)?;
+        Ok(seeds.into_iter().map(|_| class).collect())
+    }
+}
+
 fn parse_psi(text: &str) -> std::result::Result<f64, String> {
     match text.parse() {
         Ok(psi) if (0.0..=2.0).contains(&psi) => Ok(psi),
@@ -43,6 +77,21 @@ fn parse_psi(text: &str) -> std::result::Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_is_that_of_all_samples_and_else_they_come_in_turn() {
+        let mut settings = Settings::default();
+        let names = ["cat", "dog", "owl"].map(String::from);
+        let asked = |class: &str| ClassArgs { class: Some(class.into()) };
+        assert!(ClassArgs::default().classes(&settings, &[], [3, 4]).unwrap().is_empty());
+        let error = asked("cat").classes(&settings, &[], [3, 4]).unwrap_err();
+        assert!(error.exit_code() == 2 && error.to_string().contains("without classes"), "{error}");
+        settings.nets.classes = 3;
+        assert_eq!(ClassArgs::default().classes(&settings, &names, [3, 4, 9, 5]).unwrap(), [0, 1, 0, 2]);
+        assert_eq!(asked("owl").classes(&settings, &names, [3, 4]).unwrap(), [2, 2]);
+        assert_eq!(asked("1").classes(&settings, &names, [3]).unwrap(), [1]);
+        assert_eq!(asked("3").classes(&settings, &names, [3]).unwrap_err().exit_code(), 2);
+    }
 
     #[test]
     fn latents_are_scaled_for_a_normal_prior_alone() {

@@ -20,6 +20,7 @@ use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
 use crate::shell;
+use crate::train::classes::with_classes;
 use crate::train::load::{config_of, is_checkpoint};
 use crate::train::plan::Plan;
 use crate::train::revision::{Asked, Revision, revise};
@@ -261,10 +262,10 @@ fn go_on<B: F32Executor>(
 ) -> Result<RunFolder> {
     let Found { path, mut checkpoint, place, .. } = found;
     let Next { on_file, revision, config } = next;
-    let settings = revision.settings.clone();
     let step = checkpoint.state.step;
     let start = Instant::now();
-    let images = images(&settings, &checkpoint.state, &place)?;
+    let images = images(&revision.settings, &checkpoint.state, &place)?;
+    let settings = with_classes(&revision.settings, &images)?;
     let reading = start.elapsed();
     let memory = require_memory(&backend, &settings, &images)?;
     let evaluation = evaluation(&settings, &images, device)?;

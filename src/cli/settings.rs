@@ -222,8 +222,8 @@ mod tests {
         assert_eq!(keys("penalty_weight"), ["objective.penalty_weight"]);
         assert_eq!(keys("bottleneck.beta"), ["bottleneck.beta"]);
         assert_eq!(keys("channels").len(), 4);
-        assert_eq!(keys("nets"), ["nets.family"]);
-        assert_eq!(keys("[nets]"), ["nets.family"]);
+        let nets = ["nets.family", "nets.conditional", "nets.class_embedding", "nets.classes"];
+        assert_eq!((keys("nets"), keys("[nets]")), (nets.into(), nets.into()));
         assert_eq!(
             keys("bottleneck").len(),
             SECTIONS.iter().find(|one| one.name == "bottleneck").unwrap().settings.len()

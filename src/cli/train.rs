@@ -20,6 +20,7 @@ use crate::device::cpu::free_memory;
 use crate::error::{Error, Result, shown};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, messages, write_file};
+use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
 use crate::train::predict::Memory;
@@ -107,7 +108,7 @@ pub(super) struct TrainArgs {
     /// the other run's moving average; repeated or separated by commas [default: all networks]
     #[arg(long, value_name = "PART", requires = "init", value_delimiter = ',')]
     init_parts: Vec<String>,
-    /// Metrics to measure while training, with commas between them: fcd, kid, pr, dc, classes, swd [default: none]
+    /// Metrics to measure while training, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd [default: none]
     #[arg(long, value_name = "LIST")]
     metrics: Option<String>,
 
@@ -293,6 +294,7 @@ pub(super) fn train<B: F32Executor>(
 ) -> Result<RunFolder> {
     let start = Instant::now();
     let images = load_images(&settings)?;
+    let settings = with_classes(&settings, &images)?;
     let reading = start.elapsed();
     let memory = require_memory(&backend, &settings, &images)?;
     let init = Init::of(&settings, images.shape())?;

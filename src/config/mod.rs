@@ -6,6 +6,7 @@
 mod at_resume;
 mod background;
 mod checker;
+mod conditional;
 mod declare;
 mod differences;
 mod experiment;

@@ -131,7 +131,7 @@ fn vgan_cifar10_resnet() -> Settings {
             range: PixelRange::MinusOneToOne,
             ..DataSettings::default()
         },
-        nets: NetsSettings { family: Family::Resnet },
+        nets: NetsSettings { family: Family::Resnet, ..NetsSettings::default() },
         generator: GeneratorSettings {
             latent: 256,
             prior: Prior::Normal,

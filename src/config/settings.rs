@@ -20,6 +20,9 @@ pub(super) const MOST_LAYERS: usize = 16;
 const UP_TO_WIDEST: Range = Range::whole(0, WIDEST as u64);
 const ONE_TO_WIDEST: Range = Range::whole(1, WIDEST as u64);
 const WIDTHS: Range = Range::Widths { longest: MOST_LAYERS, widest: WIDEST };
+/// As many as labels can count.
+const CLASSES: Range = Range::whole(0, 65_535);
+const CONDITIONAL: [&str; 1] = ["class-conditional GAN"];
 const COUNT: Range = Range::whole(0, LARGEST);
 const FROM_2: Range = Range::Whole { least: 2, most: WIDEST as u64, because: "batch normalisation needs two images" };
 /// e^logvar and its square must stay far from the ends of f32.
@@ -89,6 +92,36 @@ settings! {
     pub struct NetsSettings: "nets" {
         /// Family of generator and discriminator; it decides which width settings are used.
         pub family: Family = Family::Dcgan;
+        /// How both nets are told the class of an image. All but `none` need images with classes.
+        pub conditional: Conditional = Conditional::None, of CONDITIONAL;
+        /// Width of the class embedding beside z in the generator, and beside the code in D with `concatenation` (256 in the
+        /// paper's code).
+        pub class_embedding: usize = 256 => ONE_TO_WIDEST, of CONDITIONAL;
+        /// Number of classes; 0 takes that of the data set, which a run's config.toml then names.
+        pub classes: usize = 0 => CLASSES, of CONDITIONAL;
+    }
+}
+
+choices! {
+    /// The way in which a class-conditional net is told the class. The generator gets an embedding of the class beside z in all of
+    /// them, divided by its length (the paper's code).
+    pub enum Conditional {
+        /// Not at all.
+        None = "none",
+        /// D's logit gains the product of its last features with an embedding of the class (Miyato & Koyama 2018).
+        Projection = "projection",
+        /// D's last layer has a logit for each class, and the image's class selects one (Mescheder et al. 2018; the paper's
+        /// code).
+        Selection = "selection",
+        /// D's hidden layers get an embedding of the class beside the code (Mirza & Osindero 2014).
+        Concatenation = "concatenation",
+    }
+}
+
+impl NetsSettings {
+    /// Whether the nets are told the class of an image.
+    pub fn is_conditional(&self) -> bool {
+        self.conditional != Conditional::None
     }
 }
 
@@ -340,7 +373,7 @@ settings! {
 settings! {
     /// `[eval]`: metrics of samples against the data set, measured while the run goes on. The weights do not depend on them.
     pub struct EvalSettings: "eval" {
-        /// The metrics, with commas between them: `fcd`, `kid`, `pr`, `dc`, `classes`, `swd`. Empty measures nothing.
+        /// The metrics, with commas between them: `fcd`, `kid`, `pr`, `dc`, `classes`, `class_fcd`, `swd`. Empty measures nothing.
         pub metrics: String = String::new();
         /// Steps between two measurements; 0 measures at each snapshot.
         pub every: u64 = 0 => COUNT;

@@ -145,6 +145,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     if settings.discriminator.minibatch_kernels > 0 {
         checker.minibatch(settings);
     }
+    checker.conditional(settings);
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
     checker.schedules(settings);

@@ -204,6 +204,11 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         self.launch(kernel, [blocks, 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
 
+    /// Runs a kernel with a block for each of `n` images, or of what else there is so many of.
+    pub(crate) fn launch_images(&self, kernel: Kernel, n: usize, arguments: &[Argument]) -> Result<()> {
+        self.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)
+    }
+
     /// Blocks of a launch that strides over `count` elements.
     pub(crate) fn element_blocks(&self, count: usize) -> u32 {
         let blocks = count.div_ceil(size::ELEMENT_THREADS as usize);

@@ -44,6 +44,10 @@ pub enum Stream {
     NoiseReconstruction = 17,
     /// Choices of an evaluation; `sample` says for what.
     Evaluation = 18,
+    /// The classes of the images to generate in the discriminator's step.
+    ClassDiscriminator = 30,
+    /// The classes of the images to generate in the generator's step.
+    ClassGenerator = 31,
 }
 
 /// One of the draws of one kind within a training step: the k discriminator steps of a step each draw anew. What each

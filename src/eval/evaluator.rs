@@ -45,6 +45,14 @@ impl<B: Trains> Sees for Judge<B> {
     }
 }
 
+/// Samples of a range of seeds.
+pub struct Drawn {
+    /// Their pixels, `[n, H, W, C]`.
+    pub pixels: Vec<u8>,
+    /// The class that each was asked to be of, by the numbers of the data set; empty where none was.
+    pub classes: Vec<u32>,
+}
+
 /// Runs work in the backend's pool of threads.
 type Pool = Box<dyn Fn(&mut (dyn FnMut() + Send)) + Send>;
 
@@ -78,6 +86,8 @@ impl Evaluator {
             let (mut judge, identity) = backend.run(|| open(backend, images, source, options.classifier.as_deref()))?;
             let names = images.labels.as_ref().map_or(Vec::new(), |labels| labels.names.clone());
             backend.run(|| see(&mut judge, images, &reals, &mut real))?;
+            let labels = images.labels.as_ref().map_or(&[][..], |labels| &labels.classes);
+            real.asked = reals.iter().filter_map(|&at| labels.get(at).copied()).collect();
             real.names = if names.len() == judge.classes() { names } else { numbers(judge.classes()) };
             classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
         }
@@ -108,17 +118,18 @@ impl Evaluator {
         self.real.image
     }
 
-    /// Measures samples: `draw` gives the pixels `[n, H, W, C]` of those of a range of seeds.
+    /// Measures samples: `draw` gives those of a range of seeds.
     ///
     /// # Errors
     /// Those of `draw` and of the device.
-    pub fn evaluate(&mut self, mut draw: impl FnMut(Range<u64>) -> Result<Vec<u8>>) -> Result<Vec<Figure>> {
+    pub fn evaluate(&mut self, mut draw: impl FnMut(Range<u64>) -> Result<Drawn>) -> Result<Vec<Figure>> {
         let Evaluator { options: Options { metrics, samples, seed, .. }, real, classifier, pool, .. } = self;
         let mut fake = Set { names: real.names.clone(), ..Set::new(real.image) };
         let wanted = PICTURES.min(*samples) * real.image.len() * usize::from(!real.pixels.is_empty());
         for first in (0..*samples).step_by(DRAWN) {
             let last = (first + DRAWN).min(*samples);
-            let pixels = draw(*seed + first as u64..*seed + last as u64)?;
+            let Drawn { pixels, classes } = draw(*seed + first as u64..*seed + last as u64)?;
+            fake.asked.extend(classes.into_iter().map(|class| u16::try_from(class).unwrap_or(u16::MAX)));
             let missing = wanted.saturating_sub(fake.pixels.len()).min(pixels.len());
             fake.pixels.extend_from_slice(&pixels[..missing]);
             if let Some((judge, _)) = classifier {

@@ -14,6 +14,8 @@ pub struct Set {
     pub dims: usize,
     /// The class that the classifier sees in each image, `[N]`; empty likewise.
     pub classes: Vec<u16>,
+    /// The class that each image is of, by its label or by what its generator was asked for, `[N]`; empty where that is not known.
+    pub asked: Vec<u16>,
     /// The names of the classes.
     pub names: Vec<String>,
     /// Pixels `[M, H, W, C]` of some of the images; empty where no metric needs them.
@@ -23,7 +25,8 @@ pub struct Set {
 impl Set {
     /// No images of this size yet.
     pub fn new(image: ImageShape) -> Set {
-        Set { image, features: Vec::new(), dims: FEATURES, classes: Vec::new(), names: Vec::new(), pixels: Vec::new() }
+        let (classes, asked) = (Vec::new(), Vec::new());
+        Set { image, features: Vec::new(), dims: FEATURES, classes, asked, names: Vec::new(), pixels: Vec::new() }
     }
 
     /// Images whose features are known.

@@ -103,7 +103,7 @@ impl<B: Executor> Discriminator<B> {
         let head = if autoencoder.is_some() {
             autoencoder::decoder(backend, settings, image, last, code, &mut builder.parts)?
         } else if residual {
-            resnet::head(settings, code, &mut builder.parts.params)
+            resnet::head(settings, code, &mut builder.parts.params)?
         } else {
             builder.head(code, capacity)?
         };

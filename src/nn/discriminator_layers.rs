@@ -1,6 +1,7 @@
 //! The layers of a discriminator of the DCGAN family: its encoder, its head, and the convolution before the bottleneck, which
 //! residual nets have too.
 
+use super::class_layers::{self, ClassConcatLayer};
 use super::init::initialisation;
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer, BatchNormLayer};
@@ -82,13 +83,18 @@ impl<B: Executor> Builder<'_, B> {
         (layer, Bottleneck { n: 0, positions: last.h * last.w, c, sigma: settings.sigma })
     }
 
-    /// Linear, batch normalisation if the settings have it, leaky ReLU for each hidden width; minibatch discrimination if the
-    /// settings have it, for up to `capacity` images; then the logit.
+    /// With `concatenation` the class's embedding beside the code, which then lies position by position; linear, batch normalisation if
+    /// the settings have it, leaky ReLU for each hidden width; minibatch discrimination if the settings have it, for up to `capacity`
+    /// images; then the logit.
     pub(super) fn head(&mut self, code: Flattened, capacity: usize) -> Result<Vec<Box<dyn Layer<B>>>> {
         let (init, leak) = (self.init(), self.leak());
         let Parts { params, stats } = &mut self.parts;
         let mut layers: Vec<Box<dyn Layer<B>>> = Vec::new();
         let (mut index, mut inputs) = (0, code);
+        if let Some(layer) = ClassConcatLayer::of_head(self.settings, code.len(), params)? {
+            inputs = Flattened::vector(layer.outputs());
+            layers.push(Box::new(layer));
+        }
         for &width in &self.settings.discriminator.hidden {
             let outputs = Flattened::vector(width);
             let normalised = self.settings.discriminator.norm == Norm::Batch;
@@ -110,7 +116,7 @@ impl<B: Executor> Builder<'_, B> {
             inputs = Flattened::vector(inputs.len() + settings.minibatch_kernels);
             layers.push(Box::new(layer));
         }
-        layers.push(Box::new(AffineLayer::linear(params, &format!("fc.{index}"), inputs, Flattened::vector(1), init)));
+        layers.push(class_layers::logit(self.settings, &format!("fc.{index}"), inputs, params)?);
         Ok(layers)
     }
 }

@@ -1,6 +1,7 @@
 //! The generator: linear layers to a small image, then transposed convolutions that double it (facts of the article's
 //! notebook; the widths are DCGAN's, Radford et al. 2016), or residual blocks and upsamplings (resnet.rs; the paper's).
 
+use super::class_layers::class_beside;
 use super::decoder::DecoderBuilder;
 use super::layer::{Layer, Mode, Pass};
 use super::sequential::Sequential;
@@ -30,10 +31,11 @@ impl<B: Executor> Generator<B> {
         }
         let GeneratorSettings { latent, hidden, channels, output, .. } = &settings.generator;
         let first = first_image(settings, image)?;
-        let (mut parts, activation, layers) = (Parts::default(), Activation::Relu, Vec::new());
+        let (mut parts, activation) = (Parts::default(), Activation::Relu);
+        let (layers, inputs) = class_beside(settings, *latent, &mut parts.params)?;
         let mut builder = DecoderBuilder { backend, settings, parts: &mut parts, layers, activation, normalised: true };
         let widths = hidden.iter().map(|&width| Flattened::vector(width)).chain([first]);
-        builder.linear_layers(Flattened::vector(*latent), widths)?;
+        builder.linear_layers(inputs, widths)?;
         builder.convolutions(first, channels.iter().skip(1).copied(), image, *output)?;
         let net = Sequential::new(backend, builder.layers, capacity)?;
         Ok((Generator { net }, parts))
@@ -53,8 +55,8 @@ impl<B: Executor> Generator<B> {
         &self.net
     }
 
-    /// images = G(z): overwrites images `[n, H, W, C]` from z `[n, latent]`, in the range that the settings name. In
-    /// training mode the running statistics in `stats` follow; in evaluation they are only read.
+    /// images = G(z), or G(z, y) where the pass has classes y and the nets are told them: overwrites images `[n, H, W, C]` from z
+    /// `[n, latent]`, in the range that the settings name. In training mode the running statistics in `stats` follow; in evaluation they are only read.
     pub fn forward(
         &mut self,
         pass: Pass<'_, B>,

@@ -10,9 +10,9 @@
 //! the latter.
 
 use super::operation::Operation;
-use crate::Result;
 use crate::device::{In, Out, Stored, StoredOut};
 use crate::ops::Executor;
+use crate::{Error, Result};
 
 /// Modes of a forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Pass<'a, B: Executor> {
     pub n: usize,
     /// Whether a backward pass adds its gradients of parameters to what the arena holds, or overwrites that.
     pub accumulates: bool,
+    /// The class of each image, `[n]`, where the nets are told: the same in all passes over the same images.
+    pub classes: Option<In<'a, B, u32>>,
 }
 
 impl<B: Executor> Clone for Pass<'_, B> {
@@ -51,6 +53,20 @@ impl<'a, B: Executor> Pass<'a, B> {
     /// The parameters of one tensor, or of neighbours.
     pub fn param(&self, range: &std::ops::Range<usize>) -> In<'a, B> {
         self.backend.slice(self.params, range.clone())
+    }
+
+    /// The same pass over images of these classes.
+    #[must_use]
+    pub fn of(self, classes: Option<In<'a, B, u32>>) -> Self {
+        Pass { classes, ..self }
+    }
+
+    /// The classes of its images, for a layer that can't do without.
+    ///
+    /// # Errors
+    /// If there are none: a mistake of this program's.
+    pub fn of_classes(&self) -> Result<In<'a, B, u32>> {
+        self.classes.ok_or_else(|| Error::Internal("a layer that is told the class, in a pass without classes".into()))
     }
 
     /// The weight of a product, as it is read there.

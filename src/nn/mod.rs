@@ -2,6 +2,7 @@
 //! of mode regularisation, a network of its own; and the classifier that samples are measured with.
 
 mod autoencoder;
+mod class_layers;
 pub mod classifier;
 mod decoder;
 pub mod discriminator;

@@ -105,5 +105,12 @@ impl<B: Executor> NetworkMemory<B> {
 
 /// A pass with these parameters, whose gradients are added.
 fn pass_of<'a, B: Executor>(backend: &'a B, params: &'a Buffer<B>, rounded: &'a Rounded<B>, n: usize) -> Pass<'a, B> {
-    Pass { backend, params: backend.view(params), rounded: rounded.view(backend, params), n, accumulates: true }
+    Pass {
+        backend,
+        params: backend.view(params),
+        rounded: rounded.view(backend, params),
+        n,
+        accumulates: true,
+        classes: None,
+    }
 }

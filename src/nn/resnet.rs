@@ -3,6 +3,7 @@
 //! image: src/config/resnet.rs. No batch normalisation, so there are no running statistics.
 
 use super::ImageShape;
+use super::class_layers::{self, class_beside};
 use super::init::{initialisation, last_activation, same};
 use super::layer::Layer;
 use super::layers::{ActivationLayer, AffineLayer};
@@ -34,13 +35,13 @@ pub(super) fn generator<B: Executor>(
     capacity: usize,
 ) -> Result<(Layers<B>, Table)> {
     check(image.h, image.w)?;
-    let (mut params, mut layers): (_, Layers<B>) = (Table::default(), Vec::new());
+    let mut params = Table::default();
+    let (mut layers, inputs): (Layers<B>, _) = class_beside(settings, settings.generator.latent, &mut params)?;
     let doublings = halvings(image.h, image.w);
     let widths = widths(settings.generator.width, settings.generator.max_width, doublings);
     let init = initialisation(settings);
     let mut last = Flattened { h: image.h >> doublings, w: image.w >> doublings, c: widths[doublings] };
-    let latent = Flattened::vector(settings.generator.latent);
-    layers.push(Box::new(AffineLayer::linear(&mut params, "fc", latent, last, init)));
+    layers.push(Box::new(AffineLayer::linear(&mut params, "fc", inputs, last, init)));
     for doubling in 0..=doublings {
         // The last block is at the picture's own resolution and keeps its width.
         let width = widths[doublings.saturating_sub(doubling + 1)];
@@ -93,9 +94,11 @@ pub(super) fn encoder<B: Executor>(
 }
 
 /// Leaky ReLU, then the logit.
-pub(super) fn head<B: Executor>(settings: &Settings, code: Flattened, params: &mut Table) -> Layers<B> {
-    let logit = AffineLayer::linear(params, "fc", code, Flattened::vector(1), initialisation(settings));
-    vec![Box::new(leaky_relu(settings, code)), Box::new(logit)]
+///
+/// # Errors
+/// Those of [`class_layers::logit`].
+pub(super) fn head<B: Executor>(settings: &Settings, code: Flattened, params: &mut Table) -> Result<Layers<B>> {
+    Ok(vec![Box::new(leaky_relu(settings, code)), class_layers::logit(settings, "fc", code, params)?])
 }
 
 /// The discriminator's activation.

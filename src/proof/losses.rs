@@ -8,8 +8,8 @@
 
 use super::models;
 use super::parameters::{
-    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_parameters, write_gradients,
-    write_loss,
+    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_classes, set_parameters,
+    write_gradients, write_loss,
 };
 use crate::Result;
 use crate::config::{PixelRange, Settings};
@@ -123,6 +123,7 @@ impl ModelLoss {
         }
         hold_spectral_norm(model)?;
         set_parameters(model, self.network, inputs)?;
+        set_classes(model)?;
         let (images, latents) = (&mut model.batch.images.clean, &mut model.batch.latents);
         let beside = || inputs[inputs.len() - 1].view(backend).stored();
         match self.network {

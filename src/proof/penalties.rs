@@ -7,8 +7,8 @@
 
 use super::models;
 use super::parameters::{
-    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_parameters, write_gradients,
-    write_loss,
+    FIXED, draw, draw_parameters, draw_stored, hold_spectral_norm, parameter, set_classes, set_parameters,
+    write_gradients, write_loss,
 };
 use crate::config::{ObjectiveSettings, Settings};
 use crate::device::Network;
@@ -79,6 +79,7 @@ impl ModelPenalty {
         }
         set_parameters(&mut model, Network::Discriminator, inputs)?;
         model.normalise_weights()?;
+        set_classes(&mut model)?;
         let n = self.settings.train.batch;
         let drawn = |number, len| draw(backend, &Tensor::real("fixed", len), FIXED + number);
         let uniform = |number, len| {

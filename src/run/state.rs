@@ -55,6 +55,9 @@ pub struct State {
     pub rng: RngPosition,
     /// The run's data, and the position in it.
     pub data: DataPosition,
+    /// The classes that the nets are told; left out where they are told none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
     /// The settings that the weights came from, by `section.key`: all but the run's length and rhythm, and the path of
     /// its images. Empty in format 1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -112,6 +115,16 @@ pub struct DataPosition {
     /// Images of the data set.
     pub count: u64,
     /// The SHA-256 of all its pixels, as 64 hexadecimal digits in lower case.
+    pub sha256: String,
+}
+
+/// The classes of the run's images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classes {
+    /// Their names, by their numbers.
+    pub names: Vec<String>,
+    /// The SHA-256 of the number of each image's class, two bytes each, the lower first, as 64 hexadecimal digits in lower case.
     pub sha256: String,
 }
 
@@ -213,9 +226,12 @@ impl State {
             return fault("balance", "from 0 to 1", self.balance.to_string());
         }
         let origin = self.origin.iter().map(|origin| ("origin.run", &origin.run));
-        for (field, text) in [("version", &self.version), ("preset", &self.preset)].into_iter().chain(origin) {
-            if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
-                return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
+        let names = self.classes.iter().flat_map(|classes| &classes.names).map(|name| ("classes.names", name));
+        let own = [("version", &self.version), ("preset", &self.preset)].into_iter();
+        for (field, text) in own.chain(origin).chain(names) {
+            let most = if field == "classes.names" { 1000 } else { 200 };
+            if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
+                return fault(field, "a few bytes of plain text, and not empty", format!("{text:?}"));
             }
         }
         let ImageShape { h: height, w: width, c: channels } = self.image;
@@ -231,7 +247,8 @@ impl State {
         let Files { model, optim } = &self.files;
         let sums = [("data", &self.data.sha256), (MODEL, &model.sha256), (OPTIM, &optim.sha256)];
         let origin = self.origin.iter().map(|origin| ("origin", &origin.model_sha256));
-        for (field, sum) in sums.into_iter().chain(origin) {
+        let classes = self.classes.iter().map(|classes| ("classes", &classes.sha256));
+        for (field, sum) in sums.into_iter().chain(origin).chain(classes) {
             if sum.len() != 64 || !sum.chars().all(is_hex) {
                 return fault(field, "listed with a sha256 of 64 hexadecimal digits in lower case", format!("{sum:?}"));
             }

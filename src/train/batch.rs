@@ -1,13 +1,14 @@
 //! The inputs of a step: images, latents and the bottleneck's noise, drawn or given.
 
-use crate::Result;
 use crate::config::{BottleneckZ, GeneratorSettings, Penalty, Settings};
 use crate::device::philox::{DrawStep, Stream};
-use crate::device::{Buffer, In, StepState, StoredBuffer, StoredOut};
+use crate::device::{Buffer, In, Out, StepState, StoredBuffer, StoredOut};
 use crate::ops::Executor;
+use crate::ops::inputs::classes::ClassDraw;
 use crate::ops::inputs::gather::Gather;
 use crate::ops::inputs::prior::{Prior, PriorDraw};
 use crate::ops::layers::bottleneck::Noise;
+use crate::{Error, Result};
 
 /// The source of a step's inputs.
 pub enum Batch<B: Executor> {
@@ -17,6 +18,8 @@ pub enum Batch<B: Executor> {
         gather: Gather,
         /// `[count, H, W, C]`.
         images: Buffer<B, u8>,
+        /// The class of each image, `[count]`, where the nets are told classes.
+        labels: Option<Buffer<B, u32>>,
     },
     /// Everything given, to hold the engine against another framework.
     Given(Given<B>),
@@ -26,6 +29,8 @@ pub enum Batch<B: Executor> {
 pub struct Given<B: Executor> {
     /// Real images, normalised, `[N, H, W, C]`.
     pub images: StoredBuffer<B>,
+    /// Classes; empty where the nets are told none.
+    pub classes: GivenClasses<B>,
     /// z of the discriminator's step, `[N, latent]`.
     pub latents_d: StoredBuffer<B>,
     /// z of the generator's step, `[N, latent]`.
@@ -51,6 +56,7 @@ impl<B: Executor> Given<B> {
         let (none, empty) = (|| backend.alloc(0), || backend.alloc(0));
         Ok(Given {
             images: empty()?,
+            classes: GivenClasses::none(backend)?,
             latents_d: empty()?,
             latents_g: empty()?,
             noise_d: none()?,
@@ -59,6 +65,27 @@ impl<B: Executor> Given<B> {
             instance: GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? },
             penalty: GivenPenalty { positions: empty()?, directions: empty()?, noise: none()? },
         })
+    }
+}
+
+/// The classes of a step's images, `[N]` each.
+pub struct GivenClasses<B: Executor> {
+    /// Of the real images.
+    pub real: Buffer<B, u32>,
+    /// Of the images that are generated in the discriminator's step.
+    pub discriminator: Buffer<B, u32>,
+    /// Of those of the generator's step.
+    pub generator: Buffer<B, u32>,
+}
+
+impl<B: Executor> GivenClasses<B> {
+    /// None.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn none(backend: &B) -> Result<Self> {
+        let none = || backend.alloc(0);
+        Ok(GivenClasses { real: none()?, discriminator: none()?, generator: none()? })
     }
 }
 
@@ -111,8 +138,54 @@ impl<B: Executor> Batch<B> {
         target: StoredOut<'_, B>,
     ) -> Result<()> {
         match self {
-            Batch::Drawn { gather, images } => backend.gather(gather, draws, backend.view(images), state, target),
+            Batch::Drawn { gather, images, .. } => backend.gather(gather, draws, backend.view(images), state, target),
             Batch::Given(given) => backend.copy(backend.view(&given.images), target),
+        }
+    }
+
+    /// Writes the classes of the real images of a discriminator's phase, `[N]`.
+    ///
+    /// # Errors
+    /// Those of the device; if the images have none.
+    pub fn real_classes(
+        &self,
+        backend: &B,
+        draws: DrawStep,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B, u32>,
+    ) -> Result<()> {
+        match self {
+            Batch::Drawn { gather, labels: Some(labels), .. } => {
+                backend.classes_gather(gather, draws, backend.view(labels), state, target)
+            }
+            Batch::Drawn { .. } => Err(Error::Internal("conditional nets, and images without classes".into())),
+            Batch::Given(given) => backend.copy(backend.view(&given.classes.real), target),
+        }
+    }
+
+    /// Writes the classes of the images that a phase generates, `[N]`: each as likely as any other.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn classes(
+        &self,
+        backend: &B,
+        settings: &Settings,
+        phase: Phase,
+        state: In<'_, B, StepState>,
+        target: Out<'_, B, u32>,
+    ) -> Result<()> {
+        let generator = phase == Phase::Generator;
+        match self {
+            Batch::Given(given) => {
+                let GivenClasses { discriminator: of_d, generator: of_g, .. } = &given.classes;
+                backend.copy(backend.view(if generator { of_g } else { of_d }), target)
+            }
+            Batch::Drawn { .. } => {
+                let stream = if generator { Stream::ClassGenerator } else { Stream::ClassDiscriminator };
+                let d = ClassDraw { classes: settings.nets.classes, stream, draws: phase.draws() };
+                backend.classes_sample(&d, state, target)
+            }
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::grid::{self, GRID_COLUMNS};
 use super::plan::Plan;
-use super::session::{GRID, GRID_COLUMNS};
 use crate::config::Settings;
 use crate::data::Extent;
 use crate::run::picture::fitting_scale;
@@ -41,7 +41,7 @@ impl Disk {
             // Its tensors and its files are of one size.
             checkpoint: memory.checkpoint / 2,
             checkpoints: kept + 1,
-            picture: cell.saturating_mul(GRID as u64),
+            picture: cell.saturating_mul(grid::images(settings) as u64),
             // One of real images, and one before the first step.
             pictures: snapshots.saturating_add(2).saturating_mul(copies),
             records: plan.total.div_ceil(settings.train.tick.max(1)).saturating_mul(RECORD * copies),

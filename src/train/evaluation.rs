@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::sampler::latent;
+use super::sampler::{classes_in_turn, latent};
 use crate::Result;
 use crate::config::Settings;
 use crate::data::Images;
+use crate::eval::evaluator::Drawn;
 use crate::eval::{Evaluator, METRICS, Options, metrics};
 use crate::run::checkpoint::sha256;
 use crate::run::curves::Extra;
@@ -15,12 +16,20 @@ use crate::run::{Measured, Setup, measured};
 pub struct Evaluation {
     evaluator: Evaluator,
     data: String,
+    /// Whether the classes that a generator is told are those of the images.
+    same_classes: bool,
 }
 
 impl Evaluation {
     /// Of samples against these images; `evaluator` was made of them.
     pub fn new(evaluator: Evaluator, images: &Images) -> Evaluation {
-        Evaluation { evaluator, data: sha256(&images.pixels)[..12].to_string() }
+        Evaluation { evaluator, data: sha256(&images.pixels)[..12].to_string(), same_classes: true }
+    }
+
+    /// Says that a generator is told other classes than the images have: samples are not held against the class that was asked for.
+    #[must_use]
+    pub fn with_other_classes(self) -> Evaluation {
+        Evaluation { same_classes: false, ..self }
     }
 
     /// What a run's settings ask to have measured while it trains; `None` where they ask for nothing.
@@ -42,7 +51,8 @@ impl Evaluation {
         &self.evaluator
     }
 
-    /// Measures the samples of a generator after `step` steps: `draw` makes pixels of latents.
+    /// Measures the samples of a generator after `step` steps: `draw` makes pixels of latents and of classes, which come in turn and are
+    /// empty where the generator is told none.
     ///
     /// # Errors
     /// Those of the device.
@@ -50,11 +60,14 @@ impl Evaluation {
         &mut self,
         step: u64,
         settings: &Settings,
-        mut draw: impl FnMut(&[f32]) -> Result<Vec<u8>>,
+        mut draw: impl FnMut(&[f32], &[u32]) -> Result<Vec<u8>>,
     ) -> Result<Measured> {
+        let same_classes = self.same_classes;
         let figures = self.evaluator.evaluate(|seeds: Range<u64>| {
+            let classes = classes_in_turn(settings, seeds.clone());
             let latents: Vec<f32> = seeds.flat_map(|seed| latent(settings, seed)).collect();
-            draw(&latents)
+            let pixels = draw(&latents, &classes)?;
+            Ok(Drawn { pixels, classes: if same_classes { classes } else { Vec::new() } })
         })?;
         let setup = Setup {
             samples: self.evaluator.options().samples as u64,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::revision::trained_with;
-use super::sampler::Sampler;
+use super::sampler::{Sampler, classes_in_turn};
 use super::snapshot::{F32Executor, TensorSet};
 use crate::config::{self, Settings, changes};
 use crate::device::Buffer;
@@ -22,6 +22,8 @@ pub struct TrainedGenerator<B: F32Executor> {
     pub checkpoint: PathBuf,
     /// Steps of training.
     pub step: u64,
+    /// The names of the classes that it is told, by their numbers; empty where it is told none.
+    pub classes: Vec<String>,
     /// The SHA-256 of the pixels that it was trained on.
     pub data_sha256: String,
     /// Notes for the user: a line for each newer checkpoint that is broken, and why; settings of config.toml that
@@ -55,12 +57,18 @@ impl<B: F32Executor> TrainedGenerator<B> {
         let prefix = if settings.generator.is_averaged() { "average." } else { "generator." };
         tensors.fill(&backend, &parts.params, &mut params, prefix, "")?;
         tensors.fill(&backend, &parts.stats, &mut stats, prefix, "")?;
+        let classes = state.classes.map_or(Vec::new(), |classes| classes.names);
+        if classes.len() != settings.nets.classes {
+            let expected = format!("the names of {} classes, as nets.classes says", settings.nets.classes);
+            return Err(Error::bad_data(path.join("state.json"), expected, classes.len().to_string()));
+        }
         let (step, data_sha256) = (state.step, state.data.sha256);
         Ok(TrainedGenerator {
             settings,
             image,
             checkpoint: path,
             step,
+            classes,
             data_sha256,
             notes,
             backend,
@@ -70,13 +78,28 @@ impl<B: F32Executor> TrainedGenerator<B> {
         })
     }
 
-    /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
+    /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`. A generator that is told a class draws the classes in
+    /// turn.
     ///
     /// # Errors
     /// Those of the device.
     pub fn draw(&mut self, latents: &[f32]) -> Result<Vec<u8>> {
-        let TrainedGenerator { backend, sampler, params, stats, .. } = self;
-        backend.run(|| sampler.draw(backend, params, stats, latents))
+        let count = latents.len() / self.settings.generator.latent;
+        let classes = classes_in_turn(&self.settings, 0..count as u64);
+        self.draw_of(latents, &classes)
+    }
+
+    /// The same of these classes, `[count]`, each below the number of [`TrainedGenerator::classes`]; they are not looked at where the
+    /// generator is told none.
+    ///
+    /// # Errors
+    /// Those of the device; [`Error::Usage`] for a class that there is not.
+    pub fn draw_of(&mut self, latents: &[f32], classes: &[u32]) -> Result<Vec<u8>> {
+        let TrainedGenerator { backend, sampler, params, stats, classes: names, .. } = self;
+        if let Some(wrong) = classes.iter().find(|&&class| !names.is_empty() && class as usize >= names.len()) {
+            return Err(Error::Usage(format!("class {wrong}: this generator has classes 0 to {}", names.len() - 1)));
+        }
+        backend.run(|| sampler.draw(backend, params, stats, latents, classes))
     }
 }
 

@@ -6,6 +6,8 @@
 //! | [`trainer`] | the step again and again: recorded, counted, its state read and written |
 //! | [`objective`] | from settings to the constants of the losses |
 //! | [`batch`] | what a step is fed with: images, latents, noise, drawn or given |
+//! | [`classes`] | the classes of a run's images |
+//! | [`grid`] | the samples of a snapshot's grid |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
 //! | [`plan`] | how long a run is, and how often it makes pictures, checkpoints and measurements |
 //! | [`report`] | which figures a run has, and their means from tick to tick |
@@ -21,8 +23,10 @@
 //! | [`trace`] | one step on given values, every value read out |
 
 pub mod batch;
+pub mod classes;
 pub mod disk;
 pub mod evaluation;
+pub mod grid;
 pub mod init;
 pub mod interrupt;
 pub mod load;

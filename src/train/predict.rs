@@ -45,7 +45,7 @@ pub struct Memory {
     pub activations: u64,
     /// The generator that draws the pictures of snapshots.
     pub sampler: u64,
-    /// The data set: as it was read, and in the device's memory.
+    /// The data set, with its classes where the nets are told them: as it was read, and in the device's memory.
     pub images: u64,
     /// A checkpoint while it is written: its tensors and its files.
     pub checkpoint: u64,
@@ -110,7 +110,8 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
     // On a dry run a buffer is its length.
-    let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize };
+    let labels = settings.nets.is_conditional().then_some(images.count);
+    let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize, labels };
     let mut step = || -> Result<Work> {
         let before = (plan.flops(), plan.moved());
         trainer.step(&batch)?;
@@ -144,7 +145,8 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
         networks,
         activations: (training - networks).saturating_add(plan.scratch()),
         sampler: sampling.allocated(),
-        images: images.bytes().saturating_mul(2),
+        // A class is two bytes on the host, but the device's four count for either.
+        images: images.bytes().saturating_add(labels.map_or(0, |count| 4 * count as u64)).saturating_mul(2),
         checkpoint: 2 * saved,
         model_on_device,
         sampler_on_device: sampling.allocated_on_device(),

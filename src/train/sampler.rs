@@ -1,13 +1,13 @@
 //! Pictures from a trained generator: batch normalisation by running statistics, the moving average where there is one.
 
 use super::snapshot::F32Executor;
-use crate::Result;
 use crate::config::{PixelRange, Prior, Settings};
 use crate::device::normal::fill_normals;
 use crate::device::philox::{Stream, draw, uniform};
 use crate::device::{Buffer, Storage, StoredBuffer};
 use crate::nn::{Generator, ImageShape, Mode, Parts, Pass, Rounded};
 use crate::ops::Executor;
+use crate::{Error, Result};
 
 /// A generator with memory of its own, so that sampling leaves the training step's memory alone.
 pub struct Sampler<B: Executor> {
@@ -16,6 +16,8 @@ pub struct Sampler<B: Executor> {
     image: ImageShape,
     range: PixelRange,
     latents: StoredBuffer<B>,
+    /// Where the generator is told a class; as many as latents.
+    classes: Option<Buffer<B, u32>>,
     images: StoredBuffer<B>,
     rounded: Rounded<B>,
 }
@@ -30,7 +32,8 @@ impl<B: F32Executor> Sampler<B> {
     /// If the widths do not fit the image, or memory is used up.
     pub fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
         let network = Generator::new(backend, settings, image, BATCH)?;
-        Self::with_generator(backend, settings.data.range, image, network)
+        let classes = settings.nets.is_conditional().then(|| backend.alloc(BATCH)).transpose()?;
+        Ok(Sampler { classes, ..Self::with_generator(backend, settings.data.range, image, network)? })
     }
 
     /// The same with a generator of one's own, which has memory for [`BATCH`] images, and its tables.
@@ -46,7 +49,7 @@ impl<B: F32Executor> Sampler<B> {
         let latents = backend.alloc(BATCH * generator.net().x_len())?;
         let images = backend.alloc(BATCH * image.len())?;
         let rounded = Rounded::new(backend, parts.params.len())?;
-        Ok(Sampler { generator, parts, image, range, latents, images, rounded })
+        Ok(Sampler { generator, parts, image, range, latents, classes: None, images, rounded })
     }
 
     /// The tables of the generator's arenas.
@@ -54,17 +57,38 @@ impl<B: F32Executor> Sampler<B> {
         &self.parts
     }
 
-    /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`.
-    pub fn draw(&mut self, backend: &B, params: &Buffer<B>, stats: &mut Buffer<B>, latents: &[f32]) -> Result<Vec<u8>> {
+    /// Pictures `[count, H, W, C]`, 0 is black, from latents `[count, latent]`; and, where the generator is told a class, from classes
+    /// `[count]`, which are not looked at otherwise.
+    ///
+    /// # Errors
+    /// Those of the device; [`Error::Internal`] where classes are wanted and there are not as many.
+    pub fn draw(
+        &mut self,
+        backend: &B,
+        params: &Buffer<B>,
+        stats: &mut Buffer<B>,
+        latents: &[f32],
+        classes: &[u32],
+    ) -> Result<Vec<u8>> {
         let (latent, len) = (self.generator.net().x_len(), self.image.len());
         self.rounded.update(backend, params)?;
-        let mut pixels = Vec::with_capacity(latents.len() / latent * len);
-        for z in latents.chunks(BATCH * latent) {
+        let count = latents.len() / latent;
+        if self.classes.is_some() && classes.len() != count {
+            return Err(Error::Internal(format!("{count} latents, and classes for {} of them", classes.len())));
+        }
+        let mut pixels = Vec::with_capacity(count * len);
+        for (batch, z) in latents.chunks(BATCH * latent).enumerate() {
+            if let Some(target) = &mut self.classes {
+                let own = &classes[batch * BATCH..][..z.len() / latent];
+                backend.upload(own, backend.part_mut(target, 0..own.len()))?;
+            }
             let stored: Vec<B::Storage> = z.iter().map(|&value| Storage::of_real(value)).collect();
             backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let rounded = self.rounded.view(backend, params);
-            let pass = Pass { backend, params: backend.view(params), rounded, n: BATCH, accumulates: true };
+            let pass =
+                Pass { backend, params: backend.view(params), rounded, n: BATCH, accumulates: true, classes: None };
+            let pass = pass.of(self.classes.as_ref().map(|classes| backend.view(classes)));
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;
             let drawn = 0..z.len() / latent * len;
@@ -139,6 +163,15 @@ pub fn latent(settings: &Settings, seed: u64) -> Vec<f32> {
         }
     }
     z
+}
+
+/// The classes of the samples of these seeds, where none is asked for: in turn, so that each comes as often as any other and a seed
+/// always gives the same picture. Empty where the generator is told none.
+pub fn classes_in_turn(settings: &Settings, seeds: impl IntoIterator<Item = u64>) -> Vec<u32> {
+    match settings.nets.classes as u64 {
+        0 => Vec::new(),
+        classes => seeds.into_iter().map(|seed| u32::try_from(seed % classes).unwrap_or_default()).collect(),
+    }
 }
 
 #[cfg(test)]

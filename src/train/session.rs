@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::SIGXFSZ;
 
 use super::batch::Batch;
+use super::classes;
 use super::evaluation::{self, Evaluation};
+use super::grid::{GRID, GRID_COLUMNS, Grid};
 use super::init::Init;
 use super::interrupt::Interrupt;
 use super::plan::{Plan, most_seconds};
 use super::report::{Since, figures};
-use super::sampler::{Sampler, latent};
+use super::sampler::Sampler;
 use super::snapshot::{self, DataIdentity, F32Executor, Lineage};
 use super::step::model::{Average, HISTORY, Model};
 use super::trainer::Trainer;
@@ -27,17 +29,12 @@ use crate::run::{
 };
 use crate::{Error, Result, shell};
 
-/// Images in the grid of a snapshot.
-pub(super) const GRID: usize = 64;
-/// Images in a row of it.
-pub const GRID_COLUMNS: usize = 8;
-
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
     trainer: Trainer<B>,
     batch: Batch<B>,
     sampler: Sampler<B>,
-    grid_latents: Vec<f32>,
+    grid: Grid,
     preset: String,
     data: DataIdentity,
     lineage: Lineage,
@@ -97,6 +94,7 @@ impl<B: F32Executor> Session<B> {
     /// # Errors
     /// Those of [`Init::of`], which reads the weights that `train.init` names; what the device or the disk refuses.
     pub fn start(backend: B, settings: Settings, preset: &str, images: &Images, folder: RunFolder) -> Result<Self> {
+        let settings = classes::with_classes(&settings, images)?;
         let init = Init::of(&settings, images.shape())?;
         Self::start_with(backend, settings, preset, images, folder, init)
     }
@@ -196,21 +194,23 @@ impl<B: F32Executor> Session<B> {
         // What may still fail comes before the records, which a resume cuts.
         records: impl FnOnce(&mut Trainer<B>, &DataIdentity, &RunFolder) -> Result<(StatsLog, Vec<Record>)>,
     ) -> Result<Self> {
+        let settings = classes::with_classes(&settings, images)?;
         let plan = Plan::new(&settings, images.count)?;
         let shape = images.shape();
-        let batch =
-            Batch::Drawn { gather: gather(&settings, &images.extent()), images: backend.buffer_of(&images.pixels)? };
+        let labels = classes::numbers_of(&settings, images)?.map(|labels| backend.buffer_of(&labels)).transpose()?;
+        let pixels = backend.buffer_of(&images.pixels)?;
+        let batch = Batch::Drawn { gather: gather(&settings, &images.extent()), images: pixels, labels };
         let sampler = Sampler::new(&backend, &settings, shape)?;
-        let grid_latents = (0..GRID as u64).flat_map(|seed| latent(&settings, seed)).collect();
+        let (grid, data) = (Grid::new(&settings), DataIdentity::of(images));
         let log = LogFile::open(&folder.log_path())?;
         let mut trainer = Trainer::new(backend, settings, shape)?;
-        let (preset, data) = (preset.to_string(), DataIdentity::of(images));
+        let preset = preset.to_string();
         let (stats, records) = records(&mut trainer, &data, &folder)?;
         Ok(Session {
             trainer,
             batch,
             sampler,
-            grid_latents,
+            grid,
             preset,
             data,
             lineage: Lineage::default(),
@@ -414,7 +414,8 @@ impl<B: F32Executor> Session<B> {
         let start = Instant::now();
         let Model { backend, settings, generator, average, .. } = &mut trainer.model;
         let (params, stats) = sampled(generator, average);
-        let measured = evaluation.measure(step, settings, |latents| sampler.draw(backend, params, stats, latents))?;
+        let measured = evaluation
+            .measure(step, settings, |latents, classes| sampler.draw(backend, params, stats, latents, classes))?;
         measured.append_to(&folder.metrics_path())?;
         events.as_mut().map_or(Ok(()), |events| events.measured(&measured))?;
         let seconds = start.elapsed().as_secs_f64();
@@ -438,9 +439,10 @@ impl<B: F32Executor> Session<B> {
     fn write_fakes(&mut self, path: &std::path::Path) -> Result<()> {
         let Model { backend, image, generator, average, .. } = &mut self.trainer.model;
         let (params, stats) = sampled(generator, average);
-        let pixels = self.sampler.draw(backend, params, stats, &self.grid_latents)?;
+        let Grid { latents, classes, count } = &self.grid;
+        let pixels = self.sampler.draw(backend, params, stats, latents, classes)?;
         let ImageShape { h, w, c } = *image;
-        picture::write_grid(path, &pixels, GRID, h, w, c, GRID_COLUMNS, 0)
+        picture::write_grid(path, &pixels, *count, h, w, c, GRID_COLUMNS, 0)
     }
 
     /// Names what is not finite.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::classes;
 use super::step::model::Model;
 use super::trainer::Trainer;
 use crate::config::{OptimizerKind, Settings, recorded};
@@ -16,6 +17,7 @@ use crate::device::{Backend, Buffer, Network};
 pub use crate::nn::tensors::{TensorSet, arena_tensors};
 use crate::nn::{ImageShape, NetworkMemory, Parts};
 use crate::ops::Executor;
+use crate::run::state::Classes;
 use crate::run::{
     Change, Checkpoint, DataPosition, Files, Origin, RngPosition, State, Tensor, Updates, checkpoint, state,
 };
@@ -30,12 +32,19 @@ impl<B: Executor + Backend<Real = f32>> F32Executor for B {}
 pub struct DataIdentity {
     count: u64,
     sha256: String,
+    classes: Option<Classes>,
 }
 
 impl DataIdentity {
-    /// Reads every pixel.
+    /// Reads every pixel, and every label.
     pub fn of(images: &Images) -> Self {
-        DataIdentity { count: images.count as u64, sha256: checkpoint::sha256(&images.pixels) }
+        let classes = classes::identity(images);
+        DataIdentity { count: images.count as u64, sha256: checkpoint::sha256(&images.pixels), classes }
+    }
+
+    /// The classes, where nets of these settings are told them.
+    fn classes(&self, settings: &Settings) -> Option<&Classes> {
+        self.classes.as_ref().filter(|_| settings.nets.is_conditional())
     }
 }
 
@@ -104,6 +113,7 @@ pub fn checkpoint<B: F32Executor>(
         updates: Updates { discriminator, generator, encoder },
         rng: RngPosition { step: step_state.step },
         data: DataPosition { position: samples_seen, count: data.count, sha256: data.sha256.clone() },
+        classes: data.classes(settings).cloned(),
         settings: recorded_settings(settings)?,
         changes: lineage.changes.clone(),
         origin: lineage.origin.clone(),
@@ -224,13 +234,29 @@ pub fn require_same_images(
     let now = (size(image), data.count, &data.sha256);
     let then = (size(state.image), state.data.count, &state.data.sha256);
     if now == then {
-        return Ok(());
+        return require_same_classes(settings, data, state, path);
     }
     let images = |(size, count, sha256): (String, u64, &String)| format!("{count} images of {size}, sha256 {sha256}");
     let expected = format!("{}, as {} has now", images(now), settings.data.source);
     let hint =
         "the run began with other images: pass those with `resume RUN --data PATH`, or start a new run with `train`";
     Err(Error::bad_data(path.join("state.json"), expected, images(then)).with_hint(hint))
+}
+
+/// Refuses other classes of the same images than the nets were told.
+fn require_same_classes(settings: &Settings, data: &DataIdentity, state: &State, path: &Path) -> Result<()> {
+    let (now, then) = (data.classes(settings), state.classes.as_ref());
+    if now == then {
+        return Ok(());
+    }
+    let told = |classes: Option<&Classes>| match classes {
+        None => "no classes".to_string(),
+        Some(Classes { names, sha256 }) => format!("classes {}, sha256 {sha256}", names.join(", ")),
+    };
+    let expected = format!("{}, as {} has now", told(now), settings.data.source);
+    let hint =
+        "the run began with other classes of the same images: put the labels back, or start a new run with `train`";
+    Err(Error::bad_data(path.join("state.json"), expected, told(then)).with_hint(hint))
 }
 
 /// Refuses a checkpoint without the encoder that the settings ask for, or with one that they don't.

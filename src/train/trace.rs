@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, prior};
+use super::batch::{Batch, Given, GivenClasses, GivenInstanceNoise, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, weights};
 use super::step::model::Model;
 use super::step::probe::Probe;
@@ -19,6 +19,7 @@ use crate::device::{Accelerator, Backend, Cpu, Real, StepState, Stored, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
+use crate::ops::inputs::classes::{ClassDraw, ClassesOp};
 use crate::ops::inputs::prior::PriorOp;
 use crate::run::{Tensor, tensors};
 use crate::{Error, Result};
@@ -160,6 +161,9 @@ impl<B: Executor> Tracer<B> {
         let mut given = BTreeMap::new();
         for wanted in step_inputs(&self.trainer.model) {
             let values = input.take(wanted.name, &wanted.shape)?;
+            if let Draw::Classes = wanted.draw {
+                require_classes(&values, self.trainer.model.settings.nets.classes, wanted.name, input.path())?;
+            }
             let channels_last = wanted.shape.len() == 4;
             let values = if channels_last { permute(&values, &wanted.shape, &[0, 2, 3, 1]) } else { values };
             given.insert(wanted.name, values);
@@ -169,6 +173,11 @@ impl<B: Executor> Tracer<B> {
             |names: &[&'static str]| names.iter().filter_map(|name| given.remove(name)).collect::<Vec<_>>().concat();
         Ok(Batch::Given(Given {
             images: backend.stored_of(&values(&["images"]))?,
+            classes: GivenClasses {
+                real: backend.buffer_of(&numbers(&values(&["classes_real"])))?,
+                discriminator: backend.buffer_of(&numbers(&values(&["classes_d"])))?,
+                generator: backend.buffer_of(&numbers(&values(&["classes_g"])))?,
+            },
             latents_d: backend.stored_of(&values(&["latents_d"]))?,
             latents_g: backend.stored_of(&values(&["latents_g"]))?,
             noise_d: backend.buffer_of(&values(&["noise_real", "noise_fake"]))?,
@@ -296,6 +305,21 @@ enum Draw {
     Normal,
     /// U[0, 1).
     Uniform,
+    /// The numbers of classes, evenly.
+    Classes,
+}
+
+/// Refuses what is no number of a class.
+fn require_classes<T: Real>(values: &[T], classes: usize, name: &str, path: &Path) -> Result<()> {
+    let is_class = |value: f64| value.fract() == 0.0 && (0.0..classes as f64).contains(&value);
+    let Some(wrong) = values.iter().map(|value| value.to_f64()).find(|&value| !is_class(value)) else { return Ok(()) };
+    Err(Error::bad_data(path, format!("`{name}` to hold whole numbers from 0 to {}", classes - 1), wrong.to_string()))
+}
+
+/// Classes as the step has them.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers that were checked")]
+fn numbers<T: Real>(values: &[T]) -> Vec<u32> {
+    values.iter().map(|value| value.to_f64() as u32).collect()
 }
 
 /// The inputs that a step takes with these settings.
@@ -312,6 +336,11 @@ fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
     add(true, "images", &images, Stream::Flip, Draw::Pixels);
     add(true, "latents_d", &latents, Stream::LatentDiscriminator, Draw::Prior);
     add(true, "latents_g", &latents, Stream::LatentGenerator, Draw::Prior);
+    let told = settings.nets.is_conditional();
+    // The stream of the data's order: nothing else draws from it here either.
+    add(told, "classes_real", &[n], Stream::Permutation, Draw::Classes);
+    add(told, "classes_d", &[n], Stream::ClassDiscriminator, Draw::Classes);
+    add(told, "classes_g", &[n], Stream::ClassGenerator, Draw::Classes);
     // R1 and R2 are taken at images that D has seen, with the noise that it saw them with.
     let elsewhere = matches!(objective.penalty, Penalty::WganGp | Penalty::Dragan);
     if let Some([c, h, w]) = code(model) {
@@ -403,6 +432,12 @@ fn drawn(model: &Model<Cpu<f32>>, input: &StepInput) -> Result<Vec<f32>> {
             values = uniforms().map(|u| low + (high - low) * u).collect();
         }
         Draw::Normal => fill_normals(seed, stream, 0, 0, 0, &mut values),
+        Draw::Classes => {
+            let (d, mut drawn) =
+                (ClassDraw { classes: settings.nets.classes, stream, draws: DrawStep::ONCE }, vec![0; len]);
+            backend.classes_sample(&d, state, &mut drawn)?;
+            values = drawn.into_iter().map(|class| f32::of(f64::from(class))).collect();
+        }
         Draw::Prior => backend.prior_sample(&prior(settings, stream, DrawStep::ONCE), state, &mut values)?,
     }
     Ok(values)

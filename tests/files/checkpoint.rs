@@ -47,6 +47,7 @@ fn sample(step: u64, seed: u64) -> Checkpoint {
             rng: RngPosition { step },
             data: DataPosition { position: step * 128, count: (1 << 53) + 1, sha256: "7".repeat(64) },
             settings: BTreeMap::new(),
+            classes: None,
             changes: Vec::new(),
             origin: None,
             files: Files::default(),

@@ -34,6 +34,7 @@ fn sample() -> Checkpoint {
             rng: RngPosition { step: 200 },
             data: DataPosition { position: 25_600, count: 60_000, sha256: "5".repeat(64) },
             settings: BTreeMap::new(),
+            classes: None,
             changes: Vec::new(),
             origin: None,
             files: Files::default(),

@@ -28,6 +28,16 @@ fn data() -> impl Strategy<Value = DataSettings> {
     )
 }
 
+fn nets() -> impl Strategy<Value = NetsSettings> {
+    let conditional = prop::sample::select(Conditional::ALL);
+    (conditional, 1usize..400, 0usize..=65_535).prop_map(|(conditional, class_embedding, classes)| NetsSettings {
+        conditional,
+        class_embedding,
+        classes,
+        ..NetsSettings::default()
+    })
+}
+
 fn generator() -> impl Strategy<Value = GeneratorSettings> {
     let prior = prop::sample::select(Prior::ALL);
     let output = prop_oneof![Just(OutputLayer::Stride1), Just(OutputLayer::Stride2)];
@@ -181,9 +191,8 @@ fn eval() -> impl Strategy<Value = EvalSettings> {
 
 fn settings() -> impl Strategy<Value = Settings> {
     let discriminators = discriminator().prop_flat_map(|net| (objective(net.norm), Just(net)));
-    let all = (data(), generator(), discriminators, bottleneck(), optimizer(), train(), residual(), eval());
-    all.prop_map(|(data, generator, (objective, discriminator), bottleneck, optimizer, train, residual, eval)| {
-        let nets = NetsSettings::default();
+    let all = (data(), nets(), generator(), discriminators, bottleneck(), optimizer(), train(), residual(), eval());
+    all.prop_map(|(data, nets, generator, (objective, discriminator), bottleneck, optimizer, train, residual, eval)| {
         let mut settings =
             Settings { data, nets, generator, discriminator, bottleneck, objective, optimizer, train, eval };
         if settings.objective.loss.is_energy() {
@@ -203,6 +212,17 @@ fn settings() -> impl Strategy<Value = Settings> {
             }
             (generator.width, generator.max_width) = (width, width + more);
             (discriminator.width, discriminator.max_width) = (width + more, width + 2 * more);
+        }
+        let Settings { nets, discriminator, objective, .. } = &mut settings;
+        let has_hidden = nets.family == Family::Dcgan && !discriminator.hidden.is_empty();
+        if objective.loss.is_energy()
+            || objective.feature_matching > 0.0
+            || (nets.conditional == Conditional::Concatenation && !has_hidden)
+        {
+            nets.conditional = Conditional::None;
+        }
+        if !nets.is_conditional() {
+            nets.classes = 0;
         }
         settings
     })

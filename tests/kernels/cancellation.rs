@@ -119,7 +119,7 @@ fn stays<B: Executor>(backend: &B, (mut settings, image): (Settings, ImageShape)
     let ImageShape { h, w, c } = image;
     let pixels: Vec<u8> = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
     let gather = Gather { n, count: COUNT, h, w, c, low: 0.0, high: 1.0, flip: false };
-    let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") };
+    let batch = Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory"), labels: None };
     let what = format!("{:?}, {:?}, batch {n}", settings.nets.family, settings.objective);
     let mut trainer = Trainer::new(backend.clone(), settings, image).expect("a trainer");
     let started = read(backend, &trainer.model.discriminator.memory.params);

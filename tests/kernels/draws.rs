@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::executors::emulated;
 use simt::Options;
-use vgan_cuda::config::{BottleneckZ, Norm, Penalty, Prior, Settings};
+use vgan_cuda::config::{BottleneckZ, Conditional, Norm, Penalty, Prior, Settings};
 use vgan_cuda::device::normal::fill_normals;
 use vgan_cuda::device::philox::{DrawStep, Stream, draw, uniform};
 use vgan_cuda::device::{Buffer, Cpu, Out, StepState};
@@ -17,7 +17,7 @@ use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::{Gather, permuted};
 use vgan_cuda::ops::layers::bottleneck::{Bottleneck, Noise, Sigma};
 use vgan_cuda::train::Trainer;
-use vgan_cuda::train::batch::{Batch, Given, GivenInstanceNoise, GivenPenalty, Phase};
+use vgan_cuda::train::batch::{Batch, Given, GivenClasses, GivenInstanceNoise, GivenPenalty, Phase};
 use vgan_cuda::train::objective::{instance_noise, reconstruction_noise};
 
 const IMAGE: ImageShape = ImageShape { h: 4, w: 4, c: 1 };
@@ -25,12 +25,14 @@ const IMAGE: ImageShape = ImageShape { h: 4, w: 4, c: 1 };
 const N: usize = 6;
 const COUNT: usize = 50;
 const LATENT: usize = 5;
+const CLASSES: usize = 7;
 
-/// Everything that draws: instance noise, mirrored images, mode regularisation with D's verdict, a penalty. Nothing learns,
+/// Everything that draws: classes, instance noise, mirrored images, mode regularisation with D's verdict, a penalty. Nothing learns,
 /// so that the last of several updates of D does not depend on those before it.
 fn settings(penalty: Penalty, updates: u32, seed: u64) -> Settings {
     let mut settings = Settings::default();
     (settings.train.batch, settings.train.seed, settings.data.flip) = (N, seed, true);
+    (settings.nets.conditional, settings.nets.classes) = (Conditional::Projection, CLASSES);
     (settings.generator.latent, settings.generator.prior) = (LATENT, Prior::Normal);
     (settings.generator.hidden, settings.generator.channels) = (vec![9], vec![5, 4]);
     (settings.discriminator.channels, settings.discriminator.hidden) = (vec![4, 5], vec![9]);
@@ -68,12 +70,23 @@ impl Draws {
         (0..N).flat_map(|image| (0..len).map(move |element| one(image, element))).collect()
     }
 
-    /// The images of the batch of this number, `updates` batches a step, each mirrored or not by a draw of its own.
-    fn images(self, updates: u32, pixels: &[u8]) -> Vec<f32> {
+    /// A class for each image, each as likely as any other.
+    fn classes(self, stream: Stream) -> Vec<u32> {
+        let bits = |image| u64::from(draw(self.seed, stream, self.number, image, 0)[0]);
+        (0..N as u32).map(|image| (bits(image) * CLASSES as u64 / (1 << 32)) as u32).collect()
+    }
+
+    /// The place in the set of an image of the batch of this number, `updates` batches a step.
+    fn place(self, updates: u32, image: usize) -> usize {
         let epoch = (COUNT / (N * updates as usize) * N * updates as usize) as u64;
+        let sample = self.number * N as u64 + image as u64;
+        permuted(self.seed, sample / epoch, sample % epoch, COUNT as u64) as usize
+    }
+
+    /// The images of that batch, each mirrored or not by a draw of its own.
+    fn images(self, updates: u32, pixels: &[u8]) -> Vec<f32> {
         let one = |image: usize| {
-            let sample = self.number * N as u64 + image as u64;
-            let place = permuted(self.seed, sample / epoch, sample % epoch, COUNT as u64) as usize;
+            let place = self.place(updates, image);
             let mirrored = draw(self.seed, Stream::Flip, self.number, image as u32, 0)[0] & 1 == 1;
             pixels[place * IMAGE.len()..][..IMAGE.len()].chunks_exact(IMAGE.w).flat_map(move |row| {
                 let row: Vec<f32> = row.iter().map(|&byte| f32::from(byte) / 255.0).collect();
@@ -88,10 +101,16 @@ fn pixels() -> Vec<u8> {
     (0..COUNT * IMAGE.len()).map(|i| (i * i * 7 + i * 31) as u8).collect()
 }
 
+/// The class of each image of the set.
+fn labels() -> Vec<u32> {
+    (0..COUNT).map(|i| ((i * 5 + i / 7) % CLASSES) as u32).collect()
+}
+
 fn drawn<B: Executor>(be: &B) -> Batch<B> {
     let ImageShape { h, w, c } = IMAGE;
     let gather = Gather { n: N, count: COUNT, h, w, c, low: 0.0, high: 1.0, flip: true };
-    Batch::Drawn { gather, images: be.buffer_of(&pixels()).expect("memory") }
+    let (images, labels) = (be.buffer_of(&pixels()).expect("memory"), be.buffer_of(&labels()).expect("memory"));
+    Batch::Drawn { gather, images, labels: Some(labels) }
 }
 
 /// What the last update of D, and the generator's, are to draw in this step.
@@ -102,6 +121,11 @@ fn expected(settings: &Settings, step: u64, dims: usize) -> Batch<Cpu<f32>> {
     let pair = |real, fake, len| [last.normals(real, len), last.normals(fake, len)].concat();
     Batch::Given(Given {
         images: last.images(updates, &pixels()),
+        classes: GivenClasses {
+            real: (0..N).map(|image| labels()[last.place(updates, image)]).collect(),
+            discriminator: last.classes(Stream::ClassDiscriminator),
+            generator: once.classes(Stream::ClassGenerator),
+        },
         latents_d: last.normals(Stream::LatentDiscriminator, LATENT),
         latents_g: once.normals(Stream::LatentGenerator, LATENT),
         noise_d: pair(Stream::NoiseReal, Stream::NoiseFake, dims),

@@ -325,7 +325,7 @@ fn drawn<B: Executor>(be: &B, settings: &vgan_cuda::config::Settings, len: usize
     let (n, count) = (settings.train.batch, 50);
     let pixels: Vec<u8> = (0..count * len).map(|i| (i * i * 7 + i * 31) as u8).collect();
     let gather = Gather { n, count, h: 1, w: len, c: 1, low: 0.0, high: 1.0, flip: false };
-    Batch::Drawn { gather, images: be.buffer_of(&pixels).expect("memory") }
+    Batch::Drawn { gather, images: be.buffer_of(&pixels).expect("memory"), labels: None }
 }
 
 /// A whole step, recorded as on a GPU: the kernels note what the CPU notes, and nothing that follows moves.

@@ -4,7 +4,7 @@
 use vgan_cuda::device::normal::{fill_normals, normals4};
 use vgan_cuda::device::philox::{self, Stream, draw, philox4x32_10};
 
-const STREAMS: [Stream; 9] = [
+const STREAMS: [Stream; 11] = [
     Stream::Init,
     Stream::LatentDiscriminator,
     Stream::LatentGenerator,
@@ -14,6 +14,8 @@ const STREAMS: [Stream; 9] = [
     Stream::Flip,
     Stream::Permutation,
     Stream::LatentSample,
+    Stream::ClassDiscriminator,
+    Stream::ClassGenerator,
 ];
 
 /// The lines `philox4x32 10` of Random123's tests/kat_vectors: counter, key, result.

@@ -34,7 +34,10 @@ fn batch<B: Executor>(backend: &B, settings: &Settings, image: ImageShape) -> Ba
     let low = if settings.data.range == PixelRange::MinusOneToOne { -1.0 } else { 0.0 };
     let ImageShape { h, w, c } = image;
     let gather = Gather { n: settings.train.batch, count, h, w, c, low, high: 1.0, flip: settings.data.flip };
-    Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory") }
+    let of_image = |i: usize| (i * 7 % settings.nets.classes.max(1)) as u32;
+    let labels = || backend.buffer_of(&(0..count).map(of_image).collect::<Vec<_>>()).expect("memory");
+    let labels = settings.nets.is_conditional().then(labels);
+    Batch::Drawn { gather, images: backend.buffer_of(&pixels).expect("memory"), labels }
 }
 
 /// The state after one more step.

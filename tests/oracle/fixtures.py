@@ -48,6 +48,10 @@ OPERATORS = [
     # Input channels are classes.
     ("cross_entropy", None, None, None, 17, None, 3, None, None),
     ("cross_entropy", None, None, None, 2, None, 5, None, None),
+    # Input channels are features, output channels classes, and the height is the width of the embedding.
+    ("class_concat", None, None, None, 3, 4, 5, 3, None),
+    ("class_concat", None, None, None, 1, 5, 3, 2, None),
+    ("class_projection", None, None, None, 17, 3, 5, None, None),
 ]
 
 
@@ -88,6 +92,20 @@ def operator_file():
             (dx,) = torch.autograd.grad(y, x, dy)
             cases.append({"op": kind})
             parts = {"x": x, "labels": labels.double(), "y": y, "dy": dy, "dx": dx}
+            tensors |= {f"case{index}.{key}": value.detach() for key, value in parts.items()}
+            continue
+        if kind.startswith("class"):
+            x, w = draw(count, inputs).requires_grad_(), draw(outputs, height or inputs).requires_grad_()
+            labels = torch.randint(outputs, (count,), generator=random)
+            embedded = functional.embedding(labels, w)
+            if kind == "class_concat":
+                y = torch.cat([x, functional.normalize(embedded, dim=1)], dim=1)
+            else:
+                y = (embedded * x).sum(dim=1)
+            dy = draw(*y.shape)
+            dx, dw = torch.autograd.grad(y, (x, w), dy)
+            cases.append({"op": kind})
+            parts = {"x": x, "w": w, "labels": labels.double(), "y": y, "dy": dy, "dx": dx, "dw": dw}
             tensors |= {f"case{index}.{key}": value.detach() for key, value in parts.items()}
             continue
         x, b = draw(count, inputs, height, width), draw(outputs)

@@ -29,9 +29,11 @@ class Encoder(nn.Module):
         return self.fc(leaky_relu(x, self.leak).flatten(1))
 
 
-def terms(objective, images, encoder, generator, cost):
-    """What the generator's loss gains, the mean error alone, and the reconstructions; `cost` is that of a batch of images."""
-    reconstructions = generator(encoder(images))
+def terms(objective, images, classes, encoder, generator, cost):
+    """What the generator's loss gains, the mean error alone, and the reconstructions; `cost` is that of a batch of images.
+    `classes` are those of the images, or None.
+    """
+    reconstructions = generator(encoder(images), classes)
     error = mse_loss(reconstructions, images)
     loss = objective["reconstruction"] * error
     if objective["mode"] > 0:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm
 
 import autoencoder
+import conditional
 import mode_regularizer
 import resnet
 from settings import SIGMA_RATES
@@ -42,7 +43,8 @@ class Generator(nn.Module):
             raise SystemExit(f"the generator doubles its images to a multiple of {shrink}, found {height}x{width}")
         self.first = (widths[0], height // shrink, width // shrink)
 
-        features = [generator["latent"], *generator["hidden"], self.first[0] * self.first[1] * self.first[2]]
+        self.class_embedding, inputs = conditional.in_generator(settings)
+        features = [inputs, *generator["hidden"], self.first[0] * self.first[1] * self.first[2]]
         fc = []
         for inputs, outputs in zip(features, features[1:]):
             fc += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
@@ -56,7 +58,9 @@ class Generator(nn.Module):
         deconv.append(nn.Sigmoid() if settings["data"]["range"] == "0..1" else nn.Tanh())
         self.deconv = nn.Sequential(*deconv)
 
-    def forward(self, latents):
+    def forward(self, latents, classes=None):
+        if self.class_embedding is not None:
+            latents = self.class_embedding(latents, classes)
         return self.deconv(self.fc(latents).view(-1, *self.first))
 
 
@@ -98,7 +102,9 @@ class Discriminator(nn.Module):
             self.fc, self.deconv, self.first = autoencoder.decoder(settings, image, last, self.code)
             return
 
-        features = channels * height * width
+        self.class_embedding, wider = conditional.in_head(settings)
+        self.beside = wider > 0
+        features = channels * height * width + wider
         fc = []
         for outputs in discriminator["hidden"]:
             fc.append(nn.Linear(features, outputs))
@@ -108,7 +114,11 @@ class Discriminator(nn.Module):
             features = outputs
         kernels = discriminator["minibatch_kernels"]
         self.minibatch = Minibatch(features, kernels, discriminator["minibatch_dims"]) if kernels else nn.Identity()
-        self.fc = nn.Sequential(*fc, nn.Linear(features + kernels, 1))
+        embedding, logits = conditional.in_logit(settings, features + kernels)
+        self.fc = nn.Sequential(*fc, nn.Linear(features + kernels, logits))
+        self.projects = embedding is not None
+        if self.projects:
+            self.class_embedding = embedding
 
     def encode(self, images):
         """The features: mu, with {mu, logvar}, or the encoder's output without a bottleneck."""
@@ -118,7 +128,7 @@ class Discriminator(nn.Module):
         mu = self.conv_mean(x)
         return mu, {"mu": mu, "logvar": self.conv_logvar(x)}
 
-    def forward(self, images, noise=None):
+    def forward(self, images, noise=None, classes=None):
         """`noise` is the bottleneck's epsilon, shaped as the code; without it z is the mean.
 
         Returns the logits and {mu, logvar, z}, the latter empty without a bottleneck.
@@ -132,7 +142,14 @@ class Discriminator(nn.Module):
         if self.exponent:
             made = self.deconv(self.fc(x.flatten(1)).view(-1, *self.first))
             return autoencoder.energies(images, made, self.exponent), code
-        return self.fc[-1](self.minibatch(self.fc[:-1](x.flatten(1)))).flatten(), code
+        if not self.beside:
+            x = x.flatten(1)
+        else:
+            # Position by position, as the engine lays the code out, where the class comes behind it.
+            x = self.class_embedding(x.permute(0, 2, 3, 1).flatten(1), classes)
+        x = self.minibatch(self.fc[:-1](x))
+        embedding = self.class_embedding if self.projects else None
+        return conditional.logit(x, self.fc[-1](x), embedding, classes), code
 
 
 class Minibatch(nn.Module):
@@ -152,7 +169,7 @@ class Minibatch(nn.Module):
 def normalise_spectrally(net):
     """Divides every weight of a discriminator by its largest singular value, as its power iterations find it."""
     for module in list(net.modules()):
-        if isinstance(module, (nn.Conv2d, nn.Linear, Minibatch)):
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding, Minibatch)):
             spectral_norm(module)
 
 

@@ -61,7 +61,8 @@ def hold_spectral_norm(net):
 def traced(program, preset, changes, folder, settings):
     """The largest relative difference of the values of D's phase, and where."""
     source, target = folder / "in.safetensors", folder / "out.safetensors"
-    changes = [*changes, "--set", "train.batch=4"]
+    # `trace` has no images to count the classes of.
+    changes = [*changes, "--set", "train.batch=4", "--set", f"nets.classes={settings['nets']['classes']}"]
     run(program, "trace", "--preset", preset, *changes, "--example", source)
     run(program, "trace", "--preset", preset, *changes, "--input", source, "--output", target)
     given, expected = load_file(source), load_file(target)
@@ -70,10 +71,11 @@ def traced(program, preset, changes, folder, settings):
     vgan_cuda.load_weights(discriminator, given, "discriminator.")
     found = {}
     with torch.no_grad():
-        found["fakes_d"] = generator.train()(given["latents_d"])
+        classes = {kind: given[f"classes_{name}"].long() for kind, name in [("real", "real"), ("fake", "d")] if f"classes_{name}" in given}
+        found["fakes_d"] = generator.train()(given["latents_d"], classes.get("fake"))
         discriminator.train()
         for kind, images in [("real", given["images"]), ("fake", found["fakes_d"])]:
-            logits, code = discriminator(images, given.get(f"noise_{kind}"))
+            logits, code = discriminator(images, given.get(f"noise_{kind}"), classes.get(kind))
             found[f"logits_{kind}"] = logits
             hold_spectral_norm(discriminator)
             found.update((f"{name}_{kind}", value) for name, value in code.items())
@@ -89,8 +91,10 @@ def drawn(program, path, folder):
     numpy.save(folder / "z.npy", latents.numpy())
     run(program, "generate", path, "--latents", folder / "z.npy", "--output", folder / "x.npy", "--device", "cpu", "--quiet")
     with torch.no_grad():
-        images = loaded.generator(latents)
-        assert loaded.discriminator(images)[0].isfinite().all()
+        # The classes in turn, as `generate` takes them for the rows of a file.
+        classes = torch.arange(16) % len(loaded.classes) if loaded.classes else None
+        images = loaded.generator(latents, classes)
+        assert loaded.discriminator(images, classes=classes)[0].isfinite().all()
     expected = numpy.load(folder / "x.npy").astype(int)
     return int(numpy.abs(loaded.pixels(images).numpy().astype(int) - expected).max()), expected.shape
 

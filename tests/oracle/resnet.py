@@ -2,13 +2,14 @@
 
 The state-dict keys are those of the paper's official code (gan_training/models/resnet.py of akanazawa/vgan): `fc`,
 `resnet.<i>.conv_0`, `.conv_1`, `.conv_s`, `conv_img`; but `conv_mean` and `conv_logvar`, as in model.py, for its `mean_fn`
-and `logstd_fn`, whether the second one makes log sigma^2 or, as in that code, log sigma (`bottleneck.sigma`). There is no
-class embedding.
+and `logstd_fn`, whether the second one makes log sigma^2 or, as in that code, log sigma (`bottleneck.sigma`); and the class
+embedding is `class_embedding`, where there is one (conditional.py).
 """
 
 from torch import nn
 from torch.nn.functional import leaky_relu
 
+import conditional
 from settings import SIGMA_RATES
 
 SMALLEST = 4
@@ -57,7 +58,8 @@ class Generator(nn.Module):
         count = halvings(height, width)
         sizes = widths(settings["generator"], count)
         self.first = (sizes[-1], height >> count, width >> count)
-        self.fc = nn.Linear(settings["generator"]["latent"], self.first[0] * self.first[1] * self.first[2])
+        self.class_embedding, inputs = conditional.in_generator(settings)
+        self.fc = nn.Linear(inputs, self.first[0] * self.first[1] * self.first[2])
         blocks = []
         for wide, narrow in zip(sizes[:0:-1], sizes[-2::-1]):
             blocks += [Block(wide, narrow, self.LEAK), nn.Upsample(scale_factor=2)]
@@ -65,7 +67,9 @@ class Generator(nn.Module):
         self.conv_img = nn.Conv2d(sizes[0], channels, 3, padding=1)
         self.last = nn.Sigmoid() if settings["data"]["range"] == "0..1" else nn.Tanh()
 
-    def forward(self, latents):
+    def forward(self, latents, classes=None):
+        if self.class_embedding is not None:
+            latents = self.class_embedding(latents, classes)
         x = self.resnet(self.fc(latents).view(-1, *self.first))
         return self.last(self.conv_img(leaky_relu(x, self.LEAK)))
 
@@ -97,7 +101,8 @@ class Discriminator(nn.Module):
             self.conv_mean = nn.Conv2d(inputs, channels, 1)
             self.conv_logvar = nn.Conv2d(inputs, channels, 1)
         self.code = (channels, height, width)
-        self.fc = nn.Linear(channels * height * width, 1)
+        self.class_embedding, logits = conditional.in_logit(settings, channels * height * width)
+        self.fc = nn.Linear(channels * height * width, logits)
 
     def encode(self, images):
         """The features: mu, with {mu, logvar}, or the encoder's output without a bottleneck."""
@@ -107,7 +112,7 @@ class Discriminator(nn.Module):
         mu = self.conv_mean(x)
         return mu, {"mu": mu, "logvar": self.conv_logvar(x)}
 
-    def forward(self, images, noise=None):
+    def forward(self, images, noise=None, classes=None):
         """`noise` is the bottleneck's epsilon, shaped as the code; without it z is the mean.
 
         Returns the logits and {mu, logvar, z}, the latter empty without a bottleneck.
@@ -117,4 +122,5 @@ class Discriminator(nn.Module):
             x = x + (self.rate * code["logvar"]).exp() * noise
         if self.bottleneck:
             code["z"] = x
-        return self.fc(leaky_relu(x, self.leak).flatten(1)).flatten(), code
+        x = leaky_relu(x, self.leak).flatten(1)
+        return conditional.logit(x, self.fc(x), self.class_embedding, classes), code

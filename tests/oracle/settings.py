@@ -10,7 +10,7 @@ import tomllib
 
 DEFAULTS = {
     "data": {"range": "0..1"},
-    "nets": {"family": "dcgan"},
+    "nets": {"family": "dcgan", "conditional": "none", "class_embedding": 256, "classes": 0},
     "generator": {
         "latent": 62,
         "prior": "uniform",
@@ -89,6 +89,7 @@ SIGMA_RATES = {"logvar": 0.5, "logstd": 1.0}
 
 # The settings that came after the first fixtures were made.
 LATER = {
+    "nets": ["conditional", "class_embedding", "classes"],
     "generator": ["ema", "ema_half_life", "ema_rampup"],
     "optimizer": ["warmup", "schedule", "schedule_start", "schedule_steps", "schedule_floor"],
     "discriminator": ["norm", "spectral_norm", "minibatch_kernels", "minibatch_dims"],

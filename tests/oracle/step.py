@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
 import autoencoder
+import conditional
 import mode_regularizer
 from model import initialise, iterate_powers, kl_divergence, nets, power_iterations, vanishing_biases
 
@@ -45,6 +46,9 @@ def random_batch(settings, image, code, random):
     draws = {"images": images if settings["data"]["range"] == "0..1" else 2 * images - 1}
     draws["latents_d"] = draw_latents(latent, generator=random)
     draws["latents_g"] = draw_latents(latent, generator=random)
+    if conditional.is_conditional(settings):
+        for name in ("classes_real", "classes_d", "classes_g"):
+            draws[name] = torch.randint(settings["nets"]["classes"], (count,), generator=random).float()
     if settings["bottleneck"]["enabled"]:
         names = ["noise_real", "noise_fake"]
         sampled, objective = settings["bottleneck"]["generator_z"] == "sampled", settings["objective"]
@@ -180,13 +184,14 @@ class Trainer:
         """Discriminator on reals, then on fakes, as two batches with statistics of their own; then beta."""
         net, optimizer = self.nets["discriminator"], self.optimizers["discriminator"]
         bottleneck = self.settings["bottleneck"]
-        fakes = self.nets["generator"](batch["latents_d"]).detach()
+        of_real, of_fake = classes_of(batch, "real"), classes_of(batch, "d")
+        fakes = self.nets["generator"](batch["latents_d"], of_fake).detach()
         shown_real, shown_fake = self.noisy(batch, "real", batch["images"]), self.noisy(batch, "fake", fakes)
-        logits_real, real = net(shown_real, batch.get("noise_real"))
+        logits_real, real = net(shown_real, batch.get("noise_real"), of_real)
         # Real and fake images are one pass of the engine's, for which spectral norm makes one power iteration; a penalty
         # sees the same weights.
         power_iterations(net, False)
-        logits_fake, fake = net(shown_fake, batch.get("noise_fake"))
+        logits_fake, fake = net(shown_fake, batch.get("noise_fake"), of_fake)
         loss = discriminator_loss(self.settings["objective"], logits_real, logits_fake, self.balance)
         self.energy = logits_real.detach().mean()
         out = {"fakes_d": fakes, "logits_real": logits_real, "logits_fake": logits_fake}
@@ -247,8 +252,10 @@ class Trainer:
         else:
             points = real + positions * 0.5 * real.std(unbiased=False) * batch["penalty_directions"]
         points = points.detach().requires_grad_()
+        # Between and around real images, points are of the class of the real one.
+        classes = classes_of(batch, "d" if kind == "r2" else "real")
         self.watching = False
-        logits, _ = self.nets["discriminator"](points, noise if objective["penalty_z"] == "sampled" else None)
+        logits, _ = self.nets["discriminator"](points, noise if objective["penalty_z"] == "sampled" else None, classes)
         self.watching = True
         (gradient,) = torch.autograd.grad(logits.sum(), points, create_graph=True)
         squares = gradient.flatten(1).pow(2).sum(dim=1)
@@ -259,13 +266,13 @@ class Trainer:
         """Generator on fresh latents through the discriminator just updated, whose weights take no gradient."""
         net, optimizer, critic = self.nets["generator"], self.optimizers["generator"], self.nets["discriminator"]
         critic.requires_grad_(False)
-        fakes = net(batch["latents_g"])
+        fakes = net(batch["latents_g"], classes_of(batch, "g"))
         objective, out = self.settings["objective"], {"fakes_g": fakes}
         if objective["feature_matching"]:
             real = self.noisy(batch, "real", batch["images"])
             loss, code = matching_loss(objective, critic, real, self.noisy(batch, "g", fakes))
         else:
-            logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"))
+            logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"), classes_of(batch, "g"))
             loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
         loss = loss + self.historical_averaging("generator")
         if "encoder" in self.nets:
@@ -294,14 +301,18 @@ class Trainer:
         """The terms of mode regularisation, the mean error, and the reconstructions of the step's real images."""
         objective, critic = self.settings["objective"], self.nets["discriminator"]
 
+        classes = classes_of(batch, "real")
+
         def cost(images):
             # The engine judges them with the weights that it judged the generator's images with.
             power_iterations(critic, False)
-            logits, _ = critic(self.noisy(batch, "reconstruction", images), batch.get("noise_reconstruction"))
+            shown, noise = self.noisy(batch, "reconstruction", images), batch.get("noise_reconstruction")
+            logits, _ = critic(shown, noise, classes)
             power_iterations(critic, True)
             return generator_loss(objective | {"repelling": 0.0}, logits, critic)
 
-        return mode_regularizer.terms(objective, batch["images"], self.nets["encoder"], self.nets["generator"], cost)
+        encoder, generator = self.nets["encoder"], self.nets["generator"]
+        return mode_regularizer.terms(objective, batch["images"], classes, encoder, generator, cost)
 
     def historical_averaging(self, name):
         """lambda |theta - mean theta|^2, the mean over the parameters before each update of this net, this one's too."""
@@ -317,6 +328,12 @@ class Trainer:
         """The weights and running statistics as they stand, under their names in the exchange format."""
         values = {name: weights(net) for name, net in self.nets.items()} | {"average": self.average}
         return {f"{name}.{key}": value for name, tensors in values.items() for key, value in tensors.items()}
+
+
+def classes_of(batch, which):
+    """The numbers of classes that come as the file's numbers do; None where there are none."""
+    classes = batch.get(f"classes_{which}")
+    return None if classes is None else classes.long()
 
 
 def compute_in_bf16(net):

@@ -1,4 +1,4 @@
-//! Convolution, transposed convolution, batch normalisation and cross-entropy alone against PyTorch's, at odd sizes, in f64: values,
+//! Convolution, transposed convolution, batch normalisation, cross-entropy and embeddings of classes alone against PyTorch's, at odd sizes, in f64: values,
 //! every gradient and running statistics, through the traits of the operations. Relative to each tensor's largest.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,8 @@ use vgan_cuda::device::Cpu;
 use vgan_cuda::nn::table::permute;
 use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::batch_norm::{BatchNorm, BatchNormOp};
+use vgan_cuda::ops::layers::class_concat::{ClassConcat, ClassConcatOp};
+use vgan_cuda::ops::layers::class_projection::{ClassProjection, ClassProjectionOp};
 use vgan_cuda::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
 use vgan_cuda::ops::losses::cross_entropy::{CrossEntropy, CrossEntropyOp};
@@ -116,6 +118,26 @@ fn cross_entropy(cpu: &Cpu<f64>, parts: &Parts) -> Computed {
     vec![("y", y), ("dx", dx)]
 }
 
+/// The class's embedding beside features, or its product with them; gradients are overwritten.
+fn classes(cpu: &Cpu<f64>, parts: &Parts, beside: bool) -> Computed {
+    let (&[n, c], &[classes, width]) = (parts.shape("x"), parts.shape("w")) else { panic!("shapes") };
+    let [x, e, labels, dy] = ["x", "w", "labels", "dy"].map(|name| parts.ours(name));
+    let labels: Vec<u32> = labels.iter().map(|&label| label as u32).collect();
+    let (mut y, mut dx, mut de) = (vec![f64::NAN; dy.len()], vec![f64::NAN; x.len()], vec![f64::NAN; e.len()]);
+    if beside {
+        let d = ClassConcat { n, c, classes, width };
+        cpu.class_concat_forward(&d, &x, &labels, &e, &mut y).unwrap();
+        cpu.class_concat_backward_input(&d, &dy, &mut dx).unwrap();
+        cpu.class_concat_backward_weight(&d, &labels, &e, &dy, &mut de, false).unwrap();
+    } else {
+        let d = ClassProjection { n, c, classes };
+        cpu.class_projection_forward(&d, &x, &labels, &e, None, &mut y, false).unwrap();
+        cpu.class_projection_backward_input(&d, &labels, &e, &dy, &mut dx, false).unwrap();
+        cpu.class_projection_backward_weight(&d, &x, &labels, &dy, &mut de, None, false).unwrap();
+    }
+    vec![("y", y), ("dx", dx), ("dw", de)]
+}
+
 #[test]
 fn operators_agree() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/operators.safetensors");
@@ -134,6 +156,7 @@ fn operators_agree() {
             "conv2d" => conv2d(&cpu, operator, &parts),
             "conv_transpose2d" => conv_transpose2d(&cpu, operator, &parts),
             "cross_entropy" => cross_entropy(&cpu, &parts),
+            "class_concat" | "class_projection" => classes(&cpu, &parts, operator.op == "class_concat"),
             op => batch_norm(&cpu, &parts, op == "batch_norm"),
         };
         for (name, values) in computed {

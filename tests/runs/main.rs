@@ -5,6 +5,7 @@ mod needs;
 #[path = "../common/whole_runs.rs"]
 mod whole_runs;
 
+mod conditional;
 mod divergence;
 mod faults;
 mod kill;

@@ -36,7 +36,7 @@ fn train(settings: &Settings) -> Vec<Metrics> {
     let images = glyphs::draw(500, 0);
     let (h, w, c) = (images.height, images.width, images.channels);
     let gather = Gather { n: N, count: images.count, h, w, c, low: 0.0, high: 1.0, flip: false };
-    let batch = Batch::Drawn { gather, images: images.pixels };
+    let batch = Batch::Drawn { gather, images: images.pixels, labels: None };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), ImageShape { h, w, c }).expect("a trainer");
     cpu.run(|| (0..STEPS).try_for_each(|_| trainer.step(&batch))).unwrap_or_else(|error| panic!("{error}"));
     let state = trainer.read_state().expect("the state");

@@ -73,6 +73,7 @@ const METHODS: &[Method] = &[
     ("spectral norm", "discriminator.spectral_norm=true", gap, 0.05..1.0),
     ("residual, rmsprop", "nets.family=resnet generator_lr=2e-3 discriminator_lr=2e-3", gap, 0.05..1.0),
     ("mode regularisation", "reconstruction=0.2 mode=0.4", gap, 0.05..1.0),
+    ("projection", "nets.conditional=projection nets.classes=10 class_embedding=16", gap, 0.05..1.0),
     ("mode regularisation, d", "reconstruction=2 mode=0.4", reconstruction, 0.0..0.1),
 ];
 
@@ -125,7 +126,9 @@ struct Signs {
 fn train(settings: &Settings, images: &Images, steps: u64, figure: fn(&Metrics) -> f64) -> Signs {
     let cpu = Cpu::<f32>::new(Some(1)).expect("a thread");
     let shape = images.shape();
-    let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: images.pixels.clone() };
+    let labels = images.labels.iter().flat_map(|labels| &labels.classes).map(|&class| u32::from(class)).collect();
+    let labels = settings.nets.is_conditional().then_some(labels);
+    let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: images.pixels.clone(), labels };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), shape).expect("a trainer");
     // Sums of the last real images minus those of the last fake ones, pixel by pixel.
     let mut differences = vec![0.0; shape.len()];

@@ -22,7 +22,7 @@ fn gradients((settings, image): &Narrow, before: f64) -> Vec<(String, Vec<f64>)>
         flip: false,
     };
     let pixels = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
-    let batch = Batch::Drawn { gather, images: pixels };
+    let batch = Batch::Drawn { gather, images: pixels, labels: None };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), *image).expect("a trainer");
     let networks = [Network::Discriminator, Network::Generator, Network::Encoder];
     for network in networks {

@@ -60,7 +60,7 @@ fn trained(mut trainer: Trainer<B>, settings: &Settings) -> (Vec<String>, Vec<f3
     let images = glyphs::draw(50, 0);
     let backend = trainer.model.backend.clone();
     let pixels = backend.buffer_of(&images.pixels).expect("memory");
-    let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: pixels };
+    let batch = Batch::Drawn { gather: gather(settings, &images.extent()), images: pixels, labels: None };
     backend.run(|| (0..3).try_for_each(|_| trainer.step(&batch))).expect("steps");
     let memory = &trainer.model.discriminator.memory;
     let names = memory.parts.params.entries().iter().map(|entry| entry.name.clone()).collect();

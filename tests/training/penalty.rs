@@ -56,7 +56,7 @@ impl Run {
         let images = glyphs::draw(500, 0);
         let (h, w, c) = (images.height, images.width, images.channels);
         let gather = Gather { n: N, count: images.count, h, w, c, low: 0.0, high: 1.0, flip: false };
-        let batch = Batch::Drawn { gather, images: images.pixels };
+        let batch = Batch::Drawn { gather, images: images.pixels, labels: None };
         let trainer = Trainer::new(cpu.clone(), settings, ImageShape { h, w, c }).expect("a trainer");
         Run { cpu, trainer, batch, norms: Norms::default() }
     }

@@ -164,7 +164,8 @@ fn record_on<S: Storage<f32>>(
 fn scattered<B: Executor>(backend: &B, settings: &Settings, images: &Extent) -> Result<Batch<B>> {
     let bytes = usize::try_from(images.bytes()).map_err(|_| Error::Usage("a batch beyond memory".into()))?;
     let pixels: Vec<u8> = (0..bytes).map(|i| ((i as u32).wrapping_mul(0x9E37_79B1) >> 24) as u8).collect();
-    Ok(Batch::Drawn { gather: gather(settings, images), images: backend.buffer_of(&pixels)? })
+    let labels = settings.nets.is_conditional().then(|| backend.alloc(images.count)).transpose()?;
+    Ok(Batch::Drawn { gather: gather(settings, images), images: backend.buffer_of(&pixels)?, labels })
 }
 
 /// Bytes of memory that any work reads or writes, each once.

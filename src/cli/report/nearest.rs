@@ -10,7 +10,7 @@ use crate::image::ImageShape;
 use crate::run::picture::{cells, png};
 use crate::run::report::{Near, Nearest, NearestRow, Reference, data_uri, listed};
 use crate::run::{RunFolder, checkpoint};
-use crate::train::session::GRID_COLUMNS;
+use crate::train::grid::GRID_COLUMNS;
 use crate::train::snapshot::{DataIdentity, require_same_images};
 
 /// A place to look for the training images.

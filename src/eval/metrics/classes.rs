@@ -17,11 +17,14 @@ pub(super) const METRIC: Metric = Metric {
     needs: Needs::Features,
     panel: ("Classes that the samples cover", &[("modes", "")]),
     measure,
-    has: |figure| matches!(figure, "modes" | "class_distance") || figure.starts_with(SHARE),
+    has: |figure| matches!(figure, "modes" | "class_distance" | "class_accuracy") || figure.starts_with(SHARE),
     explain: |figure| match figure {
         "modes" => "classes with at least a tenth of their share among real images",
         "class_distance" => {
             "share of samples that would have to be of another class for the real images' shares, lower is better"
+        }
+        "class_accuracy" => {
+            "share of the samples that the classifier puts into the class that was asked for, higher is better"
         }
         _ => "share of the samples that the classifier puts into this class",
     },
@@ -29,6 +32,7 @@ pub(super) const METRIC: Metric = Metric {
 
 fn measure(real: &Set, fake: &Set, _: u64) -> Vec<Figure> {
     let (names, count) = (&real.names, real.names.len());
+    let accuracy = accuracy(fake).map(|share| figure("class_accuracy", share));
     let (real, fake) = (shares(&real.classes, count), shares(&fake.classes, count));
     let is_covered = |&(real, fake): &(f64, f64)| real > 0.0 && fake >= COVERED * real;
     let pairs = || real.iter().copied().zip(fake.iter().copied());
@@ -36,7 +40,13 @@ fn measure(real: &Set, fake: &Set, _: u64) -> Vec<Figure> {
     let distance = pairs().map(|(real, fake)| (real - fake).abs()).sum::<f64>() / 2.0;
     let listed = names.iter().zip(&fake).filter(|_| count <= LISTED);
     let shares = listed.map(|(name, &share)| figure(&format!("{SHARE}{name}"), share));
-    [figure("modes", modes), figure("class_distance", distance)].into_iter().chain(shares).collect()
+    [figure("modes", modes), figure("class_distance", distance)].into_iter().chain(accuracy).chain(shares).collect()
+}
+
+/// The share of samples that the classifier puts into the class that was asked for; `None` where none was.
+fn accuracy(fake: &Set) -> Option<f64> {
+    let right = fake.asked.iter().zip(&fake.classes).filter(|(asked, found)| asked == found).count();
+    (!fake.asked.is_empty()).then(|| right as f64 / fake.asked.len() as f64)
 }
 
 /// The share of each class.
@@ -66,6 +76,8 @@ mod tests {
         for ((name, value), (expected_name, expected)) in found.iter().zip(expected) {
             assert!(name == expected_name && (value - expected).abs() < 1e-12, "{name} {value}");
         }
+        let asked = Set { asked: vec![0, 1, 1, 2, 2], ..set(&[2, 2, 1]) };
+        assert_eq!(measure(&set(&[50, 25, 25]), &asked, 0)[2], ("class_accuracy".to_string(), 3.0 / 5.0));
         assert_eq!(measure(&set(&[50, 25, 25]), &set(&[98, 2]), 0)[0].1, 1.0);
         assert_eq!(measure(&set(&[500; 3]), &set(&[1; 3]), 0)[1].1, 0.0);
     }

@@ -1,5 +1,6 @@
 //! The metrics, one a file. A new one is a file with a [`Metric`], a line in [`METRICS`], and a section of docs/metrics.md.
 
+mod class_fcd;
 mod classes;
 mod dc;
 mod fcd;
@@ -9,6 +10,7 @@ mod swd;
 
 use super::set::Set;
 use crate::error::{Error, Result};
+pub use class_fcd::OF_CLASS;
 pub use classes::SHARE;
 
 /// What a metric looks at.
@@ -42,7 +44,8 @@ pub struct Metric {
 }
 
 /// Every metric, in the order in which they are shown.
-pub const METRICS: &[&Metric] = &[&fcd::METRIC, &kid::METRIC, &pr::METRIC, &dc::METRIC, &classes::METRIC, &swd::METRIC];
+pub const METRICS: &[&Metric] =
+    &[&fcd::METRIC, &kid::METRIC, &pr::METRIC, &dc::METRIC, &classes::METRIC, &class_fcd::METRIC, &swd::METRIC];
 
 /// The metrics of a list such as `fcd,kid`, each once, in the order of [`METRICS`].
 ///

@@ -5,6 +5,8 @@ pub mod affine;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod bottleneck;
+pub mod class_concat;
+pub mod class_projection;
 mod column_sums;
 pub mod conv2d;
 pub mod conv_transpose2d;
@@ -22,6 +24,8 @@ operations! {
     avg_pool2d: AvgPool2dOp,
     batch_norm: BatchNormOp,
     bottleneck: BottleneckOp,
+    class_concat: ClassConcatOp,
+    class_projection: ClassProjectionOp,
     conv2d: Conv2dOp,
     conv_transpose2d: ConvTranspose2dOp,
     linear: LinearOp,

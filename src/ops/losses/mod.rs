@@ -25,7 +25,6 @@ operations! {
 }
 
 use crate::Result;
-use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::{Accelerator, Argument, Backend, Buffer, Metrics, Real, StepState, Storage};
 use crate::ops::{Case, CaseBuffer, CaseIn, CaseOut};
@@ -62,11 +61,6 @@ fn loss_before<B: Backend>(be: &B) -> Result<Buffer<B, StepState>> {
 }
 
 impl<T: Real, S: Storage<T>> Accelerator<T, S> {
-    /// Runs a kernel with a block for each of `n` images.
-    fn launch_images(&self, kernel: Kernel, n: usize, arguments: &[Argument]) -> Result<()> {
-        self.launch(kernel, [int(n).unsigned_abs(), 1, 1], [size::IMAGE_THREADS, 1, 1], arguments)
-    }
-
     /// Runs a kernel that sums up a batch in a single block.
     fn launch_sum(&self, kernel: Kernel, arguments: &[Argument]) -> Result<()> {
         self.launch(kernel, [1, 1, 1], [size::LOSS_THREADS, 1, 1], arguments)

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`model`] | the networks, the batch and the state: what a step works on |
 //! | [`probe`] | what `trace`, tests and proofs are told of a step |
+//! | `classes` | the classes of the images, where the nets are told them |
 //! | `instance_noise` | noise on the images that the discriminator sees |
 //! | `penalty` | the gradient penalty, of the discriminator's loss |
 //! | `feature_matching` | the generator's loss where it matches features |
@@ -17,6 +18,7 @@
 //! Real and generated images pass the discriminator as one batch of 2N with statistics of their own, and the generator's
 //! half of the step computes no weight gradient of D.
 
+mod classes;
 pub(crate) mod feature_matching;
 mod historical_averaging;
 mod instance_noise;
@@ -143,17 +145,19 @@ pub(crate) fn generator_gradients<B: Executor>(
     backward_through_generator(model, d_latents)
 }
 
-/// Real images, into the first half of the batch.
+/// Real images, into the first half of the batch, with their classes.
 fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
     let real = 0..model.settings.train.batch * model.image.len();
     let Model { backend, batch, state, .. } = model;
-    inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))
+    inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))?;
+    classes::draw_real(model, inputs, draws)
 }
 
-/// z of a phase.
+/// z of a phase, and the classes that are generated with it.
 fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
     let Model { backend, settings, batch, state, .. } = model;
-    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))
+    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))?;
+    classes::draw_generated(model, inputs, phase)
 }
 
 /// G(z), into the second half of the batch.
@@ -161,6 +165,7 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
     let generated = model.images_of(Phase::Generator);
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, stats) = memory.forward_pass(backend, generated.n);
+    let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
     let images = backend.part_mut(&mut batch.images.clean, generated.range);
     layers.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&batch.latents), images)
 }
@@ -178,6 +183,7 @@ fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Pha
     };
     let noise = inputs.noise(backend, settings, phase, backend.view(state));
     let x = backend.slice(batch.images.discriminated(backend), images.range);
+    let pass = pass.of(classes::of(backend, &batch.classes, images.numbers));
     layers.forward(pass, images.groups, stats, x, noise, verdict)
 }
 
@@ -219,14 +225,15 @@ fn backward_through_discriminator<B: Executor>(
     };
     let noise = inputs.noise(backend, settings, phase, backend.view(state));
     let x = backend.slice(batch.images.discriminated(backend), images.range);
+    let classes = classes::of(backend, &batch.classes, images.numbers);
     match phase {
         Phase::Discriminator(_) => {
             let (pass, gradients) = memory.first_backward_pass(backend, images.n)?;
-            layers.backward(pass, x, noise, verdict, d_images, Some(gradients))
+            layers.backward(pass.of(classes), x, noise, verdict, d_images, Some(gradients))
         }
         Phase::Generator => {
             let d_images = Some(backend.view_mut(&mut batch.d_images));
-            layers.backward(memory.pass(backend, images.n), x, noise, verdict, d_images, None)
+            layers.backward(memory.pass(backend, images.n).of(classes), x, noise, verdict, d_images, None)
         }
     }
 }
@@ -236,6 +243,7 @@ fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Opti
     let generated = model.images_of(Phase::Generator);
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, gradients) = memory.first_backward_pass(backend, generated.n)?;
+    let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
     let images = backend.part(&batch.images.clean, generated.range);
     layers.backward(pass, backend.view(&batch.latents), images, backend.view(&batch.d_images), d_latents, gradients)
 }

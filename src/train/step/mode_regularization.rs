@@ -11,8 +11,9 @@
 //! It is a pass of its own within the generator's phase, after that on G(z): its gradients are added to those of the
 //! generator, which then takes one step. Its images are the real ones of the step's last discriminator phase, and it has
 //! batch statistics of its own in all three nets. What it works in is its own, so that G's fakes and D's verdict on them
-//! stay as the generator's pass has left them.
+//! stay as the generator's pass has left them. Where the nets are told classes, each reconstruction is of the class of its image.
 
+use super::classes;
 use super::model::Model;
 use crate::Result;
 use crate::device::{Buffer, Stored, StoredBuffer};
@@ -104,6 +105,7 @@ fn reconstruct<B: Executor>(model: &mut Model<B>, own: &mut ModeRegularizer<B>) 
     let (pass, stats) = encoder.memory.forward_pass(backend, n);
     encoder.layers.forward(pass, stats, real, backend.view_mut(&mut own.latents))?;
     let (pass, stats) = generator.memory.forward_pass(backend, n);
+    let pass = pass.of(classes::of(backend, &batch.classes, 0..n));
     let (z, images) = (backend.view(&own.latents), backend.view_mut(&mut own.images));
     generator.layers.forward(pass, Mode::Train { groups: 1 }, stats, z, images)
 }
@@ -128,6 +130,7 @@ fn discriminate_reconstructions<B: Executor>(
         x = backend.part(noised, half);
     }
     let (pass, stats) = memory.forward_pass(backend, n);
+    let pass = pass.of(classes::of(backend, &batch.classes, 0..n));
     let verdict = Verdict { logits: backend.view_mut(logits), kl: backend.view_mut(kl) };
     let noise = inputs.reconstruction_noise(backend, settings, backend.view(state));
     layers.forward(pass, 1, stats, x, noise, verdict)?;
@@ -139,7 +142,8 @@ fn discriminate_reconstructions<B: Executor>(
     let gradient =
         VerdictGradient { logits: backend.view(logits), dlogits: backend.view(dlogits), dkl: backend.view(dkl) };
     let d_images = backend.view_mut(&mut batch.d_images);
-    layers.backward(memory.pass(backend, n), x, noise, gradient, Some(d_images), None)
+    let pass = memory.pass(backend, n).of(classes::of(backend, &batch.classes, 0..n));
+    layers.backward(pass, x, noise, gradient, Some(d_images), None)
 }
 
 /// The reconstruction error, and its gradient by the pixels of the reconstructions, which is added to D's.
@@ -165,6 +169,7 @@ fn backward_through_generator_and_encoder<B: Executor>(
     let (z, images, d_images) = (backend.view(&own.latents), backend.view(&own.images), backend.view(&batch.d_images));
     let d_z = backend.view_mut(&mut own.d_latents);
     let (pass, gradients) = generator.memory.backward_pass(backend, n);
+    let pass = pass.of(classes::of(backend, &batch.classes, 0..n));
     generator.layers.backward(pass, z, images, d_images, Some(d_z), gradients)?;
     let (pass, gradients) = encoder.memory.first_backward_pass(backend, n)?;
     let real = backend.part(&batch.images.clean, 0..n * len);
@@ -191,7 +196,10 @@ mod tests {
         let ImageShape { h, w, c } = IMAGE;
         let gather = Gather { n: 4, count: 9, h, w, c, low: 0.0, high: 1.0, flip: false };
         let images = (0..9 * IMAGE.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
-        (Trainer::new(Cpu::new(Some(1)).unwrap(), settings, IMAGE).unwrap(), Batch::Drawn { gather, images })
+        (
+            Trainer::new(Cpu::new(Some(1)).unwrap(), settings, IMAGE).unwrap(),
+            Batch::Drawn { gather, images, labels: None },
+        )
     }
 
     /// The other nets start as they do without an encoder, and none of its weights is drawn as theirs are.

@@ -1,5 +1,7 @@
 //! All that a step works on: the networks with their arenas, the batch, and the state.
 
+use std::ops::Range;
+
 use crate::config::Settings;
 use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer};
 use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
@@ -51,6 +53,8 @@ pub struct BatchMemory<B: Executor> {
     pub d_images: StoredBuffer<B>,
     /// z `[N, latent]`.
     pub latents: StoredBuffer<B>,
+    /// The class of each of 2N images, real, then generated, where the nets are told classes.
+    pub classes: Option<Buffer<B, u32>>,
     /// The logits of 2N images.
     pub logits: StoredBuffer<B>,
     /// The loss's gradient by them.
@@ -83,7 +87,9 @@ pub(super) struct PhaseImages {
     /// Groups of them that have batch statistics of their own.
     pub(super) groups: usize,
     /// Their elements in the batch.
-    pub(super) range: std::ops::Range<usize>,
+    pub(super) range: Range<usize>,
+    /// Their numbers in the batch.
+    pub(super) numbers: Range<usize>,
 }
 
 impl<B: Executor> Model<B> {
@@ -196,8 +202,8 @@ impl<B: Executor> Model<B> {
     pub(super) fn images_of(&self, phase: Phase) -> PhaseImages {
         let (n, image) = (self.settings.train.batch, self.image.len());
         match phase {
-            Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image },
-            Phase::Generator => PhaseImages { n, groups: 1, range: n * image..2 * n * image },
+            Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image, numbers: 0..2 * n },
+            Phase::Generator => PhaseImages { n, groups: 1, range: n * image..2 * n * image, numbers: n..2 * n },
         }
     }
 }
@@ -267,6 +273,7 @@ impl<B: Executor> BatchMemory<B> {
             },
             d_images: backend.alloc(n * len)?,
             latents: backend.alloc(n * settings.generator.latent)?,
+            classes: settings.nets.is_conditional().then(|| backend.alloc(2 * n)).transpose()?,
             logits: backend.alloc(2 * n)?,
             dlogits: backend.alloc(2 * n)?,
             kl: backend.alloc(2 * n)?,

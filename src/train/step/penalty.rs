@@ -5,6 +5,9 @@
 //! with tangents and down again from whatever curves ([`crate::nn::Discriminator::penalise`]). The points are constants:
 //! nothing flows to the generator.
 
+use std::ops::Range;
+
+use super::classes;
 use super::model::Model;
 use crate::Result;
 use crate::config::{Penalty, Settings};
@@ -81,6 +84,12 @@ impl<B: Executor> Points<B> {
         })
     }
 
+    /// The numbers, in the batch of 2N, of the images whose classes the points have: those of the images themselves, and elsewhere those
+    /// of the real ones, as the conditional codes of WGAN-GP have it.
+    fn numbers(&self, n: usize) -> Range<usize> {
+        if self.penalty == Penalty::R2 { n..2 * n } else { 0..n }
+    }
+
     /// The images whose gradients are penalised, from the batch of 2N: its real ones, its generated ones, or x̂.
     fn draw<'a>(
         &'a mut self,
@@ -127,14 +136,17 @@ pub(crate) fn add_gradients<B: Executor>(
     let Model { backend, settings, discriminator, batch, state, .. } = model;
     let TrainedNetwork { layers, memory: arenas } = discriminator;
     let PenaltyMemory { points, v, norms, logits, kl, ones, zeros } = memory;
+    let numbers = points.numbers(n);
     let x = points.draw(backend, inputs, draws, batch.images.discriminated(backend), backend.view(state))?;
 
     let (pass, stats) = arenas.forward_pass(backend, n);
+    let pass = pass.of(classes::of(backend, &batch.classes, numbers.clone()));
     let noise = inputs.penalty_noise(backend, settings, draws, backend.view(state));
     let verdict = Verdict { logits: backend.view_mut(logits), kl: backend.view_mut(kl) };
     layers.forward(pass, 1, stats, x, noise, verdict)?;
 
     let (pass, gradients) = arenas.backward_pass(backend, n);
+    let pass = pass.of(classes::of(backend, &batch.classes, numbers));
     let seed =
         || VerdictGradient { logits: backend.view(logits), dlogits: backend.view(ones), dkl: backend.view(zeros) };
     layers.backward(pass, x, noise, seed(), Some(backend.view_mut(&mut batch.d_images)), None)?;

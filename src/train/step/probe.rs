@@ -100,7 +100,7 @@ mod tests {
         settings.objective.reconstruction = 0.2;
         let image = ImageShape { h: 8, w: 8, c: 1 };
         let gather = Gather { n: 4, count: 9, h: 8, w: 8, c: 1, low: 0.0, high: 1.0, flip: false };
-        let inputs = Batch::Drawn { gather, images: vec![7; 9 * image.len()] };
+        let inputs = Batch::Drawn { gather, images: vec![7; 9 * image.len()], labels: None };
         let mut trainer = Trainer::new(Cpu::<f32>::new(Some(1)).unwrap(), settings, image).unwrap();
         let told = |trainer: &mut Trainer<_>| {
             let mut told = Told::default();
