@@ -120,10 +120,10 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = proof::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of sixteen models, and each checks more than its last input; G's of two that match features, and of two with
+    // Both losses of seventeen models, and each checks more than its last input; G's of two that match features, and of two with
     // an encoder, by whose parameters too; four penalties of four models, two of residual blocks without bottleneck, and one
     // under spectral norm.
-    assert_eq!(cases.len(), 32 + 2 + 4 + 16 + 2 + 1);
+    assert_eq!(cases.len(), 34 + 2 + 4 + 16 + 2 + 1);
     for case in &cases {
         if case.op() == "gradient_penalty" {
             continue;

@@ -8,6 +8,7 @@ import math
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
+import augment
 import autoencoder
 import mode_regularizer
 from model import initialise, iterate_powers, kl_divergence, nets, power_iterations, vanishing_biases
@@ -59,6 +60,11 @@ def random_batch(settings, image, code, random):
         if objective["mode"] > 0:
             names.append("instance_reconstruction")
         draws |= {name: torch.randn((count, *image), generator=random) for name in names}
+    if objective["augment"]:
+        names = ["augment_real", "augment_fake", "augment_g"]
+        if objective["mode"] > 0:
+            names.append("augment_reconstruction")
+        draws |= {name: torch.rand((count, augment.DRAWS), generator=random) for name in names}
     if objective["penalty"] in ("wgan-gp", "dragan"):
         draws["penalty_positions"] = torch.rand(count, generator=random)
         if objective["penalty"] == "dragan":
@@ -181,7 +187,7 @@ class Trainer:
         net, optimizer = self.nets["discriminator"], self.optimizers["discriminator"]
         bottleneck = self.settings["bottleneck"]
         fakes = self.nets["generator"](batch["latents_d"]).detach()
-        shown_real, shown_fake = self.noisy(batch, "real", batch["images"]), self.noisy(batch, "fake", fakes)
+        shown_real, shown_fake = self.shown(batch, "real", batch["images"]), self.shown(batch, "fake", fakes)
         logits_real, real = net(shown_real, batch.get("noise_real"))
         # Real and fake images are one pass of the engine's, for which spectral norm makes one power iteration; a penalty
         # sees the same weights.
@@ -220,9 +226,13 @@ class Trainer:
             out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
         return recorded(out)
 
-    def noisy(self, batch, which, images):
-        """What the discriminator sees of images: with instance noise, whose deviation falls linearly in the steps set."""
+    def shown(self, batch, which, images):
+        """What the discriminator sees of images: augmented, then with instance noise, whose deviation falls linearly in the steps
+        set.
+        """
         objective = self.settings["objective"]
+        if objective["augment"]:
+            images = augment.augmented(images, batch[f"augment_{which}"], objective["augment"], self.settings["data"]["range"])
         if objective["instance_noise"] == 0:
             return images
         length = objective["instance_noise_steps"]
@@ -262,10 +272,10 @@ class Trainer:
         fakes = net(batch["latents_g"])
         objective, out = self.settings["objective"], {"fakes_g": fakes}
         if objective["feature_matching"]:
-            real = self.noisy(batch, "real", batch["images"])
-            loss, code = matching_loss(objective, critic, real, self.noisy(batch, "g", fakes))
+            real = self.shown(batch, "real", batch["images"])
+            loss, code = matching_loss(objective, critic, real, self.shown(batch, "g", fakes))
         else:
-            logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"))
+            logits, code = critic(self.shown(batch, "g", fakes), batch.get("noise_g"))
             loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
         loss = loss + self.historical_averaging("generator")
         if "encoder" in self.nets:
@@ -297,7 +307,7 @@ class Trainer:
         def cost(images):
             # The engine judges them with the weights that it judged the generator's images with.
             power_iterations(critic, False)
-            logits, _ = critic(self.noisy(batch, "reconstruction", images), batch.get("noise_reconstruction"))
+            logits, _ = critic(self.shown(batch, "reconstruction", images), batch.get("noise_reconstruction"))
             power_iterations(critic, True)
             return generator_loss(objective | {"repelling": 0.0}, logits, critic)
 
