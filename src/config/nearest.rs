@@ -138,8 +138,6 @@ mod tests {
             ("latent_dim", &["generator.latent"]),
             ("kl", &["bottleneck.kl_mix", "bottleneck.kl_reduction", "bottleneck.target_kl"]),
             ("penalty.weight", &["objective.penalty_weight"]),
-            ("augmentation", &["objective.augment"]),
-            ("diffaugment", &["objective.augment"]),
             ("instance", &["objective.instance_noise", "objective.instance_noise_steps"]),
         ] {
             assert_eq!(keys_near(typed), meant, "{typed}");

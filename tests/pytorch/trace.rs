@@ -61,7 +61,9 @@ fn an_example_goes_through_and_the_output_is_the_same_each_time() {
 fn an_encoder_is_given_and_read_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let [example, out] = ["example", "out"].map(|name| folder.path().join(name));
-    for (words, noise) in [("--set mode=0.4 --set instance_noise=0.1 --set augment=color", true), ("--set reconstruction=0.2", false)] {
+    for (words, noise) in
+        [("--set mode=0.4 --set instance_noise=0.1 --set augment=color", true), ("--set reconstruction=0.2", false)]
+    {
         let output = trace("vgan-mnist", &format!("{words} --example {}", example.display()));
         assert!(output.status.success(), "{output:?}");
         for name in ["noise_reconstruction", "instance_reconstruction", "augment_reconstruction"] {

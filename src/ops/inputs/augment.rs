@@ -358,6 +358,10 @@ mod tests {
         let counts: Vec<usize> = cut.iter().map(|rows| rows.iter().filter(|&&row| row == 0.0).count()).collect();
         assert_eq!((counts.iter().min(), counts.iter().max()), (Some(&3), Some(&6)), "{counts:?}");
         let middle = |row: usize| cut.iter().filter(|rows| rows[row] == 0.0).count();
-        assert!((3..9).all(|row| middle(row).abs_diff(60 * 6 / 13) <= 2), "{:?}", (0..SIDE).map(middle).collect::<Vec<_>>());
+        assert!(
+            (3..9).all(|row| middle(row).abs_diff(60 * 6 / 13) <= 2),
+            "{:?}",
+            (0..SIDE).map(middle).collect::<Vec<_>>()
+        );
     }
 }

@@ -23,7 +23,7 @@ pub(crate) mod mode_regularization;
 pub mod model;
 pub(crate) mod penalty;
 pub mod probe;
-pub(crate) mod shown;
+mod shown;
 mod update;
 
 use self::feature_matching::FeatureMeans;
@@ -238,7 +238,14 @@ fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Opti
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, gradients) = memory.first_backward_pass(backend, generated.n)?;
     let images = backend.part(&batch.images.clean, generated.range);
-    layers.backward(pass, backend.view(&batch.latents), images, backend.view(&batch.d_images.clean), d_latents, gradients)
+    layers.backward(
+        pass,
+        backend.view(&batch.latents),
+        images,
+        backend.view(&batch.d_images.clean),
+        d_latents,
+        gradients,
+    )
 }
 
 /// Counts the step, and keeps its figures.

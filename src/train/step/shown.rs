@@ -55,7 +55,11 @@ pub(super) fn show_reconstructions<'a, B: Executor>(
 pub(super) fn backward<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>) -> Result<()> {
     let n = model.settings.train.batch;
     let Model { backend, batch, state, settings, image, .. } = model;
-    Changes::of_phase(backend, settings, *image, inputs, Phase::Generator, n).back(backend, &mut batch.d_images, backend.view(state))
+    Changes::of_phase(backend, settings, *image, inputs, Phase::Generator, n).back(
+        backend,
+        &mut batch.d_images,
+        backend.view(state),
+    )
 }
 
 /// The same of the reconstructions.
@@ -64,7 +68,11 @@ pub(super) fn backward<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>) -> 
 /// Those of the device.
 pub(super) fn backward_to_reconstructions<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>) -> Result<()> {
     let Model { backend, batch, state, settings, image, .. } = model;
-    Changes::of_reconstructions(backend, settings, *image, inputs).back(backend, &mut batch.d_images, backend.view(state))
+    Changes::of_reconstructions(backend, settings, *image, inputs).back(
+        backend,
+        &mut batch.d_images,
+        backend.view(state),
+    )
 }
 
 /// What is done to images before the discriminator sees them, each with its draws where they are given.

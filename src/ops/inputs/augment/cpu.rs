@@ -1,6 +1,6 @@
 //! Augmentation on the CPU: an image a task.
 
-use super::{Augment, AugmentOp, DRAWS, AugmentPolicy};
+use super::{Augment, AugmentOp, AugmentPolicy, DRAWS};
 use crate::Result;
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::device::philox::{draw, uniform};

@@ -57,9 +57,11 @@ impl FromStr for AugmentPolicy {
             match policy.named(name) {
                 Some(on) if !*on => *on = true,
                 _ => {
-                    return Err("unknown or repeated policy, expected names from `color`, `translation` and `cutout`, \
+                    return Err(
+                        "unknown or repeated policy, expected names from `color`, `translation` and `cutout`, \
                                 each once at most, with commas between them"
-                        .into());
+                            .into(),
+                    );
                 }
             }
         }
