@@ -3,7 +3,7 @@
 use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use vgan_cuda::config::Settings;
+use vgan_cuda::config::{AugmentPolicy, Settings};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -25,6 +25,7 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
     settings.generator.channels = vec![16, 8];
     settings.discriminator.channels = vec![8, 16];
     settings.discriminator.hidden = vec![64];
+    settings.objective.augment = AugmentPolicy::ALL;
     let image = ImageShape { h: 28, w: 28, c: 1 };
     let cpu = Cpu::<f32>::new(Some(threads)).expect("threads");
     let images: Vec<u8> = (0..64 * image.len()).map(|i| ((i * 31) >> 3) as u8).collect();

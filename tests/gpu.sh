@@ -152,6 +152,7 @@ feature-matching $narrow --set feature_matching=1
 minibatch $narrow --set minibatch_kernels=4
 mode-regularised $narrow --set reconstruction=0.2 --set mode=0.4
 noise-and-history $narrow --set instance_noise=0.1 --set instance_noise_steps=10 --set historical_averaging=0.01
+augmented $narrow --set augment=color,translation,cutout --set mode=0.4
 OBJECTIVES
     )
     echo "$objective_steps steps of $count objectives, each twice with the same bytes" >"$work/note"

@@ -9,12 +9,7 @@ KERNEL(prior_sample, int normal, unsigned stream, DrawStep draws, unsigned laten
     FOR_EACH_ELEMENT(i, count) {
         unsigned sample = draws.first_sample + (unsigned)(i / latent);
         unsigned element = (unsigned)(i % latent);
-        if (normal) {
-            z[i] = (real)normal_draw(seed, stream, step, sample, element);
-        } else {
-            uint4 bits = philox_draw(seed, stream, step, sample, element / 4);
-            unsigned chosen = element & 2 ? (element & 1 ? bits.w : bits.z) : (element & 1 ? bits.y : bits.x);
-            z[i] = (real)uniform(chosen);
-        }
+        z[i] = (real)(normal ? normal_draw(seed, stream, step, sample, element)
+                             : uniform_draw(seed, stream, step, sample, element));
     }
 }

@@ -42,6 +42,13 @@ __device__ __forceinline__ float uniform(unsigned bits) {
     return (float)(bits >> 8) * (1.0f / 16777216.0f);
 }
 
+// The uniform draw of element `element` of `sample`.
+__device__ __forceinline__ float uniform_draw(
+    unsigned long long seed, unsigned stream, unsigned long long step, unsigned sample, unsigned element) {
+    uint4 bits = philox_draw(seed, stream, step, sample, element / 4);
+    return uniform(element & 2 ? (element & 1 ? bits.w : bits.z) : (element & 1 ? bits.y : bits.x));
+}
+
 // ln u for u in (0, 1].
 __device__ __forceinline__ float unit_logarithm(float u) {
     unsigned shifted = __float_as_uint(u) - 0x3F3504F3u;

@@ -89,6 +89,7 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("objective.discriminator_steps", Fixed, "the position in the data depends on it"),
     ("objective.instance_noise", Free, "noise on the images from now on"),
     ("objective.instance_noise_steps", Free, "counted from the run's start"),
+    ("objective.augment", Free, "changes of the images from now on"),
     ("objective.feature_matching", Free, "G's loss from now on"),
     (
         "objective.historical_averaging",

@@ -31,7 +31,7 @@ pub use differences::{Difference, SettingValue, differences};
 pub use experiment::{ExperimentRun, read_experiment};
 pub use file::{read, read_named, to_toml};
 pub use nearest::{nearest, nearest_hint};
-pub use objective::{BottleneckZ, Loss, ObjectiveSettings, Penalty};
+pub use objective::{AugmentPolicy, BottleneckZ, Loss, ObjectiveSettings, Penalty};
 pub use overrides::{Override, apply};
 pub use presets::{PRESETS, image_shape, preset};
 pub use resolve::{DEFAULT_PRESET, Sources, resolve};

@@ -1,6 +1,7 @@
 //! `[objective]`: the losses of the two nets and the terms added to them. docs/methods.md maps each method to its formula and its settings.
 
 use super::declare::{LARGEST, Range, choices, settings};
+pub use crate::ops::inputs::augment::AugmentPolicy;
 pub use crate::ops::losses::objective::Loss;
 
 /// The most steps from one gradient penalty to the next: beyond that it holds nothing.
@@ -51,6 +52,10 @@ settings! {
         pub instance_noise: f64 = 0.0 => Range::FROM_0, of ["instance noise"];
         /// Steps in which σ falls linearly from σ₀ to 0; 0 keeps σ₀.
         pub instance_noise_steps: u64 = 0 => Range::whole(0, LARGEST), of ["instance noise"];
+        /// Random changes of every image that D sees, real and fake, in D's steps and in G's, through which G's gradients flow
+        /// (DiffAugment, Zhao et al. 2020): names from `color`, `translation` and `cutout`, with commas between them; empty
+        /// changes nothing.
+        pub augment: AugmentPolicy = AugmentPolicy::default(), of ["augmentation", "DiffAugment"];
         /// w of w · ‖E f(x) − E f(G(z))‖², which replaces G's loss; f(x) is the output of D's encoder: μ, or its features
         /// without a bottleneck (Salimans et al. 2016: 1). 0 keeps G's own loss. G's step then does not use D's head, so
         /// `bottleneck.generator_z` has no effect.

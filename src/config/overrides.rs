@@ -136,6 +136,7 @@ mod tests {
                 "kl_reduction=sum",
                 "leak=.25",
                 "background=#Ff8000",
+                "augment=cutout,color",
                 "data.source=\"a b\"",
                 "seed=1_000",
             ],
@@ -147,6 +148,7 @@ mod tests {
         assert_eq!((settings.data.flip, settings.data.range), (true, PixelRange::MinusOneToOne));
         assert_eq!((settings.bottleneck.kl_reduction, settings.discriminator.leak), (KlReduction::Sum, 0.25));
         assert_eq!(settings.data.background.rgb, [255, 128, 0]);
+        assert_eq!(settings.objective.augment.to_string(), "color,cutout");
         assert_eq!((settings.data.source.as_str(), settings.train.seed), ("a b", 1000));
     }
 
@@ -200,6 +202,7 @@ mod tests {
             ("generator.hidden=[1, -2]", &["a list of whole numbers", "the whole number -2"]),
             ("data.range=0..2", &["`0..1`", "`-1..1`", "the text `0..2`"]),
             ("data.background=12", &["`black`, `white`, `grey` or a colour such as `#ff8000`", "the text `12`"]),
+            ("augment=color,flip", &["names from `color`, `translation` and `cutout`", "the text `color,flip`"]),
             ("kl_mix=both", &["`sum` or `mean`", "the text `both`"]),
             ("train.batch=1\nseed=2", &["a whole number"]),
             ("train.batch", &["expected section.key=value"]),

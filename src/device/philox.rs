@@ -44,6 +44,14 @@ pub enum Stream {
     NoiseReconstruction = 17,
     /// Choices of an evaluation; `sample` says for what.
     Evaluation = 18,
+    /// Augmentation of real images.
+    AugmentReal = 19,
+    /// Augmentation of fake images in the discriminator's step.
+    AugmentFake = 20,
+    /// Augmentation in the generator's step.
+    AugmentGenerator = 21,
+    /// Augmentation of the reconstructions of mode regularisation.
+    AugmentReconstruction = 22,
     /// The classes of the images to generate in the discriminator's step.
     ClassDiscriminator = 30,
     /// The classes of the images to generate in the generator's step.

@@ -17,7 +17,8 @@ use crate::device::philox::DrawStep;
 use crate::device::{Network, StepState, StoredBuffer};
 use crate::nn::ImageShape;
 use crate::ops::{Case, CaseBuffer, Executor, Fill, Tensor};
-use crate::train::batch::{Batch, Given};
+use crate::train::batch::{Batch, Given, Phase};
+use crate::train::objective;
 use crate::train::step::model::Model;
 use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
 use crate::train::trainer::Trainer;
@@ -155,6 +156,7 @@ impl ModelLoss {
             Network::Discriminator => {
                 discriminator_gradients(&mut model, &given, DrawStep::ONCE, target)?;
                 model.raw_gradients()?;
+                gradient = gradient.map(|shown| self.through_augmentation(&model, &shown)).transpose()?;
             }
             Network::Generator | Network::Encoder => {
                 generate(&mut model)?;
@@ -165,6 +167,15 @@ impl ModelLoss {
             }
         }
         Ok((model, gradient))
+    }
+
+    /// From the gradient by D's images as it sees them to that by the images, whose draws are those of the state.
+    fn through_augmentation<B: Executor>(&self, model: &Model<B>, shown: &StoredBuffer<B>) -> Result<StoredBuffer<B>> {
+        let (backend, phase) = (&model.backend, Phase::Discriminator(DrawStep::ONCE));
+        let d = objective::augment(&self.settings, phase, 2 * self.batch(), self.image);
+        let (shown, mut images) = (backend.view(shown), backend.alloc(2 * self.batch() * self.image.len())?);
+        backend.augment_backward_input(&d, shown, None, backend.view(&model.state), backend.view_mut(&mut images))?;
+        Ok(images)
     }
 
     /// So many images.

@@ -43,6 +43,8 @@ pub struct Given<B: Executor> {
     pub noise_reconstruction: Buffer<B>,
     /// ε of instance noise; empty where it has none, or is to draw it.
     pub instance: GivenInstanceNoise<B>,
+    /// u of augmentation; empty where it has none, or is to draw it.
+    pub augmentation: GivenAugmentation<B>,
     /// The draws of a gradient penalty; empty where it has none.
     pub penalty: GivenPenalty<B>,
 }
@@ -63,6 +65,7 @@ impl<B: Executor> Given<B> {
             noise_g: none()?,
             noise_reconstruction: none()?,
             instance: GivenInstanceNoise { discriminator: none()?, generator: none()?, reconstruction: none()? },
+            augmentation: GivenAugmentation { discriminator: none()?, generator: none()?, reconstruction: none()? },
             penalty: GivenPenalty { positions: empty()?, directions: empty()?, noise: none()? },
         })
     }
@@ -96,6 +99,16 @@ pub struct GivenInstanceNoise<B: Executor> {
     /// On those of the generator's phase, `[N, H, W, C]`.
     pub generator: Buffer<B>,
     /// On the reconstructions of mode regularisation, `[N, H, W, C]`.
+    pub reconstruction: Buffer<B>,
+}
+
+/// u of augmentation, [`DRAWS`](crate::ops::inputs::augment::DRAWS) numbers in [0, 1) for each image.
+pub struct GivenAugmentation<B: Executor> {
+    /// Of the images of the discriminator's phase, `[2N, 7]`: real, then fake.
+    pub discriminator: Buffer<B>,
+    /// Of those of the generator's phase, `[N, 7]`.
+    pub generator: Buffer<B>,
+    /// Of the reconstructions of mode regularisation, `[N, 7]`.
     pub reconstruction: Buffer<B>,
 }
 
@@ -239,13 +252,29 @@ impl<B: Executor> Batch<B> {
             Phase::Discriminator(_) => &given.instance.discriminator,
             Phase::Generator => &given.instance.generator,
         };
-        given_noise(backend, noise)
+        given_draws(backend, noise)
     }
 
     /// ε of the instance noise on the reconstructions of mode regularisation, where it is given.
     pub fn reconstruction_instance_noise<'a>(&'a self, backend: &B) -> Option<In<'a, B>> {
         let Batch::Given(given) = self else { return None };
-        given_noise(backend, &given.instance.reconstruction)
+        given_draws(backend, &given.instance.reconstruction)
+    }
+
+    /// u of the augmentation of a phase, where it is given.
+    pub fn augmentation<'a>(&'a self, backend: &B, phase: Phase) -> Option<In<'a, B>> {
+        let Batch::Given(given) = self else { return None };
+        let u = match phase {
+            Phase::Discriminator(_) => &given.augmentation.discriminator,
+            Phase::Generator => &given.augmentation.generator,
+        };
+        given_draws(backend, u)
+    }
+
+    /// u of the augmentation of the reconstructions of mode regularisation, where it is given.
+    pub fn reconstruction_augmentation<'a>(&'a self, backend: &B) -> Option<In<'a, B>> {
+        let Batch::Given(given) = self else { return None };
+        given_draws(backend, &given.augmentation.reconstruction)
     }
 
     /// The bottleneck's noise where mode regularisation shows its reconstructions to D: sampled or not as in the
@@ -326,8 +355,8 @@ impl<B: Executor> Batch<B> {
     }
 }
 
-/// Noise that is given; `None` where the buffer is empty.
-fn given_noise<'a, B: Executor>(backend: &B, noise: &'a Buffer<B>) -> Option<In<'a, B>> {
+/// Draws that are given; `None` where the buffer is empty.
+fn given_draws<'a, B: Executor>(backend: &B, noise: &'a Buffer<B>) -> Option<In<'a, B>> {
     let noise = backend.view(noise);
     (backend.len(noise) > 0).then_some(noise)
 }

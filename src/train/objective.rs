@@ -1,8 +1,10 @@
 //! From settings to the constants of the losses.
 
 use super::batch::Phase;
-use crate::config::{KlMix, KlReduction, ObjectiveSettings, Settings};
+use crate::config::{KlMix, KlReduction, ObjectiveSettings, PixelRange, Settings};
 use crate::device::philox::{DrawStep, Stream};
+use crate::nn::ImageShape;
+use crate::ops::inputs::augment::Augment;
 use crate::ops::inputs::instance_noise::InstanceNoise;
 use crate::ops::layers::bottleneck::Bottleneck;
 use crate::ops::losses::loss::DiscriminatorLoss;
@@ -35,6 +37,26 @@ pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -
         target_kl: constraint.target_kl,
         beta_step: constraint.beta_step,
     }
+}
+
+/// The augmentation of the `n` images that a phase shows to the discriminator.
+pub fn augment(settings: &Settings, phase: Phase, n: usize, image: ImageShape) -> Augment<'static> {
+    let streams: &[Stream] = match phase {
+        Phase::Discriminator(_) => &[Stream::AugmentReal, Stream::AugmentFake],
+        Phase::Generator => &[Stream::AugmentGenerator],
+    };
+    Augment { streams, draws: phase.draws(), ..reconstruction_augment(settings, n, image) }
+}
+
+/// The augmentation of the `n` reconstructions that mode regularisation shows to the discriminator.
+pub fn reconstruction_augment(settings: &Settings, n: usize, image: ImageShape) -> Augment<'static> {
+    let ImageShape { h, w, c } = image;
+    let (half_range, middle) = match settings.data.range {
+        PixelRange::ZeroToOne => (0.5, 0.5),
+        PixelRange::MinusOneToOne => (1.0, 0.0),
+    };
+    let (policy, streams) = (settings.objective.augment, &[Stream::AugmentReconstruction]);
+    Augment { n, h, w, c, policy, half_range, middle, streams, draws: DrawStep::ONCE }
 }
 
 /// The noise on the `n` images of `image` elements that a phase shows to the discriminator.

@@ -243,7 +243,7 @@ fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::preset;
+    use crate::config::{AugmentPolicy, preset};
     use crate::device::{Cpu, Network};
     use crate::image::ImageShape;
     use crate::nn::NetworkMemory;
@@ -297,6 +297,7 @@ mod tests {
             // One of them with all that the objective may keep in memory.
             if batch == 17 {
                 (settings.objective.historical_averaging, settings.objective.instance_noise) = (0.1, 0.1);
+                settings.objective.augment = AugmentPolicy::ALL;
                 settings.objective.feature_matching = 0.1;
                 settings.discriminator.minibatch_kernels = 7;
                 (settings.objective.reconstruction, settings.objective.mode) = (0.2, 0.4);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::batch::{Batch, Given, GivenClasses, GivenInstanceNoise, GivenPenalty, prior};
+use super::batch::{Batch, Given, GivenAugmentation, GivenClasses, GivenInstanceNoise, GivenPenalty, prior};
 use super::snapshot::{TensorSet, arena_tensors, average_tensors, fill_networks, weights};
 use super::step::model::Model;
 use super::step::probe::Probe;
@@ -19,6 +19,7 @@ use crate::device::{Accelerator, Backend, Cpu, Real, StepState, Stored, cuda};
 use crate::nn::table::permute;
 use crate::nn::{ImageShape, NetworkMemory};
 use crate::ops::Executor;
+use crate::ops::inputs::augment::DRAWS;
 use crate::ops::inputs::classes::{ClassDraw, ClassesOp};
 use crate::ops::inputs::prior::PriorOp;
 use crate::run::{Tensor, tensors};
@@ -187,6 +188,11 @@ impl<B: Executor> Tracer<B> {
                 discriminator: backend.buffer_of(&values(&["instance_real", "instance_fake"]))?,
                 generator: backend.buffer_of(&values(&["instance_g"]))?,
                 reconstruction: backend.buffer_of(&values(&["instance_reconstruction"]))?,
+            },
+            augmentation: GivenAugmentation {
+                discriminator: backend.buffer_of(&values(&["augment_real", "augment_fake"]))?,
+                generator: backend.buffer_of(&values(&["augment_g"]))?,
+                reconstruction: backend.buffer_of(&values(&["augment_reconstruction"]))?,
             },
             penalty: GivenPenalty {
                 positions: backend.stored_of(&values(&["penalty_positions"]))?,
@@ -360,6 +366,12 @@ fn step_inputs<B: Executor>(model: &Model<B>) -> Vec<StepInput> {
     add(noise, "instance_g", &images, Stream::InstanceGenerator, Draw::Normal);
     let reconstructed = noise && objective.mode > 0.0;
     add(reconstructed, "instance_reconstruction", &images, Stream::InstanceReconstruction, Draw::Normal);
+    let (augments, draws) = (!objective.augment.is_none(), [n, DRAWS]);
+    add(augments, "augment_real", &draws, Stream::AugmentReal, Draw::Uniform);
+    add(augments, "augment_fake", &draws, Stream::AugmentFake, Draw::Uniform);
+    add(augments, "augment_g", &draws, Stream::AugmentGenerator, Draw::Uniform);
+    let reconstructed = augments && objective.mode > 0.0;
+    add(reconstructed, "augment_reconstruction", &draws, Stream::AugmentReconstruction, Draw::Uniform);
     add(elsewhere, "penalty_positions", &[n], Stream::PenaltyPosition, Draw::Uniform);
     let directions = objective.penalty == Penalty::Dragan;
     add(directions, "penalty_directions", &images, Stream::PenaltyDirection, Draw::Uniform);

@@ -102,12 +102,12 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
     let penalty = prop::sample::select(if norm == Norm::None { Penalty::ALL } else { &[Penalty::None] });
     let z = prop_oneof![Just(BottleneckZ::Sampled), Just(BottleneckZ::Mean)];
     let penalty = (penalty, positive(), 1u64..=65_536, z);
-    let noise = (positive(), 0u64..1000);
+    let noise = (positive(), 0u64..1000, any::<[bool; 3]>());
     let optional = || prop_oneof![Just(0.0), positive()];
     let terms = (positive(), optional(), optional(), optional());
     (loss, 0.01..1.0, penalty, positive(), 1u32..100, noise, terms).prop_map(
         |(loss, target, penalty, clip, discriminator_steps, noise, terms)| {
-            let (instance_noise, instance_noise_steps) = noise;
+            let (instance_noise, instance_noise_steps, [color, translation, cutout]) = noise;
             let (historical_averaging, matching, reconstruction, mode) = terms;
             let (penalty, penalty_weight, penalty_every, penalty_z) = penalty;
             let (loss, margin, repelling, balance_ratio, balance_step) = loss;
@@ -126,6 +126,7 @@ fn objective(norm: Norm) -> impl Strategy<Value = ObjectiveSettings> {
                 discriminator_steps,
                 instance_noise,
                 instance_noise_steps,
+                augment: AugmentPolicy { color, translation, cutout },
                 feature_matching: if loss == Loss::Began { 0.0 } else { matching },
                 historical_averaging,
                 reconstruction,

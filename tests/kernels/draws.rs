@@ -8,17 +8,18 @@ use std::collections::BTreeMap;
 
 use crate::executors::emulated;
 use simt::Options;
-use vgan_cuda::config::{BottleneckZ, Conditional, Norm, Penalty, Prior, Settings};
+use vgan_cuda::config::{AugmentPolicy, BottleneckZ, Conditional, Norm, Penalty, Prior, Settings};
 use vgan_cuda::device::normal::fill_normals;
 use vgan_cuda::device::philox::{DrawStep, Stream, draw, uniform};
 use vgan_cuda::device::{Buffer, Cpu, Out, StepState};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
+use vgan_cuda::ops::inputs::augment::{Augment, DRAWS};
 use vgan_cuda::ops::inputs::gather::{Gather, permuted};
 use vgan_cuda::ops::layers::bottleneck::{Bottleneck, Noise, Sigma};
 use vgan_cuda::train::Trainer;
-use vgan_cuda::train::batch::{Batch, Given, GivenClasses, GivenInstanceNoise, GivenPenalty, Phase};
-use vgan_cuda::train::objective::{instance_noise, reconstruction_noise};
+use vgan_cuda::train::batch::{Batch, Given, GivenAugmentation, GivenClasses, GivenInstanceNoise, GivenPenalty, Phase};
+use vgan_cuda::train::objective::{augment, instance_noise, reconstruction_augment, reconstruction_noise};
 
 const IMAGE: ImageShape = ImageShape { h: 4, w: 4, c: 1 };
 /// Images of a batch, and of the set.
@@ -27,7 +28,7 @@ const COUNT: usize = 50;
 const LATENT: usize = 5;
 const CLASSES: usize = 7;
 
-/// Everything that draws: classes, instance noise, mirrored images, mode regularisation with D's verdict, a penalty. Nothing learns,
+/// Everything that draws: classes, augmentation, instance noise, mirrored images, mode regularisation with D's verdict, a penalty. Nothing learns,
 /// so that the last of several updates of D does not depend on those before it.
 fn settings(penalty: Penalty, updates: u32, seed: u64) -> Settings {
     let mut settings = Settings::default();
@@ -40,6 +41,7 @@ fn settings(penalty: Penalty, updates: u32, seed: u64) -> Settings {
     (settings.bottleneck.beta, settings.bottleneck.beta_step) = (0.5, 0.0);
     (settings.objective.penalty, settings.objective.discriminator_steps) = (penalty, updates);
     (settings.objective.instance_noise, settings.objective.instance_noise_steps) = (0.3, 0);
+    settings.objective.augment = AugmentPolicy::ALL;
     (settings.objective.reconstruction, settings.objective.mode) = (0.2, 0.4);
     (settings.optimizer.discriminator_lr, settings.optimizer.generator_lr) = (0.0, 0.0);
     settings
@@ -136,6 +138,11 @@ fn expected(settings: &Settings, step: u64, dims: usize) -> Batch<Cpu<f32>> {
             generator: once.normals(Stream::InstanceGenerator, IMAGE.len()),
             reconstruction: once.normals(Stream::InstanceReconstruction, IMAGE.len()),
         },
+        augmentation: GivenAugmentation {
+            discriminator: [Stream::AugmentReal, Stream::AugmentFake].map(|of| last.uniforms(of, DRAWS)).concat(),
+            generator: once.uniforms(Stream::AugmentGenerator, DRAWS),
+            reconstruction: once.uniforms(Stream::AugmentReconstruction, DRAWS),
+        },
         penalty: GivenPenalty {
             positions: last.uniforms(Stream::PenaltyPosition, 1),
             directions: last.uniforms(Stream::PenaltyDirection, IMAGE.len()),
@@ -225,6 +232,19 @@ fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u6
         let images: Buffer<B> = be.alloc(zeros).expect("memory");
         filled(zeros, &|target| be.instance_noise(&d, be.view(&images), None, state(), target).expect("noise"))
     };
+    // The brightness of black images is the first number of u, and tells of the others.
+    let augmented = |phase: Option<Phase>, n: usize| {
+        let d = match phase {
+            Some(phase) => augment(&settings, phase, n, IMAGE),
+            None => reconstruction_augment(&settings, n, IMAGE),
+        };
+        let policy = AugmentPolicy { color: true, ..AugmentPolicy::default() };
+        let (d, zeros) = (Augment { policy, half_range: 1.0, middle: 0.0, ..d }, n * IMAGE.len());
+        let images: Buffer<B> = be.alloc(zeros).expect("memory");
+        let write = |y: Out<'_, B>| be.augment_forward(&d, be.view(&images), None, state(), y).expect("a pass");
+        let firsts = filled(zeros, &write).into_iter().step_by(IMAGE.len());
+        firsts.map(|brightness| brightness + 0.5).collect::<Vec<f32>>()
+    };
     for index in 0..2 {
         let draws = DrawStep { per_step: 2, index, ..DrawStep::ONCE };
         let phase = Phase::Discriminator(draws);
@@ -236,6 +256,9 @@ fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u6
         let noise = noised(Some(phase), 2 * N);
         add("noise on real images", Stream::InstanceReal, true, draws, noise[..N * IMAGE.len()].to_vec());
         add("noise on fake images", Stream::InstanceFake, true, draws, noise[N * IMAGE.len()..].to_vec());
+        let u = augmented(Some(phase), 2 * N);
+        add("u of real images", Stream::AugmentReal, false, draws, u[..N].to_vec());
+        add("u of fake images", Stream::AugmentFake, false, draws, u[N..].to_vec());
         let noise = epsilon(N, batch.penalty_noise(be, &settings, draws, state()));
         add("ε of the penalty", Stream::NoisePenalty, true, draws, noise);
         let positions = filled(N, &|u| batch.penalty_positions(be, draws, state(), u).expect("positions"));
@@ -253,6 +276,8 @@ fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u6
     let noise = epsilon(N, batch.reconstruction_noise(be, &settings, state()));
     add("ε of reconstructions", Stream::NoiseReconstruction, true, once, noise);
     add("noise on G's images", Stream::InstanceGenerator, true, once, noised(Some(Phase::Generator), N));
+    add("u of G's images", Stream::AugmentGenerator, false, once, augmented(Some(Phase::Generator), N));
+    add("u of reconstructions", Stream::AugmentReconstruction, false, once, augmented(None, N));
     add("noise on reconstructions", Stream::InstanceReconstruction, true, once, noised(None, N));
     all
 }
@@ -277,7 +302,7 @@ fn no_two_draws_of_two_steps_are_alike() {
                 assert_eq!(other, None, "image {image} of {what} begins as this");
             }
         }
-        assert_eq!(seen.len(), steps.len() * N * 21, "images that something was drawn for");
+        assert_eq!(seen.len(), steps.len() * N * 27, "images that something was drawn for");
     }
     check(&Cpu::<f32>::new(Some(2)).expect("threads"));
     check(&emulated::<f32>(Options { detection: false, ..Options::default() }));

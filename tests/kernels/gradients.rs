@@ -120,10 +120,10 @@ fn the_whole_losses_by_every_parameter_and_input() {
     let cpu = cpu();
     let cases = proof::cases(&cpu).expect("narrow models");
     check_all(&cpu, &cases);
-    // Both losses of nineteen models, and each checks more than its last input; G's of two that match features, and of two with
+    // Both losses of twenty models, and each checks more than its last input; G's of two that match features, and of two with
     // an encoder, by whose parameters too; four penalties of four models, two of residual blocks without bottleneck, one
     // under spectral norm, and one of each of two ways to tell D the class.
-    assert_eq!(cases.len(), 38 + 2 + 4 + 16 + 2 + 1 + 2);
+    assert_eq!(cases.len(), 40 + 2 + 4 + 16 + 2 + 1 + 2);
     for case in &cases {
         if case.op() == "gradient_penalty" {
             continue;

@@ -2,10 +2,12 @@
 
 use crate::executors::emulated;
 use simt::Options;
-use vgan_cuda::config::Prior;
+use vgan_cuda::config::{AugmentPolicy, Prior};
 use vgan_cuda::device::philox::{DrawStep, Stream};
 use vgan_cuda::device::{Cpu, In, Out, StepState};
 use vgan_cuda::ops::Executor;
+use vgan_cuda::ops::inputs::augment::Augment;
+use vgan_cuda::ops::inputs::classes::ClassDraw;
 use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::ops::inputs::instance_noise::InstanceNoise;
 use vgan_cuda::ops::inputs::prior::PriorDraw;
@@ -57,12 +59,38 @@ fn instance_noise<B: Single>(be: &B, n: usize, draws: DrawStep, state: In<'_, B,
     be.written(2 * n * LEN, |y| be.instance_noise(&d, be.view(&x), None, state, y).expect("noise"))
 }
 
+/// The brightness of black images.
+fn augmentation<B: Single>(be: &B, n: usize, draws: DrawStep, state: In<'_, B, StepState>) -> Vec<f32> {
+    let (policy, streams) =
+        (AugmentPolicy { color: true, ..AugmentPolicy::default() }, &[Stream::AugmentReal, Stream::AugmentFake]);
+    let d = Augment { n: 2 * n, h: 2, w: 3, c: 1, policy, half_range: 1.0, middle: 0.0, streams, draws };
+    let x = be.alloc(2 * n * LEN).expect("memory");
+    be.written(2 * n * LEN, |y| be.augment_forward(&d, be.view(&x), None, state, y).expect("images"))
+}
+
+/// Those of real images and those of images to generate, `LEN` times each.
+fn classes<B: Single>(be: &B, n: usize, draws: DrawStep, state: In<'_, B, StepState>) -> Vec<f32> {
+    let d = Gather { n: N, count: 17, h: 1, w: 1, c: 1, low: 0.0, high: 1.0, flip: false };
+    let labels = be.buffer_of(&(0..17).collect::<Vec<u32>>()).expect("memory");
+    let mut all = be.alloc::<u32>(2 * n).expect("memory");
+    be.classes_gather(&d, draws, be.view(&labels), state, be.part_mut(&mut all, 0..n)).expect("classes");
+    let d = ClassDraw { classes: 1000, stream: Stream::ClassGenerator, draws };
+    be.classes_sample(&d, state, be.part_mut(&mut all, n..2 * n)).expect("classes");
+    be.read(be.view(&all)).expect("a copy").into_iter().flat_map(|class| [class as f32; LEN]).collect()
+}
+
 #[test]
 fn a_part_of_a_batch_draws_what_the_whole_does() {
     fn check<B: Single>(be: &B) {
         let held = be.buffer_of(&[StepState { step: 4, ..StepState::new(3, 0.0) }]).expect("memory");
-        let all: [(&str, Draw<B>); 4] =
-            [("images", images), ("latents", latents), ("ε", epsilon), ("instance noise", instance_noise)];
+        let all: [(&str, Draw<B>); 6] = [
+            ("images", images),
+            ("latents", latents),
+            ("ε", epsilon),
+            ("instance noise", instance_noise),
+            ("augmentation", augmentation),
+            ("classes", classes),
+        ];
         for (what, draw) in all {
             let draws = DrawStep { per_step: 3, index: 1, ..DrawStep::ONCE };
             let drawn = |n: usize, first| draw(be, n, draws.from_sample(first), be.view(&held));

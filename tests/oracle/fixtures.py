@@ -8,6 +8,7 @@ import sys
 import torch
 from torch.nn import functional
 
+import augment
 import exchange
 import models
 import settings as settings_module
@@ -52,6 +53,16 @@ OPERATORS = [
     ("class_concat", None, None, None, 3, 4, 5, 3, None),
     ("class_concat", None, None, None, 1, 5, 3, 2, None),
     ("class_projection", None, None, None, 17, 3, 5, None, None),
+]
+
+# Augmentations: (policy, range of pixels, channels, N, H, W).
+AUGMENTATIONS = [
+    ("color,translation,cutout", "-1..1", 3, 3, 4, 6),
+    ("color,translation,cutout", "0..1", 1, 3, 12, 5),
+    ("color", "0..1", 3, 3, 3, 2),
+    ("translation", "0..1", 1, 3, 13, 4),
+    ("cutout", "-1..1", 1, 4, 5, 6),
+    ("cutout", "0..1", 3, 2, 1, 1),
 ]
 
 
@@ -130,6 +141,16 @@ def operator_file():
         cases.append(case)
         parts = {"x": x, "w": w, "b": b, "y": y, "dy": dy, "dx": dx, "dw": dw, "db": db} | extra
         tensors |= {f"case{index}.{key}": value.detach() for key, value in parts.items()}
+    for policy, pixels, channels, count, height, width in AUGMENTATIONS:
+        x, dy = draw(count, channels, height, width).requires_grad_(), draw(count, channels, height, width)
+        # As f32 holds them; of the first two images they are the least and the largest that are drawn.
+        u = torch.rand((count, augment.DRAWS), generator=random).double()
+        u[0], u[1] = 0.0, 1.0 - 2.0**-24
+        y = augment.augmented(x, u, policy, pixels)
+        (dx,) = torch.autograd.grad(y, x, dy)
+        parts = {"x": x, "u": u, "y": y, "dy": dy, "dx": dx}
+        tensors |= {f"case{len(cases)}.{key}": value.detach() for key, value in parts.items()}
+        cases.append({"op": "augment", "policy": policy, "pixels": pixels})
     return "operators", tensors, {"cases": json.dumps(cases)}
 
 

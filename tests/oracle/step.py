@@ -8,6 +8,7 @@ import math
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, relu
 
+import augment
 import autoencoder
 import conditional
 import mode_regularizer
@@ -63,6 +64,11 @@ def random_batch(settings, image, code, random):
         if objective["mode"] > 0:
             names.append("instance_reconstruction")
         draws |= {name: torch.randn((count, *image), generator=random) for name in names}
+    if objective["augment"]:
+        names = ["augment_real", "augment_fake", "augment_g"]
+        if objective["mode"] > 0:
+            names.append("augment_reconstruction")
+        draws |= {name: torch.rand((count, augment.DRAWS), generator=random) for name in names}
     if objective["penalty"] in ("wgan-gp", "dragan"):
         draws["penalty_positions"] = torch.rand(count, generator=random)
         if objective["penalty"] == "dragan":
@@ -186,7 +192,7 @@ class Trainer:
         bottleneck = self.settings["bottleneck"]
         of_real, of_fake = classes_of(batch, "real"), classes_of(batch, "d")
         fakes = self.nets["generator"](batch["latents_d"], of_fake).detach()
-        shown_real, shown_fake = self.noisy(batch, "real", batch["images"]), self.noisy(batch, "fake", fakes)
+        shown_real, shown_fake = self.shown(batch, "real", batch["images"]), self.shown(batch, "fake", fakes)
         logits_real, real = net(shown_real, batch.get("noise_real"), of_real)
         # Real and fake images are one pass of the engine's, for which spectral norm makes one power iteration; a penalty
         # sees the same weights.
@@ -225,9 +231,13 @@ class Trainer:
             out["beta"] = torch.tensor(self.beta, dtype=loss.dtype)
         return recorded(out)
 
-    def noisy(self, batch, which, images):
-        """What the discriminator sees of images: with instance noise, whose deviation falls linearly in the steps set."""
+    def shown(self, batch, which, images):
+        """What the discriminator sees of images: augmented, then with instance noise, whose deviation falls linearly in the steps
+        set.
+        """
         objective = self.settings["objective"]
+        if objective["augment"]:
+            images = augment.augmented(images, batch[f"augment_{which}"], objective["augment"], self.settings["data"]["range"])
         if objective["instance_noise"] == 0:
             return images
         length = objective["instance_noise_steps"]
@@ -269,10 +279,10 @@ class Trainer:
         fakes = net(batch["latents_g"], classes_of(batch, "g"))
         objective, out = self.settings["objective"], {"fakes_g": fakes}
         if objective["feature_matching"]:
-            real = self.noisy(batch, "real", batch["images"])
-            loss, code = matching_loss(objective, critic, real, self.noisy(batch, "g", fakes))
+            real = self.shown(batch, "real", batch["images"])
+            loss, code = matching_loss(objective, critic, real, self.shown(batch, "g", fakes))
         else:
-            logits, code = critic(self.noisy(batch, "g", fakes), batch.get("noise_g"), classes_of(batch, "g"))
+            logits, code = critic(self.shown(batch, "g", fakes), batch.get("noise_g"), classes_of(batch, "g"))
             loss, out["logits_g"] = generator_loss(objective, logits, critic), logits
         loss = loss + self.historical_averaging("generator")
         if "encoder" in self.nets:
@@ -306,7 +316,7 @@ class Trainer:
         def cost(images):
             # The engine judges them with the weights that it judged the generator's images with.
             power_iterations(critic, False)
-            shown, noise = self.noisy(batch, "reconstruction", images), batch.get("noise_reconstruction")
+            shown, noise = self.shown(batch, "reconstruction", images), batch.get("noise_reconstruction")
             logits, _ = critic(shown, noise, classes)
             power_iterations(critic, True)
             return generator_loss(objective | {"repelling": 0.0}, logits, critic)

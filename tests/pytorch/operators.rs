@@ -1,4 +1,4 @@
-//! Convolution, transposed convolution, batch normalisation, cross-entropy and embeddings of classes alone against PyTorch's, at odd sizes, in f64: values,
+//! Convolution, transposed convolution, batch normalisation, cross-entropy, embeddings of classes and augmentation alone against PyTorch's, at odd sizes, in f64: values,
 //! every gradient and running statistics, through the traits of the operations. Relative to each tensor's largest.
 
 use std::collections::BTreeMap;
@@ -6,8 +6,11 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
-use vgan_cuda::device::Cpu;
+use vgan_cuda::config::AugmentPolicy;
+use vgan_cuda::device::philox::{DrawStep, Stream};
+use vgan_cuda::device::{Cpu, StepState};
 use vgan_cuda::nn::table::permute;
+use vgan_cuda::ops::inputs::augment::{Augment, AugmentOp};
 use vgan_cuda::ops::layers::activation::Activation;
 use vgan_cuda::ops::layers::batch_norm::{BatchNorm, BatchNormOp};
 use vgan_cuda::ops::layers::class_concat::{ClassConcat, ClassConcatOp};
@@ -28,6 +31,10 @@ struct Operator {
     stride: usize,
     #[serde(default)]
     padding: usize,
+    #[serde(default)]
+    policy: AugmentPolicy,
+    #[serde(default)]
+    pixels: String,
 }
 
 /// The tensors of one case, by their short names.
@@ -138,6 +145,18 @@ fn classes(cpu: &Cpu<f64>, parts: &Parts, beside: bool) -> Computed {
     vec![("y", y), ("dx", dx), ("dw", de)]
 }
 
+fn augment(cpu: &Cpu<f64>, operator: &Operator, parts: &Parts) -> Computed {
+    let &[n, c, h, w] = parts.shape("x") else { panic!("a shape of four") };
+    let (half_range, middle) = if operator.pixels == "0..1" { (0.5, 0.5) } else { (1.0, 0.0) };
+    let (policy, streams, draws) = (operator.policy, &[Stream::AugmentReal], DrawStep::ONCE);
+    let d = Augment { n, h, w, c, policy, half_range, middle, streams, draws };
+    let ([x, u, dy], state) = (["x", "u", "dy"].map(|name| parts.ours(name)), [StepState::new(0, 0.0)]);
+    let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+    cpu.augment_forward(&d, &x, Some(&u), &state, &mut y).unwrap();
+    cpu.augment_backward_input(&d, &dy, Some(&u), &state, &mut dx).unwrap();
+    vec![("y", y), ("dx", dx)]
+}
+
 #[test]
 fn operators_agree() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/operators.safetensors");
@@ -157,6 +176,7 @@ fn operators_agree() {
             "conv_transpose2d" => conv_transpose2d(&cpu, operator, &parts),
             "cross_entropy" => cross_entropy(&cpu, &parts),
             "class_concat" | "class_projection" => classes(&cpu, &parts, operator.op == "class_concat"),
+            "augment" => augment(&cpu, operator, &parts),
             op => batch_norm(&cpu, &parts, op == "batch_norm"),
         };
         for (name, values) in computed {

@@ -61,10 +61,12 @@ fn an_example_goes_through_and_the_output_is_the_same_each_time() {
 fn an_encoder_is_given_and_read_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let [example, out] = ["example", "out"].map(|name| folder.path().join(name));
-    for (words, noise) in [("--set mode=0.4 --set instance_noise=0.1", true), ("--set reconstruction=0.2", false)] {
+    for (words, noise) in
+        [("--set mode=0.4 --set instance_noise=0.1 --set augment=color", true), ("--set reconstruction=0.2", false)]
+    {
         let output = trace("vgan-mnist", &format!("{words} --example {}", example.display()));
         assert!(output.status.success(), "{output:?}");
-        for name in ["noise_reconstruction", "instance_reconstruction"] {
+        for name in ["noise_reconstruction", "instance_reconstruction", "augment_reconstruction"] {
             assert_eq!(names(&example).iter().any(|other| other == name), noise, "{words}: {name}");
         }
         let files = format!("--input {} --output {}", example.display(), out.display());
@@ -153,19 +155,19 @@ fn several_updates_of_the_discriminator_are_made_on_one_batch() {
 }
 
 #[test]
-fn instance_noise_is_given_like_all_other_draws() {
+fn augmentation_and_instance_noise_are_given_like_all_other_draws() {
     let folder = tempfile::tempdir().expect("a folder");
     let [input, out] = ["in", "out"].map(|name| folder.path().join(name));
-    let noisy = |rest: String| trace("gan-mnist", &format!("--set instance_noise=0.5 {rest}"));
+    let noisy = |rest: String| trace("gan-mnist", &format!("--set augment=cutout --set instance_noise=0.5 {rest}"));
     let output = noisy(format!("--example {}", input.display()));
     assert!(output.status.success(), "{output:?}");
-    for name in ["instance_real", "instance_fake", "instance_g"] {
+    for name in ["instance_real", "instance_fake", "instance_g", "augment_real", "augment_fake", "augment_g"] {
         assert!(names(&input).iter().any(|other| other == name), "{name}");
     }
     let output = noisy(format!("--input {} --output {}", input.display(), out.display()));
     assert!(output.status.success(), "{output:?}");
     let output = trace("gan-mnist", &format!("--input {} --output {}", input.display(), out.display()));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("instance_"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("augment_"), "{output:?}");
 }
 
 #[test]

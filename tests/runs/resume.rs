@@ -79,7 +79,8 @@ fn a_lazy_penalty() {
 #[test]
 fn features_that_are_matched_and_images_that_are_compared() {
     any_split_gives_the_same_bytes(
-        "quick --tick 4 --snap 6 --set feature_matching=1 --set instance_noise=0.1 --set minibatch_kernels=5",
+        "quick --tick 4 --snap 6 --set feature_matching=1 --set instance_noise=0.1 --set augment=cutout \
+         --set minibatch_kernels=5",
     );
 }
 
@@ -89,7 +90,8 @@ fn a_clipped_critic_with_noise_a_mean_so_far_and_schedules() {
     any_split_gives_the_same_bytes(
         "quick --tick 4 --snap 6 --set loss=hinge --set clip=0.1 --set discriminator_steps=2 --set instance_noise=0.2 \
          --set instance_noise_steps=9 --set historical_averaging=0.01 --set warmup=5 --set schedule=cosine \
-         --set schedule_start=6 --set schedule_steps=4 --set ema_half_life=50 --set ema_rampup=0.3",
+         --set schedule_start=6 --set schedule_steps=4 --set ema_half_life=50 --set ema_rampup=0.3 \
+         --set augment=color,translation,cutout",
     );
 }
 
@@ -134,7 +136,8 @@ fn an_autoencoder_whose_k_moves() {
 #[test]
 fn a_mode_regularised_generator_with_its_encoder() {
     let place = Place::new();
-    let words = "quick --tick 4 --snap 6 --set reconstruction=0.2 --set mode=0.4 --set instance_noise=0.1";
+    let words = "quick --tick 4 --snap 6 --set reconstruction=0.2 --set mode=0.4 --set instance_noise=0.1 \
+                 --set augment=translation";
     let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
     let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
     assert_same_checkpoint(&pieces.checkpoint(LENGTH), &straight.checkpoint(LENGTH), "cut");

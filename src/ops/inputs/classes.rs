@@ -29,7 +29,7 @@ pub struct ClassDraw {
 
 /// Picking and drawing classes.
 pub trait ClassesOp: Backend {
-    /// classes `[N]` = the labels `[count]` of the images that [`gather`](super::gather::GatherOp::gather) picks by the same sizes,
+    /// classes `[part]` = the labels `[count]` of the images that [`gather`](super::gather::GatherOp::gather) picks by the same sizes,
     /// draws and state; overwrites.
     fn classes_gather(
         &self,
@@ -55,7 +55,7 @@ impl<T: Real, S: Storage<T>> ClassesOp for Cpu<T, S> {
     ) -> Result<()> {
         let (seed, number, epoch_images) = (state[0].seed, draws.of(state[0].step), d.epoch_images(draws.per_step));
         classes.par_iter_mut().enumerate().for_each(|(i, class)| {
-            let sample = number * d.n as u64 + i as u64;
+            let sample = number * d.n as u64 + u64::from(draws.sample(i));
             let (epoch, place) = (sample / epoch_images, sample % epoch_images);
             *class = labels[permuted(seed, epoch, place, d.count as u64) as usize];
         });
@@ -65,7 +65,7 @@ impl<T: Real, S: Storage<T>> ClassesOp for Cpu<T, S> {
     fn classes_sample(&self, d: &ClassDraw, state: &[StepState], classes: &mut [u32]) -> Result<()> {
         let (seed, step) = (state[0].seed, d.draws.of(state[0].step));
         classes.par_iter_mut().enumerate().for_each(|(i, class)| {
-            let bits = draw(seed, d.stream, step, u32::try_from(i).unwrap_or(u32::MAX), 0)[0];
+            let bits = draw(seed, d.stream, step, d.draws.sample(i), 0)[0];
             *class = ((u64::from(bits) * d.classes as u64) >> 32) as u32;
         });
         Ok(())
@@ -78,7 +78,7 @@ impl<T: Real, S: Storage<T>> ClassesOp for Cpu<T, S> {
 struct KernelLabels {
     epoch_images: u64,
     count: u64,
-    n: i32,
+    sizes: [i32; 2],
     draws: DrawStep,
     padding: i32,
 }
@@ -93,8 +93,9 @@ impl<T: Real, S: Storage<T>> ClassesOp for Accelerator<T, S> {
         classes: Out<'_, Self, u32>,
     ) -> Result<()> {
         let epoch_images = d.epoch_images(draws.per_step);
-        let sizes = KernelLabels { epoch_images, count: d.count as u64, n: int(d.n), draws, padding: 0 };
-        self.launch_elements(Kernel::ClassesGather, d.n, &arguments![Argument::new(sizes), labels, state, classes])
+        let (part, sizes) = (classes.len(), [d.n, classes.len()].map(int));
+        let sizes = KernelLabels { epoch_images, count: d.count as u64, sizes, draws, padding: 0 };
+        self.launch_elements(Kernel::ClassesGather, part, &arguments![Argument::new(sizes), labels, state, classes])
     }
 
     fn classes_sample(&self, d: &ClassDraw, state: In<'_, Self, StepState>, classes: Out<'_, Self, u32>) -> Result<()> {
@@ -112,8 +113,9 @@ dry_run! {
 
 /// Batches of later epochs than the first and of a step with several; more images than a block has threads.
 pub fn cases<B: ClassesOp>() -> Vec<Case<B>> {
-    let sizes = [(1, 1, 1, 0), (3, 10, 1, 0), (3, 10, 3, 2), (300, 301, 1, 0)];
-    let gathered = sizes.map(|(n, count, per_step, index)| gather_case(n, count, DrawStep { per_step, index }));
+    let sizes = [(1, 1, 1, 0), (3, 10, 1, 0), (5, 16, 3, 2), (300, 301, 1, 0)];
+    let gathered = sizes
+        .map(|(n, count, per_step, index)| gather_case(n, count, DrawStep { per_step, index, first_sample: index }));
     let drawn = [(1, 1), (17, 3), (300, 10)].map(|(n, classes)| sample_case(n, classes));
     gathered.into_iter().chain(drawn).collect()
 }
@@ -130,19 +132,24 @@ fn sizes(n: usize, count: usize) -> Gather {
 
 /// Labels that are as many as the images, so that each says which image was picked.
 fn gather_case<B: ClassesOp>(n: usize, count: usize, draws: DrawStep) -> Case<B> {
-    let DrawStep { per_step, index } = draws;
-    Case::new("classes", format!("gather n{n} of {count} batch {index} of {per_step}"))
-        .real_output("classes", n)
+    let DrawStep { per_step, index, first_sample } = draws;
+    let part = n - first_sample as usize;
+    Case::new("classes", format!("gather n{n} of {count} batch {index} of {per_step} from {first_sample}"))
+        .real_output("classes", part)
         .forward(move |be: &B, [], [classes]| {
             let labels = be.buffer_of(&(0..count as u32).collect::<Vec<_>>())?;
-            let (state, mut found) = (be.buffer_of(&fourth_step())?, be.alloc::<u32>(n)?);
+            let (state, mut found) = (be.buffer_of(&fourth_step())?, be.alloc::<u32>(part)?);
             be.classes_gather(&sizes(n, count), draws, be.view(&labels), be.view(&state), be.view_mut(&mut found))?;
             classes.write(be, &as_reals::<B>(&be.read(be.view(&found))?))
         })
 }
 
 fn sample_case<B: ClassesOp>(n: usize, classes: usize) -> Case<B> {
-    let d = ClassDraw { classes, stream: Stream::ClassGenerator, draws: DrawStep { per_step: 2, index: 1 } };
+    let d = ClassDraw {
+        classes,
+        stream: Stream::ClassGenerator,
+        draws: DrawStep { per_step: 2, index: 1, first_sample: 9 },
+    };
     Case::new("classes", format!("sample n{n} k{classes}")).real_output("classes", n).forward(
         move |be: &B, [], [classes]| {
             let (state, mut found) = (be.buffer_of(&fourth_step())?, be.alloc::<u32>(n)?);
@@ -189,7 +196,8 @@ mod tests {
         let d = Gather { high: 255.0, flip: true, ..sizes(3, 10) };
         let (pixels, labels): (Vec<u8>, Vec<u32>) = ((0..10).collect(), (0..10).collect());
         for (step, index) in [(0, 0), (0, 1), (1, 0), (7, 1)] {
-            let (state, draws) = ([StepState { step, ..StepState::new(5, 0.0) }], DrawStep { per_step: 2, index });
+            let (state, draws) =
+                ([StepState { step, ..StepState::new(5, 0.0) }], DrawStep { per_step: 2, index, ..DrawStep::ONCE });
             let (mut x, mut classes) = ([f64::NAN; 3], [u32::MAX; 3]);
             cpu.gather(&d, draws, &pixels, &state, &mut x).expect("images");
             cpu.classes_gather(&d, draws, &labels, &state, &mut classes).expect("labels");

@@ -1,5 +1,6 @@
-//! Inputs of a step: images, latents, noise.
+//! Inputs of a step: images, latents, noise, augmentation.
 
+pub mod augment;
 pub mod classes;
 pub mod gather;
 pub mod instance_noise;
@@ -7,6 +8,7 @@ pub mod prior;
 
 operations! {
     Inputs:
+    augment: AugmentOp,
     classes: ClassesOp,
     gather: GatherOp,
     instance_noise: InstanceNoiseOp,

@@ -5,8 +5,8 @@
 //! with batch statistics of its own: over the real images of the last discriminator phase, as it saw them, of which only the
 //! mean features are kept; then over the fakes, to which the way back leads. Nothing flows to the real images.
 
-use super::instance_noise;
 use super::model::Model;
+use super::shown;
 use crate::Result;
 use crate::device::Buffer;
 use crate::nn::TrainedNetwork;
@@ -41,7 +41,7 @@ impl<B: Executor> FeatureMeans<B> {
     }
 }
 
-/// The generator's loss by the features of its images, and its gradient by the images, for the N images that were just
+/// The generator's loss by the features of its images, and its gradient by the images as the discriminator sees them, for the N images that were just
 /// generated.
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub(super) fn match_features<B: Executor>(
     means: &mut FeatureMeans<B>,
     inputs: &Batch<B>,
 ) -> Result<()> {
-    instance_noise::add(model, inputs, Phase::Generator)?;
+    shown::show(model, inputs, Phase::Generator)?;
     model.normalise_weights()?;
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let FeatureMeans { d, real, fake } = means;
@@ -66,6 +66,6 @@ pub(super) fn match_features<B: Executor>(
     let (real, fake) = (backend.view(real), backend.view(fake));
     backend.feature_matching_loss(d, real, fake, backend.view_mut(state))?;
     backend.feature_matching_backward_input(d, real, fake, layers.d_features(backend, d.n))?;
-    let d_images = backend.view_mut(&mut batch.d_images);
+    let d_images = batch.d_images.discriminated(backend);
     layers.encoder_backward(memory.pass(backend, d.n), fakes, Some(d_images), None)
 }

@@ -8,7 +8,7 @@
 //! | [`model`] | the networks, the batch and the state: what a step works on |
 //! | [`probe`] | what `trace`, tests and proofs are told of a step |
 //! | `classes` | the classes of the images, where the nets are told them |
-//! | `instance_noise` | noise on the images that the discriminator sees |
+//! | `shown` | what the discriminator sees of images: augmented, with instance noise |
 //! | `penalty` | the gradient penalty, of the discriminator's loss |
 //! | `feature_matching` | the generator's loss where it matches features |
 //! | `mode_regularization` | reconstructions of real images, of the generator's loss |
@@ -21,11 +21,11 @@
 mod classes;
 pub(crate) mod feature_matching;
 mod historical_averaging;
-mod instance_noise;
 pub(crate) mod mode_regularization;
 pub mod model;
 pub(crate) mod penalty;
 pub mod probe;
+mod shown;
 mod update;
 
 use self::feature_matching::FeatureMeans;
@@ -108,7 +108,7 @@ pub(super) fn step<B: Executor>(
 }
 
 /// The discriminator's loss on the 2N images of the batch, whatever they are, β's update, and the gradients of the
-/// discriminator's parameters; and that of the images, if it is wanted.
+/// discriminator's parameters; and that of the images as it sees them, if it is wanted.
 ///
 /// # Errors
 /// Those of the device.
@@ -142,6 +142,7 @@ pub(crate) fn generator_gradients<B: Executor>(
         generator_loss(model)?;
         backward_through_discriminator(model, inputs, Phase::Generator, None)?;
     }
+    shown::backward(model, inputs)?;
     backward_through_generator(model, d_latents)
 }
 
@@ -172,7 +173,7 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
 
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
 fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
-    instance_noise::add(model, inputs, phase)?;
+    shown::show(model, inputs, phase)?;
     model.normalise_weights()?;
     let images = model.images_of(phase);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
@@ -209,7 +210,7 @@ fn generator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
 }
 
 /// The way back through the discriminator: to its parameters (and to `d_images`, if wanted) in its own phase, to the
-/// generated images in the generator's.
+/// generated images in the generator's; to images as it sees them, in either.
 fn backward_through_discriminator<B: Executor>(
     model: &mut Model<B>,
     inputs: &Batch<B>,
@@ -232,7 +233,7 @@ fn backward_through_discriminator<B: Executor>(
             layers.backward(pass.of(classes), x, noise, verdict, d_images, Some(gradients))
         }
         Phase::Generator => {
-            let d_images = Some(backend.view_mut(&mut batch.d_images));
+            let d_images = Some(batch.d_images.discriminated(backend));
             layers.backward(memory.pass(backend, images.n).of(classes), x, noise, verdict, d_images, None)
         }
     }
@@ -245,7 +246,14 @@ fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Opti
     let (pass, gradients) = memory.first_backward_pass(backend, generated.n)?;
     let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
     let images = backend.part(&batch.images.clean, generated.range);
-    layers.backward(pass, backend.view(&batch.latents), images, backend.view(&batch.d_images), d_latents, gradients)
+    layers.backward(
+        pass,
+        backend.view(&batch.latents),
+        images,
+        backend.view(&batch.d_images.clean),
+        d_latents,
+        gradients,
+    )
 }
 
 /// Counts the step, and keeps its figures.

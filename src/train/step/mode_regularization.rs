@@ -13,8 +13,8 @@
 //! batch statistics of its own in all three nets. What it works in is its own, so that G's fakes and D's verdict on them
 //! stay as the generator's pass has left them. Where the nets are told classes, each reconstruction is of the class of its image.
 
-use super::classes;
-use super::model::Model;
+use super::model::{BatchMemory, Model};
+use super::{classes, shown};
 use crate::Result;
 use crate::device::{Buffer, Stored, StoredBuffer};
 use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
@@ -90,7 +90,7 @@ pub(crate) fn add_gradients<B: Executor>(
         discriminate_reconstructions(model, own, inputs)?;
     } else {
         let Model { backend, batch, .. } = model;
-        backend.zero(backend.view_mut(&mut batch.d_images))?;
+        backend.zero(backend.view_mut(&mut batch.d_images.clean))?;
     }
     add_error_gradient(model, own)?;
     backward_through_generator_and_encoder(model, own)
@@ -117,18 +117,12 @@ fn discriminate_reconstructions<B: Executor>(
     own: &mut ModeRegularizer<B>,
     inputs: &Batch<B>,
 ) -> Result<()> {
-    let (n, len) = (model.settings.train.batch, model.image.len());
+    let (n, image) = (model.settings.train.batch, model.image);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let ModeRegularizer { images, verdict: ReconstructionVerdict { logits, dlogits, kl, dkl }, .. } = own;
-    let mut x = backend.view(images);
-    if let Some(noised) = &mut batch.images.noised {
-        let d = objective::reconstruction_noise(settings, n, len);
-        // Where the noisy fakes lay, of which nothing is read any more.
-        let half = n * len..2 * n * len;
-        let given = inputs.reconstruction_instance_noise(backend);
-        backend.instance_noise(&d, x, given, backend.view(state), backend.part_mut(noised, half.clone()))?;
-        x = backend.part(noised, half);
-    }
+    let BatchMemory { images: shown, d_images, .. } = batch;
+    let (seen_by, x) = ((&*settings, image), backend.view(images));
+    let x = shown::show_reconstructions(backend, seen_by, inputs, x, shown, backend.view(state))?;
     let (pass, stats) = memory.forward_pass(backend, n);
     let pass = pass.of(classes::of(backend, &batch.classes, 0..n));
     let verdict = Verdict { logits: backend.view_mut(logits), kl: backend.view_mut(kl) };
@@ -141,9 +135,10 @@ fn discriminate_reconstructions<B: Executor>(
     let noise = inputs.reconstruction_noise(backend, settings, backend.view(state));
     let gradient =
         VerdictGradient { logits: backend.view(logits), dlogits: backend.view(dlogits), dkl: backend.view(dkl) };
-    let d_images = backend.view_mut(&mut batch.d_images);
+    let d_images = Some(d_images.discriminated(backend));
     let pass = memory.pass(backend, n).of(classes::of(backend, &batch.classes, 0..n));
-    layers.backward(pass, x, noise, gradient, Some(d_images), None)
+    layers.backward(pass, x, noise, gradient, d_images, None)?;
+    shown::backward_to_reconstructions(model, inputs)
 }
 
 /// The reconstruction error, and its gradient by the pixels of the reconstructions, which is added to D's.
@@ -155,7 +150,8 @@ fn add_error_gradient<B: Executor>(model: &mut Model<B>, own: &mut ModeRegulariz
     let energy = Energy { n, len: d.len, exponent: Exponent::Squared };
     backend.energy_forward(&energy, real, backend.view(images), backend.view_mut(errors))?;
     backend.reconstruction_loss(&d, backend.view(errors), backend.view_mut(state))?;
-    backend.reconstruction_backward_input(&d, real, backend.view(images), backend.view_mut(&mut batch.d_images))
+    let d_images = backend.view_mut(&mut batch.d_images.clean);
+    backend.reconstruction_backward_input(&d, real, backend.view(images), d_images)
 }
 
 /// The way back through the generator and then through the image encoder.
@@ -166,7 +162,7 @@ fn backward_through_generator_and_encoder<B: Executor>(
     let (n, len) = (model.settings.train.batch, model.image.len());
     let Model { backend, batch, generator, image_encoder, .. } = model;
     let Some(encoder) = image_encoder else { return Ok(()) };
-    let (z, images, d_images) = (backend.view(&own.latents), backend.view(&own.images), backend.view(&batch.d_images));
+    let [z, images, d_images] = [&own.latents, &own.images, &batch.d_images.clean].map(|buffer| backend.view(buffer));
     let d_z = backend.view_mut(&mut own.d_latents);
     let (pass, gradients) = generator.memory.backward_pass(backend, n);
     let pass = pass.of(classes::of(backend, &batch.classes, 0..n));

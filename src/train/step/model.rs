@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::config::Settings;
-use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer};
+use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer, StoredOut};
 use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
 use crate::ops::Executor;
 use crate::train::batch::Phase;
@@ -49,8 +49,8 @@ pub struct Average<B: Executor> {
 pub struct BatchMemory<B: Executor> {
     /// The images of the batch.
     pub images: Images<B>,
-    /// The loss's gradient by N images.
-    pub d_images: StoredBuffer<B>,
+    /// The loss's gradient by N of them.
+    pub d_images: ImageGradients<B>,
     /// z `[N, latent]`.
     pub latents: StoredBuffer<B>,
     /// The class of each of 2N images, real, then generated, where the nets are told classes.
@@ -69,14 +69,31 @@ pub struct BatchMemory<B: Executor> {
 pub struct Images<B: Executor> {
     /// As they were read and generated.
     pub clean: StoredBuffer<B>,
-    /// The same with instance noise, where the settings ask for it.
+    /// The same augmented, where the settings ask for it.
+    pub augmented: Option<StoredBuffer<B>>,
+    /// Either with instance noise, where the settings ask for it.
     pub noised: Option<StoredBuffer<B>>,
 }
 
 impl<B: Executor> Images<B> {
-    /// The images as the discriminator sees them: with instance noise, where there is any.
+    /// The images as the discriminator sees them: augmented and with instance noise, where there is any.
     pub fn discriminated(&self, backend: &B) -> Stored<'_, B> {
-        backend.view(self.noised.as_ref().unwrap_or(&self.clean))
+        backend.view(self.noised.as_ref().or(self.augmented.as_ref()).unwrap_or(&self.clean))
+    }
+}
+
+/// The loss's gradient by N images.
+pub struct ImageGradients<B: Executor> {
+    /// By the images as they were generated.
+    pub clean: StoredBuffer<B>,
+    /// By the same augmented, where the settings ask for it.
+    pub augmented: Option<StoredBuffer<B>>,
+}
+
+impl<B: Executor> ImageGradients<B> {
+    /// Where the discriminator writes the gradient by images as it sees them. Noise on them changes none.
+    pub(super) fn discriminated(&mut self, backend: &B) -> StoredOut<'_, B> {
+        backend.view_mut(self.augmented.as_mut().unwrap_or(&mut self.clean))
     }
 }
 
@@ -265,13 +282,15 @@ impl<B: Executor> Average<B> {
 impl<B: Executor> BatchMemory<B> {
     fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
         let (n, len) = (settings.train.batch, image.len());
-        let noise = settings.objective.instance_noise > 0.0;
+        let (noise, augments) = (settings.objective.instance_noise > 0.0, !settings.objective.augment.is_none());
+        let images = |wanted: bool, count: usize| wanted.then(|| backend.alloc(count * len)).transpose();
         Ok(BatchMemory {
             images: Images {
                 clean: backend.alloc(2 * n * len)?,
-                noised: noise.then(|| backend.alloc(2 * n * len)).transpose()?,
+                augmented: images(augments, 2 * n)?,
+                noised: images(noise, 2 * n)?,
             },
-            d_images: backend.alloc(n * len)?,
+            d_images: ImageGradients { clean: backend.alloc(n * len)?, augmented: images(augments, n)? },
             latents: backend.alloc(n * settings.generator.latent)?,
             classes: settings.nets.is_conditional().then(|| backend.alloc(2 * n)).transpose()?,
             logits: backend.alloc(2 * n)?,

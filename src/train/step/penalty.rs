@@ -149,8 +149,8 @@ pub(crate) fn add_gradients<B: Executor>(
     let pass = pass.of(classes::of(backend, &batch.classes, numbers));
     let seed =
         || VerdictGradient { logits: backend.view(logits), dlogits: backend.view(ones), dkl: backend.view(zeros) };
-    layers.backward(pass, x, noise, seed(), Some(backend.view_mut(&mut batch.d_images)), None)?;
-    let g = backend.view(&batch.d_images);
+    layers.backward(pass, x, noise, seed(), Some(backend.view_mut(&mut batch.d_images.clean)), None)?;
+    let g = backend.view(&batch.d_images.clean);
     backend.gradient_penalty(&d, g, backend.view_mut(v), backend.view_mut(norms), backend.view_mut(state))?;
 
     // Drawn anew from the state just written, whose seed and step are as they were.
