@@ -3,6 +3,8 @@
 mod classes;
 mod dc;
 mod fcd;
+mod fid;
+mod inception_score;
 mod kid;
 mod pr;
 mod swd;
@@ -16,6 +18,8 @@ pub use classes::SHARE;
 pub enum Needs {
     /// Features and classes, and so a classifier.
     Features,
+    /// What Inception-v3 says, and so its weights.
+    Inception,
     /// Pixels alone.
     Pixels,
 }
@@ -42,7 +46,16 @@ pub struct Metric {
 }
 
 /// Every metric, in the order in which they are shown.
-pub const METRICS: &[&Metric] = &[&fcd::METRIC, &kid::METRIC, &pr::METRIC, &dc::METRIC, &classes::METRIC, &swd::METRIC];
+pub const METRICS: &[&Metric] = &[
+    &fcd::METRIC,
+    &kid::METRIC,
+    &pr::METRIC,
+    &dc::METRIC,
+    &classes::METRIC,
+    &swd::METRIC,
+    &fid::METRIC,
+    &inception_score::METRIC,
+];
 
 /// The metrics of a list such as `fcd,kid`, each once, in the order of [`METRICS`].
 ///
@@ -81,7 +94,7 @@ mod tests {
     fn names_are_found_in_any_order_and_wrong_ones_are_told() {
         let names = |list: &str| parse(list).map(|found| found.iter().map(|metric| metric.name).collect::<Vec<_>>());
         assert_eq!(names("kid, fcd,kid").unwrap(), ["fcd", "kid"]);
-        for (list, part) in [("", "an empty name"), ("fcd,", "an empty name"), ("fid", "`fid`")] {
+        for (list, part) in [("", "an empty name"), ("fcd,", "an empty name"), ("fidd", "`fidd`")] {
             let error = names(list).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
         }
