@@ -52,8 +52,8 @@ impl Options {
             return Ok(());
         }
         Err(Error::Usage(format!(
-            "{} need the weights of Inception-v3, which are not part of this program: name their file with --inception FILE (in a run: \
-             --set eval.inception=FILE); docs/metrics.md says where they come from",
+            "{} can't be measured without the weights of Inception-v3, which are not part of this program: name their file with \
+             --inception FILE (in a run: --set eval.inception=FILE); docs/metrics.md says where they come from",
             needy.join(",")
         )))
     }

@@ -14,11 +14,12 @@ use vgan_cuda::eval::observed::{Gathered, Observed, Splits};
 use vgan_cuda::eval::perceiving::{Perceiving, Setting};
 use vgan_cuda::eval::resize::Resizer;
 use vgan_cuda::eval::{InceptionOptions, METRICS, Set};
+use vgan_cuda::exchange::npy;
 use vgan_cuda::nn::inception::Plan;
 use vgan_cuda::run::{ImageShape, Tensor, tensors, write_file};
 
 /// The finaliser of MurmurHash3 on a counter that begins at the FNV-1a of the name.
-fn hashed(name: &str, count: usize) -> impl Iterator<Item = u32> {
+pub(crate) fn hashed(name: &str, count: usize) -> impl Iterator<Item = u32> {
     let seed = name.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (0..count as u32).map(move |at| {
         let mut h = at.wrapping_mul(0x9E37_79B1).wrapping_add(seed);
@@ -45,7 +46,7 @@ fn tensor(name: String, shape: Vec<usize>) -> Tensor {
 }
 
 /// All tensors of a file of weights.
-static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
+pub(crate) static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
     let mut all = Vec::new();
     for layer in Plan::new(75).layers {
         let (name, [k, r, s, c]) = (&layer.name, layer.shape);
@@ -61,7 +62,7 @@ static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
 });
 
 /// Noise on a gradient.
-fn images(name: &str, count: usize, ImageShape { h, w, c }: ImageShape) -> Vec<u8> {
+pub(crate) fn images(name: &str, count: usize, ImageShape { h, w, c }: ImageShape) -> Vec<u8> {
     let noise = hashed(name, count * h * w * c).map(|word| word >> 26);
     let ramp = |at: usize| (at / (w * c) % h * 5 + at / c % w * 3 + 60 * (at % c)) % 192;
     noise.enumerate().map(|(at, noise)| (noise as usize + ramp(at)) as u8).collect()
@@ -127,8 +128,9 @@ fn features_and_logits_agree_with_torch_fidelity() {
 #[test]
 fn wrong_weights_are_named() {
     let cpu = Cpu::<f32>::new(Some(2)).expect("threads");
+    let blank = |tensor: &Tensor| Tensor { values: vec![0.0; tensor.values.len()], name: tensor.name.clone(), shape: tensor.shape.clone() };
     let error = |change: &dyn Fn(&mut Vec<Tensor>)| {
-        let mut tensors = WEIGHTS.clone();
+        let mut tensors: Vec<Tensor> = WEIGHTS.iter().map(blank).collect();
         change(&mut tensors);
         let error = extractor(&cpu, tensors, ImageShape { h: 8, w: 8, c: 1 }, (75, 1)).err().expect("an error");
         assert_eq!(error.exit_code(), 3);
@@ -165,6 +167,17 @@ fn scores_agree_with_scipy() {
     assert_eq!(found.len(), 2);
 }
 
+/// Arrays of numpy.savez_compressed, of another size than Inception's: read to the bit, and refused as statistics.
+#[test]
+fn arrays_of_numpys_in_double_precision() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/statistics.npz");
+    let (arrays, sha256) = npy::read_npz_f64(&path).expect("an archive");
+    let found: Vec<_> = arrays.iter().map(|array| (&array.name[..], &array.shape[..], &array.values[..])).collect();
+    let sigma: Vec<f64> = (0..9).map(|at| 1.0 / (3.0 + (at / 3) as f64 + (at % 3) as f64)).collect();
+    assert_eq!(found, [("mu", &[3][..], &[0.1, 1.0 / 3.0, 1e-300][..]), ("sigma", &[3, 3][..], &sigma[..])]);
+    assert_eq!(sha256.len(), 64);
+}
+
 /// Real images are looked at once: then their statistics come from the cache, whatever the number of threads, or from the same file by its name.
 #[test]
 fn statistics_are_kept_and_handed_over() {
@@ -195,24 +208,26 @@ fn statistics_are_kept_and_handed_over() {
     let (_, first, observed) = open(&reals, 2, None).expect("statistics");
     let path = first.identity.path.clone().expect("a file");
     assert!(path.starts_with(folder.path().join("cache")) && first.identity.word().ends_with(" clean data"));
-    // From the cache; damaged and so made again, by another number of threads; as a file that is named.
-    assert_eq!(open(&of("real"), 1, None).expect("statistics").2, observed);
+    // Damaged and so made again, by another number of threads; from the cache, in which there are those of these images alone; as a file
+    // that is named.
     fs::write(&path, b"PK\x05\x06").expect("a damaged file");
     assert_eq!(open(&reals, 1, None).expect("statistics").2, observed);
-    let (_, named, again) = open(&of("other"), 2, Some(&path)).expect("statistics");
+    let kept = fs::metadata(&path).expect("a file").modified().expect("a time");
+    assert_eq!(open(&of("real"), 1, None).expect("statistics").2, observed);
+    assert_eq!(fs::metadata(&path).expect("a file").modified().expect("a time"), kept);
+    let (backend, mut named, again) = open(&of("other"), 2, Some(&path)).expect("statistics");
     assert_eq!(again, observed);
     assert!(named.identity.statistics.is_some() && named.identity.weights == first.identity.weights);
     let error = open(&reals, 1, Some(&weights)).err().expect("an error");
     assert!(error.exit_code() == 3 && error.to_string().contains("an .npz"), "{error}");
 
     // Other images are other statistics, and farther away than the same ones.
-    let (backend, mut perceiving, _) = open(&of("other"), 2, Some(&path)).expect("statistics");
     let fid = METRICS.iter().find(|metric| metric.name == "fid").expect("a metric");
     let mut distance = |pixels: &[u8]| {
         let mut gathered = Gathered::new(COUNT);
         let set = |inception| Set { inception: Some(inception), ..Set::new(image) };
         backend.run(|| {
-            perceiving.look_at(pixels, &mut gathered).expect("passes");
+            named.look_at(pixels, &mut gathered).expect("passes");
             (fid.measure)(&set(observed.clone()), &set(gathered.finish()), 0)[0].1
         })
     };

@@ -1,4 +1,5 @@
 """Makes tests/fixtures/inception.safetensors: what torch-fidelity's Inception-v3 and PIL, PyTorch and torch-fidelity's resizing say.
+Beside it statistics.npz, a file such as pytorch-fid writes, of three features.
 
     pip install torch-fidelity pillow
     python tests/oracle/inception.py
@@ -161,6 +162,10 @@ def main():
     }
     for name, value in tensors.items():
         print(f"{name:24} {str(value.shape):14} {value.min():10.4f} {value.max():10.4f} {value.std():10.4f}")
+    # In Fortran's order, and with an array that is no number with a fraction.
+    sigma = numpy.asfortranarray(1 / (3.0 + numpy.add.outer(numpy.arange(3), numpy.arange(3))))
+    statistics = {"mu": numpy.array([0.1, 1 / 3, 1e-300]), "sigma": sigma, "count": numpy.array(7)}
+    numpy.savez_compressed(FOLDER / "statistics.npz", **statistics)
     safetensors.numpy.save_file(tensors, FOLDER / "inception.safetensors")
 
 
