@@ -121,9 +121,8 @@ pub(crate) struct EvalOptions {
 /// The ways to Inception's size, each with its meaning.
 fn ways() -> impl TypedValueParser<Value = Resize> {
     let words = Resize::CHOICES.iter().map(|choice| PossibleValue::new(choice.word).help(choice.meaning.trim()));
-    PossibleValuesParser::new(words).try_map(|word| {
-        Resize::ALL.iter().copied().find(|resize| resize.word() == word).ok_or("no way of that name")
-    })
+    PossibleValuesParser::new(words)
+        .try_map(|word| Resize::ALL.iter().copied().find(|resize| resize.word() == word).ok_or("no way of that name"))
 }
 
 impl EvalArgs {
@@ -356,11 +355,8 @@ mod tests {
         assert_eq!(found.metrics.unwrap().iter().map(|metric| metric.name).collect::<Vec<_>>(), ["fcd", "kid"]);
         assert_eq!((found.samples, found.seed, found.data.as_deref()), (99, 7, Some("d")));
         let found = options("runs/1 --inception i --resize legacy-pytorch --statistics s.npz").unwrap();
-        let expected = InceptionOptions {
-            weights: "i".into(),
-            resize: Resize::LegacyPytorch,
-            statistics: Some("s.npz".into()),
-        };
+        let expected =
+            InceptionOptions { weights: "i".into(), resize: Resize::LegacyPytorch, statistics: Some("s.npz".into()) };
         assert_eq!(found.inception, Some(expected));
         assert_eq!(options("runs/1 --inception i").unwrap().inception.unwrap().resize, Resize::Clean);
         for wrong in ["runs/1 --statistics s.npz", "runs/1 --inception i --resize bicubic"] {

@@ -107,7 +107,8 @@ impl Evaluator {
             classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
         }
         if let Some(options) = options.inception.as_ref().filter(|_| has(Needs::Inception)) {
-            let (net, observed) = backend.run(|| Perceiving::open(backend, images, &reals, options, &Setting::usual()))?;
+            let (net, observed) =
+                backend.run(|| Perceiving::open(backend, images, &reals, options, &Setting::usual()))?;
             (inception, real.inception) = (Some(net), Some(observed));
         }
         if has(Needs::Pixels) {

@@ -142,7 +142,8 @@ impl<'a> File<'a> {
         match self.tensors.keys().next() {
             None => Ok(()),
             Some(name) => {
-                let error = Error::bad_data(self.path, "only tensors of the Inception-v3 of FID", format!("`{name}` too"));
+                let error =
+                    Error::bad_data(self.path, "only tensors of the Inception-v3 of FID", format!("`{name}` too"));
                 Err(error.with_hint(SOURCE))
             }
         }

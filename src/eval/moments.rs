@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn running_moments_are_those_of_the_definition() {
         let (n, d) = (2500, 3);
-        let x: Vec<f64> = (0..n * d).map(|at| 1e4 + ((at * 7919 + at * at % 13) % 101) as f64 * (1 + at % d) as f64).collect();
+        let x: Vec<f64> =
+            (0..n * d).map(|at| 1e4 + ((at * 7919 + at * at % 13) % 101) as f64 * (1 + at % d) as f64).collect();
         let mean: Vec<f64> = (0..d).map(|k| x.iter().skip(k).step_by(d).sum::<f64>() / n as f64).collect();
         let covariance = |p: usize, q: usize| {
             x.chunks_exact(d).map(|row| (row[p] - mean[p]) * (row[q] - mean[q])).sum::<f64>() / (n - 1) as f64

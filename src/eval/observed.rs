@@ -112,7 +112,8 @@ mod tests {
         }
         assert!(scores(20, &[5.0; 80]).iter().all(|score| (score - 1.0).abs() < 1e-12));
         // Parts are in order: 23 samples are 2, 2, 2, 3, 2, 2, 3, 2, 2, 3, and one class a part gives 1 while all together would give 2.
-        let halves: Vec<f32> = (0..23).flat_map(|i| if i < 11 { [90.0, 0.0, 0.0, 0.0] } else { [0.0, 90.0, 0.0, 0.0] }).collect();
+        let halves: Vec<f32> =
+            (0..23).flat_map(|i| if i < 11 { [90.0, 0.0, 0.0, 0.0] } else { [0.0, 90.0, 0.0, 0.0] }).collect();
         let found = scores(23, &halves);
         // ⌊4 · 23 / 10⌋ = 9 and ⌊5 · 23 / 10⌋ = 11: no part has both.
         assert!(found.len() == 10 && found.iter().all(|score| (score - 1.0).abs() < 1e-12), "{found:?}");

@@ -145,12 +145,15 @@ impl Perceiving {
         let mut gathered = Gathered::new(reals.len());
         let mut pace = Pace::new("real images", reals.len());
         for part in reals.chunks(AT_ONCE) {
-            let pixels: Vec<u8> = part.iter().flat_map(|&at| &images.pixels[at * shape.len()..][..shape.len()]).copied().collect();
+            let pixels: Vec<u8> =
+                part.iter().flat_map(|&at| &images.pixels[at * shape.len()..][..shape.len()]).copied().collect();
             self.look_at(&pixels, &mut gathered)?;
             pace.step(part.len());
         }
         let Observed { moments, .. } = gathered.finish();
-        match path.map(|path| store::make_folder(&path).and_then(|()| statistics::write(&path, &moments)).map(|()| path)) {
+        match path
+            .map(|path| store::make_folder(&path).and_then(|()| statistics::write(&path, &moments)).map(|()| path))
+        {
             Some(Err(error)) => say(&format!("warning: the statistics of the real images are not kept: {error}")),
             kept => self.identity.path = kept.transpose()?,
         }

@@ -51,7 +51,8 @@ impl Resizer {
             for (weight, row) in weights.iter().zip(narrowed[first * width..].chunks_exact(width)) {
                 sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += weight * f64::from(value));
             }
-            target.extend(sums.iter().flat_map(|&sum| std::iter::repeat_n(self.scaled(sum), if c == 1 { 3 } else { 1 })));
+            target
+                .extend(sums.iter().flat_map(|&sum| std::iter::repeat_n(self.scaled(sum), if c == 1 { 3 } else { 1 })));
         }
     }
 
@@ -84,7 +85,8 @@ fn bicubic(from: usize, to: usize) -> Axis {
     let weights = |place: usize| {
         let middle = (place as f64 + 0.5) * scale;
         let first = whole(middle - 2.0 * wider + 0.5, from);
-        let weights = (first..whole(middle + 2.0 * wider + 0.5, from)).map(|at| keys((at as f64 - middle + 0.5) / wider));
+        let weights =
+            (first..whole(middle + 2.0 * wider + 0.5, from)).map(|at| keys((at as f64 - middle + 0.5) / wider));
         let weights: Vec<f64> = weights.collect();
         let sum: f64 = weights.iter().sum();
         (first, weights.into_iter().map(|weight| weight / sum).collect())

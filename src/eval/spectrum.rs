@@ -143,7 +143,8 @@ fn qr(d: &mut [f64], e: &mut [f64]) {
                 e[k - 1] = length;
             }
             let (a, b, below) = (d[k], e[k], d[k + 1]);
-            (d[k], d[k + 1]) = (c * c * a + 2.0 * c * s * b + s * s * below, s * s * a - 2.0 * c * s * b + c * c * below);
+            (d[k], d[k + 1]) =
+                (c * c * a + 2.0 * c * s * b + s * s * below, s * s * a - 2.0 * c * s * b + c * c * below);
             e[k] = c * s * (below - a) + (c * c - s * s) * b;
             if k + 1 < last {
                 (x, z) = (e[k], s * e[k + 1]);
@@ -200,7 +201,8 @@ mod tests {
             }
         }
         // Equal ones, zeros, and none beside the diagonal.
-        let mut values = mixed(&(0..49).map(|at| if at % 8 == 0 && at < 24 { 5.0 } else { 0.0 }).collect::<Vec<_>>(), 7);
+        let mut values =
+            mixed(&(0..49).map(|at| if at % 8 == 0 && at < 24 { 5.0 } else { 0.0 }).collect::<Vec<_>>(), 7);
         let found = sorted(eigenvalues(&mut values, 7));
         assert!(found[..4].iter().all(|x| x.abs() < 1e-14) && found[4..].iter().all(|x| (x - 5.0).abs() < 1e-13));
         assert_eq!(sorted(eigenvalues(&mut [3.0, 0.0, 0.0, 1.0], 2)), [1.0, 3.0]);
@@ -211,7 +213,8 @@ mod tests {
     fn a_root_times_itself_is_the_matrix() {
         let d = 90;
         let full = mixed(&difference(d), d);
-        let flat: Vec<f64> = (0..d * d).map(|at| if at % (d + 1) == 0 && at / d % 3 == 0 { 2.0 } else { 0.0 }).collect();
+        let flat: Vec<f64> =
+            (0..d * d).map(|at| if at % (d + 1) == 0 && at / d % 3 == 0 { 2.0 } else { 0.0 }).collect();
         for (matrix, rank) in [(full, d), (mixed(&flat, d), d / 3), (vec![0.0; d * d], 0)] {
             let (root, found) = root(&matrix, d);
             assert_eq!(found, rank);

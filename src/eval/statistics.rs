@@ -54,7 +54,11 @@ fn require_covariance(path: &Path, matrix: &[f64]) -> Result<()> {
         }
         if let Some(j) = (0..i).find(|&j| (at(i, j) - at(j, i)).abs() > most) {
             let expected = format!("a covariance in `{COVARIANCE}`, which is symmetric");
-            return Err(Error::bad_data(path, expected, format!("{} at {i}, {j} and {} at {j}, {i}", at(i, j), at(j, i))));
+            return Err(Error::bad_data(
+                path,
+                expected,
+                format!("{} at {i}, {j} and {} at {j}, {i}", at(i, j), at(j, i)),
+            ));
         }
     }
     Ok(())
@@ -70,7 +74,8 @@ pub(super) fn cached(folder: &Path, decides: &str) -> PathBuf {
 /// # Errors
 /// [`Error::Io`] where it can't be written.
 pub(super) fn write(path: &Path, moments: &Moments) -> Result<()> {
-    let tensor = |name: &str, shape: Vec<usize>, values: &[f64]| Tensor { name: name.into(), shape, values: values.to_vec() };
+    let tensor =
+        |name: &str, shape: Vec<usize>, values: &[f64]| Tensor { name: name.into(), shape, values: values.to_vec() };
     let mean = tensor(MEAN, vec![FEATURES], &moments.mean);
     npy::write_npz(path, &[mean, tensor(COVARIANCE, vec![FEATURES, FEATURES], &moments.covariance)])
 }

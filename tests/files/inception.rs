@@ -19,7 +19,7 @@ use vgan_cuda::nn::inception::Plan;
 use vgan_cuda::run::{ImageShape, Tensor, tensors, write_file};
 
 /// The finaliser of MurmurHash3 on a counter that begins at the FNV-1a of the name.
-pub(crate) fn hashed(name: &str, count: usize) -> impl Iterator<Item = u32> {
+fn hashed(name: &str, count: usize) -> impl Iterator<Item = u32> {
     let seed = name.bytes().fold(0x811C_9DC5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     (0..count as u32).map(move |at| {
         let mut h = at.wrapping_mul(0x9E37_79B1).wrapping_add(seed);
@@ -46,7 +46,7 @@ fn tensor(name: String, shape: Vec<usize>) -> Tensor {
 }
 
 /// All tensors of a file of weights.
-pub(crate) static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
+static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
     let mut all = Vec::new();
     for layer in Plan::new(75).layers {
         let (name, [k, r, s, c]) = (&layer.name, layer.shape);
@@ -62,7 +62,7 @@ pub(crate) static WEIGHTS: LazyLock<Vec<Tensor>> = LazyLock::new(|| {
 });
 
 /// Noise on a gradient.
-pub(crate) fn images(name: &str, count: usize, ImageShape { h, w, c }: ImageShape) -> Vec<u8> {
+fn images(name: &str, count: usize, ImageShape { h, w, c }: ImageShape) -> Vec<u8> {
     let noise = hashed(name, count * h * w * c).map(|word| word >> 26);
     let ramp = |at: usize| (at / (w * c) % h * 5 + at / c % w * 3 + 60 * (at % c)) % 192;
     noise.enumerate().map(|(at, noise)| (noise as usize + ramp(at)) as u8).collect()
@@ -102,7 +102,12 @@ fn images_come_to_their_size_as_in_pil_pytorch_and_tensorflow() {
     }
 }
 
-fn extractor(backend: &Cpu<f32>, tensors: Vec<Tensor>, image: ImageShape, size: (usize, usize)) -> Result<Extractor<Cpu<f32>>, vgan_cuda::Error> {
+fn extractor(
+    backend: &Cpu<f32>,
+    tensors: Vec<Tensor>,
+    image: ImageShape,
+    size: (usize, usize),
+) -> Result<Extractor<Cpu<f32>>, vgan_cuda::Error> {
     Extractor::new(backend, Path::new("inception.pth"), tensors, image, Resize::LegacyTensorflow, size)
 }
 
@@ -128,7 +133,11 @@ fn features_and_logits_agree_with_torch_fidelity() {
 #[test]
 fn wrong_weights_are_named() {
     let cpu = Cpu::<f32>::new(Some(2)).expect("threads");
-    let blank = |tensor: &Tensor| Tensor { values: vec![0.0; tensor.values.len()], name: tensor.name.clone(), shape: tensor.shape.clone() };
+    let blank = |tensor: &Tensor| Tensor {
+        values: vec![0.0; tensor.values.len()],
+        name: tensor.name.clone(),
+        shape: tensor.shape.clone(),
+    };
     let error = |change: &dyn Fn(&mut Vec<Tensor>)| {
         let mut tensors: Vec<Tensor> = WEIGHTS.iter().map(blank).collect();
         change(&mut tensors);
@@ -138,9 +147,13 @@ fn wrong_weights_are_named() {
         error.to_string()
     };
     let at = |name: &str| WEIGHTS.iter().position(|tensor| tensor.name == name).expect("a tensor");
-    let [filter, variance, fc] = ["Mixed_6b.branch7x7_2.conv.weight", "Mixed_7c.branch_pool.bn.running_var", "fc.weight"].map(at);
+    let [filter, variance, fc] =
+        ["Mixed_6b.branch7x7_2.conv.weight", "Mixed_7c.branch_pool.bn.running_var", "fc.weight"].map(at);
     for (text, parts) in [
-        (error(&|all| drop(all.remove(filter))), ["`Mixed_6b.branch7x7_2.conv.weight` of shape [128, 128, 1, 7]", "none of that name"]),
+        (
+            error(&|all| drop(all.remove(filter))),
+            ["`Mixed_6b.branch7x7_2.conv.weight` of shape [128, 128, 1, 7]", "none of that name"],
+        ),
         (error(&|all| all[filter].shape = vec![128, 128, 7, 1]), ["[128, 128, 1, 7]", "[128, 128, 7, 1]"]),
         (error(&|all| all[variance].values[3] = -1.0), ["`Mixed_7c.branch_pool.bn.running_var`", "-1"]),
         (error(&|all| all[fc].shape = vec![1000, 2048]), ["1008 classes", "torchvision"]),
@@ -153,7 +166,8 @@ fn wrong_weights_are_named() {
 
 #[test]
 fn scores_agree_with_scipy() {
-    let logits: Vec<f32> = hashed("scores", 57 * 20).map(|word| 6.0 * (f64::from(word >> 8) / 8_388_608.0 - 1.0) as f32).collect();
+    let logits: Vec<f32> =
+        hashed("scores", 57 * 20).map(|word| 6.0 * (f64::from(word >> 8) / 8_388_608.0 - 1.0) as f32).collect();
     let mut splits = Splits::new(57, 20);
     logits.chunks(20 * 13).for_each(|part| splits.add(part));
     let moments = vgan_cuda::eval::moments::Moments { mean: Vec::new(), covariance: Vec::new() };
@@ -199,7 +213,11 @@ fn statistics_are_kept_and_handed_over() {
     let setting = Setting { side: 75, batch: 8, cache: Some(folder.path().join("cache")) };
     let open = |images: &Images, threads: usize, statistics: Option<&Path>| {
         let backend = Cpu::<f32>::new(Some(threads)).expect("threads");
-        let options = InceptionOptions { weights: weights.clone(), resize: Resize::Clean, statistics: statistics.map(Into::into) };
+        let options = InceptionOptions {
+            weights: weights.clone(),
+            resize: Resize::Clean,
+            statistics: statistics.map(Into::into),
+        };
         let reals: Vec<usize> = (0..COUNT).collect();
         let opened = backend.run(|| Perceiving::open(&backend, images, &reals, &options, &setting));
         opened.map(|(perceiving, observed)| (backend, perceiving, observed))
@@ -215,7 +233,9 @@ fn statistics_are_kept_and_handed_over() {
     let kept = fs::metadata(&path).expect("a file").modified().expect("a time");
     assert_eq!(open(&of("real"), 1, None).expect("statistics").2, observed);
     assert_eq!(fs::metadata(&path).expect("a file").modified().expect("a time"), kept);
-    let (backend, mut named, again) = open(&of("other"), 2, Some(&path)).expect("statistics");
+    let others = of("other");
+    assert_ne!(open(&others, 2, None).expect("statistics").2, observed, "of other images");
+    let (backend, mut named, again) = open(&others, 2, Some(&path)).expect("statistics");
     assert_eq!(again, observed);
     assert!(named.identity.statistics.is_some() && named.identity.weights == first.identity.weights);
     let error = open(&reals, 1, Some(&weights)).err().expect("an error");
@@ -231,7 +251,7 @@ fn statistics_are_kept_and_handed_over() {
             (fid.measure)(&set(observed.clone()), &set(gathered.finish()), 0)[0].1
         })
     };
-    let (same, other) = (distance(&reals.pixels), distance(&of("other").pixels));
+    let (same, other) = (distance(&reals.pixels), distance(&others.pixels));
     let trace: f64 = (0..2048).map(|i| observed.moments.covariance[i * 2049]).sum();
     assert!(same < 1e-6 * trace && other > 0.1 * trace, "{same} {other}, of {trace}");
 }

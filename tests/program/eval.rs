@@ -233,7 +233,10 @@ fn fid_says_what_it_needs() {
     let place = place();
     let run = place.trained("runs", "quick --steps 2");
     let text = stderr(&exit_with(eval(&place, run.path(), "--metrics fid,swd"), 2));
-    assert!(text.contains("fid can't be measured without the weights of Inception-v3") && text.contains("--inception FILE"), "{text}");
+    assert!(
+        text.contains("fid can't be measured without the weights of Inception-v3") && text.contains("--inception FILE"),
+        "{text}"
+    );
     exit_with(cached(&place, place.train("other", "quick --steps 3 --metrics is")), 2);
     assert!(!place.path("other").exists());
     let model = run.file("checkpoints/000002/model.safetensors");

@@ -260,8 +260,7 @@ mod tests {
     /// Known answers: the border does not count, equal pixels give the first the gradient, NaN is passed on.
     #[test]
     fn borders_ties_and_what_is_no_number() {
-        let average =
-            Pool2d { n: 1, h: 3, w: 3, c: 1, side: 3, stride: 1, padding: 1, pooling: Pooling::Average };
+        let average = Pool2d { n: 1, h: 3, w: 3, c: 1, side: 3, stride: 1, padding: 1, pooling: Pooling::Average };
         let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
         let (y, dx) = pooled(average, &x, &[12.0, 0.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!(y, [3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0]);
