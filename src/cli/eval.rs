@@ -209,7 +209,7 @@ fn possible(images: &Images, options: &EvalOptions) -> Vec<&'static Metric> {
     let can = |needs| match needs {
         Needs::Pixels => true,
         Needs::Features => has_classes,
-        Needs::Inception => options.inception.is_some(),
+        Needs::Inception | Needs::Logits => options.inception.is_some(),
     };
     let found = METRICS.iter().copied().filter(|metric| can(metric.needs)).collect::<Vec<_>>();
     if !has_classes {
@@ -286,8 +286,8 @@ impl Told<'_> {
             text += &format!("classifier  {hash}{}{}\n", right.unwrap_or_default(), path.unwrap_or_default());
         }
         if let Some(InceptionIdentity { weights, resize, path, .. }) = self.inception {
-            let path = path.as_ref().map_or_else(|| "not kept".to_string(), shown);
-            text += &format!("inception   {weights}, resize {}, statistics {path}\n", resize.word());
+            let statistics = path.as_ref().map(|path| format!(", statistics {}", shown(path))).unwrap_or_default();
+            text += &format!("inception   {weights}, resize {}{statistics}\n", resize.word());
         }
         let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];
         let all = METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys()));

@@ -47,7 +47,7 @@ impl Options {
     /// [`Error::Usage`].
     pub fn require_weights(&self) -> Result<()> {
         let needy: Vec<&str> =
-            self.metrics.iter().filter(|metric| metric.needs == Needs::Inception).map(|metric| metric.name).collect();
+            self.metrics.iter().filter(|metric| metric.needs.weights()).map(|metric| metric.name).collect();
         if needy.is_empty() || self.inception.is_some() {
             return Ok(());
         }
@@ -106,10 +106,11 @@ impl Evaluator {
             real.names = if names.len() == judge.classes() { names } else { numbers(judge.classes()) };
             classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
         }
-        if let Some(options) = options.inception.as_ref().filter(|_| has(Needs::Inception)) {
+        if let Some(options) = options.inception.as_ref().filter(|_| has(Needs::Inception) || has(Needs::Logits)) {
+            let reals = has(Needs::Inception).then_some(&reals[..]);
             let (net, observed) =
-                backend.run(|| Perceiving::open(backend, images, &reals, options, &Setting::usual()))?;
-            (inception, real.inception) = (Some(net), Some(observed));
+                backend.run(|| Perceiving::open(backend, images, reals, options, &Setting::usual()))?;
+            (inception, real.inception) = (Some(net), observed);
         }
         if has(Needs::Pixels) {
             let pictures = spread(images.count, PICTURES.min(options.samples));

@@ -37,7 +37,7 @@ pub struct InceptionIdentity {
     pub resize: Resize,
     /// Those of the file of moments; `None` for the data set's own.
     pub statistics: Option<String>,
-    /// The file of moments; `None` where they could not be kept.
+    /// The file of moments; `None` where they could not be kept, or nobody asks for them.
     pub path: Option<PathBuf>,
 }
 
@@ -87,17 +87,18 @@ impl Setting {
 }
 
 impl Perceiving {
-    /// Opens the net, and has the moments of the real images from a file, from the cache, or from the images of these numbers.
+    /// Opens the net, and has the moments of the real images from a file, from the cache, or from the images of these numbers; without
+    /// numbers nobody asks for moments.
     ///
     /// # Errors
     /// [`BadData`](crate::Error::BadData) where a file is none of these.
     pub fn open<B: Trains>(
         backend: &B,
         images: &Images,
-        reals: &[usize],
+        reals: Option<&[usize]>,
         options: &InceptionOptions,
         setting: &Setting,
-    ) -> Result<(Perceiving, Observed)> {
+    ) -> Result<(Perceiving, Option<Observed>)> {
         let given = options.statistics.as_deref().map(statistics::read).transpose()?;
         let weights = Weights::read(&options.weights)?;
         let hash = weights.sha256.clone();
@@ -110,11 +111,12 @@ impl Perceiving {
             path: options.statistics.clone(),
         };
         let mut perceiving = Perceiving { net: Box::new(net), identity };
-        let moments = match given {
-            Some((moments, _)) => moments,
-            None => perceiving.of_images(images, reals, &hash, setting)?,
+        let moments = match (given, reals) {
+            (Some((moments, _)), _) => Some(moments),
+            (None, Some(reals)) => Some(perceiving.of_images(images, reals, &hash, setting)?),
+            (None, None) => None,
         };
-        Ok((perceiving, Observed { moments, scores: Vec::new() }))
+        Ok((perceiving, moments.map(|moments| Observed { moments, scores: Vec::new() })))
     }
 
     /// The moments of images of the data set, which are kept for the next time.
@@ -151,9 +153,7 @@ impl Perceiving {
             pace.step(part.len());
         }
         let Observed { moments, .. } = gathered.finish();
-        match path
-            .map(|path| store::make_folder(&path).and_then(|()| statistics::write(&path, &moments)).map(|()| path))
-        {
+        match path.map(|path| keep(path, &moments)) {
             Some(Err(error)) => say(&format!("warning: the statistics of the real images are not kept: {error}")),
             kept => self.identity.path = kept.transpose()?,
         }
@@ -168,6 +168,13 @@ impl Perceiving {
         gathered.add(&self.net.look_at(pixels)?);
         Ok(())
     }
+}
+
+/// Keeps moments in a file of the cache.
+fn keep(path: PathBuf, moments: &Moments) -> Result<PathBuf> {
+    store::make_folder(&path)?;
+    statistics::write(&path, moments)?;
+    Ok(path)
 }
 
 /// Says once a minute how far it is: on a processor Inception takes its time.

@@ -219,8 +219,8 @@ fn statistics_are_kept_and_handed_over() {
             statistics: statistics.map(Into::into),
         };
         let reals: Vec<usize> = (0..COUNT).collect();
-        let opened = backend.run(|| Perceiving::open(&backend, images, &reals, &options, &setting));
-        opened.map(|(perceiving, observed)| (backend, perceiving, observed))
+        let opened = backend.run(|| Perceiving::open(&backend, images, Some(&reals), &options, &setting));
+        opened.map(|(perceiving, observed)| (backend, perceiving, observed.expect("moments")))
     };
     let reals = of("real");
     let (_, first, observed) = open(&reals, 2, None).expect("statistics");

@@ -7,7 +7,7 @@ use crate::eval::set::Set;
 pub(super) const METRIC: Metric = Metric {
     name: "is",
     meaning: "Inception score, mean over ten parts of the samples; needs the weights of Inception-v3",
-    needs: Needs::Inception,
+    needs: Needs::Logits,
     panel: ("IS (Inception score)", &[("is", "")]),
     measure,
     has: |figure| matches!(figure, "is" | "is_sd"),

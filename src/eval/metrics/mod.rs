@@ -18,10 +18,19 @@ pub use classes::SHARE;
 pub enum Needs {
     /// Features and classes, and so a classifier.
     Features,
-    /// What Inception-v3 says, and so its weights.
+    /// What Inception-v3 says of samples and of real images, and so its weights.
     Inception,
+    /// What it says of samples alone.
+    Logits,
     /// Pixels alone.
     Pixels,
+}
+
+impl Needs {
+    /// Whether the weights of Inception-v3 are needed.
+    pub fn weights(self) -> bool {
+        matches!(self, Needs::Inception | Needs::Logits)
+    }
 }
 
 /// One of the numbers that a metric gives, by its name in `metrics.jsonl`: `fcd`, `precision`, `swd_32`, ….
