@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::arguments::{DeviceArgs, on_device};
@@ -11,12 +12,13 @@ use super::load_options::load_options;
 use super::output::{self, to_stderr};
 use super::survey::named;
 use super::text_table::{aligned, number};
-use crate::config::{self, Settings};
+use crate::choices::Choices;
+use crate::config::{self, Resize, Settings};
 use crate::data::{Images, load};
 use crate::error::{Error, Result, shown};
-use crate::eval::evaluator::{Identity, LEAST_SAMPLES};
+use crate::eval::evaluator::{Identity, InceptionIdentity, LEAST_SAMPLES};
 use crate::eval::metrics::{OF_CLASS, SHARE};
-use crate::eval::{Evaluator, METRICS, Metric, Needs, Options, metrics};
+use crate::eval::{Evaluator, InceptionOptions, METRICS, Metric, Needs, Options, metrics};
 use crate::run::checkpoint::{self, sha256};
 use crate::run::{Measured, RunFolder};
 use crate::train::load::{config_of, is_checkpoint};
@@ -24,7 +26,7 @@ use crate::train::snapshot::F32Executor;
 use crate::train::{Evaluation, TrainedGenerator};
 use crate::units::grouped;
 
-/// Measure a run's samples: FCD, KID, precision and recall, density and coverage, classes, SWD
+/// Measure a run's samples: FCD, KID, precision and recall, density and coverage, classes, SWD, FID, IS
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,19 +34,23 @@ Examples:
   vgan-cuda eval runs/00000-quick-b64 --metrics fcd,pr --samples 5000
   vgan-cuda eval runs/00000-quick-b64 --checkpoint 500
   vgan-cuda eval runs/00000-photos-b64 --metrics swd --json
+  vgan-cuda eval latest --metrics fid,is --inception inception.safetensors --samples 50000
 
-Samples are compared with the images that the run was trained on, or with those of --data. All
-metrics but swd look at features of a small classifier, which is trained on the labelled images
-once (on digits this takes about a minute) and kept in the cache folder of the user. Figures can be
-compared where classifier, data, samples and seed are the same. Each result is added to
-metrics.jsonl in the run's folder, and `compare` shows it. docs/metrics.md explains the figures.")]
+Samples are compared with the images that the run was trained on, or with those of --data. fcd,
+kid, pr, dc and classes look at features of a small classifier, which is trained on the labelled
+images once (on digits this takes about a minute) and kept in the cache folder of the user. fid and
+is look at Inception-v3, whose weights you bring (--inception); without a GPU this takes hours.
+Figures can be compared where classifier or weights, data, samples and seed are the same. Each
+result is added to metrics.jsonl in the run's folder, and `compare` shows it. docs/metrics.md
+explains the figures and says where the weights come from.")]
 pub(super) struct EvalArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last
     #[arg(value_name = "RUN|CHECKPOINT")]
     source: PathBuf,
 
-    /// Metrics, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd [default: all that the data set allows]
+    /// Metrics, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd, fid, is [default: all that the data set
+    /// allows, fid and is with --inception alone]
     #[arg(long, value_name = "LIST")]
     metrics: Option<String>,
 
@@ -67,6 +73,19 @@ pub(super) struct EvalArgs {
     /// File of the classifier; it is trained and kept there if there is none yet [default: in the cache folder of the user]
     #[arg(long, value_name = "FILE")]
     classifier: Option<PathBuf>,
+
+    /// Weights of Inception-v3 for fid and is: those of pytorch-fid and torch-fidelity, in a file of PyTorch or safetensors
+    #[arg(long, value_name = "FILE")]
+    inception: Option<PathBuf>,
+
+    /// How images come to Inception's 299×299
+    #[arg(long, value_name = "WAY", default_value = "clean", value_parser = ways())]
+    resize: Resize,
+
+    /// Statistics of the real images for fid, mu and sigma, made by another program [default: those of the images that are
+    /// compared with, made once and kept in the cache folder of the user]
+    #[arg(long, value_name = "FILE.npz")]
+    statistics: Option<PathBuf>,
 
     #[command(flatten)]
     device: DeviceArgs,
@@ -91,10 +110,19 @@ pub(crate) struct EvalOptions {
     pub(crate) data: Option<String>,
     /// The classifier's file.
     pub(crate) classifier: Option<PathBuf>,
+    /// Inception's weights and what belongs to them.
+    pub(crate) inception: Option<InceptionOptions>,
     /// The device, and how it is opened.
     pub(crate) device: DeviceArgs,
     /// A line of JSON.
     pub(crate) json: bool,
+}
+
+/// The ways to Inception's size, each with its meaning.
+fn ways() -> impl TypedValueParser<Value = Resize> {
+    let words = Resize::CHOICES.iter().map(|choice| PossibleValue::new(choice.word).help(choice.meaning.trim()));
+    PossibleValuesParser::new(words)
+        .try_map(|word| Resize::ALL.iter().copied().find(|resize| resize.word() == word).ok_or("no way of that name"))
 }
 
 impl EvalArgs {
@@ -104,6 +132,14 @@ impl EvalArgs {
             Some(step) => checkpoint_of(&run, step)?,
             None => run,
         };
+        if let (None, Some(statistics)) = (&self.inception, &self.statistics) {
+            return Err(Error::Usage(format!(
+                "--statistics {} is for fid, which needs the weights of Inception-v3: pass --inception FILE too",
+                shown(statistics)
+            )));
+        }
+        let (resize, statistics) = (self.resize, self.statistics);
+        let inception = self.inception.map(|weights| InceptionOptions { weights, resize, statistics });
         Ok(EvalOptions {
             source,
             metrics: self.metrics.as_deref().map(metrics::parse).transpose()?,
@@ -111,6 +147,7 @@ impl EvalArgs {
             seed: self.seed,
             data: self.data,
             classifier: self.classifier,
+            inception,
             device: self.device,
             json: self.json,
         })
@@ -151,9 +188,10 @@ pub(super) fn evaluation(settings: &Settings, images: &Images, device: DeviceArg
 fn measure<B: F32Executor>(backend: B, options: EvalOptions) -> Result<()> {
     let mut generator = open(backend.clone(), &options.source)?;
     let (source, images) = images(&generator, options.data.as_deref())?;
-    let wanted = options.metrics.clone().unwrap_or_else(|| possible(&images, options.classifier.is_some()));
-    let EvalOptions { samples, seed, classifier, .. } = options.clone();
-    let evaluator = Evaluator::new(&backend, &images, &source, Options { metrics: wanted, samples, seed, classifier })?;
+    let metrics = options.metrics.clone().unwrap_or_else(|| possible(&images, &options));
+    let EvalOptions { samples, seed, classifier, inception, .. } = options.clone();
+    let evaluator =
+        Evaluator::new(&backend, &images, &source, Options { metrics, samples, seed, classifier, inception })?;
     let mut evaluation = Evaluation::new(evaluator, &images);
     let names = images.labels.as_ref().map_or(&[][..], |labels| &labels.names);
     if !generator.classes.is_empty() && generator.classes != names {
@@ -167,25 +205,31 @@ fn measure<B: F32Executor>(backend: B, options: EvalOptions) -> Result<()> {
     if let Some(run) = run_of(&generator.checkpoint) {
         measured.append_to(&run.metrics_path())?;
     }
-    let identity = evaluation.evaluator().classifier();
+    let (identity, inception) = (evaluation.evaluator().classifier(), evaluation.evaluator().inception());
     let classes = &generator.classes;
-    let told = Told { checkpoint: &generator.checkpoint, classes, measured: &measured, images: &images, identity };
+    let told =
+        Told { checkpoint: &generator.checkpoint, classes, measured: &measured, images: &images, identity, inception };
     output::print(&if options.json { told.json()? } else { told.text() })
 }
 
-/// All metrics, or those that need no classes where the images have none.
-fn possible(images: &Images, has_classifier: bool) -> Vec<&'static Metric> {
-    if images.labels.is_some() || has_classifier {
-        return METRICS.to_vec();
+/// All metrics, without those that need classes or weights where there are none.
+fn possible(images: &Images, options: &EvalOptions) -> Vec<&'static Metric> {
+    let has_classes = images.labels.is_some() || options.classifier.is_some();
+    let can = |needs| match needs {
+        Needs::Pixels => true,
+        Needs::Features => has_classes,
+        Needs::Inception | Needs::Logits => options.inception.is_some(),
+    };
+    let found = METRICS.iter().copied().filter(|metric| can(metric.needs)).collect::<Vec<_>>();
+    if !has_classes {
+        let names: Vec<&str> = found.iter().map(|metric| metric.name).collect();
+        to_stderr(&format!(
+            "note: these images have no classes, so only {} is measured; fcd and others need pictures in a folder for each class, or \
+             --classifier FILE",
+            names.join(",")
+        ));
     }
-    let without = METRICS.iter().copied().filter(|metric| metric.needs == Needs::Pixels).collect::<Vec<_>>();
-    let names: Vec<&str> = without.iter().map(|metric| metric.name).collect();
-    to_stderr(&format!(
-        "note: these images have no classes, so only {} is measured; the other metrics need pictures in a folder for each class, or \
-         --classifier FILE",
-        names.join(",")
-    ));
-    without
+    found
 }
 
 /// The images to compare with, and where they are.
@@ -236,6 +280,7 @@ struct Told<'a> {
     measured: &'a Measured,
     images: &'a Images,
     identity: Option<&'a Identity>,
+    inception: Option<&'a InceptionIdentity>,
 }
 
 impl Told<'_> {
@@ -253,6 +298,10 @@ impl Told<'_> {
                 accuracy.map(|share| format!(", right on {:.2} % of {held_out} held-out images", 100.0 * share));
             let path = path.as_ref().map(|path| format!(", {}", shown(path)));
             text += &format!("classifier  {hash}{}{}\n", right.unwrap_or_default(), path.unwrap_or_default());
+        }
+        if let Some(InceptionIdentity { weights, resize, path, .. }) = self.inception {
+            let statistics = path.as_ref().map(|path| format!(", statistics {}", shown(path))).unwrap_or_default();
+            text += &format!("inception   {weights}, resize {}{statistics}\n", resize.word());
         }
         let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];
         let all = METRICS.iter().flat_map(|metric| figures_of(metric, figures.keys()));
@@ -337,7 +386,15 @@ mod tests {
         let found = options("runs/1 --metrics kid,fcd --samples 99 --seed 7 --data d --classifier c --json").unwrap();
         assert_eq!(found.metrics.unwrap().iter().map(|metric| metric.name).collect::<Vec<_>>(), ["fcd", "kid"]);
         assert_eq!((found.samples, found.seed, found.data.as_deref()), (99, 7, Some("d")));
-        for wrong in ["runs/1 --metrics fid", "runs/1 --samples 15", "runs/1 --samples 0", "runs/1 --seed -1"] {
+        let found = options("runs/1 --inception i --resize legacy-pytorch --statistics s.npz").unwrap();
+        let expected =
+            InceptionOptions { weights: "i".into(), resize: Resize::LegacyPytorch, statistics: Some("s.npz".into()) };
+        assert_eq!(found.inception, Some(expected));
+        assert_eq!(options("runs/1 --inception i").unwrap().inception.unwrap().resize, Resize::Clean);
+        for wrong in ["runs/1 --statistics s.npz", "runs/1 --inception i --resize bicubic"] {
+            assert_eq!(options(wrong).err().map(|error| error.exit_code()), Some(2), "{wrong}");
+        }
+        for wrong in ["runs/1 --metrics fidd", "runs/1 --samples 15", "runs/1 --samples 0", "runs/1 --seed -1"] {
             assert_eq!(options(wrong).err().map(|error| error.exit_code()), Some(2), "{wrong}");
         }
     }

@@ -127,6 +127,9 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("eval.samples", Pace, "how measurements are made"),
     ("eval.seed", Pace, "how measurements are made"),
     ("eval.classifier", Place, "measurements name the classifier by its hash"),
+    ("eval.inception", Place, "measurements name the weights by their hash"),
+    ("eval.inception_resize", Pace, "how measurements are made"),
+    ("eval.inception_statistics", Place, "measurements name the statistics by their hash"),
     ("train.dtype", Free, "the precision of products from now on; the weights are always f32"),
 ];
 

@@ -370,10 +370,23 @@ settings! {
     }
 }
 
+choices! {
+    /// How images come to the 299×299 of Inception-v3, in the words of clean-fid: figures are comparable where it is the same.
+    pub enum Resize {
+        /// By PIL's bicubic filter, without aliasing and without rounding to 8 bits, as clean-fid does.
+        Clean = "clean",
+        /// By PyTorch's bilinear interpolation, as pytorch-fid does.
+        LegacyPytorch = "legacy-pytorch",
+        /// By TensorFlow 1's bilinear interpolation, as the first code for FID and torch-fidelity do.
+        LegacyTensorflow = "legacy-tensorflow",
+    }
+}
+
 settings! {
     /// `[eval]`: metrics of samples against the data set, measured while the run goes on. The weights do not depend on them.
     pub struct EvalSettings: "eval" {
-        /// The metrics, with commas between them: `fcd`, `kid`, `pr`, `dc`, `classes`, `class_fcd`, `swd`. Empty measures nothing.
+        /// The metrics, with commas between them: `fcd`, `kid`, `pr`, `dc`, `classes`, `class_fcd`, `swd`, `fid`, `is`. Empty measures
+        /// nothing.
         pub metrics: String = String::new();
         /// Steps between two measurements; 0 measures at each snapshot.
         pub every: u64 = 0 => COUNT;
@@ -383,5 +396,11 @@ settings! {
         pub seed: u64 = 0 => COUNT;
         /// File of the classifier, which is trained and kept there if there is none yet; empty keeps it in the user's cache folder.
         pub classifier: String = String::new();
+        /// File of the weights of Inception-v3 for `fid` and `is`: the FID port in PyTorch's names, as safetensors or PyTorch's file.
+        pub inception: String = String::new();
+        /// How images come to the size of Inception-v3.
+        pub inception_resize: Resize = Resize::Clean;
+        /// File `.npz` with `mu` and `sigma` of the real images' Inception features; empty computes them from the run's images.
+        pub inception_statistics: String = String::new();
     }
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::classifier::{Judge, Lesson, Seen, Trains};
 use super::metrics::{Figure, Metric, Needs};
+use super::observed::Gathered;
+use super::perceiving::{AT_ONCE, Pace, Perceiving, Setting};
+pub use super::perceiving::{InceptionIdentity, InceptionOptions};
 use super::set::Set;
 use super::store;
 pub use super::store::Identity;
@@ -18,7 +21,7 @@ const MOST_REALS: usize = 50_000;
 /// Images whose pixels the metrics look at.
 const PICTURES: usize = super::metrics::PICTURES;
 /// Samples that are drawn at once.
-const DRAWN: usize = 1024;
+const DRAWN: usize = AT_ONCE;
 /// Fewer samples than this tell nothing: a neighbourhood has up to five others.
 pub const LEAST_SAMPLES: usize = 16;
 
@@ -33,6 +36,27 @@ pub struct Options {
     pub seed: u64,
     /// The file of the classifier, instead of the cache.
     pub classifier: Option<PathBuf>,
+    /// The weights of Inception-v3 and what belongs to them, for the metrics that need them.
+    pub inception: Option<InceptionOptions>,
+}
+
+impl Options {
+    /// Refuses metrics that need weights where none are named.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn require_weights(&self) -> Result<()> {
+        let needy: Vec<&str> =
+            self.metrics.iter().filter(|metric| metric.needs.weights()).map(|metric| metric.name).collect();
+        if needy.is_empty() || self.inception.is_some() {
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{} can't be measured without the weights of Inception-v3, which are not part of this program: name their file with \
+             --inception FILE (in a run: --set eval.inception=FILE); docs/metrics.md says where they come from",
+            needy.join(",")
+        )))
+    }
 }
 
 /// Something that sees features and classes in images: the classifier on its device.
@@ -63,6 +87,7 @@ pub struct Evaluator {
     /// Real images that were looked at.
     reals: usize,
     classifier: Option<(Box<dyn Sees>, Identity)>,
+    inception: Option<Perceiving>,
     pool: Pool,
 }
 
@@ -80,7 +105,7 @@ impl Evaluator {
         let shape = images.shape();
         let has = |needs| options.metrics.iter().any(|metric| metric.needs == needs);
         let mut real = Set::new(shape);
-        let mut classifier = None;
+        let (mut classifier, mut inception) = (None, None);
         let reals = spread(images.count, MOST_REALS);
         if has(Needs::Features) {
             let (mut judge, identity) = backend.run(|| open(backend, images, source, options.classifier.as_deref()))?;
@@ -91,11 +116,17 @@ impl Evaluator {
             real.names = if names.len() == judge.classes() { names } else { numbers(judge.classes()) };
             classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
         }
+        if let Some(options) = options.inception.as_ref().filter(|_| has(Needs::Inception) || has(Needs::Logits)) {
+            let reals = has(Needs::Inception).then_some(&reals[..]);
+            let (net, observed) =
+                backend.run(|| Perceiving::open(backend, images, reals, options, &Setting::usual()))?;
+            (inception, real.inception) = (Some(net), observed);
+        }
         if has(Needs::Pixels) {
             let pictures = spread(images.count, PICTURES.min(options.samples));
             real.pixels = pictures.iter().flat_map(|&at| image(images, at)).copied().collect();
         }
-        Ok(Evaluator { options, real, reals: reals.len(), classifier, pool })
+        Ok(Evaluator { options, real, reals: reals.len(), classifier, inception, pool })
     }
 
     /// What is measured.
@@ -106,6 +137,11 @@ impl Evaluator {
     /// The classifier, where a metric needs one.
     pub fn classifier(&self) -> Option<&Identity> {
         self.classifier.as_ref().map(|(_, identity)| identity)
+    }
+
+    /// Inception, where a metric needs it.
+    pub fn inception(&self) -> Option<&InceptionIdentity> {
+        self.inception.as_ref().map(|inception| &inception.identity)
     }
 
     /// The number of real images that samples are compared with.
@@ -123,7 +159,9 @@ impl Evaluator {
     /// # Errors
     /// Those of `draw` and of the device.
     pub fn evaluate(&mut self, mut draw: impl FnMut(Range<u64>) -> Result<Drawn>) -> Result<Vec<Figure>> {
-        let Evaluator { options: Options { metrics, samples, seed, .. }, real, classifier, pool, .. } = self;
+        let Evaluator { options: Options { metrics, samples, seed, .. }, real, classifier, inception, pool, .. } = self;
+        let mut gathered = inception.as_ref().map(|_| Gathered::new(*samples));
+        let mut pace = Pace::new("samples", *samples);
         let mut fake = Set { names: real.names.clone(), ..Set::new(real.image) };
         let wanted = PICTURES.min(*samples) * real.image.len() * usize::from(!real.pixels.is_empty());
         for first in (0..*samples).step_by(DRAWN) {
@@ -139,7 +177,14 @@ impl Evaluator {
                 fake.features.extend(features);
                 fake.classes.extend(classes);
             }
+            if let Some((inception, gathered)) = inception.as_mut().zip(gathered.as_mut()) {
+                let mut done = Ok(());
+                pool(&mut || done = inception.look_at(&pixels, gathered));
+                done?;
+                pace.step(last - first);
+            }
         }
+        fake.inception = gathered.map(Gathered::finish);
         let mut figures = Vec::new();
         pool(&mut || metrics.iter().for_each(|metric| figures.extend((metric.measure)(real, &fake, *seed))));
         Ok(figures)
@@ -164,6 +209,7 @@ fn require_enough(images: &Images, source: &str, options: &Options) -> Result<()
             options.seed, options.samples
         )));
     }
+    options.require_weights()?;
     if images.count < LEAST_SAMPLES {
         let expected = format!("at least {LEAST_SAMPLES} images to compare samples with");
         return Err(Error::bad_data(source, expected, images.count.to_string()));

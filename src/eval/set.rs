@@ -1,5 +1,6 @@
 //! A set of images as the metrics see it.
 
+use super::observed::Observed;
 use crate::image::ImageShape;
 use crate::nn::classifier::FEATURES;
 
@@ -20,13 +21,23 @@ pub struct Set {
     pub names: Vec<String>,
     /// Pixels `[M, H, W, C]` of some of the images; empty where no metric needs them.
     pub pixels: Vec<u8>,
+    /// What Inception says of all of them; `None` where no metric needs it.
+    pub inception: Option<Observed>,
 }
 
 impl Set {
     /// No images of this size yet.
     pub fn new(image: ImageShape) -> Set {
-        let (classes, asked) = (Vec::new(), Vec::new());
-        Set { image, features: Vec::new(), dims: FEATURES, classes, asked, names: Vec::new(), pixels: Vec::new() }
+        Set {
+            image,
+            features: Vec::new(),
+            dims: FEATURES,
+            classes: Vec::new(),
+            asked: Vec::new(),
+            names: Vec::new(),
+            pixels: Vec::new(),
+            inception: None,
+        }
     }
 
     /// Images whose features are known.

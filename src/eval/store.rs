@@ -46,7 +46,7 @@ pub(super) fn open<B: Trains>(
         return read(backend, image, path);
     }
     let lesson = lesson?;
-    let path = file.map(Path::to_path_buf).or_else(|| Some(cache_folder()?.join(name(lesson))));
+    let path = file.map(Path::to_path_buf).or_else(|| Some(cache_folder("classifiers")?.join(name(lesson))));
     if let Some(path) = path.as_deref().filter(|path| file.is_none() && path.exists()) {
         match read(backend, image, path) {
             Ok(found) => return Ok(found),
@@ -77,17 +77,23 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn keep(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "create the folder", error))?;
-    }
+    make_folder(path)?;
     write_file(path, bytes)
 }
 
-/// The folder of classifiers in the user's cache, by the XDG Base Directory Specification; `None` where there is no home.
-fn cache_folder() -> Option<PathBuf> {
+/// Makes the folder of a file.
+pub(super) fn make_folder(path: &Path) -> Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder).map_err(|error| Error::io(folder, "create the folder", error)),
+        None => Ok(()),
+    }
+}
+
+/// A folder in the user's cache, by the XDG Base Directory Specification; `None` where there is no home.
+pub(super) fn cache_folder(name: &str) -> Option<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(cache.join("vgan-cuda").join("classifiers"))
+    Some(cache.join("vgan-cuda").join(name))
 }
 
 /// The name of the file of the classifier of these images.

@@ -103,6 +103,14 @@ impl Element {
             Element::I64 | Element::I32 | Element::I16 | Element::I8 | Element::U8 | Element::Bool => None,
         }
     }
+
+    /// [`Element::to_f32`] without rounding.
+    pub(crate) fn to_f64(self, bytes: &[u8]) -> Option<Vec<f64>> {
+        match self {
+            Element::F64 => Some(bytes.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect()),
+            _ => self.to_f32(bytes).map(|values| values.into_iter().map(f64::from).collect()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use super::archive::{self, Archive};
 use super::element::Element;
 use super::found::{Found, add};
 use super::read_file;
+use crate::device::Real;
 use crate::error::{Error, Result};
 use crate::nn::table::permute;
-use crate::run::{Tensor, write_file};
+use crate::run::{Tensor, checkpoint, write_file};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -47,11 +48,35 @@ pub fn decode(path: &Path, bytes: &[u8]) -> Result<Tensor> {
     Ok(Tensor { name: String::new(), shape: header.shape, values })
 }
 
-/// All arrays of an `.npz`; the name of each is that of its file, without `.npy`.
-pub(super) fn read_npz(mut archive: Archive<'_>) -> Result<Found> {
+/// The arrays of an `.npz` that are numbers with a fraction, in double precision, and the SHA-256 of the file. Values that are NaN or
+/// infinite are returned as they are.
+///
+/// # Errors
+/// [`Error::Io`] where the file can't be read; [`Error::BadData`] where it is no archive of arrays.
+pub fn read_npz_f64(path: &Path) -> Result<(Vec<Tensor<f64>>, String)> {
+    let bytes = read_file(path)?;
+    if !archive::is_zip(&bytes) {
+        return Err(Error::bad_data(path, "an .npz, a zip archive of arrays", "another file"));
+    }
+    let mut tensors = Vec::new();
+    each_array(Archive::open(path, &bytes)?, |name, header, data| {
+        let values = header.element.to_f64(&data);
+        tensors.extend(values.map(|values| Tensor { name, shape: header.shape, values }));
+    })?;
+    Ok((tensors, checkpoint::sha256(&bytes)))
+}
+
+/// All arrays of an `.npz`.
+pub(super) fn read_npz(archive: Archive<'_>) -> Result<Found> {
+    let mut found = Found { format: "NumPy", tensors: Vec::new(), left_out: Vec::new() };
+    each_array(archive, |name, header, data| add(&mut found, name, header.element, header.shape, &data))?;
+    Ok(found)
+}
+
+/// Goes through the arrays of an `.npz`: the name of each, which is that of its file without `.npy`, its header, and its elements.
+fn each_array(mut archive: Archive<'_>, mut with: impl FnMut(String, Header, Vec<u8>)) -> Result<()> {
     let mut names: Vec<String> = archive.names().map(str::to_string).collect();
     names.sort();
-    let mut found = Found { format: "NumPy", tensors: Vec::new(), left_out: Vec::new() };
     let path = archive.path().to_path_buf();
     for file in names {
         let Some(name) = file.strip_suffix(".npy") else {
@@ -62,9 +87,9 @@ pub(super) fn read_npz(mut archive: Archive<'_>) -> Result<Found> {
         let bytes = archive.read(&file, u64::MAX)?;
         let (header, data) = split(&path, &bytes)?;
         let data = in_c_order(&header, data);
-        add(&mut found, name.to_string(), header.element, header.shape, &data);
+        with(name.to_string(), header, data);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Writes pixels `[n, h, w, c]` as an array of u8.
@@ -75,13 +100,13 @@ pub fn write_pixels(path: &Path, shape: &[usize], pixels: &[u8]) -> Result<()> {
     write_file(path, &[&header_text("|u1", shape)[..], pixels].concat())
 }
 
-/// Writes tensors as an `.npz`, each an array of f32 under its name: `numpy.load(path)["fc.0.weight"]`.
+/// Writes tensors as an `.npz`, each an array of its type under its name: `numpy.load(path)["fc.0.weight"]`.
 ///
 /// # Errors
 /// [`Error::Io`] where the file can't be written.
-pub fn write_npz(path: &Path, tensors: &[Tensor]) -> Result<()> {
-    let file = |tensor: &Tensor| {
-        let header = header_text("<f4", &tensor.shape);
+pub fn write_npz<T: Real>(path: &Path, tensors: &[Tensor<T>]) -> Result<()> {
+    let file = |tensor: &Tensor<T>| {
+        let header = header_text(if size_of::<T>() == 8 { "<f8" } else { "<f4" }, &tensor.shape);
         Ok((format!("{}.npy", tensor.name), [&header[..], bytemuck::cast_slice(&tensor.values)].concat()))
     };
     write_file(path, &archive::pack(tensors.iter().map(file))?)

@@ -9,6 +9,7 @@ pub mod discriminator;
 mod discriminator_layers;
 pub mod generator;
 pub mod image_encoder;
+pub mod inception;
 mod init;
 pub mod layer;
 pub mod layers;

@@ -37,6 +37,9 @@ pub struct Setup {
     /// That of the classifier's file, where one was needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classifier: Option<String>,
+    /// Inception's weights, the way of resizing and the real images' statistics, where they were needed: `6726825d0af5 clean data`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inception: Option<String>,
 }
 
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<BTreeMap<String, f64>, D::Error> {
@@ -93,9 +96,9 @@ pub fn cut(path: &Path, step: u64) -> Result<()> {
 pub fn comparable(measured: &[Measured]) -> Vec<Measured> {
     let Some(last) = measured.last() else { return Vec::new() };
     let same = |setup: &Setup| {
-        let classifier = setup.classifier.is_none() || last.setup.classifier.is_none();
-        let classifier = classifier || setup.classifier == last.setup.classifier;
-        classifier
+        let alike = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        alike(&setup.classifier, &last.setup.classifier)
+            && alike(&setup.inception, &last.setup.inception)
             && (setup.samples, setup.seed, &setup.data) == (last.setup.samples, last.setup.seed, &last.setup.data)
     };
     let mut steps: BTreeMap<u64, Measured> = BTreeMap::new();
@@ -135,7 +138,8 @@ mod tests {
     use super::*;
 
     fn measured(step: u64, figures: &[(&str, f64)]) -> Measured {
-        let setup = Setup { samples: 100, seed: 0, reals: 50, data: "d".into(), classifier: Some("c".into()) };
+        let classifier = Some("c".into());
+        let setup = Setup { samples: 100, seed: 0, reals: 50, data: "d".into(), classifier, inception: None };
         Measured { step, setup, figures: figures.iter().map(|(name, value)| ((*name).to_string(), *value)).collect() }
     }
 

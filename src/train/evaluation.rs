@@ -1,13 +1,14 @@
 //! Measuring the samples of a run: of one that trains, at chosen steps, and of one that has trained.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 use super::sampler::{classes_in_turn, latent};
 use crate::Result;
 use crate::config::Settings;
 use crate::data::Images;
-use crate::eval::evaluator::Drawn;
-use crate::eval::{Evaluator, METRICS, Options, metrics};
+use crate::eval::evaluator::{Drawn, InceptionIdentity};
+use crate::eval::{Evaluator, InceptionOptions, METRICS, Options, metrics};
 use crate::run::checkpoint::sha256;
 use crate::run::curves::Extra;
 use crate::run::{Measured, Setup, measured};
@@ -35,15 +36,23 @@ impl Evaluation {
     /// What a run's settings ask to have measured while it trains; `None` where they ask for nothing.
     ///
     /// # Errors
-    /// [`Error::Usage`](crate::Error::Usage) for a metric that there is not.
+    /// [`Error::Usage`](crate::Error::Usage) for a metric that there is not, or whose weights are not named.
     pub fn options(settings: &Settings) -> Result<Option<Options>> {
         let eval = &settings.eval;
         if eval.metrics.is_empty() {
             return Ok(None);
         }
-        let classifier = (!eval.classifier.is_empty()).then(|| eval.classifier.clone().into());
+        let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
         let metrics = metrics::parse(&eval.metrics)?;
-        Ok(Some(Options { metrics, samples: eval.samples, seed: eval.seed, classifier }))
+        let inception = file(&eval.inception).map(|weights| InceptionOptions {
+            weights,
+            resize: eval.inception_resize,
+            statistics: file(&eval.inception_statistics),
+        });
+        let classifier = file(&eval.classifier);
+        let options = Options { metrics, samples: eval.samples, seed: eval.seed, classifier, inception };
+        options.require_weights()?;
+        Ok(Some(options))
     }
 
     /// What it measures with.
@@ -75,6 +84,7 @@ impl Evaluation {
             reals: self.evaluator.reals() as u64,
             data: self.data.clone(),
             classifier: self.evaluator.classifier().map(|identity| identity.hash.clone()),
+            inception: self.evaluator.inception().map(InceptionIdentity::word),
         };
         Ok(Measured { step, setup, figures: figures.into_iter().collect() })
     }

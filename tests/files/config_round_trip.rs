@@ -185,8 +185,20 @@ fn train() -> impl Strategy<Value = TrainSettings> {
 
 fn eval() -> impl Strategy<Value = EvalSettings> {
     let large = 0..=i64::MAX as u64;
-    (any::<String>(), large.clone(), 16usize..100_000, large, any::<String>()).prop_map(
-        |(metrics, every, samples, seed, classifier)| EvalSettings { metrics, every, samples, seed, classifier },
+    let files = [any::<String>(), any::<String>(), any::<String>()];
+    (any::<String>(), large.clone(), 16usize..100_000, large, files, prop::sample::select(Resize::ALL)).prop_map(
+        |(metrics, every, samples, seed, [classifier, inception, inception_statistics], inception_resize)| {
+            EvalSettings {
+                metrics,
+                every,
+                samples,
+                seed,
+                classifier,
+                inception,
+                inception_resize,
+                inception_statistics,
+            }
+        },
     )
 }
 

@@ -13,6 +13,7 @@ mod data;
 mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
+mod inception;
 mod labels;
 mod metrics;
 mod restored;

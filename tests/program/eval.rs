@@ -226,3 +226,36 @@ fn what_is_not_there_is_told() {
     let output = succeed(eval(&place, run.path(), &format!("--data {}", place.path("images-idx3-ubyte").display())));
     assert!(stderr(&output).contains("compared with other images"), "{}", stderr(&output));
 }
+
+/// FID needs weights that are not there by themselves, of the right net, and statistics of as many features.
+#[test]
+fn fid_says_what_it_needs() {
+    let place = place();
+    let run = place.trained("runs", "quick --steps 2");
+    let text = stderr(&exit_with(eval(&place, run.path(), "--metrics fid,swd"), 2));
+    assert!(
+        text.contains("fid can't be measured without the weights of Inception-v3") && text.contains("--inception FILE"),
+        "{text}"
+    );
+    exit_with(cached(&place, place.train("other", "quick --steps 3 --metrics is")), 2);
+    assert!(!place.path("other").exists());
+    let model = run.file("checkpoints/000002/model.safetensors");
+    let with = |words: &str| {
+        let mut command = eval(&place, run.path(), words);
+        command.arg("--inception").arg(&model);
+        command
+    };
+    let text = stderr(&exit_with(with("--metrics fid"), 3));
+    for part in ["`Conv2d_1a_3x3.conv.weight` of shape [32, 3, 3, 3]", "none of that name", "pytorch-fid"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let statistics = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/statistics.npz");
+    let mut command = with("--metrics fid");
+    command.arg("--statistics").arg(&statistics);
+    let text = stderr(&exit_with(command, 3));
+    assert!(text.contains("`mu` of shape [2048]") && text.contains("shape [3]"), "{text}");
+    let mut command = with("--metrics swd");
+    command.arg("--statistics").arg(place.path("nothing.npz"));
+    // What no metric asks for is not read.
+    succeed(command);
+}

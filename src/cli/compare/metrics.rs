@@ -40,6 +40,9 @@ fn difference(a: &Setup, b: &Setup) -> Option<&'static str> {
     if both(&a.classifier, &b.classifier) {
         return Some("another classifier");
     }
+    if both(&a.inception, &b.inception) {
+        return Some("other weights or statistics of Inception, or another resizing");
+    }
     (a.samples != b.samples).then_some("another number of samples")
 }
 
@@ -49,12 +52,17 @@ mod tests {
 
     #[test]
     fn what_is_not_measured_alike_is_told() {
-        let setup = Setup { samples: 9, seed: 0, reals: 5, data: "a".into(), classifier: Some("c".into()) };
+        let (classifier, inception) = (Some("c".into()), Some("i clean data".into()));
+        let setup = Setup { samples: 9, seed: 0, reals: 5, data: "a".into(), classifier, inception };
         assert_eq!(difference(&setup, &setup), None);
-        assert_eq!(difference(&setup, &Setup { seed: 1, classifier: None, ..setup.clone() }), None);
+        assert_eq!(difference(&setup, &Setup { seed: 1, classifier: None, inception: None, ..setup.clone() }), None);
         for (other, expected) in [
             (Setup { data: "b".into(), ..setup.clone() }, "other images"),
             (Setup { classifier: Some("d".into()), ..setup.clone() }, "another classifier"),
+            (
+                Setup { inception: Some("i legacy-pytorch data".into()), ..setup.clone() },
+                "other weights or statistics of Inception, or another resizing",
+            ),
             (Setup { samples: 8, ..setup.clone() }, "another number of samples"),
         ] {
             assert_eq!(difference(&setup, &other), Some(expected));

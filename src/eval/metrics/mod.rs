@@ -4,6 +4,8 @@ mod class_fcd;
 mod classes;
 mod dc;
 mod fcd;
+mod fid;
+mod inception_score;
 mod kid;
 mod pr;
 mod swd;
@@ -18,8 +20,19 @@ pub use classes::SHARE;
 pub enum Needs {
     /// Features and classes, and so a classifier.
     Features,
+    /// What Inception-v3 says of samples and of real images, and so its weights.
+    Inception,
+    /// What it says of samples alone.
+    Logits,
     /// Pixels alone.
     Pixels,
+}
+
+impl Needs {
+    /// Whether the weights of Inception-v3 are needed.
+    pub fn weights(self) -> bool {
+        matches!(self, Needs::Inception | Needs::Logits)
+    }
 }
 
 /// One of the numbers that a metric gives, by its name in `metrics.jsonl`: `fcd`, `precision`, `swd_32`, ….
@@ -44,8 +57,17 @@ pub struct Metric {
 }
 
 /// Every metric, in the order in which they are shown.
-pub const METRICS: &[&Metric] =
-    &[&fcd::METRIC, &kid::METRIC, &pr::METRIC, &dc::METRIC, &classes::METRIC, &class_fcd::METRIC, &swd::METRIC];
+pub const METRICS: &[&Metric] = &[
+    &fcd::METRIC,
+    &kid::METRIC,
+    &pr::METRIC,
+    &dc::METRIC,
+    &classes::METRIC,
+    &class_fcd::METRIC,
+    &swd::METRIC,
+    &fid::METRIC,
+    &inception_score::METRIC,
+];
 
 /// The metrics of a list such as `fcd,kid`, each once, in the order of [`METRICS`].
 ///
@@ -84,7 +106,7 @@ mod tests {
     fn names_are_found_in_any_order_and_wrong_ones_are_told() {
         let names = |list: &str| parse(list).map(|found| found.iter().map(|metric| metric.name).collect::<Vec<_>>());
         assert_eq!(names("kid, fcd,kid").unwrap(), ["fcd", "kid"]);
-        for (list, part) in [("", "an empty name"), ("fcd,", "an empty name"), ("fid", "`fid`")] {
+        for (list, part) in [("", "an empty name"), ("fcd,", "an empty name"), ("fidd", "`fidd`")] {
             let error = names(list).unwrap_err();
             assert!(error.exit_code() == 2 && error.to_string().contains(part), "{error}");
         }

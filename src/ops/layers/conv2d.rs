@@ -207,6 +207,8 @@ pub(super) fn case_sizes() -> Vec<Conv2d> {
         size(2, 1, 4, 5, 3, 1, 3, 0),
         Conv2d { n: 1, h: 5, w: 6, c: 5, k: 3, r: 3, s: 2, stride: 2, padding: 1 },
         Conv2d { n: 2, h: 6, w: 5, c: 3, k: 2, r: 2, s: 3, stride: 2, padding: 1 },
+        Conv2d { n: 2, h: 2, w: 9, c: 5, k: 6, r: 1, s: 7, stride: 1, padding: 0 },
+        Conv2d { n: 1, h: 8, w: 3, c: 6, k: 5, r: 7, s: 1, stride: 1, padding: 0 },
         // Several tasks and several blocks of filters of the direct weight gradient.
         size(9, 5, 4, 1, 33, 4, 2, 1),
         size(5, 6, 5, 3, 17, 3, 1, 1),

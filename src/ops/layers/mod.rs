@@ -12,6 +12,8 @@ pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod linear;
 pub mod minibatch_discrimination;
+pub mod place2d;
+pub mod pool2d;
 pub mod scaled_add;
 pub mod spectral_norm;
 pub mod upsample2d;
@@ -30,6 +32,8 @@ operations! {
     conv_transpose2d: ConvTranspose2dOp,
     linear: LinearOp,
     minibatch_discrimination: MinibatchDiscriminationOp,
+    place2d: Place2dOp,
+    pool2d: Pool2dOp,
     scaled_add: ScaledAddOp,
     spectral_norm: SpectralNormOp,
     upsample2d: Upsample2dOp,

@@ -88,7 +88,7 @@ fn an_export_has_every_record_and_picture() {
     export(&run, &to).unwrap();
     assert_eq!(all(&to), found, "written over, and not doubled");
     // What samples were measured to be.
-    let setup = Setup { samples: 9, seed: 0, reals: 9, data: "d".into(), classifier: None };
+    let setup = Setup { samples: 9, seed: 0, reals: 9, data: "d".into(), classifier: None, inception: None };
     let figures = BTreeMap::from([("fcd".to_string(), 70.5), ("kid".to_string(), f64::NAN)]);
     Measured { step: 40, setup, figures }.append_to(&run.metrics_path()).unwrap();
     export(&run, &to).unwrap();

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn measurements_of_the_last_setup_are_added() {
-        let setup = |samples| Setup { samples, seed: 0, reals: 9, data: "d".into(), classifier: None };
+        let setup = |samples| Setup { samples, seed: 0, reals: 9, data: "d".into(), classifier: None, inception: None };
         let one = |step, samples, swd| Measured {
             step,
             setup: setup(samples),
