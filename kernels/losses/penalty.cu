@@ -101,7 +101,7 @@ KERNEL_BOUNDED(LOSS_THREADS, gradient_penalty_value, GradientPenalty d, const re
     sum = block_sum<LOSS_THREADS>(sum);
     if (threadIdx.x == 0) {
         double penalty = d.weight * sum / d.n;
-        state->metrics.penalty = penalty;
+        state->metrics.penalty += penalty;
         state->metrics.loss_d += penalty;
         note_unless_finite(state, state->metrics.loss_d, NON_FINITE_LOSS_D);
     }

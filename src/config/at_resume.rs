@@ -112,6 +112,7 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("optimizer.epsilon", Free, "a constant of the update from now on"),
     ("optimizer.init_std", Start, "the initial spread of the weights, which have been trained since"),
     ("train.batch", Fixed, "the position in the data is counted in batches"),
+    ("train.accumulate", Free, "the parts of a batch from now on; the images and all draws are the same"),
     ("train.epochs", Pace, "the run's length"),
     ("train.steps", Pace, "the run's length"),
     ("train.minutes", Pace, "the run's length"),

@@ -70,6 +70,29 @@ impl Checker {
         self.require(objective.penalty == Penalty::None, "objective.penalty", expected, objective.penalty.word());
     }
 
+    /// Rejects settings that need all images of a batch at once, where its parts come one after the other.
+    pub(super) fn accumulation(&mut self, settings: &Settings) {
+        let Settings { train, objective, discriminator, .. } = settings;
+        let fits = train.batch.is_multiple_of(train.accumulate) && settings.micro_batch() >= 2;
+        let expected = format!("a divisor of train.batch ({}) that leaves parts of at least 2 images", train.batch);
+        self.require(fits, "train.accumulate", expected, train.accumulate);
+        let alone =
+            |what: &str| format!("{what} where train.accumulate is not 1: it looks at all images of a batch at once");
+        self.require(
+            objective.feature_matching == 0.0,
+            "objective.feature_matching",
+            alone("0"),
+            objective.feature_matching,
+        );
+        self.require(objective.repelling == 0.0, "objective.repelling", alone("0"), objective.repelling);
+        self.require(objective.reconstruction == 0.0, "objective.reconstruction", alone("0"), objective.reconstruction);
+        self.require(objective.mode == 0.0, "objective.mode", alone("0"), objective.mode);
+        let kernels = discriminator.minibatch_kernels;
+        self.require(kernels == 0, "discriminator.minibatch_kernels", alone("0"), kernels);
+        let dragan = objective.penalty == Penalty::Dragan;
+        self.require(!dragan, "objective.penalty", alone("none, r1, r2 or wgan-gp"), objective.penalty.word());
+    }
+
     /// Rejects settings that a gradient penalty excludes.
     pub(super) fn penalty(&mut self, settings: &Settings) {
         let expected = "`none` where objective.penalty is not `none`: the penalty needs the gradient of each image \
@@ -98,6 +121,26 @@ mod tests {
             set(&[penalty, advice]).unwrap();
         }
         set(&["penalty=none"]).unwrap();
+    }
+
+    #[test]
+    fn accumulation_refuses_what_looks_at_the_whole_batch() {
+        let set = |words: &[&str]| {
+            let overrides: Vec<Override> =
+                words.iter().chain(&["train.accumulate=2"]).map(|word| Override::parse(word).unwrap()).collect();
+            validate(&apply(&preset("vgan-cifar10-resnet").unwrap(), &overrides).unwrap())
+        };
+        set(&["penalty=wgan-gp", "instance_noise=0.1", "augment=color,cutout"]).unwrap();
+        for word in ["feature_matching=1", "reconstruction=0.2", "mode=0.4", "penalty=dragan"] {
+            let message = set(&[word]).unwrap_err().to_string();
+            let key = word.split('=').next().unwrap();
+            assert!(
+                message.contains(&format!("`objective.{key}` must be")) && message.contains("accumulate"),
+                "{message}"
+            );
+        }
+        let message = set(&["train.batch=9"]).unwrap_err().to_string();
+        assert!(message.starts_with("`train.accumulate` must be a divisor of train.batch (9)"), "{message}");
     }
 
     #[test]

@@ -322,6 +322,11 @@ impl Settings {
         let GeneratorSettings { ema, ema_half_life, ema_rampup, .. } = self.generator;
         Decay { decay: ema, half_life: ema_half_life, rampup: ema_rampup, batch: self.train.batch as f64 }
     }
+
+    /// Images of each kind that pass the networks at once: the batch, or each of its equal parts where gradients accumulate.
+    pub fn micro_batch(&self) -> usize {
+        self.train.batch / self.train.accumulate.max(1)
+    }
 }
 
 choices! {
@@ -339,6 +344,9 @@ settings! {
     pub struct TrainSettings: "train" {
         /// Batch size: this many real and this many generated images a step; at least 2, for batch normalisation.
         pub batch: usize = 128 => FROM_2;
+        /// Parts of the batch that pass the networks one after the other, with their gradients added up before each update (gradient
+        /// accumulation): about as many times less memory for activations. Batch normalisation takes each part's own statistics.
+        pub accumulate: usize = 1 => Range::whole(1, LARGEST);
         /// Length in epochs, used if `steps` is 0. A file or a command line that gives `epochs` and not `steps` sets `steps`
         /// to 0.
         pub epochs: usize = 25 => COUNT;

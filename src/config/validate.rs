@@ -146,6 +146,9 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
         checker.minibatch(settings);
     }
     checker.conditional(settings);
+    if settings.train.accumulate > 1 {
+        checker.accumulation(settings);
+    }
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);
     checker.schedules(settings);
@@ -212,6 +215,9 @@ mod tests {
         let out_of_range = [
             "train.batch=1",
             "train.batch=0",
+            "train.accumulate=0",
+            "train.accumulate=3",
+            "train.accumulate=128",
             "train.tick=0",
             "train.epochs=0",
             "train.minutes=-1",

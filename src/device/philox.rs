@@ -92,6 +92,11 @@ impl DrawStep {
         DrawStep { first_sample, ..self }
     }
 
+    /// Returns true for a whole batch, and for the first part of one.
+    pub fn is_first_part(self) -> bool {
+        self.first_sample == 0
+    }
+
     /// The number of sample `i` of the part within the batch.
     #[inline(always)]
     pub fn sample(self, i: usize) -> u32 {

@@ -101,6 +101,19 @@ impl<B: Executor> NetworkMemory<B> {
         let (pass, gradients) = self.backward_pass(backend, n);
         Ok((Pass { accumulates, ..pass }, gradients))
     }
+
+    /// [`NetworkMemory::first_backward_pass`] or, for the later parts of a batch, [`NetworkMemory::backward_pass`].
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn backward_pass_of<'a>(
+        &'a mut self,
+        backend: &'a B,
+        n: usize,
+        is_first: bool,
+    ) -> Result<(Pass<'a, B>, Out<'a, B>)> {
+        if is_first { self.first_backward_pass(backend, n) } else { Ok(self.backward_pass(backend, n)) }
+    }
 }
 
 /// A pass with these parameters, whose gradients are added.

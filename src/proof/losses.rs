@@ -160,7 +160,7 @@ impl ModelLoss {
             }
             Network::Generator | Network::Encoder => {
                 generate(&mut model)?;
-                generator_gradients(&mut model, &mut methods, &given, target)?;
+                generator_gradients(&mut model, &mut methods, &given, DrawStep::ONCE, target)?;
                 if let Some(regularizer) = &mut methods.mode_regularizer {
                     mode_regularization::add_gradients(&mut model, regularizer, &given)?;
                 }

@@ -128,15 +128,14 @@ pub enum Phase {
     /// The discriminator's: real and fake images. A step may have several, each with draws of its own.
     Discriminator(DrawStep),
     /// The generator's: fake images.
-    Generator,
+    Generator(DrawStep),
 }
 
 impl Phase {
     /// The draws of its step that are the phase's.
     pub fn draws(self) -> DrawStep {
         match self {
-            Phase::Discriminator(draws) => draws,
-            Phase::Generator => DrawStep::ONCE,
+            Phase::Discriminator(draws) | Phase::Generator(draws) => draws,
         }
     }
 }
@@ -188,7 +187,7 @@ impl<B: Executor> Batch<B> {
         state: In<'_, B, StepState>,
         target: Out<'_, B, u32>,
     ) -> Result<()> {
-        let generator = phase == Phase::Generator;
+        let generator = matches!(phase, Phase::Generator(_));
         match self {
             Batch::Given(given) => {
                 let GivenClasses { discriminator: of_d, generator: of_g, .. } = &given.classes;
@@ -213,12 +212,15 @@ impl<B: Executor> Batch<B> {
     ) -> Result<()> {
         match self {
             Batch::Given(given) => {
-                let latents = if phase == Phase::Generator { &given.latents_g } else { &given.latents_d };
+                let latents = if matches!(phase, Phase::Generator(_)) { &given.latents_g } else { &given.latents_d };
                 backend.copy(backend.view(latents), target)
             }
             Batch::Drawn { .. } => {
-                let stream =
-                    if phase == Phase::Generator { Stream::LatentGenerator } else { Stream::LatentDiscriminator };
+                let stream = if matches!(phase, Phase::Generator(_)) {
+                    Stream::LatentGenerator
+                } else {
+                    Stream::LatentDiscriminator
+                };
                 backend.prior_sample(&prior(settings, stream, phase.draws()), state, target)
             }
         }
@@ -233,14 +235,14 @@ impl<B: Executor> Batch<B> {
         state: In<'a, B, StepState>,
     ) -> Noise<'a, B> {
         match (self, phase) {
-            (_, Phase::Generator) if settings.bottleneck.generator_z == BottleneckZ::Mean => Noise::Mean,
+            (_, Phase::Generator(_)) if settings.bottleneck.generator_z == BottleneckZ::Mean => Noise::Mean,
             (Batch::Given(given), Phase::Discriminator(_)) => Noise::Given(backend.view(&given.noise_d)),
-            (Batch::Given(given), Phase::Generator) => Noise::Given(backend.view(&given.noise_g)),
+            (Batch::Given(given), Phase::Generator(_)) => Noise::Given(backend.view(&given.noise_g)),
             (Batch::Drawn { .. }, Phase::Discriminator(draws)) => {
                 Noise::Drawn { streams: &[Stream::NoiseReal, Stream::NoiseFake], draws, state }
             }
-            (Batch::Drawn { .. }, Phase::Generator) => {
-                Noise::Drawn { streams: &[Stream::NoiseGenerator], draws: DrawStep::ONCE, state }
+            (Batch::Drawn { .. }, Phase::Generator(draws)) => {
+                Noise::Drawn { streams: &[Stream::NoiseGenerator], draws, state }
             }
         }
     }
@@ -250,7 +252,7 @@ impl<B: Executor> Batch<B> {
         let Batch::Given(given) = self else { return None };
         let noise = match phase {
             Phase::Discriminator(_) => &given.instance.discriminator,
-            Phase::Generator => &given.instance.generator,
+            Phase::Generator(_) => &given.instance.generator,
         };
         given_draws(backend, noise)
     }
@@ -266,7 +268,7 @@ impl<B: Executor> Batch<B> {
         let Batch::Given(given) = self else { return None };
         let u = match phase {
             Phase::Discriminator(_) => &given.augmentation.discriminator,
-            Phase::Generator => &given.augmentation.generator,
+            Phase::Generator(_) => &given.augmentation.generator,
         };
         given_draws(backend, u)
     }

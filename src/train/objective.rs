@@ -7,7 +7,7 @@ use crate::nn::ImageShape;
 use crate::ops::inputs::augment::Augment;
 use crate::ops::inputs::instance_noise::InstanceNoise;
 use crate::ops::layers::bottleneck::Bottleneck;
-use crate::ops::losses::loss::DiscriminatorLoss;
+use crate::ops::losses::loss::{DiscriminatorLoss, Part};
 use crate::ops::losses::objective::Objective;
 use crate::ops::losses::reconstruction::Reconstruction;
 
@@ -17,8 +17,14 @@ pub fn objective(settings: &Settings) -> Objective {
     Objective { loss, real_target, margin, balance_ratio, balance_step }
 }
 
-/// The constants of the discriminator's loss, where its bottleneck has these sizes.
-pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -> DiscriminatorLoss {
+/// The part of a batch that is drawn by `draws`.
+pub fn part(settings: &Settings, draws: DrawStep) -> Part {
+    let index = draws.first_sample as usize / settings.micro_batch();
+    Part { index, count: settings.train.accumulate }
+}
+
+/// The constants of the discriminator's loss of a part of a batch, where its bottleneck has these sizes.
+pub fn discriminator_loss(settings: &Settings, part: Part, bottleneck: Option<Bottleneck>) -> DiscriminatorLoss {
     let constraint = &settings.bottleneck;
     let kl_scale = bottleneck.map_or(0.0, |d| match constraint.kl_reduction {
         KlReduction::Mean => 1.0 / d.dims() as f64,
@@ -30,7 +36,8 @@ pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -
         KlMix::Mean => 0.5,
     };
     DiscriminatorLoss {
-        n: settings.train.batch,
+        n: settings.micro_batch(),
+        part,
         objective: objective(settings),
         kl_scale,
         kl_mix,
@@ -43,7 +50,7 @@ pub fn discriminator_loss(settings: &Settings, bottleneck: Option<Bottleneck>) -
 pub fn augment(settings: &Settings, phase: Phase, n: usize, image: ImageShape) -> Augment<'static> {
     let streams: &[Stream] = match phase {
         Phase::Discriminator(_) => &[Stream::AugmentReal, Stream::AugmentFake],
-        Phase::Generator => &[Stream::AugmentGenerator],
+        Phase::Generator(_) => &[Stream::AugmentGenerator],
     };
     Augment { streams, draws: phase.draws(), ..reconstruction_augment(settings, n, image) }
 }
@@ -63,7 +70,7 @@ pub fn reconstruction_augment(settings: &Settings, n: usize, image: ImageShape) 
 pub fn instance_noise(settings: &Settings, phase: Phase, n: usize, image: usize) -> InstanceNoise<'static> {
     let streams: &[Stream] = match phase {
         Phase::Discriminator(_) => &[Stream::InstanceReal, Stream::InstanceFake],
-        Phase::Generator => &[Stream::InstanceGenerator],
+        Phase::Generator(_) => &[Stream::InstanceGenerator],
     };
     InstanceNoise { streams, draws: phase.draws(), ..reconstruction_noise(settings, n, image) }
 }
@@ -77,5 +84,5 @@ pub fn reconstruction_noise(settings: &Settings, n: usize, image: usize) -> Inst
 
 /// The constants of mode regularisation, for images of `len` elements.
 pub fn reconstruction(settings: &Settings, len: usize) -> Reconstruction {
-    Reconstruction { n: settings.train.batch, len, weight: settings.objective.reconstruction }
+    Reconstruction { n: settings.micro_batch(), len, weight: settings.objective.reconstruction }
 }

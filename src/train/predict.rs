@@ -189,7 +189,9 @@ pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -
             too_large = tried.train.batch;
         }
     }
-    Ok(if fits < 2 { 0 } else { fits })
+    // Parts of a batch are equal, and of at least two images too.
+    let parts = settings.train.accumulate.max(1);
+    Ok(if fits < 2 * parts { 0 } else { fits - fits % parts })
 }
 
 /// The work that a device does in a second.

@@ -90,7 +90,8 @@ impl<B: Executor> Tracer<B> {
     pub fn new(backend: B, settings: &Settings, input: &mut TensorSet<'_, B::Real>) -> Result<Self> {
         let (n, image) = image_size(input)?;
         let mut settings = settings.clone();
-        settings.train.batch = n;
+        // What is given is one part.
+        (settings.train.batch, settings.train.accumulate) = (n, 1);
         validate_for_images(&settings, image)?;
         let mut trainer = Trainer::new(backend, settings, image)?;
         fill_networks(&mut trainer.model, input)?;

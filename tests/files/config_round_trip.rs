@@ -164,21 +164,24 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
     let init = ("[a-zA-Z0-9/. \"'ß]{0,20}", "[a-z.,=]{0,20}");
-    let dtype = (prop::sample::select(Precision::ALL), init, any::<bool>());
+    let dtype = (prop::sample::select(Precision::ALL), init, any::<bool>(), 1usize..9);
     (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
-        |(batch, epochs, steps, minutes, seed, tick, snap, keep, (dtype, (init, parts), tensorboard))| TrainSettings {
-            batch,
-            epochs,
-            steps,
-            minutes,
-            seed,
-            tick,
-            snap,
-            keep,
-            tensorboard,
-            init_parts: if init.is_empty() { String::new() } else { parts },
-            init,
-            dtype,
+        |(batch, epochs, steps, minutes, seed, tick, snap, keep, (dtype, (init, parts), tensorboard, accumulate))| {
+            TrainSettings {
+                accumulate,
+                batch,
+                epochs,
+                steps,
+                minutes,
+                seed,
+                tick,
+                snap,
+                keep,
+                tensorboard,
+                init_parts: if init.is_empty() { String::new() } else { parts },
+                init,
+                dtype,
+            }
         },
     )
 }

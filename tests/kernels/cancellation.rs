@@ -11,7 +11,7 @@ use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::ops::layers::linear::Linear;
-use vgan_cuda::ops::losses::loss::DiscriminatorLoss;
+use vgan_cuda::ops::losses::loss::{DiscriminatorLoss, Part};
 use vgan_cuda::ops::losses::objective::{Loss, Objective};
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
@@ -36,7 +36,15 @@ fn left_over<B: Executor>(backend: &B, loss: Loss, n: usize) -> [f64; 2] {
         let (mut dlogits, mut dkl) = (stored(vec![0.0; 2 * n]), zeros(2 * n));
         let mut state = backend.buffer_of(&[StepState::new(0, 0.0)]).expect("memory");
         let objective = Objective::new(loss);
-        let d = DiscriminatorLoss { n, objective, kl_scale: 0.0, kl_mix: 1.0, target_kl: 0.0, beta_step: 0.0 };
+        let d = DiscriminatorLoss {
+            n,
+            part: Part::WHOLE,
+            objective,
+            kl_scale: 0.0,
+            kl_mix: 1.0,
+            target_kl: 0.0,
+            beta_step: 0.0,
+        };
         let (dl, dk, st) = (backend.view_mut(&mut dlogits), backend.view_mut(&mut dkl), backend.view_mut(&mut state));
         backend.discriminator_loss(&d, backend.view(&logits), backend.view(&kl), dl, dk, st).expect("a loss");
         // The second feature is the same for all images, the others are not.

@@ -269,14 +269,22 @@ fn all_draws<B: Executor<Real = f32, Storage = f32>>(be: &B, seed: u64, step: u6
         add("w of the penalty", Stream::PenaltyDirection, false, draws, directions);
     }
     let once = DrawStep::ONCE;
-    let latents = filled(N * LATENT, &|z| batch.latents(be, &settings, Phase::Generator, state(), z).expect("latents"));
+    let latents = filled(N * LATENT, &|z| {
+        batch.latents(be, &settings, Phase::Generator(DrawStep::ONCE), state(), z).expect("latents")
+    });
     add("z of G", Stream::LatentGenerator, true, once, latents);
-    let noise = epsilon(N, batch.noise(be, &settings, Phase::Generator, state()));
+    let noise = epsilon(N, batch.noise(be, &settings, Phase::Generator(DrawStep::ONCE), state()));
     add("ε of G's images", Stream::NoiseGenerator, true, once, noise);
     let noise = epsilon(N, batch.reconstruction_noise(be, &settings, state()));
     add("ε of reconstructions", Stream::NoiseReconstruction, true, once, noise);
-    add("noise on G's images", Stream::InstanceGenerator, true, once, noised(Some(Phase::Generator), N));
-    add("u of G's images", Stream::AugmentGenerator, false, once, augmented(Some(Phase::Generator), N));
+    add(
+        "noise on G's images",
+        Stream::InstanceGenerator,
+        true,
+        once,
+        noised(Some(Phase::Generator(DrawStep::ONCE)), N),
+    );
+    add("u of G's images", Stream::AugmentGenerator, false, once, augmented(Some(Phase::Generator(DrawStep::ONCE)), N));
     add("u of reconstructions", Stream::AugmentReconstruction, false, once, augmented(None, N));
     add("noise on reconstructions", Stream::InstanceReconstruction, true, once, noised(None, N));
     all
@@ -324,7 +332,7 @@ fn what_is_seen_twice_is_drawn_alike() {
     let mut settings = settings(Penalty::Dragan, 2, 3);
     (settings.objective.penalty_z, settings.bottleneck.generator_z) = (BottleneckZ::Mean, BottleneckZ::Mean);
     assert!(matches!(batch.penalty_noise(&be, &settings, draws, &held), Noise::Mean));
-    assert!(matches!(batch.noise(&be, &settings, Phase::Generator, &held), Noise::Mean));
+    assert!(matches!(batch.noise(&be, &settings, Phase::Generator(DrawStep::ONCE), &held), Noise::Mean));
     assert!(matches!(batch.reconstruction_noise(&be, &settings, &held), Noise::Mean));
     assert!(matches!(batch.noise(&be, &settings, Phase::Discriminator(draws), &held), Noise::Drawn { .. }));
 }

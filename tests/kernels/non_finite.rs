@@ -8,7 +8,7 @@ use half::bf16;
 use vgan_cuda::device::{Accelerator, Buffer, Cpu, Metrics, Network, StepState};
 use vgan_cuda::ops::Executor;
 use vgan_cuda::ops::losses::feature_matching::FeatureMatching;
-use vgan_cuda::ops::losses::loss::DiscriminatorLoss;
+use vgan_cuda::ops::losses::loss::{DiscriminatorLoss, Part};
 use vgan_cuda::ops::losses::objective::{Loss, Objective};
 use vgan_cuda::ops::losses::penalty::{Center, GradientPenalty};
 use vgan_cuda::ops::losses::reconstruction::Reconstruction;
@@ -155,7 +155,15 @@ fn discriminator<B: Executor<Real = f32, Storage = f32>>(
     state: &mut Buffer<B, StepState>,
 ) {
     let objective = Objective::new(loss);
-    let d = DiscriminatorLoss { n: N, objective, kl_scale: 0.5, kl_mix: 1.0, target_kl: 0.1, beta_step: 0.1 };
+    let d = DiscriminatorLoss {
+        n: N,
+        part: Part::WHOLE,
+        objective,
+        kl_scale: 0.5,
+        kl_mix: 1.0,
+        target_kl: 0.1,
+        beta_step: 0.1,
+    };
     let [mut dlogits, mut dkl] = [(); 2].map(|()| be.alloc(2 * N).expect("memory"));
     let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
     be.discriminator_loss(&d, be.view(logits), be.view(kl), dlogits, dkl, be.view_mut(state)).expect("a loss");
@@ -169,7 +177,8 @@ fn generator<B: Executor<Real = f32, Storage = f32>>(
 ) {
     let [mut dlogits, mut dkl] = [(); 2].map(|()| be.alloc(N).expect("memory"));
     let (dlogits, dkl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-    be.generator_loss(&Objective::new(loss), be.view(logits), dlogits, dkl, be.view_mut(state)).expect("a loss");
+    be.generator_loss(&Objective::new(loss), Part::WHOLE, be.view(logits), dlogits, dkl, be.view_mut(state))
+        .expect("a loss");
 }
 
 fn penalty<B: Executor<Real = f32, Storage = f32>>(

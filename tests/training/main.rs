@@ -5,6 +5,7 @@ mod narrow_models;
 #[path = "../common/needs.rs"]
 mod needs;
 
+mod accumulate;
 mod autoencoder;
 mod examples;
 mod methods;

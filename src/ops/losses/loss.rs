@@ -7,32 +7,64 @@
 //! The objective says what one output of D costs ([`Objective::term`]); m is 1 where the settings sum real and
 //! fake, ½ where they mix.
 //!
+//! A batch whose gradients accumulate comes in equal parts, one call each. What a part costs then counts 1 / parts: gradients are those
+//! of the whole batch's mean, figures add up over the parts, and β moves at the last one, by the whole batch's KL.
+//!
 //! Multipliers that a loss moves in the same way as β belong here too. `Began` multiplies what fake images cost D by k, and
 //! k ← clip(k + λ_k (γ L(x) − L(G(z))), 0, 1), L(x) being the mean energy of the discriminator's real images and L(G(z)) that
 //! of the generator's images in its own step (Berthelot et al. 2017, section 3.3). The measure of convergence is L(x) +
 //! |γ L(x) − L(G(z))|.
 
-use bytemuck::Zeroable;
+mod cpu;
 
-use super::objective::{KernelObjective, Loss, Objective, Side, Term};
+use super::objective::{KernelObjective, Loss, Objective};
 use super::{put, with_gradient};
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::arguments;
 use crate::device::{
-    Accelerator, Argument, Backend, Buffer, Cpu, In, Metrics, Out, Real, StepState, Storage, Stored, StoredBuffer,
-    StoredOut,
+    Accelerator, Argument, Backend, Buffer, In, Metrics, Out, Real, StepState, Storage, Stored, StoredBuffer, StoredOut,
 };
 use crate::ops::models::BATCH;
 use crate::ops::pass::{Pass, real, stored};
 use crate::ops::{Case, CaseBuffer, Fill};
 
+/// One of the equal parts of a batch whose gradients accumulate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The parts of the batch.
+    pub count: usize,
+}
+
+impl Part {
+    /// A batch in one piece.
+    pub const WHOLE: Part = Part { index: 0, count: 1 };
+
+    /// The part of the batch's mean that is the part's own: 1 / parts.
+    pub fn share(self) -> f64 {
+        1.0 / self.count as f64
+    }
+
+    fn for_kernels(self) -> [i32; 2] {
+        [self.index, self.count].map(int)
+    }
+
+    /// Returns true if no other part comes after it.
+    pub fn is_last(self) -> bool {
+        self.index + 1 == self.count
+    }
+}
+
 /// Sizes and constants of the discriminator's loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DiscriminatorLoss {
-    /// Images of each kind.
+    /// Images of each kind, in this part.
     pub n: usize,
+    /// The part of the batch.
+    pub part: Part,
     /// The cost of an output.
     pub objective: Objective,
     /// The factor of the sum of one image's KL: 1, 1 / dimensions or 1 / positions. 0 without a bottleneck.
@@ -50,6 +82,8 @@ pub trait LossOp: Backend {
     /// From logits `[2N]` (real, then fake) and kl `[2N]` (sums over dimensions, in nats): overwrites dlogits and dkl, both
     /// `[2N]`, and the state's metrics, and takes β's step. The loss and its gradients use β from before that step.
     ///
+    /// The first part of a batch begins the metrics anew, and the later ones add to them; β moves with the last.
+    ///
     /// With `kl_scale` 0 neither kl nor dkl nor β is touched. A loss that is not finite leaves β alone and is noted in
     /// the state's `non_finite`, unless something was noted before.
     fn discriminator_loss(
@@ -62,97 +96,17 @@ pub trait LossOp: Backend {
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 
-    /// From the fake images' logits `[N]`: overwrites dlogits `[N]` and the metric; dkl is zeroed, since the generator
+    /// From the fake images' logits `[N]`, of a part of the batch: overwrites dlogits `[N]` and, with the first part, the metric; dkl is zeroed, since the generator
     /// does not pay for information. A loss that is not finite is noted as in the discriminator's.
     fn generator_loss(
         &self,
         objective: &Objective,
+        part: Part,
         logits: Stored<'_, Self>,
         dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
-}
-
-/// The mean cost of the outputs on a side, times `weight`, and the mean output; writes the gradient of the former.
-fn mean_terms<T: Real, S: Storage<T>>(
-    objective: &Objective,
-    side: Side,
-    weight: f64,
-    logits: &[S],
-    dlogits: &mut [S],
-) -> (f64, f64) {
-    let count = logits.len() as f64;
-    let (mut loss, mut output) = (0.0, 0.0);
-    for (dlogit, logit) in dlogits.iter_mut().zip(logits) {
-        let logit = logit.real().to_f64();
-        let Term { value, derivative } = objective.term(side, logit);
-        loss += value;
-        output += objective.output(logit);
-        *dlogit = S::of_real(T::of(weight * derivative / count));
-    }
-    (weight * loss / count, output / count)
-}
-
-/// The step of k, and the measure of convergence, from the mean energies of the last real images and of the generator's.
-fn step_balance(objective: &Objective, fake: f64, state: &mut StepState) {
-    let surplus = objective.balance_ratio * state.metrics.d_real - fake;
-    state.metrics.convergence = state.metrics.d_real + surplus.abs();
-    if state.non_finite == 0 {
-        state.balance = (state.balance + objective.balance_step * surplus).clamp(0.0, 1.0);
-    }
-    state.metrics.balance = state.balance;
-}
-
-impl<T: Real, S: Storage<T>> LossOp for Cpu<T, S> {
-    fn discriminator_loss(
-        &self,
-        d: &DiscriminatorLoss,
-        logits: &[S],
-        kl: &[T],
-        dlogits: &mut [S],
-        dkl: &mut [T],
-        state: &mut [StepState],
-    ) -> Result<()> {
-        let state = &mut state[0];
-        let (d_logits_real, d_logits_fake) = dlogits.split_at_mut(d.n);
-        let weight = if d.objective.loss.is_balanced() { state.balance } else { 1.0 };
-        let (loss_real, d_real) = mean_terms(&d.objective, Side::Real, 1.0, &logits[..d.n], d_logits_real);
-        let (loss_fake, d_fake) = mean_terms(&d.objective, Side::Fake, weight, &logits[d.n..], d_logits_fake);
-        let reduced = |kl: &[T]| kl.iter().map(|v| v.to_f64()).sum::<f64>() * d.kl_scale / d.n as f64;
-        let (kl_real, kl_fake) = (reduced(&kl[..d.n]), reduced(&kl[d.n..]));
-        let mut loss_d = loss_real + loss_fake;
-        if d.kl_scale > 0.0 {
-            let constraint = d.kl_mix * ((kl_real - d.target_kl) + (kl_fake - d.target_kl));
-            loss_d += state.beta * constraint;
-            dkl.fill(T::of(state.beta * d.kl_mix * d.kl_scale / d.n as f64));
-            if loss_d.is_finite() && state.non_finite == 0 {
-                state.beta = (state.beta + d.beta_step * constraint).max(0.0);
-            }
-        }
-        state.note_unless_finite(loss_d, StepState::NON_FINITE_LOSS_D);
-        let (beta, balance) = (state.beta, state.balance);
-        state.metrics = Metrics { loss_d, beta, kl_real, kl_fake, d_real, d_fake, balance, ..Metrics::zeroed() };
-        Ok(())
-    }
-
-    fn generator_loss(
-        &self,
-        objective: &Objective,
-        logits: &[S],
-        dlogits: &mut [S],
-        dkl: &mut [T],
-        state: &mut [StepState],
-    ) -> Result<()> {
-        let (loss_g, _) = mean_terms(objective, Side::Generator, 1.0, logits, dlogits);
-        dkl.fill(T::ZERO);
-        state[0].metrics.loss_g = loss_g;
-        state[0].note_unless_finite(loss_g, StepState::NON_FINITE_LOSS_G);
-        if objective.loss.is_balanced() {
-            step_balance(objective, loss_g, &mut state[0]);
-        }
-        Ok(())
-    }
 }
 
 /// The constants as kernels/losses/loss.cu has them.
@@ -165,6 +119,7 @@ struct KernelLoss {
     beta_step: f64,
     objective: KernelObjective,
     n: i32,
+    part: [i32; 2],
     padding: i32,
 }
 
@@ -178,9 +133,10 @@ impl<T: Real, S: Storage<T>> LossOp for Accelerator<T, S> {
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl, beta_step } = *d;
+        let DiscriminatorLoss { n, part, objective, kl_scale, kl_mix, target_kl, beta_step } = *d;
         let objective = objective.for_kernels();
-        let d = KernelLoss { kl_scale, kl_mix, target_kl, beta_step, objective, n: int(n), padding: 0 };
+        let part = part.for_kernels();
+        let d = KernelLoss { kl_scale, kl_mix, target_kl, beta_step, objective, n: int(n), part, padding: 0 };
         let arguments = arguments![Argument::new(d), logits, kl, dlogits, dkl, state];
         self.launch_sum(Kernel::DiscriminatorLoss, &arguments)
     }
@@ -188,12 +144,14 @@ impl<T: Real, S: Storage<T>> LossOp for Accelerator<T, S> {
     fn generator_loss(
         &self,
         objective: &Objective,
+        part: Part,
         logits: Stored<'_, Self>,
         dlogits: StoredOut<'_, Self>,
         dkl: Out<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        let arguments = arguments![objective, logits.len(), dkl.len(), logits, dlogits, dkl, state];
+        let part = Argument::new(part.for_kernels());
+        let arguments = arguments![objective, part, logits.len(), dkl.len(), logits, dlogits, dkl, state];
         self.launch_sum(Kernel::GeneratorLoss, &arguments)
     }
 }
@@ -201,7 +159,7 @@ impl<T: Real, S: Storage<T>> LossOp for Accelerator<T, S> {
 dry_run! {
     LossOp:
     discriminator_loss(_d: &DiscriminatorLoss, logits, kl, dlogits, dkl, _state) => logits + kl + dlogits + dkl;
-    generator_loss(_objective: &Objective, logits, dlogits, dkl, _state) => logits + dlogits + dkl;
+    generator_loss(_objective: &Objective, _part: Part, logits, dlogits, dkl, _state) => logits + dlogits + dkl;
 }
 
 /// Both losses of every objective, every reduction and mix; β is 0.7, k 0.6. Then β's step: up, down, and stopped at 0; and
@@ -209,7 +167,15 @@ dry_run! {
 pub fn cases<B: LossOp>() -> Vec<Case<B>> {
     let ns = Objective::new(Loss::Ns);
     let discriminator = |n, objective, kl_scale, kl_mix| {
-        discriminator_case(DiscriminatorLoss { n, objective, kl_scale, kl_mix, target_kl: 0.1, beta_step: 0.0 })
+        discriminator_case(DiscriminatorLoss {
+            n,
+            part: Part::WHOLE,
+            objective,
+            kl_scale,
+            kl_mix,
+            target_kl: 0.1,
+            beta_step: 0.0,
+        })
     };
     let mut cases = vec![
         discriminator(1, ns, 1.0, 1.0),
@@ -223,9 +189,18 @@ pub fn cases<B: LossOp>() -> Vec<Case<B>> {
         cases.extend([discriminator(17, objective, 0.125, 1.0), generator_case(17, objective)]);
     }
     cases.extend([(3, 0.1, 0.01), (17, 5.0, 0.01), (5, 100.0, 1.0)].map(|(n, target_kl, beta_step)| {
-        beta_case(DiscriminatorLoss { n, objective: ns, kl_scale: 0.5, kl_mix: 0.5, target_kl, beta_step })
+        beta_case(DiscriminatorLoss {
+            n,
+            part: Part::WHOLE,
+            objective: ns,
+            kl_scale: 0.5,
+            kl_mix: 0.5,
+            target_kl,
+            beta_step,
+        })
     }));
     cases.extend([(1, 0.3), (17, 90.0), (300, -90.0)].map(|(n, real)| balance_case(n, real)));
+    cases.extend([0, 1, 2].map(part_case));
     cases
 }
 
@@ -262,7 +237,7 @@ fn generator_case<B: LossOp>(n: usize, objective: Objective) -> Case<B> {
     with_gradient(case, move |be: &B, [logits, _]| {
         let (mut dlogits, mut dkl, mut state) = (be.alloc(n)?, be.alloc(n)?, before(be)?);
         let (d_logits, d_kl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-        be.generator_loss(&objective, logits.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
+        be.generator_loss(&objective, Part::WHOLE, logits.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
         Ok(([be.read(be.view(&state))?[0].metrics.loss_g], gradients(dlogits, dkl)))
     })
 }
@@ -297,16 +272,57 @@ fn balance_case<B: LossOp>(n: usize, real: f64) -> Case<B> {
             let mut state = be.buffer_of(&[StepState { metrics, ..before }])?;
             let (mut dlogits, mut dkl) = (be.alloc(n)?, be.alloc(n)?);
             let (d_logits, d_kl) = (be.view_mut(&mut dlogits), be.view_mut(&mut dkl));
-            be.generator_loss(&objective, energies.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
+            be.generator_loss(&objective, Part::WHOLE, energies.stored(), d_logits, d_kl, be.view_mut(&mut state))?;
             let StepState { balance, metrics, .. } = be.read(be.view(&state))?[0];
             put(be, [balance, metrics.convergence, metrics.loss_g], outputs)
         })
 }
 
+/// Both losses of one of three parts of a batch, on figures of the parts before it: what they make of figures, β and k.
+fn part_case<B: LossOp>(index: usize) -> Case<B> {
+    let (n, part) = (5, Part { index, count: 3 });
+    let case = case(format!("part {index} of 3"), 2 * n);
+    let outputs = ["beta", "balance", "loss_d", "kl_fake", "d_real", "loss_g"];
+    let case = outputs.into_iter().fold(case, |case, name| case.real_output(name, 1));
+    case.output("dlogits", 2 * n).output("dlogits_g", n).real_output("dkl", 2 * n).forward(
+        move |be: &B, [logits, kl], [beta, balance, loss_d, kl_fake, d_real, loss_g, dlogits, dlogits_g, dkl]| {
+            let objective = Objective { balance_ratio: 0.4, balance_step: 0.02, ..Objective::new(Loss::Began) };
+            let (kl_scale, kl_mix, target_kl, beta_step) = (0.25, 0.5, 0.1, 0.01);
+            let d = DiscriminatorLoss { n, part, objective, kl_scale, kl_mix, target_kl, beta_step };
+            let before = StepState { balance: 0.6, ..StepState::new(0, 0.7) };
+            let metrics =
+                Metrics { loss_d: 0.5, kl_real: 0.25, kl_fake: 0.75, d_real: 2.0, loss_g: 1.5, ..before.metrics };
+            let mut state = be.buffer_of(&[StepState { metrics, ..before }])?;
+            let mut none = be.alloc(n)?;
+            be.discriminator_loss(
+                &d,
+                logits.stored(),
+                kl.real(),
+                dlogits.stored(),
+                dkl.real(),
+                be.view_mut(&mut state),
+            )?;
+            let fakes = be.slice(logits.stored(), n..2 * n);
+            let (dkl, state_g) = (be.view_mut(&mut none), be.view_mut(&mut state));
+            be.generator_loss(&objective, part, fakes, dlogits_g.stored(), dkl, state_g)?;
+            let StepState { beta: b, balance: k, metrics: m, .. } = be.read(be.view(&state))?[0];
+            put(be, [b, k, m.loss_d, m.kl_fake, m.d_real, m.loss_g], [beta, balance, loss_d, kl_fake, d_real, loss_g])
+        },
+    )
+}
+
 /// At the sizes of the models.
 pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
     let (n, objective, shape) = (BATCH, Objective::new(Loss::Ns), format!("n{BATCH}"));
-    let d = DiscriminatorLoss { n, objective, kl_scale: 1.0 / 6272.0, kl_mix: 1.0, target_kl: 0.2, beta_step: 1e-6 };
+    let d = DiscriminatorLoss {
+        n,
+        part: Part::WHOLE,
+        objective,
+        kl_scale: 1.0 / 6272.0,
+        kl_mix: 1.0,
+        target_kl: 0.2,
+        beta_step: 1e-6,
+    };
     let both = || [stored(2 * n), real(2 * n)];
     [
         Pass::of(
@@ -326,7 +342,7 @@ pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
             [stored(n)],
             [stored(n), real(n)],
             move |be: &B, [logits], [dlogits, dkl], state| {
-                be.generator_loss(&objective, logits.stored(), dlogits.stored(), dkl.real(), state)
+                be.generator_loss(&objective, Part::WHOLE, logits.stored(), dlogits.stored(), dkl.real(), state)
             },
         ),
     ]
@@ -335,6 +351,7 @@ pub(super) fn passes<B: LossOp>() -> [Pass<B>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Cpu;
 
     #[test]
     fn beta_follows_the_constraint_and_stops_at_zero() {
@@ -343,12 +360,65 @@ mod tests {
         for (target_kl, expected) in [(0.5, 0.7 + 0.1 * 1.5), (4.0, 0.7 - 0.1 * 2.0), (100.0, 0.0)] {
             let objective = Objective::new(Loss::Ns);
             let (kl_scale, kl_mix) = (1.0, 0.5);
-            let case = beta_case(DiscriminatorLoss { n: 1, objective, kl_scale, kl_mix, target_kl, beta_step: 0.1 });
+            let case = beta_case(DiscriminatorLoss {
+                n: 1,
+                part: Part::WHOLE,
+                objective,
+                kl_scale,
+                kl_mix,
+                target_kl,
+                beta_step: 0.1,
+            });
             let outputs = case.outputs_of(&cpu, &[vec![0.0; 2], vec![1.0, 3.0]]).expect("a loss");
             assert!((outputs[0][0] - expected).abs() < 1e-15, "{target_kl}: {outputs:?}");
             // The gradient is by the β before the step.
             assert_eq!(outputs[2], [0.35, 0.35]);
         }
+    }
+
+    /// Two parts of two images against one of four: the same figures, gradients, β and k.
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
+        let objective = Objective { balance_ratio: 0.4, balance_step: 0.02, ..Objective::new(Loss::Began) };
+        let run = |count: usize| {
+            let n = 4 / count;
+            let (logits, kl) =
+                ([0.3, 1.5, 0.25, 2.0, 0.75, 0.5, 1.0, 0.125], [1.0, 3.0, 0.5, 0.0, 2.0, 1.5, 0.25, 4.0]);
+            let mut state = [StepState { balance: 0.6, ..StepState::new(0, 0.7) }];
+            let (mut all, mut of_g) = (Vec::new(), Vec::new());
+            for index in 0..count {
+                let part = Part { index, count };
+                let of = |values: &[f64]| [&values[index * n..][..n], &values[4 + index * n..][..n]].concat();
+                let (kl_scale, kl_mix, target_kl, beta_step) = (0.25, 1.0, 0.1, 0.01);
+                let d = DiscriminatorLoss { n, part, objective, kl_scale, kl_mix, target_kl, beta_step };
+                let (mut dlogits, mut dkl) = (vec![0.0; 2 * n], vec![0.0; 2 * n]);
+                cpu.discriminator_loss(&d, &of(&logits), &of(&kl), &mut dlogits, &mut dkl, &mut state).expect("a loss");
+                all.extend(dlogits[..n].iter().chain(&dkl).copied());
+            }
+            for index in 0..count {
+                let (part, logits) = (Part { index, count }, &logits[4 + index * n..][..n]);
+                let mut dlogits = vec![0.0; n];
+                cpu.generator_loss(&objective, part, logits, &mut dlogits, &mut vec![0.0; n], &mut state)
+                    .expect("a loss");
+                of_g.extend(dlogits);
+            }
+            let [StepState { beta, balance, metrics, .. }] = state;
+            all.sort_by(f64::total_cmp);
+            [
+                all,
+                of_g,
+                vec![beta, balance],
+                bytemuck::bytes_of(&metrics)
+                    .chunks_exact(8)
+                    .map(|bytes| f64::from_ne_bytes(bytes.try_into().expect("eight")))
+                    .collect(),
+            ]
+            .concat()
+        };
+        let (whole, parts) = (run(1), run(2));
+        assert!(whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-14), "{whole:?} {parts:?}");
+        assert!(whole.iter().all(|value| value.is_finite()) && whole.len() == parts.len());
     }
 
     /// L(G(z)) is 0.25, γ 0.4, λ_k 0.02, k 0.6 before.
@@ -368,13 +438,21 @@ mod tests {
     fn k_is_the_weight_of_fake_images_and_stays_where_a_loss_is_not_finite() {
         let cpu = Cpu::<f64>::new(Some(1)).expect("threads");
         let objective = Objective::new(Loss::Began);
-        let d = DiscriminatorLoss { n: 1, objective, kl_scale: 0.0, kl_mix: 1.0, target_kl: 0.0, beta_step: 0.0 };
+        let d = DiscriminatorLoss {
+            n: 1,
+            part: Part::WHOLE,
+            objective,
+            kl_scale: 0.0,
+            kl_mix: 1.0,
+            target_kl: 0.0,
+            beta_step: 0.0,
+        };
         let mut state = [StepState { balance: 0.6, ..StepState::new(0, 0.0) }];
         let mut dlogits = [0.0; 2];
         cpu.discriminator_loss(&d, &[0.5, 0.25], &[0.0; 2], &mut dlogits, &mut [0.0; 2], &mut state).expect("a loss");
         assert_eq!((dlogits, state[0].metrics.loss_d), ([1.0, -0.6], 0.5 - 0.6 * 0.25));
         assert_eq!((state[0].metrics.d_real, state[0].metrics.d_fake), (0.5, 0.25));
-        cpu.generator_loss(&objective, &[f64::NAN], &mut [0.0], &mut [0.0], &mut state).expect("a loss");
+        cpu.generator_loss(&objective, Part::WHOLE, &[f64::NAN], &mut [0.0], &mut [0.0], &mut state).expect("a loss");
         assert_eq!((state[0].balance, state[0].non_finite), (0.6, StepState::NON_FINITE_LOSS_G));
     }
 }

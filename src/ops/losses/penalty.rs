@@ -91,8 +91,8 @@ pub trait PenaltyOp: Backend {
         target: StoredOut<'_, Self>,
     ) -> Result<()>;
 
-    /// From the gradients g: overwrites v = ∂R/∂g and norms `[N]`, ‖g_i‖; notes R as the penalty of the state's metrics and
-    /// adds it to their `loss_d`. A loss that is not finite then is noted in `non_finite`, unless something was before.
+    /// From the gradients g: overwrites v = ∂R/∂g and norms `[N]`, ‖g_i‖; adds R to the penalty of the state's metrics and
+    /// to their `loss_d`. A loss that is not finite then is noted in `non_finite`, unless something was before.
     fn gradient_penalty(
         &self,
         d: &GradientPenalty,
@@ -166,7 +166,7 @@ impl<T: Real, S: Storage<T>> PenaltyOp for Cpu<T, S> {
         });
         let penalty = d.weight * sum(norms, |norm| d.cost(norm)) / d.n as f64;
         let state = &mut state[0];
-        state.metrics.penalty = penalty;
+        state.metrics.penalty += penalty;
         state.metrics.loss_d += penalty;
         state.note_unless_finite(state.metrics.loss_d, StepState::NON_FINITE_LOSS_D);
         Ok(())

@@ -9,6 +9,7 @@ use super::model::Model;
 use super::shown;
 use crate::Result;
 use crate::device::Buffer;
+use crate::device::philox::DrawStep;
 use crate::nn::TrainedNetwork;
 use crate::ops::Executor;
 use crate::ops::losses::feature_matching::FeatureMatching;
@@ -36,7 +37,7 @@ impl<B: Executor> FeatureMeans<B> {
         // μ, which is matched, and log σ², which is not.
         let parts = if settings.bottleneck.enabled { 2 } else { 1 };
         let code = model.discriminator.layers.code();
-        let d = FeatureMatching { n: settings.train.batch, positions: code.h * code.w, parts, c: code.c, weight };
+        let d = FeatureMatching { n: settings.micro_batch(), positions: code.h * code.w, parts, c: code.c, weight };
         Ok(Some(FeatureMeans { d, real: backend.alloc(d.matched())?, fake: backend.alloc(d.matched())? }))
     }
 }
@@ -51,7 +52,7 @@ pub(super) fn match_features<B: Executor>(
     means: &mut FeatureMeans<B>,
     inputs: &Batch<B>,
 ) -> Result<()> {
-    shown::show(model, inputs, Phase::Generator)?;
+    shown::show(model, inputs, Phase::Generator(DrawStep::ONCE))?;
     model.normalise_weights()?;
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let FeatureMeans { d, real, fake } = means;

@@ -76,14 +76,16 @@ pub(super) fn step<B: Executor>(
     probe: &mut impl Probe<B>,
 ) -> Result<()> {
     for draws in DrawStep::all(model.settings.objective.discriminator_steps) {
-        draw_real_images(model, inputs, draws)?;
-        draw_latents(model, inputs, Phase::Discriminator(draws))?;
-        generate(model)?;
-        discriminator_gradients(model, inputs, draws, None)?;
-        probe.discriminator_loss(model)?;
-        if let Some(memory) = methods.penalty.as_mut().filter(|_| has_penalty) {
-            penalty::add_gradients(model, memory, inputs, draws)?;
-            probe.gradient_norms(model, memory.norms(&model.backend))?;
+        for part in model.parts(draws) {
+            draw_real_images(model, inputs, part)?;
+            draw_latents(model, inputs, Phase::Discriminator(part))?;
+            generate(model)?;
+            discriminator_gradients(model, inputs, part, None)?;
+            probe.discriminator_loss(model)?;
+            if let Some(memory) = methods.penalty.as_mut().filter(|_| has_penalty) {
+                penalty::add_gradients(model, memory, inputs, part)?;
+                probe.gradient_norms(model, memory.norms(&model.backend))?;
+            }
         }
         model.raw_gradients()?;
         historical_averaging::add_gradients(model, Network::Discriminator)?;
@@ -91,10 +93,12 @@ pub(super) fn step<B: Executor>(
         update(model, Network::Discriminator)?;
     }
 
-    draw_latents(model, inputs, Phase::Generator)?;
-    generate(model)?;
-    generator_gradients(model, methods, inputs, None)?;
-    probe.generator_loss(model)?;
+    for part in model.parts(DrawStep::ONCE) {
+        draw_latents(model, inputs, Phase::Generator(part))?;
+        generate(model)?;
+        generator_gradients(model, methods, inputs, part, None)?;
+        probe.generator_loss(model)?;
+    }
     if let Some(regularizer) = &mut methods.mode_regularizer {
         mode_regularization::add_gradients(model, regularizer, inputs)?;
         probe.reconstructions(model, regularizer.reconstructions(&model.backend))?;
@@ -107,8 +111,8 @@ pub(super) fn step<B: Executor>(
     count_step(model)
 }
 
-/// The discriminator's loss on the 2N images of the batch, whatever they are, β's update, and the gradients of the
-/// discriminator's parameters; and that of the images as it sees them, if it is wanted.
+/// The discriminator's loss on the 2N images of a part of the batch, whatever they are, β's update with the last part, and the gradients
+/// of the discriminator's parameters, added up over the parts; and that of the images as it sees them, if it is wanted.
 ///
 /// # Errors
 /// Those of the device.
@@ -120,12 +124,12 @@ pub(crate) fn discriminator_gradients<B: Executor>(
 ) -> Result<()> {
     let phase = Phase::Discriminator(draws);
     discriminate(model, inputs, phase)?;
-    discriminator_loss(model)?;
+    discriminator_loss(model, draws)?;
     backward_through_discriminator(model, inputs, phase, d_images)
 }
 
-/// The generator's loss on the N generated images of the batch, and the gradients of the generator's parameters; and that of
-/// its latents, if it is wanted.
+/// The generator's loss on the N generated images of a part of the batch, and the gradients of the generator's parameters, added up over
+/// the parts; and that of its latents, if it is wanted.
 ///
 /// # Errors
 /// Those of the device.
@@ -133,22 +137,24 @@ pub(crate) fn generator_gradients<B: Executor>(
     model: &mut Model<B>,
     methods: &mut Methods<B>,
     inputs: &Batch<B>,
+    draws: DrawStep,
     d_latents: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
+    let phase = Phase::Generator(draws);
     if let Some(means) = &mut methods.feature_means {
         feature_matching::match_features(model, means, inputs)?;
     } else {
-        discriminate(model, inputs, Phase::Generator)?;
-        generator_loss(model)?;
-        backward_through_discriminator(model, inputs, Phase::Generator, None)?;
+        discriminate(model, inputs, phase)?;
+        generator_loss(model, draws)?;
+        backward_through_discriminator(model, inputs, phase, None)?;
     }
-    shown::backward(model, inputs)?;
-    backward_through_generator(model, d_latents)
+    shown::backward(model, inputs, draws)?;
+    backward_through_generator(model, draws, d_latents)
 }
 
 /// Real images, into the first half of the batch, with their classes.
 fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
-    let real = 0..model.settings.train.batch * model.image.len();
+    let real = 0..model.settings.micro_batch() * model.image.len();
     let Model { backend, batch, state, .. } = model;
     inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))?;
     classes::draw_real(model, inputs, draws)
@@ -163,7 +169,7 @@ fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Pha
 
 /// G(z), into the second half of the batch.
 pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let generated = model.images_of(Phase::Generator);
+    let generated = model.images_of(Phase::Generator(DrawStep::ONCE));
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, stats) = memory.forward_pass(backend, generated.n);
     let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
@@ -174,7 +180,9 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
 fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
     shown::show(model, inputs, phase)?;
-    model.normalise_weights()?;
+    if phase.draws().is_first_part() {
+        model.normalise_weights()?;
+    }
     let images = model.images_of(phase);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, stats) = memory.forward_pass(backend, images.n);
@@ -189,9 +197,9 @@ fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Pha
 }
 
 /// The discriminator's loss and its gradients by logits and KL; β moves with the mean KL, by dual gradient ascent.
-fn discriminator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let bottleneck = model.discriminator.layers.bottleneck(model.settings.train.batch);
-    let loss = objective::discriminator_loss(&model.settings, bottleneck);
+fn discriminator_loss<B: Executor>(model: &mut Model<B>, draws: DrawStep) -> Result<()> {
+    let bottleneck = model.discriminator.layers.bottleneck(model.settings.micro_batch());
+    let loss = objective::discriminator_loss(&model.settings, objective::part(&model.settings, draws), bottleneck);
     let Model { backend, batch, state, .. } = model;
     let (logits, kl) = (backend.view(&batch.logits), backend.view(&batch.kl));
     let (dlogits, dkl) = (backend.view_mut(&mut batch.dlogits), backend.view_mut(&mut batch.dkl));
@@ -199,13 +207,13 @@ fn discriminator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
 }
 
 /// The generator's loss by the discriminator's logits, with the repelling term where the settings have it.
-fn generator_loss<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let n = model.settings.train.batch;
-    let loss = objective::objective(&model.settings);
+fn generator_loss<B: Executor>(model: &mut Model<B>, draws: DrawStep) -> Result<()> {
+    let n = model.settings.micro_batch();
+    let (loss, part) = (objective::objective(&model.settings), objective::part(&model.settings, draws));
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let logits = backend.part(&batch.logits, 0..n);
     let (dlogits, dkl) = (backend.part_mut(&mut batch.dlogits, 0..n), backend.part_mut(&mut batch.dkl, 0..n));
-    backend.generator_loss(&loss, logits, dlogits, dkl, backend.view_mut(state))?;
+    backend.generator_loss(&loss, part, logits, dlogits, dkl, backend.view_mut(state))?;
     layers.repelling_loss(memory.pass(backend, n), backend.view_mut(state))
 }
 
@@ -229,10 +237,10 @@ fn backward_through_discriminator<B: Executor>(
     let classes = classes::of(backend, &batch.classes, images.numbers);
     match phase {
         Phase::Discriminator(_) => {
-            let (pass, gradients) = memory.first_backward_pass(backend, images.n)?;
+            let (pass, gradients) = memory.backward_pass_of(backend, images.n, phase.draws().is_first_part())?;
             layers.backward(pass.of(classes), x, noise, verdict, d_images, Some(gradients))
         }
-        Phase::Generator => {
+        Phase::Generator(_) => {
             let d_images = Some(batch.d_images.discriminated(backend));
             layers.backward(memory.pass(backend, images.n).of(classes), x, noise, verdict, d_images, None)
         }
@@ -240,10 +248,14 @@ fn backward_through_discriminator<B: Executor>(
 }
 
 /// From the gradient of the generated images back to the generator's parameters, and to `d_latents`, if it is wanted.
-fn backward_through_generator<B: Executor>(model: &mut Model<B>, d_latents: Option<StoredOut<'_, B>>) -> Result<()> {
-    let generated = model.images_of(Phase::Generator);
+fn backward_through_generator<B: Executor>(
+    model: &mut Model<B>,
+    draws: DrawStep,
+    d_latents: Option<StoredOut<'_, B>>,
+) -> Result<()> {
+    let generated = model.images_of(Phase::Generator(draws));
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, gradients) = memory.first_backward_pass(backend, generated.n)?;
+    let (pass, gradients) = memory.backward_pass_of(backend, generated.n, draws.is_first_part())?;
     let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
     let images = backend.part(&batch.images.clean, generated.range);
     layers.backward(

@@ -53,7 +53,7 @@ impl<B: Executor> ModeRegularizer<B> {
         if !settings.objective.has_encoder() {
             return Ok(None);
         }
-        let (n, latent) = (settings.train.batch, settings.generator.latent);
+        let (n, latent) = (settings.micro_batch(), settings.generator.latent);
         let discriminated = if settings.objective.mode > 0.0 { n } else { 0 };
         Ok(Some(ModeRegularizer {
             latents: backend.alloc(n * latent)?,
@@ -98,7 +98,7 @@ pub(crate) fn add_gradients<B: Executor>(
 
 /// E(x), then G(E(x)).
 fn reconstruct<B: Executor>(model: &mut Model<B>, own: &mut ModeRegularizer<B>) -> Result<()> {
-    let (n, len) = (model.settings.train.batch, model.image.len());
+    let (n, len) = (model.settings.micro_batch(), model.image.len());
     let Model { backend, batch, generator, image_encoder, .. } = model;
     let Some(encoder) = image_encoder else { return Ok(()) };
     let real = backend.part(&batch.images.clean, 0..n * len);
@@ -117,7 +117,7 @@ fn discriminate_reconstructions<B: Executor>(
     own: &mut ModeRegularizer<B>,
     inputs: &Batch<B>,
 ) -> Result<()> {
-    let (n, image) = (model.settings.train.batch, model.image);
+    let (n, image) = (model.settings.micro_batch(), model.image);
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let ModeRegularizer { images, verdict: ReconstructionVerdict { logits, dlogits, kl, dkl }, .. } = own;
     let BatchMemory { images: shown, d_images, .. } = batch;
@@ -143,7 +143,7 @@ fn discriminate_reconstructions<B: Executor>(
 
 /// The reconstruction error, and its gradient by the pixels of the reconstructions, which is added to D's.
 fn add_error_gradient<B: Executor>(model: &mut Model<B>, own: &mut ModeRegularizer<B>) -> Result<()> {
-    let (n, d) = (model.settings.train.batch, objective::reconstruction(&model.settings, model.image.len()));
+    let (n, d) = (model.settings.micro_batch(), objective::reconstruction(&model.settings, model.image.len()));
     let Model { backend, batch, state, .. } = model;
     let ModeRegularizer { images, errors, .. } = own;
     let real = backend.part(&batch.images.clean, 0..n * d.len);
@@ -159,7 +159,7 @@ fn backward_through_generator_and_encoder<B: Executor>(
     model: &mut Model<B>,
     own: &mut ModeRegularizer<B>,
 ) -> Result<()> {
-    let (n, len) = (model.settings.train.batch, model.image.len());
+    let (n, len) = (model.settings.micro_batch(), model.image.len());
     let Model { backend, batch, generator, image_encoder, .. } = model;
     let Some(encoder) = image_encoder else { return Ok(()) };
     let [z, images, d_images] = [&own.latents, &own.images, &batch.d_images.clean].map(|buffer| backend.view(buffer));

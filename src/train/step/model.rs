@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::config::Settings;
+use crate::device::philox::DrawStep;
 use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer, StoredOut};
 use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
 use crate::ops::Executor;
@@ -115,7 +116,7 @@ impl<B: Executor> Model<B> {
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
-        let n = settings.train.batch;
+        let n = settings.micro_batch();
         let generator = Generator::new(&backend, &settings, image, n)?;
         let discriminator = Discriminator::new(&backend, &settings, image, 2 * n)?;
         Self::with_networks(backend, settings, image, generator, discriminator)
@@ -132,7 +133,7 @@ impl<B: Executor> Model<B> {
         generator: (Generator<B>, Parts),
         discriminator: (Discriminator<B>, Parts),
     ) -> Result<Self> {
-        let (n, seed) = (settings.train.batch, settings.train.seed);
+        let (n, seed) = (settings.micro_batch(), settings.train.seed);
         require_fit(&settings, image, &generator.0, &discriminator.0)?;
         let averaged = settings.objective.historical_averaging > 0.0;
         let network = |parts: Parts, first_tensor, with_mean| {
@@ -215,12 +216,20 @@ impl<B: Executor> Model<B> {
         layers.raw_gradients(backend, backend.view(&memory.stats), backend.view_mut(&mut memory.gradients))
     }
 
+    /// The parts of the batch that pass the networks one after the other, each with its draws: the whole of it, unless gradients
+    /// accumulate.
+    pub(super) fn parts(&self, draws: DrawStep) -> impl Iterator<Item = DrawStep> + use<B> {
+        let n = self.settings.micro_batch();
+        (0..self.settings.train.accumulate)
+            .map(move |part| draws.from_sample(u32::try_from(part * n).unwrap_or(u32::MAX)))
+    }
+
     /// The images that pass the discriminator in a phase: all 2N in its own, the N generated ones in the generator's.
     pub(super) fn images_of(&self, phase: Phase) -> PhaseImages {
-        let (n, image) = (self.settings.train.batch, self.image.len());
+        let (n, image) = (self.settings.micro_batch(), self.image.len());
         match phase {
             Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image, numbers: 0..2 * n },
-            Phase::Generator => PhaseImages { n, groups: 1, range: n * image..2 * n * image, numbers: n..2 * n },
+            Phase::Generator(_) => PhaseImages { n, groups: 1, range: n * image..2 * n * image, numbers: n..2 * n },
         }
     }
 }
@@ -281,7 +290,7 @@ impl<B: Executor> Average<B> {
 
 impl<B: Executor> BatchMemory<B> {
     fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let (n, len) = (settings.train.batch, image.len());
+        let (n, len) = (settings.micro_batch(), image.len());
         let (noise, augments) = (settings.objective.instance_noise > 0.0, !settings.objective.augment.is_none());
         let images = |wanted: bool, count: usize| wanted.then(|| backend.alloc(count * len)).transpose();
         Ok(BatchMemory {

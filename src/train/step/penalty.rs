@@ -17,6 +17,7 @@ use crate::nn::{ImageShape, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::losses::penalty::{Center, GradientPenalty};
 use crate::train::batch::Batch;
+use crate::train::objective;
 
 /// The memory of a penalty beside the batch, for N images.
 pub(crate) struct PenaltyMemory<B: Executor> {
@@ -48,7 +49,7 @@ struct Points<B: Executor> {
 impl<B: Executor> PenaltyMemory<B> {
     /// `None` where the settings ask for no penalty.
     pub(super) fn new(model: &mut Model<B>) -> Result<Option<Self>> {
-        let (n, len, penalty) = (model.settings.train.batch, model.image.len(), model.settings.objective.penalty);
+        let (n, len, penalty) = (model.settings.micro_batch(), model.image.len(), model.settings.objective.penalty);
         if penalty == Penalty::None {
             return Ok(None);
         }
@@ -132,7 +133,7 @@ pub(crate) fn add_gradients<B: Executor>(
     inputs: &Batch<B>,
     draws: DrawStep,
 ) -> Result<()> {
-    let (n, d) = (model.settings.train.batch, gradient_penalty(&model.settings, model.image));
+    let (n, d) = (model.settings.micro_batch(), gradient_penalty(&model.settings, draws, model.image));
     let Model { backend, settings, discriminator, batch, state, .. } = model;
     let TrainedNetwork { layers, memory: arenas } = discriminator;
     let PenaltyMemory { points, v, norms, logits, kl, ones, zeros } = memory;
@@ -158,13 +159,13 @@ pub(crate) fn add_gradients<B: Executor>(
     layers.penalise(pass, x, noise, seed(), backend.view(v), gradients)
 }
 
-/// The constants of the penalty; one that does not come in every step weighs as many times more.
-fn gradient_penalty(settings: &Settings, image: ImageShape) -> GradientPenalty {
-    let objective = &settings.objective;
-    let center = match objective.penalty {
+/// The constants of the penalty of a part of a batch; one that does not come in every step weighs as many times more.
+fn gradient_penalty(settings: &Settings, draws: DrawStep, image: ImageShape) -> GradientPenalty {
+    let center = match settings.objective.penalty {
         Penalty::None | Penalty::R1 | Penalty::R2 => Center::Zero,
         Penalty::WganGp | Penalty::Dragan => Center::One,
     };
-    let weight = objective.penalty_weight * objective.penalty_every as f64;
-    GradientPenalty { n: settings.train.batch, len: image.len(), center, weight }
+    let share = objective::part(settings, draws).share();
+    let weight = share * settings.objective.penalty_weight * settings.objective.penalty_every as f64;
+    GradientPenalty { n: settings.micro_batch(), len: image.len(), center, weight }
 }

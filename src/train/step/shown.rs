@@ -8,6 +8,7 @@
 use super::model::{ImageGradients, Images, Model};
 use crate::Result;
 use crate::config::Settings;
+use crate::device::philox::DrawStep;
 use crate::device::{In, StepState, Stored, StoredBuffer};
 use crate::nn::ImageShape;
 use crate::ops::Executor;
@@ -44,7 +45,7 @@ pub(super) fn show_reconstructions<'a, B: Executor>(
 ) -> Result<Stored<'a, B>> {
     let changes = Changes::of_reconstructions(backend, settings, image, inputs);
     let Images { augmented, noised, .. } = images;
-    let half = settings.train.batch * image.len();
+    let half = settings.micro_batch() * image.len();
     changes.make(backend, x, [augmented, noised], half..2 * half, state)
 }
 
@@ -52,10 +53,10 @@ pub(super) fn show_reconstructions<'a, B: Executor>(
 ///
 /// # Errors
 /// Those of the device.
-pub(super) fn backward<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>) -> Result<()> {
-    let n = model.settings.train.batch;
+pub(super) fn backward<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
+    let n = model.settings.micro_batch();
     let Model { backend, batch, state, settings, image, .. } = model;
-    Changes::of_phase(backend, settings, *image, inputs, Phase::Generator, n).back(
+    Changes::of_phase(backend, settings, *image, inputs, Phase::Generator(draws), n).back(
         backend,
         &mut batch.d_images,
         backend.view(state),
@@ -103,7 +104,7 @@ impl<'a, B: Executor> Changes<'a, B> {
 
     /// To the reconstructions of mode regularisation.
     fn of_reconstructions(backend: &B, settings: &Settings, image: ImageShape, inputs: &'a Batch<B>) -> Self {
-        let n = settings.train.batch;
+        let n = settings.micro_batch();
         Changes {
             augment: objective::reconstruction_augment(settings, n, image),
             u: inputs.reconstruction_augmentation(backend),
