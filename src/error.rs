@@ -158,7 +158,10 @@ fn what_is_missing(needed: u64, free: u64) -> String {
 fn what_fits(largest_batch: usize) -> String {
     match largest_batch {
         0 => "it does not fit with any batch: narrow the model".into(),
-        batch => format!("the largest batch that fits is {batch}: pass --batch {batch} or narrow the model"),
+        batch => format!(
+            "the largest batch that fits is {batch}: pass --batch {batch}, let its gradients accumulate in parts (--set \
+             train.accumulate=2) or narrow the model"
+        ),
     }
 }
 
