@@ -6,19 +6,21 @@ constexpr int AUGMENT_DRAWS = 7;
 
 // Sizes of a batch, and what may happen to it; src/ops/inputs/augment.rs.
 struct Augment {
+    // Half of the pixels' range, and its middle.
+    double half_range, middle;
+    // What a sum over a pixel's channels is multiplied with to be their mean, and one over an image.
+    double per_pixel, per_image;
     int h, w, c;
     // Images of a group.
     int group;
     int color, translation, cutout;
-    // Half of the pixels' range, and its middle.
-    float half_range, middle;
     unsigned first_stream, second_stream;
     DrawStep draws;
 };
 
 // What the draws of one image come to; Changes of src/ops/inputs/augment/cpu.rs.
 struct Changes {
-    // The factors of a value, of the mean of its pixel and of the mean of its image; what is added.
+    // The factors of a value, of the sum of its pixel and of the sum of its image; what is added.
     real own, pixel, image, brightness;
     // Pixel (i, j) shows pixel (i + rows, j + columns).
     int rows, columns;
@@ -59,8 +61,8 @@ __device__ __forceinline__ Changes changes_of(const Augment& d, const real* give
     if (d.color) {
         real saturation = (real)2 * u[1], contrast = u[2] + (real)0.5;
         by.own = contrast * saturation;
-        by.pixel = contrast - by.own;
-        by.image = (real)1 - contrast;
+        by.pixel = (contrast - by.own) * (real)d.per_pixel;
+        by.image = ((real)1 - contrast) * (real)d.per_image;
         by.brightness = (real)d.half_range * (u[0] - (real)0.5);
     }
     if (d.translation) {
@@ -93,16 +95,18 @@ __device__ __forceinline__ int place_of(const Augment& d, const Changes& by, int
     return inside && !is_cut(by, row, column) ? row * d.w + column : -1;
 }
 
-// Writes the colours of one pixel of C channels.
+// Writes the colours of one pixel of C channels. They are one or three: loops that are unrolled for more would only spill registers.
 __device__ __forceinline__ void mix(const Augment& d, const Changes& by, const stored* x, real constant, stored* y) {
     real rest = constant;
     if (d.color) {
         real sum = (real)0;
+#pragma unroll 1
         for (int channel = 0; channel < d.c; ++channel) {
             sum += x[channel];
         }
-        rest = by.pixel * (sum / (real)d.c) + constant;
+        rest = by.pixel * sum + constant;
     }
+#pragma unroll 1
     for (int channel = 0; channel < d.c; ++channel) {
         y[channel] = d.color ? by.own * x[channel] + rest : (real)x[channel];
     }
@@ -123,13 +127,14 @@ KERNEL_BOUNDED(IMAGE_THREADS, augment_forward, Augment d, const stored* x, const
         for (int i = threadIdx.x; i < len; i += IMAGE_THREADS) {
             total += (double)x[i];
         }
-        constant = by.image * (real)(block_sum<IMAGE_THREADS>(total) / len) + by.brightness;
+        constant = by.image * (real)block_sum<IMAGE_THREADS>(total) + by.brightness;
     }
     for (int place = threadIdx.x; place < pixels; place += IMAGE_THREADS) {
         int shown = shown_at(d, by, place);
         if (shown >= 0) {
             mix(d, by, x + (size_t)shown * d.c, constant, y + (size_t)place * d.c);
         } else {
+#pragma unroll 1
             for (int channel = 0; channel < d.c; ++channel) {
                 y[(size_t)place * d.c + channel] = (real)d.middle;
             }
@@ -152,7 +157,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, augment_backward_input, Augment d, const stored* d
         for (int i = threadIdx.x; i < len; i += IMAGE_THREADS) {
             total += shown_at(d, by, i / d.c) >= 0 ? (double)dy[i] : 0.0;
         }
-        constant = by.image * (real)(block_sum<IMAGE_THREADS>(total) / len);
+        constant = by.image * (real)block_sum<IMAGE_THREADS>(total);
     }
     for (int shown = threadIdx.x; shown < pixels; shown += IMAGE_THREADS) {
         int place = place_of(d, by, shown);
@@ -160,6 +165,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, augment_backward_input, Augment d, const stored* d
             mix(d, by, dy + (size_t)place * d.c, constant, dx + (size_t)shown * d.c);
         } else {
             // Nothing but the image's mean comes down to a pixel that is not shown.
+#pragma unroll 1
             for (int channel = 0; channel < d.c; ++channel) {
                 dx[(size_t)shown * d.c + channel] = constant;
             }

@@ -9,7 +9,10 @@ KERNEL(prior_sample, int normal, unsigned stream, DrawStep draws, unsigned laten
     FOR_EACH_ELEMENT(i, count) {
         unsigned sample = draws.first_sample + (unsigned)(i / latent);
         unsigned element = (unsigned)(i % latent);
-        z[i] = (real)(normal ? normal_draw(seed, stream, step, sample, element)
-                             : uniform_draw(seed, stream, step, sample, element));
+        if (normal) {
+            z[i] = (real)normal_draw(seed, stream, step, sample, element);
+        } else {
+            z[i] = (real)uniform_draw(seed, stream, step, sample, element);
+        }
     }
 }

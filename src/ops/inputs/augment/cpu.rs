@@ -17,7 +17,7 @@ impl<T: Real, S: Storage<T>> AugmentOp for Cpu<T, S> {
     ) -> Result<()> {
         let middle = S::of_real(T::of(d.middle));
         each_image(d, x, given, &state[0], y, |by, x, y| {
-            let constant = by.image * d.mean(x, |_| true) + by.brightness;
+            let constant = by.image * d.sum(x, |_| true) + by.brightness;
             for (pixel, y) in y.chunks_exact_mut(d.c).enumerate() {
                 match by.shown_at(d, pixel) {
                     Some(source) => by.mix(d, &x[source * d.c..][..d.c], constant, y),
@@ -37,7 +37,7 @@ impl<T: Real, S: Storage<T>> AugmentOp for Cpu<T, S> {
         dx: &mut [S],
     ) -> Result<()> {
         each_image(d, dy, given, &state[0], dx, |by, dy, dx| {
-            let constant = by.image * d.mean(dy, |pixel| by.shown_at(d, pixel).is_some());
+            let constant = by.image * d.sum(dy, |pixel| by.shown_at(d, pixel).is_some());
             for (pixel, dx) in dx.chunks_exact_mut(d.c).enumerate() {
                 match by.place_of(d, pixel) {
                     Some(place) => by.mix(d, &dy[place * d.c..][..d.c], constant, dx),
@@ -79,20 +79,19 @@ impl Augment<'_> {
         std::array::from_fn(|i| T::of_f32(if i < 4 { first[i] } else { second[i - 4] }))
     }
 
-    /// The mean of an image whose pixels count as 0 where `counts` says no; 0 without colours, which have no use for it.
-    fn mean<T: Real, S: Storage<T>>(&self, image: &[S], counts: impl Fn(usize) -> bool) -> T {
+    /// The sum of an image whose pixels count as 0 where `counts` says no; 0 without colours, which have no use for it.
+    fn sum<T: Real, S: Storage<T>>(&self, image: &[S], counts: impl Fn(usize) -> bool) -> T {
         if !self.policy.color {
             return T::ZERO;
         }
         let pixels = image.chunks_exact(self.c).enumerate().filter(|&(pixel, _)| counts(pixel));
-        let sum: f64 = pixels.flat_map(|(_, channels)| channels).map(|value| value.real().to_f64()).sum();
-        T::of(sum / image.len() as f64)
+        T::of(pixels.flat_map(|(_, channels)| channels).map(|value| value.real().to_f64()).sum())
     }
 }
 
 /// What the draws of one image come to.
 struct Changes<T> {
-    /// The factors of a value, of the mean of its pixel and of the mean of its image.
+    /// The factors of a value, of the sum of its pixel and of the sum of its image.
     own: T,
     pixel: T,
     image: T,
@@ -114,8 +113,8 @@ impl<T: Real> Changes<T> {
         let own = contrast * saturation;
         Changes {
             own: if color { own } else { T::ONE },
-            pixel: if color { contrast - own } else { T::ZERO },
-            image: if color { T::ONE - contrast } else { T::ZERO },
+            pixel: if color { (contrast - own) * T::of(d.per_pixel()) } else { T::ZERO },
+            image: if color { (T::ONE - contrast) * T::of(d.per_image()) } else { T::ZERO },
             brightness: if color { T::of(d.half_range) * (u[0] - half) } else { T::ZERO },
             rows: if translation { shift(d.h, u[3]) } else { 0 },
             columns: if translation { shift(d.w, u[4]) } else { 0 },
@@ -151,7 +150,7 @@ impl<T: Real> Changes<T> {
             return y.copy_from_slice(x);
         }
         let sum = x.iter().fold(T::ZERO, |sum, x| sum + x.real());
-        let rest = self.pixel * (sum / T::of(d.c as f64)) + constant;
+        let rest = self.pixel * sum + constant;
         y.iter_mut().zip(x).for_each(|(y, x)| *y = S::of_real(self.own * x.real() + rest));
     }
 }
