@@ -133,7 +133,6 @@ struct KernelAugment {
     policies: [i32; 3],
     streams: [u32; 2],
     draws: DrawStep,
-    padding: i32,
 }
 
 impl AsArgument for Augment<'_> {
@@ -151,7 +150,6 @@ impl AsArgument for Augment<'_> {
             policies: [color, translation, cutout].map(i32::from),
             streams: [stream(0), stream(1)],
             draws: self.draws,
-            padding: 0,
         })
     }
 }
