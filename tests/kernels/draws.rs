@@ -358,7 +358,7 @@ fn every_draw_has_its_distribution() {
             pool.1.extend(values.into_iter().map(f64::from));
         }
     }
-    assert_eq!(pooled.len(), 13);
+    assert_eq!(pooled.len(), 17);
     for (purpose, (normal, mut values)) in pooled {
         values.sort_by(f64::total_cmp);
         let count = values.len() as f64;
