@@ -226,13 +226,14 @@ impl State {
             return fault("balance", "from 0 to 1", self.balance.to_string());
         }
         let origin = self.origin.iter().map(|origin| ("origin.run", &origin.run));
-        let names = self.classes.iter().flat_map(|classes| &classes.names).map(|name| ("classes.names", name));
-        let own = [("version", &self.version), ("preset", &self.preset)].into_iter();
-        for (field, text) in own.chain(origin).chain(names) {
-            let most = if field == "classes.names" { 1000 } else { 200 };
-            if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
-                return fault(field, "a few bytes of plain text, and not empty", format!("{text:?}"));
+        let plain = |text: &str, most| (1..=most).contains(&text.len()) && !text.chars().any(char::is_control);
+        for (field, text) in [("version", &self.version), ("preset", &self.preset)].into_iter().chain(origin) {
+            if !plain(text, 200) {
+                return fault(field, "1 to 200 bytes of plain text", format!("{text:?}"));
             }
+        }
+        if let Some(name) = self.classes.iter().flat_map(|classes| &classes.names).find(|name| !plain(name, 1000)) {
+            return fault("classes.names", "1 to 1000 bytes of plain text each", format!("{name:?}"));
         }
         let ImageShape { h: height, w: width, c: channels } = self.image;
         for (field, side) in [("image.height", height), ("image.width", width)] {

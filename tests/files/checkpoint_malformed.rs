@@ -299,6 +299,11 @@ fn malformed_state() {
         ("a short sha256 of the data", change(data_sum, "abc"), "data to be listed with a sha256 of 64"),
         ("an empty preset", change("\"quick\"", "\"\""), "preset to be 1 to 200 bytes of plain text, found \"\""),
         ("a preset with an escape", change("\"quick\"", "\"\\u001b[2J\""), "preset to be 1 to 200 bytes of plain text"),
+        (
+            "a class without a name",
+            change("  \"files\": {", "  \"classes\": {\"names\": [\"\"], \"sha256\": \"x\"},\n  \"files\": {"),
+            "classes.names to be 1 to 1000 bytes of plain text each",
+        ),
         ("half a surrogate", change("\"quick\"", "\"\\ud800\""), "found unexpected end of hex escape"),
         ("an endless version", change("\"0.1.0\"", &format!("\"{}\"", "1".repeat(201))), "version to be 1 to 200"),
         ("a file missing", change("\"optim.safetensors\"", "\"optim\""), "unknown field `optim`"),

@@ -304,6 +304,29 @@ fn a_planted_difference_of_minibatch_discrimination_is_caught() {
     }
 }
 
+/// The same for the classes: one of each kind of image is another one, and what is of that kind differs.
+#[test]
+fn a_planted_difference_of_the_classes_is_caught() {
+    let changes = [
+        ("step-projection-gp", "classes_real", &["logits_real", "penalty"][..]),
+        ("step-projection-gp", "classes_d", &["fakes_d", "logits_fake"]),
+        ("step-projection-gp", "classes_g", &["fakes_g", "logits_g", "grad.generator.class_embedding.weight"]),
+        ("step-concatenation-gp", "classes_real", &["logits_real", "reconstructions"]),
+        ("step-selection-gp", "classes_d", &["fakes_d", "logits_fake", "penalty"]),
+        ("step-selection-gp", "classes_real", &["logits_real", "grad.discriminator.fc.bias"]),
+    ];
+    for (case, classes, signs) in changes {
+        let mut fixture = load::<f64>(case);
+        let tensor = fixture.input.iter_mut().find(|tensor| tensor.name == classes).expect("a tensor of IN");
+        tensor.values[1] = (tensor.values[1] + 1.0) % 3.0;
+        let rows = compare(&fixture, step(cpu(), &fixture));
+        for sign in signs {
+            let caught = rows.iter().any(|row| row.name == *sign && row.error > row.allowed);
+            assert!(caught, "{case}: a class of {classes} in {sign} went unnoticed");
+        }
+    }
+}
+
 /// The same for what only an autoencoder has.
 #[test]
 fn a_planted_difference_of_an_autoencoder_is_caught() {

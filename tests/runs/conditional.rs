@@ -75,7 +75,7 @@ fn other_labels_or_none_are_refused() {
     label(&place, 0);
     succeed(run.resume("--steps 5"));
     let dry = stdout(&succeed(place.train("none", &format!("{PROJECTION} --steps 3 --dry-run"))));
-    assert!(dry.contains("\nclasses = 3\n") && dry.contains("class_embedding.weight   [3, 4]"), "{dry}");
+    assert!(dry.contains("\nclasses = 3\n") && dry.contains("class_embedding.weight "), "{dry}");
 }
 
 /// A seed has the class that its number gives it, a class by name or number is that of all samples, and a snapshot's grid has a row for
