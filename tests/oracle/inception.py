@@ -164,7 +164,8 @@ def main():
         print(f"{name:24} {str(value.shape):14} {value.min():10.4f} {value.max():10.4f} {value.std():10.4f}")
     # In Fortran's order, and with an array that is no number with a fraction.
     sigma = numpy.asfortranarray(1 / (3.0 + numpy.add.outer(numpy.arange(3), numpy.arange(3))))
-    statistics = {"mu": numpy.array([0.1, 1 / 3, 1e-300]), "sigma": sigma, "count": numpy.array(7)}
+    more = numpy.asfortranarray(numpy.arange(6.0).reshape(2, 3) / 4)
+    statistics = {"mu": numpy.array([0.1, 1 / 3, 1e-300]), "sigma": sigma, "count": numpy.array(7), "more": more}
     numpy.savez_compressed(FOLDER / "statistics.npz", **statistics)
     safetensors.numpy.save_file(tensors, FOLDER / "inception.safetensors")
 
