@@ -3,7 +3,7 @@
 use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-use vgan_cuda::config::{AugmentPolicy, Settings};
+use vgan_cuda::config::{AugmentPolicy, Conditional, Settings};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -26,11 +26,16 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
     settings.discriminator.channels = vec![8, 16];
     settings.discriminator.hidden = vec![64];
     settings.objective.augment = AugmentPolicy::ALL;
+    (settings.nets.conditional, settings.nets.classes) = (Conditional::Projection, 3);
     let image = ImageShape { h: 28, w: 28, c: 1 };
     let cpu = Cpu::<f32>::new(Some(threads)).expect("threads");
     let images: Vec<u8> = (0..64 * image.len()).map(|i| ((i * 31) >> 3) as u8).collect();
     let gather = Gather { n: batch, count: 64, h: 28, w: 28, c: 1, low: 0.0, high: 1.0, flip: true };
-    let data = Batch::Drawn { gather, images: cpu.buffer_of(&images).expect("memory"), labels: None };
+    let data = Batch::Drawn {
+        gather,
+        images: cpu.buffer_of(&images).expect("memory"),
+        labels: Some((0..64).map(|i| i % 3).collect()),
+    };
     let mut trainer = Trainer::new(cpu.clone(), settings, image).expect("a trainer");
     cpu.run(|| {
         let mut counts = Vec::with_capacity(steps);

@@ -76,6 +76,9 @@ fn squares<T: Real>(e: &[T]) -> f64 {
     e.iter().map(|value| value.to_f64() * value.to_f64()).sum()
 }
 
+/// Columns of an embedding whose gradients are summed at once.
+const BLOCK: usize = 64;
+
 impl<T: Real, S: Storage<T>> ClassConcatOp for Cpu<T, S> {
     fn class_concat_forward(&self, d: &ClassConcat, x: &[S], classes: &[u32], e: &[T], y: &mut [S]) -> Result<()> {
         y.par_chunks_mut(d.y_len()).zip(x.par_chunks(d.c)).zip(classes).for_each(|((y, x), &class)| {
@@ -106,15 +109,25 @@ impl<T: Real, S: Storage<T>> ClassConcatOp for Cpu<T, S> {
         de.par_chunks_mut(d.width).zip(e.par_chunks(d.width)).enumerate().for_each(|(one, (de, row))| {
             let of_class = || classes.iter().zip(dy.chunks(d.y_len())).filter(|&(&class, _)| class as usize == one);
             let comes = of_class().next().is_some();
-            let mut sums = vec![0.0; d.width];
-            for (_, dy) in of_class() {
-                sums.iter_mut().zip(&dy[d.c..]).for_each(|(sum, dy)| *sum += dy.real().to_f64());
-            }
+            // Block by block, and twice: no memory for a row is taken in a step.
+            let sums_of = |block: usize| {
+                let mut sums = [0.0; BLOCK];
+                for (_, dy) in of_class() {
+                    sums.iter_mut().zip(&dy[d.c + block * BLOCK..]).for_each(|(sum, dy)| *sum += dy.real().to_f64());
+                }
+                sums
+            };
             let squares = squares(row);
-            let along = row.iter().zip(&sums).map(|(e, sum)| e.to_f64() * sum).sum::<f64>() / squares;
-            for ((de, e), sum) in de.iter_mut().zip(row).zip(&sums) {
-                let gradient = T::of(if comes { (sum - e.to_f64() * along) / squares.sqrt() } else { 0.0 });
-                *de = if accumulate { *de + gradient } else { gradient };
+            let mut along = 0.0;
+            for (block, row) in row.chunks(BLOCK).enumerate() {
+                row.iter().zip(sums_of(block)).for_each(|(e, sum)| along += e.to_f64() * sum);
+            }
+            along /= squares;
+            for (block, (de, row)) in de.chunks_mut(BLOCK).zip(row.chunks(BLOCK)).enumerate() {
+                for ((de, e), sum) in de.iter_mut().zip(row).zip(sums_of(block)) {
+                    let gradient = T::of(if comes { (sum - e.to_f64() * along) / squares.sqrt() } else { 0.0 });
+                    *de = if accumulate { *de + gradient } else { gradient };
+                }
             }
         });
         Ok(())

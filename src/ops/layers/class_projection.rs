@@ -71,6 +71,9 @@ pub trait ClassProjectionOp: Backend {
     ) -> Result<()>;
 }
 
+/// Columns of an embedding whose gradients are summed at once.
+const BLOCK: usize = 64;
+
 impl<T: Real, S: Storage<T>> ClassProjectionOp for Cpu<T, S> {
     fn class_projection_forward(
         &self,
@@ -122,13 +125,15 @@ impl<T: Real, S: Storage<T>> ClassProjectionOp for Cpu<T, S> {
         let of_class = |one: usize| (0..d.n).filter(move |&image| classes[image] as usize == one);
         let write = |target: &mut T, sum: f64| *target = if accumulate { *target + T::of(sum) } else { T::of(sum) };
         de.par_chunks_mut(d.c).enumerate().for_each(|(one, de)| {
-            let mut sums = vec![0.0; d.c];
-            for image in of_class(one) {
-                let factor = dy[image].real().to_f64();
-                let x = &x[image * d.c..][..d.c];
-                sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x.real().to_f64());
+            for (block, de) in de.chunks_mut(BLOCK).enumerate() {
+                let mut sums = [0.0; BLOCK];
+                for image in of_class(one) {
+                    let factor = dy[image].real().to_f64();
+                    let x = &x[image * d.c + block * BLOCK..][..de.len()];
+                    sums.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x.real().to_f64());
+                }
+                de.iter_mut().zip(sums).for_each(|(de, sum)| write(de, sum));
             }
-            de.iter_mut().zip(sums).for_each(|(de, sum)| write(de, sum));
         });
         for (one, db) in db.into_iter().flatten().enumerate() {
             write(db, of_class(one).map(|image| dy[image].real().to_f64()).sum());
