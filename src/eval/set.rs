@@ -1,5 +1,6 @@
 //! A set of images as the metrics see it.
 
+use super::moments::{BLOCK, Moments, Running};
 use super::observed::Observed;
 use crate::image::ImageShape;
 use crate::nn::classifier::FEATURES;
@@ -59,5 +60,12 @@ impl Set {
     pub fn chosen(&self, images: &[u32]) -> Vec<f64> {
         let features = images.iter().flat_map(|&image| &self.features[image as usize * self.dims..][..self.dims]);
         features.map(|&value| f64::from(value)).collect()
+    }
+
+    /// Mean and covariance of the features of chosen images, of which there are two or more.
+    pub fn moments(&self, images: &[u32]) -> Moments {
+        let mut running = Running::new(self.dims);
+        images.chunks(BLOCK).for_each(|block| running.add(&self.chosen(block)));
+        running.moments()
     }
 }

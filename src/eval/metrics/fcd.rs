@@ -3,7 +3,6 @@
 
 use super::{Figure, Metric, Needs, all, figure};
 use crate::eval::draws::{Purpose, choice};
-use crate::eval::moments::Moments;
 use crate::eval::set::Set;
 
 pub(super) const METRIC: Metric = Metric {
@@ -20,10 +19,10 @@ pub(super) const METRIC: Metric = Metric {
 };
 
 fn measure(real: &Set, fake: &Set, seed: u64) -> Vec<Figure> {
-    let distance = Moments::of(fake, &all(fake)).distance(&Moments::of(real, &all(real)));
+    let distance = fake.moments(&all(fake)).distance(&real.moments(&all(real)));
     // As many as there are samples stand for samples, half of the real images at the most.
     let order = choice(seed, Purpose::Reals, 0, real.len(), real.len());
     let (part, others) = order.split_at(fake.len().min(real.len() / 2));
-    let floor = Moments::of(real, part).distance(&Moments::of(real, others));
+    let floor = real.moments(part).distance(&real.moments(others));
     vec![figure("fcd", distance), figure("fcd_floor", floor)]
 }
