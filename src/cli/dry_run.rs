@@ -23,15 +23,15 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     let (settings, images) = &sized(settings)?;
     validate_for_images(settings, images.shape)?;
     let plan = Plan::new(settings, images.count)?;
-    let prediction = predict(settings, &images)?;
-    let mut lines = vec![describe(&images)];
+    let prediction = predict(settings, images)?;
+    let mut lines = vec![describe(images)];
     lines.extend(Init::of(settings, images.shape)?.iter().flat_map(Init::lines));
     lines.extend(network("generator", &prediction.generator));
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
     lines.extend(memory(&prediction.memory));
-    lines.extend(room(settings, &images, &prediction.memory, free_memory())?);
-    lines.extend(written(&Disk::of(settings, &images, &prediction.memory, &plan), disk::free(outdir)));
+    lines.extend(room(settings, images, &prediction.memory, free_memory())?);
+    lines.extend(written(&Disk::of(settings, images, &prediction.memory, &plan), disk::free(outdir)));
     lines.extend(time(&prediction, &plan, || device.open_in(settings.train.dtype)));
     if settings.train.minutes > 0.0 {
         lines.push(format!("  at most {} minutes of training, saving not counted", settings.train.minutes));
