@@ -17,10 +17,14 @@ KERNEL_BOUNDED(IMAGE_THREADS, class_concat_forward, ClassConcat d, const stored*
     for (int j = threadIdx.x; j < d.width; j += IMAGE_THREADS) {
         squares += (double)row[j] * (double)row[j];
     }
-    double norm = sqrt(block_sum<IMAGE_THREADS>(squares));
+    // One division an image: what lives on through the calls of one in a loop would spill.
+    double factor = 1.0 / sqrt(block_sum<IMAGE_THREADS>(squares));
     stored* own = y + image * ((size_t)d.c + d.width);
-    for (int i = threadIdx.x; i < d.c + d.width; i += IMAGE_THREADS) {
-        own[i] = i < d.c ? (real)x[image * d.c + i] : (real)((double)row[i - d.c] / norm);
+    for (int i = threadIdx.x; i < d.c; i += IMAGE_THREADS) {
+        own[i] = (real)x[image * d.c + i];
+    }
+    for (int j = threadIdx.x; j < d.width; j += IMAGE_THREADS) {
+        own[d.c + j] = (real)((double)row[j] * factor);
     }
 }
 

@@ -2,7 +2,6 @@
 //! asked for. A class that is right in its share and wrong in its pictures shows here, and hides in the distance of the whole sets.
 
 use super::{Figure, Metric, Needs, figure};
-use crate::eval::moments::Moments;
 use crate::eval::set::Set;
 
 /// Samples, and real images, that a class must have: the covariance of 128 features is estimated from them.
@@ -34,7 +33,7 @@ fn measure(real: &Set, fake: &Set, _: u64) -> Vec<Figure> {
     let mut distances = Vec::new();
     for ((name, reals), fakes) in real.names.iter().zip(&real_images).zip(&fakes) {
         if reals.len().min(fakes.len()) >= LEAST {
-            distances.push((name, Moments::of(fake, fakes).distance(&Moments::of(real, reals))));
+            distances.push((name, fake.moments(fakes).distance(&real.moments(reals))));
         }
     }
     if distances.is_empty() {

@@ -85,8 +85,9 @@ impl<T: Real, S: Storage<T>> ClassConcatOp for Cpu<T, S> {
             let (features, embedding) = y.split_at_mut(d.c);
             features.copy_from_slice(x);
             let row = &e[class as usize * d.width..][..d.width];
-            let norm = squares(row).sqrt();
-            embedding.iter_mut().zip(row).for_each(|(y, e)| *y = S::of_real(T::of(e.to_f64() / norm)));
+            // One division an image, as in the kernel.
+            let factor = 1.0 / squares(row).sqrt();
+            embedding.iter_mut().zip(row).for_each(|(y, e)| *y = S::of_real(T::of(e.to_f64() * factor)));
         });
         Ok(())
     }
