@@ -11,20 +11,26 @@ struct ClassConcat {
 // Twin: Cpu::class_concat_forward in src/ops/layers/class_concat.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, class_concat_forward, ClassConcat d, const stored* x, const unsigned* classes, const real* e,
                stored* y) {
-    size_t image = blockIdx.x;
-    const real* row = e + (size_t)classes[image] * d.width;
+    SHARED(double, factor, [1]);
     double squares = 0.0;
     for (int j = threadIdx.x; j < d.width; j += IMAGE_THREADS) {
-        squares += (double)row[j] * (double)row[j];
+        double value = (double)e[(size_t)classes[blockIdx.x] * d.width + j];
+        squares += value * value;
     }
-    // One division an image: what lives on through the calls of one in a loop would spill.
-    double factor = 1.0 / sqrt(block_sum<IMAGE_THREADS>(squares));
+    squares = block_sum<IMAGE_THREADS>(squares);
+    // One root and one division an image: registers that live on through their calls would spill.
+    if (threadIdx.x == 0) {
+        factor[0] = 1.0 / sqrt(squares);
+    }
+    __syncthreads();
+    size_t image = blockIdx.x;
+    const real* row = e + (size_t)classes[image] * d.width;
     stored* own = y + image * ((size_t)d.c + d.width);
     for (int i = threadIdx.x; i < d.c; i += IMAGE_THREADS) {
         own[i] = (real)x[image * d.c + i];
     }
     for (int j = threadIdx.x; j < d.width; j += IMAGE_THREADS) {
-        own[d.c + j] = (real)((double)row[j] * factor);
+        own[d.c + j] = (real)((double)row[j] * factor[0]);
     }
 }
 
