@@ -250,14 +250,18 @@ impl Moved {
     }
 }
 
-/// The settings of a run's folder with the length that the experiment asks for, and its images where it says they are:
-/// these alone may change.
+/// The settings of a run's folder with the length that the experiment asks for, and its images where it says they are: these
+/// alone may change. The number of classes is that of the images where the experiment names none.
 fn with_length_and_place_of(run: &ExperimentRun, found: &Settings) -> Settings {
     let mut settings = found.clone();
     let wanted = &run.settings.train;
     (settings.train.steps, settings.train.epochs) = (wanted.steps, wanted.epochs);
     settings.train.minutes = wanted.minutes;
     settings.data.source.clone_from(&run.settings.data.source);
+    if run.settings.nets.classes == 0 {
+        // The run has taken it from its images.
+        settings.nets.classes = 0;
+    }
     settings
 }
 
