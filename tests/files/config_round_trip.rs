@@ -240,6 +240,15 @@ fn settings() -> impl Strategy<Value = Settings> {
         if !nets.is_conditional() {
             nets.classes = 0;
         }
+        let whole = objective.feature_matching > 0.0
+            || objective.repelling > 0.0
+            || objective.reconstruction > 0.0
+            || objective.mode > 0.0
+            || objective.penalty == Penalty::Dragan
+            || discriminator.minibatch_kernels > 0;
+        settings.train.accumulate = if whole { 1 } else { settings.train.accumulate };
+        // At least two images a part.
+        settings.train.batch *= settings.train.accumulate;
         settings
     })
 }

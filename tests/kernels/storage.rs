@@ -35,7 +35,7 @@ enum More {
 }
 
 /// Cases that store something on the way: the operation, what is in the case's name, the tensor (as its name begins), what it adds.
-const EXTRA: [(&str, &str, &str, More); 14] = [
+const EXTRA: [(&str, &str, &str, More); 15] = [
     // The gradient by the logits, the features, … is stored; the case multiplies it by its cotangent and stores it again.
     ("loss", "", "d logits", More::Itself(1.0)),
     ("feature_matching", "", "d features", More::Itself(1.0)),
@@ -57,6 +57,8 @@ const EXTRA: [(&str, &str, &str, More); 14] = [
     ("batch_norm", "long rows520", "dx", More::Largest(2.0)),
     ("batch_norm", "long rows520", "dgamma", More::Largest(1.0)),
     ("batch_norm", "long rows520", "dbeta", More::Largest(1.0)),
+    // What the class's part is added to is stored, and the bias may take most of the sum away.
+    ("class_projection", "added", "y", More::Largest(1.0)),
 ];
 
 /// Half a place of bf16 at the size of `value`.

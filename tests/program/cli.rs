@@ -56,7 +56,7 @@ fn each_command_has_help_with_its_defaults() {
             "import --help",
             &["<PATH>", "--strip <PREFIX>", "--prefix <PREFIX>", "Nothing in the file is executed", "Examples:"],
         ),
-        ("interpolate --help", &["--frames <N>", "[default: 10", "[default: interpolation.png]", "[default: 0-7]"]),
+        ("interpolate --help", &["--frames <N>", "[default: 10", "interpolation.png]", "[default: 0-7]"]),
         (
             "compare --help",
             &["<RUN>...", "[default: compare]", "--smooth <N>", "--json", "Examples:", "last 10 records"],
@@ -358,7 +358,7 @@ fn mistakes_on_the_command_line_exit_with_2() {
         ("gradcheck --device tpu", &["expected auto, cpu"]),
         (
             "bench --filter nothing-is-called-so",
-            &["matches no pass", "activation, adam, avg_pool2d, batch_norm", "linear, loss"],
+            &["matches no pass", "activation, adam, augment, avg_pool2d, batch_norm", "linear, loss"],
         ),
         ("bench --dtype f8", &["possible values: f32, f64, tf32, bf16"]),
         ("bench --budget 0", &["1..=60000"]),

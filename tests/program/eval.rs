@@ -206,7 +206,8 @@ fn what_is_not_there_is_told() {
     succeed(train(&place, "runs", "--steps 2"));
     let run = place.run("runs");
     for (words, code, part) in [
-        ("--metrics fid", 2, "`fid`"),
+        ("--metrics fdi", 2, "`fdi`"),
+        ("--metrics fid", 2, "--inception FILE"),
         ("--checkpoint 7", 3, "a checkpoint of step 7"),
         ("--data nowhere", 3, "nowhere"),
         ("--seed 18446744073709551600 --metrics swd", 2, "leaves no room"),

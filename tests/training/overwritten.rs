@@ -22,7 +22,9 @@ fn gradients((settings, image): &Narrow, before: f64) -> Vec<(String, Vec<f64>)>
         flip: false,
     };
     let pixels = (0..COUNT * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
-    let batch = Batch::Drawn { gather, images: pixels, labels: None };
+    let classes = u32::try_from(settings.nets.classes.max(1)).expect("few classes");
+    let labels = settings.nets.is_conditional().then(|| (0..COUNT as u32).map(|i| i % classes).collect());
+    let batch = Batch::Drawn { gather, images: pixels, labels };
     let mut trainer = Trainer::new(cpu.clone(), settings.clone(), *image).expect("a trainer");
     let networks = [Network::Discriminator, Network::Generator, Network::Encoder];
     for network in networks {

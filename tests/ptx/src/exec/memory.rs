@@ -72,6 +72,15 @@ pub(crate) struct Reached {
     same: bool,
 }
 
+impl Reached {
+    /// Where an element lies. By way of an address, not of `base` as a pointer: it is 0 where lanes are in several allocations, and the
+    /// compiler takes what is reached from a null pointer for unreachable.
+    #[inline(always)]
+    fn place(&self, offset: impl Offset) -> *mut u8 {
+        std::ptr::with_exposed_provenance_mut(self.base.expose_provenance().wrapping_add(offset.bytes()))
+    }
+}
+
 /// An offset of a lane.
 pub(crate) trait Offset: Copy + Default {
     fn bytes(self) -> usize;
@@ -328,7 +337,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Load<S, E, N> {
                 let cell = E::widen(raw);
                 slot.write(if WHOLE { cell } else { cell.blend(slot.read(), mask >> lane) });
             };
-            let place = |lane: usize| reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
+            let place = |lane: usize| reached.place(at.0[lane]).cast::<E::Raw>();
             if reached.same {
                 let start = place(0);
                 for n in 0..N {
@@ -377,7 +386,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
             let slots: [*const E::Cell; N] = std::array::from_fn(|n| w.slot::<E::Cell>(i.r[n]).cast_const());
             let take = |n: usize, lane: usize| E::narrow(slots[n].add(lane).read());
             if WHOLE && reached.linear {
-                let start = reached.base.wrapping_add(at.0[0].bytes()).cast::<E::Raw>();
+                let start = reached.place(at.0[0]).cast::<E::Raw>();
                 for lane in 0..LANES {
                     for n in 0..N {
                         start.add(lane * N + n).write(take(n, lane));
@@ -385,7 +394,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 }
             } else if WHOLE {
                 for lane in 0..LANES {
-                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.place(at.0[lane]).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
@@ -395,7 +404,7 @@ impl<S: Fast, E: Element, const N: usize> Handler for Store<S, E, N> {
                 while rest != 0 {
                     let lane = rest.trailing_zeros() as usize;
                     rest &= rest - 1;
-                    let start = reached.base.wrapping_add(at.0[lane].bytes()).cast::<E::Raw>();
+                    let start = reached.place(at.0[lane]).cast::<E::Raw>();
                     for n in 0..N {
                         start.add(n).write(take(n, lane));
                     }
