@@ -96,7 +96,7 @@ settings! {
         pub conditional: Conditional = Conditional::None, of CONDITIONAL;
         /// Width of the class embedding beside z in the generator, and beside the code in D with `concatenation` (256 in the
         /// paper's code, beside a z of 256). Much wider than z, it makes all samples of a class alike.
-        pub class_embedding: usize = 16 => ONE_TO_WIDEST, of CONDITIONAL;
+        pub class_embedding: usize = 10 => ONE_TO_WIDEST, of CONDITIONAL;
         /// Number of classes; 0 takes that of the data set, which a run's config.toml then names.
         pub classes: usize = 0 => CLASSES, of CONDITIONAL;
     }

@@ -10,7 +10,7 @@ import tomllib
 
 DEFAULTS = {
     "data": {"range": "0..1"},
-    "nets": {"family": "dcgan", "conditional": "none", "class_embedding": 16, "classes": 0},
+    "nets": {"family": "dcgan", "conditional": "none", "class_embedding": 10, "classes": 0},
     "generator": {
         "latent": 62,
         "prior": "uniform",
