@@ -26,8 +26,9 @@ Examples:
   vgan-cuda export latest --format npy --output generator.npz
 
 Names and layouts are those of PyTorch's state_dict. The ONNX model (operator set 13) takes
-`latents` [N, z] and gives `images` [N, C, H, W] in the interval of data.range. --format npy writes
-one .npz archive with an array for each tensor.")]
+`latents` [N, z], and `classes` [N] where the generator is told classes, and gives `images`
+[N, C, H, W] in the interval of data.range. --format npy writes one .npz archive with an array for
+each tensor.")]
 pub(super) struct ExportArgs {
     /// Folder of a run (its newest checkpoint is used) or of a checkpoint; `latest` is the run in runs/ that was trained
     /// last
@@ -180,19 +181,12 @@ fn tensors_of(found: &Found, part: Part) -> Result<Vec<Tensor>> {
 /// A generator as an ONNX model.
 fn model(found: &Found, part: Part, tensors: &[Tensor]) -> Result<Vec<u8>> {
     let (settings, image) = (&found.settings, found.state.image);
-    if settings.nets.is_conditional() {
-        return Err(Error::Usage(
-            "--format onnx: this generator is told a class, and the models that are written here take latents alone: pass --format \
-             safetensors or npy"
-                .into(),
-        ));
-    }
     let (generator, parts) = Generator::new(&DryRun::<f32>::default(), settings, image, 1)?;
     let operations = generator
         .net()
         .operations()
         .map_err(|layer| Error::Usage(format!("ONNX has no layer `{layer}`: pass --format safetensors")))?;
-    let Settings { data, generator, .. } = settings;
+    let Settings { data, generator, nets, .. } = settings;
     let metadata = [
         ("preset", found.state.preset.clone()),
         ("step", found.state.step.to_string()),
@@ -205,6 +199,7 @@ fn model(found: &Found, part: Part, tensors: &[Tensor]) -> Result<Vec<u8>> {
         parts: &parts,
         tensors,
         latent: generator.latent,
+        conditional: nets.is_conditional(),
         image,
         metadata: &metadata,
     };

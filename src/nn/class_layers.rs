@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::init::initialisation;
 use super::layer::{Layer, Mode, Pass};
 use super::layers::AffineLayer;
+use super::operation::Operation;
 use super::table::{Flattened, Init, Table};
 use crate::config::{Conditional, Settings};
 use crate::device::{Out, Stored, StoredOut};
@@ -123,6 +124,9 @@ impl<B: Executor> Layer<B> for ClassConcatLayer {
     }
     fn y_len(&self) -> usize {
         self.d.y_len()
+    }
+    fn operations(&self) -> Option<Vec<Operation>> {
+        Some(vec![Operation::ClassConcat { weight: self.weight.clone() }])
     }
     fn forward(
         &mut self,

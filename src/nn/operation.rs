@@ -33,6 +33,11 @@ pub enum Operation {
     },
     /// A function of each element.
     Activation(Activation),
+    /// y = [x, e / ‖e‖], e being the row of the embedding that is the image's class.
+    ClassConcat {
+        /// The embedding, in the arena of parameters.
+        weight: Range<usize>,
+    },
     /// Upsampling to the nearest pixel.
     Upsample2d(Upsample2d),
     /// y = shortcut(x) + scale · branch(x); an empty shortcut is x itself.

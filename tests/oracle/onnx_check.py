@@ -2,6 +2,7 @@
 
     .venv/bin/pip install onnx onnxruntime
     .venv/bin/python tests/oracle/onnx_check.py target/release/vgan-cuda
+    .venv/bin/python tests/oracle/onnx_check.py target/release/vgan-cuda --preset quick --set conditional=projection
 
 For each preset it trains one step on the embedded digits, exports the generator, checks the file with ONNX's own checker and its shape
 inference, runs it on 16 latents, and compares: the pixels with `generate --latents`, and the values with the PyTorch module of
@@ -31,9 +32,12 @@ def check(program, preset, changes, folder):
     numpy.save(folder / "z.npy", latents.numpy())
     run(program, "generate", path, "--latents", folder / "z.npy", "--output", folder / "x.npy", "--device", "cpu", "--quiet")
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    images = session.run(["images"], {"latents": latents.numpy()})[0]
+    # The classes in turn, as `generate` takes them for the rows of a file.
+    classes = torch.arange(16) % len(loaded.classes) if loaded.classes else None
+    given = {"latents": latents.numpy()} | ({} if classes is None else {"classes": classes.numpy()})
+    images = session.run(["images"], given)[0]
     with torch.no_grad():
-        expected = loaded.generator(latents).numpy()
+        expected = loaded.generator(latents, classes).numpy()
     assert images.shape == expected.shape == (16, *loaded.image), (images.shape, expected.shape)
     pixels = loaded.pixels(torch.from_numpy(images)).numpy().astype(int)
     difference = numpy.abs(pixels - numpy.load(folder / "x.npy").astype(int)).max()

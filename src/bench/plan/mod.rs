@@ -8,6 +8,7 @@
 mod device;
 mod fidelity;
 pub mod model;
+pub mod network;
 pub mod occupancy;
 mod table;
 pub mod work;

@@ -1,7 +1,7 @@
 //! A generator as an ONNX model: operator set 13, IR version 7, weights in the file, names and layouts of PyTorch.
 //!
-//! The input is `latents` `[N, z]`, the output `images` `[N, C, H, W]`, f32, N free. Batch normalisation is in inference form, by
-//! running statistics (<https://onnx.ai/onnx/operators/>).
+//! The input is `latents` `[N, z]`, and `classes` `[N]` (int64) of a generator that is told them; the output `images` `[N, C, H, W]`; f32,
+//! N free. Batch normalisation is in inference form, by running statistics (<https://onnx.ai/onnx/operators/>).
 
 mod protobuf;
 
@@ -35,6 +35,8 @@ pub struct Generator<'a> {
     pub tensors: &'a [Tensor],
     /// The length of z.
     pub latent: usize,
+    /// Whether it is told classes.
+    pub conditional: bool,
     /// The size of its images.
     pub image: ImageShape,
     /// Facts for the model's metadata, such as the interval of the pixels.
@@ -61,8 +63,11 @@ impl Generator<'_> {
         for tensor in &graph.initializers {
             message = message.message(5, tensor);
         }
-        let message =
-            message.message(11, &value_info("latents", &[self.latent])).message(12, &value_info("images", &[c, h, w]));
+        message = message.message(11, &value_info("latents", FLOAT, &[self.latent]));
+        if self.conditional {
+            message = message.message(11, &value_info("classes", INT64, &[]));
+        }
+        let message = message.message(12, &value_info("images", FLOAT, &[c, h, w]));
         let operators = Message::default().bytes(1, "").whole(2, OPSET);
         let mut model = Message::default()
             .whole(1, IR_VERSION)
@@ -156,6 +161,14 @@ impl Graph<'_> {
                 #[expect(clippy::cast_possible_truncation)]
                 let epsilon = Attribute::Real(*epsilon as f32);
                 Ok(self.apply("BatchNormalization", &inputs, x.shape, &[("epsilon", epsilon)]))
+            }
+            Operation::ClassConcat { weight } => {
+                let embeddings = self.tensor(params, weight)?;
+                let e = self.apply("Gather", &[embeddings.as_str(), "classes"], Shape::Flat, &[]);
+                let axis = [("axes", Attribute::Wholes(vec![1])), ("keepdims", Attribute::Whole(1))];
+                let length = self.apply("ReduceL2", &[&e.name], Shape::Flat, &axis);
+                let e = self.apply("Div", &[&e.name, &length.name], Shape::Flat, &[]);
+                Ok(self.apply("Concat", &[&x.name, &e.name], Shape::Flat, &[("axis", Attribute::Whole(1))]))
             }
             Operation::Upsample2d(d) => {
                 let x = self.as_image(x, [d.c, d.h, d.w]);
@@ -284,10 +297,10 @@ fn window(kernel: [usize; 2], stride: usize, padding: usize) -> [(&'static str, 
     ]
 }
 
-/// An input or output `[N, …]` of f32.
-fn value_info(name: &str, sizes: &[usize]) -> Message {
+/// An input or output `[N, …]` of a type.
+fn value_info(name: &str, kind: i64, sizes: &[usize]) -> Message {
     let shape = Message::default().message(1, &Message::default().bytes(2, "N"));
     let shape = sizes.iter().fold(shape, |shape, &size| shape.message(1, &Message::default().whole(1, size as i64)));
-    let tensor = Message::default().whole(1, FLOAT).message(2, &shape);
+    let tensor = Message::default().whole(1, kind).message(2, &shape);
     Message::default().bytes(1, name).message(2, &Message::default().message(1, &tensor))
 }

@@ -88,6 +88,9 @@ struct Node {
     attributes: BTreeMap<String, Attribute>,
 }
 
+/// The name of an input or output, ONNX's number of its type, and its sizes; a size with a name is `None`.
+pub(super) type Info = (String, i64, Vec<Option<i64>>);
+
 /// A model's file, read.
 #[derive(Debug)]
 pub(super) struct Model {
@@ -98,9 +101,9 @@ pub(super) struct Model {
     pub(super) weights: BTreeMap<String, Array>,
     /// Constants of i64.
     shapes: BTreeMap<String, Vec<i64>>,
-    /// Name and sizes of inputs and of outputs; a size with a name is `None`.
-    pub(super) inputs: Vec<(String, Vec<Option<i64>>)>,
-    pub(super) outputs: Vec<(String, Vec<Option<i64>>)>,
+    /// Inputs and outputs.
+    pub(super) inputs: Vec<Info>,
+    pub(super) outputs: Vec<Info>,
     nodes: Vec<Node>,
 }
 
@@ -143,10 +146,11 @@ impl Model {
         self.nodes.iter().map(|node| &node.operator[..]).collect()
     }
 
-    /// The model's output for this input.
-    pub(super) fn run(&self, input: Array) -> Array {
+    /// The model's output for these inputs.
+    pub(super) fn run(&self, inputs: &[Array]) -> Array {
+        assert_eq!(inputs.len(), self.inputs.len());
         let mut values = self.weights.clone();
-        values.insert(self.inputs[0].0.clone(), input);
+        values.extend(self.inputs.iter().zip(inputs).map(|((name, ..), input)| (name.clone(), input.clone())));
         for node in &self.nodes {
             let result = self.apply(node, &values);
             assert!(values.insert(node.output.clone(), result).is_none(), "{} twice", node.output);
@@ -162,8 +166,10 @@ impl Model {
         };
         let both = |f: fn(f64, f64) -> f64| {
             let (x, y) = (input(0), input(1));
-            let y_at = |i: usize| if y.values.len() == 1 { y.values[0] } else { y.values[i] };
-            assert!(y.values.len() == 1 || x.shape == y.shape);
+            // One value for all, one for each row, or one for each element.
+            assert!(y.values.len() == 1 || x.shape == y.shape || y.shape == [x.shape[0], 1]);
+            let each = x.values.len() / y.values.len();
+            let y_at = |i: usize| y.values[i / each];
             Array { shape: x.shape.clone(), values: x.values.iter().enumerate().map(|(i, &x)| f(x, y_at(i))).collect() }
         };
         match &node.operator[..] {
@@ -177,6 +183,30 @@ impl Model {
             }
             "Add" => both(|x, y| x + y),
             "Mul" => both(|x, y| x * y),
+            "Div" => both(|x, y| x / y),
+            "Gather" => {
+                assert!(node.attributes.is_empty(), "the first axis, which is the default");
+                let (table, rows) = (input(0), input(1));
+                let (&[_, width], &[n]) = (&table.shape[..], &rows.shape[..]) else { panic!("{node:?}") };
+                let row = |&row: &f64| &table.values[row as usize * width..][..width];
+                Array { shape: vec![n, width], values: rows.values.iter().flat_map(row).copied().collect() }
+            }
+            "ReduceL2" => {
+                let axes = [("axes", Attribute::Wholes(vec![1])), ("keepdims", Attribute::Whole(1))];
+                assert_eq!(node.attributes, axes.map(|(name, value)| (name.to_string(), value)).into());
+                let x = input(0);
+                let &[n, width] = &x.shape[..] else { panic!("{node:?}") };
+                let length = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+                Array { shape: vec![n, 1], values: x.values.chunks_exact(width).map(length).collect() }
+            }
+            "Concat" => {
+                assert_eq!(node.attributes, BTreeMap::from([("axis".to_string(), Attribute::Whole(1))]));
+                let (x, y) = (input(0), input(1));
+                let (&[n, a], &[_, b]) = (&x.shape[..], &y.shape[..]) else { panic!("{node:?}") };
+                let row = |(x, y): (&[f64], &[f64])| [x, y].concat();
+                let rows = x.values.chunks_exact(a).zip(y.values.chunks_exact(b));
+                Array { shape: vec![n, a + b], values: rows.flat_map(row).collect() }
+            }
             "Reshape" => {
                 let x = input(0);
                 let shape = &self.shapes[&node.inputs[1]];
@@ -209,12 +239,12 @@ impl Model {
     }
 }
 
-fn value_info(bytes: &[u8]) -> (String, Vec<Option<i64>>) {
+fn value_info(bytes: &[u8]) -> Info {
     let info = fields(bytes);
     let tensor = fields(all_bytes(&fields(all_bytes(&info, 2)[0]), 1)[0]);
-    assert_eq!(all_whole(&tensor, 1), [1], "f32");
+    let kind = all_whole(&tensor, 1)[0];
     let dims = all_bytes(&fields(all_bytes(&tensor, 2)[0]), 1);
-    (text(&info, 1), dims.into_iter().map(|dim| all_whole(&fields(dim), 1).first().copied()).collect())
+    (text(&info, 1), kind, dims.into_iter().map(|dim| all_whole(&fields(dim), 1).first().copied()).collect())
 }
 
 fn node(bytes: &[u8]) -> Node {

@@ -10,6 +10,10 @@ use crate::whole_runs::{Place, Run, program, succeed};
 
 const LATENTS: usize = 5;
 
+/// ONNX's numbers of types.
+const FLOAT: i64 = 1;
+const INT64: i64 = 7;
+
 /// The exported model of the run, and the samples `[N, H, W, C]` that `generate` draws of these latents.
 fn exported(place: &Place, run: &Run, latents: &[f32]) -> (Model, Vec<u8>) {
     let [z, x, onnx] = ["z.npy", "x.npy", "g.onnx"].map(|name| place.path(name));
@@ -36,8 +40,12 @@ fn check(words: &str, prefix: &str, [h, w, c]: [usize; 3], symmetric: bool) -> V
     let (model, pixels) = exported(&place, &run, &latents);
 
     assert_eq!((model.ir_version, model.opset), (7, 13));
-    assert_eq!(model.inputs, [("latents".to_string(), vec![None, Some(latent as i64)])]);
-    assert_eq!(model.outputs, [("images".to_string(), vec![None, Some(c as i64), Some(h as i64), Some(w as i64)])]);
+    let mut inputs = vec![("latents".to_string(), FLOAT, vec![None, Some(latent as i64)])];
+    let classes = run.newest().state.classes.map(|classes| classes.names.len());
+    inputs.extend(classes.map(|_| ("classes".to_string(), INT64, vec![None])));
+    assert_eq!(model.inputs, inputs);
+    let sizes = vec![None, Some(c as i64), Some(h as i64), Some(w as i64)];
+    assert_eq!(model.outputs, [("images".to_string(), FLOAT, sizes)]);
     assert_eq!(model.metadata["image_range"], if symmetric { "-1..1" } else { "0..1" });
     assert_eq!(model.metadata["weights"], prefix.trim_end_matches('.'));
 
@@ -53,8 +61,12 @@ fn check(words: &str, prefix: &str, [h, w, c]: [usize; 3], symmetric: bool) -> V
     let constants = model.weights.keys().filter(|name| ["scale", "scales"].contains(&&name[..])).count();
     assert_eq!(model.weights.len(), named + constants, "no other weights");
 
-    let input = Array { shape: vec![LATENTS, latent], values: latents.iter().map(|&value| f64::from(value)).collect() };
-    let images = model.run(input);
+    let latents = latents.iter().map(|&value| f64::from(value)).collect();
+    let mut inputs = vec![Array { shape: vec![LATENTS, latent], values: latents }];
+    // The classes in turn, as `generate` takes them for the rows of a file.
+    let in_turn = |classes| Array { shape: vec![LATENTS], values: (0..LATENTS).map(|i| (i % classes) as f64).collect() };
+    inputs.extend(classes.map(in_turn));
+    let images = model.run(&inputs);
     assert_eq!(images.shape, [LATENTS, c, h, w]);
     let mut worst = 0.0_f64;
     for (i, &pixel) in pixels.iter().enumerate() {
@@ -104,4 +116,12 @@ fn a_residual_generator() {
     for operator in ["Gemm", "Reshape", "Conv", "Resize", "LeakyRelu", "Mul", "Add", "Tanh"] {
         assert!(operators.iter().any(|one| one == operator), "{operator} in {operators:?}");
     }
+}
+
+/// Latents and classes go in, and the embedding of the class is divided by its length.
+#[test]
+fn a_generator_that_is_told_classes() {
+    let words = "quick --data glyphs --resize 8 --steps 6 --set init_std=0.4 --set conditional=projection --set class_embedding=3";
+    let operators = check(words, "generator.", [8, 8, 1], false);
+    assert_eq!(operators[..5], ["Gather", "ReduceL2", "Div", "Concat", "Gemm"]);
 }
