@@ -212,9 +212,16 @@ fn a_lazy_penalty_goes_on_from_any_step() {
 /// Steps with every access checked: of each kind of step, which the lazy penalty has two of, the first, the recorded one and
 /// its replay.
 #[test]
-fn nothing_is_found_in_a_whole_step() {
+fn nothing_is_found_in_a_whole_step_in_f32() {
     for (_, model) in narrow_models() {
         train_for(FEW, &emulated::<f32>(Options::default()), &model);
+    }
+}
+
+/// As in f32. A test of its own, for it is among the longest: the two run side by side.
+#[test]
+fn nothing_is_found_in_a_whole_step_in_bf16() {
+    for (_, model) in narrow_models() {
         train_for(FEW, &emulated_as::<f32, bf16>(Options::default()), &model);
     }
 }
