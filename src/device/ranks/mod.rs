@@ -4,14 +4,22 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`exchange`] | sums and gathered blocks of the CPU's memory, on top of a [`Communicator`] |
+//! | [`shards`] | the division of an arena, where each rank keeps a share alone |
+//! | `mpi` | ranks that are processes of an MPI job (feature `mpi`) |
 //! | [`threads`] | ranks that are threads of one process: for tests and examples |
 //!
 //! The words are MPI's and NCCL's: the *world* is the number of ranks, an *all-gather* gives every rank the parts of all, a sum
 //! over ranks is their *all-reduce*, and one of which each rank is given a block of its own a *reduce-scatter*.
 
 pub mod exchange;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+pub mod shards;
 pub mod threads;
 
+#[cfg(feature = "mpi")]
+pub use mpi::MpiRanks;
+pub use shards::Shards;
 pub use threads::ThreadRanks;
 
 use crate::Result;
