@@ -40,7 +40,8 @@ Examples:
   vgan-cuda bench
   vgan-cuda bench --filter conv2d --json
   vgan-cuda bench --tune --dtype bf16
-  vgan-cuda bench --plan vgan-mnist --dtype bf16 --gpu h200")]
+  vgan-cuda bench --plan vgan-mnist --dtype bf16 --gpu h200
+  vgan-cuda bench --plan vgan-cifar10 --batch 4096 --dtype bf16 --world 64")]
 pub(super) struct BenchArgs {
     /// Print JSON, one object per line
     #[arg(long)]
@@ -77,6 +78,10 @@ pub(super) struct BenchArgs {
     /// With --plan: the GPU to predict for, such as h200, h100, a100 or rtx4090
     #[arg(long, value_name = "GPU", requires = "plan", default_value = "h200")]
     gpu: String,
+
+    /// With --plan: GPUs that share each batch, eight on a machine; what they tell each other, and how much faster they are
+    #[arg(long, value_name = "N", requires = "plan", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    world: u16,
 }
 
 /// A type of numbers.
@@ -126,8 +131,9 @@ pub(crate) struct BenchOptions {
 
 impl BenchArgs {
     pub(super) fn resolve(self) -> BenchOptions {
-        let BenchArgs { json, filter, device, dtype, budget, tune, plan, batch, gpu } = self;
-        let plan = plan.map(|preset| PlanOptions { preset, batch: batch.map(|batch| batch as usize), gpu });
+        let BenchArgs { json, filter, device, dtype, budget, tune, plan, batch, gpu, world } = self;
+        let batch = batch.map(|batch| batch as usize);
+        let plan = plan.map(|preset| PlanOptions { preset, batch, gpu, world: world.into() });
         BenchOptions { json, filter, device, dtype, budget: Duration::from_millis(budget), tune, plan }
     }
 }
@@ -307,7 +313,7 @@ mod tests {
         let cli = parse("--plan quick --batch 8 --gpu a100 --dtype bf16").expect("options");
         let Command::Bench(args) = cli.command else { panic!("{cli:?}") };
         let options = args.resolve();
-        let expected = PlanOptions { preset: "quick".into(), batch: Some(8), gpu: "a100".into() };
+        let expected = PlanOptions { preset: "quick".into(), batch: Some(8), gpu: "a100".into(), world: 1 };
         assert_eq!((options.plan, options.dtype), (Some(expected), Type::Trains(Precision::Bf16)));
         for wrong in
             ["--batch 8", "--gpu a100", "--plan quick --tune", "--plan quick --device cpu", "--plan quick --batch 0"]

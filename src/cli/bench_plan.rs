@@ -12,22 +12,29 @@ pub(crate) struct PlanOptions {
     pub(crate) batch: Option<usize>,
     /// The GPU to predict for.
     pub(crate) gpu: String,
+    /// GPUs that share each batch.
+    pub(crate) world: usize,
 }
 
 /// Counts, predicts and prints.
 #[cfg(feature = "plan")]
 pub(super) fn run(options: &PlanOptions, dtype: Precision, json: bool) -> Result<()> {
     use super::output;
+    use crate::bench::plan::ranks::plan_for_ranks;
     use crate::bench::plan::{find_gpu, plan};
     use crate::config::{image_shape, preset, validate};
 
-    let PlanOptions { preset: name, batch, gpu } = options;
+    let PlanOptions { preset: name, batch, gpu, world } = options;
     let gpu = find_gpu(gpu)?;
     let mut settings = preset(name)?;
     settings.train.batch = batch.unwrap_or(settings.train.batch);
     settings.train.dtype = dtype;
     validate(&settings)?;
     let shape = image_shape(name).ok_or_else(|| Error::Internal(format!("{name} has no images")))?;
+    if *world > 1 {
+        let plan = plan_for_ranks(&settings, shape, gpu, *world)?;
+        return output::print(&if json { plan.json()? } else { plan.text() });
+    }
     let plan = plan(&settings, shape, gpu)?;
     output::print(&if json { plan.json()? } else { plan.text() })
 }

@@ -3,9 +3,10 @@
 
 use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Range};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::ranks::{Collective, Kind};
 use super::{ALIGNMENT, Backend, Element, Place, Real, Storage};
 use crate::Result;
 
@@ -61,6 +62,7 @@ struct Counts {
     scratch: AtomicU64,
     flops: AtomicU64,
     moved: AtomicU64,
+    collectives: Mutex<Vec<Collective>>,
 }
 
 impl<T: Real, S: Storage<T>> DryRun<T, S> {
@@ -94,6 +96,19 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
     /// Bytes that all operations so far had to read and write.
     pub fn moved(&self) -> u64 {
         self.counts.moved.load(Ordering::Relaxed)
+    }
+
+    /// What this rank has had to tell the others since this was asked last, in order.
+    pub fn take_collectives(&self) -> Vec<Collective> {
+        std::mem::take(&mut self.counts.collectives.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes a collective on a buffer, where there are other ranks.
+    fn tells(&self, kind: Kind, Window(bytes): Window) {
+        if !self.ranks.is_alone() && bytes > 0 {
+            let mut collectives = self.counts.collectives.lock().unwrap_or_else(PoisonError::into_inner);
+            collectives.push(Collective { kind, bytes: bytes as u64 });
+        }
     }
 
     /// Notes a matrix product or a convolution: twice the product of `sizes`.
@@ -203,16 +218,22 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
         self.ranks
     }
     fn sum_over_ranks(&self, x: Window) -> Result<()> {
+        self.tells(Kind::AllReduce, x);
         self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
         Ok(())
     }
     fn sum_block_over_ranks(&self, x: Window) -> Result<()> {
-        self.sum_over_ranks(x)
+        self.tells(Kind::ReduceScatter, x);
+        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
+        Ok(())
     }
     fn gather_blocks_from_ranks<E: Element>(&self, x: Window) -> Result<()> {
-        self.sum_over_ranks(x)
+        self.tells(Kind::AllGather, x);
+        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
+        Ok(())
     }
     fn gather_from_ranks<E: Element>(&self, part: Window, whole: Window) -> Result<()> {
+        self.tells(Kind::AllGather, whole);
         self.moves(part + whole);
         Ok(())
     }

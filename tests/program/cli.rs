@@ -380,6 +380,8 @@ fn mistakes_in_a_plan_exit_with_2() {
         ("bench --plan vgan-mnis", &["no preset `vgan-mnis`", "vgan-mnist"][..]),
         ("bench --plan quick --gpu h20", &["no GPU `h20`", "h200", "rtx4090"]),
         ("bench --plan quick --gpu v100", &["no GPU `v100`"]),
+        ("bench --plan quick --gpu a100 --world 8", &["h100 and h200", "a100"]),
+        ("bench --plan quick --batch 12 --world 8", &["at least 2 images for each rank", "found 12", "--batch 512"]),
         ("bench --plan quick --dtype f64", &["no f64"]),
     ] {
         assert_contains(&failure(words, 2), parts);

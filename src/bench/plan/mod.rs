@@ -10,6 +10,7 @@ mod fidelity;
 pub mod model;
 pub mod network;
 pub mod occupancy;
+pub mod ranks;
 mod table;
 pub mod work;
 

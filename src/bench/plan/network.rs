@@ -5,6 +5,8 @@
 //! An all-reduce over n ranks in a ring takes 2 (n − 1) steps, and each rank's link carries 2 (n − 1) / n times the bytes; an all-gather
 //! or a reduce-scatter takes half of both (nccl-tests, `doc/PERFORMANCE.md`).
 
+use crate::device::ranks::{Collective, Kind};
+
 /// GPUs of a machine that NVLink joins: HGX and DGX H100 and H200.
 pub const GPUS_OF_A_MACHINE: usize = 8;
 /// Bytes a second, in one direction, that NCCL gets out of a Hopper GPU's NVLink. The line has 450 GB/s (NVIDIA/nccl-tests, issue 212).
@@ -12,31 +14,9 @@ pub const NVLINK: f64 = 370e9;
 /// The same of an InfiniBand adapter of 400 Gbit/s, of which each GPU has one: 46 to 48 GB/s (NVIDIA/nccl-tests, issue 290).
 pub const INFINIBAND: f64 = 47e9;
 
-/// What a collective does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// All ranks get the sum of all.
-    AllReduce,
-    /// All ranks get the blocks of all.
-    AllGather,
-    /// Each rank gets the sum of its block.
-    ReduceScatter,
-}
-
-impl Kind {
-    /// Its name, as NCCL's documentation writes it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Kind::AllReduce => "all-reduce",
-            Kind::AllGather => "all-gather",
-            Kind::ReduceScatter => "reduce-scatter",
-        }
-    }
-
-    /// Turns of the ring.
-    fn turns(self) -> f64 {
-        if self == Kind::AllReduce { 2.0 } else { 1.0 }
-    }
+/// Turns of a ring: with an all-reduce once to sum and once to gather.
+fn turns(kind: Kind) -> f64 {
+    if kind == Kind::AllReduce { 2.0 } else { 1.0 }
 }
 
 /// One way to do it: microseconds of the start, of a step over NVLink, of a step between machines, and the part of the bandwidth.
@@ -67,17 +47,23 @@ impl Network {
         if self.machines() == 1 { NVLINK } else { NVLINK.min(adapters) }
     }
 
-    /// Seconds of a collective on a buffer of so many bytes: for all-gather and reduce-scatter that of all blocks.
-    pub fn seconds(self, kind: Kind, bytes: u64) -> f64 {
+    /// Bytes that each rank sends for it, and receives.
+    pub fn sent(self, Collective { kind, bytes }: Collective) -> f64 {
+        bytes as f64 * turns(kind) * (self.world as f64 - 1.0) / self.world as f64
+    }
+
+    /// Seconds of a collective.
+    pub fn seconds(self, collective: Collective) -> f64 {
+        let Collective { kind, bytes } = collective;
         if self.world == 1 {
             return 0.0;
         }
         let (world, machines, bytes) = (self.world as f64, self.machines() as f64, bytes as f64);
         let within = |way: &Way, first: bool| way.1 * if first && self.machines() > 1 { LL_AMONG_MACHINES } else { 1.0 };
         let ring = |(index, way): (usize, &Way)| {
-            let (steps, between) = (kind.turns() * (world - 1.0), kind.turns() * (machines - 1.0));
+            let (steps, between) = (turns(kind) * (world - 1.0), turns(kind) * (machines - 1.0));
             let latency = way.0 + (steps - between) * within(way, index == 0) + between * way.2;
-            latency * 1e-6 + bytes * steps / world / (self.bandwidth() * way.3)
+            latency * 1e-6 + self.sent(collective) / (self.bandwidth() * way.3)
         };
         let tree = |(index, way): (usize, &Way)| {
             let steps = (world / machines - 1.0) * within(way, index == 0) + machines.log2().floor() * way.2;
@@ -94,7 +80,7 @@ mod tests {
     use super::*;
 
     fn microseconds(world: usize, kind: Kind, bytes: u64) -> f64 {
-        Network { world }.seconds(kind, bytes) * 1e6
+        Network { world }.seconds(Collective { kind, bytes }) * 1e6
     }
 
     fn near(found: f64, expected: f64) {

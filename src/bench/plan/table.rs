@@ -10,7 +10,7 @@ use super::{Node, Plan, Sum, fidelity};
 use crate::{Error, Result};
 
 /// A count in three or four figures: `999`, `12.3k`, `4.56M`.
-fn short(count: u64) -> String {
+pub(super) fn short(count: u64) -> String {
     let value = count as f64;
     let (divisor, letter) = match count {
         0..1_000 => return count.to_string(),
@@ -31,7 +31,7 @@ fn size([x, y, z]: [u32; 3]) -> String {
     }
 }
 
-fn microseconds(seconds: f64) -> String {
+pub(super) fn microseconds(seconds: f64) -> String {
     format!("{:.1}", seconds * 1e6)
 }
 
@@ -186,7 +186,7 @@ impl Plan {
     }
 }
 
-fn line(value: &impl Serialize) -> Result<String> {
+pub(super) fn line(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value).map_err(|error| Error::Internal(format!("JSON: {error}")))?;
     Ok(text + "\n")
 }

@@ -3,6 +3,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | [`collective`] | what a dry run notes of them |
 //! | [`exchange`] | sums and gathered blocks of the CPU's memory, on top of a [`Communicator`] |
 //! | [`shards`] | the division of an arena, where each rank keeps a share alone |
 //! | `mpi` | ranks that are processes of an MPI job (feature `mpi`) |
@@ -11,6 +12,7 @@
 //! The words are MPI's and NCCL's: the *world* is the number of ranks, an *all-gather* gives every rank the parts of all, a sum
 //! over ranks is their *all-reduce*, and one of which each rank is given a block of its own a *reduce-scatter*.
 
+pub mod collective;
 pub mod exchange;
 #[cfg(feature = "mpi")]
 pub mod mpi;
@@ -19,6 +21,7 @@ pub mod threads;
 
 #[cfg(feature = "mpi")]
 pub use mpi::MpiRanks;
+pub use collective::{Collective, Kind};
 pub use shards::Shards;
 pub use threads::ThreadRanks;
 
