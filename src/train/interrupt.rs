@@ -66,6 +66,11 @@ impl Interrupt {
     }
 }
 
+/// The name of a signal that saves and stops a run.
+pub(super) fn name_of(number: i32) -> &'static str {
+    STOPS.iter().find(|stop| stop.number == number).map_or("a signal", |stop| stop.name)
+}
+
 /// Lets a write beyond the limit of `ulimit -f` fail with an error that names the file, instead of ending the process.
 /// Where the system refuses, the signal ends the process as before.
 pub fn survive_file_limit() {

@@ -135,7 +135,10 @@ impl Lost {
             Lost::Failed(rank, message) => format!("{} failed: {message}", whom(*rank)),
             Lost::Silent(rank, silence) => {
                 let silence = time(silence);
-                format!("{} has shown no sign of life for {silence}: its process or its machine hangs or is gone", whom(*rank))
+                format!(
+                    "{} has shown no sign of life for {silence}: its process or its machine hangs or is gone",
+                    whom(*rank)
+                )
             }
             Lost::Stuck(ranks, still, step) => {
                 let (time, verb) = (time(still), if ranks.len() == 1 { "has" } else { "have" });
