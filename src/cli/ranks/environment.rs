@@ -54,8 +54,9 @@ pub(crate) struct Started {
 /// The variables by which `--devices` tells a process its rank.
 pub(crate) const OURS: Names =
     Names { rank: "VGAN_CUDA_RANK", world: "VGAN_CUDA_WORLD", local: "VGAN_CUDA_LOCAL_RANK" };
-/// What `--devices` tells beside them: a name of the start.
+/// What `--devices` tells beside them: a name of the start, and its own process number.
 pub(crate) const OUR_LAUNCH: &str = "VGAN_CUDA_LAUNCH";
+pub(crate) const OUR_PARENT: &str = "VGAN_CUDA_LAUNCHER";
 
 const TORCHRUN: Names = Names { rank: "RANK", world: "WORLD_SIZE", local: "LOCAL_RANK" };
 const OPEN_MPI: Names =
@@ -140,9 +141,15 @@ pub(crate) fn started(variable: &dyn Fn(&str) -> Option<String>) -> Result<Optio
     Ok(found.filter(|started| started.world > 1))
 }
 
-/// The same of this process's own variables. One that is no Unicode counts as not set.
-pub(crate) fn of_this_process() -> Result<Option<Started>> {
-    started(&|name| std::env::var(name).ok())
+/// Whether another process of this program has started this one, even as the only rank.
+pub(crate) fn is_started_by_us(variable: &dyn Fn(&str) -> Option<String>) -> bool {
+    Variables(variable).has(OURS.world)
+}
+
+/// The name of the start where it was one of ours, even of a single rank.
+pub(crate) fn our_launch(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let found = innermost(&Variables(variable)).ok()??;
+    (found.way == Way::Devices).then_some(found.launch)
 }
 
 fn innermost(variables: &Variables<'_>) -> Result<Option<Started>> {
@@ -236,7 +243,8 @@ mod tests {
     const TORCH: &str = "RANK=6 WORLD_SIZE=8 LOCAL_RANK=2 LOCAL_WORLD_SIZE=4 GROUP_RANK=1 MASTER_ADDR=node1 MASTER_PORT=29500 \
                          TORCHELASTIC_RUN_ID=none TORCHELASTIC_RESTART_COUNT=0";
     /// As srun -N2 -n8 sets them.
-    const SRUN: &str = "SLURM_JOB_ID=77 SLURM_STEP_ID=0 SLURM_PROCID=5 SLURM_LOCALID=1 SLURM_NTASKS=8 SLURM_STEP_NUM_TASKS=8";
+    const SRUN: &str =
+        "SLURM_JOB_ID=77 SLURM_STEP_ID=0 SLURM_PROCID=5 SLURM_LOCALID=1 SLURM_NTASKS=8 SLURM_STEP_NUM_TASKS=8";
     /// As mpirun -np 4 of OpenMPI 4.1 sets them.
     const MPIRUN: &str = "OMPI_COMM_WORLD_RANK=3 OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_LOCAL_RANK=3 OMPI_COMM_WORLD_LOCAL_SIZE=4 \
                           OMPI_MCA_ess_base_jobid=4326 PMIX_RANK=3 PMIX_NAMESPACE=4326";
@@ -294,7 +302,10 @@ mod tests {
             ("RANK=0 WORLD_SIZE=0 LOCAL_RANK=0", ["1 to 65536 ranks", "WORLD_SIZE=0"]),
             ("RANK=1 WORLD_SIZE=4 LOCAL_RANK=2 LOCAL_WORLD_SIZE=2", ["a local rank below 2", "LOCAL_RANK=2"]),
             ("OMPI_COMM_WORLD_SIZE=2", ["mpirun", "no OMPI_COMM_WORLD_RANK, OMPI_COMM_WORLD_SIZE=2"]),
-            ("SLURM_PROCID=2 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=0", ["srun", "SLURM_PROCID=2, SLURM_STEP_NUM_TASKS=2"]),
+            (
+                "SLURM_PROCID=2 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=0",
+                ["srun", "SLURM_PROCID=2, SLURM_STEP_NUM_TASKS=2"],
+            ),
             ("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2", ["srun", "no SLURM_LOCALID"]),
             ("SLURM_PROCID=1 SLURM_STEP_NUM_TASKS=2 SLURM_LOCALID=1 PMIX_RANK=0", ["SLURM_PROCID=1", "PMIX_RANK=0"]),
             ("PMIX_RANK=2", ["how many", "PMIX_RANK=2, no OMPI_COMM_WORLD_SIZE"]),

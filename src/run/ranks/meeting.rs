@@ -5,8 +5,8 @@
 //! believes only what answers it: the leader an acceptance of its word, the others an answer that has theirs.
 //!
 //! ```text
-//! rank r:  hello-r { word }                        leader: waits for all hellos
-//! leader:  answer { word, words of all }           rank r: waits for an answer with its word
+//! rank r:  hello-r { word }                        leader: looks for hellos
+//! leader:  answer { word, words of those there }   rank r: waits for an answer with its word
 //! rank r:  hello-r { word, accepts: the leader's } leader: waits until all accept its word
 //! leader:  answer { …, all lines, gift, go }       rank r: waits for `go`
 //! ```
@@ -90,16 +90,15 @@ impl<'a> Meeting<'a> {
                 hello.as_ref().is_some_and(|hello| hello.accepts.as_deref() == Some(&self.word[..]))
             };
             let missing: Vec<usize> = (1..self.world).filter(|rank| !accepts(&hellos[rank - 1])).collect();
-            if let Some(hellos) = hellos.into_iter().collect::<Option<Vec<Hello>>>() {
-                if missing.is_empty() {
-                    break hellos;
-                }
-                // A hello of an earlier start makes way for one of this start later: then the answer is another one.
-                let answer = self.answer(line, &hellos, String::new(), false);
-                if said.as_ref() != Some(&answer) {
-                    write(&self.folder.file("answer"), &answer)?;
-                    said = Some(answer);
-                }
+            if missing.is_empty() {
+                break hellos;
+            }
+            // Whoever is there is answered at once, so that those who are missing are known. A hello of an earlier start makes way for one
+            // of this start later: then the answer is another one.
+            let answer = self.answer(line, &hellos, String::new(), false);
+            if said.as_ref() != Some(&answer) {
+                write(&self.folder.file("answer"), &answer)?;
+                said = Some(answer);
             }
             self.wait(start, &missing)?;
         };
@@ -128,9 +127,10 @@ impl<'a> Meeting<'a> {
         }
     }
 
-    fn answer(&self, line: &str, hellos: &[Hello], gift: String, go: bool) -> Answer {
+    fn answer(&self, line: &str, hellos: &[Option<Hello>], gift: String, go: bool) -> Answer {
         let of = |own: &str, part: fn(&Hello) -> &String| {
-            std::iter::once(own.to_string()).chain(hellos.iter().map(|hello| part(hello).clone())).collect()
+            let theirs = hellos.iter().map(|hello| hello.as_ref().map(part).cloned().unwrap_or_default());
+            std::iter::once(own.to_string()).chain(theirs).collect()
         };
         Answer {
             word: self.word.clone(),
