@@ -58,6 +58,11 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks for an end as this signal does: for a program that stops a run by itself. Numbers of other signals do nothing.
+    pub fn ask(&self, signal: i32) {
+        self.signal.store(usize::try_from(signal).unwrap_or_default(), Ordering::Relaxed);
+    }
+
     /// The signal that has arrived last: its number and its name.
     pub fn arrived(&self) -> Option<(i32, &'static str)> {
         let arrived = i32::try_from(self.signal.load(Ordering::Relaxed)).ok()?;
