@@ -10,6 +10,7 @@ mod divergence;
 mod faults;
 mod kill;
 mod ranks;
+mod restart;
 mod resume;
 mod signals;
 

@@ -138,6 +138,9 @@ pub(crate) fn open<T>(
         Ok((device.open_in(precision(&prepared))?, device, prepared))
     });
     let folder = LaunchFolder::open(outdir, &started.launch)?;
+    if started.rank == 0 {
+        LaunchFolder::sweep(outdir);
+    }
     let meeting = Meeting::new(&folder, started.rank, started.world, patience * MEETING);
     let (met, names) = meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
     let (opened, device, prepared) = opened?;
@@ -250,7 +253,10 @@ fn device_among(started: &Started, args: DeviceArgs, gpus: impl Fn() -> usize) -
             )));
         }
         DeviceChoice::Auto if gpus() > 0 => gpu_of(started, gpus())?,
-        DeviceChoice::Auto | DeviceChoice::Cpu if matches!(way, Way::Mpirun | Way::Srun) => DeviceChoice::Cpu,
+        DeviceChoice::Auto | DeviceChoice::Cpu if matches!(way, Way::Mpirun | Way::Srun) => {
+            require_mpi(started)?;
+            DeviceChoice::Cpu
+        }
         DeviceChoice::Auto | DeviceChoice::Cpu => {
             return Err(Error::Usage(format!(
                 "rank {rank}, started by {}, would compute on the CPU, and ranks on CPUs need MPI: start them with `mpirun -np N vgan-cuda \
@@ -319,9 +325,18 @@ fn communicator(started: &Started, pulse: &Arc<Pulse>) -> Result<Arc<dyn Communi
     Ok(Arc::new(Counted { ranks, pulse: Arc::clone(pulse) }))
 }
 
-/// Without MPI there is none.
+/// Without MPI there is none: a rank is refused before it comes here.
 #[cfg(not(feature = "mpi"))]
 fn communicator(started: &Started, _: &Arc<Pulse>) -> Result<Arc<dyn Communicator>> {
+    require_mpi(started)?;
+    Err(Error::Internal("MPI that is and is not".into()))
+}
+
+/// Refuses a rank on a CPU where this program can't let it talk to the others.
+fn require_mpi(started: &Started) -> Result<()> {
+    if cfg!(feature = "mpi") {
+        return Ok(());
+    }
     Err(Error::Usage(format!(
         "rank {} of {} would compute on the CPU, and this program was built without MPI: install OpenMPI (`apt install libopenmpi-dev \
          openmpi-bin libclang-dev`) and build with `cargo build --release --features mpi`, or use GPUs",
@@ -330,12 +345,13 @@ fn communicator(started: &Started, _: &Arc<Pulse>) -> Result<Arc<dyn Communicato
 }
 
 /// Counts how often the training thread goes to meet the others: whoever has come less often is the one that they wait for.
-#[cfg_attr(not(any(feature = "mpi", test)), expect(dead_code))]
+#[cfg(feature = "mpi")]
 struct Counted<C> {
     ranks: C,
     pulse: Arc<Pulse>,
 }
 
+#[cfg(feature = "mpi")]
 impl<C: Communicator> Communicator for Counted<C> {
     fn rank(&self) -> usize {
         self.ranks.rank()
@@ -376,8 +392,14 @@ mod tests {
         assert_eq!(device(Way::Torchrun, 2, Auto, 4), Ok(Cuda(2)));
         assert_eq!(device(Way::Srun, 3, Auto, 1), Ok(Cuda(0)), "each task is shown its own");
         assert_eq!(device(Way::Devices, 1, Cuda(3), 4), Ok(Cuda(3)));
-        assert_eq!(device(Way::Mpirun, 1, Auto, 0), Ok(Cpu));
-        assert_eq!(device(Way::Mpirun, 1, Cpu, 4), Ok(Cpu));
+        for (choice, gpus) in [(Auto, 0), (Cpu, 4)] {
+            let found = device(Way::Mpirun, 1, choice, gpus);
+            if cfg!(feature = "mpi") {
+                assert_eq!(found, Ok(Cpu));
+            } else {
+                assert!(found.unwrap_err().contains("built without MPI"));
+            }
+        }
         for (way, local_rank, choice, gpus, part) in [
             (Way::Torchrun, 2, Cuda(1), 4, "pass --device cuda"),
             (Way::Torchrun, 2, Auto, 2, "is shown 2 GPUs"),

@@ -96,8 +96,9 @@ impl Pulse {
 struct Beat {
     /// The rank's word in the meeting: no other process's sign is its own.
     word: String,
-    /// The machine, as it was started.
+    /// The machine, as it was started, and the process: for people who look into the folder, and for tests.
     machine: String,
+    pid: u32,
     /// Whether the file system gave it its lock.
     locked: bool,
     count: u64,
@@ -139,6 +140,9 @@ impl Lost {
                     "{} has shown no sign of life for {silence}: its process or its machine hangs or is gone",
                     whom(*rank)
                 )
+            }
+            Lost::Stuck(ranks, still, step) if ranks.len() == names.len() => {
+                format!("no rank has gone on for {} in step {step}: all wait in the same place", time(still))
             }
             Lost::Stuck(ranks, still, step) => {
                 let (time, verb) = (time(still), if ranks.len() == 1 { "has" } else { "have" });
@@ -207,7 +211,8 @@ impl Watch {
             std::thread::sleep(Duration::from_millis(attempt.min(5)));
             file.try_lock().is_ok()
         });
-        let beat = Beat { word: me.words[me.rank].clone(), machine: machine(), locked, ..Beat::default() };
+        let (word, pid) = (me.words[me.rank].clone(), std::process::id());
+        let beat = Beat { word, machine: machine(), pid, locked, ..Beat::default() };
         let shared = Arc::new(Shared { file, beat: Mutex::new(beat), stop: AtomicBool::new(false) });
         shared.write(|_| ()).map_err(|e| Error::io(&path, "write", e))?;
         let (for_thread, of_thread, folder) = (Arc::clone(&shared), Arc::clone(&pulse), folder.clone());
@@ -508,6 +513,8 @@ mod tests {
         let lost = ranks[0].finds(Duration::from_secs(20)).unwrap();
         assert!(matches!(&lost, Lost::Stuck(ranks, _, 7) if *ranks == [1]), "{lost:?}");
         assert!(lost.message(&[]).starts_with("rank 1 has not gone on for"), "{}", lost.message(&[]));
+        let all = Lost::Stuck(vec![0, 1], Duration::from_secs(300), 7).message(&["a", "b"].map(String::from));
+        assert!(all.starts_with("no rank has gone on for"), "{all}");
     }
 
     #[test]
