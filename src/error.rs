@@ -66,6 +66,10 @@ pub enum Error {
         resume: String,
     },
 
+    /// Another process of those that train one model together has ended, does not answer, or does something else.
+    #[error("{0}")]
+    Ranks(String),
+
     /// The operating system refused to read or write.
     #[error("{}: can't {action}: {source}", shown(path))]
     Io {
@@ -98,7 +102,7 @@ impl Error {
             Error::Interrupted { signal, .. } => 128 + signal,
             // A file that is not there is the user's data; any other refusal is the system's.
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 3,
-            Error::Io { .. } | Error::Failed(_) | Error::Internal(_) => 1,
+            Error::Io { .. } | Error::Failed(_) | Error::Ranks(_) | Error::Internal(_) => 1,
         }
     }
 

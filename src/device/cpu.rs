@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::huge_pages::huge_pages;
+use super::ranks::exchange::Exchange;
+use super::ranks::{Communicator, Place};
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::{Error, Result};
@@ -20,6 +22,7 @@ pub struct Cpu<T, S = T> {
     scratch: Arc<Scratch<T>>,
     allocated: Arc<AtomicU64>,
     precision: Precision,
+    ranks: Option<Arc<Exchange>>,
     stored: PhantomData<S>,
 }
 
@@ -30,6 +33,7 @@ impl<T, S> Clone for Cpu<T, S> {
             scratch: self.scratch.clone(),
             allocated: self.allocated.clone(),
             precision: self.precision,
+            ranks: self.ranks.clone(),
             stored: PhantomData,
         }
     }
@@ -72,8 +76,16 @@ impl<T: Real, S: Storage<T>> Cpu<T, S> {
             scratch,
             allocated: Arc::default(),
             precision: S::PRECISION,
+            ranks: None,
             stored: PhantomData,
         })
+    }
+
+    /// The same, as one of several ranks that train one model together.
+    #[must_use]
+    pub fn with_ranks(self, communicator: Arc<dyn Communicator>) -> Self {
+        let ranks = (!communicator.place().is_alone()).then(|| Arc::new(Exchange::new(communicator)));
+        Cpu { ranks, ..self }
     }
 
     /// The number of threads that compute.
@@ -251,6 +263,25 @@ impl<T: Real, S: Storage<T>> Backend for Cpu<T, S> {
 
     fn precision(&self) -> Precision {
         self.precision
+    }
+
+    fn ranks(&self) -> Place {
+        self.ranks.as_ref().map_or(Place::ALONE, |ranks| ranks.place())
+    }
+    fn sum_over_ranks(&self, x: &mut [T]) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.sum(x))
+    }
+    fn sum_block_over_ranks(&self, x: &mut [T]) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.sum_block(x))
+    }
+    fn gather_blocks_from_ranks<E: Element>(&self, x: &mut [E]) -> Result<()> {
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.gather_blocks(x))
+    }
+    fn gather_from_ranks<E: Element>(&self, part: &[E], whole: &mut [E]) -> Result<()> {
+        match &self.ranks {
+            Some(ranks) => ranks.gather(part, whole),
+            None => self.copy(part, whole),
+        }
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

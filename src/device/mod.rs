@@ -24,6 +24,7 @@ pub(crate) mod parallel;
 pub mod philox;
 mod precision;
 pub mod product;
+pub mod ranks;
 mod real;
 pub mod state;
 pub mod tiles;
@@ -38,6 +39,7 @@ pub use cpu::Cpu;
 pub use dry_run::{DryRun, Window};
 pub use launch::{Argument, DeviceMemory, Launch, Launcher, Recording};
 pub use precision::Precision;
+pub use ranks::Place;
 pub use real::{Element, Real, Storage};
 pub use state::{Metrics, Network, StepState};
 
@@ -149,6 +151,32 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// are not; with the others these products run on tensor cores.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// The place of this process among those that train one model together. The functions below are collective: each of them calls
+    /// the same ones in the same order, with the same lengths.
+    fn ranks(&self) -> Place {
+        Place::ALONE
+    }
+    /// x ← its sum over all ranks. All get the same bits; on the CPU they depend on nothing but the terms and the number of ranks.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`](crate::Error::Ranks), here and below, where another rank has ended or does not answer.
+    fn sum_over_ranks(&self, _x: Self::ViewMut<'_, Self::Real>) -> Result<()> {
+        Ok(())
+    }
+    /// x has a block for each rank, all of one length. That of this one ← its sum over all ranks, with the bits of
+    /// [`Backend::sum_over_ranks`]; the others' content is unspecified afterwards.
+    fn sum_block_over_ranks(&self, _x: Self::ViewMut<'_, Self::Real>) -> Result<()> {
+        Ok(())
+    }
+    /// x has a block for each rank, all of one length. That of rank r ← what rank r has there, for every r.
+    fn gather_blocks_from_ranks<E: Element>(&self, _x: Self::ViewMut<'_, E>) -> Result<()> {
+        Ok(())
+    }
+    /// `whole[r · n ..][.. n]` ← the part of rank r, of n elements.
+    fn gather_from_ranks<E: Element>(&self, part: Self::View<'_, E>, whole: Self::ViewMut<'_, E>) -> Result<()> {
+        self.copy(part, whole)
     }
 
     /// Runs `work` where this backend's operations run best (the CPU: inside its thread pool).
