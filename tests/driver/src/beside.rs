@@ -4,8 +4,9 @@
 //! reaches the memory of a device by the two functions that it is given.
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
-use crate::abi::{Host, driver_api, host_bytes, host_bytes_mut};
+use crate::abi::{Host, Out, driver_api, host_bytes, host_bytes_mut};
 use crate::code::{Code, Result};
 use crate::handle::{Handle, StreamKind};
 use crate::queue::Work;
@@ -20,11 +21,22 @@ pub(crate) type Write = unsafe extern "C" fn(reach: *mut c_void, address: u64, s
 pub(crate) type Function =
     unsafe extern "C" fn(data: *mut c_void, reach: *mut c_void, read: Read, write: Write) -> Code;
 
+/// Told once a piece of work is in no stream and in no graph any more. It makes no call of the driver.
+pub(crate) type Release = unsafe extern "C" fn(data: *mut c_void);
+
 /// Work of another library's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Beside {
     function: Function,
+    release: Release,
     data: u64,
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // SAFETY: the library gave the function with this pointer, to be called once, here.
+        unsafe { (self.release)(self.data as *mut c_void) };
+    }
 }
 
 /// What the functions that copy are given.
@@ -54,7 +66,7 @@ fn code<E>(done: std::result::Result<(), E>) -> Code {
 }
 
 /// Carries it out, or finds that it has to wait for what other processes or threads do.
-pub(crate) fn carry_out(driver: &mut Driver, device: usize, work: Beside) -> Result {
+pub(crate) fn carry_out(driver: &mut Driver, device: usize, work: &Beside) -> Result {
     let mut reach = Reach { driver, device };
     // SAFETY: the library gave the function with this pointer, for as often as its work is asked for.
     match unsafe { (work.function)(work.data as *mut c_void, (&raw mut reach).cast(), read, write) } {
@@ -65,10 +77,15 @@ pub(crate) fn carry_out(driver: &mut Driver, device: usize, work: Beside) -> Res
 }
 
 driver_api! { SYMBOLS;
-    /// Puts work of another library's into a stream, or into the graph that it records: 1, 201, 400.
-    fn cuStandinEnqueue(driver, stream: Handle<StreamKind>, function: Option<Function>, data: Host) {
+    /// Puts work of another library's into a stream, or into the graph that it records, and says which: 1, 201, 400. `release` is
+    /// called in any case, unless it is null.
+    fn cuStandinEnqueue(
+        driver, stream: Handle<StreamKind>, function: Option<Function>, release: Option<Release>, data: Host, recorded: Out<bool>,
+    ) {
+        let (function, release) = (function.ok_or(Code::INVALID_VALUE)?, release.ok_or(Code::INVALID_VALUE)?);
+        let work = Work::Beside(Arc::new(Beside { function, release, data: data.0 }));
         let stream = driver.stream(stream)?;
-        let function = function.ok_or(Code::INVALID_VALUE)?;
-        driver.submit(stream, Work::Beside(Beside { function, data: data.0 }))
+        recorded.set(driver.recording(stream)?.is_some())?;
+        driver.submit(stream, work)
     }
 }

@@ -38,7 +38,7 @@ pub(crate) enum Work {
     Free(u64),
     /// A graph, and how many of its pieces of work are done.
     Graph(Arc<Plan>, usize),
-    Beside(Beside),
+    Beside(Arc<Beside>),
     Record(Handle<EventKind>),
     /// Nothing; it only waits.
     Wait,
@@ -220,7 +220,7 @@ impl Driver {
                 }
                 Ok(())
             }
-            Work::Beside(work) => beside::carry_out(self, device, *work),
+            Work::Beside(work) => beside::carry_out(self, device, work),
             Work::Record(event) => {
                 event::reached(self, *event, number);
                 Ok(())

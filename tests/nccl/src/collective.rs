@@ -5,13 +5,14 @@
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::arithmetic::{Reduction, name_of_type, reduce, size_of_element};
 use crate::code::{Code, Failure, Result};
 use crate::communicator::Communicator;
-use crate::driver::{NOT_READY, Read, TIMED_OUT, Write};
+use crate::driver::{NOT_READY, Read, TIMED_OUT, Write, driver};
 use crate::meeting::{Given, Health};
 use crate::settings::{Point, Settings, settings};
 
@@ -101,6 +102,8 @@ pub(crate) struct Job {
     communicator: Arc<Communicator>,
     operation: Operation,
     under_way: Mutex<Option<UnderWay>>,
+    /// Whether it is part of a graph.
+    recorded: AtomicBool,
 }
 
 /// A collective that this rank has begun.
@@ -113,10 +116,24 @@ struct UnderWay {
 }
 
 impl Job {
-    /// One that lives as long as the process, as the driver wants it.
-    pub(crate) fn leaked(communicator: Arc<Communicator>, operation: Operation) -> *mut c_void {
-        let job = Job { communicator, operation, under_way: Mutex::default() };
-        std::ptr::from_ref(Box::leak(Box::new(job))).cast_mut().cast()
+    /// Puts an operation into a stream, or into the graph that it records.
+    pub(crate) fn enqueue(communicator: &Arc<Communicator>, stream: usize, operation: Operation) -> Result {
+        let job = Job {
+            communicator: communicator.clone(),
+            operation,
+            under_way: Mutex::default(),
+            recorded: AtomicBool::new(false),
+        };
+        let job = Arc::new(job);
+        let mut recorded = false;
+        let data = Arc::into_raw(job.clone()).cast_mut().cast();
+        // SAFETY: `data` is a reference that `release` takes back; `recorded` is written before the call returns.
+        unsafe { driver()?.enqueue(stream, carry_out, release, data, &raw mut recorded) }?;
+        if recorded {
+            job.recorded.store(true, Ordering::Release);
+            communicator.graphs.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
     }
 
     /// Does what can be done now; true when the collective is done.
@@ -273,9 +290,23 @@ impl Reach {
     }
 }
 
-/// What the driver calls.
-pub(crate) unsafe extern "C" fn carry_out(data: *mut c_void, reach: *mut c_void, read: Read, write: Write) -> u32 {
-    // SAFETY: `Job::leaked` made it.
+/// What the driver calls once the work is in no stream and in no graph any more.
+unsafe extern "C" fn release(data: *mut c_void) {
+    // SAFETY: `Job::enqueue` gave the driver this reference, which is taken back once.
+    drop(unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) });
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if *self.recorded.get_mut() {
+            self.communicator.graphs.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// What the driver calls until the work is done.
+unsafe extern "C" fn carry_out(data: *mut c_void, reach: *mut c_void, read: Read, write: Write) -> u32 {
+    // SAFETY: `Job::enqueue` made it, and `release` was not called.
     let job = unsafe { &*data.cast::<Job>() };
     let reach = Reach { reach, read, write };
     // A panic is a fault of the stand-in; its message went to stderr.

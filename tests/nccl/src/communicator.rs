@@ -4,12 +4,12 @@
 //! progress, the first question for the state says so again, and with the next one it has happened.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::code::{Code, Failure, Result, note};
-use crate::collective::{Job, Operation, carry_out};
+use crate::collective::{Job, Operation};
 use crate::driver::driver;
 use crate::meeting::{ID_BYTES, Meeting, Who};
 use crate::settings::{Point, settings};
@@ -31,6 +31,8 @@ pub(crate) struct Communicator {
     state: Mutex<State>,
     aborted: AtomicBool,
     next: AtomicU64,
+    /// Operations that are parts of graphs.
+    pub(crate) graphs: AtomicUsize,
 }
 
 /// Where a communicator stands.
@@ -91,6 +93,7 @@ pub(crate) fn make(id: [u8; ID_BYTES], rank: i32, ranks: i32, blocking: bool, ou
         state,
         aborted: AtomicBool::new(false),
         next: AtomicU64::new(0),
+        graphs: AtomicUsize::new(0),
     });
     let handle = insert(&communicator);
     out(handle);
@@ -215,9 +218,7 @@ impl Communicator {
     }
 
     fn enqueue(self: &Arc<Self>, operations: Vec<(usize, Operation)>) -> Result {
-        operations.into_iter().try_for_each(|(stream, operation)| {
-            driver()?.enqueue(stream, carry_out, Job::leaked(self.clone(), operation))
-        })
+        operations.into_iter().try_for_each(|(stream, operation)| Job::enqueue(self, stream, operation))
     }
 
     /// ncclInvalidArgument while something is in progress; its error where it has failed.
@@ -247,13 +248,29 @@ impl Communicator {
         Ok(Code::IN_PROGRESS)
     }
 
-    fn go(&self) {
+    /// Waits until no graph has any of its operations, as NCCL does before it frees a communicator, and in `ncclCommAbort` likewise.
+    fn leave_graphs(&self) -> Result {
+        let (since, patience) = (Instant::now(), settings()?.patience);
+        while self.graphs.load(Ordering::Acquire) > 0 {
+            if since.elapsed() > patience {
+                let text = format!("a graph still has operations of rank {}'s communicator after {patience:?}", self.rank);
+                eprintln!("nccl-standin: {text}; NCCL waits for ever");
+                return Err(Failure::new(Code::INTERNAL_ERROR, text));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn go(&self) -> Result {
+        self.leave_graphs()?;
         if let Some(meeting) = locked(&self.meeting).take() {
             meeting.leave();
         }
         if let Ok(driver) = driver() {
             driver.free(self.memory);
         }
+        Ok(())
     }
 }
 
@@ -262,8 +279,7 @@ pub(crate) fn destroy(handle: usize) -> Result {
     let communicator = find(handle)?;
     communicator.ready()?;
     locked(&KNOWN).remove(&handle);
-    communicator.go();
-    Ok(())
+    communicator.go()
 }
 
 /// Ends what is under way, and takes the handle away.
@@ -271,6 +287,5 @@ pub(crate) fn abort(handle: usize) -> Result {
     let communicator = find(handle)?;
     locked(&KNOWN).remove(&handle);
     communicator.aborted.store(true, Ordering::Release);
-    communicator.go();
-    Ok(())
+    communicator.go()
 }

@@ -13,13 +13,16 @@ pub(crate) type Write = unsafe extern "C" fn(*mut c_void, u64, *const u8, usize)
 /// Work in a stream: 0 when it is done, 600 when it must be asked again, else why it failed.
 pub(crate) type Work = unsafe extern "C" fn(*mut c_void, *mut c_void, Read, Write) -> u32;
 
+/// Told once work is in no stream and in no graph any more.
+pub(crate) type Release = unsafe extern "C" fn(*mut c_void);
+
 /// `CUDA_ERROR_NOT_READY` and `CUDA_ERROR_LAUNCH_TIMEOUT`.
 pub(crate) const NOT_READY: u32 = 600;
 pub(crate) const TIMED_OUT: u32 = 702;
 
 /// Functions of the driver's.
 pub(crate) struct Driver {
-    enqueue: unsafe extern "C" fn(*mut c_void, Work, *mut c_void) -> u32,
+    enqueue: unsafe extern "C" fn(*mut c_void, Work, Release, *mut c_void, *mut bool) -> u32,
     current_device: unsafe extern "C" fn(*mut i32) -> u32,
     bus: unsafe extern "C" fn(*mut c_char, i32, i32) -> u32,
     allocate: unsafe extern "C" fn(*mut u64, usize) -> u32,
@@ -70,10 +73,21 @@ fn find() -> std::result::Result<Driver, String> {
 }
 
 impl Driver {
-    /// Puts work into a stream. `data` must live as long as the process: a graph may have recorded it.
-    pub(crate) fn enqueue(&self, stream: usize, work: Work, data: *mut c_void) -> Result {
-        // SAFETY: the stream is the program's, which the driver looks up; `data` is as long-lived as the function asks.
-        checked("a collective was put into a stream", unsafe { (self.enqueue)(stream as *mut c_void, work, data) })
+    /// Puts work into a stream, or into the graph that it records, and notes which in `recorded`. `release` is called in any case.
+    ///
+    /// # Safety
+    /// `data` and `recorded` must live until `release` is called, which may be before this returns.
+    pub(crate) unsafe fn enqueue(
+        &self,
+        stream: usize,
+        work: Work,
+        release: Release,
+        data: *mut c_void,
+        recorded: *mut bool,
+    ) -> Result {
+        // SAFETY: the stream is the program's, which the driver looks up; the rest is the caller's.
+        let code = unsafe { (self.enqueue)(stream as *mut c_void, work, release, data, recorded) };
+        checked("a collective was put into a stream", code)
     }
 
     /// The device of the calling thread's context, and its address on the bus.

@@ -83,6 +83,30 @@ on_devices! {
 }
 
 on_devices! {
+    /// As NCCL does: `commDestroySync` polls "until all graphs referencing us die", after an abort as well.
+    fn a_communicator_outlives_its_graphs(NCCL_STANDIN_TIMEOUT = "1") {
+        on_ranks(1, |_, ours| {
+            let address = ones(ours);
+            let record = || {
+                let (mut graph, mut exec) = (null_mut(), null_mut());
+                cuda!(cuStreamBeginCapture_v2(ours.stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+                assert_eq!(ours.all_reduce(address, address, 1, FLOAT), 0);
+                cuda!(cuStreamEndCapture(ours.stream, &mut graph));
+                cuda!(cuGraphInstantiateWithFlags(&mut exec, graph, 0));
+                cuda!(cuGraphDestroy(graph));
+                exec
+            };
+            cuda!(cuGraphExecDestroy(record()));
+            let second = join(new_id(), 0, 1, 1).1;
+            assert_eq!(nccl!(ncclCommDestroy(second => usize)), 0);
+            record();
+            assert_eq!(nccl!(ncclCommAbort(ours.comm => usize)), 3);
+            assert!(last_error().contains("a graph still has operations of rank 0's communicator"));
+        });
+    }
+}
+
+on_devices! {
     fn one_that_does_not_block_is_asked_until_it_is_done() {
         let id = new_id();
         std::thread::scope(|scope| {
