@@ -42,6 +42,20 @@ impl DataIdentity {
         DataIdentity { count: images.count as u64, sha256: checkpoint::sha256(&images.pixels), classes }
     }
 
+    /// `60000, sha256 ab…`, for messages.
+    pub(super) fn in_words(&self) -> String {
+        let classes = self.classes.as_ref();
+        let classes = classes.map(|all| format!(", {} classes, sha256 {}", all.names.len(), all.sha256));
+        let classes = classes.unwrap_or_default();
+        format!("{}, sha256 {}{classes}", self.count, self.sha256)
+    }
+
+    /// Of images that are not there.
+    #[cfg(test)]
+    pub(super) fn for_tests(count: u64, sha256: &str) -> Self {
+        DataIdentity { count, sha256: sha256.into(), classes: None }
+    }
+
     /// The classes, where nets of these settings are told them.
     fn classes(&self, settings: &Settings) -> Option<&Classes> {
         self.classes.as_ref().filter(|_| settings.nets.is_conditional())

@@ -9,6 +9,7 @@ mod conditional;
 mod divergence;
 mod faults;
 mod kill;
+mod ranks;
 mod resume;
 mod signals;
 
