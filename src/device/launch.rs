@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::kernels::{Kernel, size};
+use super::ranks::{Place, Summed};
 use crate::Result;
 
 /// Owned device memory, freed when it goes.
@@ -72,8 +73,25 @@ pub trait Launcher: Send + Sync + 'static {
     }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
-    /// Records what `work` asks for (launches, copies and zeroing on the device) instead of doing it.
+    /// Records what `work` asks for (launches, copies, zeroing on the device, and what goes over ranks) instead of doing it.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+
+    /// The place of this process among those that train one model together. What follows is called where there are others.
+    fn ranks(&self) -> Place {
+        Place::ALONE
+    }
+    /// `len` reals at `x` ← their sum over all ranks.
+    fn sum_over_ranks(&self, _x: u64, _len: usize, _summed: Summed) -> Result<()> {
+        Ok(())
+    }
+    /// At `x` lie as many blocks of `len` reals as there are ranks. That of this one ← its sum over all ranks.
+    fn sum_block_over_ranks(&self, _x: u64, _len: usize, _summed: Summed) -> Result<()> {
+        Ok(())
+    }
+    /// Block r of `bytes` bytes at `whole` ← what rank r has at `part`, which may be its own place there.
+    fn gather_from_ranks(&self, _part: u64, _whole: u64, _bytes: usize) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Measures how long `work` takes by the host's clock, between two waits for the device.

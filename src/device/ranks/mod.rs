@@ -3,15 +3,19 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `communicator`, [`nccl`] | sums and gathered blocks of GPUs' memory, by NCCL |
 //! | [`exchange`] | sums and gathered blocks of the CPU's memory, on top of a [`Communicator`] |
 //! | [`threads`] | ranks that are threads of one process: for tests and examples |
 //!
 //! The words are MPI's and NCCL's: the *world* is the number of ranks, an *all-gather* gives every rank the parts of all, a sum
 //! over ranks is their *all-reduce*, and one of which each rank is given a block of its own a *reduce-scatter*.
 
+pub(super) mod communicator;
 pub mod exchange;
+pub mod nccl;
 pub mod threads;
 
+pub use communicator::Summed;
 pub use threads::ThreadRanks;
 
 use crate::Result;
