@@ -23,6 +23,9 @@ use crate::run::ranks::{LaunchFolder, Lost, Meeting, Met, Pulse, Watch, heartbea
 /// The meeting may take this many times as long as a rank may be silent: images are read before some of its ranks come.
 const MEETING: u32 = 10;
 
+/// Time for the watch to find the rank that is gone.
+const NAMING: Duration = Duration::from_secs(2);
+
 /// This process among the ranks of one training; or by itself.
 pub(crate) struct Ranks {
     place: Place,
@@ -69,6 +72,10 @@ impl Ranks {
     /// Ends as training has: the leader tells its outcome.
     pub(crate) fn finish<T>(self, trained: Result<T>, tell: impl FnOnce(&T) -> Result<()>) -> Result<()> {
         let is_leader = self.is_leader();
+        if let Err(Error::Ranks(_)) = &trained {
+            // What sums over ranks knows that one is gone, but not which: the watch does, and ends this process with a message that names it.
+            std::thread::sleep(NAMING);
+        }
         self.end(trained.as_ref().err());
         let trained = trained?;
         if is_leader { tell(&trained) } else { Ok(()) }

@@ -135,7 +135,15 @@ impl NcclRank {
         // SAFETY: as above, for as many blocks as there are ranks.
         #[expect(unsafe_code)]
         self.asked(|functions, communicator| unsafe {
-            (functions.reduce_scatter)(send, receive, len, summed.data_type(), sum, communicator, stream.cu_stream().cast())
+            (functions.reduce_scatter)(
+                send,
+                receive,
+                len,
+                summed.data_type(),
+                sum,
+                communicator,
+                stream.cu_stream().cast(),
+            )
         })
     }
 
@@ -212,7 +220,12 @@ impl NcclRank {
             match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
                 sys::CUresult::CUDA_SUCCESS => return Ok(()),
                 sys::CUresult::CUDA_ERROR_NOT_READY => {}
-                code => return Err(Error::Device(format!("the GPU failed while its kernels ran: {code:?} (error {})", code as u32))),
+                code => {
+                    return Err(Error::Device(format!(
+                        "the GPU failed while its kernels ran: {code:?} (error {})",
+                        code as u32
+                    )));
+                }
             }
             self.ask()?;
             if start.elapsed() > self.patience {
