@@ -10,6 +10,7 @@ mod whole_runs;
 
 mod devices;
 mod failures;
+mod ranks;
 mod runs;
 
 #[test]
