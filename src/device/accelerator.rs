@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
+use super::ranks::nccl::NcclId;
 use super::ranks::{Place, Summed};
 use super::trial::Trial;
 use super::{Backend, Element, Precision, Real, Storage};
@@ -164,6 +165,14 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     /// True where a kernel computes what it should, as far as is known.
     pub(super) fn trusts(&self, kernel: Kernel) -> bool {
         !self.wrong.contains(&kernel)
+    }
+
+    /// Joins the ranks that were given the same id, as [`Launcher::join`] says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+        self.launcher.join(id, place, patience)
     }
 
     /// The same on a launcher around this one's.

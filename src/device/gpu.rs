@@ -14,6 +14,9 @@ use super::ranks::nccl::NcclId;
 use super::ranks::{Place, Summed};
 use crate::{Error, Result, units};
 
+/// What is still under way when memory is freed has so long to end, where it may wait for other ranks.
+const LAST_WORK: Duration = Duration::from_secs(10);
+
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
 #[derive(Debug, Clone)]
 pub struct Gpu(Arc<Opened>);
@@ -32,7 +35,7 @@ impl Opened {
     /// Waits for all work of the stream: for good where the others may be gone.
     fn wait(&self, doing: &str) -> Result<()> {
         match self.ranks.get() {
-            Some(ranks) => ranks.wait(&self.stream),
+            Some(ranks) => ranks.wait(&self.stream, None),
             None => self.stream.synchronize().map_err(failed(doing)),
         }
     }
@@ -93,13 +96,13 @@ unsafe impl Sync for Pinned {}
 
 impl Drop for GpuMemory {
     fn drop(&mut self) {
-        let Opened { context, ranks, .. } = &*self.gpu.0;
+        let Opened { context, stream, ranks, .. } = &*self.gpu.0;
         if context.bind_to_thread().is_err() {
             return;
         }
-        if ranks.get().is_some() {
-            // The driver would wait for ever for what waits for a rank that is gone.
-            let _ = self.gpu.0.wait("memory was freed on it");
+        if let Some(ranks) = ranks.get() {
+            // The driver would wait for ever, where work waits for a rank that has gone another way.
+            let _ = ranks.wait(stream, Some(LAST_WORK));
         }
         // A context that is broken has no memory left to give back.
         let _ = match &self.kind {
@@ -183,20 +186,6 @@ impl Gpu {
         let name = context.name().map_err(failed("its name was asked for"))?;
         let name = format!("cuda:{ordinal} {name}");
         Ok(Gpu(Arc::new(Opened { context, stream, functions, name, ranks: OnceLock::new() })))
-    }
-
-    /// Joins the ranks that were given the same id, and from now on sums and gathers over them. Each waits for the others as long as
-    /// `patience`, here and later.
-    ///
-    /// # Errors
-    /// [`Error::Device`] where there is no usable NCCL, its memory does not fit, or two ranks have the same GPU; [`Error::Ranks`] where not
-    /// all have come in time.
-    pub fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
-        if place.is_alone() {
-            return Ok(());
-        }
-        let ranks = NcclRank::join(&self.0.context, id, place, patience)?;
-        self.0.ranks.set(ranks).map_err(|_| Error::Internal(format!("{} has joined ranks before", self.0.name)))
     }
 
     fn over_ranks(&self, work: impl FnOnce(&NcclRank, &CudaStream) -> Result<()>) -> Result<()> {
@@ -364,6 +353,13 @@ impl Launcher for Gpu {
         Ok(Box::new(GpuGraph { graph, _gpu: self.clone() }))
     }
 
+    fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+        if place.is_alone() {
+            return Ok(());
+        }
+        let ranks = NcclRank::join(&self.0.context, id, place, patience)?;
+        self.0.ranks.set(ranks).map_err(|_| Error::Internal(format!("{} has joined ranks before", self.0.name)))
+    }
     fn ranks(&self) -> Place {
         self.0.ranks.get().map_or(Place::ALONE, NcclRank::place)
     }

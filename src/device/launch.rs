@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::kernels::{Kernel, size};
+use super::ranks::nccl::NcclId;
 use super::ranks::{Place, Summed};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Owned device memory, freed when it goes.
 pub trait DeviceMemory: Send + Sync {
@@ -76,6 +77,17 @@ pub trait Launcher: Send + Sync + 'static {
     /// Records what `work` asks for (launches, copies, zeroing on the device, and what goes over ranks) instead of doing it.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
 
+    /// Joins the ranks that were given the same id, and from now on sums and gathers over them. Each waits as long as `patience` for all
+    /// to come.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device can't be joined with others; [`Error::Ranks`] where not all have come in time.
+    fn join(&self, _id: &NcclId, place: Place, _patience: Duration) -> Result<()> {
+        match place.is_alone() {
+            true => Ok(()),
+            false => Err(Error::Device(format!("{} can't be joined with others", self.describe()))),
+        }
+    }
     /// The place of this process among those that train one model together. What follows is called where there are others.
     fn ranks(&self) -> Place {
         Place::ALONE

@@ -13,6 +13,7 @@ mod whole_runs;
 mod devices;
 mod failures;
 mod lost_ranks;
+mod ranks;
 mod runs;
 
 #[test]

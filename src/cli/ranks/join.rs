@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
 use super::environment::{self, Started, Way};
@@ -13,7 +14,7 @@ use super::{leave_word_to_another, loss};
 use crate::cli::arguments::{DeviceArgs, DeviceChoice, Opened};
 use crate::cli::output;
 use crate::device::cuda::{self, Driver};
-use crate::device::ranks::Communicator;
+use crate::device::ranks::{Communicator, nccl};
 use crate::device::{Backend, Place, Precision};
 use crate::error::{Error, Result};
 use crate::run::RunFolder;
@@ -157,7 +158,7 @@ pub(crate) fn open<T>(
     let me = heartbeat::Me { rank: started.rank, words: met.words, patience };
     ranks.watch = Some(Watch::begin(&folder, me, ranks.pulse(), on_lost)?);
     ranks.folder = Some(folder);
-    match with_ranks(opened, &started, &met.gift, &ranks.pulse) {
+    match with_ranks(opened, &started, &met.gift, patience * MEETING, &ranks.pulse) {
         Ok(opened) => Ok((Joined { opened, device, ranks }, prepared)),
         Err(error) => {
             ranks.end(Some(&error));
@@ -300,17 +301,31 @@ fn name_of(device: DeviceChoice) -> String {
 fn id_for_ranks(opened: &Opened) -> Result<String> {
     match opened {
         Opened::Cpu(_) | Opened::CpuBf16(_) => Ok(String::new()),
-        Opened::Gpu(_) | Opened::GpuBf16(_) => Err(Error::Device("GPU ranks need NCCL".into())),
+        Opened::Gpu(_) | Opened::GpuBf16(_) => Ok(BASE64_STANDARD.encode(nccl::new_id()?)),
     }
 }
 
 /// The device, as one that computes with those of the other ranks.
-fn with_ranks(opened: Opened, started: &Started, _id: &str, pulse: &Arc<Pulse>) -> Result<Opened> {
+fn with_ranks(opened: Opened, started: &Started, id: &str, patience: Duration, pulse: &Arc<Pulse>) -> Result<Opened> {
+    let place = Place { rank: started.rank, world: started.world };
     Ok(match opened {
         Opened::Cpu(cpu) => Opened::Cpu(cpu.with_ranks(communicator(started, pulse)?)),
         Opened::CpuBf16(cpu) => Opened::CpuBf16(cpu.with_ranks(communicator(started, pulse)?)),
-        Opened::Gpu(_) | Opened::GpuBf16(_) => return Err(Error::Device("GPU ranks need NCCL".into())),
+        Opened::Gpu(gpu) => {
+            gpu.join(&nccl_id(id)?, place, patience)?;
+            Opened::Gpu(gpu)
+        }
+        Opened::GpuBf16(gpu) => {
+            gpu.join(&nccl_id(id)?, place, patience)?;
+            Opened::GpuBf16(gpu)
+        }
     })
+}
+
+/// NCCL's id from what the leader has given.
+fn nccl_id(text: &str) -> Result<nccl::NcclId> {
+    let strange = || Error::Ranks(format!("the leader's id for NCCL is none: {text:?}"));
+    BASE64_STANDARD.decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(strange)
 }
 
 /// MPI, with the ranks in the order in which they were started.

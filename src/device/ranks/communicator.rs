@@ -46,7 +46,6 @@ pub(in crate::device) struct NcclRank {
     functions: &'static Functions,
     communicator: Handle,
     place: Place,
-    patience: Duration,
     /// What went wrong first. Nothing is asked of NCCL any more then.
     failure: OnceLock<String>,
     asked: Mutex<Instant>,
@@ -105,7 +104,7 @@ impl NcclRank {
             }
         };
         let (failure, asked) = (OnceLock::new(), Mutex::new(Instant::now()));
-        Ok(NcclRank { functions, communicator, place, patience, failure, asked })
+        Ok(NcclRank { functions, communicator, place, failure, asked })
     }
 
     pub(in crate::device) fn place(&self) -> Place {
@@ -158,17 +157,6 @@ impl NcclRank {
         })
     }
 
-    /// `bytes` bytes at `x` of rank `root` replace those of all others.
-    pub(in crate::device) fn broadcast(&self, root: usize, x: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
-        let (root, x) = (int(root), x as *mut u8);
-        // SAFETY: as above.
-        #[expect(unsafe_code)]
-        self.asked(|functions, communicator| unsafe {
-            let bytes_of = ncclDataType_t::ncclUint8;
-            (functions.broadcast)(x, x, bytes, bytes_of, root, communicator, stream.cu_stream().cast())
-        })
-    }
-
     /// Asks NCCL for something, unless it has failed before.
     fn asked(&self, ask: impl FnOnce(&Functions, ncclComm_t) -> u32) -> Result<()> {
         self.unbroken()?;
@@ -206,12 +194,12 @@ impl NcclRank {
         Err(Error::Ranks(failure.clone()))
     }
 
-    /// Waits until all work of the stream is done.
+    /// Waits until all work of the stream is done, for as long as `limit` where there is one. What tells that another rank is gone where
+    /// NCCL does not, as between GPUs of one machine, is not here: [`crate::run::ranks`] ends the process then.
     ///
     /// # Errors
-    /// [`Error::Ranks`] where NCCL finds that another rank is gone, or nothing is done for as long as the patience of this rank;
-    /// [`Error::Device`] where the GPU fails.
-    pub(in crate::device) fn wait(&self, stream: &CudaStream) -> Result<()> {
+    /// [`Error::Ranks`] where NCCL finds that another rank is gone, or the time is over; [`Error::Device`] where the GPU fails.
+    pub(in crate::device) fn wait(&self, stream: &CudaStream, limit: Option<Duration>) -> Result<()> {
         self.unbroken()?;
         let start = Instant::now();
         loop {
@@ -228,11 +216,8 @@ impl NcclRank {
                 }
             }
             self.ask()?;
-            if start.elapsed() > self.patience {
-                return self.fail(format!(
-                    "no answer for {}; a rank may have ended, or hang",
-                    units::duration(self.patience.as_secs_f64())
-                ));
+            if limit.is_some_and(|limit| start.elapsed() > limit) {
+                return self.fail("its work comes to no end".into());
             }
             if start.elapsed() < BUSY {
                 std::thread::yield_now();

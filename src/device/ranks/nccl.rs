@@ -73,7 +73,6 @@ functions! {
     reduce_scatter = "ncclReduceScatter":
         fn(*const u8, *mut u8, usize, ncclDataType_t, ncclRedOp_t, ncclComm_t, Stream) -> Code;
     all_gather = "ncclAllGather": fn(*const u8, *mut u8, usize, ncclDataType_t, ncclComm_t, Stream) -> Code;
-    broadcast = "ncclBroadcast": fn(*const u8, *mut u8, usize, ncclDataType_t, c_int, ncclComm_t, Stream) -> Code;
 }
 
 /// `cudaStream_t`, which is a `CUstream`.
