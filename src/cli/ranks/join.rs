@@ -24,6 +24,10 @@ use crate::run::ranks::{LaunchFolder, Lost, Meeting, Met, Pulse, Watch, heartbea
 /// The meeting may take this many times as long as a rank may be silent: images are read before some of its ranks come.
 const MEETING: u32 = 10;
 
+/// How long MPI's own calls wait: the leader may measure samples for hours, and the watch finds who is lost.
+#[cfg(feature = "mpi")]
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Time for the watch to find the rank that is gone.
 const NAMING: Duration = Duration::from_secs(2);
 
@@ -332,7 +336,7 @@ fn nccl_id(text: &str) -> Result<nccl::NcclId> {
 #[cfg(feature = "mpi")]
 fn communicator(started: &Started, pulse: &Arc<Pulse>) -> Result<Arc<dyn Communicator>> {
     use crate::device::ranks::MpiRanks;
-    let ranks = MpiRanks::start()?;
+    let ranks = MpiRanks::join(FOREVER)?;
     if (ranks.rank(), ranks.world()) != (started.rank, started.world) {
         return Err(Error::Usage(format!(
             "{} says rank {} of {}, and MPI rank {} of {}: start the ranks with the mpirun of the OpenMPI that this program was built \
