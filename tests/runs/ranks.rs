@@ -206,7 +206,7 @@ fn a_signal_at_any_rank_saves_and_ends_all() {
 #[test]
 fn a_run_out_of_time_ends_at_the_same_step_on_all_ranks() {
     let outdir = tempfile::tempdir().expect("a folder");
-    let all = |_| settings("train.steps=1000000 train.minutes=0.005 train.tick=1 train.snap=1000000");
+    let all = |_| settings("train.batch=9 train.steps=1000000 train.minutes=0.005 train.tick=1 train.snap=1000000");
     let world = World {
         then: &|rank, _, _| {
             if rank == 0 {
@@ -237,7 +237,7 @@ fn ranks_that_would_not_train_the_same_are_refused() {
         assert!(text.contains("optimizer.generator_lr: 0.001 at rank 0, 0.5 at rank 1"), "{text}");
     }
     let second = outdir.path().join("images");
-    let same = |_| settings("train.steps=4");
+    let same = |_| settings("train.steps=4 train.batch=9");
     let world = World { images: &|rank| glyphs::draw(40, rank as u64 / 2), ..World::new(3, &second, &same) };
     let ends = world.train();
     assert_eq!(codes(&ends), [2; 3]);
@@ -305,7 +305,7 @@ fn a_rank_that_dies_ends_the_others() {
 #[test]
 fn a_disk_that_refuses_the_leader_ends_all() {
     let outdir = tempfile::tempdir().expect("a folder");
-    let all = |_| settings("train.steps=10");
+    let all = |_| settings("train.steps=10 train.batch=9");
     let world = World {
         then: &|rank, _, folder| {
             if rank == 0 {

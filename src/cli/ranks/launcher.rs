@@ -26,6 +26,8 @@ use crate::units;
 const LOOK: Duration = Duration::from_millis(20);
 /// Once one rank has ended by itself, the others have so long to end as it did.
 const GRACE: Duration = Duration::from_secs(10);
+/// The same, where it has ended because another one is lost.
+const VERDICT: Duration = Duration::from_secs(1);
 
 /// Ranks to start.
 #[derive(Debug, Clone)]
@@ -208,7 +210,9 @@ impl Start {
             // One that dies leaves the others waiting for it.
             let has_died = ended[before..].iter().any(|(_, status)| status.signal().is_some());
             first_end = first_end.or_else(|| (!ended.is_empty()).then(Instant::now));
-            let is_late = first_end.is_some_and(|first| first.elapsed() > GRACE);
+            // Where a rank has found another one lost, that one may not even be able to end.
+            let patience = if self.folder.has_verdict() { VERDICT } else { GRACE };
+            let is_late = first_end.is_some_and(|first| first.elapsed() > patience);
             if (has_died || is_late) && !running.is_empty() {
                 // Taken before they end: none of them is to say so, too.
                 let is_first = self.folder.take_verdict("said by the process that started the ranks");
