@@ -21,14 +21,11 @@ __device__ __forceinline__ double2 moments(const BatchNorm& d, const stored* gro
     return column_sums(sum, squares);
 }
 
-// The statistics of a group from the sums that moments() gives, written to saved [groups, 2, C]; and the step of the running
-// statistics [2, C]. Groups must come in their order.
-__device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sums, real shift, int group, int column,
-                                                 real* running, real* saved) {
-    double count = (double)d.rows, unbias = count / (count > 2.0 ? count - 1.0 : 1.0);
-    double mean = sums.x / count, variance = sums.y / count - mean * mean;
-    variance = variance > 0.0 ? variance : 0.0;
-    Statistics found = {(real)((double)shift + mean), (real)(1.0 / sqrt(variance + d.epsilon))};
+// Writes the statistics of a group of `count` rows to saved [groups, 2, C], and takes the step of the running statistics [2, C].
+// Groups must come in their order.
+__device__ __forceinline__ void keep(const BatchNorm& d, Statistics found, double count, int group, int column, real* running,
+                                     real* saved) {
+    double unbias = count / (count > 2.0 ? count - 1.0 : 1.0);
     saved[(size_t)2 * group * d.c + column] = found.mean;
     saved[((size_t)2 * group + 1) * d.c + column] = found.inverse;
     // The variance as the rounded inverse says it, which is what the CPU follows.
@@ -37,6 +34,16 @@ __device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sum
     running[column] = (real)((1.0 - d.momentum) * (double)running[column] + d.momentum * (double)found.mean);
     running[d.c + column] =
         (real)((1.0 - d.momentum) * (double)running[d.c + column] + d.momentum * (said * unbias));
+}
+
+// The statistics of a group from the sums that moments() gives, kept.
+__device__ __forceinline__ Statistics statistics(const BatchNorm& d, double2 sums, real shift, int group, int column,
+                                                 real* running, real* saved) {
+    double count = (double)d.rows;
+    double mean = sums.x / count, variance = sums.y / count - mean * mean;
+    variance = variance > 0.0 ? variance : 0.0;
+    Statistics found = {(real)((double)shift + mean), (real)(1.0 / sqrt(variance + d.epsilon))};
+    keep(d, found, count, group, column, running, saved);
     return found;
 }
 
@@ -60,6 +67,32 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_statistics, BatchNorm d, const stored* x
         double2 total = joined_parts(d, partial, group, parts, column);
         if (threadIdx.y == 0 && column < d.c) {
             statistics(d, total, x[(size_t)group * d.rows * d.c + column], group, column, running, saved);
+        }
+    }
+}
+
+// The statistics of the rows of all ranks from those of each, which have as many; and the running statistics' step.
+// gathered: [ranks, groups, 2, C]; running: [2, C]; saved: [groups, 2, C]. The grid's threads stride over the columns. Overwrites
+// saved, changes running. Limited by latency: a column is a few numbers.
+// Twin: Cpu::batch_norm_join in src/ops/layers/batch_norm/cpu.rs.
+KERNEL(batch_norm_join, BatchNorm d, const real* gathered, real* running, real* saved) {
+    FOR_EACH_ELEMENT(i, (unsigned long long)d.c) {
+        int column = (int)i;
+        for (int group = 0; group < d.groups; ++group) {
+            const real* first = gathered + (size_t)2 * group * d.c + column;
+            size_t rank_len = (size_t)2 * d.groups * d.c;
+            double mean = 0.0, squares = 0.0;
+            for (int rank = 0; rank < d.ranks; ++rank) {
+                mean += (double)first[rank * rank_len];
+            }
+            mean /= d.ranks;
+            for (int rank = 0; rank < d.ranks; ++rank) {
+                double off = (double)first[rank * rank_len] - mean, inverse = (double)first[rank * rank_len + d.c];
+                // Each variance has its epsilon, and their mean has one.
+                squares += 1.0 / (inverse * inverse) + off * off;
+            }
+            Statistics found = {(real)mean, (real)(1.0 / sqrt(squares / d.ranks))};
+            keep(d, found, (double)d.rows * d.ranks, group, column, running, saved);
         }
     }
 }

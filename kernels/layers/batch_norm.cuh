@@ -14,9 +14,10 @@
 #include "layers/activation.cuh"
 #include "lib/last_block.cuh"
 
-// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows, of which a block sums `part_rows`.
+// Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows, of which a block sums `part_rows`, on each of
+// `ranks` ranks.
 struct BatchNorm {
-    int groups, rows, c, part_rows;
+    int groups, rows, c, part_rows, ranks;
     double epsilon, momentum;
 };
 

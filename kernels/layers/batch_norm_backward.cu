@@ -90,13 +90,13 @@ __device__ __forceinline__ real projected(const Projection& p, Activation f, int
 
 // dx = gamma inverse (g - mean g - x_hat mean(g x_hat)) with g = dy f'(y); with `tangent` g is dy itself and the result is
 // multiplied by f'(y): the forward pass linearised.
-// x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C]. The grid's threads stride over the elements.
-// Overwrites dx.
+// x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C], of all ranks' rows. The grid's threads stride over the
+// elements. Overwrites dx.
 // Twin: Cpu::batch_norm_backward and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const stored* x, const stored* y, const stored* dy,
        const real* gamma, const real* saved, const real* sums, stored* dx) {
     unsigned long long group_len = (unsigned long long)d.rows * d.c;
-    real scale = (real)(1.0 / d.rows);
+    real scale = (real)(1.0 / ((double)d.rows * d.ranks));
     FOR_EACH_ELEMENT(i, d.groups * group_len) {
         int column = (int)(i % d.c);
         size_t group = i / group_len * 2 * d.c;

@@ -67,8 +67,8 @@ KERNEL_BOUNDED(IMAGE_THREADS, penalty_perturb, int n, int len, const stored* x, 
 }
 
 // The norm of each image's gradient, and what its penalty is differentiated by: v = dR/dg, 0 where the norm is 0.
-// g, v: [N, len]; norms: [N]. A block an image, its threads walk the elements. Overwrites v and norms.
-// Twin: Cpu::gradient_penalty in src/ops/losses/penalty.rs.
+// g, v: [images, len]; norms: [images]; N are those of all ranks. A block an image, its threads walk the elements. Overwrites v and norms.
+// Twin: Cpu::gradient_penalty_norms in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const stored* g, stored* v, real* norms) {
     size_t first = (size_t)blockIdx.x * d.len;
     double squares = 0.0;
@@ -91,7 +91,7 @@ KERNEL_BOUNDED(IMAGE_THREADS, gradient_penalty_norms, GradientPenalty d, const s
 
 // R from the norms, noted as the step's penalty and added to its loss_d.
 // norms: [N]; state: one. A single block; its threads walk the images. Changes the state's metrics and non_finite.
-// Twin: Cpu::gradient_penalty in src/ops/losses/penalty.rs.
+// Twin: Cpu::gradient_penalty_value in src/ops/losses/penalty.rs.
 KERNEL_BOUNDED(LOSS_THREADS, gradient_penalty_value, GradientPenalty d, const real* norms, StepState* state) {
     double sum = 0.0;
     for (int i = threadIdx.x; i < d.n; i += LOSS_THREADS) {

@@ -113,6 +113,8 @@ pub const SETTINGS: &[(&str, AtResume, &str)] = &[
     ("optimizer.init_std", Start, "the initial spread of the weights, which have been trained since"),
     ("train.batch", Fixed, "the position in the data is counted in batches"),
     ("train.accumulate", Free, "the parts of a batch from now on; the images and all draws are the same"),
+    ("train.sync_batch_norm", Free, "the images that are normalised together on several ranks from now on"),
+    ("train.shard_optimizer", Pace, "where moments lie while several ranks train; a checkpoint has them all"),
     ("train.epochs", Pace, "the run's length"),
     ("train.steps", Pace, "the run's length"),
     ("train.minutes", Pace, "the run's length"),

@@ -37,4 +37,4 @@ pub use presets::{PRESETS, image_shape, preset};
 pub use resolve::{DEFAULT_PRESET, Sources, resolve};
 pub use schema::known_keys;
 pub use settings::*;
-pub use validate::{validate, validate_for_images};
+pub use validate::{validate, validate_for_images, validate_for_ranks};

@@ -70,14 +70,23 @@ impl Checker {
         self.require(objective.penalty == Penalty::None, "objective.penalty", expected, objective.penalty.word());
     }
 
-    /// Rejects settings that need all images of a batch at once, where its parts come one after the other.
-    pub(super) fn accumulation(&mut self, settings: &Settings) {
+    /// Rejects settings that need all images of a batch at once, where its parts come one after the other or pass on several ranks.
+    pub(super) fn parts(&mut self, settings: &Settings, ranks: usize) {
         let Settings { train, objective, discriminator, .. } = settings;
         let fits = train.batch.is_multiple_of(train.accumulate) && settings.micro_batch() >= 2;
         let expected = format!("a divisor of train.batch ({}) that leaves parts of at least 2 images", train.batch);
         self.require(fits, "train.accumulate", expected, train.accumulate);
-        let alone =
-            |what: &str| format!("{what} where train.accumulate is not 1: it looks at all images of a batch at once");
+        // Statistics of its own need two images, as anywhere.
+        let least = if train.sync_batch_norm { 1 } else { 2 };
+        let shared = settings.micro_batch().is_multiple_of(ranks) && settings.micro_batch() / ranks >= least;
+        let (parts, images) = (train.accumulate * ranks, if least == 1 { "an image" } else { "two images" });
+        let expected = format!(
+            "a multiple of {parts} where {ranks} ranks train{}, with {images} for each at least",
+            if train.accumulate > 1 { format!(" and train.accumulate is {}", train.accumulate) } else { String::new() }
+        );
+        self.require(ranks == 1 || shared, "train.batch", expected, train.batch);
+        let parted = if ranks > 1 { format!("with {ranks} ranks") } else { "where train.accumulate is not 1".into() };
+        let alone = |what: &str| format!("{what} {parted}: it looks at all images of a batch at once");
         self.require(
             objective.feature_matching == 0.0,
             "objective.feature_matching",

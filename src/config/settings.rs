@@ -323,7 +323,8 @@ impl Settings {
         Decay { decay: ema, half_life: ema_half_life, rampup: ema_rampup, batch: self.train.batch as f64 }
     }
 
-    /// Images of each kind that pass the networks at once: the batch, or each of its equal parts where gradients accumulate.
+    /// Images of each kind that pass the networks at once, on all ranks together: the batch, or each of its equal parts where gradients
+    /// accumulate.
     pub fn micro_batch(&self) -> usize {
         self.train.batch / self.train.accumulate.max(1)
     }
@@ -347,6 +348,12 @@ settings! {
         /// Parts of the batch that pass the networks one after the other, with their gradients added up before each update (gradient
         /// accumulation): about as many times less memory for activations. Batch normalisation takes each part's own statistics.
         pub accumulate: usize = 1 => Range::whole(1, LARGEST);
+        /// Where several ranks train: batch normalisation takes the statistics of the images of all ranks (SyncBatchNorm), as one rank
+        /// would; or else each rank those of its own, for a message less in each such layer and pass.
+        pub sync_batch_norm: bool = true;
+        /// Where several ranks train: each keeps the optimiser's moments of its own share of the parameters alone, updates that, and is
+        /// told the others' (ZeRO stage 1). The numbers are the same either way.
+        pub shard_optimizer: bool = false;
         /// Length in epochs, used if `steps` is 0. A file or a command line that gives `epochs` and not `steps` sets `steps`
         /// to 0.
         pub epochs: usize = 25 => COUNT;

@@ -15,7 +15,22 @@ use crate::image::ImageShape;
 /// # Errors
 /// [`Error::Usage`] that names each setting out of range, what it must be, and what it is.
 pub fn validate(settings: &Settings) -> Result<()> {
-    let violations = violations(settings);
+    refusal(&violations(settings))
+}
+
+/// Checks that so many ranks can train together by settings that hold for one.
+///
+/// # Errors
+/// [`Error::Usage`] as of [`validate`].
+pub fn validate_for_ranks(settings: &Settings, ranks: usize) -> Result<()> {
+    let mut checker = Checker::default();
+    if ranks > 1 {
+        checker.parts(settings, ranks);
+    }
+    refusal(&checker.into_violations())
+}
+
+fn refusal(violations: &[Violation]) -> Result<()> {
     if violations.is_empty() {
         return Ok(());
     }
@@ -147,7 +162,7 @@ pub(super) fn violations(settings: &Settings) -> Vec<Violation> {
     }
     checker.conditional(settings);
     if settings.train.accumulate > 1 {
-        checker.accumulation(settings);
+        checker.parts(settings, 1);
     }
     checker.bottleneck(&settings.bottleneck);
     checker.length(&settings.train);

@@ -6,13 +6,14 @@ use std::ops::{Add, Div, Mul, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{ALIGNMENT, Backend, Element, Real, Storage};
+use super::{ALIGNMENT, Backend, Element, Place, Real, Storage};
 use crate::Result;
 
 /// Counts instead of computing, for reals of type `T` and activations stored as `S`. A buffer is its length.
 #[derive(Debug, Clone)]
 pub struct DryRun<T = f32, S = T> {
     counts: Arc<Counts>,
+    ranks: Place,
     real: PhantomData<(T, S)>,
 }
 
@@ -49,7 +50,7 @@ impl Div<usize> for Window {
 
 impl<T, S> Default for DryRun<T, S> {
     fn default() -> Self {
-        DryRun { counts: Arc::default(), real: PhantomData }
+        DryRun { counts: Arc::default(), ranks: Place::ALONE, real: PhantomData }
     }
 }
 
@@ -63,6 +64,12 @@ struct Counts {
 }
 
 impl<T: Real, S: Storage<T>> DryRun<T, S> {
+    /// The first of so many ranks, which need the same.
+    #[must_use]
+    pub fn with_ranks(self, world: usize) -> Self {
+        DryRun { ranks: Place { rank: 0, world }, ..self }
+    }
+
     /// Bytes allocated so far, pinned ones too.
     pub fn allocated(&self) -> u64 {
         self.counts.allocated.load(Ordering::Relaxed)
@@ -189,6 +196,24 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
     }
     fn zero<E: Element>(&self, target: Window) -> Result<()> {
         self.moves(target);
+        Ok(())
+    }
+
+    fn ranks(&self) -> Place {
+        self.ranks
+    }
+    fn sum_over_ranks(&self, x: Window) -> Result<()> {
+        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
+        Ok(())
+    }
+    fn sum_block_over_ranks(&self, x: Window) -> Result<()> {
+        self.sum_over_ranks(x)
+    }
+    fn gather_blocks_from_ranks<E: Element>(&self, x: Window) -> Result<()> {
+        self.sum_over_ranks(x)
+    }
+    fn gather_from_ranks<E: Element>(&self, part: Window, whole: Window) -> Result<()> {
+        self.moves(part + whole);
         Ok(())
     }
 

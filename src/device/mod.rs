@@ -166,7 +166,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
         Ok(())
     }
     /// x has a block for each rank, all of one length. That of this one ← its sum over all ranks, with the bits of
-    /// [`Backend::sum_over_ranks`]; the others' content is unspecified afterwards.
+    /// [`Backend::sum_over_ranks`]; the others stay as they are.
     fn sum_block_over_ranks(&self, _x: Self::ViewMut<'_, Self::Real>) -> Result<()> {
         Ok(())
     }

@@ -67,7 +67,8 @@ pub struct DrawStep {
     pub per_step: u32,
     /// The number of this one, from 0.
     pub index: u32,
-    /// The number of the first sample within the batch: 0 for a whole batch, something else for a later part of it.
+    /// The number of the first sample within the batch: 0 for a whole batch, something else for a later part of it, or for the part
+    /// of a rank but the first.
     pub first_sample: u32,
 }
 
@@ -90,11 +91,6 @@ impl DrawStep {
     #[must_use]
     pub fn from_sample(self, first_sample: u32) -> Self {
         DrawStep { first_sample, ..self }
-    }
-
-    /// Returns true for a whole batch, and for the first part of one.
-    pub fn is_first_part(self) -> bool {
-        self.first_sample == 0
     }
 
     /// The number of sample `i` of the part within the batch.

@@ -12,7 +12,7 @@ use crate::device::{Backend, Buffer, Network, StepState, Storage, StoredBuffer};
 use crate::image::ImageShape;
 use crate::nn::classifier::FEATURES;
 use crate::nn::tensors::{TensorSet, arena_tensors};
-use crate::nn::{Classifier, Mode, NetworkMemory, TrainedNetwork};
+use crate::nn::{Classifier, Division, Mode, NetworkMemory, TrainedNetwork};
 use crate::ops::Executor;
 use crate::ops::losses::cross_entropy::CrossEntropy;
 use crate::ops::optimizers::adam::Adam;
@@ -80,7 +80,7 @@ impl<B: Trains> Judge<B> {
     pub fn new(backend: &B, image: ImageShape, classes: usize) -> Result<Self> {
         let batch = ((1 << 17) / (image.h * image.w).max(1)).clamp(16, 128);
         let (layers, parts) = Classifier::new(backend, image, classes, batch)?;
-        let memory = NetworkMemory::new(backend, parts, OptimizerKind::Adam, SEED, 0, false)?;
+        let memory = NetworkMemory::new(backend, parts, OptimizerKind::Adam, SEED, 0, false, Division::default())?;
         Ok(Judge {
             network: TrainedNetwork { layers, memory },
             image,

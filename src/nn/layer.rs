@@ -34,8 +34,10 @@ pub struct Pass<'a, B: Executor> {
     pub params: In<'a, B>,
     /// The same as products read them.
     pub rounded: Stored<'a, B>,
-    /// Images.
+    /// Images, on this rank.
     pub n: usize,
+    /// Ranks whose images batch normalisation takes together: 1, or all.
+    pub ranks: usize,
     /// Whether a backward pass adds its gradients of parameters to what the arena holds, or overwrites that.
     pub accumulates: bool,
     /// The class of each image, `[n]`, where the nets are told: the same in all passes over the same images.

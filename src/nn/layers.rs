@@ -307,11 +307,12 @@ impl<B: Executor> BatchNormLayer<B> {
         })
     }
 
-    fn dims(&self, n: usize) -> BatchNorm {
+    fn dims(&self, n: usize, ranks: usize) -> BatchNorm {
         BatchNorm {
             rows: n * self.positions,
             c: self.c,
             groups: self.groups,
+            ranks,
             epsilon: 1e-5,
             momentum: 0.1,
             activation: self.activation,
@@ -333,7 +334,7 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         let middle = self.running.start + self.c;
         let (mean, variance) = (self.running.start..middle, middle..self.running.end);
         let (gamma, beta) = (self.gamma.clone(), self.beta.clone());
-        let norm = Operation::BatchNorm { gamma, beta, mean, variance, epsilon: self.dims(1).epsilon };
+        let norm = Operation::BatchNorm { gamma, beta, mean, variance, epsilon: self.dims(1, 1).epsilon };
         Some(vec![norm, Operation::Activation(self.activation)])
     }
     fn forward(
@@ -348,10 +349,12 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         let (gamma, beta) = (pass.param(&self.gamma), pass.param(&self.beta));
         let running = backend.slice_mut(stats, self.running.clone());
         match mode {
-            Mode::Eval => backend.batch_norm_eval(&self.dims(pass.n), x, gamma, beta, backend.freeze(running), y),
+            Mode::Eval => {
+                backend.batch_norm_eval(&self.dims(pass.n, pass.ranks), x, gamma, beta, backend.freeze(running), y)
+            }
             Mode::Train { groups } => {
                 self.groups = groups;
-                let d = self.dims(pass.n);
+                let d = self.dims(pass.n, pass.ranks);
                 let saved = backend.view_mut(&mut self.saved);
                 let saved = backend.slice_mut(saved, 0..2 * groups * self.c);
                 backend.batch_norm_forward(&d, x, gamma, beta, running, saved, y)
@@ -367,7 +370,7 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n));
+        let (backend, d) = (pass.backend, self.dims(pass.n, pass.ranks));
         let used = 0..2 * d.groups * d.c;
         let saved = backend.part(&self.saved, used.clone());
         let sums = backend.part_mut(&mut self.sums, used);
@@ -385,7 +388,7 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         vx: Stored<'_, B>,
         vy: StoredOut<'_, B>,
     ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n));
+        let (backend, d) = (pass.backend, self.dims(pass.n, pass.ranks));
         let used = 0..2 * d.groups * d.c;
         let saved = backend.part(&self.saved, used.clone());
         let sums = backend.part_mut(&mut self.sums, used);

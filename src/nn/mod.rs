@@ -32,7 +32,7 @@ pub use discriminator::{Discriminator, DiscriminatorParts, Verdict, VerdictGradi
 pub use generator::Generator;
 pub use image_encoder::ImageEncoder;
 pub use layer::{Layer, Mode, Pass};
-pub use network::{NetworkMemory, TrainedNetwork};
+pub use network::{Division, NetworkMemory, Sharing, TrainedNetwork};
 pub use operation::Operation;
 pub use rounded::Rounded;
 pub use sequential::Sequential;

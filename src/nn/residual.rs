@@ -285,7 +285,7 @@ mod tests {
         fn forward(self, cpu: &Cpu<f64>, x: &[f64], params: &[f64], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
             let (mut block, _) = self.block(cpu);
             block.forward(
-                Pass { backend: cpu, params, rounded: params, n: N, accumulates: true, classes: None },
+                Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None },
                 Mode::Train { groups: 1 },
                 &mut [],
                 x,
@@ -308,7 +308,15 @@ mod tests {
                     let (x, params, y, dy) = (x.stored(), params.real(), y.stored(), dy.stored());
                     let d_params = d_params.real();
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
-                    let pass = Pass { backend: cpu, params, rounded: params, n: N, accumulates: true, classes: None };
+                    let pass = Pass {
+                        backend: cpu,
+                        params,
+                        rounded: params,
+                        n: N,
+                        ranks: 1,
+                        accumulates: true,
+                        classes: None,
+                    };
                     // Without the gradient of x those of the parameters are the same.
                     let mut alone = vec![0.0; d_params.len()];
                     block.backward(pass, x, y, dy, None, Some(&mut alone))?;
@@ -321,7 +329,15 @@ mod tests {
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
                     block.allocate_tangents(cpu, N)?;
                     block.tangent(
-                        Pass { backend: cpu, params, rounded: params, n: N, accumulates: true, classes: None },
+                        Pass {
+                            backend: cpu,
+                            params,
+                            rounded: params,
+                            n: N,
+                            ranks: 1,
+                            accumulates: true,
+                            classes: None,
+                        },
                         x,
                         y,
                         vx.stored(),
@@ -339,7 +355,7 @@ mod tests {
             let (mut y, mut vy) = (vec![0.0; y_len], vec![0.0; y_len]);
             let mut block = self.forward(cpu, &x, params, &mut y)?;
             block.allocate_tangents(cpu, N)?;
-            let pass = Pass { backend: cpu, params, rounded: params, n: N, accumulates: true, classes: None };
+            let pass = Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None };
             block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; x_len]), None)?;
             block.tangent(pass, &x, &y, &vx, &mut vy)?;
             if let Some(d_params) = d_params {

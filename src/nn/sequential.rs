@@ -330,7 +330,8 @@ mod tests {
         /// ⟨J vx, dy⟩, and what it came from: y.
         fn value(&mut self, params: &[f64], x: &[f64]) -> (f64, Vec<f64>) {
             let Chain { cpu, net, vx, dy, .. } = self;
-            let pass = Pass { backend: &*cpu, params, rounded: params, n: N, accumulates: true, classes: None };
+            let pass =
+                Pass { backend: &*cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None };
             let (mut y, mut vy) = (vec![0.0; N * WIDTHS[3]], vec![0.0; N * WIDTHS[3]]);
             net.forward(pass, Mode::Train { groups: 1 }, &mut [], x, &mut y).expect("a pass");
             net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");
@@ -342,8 +343,15 @@ mod tests {
             let params = self.params.clone();
             let (_, y) = self.value(&params, x);
             let Chain { cpu, net, vx, dy, .. } = self;
-            let pass =
-                Pass { backend: &*cpu, params: &params, rounded: &params, n: N, accumulates: true, classes: None };
+            let pass = Pass {
+                backend: &*cpu,
+                params: &params,
+                rounded: &params,
+                n: N,
+                ranks: 1,
+                accumulates: true,
+                classes: None,
+            };
             let (mut d_params, mut dx, mut vy) = (vec![0.0; params.len()], vec![0.0; x.len()], vec![0.0; y.len()]);
             net.backward(pass, x, &y, dy, None, None).expect("a pass");
             net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");

@@ -17,7 +17,7 @@ pub fn objective(settings: &Settings) -> Objective {
     Objective { loss, real_target, margin, balance_ratio, balance_step }
 }
 
-/// The part of a batch that is drawn by `draws`.
+/// The part of a batch that is drawn by `draws`, or of which a rank's own share is.
 pub fn part(settings: &Settings, draws: DrawStep) -> Part {
     let index = draws.first_sample as usize / settings.micro_batch();
     Part { index, count: settings.train.accumulate }

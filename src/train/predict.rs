@@ -14,7 +14,8 @@ use half::bf16;
 
 use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
-use crate::device::{DryRun, Precision, Storage};
+use crate::device::ranks::Shards;
+use crate::device::{Backend, DryRun, Precision, Storage};
 use crate::nn::Parts;
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
@@ -97,15 +98,24 @@ pub struct Work {
 /// # Errors
 /// If the widths do not fit the images.
 pub fn predict(settings: &Settings, images: &Extent) -> Result<Prediction> {
+    predict_for_ranks(settings, images, 1)
+}
+
+/// Counts what each of so many ranks needs, which train together: its part of every batch, with `train.shard_optimizer` its share of the
+/// moments, and the whole data set. The arithmetic is that of one rank's step.
+///
+/// # Errors
+/// If the widths do not fit the images, or the settings not several ranks.
+pub fn predict_for_ranks(settings: &Settings, images: &Extent, ranks: usize) -> Result<Prediction> {
     match settings.train.dtype {
-        Precision::F32 | Precision::Tf32 => counted::<f32>(settings, images),
-        Precision::Bf16 => counted::<bf16>(settings, images),
+        Precision::F32 | Precision::Tf32 => counted::<f32>(settings, images, ranks),
+        Precision::Bf16 => counted::<bf16>(settings, images, ranks),
     }
 }
 
 /// The same, with activations stored as `S`.
-fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Prediction> {
-    let plan = DryRun::<f32, S>::default();
+fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent, ranks: usize) -> Result<Prediction> {
+    let plan = DryRun::<f32, S>::default().with_ranks(ranks);
     let shape = images.shape;
     let mut trainer = Trainer::new(plan.clone(), settings.clone(), shape)?;
     let (training, model_on_device) = (plan.allocated(), plan.allocated_on_device());
@@ -130,6 +140,12 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     let encoder = image_encoder.map(|encoder| encoder.memory.parts);
     let bytes = |reals: usize| 4 * reals as u64;
     let arenas = |parts: &Parts, copies: usize| bytes(copies * parts.params.len() + parts.stats.len());
+    let shares = settings.train.shard_optimizer && ranks > 1;
+    // The elements of an arena of moments that a rank keeps.
+    let kept_moments = |parts: &Parts| match parts.params.len() {
+        len if shares => Shards::of(plan.ranks(), len).kept(),
+        len => len,
+    };
     let average = if settings.generator.is_averaged() { arenas(&generator, 1) } else { 0 };
     let moments = if settings.optimizer.kind == OptimizerKind::Adam { 2 } else { 1 };
     let params = bytes(generator.params.len() + discriminator.params.len());
@@ -139,7 +155,8 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent) -> Result<Pred
     // What products read beside the parameters themselves.
     let copy = if S::of_reals(&[]).is_none() { size_of::<S>() as u64 } else { 0 };
     let copies = nets().map(|parts| copy * parts.params.len() as u64).sum::<u64>();
-    let networks = nets().map(|parts| arenas(parts, 2 + moments)).sum::<u64>() + copies + kept;
+    let own = |parts: &Parts| arenas(parts, 2) + bytes(moments * kept_moments(parts));
+    let networks = nets().map(own).sum::<u64>() + copies + kept;
     let saved = nets().map(|parts| arenas(parts, 1 + moments)).sum::<u64>() + kept;
     let memory = Memory {
         networks,

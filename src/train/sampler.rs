@@ -86,8 +86,15 @@ impl<B: F32Executor> Sampler<B> {
             backend.upload(&stored, backend.part_mut(&mut self.latents, 0..z.len()))?;
             // Always whole batches: the order of a product's sums may depend on its size, and so would the pictures.
             let rounded = self.rounded.view(backend, params);
-            let pass =
-                Pass { backend, params: backend.view(params), rounded, n: BATCH, accumulates: true, classes: None };
+            let pass = Pass {
+                backend,
+                params: backend.view(params),
+                rounded,
+                n: BATCH,
+                ranks: 1,
+                accumulates: true,
+                classes: None,
+            };
             let pass = pass.of(self.classes.as_ref().map(|classes| backend.view(classes)));
             let (z_all, images) = (backend.view(&self.latents), backend.view_mut(&mut self.images));
             self.generator.forward(pass, Mode::Eval, backend.view_mut(stats), z_all, images)?;

@@ -88,7 +88,10 @@ pub fn recorded_settings(settings: &Settings) -> Result<BTreeMap<String, serde_j
     recorded(settings)?.into_iter().map(json).collect()
 }
 
-/// Everything that a run needs to go on.
+/// Everything that a run needs to go on. Where several ranks share the moments, each of them calls this.
+///
+/// # Errors
+/// Those of the device and of the other ranks.
 pub fn checkpoint<B: F32Executor>(
     model: &Model<B>,
     preset: &str,
@@ -100,7 +103,8 @@ pub fn checkpoint<B: F32Executor>(
     for (prefix, memory) in networks(model) {
         let parts = &memory.parts;
         for (moments, suffix) in moments(settings.optimizer.kind, memory) {
-            optim.extend(arena_tensors(backend, &parts.params, moments, prefix, suffix)?);
+            let whole = memory.whole(backend, moments)?;
+            optim.extend(arena_tensors(backend, &parts.params, whole.as_ref().unwrap_or(moments), prefix, suffix)?);
         }
         if let Some(mean) = &memory.historical_mean {
             optim.extend(arena_tensors(backend, &parts.params, mean, prefix, HISTORICAL_MEAN)?);
@@ -307,12 +311,21 @@ pub fn restore<B: F32Executor>(
     fill_networks(&mut trainer.model, &mut model)?;
     for (network, prefix) in PREFIXES {
         let (backend, Some(memory), _) = trainer.model.split(network) else { continue };
-        let table = &memory.parts.params;
+        let pieces = memory.sharing.as_ref().map(|sharing| sharing.shards.pieces());
+        let NetworkMemory { parts, first_moments, second_moments, historical_mean, .. } = memory;
+        let table = &parts.params;
+        let mut fill = |moments: &mut Buffer<B>, suffix| {
+            let Some(pieces) = &pieces else { return optim.fill(backend, table, moments, prefix, suffix) };
+            let mut whole = backend.alloc(table.len())?;
+            optim.fill(backend, table, &mut whole, prefix, suffix)?;
+            let mut pieces = pieces.iter().cloned();
+            pieces.try_for_each(|(from, to)| backend.copy(backend.part(&whole, from), backend.part_mut(moments, to)))
+        };
         if let Some(first) = first {
-            optim.fill(backend, table, &mut memory.first_moments, prefix, first)?;
+            fill(first_moments, first)?;
         }
-        optim.fill(backend, table, &mut memory.second_moments, prefix, second)?;
-        if let Some(mean) = &mut memory.historical_mean {
+        fill(second_moments, second)?;
+        if let Some(mean) = historical_mean {
             optim.fill(backend, table, mean, prefix, HISTORICAL_MEAN)?;
         }
     }

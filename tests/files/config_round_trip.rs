@@ -164,11 +164,14 @@ fn optimizer() -> impl Strategy<Value = OptimizerSettings> {
 fn train() -> impl Strategy<Value = TrainSettings> {
     let large = 0..=i64::MAX as u64;
     let init = ("[a-zA-Z0-9/. \"'ß]{0,20}", "[a-z.,=]{0,20}");
-    let dtype = (prop::sample::select(Precision::ALL), init, any::<bool>(), 1usize..9);
+    let dtype = (prop::sample::select(Precision::ALL), init, any::<[bool; 3]>(), 1usize..9);
     (2usize..4096, 1usize..1000, large.clone(), positive(), large, 1u64..1000, 0u64..1000, 0usize..9, dtype).prop_map(
-        |(batch, epochs, steps, minutes, seed, tick, snap, keep, (dtype, (init, parts), tensorboard, accumulate))| {
+        |(batch, epochs, steps, minutes, seed, tick, snap, keep, (dtype, (init, parts), flags, accumulate))| {
+            let [tensorboard, sync_batch_norm, shard_optimizer] = flags;
             TrainSettings {
                 accumulate,
+                sync_batch_norm,
+                shard_optimizer,
                 batch,
                 epochs,
                 steps,

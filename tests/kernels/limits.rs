@@ -180,7 +180,7 @@ fn long_cases<B: Executor>() -> Vec<Case<B>> {
 /// More rows in a group than a block sums, one and several groups; more channels than a block has threads.
 fn batch_norms() -> impl Iterator<Item = BatchNorm> {
     let activation = Activation::LeakyRelu(0.2);
-    let size = |rows, c, groups| BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation };
+    let size = |rows, c, groups| BatchNorm { rows, c, groups, ranks: 1, epsilon: 1e-5, momentum: 0.1, activation };
     [size(1030, 3, 1), size(1040, 3, 2), size(1040, 40, 2), size(4, 300, 1)].into_iter()
 }
 

@@ -189,8 +189,8 @@ fn penalty<B: Executor<Real = f32, Storage = f32>>(
 ) {
     let d = GradientPenalty { n: N, len: 3, center, weight: 0.5 };
     let (mut v, mut norms) = (be.alloc(3 * N).expect("memory"), be.alloc(N).expect("memory"));
-    let (v, norms) = (be.view_mut(&mut v), be.view_mut(&mut norms));
-    be.gradient_penalty(&d, be.view(g), v, norms, be.view_mut(state)).expect("a penalty");
+    be.gradient_penalty_norms(&d, be.view(g), be.view_mut(&mut v), be.view_mut(&mut norms)).expect("norms");
+    be.gradient_penalty_value(&d, be.view(&norms), be.view_mut(state)).expect("a penalty");
 }
 
 /// The state after a loss of inputs in which one element, of one of them, is `bad`.

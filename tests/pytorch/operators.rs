@@ -95,7 +95,7 @@ fn conv_transpose2d(cpu: &Cpu<f64>, operator: &Operator, parts: &Parts) -> Compu
 fn batch_norm(cpu: &Cpu<f64>, parts: &Parts, training: bool) -> Computed {
     let &[n, c, h, w] = parts.shape("x") else { panic!("a shape of four") };
     let activation = Activation::Identity;
-    let d = BatchNorm { rows: n * h * w, c, groups: 1, epsilon: 1e-5, momentum: 0.1, activation };
+    let d = BatchNorm { rows: n * h * w, c, groups: 1, ranks: 1, epsilon: 1e-5, momentum: 0.1, activation };
     let [x, gamma, beta, dy] = ["x", "w", "b", "dy"].map(|name| parts.ours(name));
     let (mut y, mut dx) = (vec![0.0; x.len()], vec![0.0; x.len()]);
     if !training {

@@ -12,6 +12,7 @@ mod methods;
 mod overwritten;
 mod own_nets;
 mod penalty;
+mod ranks;
 
 #[test]
 fn a_what_this_part_needs() {

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `communicator`, [`nccl`] | sums and gathered blocks of GPUs' memory, by NCCL |
 //! | [`exchange`] | sums and gathered blocks of the CPU's memory, on top of a [`Communicator`] |
+//! | [`shards`] | the division of an arena, where each rank keeps a share alone |
+//! | `mpi` | ranks that are processes of an MPI job (feature `mpi`) |
 //! | [`threads`] | ranks that are threads of one process: for tests and examples |
 //!
 //! The words are MPI's and NCCL's: the *world* is the number of ranks, an *all-gather* gives every rank the parts of all, a sum
@@ -12,10 +14,16 @@
 
 pub(super) mod communicator;
 pub mod exchange;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod nccl;
+pub mod shards;
 pub mod threads;
 
 pub use communicator::Summed;
+#[cfg(feature = "mpi")]
+pub use mpi::MpiRanks;
+pub use shards::Shards;
 pub use threads::ThreadRanks;
 
 use crate::Result;

@@ -6,6 +6,11 @@
 //! Groups let real and fake images pass as one batch of 2N with statistics of their own. Evaluation uses the running
 //! statistics instead, which follow the batches group by group: r ← (1 − m) r + m · batch, the variance unbiased
 //! (divided by one row less), as PyTorch keeps it.
+//!
+//! Where the rows of several ranks are normalised together, each finds the statistics of its own, all are gathered, and every rank
+//! joins them in rank order: μ = mean μ_r, σ² = mean (σ_r² + (μ_r − μ)²), of as many rows each (Chan et al. 1979, pairwise). In the
+//! backward and the tangent pass the two sums of a column are summed over the ranks. Gradients of γ and β are a rank's own, as all
+//! gradients of parameters.
 
 mod cpu;
 mod launch;
@@ -27,6 +32,8 @@ pub struct BatchNorm {
     pub c: usize,
     /// Groups of consecutive rows with statistics of their own; divides `rows`.
     pub groups: usize,
+    /// Ranks of which a group's rows are normalised together, each of which has so many rows: 1, or all (SyncBatchNorm).
+    pub ranks: usize,
     /// Added to the variance.
     pub epsilon: f64,
     /// m, the weight of the new batch in the running statistics.
@@ -40,6 +47,10 @@ impl BatchNorm {
     fn len(&self) -> usize {
         self.rows * self.c
     }
+    /// Rows of a group, on all ranks that are normalised together.
+    fn joined_rows(&self) -> usize {
+        self.rows / self.groups * self.ranks
+    }
     /// Elements of `saved` and of `sums`.
     fn saved_len(&self) -> usize {
         2 * self.groups * self.c
@@ -51,7 +62,7 @@ impl BatchNorm {
     }
 }
 
-/// The passes of batch normalisation.
+/// The passes of batch normalisation. With more ranks than one they are collective, but for evaluation.
 ///
 /// x, y and their gradients are `[rows, C]`, γ and β `[C]`. `saved` is `[groups, 2, C]`: μ and σ⁻¹. `sums` is
 /// `[groups, 2, C]`: Σ g and Σ g · x̂ with g = dy · f′. `running` is `[2, C]`: mean and variance.
@@ -66,6 +77,16 @@ pub trait BatchNormOp: Backend {
         running: Out<'_, Self>,
         saved: Out<'_, Self>,
         y: StoredOut<'_, Self>,
+    ) -> Result<()>;
+
+    /// From `saved` of every rank, `[ranks, groups, 2, C]`: overwrites it with that of all their rows, and updates `running` once a
+    /// group, in order. It is the part of a forward pass that comes between two ranks' own.
+    fn batch_norm_join(
+        &self,
+        d: &BatchNorm,
+        gathered: In<'_, Self>,
+        running: Out<'_, Self>,
+        saved: Out<'_, Self>,
     ) -> Result<()>;
 
     /// Normalises by the running statistics; overwrites y. `d.groups` and `d.momentum` do not matter.
@@ -114,6 +135,7 @@ dry_run! {
     BatchNormOp:
     // x is read for the mean, for the variance, and to normalise.
     batch_norm_forward(_d: &BatchNorm, x, _gamma, _beta, _running, _saved, y) => 3 * x + y;
+    batch_norm_join(_d: &BatchNorm, gathered, running, saved) => gathered + 2 * running + saved;
     batch_norm_eval(_d: &BatchNorm, x, _gamma, _beta, _running, y) => x + y;
     batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>, _accumulate: bool) =>
         2 * (x + y + dy) + sums + dx.unwrap_or_default();
@@ -121,7 +143,7 @@ dry_run! {
 }
 
 fn size(rows: usize, c: usize, groups: usize, activation: Activation) -> BatchNorm {
-    BatchNorm { rows, c, groups, epsilon: 1e-5, momentum: 0.1, activation }
+    BatchNorm { rows, c, groups, ranks: 1, epsilon: 1e-5, momentum: 0.1, activation }
 }
 
 /// Odd sizes, one and two groups, every activation that follows a normalisation; backward and tangent passes, the
@@ -151,7 +173,10 @@ pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
     // Groups of more rows than a block sums, which the kernels do in two launches; more columns than a block has.
     let long = [size(1026, 2, 2, Activation::LeakyRelu(0.2)), size(520, 33, 1, Activation::Tanh)];
     let batches = batches.into_iter().map(batch_case);
-    batches.chain(running.map(running_case)).chain(long.map(long_case)).chain(eval.map(eval_case)).collect()
+    let joined = [(1, 1, 1), (3, 17, 2), (5, 300, 2)];
+    let joined = joined.map(|(ranks, c, groups)| BatchNorm { ranks, ..size(3 * groups, c, groups, Activation::Relu) });
+    let batches = batches.chain(running.map(running_case)).chain(long.map(long_case));
+    batches.chain(joined.map(joined_case)).chain(eval.map(eval_case)).collect()
 }
 
 fn case<B: BatchNormOp>(d: &BatchNorm, mode: &str) -> Case<B> {
@@ -225,6 +250,30 @@ fn long_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
             let (y, saved, sums) = (be.freeze(y), be.view(&saved), be.view_mut(&mut sums));
             let weight = Some(case::gradients(be, [dgamma.real(), dbeta.real()], false)?);
             be.batch_norm_backward(&d, x, y, dy.stored(), gamma, saved, sums, Some(dx.stored()), weight, false)
+        })
+}
+
+/// The statistics of several ranks' rows, and the backward pass of one of them, whose sums are those of all: as a rank has them
+/// between what it is told by the others.
+fn joined_case<B: BatchNormOp>(d: BatchNorm) -> Case<B> {
+    let BatchNorm { ranks, c, groups, .. } = d;
+    case(&d, &format!("ranks{ranks} "))
+        .filled_real_input("gathered", ranks * d.saved_len(), Fill::Uniform(0.5, 2.0))
+        .filled_real_input("running", 2 * c, Fill::Uniform(0.5, 2.0))
+        .input("dy", d.len())
+        .real_output("saved", d.saved_len())
+        .real_output("running", 2 * c)
+        .output("dx", d.len())
+        .real_output("dgamma", c)
+        .forward(move |be: &B, [x, gamma, _, gathered, before, dy], [saved, running, dx, dgamma]| {
+            let (x, gamma, mut running, mut saved) = (x.stored(), gamma.real(), running.real(), saved.real());
+            be.copy(before.real(), be.reborrow(&mut running))?;
+            be.batch_norm_join(&d, gathered.real(), running, be.reborrow(&mut saved))?;
+            let (mut sums, mut dbeta) = (be.alloc(2 * groups * c)?, be.alloc(c)?);
+            let (saved, mut dgamma) = (be.freeze(saved), dgamma.real());
+            let weight = Some([be.reborrow(&mut dgamma), be.view_mut(&mut dbeta)]);
+            let sums = be.view_mut(&mut sums);
+            be.batch_norm_backward(&d, x, x, dy.stored(), gamma, saved, sums, Some(dx.stored()), weight, false)
         })
 }
 

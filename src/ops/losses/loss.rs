@@ -52,6 +52,11 @@ impl Part {
         [self.index, self.count].map(int)
     }
 
+    /// Returns true if no other part comes before it.
+    pub fn is_first(self) -> bool {
+        self.index == 0
+    }
+
     /// Returns true if no other part comes after it.
     pub fn is_last(self) -> bool {
         self.index + 1 == self.count

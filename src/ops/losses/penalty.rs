@@ -27,7 +27,7 @@ use crate::ops::{Case, CaseBuffer, CaseIn, Fill};
 /// Sizes and weight of a gradient penalty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GradientPenalty {
-    /// Images.
+    /// Images, of all ranks.
     pub n: usize,
     /// Elements of an image.
     pub len: usize,
@@ -91,14 +91,21 @@ pub trait PenaltyOp: Backend {
         target: StoredOut<'_, Self>,
     ) -> Result<()>;
 
-    /// From the gradients g: overwrites v = ∂R/∂g and norms `[N]`, ‖g_i‖; adds R to the penalty of the state's metrics and
-    /// to their `loss_d`. A loss that is not finite then is noted in `non_finite`, unless something was before.
-    fn gradient_penalty(
+    /// From the gradients g, of all N images or of some of them: overwrites v = ∂R/∂g and norms, ‖g_i‖, one for each image in g.
+    fn gradient_penalty_norms(
         &self,
         d: &GradientPenalty,
         g: Stored<'_, Self>,
         v: StoredOut<'_, Self>,
         norms: Out<'_, Self>,
+    ) -> Result<()>;
+
+    /// From the norms of all images, `[N]`: adds R to the penalty of the state's metrics and to their `loss_d`. A loss that is not
+    /// finite then is noted in `non_finite`, unless something was before.
+    fn gradient_penalty_value(
+        &self,
+        d: &GradientPenalty,
+        norms: In<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()>;
 }
@@ -149,14 +156,7 @@ impl<T: Real, S: Storage<T>> PenaltyOp for Cpu<T, S> {
         Ok(())
     }
 
-    fn gradient_penalty(
-        &self,
-        d: &GradientPenalty,
-        g: &[S],
-        v: &mut [S],
-        norms: &mut [T],
-        state: &mut [StepState],
-    ) -> Result<()> {
+    fn gradient_penalty_norms(&self, d: &GradientPenalty, g: &[S], v: &mut [S], norms: &mut [T]) -> Result<()> {
         let images = v.par_chunks_mut(d.len).zip(g.par_chunks(d.len)).zip(norms.par_iter_mut());
         images.for_each(|((v, g), slot)| {
             let norm = sum(g, |g| g * g).sqrt();
@@ -164,6 +164,10 @@ impl<T: Real, S: Storage<T>> PenaltyOp for Cpu<T, S> {
             v.iter_mut().zip(g).for_each(|(v, g)| *v = S::of_real(scale * g.real()));
             *slot = T::of(norm);
         });
+        Ok(())
+    }
+
+    fn gradient_penalty_value(&self, d: &GradientPenalty, norms: &[T], state: &mut [StepState]) -> Result<()> {
         let penalty = d.weight * sum(norms, |norm| d.cost(norm)) / d.n as f64;
         let state = &mut state[0];
         state.metrics.penalty += penalty;
@@ -220,15 +224,22 @@ impl<T: Real, S: Storage<T>> PenaltyOp for Accelerator<T, S> {
         self.launch_images(Kernel::PenaltyPerturb, u.len(), &arguments)
     }
 
-    fn gradient_penalty(
+    fn gradient_penalty_norms(
         &self,
         d: &GradientPenalty,
         g: Stored<'_, Self>,
         v: StoredOut<'_, Self>,
         norms: Out<'_, Self>,
+    ) -> Result<()> {
+        self.launch_images(Kernel::GradientPenaltyNorms, norms.len(), &arguments![d, g, v, norms])
+    }
+
+    fn gradient_penalty_value(
+        &self,
+        d: &GradientPenalty,
+        norms: In<'_, Self>,
         state: Out<'_, Self, StepState>,
     ) -> Result<()> {
-        self.launch_images(Kernel::GradientPenaltyNorms, d.n, &arguments![d, g, v, norms])?;
         self.launch_sum(Kernel::GradientPenaltyValue, &arguments![d, norms, state])
     }
 }
@@ -240,7 +251,8 @@ dry_run! {
     penalty_moments(x, moments) => 2 * x + moments;
     penalty_perturb(x, moments, w, u, target) => x + moments + w + u + target;
     // Once for the norms, once to scale.
-    gradient_penalty(_d: &GradientPenalty, g, v, norms, _state) => 2 * g + v + 2 * norms;
+    gradient_penalty_norms(_d: &GradientPenalty, g, v, norms) => 2 * g + v + norms;
+    gradient_penalty_value(_d: &GradientPenalty, norms, _state) => norms;
 }
 
 /// One image and one element, odd sizes, more images and more elements than a block has threads; both centers.
@@ -272,7 +284,8 @@ fn penalised<B: PenaltyOp>(
 ) -> Result<(StepState, StoredBuffer<B>, Buffer<B>)> {
     let (mut v, mut norms) = (be.alloc(d.n * d.len)?, be.alloc(d.n)?);
     let mut state = be.buffer_of(&[StepState::new(0, 0.0)])?;
-    be.gradient_penalty(d, g, be.view_mut(&mut v), be.view_mut(&mut norms), be.view_mut(&mut state))?;
+    be.gradient_penalty_norms(d, g, be.view_mut(&mut v), be.view_mut(&mut norms))?;
+    be.gradient_penalty_value(d, be.view(&norms), be.view_mut(&mut state))?;
     Ok((be.read(be.view(&state))?[0], v, norms))
 }
 
@@ -302,7 +315,9 @@ pub(super) fn passes<B: PenaltyOp>() -> [Pass<B>; 2] {
         let (shape, elements) = (format!("n{BATCH} len{len}"), BATCH * len);
         let outputs = [stored(elements), real(BATCH)];
         Pass::of("penalty", shape, "value", [stored(elements)], outputs, move |be: &B, [g], [v, norms], state| {
-            be.gradient_penalty(&d, g.stored(), v.stored(), norms.real(), state)
+            let mut norms = norms.real();
+            be.gradient_penalty_norms(&d, g.stored(), v.stored(), be.reborrow(&mut norms))?;
+            be.gradient_penalty_value(&d, be.freeze(norms), state)
         })
     })
 }

@@ -1,6 +1,7 @@
 //! Optimizers, what else moves or averages weights, and what a step's updates begin and end with.
 
 pub mod adam;
+pub mod agree;
 pub mod clip;
 pub mod ema;
 pub mod finish_step;
@@ -12,6 +13,7 @@ pub mod schedule;
 operations! {
     Optimizers:
     finite_gradients: FiniteGradientsOp,
+    agree: AgreeOp,
     adam: AdamOp,
     clip: ClipOp,
     ema: EmaOp,

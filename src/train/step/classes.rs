@@ -24,7 +24,7 @@ pub(super) fn of<'a, B: Executor>(
 /// # Errors
 /// Those of the device; if the images have none.
 pub(super) fn draw_real<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
-    let n = model.settings.micro_batch();
+    let n = model.micro_batch();
     let Model { backend, batch, state, .. } = model;
     let Some(classes) = &mut batch.classes else { return Ok(()) };
     inputs.real_classes(backend, draws, backend.view(state), backend.part_mut(classes, 0..n))
@@ -35,7 +35,7 @@ pub(super) fn draw_real<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, dr
 /// # Errors
 /// Those of the device.
 pub(super) fn draw_generated<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
-    let n = model.settings.micro_batch();
+    let n = model.micro_batch();
     let Model { backend, settings, batch, state, .. } = model;
     let Some(classes) = &mut batch.classes else { return Ok(()) };
     inputs.classes(backend, settings, phase, backend.view(state), backend.part_mut(classes, n..2 * n))

@@ -5,9 +5,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | [`batch_memory`] | the memory of the batch |
 //! | [`model`] | the networks, the batch and the state: what a step works on |
 //! | [`probe`] | what `trace`, tests and proofs are told of a step |
 //! | `classes` | the classes of the images, where the nets are told them |
+//! | `ranks` | what the ranks tell each other, where several train together |
 //! | `shown` | what the discriminator sees of images: augmented, with instance noise |
 //! | `penalty` | the gradient penalty, of the discriminator's loss |
 //! | `feature_matching` | the generator's loss where it matches features |
@@ -18,6 +20,7 @@
 //! Real and generated images pass the discriminator as one batch of 2N with statistics of their own, and the generator's
 //! half of the step computes no weight gradient of D.
 
+pub mod batch_memory;
 mod classes;
 pub(crate) mod feature_matching;
 mod historical_averaging;
@@ -25,6 +28,7 @@ pub(crate) mod mode_regularization;
 pub mod model;
 pub(crate) mod penalty;
 pub mod probe;
+mod ranks;
 mod shown;
 mod update;
 
@@ -33,6 +37,7 @@ use self::mode_regularization::ModeRegularizer;
 use self::model::Model;
 use self::penalty::PenaltyMemory;
 use self::probe::Probe;
+use self::ranks::{Verdicts, WholeVerdict};
 use self::update::{update, update_average};
 use super::batch::{Batch, Phase};
 use super::objective;
@@ -88,6 +93,7 @@ pub(super) fn step<B: Executor>(
             }
         }
         model.raw_gradients()?;
+        ranks::sum_gradients(model, Network::Discriminator)?;
         historical_averaging::add_gradients(model, Network::Discriminator)?;
         probe.discriminator_gradients(model)?;
         update(model, Network::Discriminator)?;
@@ -103,6 +109,7 @@ pub(super) fn step<B: Executor>(
         mode_regularization::add_gradients(model, regularizer, inputs)?;
         probe.reconstructions(model, regularizer.reconstructions(&model.backend))?;
     }
+    ranks::sum_gradients(model, Network::Generator)?;
     historical_averaging::add_gradients(model, Network::Generator)?;
     probe.generator_gradients(model)?;
     update(model, Network::Generator)?;
@@ -154,7 +161,7 @@ pub(crate) fn generator_gradients<B: Executor>(
 
 /// Real images, into the first half of the batch, with their classes.
 fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
-    let real = 0..model.settings.micro_batch() * model.image.len();
+    let real = 0..model.micro_batch() * model.image.len();
     let Model { backend, batch, state, .. } = model;
     inputs.real_images(backend, draws, backend.view(state), backend.part_mut(&mut batch.images.clean, real))?;
     classes::draw_real(model, inputs, draws)
@@ -180,7 +187,7 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
 fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
     shown::show(model, inputs, phase)?;
-    if phase.draws().is_first_part() {
+    if model.is_first(phase.draws()) {
         model.normalise_weights()?;
     }
     let images = model.images_of(phase);
@@ -198,22 +205,24 @@ fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Pha
 
 /// The discriminator's loss and its gradients by logits and KL; β moves with the mean KL, by dual gradient ascent.
 fn discriminator_loss<B: Executor>(model: &mut Model<B>, draws: DrawStep) -> Result<()> {
-    let bottleneck = model.discriminator.layers.bottleneck(model.settings.micro_batch());
+    let bottleneck = model.discriminator.layers.bottleneck(model.micro_batch());
     let loss = objective::discriminator_loss(&model.settings, objective::part(&model.settings, draws), bottleneck);
     let Model { backend, batch, state, .. } = model;
-    let (logits, kl) = (backend.view(&batch.logits), backend.view(&batch.kl));
-    let (dlogits, dkl) = (backend.view_mut(&mut batch.dlogits), backend.view_mut(&mut batch.dkl));
-    backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))
+    batch.gather(backend, Verdicts::OfBoth)?;
+    let WholeVerdict { logits, kl, dlogits, dkl } = batch.whole(backend, Verdicts::OfBoth);
+    backend.discriminator_loss(&loss, logits, kl, dlogits, dkl, backend.view_mut(state))?;
+    batch.take_gradients(backend, Verdicts::OfBoth)
 }
 
 /// The generator's loss by the discriminator's logits, with the repelling term where the settings have it.
 fn generator_loss<B: Executor>(model: &mut Model<B>, draws: DrawStep) -> Result<()> {
-    let n = model.settings.micro_batch();
+    let n = model.micro_batch();
     let (loss, part) = (objective::objective(&model.settings), objective::part(&model.settings, draws));
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
-    let logits = backend.part(&batch.logits, 0..n);
-    let (dlogits, dkl) = (backend.part_mut(&mut batch.dlogits, 0..n), backend.part_mut(&mut batch.dkl, 0..n));
+    batch.gather(backend, Verdicts::OfGenerated)?;
+    let WholeVerdict { logits, dlogits, dkl, .. } = batch.whole(backend, Verdicts::OfGenerated);
     backend.generator_loss(&loss, part, logits, dlogits, dkl, backend.view_mut(state))?;
+    batch.take_gradients(backend, Verdicts::OfGenerated)?;
     layers.repelling_loss(memory.pass(backend, n), backend.view_mut(state))
 }
 
@@ -225,7 +234,7 @@ fn backward_through_discriminator<B: Executor>(
     phase: Phase,
     d_images: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
-    let images = model.images_of(phase);
+    let (images, is_first) = (model.images_of(phase), model.is_first(phase.draws()));
     let Model { backend, settings, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let verdict = VerdictGradient {
         logits: backend.part(&batch.logits, 0..images.n),
@@ -237,7 +246,7 @@ fn backward_through_discriminator<B: Executor>(
     let classes = classes::of(backend, &batch.classes, images.numbers);
     match phase {
         Phase::Discriminator(_) => {
-            let (pass, gradients) = memory.backward_pass_of(backend, images.n, phase.draws().is_first_part())?;
+            let (pass, gradients) = memory.backward_pass_of(backend, images.n, is_first)?;
             layers.backward(pass.of(classes), x, noise, verdict, d_images, Some(gradients))
         }
         Phase::Generator(_) => {
@@ -253,9 +262,9 @@ fn backward_through_generator<B: Executor>(
     draws: DrawStep,
     d_latents: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
-    let generated = model.images_of(Phase::Generator(draws));
+    let (generated, is_first) = (model.images_of(Phase::Generator(draws)), model.is_first(draws));
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, gradients) = memory.backward_pass_of(backend, generated.n, draws.is_first_part())?;
+    let (pass, gradients) = memory.backward_pass_of(backend, generated.n, is_first)?;
     let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
     let images = backend.part(&batch.images.clean, generated.range);
     layers.backward(

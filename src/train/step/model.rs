@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-use crate::config::Settings;
+use super::batch_memory::own_images;
+pub use super::batch_memory::{BatchMemory, ImageGradients, Images};
+use crate::config::{Settings, TrainSettings, validate_for_ranks};
 use crate::device::philox::DrawStep;
-use crate::device::{Buffer, Metrics, Network, StepState, Stored, StoredBuffer, StoredOut};
-use crate::nn::{Discriminator, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
+use crate::device::{Buffer, Metrics, Network, StepState};
+use crate::nn::{Discriminator, Division, Generator, ImageEncoder, ImageShape, NetworkMemory, Parts, TrainedNetwork};
 use crate::ops::Executor;
 use crate::train::batch::Phase;
+use crate::train::objective;
 use crate::{Error, Result};
 
 /// Steps whose figures are kept, in a ring: the device writes them, the host reads them.
@@ -45,59 +48,6 @@ pub struct Average<B: Executor> {
     pub stats: Buffer<B>,
 }
 
-/// A step's images and latents, and what the discriminator and the losses say of them, for N images or, where both kinds
-/// are in the batch, 2N: real, then generated.
-pub struct BatchMemory<B: Executor> {
-    /// The images of the batch.
-    pub images: Images<B>,
-    /// The loss's gradient by N of them.
-    pub d_images: ImageGradients<B>,
-    /// z `[N, latent]`.
-    pub latents: StoredBuffer<B>,
-    /// The class of each of 2N images, real, then generated, where the nets are told classes.
-    pub classes: Option<Buffer<B, u32>>,
-    /// The logits of 2N images.
-    pub logits: StoredBuffer<B>,
-    /// The loss's gradient by them.
-    pub dlogits: StoredBuffer<B>,
-    /// The KL divergence of the code of each of 2N images.
-    pub kl: Buffer<B>,
-    /// The loss's gradient by it.
-    pub dkl: Buffer<B>,
-}
-
-/// 2N images: real, then generated.
-pub struct Images<B: Executor> {
-    /// As they were read and generated.
-    pub clean: StoredBuffer<B>,
-    /// The same augmented, where the settings ask for it.
-    pub augmented: Option<StoredBuffer<B>>,
-    /// Either with instance noise, where the settings ask for it.
-    pub noised: Option<StoredBuffer<B>>,
-}
-
-impl<B: Executor> Images<B> {
-    /// The images as the discriminator sees them: augmented and with instance noise, where there is any.
-    pub fn discriminated(&self, backend: &B) -> Stored<'_, B> {
-        backend.view(self.noised.as_ref().or(self.augmented.as_ref()).unwrap_or(&self.clean))
-    }
-}
-
-/// The loss's gradient by N images.
-pub struct ImageGradients<B: Executor> {
-    /// By the images as they were generated.
-    pub clean: StoredBuffer<B>,
-    /// By the same augmented, where the settings ask for it.
-    pub augmented: Option<StoredBuffer<B>>,
-}
-
-impl<B: Executor> ImageGradients<B> {
-    /// Where the discriminator writes the gradient by images as it sees them. Noise on them changes none.
-    pub(super) fn discriminated(&mut self, backend: &B) -> StoredOut<'_, B> {
-        backend.view_mut(self.augmented.as_mut().unwrap_or(&mut self.clean))
-    }
-}
-
 /// The images of the batch that pass the discriminator in one phase.
 pub(super) struct PhaseImages {
     /// Their number.
@@ -116,7 +66,8 @@ impl<B: Executor> Model<B> {
     /// # Errors
     /// If the widths do not fit the image, or memory is used up.
     pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
-        let n = settings.micro_batch();
+        validate_for_ranks(&settings, backend.ranks().world)?;
+        let n = own_images(&settings, backend.ranks());
         let generator = Generator::new(&backend, &settings, image, n)?;
         let discriminator = Discriminator::new(&backend, &settings, image, 2 * n)?;
         Self::with_networks(backend, settings, image, generator, discriminator)
@@ -133,11 +84,14 @@ impl<B: Executor> Model<B> {
         generator: (Generator<B>, Parts),
         discriminator: (Discriminator<B>, Parts),
     ) -> Result<Self> {
-        let (n, seed) = (settings.micro_batch(), settings.train.seed);
+        validate_for_ranks(&settings, backend.ranks().world)?;
+        let (n, seed) = (own_images(&settings, backend.ranks()), settings.train.seed);
         require_fit(&settings, image, &generator.0, &discriminator.0)?;
         let averaged = settings.objective.historical_averaging > 0.0;
+        let TrainSettings { sync_batch_norm: joins_norms, shard_optimizer: shards_moments, .. } = settings.train;
+        let division = Division { joins_norms, shards_moments };
         let network = |parts: Parts, first_tensor, with_mean| {
-            NetworkMemory::new(&backend, parts, settings.optimizer.kind, seed, first_tensor, with_mean)
+            NetworkMemory::new(&backend, parts, settings.optimizer.kind, seed, first_tensor, with_mean, division)
         };
         let (layers, parts) = generator;
         let first_of_d = tensors(parts.params.entries().len());
@@ -216,17 +170,27 @@ impl<B: Executor> Model<B> {
         layers.raw_gradients(backend, backend.view(&memory.stats), backend.view_mut(&mut memory.gradients))
     }
 
+    /// Images of each kind that pass the networks at once on this rank: N.
+    pub fn micro_batch(&self) -> usize {
+        own_images(&self.settings, self.backend.ranks())
+    }
+
     /// The parts of the batch that pass the networks one after the other, each with its draws: the whole of it, unless gradients
-    /// accumulate.
+    /// accumulate. A rank passes its own share of each, so that all ranks together pass what one would.
     pub(super) fn parts(&self, draws: DrawStep) -> impl Iterator<Item = DrawStep> + use<B> {
-        let n = self.settings.micro_batch();
+        let (part, first) = (self.settings.micro_batch(), self.backend.ranks().rank * self.micro_batch());
         (0..self.settings.train.accumulate)
-            .map(move |part| draws.from_sample(u32::try_from(part * n).unwrap_or(u32::MAX)))
+            .map(move |index| draws.from_sample(u32::try_from(index * part + first).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether these are the draws of the first part of a batch.
+    pub(super) fn is_first(&self, draws: DrawStep) -> bool {
+        objective::part(&self.settings, draws).is_first()
     }
 
     /// The images that pass the discriminator in a phase: all 2N in its own, the N generated ones in the generator's.
     pub(super) fn images_of(&self, phase: Phase) -> PhaseImages {
-        let (n, image) = (self.settings.micro_batch(), self.image.len());
+        let (n, image) = (self.micro_batch(), self.image.len());
         match phase {
             Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image, numbers: 0..2 * n },
             Phase::Generator(_) => PhaseImages { n, groups: 1, range: n * image..2 * n * image, numbers: n..2 * n },
@@ -285,27 +249,5 @@ impl<B: Executor> Average<B> {
             Result::Ok(target)
         };
         Ok(Some(Average { params: copy(&generator.params)?, stats: copy(&generator.stats)? }))
-    }
-}
-
-impl<B: Executor> BatchMemory<B> {
-    fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
-        let (n, len) = (settings.micro_batch(), image.len());
-        let (noise, augments) = (settings.objective.instance_noise > 0.0, !settings.objective.augment.is_none());
-        let images = |wanted: bool, count: usize| wanted.then(|| backend.alloc(count * len)).transpose();
-        Ok(BatchMemory {
-            images: Images {
-                clean: backend.alloc(2 * n * len)?,
-                augmented: images(augments, 2 * n)?,
-                noised: images(noise, 2 * n)?,
-            },
-            d_images: ImageGradients { clean: backend.alloc(n * len)?, augmented: images(augments, n)? },
-            latents: backend.alloc(n * settings.generator.latent)?,
-            classes: settings.nets.is_conditional().then(|| backend.alloc(2 * n)).transpose()?,
-            logits: backend.alloc(2 * n)?,
-            dlogits: backend.alloc(2 * n)?,
-            kl: backend.alloc(2 * n)?,
-            dkl: backend.alloc(2 * n)?,
-        })
     }
 }

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::classes;
 use super::model::Model;
+use super::{classes, ranks};
 use crate::Result;
 use crate::config::{Penalty, Settings};
 use crate::device::philox::DrawStep;
@@ -49,7 +49,7 @@ struct Points<B: Executor> {
 impl<B: Executor> PenaltyMemory<B> {
     /// `None` where the settings ask for no penalty.
     pub(super) fn new(model: &mut Model<B>) -> Result<Option<Self>> {
-        let (n, len, penalty) = (model.settings.micro_batch(), model.image.len(), model.settings.objective.penalty);
+        let (n, len, penalty) = (model.micro_batch(), model.image.len(), model.settings.objective.penalty);
         if penalty == Penalty::None {
             return Ok(None);
         }
@@ -133,7 +133,7 @@ pub(crate) fn add_gradients<B: Executor>(
     inputs: &Batch<B>,
     draws: DrawStep,
 ) -> Result<()> {
-    let (n, d) = (model.settings.micro_batch(), gradient_penalty(&model.settings, draws, model.image));
+    let (n, d) = (model.micro_batch(), gradient_penalty(&model.settings, draws, model.image));
     let Model { backend, settings, discriminator, batch, state, .. } = model;
     let TrainedNetwork { layers, memory: arenas } = discriminator;
     let PenaltyMemory { points, v, norms, logits, kl, ones, zeros } = memory;
@@ -152,7 +152,9 @@ pub(crate) fn add_gradients<B: Executor>(
         || VerdictGradient { logits: backend.view(logits), dlogits: backend.view(ones), dkl: backend.view(zeros) };
     layers.backward(pass, x, noise, seed(), Some(backend.view_mut(&mut batch.d_images.clean)), None)?;
     let g = backend.view(&batch.d_images.clean);
-    backend.gradient_penalty(&d, g, backend.view_mut(v), backend.view_mut(norms), backend.view_mut(state))?;
+    backend.gradient_penalty_norms(&d, g, backend.view_mut(v), backend.view_mut(norms))?;
+    let norms = ranks::whole_norms(backend, &mut batch.gathered, backend.view(norms))?;
+    backend.gradient_penalty_value(&d, norms, backend.view_mut(state))?;
 
     // Drawn anew from the state just written, whose seed and step are as they were.
     let noise = inputs.penalty_noise(backend, settings, draws, backend.view(state));

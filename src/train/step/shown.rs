@@ -54,7 +54,7 @@ pub(super) fn show_reconstructions<'a, B: Executor>(
 /// # Errors
 /// Those of the device.
 pub(super) fn backward<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws: DrawStep) -> Result<()> {
-    let n = model.settings.micro_batch();
+    let n = model.micro_batch();
     let Model { backend, batch, state, settings, image, .. } = model;
     Changes::of_phase(backend, settings, *image, inputs, Phase::Generator(draws), n).back(
         backend,

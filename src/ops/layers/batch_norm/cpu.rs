@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::cpu::vectorised;
 use crate::device::matrix::{MatrixMut, for_each_block};
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
-use crate::device::{Cpu, Real, Storage};
+use crate::device::{Backend, Cpu, Real, Storage};
 use crate::ops::layers::activation::Function;
 
 /// Channels of one task where columns are summed.
@@ -53,7 +53,14 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
                 saved[(2 * group + 1) * d.c + column] = T::of(1.0 / (variance + d.epsilon).sqrt());
             },
         );
-        update_running(d, saved, running);
+        if d.ranks > 1 {
+            self.with_shared(d.ranks * saved.len(), |gathered| {
+                self.gather_from_ranks(saved, gathered)?;
+                self.batch_norm_join(d, gathered, running, saved)
+            })?;
+        } else {
+            update_running(d, saved, running);
+        }
         let saved = &*saved;
         y.par_chunks_mut(row_chunk(d)).zip(x.par_chunks(row_chunk(d))).enumerate().for_each(|(chunk, (y, x))| {
             each_group(d, chunk, y.len(), |group, rows| {
@@ -61,6 +68,12 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
                 normalise(d, &x[rows.clone()], mean, inverse, gamma, beta, &mut y[rows.clone()]);
             });
         });
+        Ok(())
+    }
+
+    fn batch_norm_join(&self, d: &BatchNorm, gathered: &[T], running: &mut [T], saved: &mut [T]) -> Result<()> {
+        join_ranks(d, gathered, saved);
+        update_running(d, saved, running);
         Ok(())
     }
 
@@ -123,7 +136,6 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
                 |y, dy| d.activation.slope(y) * dy,
             ),
         }
-        let sums = &*sums;
         if let Some([dgamma, dbeta]) = weight {
             if !accumulate {
                 dgamma.fill(T::ZERO);
@@ -132,6 +144,10 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
             add_weight(d, sums, dgamma, dbeta);
         }
         let Some(dx) = dx else { return Ok(()) };
+        if d.ranks > 1 {
+            self.sum_over_ranks(sums)?;
+        }
+        let sums = &*sums;
         match d.activation.piecewise_linear() {
             Some(f) => project(
                 d,
@@ -188,6 +204,9 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Cpu<T, S> {
             #[inline(always)]
             |_, v| v,
         );
+        if d.ranks > 1 {
+            self.sum_over_ranks(sums)?;
+        }
         project(
             d,
             x,
@@ -283,8 +302,27 @@ fn pair_sums<T: Real, S: Storage<T>>(
     });
 }
 
+/// The statistics of all ranks' rows from those of each, `[ranks, groups, 2, C]`.
+fn join_ranks<T: Real>(d: &BatchNorm, gathered: &[T], saved: &mut [T]) {
+    let count = d.ranks as f64;
+    for (at, joined) in saved.chunks_exact_mut(2 * d.c).enumerate() {
+        let of_ranks = || gathered.chunks_exact(2 * d.c).skip(at).step_by(d.groups);
+        let (means, inverses) = joined.split_at_mut(d.c);
+        for (column, (mean, inverse)) in means.iter_mut().zip(inverses).enumerate() {
+            let joined = of_ranks().map(|own| own[column].to_f64()).sum::<f64>() / count;
+            let squares = of_ranks().map(|own| {
+                let (off, inverse) = (own[column].to_f64() - joined, own[d.c + column].to_f64());
+                1.0 / (inverse * inverse) + off * off
+            });
+            // Each rank's variance has its epsilon, and their mean has one.
+            *inverse = T::of(1.0 / (squares.sum::<f64>() / count).sqrt());
+            *mean = T::of(joined);
+        }
+    }
+}
+
 fn update_running<T: Real>(d: &BatchNorm, saved: &[T], running: &mut [T]) {
-    let count = (d.rows / d.groups) as f64;
+    let count = d.joined_rows() as f64;
     let unbias = count / (count - 1.0).max(1.0);
     let (running_mean, running_variance) = running.split_at_mut(d.c);
     let follow = |r: &mut T, batch: f64| *r = T::of((1.0 - d.momentum) * r.to_f64() + d.momentum * batch);
@@ -378,7 +416,7 @@ fn project<T: Real, S: Storage<T>>(
     before: impl Fn(T, T) -> T + Copy + Sync,
     after: impl Fn(T, T) -> T + Copy + Sync,
 ) {
-    let scale = T::of(d.groups as f64 / d.rows as f64);
+    let scale = T::of(1.0 / d.joined_rows() as f64);
     dx.par_chunks_mut(row_chunk(d)).enumerate().for_each(|(chunk, dx)| {
         let start = chunk * row_chunk(d);
         each_group(d, chunk, dx.len(), |group, elements| {

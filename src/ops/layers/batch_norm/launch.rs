@@ -5,7 +5,7 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Real, Storage, Stored, StoredOut};
 use crate::ops::layers::column_sums::part_rows;
 
 /// The sizes as kernels/layers/batch_norm.cu has them; rows are those of a group.
@@ -16,15 +16,18 @@ struct KernelBatchNorm {
     rows: i32,
     c: i32,
     part_rows: i32,
+    ranks: i32,
+    padding: i32,
     epsilon: f64,
     momentum: f64,
 }
 
 impl AsArgument for BatchNorm {
     fn argument(&self) -> Argument {
-        let [groups, rows, c, part_rows] = [self.groups, self.group_rows(), self.c, self.part_rows()].map(int);
+        let sizes = [self.groups, self.group_rows(), self.c, self.part_rows(), self.ranks];
+        let ([groups, rows, c, part_rows, ranks], padding) = (sizes.map(int), 0);
         let BatchNorm { epsilon, momentum, .. } = *self;
-        Argument::new(KernelBatchNorm { groups, rows, c, part_rows, epsilon, momentum })
+        Argument::new(KernelBatchNorm { groups, rows, c, part_rows, ranks, padding, epsilon, momentum })
     }
 }
 
@@ -41,9 +44,13 @@ impl BatchNorm {
             rows => part_rows(rows, self.column_blocks() * self.groups),
         }
     }
-    /// Parts that a group's rows are summed in. Where it is one, a block does a whole pass for its columns.
+    /// Parts that a group's rows are summed in.
     fn parts(&self) -> usize {
         self.group_rows().div_ceil(self.part_rows())
+    }
+    /// Whether a block does a whole pass for its columns: there is one part, and nothing to be told by other ranks in between.
+    fn is_one_launch(&self) -> bool {
+        self.parts() == 1 && self.ranks == 1
     }
     /// Blocks of columns.
     fn column_blocks(&self) -> usize {
@@ -72,7 +79,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         d: &BatchNorm,
         tangent: bool,
         read: Read<'_, T, S>,
-        sums: &Out<'_, Self>,
+        mut sums: Out<'_, Self>,
         dx: Option<&StoredOut<'_, Self>>,
         weight: Option<&[Out<'_, Self>; 2]>,
         accumulate: bool,
@@ -80,7 +87,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         let add = i32::from(accumulate);
         let (f, tangent, Read { x, y, dy, gamma, saved }) = (d.activation.argument::<T>(), i32::from(tangent), read);
         let [dgamma, dbeta] = [weight.map(|weight| &weight[0]), weight.map(|weight| &weight[1])];
-        if d.parts() == 1 {
+        if d.is_one_launch() {
             let [columns, ..] = d.grid();
             let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx, dgamma, dbeta, add];
             return self.launch(Kernel::BatchNormBackward, [columns, 1, 1], BLOCK, &arguments);
@@ -91,6 +98,9 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
             self.launch(Kernel::BatchNormBackwardSums, d.grid(), BLOCK, &arguments)
         })?;
         let Some(dx) = dx else { return Ok(()) };
+        if d.ranks > 1 {
+            self.sum_over_ranks(self.reborrow(&mut sums))?;
+        }
         let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx];
         self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
     }
@@ -103,23 +113,42 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         x: Stored<'_, Self>,
         gamma: In<'_, Self>,
         beta: In<'_, Self>,
-        running: Out<'_, Self>,
-        saved: Out<'_, Self>,
+        mut running: Out<'_, Self>,
+        mut saved: Out<'_, Self>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
         let f = d.activation.argument::<T>();
-        if d.parts() == 1 {
+        if d.is_one_launch() {
             let [columns, ..] = d.grid();
             let arguments = arguments![d, f, x, gamma, beta, running, saved, y];
             return self.launch(Kernel::BatchNormForward, [columns, 1, 1], BLOCK, &arguments);
         }
         let partial_len = d.parts() * d.saved_len();
         self.with_counted_workspace(partial_len, d.column_blocks(), |partial: Out<'_, Self, f64>, counters| {
-            let arguments = arguments![d, x, partial, counters, running, saved];
+            // Where other ranks have rows too, the running statistics wait for theirs.
+            let own = BatchNorm { momentum: if d.ranks > 1 { 0.0 } else { d.momentum }, ..*d };
+            let arguments = arguments![own, x, partial, counters, running, saved];
             self.launch(Kernel::BatchNormStatistics, d.grid(), BLOCK, &arguments)
         })?;
+        if d.ranks > 1 {
+            self.with_workspace(d.ranks * d.saved_len(), |mut gathered: Out<'_, Self>| {
+                let own = self.freeze(self.reborrow(&mut saved));
+                self.gather_from_ranks(own, self.reborrow(&mut gathered))?;
+                self.batch_norm_join(d, self.freeze(gathered), self.reborrow(&mut running), self.reborrow(&mut saved))
+            })?;
+        }
         let arguments = arguments![d, f, x, gamma, beta, saved, y];
         self.launch_elements(Kernel::BatchNormNormalise, d.len(), &arguments)
+    }
+
+    fn batch_norm_join(
+        &self,
+        d: &BatchNorm,
+        gathered: In<'_, Self>,
+        running: Out<'_, Self>,
+        saved: Out<'_, Self>,
+    ) -> Result<()> {
+        self.launch_elements(Kernel::BatchNormJoin, d.c, &arguments![d, gathered, running, saved])
     }
 
     fn batch_norm_eval(
@@ -148,7 +177,7 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         weight: Option<[Out<'_, Self>; 2]>,
         accumulate: bool,
     ) -> Result<()> {
-        self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, &sums, dx.as_ref(), weight.as_ref(), accumulate)
+        self.launch_backward(d, false, Read { x, y, dy, gamma, saved }, sums, dx.as_ref(), weight.as_ref(), accumulate)
     }
 
     fn batch_norm_tangent(
@@ -162,6 +191,6 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         sums: Out<'_, Self>,
         vy: StoredOut<'_, Self>,
     ) -> Result<()> {
-        self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, &sums, Some(&vy), None, true)
+        self.launch_backward(d, true, Read { x, y, dy: vx, gamma, saved }, sums, Some(&vy), None, true)
     }
 }

@@ -1,0 +1,159 @@
+//! Ranks that are processes, which MPI starts and connects: `mpirun -np 4 vgan-cuda train …`.
+//!
+//! The collectives are those that do not block, and are asked again and again whether they are done: a rank that waits in vain says
+//! so and ends the job, which a blocking call would never do.
+
+use std::io::Write;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::mpi::Threading;
+use ::mpi::collective::CommunicatorCollectives;
+use ::mpi::environment::Universe;
+use ::mpi::request::{LocalScope, Request, scope};
+use ::mpi::topology::{Communicator as _, SimpleCommunicator};
+use ::mpi::traits::Root;
+
+use super::Communicator;
+use crate::{Error, Result};
+
+/// How long a rank that ends waits for the others to end too.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How often a rank asks before it lets other processes have the core.
+const EAGER: u32 = 200;
+
+/// This process among those of an MPI job.
+///
+/// Where it is dropped, it waits for the others to come to their end too. If they don't, because this one has failed alone, it ends
+/// the whole job with exit code 1.
+pub struct MpiRanks {
+    rank: usize,
+    world: usize,
+    patience: Duration,
+    // One call at a time, which is what MPI is asked for.
+    everybody: Mutex<SimpleCommunicator>,
+    // For the end alone, so that a rank that ends meets no other collective.
+    at_the_end: SimpleCommunicator,
+    // Ends MPI where it is dropped, last of all.
+    _universe: Universe,
+}
+
+// SAFETY: MPI is initialised for calls of any thread, one at a time: those on `everybody` come under its lock, and those on
+// `at_the_end` and the universe when the value is dropped, to which there is no other reference then.
+#[expect(unsafe_code)]
+unsafe impl Send for MpiRanks {}
+// SAFETY: as above.
+#[expect(unsafe_code)]
+unsafe impl Sync for MpiRanks {}
+
+impl MpiRanks {
+    /// Joins the job that this process was started in. A rank waits for the others so long at most, in each call.
+    ///
+    /// # Errors
+    /// [`Error::Ranks`] where this process is in MPI already, or MPI is one that allows no threads.
+    pub fn join(patience: Duration) -> Result<Self> {
+        let (universe, threading) = ::mpi::initialize_with_threading(Threading::Serialized)
+            .ok_or_else(|| Error::Ranks("MPI was initialised already in this process".into()))?;
+        if !matches!(threading, Threading::Serialized | Threading::Multiple) {
+            let expected = "expected an MPI that can be called from several threads (MPI_THREAD_SERIALIZED)";
+            return Err(Error::Ranks(format!("{expected}, found one that gives {threading:?}")));
+        }
+        let everybody = universe.world();
+        let at_the_end = everybody.duplicate();
+        let [rank, world] = [everybody.rank(), everybody.size()].map(|number| usize::try_from(number).unwrap_or(0));
+        Ok(MpiRanks { rank, world, patience, everybody: Mutex::new(everybody), at_the_end, _universe: universe })
+    }
+
+    /// Waits for a collective that has begun. MPI may write to its memory until it is done, so there is no way back from one that is
+    /// not: the job ends.
+    fn finish<'a, D: ?Sized>(&self, what: &str, mut request: Request<'a, D, &LocalScope<'a>>) {
+        let (start, mut asked) = (Instant::now(), 0u32);
+        loop {
+            match request.test() {
+                Ok(_) => return,
+                Err(pending) => request = pending,
+            }
+            asked = asked.saturating_add(1);
+            if asked > EAGER {
+                std::thread::yield_now();
+            }
+            if start.elapsed() > self.patience {
+                self.abort(&format!(
+                    "rank {} has waited {} s for the others in {what}",
+                    self.rank,
+                    self.patience.as_secs_f64()
+                ));
+            }
+        }
+    }
+
+    /// Says why, and ends all processes of the job.
+    fn abort(&self, why: &str) -> ! {
+        let _ = writeln!(std::io::stderr(), "error: {why}; all ranks end");
+        self.at_the_end.abort(1)
+    }
+
+    fn call<R>(&self, work: impl FnOnce(&SimpleCommunicator) -> R) -> R {
+        work(&self.everybody.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Communicator for MpiRanks {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+    fn world(&self) -> usize {
+        self.world
+    }
+
+    fn all_gather(&self, part: &[u8], whole: &mut [u8]) -> Result<()> {
+        assert_eq!(part.len() * self.world, whole.len(), "lengths");
+        self.call(|all| scope(|scope| self.finish("an all-gather", all.immediate_all_gather_into(scope, part, whole))));
+        Ok(())
+    }
+
+    fn all_to_all(&self, send: &[u8], receive: &mut [u8]) -> Result<()> {
+        assert_eq!(send.len(), receive.len(), "lengths");
+        assert!(send.len().is_multiple_of(self.world), "{} bytes in {} blocks", send.len(), self.world);
+        self.call(|all| scope(|scope| self.finish("an exchange", all.immediate_all_to_all_into(scope, send, receive))));
+        Ok(())
+    }
+
+    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
+        let number = i32::try_from(root).ok().filter(|_| root < self.world).expect("a rank of this world");
+        self.call(|all| {
+            let root = all.process_at_rank(number);
+            scope(|scope| self.finish("a broadcast", root.immediate_broadcast_into(scope, bytes)));
+        });
+        Ok(())
+    }
+
+    fn barrier(&self) -> Result<()> {
+        self.call(|all| self.meet(all, self.patience, "a barrier"));
+        Ok(())
+    }
+}
+
+impl MpiRanks {
+    /// Waits until all ranks have come here.
+    fn meet(&self, all: &SimpleCommunicator, patience: Duration, what: &str) {
+        let (mut request, start) = (all.immediate_barrier(), Instant::now());
+        while let Err(pending) = request.test() {
+            request = pending;
+            std::thread::yield_now();
+            if start.elapsed() > patience {
+                self.abort(&format!(
+                    "rank {} has waited {} s for the others in {what}",
+                    self.rank,
+                    patience.as_secs_f64()
+                ));
+            }
+        }
+    }
+}
+
+impl Drop for MpiRanks {
+    fn drop(&mut self) {
+        self.meet(&self.at_the_end, FAREWELL, "the end of the training");
+    }
+}

@@ -1,0 +1,124 @@
+//! The memory of a step's batch: images, latents, and what the discriminator and the losses say of them.
+
+use crate::Result;
+use crate::config::{Penalty, Settings};
+use crate::device::{Buffer, Place, Stored, StoredBuffer, StoredOut};
+use crate::nn::ImageShape;
+use crate::ops::Executor;
+
+/// A step's images and latents, and what the discriminator and the losses say of them, for N images or, where both kinds
+/// are in the batch, 2N: real, then generated.
+pub struct BatchMemory<B: Executor> {
+    /// The images of the batch.
+    pub images: Images<B>,
+    /// The loss's gradient by N of them.
+    pub d_images: ImageGradients<B>,
+    /// z `[N, latent]`.
+    pub latents: StoredBuffer<B>,
+    /// The class of each of 2N images, real, then generated, where the nets are told classes.
+    pub classes: Option<Buffer<B, u32>>,
+    /// The logits of 2N images.
+    pub logits: StoredBuffer<B>,
+    /// The loss's gradient by them.
+    pub dlogits: StoredBuffer<B>,
+    /// The KL divergence of the code of each of 2N images.
+    pub kl: Buffer<B>,
+    /// The loss's gradient by it.
+    pub dkl: Buffer<B>,
+    /// The same of all ranks' images, where there are several.
+    pub(super) gathered: Option<Gathered<B>>,
+}
+
+/// 2N images: real, then generated.
+pub struct Images<B: Executor> {
+    /// As they were read and generated.
+    pub clean: StoredBuffer<B>,
+    /// The same augmented, where the settings ask for it.
+    pub augmented: Option<StoredBuffer<B>>,
+    /// Either with instance noise, where the settings ask for it.
+    pub noised: Option<StoredBuffer<B>>,
+}
+
+impl<B: Executor> Images<B> {
+    /// The images as the discriminator sees them: augmented and with instance noise, where there is any.
+    pub fn discriminated(&self, backend: &B) -> Stored<'_, B> {
+        backend.view(self.noised.as_ref().or(self.augmented.as_ref()).unwrap_or(&self.clean))
+    }
+}
+
+/// The loss's gradient by N images.
+pub struct ImageGradients<B: Executor> {
+    /// By the images as they were generated.
+    pub clean: StoredBuffer<B>,
+    /// By the same augmented, where the settings ask for it.
+    pub augmented: Option<StoredBuffer<B>>,
+}
+
+impl<B: Executor> ImageGradients<B> {
+    /// Where the discriminator writes the gradient by images as it sees them. Noise on them changes none.
+    pub(super) fn discriminated(&mut self, backend: &B) -> StoredOut<'_, B> {
+        backend.view_mut(self.augmented.as_mut().unwrap_or(&mut self.clean))
+    }
+}
+
+/// Logits and KL of all ranks' images of a part of the batch, with the loss's gradients by them, as [`BatchMemory`] has those of a
+/// rank's own; and the norms of a penalty.
+pub struct Gathered<B: Executor> {
+    pub(super) logits: StoredBuffer<B>,
+    pub(super) dlogits: StoredBuffer<B>,
+    /// Empty without a bottleneck, as are its gradients.
+    pub(super) kl: Buffer<B>,
+    pub(super) dkl: Buffer<B>,
+    /// Empty without a penalty.
+    pub(super) norms: Buffer<B>,
+}
+
+impl<B: Executor> Gathered<B> {
+    /// `None` where one rank trains.
+    ///
+    /// # Errors
+    /// If memory is used up.
+    pub(super) fn new(backend: &B, settings: &Settings) -> Result<Option<Self>> {
+        if backend.ranks().is_alone() {
+            return Ok(None);
+        }
+        let n = settings.micro_batch();
+        let kl = if settings.bottleneck.enabled { 2 * n } else { 0 };
+        let norms = if settings.objective.penalty == Penalty::None { 0 } else { n };
+        Ok(Some(Gathered {
+            logits: backend.alloc(2 * n)?,
+            dlogits: backend.alloc(2 * n)?,
+            kl: backend.alloc(kl)?,
+            dkl: backend.alloc(kl)?,
+            norms: backend.alloc(norms)?,
+        }))
+    }
+}
+
+/// Images of each kind of a part of the batch that are a rank's own.
+pub(super) fn own_images(settings: &Settings, ranks: Place) -> usize {
+    settings.micro_batch() / ranks.world
+}
+
+impl<B: Executor> BatchMemory<B> {
+    pub(super) fn new(backend: &B, settings: &Settings, image: ImageShape) -> Result<Self> {
+        let (n, len) = (own_images(settings, backend.ranks()), image.len());
+        let (noise, augments) = (settings.objective.instance_noise > 0.0, !settings.objective.augment.is_none());
+        let images = |wanted: bool, count: usize| wanted.then(|| backend.alloc(count * len)).transpose();
+        Ok(BatchMemory {
+            images: Images {
+                clean: backend.alloc(2 * n * len)?,
+                augmented: images(augments, 2 * n)?,
+                noised: images(noise, 2 * n)?,
+            },
+            d_images: ImageGradients { clean: backend.alloc(n * len)?, augmented: images(augments, n)? },
+            latents: backend.alloc(n * settings.generator.latent)?,
+            classes: settings.nets.is_conditional().then(|| backend.alloc(2 * n)).transpose()?,
+            logits: backend.alloc(2 * n)?,
+            dlogits: backend.alloc(2 * n)?,
+            kl: backend.alloc(2 * n)?,
+            dkl: backend.alloc(2 * n)?,
+            gathered: Gathered::new(backend, settings)?,
+        })
+    }
+}
