@@ -9,13 +9,10 @@ use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sy
 
 use super::kernels::{BINARIES, Kernel};
 use super::launch::{DeviceMemory, Launch, Launcher, Recording};
-use super::ranks::communicator::NcclRank;
+use super::ranks::communicator::{LAST_WORK, NcclRank};
 use super::ranks::nccl::NcclId;
 use super::ranks::{Place, Summed};
 use crate::{Error, Result, units};
-
-/// What is still under way when memory is freed has so long to end, where it may wait for other ranks.
-const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
 #[derive(Debug, Clone)]

@@ -147,6 +147,9 @@ pub(crate) fn open<T>(
     }
     let opened = prepared.and_then(|prepared| {
         let device = device_of(&started, device)?;
+        if matches!(device.device, DeviceChoice::Cuda(_)) {
+            nccl::check()?;
+        }
         Ok((device.open_in(precision(&prepared))?, device, prepared))
     });
     let folder = LaunchFolder::open(outdir, &started.launch)?;

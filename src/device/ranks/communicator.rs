@@ -23,6 +23,9 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// How often NCCL is asked whether something went wrong.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
+/// What is under way when the other ranks are lost, or when memory is freed, has so long to end.
+pub(in crate::device) const LAST_WORK: Duration = Duration::from_secs(10);
+
 /// The type of what is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Summed {
@@ -134,15 +137,7 @@ impl NcclRank {
         // SAFETY: as above, for as many blocks as there are ranks.
         #[expect(unsafe_code)]
         self.asked(|functions, communicator| unsafe {
-            (functions.reduce_scatter)(
-                send,
-                receive,
-                len,
-                summed.data_type(),
-                sum,
-                communicator,
-                stream.cu_stream().cast(),
-            )
+            (functions.reduce_scatter)(send, receive, len, summed.data_type(), sum, communicator, stream.cu_stream().cast())
         })
     }
 
@@ -200,21 +195,20 @@ impl NcclRank {
     /// # Errors
     /// [`Error::Ranks`] where NCCL finds that another rank is gone, or the time is over; [`Error::Device`] where the GPU fails.
     pub(in crate::device) fn wait(&self, stream: &CudaStream, limit: Option<Duration>) -> Result<()> {
-        self.unbroken()?;
-        let start = Instant::now();
-        loop {
-            // SAFETY: the stream is live.
-            #[expect(unsafe_code)]
-            match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
-                sys::CUresult::CUDA_SUCCESS => return Ok(()),
-                sys::CUresult::CUDA_ERROR_NOT_READY => {}
-                code => {
-                    return Err(Error::Device(format!(
-                        "the GPU failed while its kernels ran: {code:?} (error {})",
-                        code as u32
-                    )));
-                }
+        let waited = self.unbroken().and_then(|()| self.waited(stream, limit));
+        if matches!(waited, Err(Error::Ranks(_))) {
+            // NCCL's kernels end now, and what comes after them may still write to memory of the host, which is the caller's again.
+            let start = Instant::now();
+            while start.elapsed() < LAST_WORK && is_busy(stream)? {
+                std::thread::sleep(PAUSE);
             }
+        }
+        waited
+    }
+
+    fn waited(&self, stream: &CudaStream, limit: Option<Duration>) -> Result<()> {
+        let start = Instant::now();
+        while is_busy(stream)? {
             self.ask()?;
             if limit.is_some_and(|limit| start.elapsed() > limit) {
                 return self.fail("its work comes to no end".into());
@@ -225,6 +219,7 @@ impl NcclRank {
                 std::thread::sleep(PAUSE);
             }
         }
+        Ok(())
     }
 
     /// Asks NCCL whether something went wrong meanwhile, now and then.
@@ -242,6 +237,17 @@ impl NcclRank {
             SUCCESS | IN_PROGRESS => Ok(()),
             code => self.fail(self.functions.describe(code)),
         }
+    }
+}
+
+/// Whether a stream has work that is not done.
+fn is_busy(stream: &CudaStream) -> Result<bool> {
+    // SAFETY: the stream is live.
+    #[expect(unsafe_code)]
+    match unsafe { sys::cuStreamQuery(stream.cu_stream()) } {
+        sys::CUresult::CUDA_SUCCESS => Ok(false),
+        sys::CUresult::CUDA_ERROR_NOT_READY => Ok(true),
+        code => Err(Error::Device(format!("the GPU failed while its kernels ran: {code:?} (error {})", code as u32))),
     }
 }
 

@@ -100,12 +100,18 @@ fn find() -> &'static Found {
             match unsafe { Library::new(name) } {
                 Ok(library) => return of_library(Box::leak(Box::new(library))),
                 // Of the first name: what a system without NCCL says of the second is no news.
-                Err(error) if reason.is_empty() => reason = error.to_string(),
+                Err(error) if reason.is_empty() => reason = said_by_loader(&error),
                 Err(_) => {}
             }
         }
         Found::Missing(reason)
     })
+}
+
+/// What the system's loader says; libloading keeps it behind words of its own.
+fn said_by_loader(error: &libloading::Error) -> String {
+    let source = std::error::Error::source(error);
+    source.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn of_library(library: &'static Library) -> Found {
@@ -156,6 +162,14 @@ pub(super) fn functions() -> Result<&'static Functions> {
         Found::Broken(error) => format!("the NCCL that is found does not work ({error})"),
     };
     Err(Error::Device(format!("GPUs that train together need NCCL, but {reason}: {how}")))
+}
+
+/// Looks whether there is a usable NCCL.
+///
+/// # Errors
+/// [`Error::Device`], saying what is missing and how it is installed.
+pub fn check() -> Result<()> {
+    functions().map(drop)
 }
 
 /// A new id, for one group of ranks. Whoever starts the ranks hands it to all of them.
