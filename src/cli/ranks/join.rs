@@ -114,6 +114,8 @@ pub(crate) struct Joined {
 struct About {
     /// For messages about it: `cuda:1 on node7, pid 77`.
     name: String,
+    /// The machine, as it was started.
+    machine: String,
     /// Exit code and message of the error that it has met before.
     error: Option<(i32, String)>,
 }
@@ -157,12 +159,13 @@ pub(crate) fn open<T>(
         LaunchFolder::sweep(outdir);
     }
     let meeting = Meeting::new(&folder, started.rank, started.world, patience * MEETING);
-    let (met, names) = meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
+    let All { met, names, is_spread } =
+        meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
     let (opened, device, prepared) = opened?;
     let mut ranks = Ranks { place: Place { rank: started.rank, world: started.world }, ..Ranks::alone() };
     let (run, for_end) = (Arc::clone(&ranks.run), folder.clone());
     let on_lost = move |lost: Lost| end_for(&lost, &names, &for_end, run.get().map(PathBuf::as_path));
-    let me = heartbeat::Me { rank: started.rank, words: met.words, patience };
+    let me = heartbeat::Me { rank: started.rank, words: met.words, patience, is_spread };
     ranks.watch = Some(Watch::begin(&folder, me, ranks.pulse(), on_lost)?);
     ranks.folder = Some(folder);
     match with_ranks(opened, &started, &met.gift, patience * MEETING, &ranks.pulse) {
@@ -174,17 +177,26 @@ pub(crate) fn open<T>(
     }
 }
 
-/// Meets the others, and ends all where one has met an error. Their names go into messages.
+/// What a rank knows of all, once they have met.
+struct All {
+    met: Met,
+    /// Their names, for messages.
+    names: Vec<String>,
+    /// Whether they are on several machines.
+    is_spread: bool,
+}
+
+/// Meets the others, and ends all where one has met an error.
 fn meet(
     meeting: &Meeting<'_>,
     started: &Started,
     opened: std::result::Result<(&Opened, DeviceChoice), &Error>,
-) -> Result<(Met, Vec<String>)> {
+) -> Result<All> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let device = opened.map_or_else(|_| "no device".into(), |(_, device)| name_of(device));
     let name = format!("{device} on {}, pid {}", host.trim(), std::process::id());
     let error = opened.err().map(|error| (error.exit_code(), error.to_string()));
-    let line = serde_json::to_string(&About { name, error });
+    let line = serde_json::to_string(&About { name, machine: heartbeat::machine(), error });
     let line = line.map_err(|error| Error::Internal(format!("a rank's line: {error}")))?;
     let met =
         meeting.attend(&line, || opened.map_or_else(|_| Ok(String::new()), |(opened, _)| id_for_ranks(opened)))?;
@@ -199,9 +211,12 @@ fn meet(
     let failed = all.iter().enumerate().find_map(|(rank, about)| Some((rank, about.error.clone()?)));
     match failed {
         // The leader's own error is one that it can tell by itself.
-        Some((0, _)) if started.rank == 0 => Ok((met, Vec::new())),
+        Some((0, _)) if started.rank == 0 => Ok(All { met, names: Vec::new(), is_spread: false }),
         Some((rank, (code, message))) => Err(Error::Elsewhere { rank, code, message }),
-        None => Ok((met, all.into_iter().map(|about| about.name).collect())),
+        None => {
+            let is_spread = all.iter().any(|about| about.machine != all[0].machine);
+            Ok(All { met, names: all.into_iter().map(|about| about.name).collect(), is_spread })
+        }
     }
 }
 
