@@ -70,6 +70,17 @@ pub enum Error {
     #[error("{0}")]
     Ranks(String),
 
+    /// All processes that train one model together end for what one of them has met.
+    #[error("rank {rank}: {message}")]
+    Elsewhere {
+        /// The process that has met it.
+        rank: usize,
+        /// Its exit code, which is that of all.
+        code: i32,
+        /// Its message.
+        message: String,
+    },
+
     /// The operating system refused to read or write.
     #[error("{}: can't {action}: {source}", shown(path))]
     Io {
@@ -100,6 +111,7 @@ impl Error {
             Error::Device(_) | Error::OutOfMemory { .. } => 4,
             Error::Diverged { .. } => 5,
             Error::Interrupted { signal, .. } => 128 + signal,
+            Error::Elsewhere { code, .. } => *code,
             // A file that is not there is the user's data; any other refusal is the system's.
             Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 3,
             Error::Io { .. } | Error::Failed(_) | Error::Ranks(_) | Error::Internal(_) => 1,

@@ -147,6 +147,16 @@ impl DeviceArgs {
     }
 }
 
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DeviceChoice::Auto => write!(text, "auto"),
+            DeviceChoice::Cpu => write!(text, "cpu"),
+            DeviceChoice::Cuda(number) => write!(text, "cuda:{number}"),
+        }
+    }
+}
+
 impl FromStr for DeviceChoice {
     type Err = String;
 

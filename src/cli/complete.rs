@@ -175,6 +175,9 @@ fn values(argument: &Arg, typed: &str) -> Answer {
     match argument.get_id().as_str() {
         "set" => setting(typed),
         "device" => device(),
+        "devices" => {
+            Answer::of_words([word("all", "every GPU of this machine"), word("0-1", "GPUs 0 and 1; 0,2 are 0 and 2")])
+        }
         "data" => Answer { paths: Some(Paths::Files), ..Answer::of_words([word("glyphs", "the embedded digits")]) },
         "init" => {
             Answer { paths: Some(Paths::Files), ..Answer::of_words([word("latest", "the run that was trained last")]) }
@@ -297,6 +300,8 @@ mod tests {
         assert_eq!(words("train --metrics fcd,k"), ["fcd,kid"]);
         assert_eq!(words("eval r --metrics=p"), ["--metrics=pr"]);
         assert_eq!(words("train --device c"), ["cpu", "cuda"]);
+        assert_eq!(words("train --devices "), ["all", "0-1"]);
+        assert_eq!(words("resume r --rest"), ["--restart"]);
         assert_eq!(words("train quick "), [""; 0]);
         assert_eq!(words("train --batch "), [""; 0]);
         assert_eq!(words("train --batch 8 qu"), ["quick"]);
@@ -373,6 +378,6 @@ mod tests {
         root.build();
         let has =
             |id: &str| root.get_subcommands().any(|command| command.get_arguments().any(|one| one.get_id() == id));
-        assert!(["set", "device", "data", "init", "init_parts", "metrics", "name"].into_iter().all(has));
+        assert!(["set", "device", "devices", "data", "init", "init_parts", "metrics", "name"].into_iter().all(has));
     }
 }

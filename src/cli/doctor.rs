@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::arguments::{DeviceChoice, on_device};
 use super::output::{self, unoptimised};
+use crate::device::ranks::nccl;
 use crate::device::{Backend, cuda};
 use crate::error::Result;
 use crate::units::bytes;
@@ -46,6 +47,8 @@ struct Report {
     driver: String,
     /// One entry a GPU.
     gpus: Vec<String>,
+    /// The version of NCCL, or what is found instead.
+    nccl: String,
     device: String,
 }
 
@@ -61,6 +64,7 @@ pub(super) fn run(options: DoctorOptions) -> Result<()> {
         kernels: cuda::describe_kernels(),
         driver: cuda::describe(cuda::driver()) + &driver,
         gpus: cuda::describe_gpus(),
+        nccl: nccl::describe(),
         device: device(),
     };
     if options.json {
@@ -75,7 +79,7 @@ pub(super) fn run(options: DoctorOptions) -> Result<()> {
         ("driver", &report.driver),
     ];
     lines.extend(report.gpus.iter().map(|gpu| ("GPU", gpu)));
-    lines.push(("device", &report.device));
+    lines.extend([("NCCL", &report.nccl), ("device", &report.device)]);
     let lines = lines.iter();
     output::print(&lines.map(|(name, value)| format!("{name:<10} {value}\n")).collect::<String>())
 }

@@ -8,10 +8,13 @@ use super::arguments::{DeviceArgs, on_device};
 use super::compare::{self, CompareOptions, matrix};
 use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
-use super::resume::{Found, resume};
+use super::ranks;
+use super::ranks::join::Ranks;
+use super::resuming::{Found, resume};
 use super::target::target_parser;
 use super::text_table::aligned;
-use super::train::{absolute, load_images, locate, parse_minutes, train};
+use super::train::{absolute, locate, parse_minutes};
+use super::training::{load_images, train};
 use crate::config::{
     self, DataSettings, Difference, ExperimentRun, Override, Settings, differences, preset, read_experiment,
     validate_for_images,
@@ -119,6 +122,12 @@ enum Progress {
 
 /// Trains what is left of all runs, and compares them.
 pub(super) fn run(options: ExperimentOptions) -> Result<()> {
+    if let Some(started) = ranks::environment::started(&|name| std::env::var(name).ok())? {
+        return Err(Error::Usage(format!(
+            "`experiment` trains its runs in one process, and this is rank {} of {}: start it once, or train each run with `train`",
+            started.rank, started.world
+        )));
+    }
     // All of it is checked before the first run begins: nobody waits an hour for a mistake in the last one.
     let lengths = lengths(&options.runs)?;
     let mut moved = Moved::default();
@@ -158,7 +167,7 @@ fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interru
     match done {
         Progress::Done(_) => {}
         Progress::Stopped(_) => {
-            let found = Found::run(RunFolder::open(&outdir.join(&run.name))?)?;
+            let found = Found::run(RunFolder::open(&outdir.join(&run.name))?, true)?;
             resume(found, |settings| Ok(with_length_and_place_of(run, settings)), *device, begin)?;
         }
         Progress::New => {
@@ -166,7 +175,15 @@ fn one(run: &ExperimentRun, done: Progress, options: &ExperimentOptions, interru
             let threads = opened.threads();
             let folder = || RunFolder::create_named(outdir, &run.name);
             let settings = run.settings.clone();
-            on_device!(opened, |backend| train((backend, *device, threads), settings, &run.preset, folder, begin))?;
+            let alone = Ranks::alone();
+            on_device!(opened, |backend| train(
+                (backend, *device, threads),
+                &alone,
+                settings,
+                &run.preset,
+                folder,
+                begin
+            ))?;
         }
     }
     Ok(())

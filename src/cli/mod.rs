@@ -29,8 +29,10 @@ mod list;
 mod load_options;
 mod outcome;
 mod output;
+mod ranks;
 mod report;
 mod resume;
+mod resuming;
 mod serve;
 mod settings;
 mod survey;
@@ -39,6 +41,7 @@ mod text_table;
 mod trace;
 mod train;
 mod train_options;
+mod training;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -157,6 +160,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::reader_is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) if ranks::is_said_elsewhere(&error) => exit_code(error.exit_code()),
         Err(error) => {
             report(&error);
             exit_code(error.exit_code())

@@ -24,6 +24,12 @@ pub(super) fn to_stderr(text: &str) {
     messages::say(text);
 }
 
+/// Says why this process ends, at any verbosity.
+pub(super) fn error(text: &str) {
+    // Nobody listening is no reason for another error.
+    let _ = std::io::stderr().write_all(format!("error: {text}\n").as_bytes());
+}
+
 /// The columns of the terminal that standard output goes to; `None` where it goes elsewhere.
 pub(super) fn terminal_columns() -> Option<usize> {
     let terminal = console::Term::stdout();

@@ -1,31 +1,25 @@
 //! `resume`: goes on with a run from its newest checkpoint, as if it had never stopped, or from a chosen one in a new run.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use clap::Args;
 
 use super::arguments::{DeviceArgs, on_device};
-use super::details;
-use super::eval::{checkpoint_of, evaluation};
+use super::eval::checkpoint_of;
 use super::outcome;
-use super::output::to_stderr;
+use super::ranks::flags::{RankArgs, Role};
+use super::ranks::join::{self, Joined};
+use super::ranks::launcher::{self, Launch, launch};
+use super::resuming::{Found, Next, go_on};
 use super::serve::{ServeArgs, serve};
 use super::survey::named;
 use super::target::target_parser;
-use super::train::{detail, load_images, locate, parse_description, parse_minutes, require_memory, say};
-use crate::config::{Override, Settings, apply, read_named, to_toml, validate};
-use crate::data::Images;
+use super::train::{parse_description, parse_minutes};
+use crate::config::{Override, Settings, apply};
 use crate::error::{Error, Result, shown};
-use crate::run::env::Environment;
-use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
-use crate::shell;
-use crate::train::classes::with_classes;
-use crate::train::load::{config_of, is_checkpoint};
-use crate::train::plan::Plan;
-use crate::train::revision::{Asked, Revision, revise};
-use crate::train::snapshot::{DataIdentity, F32Executor, require_same_images};
-use crate::train::{Interrupt, Session};
+use crate::run::RunFolder;
+use crate::train::Interrupt;
+use crate::train::load::is_checkpoint;
 
 /// Continue a run from its newest checkpoint, or go back to an older one in a new run
 #[derive(Debug, Args)]
@@ -36,6 +30,7 @@ Examples:
   vgan-cuda resume runs/00000-quick-b64 --set optimizer.generator_lr=1e-4
   vgan-cuda resume runs/00000-quick-b64 --data /elsewhere/images
   vgan-cuda resume latest --serve
+  vgan-cuda resume latest --devices 0-1
   vgan-cuda resume runs/00000-quick-b64/checkpoints/000500 --set beta_step=1e-4 --desc slower
 
 A run continues in its folder. A checkpoint, named by its folder or with --from, continues in a new
@@ -82,6 +77,9 @@ pub(super) struct ResumeArgs {
     device: DeviceArgs,
 
     #[command(flatten)]
+    ranks: RankArgs,
+
+    #[command(flatten)]
     serve: ServeArgs,
 
     /// Print one line of JSON at the end: the run's folder, steps, seconds, losses, checkpoint
@@ -102,6 +100,8 @@ pub(crate) struct ResumeOptions {
     pub(crate) description: Option<String>,
     /// The device, and how it is opened.
     pub(crate) device: DeviceArgs,
+    /// The ranks, where there are several.
+    pub(crate) ranks: RankArgs,
     /// Whether and where the run is served as a live page.
     pub(crate) serve: ServeArgs,
     /// End standard output with a line of JSON.
@@ -135,6 +135,7 @@ impl ResumeArgs {
             outdir: self.outdir,
             description: self.desc,
             device: self.device,
+            ranks: self.ranks,
             serve: self.serve,
             json: self.json,
         })
@@ -143,238 +144,40 @@ impl ResumeArgs {
 
 /// Continues the run.
 pub(super) fn run(options: ResumeOptions) -> Result<()> {
-    let ResumeOptions { source, overrides, outdir, description, device, serve: address, json } = options;
-    let bound = address.bind()?;
+    let ResumeOptions { source, overrides, outdir, description, device, ranks, serve: address, json } = options;
+    let role = ranks.role(device)?;
+    // Of a run's checkpoint the run's folder is further up.
+    let beside = if is_checkpoint(&source) { source.ancestors().nth(2).unwrap_or(&source) } else { &source };
+    let runs = outdir.clone().unwrap_or_else(|| launcher::parent_of(beside));
+    if let Role::Starts(devices) = role {
+        let flags = launcher::flags(device, &ranks, &address, json);
+        return launch(&Launch { devices, restart: ranks.restart, outdir: runs, flags });
+    }
+    let is_leader = role.is_leader();
     let change = |settings: &Settings| apply(settings, &overrides);
-    let found = if is_checkpoint(&source) {
-        Found::checkpoint(&source, outdir, description)?
-    } else {
-        Found::run(RunFolder::open(&source)?)?
+    let prepared = || {
+        let bound = if is_leader { address.bind()? } else { None };
+        let found = if is_checkpoint(&source) {
+            Found::checkpoint(&source, outdir, description)?
+        } else {
+            Found::run(RunFolder::open(&source)?, is_leader)?
+        };
+        let next = Next::of(&found, change)?;
+        Ok((bound, found, next))
     };
+    let (joined, (bound, found, next)) =
+        join::open(role, ranks.patience(), &runs, prepared(), |(_, _, next)| next.precision())?;
     // Answers as long as the run goes on.
     let mut server = None;
     let begin = |folder: &RunFolder| {
         server = bound.map(|bound| serve(bound, folder)).transpose()?;
         Interrupt::listen()
     };
-    let folder = resume(found, change, device, begin)?;
-    drop(server);
-    outcome::tell(&folder, json)
-}
-
-/// A checkpoint to go on from, and where to.
-pub(super) struct Found {
-    /// Its folder.
-    path: PathBuf,
-    checkpoint: Checkpoint,
-    /// The configuration that belongs to it.
-    config: PathBuf,
-    place: Place,
-}
-
-/// The place where a run continues.
-enum Place {
-    /// In its own folder, which is locked; with a line for each newer checkpoint that is broken.
-    Here(RunFolder, RunLock, Vec<String>),
-    /// In a new folder of this name in `outdir`; `run` is the old one, where the checkpoint still lies in it.
-    New { run: Option<RunFolder>, outdir: PathBuf, name: String, origin: String },
-}
-
-impl Found {
-    /// The newest checkpoint of a run.
-    pub(super) fn run(folder: RunFolder) -> Result<Found> {
-        let lock = folder.lock()?;
-        let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
-        let config = folder.config_path();
-        Ok(Found { path, checkpoint, config, place: Place::Here(folder, lock, passed_over) })
-    }
-
-    /// A chosen checkpoint, to go on from in a new run.
-    fn checkpoint(path: &Path, outdir: Option<PathBuf>, description: Option<String>) -> Result<Found> {
-        let checkpoint = checkpoint::load(path)?;
-        let config = config_of(path).ok_or_else(|| {
-            let error =
-                Error::bad_data(path, "config.toml in the checkpoint's folder, beside it, or in its run's", "none");
-            error.with_hint("copy the run's config.toml into the folder")
-        })?;
-        let whole = path.canonicalize().map_err(|error| Error::io(path, "find", error))?;
-        let around =
-            whole.ancestors().nth(2).filter(|_| whole.parent().is_some_and(|folder| folder.ends_with("checkpoints")));
-        let run = around.and_then(|around| RunFolder::open(around).ok());
-        let origin = run.as_ref().map_or(whole.as_path(), RunFolder::path).file_name().unwrap_or_default();
-        let origin = origin.to_string_lossy().into_owned();
-        // As the user wrote it, where the path goes through the run's folder.
-        let beside = path.ancestors().nth(3).filter(|_| run.is_some() && path.components().count() > 2);
-        let beside = match beside {
-            Some(folder) if folder.as_os_str().is_empty() => Some(PathBuf::from(".")),
-            Some(folder) => Some(folder.to_path_buf()),
-            None => run.as_ref().and_then(|run| run.path().parent()).map(Path::to_path_buf),
-        };
-        let outdir = outdir.or(beside).unwrap_or_else(|| "runs".into());
-        let name = fork::fork_name(&origin, checkpoint.state.step, description.as_deref());
-        let place = Place::New { run, outdir, name, origin };
-        Ok(Found { path: path.to_path_buf(), checkpoint, config, place })
-    }
-}
-
-/// Takes a run on to its end, and returns its folder. `change` may give it other settings, which go into its
-/// configuration; `begin` listens for signals from then on.
-pub(super) fn resume(
-    found: Found,
-    change: impl FnOnce(&Settings) -> Result<Settings>,
-    device: DeviceArgs,
-    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
-) -> Result<RunFolder> {
-    if let Place::Here(folder, _, passed_over) = &found.place {
-        passed_over.iter().try_for_each(|reason| say(folder, &format!("warning: {reason}")))?;
-    }
-    let state = &found.checkpoint.state;
-    let (on_file, _) = read_named(&found.config, &Settings::default())?;
-    let mut settings = change(&on_file)?;
-    if settings.data.source != on_file.data.source {
-        settings.data.source = locate(&settings, &state.preset)?;
-    }
-    validate(&settings)?;
-    let revision = revise(state, &found.path, Asked { config: &found.config, on_file: &on_file, settings: &settings })?;
-    // Rewritten only where the command line asks for something: a file that somebody edited stays as it is.
-    let config = if settings == on_file { None } else { Some(revision.settings.clone()) };
-    let opened = device.open_in(settings.train.dtype)?;
+    let Joined { opened, device, ranks } = joined;
     let threads = opened.threads();
-    let next = Next { on_file, revision, config };
-    on_device!(opened, |backend| go_on((backend, device, threads), found, next, begin))
-}
-
-/// The settings to go on with.
-struct Next {
-    /// Those of config.toml as they were.
-    on_file: Settings,
-    revision: Revision,
-    /// New text for config.toml, if it changes.
-    config: Option<Settings>,
-}
-
-/// Takes the run on from its checkpoint.
-fn go_on<B: F32Executor>(
-    (backend, device, threads): (B, DeviceArgs, usize),
-    found: Found,
-    next: Next,
-    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
-) -> Result<RunFolder> {
-    let Found { path, mut checkpoint, place, .. } = found;
-    let Next { on_file, revision, config } = next;
-    let step = checkpoint.state.step;
-    let start = Instant::now();
-    let images = images(&revision.settings, &checkpoint.state, &place)?;
-    let settings = with_classes(&revision.settings, &images)?;
-    let reading = start.elapsed();
-    let memory = require_memory(&backend, &settings, &images)?;
-    let evaluation = evaluation(&settings, &images, device)?;
-    let total = Plan::new(&settings, images.count)?.total;
-    let is_new = matches!(place, Place::New { .. });
-    let (folder, lock) = match place {
-        Place::Here(folder, lock, _) => (folder, lock),
-        Place::New { run, outdir, name, origin } => {
-            let identity = DataIdentity::of(&images);
-            require_same_images(&settings, images.shape(), &identity, &checkpoint.state, &path)?;
-            fork::set_origin(&mut checkpoint, &origin);
-            let (folder, lock) = begin_anew(&outdir, &name, run.as_ref(), &checkpoint, &settings)?;
-            say_origin(&folder, &path, &checkpoint.state, &origin, &revision)?;
-            (folder, lock)
-        }
-    };
-    // Nothing depends on this file: damaged, it is no reason not to go on.
-    let environment = Environment::now(&backend.describe(), threads);
-    if let Err(error) = environment.add_to(&folder.env_path()) {
-        to_stderr(&format!("warning: {error}"));
-    }
-    let interrupt = begin(&folder)?;
-    say(&folder, &format!("{} from step {step} ({})", shown(folder.path()), backend.describe()))?;
-    let details = details::of_start(&environment, &settings, &checkpoint.state.preset, &images, reading, &memory)?;
-    details.iter().try_for_each(|text| detail(&folder, text))?;
-    let nothing_left = nothing_left(&settings, step, total);
-    revision.note_in(&mut checkpoint.state);
-    let preset = checkpoint.state.preset.clone();
-    let new_folder = is_new.then(|| folder.clone());
-    let session = Session::resume(backend, settings, &images, folder, lock, (path, checkpoint));
-    let mut session = session.inspect_err(|_| new_folder.iter().for_each(discard))?.with_evaluation(evaluation);
-    let is_at_end = step >= session.plan().total;
-    let config = if is_at_end && !is_new {
-        // Only where the images are is true of a run that does not go on.
-        let mut settings = on_file.clone();
-        settings.data.source.clone_from(&revision.settings.data.source);
-        Some(settings).filter(|settings| *settings != on_file)
-    } else {
-        revision.lines.iter().try_for_each(|line| say(session.folder(), line))?;
-        config.filter(|_| !is_new)
-    };
-    if let Some(settings) = config {
-        write_file(&session.folder().config_path(), to_toml(&settings, &preset)?.as_bytes())?;
-    }
-    if is_at_end {
-        say(session.folder(), &nothing_left)?;
-    }
-    session.train(&interrupt)?;
-    Ok(session.folder().clone())
-}
-
-/// Makes the folder of a new run that goes on from `checkpoint`, with what `run` had up to there.
-fn begin_anew(
-    outdir: &Path,
-    name: &str,
-    run: Option<&RunFolder>,
-    checkpoint: &Checkpoint,
-    settings: &Settings,
-) -> Result<(RunFolder, RunLock)> {
-    let folder = RunFolder::create(outdir, name)?;
-    let lock = folder.lock()?;
-    let config = to_toml(settings, &checkpoint.state.preset)?;
-    let filled = write_file(&folder.config_path(), config.as_bytes());
-    filled.and_then(|()| fork::fill(&folder, run, checkpoint)).inspect_err(|_| discard(&folder))?;
-    Ok((folder, lock))
-}
-
-/// Says where a new run goes on from.
-fn say_origin(folder: &RunFolder, path: &Path, state: &State, origin: &str, revision: &Revision) -> Result<()> {
-    let (step, sha256) = (state.step, &state.files.model.sha256);
-    say(folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(path)))?;
-    if revision.changes.is_empty() {
-        say(folder, "note: with the same settings the new run repeats the old one: change a setting with --set")?;
-    }
-    Ok(())
-}
-
-/// Removes the folder of a new run that did not come to its first step. What can't be removed stays.
-fn discard(folder: &RunFolder) {
-    let _ = std::fs::remove_dir_all(folder.path());
-}
-
-/// Reads the run's images.
-///
-/// # Errors
-/// [`Error::BadData`] where nothing is at their path: it says what to do about images that have moved.
-fn images(settings: &Settings, state: &State, place: &Place) -> Result<Images> {
-    let source = &settings.data.source;
-    if source == "glyphs" || Path::new(source).exists() {
-        return load_images(settings);
-    }
-    let run = match place {
-        Place::Here(folder, ..) => shell::path(folder.path()),
-        Place::New { .. } => "RUN".into(),
-    };
-    let expected = format!("the run's {} images, sha256 {}", state.data.count, state.data.sha256);
-    let hint = format!("where they are now, say with: vgan-cuda resume {run} --data PATH");
-    Err(Error::bad_data(source, expected, "nothing there").with_hint(hint))
-}
-
-/// The message for a run that is at its end at `step`, where `total` were planned.
-fn nothing_left(settings: &Settings, step: u64, total: u64) -> String {
-    let (flag, minutes) = if step < total {
-        ("--minutes M with a larger M", settings.train.minutes)
-    } else {
-        ("--steps N with a larger N", 0.0)
-    };
-    let time = if minutes > 0.0 { format!(", its {minutes} minutes are used up") } else { String::new() };
-    format!("nothing left to do at step {step}{time}; pass {flag} to train further")
+    let trained = on_device!(opened, |backend| go_on((backend, device, threads), &ranks, found, next, begin));
+    drop(server);
+    ranks.finish(trained, |folder| outcome::tell(folder, json))
 }
 
 #[cfg(test)]
@@ -402,7 +205,8 @@ mod tests {
         let device = DeviceArgs { threads: Some(2), ..DeviceChoice::Cpu.with_defaults() };
         let (outdir, description) = (None, None);
         let serve = ServeArgs { serve: None };
-        let expected = ResumeOptions { source, overrides, outdir, description, device, serve, json: false };
+        let ranks = RankArgs { devices: None, restart: 0, rank_timeout: 30 };
+        let expected = ResumeOptions { source, overrides, outdir, description, device, ranks, serve, json: false };
         assert_eq!(found, expected);
         assert_eq!(parse("runs/1 --serve=80").unwrap().serve.serve, "127.0.0.1:80".parse().ok());
         for (words, part) in [

@@ -1,31 +1,26 @@
 //! `train`: trains a model and leaves a run folder.
 
 use std::path::PathBuf;
-use std::time::Instant;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 
 use super::arguments::{DeviceArgs, SettingsArgs, on_device, preset_parser};
 use super::load_options::load_options;
+use super::ranks::flags::{RankArgs, Role};
+use super::ranks::join::{self, Joined};
+use super::ranks::launcher::{self, Launch, launch};
 use super::serve::{ServeArgs, serve};
 use super::survey::named;
 use super::target::target_parser;
 use super::train_options::TrainOptions;
-use super::{details, dry_run, eval, outcome, output};
-use crate::config::{Override, Settings, Sources, image_shape, resolve, to_toml, validate_for_images};
-use crate::data::{Extent, Images, extent, load};
-use crate::device::Backend;
-use crate::device::cpu::free_memory;
+use super::training::train;
+use super::{dry_run, outcome, output};
+use crate::config::{Override, Settings, Sources, image_shape, resolve, validate_for_images, validate_for_ranks};
+use crate::data::{Extent, extent};
 use crate::error::{Error, Result, shown};
-use crate::run::env::Environment;
-use crate::run::{LogFile, RunFolder, messages, write_file};
-use crate::train::classes::with_classes;
-use crate::train::disk::{self, Disk};
-use crate::train::plan::Plan;
-use crate::train::predict::Memory;
-use crate::train::snapshot::F32Executor;
-use crate::train::{Evaluation, Init, Interrupt, Session, predict};
+use crate::run::RunFolder;
+use crate::train::{Evaluation, Interrupt};
 
 /// Train a model; each run gets its own folder, which `resume` and `generate` take
 #[derive(Debug, Args)]
@@ -70,6 +65,9 @@ pub(super) struct TrainArgs {
 
     #[command(flatten)]
     device: DeviceArgs,
+
+    #[command(flatten)]
+    ranks: RankArgs,
 
     /// Steps between two progress lines [default: the preset's]
     #[arg(long, value_name = "STEPS", value_parser = whole_number(1))]
@@ -141,6 +139,8 @@ Examples:
   vgan-cuda train --set bottleneck.beta_step=1e-4 --set generator.channels=64,32 --dry-run
   vgan-cuda train --config runs/00000-quick-b64/config.toml
   vgan-cuda train vgan-mnist --data digits --init runs/00003-vgan-mnist-b128 --init-parts generator
+  vgan-cuda train vgan-cifar10 --data data/cifar10 --batch 512 --devices 0-3 --restart 3
+  mpirun -np 2 vgan-cuda train --device cpu
 
 --set and the file of --config can change every setting that --dry-run prints.";
 
@@ -171,6 +171,7 @@ impl TrainArgs {
             outdir: self.outdir,
             description: self.desc,
             device: self.device,
+            ranks: self.ranks,
             serve: self.serve,
             dry_run: self.dry_run,
             json: self.json,
@@ -264,11 +265,20 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     if options.dry_run {
         return output::print(&dry_run::text(&options)?);
     }
-    output::warn_if_unoptimised();
-    let bound = options.serve.bind()?;
-    let opened = options.device.open_in(options.settings.train.dtype)?;
-    let threads = opened.threads();
-    let TrainOptions { settings, preset, outdir, description, device, json, .. } = options;
+    let TrainOptions { settings, preset, outdir, description, device, ranks, serve: address, json, .. } = options;
+    let role = ranks.role(device)?;
+    validate_for_ranks(&settings, role.world())?;
+    if let Role::Starts(devices) = role {
+        let flags = launcher::flags(device, &ranks, &address, json);
+        return launch(&Launch { devices, restart: ranks.restart, outdir, flags });
+    }
+    let bound = if role.is_leader() { address.bind() } else { Ok(None) };
+    let prepared = bound.map(|bound| (bound, settings));
+    let (joined, (bound, settings)) =
+        join::open(role, ranks.patience(), &outdir, prepared, |(_, settings)| settings.train.dtype)?;
+    if joined.ranks.is_leader() {
+        output::warn_if_unoptimised();
+    }
     let word = description.map(|word| format!("-{word}")).unwrap_or_default();
     let name = format!("{preset}-b{}{word}", settings.train.batch);
     let folder = || RunFolder::create(&outdir, &name);
@@ -278,86 +288,12 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
         server = bound.map(|bound| serve(bound, folder)).transpose()?;
         Interrupt::listen()
     };
-    let folder = on_device!(opened, |backend| train((backend, device, threads), settings, &preset, folder, begin))?;
+    let Joined { opened, device, ranks } = joined;
+    let threads = opened.threads();
+    let trained =
+        on_device!(opened, |backend| train((backend, device, threads), &ranks, settings, &preset, folder, begin));
     drop(server);
-    outcome::tell(&folder, json)
-}
-
-/// Trains on a backend, which is that of the arguments and computes with so many CPU threads, to the end of the run, and returns its
-/// folder. `folder` makes that once nothing that can be known beforehand stands against the run; `begin` listens for signals from then on.
-pub(super) fn train<B: F32Executor>(
-    (backend, device, threads): (B, DeviceArgs, usize),
-    settings: Settings,
-    preset: &str,
-    folder: impl FnOnce() -> Result<RunFolder>,
-    begin: impl FnOnce(&RunFolder) -> Result<Interrupt>,
-) -> Result<RunFolder> {
-    let start = Instant::now();
-    let images = load_images(&settings)?;
-    let settings = with_classes(&settings, &images)?;
-    let reading = start.elapsed();
-    let memory = require_memory(&backend, &settings, &images)?;
-    let init = Init::of(&settings, images.shape())?;
-    let evaluation = eval::evaluation(&settings, &images, device)?;
-    let folder = folder()?;
-    let needed = Disk::of(&settings, &images.extent(), &memory, &Plan::new(&settings, images.count)?);
-    write_file(&folder.config_path(), to_toml(&settings, preset)?.as_bytes())?;
-    let environment = Environment::now(&backend.describe(), threads);
-    environment.add_to(&folder.env_path())?;
-    let interrupt = begin(&folder)?;
-    if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
-        say(&folder, &format!("warning: {}", warning.trim_start()))?;
-    }
-    let start = format!("{preset} on {} ({}), in {}", images.description, backend.describe(), shown(folder.path()));
-    say(&folder, &start)?;
-    if let Some(line) = images.report.line() {
-        say(&folder, &line)?;
-    }
-    details::of_start(&environment, &settings, preset, &images, reading, &memory)?
-        .iter()
-        .try_for_each(|text| detail(&folder, text))?;
-    init.iter().flat_map(Init::lines).for_each(|line| output::to_stderr(&line));
-    let session = Session::start_with(backend, settings, preset, &images, folder, init)?;
-    let mut session = session.with_evaluation(evaluation);
-    session.train(&interrupt)?;
-    Ok(session.folder().clone())
-}
-
-/// Reads the images that the settings name, and holds the settings against them.
-pub(super) fn load_images(settings: &Settings) -> Result<Images> {
-    let images = load(&settings.data.source, &load_options(settings))?;
-    validate_for_images(settings, images.shape())?;
-    // A set smaller than a batch is refused here, before there is a folder for the run.
-    Plan::new(settings, images.count)?;
-    Ok(images)
-}
-
-/// The memory that training will take. Refuses what does not fit into the machine's, or into the device's own, before anything is
-/// allocated for it.
-pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<Memory> {
-    let extent = images.extent();
-    let memory = predict::predict(settings, &extent)?.memory;
-    if let Some(free) = free_memory() {
-        // The images are in memory already, and counted as needed.
-        let free = free.saturating_add(extent.bytes());
-        predict::require_memory(&memory, settings, &extent, Memory::total, free)?;
-    }
-    if let Some(free) = backend.own_memory() {
-        predict::require_memory(&memory, settings, &extent, Memory::on_device, free)?;
-    }
-    Ok(memory)
-}
-
-/// Keeps a line in the run's log, and says it where the user wants details.
-pub(super) fn detail(folder: &RunFolder, text: &str) -> Result<()> {
-    messages::detail(text);
-    LogFile::open(&folder.log_path())?.line(text)
-}
-
-/// Says something to a person, and keeps it in the run's log.
-pub(super) fn say(folder: &RunFolder, text: &str) -> Result<()> {
-    output::to_stderr(text);
-    LogFile::open(&folder.log_path())?.line(text)
+    ranks.finish(trained, |folder| outcome::tell(folder, json))
 }
 
 #[cfg(test)]

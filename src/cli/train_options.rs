@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::arguments::DeviceArgs;
+use super::ranks::flags::RankArgs;
 use super::serve::ServeArgs;
 use crate::config::Settings;
 
@@ -19,6 +20,8 @@ pub(crate) struct TrainOptions {
     pub(crate) description: Option<String>,
     /// The device, and how it is opened.
     pub(crate) device: DeviceArgs,
+    /// The ranks, where there are several.
+    pub(crate) ranks: RankArgs,
     /// Whether and where the run is served as a live page.
     pub(crate) serve: ServeArgs,
     /// Only print what would be done.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
+use super::ranks::nccl::NcclId;
+use super::ranks::{Place, Summed};
 use super::trial::Trial;
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::Result;
@@ -165,6 +167,14 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         !self.wrong.contains(&kernel)
     }
 
+    /// Joins the ranks that were given the same id, as [`Launcher::join`] says.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+        self.launcher.join(id, place, patience)
+    }
+
     /// The same on a launcher around this one's.
     pub(crate) fn on<L: Launcher>(&self, around: impl FnOnce(Arc<dyn Launcher>) -> L) -> Self {
         Accelerator { launcher: Arc::new(around(self.launcher.clone())), ..self.clone() }
@@ -275,6 +285,17 @@ fn range_bytes<E>(len: usize, range: &Range<usize>) -> u64 {
     (range.start * size_of::<E>()) as u64
 }
 
+/// The type of what is summed.
+fn summed<T: Real>() -> Summed {
+    if size_of::<T>() == 4 { Summed::F32 } else { Summed::F64 }
+}
+
+/// Elements of each rank's block; `None` where there are no others.
+fn block(len: usize, place: Place) -> Option<usize> {
+    assert!(len.is_multiple_of(place.world), "{len} elements are no {} blocks", place.world);
+    (!place.is_alone()).then_some(len / place.world)
+}
+
 impl<T: Real, S: Storage<T>> Backend for Accelerator<T, S> {
     type Real = T;
     type Storage = S;
@@ -365,6 +386,32 @@ impl<T: Real, S: Storage<T>> Backend for Accelerator<T, S> {
     }
     fn zero<E: Element>(&self, target: DeviceViewMut<'_, E>) -> Result<()> {
         self.launcher.zero(target.address, target.len * size_of::<E>())
+    }
+
+    fn ranks(&self) -> Place {
+        self.launcher.ranks()
+    }
+    fn sum_over_ranks(&self, x: DeviceViewMut<'_, T>) -> Result<()> {
+        if self.ranks().is_alone() { Ok(()) } else { self.launcher.sum_over_ranks(x.address, x.len, summed::<T>()) }
+    }
+    fn sum_block_over_ranks(&self, x: DeviceViewMut<'_, T>) -> Result<()> {
+        let block = block(x.len, self.ranks());
+        block.map_or(Ok(()), |len| self.launcher.sum_block_over_ranks(x.address, len, summed::<T>()))
+    }
+    fn gather_blocks_from_ranks<E: Element>(&self, x: DeviceViewMut<'_, E>) -> Result<()> {
+        let place = self.ranks();
+        block(x.len, place).map_or(Ok(()), |len| {
+            let bytes = len * size_of::<E>();
+            self.launcher.gather_from_ranks(x.address + (place.rank * bytes) as u64, x.address, bytes)
+        })
+    }
+    fn gather_from_ranks<E: Element>(&self, part: DeviceView<'_, E>, whole: DeviceViewMut<'_, E>) -> Result<()> {
+        let place = self.ranks();
+        assert_eq!(whole.len, place.world * part.len, "lengths");
+        if place.is_alone() {
+            return self.copy(part, whole);
+        }
+        self.launcher.gather_from_ranks(part.address, whole.address, part.len * size_of::<E>())
     }
 
     type Repeated = Repeated;

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
 
 use super::kernels::{BINARIES, Kernel};
 use super::launch::{DeviceMemory, Launch, Launcher, Recording};
+use super::ranks::communicator::{LAST_WORK, NcclRank};
+use super::ranks::nccl::NcclId;
+use super::ranks::{Place, Summed};
 use crate::{Error, Result, units};
 
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
@@ -21,6 +24,18 @@ struct Opened {
     stream: Arc<CudaStream>,
     functions: HashMap<(&'static str, Kernel), Function>,
     name: String,
+    /// The way to the other ranks, once it has joined them.
+    ranks: OnceLock<NcclRank>,
+}
+
+impl Opened {
+    /// Waits for all work of the stream: for good where the others may be gone.
+    fn wait(&self, doing: &str) -> Result<()> {
+        match self.ranks.get() {
+            Some(ranks) => ranks.wait(&self.stream, None),
+            None => self.stream.synchronize().map_err(failed(doing)),
+        }
+    }
 }
 
 /// A kernel that was loaded. Modules stay loaded for as long as the process lives.
@@ -34,8 +49,11 @@ unsafe impl Send for Function {}
 #[expect(unsafe_code)]
 unsafe impl Sync for Function {}
 
-/// A CUDA graph.
-struct GpuGraph(CudaGraph);
+/// A CUDA graph, and the GPU: NCCL's communicator must outlive the graphs that it has work in.
+struct GpuGraph {
+    graph: CudaGraph,
+    _gpu: Gpu,
+}
 
 // SAFETY: the graph is launched through a shared reference from one thread at a time, since a recording is not Sync, and
 // each launch makes the context current first.
@@ -48,7 +66,7 @@ struct GpuMemory {
     /// Its address for kernels.
     address: sys::CUdeviceptr,
     kind: Kind,
-    context: Arc<CudaContext>,
+    gpu: Gpu,
 }
 
 #[derive(Debug)]
@@ -75,8 +93,13 @@ unsafe impl Sync for Pinned {}
 
 impl Drop for GpuMemory {
     fn drop(&mut self) {
-        if self.context.bind_to_thread().is_err() {
+        let Opened { context, stream, ranks, .. } = &*self.gpu.0;
+        if context.bind_to_thread().is_err() {
             return;
+        }
+        if let Some(ranks) = ranks.get() {
+            // The driver would wait for ever, where work waits for a rank that has gone another way.
+            let _ = ranks.wait(stream, Some(LAST_WORK));
         }
         // A context that is broken has no memory left to give back.
         let _ = match &self.kind {
@@ -84,7 +107,7 @@ impl Drop for GpuMemory {
             #[expect(unsafe_code)]
             Kind::Device => unsafe { result::free_sync(self.address) },
             // cuMemFreeHost promises no such waiting.
-            Kind::Pinned(pinned) => self.context.synchronize().and_then(|()| {
+            Kind::Pinned(pinned) => context.synchronize().and_then(|()| {
                 // SAFETY: the pointer came from malloc_host and is freed once; no work is under way that knows it.
                 #[expect(unsafe_code)]
                 unsafe {
@@ -118,7 +141,7 @@ impl DeviceMemory for GpuMemory {
 
 impl Recording for GpuGraph {
     fn replay(&self) -> Result<()> {
-        self.0.launch().map_err(failed("a training step was replayed"))
+        self.graph.launch().map_err(failed("a training step was replayed"))
     }
 }
 
@@ -158,7 +181,13 @@ impl Gpu {
             }
         }
         let name = context.name().map_err(failed("its name was asked for"))?;
-        Ok(Gpu(Arc::new(Opened { context, stream, functions, name: format!("cuda:{ordinal} {name}") })))
+        let name = format!("cuda:{ordinal} {name}");
+        Ok(Gpu(Arc::new(Opened { context, stream, functions, name, ranks: OnceLock::new() })))
+    }
+
+    fn over_ranks(&self, work: impl FnOnce(&NcclRank, &CudaStream) -> Result<()>) -> Result<()> {
+        self.bind()?;
+        self.0.ranks.get().map_or(Ok(()), |ranks| work(ranks, &self.0.stream))
     }
 
     fn bind(&self) -> Result<()> {
@@ -192,7 +221,7 @@ impl Launcher for Gpu {
                 "can't allocate {needed} on the GPU, where {free} are free ({name}): use a smaller batch"
             ))
         })?;
-        Ok(Box::new(GpuMemory { address, kind: Kind::Device, context: self.0.context.clone() }))
+        Ok(Box::new(GpuMemory { address, kind: Kind::Device, gpu: self.clone() }))
     }
 
     /// Not write-combined: the host reads it, and reads of write-combined memory are slow.
@@ -207,7 +236,7 @@ impl Launcher for Gpu {
         let host = unsafe { result::malloc_host(bytes, sys::CU_MEMHOSTALLOC_DEVICEMAP) }.map_err(failed(doing))?.cast();
         // Owned from here on, so that it is freed where the driver gives no address for it.
         let pinned = Kind::Pinned(Pinned { host, bytes });
-        let mut memory = GpuMemory { address: 0, kind: pinned, context: self.0.context.clone() };
+        let mut memory = GpuMemory { address: 0, kind: pinned, gpu: self.clone() };
         // SAFETY: the allocation is that long, and no kernel knows of it yet. What the host wrote before a launch is what
         // the kernel sees.
         #[expect(unsafe_code)]
@@ -230,7 +259,7 @@ impl Launcher for Gpu {
         #[expect(unsafe_code)]
         unsafe { result::memcpy_htod_async(target, source, self.0.stream.cu_stream()) }
             .map_err(failed("data was sent to it"))?;
-        self.0.stream.synchronize().map_err(failed("data was sent to it"))
+        self.0.wait("data was sent to it")
     }
 
     fn download(&self, source: u64, target: &mut [u8]) -> Result<()> {
@@ -239,7 +268,7 @@ impl Launcher for Gpu {
         #[expect(unsafe_code)]
         unsafe { result::memcpy_dtoh_async(target, source, self.0.stream.cu_stream()) }
             .map_err(failed("data was fetched from it"))?;
-        self.0.stream.synchronize().map_err(failed("its kernels ran"))
+        self.0.wait("its kernels ran")
     }
 
     fn copy(&self, source: u64, target: u64, bytes: usize) -> Result<()> {
@@ -260,7 +289,7 @@ impl Launcher for Gpu {
 
     fn synchronize(&self) -> Result<()> {
         self.bind()?;
-        self.0.stream.synchronize().map_err(failed("its kernels ran"))
+        self.0.wait("its kernels ran")
     }
 
     /// Between two events of the stream, by the GPU's own clock (to about half a microsecond): what the host does before
@@ -275,6 +304,7 @@ impl Launcher for Gpu {
         let start = note_the_time()?;
         work()?;
         let end = note_the_time()?;
+        self.synchronize()?;
         let milliseconds = start.elapsed_ms(&end).map_err(failed("its kernels ran"))?;
         Duration::try_from_secs_f64(f64::from(milliseconds) / 1e3)
             .map_err(|error| Error::Device(format!("the GPU took {milliseconds} ms between two events: {error}")))
@@ -317,6 +347,26 @@ impl Launcher for Gpu {
         done?;
         let graph = graph.map_err(failed("a recording was ended"))?;
         let graph = graph.ok_or_else(|| Error::Device("the GPU recorded nothing of a training step".into()))?;
-        Ok(Box::new(GpuGraph(graph)))
+        Ok(Box::new(GpuGraph { graph, _gpu: self.clone() }))
+    }
+
+    fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+        if place.is_alone() {
+            return Ok(());
+        }
+        let ranks = NcclRank::join(&self.0.context, id, place, patience)?;
+        self.0.ranks.set(ranks).map_err(|_| Error::Internal(format!("{} has joined ranks before", self.0.name)))
+    }
+    fn ranks(&self) -> Place {
+        self.0.ranks.get().map_or(Place::ALONE, NcclRank::place)
+    }
+    fn sum_over_ranks(&self, x: u64, len: usize, summed: Summed) -> Result<()> {
+        self.over_ranks(|ranks, stream| ranks.sum(x, len, summed, stream))
+    }
+    fn sum_block_over_ranks(&self, x: u64, len: usize, summed: Summed) -> Result<()> {
+        self.over_ranks(|ranks, stream| ranks.sum_block(x, len, summed, stream))
+    }
+    fn gather_from_ranks(&self, part: u64, whole: u64, bytes: usize) -> Result<()> {
+        self.over_ranks(|ranks, stream| ranks.gather(part, whole, bytes, stream))
     }
 }

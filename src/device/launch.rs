@@ -4,7 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::kernels::{Kernel, size};
-use crate::Result;
+use super::ranks::nccl::NcclId;
+use super::ranks::{Place, Summed};
+use crate::{Error, Result};
 
 /// Owned device memory, freed when it goes.
 pub trait DeviceMemory: Send + Sync {
@@ -72,8 +74,36 @@ pub trait Launcher: Send + Sync + 'static {
     }
     /// Runs one kernel.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
-    /// Records what `work` asks for (launches, copies and zeroing on the device) instead of doing it.
+    /// Records what `work` asks for (launches, copies, zeroing on the device, and what goes over ranks) instead of doing it.
     fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+
+    /// Joins the ranks that were given the same id, and from now on sums and gathers over them. Each waits as long as `patience` for all
+    /// to come.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where the device can't be joined with others; [`Error::Ranks`] where not all have come in time.
+    fn join(&self, _id: &NcclId, place: Place, _patience: Duration) -> Result<()> {
+        match place.is_alone() {
+            true => Ok(()),
+            false => Err(Error::Device(format!("{} can't be joined with others", self.describe()))),
+        }
+    }
+    /// The place of this process among those that train one model together. What follows is called where there are others.
+    fn ranks(&self) -> Place {
+        Place::ALONE
+    }
+    /// `len` reals at `x` ← their sum over all ranks.
+    fn sum_over_ranks(&self, _x: u64, _len: usize, _summed: Summed) -> Result<()> {
+        Ok(())
+    }
+    /// At `x` lie as many blocks of `len` reals as there are ranks. That of this one ← its sum over all ranks.
+    fn sum_block_over_ranks(&self, _x: u64, _len: usize, _summed: Summed) -> Result<()> {
+        Ok(())
+    }
+    /// Block r of `bytes` bytes at `whole` ← what rank r has at `part`, which may be its own place there.
+    fn gather_from_ranks(&self, _part: u64, _whole: u64, _bytes: usize) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Measures how long `work` takes by the host's clock, between two waits for the device.

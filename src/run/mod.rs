@@ -29,6 +29,7 @@ pub mod messages;
 pub mod picture;
 mod plot;
 pub mod progress;
+pub mod ranks;
 pub mod report;
 pub mod serve;
 pub mod state;

@@ -27,6 +27,13 @@ impl Progress {
         Progress { clock, figures, speed: std::cell::Cell::default(), bar }
     }
 
+    /// The same, of which nobody sees a bar.
+    #[must_use]
+    pub fn without_a_bar(self) -> Progress {
+        self.finish();
+        Progress { bar: None, ..self }
+    }
+
     /// Moves the bar; cheap enough for every step.
     pub fn step(&self, step: u64) {
         if let Some(bar) = &self.bar {

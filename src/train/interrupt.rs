@@ -44,8 +44,7 @@ impl Interrupt {
     pub fn listen() -> Result<Self> {
         let interrupt = Interrupt::default();
         let insisted = Arc::new(AtomicBool::new(false));
-        let ignored = ignored_signals(&fs::read_to_string("/proc/self/status").unwrap_or_default());
-        for stop in STOPS.iter().filter(|stop| !(stop.may_be_ignored && is_in(ignored, stop.number))) {
+        for stop in not_ignored() {
             let refused = |error| Error::Device(format!("can't listen for {}: {error}", stop.name));
             if stop.insists {
                 // Registered first, it sees the flag only if an earlier signal has set it.
@@ -59,11 +58,32 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Asks for an end as this signal does: for a program that stops a run by itself. Numbers of other signals do nothing.
+    pub fn ask(&self, signal: i32) {
+        self.signal.store(usize::try_from(signal).unwrap_or_default(), Ordering::Relaxed);
+    }
+
     /// The signal that has arrived last: its number and its name.
     pub fn arrived(&self) -> Option<(i32, &'static str)> {
         let arrived = i32::try_from(self.signal.load(Ordering::Relaxed)).ok()?;
         STOPS.iter().find(|stop| stop.number == arrived).map(|stop| (stop.number, stop.name))
     }
+}
+
+/// Those that the parent process does not ignore, or that are never ignored.
+fn not_ignored() -> impl Iterator<Item = &'static Stop> {
+    let ignored = ignored_signals(&fs::read_to_string("/proc/self/status").unwrap_or_default());
+    STOPS.iter().filter(move |stop| !(stop.may_be_ignored && is_in(ignored, stop.number)))
+}
+
+/// The numbers of the signals that save and stop a run, for a process that hands them on to ranks.
+pub fn heeded() -> Vec<i32> {
+    not_ignored().map(|stop| stop.number).filter(|&number| number != SIGXFSZ).collect()
+}
+
+/// The name of a signal that saves and stops a run.
+pub(super) fn name_of(number: i32) -> &'static str {
+    STOPS.iter().find(|stop| stop.number == number).map_or("a signal", |stop| stop.name)
 }
 
 /// Lets a write beyond the limit of `ulimit -f` fail with an error that names the file, instead of ending the process.

@@ -9,6 +9,8 @@
 //! | [`classes`] | the classes of a run's images |
 //! | [`grid`] | the samples of a snapshot's grid |
 //! | [`session`] | a run from start to end: steps, ticks, snapshots |
+//! | [`books`] | what a run leaves on the disk while it goes on: records, pictures, measurements, checkpoints |
+//! | [`agreement`] | what several ranks decide together |
 //! | [`plan`] | how long a run is, and how often it makes pictures, checkpoints and measurements |
 //! | [`report`] | which figures a run has, and their means from tick to tick |
 //! | [`snapshot`] | a trainer's state as a checkpoint, and back |
@@ -22,7 +24,9 @@
 //! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 
+pub mod agreement;
 pub mod batch;
+pub mod books;
 pub mod classes;
 pub mod disk;
 pub mod evaluation;
@@ -42,6 +46,7 @@ pub mod step;
 pub mod trace;
 pub mod trainer;
 
+pub use agreement::Agreement;
 pub use evaluation::Evaluation;
 pub use init::Init;
 pub use interrupt::Interrupt;

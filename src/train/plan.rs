@@ -52,6 +52,22 @@ impl Plan {
         Ok(step >= Plan::new(settings, images)?.total || elapsed_s >= most_seconds(settings))
     }
 
+    /// The same, but at its end after this many steps.
+    #[must_use]
+    pub(super) fn ending_at(self, step: u64) -> Plan {
+        Plan { total: self.total.min(step), ..self }
+    }
+
+    /// Whether a record is made after this many steps.
+    pub(super) fn has_tick(&self, step: u64, tick: u64) -> bool {
+        step.is_multiple_of(tick.max(1)) || step == self.total
+    }
+
+    /// Whether samples are measured after this many steps, if they are measured at all.
+    pub(super) fn has_evaluation(&self, step: u64) -> bool {
+        step.is_multiple_of(self.eval) || step == self.total
+    }
+
     /// Whether pictures and a checkpoint are made after this many steps.
     pub(super) fn has_snapshot(&self, step: u64) -> bool {
         step.is_multiple_of(self.snap) || step == self.total

@@ -42,6 +42,20 @@ impl DataIdentity {
         DataIdentity { count: images.count as u64, sha256: checkpoint::sha256(&images.pixels), classes }
     }
 
+    /// `60000, sha256 ab…`, for messages.
+    pub(super) fn in_words(&self) -> String {
+        let classes = self.classes.as_ref();
+        let classes = classes.map(|all| format!(", {} classes, sha256 {}", all.names.len(), all.sha256));
+        let classes = classes.unwrap_or_default();
+        format!("{}, sha256 {}{classes}", self.count, self.sha256)
+    }
+
+    /// Of images that are not there.
+    #[cfg(test)]
+    pub(super) fn for_tests(count: u64, sha256: &str) -> Self {
+        DataIdentity { count, sha256: sha256.into(), classes: None }
+    }
+
     /// The classes, where nets of these settings are told them.
     fn classes(&self, settings: &Settings) -> Option<&Classes> {
         self.classes.as_ref().filter(|_| settings.nets.is_conditional())
@@ -72,6 +86,11 @@ pub fn recorded_settings(settings: &Settings) -> Result<BTreeMap<String, serde_j
     let internal = |error| Error::Internal(format!("the settings as JSON: {error}"));
     let json = |(key, value)| Ok((key, serde_json::to_value(value).map_err(internal)?));
     recorded(settings)?.into_iter().map(json).collect()
+}
+
+/// Whether ranks share the moments of an optimiser, so that all of them are needed for a checkpoint.
+pub fn shares_moments<B: F32Executor>(model: &Model<B>) -> bool {
+    networks(model).any(|(_, memory)| memory.sharing.is_some())
 }
 
 /// Everything that a run needs to go on. Where several ranks share the moments, each of them calls this.

@@ -4,6 +4,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | [`collective`] | what a dry run notes of them |
+//! | `communicator`, [`nccl`] | sums and gathered blocks of GPUs' memory, by NCCL |
 //! | [`exchange`] | sums and gathered blocks of the CPU's memory, on top of a [`Communicator`] |
 //! | [`shards`] | the division of an arena, where each rank keeps a share alone |
 //! | `mpi` | ranks that are processes of an MPI job (feature `mpi`) |
@@ -13,15 +14,18 @@
 //! over ranks is their *all-reduce*, and one of which each rank is given a block of its own a *reduce-scatter*.
 
 pub mod collective;
+pub(super) mod communicator;
 pub mod exchange;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod nccl;
 pub mod shards;
 pub mod threads;
 
+pub use collective::{Collective, Kind};
+pub use communicator::Summed;
 #[cfg(feature = "mpi")]
 pub use mpi::MpiRanks;
-pub use collective::{Collective, Kind};
 pub use shards::Shards;
 pub use threads::ThreadRanks;
 

@@ -59,6 +59,14 @@ impl Address {
     pub const DEFAULT: &str = "127.0.0.1:0";
 }
 
+impl std::fmt::Display for Address {
+    /// As it is read.
+    fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Address { host, port } = self;
+        if host.contains(':') { write!(text, "[{host}]:{port}") } else { write!(text, "{host}:{port}") }
+    }
+}
+
 impl std::str::FromStr for Address {
     type Err = String;
 

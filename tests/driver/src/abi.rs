@@ -51,11 +51,14 @@ pub(crate) fn listed(arguments: &[&dyn std::fmt::Debug]) -> String {
     arguments.join(", ")
 }
 
+/// How long a call waits for other threads or processes before it looks again.
+const PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
+
 /// Runs the body of a call.
 pub(crate) fn call(
     name: &'static str,
     arguments: impl FnOnce() -> String,
-    body: impl FnOnce(&mut Driver) -> Result,
+    mut body: impl FnMut(&mut Driver) -> Result,
 ) -> Code {
     let work = || {
         // "The host function must not make any CUDA API calls. Attempting to use a CUDA API may result in
@@ -65,10 +68,16 @@ pub(crate) fn call(
         }
         let mut driver = state::lock();
         let traced = driver.trace.wanted().then(arguments);
-        let result = match driver.before(name) {
-            Ok(()) => body(&mut driver),
-            Err(code) => Err(code),
-        };
+        let mut result = driver.before(name).and_then(|()| body(&mut driver));
+        while result == Err(Code::LATER) {
+            // Others may go on meanwhile.
+            drop(driver);
+            std::thread::sleep(PAUSE);
+            driver = state::lock();
+            driver.again = true;
+            result = body(&mut driver);
+            driver.again = false;
+        }
         let code = result.err().unwrap_or(Code::SUCCESS);
         if let Some(arguments) = traced {
             driver.trace.line(&format!("{name}({arguments}) -> {code}"));

@@ -84,6 +84,9 @@ codes! {
 }
 
 impl Code {
+    /// No code of a driver's, and never returned: work has to wait for what other threads or processes do. The call is made again.
+    pub(crate) const LATER: Code = Code(u32::MAX);
+
     /// Whether the documentation says of it: "This leaves the process in an inconsistent state and any further CUDA work will
     /// return the same error. To continue using CUDA, the process must be terminated and relaunched." 214 and 999 are not
     /// described so, and are kept all the same: the device that they come from is gone.

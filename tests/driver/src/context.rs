@@ -54,7 +54,8 @@ impl Driver {
     /// Ends a context: its work is done, what is not freed is reported, and all that it owns goes.
     pub(crate) fn end_context(&mut self, context: Handle<ContextKind>) -> Result {
         let pending = self.queue.of_context(context);
-        self.run(pending);
+        // What waits for others ends with the context.
+        let _ = self.run(pending);
         self.report_leaks(Some(context));
         let Context { device, .. } = self.contexts.remove(context)?;
         self.queue.drop_context(context);
@@ -117,7 +118,7 @@ impl Driver {
         self.no_capture_in(context)?;
         self.pass(Point::Sync, device)?;
         let pending = self.queue.of_context(context);
-        self.run(pending);
+        self.run(pending)?;
         self.unbroken(device)
     }
 }

@@ -151,7 +151,7 @@ driver_api! { SYMBOLS;
             if driver.events.get_mut(event)?.asked.replace(number) != Some(number) {
                 return Err(Code::NOT_READY);
             }
-            driver.run([number]);
+            driver.run([number]).map_err(|_| Code::NOT_READY)?;
         }
         driver.unbroken(device)
     }
@@ -163,7 +163,7 @@ driver_api! { SYMBOLS;
         let pending = pending(driver, event)?;
         driver.allowed_while_recording()?;
         driver.pass(Point::Sync, device)?;
-        driver.run(pending);
+        driver.run(pending)?;
         driver.unbroken(device)
     }
 

@@ -39,6 +39,13 @@ pub enum Point {
     DeviceLost,
 }
 
+impl Point {
+    /// Whether calls are counted, and not work as it is carried out.
+    pub(crate) fn is_of_a_call(self) -> bool {
+        matches!(self, Point::Alloc | Point::MallocHost | Point::Load | Point::Instantiate | Point::Sync)
+    }
+}
+
 const POINTS: [(&str, Point, Code); 8] = [
     ("alloc", Point::Alloc, Code::OUT_OF_MEMORY),
     ("malloc-host", Point::MallocHost, Code::OUT_OF_MEMORY),

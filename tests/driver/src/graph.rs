@@ -227,7 +227,7 @@ driver_api! { SYMBOLS;
         driver.unbroken(device)?;
         let stream = driver.stream(stream)?;
         driver.refuse_in_recording(stream)?;
-        driver.submit(stream, Work::Graph(plan))
+        driver.submit(stream, Work::Graph(plan, 0))
     }
 
     /// `cuGraphUpload`: 1, 400. There is nothing to upload.
@@ -276,11 +276,11 @@ driver_api! { SYMBOLS;
     fn cuGraphNodeGetType(driver, node: Handle<NodeKind>, kind: Out<u32>) {
         let found = driver.graphs.iter().find_map(|(_, graph)| Some(&graph.nodes[graph.index(node)?]));
         kind.set(match &found.ok_or(Code::INVALID_VALUE)?.work {
-            Work::Kernel(_) => 0,
+            Work::Kernel(_) | Work::Beside(_) => 0,
             Work::Copy(_) => 1,
             Work::Fill(_) => 2,
             Work::Host(_) => 3,
-            Work::Graph(_) => 4,
+            Work::Graph(..) => 4,
             Work::Record(_) | Work::Wait => 5,
             Work::Free(_) => 11,
         })

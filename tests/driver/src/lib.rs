@@ -6,6 +6,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod abi;
+mod beside;
 mod capture;
 pub mod code;
 mod context;
@@ -35,7 +36,8 @@ pub use ptx_machine::gpus;
 
 /// Every exported function.
 fn symbols() -> impl Iterator<Item = &'static abi::Symbol> {
-    let files: [&'static [abi::Symbol]; 11] = [
+    let files: [&'static [abi::Symbol]; 12] = [
+        beside::SYMBOLS,
         context::SYMBOLS,
         device::SYMBOLS,
         event::SYMBOLS,

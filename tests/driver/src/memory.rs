@@ -33,7 +33,7 @@ impl Driver {
         if address.is_none() && kind == Kind::Device {
             // What was freed in a stream's order is free once the stream has come so far.
             let pending = self.queue.of_device(device);
-            self.run(pending);
+            self.run(pending)?;
             self.unbroken(device)?;
             address = self.devices[device].memory().allocate(bytes, kind);
         }
@@ -134,7 +134,7 @@ driver_api! { SYMBOLS;
         }
         if owned.pool.is_none() {
             let pending = driver.queue.of_device(owned.device);
-            driver.run(pending);
+            driver.run(pending)?;
             driver.unbroken(owned.device)?;
         }
         driver.free_now(address).map(drop)

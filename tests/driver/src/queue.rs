@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::beside::{self, Beside};
 use crate::code::{Code, Result};
 use crate::copy::{Copy, Fill};
 use crate::graph::Plan;
@@ -35,7 +36,9 @@ pub(crate) enum Work {
     Fill(Fill),
     Host(Callback),
     Free(u64),
-    Graph(Arc<Plan>),
+    /// A graph, and how many of its pieces of work are done.
+    Graph(Arc<Plan>, usize),
+    Beside(Arc<Beside>),
     Record(Handle<EventKind>),
     /// Nothing; it only waits.
     Wait,
@@ -165,27 +168,40 @@ impl Driver {
     /// Puts work into a stream that is not recording; returns its number.
     pub(crate) fn push(&mut self, place: Place, also_after: &[u64], work: Work) -> u64 {
         let number = self.queue.push(place, also_after, work);
+        // What has to wait is done by a later call: this one asks for nothing to be done.
         if self.settings.when == When::Eager {
-            self.run([number]);
+            let _ = self.run([number]);
         } else if self.queue.len() > MOST {
             let oldest = self.queue.entries.keys().next().copied();
-            self.run(oldest);
+            let _ = self.run(oldest);
         }
         number
     }
 
-    /// Does work and all that it waits for. What fails ends the work of its device; the next call on it says so.
-    pub(crate) fn run(&mut self, targets: impl IntoIterator<Item = u64>) {
+    /// Does work and all that it waits for. What fails ends the work of its device; the next call on it says so. [`Code::LATER`] where
+    /// some of it has to wait for others: that is left in the queue, with all that comes after it.
+    pub(crate) fn run(&mut self, targets: impl IntoIterator<Item = u64>) -> Result {
+        let mut waiting = BTreeSet::new();
         for number in self.queue.closure(targets) {
             // Gone where its device has failed since.
-            let Some(entry) = self.queue.entries.remove(&number) else { continue };
-            if let Err(code) = self.carry_out(entry.place.device, number, &entry.work) {
-                self.break_device(entry.place.device, code);
+            let Some(mut entry) = self.queue.entries.remove(&number) else { continue };
+            let done = match entry.after.iter().any(|before| waiting.contains(before)) {
+                true => Err(Code::LATER),
+                false => self.carry_out(entry.place.device, number, &mut entry.work),
+            };
+            match done {
+                Ok(()) => {}
+                Err(Code::LATER) => {
+                    waiting.insert(number);
+                    self.queue.entries.insert(number, entry);
+                }
+                Err(code) => self.break_device(entry.place.device, code),
             }
         }
+        if waiting.is_empty() { Ok(()) } else { Err(Code::LATER) }
     }
 
-    pub(crate) fn carry_out(&mut self, device: usize, number: u64, work: &Work) -> Result {
+    pub(crate) fn carry_out(&mut self, device: usize, number: u64, work: &mut Work) -> Result {
         match work {
             Work::Kernel(prepared) => launch::run(self, device, prepared),
             Work::Copy(copy) => copy::carry_out(self, device, copy),
@@ -197,7 +213,14 @@ impl Driver {
                 Ok(())
             }
             Work::Free(address) => self.free_now(*address).map(drop).map_err(|_| Code::ILLEGAL_ADDRESS),
-            Work::Graph(plan) => plan.work().iter().try_for_each(|work| self.carry_out(device, number, work)),
+            Work::Graph(plan, done) => {
+                while let Some(work) = plan.work().get(*done) {
+                    self.carry_out(device, number, &mut work.clone())?;
+                    *done += 1;
+                }
+                Ok(())
+            }
+            Work::Beside(work) => beside::carry_out(self, device, work),
             Work::Record(event) => {
                 event::reached(self, *event, number);
                 Ok(())

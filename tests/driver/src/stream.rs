@@ -95,7 +95,7 @@ impl Driver {
     pub(crate) fn finish(&mut self, stream: Handle<StreamKind>) -> Result {
         let place = self.place(stream)?;
         let pending = self.queue.of_stream(place);
-        self.run(pending);
+        self.run(pending)?;
         self.unbroken(place.device)
     }
 
@@ -161,7 +161,7 @@ driver_api! { SYMBOLS;
         if pending.last().is_some_and(|last| asked.replace(*last) != Some(*last)) {
             return Err(Code::NOT_READY);
         }
-        driver.run(pending);
+        driver.run(pending).map_err(|_| Code::NOT_READY)?;
         driver.unbroken(place.device)
     }
 

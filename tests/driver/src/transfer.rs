@@ -96,8 +96,13 @@ fn copy_async(driver: &mut Driver, from: End, to: End, rows: Rows, stream: Handl
         Checked::Pageable(address) if to.is_device() && !recording => staged(address, rows)?,
         from => from.place(),
     };
+    let waits = (between_hosts || staged_back) && !recording;
+    if waits {
+        // What may have to wait for others comes first: the call is made again then, and must have asked for nothing.
+        driver.finish(stream)?;
+    }
     driver.submit(stream, work(place, to, rows))?;
-    if (between_hosts || staged_back) && !recording { driver.finish(stream) } else { Ok(()) }
+    if waits { driver.finish(stream) } else { Ok(()) }
 }
 
 /// Copies through the default stream, and waits as "API synchronization behavior" says for `Memcpy`: from pageable memory the
@@ -119,6 +124,7 @@ fn copy_now(driver: &mut Driver, from: End, to: End, rows: Rows) -> Result {
         }
         (Checked::Device(..), Checked::Device(..)) => driver.submit(stream, work(from.place(), to, rows)),
         _ => {
+            driver.finish(stream)?;
             driver.submit(stream, work(from.place(), to, rows))?;
             driver.wait_for(stream)
         }
@@ -161,8 +167,12 @@ fn fill(driver: &mut Driver, fill: Fill, stream: Option<Handle<StreamKind>>) -> 
     if matches!(target, Checked::Pageable(_)) || fill.rows > 1 && fill.pitch < width {
         return Err(Code::INVALID_VALUE);
     }
+    let waits = stream.is_none() && matches!(target, Checked::Pinned(_));
+    if waits {
+        driver.finish(handle)?;
+    }
     driver.submit(handle, Work::Fill(fill))?;
-    if stream.is_none() && matches!(target, Checked::Pinned(_)) { driver.wait_for(handle) } else { Ok(()) }
+    if waits { driver.wait_for(handle) } else { Ok(()) }
 }
 
 fn filling(address: u64, pitch: usize, value: u32, element: usize, width: usize, rows: usize) -> Fill {

@@ -1,0 +1,32 @@
+//! Training on several devices: which rank this process is, how it joins the others, and how `--devices` starts them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`environment`] | which rank this process is, from the variables of whatever started it |
+//! | [`flags`] | `--devices`, `--restart`, `--rank-timeout` |
+//! | [`join`] | a rank's way from its start to a device that computes with the others |
+//! | [`launcher`] | the process that starts the ranks of `--devices`, and watches over them |
+//! | [`loss`] | what is said and written down when a rank is lost |
+
+pub(super) mod environment;
+pub(super) mod flags;
+pub(super) mod join;
+pub(super) mod launcher;
+mod loss;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::Error;
+
+/// Whether another process says what ends all of them.
+static SAID_ELSEWHERE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, another process says what ends all of them.
+fn leave_word_to_another() {
+    SAID_ELSEWHERE.store(true, Ordering::Relaxed);
+}
+
+/// Returns true for an error that another process tells the user.
+pub(super) fn is_said_elsewhere(error: &Error) -> bool {
+    matches!(error, Error::Elsewhere { .. }) && SAID_ELSEWHERE.load(Ordering::Relaxed)
+}
