@@ -137,7 +137,15 @@ impl NcclRank {
         // SAFETY: as above, for as many blocks as there are ranks.
         #[expect(unsafe_code)]
         self.asked(|functions, communicator| unsafe {
-            (functions.reduce_scatter)(send, receive, len, summed.data_type(), sum, communicator, stream.cu_stream().cast())
+            (functions.reduce_scatter)(
+                send,
+                receive,
+                len,
+                summed.data_type(),
+                sum,
+                communicator,
+                stream.cu_stream().cast(),
+            )
         })
     }
 

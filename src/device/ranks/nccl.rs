@@ -133,9 +133,13 @@ fn of_library(library: &'static Library) -> Found {
 pub fn describe() -> String {
     match find() {
         Found::Missing(_) => "no NCCL found (libnccl.so.2 is not on the library path): one GPU a run".into(),
-        Found::Incomplete(name) => format!("an NCCL library without {name}, too old to be used: {OLDEST} or later is needed"),
+        Found::Incomplete(name) => {
+            format!("an NCCL library without {name}, too old to be used: {OLDEST} or later is needed")
+        }
         Found::Broken(error) => format!("an NCCL library that does not work ({error})"),
-        Found::Here(_, version) if *version < OLDEST => format!("{version}, too old to be used: {OLDEST} or later is needed"),
+        Found::Here(_, version) if *version < OLDEST => {
+            format!("{version}, too old to be used: {OLDEST} or later is needed")
+        }
         Found::Here(_, version) => version.to_string(),
     }
 }

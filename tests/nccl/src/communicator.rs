@@ -253,7 +253,8 @@ impl Communicator {
         let (since, patience) = (Instant::now(), settings()?.patience);
         while self.graphs.load(Ordering::Acquire) > 0 {
             if since.elapsed() > patience {
-                let text = format!("a graph still has operations of rank {}'s communicator after {patience:?}", self.rank);
+                let text =
+                    format!("a graph still has operations of rank {}'s communicator after {patience:?}", self.rank);
                 eprintln!("nccl-standin: {text}; NCCL waits for ever");
                 return Err(Failure::new(Code::INTERNAL_ERROR, text));
             }
