@@ -1,9 +1,11 @@
 //! A training step allocates nothing of its own once it is warm.
 
 use std::alloc::System;
+use std::sync::Arc;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use vgan_cuda::config::{AugmentPolicy, Conditional, Settings};
+use vgan_cuda::device::ranks::{Communicator, ThreadRanks};
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -16,8 +18,8 @@ mod needs;
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Allocations (and reallocations) in each of `steps` steps on all threads, after two warm ones.
-fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
+/// A trainer on this device, and what it is fed with.
+fn trainer(cpu: &Cpu<f32>, batch: usize) -> (Trainer<Cpu<f32>>, Batch<Cpu<f32>>) {
     let mut settings = Settings::default();
     settings.train.batch = batch;
     settings.generator.ema = 0.9;
@@ -28,7 +30,6 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
     settings.objective.augment = AugmentPolicy::ALL;
     (settings.nets.conditional, settings.nets.classes) = (Conditional::Projection, 3);
     let image = ImageShape { h: 28, w: 28, c: 1 };
-    let cpu = Cpu::<f32>::new(Some(threads)).expect("threads");
     let images: Vec<u8> = (0..64 * image.len()).map(|i| ((i * 31) >> 3) as u8).collect();
     let gather = Gather { n: batch, count: 64, h: 28, w: 28, c: 1, low: 0.0, high: 1.0, flip: true };
     let data = Batch::Drawn {
@@ -36,7 +37,13 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
         images: cpu.buffer_of(&images).expect("memory"),
         labels: Some((0..64).map(|i| i % 3).collect()),
     };
-    let mut trainer = Trainer::new(cpu.clone(), settings, image).expect("a trainer");
+    (Trainer::new(cpu.clone(), settings, image).expect("a trainer"), data)
+}
+
+/// Allocations (and reallocations) in each of `steps` steps on all threads, after two warm ones.
+fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
+    let cpu = Cpu::<f32>::new(Some(threads)).expect("threads");
+    let (mut trainer, data) = trainer(&cpu, batch);
     cpu.run(|| {
         let mut counts = Vec::with_capacity(steps);
         for step in 0..steps + 2 {
@@ -48,6 +55,29 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
             }
         }
         counts
+    })
+}
+
+/// The same of two ranks together, each with a batch of half the size, and the mean over the steps: they meet in every one.
+fn allocations_of_ranks(batch: usize, steps: usize) -> usize {
+    let work = |rank: ThreadRanks| {
+        let rank = Arc::new(rank);
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads").with_ranks(rank.clone());
+        let (mut trainer, data) = trainer(&cpu, batch);
+        cpu.run(|| {
+            (0..3).for_each(|_| trainer.step(&data).expect("a step"));
+            rank.barrier().expect("all");
+            let region = Region::new(COUNTED);
+            (0..steps).for_each(|_| trainer.step(&data).expect("a step"));
+            rank.barrier().expect("all");
+            let change = region.change();
+            rank.barrier().expect("all");
+            (change.allocations + change.reallocations) / steps
+        })
+    };
+    std::thread::scope(|scope| {
+        let ranks: Vec<_> = ThreadRanks::world(2).into_iter().map(|rank| scope.spawn(move || work(rank))).collect();
+        ranks.into_iter().map(|rank| rank.join().expect("a rank")).max().expect("two")
     })
 }
 
@@ -66,4 +96,8 @@ fn a_step_allocates_nothing_once_warm() {
         eprintln!("{threads} threads, batch {batch}: {counts:?} allocations in 5 steps");
         assert!(counts.iter().all(|&count| count <= most), "{threads} threads, batch {batch}: {counts:?}");
     }
+    // Twice the products of one rank with 16 images.
+    let count = allocations_of_ranks(32, 5);
+    eprintln!("two ranks: {count} allocations a step");
+    assert!(count <= 2 * 122, "two ranks: {count}");
 }

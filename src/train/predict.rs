@@ -262,7 +262,10 @@ fn rate<B: Executor>(backend: &B, mut work: impl FnMut() -> Result<()> + Send) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::config::{AugmentPolicy, preset};
+    use crate::device::ranks::ThreadRanks;
     use crate::device::{Cpu, Network};
     use crate::image::ImageShape;
     use crate::nn::NetworkMemory;
@@ -303,13 +306,13 @@ mod tests {
     fn the_bytes_are_those_that_the_cpu_allocates() {
         let cifar = Extent { count: 50_000, shape: ImageShape { h: 32, w: 32, c: 3 } };
         // What operations borrow comes on top: of each model's filters the largest with an input gradient.
-        for (name, batch, ema, images, borrowed) in [
-            ("quick", 3, 0.0, MNIST, 16 * 32 * 16),
-            ("quick", 64, 0.9, MNIST, 16 * 32 * 16),
-            ("vgan-mnist", 2, 0.0, MNIST, 16 * 128 * 64),
-            ("vgan-mnist", 17, 0.0, MNIST, 16 * 128 * 64),
-            ("gan-mnist", 5, 0.0, MNIST, 16 * 128 * 64),
-            ("vgan-cifar10-resnet", 3, 0.999, cifar, 9 * 256 * 128),
+        for (name, batch, ema, images, ranks, borrowed) in [
+            ("quick", 3, 0.0, MNIST, 1, 16 * 32 * 16),
+            ("quick", 64, 0.9, MNIST, 2, 16 * 32 * 16),
+            ("vgan-mnist", 2, 0.0, MNIST, 1, 16 * 128 * 64),
+            ("vgan-mnist", 17, 0.0, MNIST, 1, 16 * 128 * 64),
+            ("gan-mnist", 5, 0.0, MNIST, 5, 16 * 128 * 64),
+            ("vgan-cifar10-resnet", 3, 0.999, cifar, 1, 9 * 256 * 128),
         ] {
             let mut settings = settings(name, batch);
             settings.generator.ema = ema;
@@ -321,8 +324,9 @@ mod tests {
                 settings.discriminator.minibatch_kernels = 7;
                 (settings.objective.reconstruction, settings.objective.mode) = (0.2, 0.4);
             }
-            let memory = predict(&settings, &images).unwrap().memory;
-            let cpu = Cpu::<f32>::new(Some(1)).unwrap();
+            settings.train.shard_optimizer = ranks > 1;
+            let memory = predict_for_ranks(&settings, &images, ranks).unwrap().memory;
+            let cpu = Cpu::<f32>::new(Some(1)).unwrap().with_ranks(Arc::new(ThreadRanks::world(ranks).remove(0)));
             let shape = images.shape;
             let trainer = Trainer::new(cpu.clone(), settings.clone(), shape).unwrap();
             let model = &trainer.model;

@@ -441,7 +441,10 @@ impl<B: F32Executor> Session<B> {
         let memory = model.memory(network).ok_or_else(|| Error::Internal(format!("a gradient of no {name}")))?;
         let backend = &model.backend;
         let gradients = backend.read(backend.view(&memory.gradients))?;
-        let index = gradients.iter().position(|g| !g.is_finite()).unwrap_or_default();
+        // Where ranks share the moments, each sees its own share of the sums.
+        let Some(index) = gradients.iter().position(|g| !g.is_finite()) else {
+            return Ok((format!("a gradient of {name}, in the share of another rank,"), f64::NAN));
+        };
         let tensor = memory.parts.params.at(index).map_or_else(String::new, |entry| entry.name.clone());
         Ok((format!("the gradient of {name}.{tensor}"), f64::from(gradients[index])))
     }

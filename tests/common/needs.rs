@@ -13,6 +13,13 @@ pub struct Need {
     found: bool,
 }
 
+impl Need {
+    /// Whether it is here.
+    pub fn is_found(&self) -> bool {
+        self.found
+    }
+}
+
 /// A program on the path.
 pub fn program(name: &str) -> Need {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -16,5 +16,9 @@ mod ranks;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("training", 25, &[]);
+    let mpi = needs::other(
+        "ranks of MPI (--features mpi, and mpirun)",
+        cfg!(feature = "mpi") && needs::program("mpirun").is_found(),
+    );
+    needs::say("training", 30, &[mpi]);
 }

@@ -21,6 +21,8 @@ use crate::{Error, Result};
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often a rank asks before it lets other processes have the core.
 const EAGER: u32 = 200;
+/// How long it keeps asking without a pause: longer than a step, shorter than what the leader does between steps.
+const AWAKE: Duration = Duration::from_secs(1);
 
 /// This process among those of an MPI job.
 ///
@@ -29,7 +31,7 @@ const EAGER: u32 = 200;
 pub struct MpiRanks {
     rank: usize,
     world: usize,
-    patience: Duration,
+    patience: Option<Duration>,
     // One call at a time, which is what MPI is asked for.
     everybody: Mutex<SimpleCommunicator>,
     // For the end alone, so that a rank that ends meets no other collective.
@@ -47,11 +49,11 @@ unsafe impl Send for MpiRanks {}
 unsafe impl Sync for MpiRanks {}
 
 impl MpiRanks {
-    /// Joins the job that this process was started in. A rank waits for the others so long at most, in each call.
+    /// Joins the job that this process was started in.
     ///
     /// # Errors
     /// [`Error::Ranks`] where this process is in MPI already, or MPI is one that allows no threads.
-    pub fn join(patience: Duration) -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let (universe, threading) = ::mpi::initialize_with_threading(Threading::Serialized)
             .ok_or_else(|| Error::Ranks("MPI was initialised already in this process".into()))?;
         if !matches!(threading, Threading::Serialized | Threading::Multiple) {
@@ -61,29 +63,43 @@ impl MpiRanks {
         let everybody = universe.world();
         let at_the_end = everybody.duplicate();
         let [rank, world] = [everybody.rank(), everybody.size()].map(|number| usize::try_from(number).unwrap_or(0));
-        Ok(MpiRanks { rank, world, patience, everybody: Mutex::new(everybody), at_the_end, _universe: universe })
+        let everybody = Mutex::new(everybody);
+        Ok(MpiRanks { rank, world, patience: None, everybody, at_the_end, _universe: universe })
+    }
+
+    /// The same, which waits for the others so long at most, in each call. Without it a rank waits as long as its process lives.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
     }
 
     /// Waits for a collective that has begun. MPI may write to its memory until it is done, so there is no way back from one that is
     /// not: the job ends.
     fn finish<'a, D: ?Sized>(&self, what: &str, mut request: Request<'a, D, &LocalScope<'a>>) {
-        let (start, mut asked) = (Instant::now(), 0u32);
-        loop {
-            match request.test() {
-                Ok(_) => return,
-                Err(pending) => request = pending,
-            }
-            asked = asked.saturating_add(1);
-            if asked > EAGER {
-                std::thread::yield_now();
-            }
-            if start.elapsed() > self.patience {
-                self.abort(&format!(
-                    "rank {} has waited {} s for the others in {what}",
-                    self.rank,
-                    self.patience.as_secs_f64()
-                ));
-            }
+        let start = Instant::now();
+        let mut asked = 0;
+        while let Err(pending) = request.test() {
+            request = pending;
+            self.wait(what, self.patience, start, &mut asked);
+        }
+    }
+
+    /// Waits a little: at first not at all, then as long as other processes want the core, and in the end without using it.
+    fn wait(&self, what: &str, patience: Option<Duration>, start: Instant, asked: &mut u32) {
+        *asked = asked.saturating_add(1);
+        if *asked < EAGER {
+            return;
+        }
+        let waited = start.elapsed();
+        if patience.is_some_and(|patience| waited > patience) {
+            let seconds = waited.as_secs();
+            self.abort(&format!("rank {} has waited {seconds} s for the others, in {what}", self.rank));
+        }
+        if waited > AWAKE {
+            std::thread::sleep(Duration::from_millis(1));
+        } else {
+            std::thread::yield_now();
         }
     }
 
@@ -136,24 +152,17 @@ impl Communicator for MpiRanks {
 
 impl MpiRanks {
     /// Waits until all ranks have come here.
-    fn meet(&self, all: &SimpleCommunicator, patience: Duration, what: &str) {
-        let (mut request, start) = (all.immediate_barrier(), Instant::now());
+    fn meet(&self, all: &SimpleCommunicator, patience: Option<Duration>, what: &str) {
+        let (mut request, start, mut asked) = (all.immediate_barrier(), Instant::now(), 0);
         while let Err(pending) = request.test() {
             request = pending;
-            std::thread::yield_now();
-            if start.elapsed() > patience {
-                self.abort(&format!(
-                    "rank {} has waited {} s for the others in {what}",
-                    self.rank,
-                    patience.as_secs_f64()
-                ));
-            }
+            self.wait(what, patience, start, &mut asked);
         }
     }
 }
 
 impl Drop for MpiRanks {
     fn drop(&mut self) {
-        self.meet(&self.at_the_end, FAREWELL, "the end of the training");
+        self.meet(&self.at_the_end, Some(FAREWELL), "the end of the training");
     }
 }

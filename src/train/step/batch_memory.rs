@@ -66,7 +66,8 @@ impl<B: Executor> ImageGradients<B> {
 pub struct Gathered<B: Executor> {
     pub(super) logits: StoredBuffer<B>,
     pub(super) dlogits: StoredBuffer<B>,
-    /// Empty without a bottleneck, as are its gradients.
+    /// Whether there is a KL: without a bottleneck neither it nor its gradient is read.
+    pub(super) has_kl: bool,
     pub(super) kl: Buffer<B>,
     pub(super) dkl: Buffer<B>,
     /// Empty without a penalty.
@@ -83,13 +84,13 @@ impl<B: Executor> Gathered<B> {
             return Ok(None);
         }
         let n = settings.micro_batch();
-        let kl = if settings.bottleneck.enabled { 2 * n } else { 0 };
         let norms = if settings.objective.penalty == Penalty::None { 0 } else { n };
         Ok(Some(Gathered {
             logits: backend.alloc(2 * n)?,
             dlogits: backend.alloc(2 * n)?,
-            kl: backend.alloc(kl)?,
-            dkl: backend.alloc(kl)?,
+            kl: backend.alloc(2 * n)?,
+            dkl: backend.alloc(2 * n)?,
+            has_kl: settings.bottleneck.enabled,
             norms: backend.alloc(norms)?,
         }))
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::batch_memory::{BatchMemory, Gathered};
 use super::model::Model;
 use crate::Result;
-use crate::device::{Buffer, In, Network, Out, Stored, StoredOut};
+use crate::device::{In, Network, Out, Stored, StoredOut};
 use crate::nn::Sharing;
 use crate::ops::Executor;
 
@@ -54,7 +54,7 @@ impl<B: Executor> BatchMemory<B> {
             let (part, whole) = (block(kind, own), block(kind, all));
             let logits = backend.part_mut(&mut gathered.logits, whole.clone());
             backend.gather_from_ranks(backend.part(&self.logits, part.clone()), logits)?;
-            if verdicts == Verdicts::OfBoth && has(backend, &gathered.kl) {
+            if verdicts == Verdicts::OfBoth && gathered.has_kl {
                 backend.gather_from_ranks(backend.part(&self.kl, part), backend.part_mut(&mut gathered.kl, whole))?;
             }
         }
@@ -96,7 +96,7 @@ impl<B: Executor> BatchMemory<B> {
             let mine = first..first + own;
             let dlogits = backend.part_mut(&mut self.dlogits, part.clone());
             backend.copy(backend.part(&gathered.dlogits, mine.clone()), dlogits)?;
-            if verdicts == Verdicts::OfBoth && has(backend, &gathered.dkl) {
+            if verdicts == Verdicts::OfBoth && gathered.has_kl {
                 backend.copy(backend.part(&gathered.dkl, mine), backend.part_mut(&mut self.dkl, part))?;
             }
         }
@@ -130,10 +130,6 @@ pub(super) fn whole_norms<'a, B: Executor>(
 
 fn block(index: usize, len: usize) -> Range<usize> {
     index * len..(index + 1) * len
-}
-
-fn has<B: Executor>(backend: &B, buffer: &Buffer<B>) -> bool {
-    backend.len(backend.view(buffer)) > 0
 }
 
 /// Adds up a network's gradients over the ranks, once the passes of a phase have left theirs: all of them, or those of the share that
