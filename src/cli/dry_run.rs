@@ -3,7 +3,7 @@
 use super::arguments::{Opened, on_device};
 use super::load_options::load_options;
 use super::train_options::TrainOptions;
-use crate::config::{Settings, to_toml, validate_for_images};
+use crate::config::{Settings, to_toml, validate_for_images, validate_for_ranks};
 use crate::data::{Extent, extent, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
@@ -14,22 +14,24 @@ use crate::train::Init;
 use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
-use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict};
+use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict_for_ranks};
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.
 pub(super) fn text(options: &TrainOptions) -> Result<String> {
-    let TrainOptions { settings, preset, outdir, device, .. } = options;
+    let TrainOptions { settings, preset, outdir, device, ranks, .. } = options;
     let (settings, images) = &sized(settings)?;
     validate_for_images(settings, images.shape)?;
+    let ranks = ranks.planned()?;
+    validate_for_ranks(settings, ranks)?;
     let plan = Plan::new(settings, images.count)?;
-    let prediction = predict(settings, images)?;
+    let prediction = predict_for_ranks(settings, images, ranks)?;
     let mut lines = vec![describe(images)];
     lines.extend(Init::of(settings, images.shape)?.iter().flat_map(Init::lines));
     lines.extend(network("generator", &prediction.generator));
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
-    lines.extend(memory(&prediction.memory));
+    lines.extend(memory(&prediction.memory, ranks));
     lines.extend(room(settings, images, &prediction.memory, free_memory())?);
     lines.extend(written(&Disk::of(settings, images, &prediction.memory, &plan), disk::free(outdir)));
     lines.extend(time(&prediction, &plan, || device.open_in(settings.train.dtype)));
@@ -69,7 +71,8 @@ fn network(name: &str, parts: &Parts) -> Vec<String> {
     [String::new(), heading].into_iter().chain(tensors).chain([row("  in all", "", parts.params.len())]).collect()
 }
 
-fn memory(memory: &Memory) -> Vec<String> {
+/// Of one rank, where there are several.
+fn memory(memory: &Memory, ranks: usize) -> Vec<String> {
     let row = |(name, size): (&str, u64)| format!("  {name:<52} {:>9}", bytes(size));
     let rows = [
         ("weights, gradients, moments, statistics", memory.networks),
@@ -80,7 +83,8 @@ fn memory(memory: &Memory) -> Vec<String> {
         ("allowance for the program and its threads", memory.allowance()),
         ("in all", memory.total()),
     ];
-    [String::new(), "memory".into()].into_iter().chain(rows.map(row)).collect()
+    let heading = if ranks == 1 { "memory".into() } else { format!("memory of each of {ranks} ranks") };
+    [String::new(), heading].into_iter().chain(rows.map(row)).collect()
 }
 
 /// Tells if the run fits into this machine.
@@ -172,7 +176,7 @@ mod tests {
     fn too_large_is_said() {
         let settings = crate::config::preset("quick").unwrap();
         let images = Extent { count: 100, shape: ImageShape { h: 28, w: 28, c: 1 } };
-        let memory = predict(&settings, &images).unwrap().memory;
+        let memory = predict_for_ranks(&settings, &images, 1).unwrap().memory;
         let lines = |free| room(&settings, &images, &memory, free).unwrap().join("\n");
         assert_eq!(lines(None), "");
         assert!(!lines(Some(memory.total())).contains("too large"));

@@ -8,6 +8,7 @@ use super::arguments::{DeviceArgs, on_device};
 use super::compare::{self, CompareOptions, matrix};
 use super::dry_run::image_extent;
 use super::output::{self, to_stderr};
+use super::ranks;
 use super::ranks::join::Ranks;
 use super::resuming::{Found, resume};
 use super::target::target_parser;
@@ -121,6 +122,12 @@ enum Progress {
 
 /// Trains what is left of all runs, and compares them.
 pub(super) fn run(options: ExperimentOptions) -> Result<()> {
+    if let Some(started) = ranks::environment::started(&|name| std::env::var(name).ok())? {
+        return Err(Error::Usage(format!(
+            "`experiment` trains its runs in one process, and this is rank {} of {}: start it once, or train each run with `train`",
+            started.rank, started.world
+        )));
+    }
     // All of it is checked before the first run begins: nobody waits an hour for a mistake in the last one.
     let lengths = lengths(&options.runs)?;
     let mut moved = Moved::default();

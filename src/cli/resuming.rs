@@ -10,7 +10,7 @@ use super::output::to_stderr;
 use super::ranks::join::Ranks;
 use super::train::locate;
 use super::training::{detail, in_the_same_folder, load_images, require_memory, say};
-use crate::config::{Settings, read_named, to_toml, validate};
+use crate::config::{Settings, read_named, to_toml, validate, validate_for_ranks};
 use crate::data::Images;
 use crate::device::Precision;
 use crate::error::{Error, Result, shown};
@@ -154,6 +154,7 @@ impl Ready {
         let start = Instant::now();
         let images = images(&next.revision.settings, &found.checkpoint.state, &found.place)?;
         let settings = with_classes(&next.revision.settings, &images)?;
+        validate_for_ranks(&settings, backend.ranks().world)?;
         let reading = start.elapsed();
         let memory = require_memory(backend, &settings, &images)?;
         let evaluation = if ranks.is_leader() { evaluation(&settings, &images, device)? } else { None };

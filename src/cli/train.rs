@@ -16,7 +16,7 @@ use super::target::target_parser;
 use super::train_options::TrainOptions;
 use super::training::train;
 use super::{dry_run, outcome, output};
-use crate::config::{Override, Settings, Sources, image_shape, resolve, validate_for_images};
+use crate::config::{Override, Settings, Sources, image_shape, resolve, validate_for_images, validate_for_ranks};
 use crate::data::{Extent, extent};
 use crate::error::{Error, Result, shown};
 use crate::run::RunFolder;
@@ -267,6 +267,7 @@ pub(super) fn run(options: TrainOptions) -> Result<()> {
     }
     let TrainOptions { settings, preset, outdir, description, device, ranks, serve: address, json, .. } = options;
     let role = ranks.role(device)?;
+    validate_for_ranks(&settings, role.world())?;
     if let Role::Starts(devices) = role {
         let flags = launcher::flags(device, &ranks, &address, json);
         return launch(&Launch { devices, restart: ranks.restart, outdir, flags });

@@ -7,7 +7,7 @@ use super::arguments::DeviceArgs;
 use super::load_options::load_options;
 use super::ranks::join::Ranks;
 use super::{details, dry_run, eval, output};
-use crate::config::{Settings, to_toml, validate_for_images};
+use crate::config::{Settings, to_toml, validate_for_images, validate_for_ranks};
 use crate::data::{Images, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
@@ -37,6 +37,7 @@ impl Ready {
         let start = Instant::now();
         let images = load_images(settings)?;
         let settings = with_classes(settings, &images)?;
+        validate_for_ranks(&settings, backend.ranks().world)?;
         let reading = start.elapsed();
         let memory = require_memory(backend, &settings, &images)?;
         let init = Init::of(&settings, images.shape())?;
@@ -136,7 +137,7 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
 /// allocated for it.
 pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<Memory> {
     let extent = images.extent();
-    let memory = predict::predict(settings, &extent)?.memory;
+    let memory = predict::predict_for_ranks(settings, &extent, backend.ranks().world)?.memory;
     if let Some(free) = free_memory() {
         // The images are in memory already, and counted as needed.
         let free = free.saturating_add(extent.bytes());

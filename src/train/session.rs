@@ -395,12 +395,16 @@ impl<B: F32Executor> Session<B> {
     /// Writes a checkpoint, and says so where there is progress to be shown.
     fn save(&mut self, progress: Option<&Progress>) -> Result<()> {
         let Session { trainer, preset, data, lineage, agreement, books, .. } = self;
-        let saved = match books {
-            Some(books) => agreement.pulse().while_reporting(|| {
-                let checkpoint = snapshot::checkpoint(&trainer.model, preset, data, lineage)?;
-                books.save(&checkpoint, trainer.model.settings.train.keep, progress)
-            }),
-            None => Ok(()),
+        // Where moments are shared, each rank has a part of the checkpoint; elsewhere the leader needs nobody.
+        let is_asked = books.is_some() || snapshot::shares_moments(&trainer.model);
+        let whole = || snapshot::checkpoint(&trainer.model, preset, data, lineage);
+        let checkpoint = is_asked.then(whole).transpose()?;
+        let keep = trainer.model.settings.train.keep;
+        let saved = match (books, checkpoint) {
+            (Some(books), Some(checkpoint)) => {
+                agreement.pulse().while_reporting(|| books.save(&checkpoint, keep, progress))
+            }
+            _ => Ok(()),
         };
         agreement.all(saved)?;
         self.saved = Some(self.steps_done()?);

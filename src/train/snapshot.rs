@@ -88,6 +88,11 @@ pub fn recorded_settings(settings: &Settings) -> Result<BTreeMap<String, serde_j
     recorded(settings)?.into_iter().map(json).collect()
 }
 
+/// Whether ranks share the moments of an optimiser, so that all of them are needed for a checkpoint.
+pub fn shares_moments<B: F32Executor>(model: &Model<B>) -> bool {
+    networks(model).any(|(_, memory)| memory.sharing.is_some())
+}
+
 /// Everything that a run needs to go on. Where several ranks share the moments, each of them calls this.
 ///
 /// # Errors

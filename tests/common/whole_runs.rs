@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use vgan_cuda::run::{Checkpoint, Record, checkpoint, stats};
+use vgan_cuda::run::{Checkpoint, Record, RunFolder, checkpoint, stats};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_vgan-cuda");
 
@@ -170,6 +170,11 @@ impl Run {
     pub fn numbers(&self) -> Vec<Record> {
         let timeless = |record: Record| Record { images_per_s: 0.0, elapsed_s: 0.0, ..record };
         self.records().into_iter().map(timeless).collect()
+    }
+
+    /// Whether a process trains it.
+    pub fn is_locked(&self) -> bool {
+        RunFolder::open(&self.path).expect("a run").is_locked()
     }
 
     /// Whether a checkpoint is being written, or was when the program died.

@@ -3,6 +3,8 @@
 
 #[path = "../common/needs.rs"]
 mod needs;
+#[path = "../common/rank_kills.rs"]
+mod rank_kills;
 #[path = "../common/standin.rs"]
 mod standin;
 #[path = "../common/whole_runs.rs"]
@@ -10,6 +12,7 @@ mod whole_runs;
 
 mod devices;
 mod failures;
+mod lost_ranks;
 mod ranks;
 mod runs;
 

@@ -2,6 +2,8 @@
 
 #[path = "../common/needs.rs"]
 mod needs;
+#[path = "../common/rank_kills.rs"]
+mod rank_kills;
 #[path = "../common/whole_runs.rs"]
 mod whole_runs;
 
@@ -9,11 +11,17 @@ mod conditional;
 mod divergence;
 mod faults;
 mod kill;
+mod mpi;
 mod ranks;
+mod restart;
 mod resume;
 mod signals;
 
 #[test]
 fn a_what_this_part_needs() {
-    needs::say("runs", 15, &[]);
+    let mpi = needs::other(
+        "ranks of MPI (--features mpi, and mpirun)",
+        cfg!(feature = "mpi") && needs::program("mpirun").is_found(),
+    );
+    needs::say("runs", 25, &[mpi]);
 }

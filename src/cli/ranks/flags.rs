@@ -99,6 +99,15 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// The number of ranks.
+    pub(crate) fn world(&self) -> usize {
+        match self {
+            Role::Alone(_) | Role::Starts(None) => 1,
+            Role::Rank(started, _) => started.world,
+            Role::Starts(Some(devices)) => devices.len(),
+        }
+    }
+
     /// Whether this process writes and speaks.
     pub(crate) fn is_leader(&self) -> bool {
         !matches!(self, Role::Rank(Started { rank: 1.., .. }, _))
@@ -117,6 +126,18 @@ impl RankArgs {
     /// [`Error::Usage`] for flags that the way of starting does not allow, and for GPUs that are not there.
     pub(crate) fn role(&self, device: DeviceArgs) -> Result<Role> {
         self.role_of(device, &|name| std::env::var(name).ok(), gpus)
+    }
+
+    /// The number of ranks that a start with these flags would have, on a machine that has the GPUs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for half of a start, and [`Error::Device`] for all GPUs of a machine without any.
+    pub(crate) fn planned(&self) -> Result<usize> {
+        match &self.devices {
+            Some(Devices::These(these)) => Ok(these.len()),
+            Some(Devices::All) => gpus(),
+            None => Ok(environment::started(&|name| std::env::var(name).ok())?.map_or(1, |started| started.world)),
+        }
     }
 
     fn role_of(

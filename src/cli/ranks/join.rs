@@ -24,6 +24,13 @@ use crate::run::ranks::{LaunchFolder, Lost, Meeting, Met, Pulse, Watch, heartbea
 /// The meeting may take this many times as long as a rank may be silent: images are read before some of its ranks come.
 const MEETING: u32 = 10;
 
+/// How long MPI's own calls wait: the leader may measure samples for hours, and the watch finds who is lost.
+#[cfg(feature = "mpi")]
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Time for the watch to find the rank that is gone.
+const NAMING: Duration = Duration::from_secs(2);
+
 /// This process among the ranks of one training; or by itself.
 pub(crate) struct Ranks {
     place: Place,
@@ -70,6 +77,10 @@ impl Ranks {
     /// Ends as training has: the leader tells its outcome.
     pub(crate) fn finish<T>(self, trained: Result<T>, tell: impl FnOnce(&T) -> Result<()>) -> Result<()> {
         let is_leader = self.is_leader();
+        if let Err(Error::Ranks(_)) = &trained {
+            // What sums over ranks knows that one is gone, but not which: the watch does, and ends this process with a message that names it.
+            std::thread::sleep(NAMING);
+        }
         self.end(trained.as_ref().err());
         let trained = trained?;
         if is_leader { tell(&trained) } else { Ok(()) }
@@ -103,6 +114,8 @@ pub(crate) struct Joined {
 struct About {
     /// For messages about it: `cuda:1 on node7, pid 77`.
     name: String,
+    /// The machine, as it was started.
+    machine: String,
     /// Exit code and message of the error that it has met before.
     error: Option<(i32, String)>,
 }
@@ -142,13 +155,17 @@ pub(crate) fn open<T>(
         Ok((device.open_in(precision(&prepared))?, device, prepared))
     });
     let folder = LaunchFolder::open(outdir, &started.launch)?;
+    if started.rank == 0 {
+        LaunchFolder::sweep(outdir);
+    }
     let meeting = Meeting::new(&folder, started.rank, started.world, patience * MEETING);
-    let (met, names) = meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
+    let All { met, names, is_spread } =
+        meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
     let (opened, device, prepared) = opened?;
     let mut ranks = Ranks { place: Place { rank: started.rank, world: started.world }, ..Ranks::alone() };
     let (run, for_end) = (Arc::clone(&ranks.run), folder.clone());
     let on_lost = move |lost: Lost| end_for(&lost, &names, &for_end, run.get().map(PathBuf::as_path));
-    let me = heartbeat::Me { rank: started.rank, words: met.words, patience };
+    let me = heartbeat::Me { rank: started.rank, words: met.words, patience, is_spread };
     ranks.watch = Some(Watch::begin(&folder, me, ranks.pulse(), on_lost)?);
     ranks.folder = Some(folder);
     match with_ranks(opened, &started, &met.gift, patience * MEETING, &ranks.pulse) {
@@ -160,17 +177,26 @@ pub(crate) fn open<T>(
     }
 }
 
-/// Meets the others, and ends all where one has met an error. Their names go into messages.
+/// What a rank knows of all, once they have met.
+struct All {
+    met: Met,
+    /// Their names, for messages.
+    names: Vec<String>,
+    /// Whether they are on several machines.
+    is_spread: bool,
+}
+
+/// Meets the others, and ends all where one has met an error.
 fn meet(
     meeting: &Meeting<'_>,
     started: &Started,
     opened: std::result::Result<(&Opened, DeviceChoice), &Error>,
-) -> Result<(Met, Vec<String>)> {
+) -> Result<All> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let device = opened.map_or_else(|_| "no device".into(), |(_, device)| name_of(device));
     let name = format!("{device} on {}, pid {}", host.trim(), std::process::id());
     let error = opened.err().map(|error| (error.exit_code(), error.to_string()));
-    let line = serde_json::to_string(&About { name, error });
+    let line = serde_json::to_string(&About { name, machine: heartbeat::machine(), error });
     let line = line.map_err(|error| Error::Internal(format!("a rank's line: {error}")))?;
     let met =
         meeting.attend(&line, || opened.map_or_else(|_| Ok(String::new()), |(opened, _)| id_for_ranks(opened)))?;
@@ -185,9 +211,12 @@ fn meet(
     let failed = all.iter().enumerate().find_map(|(rank, about)| Some((rank, about.error.clone()?)));
     match failed {
         // The leader's own error is one that it can tell by itself.
-        Some((0, _)) if started.rank == 0 => Ok((met, Vec::new())),
+        Some((0, _)) if started.rank == 0 => Ok(All { met, names: Vec::new(), is_spread: false }),
         Some((rank, (code, message))) => Err(Error::Elsewhere { rank, code, message }),
-        None => Ok((met, all.into_iter().map(|about| about.name).collect())),
+        None => {
+            let is_spread = all.iter().any(|about| about.machine != all[0].machine);
+            Ok(All { met, names: all.into_iter().map(|about| about.name).collect(), is_spread })
+        }
     }
 }
 
@@ -254,7 +283,10 @@ fn device_among(started: &Started, args: DeviceArgs, gpus: impl Fn() -> usize) -
             )));
         }
         DeviceChoice::Auto if gpus() > 0 => gpu_of(started, gpus())?,
-        DeviceChoice::Auto | DeviceChoice::Cpu if matches!(way, Way::Mpirun | Way::Srun) => DeviceChoice::Cpu,
+        DeviceChoice::Auto | DeviceChoice::Cpu if matches!(way, Way::Mpirun | Way::Srun) => {
+            require_mpi(started)?;
+            DeviceChoice::Cpu
+        }
         DeviceChoice::Auto | DeviceChoice::Cpu => {
             return Err(Error::Usage(format!(
                 "rank {rank}, started by {}, would compute on the CPU, and ranks on CPUs need MPI: start them with `mpirun -np N vgan-cuda \
@@ -322,7 +354,7 @@ fn nccl_id(text: &str) -> Result<nccl::NcclId> {
 #[cfg(feature = "mpi")]
 fn communicator(started: &Started, pulse: &Arc<Pulse>) -> Result<Arc<dyn Communicator>> {
     use crate::device::ranks::MpiRanks;
-    let ranks = MpiRanks::start()?;
+    let ranks = MpiRanks::join(FOREVER)?;
     if (ranks.rank(), ranks.world()) != (started.rank, started.world) {
         return Err(Error::Usage(format!(
             "{} says rank {} of {}, and MPI rank {} of {}: start the ranks with the mpirun of the OpenMPI that this program was built \
@@ -337,9 +369,18 @@ fn communicator(started: &Started, pulse: &Arc<Pulse>) -> Result<Arc<dyn Communi
     Ok(Arc::new(Counted { ranks, pulse: Arc::clone(pulse) }))
 }
 
-/// Without MPI there is none.
+/// Without MPI there is none: a rank is refused before it comes here.
 #[cfg(not(feature = "mpi"))]
 fn communicator(started: &Started, _: &Arc<Pulse>) -> Result<Arc<dyn Communicator>> {
+    require_mpi(started)?;
+    Err(Error::Internal("MPI that is and is not".into()))
+}
+
+/// Refuses a rank on a CPU where this program can't let it talk to the others.
+fn require_mpi(started: &Started) -> Result<()> {
+    if cfg!(feature = "mpi") {
+        return Ok(());
+    }
     Err(Error::Usage(format!(
         "rank {} of {} would compute on the CPU, and this program was built without MPI: install OpenMPI (`apt install libopenmpi-dev \
          openmpi-bin libclang-dev`) and build with `cargo build --release --features mpi`, or use GPUs",
@@ -348,12 +389,13 @@ fn communicator(started: &Started, _: &Arc<Pulse>) -> Result<Arc<dyn Communicato
 }
 
 /// Counts how often the training thread goes to meet the others: whoever has come less often is the one that they wait for.
-#[cfg_attr(not(any(feature = "mpi", test)), expect(dead_code))]
+#[cfg(feature = "mpi")]
 struct Counted<C> {
     ranks: C,
     pulse: Arc<Pulse>,
 }
 
+#[cfg(feature = "mpi")]
 impl<C: Communicator> Communicator for Counted<C> {
     fn rank(&self) -> usize {
         self.ranks.rank()
@@ -394,8 +436,14 @@ mod tests {
         assert_eq!(device(Way::Torchrun, 2, Auto, 4), Ok(Cuda(2)));
         assert_eq!(device(Way::Srun, 3, Auto, 1), Ok(Cuda(0)), "each task is shown its own");
         assert_eq!(device(Way::Devices, 1, Cuda(3), 4), Ok(Cuda(3)));
-        assert_eq!(device(Way::Mpirun, 1, Auto, 0), Ok(Cpu));
-        assert_eq!(device(Way::Mpirun, 1, Cpu, 4), Ok(Cpu));
+        for (choice, gpus) in [(Auto, 0), (Cpu, 4)] {
+            let found = device(Way::Mpirun, 1, choice, gpus);
+            if cfg!(feature = "mpi") {
+                assert_eq!(found, Ok(Cpu));
+            } else {
+                assert!(found.unwrap_err().contains("built without MPI"));
+            }
+        }
         for (way, local_rank, choice, gpus, part) in [
             (Way::Torchrun, 2, Cuda(1), 4, "pass --device cuda"),
             (Way::Torchrun, 2, Auto, 2, "is shown 2 GPUs"),

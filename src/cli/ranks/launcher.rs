@@ -26,6 +26,8 @@ use crate::units;
 const LOOK: Duration = Duration::from_millis(20);
 /// Once one rank has ended by itself, the others have so long to end as it did.
 const GRACE: Duration = Duration::from_secs(10);
+/// The same, where it has ended because another one is lost.
+const VERDICT: Duration = Duration::from_secs(1);
 
 /// Ranks to start.
 #[derive(Debug, Clone)]
@@ -191,8 +193,10 @@ impl Start {
         }
         let mut ended: Vec<(usize, ExitStatus)> = Vec::new();
         let mut first_end: Option<Instant> = None;
+        let mut handed_on = None;
         while !running.is_empty() {
             for signal in signals.pending() {
+                handed_on = Some(signal);
                 running.iter().for_each(|one| send(&one.child, signal));
             }
             let before = ended.len();
@@ -206,16 +210,18 @@ impl Start {
             // One that dies leaves the others waiting for it.
             let has_died = ended[before..].iter().any(|(_, status)| status.signal().is_some());
             first_end = first_end.or_else(|| (!ended.is_empty()).then(Instant::now));
-            let is_late = first_end.is_some_and(|first| first.elapsed() > GRACE);
+            // Where a rank has found another one lost, that one may not even be able to end.
+            let patience = if self.folder.has_verdict() { VERDICT } else { GRACE };
+            let is_late = first_end.is_some_and(|first| first.elapsed() > patience);
             if (has_died || is_late) && !running.is_empty() {
                 // Taken before they end: none of them is to say so, too.
                 let is_first = self.folder.take_verdict("said by the process that started the ranks");
                 end_all(&mut running);
-                return Ok(self.lost(&ended, !is_first));
+                return Ok(self.lost(&ended, !is_first, handed_on));
             }
             std::thread::sleep(LOOK);
         }
-        Ok(self.end_of(&ended))
+        Ok(self.end_of(&ended, handed_on))
     }
 
     fn spawn(&self, rank: usize, words: &[OsString]) -> Result<Child> {
@@ -231,7 +237,7 @@ impl Start {
     }
 
     /// The end of ranks that have all ended by themselves.
-    fn end_of(&self, ended: &[(usize, ExitStatus)]) -> End {
+    fn end_of(&self, ended: &[(usize, ExitStatus)], handed_on: Option<i32>) -> End {
         let code = |status: &ExitStatus| status.code();
         match ended.first().map(|(_, status)| code(status)) {
             Some(Some(first)) if ended.iter().all(|(_, status)| code(status) == Some(first)) && first != PANIC => {
@@ -241,12 +247,17 @@ impl Start {
                     End::Agreed(first)
                 }
             }
-            _ => self.lost(ended, self.folder.has_verdict()),
+            _ => self.lost(ended, self.folder.has_verdict(), handed_on),
         }
     }
 
-    /// The first rank that was lost, of those that have ended.
-    fn lost(&self, ended: &[(usize, ExitStatus)], is_said: bool) -> End {
+    /// The first rank that was lost, of those that have ended. A signal that was handed on may have met one before there was anything to
+    /// save.
+    fn lost(&self, ended: &[(usize, ExitStatus)], is_said: bool, handed_on: Option<i32>) -> End {
+        let ended_by = |signal: i32| ended.iter().any(|(_, status)| status.signal() == Some(signal));
+        if let Some(signal) = handed_on.filter(|&signal| ended_by(signal)) {
+            return End::Agreed(128 + signal);
+        }
         let by_signal = ended.iter().find(|(_, status)| status.signal().is_some());
         let by_code = ended.iter().find(|(_, status)| status.code() != Some(0));
         let Some((rank, status)) = by_signal.or(by_code).or(ended.first()) else {
@@ -332,7 +343,7 @@ mod tests {
         let start = start(outdir.path(), &[0, 3]);
         let code = |code: i32| ExitStatus::from_raw(code << 8);
         let by = |signal: i32| ExitStatus::from_raw(signal);
-        let end = |first, second| start.end_of(&[(1, first), (0, second)]);
+        let end = |first, second| start.end_of(&[(1, first), (0, second)], None);
         assert_eq!(end(code(0), code(0)), End::Done);
         assert_eq!(end(code(143), code(143)), End::Agreed(143));
         assert_eq!(end(code(5), code(5)), End::Agreed(5));
@@ -343,6 +354,7 @@ mod tests {
         assert_eq!(end(code(101), code(101)), lost(panic, true));
         let code_3 = "rank 1 of 2 (cuda:3) ended with exit code 3, for the reason above";
         assert_eq!(end(code(3), code(0)), lost(code_3, false));
+        assert_eq!(start.end_of(&[(0, by(15)), (1, code(143))], Some(15)), End::Agreed(143), "handed on");
         start.folder.take_verdict("x");
         assert!(matches!(end(code(1), code(101)), End::Lost { is_said: true, .. }));
     }

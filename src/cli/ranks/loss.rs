@@ -14,10 +14,10 @@ pub(super) fn message(what: &str, run: Option<&Path>) -> String {
     });
     match newest {
         Some((step, run)) => format!(
-            "{what}; the other ranks were ended. The last checkpoint is of step {step}: continue with `vgan-cuda resume {}`",
+            "{what}; the last checkpoint is of step {step}: continue with `vgan-cuda resume {}`",
             shell::path(run)
         ),
-        None => format!("{what}; the other ranks were ended, before there was a checkpoint"),
+        None => format!("{what}, before there was a checkpoint"),
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_loss_before_the_first_checkpoint_says_so() {
         let text = message("rank 1 died", None);
-        assert_eq!(text, "rank 1 died; the other ranks were ended, before there was a checkpoint");
+        assert_eq!(text, "rank 1 died, before there was a checkpoint");
         let outdir = tempfile::tempdir().unwrap();
         assert_eq!(message("rank 1 died", Some(outdir.path())), text);
         keep("nothing", outdir.path());

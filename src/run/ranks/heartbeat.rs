@@ -96,8 +96,9 @@ impl Pulse {
 struct Beat {
     /// The rank's word in the meeting: no other process's sign is its own.
     word: String,
-    /// The machine, as it was started.
+    /// The machine, as it was started, and the process: for people who look into the folder, and for tests.
     machine: String,
+    pid: u32,
     /// Whether the file system gave it its lock.
     locked: bool,
     count: u64,
@@ -140,6 +141,9 @@ impl Lost {
                     whom(*rank)
                 )
             }
+            Lost::Stuck(ranks, still, step) if ranks.len() == names.len() => {
+                format!("no rank has gone on for {} in step {step}: all wait in the same place", time(still))
+            }
             Lost::Stuck(ranks, still, step) => {
                 let (time, verb) = (time(still), if ranks.len() == 1 { "has" } else { "have" });
                 let ranks = if let [rank] = ranks[..] { whom(rank) } else { named(ranks) };
@@ -159,6 +163,8 @@ pub struct Me {
     pub words: Vec<String>,
     /// A rank without a sign for so long is lost.
     pub patience: Duration,
+    /// Whether the ranks are on several machines: a file system between them keeps what is not synced to itself.
+    pub is_spread: bool,
 }
 
 /// Shows signs of life and looks for those of the others, until it is ended or dropped.
@@ -172,6 +178,7 @@ pub struct Watch {
 struct Shared {
     file: File,
     beat: Mutex<Beat>,
+    is_spread: bool,
     stop: AtomicBool,
 }
 
@@ -182,7 +189,8 @@ impl Shared {
         beat.count += 1;
         let mut text = serde_json::to_vec(&*beat)?;
         text.resize(LENGTH.max(text.len()), b' ');
-        self.file.write_all_at(&text, 0)
+        self.file.write_all_at(&text, 0)?;
+        if self.is_spread { self.file.sync_data() } else { Ok(()) }
     }
 }
 
@@ -207,8 +215,10 @@ impl Watch {
             std::thread::sleep(Duration::from_millis(attempt.min(5)));
             file.try_lock().is_ok()
         });
-        let beat = Beat { word: me.words[me.rank].clone(), machine: machine(), locked, ..Beat::default() };
-        let shared = Arc::new(Shared { file, beat: Mutex::new(beat), stop: AtomicBool::new(false) });
+        let (word, pid) = (me.words[me.rank].clone(), std::process::id());
+        let beat = Beat { word, machine: machine(), pid, locked, ..Beat::default() };
+        let shared =
+            Arc::new(Shared { file, beat: Mutex::new(beat), is_spread: me.is_spread, stop: AtomicBool::new(false) });
         shared.write(|_| ()).map_err(|e| Error::io(&path, "write", e))?;
         let (for_thread, of_thread, folder) = (Arc::clone(&shared), Arc::clone(&pulse), folder.clone());
         let look = move || {
@@ -355,7 +365,14 @@ impl Looker {
         }
         let place = |beat: &Beat| (beat.step, beat.meetings);
         let behind = others.iter().map(|(_, beat)| place(beat)).min()?;
-        let ranks = others.iter().filter(|(_, beat)| place(beat) == behind).map(|(rank, _)| *rank).collect();
+        let ranks: Vec<usize> =
+            others.iter().filter(|(_, beat)| place(beat) == behind).map(|(rank, _)| *rank).collect();
+        // Before the first step, images are read, for as long as that takes. A long step is long on all ranks.
+        let (is_start, is_everybody) = (behind.0 == 0, ranks.len() == others.len());
+        let more = if is_start || is_everybody { 2 } else { 1 };
+        if (is_start && is_everybody) || still <= self.me.patience * STANDSTILL * more {
+            return None;
+        }
         Some(Lost::Stuck(ranks, still, behind.0))
     }
 
@@ -371,7 +388,7 @@ impl Looker {
 }
 
 /// This machine since its start: locks say something between processes of the same one.
-fn machine() -> String {
+pub fn machine() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_string()
 }
 
@@ -396,7 +413,7 @@ mod tests {
     fn begin(folder: &LaunchFolder, rank: usize, world: usize) -> Rank {
         let (found, lost) = channel();
         let pulse = Arc::new(Pulse::default());
-        let me = Me { rank, words: words(world), patience: PATIENCE };
+        let me = Me { rank, words: words(world), patience: PATIENCE, is_spread: rank == 1 };
         // The receiver may have gone with its test.
         let watch = Watch::begin(folder, me, Arc::clone(&pulse), move |lost| drop(found.send(lost))).unwrap();
         Rank { watch: Some(watch), pulse, lost }
@@ -485,7 +502,7 @@ mod tests {
         let (_outdir, folder) = folder();
         // Rank 1 of an earlier start lives, with other words.
         let (found, _lost) = channel();
-        let me = Me { rank: 1, words: vec!["old".into(), "old".into()], patience: Duration::from_secs(60) };
+        let me = Me { rank: 1, words: vec!["old".into(); 2], patience: Duration::from_secs(60), is_spread: false };
         let _old = Watch::begin(&folder, me, Arc::default(), move |lost| drop(found.send(lost))).unwrap();
         let rank = begin(&folder, 0, 2);
         assert!(matches!(rank.finds(Duration::from_secs(5)), Some(Lost::Silent(1, _))));
@@ -508,6 +525,8 @@ mod tests {
         let lost = ranks[0].finds(Duration::from_secs(20)).unwrap();
         assert!(matches!(&lost, Lost::Stuck(ranks, _, 7) if *ranks == [1]), "{lost:?}");
         assert!(lost.message(&[]).starts_with("rank 1 has not gone on for"), "{}", lost.message(&[]));
+        let all = Lost::Stuck(vec![0, 1], Duration::from_secs(300), 7).message(&["a", "b"].map(String::from));
+        assert!(all.starts_with("no rank has gone on for"), "{all}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod meeting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::atomic;
 use super::checkpoint::sha256;
@@ -22,6 +23,9 @@ use crate::error::{Error, Result, shown};
 
 pub use heartbeat::{Doing, Lost, Pulse, Watch};
 pub use meeting::{Meeting, Met};
+
+/// How the folders of starts are called.
+const PREFIX: &str = ".ranks-";
 
 /// The folder of one start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +39,7 @@ impl LaunchFolder {
     /// # Errors
     /// [`Error::Io`] where it can't be made.
     pub fn open(outdir: &Path, launch: &str) -> Result<LaunchFolder> {
-        let path = outdir.join(format!(".ranks-{}", &sha256(launch.as_bytes())[..16]));
+        let path = outdir.join(format!("{PREFIX}{}", &sha256(launch.as_bytes())[..16]));
         fs::create_dir_all(&path).map_err(|e| Error::io(&path, "create the folder", e))?;
         Ok(LaunchFolder { path })
     }
@@ -90,6 +94,22 @@ impl LaunchFolder {
         let _ = fs::remove_file(self.file("run"));
     }
 
+    /// Removes the folders of starts of which nobody has shown a sign for a week: those of ranks that were killed.
+    pub fn sweep(outdir: &Path) {
+        const OLD: Duration = Duration::from_secs(7 * 24 * 3600);
+        let is_old = |path: &Path| {
+            let age =
+                fs::metadata(path).and_then(|found| found.modified()).map(|time| time.elapsed().unwrap_or_default());
+            age.is_ok_and(|age| age > OLD)
+        };
+        for (name, path) in atomic::entries(outdir) {
+            if name.starts_with(PREFIX) && is_old(&path) && atomic::entries(&path).iter().all(|(_, file)| is_old(file))
+            {
+                LaunchFolder { path }.remove();
+            }
+        }
+    }
+
     /// Removes the folder. What can't be removed stays, and harms no later start.
     pub fn remove(&self) {
         let _ = fs::remove_dir_all(&self.path);
@@ -106,4 +126,39 @@ impl std::fmt::Display for LaunchFolder {
 pub fn named(ranks: &[usize]) -> String {
     let numbers = ranks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!("{} {numbers}", if ranks.len() == 1 { "rank" } else { "ranks" })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    #[test]
+    fn what_killed_ranks_left_is_swept_after_a_week() {
+        let outdir = tempfile::tempdir().unwrap();
+        let [old, new, lives] = ["old", "new", "lives"].map(|name| LaunchFolder::open(outdir.path(), name).unwrap());
+        let run = outdir.path().join("00000-quick");
+        fs::create_dir(&run).unwrap();
+        let week = SystemTime::now() - Duration::from_secs(8 * 24 * 3600);
+        let age = |path: &Path| fs::File::open(path).unwrap().set_modified(week).unwrap();
+        for folder in [&old, &lives] {
+            fs::write(folder.file("beat-0"), "x").unwrap();
+            age(folder.path());
+        }
+        age(&old.file("beat-0"));
+        age(&run);
+        LaunchFolder::sweep(outdir.path());
+        assert!(!old.path().exists() && new.path().exists() && lives.path().exists() && run.exists());
+    }
+
+    #[test]
+    fn a_run_is_noted_and_found() {
+        let outdir = tempfile::tempdir().unwrap();
+        let folder = LaunchFolder::open(outdir.path(), "x").unwrap();
+        assert_eq!(folder.run(), None);
+        folder.note_run(Path::new("runs/é 1")).unwrap();
+        assert_eq!(folder.run(), Some(PathBuf::from("runs/é 1")));
+        assert_eq!((named(&[2]), named(&[0, 3])), ("rank 2".into(), "ranks 0, 3".into()));
+    }
 }
