@@ -210,7 +210,18 @@ resume_across() {
     echo "GPU to CPU, and CPU to GPU" >"$work/note"
 }
 
-export -f on_gpu gradients whole_gradients last_checkpoint trains_twice objectives sanitizer sanitized_steps bench epochs
+# all_gpus: where there are two or more and NCCL, the tests of two, and a run on all of them.
+all_gpus() {
+    "$kernels" --nocapture --test-threads 1 two_gpus::two_gpus_ 2>&1 | tee "$work/tests"
+    if grep -o 'SKIPPED: .*' "$work/tests" | head -n 1 >"$work/note"; then [[ -s $work/note ]] && return 77; fi
+    # The flags are words.
+    # shellcheck disable=SC2086
+    "$vgan" train $quick --data glyphs --devices all --steps "$steps" --snap "$steps" --outdir "$work/all-gpus"
+    tail -n 1 "$work"/all-gpus/*/stats.jsonl | grep "\"step\":$steps,"
+    "$vgan" doctor | sed -n 's/^NCCL  */two GPUs as one in f64, and a run on all, by NCCL /p' >"$work/note"
+}
+
+export -f on_gpu all_gpus gradients whole_gradients last_checkpoint trains_twice objectives sanitizer sanitized_steps bench epochs
 export -f resume_across
 export bin data out work vgan kernels narrow quick steps objective_steps objectives resume_at epochs article bench_flags whole
 {
@@ -240,6 +251,7 @@ check "gradients of whole losses" 60 whole_gradients
 check "determinism over $steps steps" 60 trains_twice quick "$steps" $quick
 check "determinism of objectives" 90 objectives
 check "resume across devices" 60 resume_across
+check "all GPUs together" 60 all_gpus
 tools=(memcheck racecheck initcheck synccheck)
 for tool in "${tools[@]}"; do
     check "$tool of whole steps" 30 sanitized_steps "$tool"

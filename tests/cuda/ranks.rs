@@ -1,123 +1,197 @@
-//! Several devices of the stand-in for a driver that train one model together, by the stand-in for NCCL.
+//! The program on two devices of the stand-in for a driver, which train one model together by the stand-in for NCCL. What they compute is
+//! compared in tests/kernels/two_gpus.rs.
 
-use std::time::Duration;
-
-use half::bf16;
-
-use vgan_cuda::Result;
-use vgan_cuda::device::ranks::{Place, nccl};
-use vgan_cuda::device::{Accelerator, Backend, Real, Storage, cuda};
+use std::path::Path;
+use std::process::{Command, Output};
 
 use crate::standin;
+use crate::whole_runs::{PROGRAM, Place, Run, TINY, exit_with, stderr, stdout, succeed};
 
-/// Tells this binary that it is to be the ranks of a test.
-const RANKS: &str = "VGAN_TEST_RANKS";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Training of the tiny model with what is said of its devices.
+fn train(place: &Place, outdir: &str, words: &str) -> Command {
+    let mut command = standin::command_of_ranks(PROGRAM, &meeting(place));
+    command.args(["train", "quick"]).args(TINY.split_whitespace()).args(words.split_whitespace());
+    command.args(["--no-selfcheck", "--outdir"]).arg(place.path(outdir));
+    command.arg("--data").arg(place.path("images-idx3-ubyte"));
+    command
+}
 
-/// Runs `work` of the test of this name in a process that finds both stand-ins.
-fn with_libraries(test: &str, settings: &[(&str, &str)], work: impl FnOnce()) {
-    if std::env::var(RANKS).is_ok_and(|wanted| wanted == test) {
-        return work();
-    }
+/// Where the ranks of a test meet.
+fn meeting(place: &Place) -> std::path::PathBuf {
+    let folder = place.path("meeting");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// The two ranks of a start by something else than this program, such as torchrun; each with the variables of its own.
+fn two_ranks(start: impl Fn() -> Command, own: impl Fn(usize) -> Vec<(&'static str, &'static str)>) -> [Output; 2] {
+    let ranks = ["0", "1"].map(|rank| {
+        let mut command = start();
+        command.envs([("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "here")]);
+        command.env("MASTER_PORT", "1").envs(own(usize::from(rank == "1")));
+        command.spawn().expect("the program starts")
+    });
+    ranks.map(|rank| rank.wait_with_output().expect("its end"))
+}
+
+fn lines<'a>(trace: &'a str, part: &str) -> Vec<&'a str> {
+    trace.lines().filter(|line| line.contains(part)).collect()
+}
+
+/// Figures beside those of one device, and each sum and gathering in the graph of a step: asked for in the first step and the recorded
+/// one, and done in all of them. The run goes on on one device.
+#[test]
+fn two_devices_train_as_one() {
     if !standin::has_kernels() {
         return;
     }
-    let place = tempfile::tempdir().expect("a folder");
-    let mut command = standin::command_of_ranks(std::env::current_exe().expect("this binary"), place.path());
-    command.args(["--exact", &format!("ranks::{test}"), "--nocapture"]).env(RANKS, test);
-    let output = command.envs(settings.iter().copied()).output().expect("this binary runs");
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    let left = std::fs::read_dir(place.path()).expect("a folder").count();
-    assert_eq!(left, 0, "a communicator was not destroyed\n{text}");
+    let place = Place::new();
+    let words = "--steps 8 --tick 1 --snap 4";
+    succeed(train(&place, "one", &format!("{words} --device cuda")));
+    let mut two = train(&place, "two", &format!("{words} --devices 0-1"));
+    let trace = place.path("trace");
+    two.env("NCCL_STANDIN_TRACE", &trace).env("CUDA_STANDIN_SCHEDULE", "shuffled:2");
+    succeed(two);
+    let trace = std::fs::read_to_string(trace).expect("a trace");
+    let (asked, done) = (lines(&trace, "ncclAllReduce(").len(), lines(&trace, "AllReduce(Sum)").len());
+    assert!(asked > 0 && done == 4 * asked, "{asked} sums were asked for in two steps, and {done} done in eight");
+    assert_eq!(lines(&trace, "rank 0 carried out").len(), lines(&trace, "rank 1 carried out").len());
+    let left = std::fs::read_dir(meeting(&place)).expect("a folder").count();
+    assert_eq!(left, 0, "a communicator was not destroyed");
+    let (one, two) = (place.run("one"), place.run("two"));
+    assert_near(&two, &one);
+    let mut resume = standin::command(PROGRAM);
+    resume.arg("resume").arg(two.path()).args(["--steps", "10", "--device", "cuda"]);
+    succeed(resume);
+    assert_eq!(two.newest_step(), 10);
 }
 
-/// Runs `work` on each of two ranks, which are threads with a device each.
-fn on_two_devices<T: Real, S: Storage<T>, R: Send>(work: impl Fn(Place, Accelerator<T, S>) -> R + Sync) -> [R; 2] {
-    let (id, work) = (nccl::new_id().expect("an id"), &work);
-    std::thread::scope(|scope| {
-        let ranks = [0, 1].map(|rank| {
-            scope.spawn(move || {
-                let place = Place { rank, world: 2 };
-                let backend = Accelerator::new(cuda::open(rank).expect("a device"));
-                backend.join(&id, place, PATIENCE).expect("both ranks");
-                work(place, backend)
-            })
-        });
-        ranks.map(|rank| rank.join().expect("a rank"))
-    })
-}
-
-/// Sums and gathered blocks, whose terms are the rank's own.
-fn all<T: Real, S: Storage<T>>(place: Place, backend: &Accelerator<T, S>) -> Result<()> {
-    assert_eq!(backend.ranks(), place);
-    let own = |scale: f64| -> Vec<T> {
-        (0..6).map(|at| T::of(scale * (at as f64 + 1.0) * (place.rank as f64 + 1.0))).collect()
-    };
-    let expected = |scale: f64| -> Vec<T> { (0..6).map(|at| T::of(3.0 * scale * (at as f64 + 1.0))).collect() };
-    let mut x = backend.buffer_of(&own(1.0))?;
-    backend.sum_over_ranks(backend.view_mut(&mut x))?;
-    assert_eq!(backend.read(backend.view(&x))?, expected(1.0));
-    // Each rank's own block alone is said to be the sum.
-    let mut x = backend.buffer_of(&own(2.0))?;
-    backend.sum_block_over_ranks(backend.view_mut(&mut x))?;
-    let block = 3 * place.rank..3 * place.rank + 3;
-    assert_eq!(backend.read(backend.part(&x, block.clone()))?, expected(2.0)[block.clone()]);
-    // A part of a buffer, and what lies beside it stays.
-    let mut x = backend.buffer_of(&own(1.0))?;
-    backend.sum_over_ranks(backend.part_mut(&mut x, 2..4))?;
-    let mixed = [&own(1.0)[..2], &expected(1.0)[2..4], &own(1.0)[4..]].concat();
-    assert_eq!(backend.read(backend.view(&x))?, mixed);
-
-    let mut blocks = backend.buffer_of(&vec![place.rank as u64 + 7; 6])?;
-    backend.gather_blocks_from_ranks(backend.view_mut(&mut blocks))?;
-    assert_eq!(backend.read(backend.view(&blocks))?, [7, 7, 7, 8, 8, 8]);
-    let part = backend.buffer_of(&[place.rank as u8, 9])?;
-    let mut whole = backend.buffer_of(&[77u8; 4])?;
-    backend.gather_from_ranks(backend.view(&part), backend.view_mut(&mut whole))?;
-    assert_eq!(backend.read(backend.view(&whole))?, [0, 9, 1, 9]);
-    let part = backend.buffer_of(&[bf16::from_f32(0.5 + place.rank as f32)])?;
-    let mut whole = backend.alloc(2)?;
-    backend.gather_from_ranks(backend.view(&part), backend.view_mut(&mut whole))?;
-    assert_eq!(backend.read(backend.view(&whole))?, [0.5, 1.5].map(bf16::from_f32));
-    Ok(())
-}
-
-#[test]
-fn what_goes_over_ranks_is_summed_and_gathered() {
-    with_libraries("what_goes_over_ranks_is_summed_and_gathered", &[], || {
-        on_two_devices::<f32, f32, _>(|place, backend| all(place, &backend).expect("no failure"));
-        on_two_devices::<f64, f64, _>(|place, backend| all(place, &backend).expect("no failure"));
-    });
-}
-
-/// What is done the first time, recorded the second, and replayed from then on: each time over what is there by then.
-#[test]
-fn what_goes_over_ranks_is_recorded_with_the_rest() {
-    let test = "what_goes_over_ranks_is_recorded_with_the_rest";
-    for order in ["lazy", "eager"] {
-        with_libraries(test, &[("CUDA_STANDIN_ORDER", order)], || {
-            on_two_devices::<f32, f32, _>(|place, backend| {
-                let mut x = backend.buffer_of(&[1.0 + place.rank as f32; 4]).expect("memory");
-                let mut whole = backend.alloc::<f32>(8).expect("memory");
-                let mut repeated = Default::default();
-                let mut called = 0;
-                for _ in 0..5 {
-                    let step = || {
-                        called += 1;
-                        backend.sum_over_ranks(backend.part_mut(&mut x, 0..2))?;
-                        backend.sum_over_ranks(backend.part_mut(&mut x, 1..3))?;
-                        backend.gather_from_ranks(backend.view(&x), backend.view_mut(&mut whole))
-                    };
-                    backend.repeat(&mut repeated, step).expect("a step");
-                }
-                assert_eq!(called, 2);
-                // 1 and 2 are summed to 3, and then doubled by each of both: 5 and 10 times.
-                let (once, twice, own) = (3.0 * 16.0, 3.0 * 512.0, 1.0 + place.rank as f32);
-                assert_eq!(backend.read(backend.view(&x)).expect("x"), [once, twice, once, own]);
-                let gathered = backend.read(backend.view(&whole)).expect("the whole");
-                assert_eq!(gathered, [once, twice, once, 1.0, once, twice, once, 2.0]);
-            });
-        });
+/// The figures of every record.
+fn assert_near(ours: &Run, theirs: &Run) {
+    let (ours, theirs) = (ours.numbers(), theirs.numbers());
+    assert!(!ours.is_empty() && ours.len() == theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        for (what, a, b) in [
+            ("loss_d", ours.loss_d, theirs.loss_d),
+            ("loss_g", ours.loss_g, theirs.loss_g),
+            ("beta", ours.beta, theirs.beta),
+        ] {
+            assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{what} of step {}: {a} and {b}", ours.step);
+        }
     }
+}
+
+/// One of them ends in the middle: by the sign of life that is missing where NCCL does not notice, as between GPUs of one machine; by NCCL's
+/// word or that, whichever is first, where it does. The checkpoint is whole.
+#[test]
+fn a_rank_that_dies_ends_the_other() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let place = Place::new();
+    let by_sign = "error: rank 1 (cuda:1 on ";
+    for (notices, by_nccl) in
+        [("yes", "error: rank 0 of 2 has lost the others: remote process exited"), ("no", by_sign)]
+    {
+        let start = || {
+            let mut command = train(&place, notices, "--steps 40 --snap 2 --device cuda");
+            command.env("NCCL_STANDIN_FAIL", "die:150@1").env("NCCL_STANDIN_NOTICES", notices);
+            command
+        };
+        let [first, second] = two_ranks(start, |_| Vec::new());
+        let text = stderr(&first);
+        assert_eq!(first.status.code(), Some(1), "{text}");
+        assert!(text.contains(by_nccl) || text.contains(by_sign), "{text}");
+        assert!(stderr(&second).contains("this process ends here"), "{}", stderr(&second));
+        let run = place.run(notices);
+        assert!((2..40).contains(&run.newest_step()), "{}", run.newest_step());
+    }
+}
+
+/// An error of one rank alone, in NCCL: the other learns that it has left.
+#[test]
+fn a_failure_of_nccl_ends_both() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let place = Place::new();
+    let start = || {
+        let mut command = train(&place, "runs", "--steps 40 --device cuda");
+        command.env("NCCL_STANDIN_FAIL", "carry-out:40@1");
+        command
+    };
+    for output in two_ranks(start, |_| Vec::new()) {
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("error: rank ") && !text.contains("panicked"), "{text}");
+    }
+}
+
+/// What keeps GPUs from training together, before the run has a folder: no NCCL, one that is too old, no memory for it, one GPU for two
+/// ranks. Exit code 4 says that it is the device; 1, that one rank has lost the others.
+#[test]
+fn what_keeps_gpus_apart_is_said() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let place = Place::new();
+    let refused = |code: i32, change: &dyn Fn(&mut Command), part: &str| {
+        let mut command = train(&place, "runs", "--steps 2 --devices 0-1");
+        change(&mut command);
+        let text = stderr(&exit_with(command, code));
+        assert!(text.contains(part), "{text}\n\nlacks: {part}");
+        assert!(runs_of(&place.path("runs")) == 0, "a refused run has left a folder");
+    };
+    let without = |command: &mut Command| {
+        command.env("LD_LIBRARY_PATH", standin::folder());
+    };
+    refused(4, &without, "need NCCL, but NCCL is not found (libnccl.so.2: ");
+    let set = |name: &'static str, value: &'static str| {
+        move |command: &mut Command| {
+            command.env(name, value);
+        }
+    };
+    refused(4, &set("NCCL_STANDIN_VERSION", "2.7.8"), "the NCCL that is found is 2.7.8: install NCCL 2.18.0 or later");
+    refused(4, &set("NCCL_STANDIN_MEMORY", "1000000000000"), "'out of memory'");
+    refused(
+        &set("NCCL_STANDIN_FAIL", "join:1=2@1"),
+        "rank 1 of 2 can't join the others by NCCL: unhandled system error",
+    );
+    let same = two_ranks(
+        || train(&place, "runs", "--steps 2 --device cuda"),
+        |_| vec![("CUDA_VISIBLE_DEVICES", "1"), ("LOCAL_RANK", "0")],
+    );
+    for output in same {
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(4), "{text}");
+        let part = "Duplicate GPU detected : rank ";
+        assert!(text.contains(part) && text.contains("each rank needs a GPU of its own"), "{text}\n\nlacks: {part}");
+    }
+}
+
+/// Folders of runs, which have names that do not begin with a dot.
+fn runs_of(outdir: &Path) -> usize {
+    let entries = std::fs::read_dir(outdir).into_iter().flatten().flatten();
+    entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count()
+}
+
+#[test]
+fn doctor_says_which_nccl_is_found() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let place = Place::new();
+    let doctor = |command: Command, json: bool| {
+        let mut command = command;
+        command.arg("doctor").args(json.then_some("--json"));
+        stdout(&exit_with(command, 0))
+    };
+    let with = || standin::command_of_ranks(PROGRAM, &meeting(&place));
+    assert!(doctor(with(), false).contains("\nNCCL       2.28.3\n"));
+    let json: serde_json::Value = serde_json::from_str(&doctor(with(), true)).expect("JSON");
+    assert_eq!(json["nccl"], "2.28.3");
+    let mut old = with();
+    old.env("NCCL_STANDIN_VERSION", "2.8.4");
+    assert!(doctor(old, false).contains("2.8.4, too old to be used: 2.18.0 or later is needed"));
+    assert!(doctor(standin::command(PROGRAM), false).contains("no NCCL found"));
 }

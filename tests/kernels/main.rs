@@ -28,6 +28,7 @@ mod steps_on_a_gpu;
 mod storage;
 mod tensor_cores;
 mod tile_access;
+mod two_gpus;
 
 #[test]
 fn a_what_this_part_needs() {

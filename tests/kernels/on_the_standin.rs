@@ -114,7 +114,9 @@ fn the_script_for_a_machine_with_a_gpu_runs_to_its_end() {
     images.extend((0..24 * 8 * 8).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8));
     fs::write(data.join("train-images-idx3-ubyte"), images).expect("a file");
 
-    let mut script = standin::command("bash");
+    let meeting = place.path().join("meeting");
+    fs::create_dir(&meeting).expect("a folder");
+    let mut script = standin::command_of_ranks("bash", &meeting);
     script.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu.sh")).arg(&binaries).arg(&data);
     let output = script.env("SHORT", "1").env("OUT", &out).output().expect("bash");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
