@@ -59,7 +59,8 @@ impl Network {
             return 0.0;
         }
         let (world, machines, bytes) = (self.world as f64, self.machines() as f64, bytes as f64);
-        let within = |way: &Way, first: bool| way.1 * if first && self.machines() > 1 { LL_AMONG_MACHINES } else { 1.0 };
+        let within =
+            |way: &Way, first: bool| way.1 * if first && self.machines() > 1 { LL_AMONG_MACHINES } else { 1.0 };
         let ring = |(index, way): (usize, &Way)| {
             let (steps, between) = (turns(kind) * (world - 1.0), turns(kind) * (machines - 1.0));
             let latency = way.0 + (steps - between) * within(way, index == 0) + between * way.2;

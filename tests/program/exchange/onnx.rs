@@ -64,7 +64,8 @@ fn check(words: &str, prefix: &str, [h, w, c]: [usize; 3], symmetric: bool) -> V
     let latents = latents.iter().map(|&value| f64::from(value)).collect();
     let mut inputs = vec![Array { shape: vec![LATENTS, latent], values: latents }];
     // The classes in turn, as `generate` takes them for the rows of a file.
-    let in_turn = |classes| Array { shape: vec![LATENTS], values: (0..LATENTS).map(|i| (i % classes) as f64).collect() };
+    let in_turn =
+        |classes| Array { shape: vec![LATENTS], values: (0..LATENTS).map(|i| (i % classes) as f64).collect() };
     inputs.extend(classes.map(in_turn));
     let images = model.run(&inputs);
     assert_eq!(images.shape, [LATENTS, c, h, w]);
