@@ -14,7 +14,7 @@ use crate::train::Init;
 use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
-use crate::train::predict::{Memory, Prediction, Speed, largest_batch_of_ranks, predict_for_ranks};
+use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict_for_ranks};
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.
@@ -32,7 +32,7 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
     lines.extend(memory(&prediction.memory, ranks));
-    lines.extend(room(settings, images, &prediction.memory, free_memory(), ranks)?);
+    lines.extend(room(settings, images, &prediction.memory, free_memory())?);
     lines.extend(written(&Disk::of(settings, images, &prediction.memory, &plan), disk::free(outdir)));
     lines.extend(time(&prediction, &plan, || device.open_in(settings.train.dtype)));
     if settings.train.minutes > 0.0 {
@@ -92,7 +92,7 @@ fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>
     let Some(free) = free else { return Ok(vec![]) };
     let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", bytes(free))];
     if memory.total() > free {
-        lines.push(match largest_batch_of_ranks(settings, images, Memory::total, free, ranks)? {
+        lines.push(match largest_batch(settings, images, Memory::total, free, memory.ranks)? {
             0 => "  too large for this machine with any batch: narrow the model".into(),
             batch => format!("  too large for this machine: the largest batch that fits is {batch}"),
         });
@@ -177,7 +177,7 @@ mod tests {
         let settings = crate::config::preset("quick").unwrap();
         let images = Extent { count: 100, shape: ImageShape { h: 28, w: 28, c: 1 } };
         let memory = predict_for_ranks(&settings, &images, 1).unwrap().memory;
-        let lines = |free| room(&settings, &images, &memory, free, 1).unwrap().join("\n");
+        let lines = |free| room(&settings, &images, &memory, free).unwrap().join("\n");
         assert_eq!(lines(None), "");
         assert!(!lines(Some(memory.total())).contains("too large"));
         assert!(lines(Some(memory.total() - 1)).contains("the largest batch that fits is 63"));

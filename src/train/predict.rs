@@ -190,23 +190,15 @@ pub fn require_memory(
     if bytes <= free {
         return Ok(());
     }
-    let largest_batch = largest_batch_of_ranks(settings, images, needed, free, memory.ranks)?;
+    let largest_batch = largest_batch(settings, images, needed, free, memory.ranks)?;
     Err(Error::OutOfMemory { needed: bytes, free, largest_batch })
 }
 
-/// The largest batch below that of the settings with which training fits into `free` bytes; 0 if none does.
-///
-/// # Errors
-/// Those of [`predict`].
-pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -> u64, free: u64) -> Result<usize> {
-    largest_batch_of_ranks(settings, images, needed, free, 1)
-}
-
-/// The same of so many ranks together, each of which has `free` bytes.
+/// The largest batch below that of the settings with which training fits into `free` bytes of each rank; 0 if none does.
 ///
 /// # Errors
 /// Those of [`predict_for_ranks`].
-pub fn largest_batch_of_ranks(
+pub fn largest_batch(
     settings: &Settings,
     images: &Extent,
     needed: fn(&Memory) -> u64,
