@@ -19,5 +19,5 @@ mod runs;
 #[test]
 fn a_what_this_part_needs() {
     let found = !vgan_cuda::device::kernels::BINARIES.is_empty();
-    needs::say("cuda", 40, &[needs::other("nvcc when the program was built", found)]);
+    needs::say("cuda", 60, &[needs::other("nvcc when the program was built", found)]);
 }

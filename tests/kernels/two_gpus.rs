@@ -65,7 +65,7 @@ fn all<T: Real, S: Storage<T>>(place: Place, backend: &Accelerator<T, S>) -> Res
     let mixed = [&own(1.0)[..2], &expected(1.0)[2..4], &own(1.0)[4..]].concat();
     assert_eq!(backend.read(backend.view(&x))?, mixed);
 
-    let mut blocks = backend.buffer_of(&vec![place.rank as u64 + 7; 6])?;
+    let mut blocks = backend.buffer_of(&[place.rank as u64 + 7; 6])?;
     backend.gather_blocks_from_ranks(backend.view_mut(&mut blocks))?;
     assert_eq!(backend.read(backend.view(&blocks))?, [7, 7, 7, 8, 8, 8]);
     let part = backend.buffer_of(&[place.rank as u8, 9])?;

@@ -23,6 +23,10 @@ const PAUSE: Duration = Duration::from_micros(200);
 /// How often NCCL is asked whether something went wrong.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
+/// NCCL's search for ways between GPUs "may temporarily require more than 2 MB of thread stack during communicator creation", and 8 MB is
+/// "known to be sufficient" (NCCL user guide, "Stack size"). A thread of Rust's has 2.
+const JOINING_STACK: usize = 8 << 20;
+
 /// What is under way when the other ranks are lost, or when memory is freed, has so long to end.
 pub(in crate::device) const LAST_WORK: Duration = Duration::from_secs(10);
 
@@ -87,10 +91,11 @@ impl NcclRank {
         // In a thread of its own, since NCCL waits for ever. Where it does, this program ends, and the thread with it.
         let (done, result) = mpsc::channel();
         let (context, id) = (context.clone(), ncclUniqueId { internal: bytemuck::cast(*id) });
-        std::thread::spawn(move || {
+        let joining = std::thread::Builder::new().stack_size(JOINING_STACK).spawn(move || {
             let joined = context.bind_to_thread().map_err(|error| format!("its context was not made current: {error}"));
             let _ = done.send(joined.and_then(|()| init(functions, id, place)));
         });
+        joining.map_err(|error| Error::Device(format!("no thread to join the ranks in: {error}")))?;
         let Place { rank, world } = place;
         let communicator = match result.recv_timeout(patience) {
             Ok(Ok(communicator)) => communicator,

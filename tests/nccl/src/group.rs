@@ -8,7 +8,10 @@ use crate::code::{Code, Failure, Result};
 use crate::collective::Operation;
 use crate::communicator::Communicator;
 
+/// A communicator, a stream, and an operation.
 type Asked = (Arc<Communicator>, usize, Operation);
+/// What is asked of one communicator: streams and operations.
+type OfOne = (Arc<Communicator>, Vec<(usize, Operation)>);
 
 thread_local! {
     /// How deep the calling thread is in groups, and what it has asked for there.
@@ -45,7 +48,7 @@ pub(crate) fn ask(communicator: Arc<Communicator>, stream: usize, operation: Ope
 }
 
 fn issue(asked: Vec<Asked>) -> Result<Code> {
-    let mut of: Vec<(Arc<Communicator>, Vec<(usize, Operation)>)> = Vec::new();
+    let mut of: Vec<OfOne> = Vec::new();
     for (communicator, stream, operation) in asked {
         match of.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &communicator)) {
             Some((_, operations)) => operations.push((stream, operation)),
