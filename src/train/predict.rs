@@ -54,6 +54,8 @@ pub struct Memory {
     pub model_on_device: u64,
     /// The sampler there.
     pub sampler_on_device: u64,
+    /// Ranks that need so much each.
+    pub ranks: usize,
 }
 
 impl Memory {
@@ -167,6 +169,7 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent, ranks: usize) 
         checkpoint: 2 * saved,
         model_on_device,
         sampler_on_device: sampling.allocated_on_device(),
+        ranks,
     };
     Ok(Prediction { generator, discriminator, encoder, memory, work })
 }
@@ -187,7 +190,8 @@ pub fn require_memory(
     if bytes <= free {
         return Ok(());
     }
-    Err(Error::OutOfMemory { needed: bytes, free, largest_batch: largest_batch(settings, images, needed, free)? })
+    let largest_batch = largest_batch_of_ranks(settings, images, needed, free, memory.ranks)?;
+    Err(Error::OutOfMemory { needed: bytes, free, largest_batch })
 }
 
 /// The largest batch below that of the settings with which training fits into `free` bytes; 0 if none does.
@@ -195,19 +199,38 @@ pub fn require_memory(
 /// # Errors
 /// Those of [`predict`].
 pub fn largest_batch(settings: &Settings, images: &Extent, needed: fn(&Memory) -> u64, free: u64) -> Result<usize> {
-    // Batch normalisation needs two images.
-    let (mut fits, mut too_large) = (1, settings.train.batch.max(2));
+    largest_batch_of_ranks(settings, images, needed, free, 1)
+}
+
+/// The same of so many ranks together, each of which has `free` bytes.
+///
+/// # Errors
+/// Those of [`predict_for_ranks`].
+pub fn largest_batch_of_ranks(
+    settings: &Settings,
+    images: &Extent,
+    needed: fn(&Memory) -> u64,
+    free: u64,
+    ranks: usize,
+) -> Result<usize> {
+    let parts = settings.train.accumulate.max(1);
+    // Batch normalisation needs two images. With several ranks only batches that divide are tried.
+    let (unit, least) = match ranks {
+        1 => (1, 2),
+        _ => (parts * ranks, if settings.train.sync_batch_norm { 1 } else { 2 }),
+    };
+    let (mut fits, mut too_large) = (least - 1, (settings.train.batch / unit).max(least));
     while too_large - fits > 1 {
-        let mut tried = settings.clone();
-        tried.train.batch = fits.midpoint(too_large);
-        if needed(&predict(&tried, images)?.memory) <= free {
-            fits = tried.train.batch;
+        let (mut tried, units) = (settings.clone(), fits.midpoint(too_large));
+        tried.train.batch = units * unit;
+        if needed(&predict_for_ranks(&tried, images, ranks)?.memory) <= free {
+            fits = units;
         } else {
-            too_large = tried.train.batch;
+            too_large = units;
         }
     }
     // Parts of a batch are equal, and of at least two images too.
-    let parts = settings.train.accumulate.max(1);
+    let fits = if fits < least { 0 } else { fits * unit };
     Ok(if fits < 2 * parts { 0 } else { fits - fits % parts })
 }
 
@@ -408,6 +431,41 @@ mod tests {
         assert_eq!(refused(1000, bytes(2)), Some(2));
         assert_eq!(refused(1000, bytes(2) - 1), Some(0));
         assert_eq!(refused(2, 0), Some(0));
+    }
+
+    #[test]
+    fn ranks_have_the_memory_of_all() {
+        let of_four = |batch, accumulate, share| {
+            let mut settings = settings("quick", batch);
+            (settings.train.accumulate, settings.train.shard_optimizer) = (accumulate, share);
+            settings
+        };
+        let memory = |settings: &Settings| predict_for_ranks(settings, &MNIST, 4).unwrap().memory;
+        let largest = |settings: &Settings, free| match require_memory(
+            &memory(settings),
+            settings,
+            &MNIST,
+            Memory::total,
+            free,
+        ) {
+            Err(Error::OutOfMemory { largest_batch, .. }) => largest_batch,
+            other => panic!("{other:?}"),
+        };
+        let free = memory(&of_four(100, 1, false)).total();
+        assert_eq!(largest(&of_four(1000, 1, false), free), 100);
+        assert_eq!(largest(&of_four(1000, 1, false), free - 1), 96);
+        assert_eq!(largest(&of_four(800, 2, false), memory(&of_four(200, 2, false)).total()), 200);
+        let least = memory(&of_four(4, 1, false)).total();
+        assert_eq!([0, 1].map(|less| largest(&of_four(1000, 1, false), least - less)), [4, 0]);
+        // Of two moments each keeps a quarter, and hardly more.
+        let [all, shared] = [false, true].map(|share| memory(&of_four(64, 1, share)).networks);
+        let nets = predict(&of_four(64, 1, true), &MNIST).unwrap();
+        let others = 8 * (nets.generator.params.len() + nets.discriminator.params.len()) as u64 * 3 / 4;
+        assert!(all - shared <= others && all - shared > others - 8 * 2 * 64 * 5, "{all} {shared}");
+        // Each passes a quarter of the batch.
+        let (alone, one_of_four) =
+            (predict(&of_four(16, 1, false), &MNIST).unwrap().memory, memory(&of_four(64, 1, false)));
+        assert!((0..1 << 14).contains(&(one_of_four.activations - alone.activations)));
     }
 
     /// Nothing is allocated: the widest model that the configuration takes would need more than a terabyte.

@@ -87,7 +87,7 @@ fn ranks_that_are_killed_end_the_others_and_the_run_goes_on_to_the_same_bytes() 
     }
     let place = Place::new();
     let kills = kills();
-    let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 14 * kills + 20);
+    let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 8 * kills + 8);
     succeed(train(&place, "straight", &format!("{words} --devices 0-1")));
     let outdir = place.path("killed");
     Starts {
@@ -106,7 +106,7 @@ fn a_rank_that_is_killed_is_started_anew() {
         return;
     }
     let place = Place::new();
-    let words = "quick --steps 60 --tick 1 --snap 2 --devices 0-1 --restart 1";
+    let words = "quick --steps 12 --tick 1 --snap 2 --devices 0-1 --restart 1";
     let mut child = train(&place, "run", words).spawn().expect("a start");
     let outdir = place.path("run");
     let pid = rank(&mut child, &outdir, 1);
@@ -121,7 +121,7 @@ fn a_rank_that_is_killed_is_started_anew() {
         text.contains("warning: rank 1 of 2 (cuda:1) was ended by signal 9 (SIGKILL); the last checkpoint"),
         "{text}"
     );
-    assert_eq!(place.run("run").newest_step(), 60);
+    assert_eq!(place.run("run").newest_step(), 12);
 }
 
 /// Stopped for a second, a rank is slow; stopped for longer than `--rank-timeout`, it is lost.

@@ -7,15 +7,20 @@
 //! - sums in f32 are off by the 1e-5 of the tensor's largest value that tests/common/executors.rs explains;
 //! - what a case stores on the way is rounded on the way: [`EXTRA`] lists these cases and no others.
 
+use std::sync::Arc;
+
 use half::bf16;
 use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::kernels::Kernel;
 use vgan_cuda::device::product::TileSize;
+use vgan_cuda::device::ranks::ThreadRanks;
 use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
 use vgan_cuda::ops::{self, Case, Kind};
 
 use crate::executors::{Results, emulated_as, filling, results, results_at, results_from, say_digest};
+use crate::narrow_models::narrow;
 use crate::rounding::tiled;
+use crate::steps::train_for;
 use crate::tensor_cores::{GPU_TOLERANCE, products};
 
 /// Half a place at 1, and so the most that a number is off by, relative to itself, once it is stored.
@@ -220,6 +225,29 @@ fn the_number_of_threads_changes_no_bit() {
             assert_eq!(&results(&cpu, &case), expected, "{} {} at {threads} threads", case.op(), case.name());
         }
     }
+}
+
+/// Ranks that share the moments are told of the weights that others have updated, and round those too: `train_for` holds the copies that
+/// products read against the weights.
+#[test]
+fn ranks_round_what_other_ranks_have_updated() {
+    let weights = [false, true].map(|shares| {
+        let mut model = narrow("residual");
+        (model.0.train.shard_optimizer, model.0.train.batch) = (shares, 8);
+        let work = |rank: ThreadRanks| train_for(3, &cpu(1).with_ranks(Arc::new(rank)), &model).arenas;
+        let ranks: Vec<_> = std::thread::scope(|scope| {
+            let ranks = ThreadRanks::world(2).into_iter().map(|rank| scope.spawn(|| work(rank)));
+            let ranks: Vec<_> = ranks.collect();
+            ranks.into_iter().map(|rank| rank.join().expect("a rank")).collect()
+        });
+        let weights = ranks.into_iter().map(|mut arenas| {
+            arenas.retain(|(name, _)| name.starts_with("weights"));
+            arenas
+        });
+        weights.collect::<Vec<_>>()
+    });
+    assert_eq!(weights[0][0].len(), 2, "both networks");
+    assert!(weights.iter().flatten().all(|rank| *rank == weights[0][0]));
 }
 
 #[test]

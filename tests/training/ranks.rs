@@ -138,6 +138,10 @@ fn several_ranks_train_as_one() {
         }
         assert!(divided > 1, "{name} {words}");
     }
+    // Ranks of one image each.
+    let model = model("mnist", "train.batch=4");
+    let one = train(&Cpu::<f64>::new(Some(1)).expect("threads"), &model);
+    assert!(apart(&one, &of_ranks::<f64>(4, 1, &model)) <= 1e-12);
 }
 
 /// In f32 by its roundings; and the same bits however many threads a rank has, and whether or not it has all moments.
@@ -304,7 +308,7 @@ mod mpi {
     #[test]
     fn a_rank_of_a_job() {
         let Some(folder) = std::env::var_os(FOLDER) else { return };
-        let ranks = Arc::new(MpiRanks::start().expect("a job").patient(Duration::from_secs(60)));
+        let ranks = Arc::new(MpiRanks::join(Duration::from_secs(60)).expect("a job"));
         let mut told = [ranks.rank() as u8; 3];
         ranks.broadcast(ranks.world() - 1, &mut told).expect("a broadcast");
         assert_eq!(told, [ranks.world() as u8 - 1; 3]);

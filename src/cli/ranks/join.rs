@@ -90,6 +90,7 @@ impl Ranks {
     fn end(self, error: Option<&Error>) {
         let Some(watch) = self.watch else { return };
         watch.end(error);
+        let error = error.filter(|_| !self.pulse.has_agreed_to_end());
         // What started the ranks of --devices removes its own.
         if let (Some(folder), true, None, None) =
             (self.folder, self.place.is_leader(), error, Launcher::of_this_process())

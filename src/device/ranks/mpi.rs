@@ -31,7 +31,7 @@ const AWAKE: Duration = Duration::from_secs(1);
 pub struct MpiRanks {
     rank: usize,
     world: usize,
-    patience: Option<Duration>,
+    patience: Duration,
     // One call at a time, which is what MPI is asked for.
     everybody: Mutex<SimpleCommunicator>,
     // For the end alone, so that a rank that ends meets no other collective.
@@ -49,11 +49,11 @@ unsafe impl Send for MpiRanks {}
 unsafe impl Sync for MpiRanks {}
 
 impl MpiRanks {
-    /// Joins the job that this process was started in.
+    /// Joins the job that this process was started in. A rank waits for the others so long at most, in each call.
     ///
     /// # Errors
     /// [`Error::Ranks`] where this process is in MPI already, or MPI is one that allows no threads.
-    pub fn start() -> Result<Self> {
+    pub fn join(patience: Duration) -> Result<Self> {
         let (universe, threading) = ::mpi::initialize_with_threading(Threading::Serialized)
             .ok_or_else(|| Error::Ranks("MPI was initialised already in this process".into()))?;
         if !matches!(threading, Threading::Serialized | Threading::Multiple) {
@@ -64,14 +64,7 @@ impl MpiRanks {
         let at_the_end = everybody.duplicate();
         let [rank, world] = [everybody.rank(), everybody.size()].map(|number| usize::try_from(number).unwrap_or(0));
         let everybody = Mutex::new(everybody);
-        Ok(MpiRanks { rank, world, patience: None, everybody, at_the_end, _universe: universe })
-    }
-
-    /// The same, which waits for the others so long at most, in each call. Without it a rank waits as long as its process lives.
-    #[must_use]
-    pub fn patient(mut self, patience: Duration) -> Self {
-        self.patience = Some(patience);
-        self
+        Ok(MpiRanks { rank, world, patience, everybody, at_the_end, _universe: universe })
     }
 
     /// Waits for a collective that has begun. MPI may write to its memory until it is done, so there is no way back from one that is
@@ -86,13 +79,13 @@ impl MpiRanks {
     }
 
     /// Waits a little: at first not at all, then as long as other processes want the core, and in the end without using it.
-    fn wait(&self, what: &str, patience: Option<Duration>, start: Instant, asked: &mut u32) {
+    fn wait(&self, what: &str, patience: Duration, start: Instant, asked: &mut u32) {
         *asked = asked.saturating_add(1);
         if *asked < EAGER {
             return;
         }
         let waited = start.elapsed();
-        if patience.is_some_and(|patience| waited > patience) {
+        if waited > patience {
             let seconds = waited.as_secs();
             self.abort(&format!("rank {} has waited {seconds} s for the others, in {what}", self.rank));
         }
@@ -152,7 +145,7 @@ impl Communicator for MpiRanks {
 
 impl MpiRanks {
     /// Waits until all ranks have come here.
-    fn meet(&self, all: &SimpleCommunicator, patience: Option<Duration>, what: &str) {
+    fn meet(&self, all: &SimpleCommunicator, patience: Duration, what: &str) {
         let (mut request, start, mut asked) = (all.immediate_barrier(), Instant::now(), 0);
         while let Err(pending) = request.test() {
             request = pending;
@@ -163,6 +156,6 @@ impl MpiRanks {
 
 impl Drop for MpiRanks {
     fn drop(&mut self) {
-        self.meet(&self.at_the_end, Some(FAREWELL), "the end of the training");
+        self.meet(&self.at_the_end, FAREWELL, "the end of the training");
     }
 }
