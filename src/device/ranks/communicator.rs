@@ -81,12 +81,7 @@ impl NcclRank {
     /// # Errors
     /// [`Error::Device`] where there is no usable NCCL, where its memory does not fit, or where it refuses, as for two ranks on one GPU;
     /// [`Error::Ranks`] where not all ranks have come in time.
-    pub(crate) fn join(
-        context: &Arc<CudaContext>,
-        id: &NcclId,
-        place: Place,
-        patience: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn join(context: &Arc<CudaContext>, id: &NcclId, place: Place, patience: Duration) -> Result<Self> {
         let functions = functions()?;
         // In a thread of its own, since NCCL waits for ever. Where it does, this program ends, and the thread with it.
         let (done, result) = mpsc::channel();
@@ -203,7 +198,7 @@ impl NcclRank {
     }
 
     /// Waits until all work of the stream is done, for as long as `limit` where there is one. What tells that another rank is gone where
-    /// NCCL does not, as between GPUs of one machine, is not here: [`crate::run::ranks`] ends the process then.
+    /// NCCL does not, as between GPUs of one machine, is not here: the signs of life of the ranks end the process then.
     ///
     /// # Errors
     /// [`Error::Ranks`] where NCCL finds that another rank is gone, or the time is over; [`Error::Device`] where the GPU fails.
