@@ -28,7 +28,7 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 const JOINING_STACK: usize = 8 << 20;
 
 /// What is under way when the other ranks are lost, or when memory is freed, has so long to end.
-pub(in crate::device) const LAST_WORK: Duration = Duration::from_secs(10);
+pub(crate) const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// The type of what is summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Summed {
 }
 
 /// A rank's communicator (`ncclComm_t`).
-pub(in crate::device) struct NcclRank {
+pub(crate) struct NcclRank {
     functions: &'static Functions,
     communicator: Handle,
     place: Place,
@@ -81,12 +81,7 @@ impl NcclRank {
     /// # Errors
     /// [`Error::Device`] where there is no usable NCCL, where its memory does not fit, or where it refuses, as for two ranks on one GPU;
     /// [`Error::Ranks`] where not all ranks have come in time.
-    pub(in crate::device) fn join(
-        context: &Arc<CudaContext>,
-        id: &NcclId,
-        place: Place,
-        patience: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn join(context: &Arc<CudaContext>, id: &NcclId, place: Place, patience: Duration) -> Result<Self> {
         let functions = functions()?;
         // In a thread of its own, since NCCL waits for ever. Where it does, this program ends, and the thread with it.
         let (done, result) = mpsc::channel();
@@ -115,12 +110,12 @@ impl NcclRank {
         Ok(NcclRank { functions, communicator, place, failure, asked })
     }
 
-    pub(in crate::device) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.place
     }
 
     /// x ← its sum over all ranks: `len` reals at `x`, in the stream's order.
-    pub(in crate::device) fn sum(&self, x: u64, len: usize, summed: Summed, stream: &CudaStream) -> Result<()> {
+    pub(crate) fn sum(&self, x: u64, len: usize, summed: Summed, stream: &CudaStream) -> Result<()> {
         let [send, receive] = [x, x].map(|address| address as *mut u8);
         let sum = ncclRedOp_t::ncclSum;
         // SAFETY: the addresses are memory of live buffers of that length, which are freed only after all work.
@@ -132,7 +127,7 @@ impl NcclRank {
 
     /// Block `rank` of x ← its sum over all ranks, where each rank's block is `len` reals. In place, as NCCL defines it: what is received
     /// lies where the rank's own block does.
-    pub(in crate::device) fn sum_block(&self, x: u64, len: usize, summed: Summed, stream: &CudaStream) -> Result<()> {
+    pub(crate) fn sum_block(&self, x: u64, len: usize, summed: Summed, stream: &CudaStream) -> Result<()> {
         let bytes = match summed {
             Summed::F32 => 4 * len,
             Summed::F64 => 8 * len,
@@ -155,7 +150,7 @@ impl NcclRank {
     }
 
     /// `whole[r · bytes ..][.. bytes]` ← what rank r has at `part`, which may be its own place in `whole`.
-    pub(in crate::device) fn gather(&self, part: u64, whole: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
+    pub(crate) fn gather(&self, part: u64, whole: u64, bytes: usize, stream: &CudaStream) -> Result<()> {
         let (part, whole) = (part as *const u8, whole as *mut u8);
         // SAFETY: as above.
         #[expect(unsafe_code)]
@@ -203,11 +198,11 @@ impl NcclRank {
     }
 
     /// Waits until all work of the stream is done, for as long as `limit` where there is one. What tells that another rank is gone where
-    /// NCCL does not, as between GPUs of one machine, is not here: [`crate::run::ranks`] ends the process then.
+    /// NCCL does not, as between GPUs of one machine, is not here: the signs of life of the ranks end the process then.
     ///
     /// # Errors
     /// [`Error::Ranks`] where NCCL finds that another rank is gone, or the time is over; [`Error::Device`] where the GPU fails.
-    pub(in crate::device) fn wait(&self, stream: &CudaStream, limit: Option<Duration>) -> Result<()> {
+    pub(crate) fn wait(&self, stream: &CudaStream, limit: Option<Duration>) -> Result<()> {
         let waited = self.unbroken().and_then(|()| self.waited(stream, limit));
         if matches!(waited, Err(Error::Ranks(_))) {
             // NCCL's kernels end now, and what comes after them may still write to memory of the host, which is the caller's again.

@@ -236,12 +236,12 @@ mod tests {
         let before = all_meet(&folder, 3);
         assert!(folder.file("answer").exists() && folder.file("hello-2").exists());
         assert!(folder.take_verdict("rank 1") && folder.has_verdict());
+        // A follower alone: an old answer is none, and says `go` as a new one would.
+        let error = meet(&folder, 2, 3, SHORT).unwrap_err().to_string();
+        assert!(error.contains("rank 2 of 3") && error.contains("for rank 0,"), "{error}");
         // The leader alone: old hellos, however whole, are no ranks.
         let error = meet(&folder, 0, 3, SHORT).unwrap_err().to_string();
         assert!(error.contains("rank 0 of 3 has waited") && error.contains("for ranks 1, 2,"), "{error}");
-        // A follower alone: an old answer is none.
-        let error = meet(&folder, 2, 3, SHORT).unwrap_err().to_string();
-        assert!(error.contains("rank 2 of 3") && error.contains("for rank 0,"), "{error}");
         for _ in 0..3 {
             let after = all_meet(&folder, 3);
             assert!(after.iter().all(|met| *met == after[0]));
