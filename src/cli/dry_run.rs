@@ -88,7 +88,7 @@ fn memory(memory: &Memory, ranks: usize) -> Vec<String> {
 }
 
 /// Tells if the run fits into this machine.
-fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>, ranks: usize) -> Result<Vec<String>> {
+fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>) -> Result<Vec<String>> {
     let Some(free) = free else { return Ok(vec![]) };
     let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", bytes(free))];
     if memory.total() > free {
