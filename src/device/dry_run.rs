@@ -104,7 +104,7 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
     }
 
     /// Notes a collective on a buffer, where there are other ranks.
-    fn tells(&self, kind: Kind, Window(bytes): Window) {
+    pub(crate) fn tells(&self, kind: Kind, Window(bytes): Window) {
         if !self.ranks.is_alone() && bytes > 0 {
             let mut collectives = self.counts.collectives.lock().unwrap_or_else(PoisonError::into_inner);
             collectives.push(Collective { kind, bytes: bytes as u64 });

@@ -48,12 +48,13 @@ macro_rules! dry_run {
     (
         $contract:ident:
         $($pass:ident($($argument:ident $(: $type:ty)?),*) =>
-            $moved:expr $(, multiplying $sizes:expr)? $(, borrowing $borrowed:expr)?;)+
+            $moved:expr $(, multiplying $sizes:expr)? $(, borrowing $borrowed:expr)? $(, telling $kind:ident of $told:expr)?;)+
     ) => {
         impl<T: crate::device::Real, S: crate::device::Storage<T>> $contract for crate::device::DryRun<T, S> {
             $(fn $pass(&self, $($argument: dry_run!(@type $($type)?)),*) -> crate::Result<()> {
                 $(self.multiplies(&$sizes);)?
                 $(self.borrows($borrowed);)?
+                $(self.tells(crate::device::ranks::Kind::$kind, $told);)?
                 self.moves($moved);
                 Ok(())
             })+

@@ -29,7 +29,9 @@ pub fn ranks(outdir: &Path) -> Vec<(usize, u32)> {
         let rank = path.file_name()?.to_str()?.strip_prefix("beat-")?.parse().ok()?;
         let beat: serde_json::Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
         let pid = u32::try_from(beat["pid"].as_u64()?).ok()?;
-        Path::new(&format!("/proc/{pid}")).exists().then_some((rank, pid))
+        // A process that has ended, and that nobody has asked about yet, has no command line any more.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        (!command.is_empty()).then_some((rank, pid))
     };
     let mut found: Vec<_> = beats.filter_map(|path| beat(&path)).collect();
     found.sort_unstable();

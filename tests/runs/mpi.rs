@@ -86,7 +86,7 @@ fn ranks_that_are_killed_end_the_others_and_the_run_goes_on_to_the_same_bytes() 
     }
     let place = Place::new();
     let kills = kills();
-    let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 20 * kills + 10);
+    let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 60 * kills + 40);
     succeed(train(&place, "straight", 2, &words));
     let outdir = place.path("killed");
     Starts {

@@ -248,6 +248,7 @@ mod tests {
         settings.train.sync_batch_norm = true;
         let synchronised = told::<f32>(&settings, &images, 4).expect("four ranks");
         assert!(synchronised.len() > counted.len(), "{synchronised:?}");
+        assert!(counted.iter().all(|(one, times)| synchronised[one] >= *times), "{synchronised:?}");
         assert!(told::<f32>(&settings, &images, 1).expect("one rank").is_empty());
     }
 }

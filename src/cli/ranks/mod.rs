@@ -15,6 +15,7 @@ pub(super) mod launcher;
 mod loss;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -26,7 +27,15 @@ fn leave_word_to_another() {
     SAID_ELSEWHERE.store(true, Ordering::Relaxed);
 }
 
-/// Returns true for an error that another process tells the user.
+/// Time for another process to say it.
+const WORD: Duration = Duration::from_secs(1);
+
+/// Returns true for an error that another process tells the user; once it has had the time to, where what started the ranks ends all of
+/// them as soon as one has ended (mpirun, torchrun, srun).
 pub(super) fn is_said_elsewhere(error: &Error) -> bool {
-    matches!(error, Error::Elsewhere { .. }) && SAID_ELSEWHERE.load(Ordering::Relaxed)
+    let is_said = matches!(error, Error::Elsewhere { .. }) && SAID_ELSEWHERE.load(Ordering::Relaxed);
+    if is_said && environment::our_launch(&|name: &str| std::env::var(name).ok()).is_none() {
+        std::thread::sleep(WORD);
+    }
+    is_said
 }

@@ -51,6 +51,10 @@ impl BatchNorm {
     fn joined_rows(&self) -> usize {
         self.rows / self.groups * self.ranks
     }
+    /// What a dry run notes that the ranks tell each other of it, where they normalise together.
+    fn told(&self, window: Window) -> Window {
+        if self.ranks > 1 { window } else { Window::default() }
+    }
     /// Elements of `saved` and of `sums`.
     fn saved_len(&self) -> usize {
         2 * self.groups * self.c
@@ -134,12 +138,12 @@ pub trait BatchNormOp: Backend {
 dry_run! {
     BatchNormOp:
     // x is read for the mean, for the variance, and to normalise.
-    batch_norm_forward(_d: &BatchNorm, x, _gamma, _beta, _running, _saved, y) => 3 * x + y;
+    batch_norm_forward(d: &BatchNorm, x, _gamma, _beta, _running, saved, y) => 3 * x + y, telling AllGather of d.told(d.ranks * saved);
     batch_norm_join(_d: &BatchNorm, gathered, running, saved) => gathered + 2 * running + saved;
     batch_norm_eval(_d: &BatchNorm, x, _gamma, _beta, _running, y) => x + y;
-    batch_norm_backward(_d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>, _accumulate: bool) =>
-        2 * (x + y + dy) + sums + dx.unwrap_or_default();
-    batch_norm_tangent(_d: &BatchNorm, x, y, vx, _gamma, _saved, _sums, vy) => 2 * (x + vx) + y + vy;
+    batch_norm_backward(d: &BatchNorm, x, y, dy, _gamma, _saved, sums, dx: Option<Window>, _weight: Option<[Window; 2]>, _accumulate: bool) =>
+        2 * (x + y + dy) + sums + dx.unwrap_or_default(), telling AllReduce of d.told(dx.map_or(Window::default(), |_| sums));
+    batch_norm_tangent(d: &BatchNorm, x, y, vx, _gamma, _saved, sums, vy) => 2 * (x + vx) + y + vy, telling AllReduce of d.told(sums);
 }
 
 fn size(rows: usize, c: usize, groups: usize, activation: Activation) -> BatchNorm {
