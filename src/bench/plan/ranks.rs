@@ -1,4 +1,4 @@
-//! A training step of several GPUs, on paper: each rank's own work as [`plan`](super::plan) predicts it for its part of the batch, and what
+//! A training step of several GPUs, on paper: each rank's own work as [`plan`] predicts it for its part of the batch, and what
 //! the ranks tell each other, as a dry run of the same step notes it, each collective at the time of [`network`](super::network).
 
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub struct RanksPlan {
 /// Takes apart a step of so many GPUs that share each batch.
 ///
 /// # Errors
-/// Those of [`plan`](super::plan); [`Error::Usage`] for a GPU whose links are not known, and where the batch can't be divided.
+/// Those of [`plan`]; [`Error::Usage`] for a GPU whose links are not known, and where the batch can't be divided.
 pub fn plan_for_ranks(settings: &Settings, image: ImageShape, gpu: &'static Gpu, world: usize) -> Result<RanksPlan> {
     if !KNOWN.contains(&gpu.key) {
         return Err(Error::Usage(format!(
