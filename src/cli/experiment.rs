@@ -122,7 +122,7 @@ enum Progress {
 
 /// Trains what is left of all runs, and compares them.
 pub(super) fn run(options: ExperimentOptions) -> Result<()> {
-    if let Some(started) = ranks::environment::started(&|name| std::env::var(name).ok())? {
+    if let Some(started) = ranks::environment::started(&ranks::environment::variable)? {
         return Err(Error::Usage(format!(
             "`experiment` trains its runs in one process, and this is rank {} of {}: start it once, or train each run with `train`",
             started.rank, started.world

@@ -111,6 +111,13 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
         }
     }
 
+    /// The same where the buffer is read and written.
+    fn tells_in_place(&self, kind: Kind, x: Window) -> Result<()> {
+        self.tells(kind, x);
+        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
+        Ok(())
+    }
+
     /// Notes a matrix product or a convolution: twice the product of `sizes`.
     pub(crate) fn multiplies(&self, sizes: &[usize]) {
         add(&self.counts.flops, sizes.iter().fold(2, |product, &size| product.saturating_mul(size as u64)));
@@ -218,19 +225,13 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
         self.ranks
     }
     fn sum_over_ranks(&self, x: Window) -> Result<()> {
-        self.tells(Kind::AllReduce, x);
-        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
-        Ok(())
+        self.tells_in_place(Kind::AllReduce, x)
     }
     fn sum_block_over_ranks(&self, x: Window) -> Result<()> {
-        self.tells(Kind::ReduceScatter, x);
-        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
-        Ok(())
+        self.tells_in_place(Kind::ReduceScatter, x)
     }
     fn gather_blocks_from_ranks<E: Element>(&self, x: Window) -> Result<()> {
-        self.tells(Kind::AllGather, x);
-        self.moves(if self.ranks.is_alone() { Window::default() } else { 2 * x });
-        Ok(())
+        self.tells_in_place(Kind::AllGather, x)
     }
     fn gather_from_ranks<E: Element>(&self, part: Window, whole: Window) -> Result<()> {
         self.tells(Kind::AllGather, whole);

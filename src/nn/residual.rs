@@ -254,6 +254,11 @@ mod tests {
     const N: usize = 2;
     const SIDES: (usize, usize) = (3, 2);
 
+    /// A pass over N images with these parameters, on one rank.
+    fn pass_with<'a>(cpu: &'a Cpu<f64>, params: &'a [f64]) -> Pass<'a, Cpu<f64>> {
+        Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None }
+    }
+
     /// A block of these widths.
     #[derive(Clone, Copy)]
     struct Widths {
@@ -284,13 +289,7 @@ mod tests {
         /// The block after its forward pass.
         fn forward(self, cpu: &Cpu<f64>, x: &[f64], params: &[f64], y: &mut [f64]) -> Result<ResidualBlock<Cpu<f64>>> {
             let (mut block, _) = self.block(cpu);
-            block.forward(
-                Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None },
-                Mode::Train { groups: 1 },
-                &mut [],
-                x,
-                y,
-            )?;
+            block.forward(pass_with(cpu, params), Mode::Train { groups: 1 }, &mut [], x, y)?;
             Ok(block)
         }
 
@@ -308,15 +307,7 @@ mod tests {
                     let (x, params, y, dy) = (x.stored(), params.real(), y.stored(), dy.stored());
                     let d_params = d_params.real();
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
-                    let pass = Pass {
-                        backend: cpu,
-                        params,
-                        rounded: params,
-                        n: N,
-                        ranks: 1,
-                        accumulates: true,
-                        classes: None,
-                    };
+                    let pass = pass_with(cpu, params);
                     // Without the gradient of x those of the parameters are the same.
                     let mut alone = vec![0.0; d_params.len()];
                     block.backward(pass, x, y, dy, None, Some(&mut alone))?;
@@ -328,21 +319,7 @@ mod tests {
                     let (x, params, y) = (x.stored(), params.real(), y.stored());
                     let mut block = self.forward(cpu, x, params, &mut y.to_vec())?;
                     block.allocate_tangents(cpu, N)?;
-                    block.tangent(
-                        Pass {
-                            backend: cpu,
-                            params,
-                            rounded: params,
-                            n: N,
-                            ranks: 1,
-                            accumulates: true,
-                            classes: None,
-                        },
-                        x,
-                        y,
-                        vx.stored(),
-                        vy.stored(),
-                    )
+                    block.tangent(pass_with(cpu, params), x, y, vx.stored(), vy.stored())
                 })
         }
 
@@ -355,7 +332,7 @@ mod tests {
             let (mut y, mut vy) = (vec![0.0; y_len], vec![0.0; y_len]);
             let mut block = self.forward(cpu, &x, params, &mut y)?;
             block.allocate_tangents(cpu, N)?;
-            let pass = Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None };
+            let pass = pass_with(cpu, params);
             block.backward(pass, &x, &y, &dy, Some(&mut vec![0.0; x_len]), None)?;
             block.tangent(pass, &x, &y, &vx, &mut vy)?;
             if let Some(d_params) = d_params {

@@ -14,7 +14,7 @@ use half::bf16;
 
 use crate::config::{OptimizerKind, Settings};
 use crate::data::Extent;
-use crate::device::ranks::Shards;
+use crate::device::ranks::{Collective, Shards};
 use crate::device::{Backend, DryRun, Precision, Storage};
 use crate::nn::Parts;
 use crate::ops::Executor;
@@ -35,6 +35,8 @@ pub struct Prediction {
     pub memory: Memory,
     /// The arithmetic and the traffic of one step.
     pub work: Work,
+    /// What a rank tells the others in a step, in order: in one with a gradient penalty, where there is any.
+    pub collectives: Vec<Collective>,
 }
 
 /// Bytes of memory, by what they are for.
@@ -130,7 +132,8 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent, ranks: usize) 
         Ok(Work { flops: plan.flops() - before.0, moved: plan.moved() - before.1 })
     };
     // Of so many steps the first has a gradient penalty, if there is any.
-    let (first, other, every) = (step()?, step()?, settings.objective.penalty_every.max(1));
+    let (first, collectives) = (step()?, plan.take_collectives());
+    let (other, every) = (step()?, settings.objective.penalty_every.max(1));
     let mean = |first: u64, other: u64| first.saturating_add(other.saturating_mul(every - 1)) / every;
     let work = Work { flops: mean(first.flops, other.flops), moved: mean(first.moved, other.moved) };
 
@@ -171,7 +174,7 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent, ranks: usize) 
         sampler_on_device: sampling.allocated_on_device(),
         ranks,
     };
-    Ok(Prediction { generator, discriminator, encoder, memory, work })
+    Ok(Prediction { generator, discriminator, encoder, memory, work, collectives })
 }
 
 /// Refuses a run whose `memory` was predicted and does not fit into `free` bytes, where `needed` says which part of it counts:

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use half::bf16;
 use ptx_machine::gpus::Gpu;
 use serde::Serialize;
 
@@ -14,11 +13,8 @@ use super::{Plan, plan};
 use crate::config::Settings;
 use crate::data::Extent;
 use crate::device::ranks::Collective;
-use crate::device::{DryRun, Precision, Storage};
 use crate::image::ImageShape;
-use crate::train::Trainer;
-use crate::train::batch::Batch;
-use crate::train::session::gather;
+use crate::train::predict::predict_for_ranks;
 use crate::{Error, Result};
 
 /// GPUs whose links are known: on their machines, eight are joined by NVLink of the fourth generation, and each has an InfiniBand
@@ -64,10 +60,7 @@ pub fn plan_for_ranks(settings: &Settings, image: ImageShape, gpu: &'static Gpu,
     let mut part = settings.clone();
     part.train.batch = batch / world;
     let images = Extent { count: batch, shape: image };
-    let collectives = match settings.train.dtype {
-        Precision::F32 | Precision::Tf32 => told::<f32>(settings, &images, world),
-        Precision::Bf16 => told::<bf16>(settings, &images, world),
-    }?;
+    let collectives = told(settings, &images, world)?;
     Ok(RanksPlan {
         network: Network { world },
         batch,
@@ -77,17 +70,12 @@ pub fn plan_for_ranks(settings: &Settings, image: ImageShape, gpu: &'static Gpu,
     })
 }
 
-/// What a rank tells the others in a step with all that it may have, as a gradient penalty.
-fn told<S: Storage<f32>>(settings: &Settings, images: &Extent, world: usize) -> Result<BTreeMap<Collective, usize>> {
-    let device = DryRun::<f32, S>::default().with_ranks(world);
-    let mut trainer = Trainer::new(device.clone(), settings.clone(), images.shape)?;
-    // On a dry run a buffer is its length.
-    let labels = settings.nets.is_conditional().then_some(images.count);
-    let batch = Batch::Drawn { gather: gather(settings, images), images: images.bytes() as usize, labels };
-    device.take_collectives();
-    trainer.step(&batch)?;
+/// What a rank tells the others in a step, with how often.
+fn told(settings: &Settings, images: &Extent, world: usize) -> Result<BTreeMap<Collective, usize>> {
     let mut counted = BTreeMap::new();
-    device.take_collectives().into_iter().for_each(|one| *counted.entry(one).or_default() += 1);
+    for one in predict_for_ranks(settings, images, world)?.collectives {
+        *counted.entry(one).or_default() += 1;
+    }
     Ok(counted)
 }
 
@@ -240,15 +228,15 @@ mod tests {
         let images = Extent { count: 32, shape: image };
         let parts = predict(&settings, &images).expect("fits");
         let gradients = [&parts.generator, &parts.discriminator].map(|parts| 4 * parts.params.len() as u64);
-        let counted = told::<f32>(&settings, &images, 4).expect("four ranks");
+        let counted = told(&settings, &images, 4).expect("four ranks");
         let verdicts = Collective { kind: Kind::AllGather, bytes: 4 * 32 };
         let mut expected = BTreeMap::from([(verdicts, 5)]);
         expected.extend(gradients.map(|bytes| (Collective { kind: Kind::AllReduce, bytes }, 1)));
         assert_eq!(counted, expected);
         settings.train.sync_batch_norm = true;
-        let synchronised = told::<f32>(&settings, &images, 4).expect("four ranks");
+        let synchronised = told(&settings, &images, 4).expect("four ranks");
         assert!(synchronised.len() > counted.len(), "{synchronised:?}");
         assert!(counted.iter().all(|(one, times)| synchronised[one] >= *times), "{synchronised:?}");
-        assert!(told::<f32>(&settings, &images, 1).expect("one rank").is_empty());
+        assert!(told(&settings, &images, 1).expect("one rank").is_empty());
     }
 }

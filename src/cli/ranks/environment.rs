@@ -146,6 +146,11 @@ pub(crate) fn is_started_by_us(variable: &dyn Fn(&str) -> Option<String>) -> boo
     Variables(variable).has(OURS.world)
 }
 
+/// A variable of this process.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// The name of the start where it was one of ours, even of a single rank.
 pub(crate) fn our_launch(variable: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let found = innermost(&Variables(variable)).ok()??;

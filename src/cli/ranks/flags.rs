@@ -125,7 +125,7 @@ impl RankArgs {
     /// # Errors
     /// [`Error::Usage`] for flags that the way of starting does not allow, and for GPUs that are not there.
     pub(crate) fn role(&self, device: DeviceArgs) -> Result<Role> {
-        self.role_of(device, &|name| std::env::var(name).ok(), gpus)
+        self.role_of(device, &environment::variable, gpus)
     }
 
     /// The number of ranks that a start with these flags would have, on a machine that has the GPUs.
@@ -136,7 +136,7 @@ impl RankArgs {
         match &self.devices {
             Some(Devices::These(these)) => Ok(these.len()),
             Some(Devices::All) => gpus(),
-            None => Ok(environment::started(&|name| std::env::var(name).ok())?.map_or(1, |started| started.world)),
+            None => Ok(environment::started(&environment::variable)?.map_or(1, |started| started.world)),
         }
     }
 

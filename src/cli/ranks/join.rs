@@ -244,9 +244,11 @@ struct Launcher {
 
 impl Launcher {
     fn of_this_process() -> Option<Launcher> {
-        let variable = |name: &str| std::env::var(name).ok();
-        let launch = environment::our_launch(&variable)?;
-        Some(Launcher { launch, parent: variable(environment::OUR_PARENT).and_then(|pid| pid.parse().ok()) })
+        let launch = environment::our_launch(&environment::variable)?;
+        Some(Launcher {
+            launch,
+            parent: environment::variable(environment::OUR_PARENT).and_then(|pid| pid.parse().ok()),
+        })
     }
 
     /// Dies with it: ranks without it would train on unseen.

@@ -34,7 +34,7 @@ const WORD: Duration = Duration::from_secs(1);
 /// them as soon as one has ended (mpirun, torchrun, srun).
 pub(super) fn is_said_elsewhere(error: &Error) -> bool {
     let is_said = matches!(error, Error::Elsewhere { .. }) && SAID_ELSEWHERE.load(Ordering::Relaxed);
-    if is_said && environment::our_launch(&|name: &str| std::env::var(name).ok()).is_none() {
+    if is_said && environment::our_launch(&environment::variable).is_none() {
         std::thread::sleep(WORD);
     }
     is_said
