@@ -39,6 +39,8 @@ figures!(define_record);
 pub struct StatsLog {
     path: PathBuf,
     file: File,
+    /// A line that the disk refused.
+    refused: Vec<u8>,
 }
 
 impl StatsLog {
@@ -49,7 +51,7 @@ impl StatsLog {
     pub fn create(path: &Path) -> Result<StatsLog> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.map_err(|e| Error::io(path, "create the file", e))?;
-        Ok(StatsLog { path: path.to_path_buf(), file })
+        Ok(StatsLog { path: path.to_path_buf(), file, refused: Vec::new() })
     }
 
     /// Goes on with the log of a run that is resumed after `step`: the records of later steps, which come again, and
@@ -63,16 +65,32 @@ impl StatsLog {
             atomic::write_file(path, kept.as_bytes())?;
         }
         let file = OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", e))?;
-        Ok(StatsLog { path: path.to_path_buf(), file })
+        Ok(StatsLog { path: path.to_path_buf(), file, refused: Vec::new() })
     }
 
     /// Appends one record, in one call of the system: a kill cuts no line in two.
     ///
     /// # Errors
-    /// [`Error::Io`] where the disk is full or refuses.
+    /// [`Error::Io`] where the disk is full or refuses. [`StatsLog::try_again`] then writes the record, if the disk takes it.
     pub fn append(&mut self, record: &Record) -> Result<()> {
         let line = serde_json::to_string(record).map_err(|e| Error::Internal(format!("stats.jsonl: {e}")))?;
-        self.file.write_all((line + "\n").as_bytes()).map_err(|e| Error::io(&self.path, "append", e))
+        self.refused = (line + "\n").into_bytes();
+        self.try_again()
+    }
+
+    /// Writes the record that the disk refused, if there is one: a checkpoint of its step may find room, and the record does not come again.
+    ///
+    /// # Errors
+    /// Those of [`StatsLog::append`].
+    pub fn try_again(&mut self) -> Result<()> {
+        let length = self.file.metadata().map_err(|e| Error::io(&self.path, "read the size of", e))?.len();
+        if let Err(error) = self.file.write_all(&self.refused) {
+            // Half a line would make the next one unreadable. Where it stays, a resume cuts it off.
+            let _ = self.file.set_len(length);
+            return Err(Error::io(&self.path, "append", error));
+        }
+        self.refused.clear();
+        Ok(())
     }
 }
 

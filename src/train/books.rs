@@ -163,8 +163,8 @@ impl<B: F32Executor> Books<B> {
             let updates = model.settings.objective.discriminator_steps as usize;
             let record = since.take(done, plan.epoch, train.batch * updates, &model.settings);
             self.stats.append(&record)?;
-            self.events.as_mut().map_or(Ok(()), |events| events.record(&record))?;
             self.records.push(record);
+            self.events.as_mut().map_or(Ok(()), |events| events.record(&record))?;
             self.log.line(&progress.tick(&record))?;
         }
         let start = Instant::now();
@@ -183,6 +183,8 @@ impl<B: F32Executor> Books<B> {
     /// Writes a checkpoint, which comes last of all that a snapshot leaves: a run killed in between makes all of it again.
     pub(super) fn save(&mut self, checkpoint: &Checkpoint, keep: usize, progress: Option<&Progress>) -> Result<()> {
         let start = Instant::now();
+        // A record that is still refused is no reason to lose the steps too.
+        let _ = self.stats.try_again();
         let path = checkpoint::save(&self.folder.checkpoints_path(), checkpoint, keep)?;
         if let Some(progress) = progress {
             let (saving, pictures) = (start.elapsed().as_secs_f64(), self.drawing.as_secs_f64());

@@ -9,10 +9,12 @@ mod whole_runs;
 
 mod conditional;
 mod divergence;
+mod failing_disk;
 mod faults;
 mod kill;
 mod mpi;
 mod ranks;
+mod repeated;
 mod restart;
 mod resume;
 mod signals;
