@@ -4,6 +4,7 @@
 mod needs;
 
 mod imports;
+mod licences;
 mod readme;
 mod resources;
 mod rules;
