@@ -24,8 +24,6 @@ const PTX: &str = "80";
 /// in memory where that is another one. f32 and bf16 train, f64 checks gradients.
 type Form = (&'static str, &'static str, Option<&'static str>);
 const FORMS: [Form; 3] = [("f32", "float", None), ("bf16", "float", Some("STORED_BF16")), ("f64", "double", None)];
-/// The ends of the names of files of kernels that f64 has not: on tensor cores, and in tiles that the registers do not hold of it.
-const NOT_F64: [&str; 2] = ["_tensor", "_wide"];
 /// How the pinned compiler is installed.
 const INSTALL: &str = "pip install --no-deps --target .cuda nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 \
                        nvidia-cuda-crt==13.0.88 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85";
@@ -220,10 +218,15 @@ fn architectures() -> Vec<String> {
     if wanted.is_empty() { ARCHITECTURES.map(String::from).to_vec() } else { wanted }
 }
 
-/// The forms that a file is compiled in.
+/// The forms that a file is compiled in. Tensor cores know no f64. Wide tiles are those of plain products in f32: the registers hold none of f64,
+/// and in bf16 a product is on tensor cores, or in narrow tiles where that kernel is found wrong.
 fn forms(file: &Path) -> &'static [Form] {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
-    if NOT_F64.iter().any(|ending| name.ends_with(ending)) { &FORMS[..2] } else { &FORMS }
+    match name.rsplit('_').next() {
+        Some("wide") => &FORMS[..1],
+        Some("tensor") => &FORMS[..2],
+        _ => &FORMS,
+    }
 }
 
 /// Compiles every file in its forms, as many at once as there are cores.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, result, sys};
@@ -22,7 +22,8 @@ pub struct Gpu(Arc<Opened>);
 struct Opened {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
-    functions: HashMap<(&'static str, Kernel), Function>,
+    /// The kernels of the forms that have been used.
+    functions: Mutex<HashMap<(&'static str, Kernel), Function>>,
     name: String,
     /// The way to the other ranks, once it has joined them.
     ranks: OnceLock<NcclRank>,
@@ -153,10 +154,10 @@ fn failed(doing: &str) -> impl Fn(DriverError) -> Error + '_ {
 }
 
 impl Gpu {
-    /// Opens GPU number `ordinal` and loads all kernels.
+    /// Opens GPU number `ordinal`. The kernels of a form are loaded when the first of them is launched.
     ///
     /// # Errors
-    /// If the driver refuses, or no embedded code runs on this GPU.
+    /// If the driver refuses.
     pub(super) fn open(ordinal: usize) -> Result<Self> {
         let context = CudaContext::new(ordinal).map_err(failed("it was opened"))?;
         // SAFETY: all work goes through the one stream below, in order; there is nothing for events to keep apart.
@@ -165,8 +166,19 @@ impl Gpu {
             context.disable_event_tracking();
         }
         let stream = context.new_stream().map_err(failed("a stream was made"))?;
-        let mut functions = HashMap::new();
-        for (file, form, bytes) in BINARIES {
+        let name = context.name().map_err(failed("its name was asked for"))?;
+        let name = format!("cuda:{ordinal} {name}");
+        Ok(Gpu(Arc::new(Opened { context, stream, functions: Mutex::default(), name, ranks: OnceLock::new() })))
+    }
+
+    /// A kernel in a form. Where it is the first of its form, all kernels of the form are loaded: that is before any step is recorded, since a
+    /// step is computed once before.
+    fn function(&self, form: &'static str, kernel: Kernel) -> Result<Function> {
+        let mut functions = self.0.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(function) = functions.get(&(form, kernel)) {
+            return Ok(*function);
+        }
+        for (file, _, bytes) in BINARIES.iter().filter(|(_, of, _)| *of == form) {
             // SAFETY: the bytes are a whole fatbin, embedded at build time, and live for ever.
             #[expect(unsafe_code)]
             let module = unsafe { result::module::load_data(bytes.as_ptr().cast::<c_void>()) }
@@ -177,12 +189,12 @@ impl Gpu {
                 #[expect(unsafe_code)]
                 let function =
                     unsafe { result::module::get_function(module, name) }.map_err(failed("a kernel was looked up"))?;
-                functions.insert((*form, *kernel), Function(function));
+                functions.insert((form, *kernel), Function(function));
             }
         }
-        let name = context.name().map_err(failed("its name was asked for"))?;
-        let name = format!("cuda:{ordinal} {name}");
-        Ok(Gpu(Arc::new(Opened { context, stream, functions, name, ranks: OnceLock::new() })))
+        functions.get(&(form, kernel)).copied().ok_or_else(|| {
+            Error::Device(format!("kernel {} in {form} is not among those that were embedded", kernel.name()))
+        })
     }
 
     fn over_ranks(&self, work: impl FnOnce(&NcclRank, &CudaStream) -> Result<()>) -> Result<()> {
@@ -313,10 +325,8 @@ impl Launcher for Gpu {
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         const MOST: usize = 16;
         let Launch { kernel, form, grid: [gx, gy, gz], block: [bx, by, bz], arguments } = *launch;
-        let function = self.0.functions.get(&(form, kernel)).ok_or_else(|| {
-            Error::Device(format!("kernel {} in {form} is not among those that were embedded", kernel.name()))
-        })?;
         self.bind()?;
+        let function = self.function(form, kernel)?;
         assert!(arguments.len() <= MOST, "{} has {} arguments", kernel.name(), arguments.len());
         let mut pointers = [std::ptr::null_mut::<c_void>(); MOST];
         for (pointer, argument) in pointers.iter_mut().zip(arguments) {

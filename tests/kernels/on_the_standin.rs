@@ -48,10 +48,6 @@ const FORMS: [(&str, &[&str]); 3] = [
     ("f64", &["gradients::a_gpu_gives"]),
 ];
 
-/// Files of kernels, each with a form that nothing launches them in. In bf16 a product is on tensor cores or, where that kernel is
-/// found wrong, in narrow tiles: the plain kernels in wide tiles are there because a file is compiled in every form.
-const NEVER: [(&str, &str); 2] = [("bf16", "layers/conv2d_wide"), ("bf16", "layers/linear_wide")];
-
 /// Every test of a GPU passes, with work as late as can be. In the cases of each form every access is then checked, in another order
 /// of blocks, warps, copies and calls: nothing is found, every kernel of the form has run, and all results are the same bits.
 #[test]
@@ -83,11 +79,8 @@ fn every_test_of_a_gpu_passes_and_nothing_is_found_in_any_kernel_of_any_form() {
         let ran: BTreeSet<&str> =
             trace.lines().filter_map(|line| line.strip_prefix("run ")?.split(' ').next()).collect();
         let of_form = |kernel: &&Kernel| BINARIES.iter().any(|(file, of, _)| *of == form && *file == kernel.file());
-        let excused = |kernel: &&Kernel| NEVER.iter().any(|(of, file)| *of == form && *file == kernel.file());
-        let (never, all): (Vec<&Kernel>, Vec<&Kernel>) = Kernel::ALL.iter().filter(of_form).partition(excused);
-        let never: Vec<_> = never.into_iter().filter(|kernel| ran.contains(kernel.name())).collect();
-        assert!(never.is_empty(), "these run in {form} and are no exceptions any more: {never:?}");
-        let missing: Vec<_> = all.into_iter().filter(|kernel| !ran.contains(kernel.name())).collect();
+        let missing: Vec<_> =
+            Kernel::ALL.iter().filter(of_form).filter(|kernel| !ran.contains(kernel.name())).collect();
         assert!(missing.is_empty(), "kernels of which no case in {form} was checked: {missing:?}");
     }
     assert_eq!(

@@ -1,6 +1,6 @@
 //! `kill -9` at random moments, half of them during a save: nothing is lost but the steps since the last snapshot.
 //!
-//! `VGAN_KILLS=50 cargo test --release --test runs kill` kills 50 times; without it there are 10.
+//! `VGAN_KILLS=1000 cargo test --release --test runs kill` kills 1,000 times, in runs of 50 kills; without it there are 10.
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,8 @@ use crate::whole_runs::{Place, Run, assert_same_checkpoint, succeed, wait_for};
 
 /// Steps between two snapshots.
 const SNAP: u64 = 2;
+/// Kills of one run: its records, and so its curves, grow with its steps.
+const KILLS_OF_A_RUN: u64 = 50;
 
 /// SplitMix64 (Steele, Lea & Flood 2014): the moments are random, and the same in every run of the test.
 struct Random(u64);
@@ -57,11 +59,23 @@ fn saves(run: &Run) -> Vec<String> {
     names.filter(|name| name.starts_with(".tmp-")).collect()
 }
 
+/// Kills the run `kills` times, and the number of kills that came during a save.
+fn kill(run: &Run, kills: u64, stretch: Duration, random: &mut Random) -> u64 {
+    let mut during_a_save = 0;
+    for kill in 0..kills {
+        let during_save = kill.is_multiple_of(2);
+        let delay = random.part_of(if during_save { Duration::from_millis(4) } else { stretch });
+        during_a_save += u64::from(kill_once(run, during_save, delay));
+    }
+    during_a_save
+}
+
 #[test]
 fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
     let kills: u64 = std::env::var("VGAN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
+    let each = kills.min(KILLS_OF_A_RUN);
     // A start gets at most a few snapshots far before its kill.
-    let steps = 8 * kills + 20;
+    let steps = 8 * each + 20;
     // Moments of some hundred kilobytes, so that a save takes its time.
     let words = format!(
         "quick --steps {steps} --tick 1 --snap {SNAP} --set generator.ema=0.99 --set generator.hidden=256 --batch 8 \
@@ -77,28 +91,27 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
     succeed(straight.resume(""));
     let stretch = start.elapsed() + training;
 
-    // The first start is stopped once there is something to resume.
-    let mut child = place.train_wide("killed", &words).spawn().expect("the program starts");
-    let first = place.path("killed/00000-quick-b8/checkpoints/000000");
-    wait_for(&mut child, "first checkpoint", || first.is_dir());
-    child.kill().expect("a kill");
-    child.wait().expect("the child's end");
-    let run = place.run("killed");
-
     let mut random = Random(2018);
     let mut during_a_save = 0;
-    for kill in 0..kills {
-        let during_save = kill.is_multiple_of(2);
-        let delay = random.part_of(if during_save { Duration::from_millis(4) } else { stretch });
-        during_a_save += u64::from(kill_once(&run, during_save, delay));
-    }
-    eprintln!("{during_a_save} of {kills} kills came during a save; {} of {steps} steps done", run.newest_step());
-    assert!(during_a_save >= kills / 4, "only {during_a_save} of {kills} kills came during a save");
+    for round in 0..kills.div_ceil(each) {
+        // The first start is stopped once there is something to resume.
+        let outdir = format!("killed{round}");
+        let mut child = place.train_wide(&outdir, &words).spawn().expect("the program starts");
+        let first = place.path(&format!("{outdir}/00000-quick-b8/checkpoints/000000"));
+        wait_for(&mut child, "first checkpoint", || first.is_dir());
+        child.kill().expect("a kill");
+        child.wait().expect("the child's end");
+        let run = place.run(&outdir);
+        during_a_save += kill(&run, each.min(kills - round * each), stretch, &mut random);
+        eprintln!("{during_a_save} kills came during a save; {} of {steps} steps done", run.newest_step());
 
-    succeed(run.resume(""));
-    assert_same_checkpoint(&run.checkpoint(steps), &straight.checkpoint(steps), "after the kills");
-    let each: Vec<u64> = run.records().iter().map(|record| record.step).collect();
-    assert_eq!(each, (1..=steps).collect::<Vec<_>>());
-    assert_eq!(run.numbers(), straight.numbers());
-    assert_eq!(saves(&run), Vec::<String>::new(), "what the killed ones left is cleared away");
+        succeed(run.resume(""));
+        assert_same_checkpoint(&run.checkpoint(steps), &straight.checkpoint(steps), "after the kills");
+        let recorded: Vec<u64> = run.records().iter().map(|record| record.step).collect();
+        assert_eq!(recorded, (1..=steps).collect::<Vec<_>>());
+        assert_eq!(run.numbers(), straight.numbers());
+        assert_eq!(saves(&run), Vec::<String>::new(), "what the killed ones left is cleared away");
+        std::fs::remove_dir_all(place.path(&outdir)).expect("removing a run");
+    }
+    assert!(during_a_save >= kills / 4, "only {during_a_save} of {kills} kills came during a save");
 }
