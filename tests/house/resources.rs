@@ -235,7 +235,9 @@ fn no_kernel_spills_and_the_table_tells_the_truth() {
         return;
     }
     let mut compiled: Table = REPORTS.iter().flat_map(|(_, form, report)| parse_report(form, report)).collect();
-    let expected = Kernel::ALL.len() * TRAINED.len() * ARCHITECTURES.len();
+    let in_a_form = |kernel: &Kernel, form| BINARIES.iter().any(|(file, of, _)| *of == form && *file == kernel.file());
+    let kernels: usize = TRAINED.iter().map(|form| Kernel::ALL.iter().filter(|k| in_a_form(k, *form)).count()).sum();
+    let expected = kernels * ARCHITECTURES.len();
     assert_eq!(compiled.len(), expected, "kernels, forms and architectures");
     let (disassembler, renew) = (find_disassembler(), env::var_os("RENEW").is_some());
     // Code of the other files is taken apart only where the table is renewed: it takes a minute, and their sources ask for no
