@@ -18,7 +18,8 @@ mod nvcc;
 
 use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, find_nvcc, gencode};
 
-/// The oldest of them, as PTX for any later GPU.
+/// The oldest of them, as PTX for any later GPU. The variable `CUDA_PTX` names another, such as `90a`, for one purpose: to run what nvcc
+/// writes for it on the stand-in (docs/results/standin.md).
 const PTX: &str = "80";
 /// A form that each file is compiled in: its name, the type that it computes with, the define of the type in which activations lie
 /// in memory where that is another one. f32 and bf16 train, f64 checks gradients.
@@ -61,7 +62,7 @@ fn main() {
     if Path::new(COMPILER_FOLDER).is_dir() {
         println!("cargo::rerun-if-changed={COMPILER_FOLDER}");
     }
-    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP", "VIRTUAL_ENV", "DOCS_RS"] {
+    for variable in ["NVCC", "CUDA_HOME", "CUDA_PATH", "CUDA_COMPUTE_CAP", "CUDA_PTX", "VIRTUAL_ENV", "DOCS_RS"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -246,7 +247,8 @@ fn compile_all(
     let headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&folder, kind)).collect();
     let headers: String = headers.iter().map(|path| read(path)).chain([generated.text.clone()]).collect();
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
-    flags.push(format!("-gencode=arch=compute_{PTX},code=compute_{PTX}"));
+    let ptx = env::var("CUDA_PTX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| PTX.into());
+    flags.push(format!("-gencode=arch=compute_{ptx},code=compute_{ptx}"));
     // Kernels in f64 check gradients and do not train: the driver compiles them from PTX, and every build is a third shorter.
     let trained: Vec<String> = architectures.iter().map(|architecture| gencode(architecture)).collect();
     // Where the headers are is no part of the hash: what is in them is. Nor is a report, which changes no code.

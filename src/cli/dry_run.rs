@@ -31,10 +31,15 @@ pub(super) fn text(options: &TrainOptions) -> Result<String> {
     lines.extend(network("generator", &prediction.generator));
     lines.extend(network("discriminator", &prediction.discriminator));
     lines.extend(prediction.encoder.iter().flat_map(|parts| network("encoder", parts)));
-    lines.extend(memory(&prediction.memory, ranks));
-    lines.extend(room(settings, images, &prediction.memory, free_memory())?);
+    let opened = device.open_in(settings.train.dtype);
+    let own = match &opened {
+        Ok(opened) => on_device!(opened, |backend| backend.own_memory()),
+        Err(_) => None,
+    };
+    lines.extend(memory(&prediction.memory, ranks, own.is_some()));
+    lines.extend(room(settings, images, &prediction.memory, own, free_memory())?);
     lines.extend(written(&Disk::of(settings, images, &prediction.memory, &plan), disk::free(outdir)));
-    lines.extend(time(&prediction, &plan, || device.open_in(settings.train.dtype)));
+    lines.extend(time(&prediction, &plan, opened));
     if settings.train.minutes > 0.0 {
         lines.push(format!("  at most {} minutes of training, saving not counted", settings.train.minutes));
     }
@@ -71,8 +76,8 @@ fn network(name: &str, parts: &Parts) -> Vec<String> {
     [String::new(), heading].into_iter().chain(tensors).chain([row("  in all", "", parts.params.len())]).collect()
 }
 
-/// Of one rank, where there are several.
-fn memory(memory: &Memory, ranks: usize) -> Vec<String> {
+/// Of one rank, where there are several; `on_device` where a device with memory of its own trains.
+fn memory(memory: &Memory, ranks: usize, on_device: bool) -> Vec<String> {
     let row = |(name, size): (&str, u64)| format!("  {name:<52} {:>9}", bytes(size));
     let rows = [
         ("weights, gradients, moments, statistics", memory.networks),
@@ -84,18 +89,32 @@ fn memory(memory: &Memory, ranks: usize) -> Vec<String> {
         ("in all", memory.total()),
     ];
     let heading = if ranks == 1 { "memory".into() } else { format!("memory of each of {ranks} ranks") };
+    let parted = [("of the GPU's memory", memory.on_device()), ("of this machine's memory", memory.beside_device())];
+    let rows = rows.into_iter().take(if on_device { 5 } else { 7 }).chain(parted.into_iter().filter(|_| on_device));
     [String::new(), heading].into_iter().chain(rows.map(row)).collect()
 }
 
-/// Tells if the run fits into this machine.
-fn room(settings: &Settings, images: &Extent, memory: &Memory, free: Option<u64>) -> Result<Vec<String>> {
-    let Some(free) = free else { return Ok(vec![]) };
-    let mut lines = vec![format!("  {:<52} {:>9}", "free on this machine", bytes(free))];
-    if memory.total() > free {
-        lines.push(match largest_batch(settings, images, Memory::total, free, memory.ranks)? {
-            0 => "  too large for this machine with any batch: narrow the model".into(),
-            batch => format!("  too large for this machine: the largest batch that fits is {batch}"),
-        });
+/// Tells if the run fits: into what is free of a device's own memory, if it has some, and of this machine's.
+fn room(
+    settings: &Settings,
+    images: &Extent,
+    memory: &Memory,
+    own: Option<u64>,
+    free: Option<u64>,
+) -> Result<Vec<String>> {
+    type Needed = fn(&Memory) -> u64;
+    let needed: Needed = if own.is_some() { Memory::beside_device } else { Memory::total };
+    let places: [(&str, Needed, Option<u64>); 2] =
+        [("the GPU", Memory::on_device, own), ("this machine", needed, free)];
+    let mut lines = Vec::new();
+    for (place, needed, free) in places.into_iter().filter_map(|(place, needed, free)| Some((place, needed, free?))) {
+        lines.push(format!("  {:<52} {:>9}", format!("free on {place}"), bytes(free)));
+        if needed(memory) > free {
+            lines.push(match largest_batch(settings, images, needed, free, memory.ranks)? {
+                0 => format!("  too large for {place} with any batch: narrow the model"),
+                batch => format!("  too large for {place}: the largest batch that fits is {batch}"),
+            });
+        }
     }
     Ok(lines)
 }
@@ -128,7 +147,7 @@ pub(super) fn too_full(disk: &Disk, free: Option<u64>) -> Option<String> {
 }
 
 /// An estimate of the run's duration.
-fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Opened>) -> Vec<String> {
+fn time(prediction: &Prediction, plan: &Plan, opened: Result<Opened>) -> Vec<String> {
     let work = &prediction.work;
     let per_step = work.flops as f64 / 1e9;
     let mut lines = vec![
@@ -137,7 +156,7 @@ fn time(prediction: &Prediction, plan: &Plan, open: impl FnOnce() -> Result<Open
         format!("  {} steps, an epoch has {}", grouped(plan.total), grouped(plan.epoch)),
         format!("  {per_step:.1} GFLOP a step, {} moved", bytes(work.moved)),
     ];
-    let measured = open().and_then(|opened| {
+    let measured = opened.and_then(|opened| {
         on_device!(opened, |backend| Speed::measure(&backend).map(|speed| (speed, backend.describe())))
     });
     let estimate = measured.map(|(speed, device)| {
@@ -177,10 +196,19 @@ mod tests {
         let settings = crate::config::preset("quick").unwrap();
         let images = Extent { count: 100, shape: ImageShape { h: 28, w: 28, c: 1 } };
         let memory = predict_for_ranks(&settings, &images, 1).unwrap().memory;
-        let lines = |free| room(&settings, &images, &memory, free).unwrap().join("\n");
-        assert_eq!(lines(None), "");
-        assert!(!lines(Some(memory.total())).contains("too large"));
-        assert!(lines(Some(memory.total() - 1)).contains("the largest batch that fits is 63"));
-        assert!(lines(Some(0)).contains("narrow the model"));
+        let lines = |own, free| room(&settings, &images, &memory, own, free).unwrap().join("\n");
+        let here = |free| lines(None, Some(free));
+        assert_eq!(lines(None, None), "");
+        assert!(!here(memory.total()).contains("too large"));
+        assert!(here(memory.total() - 1).contains("too large for this machine: the largest batch that fits is 63"));
+        assert!(here(0).contains("narrow the model"));
+        // On a GPU this machine needs room for no activations.
+        let with = |own, free| lines(Some(own), Some(free));
+        assert!(memory.beside_device() < memory.total(), "{memory:?}");
+        assert!(!with(memory.on_device(), memory.beside_device()).contains("too large"));
+        let text = with(memory.on_device() - 1, memory.beside_device());
+        assert!(text.contains("too large for the GPU: the largest batch that fits is 63"), "{text}");
+        let text = with(memory.on_device(), 0);
+        assert!(text.contains("too large for this machine with any batch"), "{text}");
     }
 }

@@ -2,7 +2,9 @@
 //! its latents, and by every parameter of the encoder of mode regularisation where there is one, for narrow models.
 //!
 //! They run through the functions that a step is made of, so a check of them is a check of everything in between:
-//! layers in the right order, ranges of the arena, the two groups of a batch, the KL's weight. The inputs of a case are
+//! layers in the right order, ranges of the arena, the two groups of a batch, the KL's weight. A whole step can't be checked: in its
+//! second half D has been updated with fakes of G, so that G's loss depends on G's parameters through D's update too, and a step has no
+//! gradient by images and latents, which are inputs here. The inputs of a case are
 //! fixed draws. None of them puts an activation so near to the kink of a ReLU that a difference crosses it: the error
 //! would be plain to see.
 

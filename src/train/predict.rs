@@ -77,7 +77,15 @@ impl Memory {
         counted.saturating_add(counted / 16)
     }
 
-    /// All of it.
+    /// Bytes of the host's memory beside a device that has its own: the data set as it was read, a checkpoint while it is written, the pixels
+    /// of a picture, and the allowance for the program and its threads.
+    pub fn beside_device(&self) -> u64 {
+        let parts = [self.images / 2, self.checkpoint, self.sampler];
+        let counted = parts.into_iter().fold(24 << 20, u64::saturating_add);
+        counted.saturating_add(counted / 8)
+    }
+
+    /// All of it, where the processor trains.
     pub fn total(&self) -> u64 {
         self.counted().saturating_add(self.allowance())
     }
@@ -178,7 +186,7 @@ fn counted<S: Storage<f32>>(settings: &Settings, images: &Extent, ranks: usize) 
 }
 
 /// Refuses a run whose `memory` was predicted and does not fit into `free` bytes, where `needed` says which part of it counts:
-/// [`Memory::total`] or [`Memory::on_device`].
+/// [`Memory::total`], [`Memory::on_device`] or [`Memory::beside_device`].
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] with the largest batch that would fit, and those of [`predict`].

@@ -109,6 +109,35 @@ fn the_largest_batch_that_fits_a_small_device_is_told_and_runs() {
     succeed(train(&place, "cuda", &format!("--batch {batch} --steps 2"), &small));
 }
 
+/// What fits is a matter of the GPU's memory, however little the host has: the largest batch grows with it.
+#[test]
+fn the_largest_batch_is_that_of_each_gpu() {
+    if !standin::has_kernels() {
+        return;
+    }
+    let place = tempfile::tempdir().expect("a folder");
+    let mut gpus: Vec<_> = GPUS.iter().filter(|gpu| gpu.capability >= (8, 0)).collect();
+    gpus.sort_by_key(|gpu| gpu.memory_mib);
+    let batches = gpus.iter().map(|gpu| {
+        let mut command = standin::command(PROGRAM);
+        // Twice as much as the largest of them has.
+        command.args(["train", "vgan-cifar10-resnet", "--data", "glyphs", "--batch", "60000"]);
+        command.args(["--device", "cuda", "--no-selfcheck", "--outdir"]).arg(place.path().join("runs"));
+        command.env("CUDA_STANDIN_GPU", gpu.key);
+        let text = stderr(&exit_with(command, 4));
+        let batch =
+            text.split("the largest batch that fits is ").nth(1).unwrap_or_else(|| panic!("{}: {text}", gpu.key));
+        (gpu.memory_mib, batch.split(':').next().and_then(|digits| digits.parse().ok()).expect("a number"))
+    });
+    let batches: Vec<(u64, u64)> = batches.collect();
+    // Weights aside, which are the same for all, a batch takes memory in proportion.
+    for pair in batches.windows(2) {
+        let [(less, smaller), (more, larger)] = pair[..] else { unreachable!() };
+        let [by_memory, by_batch] = [more as f64 / less as f64, larger as f64 / smaller as f64];
+        assert!((by_batch / by_memory - 1.0).abs() < 0.1, "{batches:?}");
+    }
+}
+
 /// The second of two devices trains, and the first has nothing to do.
 #[test]
 fn the_device_that_is_named_trains() {

@@ -29,8 +29,9 @@ impl Random {
     }
 }
 
-/// Resumes the run and kills it after `delay`, or `delay` after the next save has begun. Whether a save was under way.
-fn kill_once(run: &Run, during_save: bool, delay: Duration) -> bool {
+/// Resumes the run and kills it after `delay`, or `delay` after the next save has begun. Whether a save was under way; `None` where the
+/// run came to its end before, as on a machine that has become faster meanwhile.
+fn kill_once(run: &Run, during_save: bool, delay: Duration) -> Option<bool> {
     let before = run.newest_step();
     let mut child = run.resume("--threads 2").spawn().expect("the program starts");
     // What an earlier kill left is there until the first save: only a name with this process's number is its own.
@@ -42,6 +43,9 @@ fn kill_once(run: &Run, during_save: bool, delay: Duration) -> bool {
     std::thread::sleep(delay);
     child.kill().expect("a kill");
     let output = child.wait_with_output().expect("the child's end");
+    if output.status.code() == Some(0) {
+        return None;
+    }
     assert_eq!(output.status.code(), None, "the run ended before the kill: {output:?}");
 
     let newest = run.newest_step();
@@ -49,7 +53,7 @@ fn kill_once(run: &Run, during_save: bool, delay: Duration) -> bool {
     // stats.jsonl has a record of each step that was trained, in this start or in an earlier one.
     let trained = run.records().last().map_or(0, |record| record.step);
     assert!(trained <= newest + SNAP, "trained to {trained}, but only {newest} was kept");
-    is_saving()
+    Some(is_saving())
 }
 
 /// The names of checkpoints half written.
@@ -59,15 +63,17 @@ fn saves(run: &Run) -> Vec<String> {
     names.filter(|name| name.starts_with(".tmp-")).collect()
 }
 
-/// Kills the run `kills` times, and the number of kills that came during a save.
-fn kill(run: &Run, kills: u64, stretch: Duration, random: &mut Random) -> u64 {
-    let mut during_a_save = 0;
-    for kill in 0..kills {
-        let during_save = kill.is_multiple_of(2);
+/// Kills the run at most `kills` times, as long as it has steps left for it: the number of kills, and of those that came during a save.
+fn kill(run: &Run, (kills, steps): (u64, u64), stretch: Duration, random: &mut Random) -> (u64, u64) {
+    let (mut killed, mut during_a_save) = (0, 0);
+    while killed < kills && run.newest_step() + 10 * SNAP < steps {
+        let during_save = killed.is_multiple_of(2);
         let delay = random.part_of(if during_save { Duration::from_millis(4) } else { stretch });
-        during_a_save += u64::from(kill_once(run, during_save, delay));
+        let Some(saving) = kill_once(run, during_save, delay) else { break };
+        killed += 1;
+        during_a_save += u64::from(saving);
     }
-    during_a_save
+    (killed, during_a_save)
 }
 
 #[test]
@@ -92,8 +98,8 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
     let stretch = start.elapsed() + training;
 
     let mut random = Random(2018);
-    let mut during_a_save = 0;
-    for round in 0..kills.div_ceil(each) {
+    let (mut killed, mut during_a_save) = (0, 0);
+    for round in 0.. {
         // The first start is stopped once there is something to resume.
         let outdir = format!("killed{round}");
         let mut child = place.train_wide(&outdir, &words).spawn().expect("the program starts");
@@ -102,8 +108,9 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
         child.kill().expect("a kill");
         child.wait().expect("the child's end");
         let run = place.run(&outdir);
-        during_a_save += kill(&run, each.min(kills - round * each), stretch, &mut random);
-        eprintln!("{during_a_save} kills came during a save; {} of {steps} steps done", run.newest_step());
+        let (here, during) = kill(&run, (each.min(kills - killed), steps), stretch, &mut random);
+        (killed, during_a_save) = (killed + here, during_a_save + during);
+        eprintln!("{killed} kills, {during_a_save} during a save; {} of {steps} steps done", run.newest_step());
 
         succeed(run.resume(""));
         assert_same_checkpoint(&run.checkpoint(steps), &straight.checkpoint(steps), "after the kills");
@@ -112,6 +119,10 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
         assert_eq!(run.numbers(), straight.numbers());
         assert_eq!(saves(&run), Vec::<String>::new(), "what the killed ones left is cleared away");
         std::fs::remove_dir_all(place.path(&outdir)).expect("removing a run");
+        if killed >= kills {
+            break;
+        }
+        assert!(here > 0 && round < 2 * kills, "a run that is never killed");
     }
     assert!(during_a_save >= kills / 4, "only {during_a_save} of {kills} kills came during a save");
 }

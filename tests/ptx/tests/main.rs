@@ -14,3 +14,10 @@ mod random;
 mod tensor;
 mod twins;
 mod warp;
+
+/// Past the capture of test output, as the other parts of the suite say it.
+#[test]
+fn a_what_this_part_needs() {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "the PTX machine: about 10 s on two cores.");
+}

@@ -55,6 +55,27 @@ fn a_shuffle_and_a_vote_that_meet() {
     ends(32, 256, &body("-1", "-1"), &body("0xffff", "0xffff0000"), Deadlock, "wait for lanes of their own warp");
 }
 
+/// Half a warp shuffles, with a mask that names the whole warp, and the other half is at the barrier of the block.
+#[test]
+fn a_barrier_and_a_shuffle_that_meet() {
+    let body = |mask: &str| {
+        format!(
+            "setp.ge.u32 %p1, %r5, 16;\n@%p1 bra WAIT;\nshfl.sync.bfly.b32 %r9|%p2, %r5, 8, 31, {mask}; // BUG\nbar.sync 0;\nbra END;\n\
+             WAIT:\nbar.sync 0;\nEND:\nst.global.u32 [%rd3], %r9;"
+        )
+    };
+    ends(
+        32,
+        256,
+        &body("-1"),
+        &body("0xffff")
+            .replace("WAIT:\nbar.sync 0;\nEND:", "WAIT:\nmov.u32 %r9, 0;\nEND:")
+            .replace("bar.sync 0;\nbra END", "bra END"),
+        Deadlock,
+        "wait for lanes of their own warp",
+    );
+}
+
 /// A kernel's own arrays have 48 KiB at most, by ptxas; more must be asked for at the launch.
 #[test]
 fn more_shared_memory_than_a_kernel_may_declare() {

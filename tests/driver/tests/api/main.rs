@@ -15,3 +15,10 @@ mod program;
 mod streams;
 mod tensor_maps;
 mod written;
+
+/// Past the capture of test output, as the other parts of the suite say it.
+#[test]
+fn a_what_this_part_needs() {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "the stand-in driver: about 1 s on two cores.");
+}
