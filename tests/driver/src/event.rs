@@ -1,6 +1,8 @@
-//! Events: CUDA Driver API, "Event Management". Their times are the host's: how long the machine took, never a GPU's time.
+//! Events: CUDA Driver API, "Event Management". Their times are the host's, how long the machine took, or with `CUDA_STANDIN_TIME=counted` the
+//! least time that the counted work of the kernels takes; never a time that a GPU took.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use crate::abi::{Out, driver_api};
@@ -9,6 +11,7 @@ use crate::code::{Code, Result};
 use crate::faults::Point;
 use crate::handle::{ContextKind, EventKind, Handle, StreamKind};
 use crate::queue::Work;
+use crate::settings::Clock;
 use crate::state::Driver;
 
 /// `CU_EVENT_DISABLE_TIMING`, and with `CU_EVENT_BLOCKING_SYNC` and `CU_EVENT_INTERPROCESS` all flags.
@@ -31,20 +34,31 @@ pub(crate) struct Event {
 enum State {
     /// "Before the first call to cuEventRecord(), an event represents an empty set of work".
     Empty,
-    /// Work of this number, and when it was done.
-    Recorded(u64, Option<Instant>),
+    /// Work of this number, and when it was done: seconds of the clock that is read.
+    Recorded(u64, Option<f64>),
     /// In a recording, after these nodes.
     Captured(CaptureId, BTreeSet<usize>),
 }
 
 /// Notes the time at which a record was reached, unless the event was recorded anew since.
 pub(crate) fn reached(driver: &mut Driver, event: Handle<EventKind>, number: u64) {
+    let device = driver.events.get(event).map_or(0, |event| event.device);
+    let now = match driver.settings.clock {
+        Clock::Host => host_seconds(),
+        Clock::Counted => driver.devices[device].counted,
+    };
     if let Ok(event) = driver.events.get_mut(event)
         && let State::Recorded(recorded, time) = &mut event.state
         && *recorded == number
     {
-        *time = Some(Instant::now());
+        *time = Some(now);
     }
+}
+
+/// Seconds since the first event was reached.
+fn host_seconds() -> f64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
 /// Makes a stream wait for an event.
@@ -191,9 +205,5 @@ fn elapsed(driver: &mut Driver, milliseconds: Out<f32>, start: Handle<EventKind>
         State::Captured(..) => Err(Code::CAPTURED_EVENT),
     };
     let (from, to) = (time(first)?, time(last)?);
-    let seconds = match to.checked_duration_since(from) {
-        Some(after) => after.as_secs_f64(),
-        None => -from.duration_since(to).as_secs_f64(),
-    };
-    milliseconds.set((seconds * 1e3) as f32)
+    milliseconds.set(((to - from) * 1e3) as f32)
 }

@@ -17,6 +17,15 @@ pub(crate) enum When {
     Eager,
 }
 
+/// The clock that events read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// The host's: how long the machine took.
+    Host,
+    /// A device's own, which each kernel moves on by the least time that its counted work takes on the GPU's units.
+    Counted,
+}
+
 /// All settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -30,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) version: i32,
     /// When work is done.
     pub(crate) when: When,
+    /// What events tell.
+    pub(crate) clock: Clock,
     /// How kernels run.
     pub(crate) options: Options,
     /// What goes wrong.
@@ -52,6 +63,7 @@ impl Default for Settings {
             visible: vec![0],
             version: VERSION,
             when: When::Lazy,
+            clock: Clock::Host,
             options: Options::default(),
             faults: Faults::default(),
             trace: None,
@@ -104,6 +116,16 @@ impl Settings {
         }
         if let Some(every) = number("CUDA_STANDIN_COUNT", "n, to count the work of every n-th block")? {
             settings.options.count_every = every;
+        }
+        if let Some(text) = set("CUDA_STANDIN_TIME") {
+            settings.clock = match text.as_str() {
+                "host" => Clock::Host,
+                "counted" => Clock::Counted,
+                _ => return Err(refused("CUDA_STANDIN_TIME", &text, "host or counted")),
+            };
+            if settings.clock == Clock::Counted && settings.options.count_every == 0 {
+                settings.options.count_every = 1;
+            }
         }
         if let Some(text) = set("CUDA_STANDIN_CHECKS") {
             settings.options.checks = checks(&text)?;
@@ -224,13 +246,14 @@ mod tests {
             ("CUDA_STANDIN_ORDER", "eager"),
             ("CUDA_STANDIN_THREADS", "3"),
             ("CUDA_STANDIN_COUNT", "7"),
+            ("CUDA_STANDIN_TIME", "counted"),
             ("CUDA_STANDIN_CHECKS", "races,unwritten"),
             ("CUDA_STANDIN_SCHEDULE", "shuffled:9"),
             ("CUDA_STANDIN_ASYNC", "earliest"),
         ])
         .expect("valid");
         assert_eq!((settings.gpu.key, settings.memory, settings.version), ("t4", 4096, 12_040));
-        assert_eq!(settings.when, When::Eager);
+        assert_eq!((settings.when, settings.clock), (When::Eager, Clock::Counted));
         let options = settings.options;
         assert_eq!((options.threads, options.count_every), (3, 7));
         assert_eq!((options.blocks, options.warps), (Order::Shuffled(9), Order::Shuffled(9)));
@@ -239,10 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn a_counted_time_counts_every_block_unless_it_is_told_otherwise() {
+        let every = |pairs: &[(&str, &str)]| read(pairs).expect("valid").options.count_every;
+        assert_eq!(every(&[("CUDA_STANDIN_TIME", "host")]), 0);
+        assert_eq!(every(&[("CUDA_STANDIN_TIME", "counted")]), 1);
+        assert_eq!(every(&[("CUDA_STANDIN_TIME", "counted"), ("CUDA_STANDIN_COUNT", "9")]), 9);
+    }
+
+    #[test]
     fn a_value_that_is_not_known_is_named() {
-        for name in
-            ["GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "CHECKS", "SCHEDULE", "ASYNC", "FAIL"]
-        {
+        for name in [
+            "GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "TIME", "CHECKS", "SCHEDULE", "ASYNC",
+            "FAIL",
+        ] {
             let name = format!("CUDA_STANDIN_{name}");
             let error = read(&[(&name, "?")]).expect_err(&name);
             assert!(error.contains(&name) && error.contains("\"?\""), "{error}");

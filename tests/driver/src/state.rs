@@ -37,6 +37,8 @@ pub(crate) struct Device {
     pub(crate) primary: Option<Handle<ContextKind>>,
     pub(crate) retained: u32,
     pub(crate) primary_flags: u32,
+    /// Seconds of its own clock: the least time of all kernels that it has run, where that is counted.
+    pub(crate) counted: f64,
     /// The error that ended its work.
     pub(crate) sticky: Option<Code>,
     pub(crate) pool: Handle<PoolKind>,
@@ -171,6 +173,7 @@ impl Driver {
                 primary: None,
                 retained: 0,
                 primary_flags: 0,
+                counted: 0.0,
                 sticky: None,
                 pool: default_pool,
                 default_pool,

@@ -383,3 +383,36 @@ fn a_finding_ends_the_launch_and_is_written() {
         assert!(text.contains("cuda-standin: kernel add: "), "{text}");
     }
 }
+
+on_driver! {
+    /// `add` reads and writes four bytes an element and has little else to do, so that memory is what it waits for. Copies take no time.
+    fn a_counted_time_is_that_of_the_busiest_unit(TIME = "counted") {
+        begin();
+        let count = 1 << 16;
+        let (stream, address) = (free_stream(), alloc(4 * count));
+        let add = function(load(ADD), "add");
+        let record = || {
+            let event = event();
+            assert_eq!(call!(cuEventRecord(event, stream)), 0);
+            event
+        };
+        let start = record();
+        assert_eq!(call!(cuMemsetD32Async(address, 0, count, stream)), 0);
+        let filled = record();
+        assert_eq!(launch_add(add, address, count as u32, 3, stream), 0);
+        let once = record();
+        assert_eq!(launch_add(add, address, count as u32, 3, stream), 0);
+        let twice = record();
+        wait(stream);
+        let between = |first, last| {
+            let mut milliseconds = f32::NAN;
+            assert_eq!(call!(cuEventElapsedTime_v2(&raw mut milliseconds, first, last)), 0);
+            f64::from(milliseconds) / 1e3
+        };
+        let expected = 8.0 * count as f64 / ptx_machine::gpus::find("h200").expect("known").bytes_per_second();
+        assert_eq!(between(start, filled), 0.0);
+        for (found, expected) in [(between(filled, once), expected), (between(start, twice), 2.0 * expected)] {
+            assert!((found / expected - 1.0).abs() < 1e-3, "{found:e}, expected {expected:e}");
+        }
+    }
+}
