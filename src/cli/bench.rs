@@ -22,8 +22,9 @@ use crate::ops::pass::Pass;
 /// Time every operation at the sizes of three presets
 ///
 /// The presets are `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`. First the limits of the device are measured: copy
-/// bandwidth, multiply-adds in registers and, for tf32 and bf16, tensor-core products in registers. The table then gives the roofline efficiency of each pass: the time at its limit,
-/// memory or arithmetic, divided by the measured time. A pass whose data fit into a cache can beat the copy.
+/// bandwidth, multiply-adds in registers and, for tf32 and bf16, tensor-core products in registers. The table then gives the
+/// roofline efficiency of each pass: the time at its limit, memory or arithmetic, divided by the measured time. A pass whose data
+/// fit into a cache can beat the copy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A time is the median of seven samples of many runs each, measured by the GPU's own clock on a GPU.
