@@ -110,7 +110,7 @@ fn capability(ordinal: usize) -> Option<(u32, u32)> {
     ))
 }
 
-/// What is against GPU number `ordinal` where none of the embedded code runs on it.
+/// The reason against GPU number `ordinal`, if none of the embedded code runs on it.
 fn too_old(ordinal: usize) -> Option<String> {
     let capability = quietly(move || capability(ordinal)).flatten()?;
     let (major, minor) = capability;

@@ -169,7 +169,7 @@ impl Argument {
         Argument { window: Some(bytes), ..Argument::new(address) }
     }
 
-    /// Where it is a window of device memory: how many bytes that has. Kernels do not see it; who counts what they move does.
+    /// The number of bytes, if it is a window of device memory. Kernels do not see it; it is for counting the bytes that they move.
     pub fn window(&self) -> Option<usize> {
         self.window
     }

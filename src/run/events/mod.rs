@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// The begin of the files' names, by which TensorBoard finds them, and the end of those that are ours.
 const BEGIN: &str = "events.out.tfevents.";
 const END: &str = ".vgan-cuda";
-/// What the tags of measurements begin with.
+/// The prefix of the tags of measurements.
 const MEASURED: &str = "metrics/";
 
 /// An open event file; events go to its end.
@@ -126,7 +126,7 @@ pub fn export(folder: &RunFolder, to: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What event files hold already.
+/// The events that the files hold already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Kept {
     /// The settings, and the pictures that belong to no step.

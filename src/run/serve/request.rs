@@ -7,7 +7,7 @@ use std::time::Instant;
 /// The most bytes of a request.
 const MOST_BYTES: usize = 16 << 10;
 
-/// What is asked for.
+/// The requested page or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Page,
