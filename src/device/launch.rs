@@ -1,4 +1,4 @@
-//! Who runs kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
+//! Launchers run kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
 //! training steps are the same on a GPU and in an emulator of one.
 
 use std::time::{Duration, Instant};

@@ -33,7 +33,7 @@ struct State {
     here: usize,
     /// Meetings that are over.
     over: u64,
-    /// Why there will be no other meeting.
+    /// The reason that there will be no other meeting.
     failed: Option<String>,
 }
 

@@ -32,7 +32,7 @@ const MEASURED: &str = "metrics/";
 pub struct EventLog {
     path: PathBuf,
     file: File,
-    /// When the run was started first, in seconds since 1970.
+    /// The time of the run's first start, in seconds since 1970.
     start: f64,
     /// Training time up to the newest record, in seconds.
     elapsed: f64,
@@ -222,7 +222,7 @@ fn trim(path: &Path, step: u64) -> Result<Kept> {
     Ok(kept)
 }
 
-/// When the run was started first; 0 where env.json does not say.
+/// The time of the run's first start; 0 if env.json does not have it.
 fn start_of(folder: &RunFolder) -> f64 {
     let starts = fs::read(folder.env_path()).unwrap_or_default();
     let starts: Vec<Value> = serde_json::from_slice(&starts).unwrap_or_default();

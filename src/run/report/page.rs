@@ -20,7 +20,7 @@ pub const MARK: &str = "vgan-cuda report";
 pub struct Page {
     /// The program's version.
     pub version: &'static str,
-    /// When it was made, in UTC: `2026-01-31T12:00:00Z`.
+    /// The time at which it was made, in UTC: `2026-01-31T12:00:00Z`.
     pub made: String,
     /// True if the page asks its server for news.
     pub live: bool,

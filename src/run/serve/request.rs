@@ -25,7 +25,7 @@ pub(super) struct Request {
     pub(super) only_head: bool,
 }
 
-/// Why a request is not answered.
+/// The reason that a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
