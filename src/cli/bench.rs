@@ -1,4 +1,4 @@
-//! `bench`: times every operation at the article's sizes against what the device does at best; with `--plan`, takes a training step
+//! `bench`: times every operation at the sizes of three presets against the limits of the device; with `--plan`, takes a training step
 //! apart without a GPU.
 
 use std::time::Duration;
@@ -19,22 +19,23 @@ use crate::error::{Error, Result};
 use crate::ops::Executor;
 use crate::ops::pass::Pass;
 
-/// Time every operation at the sizes of the article's two models
+/// Time every operation at the sizes of three presets
 ///
-/// First the limits of the device are measured: copy bandwidth, multiply-adds in registers and, for tf32 and bf16,
-/// tensor-core products in registers. The table then gives the roofline efficiency of each pass: the time at its limit,
-/// memory or arithmetic, divided by the measured time. A pass whose data fit into a cache can beat the copy.
+/// The presets are `vgan-mnist`, `vgan-cifar10` and `vgan-cifar10-resnet`. First the limits of the device are measured: copy
+/// bandwidth, multiply-adds in registers and, for tf32 and bf16, tensor-core products in registers. The table then gives the
+/// roofline efficiency of each pass: the time at its limit, memory or arithmetic, divided by the measured time. A pass whose data
+/// fit into a cache can beat the copy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A time is the median of seven samples of many runs each, measured by the GPU's own clock on a GPU.
 Bytes are those that must be read and written at least once. Only matrix products and convolutions
 count as flop.
 
-With --plan nothing is timed: one training step of a preset runs on the CPU, on the PTX that is embedded
-for GPUs, and its work is counted. Times are then predictions for the GPU that --gpu names.
+With --plan nothing is timed: one training step of a preset runs on the CPU, with the embedded
+PTX, and its work is counted. Times are then predictions for the GPU that --gpu names.
 
-With --tune every matrix product runs on the GPU in each tile and in several numbers of parts: what the
-table in src/device/product.rs chooses, beside the fastest.
+With --tune every matrix product runs on the GPU in each tile and in several numbers of parts. The
+output has the choice of the table in src/device/product.rs beside the fastest.
 
 Examples:
   vgan-cuda bench

@@ -3,7 +3,7 @@
 use crate::device::Precision;
 use crate::error::{Error, Result};
 
-/// What `--plan` is told.
+/// The options of `--plan`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlanOptions {
     /// The preset.

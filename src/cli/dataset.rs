@@ -1,4 +1,4 @@
-//! `dataset`: checks image files before a run, and downloads the data sets that the presets were made for.
+//! `dataset`: checks and exports image files before a run, and downloads the data sets that the presets were made for.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -25,7 +25,7 @@ use crate::run::{
 #[cfg(feature = "download")]
 use crate::{shell, units::bytes};
 
-/// Check images before a run, or download a data set
+/// Check, export or download a data set
 #[derive(Debug, Args)]
 pub(super) struct DatasetArgs {
     #[command(subcommand)]

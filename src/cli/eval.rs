@@ -78,7 +78,7 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     inception: Option<PathBuf>,
 
-    /// How images come to Inception's 299×299
+    /// Method to resize images to Inception's 299×299
     #[arg(long, value_name = "WAY", default_value = "clean", value_parser = ways())]
     resize: Resize,
 
@@ -100,7 +100,7 @@ pub(super) struct EvalArgs {
 pub(crate) struct EvalOptions {
     /// A run's folder or a checkpoint's.
     pub(crate) source: PathBuf,
-    /// What to measure; `None` is all that the data set allows.
+    /// Metrics to measure; `None` is all that the data set allows.
     pub(crate) metrics: Option<Vec<&'static Metric>>,
     /// Samples.
     pub(crate) samples: usize,
@@ -176,7 +176,7 @@ pub(super) fn run(options: EvalOptions) -> Result<()> {
     on_device!(opened, |backend| measure(backend, options))
 }
 
-/// What a run's settings ask to have measured while it trains, on this device; `None` where they ask for nothing. It computes in f32,
+/// The measurement that a run's settings ask for while it trains, on this device; `None` where they ask for nothing. It computes in f32,
 /// whatever the run does, so that `eval` finds the same figures.
 pub(super) fn evaluation(settings: &Settings, images: &Images, device: DeviceArgs) -> Result<Option<Evaluation>> {
     let Some(options) = Evaluation::options(settings)? else { return Ok(None) };
@@ -272,7 +272,7 @@ fn run_of(checkpoint: &Path) -> Option<RunFolder> {
     RunFolder::open(whole.ancestors().nth(2).filter(|_| inside)?).ok()
 }
 
-/// What is told of a measurement.
+/// The part of a measurement that is printed.
 struct Told<'a> {
     checkpoint: &'a Path,
     /// The classes that the generator is told.

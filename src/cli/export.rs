@@ -88,7 +88,7 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// What the names of its tensors begin with in a checkpoint, and the name of the default output.
+    /// The prefix of the names of its tensors in a checkpoint, and the name of the default output.
     fn name(self) -> &'static str {
         match self {
             Part::Average => "average",

@@ -85,11 +85,11 @@ pub(super) struct GenerateArgs {
 pub(crate) struct GenerateOptions {
     /// A run's folder or a checkpoint's.
     pub(crate) source: PathBuf,
-    /// What is drawn.
+    /// The samples to draw.
     pub(crate) samples: Samples,
     /// Destination of the samples.
     pub(crate) target: Target,
-    /// How far the latents are pulled to the centre.
+    /// The factor that pulls the latents to the centre.
     pub(crate) truncation: TruncationArgs,
     /// The class of the samples.
     pub(crate) class: ClassArgs,
@@ -99,7 +99,7 @@ pub(crate) struct GenerateOptions {
     pub(crate) device: DeviceArgs,
 }
 
-/// What is drawn.
+/// The samples to draw.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Samples {
     /// The latents that these seeds stand for, one sample each.

@@ -53,7 +53,7 @@ pub(crate) struct ImportOptions {
     pub(crate) output: PathBuf,
     /// Beginning of the names to take, which they lose.
     pub(crate) strip: String,
-    /// What comes before every name.
+    /// The prefix of every name.
     pub(crate) prefix: String,
     /// Overwrite an existing file.
     pub(crate) force: ForceArgs,

@@ -89,7 +89,7 @@ pub(crate) struct InterpolateOptions {
     pub(crate) frames: usize,
     /// The way between seeds; `None` is the usual one for the prior.
     pub(crate) way: Option<Way>,
-    /// How far the latents are pulled to the centre.
+    /// The factor that pulls the latents to the centre.
     pub(crate) truncation: TruncationArgs,
     /// The class of all pictures.
     pub(crate) class: ClassArgs,

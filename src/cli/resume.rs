@@ -102,7 +102,7 @@ pub(crate) struct ResumeOptions {
     pub(crate) device: DeviceArgs,
     /// The ranks, where there are several.
     pub(crate) ranks: RankArgs,
-    /// Whether and where the run is served as a live page.
+    /// The address of the live page, if the run is served.
     pub(crate) serve: ServeArgs,
     /// End standard output with a line of JSON.
     pub(crate) json: bool,

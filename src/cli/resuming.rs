@@ -126,13 +126,13 @@ impl Next {
         Ok(Next { on_file, revision, config })
     }
 
-    /// What products are rounded to.
+    /// The precision that products are rounded to.
     pub(super) fn precision(&self) -> Precision {
         self.revision.settings.train.dtype
     }
 }
 
-/// What a run needs to go on.
+/// Everything that a run needs to continue.
 struct Ready {
     images: Images,
     settings: Settings,

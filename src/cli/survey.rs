@@ -60,7 +60,7 @@ pub(super) struct Survey {
     /// The message at its end, if that was an error.
     pub(super) message: Option<String>,
     pub(super) last: Option<Record>,
-    /// When the newest checkpoint was written.
+    /// The time at which the newest checkpoint was written.
     pub(super) saved: Option<SystemTime>,
     /// All that lies in the folder, as the disk counts it.
     pub(super) bytes: u64,

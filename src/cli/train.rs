@@ -106,7 +106,9 @@ pub(super) struct TrainArgs {
     /// the other run's moving average; repeated or separated by commas [default: all networks]
     #[arg(long, value_name = "PART", requires = "init", value_delimiter = ',')]
     init_parts: Vec<String>,
-    /// Metrics to measure while training, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd [default: none]
+
+    /// Metrics to measure while training, with commas between them: fcd, kid, pr, dc, classes, class_fcd, swd; and fid, is (with
+    /// --set eval.inception=FILE) [default: none]
     #[arg(long, value_name = "LIST")]
     metrics: Option<String>,
 

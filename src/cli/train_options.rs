@@ -22,7 +22,7 @@ pub(crate) struct TrainOptions {
     pub(crate) device: DeviceArgs,
     /// The ranks, where there are several.
     pub(crate) ranks: RankArgs,
-    /// Whether and where the run is served as a live page.
+    /// The address of the live page, if the run is served.
     pub(crate) serve: ServeArgs,
     /// Only print what would be done.
     pub(crate) dry_run: bool,

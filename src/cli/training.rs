@@ -21,7 +21,7 @@ use crate::train::predict::{self, Memory};
 use crate::train::snapshot::F32Executor;
 use crate::train::{Agreement, Evaluation, Init, Interrupt, Session};
 
-/// What a run needs before it has a folder.
+/// Everything that a run needs before it has a folder.
 struct Ready {
     images: Images,
     settings: Settings,

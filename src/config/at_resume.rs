@@ -188,7 +188,7 @@ pub struct SettingChange {
     pub to: SettingValue,
     /// The effect at a resume.
     pub class: AtResume,
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 

@@ -51,7 +51,7 @@ pub enum Range {
         least: u64,
         /// The largest.
         most: u64,
-        /// Why there is nothing below the least; may be empty.
+        /// The reason that nothing is below the least; may be empty.
         because: &'static str,
     },
     /// A few whole numbers, each with what it stands for.

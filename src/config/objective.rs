@@ -39,7 +39,7 @@ settings! {
         /// The penalty is taken every this many steps, with as many times its weight (Karras et al. 2020, lazy
         /// regularisation).
         pub penalty_every: u64 = 1 => Range::whole(1, LAZIEST), of PENALTIES;
-        /// Which z of the bottleneck the penalised logit comes from; on images of the batch a sample is the one that D's loss is
+        /// The z of the bottleneck that the penalised logit comes from; on images of the batch a sample is the one that D's loss is
         /// computed with.
         pub penalty_z: BottleneckZ = BottleneckZ::Sampled, of PENALTIES;
         /// After each update every parameter of D is clipped to ± this (Arjovsky et al. 2017: 0.01); 0 clips nothing.

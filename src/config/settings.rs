@@ -92,7 +92,7 @@ settings! {
     pub struct NetsSettings: "nets" {
         /// Family of generator and discriminator; it decides which width settings are used.
         pub family: Family = Family::Dcgan;
-        /// How both nets are told the class of an image. All but `none` need images with classes.
+        /// The way in which both nets get the class of an image. All but `none` need images with classes.
         pub conditional: Conditional = Conditional::None, of CONDITIONAL;
         /// Width of the class embedding beside z in the generator, and beside the code in D with `concatenation` (256 in the
         /// paper's code, beside a z of 256). Much wider than z, it makes all samples of a class alike.
@@ -296,7 +296,7 @@ settings! {
 }
 
 impl OptimizerSettings {
-    /// How both learning rates change from step to step.
+    /// The schedule of both learning rates.
     pub fn rates(&self) -> Schedule {
         Schedule {
             warmup: self.warmup,
@@ -348,11 +348,11 @@ settings! {
         /// Parts of the batch that pass the networks one after the other, with their gradients added up before each update (gradient
         /// accumulation): about as many times less memory for activations. Batch normalisation takes each part's own statistics.
         pub accumulate: usize = 1 => Range::whole(1, LARGEST);
-        /// Where several ranks train: batch normalisation takes the statistics of the images of all ranks (SyncBatchNorm), as one rank
-        /// would; or else each rank those of its own, for a message less in each such layer and pass.
+        /// With several ranks: batch normalisation takes the statistics of the images of all ranks (SyncBatchNorm), as one rank would;
+        /// otherwise each rank takes those of its own images, which saves a message in each such layer and pass.
         pub sync_batch_norm: bool = true;
-        /// Where several ranks train: each keeps the optimiser's moments of its own share of the parameters alone, updates that, and is
-        /// told the others' (ZeRO stage 1). The numbers are the same either way.
+        /// With several ranks: each keeps the optimiser's moments of its own share of the parameters only, updates this share, and gets the
+        /// others' (ZeRO stage 1). The numbers are the same either way.
         pub shard_optimizer: bool = false;
         /// Length in epochs, used if `steps` is 0. A file or a command line that gives `epochs` and not `steps` sets `steps`
         /// to 0.
@@ -386,7 +386,8 @@ settings! {
 }
 
 choices! {
-    /// How images come to the 299×299 of Inception-v3, in the words of clean-fid: figures are comparable where it is the same.
+    /// The method to resize images to the 299×299 of Inception-v3, in the words of clean-fid: only figures of the same method are
+    /// comparable.
     pub enum Resize {
         /// By PIL's bicubic filter, without aliasing and without rounding to 8 bits, as clean-fid does.
         Clean = "clean",
@@ -413,7 +414,7 @@ settings! {
         pub classifier: String = String::new();
         /// File of the weights of Inception-v3 for `fid` and `is`: the FID port in PyTorch's names, as safetensors or PyTorch's file.
         pub inception: String = String::new();
-        /// How images come to the size of Inception-v3.
+        /// Method to resize images to the size of Inception-v3.
         pub inception_resize: Resize = Resize::Clean;
         /// File `.npz` with `mu` and `sigma` of the real images' Inception features; empty computes them from the run's images.
         pub inception_statistics: String = String::new();

@@ -14,9 +14,9 @@ pub struct RemoteFile<'a> {
 /// A data set that can be downloaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dataset {
-    /// What the user calls it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What is in it, for people.
+    /// Its content, for people.
     pub meaning: &'static str,
     /// The preset that it is trained with at first.
     pub preset: &'static str,
@@ -116,7 +116,7 @@ pub fn dataset(name: &str) -> Option<&'static Dataset> {
 mod tests {
     use super::*;
 
-    /// What a slip of the pen would break, for entries to come too.
+    /// Properties that a typing mistake would break, for future entries too.
     #[test]
     fn every_entry_is_complete() {
         for (number, Dataset { name, meaning, mirrors, files, .. }) in DATASETS.iter().enumerate() {

@@ -84,7 +84,7 @@ fn digest(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Why an attempt failed.
+/// The reason that an attempt failed.
 enum Failure {
     /// The connection broke, or an old part was of no use: the same mirror may well do better next time.
     Broken(String),

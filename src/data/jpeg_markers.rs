@@ -36,7 +36,7 @@ pub(crate) struct Walk {
     pub(crate) end: usize,
 }
 
-/// Why a walk ended before its goal.
+/// The reason that a walk ended before its goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The bytes end where more must follow.

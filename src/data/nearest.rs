@@ -17,7 +17,7 @@ pub struct Neighbour {
 /// The search for neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Search {
-    /// How many neighbours of each.
+    /// The number of neighbours of each.
     pub count: usize,
     /// Look among the mirror images too.
     pub mirrored: bool,

@@ -7,7 +7,7 @@ use super::tally::Seen;
 use crate::error::shown;
 use crate::units::plural;
 
-/// Why files that lie with a data set are not trained on.
+/// The reason that files beside a data set are not trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     /// Another split: the test images beside the training images.

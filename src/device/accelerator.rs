@@ -24,7 +24,7 @@ pub struct Accelerator<T, S = T> {
     real: PhantomData<(T, S)>,
 }
 
-/// What operations borrow while they are under way. It grows in the first step and then stays as it is, so that a step which is
+/// Memory that operations borrow while they run. It grows in the first step and then stays as it is, so that a step which is
 /// recorded, the second or a later one, allocates nothing.
 #[derive(Default)]
 struct Lent {

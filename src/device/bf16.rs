@@ -104,7 +104,7 @@ fn along<E>(lines: &Matrix<'_, E>) -> bool {
     lines.col_stride == 1
 }
 
-/// What a product writes its sums to.
+/// A target that a product writes its sums to.
 pub(super) trait Target: Send + Sized {
     /// Lets `work` write sums in f32, whose target begins as `start` says and becomes what they are then. With [`Start::Zero`] it
     /// begins as anything.

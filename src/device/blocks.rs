@@ -17,7 +17,7 @@ use super::matrix::MatrixMut;
 use super::packable::{Numbers, instructions};
 use super::tiles::{LINES, Lines, SIDE, WORDS};
 
-/// What multiplies.
+/// The part of the processor that multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Intel's tile registers.
@@ -34,13 +34,13 @@ impl Unit {
         Unit::all().next()
     }
 
-    /// What multiplies in f32; `None` where the processor has no unit for that, and crate `gemm` does the work. Asks for the same
+    /// The unit that multiplies in f32; `None` where the processor has no unit for that, and crate `gemm` does the work. Asks for the same
     /// instructions as bf16, by which operands are packed.
     pub fn exact() -> Option<Unit> {
         instructions().then_some(Unit::Avx512F32)
     }
 
-    /// What it multiplies.
+    /// The numbers that it multiplies.
     pub fn numbers(self) -> Numbers {
         match self {
             Unit::Amx | Unit::Avx512 => Numbers::Bf16,
@@ -65,7 +65,7 @@ impl Unit {
     }
 }
 
-/// Where the tiles of each step begin in the left and in the right operand's lines, in words.
+/// The places where the tiles of each step begin in the left and in the right operand's lines, in words.
 #[derive(Debug, Clone, Copy)]
 pub struct Steps<'a> {
     offsets: &'a [[usize; 2]],

@@ -110,7 +110,7 @@ fn capability(ordinal: usize) -> Option<(u32, u32)> {
     ))
 }
 
-/// What is against GPU number `ordinal` where none of the embedded code runs on it.
+/// The reason against GPU number `ordinal`, if none of the embedded code runs on it.
 fn too_old(ordinal: usize) -> Option<String> {
     let capability = quietly(move || capability(ordinal)).flatten()?;
     let (major, minor) = capability;
@@ -152,7 +152,7 @@ fn code_for((major, minor): (u32, u32), architectures: &[&str]) -> Option<String
     }
 }
 
-/// Why GPU number `ordinal` can't be used, or `None` if nothing is known against it.
+/// The reason that GPU number `ordinal` can't be used, or `None` if nothing is known against it.
 pub fn obstacle(ordinal: usize) -> Option<String> {
     if ARCHITECTURES.is_empty() {
         let how = "install nvcc as the build's warning says, and build again";

@@ -98,7 +98,7 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
         self.counts.moved.load(Ordering::Relaxed)
     }
 
-    /// What this rank has had to tell the others since this was asked last, in order.
+    /// The collectives of this rank since the last call, in order.
     pub fn take_collectives(&self) -> Vec<Collective> {
         std::mem::take(&mut self.counts.collectives.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,4 +1,4 @@
-//! Who runs kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
+//! Launchers run kernels. The host code of every kernel is written against [`Launcher`], so that grids, argument order and whole
 //! training steps are the same on a GPU and in an emulator of one.
 
 use std::time::{Duration, Instant};
@@ -169,7 +169,7 @@ impl Argument {
         Argument { window: Some(bytes), ..Argument::new(address) }
     }
 
-    /// Where it is a window of device memory: how many bytes that has. Kernels do not see it; who counts what they move does.
+    /// The number of bytes, if it is a window of device memory. Kernels do not see it; it is for counting the bytes that they move.
     pub fn window(&self) -> Option<usize> {
         self.window
     }

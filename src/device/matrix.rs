@@ -73,12 +73,12 @@ impl<'a, T: Element> Matrix<'a, T> {
     }
 }
 
-/// What the sums of a product begin with.
+/// The initial value of a product's sums.
 #[derive(Debug, Clone, Copy)]
 pub enum Start<'a, T> {
     /// Zeros.
     Zero,
-    /// What the target holds.
+    /// The content of the target.
     Target,
     /// A number for each column.
     Bias(&'a [T]),

@@ -6,7 +6,7 @@ use super::Element;
 /// Numbers of the longest run that is packed, or rounded, at once.
 const RUN: usize = 32;
 
-/// What the words of an operand hold.
+/// The content of the words of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Numbers {
     /// Two numbers in bf16, of neighbouring depths.

@@ -16,7 +16,7 @@ fn each(count: usize, work: &(dyn Fn(usize) + Sync)) {
 /// Parts that threads take: of one slice, or of several side by side.
 #[expect(unsafe_code, reason = "a part that can be written is handed out once")]
 pub(crate) trait Parts: Sync + Sized {
-    /// What a thread gets.
+    /// The part that a thread gets.
     type Part;
 
     /// The number of parts.
@@ -56,7 +56,7 @@ pub(crate) trait Parts: Sync + Sized {
     }
 }
 
-/// What has parts: [`Parts`] themselves, and slices, whose parts are their elements.
+/// Everything that has parts: [`Parts`] themselves, and slices, whose parts are their elements.
 pub(crate) trait IntoParts {
     /// The parts.
     type Parts: Parts;

@@ -23,7 +23,7 @@ choices! {
 }
 
 impl Precision {
-    /// What a product's operand is taken for.
+    /// Rounds a product's operand.
     ///
     /// Twins: `to_tf32` of kernels/lib/ptx.cuh and `__floats2bfloat162_rn`, infinite and NaN operands aside.
     pub fn round(self, value: f32) -> f32 {

@@ -28,7 +28,7 @@ pub(crate) struct Product {
     pub times: usize,
 }
 
-/// What a block computes.
+/// The tile that a block computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tile {
     size: TileSize,
@@ -78,7 +78,7 @@ fn of_precision<V>(precision: Precision, [plain, tf32, bf16]: [V; 3]) -> V {
     }
 }
 
-/// How a product runs: `parts` of its depth, `length` each, the last one shorter.
+/// The division of a product: `parts` of its depth, `length` each, the last one shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Split {
     tile: Tile,
@@ -150,13 +150,13 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         (self.clone().with_trial(trial.clone()), trial)
     }
 
-    /// How this product runs.
+    /// The division of this product.
     pub(crate) fn split_of(&self, product: &Product) -> Split {
         let sizes = [product.rows, product.columns, product.depth];
         self.tried(product, |plan| plan.parts, || choose(self.tiles(), self.precision(), sizes, product.times))
     }
 
-    /// How this product runs where it can't be split.
+    /// The division of this product if it can't be split.
     fn whole_of(&self, product: &Product) -> Split {
         let sizes = [product.rows, product.columns, product.depth];
         let whole = |tile: &Tile| tile.split(product.depth, 1);
@@ -165,7 +165,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         self.tried(product, |_| 1, by_table)
     }
 
-    /// What a trial wants, in so many parts, or the table's choice; it is noted.
+    /// The division that a trial wants, in so many parts, or the table's choice; notes it.
     fn tried(&self, product: &Product, parts: impl Fn(Plan) -> usize, by_table: impl Fn() -> Split) -> Split {
         let Some(trial) = self.trial() else { return by_table() };
         let found =

@@ -16,13 +16,13 @@ pub enum Network {
 }
 
 impl Network {
-    /// How many there are.
+    /// The number of networks.
     pub const COUNT: usize = 3;
 }
 
 macro_rules! define_metrics {
     ($($(#[$meaning:meta])* $name:ident: $type:ty { $($rest:tt)* })+) => {
-        /// What one step reports; means over the batch. src/figures.rs declares it; a figure that a run does not have is 0.
+        /// The figures of one step; means over the batch. src/figures.rs declares it; a figure that a run does not have is 0.
         #[repr(C)]
         #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
         pub struct Metrics {
@@ -64,7 +64,7 @@ const fn are_doubles_of_struct(text: &str, head: &str, names: &[&str]) -> bool {
     at < text.len()
 }
 
-/// Where the text goes on behind white space, the word and white space; its end where it does not go on with the word.
+/// The position after white space, the word and white space; the text's end if the word does not come next.
 const fn skip(text: &[u8], mut at: usize, word: &str) -> usize {
     if !begins(text, at, word.as_bytes()) {
         return text.len();

@@ -53,7 +53,7 @@ impl Tile {
     }
 }
 
-/// Which operand of a product.
+/// An operand of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Its lines are rows.

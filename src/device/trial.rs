@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::kernels::TileSize;
 
-/// How a product runs, in words: a tile, and parts of the depth.
+/// The division of a product: a tile, and parts of the depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// The tile of a block.
@@ -27,7 +27,7 @@ impl Trial {
         Trial { wanted, ran: Mutex::default() }
     }
 
-    /// What products are to run by.
+    /// The division that products should use.
     pub(super) fn wanted(&self) -> Option<Plan> {
         self.wanted
     }
@@ -37,8 +37,8 @@ impl Trial {
         *self.ran.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
-    /// What the last product ran by; `None` where none ran that has a choice. Where the depth has not so many parts, it ran in fewer than
-    /// it was to.
+    /// The division of the last product; `None` if no product with a choice ran. If the depth has fewer parts than requested, it ran in
+    /// fewer.
     pub fn ran(&self) -> Option<Plan> {
         *self.ran.lock().unwrap_or_else(PoisonError::into_inner)
     }

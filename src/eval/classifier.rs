@@ -40,7 +40,7 @@ const PREFIX: &str = "classifier.";
 pub trait Trains: Executor + Backend<Real = f32> {}
 impl<B: Executor + Backend<Real = f32>> Trains for B {}
 
-/// What the classifier says of images.
+/// The classifier's output for images.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// Features `[N, FEATURES]`.
@@ -168,7 +168,7 @@ impl<B: Trains> Judge<B> {
         Ok((!images.is_empty()).then(|| right as f64 / images.len() as f64))
     }
 
-    /// What it says of images, pixels `[N, H, W, C]`.
+    /// Its output for images, pixels `[N, H, W, C]`.
     ///
     /// # Errors
     /// Those of the device.
@@ -254,7 +254,7 @@ impl<B: Trains> Judge<B> {
     }
 }
 
-/// What only training needs.
+/// Memory that only training needs.
 struct Training<B: Trains> {
     state: Buffer<B, StepState>,
     labels: Buffer<B, u32>,
@@ -268,7 +268,7 @@ fn scaled(pixel: u8) -> f32 {
     f32::from(pixel) / 127.5 - 1.0
 }
 
-/// How an image is changed for a step of training.
+/// The change of an image for a step of training.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Change {
     down: isize,

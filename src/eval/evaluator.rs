@@ -1,4 +1,4 @@
-//! What a run is measured with: the images of a data set as the metrics see them, made once, and samples again and again.
+//! Everything that a run is measured with: the images of a data set as the metrics see them, made once, and samples again and again.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ const DRAWN: usize = AT_ONCE;
 /// Fewer samples than this tell nothing: a neighbourhood has up to five others.
 pub const LEAST_SAMPLES: usize = 16;
 
-/// What to measure.
+/// The options of a measurement.
 #[derive(Clone)]
 pub struct Options {
     /// The metrics.
@@ -129,7 +129,7 @@ impl Evaluator {
         Ok(Evaluator { options, real, reals: reals.len(), classifier, inception, pool })
     }
 
-    /// What is measured.
+    /// The options of the measurement.
     pub fn options(&self) -> &Options {
         &self.options
     }
@@ -226,7 +226,7 @@ fn open<B: Trains>(backend: &B, images: &Images, source: &str, file: Option<&Pat
     store::open(backend, images.shape(), lesson, file)
 }
 
-/// What there is to measure without classes, and how to have them.
+/// The error for metrics that need classes: it names the metrics that do not, and the way to provide classes.
 fn without_classes(source: &str) -> Error {
     let names = |needs| {
         let of = super::METRICS.iter().filter(|metric| metric.needs == needs);

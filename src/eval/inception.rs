@@ -14,13 +14,13 @@ use crate::nn::inception::{CLASSES, FEATURES, Inception, Layer, Plan};
 use crate::nn::table::permute;
 use crate::run::Tensor;
 
-/// What batch normalisation adds to a variance.
+/// The number that batch normalisation adds to a variance.
 const EPSILON: f64 = 1e-3;
-/// Where such a file comes from.
+/// The source of such a file.
 const SOURCE: &str = "the weights are those of pytorch-fid and torch-fidelity, `pt_inception-2015-12-05`; docs/metrics.md says how to \
                       have them in a file that is read here";
 
-/// What Inception says of images.
+/// Inception's output for images.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Perceived {
     /// Features `[N, 2048]`.
@@ -57,7 +57,7 @@ impl<B: Trains> Extractor<B> {
         Ok(Extractor { backend: backend.clone(), net, resizer: Resizer::new(resize, image, side), image, side })
     }
 
-    /// What it says of images, pixels `[N, H, W, C]`.
+    /// Its output for images, pixels `[N, H, W, C]`.
     ///
     /// # Errors
     /// Those of the device.

@@ -1,4 +1,4 @@
-//! What Inception sees in a set of images, gathered a few images at a time: what is kept of it does not grow with their number.
+//! Inception's output for a set of images, gathered a few images at a time: the memory for it does not grow with their number.
 
 use super::inception::Perceived;
 use super::moments::{Moments, Running};
@@ -34,7 +34,7 @@ impl Gathered {
         self.splits.add(&perceived.logits);
     }
 
-    /// What was gathered.
+    /// The gathered result.
     pub fn finish(self) -> Observed {
         Observed { moments: self.running.moments(), scores: self.splits.scores() }
     }

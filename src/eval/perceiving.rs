@@ -17,23 +17,23 @@ use crate::run::checkpoint::sha256;
 use crate::run::messages::say;
 use crate::units::grouped;
 
-/// What FID and the Inception score are measured with.
+/// The options of FID and the Inception score.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InceptionOptions {
     /// The file of the weights.
     pub weights: PathBuf,
-    /// How images come to the net's size.
+    /// The method to resize images to the net's size.
     pub resize: Resize,
     /// A file of the real images' moments, instead of those of the data set.
     pub statistics: Option<PathBuf>,
 }
 
-/// What is known of the net and the moments beside their numbers: figures of the same can be compared.
+/// The identity of the net and the moments: figures with the same identity can be compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InceptionIdentity {
     /// The first 12 hexadecimal digits of the SHA-256 of the weights' file.
     pub weights: String,
-    /// How images come to the net's size.
+    /// The method to resize images to the net's size.
     pub resize: Resize,
     /// Those of the file of moments; `None` for the data set's own.
     pub statistics: Option<String>,
@@ -61,7 +61,7 @@ impl<B: Trains> Perceives for Extractor<B> {
 /// The net, and what it is known by.
 pub struct Perceiving {
     net: Box<dyn Perceives>,
-    /// What it is known by.
+    /// Its identity.
     pub identity: InceptionIdentity,
 }
 

@@ -22,7 +22,7 @@ pub struct Set {
     pub names: Vec<String>,
     /// Pixels `[M, H, W, C]` of some of the images; empty where no metric needs them.
     pub pixels: Vec<u8>,
-    /// What Inception says of all of them; `None` where no metric needs it.
+    /// Inception's output for all of them; `None` where no metric needs it.
     pub inception: Option<Observed>,
 }
 

@@ -1,4 +1,4 @@
-//! Which labelled images a classifier learns from, and which it is tested on.
+//! The labelled images that a classifier learns from, and those that it is tested on.
 
 use crate::data::Labels;
 

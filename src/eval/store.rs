@@ -1,5 +1,5 @@
-//! Where classifiers are kept: in a file that the user names, or else in the user's cache folder, under a hash of all that their weights
-//! depend on. Runs on the same images find the same one.
+//! The place where classifiers are kept: in a file that the user names, or else in the user's cache folder, under a hash of all that their
+//! weights depend on. Runs on the same images find the same one.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::nn::tensors::TensorSet;
 use crate::run::messages::say;
 use crate::run::{Tensor, checkpoint, tensors, write_file};
 
-/// What is known of a classifier beside its weights.
+/// The identity and the accuracy of a classifier.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// The first 12 hexadecimal digits of its file's SHA-256: numbers that were measured with the same one can be compared.

@@ -1,4 +1,4 @@
-//! What a reader of weights found in a file, before it is checked.
+//! The content that a reader of weights found in a file, before it is checked.
 
 use super::element::Element;
 use crate::run::Tensor;
@@ -8,11 +8,11 @@ use crate::run::Tensor;
 pub struct LeftOut {
     /// Its name.
     pub name: String,
-    /// What it is: `i64`, `a number`, `text`.
+    /// Its kind: `i64`, `a number`, `text`.
     pub what: String,
 }
 
-/// What a reader found.
+/// The content that a reader found.
 pub(super) struct Found {
     pub(super) format: &'static str,
     pub(super) tensors: Vec<Tensor>,

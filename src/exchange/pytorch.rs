@@ -9,7 +9,7 @@ use super::found::{Found, LeftOut, add};
 use super::pickle::{self, Id, Node, StorageRef, TensorRef, Values};
 use crate::error::{Error, Result};
 
-/// What to do about a file that holds more than weights.
+/// Advice for a file that holds more than weights.
 const ADVICE: &str = "in PyTorch, write the weights alone: torch.save(model.state_dict(), \"weights.pt\")";
 
 /// The deepest dict in a dict.
@@ -86,7 +86,7 @@ fn empty() -> Found {
 struct Reader<'a> {
     values: Values,
     archive: Archive<'a>,
-    /// What the names of files begin with.
+    /// The prefix of the names of files.
     root: String,
     /// The storages that were read, by key.
     storages: BTreeMap<String, Vec<u8>>,

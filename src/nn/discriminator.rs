@@ -47,7 +47,7 @@ struct Tangents<B: Executor> {
     d_z: StoredBuffer<B>,
 }
 
-/// What a discriminator of one's own is made of.
+/// The parts of a discriminator of one's own.
 pub struct DiscriminatorParts<B: Executor> {
     /// From images `[N, H, W, C]` to μ and log σ² side by side, `[N, positions, 2, C]`, or to features without a bottleneck.
     pub encoder: Vec<Box<dyn Layer<B>>>,

@@ -1,4 +1,4 @@
-//! What the networks have in common before a layer is built: how weights start, the generator's last activation, and the
+//! The common parts of the networks before a layer is built: the start of weights, the generator's last activation, and the
 //! convolution that keeps an image's size.
 
 use super::table::{Flattened, Initialisation};

@@ -90,7 +90,7 @@ pub trait Layer<B: Executor>: Send + Sync {
     /// Elements of one image's output.
     fn y_len(&self) -> usize;
 
-    /// What it computes in evaluation, step by step, for export; `None` for a layer that other programs don't have.
+    /// Its operations in evaluation mode, step by step, for export; `None` for a layer that other programs don't have.
     fn operations(&self) -> Option<Vec<Operation>> {
         None
     }

@@ -52,7 +52,7 @@ impl<B: Executor> MinibatchLayer<B> {
     }
 }
 
-/// Why there is no gradient penalty of this layer.
+/// The reason that there is no gradient penalty of this layer.
 fn mixes() -> Error {
     Error::Internal(
         "a gradient penalty is one of each image on its own, and minibatch discrimination mixes the images of a batch"

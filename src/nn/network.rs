@@ -37,11 +37,11 @@ pub struct NetworkMemory<B: Executor> {
     pub historical_mean: Option<Buffer<B>>,
     /// Ranks whose images batch normalisation takes together: 1, or all.
     pub norm_ranks: usize,
-    /// Where each rank keeps the moments of its own share alone.
+    /// The division of the moments, if each rank keeps those of its own share only.
     pub sharing: Option<Sharing<B>>,
 }
 
-/// How the work on a network is divided among the ranks.
+/// The division of the work on a network among the ranks.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Division {
     /// Batch normalisation takes the images of all ranks together.

@@ -1,4 +1,4 @@
-//! What layers compute in evaluation, in the terms of other programs: for export. Parameters are ranges of the network's arenas,
+//! The operations of layers in evaluation mode, in the terms of other programs: for export. Parameters are ranges of the network's arenas,
 //! whose tables have their names and PyTorch's layouts.
 
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub enum Operation {
         mean: Range<usize>,
         /// Running variance, in the arena of statistics.
         variance: Range<usize>,
-        /// What is added to the variance.
+        /// The number that is added to the variance.
         epsilon: f64,
     },
     /// A function of each element.

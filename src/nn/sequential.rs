@@ -51,7 +51,7 @@ impl<B: Executor> Sequential<B> {
         self.layers.last().map_or(0, |layer| layer.y_len())
     }
 
-    /// What the layers compute in evaluation, for export.
+    /// The operations of the layers in evaluation mode, for export.
     ///
     /// # Errors
     /// The description of the first layer that other programs don't have.

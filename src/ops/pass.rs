@@ -10,7 +10,7 @@ use crate::device::{Backend, Buffer, DryRun, Network, Out, Real, StepState, Stor
 /// A pass, ready to run again and again.
 pub type Work = Box<dyn FnMut() -> Result<()> + Send>;
 
-/// What a pass runs: a closure over its sources, its targets and the state of the training run.
+/// The code of a pass: a closure over its sources, its targets and the state of the training run.
 type Run<B> = dyn Fn(&B, &[CaseBuffer<B>], &mut [CaseBuffer<B>], &mut Buffer<B, StepState>) -> Result<()> + Send + Sync;
 
 /// One pass of one operation at one size.

@@ -22,7 +22,7 @@ pub enum Fill {
     AwayFromOne,
 }
 
-/// How a tensor lies in memory.
+/// The number type of a tensor in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// As activations are stored.
@@ -40,9 +40,9 @@ pub struct Tensor {
     pub len: usize,
     /// Its values before the case runs (inputs only).
     pub fill: Fill,
-    /// How it lies in memory; its tangent lies alike.
+    /// Its number type in memory, and that of its tangent.
     pub kind: Kind,
-    /// How its gradient lies.
+    /// The number type of its gradient.
     pub gradient: Kind,
 }
 

@@ -18,13 +18,13 @@ use crate::error::{Error, Result};
 /// One run's curves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curves<'a> {
-    /// What the legend calls the run.
+    /// The run's name in the legend.
     pub name: &'a str,
     /// Its number among the runs, from 0, which decides its colour.
     pub number: usize,
     /// Its records, in order.
     pub records: &'a [Record],
-    /// Which figures it has.
+    /// The figures that it has.
     pub figures: Figures,
 }
 
@@ -70,7 +70,7 @@ fn dashes(number: usize) -> Option<(u32, u32)> {
     }
 }
 
-/// What a panel shows.
+/// The content of a panel.
 #[derive(Clone, Copy)]
 struct Panel {
     title: &'static str,

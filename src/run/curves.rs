@@ -149,7 +149,7 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, steps: Range<f64>) -> Drawn {
     draw_heading(area, panel, &note)
 }
 
-/// What a reader must know that the lines do not show.
+/// A note for the reader on facts that the lines do not show.
 fn note(axis: &Axis, all: &[&[Point]], finite: &[Vec<Point>]) -> String {
     let count = all.iter().map(|points| points.len()).sum::<usize>();
     let missing = count - finite.iter().map(Vec::len).sum::<usize>();

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// One start of the run: what it ran on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
-    /// When it started, in UTC: `2026-01-31T12:00:00Z`.
+    /// The time of its start, in UTC: `2026-01-31T12:00:00Z`.
     pub start_time: String,
     /// The program's version.
     pub version: String,

@@ -19,9 +19,9 @@ pub struct Figures {
 pub(super) struct Single {
     /// Its name in a record.
     pub(super) name: &'static str,
-    /// Which runs show it.
+    /// True for the runs that show it.
     shown: fn(&Figures) -> bool,
-    /// What the line of a tick calls it.
+    /// Its name in the line of a tick.
     pub(super) line: Option<&'static str>,
     /// Its title among the curves of a run.
     pub(super) curve: Option<&'static str>,

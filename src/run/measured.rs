@@ -16,14 +16,14 @@ pub struct Measured {
     /// Training steps done.
     pub step: u64,
     #[serde(flatten)]
-    /// How it was measured.
+    /// The setup of the measurement.
     pub setup: Setup,
     /// The figures by their names: `fcd`, `precision`, …. One that is not finite is written as `null` and read as NaN.
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, f64>,
 }
 
-/// How a measurement was made: numbers of the same setup can be compared.
+/// The setup of a measurement: numbers of the same setup can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
     /// Samples.

@@ -1,4 +1,4 @@
-//! What the user sees of a run that trains: a line a tick and, on a terminal, a bar beneath them. Both go to stderr.
+//! The output for the user while a run trains: a line a tick and, on a terminal, a bar beneath them. Both go to stderr.
 
 use std::time::{Duration, Instant};
 
@@ -94,7 +94,7 @@ struct Clock {
     total_steps: u64,
     first_step: u64,
     start: Instant,
-    /// How long this start may train; `None` is without limit.
+    /// The time that this start may train; `None` is without limit.
     time: Option<Duration>,
 }
 
@@ -103,7 +103,7 @@ impl Clock {
         self.remaining_after(step, self.start.elapsed())
     }
 
-    /// How long the rest will take at the mean speed since the start, or how much time is left, if that is less; `None`
+    /// The time that the rest takes at the mean speed since the start, or the time that is left, if that is less; `None`
     /// before the first step.
     fn remaining_after(&self, step: u64, elapsed: Duration) -> Option<Duration> {
         let done = step.checked_sub(self.first_step).filter(|&done| done > 0)?;

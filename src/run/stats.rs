@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 macro_rules! define_record {
     ($($(#[$meaning:meta])* $name:ident: $type:ty { json: ($($json:tt)*), $($rest:tt)* })+) => {
-        /// What is known of the run at one step. Its figures, which src/figures.rs declares, are means over the steps since
+        /// The record of the run at one step. Its figures, which src/figures.rs declares, are means over the steps since
         /// the record before or the last step's; the first record after a resume takes the steps since that resume, if they
         /// are fewer. A number that is not finite is written as `null` and read as NaN.
         #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,4 @@
-//! What the ranks of a session decide together, so that all of them end at the same step and with the same exit code. Alone, a process
+//! The common decisions of the ranks of a session, so that all of them end at the same step and with the same exit code. Alone, a process
 //! agrees with itself, and nothing here costs anything.
 //!
 //! Every function is collective: all ranks call the same ones in the same order.
@@ -24,7 +24,7 @@ pub struct Agreement<B: Backend> {
     buffers: Option<(Buffer<B, u64>, Buffer<B, u64>)>,
 }
 
-/// What a rank has seen when it looks up from its steps.
+/// The observations of a rank when it polls between steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Look {
     /// The number of the signal that has arrived.
@@ -58,7 +58,7 @@ impl<B: Backend> Agreement<B> {
         self.place
     }
 
-    /// How far this rank is.
+    /// The progress of this rank.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
     }
@@ -98,7 +98,7 @@ impl<B: Backend> Agreement<B> {
         Ok(all.chunks_exact(longest).zip(&lengths).map(text).collect())
     }
 
-    /// What the leader says, which holds for all.
+    /// The leader's decision, which holds for all.
     pub(super) fn as_leader_says(&mut self, mine: bool) -> Result<bool> {
         Ok(self.numbers([u64::from(mine), 0, 0, 0])?[0][0] != 0)
     }
@@ -112,7 +112,7 @@ impl<B: Backend> Agreement<B> {
         Ok(self.texts(mine)?.swap_remove(0))
     }
 
-    /// What all have seen together: the signal of the first rank that has one, what was not finite at any, the leader's clock.
+    /// The observations of all ranks together: the signal of the first rank that has one, what was not finite at any, the leader's clock.
     pub(super) fn look(&mut self, mine: Look) -> Result<Look> {
         let signal = mine.signal.and_then(|signal| u64::try_from(signal).ok()).unwrap_or_default();
         let all = self.numbers([signal, mine.non_finite, u64::from(mine.out_of_time), 0])?;
@@ -125,8 +125,8 @@ impl<B: Backend> Agreement<B> {
         })
     }
 
-    /// What this rank came to, where all ranks came to something. Otherwise they all end: a rank without an error of its own with that of
-    /// the first which has one.
+    /// The result of this rank, if all ranks have one. Otherwise they all end: a rank without an error of its own ends with that of the
+    /// first rank that has one.
     ///
     /// # Errors
     /// As said; those of ranks that are gone.
@@ -253,7 +253,7 @@ mod tests {
     use crate::device::Cpu;
     use crate::device::ranks::ThreadRanks;
 
-    /// What each rank of a world comes to.
+    /// The result of each rank of a world.
     fn on_all<R: Send>(world: usize, work: impl Fn(usize, Agreement<Cpu<f32>>) -> R + Sync) -> Vec<R> {
         let work = &work;
         std::thread::scope(|scope| {

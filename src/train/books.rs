@@ -1,4 +1,4 @@
-//! What a run leaves on the disk while it goes on: records, pictures, measurements, checkpoints. Of several ranks the leader alone keeps
+//! The files that a run writes while it trains: records, pictures, measurements, checkpoints. With several ranks, only the leader writes
 //! them.
 
 use std::path::Path;
@@ -120,7 +120,7 @@ impl<B: F32Executor> Books<B> {
         self.records.last().map_or(0.0, |record| record.elapsed_s)
     }
 
-    /// What a run leaves before its first step, but for its checkpoint.
+    /// Writes the files that a run has before its first step, except its checkpoint.
     pub(super) fn open(&mut self, model: &mut Model<B>, images: &Images, init: Option<&Init>) -> Result<()> {
         if let Some(init) = init {
             let text = serde_json::to_string_pretty(&init.record());

@@ -13,7 +13,7 @@ use crate::run::checkpoint::sha256;
 use crate::run::curves::Extra;
 use crate::run::{Measured, Setup, measured};
 
-/// What samples are measured with, and how a measurement is written down.
+/// The evaluator of a run's samples, and the record of its measurements.
 pub struct Evaluation {
     evaluator: Evaluator,
     data: String,
@@ -33,7 +33,7 @@ impl Evaluation {
         Evaluation { same_classes: false, ..self }
     }
 
-    /// What a run's settings ask to have measured while it trains; `None` where they ask for nothing.
+    /// The measurement that a run's settings ask for while it trains; `None` if they ask for none.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) for a metric that there is not, or whose weights are not named.
@@ -55,7 +55,7 @@ impl Evaluation {
         Ok(Some(options))
     }
 
-    /// What it measures with.
+    /// The evaluator that it measures with.
     pub fn evaluator(&self) -> &Evaluator {
         &self.evaluator
     }

@@ -37,7 +37,7 @@ pub struct Init {
     average_follows: bool,
 }
 
-/// What `init.json` of a run's folder says.
+/// The content of `init.json` in a run's folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record<'a> {
     /// The run's or checkpoint's folder, or the file.
@@ -100,7 +100,7 @@ impl Init {
         backend.upload(&values, backend.view_mut(arena))
     }
 
-    /// What was taken and what was not, a line each.
+    /// The tensors that were taken and those that were not, a line each.
     pub fn lines(&self) -> Vec<String> {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for name in self.taken.keys() {
@@ -118,7 +118,7 @@ impl Init {
         lines
     }
 
-    /// What `init.json` says.
+    /// The content of `init.json`.
     pub fn record(&self) -> Record<'_> {
         let taken = self.taken.keys().map(String::as_str).zip(self.from.iter().map(String::as_str)).collect();
         Record { source: shown(&self.source), sha256: &self.sha256, taken, not_taken: &self.left }

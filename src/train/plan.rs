@@ -1,4 +1,4 @@
-//! How long a run is, and how often it makes pictures, checkpoints and measurements.
+//! The length of a run, and the intervals of its pictures, checkpoints and measurements.
 
 use crate::config::Settings;
 use crate::{Error, Result};

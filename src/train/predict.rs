@@ -35,7 +35,7 @@ pub struct Prediction {
     pub memory: Memory,
     /// The arithmetic and the traffic of one step.
     pub work: Work,
-    /// What a rank tells the others in a step, in order: in one with a gradient penalty, where there is any.
+    /// The collectives of a rank in a step, in order: in a step with a gradient penalty, if there is any.
     pub collectives: Vec<Collective>,
 }
 

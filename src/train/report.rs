@@ -1,4 +1,4 @@
-//! What a run reports: which figures it has, and their means from tick to tick.
+//! The figures that a run reports, and their means from tick to tick.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::config::{Penalty, Settings};
 use crate::device::Metrics;
 use crate::run::{Figures, Record};
 
-/// Which figures a run of these settings has.
+/// The figures that a run of these settings has.
 pub fn figures(settings: &Settings) -> Figures {
     let Settings { bottleneck, objective, .. } = settings;
     Figures {
@@ -33,7 +33,7 @@ impl Reported for Option<f64> {
     }
 }
 
-/// What the metrics come to since the last tick or, for the first tick of a start, since that start.
+/// The sums of the metrics since the last tick or, for the first tick of a start, since that start.
 pub(super) struct Since {
     sums: Metrics,
     last: Metrics,

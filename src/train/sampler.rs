@@ -16,7 +16,7 @@ pub struct Sampler<B: Executor> {
     image: ImageShape,
     range: PixelRange,
     latents: StoredBuffer<B>,
-    /// Where the generator is told a class; as many as latents.
+    /// The classes, if the generator is conditional; as many as latents.
     classes: Option<Buffer<B, u32>>,
     images: StoredBuffer<B>,
     rounded: Rounded<B>,

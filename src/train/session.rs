@@ -363,7 +363,7 @@ impl<B: F32Executor> Session<B> {
         done.saturating_add(unwatched).min(next(tick)).min(next(self.plan.snap)).min(eval).min(self.plan.total)
     }
 
-    /// What is due after step `done`: the leader's record, measurement and pictures, and a checkpoint.
+    /// Does the work that is due after step `done`: the leader's record, measurement and pictures, and a checkpoint.
     fn report(&mut self, done: u64, since: &mut Since, progress: &Progress) -> Result<()> {
         let Session { trainer, plan, agreement, books, evaluates, .. } = self;
         let tick = trainer.model.settings.train.tick;

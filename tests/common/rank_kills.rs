@@ -54,7 +54,7 @@ pub fn send_to(pid: u32, signal: &str) {
     assert!(sent.expect("kill").success());
 }
 
-/// How the ranks of a test are started.
+/// The way in which the ranks of a test are started.
 pub struct Starts<'a> {
     /// The folder of the runs.
     pub outdir: &'a Path,

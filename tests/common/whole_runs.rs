@@ -1,4 +1,4 @@
-//! What the tests of whole runs share: a tiny data set, a tiny model, and a look into the run's folder.
+//! The common parts of the tests of whole runs: a tiny data set, a tiny model, and a look into the run's folder.
 
 // Each test binary uses its own part of these, and none is a library.
 #![allow(dead_code, unreachable_pub)]

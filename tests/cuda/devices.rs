@@ -1,4 +1,4 @@
-//! What the program makes of a driver and its devices.
+//! The program's view of a driver and its devices.
 
 use std::process::Command;
 

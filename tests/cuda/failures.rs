@@ -1,4 +1,4 @@
-//! What goes wrong on a device: memory that is used up, a launch that fails, a device that is lost. The run ends with exit code 4 and
+//! Failures of a device: memory that is used up, a launch that fails, a device that is lost. The run ends with exit code 4 and
 //! says why, and its last checkpoint is whole.
 
 use std::process::{Command, Output};

@@ -16,7 +16,7 @@ fn train(place: &Place, outdir: &str, words: &str) -> Command {
     command
 }
 
-/// Where the ranks of a test meet.
+/// The folder in which the ranks of a test meet.
 fn meeting(place: &Place) -> PathBuf {
     let folder = place.path("meeting");
     std::fs::create_dir_all(&folder).expect("a folder");
@@ -127,7 +127,7 @@ fn a_failure_of_nccl_ends_both() {
     }
 }
 
-/// What keeps GPUs from training together, before the run has a folder: no NCCL, one that is too old, no memory for it, one GPU for two
+/// Obstacles to training with several GPUs, before the run has a folder: no NCCL, one that is too old, no memory for it, one GPU for two
 /// ranks. Exit code 4 says that it is the device; 1, that one rank has lost the others.
 #[test]
 fn what_keeps_gpus_apart_is_said() {

@@ -249,7 +249,7 @@ fn circles(imports: &BTreeMap<&str, BTreeSet<&str>>) -> Vec<Vec<String>> {
     circles.into_iter().collect()
 }
 
-/// How high a file stands; 0 is beside the rooms, and `None` what is above them all.
+/// The height of a file; 0 is beside the rooms, and `None` what is above them all.
 fn height(file: &str) -> Option<usize> {
     let Some((room, _)) = file.split_once('/') else { return (file != "lib.rs" && file != "main.rs").then_some(0) };
     if room == LOWEST {

@@ -1,4 +1,4 @@
-//! What the compiler makes of every kernel: registers, shared memory, spills, stack, tensor-core instructions. The table
+//! The compiler's result for every kernel: registers, shared memory, spills, stack, tensor-core instructions. The table
 //! docs/results/resources.md holds it, and this test holds the table against what is embedded in the program.
 //!
 //! Nothing is compiled here: build.rs keeps ptxas's report beside each compiled file, and cuobjdump takes the embedded code
@@ -29,7 +29,7 @@ type Key = (String, String, String);
 /// The forms of kernels that train. Those in f64 check gradients, and are embedded as PTX alone.
 const TRAINED: [&str; 2] = ["f32", "bf16"];
 
-/// What ptxas reports of it, in bytes but for the registers.
+/// The values that ptxas reports for it, in bytes but for the registers.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Resources {
     registers: u32,
@@ -148,7 +148,7 @@ fn on_tensor_cores(kernel: &str) -> bool {
     kernel.ends_with("_tensor")
 }
 
-/// What is wrong with what was compiled; `same_compiler` says whether registers can be compared at all.
+/// The faults of the compiled code; `same_compiler` says whether registers can be compared at all.
 fn complaints(compiled: &Table, written: &Table, same_compiler: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     for (key, now) in compiled {
@@ -201,7 +201,7 @@ pub(crate) fn find_disassembler() -> Option<PathBuf> {
     folders.into_iter().map(|folder| folder.join("cuobjdump")).find(|path| path.is_file())
 }
 
-/// What a command prints.
+/// The output of a command.
 fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -209,7 +209,7 @@ fn output_of(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// What cuobjdump makes of the code, in either form that trains, of every file that is `wanted`: (file, form, text), as many at once
+/// The output of cuobjdump for the code, in either form that trains, of every file that is `wanted`: (file, form, text), as many at once
 /// as there are cores.
 fn dumped(disassembler: &Path, what: &str, wanted: fn(&str) -> bool) -> Vec<(&'static str, &'static str, String)> {
     let folder = tempfile::tempdir().expect("a folder");
@@ -293,7 +293,7 @@ fn instructions_of(code: &str) -> Vec<&'static str> {
     asked.into_iter().filter(|(wrapper, _)| code.contains(wrapper)).map(|(_, instruction)| instruction).collect()
 }
 
-/// What a file's PTX lacks: mma in a kernel whose name promises it, and what else the code asks for in any kernel (which
+/// Instructions that a file's PTX lacks: mma in a kernel whose name promises it, and others that the code asks for in any kernel (which
 /// of them loads how depends on how its operands lie).
 fn missing_in_ptx(ptx: &str, kernels: &[&str], code: &str) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -350,7 +350,7 @@ fn what_ptx_lacks_is_found() {
     assert!(instructions.contains(&"mma.sync") && instructions.contains(&"ldmatrix.sync"), "{instructions:?}");
 }
 
-/// Where the pinned parts stand a second time: .ci/run installs them, so that it always has them to check with.
+/// The pinned parts are named a second time in .ci/run, which installs them, so that it always has them to check with.
 #[test]
 fn ci_installs_the_disassembler_that_is_named_here() {
     let script = fs::read_to_string(root().join(".ci/run")).expect(".ci/run");

@@ -91,6 +91,40 @@ fn nothing_prints_past_the_output_room() {
     }
 }
 
+/// The text of the first line of a doc comment, if this line is one; `before` is the line before it.
+fn first_of_doc_comment<'a>(line: &'a str, before: &str) -> Option<&'a str> {
+    let mark = ["///", "//!"].into_iter().find(|mark| line.trim_start().starts_with(mark))?;
+    let goes_on = before.trim_start().starts_with(mark);
+    (!goes_on).then(|| line.trim_start()[mark.len()..].trim_start())
+}
+
+fn begins_with_a_question(text: &str) -> bool {
+    let word = text.split(|c: char| !c.is_alphabetic()).next();
+    ["What", "How", "Where", "Which"].map(Some).contains(&word)
+}
+
+/// A list of items shows the first line of each comment: it names the thing or begins with a verb. (`Whether` is for a bool.)
+#[test]
+fn doc_comments_begin_with_the_thing() {
+    assert!(begins_with_a_question("What is drawn.") && begins_with_a_question("How: so"));
+    assert!(!begins_with_a_question("Whatever fits.") && !begins_with_a_question("The samples. What is drawn."));
+    assert_eq!(first_of_doc_comment("    /// The samples.", "    #[test]"), Some("The samples."));
+    assert_eq!(first_of_doc_comment("/// What follows.", "/// The samples."), None);
+    assert_eq!(first_of_doc_comment("// What follows.", ""), None);
+    let mut seen = 0;
+    for (path, text) in sources() {
+        let mut before = "";
+        for (number, line) in text.lines().enumerate() {
+            if let Some(first) = first_of_doc_comment(line, before) {
+                assert!(!begins_with_a_question(first), "src/{}:{}: {first}", path.display(), number + 1);
+                seen += 1;
+            }
+            before = line;
+        }
+    }
+    assert!(seen > 1000, "only {seen} comments found");
+}
+
 /// `model_sizes` in src/ops/layers and src/ops/models.rs type the sizes of the models once more, because operations know no nets.
 #[test]
 fn the_benchmarks_shapes_are_the_presets() {

@@ -26,7 +26,7 @@ fn logits(n: usize) -> Vec<f64> {
     (0..2 * n).map(|i| ((i * i * 7 + i * 31) % 101) as f64 / 60.0 - 0.83).collect()
 }
 
-/// What a loss leaves of the gradient of D's last bias, and of the weight of a feature that is 1.7 for every image.
+/// The rest that a loss leaves of the gradient of D's last bias, and of the weight of a feature that is 1.7 for every image.
 fn left_over<B: Executor>(backend: &B, loss: Loss, n: usize) -> [f64; 2] {
     backend.run(|| {
         let real = |values: Vec<f64>| values.into_iter().map(B::Real::of).collect::<Vec<_>>();

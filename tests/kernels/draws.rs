@@ -1,4 +1,4 @@
-//! Which draws a step takes. Every purpose has a stream of its own, and what is drawn for one image, one update, one step
+//! The random draws of a step. Every purpose has a stream of its own, and what is drawn for one image, one update, one step
 //! or one seed is drawn for no other. Nothing else in the tests says so: the fixtures of PyTorch give the draws.
 //!
 //! A step on a data set must do what a step does that is given, for each purpose, the numbers of its stream. They are drawn
@@ -115,7 +115,7 @@ fn drawn<B: Executor>(be: &B) -> Batch<B> {
     Batch::Drawn { gather, images, labels: Some(labels) }
 }
 
-/// What the last update of D, and the generator's, are to draw in this step.
+/// The expected draws of the last update of D, and of the generator's, in this step.
 fn expected(settings: &Settings, step: u64, dims: usize) -> Batch<Cpu<f32>> {
     let (seed, updates) = (settings.train.seed, settings.objective.discriminator_steps);
     let last = Draws { seed, number: step * u64::from(updates) + u64::from(updates - 1) };
@@ -151,7 +151,7 @@ fn expected(settings: &Settings, step: u64, dims: usize) -> Batch<Cpu<f32>> {
     })
 }
 
-/// What a step comes to: figures, and the gradients of all three nets, as bits.
+/// The outcome of a step: figures, and the gradients of all three nets, as bits.
 fn outcome(settings: &Settings, step: u64, batch: impl FnOnce(usize) -> Batch<Cpu<f32>>) -> (StepState, Vec<Vec<u32>>) {
     let mut trainer = Trainer::new(Cpu::new(Some(1)).expect("threads"), settings.clone(), IMAGE).expect("a trainer");
     let state = StepState { step, ..trainer.read_state().expect("the state") };

@@ -1,4 +1,4 @@
-//! What is not finite, on the kernels as on the CPU: it is seen wherever it stands, noted once, and nothing moves.
+//! Values that are not finite, on the kernels as on the CPU: each is seen wherever it is, noted once, and nothing moves.
 
 use crate::executors::{emulated, emulated_as, emulator};
 use crate::limits::{Limited, unchecked};
@@ -107,7 +107,7 @@ fn a_gradient_is_seen_wherever_it_stands() {
     check(&kernels());
 }
 
-/// What a loss leaves in the state, from two tensors of inputs.
+/// The entry that a loss leaves in the state, from two tensors of inputs.
 type LossOf<B> = fn(&B, [&Buffer<B>; 2], &mut Buffer<B, StepState>);
 /// A loss: its name, elements of its inputs, and which code it notes.
 type Watched<B> = (&'static str, [usize; 2], u64, LossOf<B>);
@@ -259,7 +259,7 @@ fn a_loss_is_noted_and_neither_beta_nor_k_moves() {
     check(&emulated::<f32>(unchecked()));
 }
 
-/// What is spoilt in a trainer.
+/// The value that is spoilt in a trainer.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     FirstWeight(Network),

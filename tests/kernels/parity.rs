@@ -5,7 +5,7 @@ use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::{Accelerator, Cpu, cuda};
 use vgan_cuda::ops;
 
-/// What the CPU computes in f64.
+/// The results of the CPU in f64.
 fn exact() -> Vec<Vec<(String, Vec<f64>)>> {
     let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
     ops::cases().iter().map(|case| results(&cpu, case)).collect()

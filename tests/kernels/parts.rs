@@ -19,7 +19,7 @@ const LEN: usize = 6;
 
 /// A backend in f32.
 trait Single: Executor<Real = f32, Storage = f32> {
-    /// What an operation writes: `len` numbers.
+    /// The output of an operation: `len` numbers.
     fn written(&self, len: usize, write: impl FnOnce(Out<'_, Self>)) -> Vec<f32> {
         let mut target = self.alloc(len).expect("memory");
         write(self.view_mut(&mut target));

@@ -9,7 +9,7 @@ use vgan_cuda::device::{Accelerator, Cpu, cuda};
 
 const SIZES: [TileSize; 2] = [TileSize::Narrow, TileSize::Wide];
 
-/// What the CPU computes in f64.
+/// The results of the CPU in f64.
 fn exact() -> Vec<Vec<(String, Vec<f64>)>> {
     let cpu = Cpu::<f64>::new(Some(2)).expect("threads");
     products().iter().map(|case| results(&cpu, case)).collect()

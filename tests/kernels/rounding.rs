@@ -99,7 +99,7 @@ fn conv2d_passes<B: Executor<Real = f32>>(conv: Conv2d) -> Vec<Pass<B>> {
     ]
 }
 
-/// What a pass makes of operands that were rounded before.
+/// The result of a pass for operands that were rounded before.
 fn computed<B: Executor<Real = f32>>(be: &B, pass: &Pass<B>, left: Precision, right: Precision) -> Vec<f64> {
     let (_, [left_tensor, right_tensor, result], run) = pass;
     let buffer = |tensor: &Tensor, seed, precision: Precision| {

@@ -110,7 +110,7 @@ pub(crate) fn assert_near(what: &str, ours: f64, theirs: f64, tolerance: f64) {
     assert!(near, "{what}: {ours} on the kernels, {theirs} on the CPU");
 }
 
-/// How far apart two runs in f32 may be, element by element of an arena.
+/// The largest difference between two runs in f32, element by element of an arena.
 ///
 /// The gradient of a bias right before a batch norm is zero but for rounding. Adam divides that noise by its own size, so
 /// the bias wanders by up to the learning rate a step, and the running mean behind it follows; nothing else depends on
@@ -244,7 +244,7 @@ fn two_runs_agree_in_every_bit_whatever_the_order() {
     }
 }
 
-/// What products with rounded operands change in the first step.
+/// The figures that products with rounded operands change in the first step.
 const FIRST: [&str; 5] = ["loss_d", "loss_g", "kl_real", "kl_fake", "penalty"];
 
 /// Whole steps on tensor cores: the first has the losses of f32 but for the operands' rounding, 2⁻¹² in tf32, and in bf16, 2⁻⁹, of
@@ -301,7 +301,7 @@ fn steps_with_a_penalty_on_tensor_cores_are_near_those_in_f32() {
     near_f32_on_tensor_cores(FEW, &(settings, image));
 }
 
-/// What is predicted is what is allocated: the model's buffers, and the pinned ring of figures. The steps add a workspace, in
+/// The prediction equals the allocations: the model's buffers, and the pinned ring of figures. The steps add a workspace, in
 /// the first of them, and nothing else.
 fn model_is_allocated_as_predicted<T: Real, S: Storage<T>>((settings, image): &Narrow) {
     let image = *image;

@@ -11,7 +11,7 @@ use vgan_cuda::ops::Executor;
 use crate::narrow_models::{Narrow, narrow_models};
 use crate::steps::{FEW, Trained, agree_on, assert_near, figures, train, train_for};
 
-/// How far figures may be off in a type that rounds the operands of products: in the first step, and later.
+/// The largest error of figures in a type that rounds the operands of products: in the first step, and later.
 ///
 /// Both devices round the same numbers in the same places; what differs is the order of f32 sums, and on a GPU's tensor cores how a
 /// product is cut off (`GPU_TOLERANCE` in tensor_cores.rs, in each of some six layers). A number next to a border between two of bf16 or
@@ -119,7 +119,7 @@ fn quick_is_the_cpus(steps: usize, gpu: &(impl Launcher + Clone)) {
     agree_rounded("quick in bf16", &ours, &theirs, &BF16);
 }
 
-/// What is too long for the suite. docs/results/standin.md has the command and the result.
+/// Steps that are too long for the suite. docs/results/standin.md has the command and the result.
 #[test]
 #[ignore = "takes minutes on the stand-in"]
 fn twenty_steps_of_quick_and_of_every_model_in_every_type() {

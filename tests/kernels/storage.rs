@@ -25,10 +25,10 @@ use crate::tensor_cores::{GPU_TOLERANCE, products};
 
 /// Half a place at 1, and so the most that a number is off by, relative to itself, once it is stored.
 const HALF_PLACE: f64 = 1.0 / 256.0;
-/// What sums in f32 leave, as a part of a tensor's largest value.
+/// The error of sums in f32, as a part of a tensor's largest value.
 const SUMS: f64 = 1e-5;
 
-/// What else a tensor of a case is off by, in units of [`HALF_PLACE`].
+/// Further errors of a tensor of a case, in units of [`HALF_PLACE`].
 #[derive(Debug, Clone, Copy)]
 enum More {
     /// So often the element itself was rounded before.
@@ -71,7 +71,7 @@ fn half_place(value: f64) -> f64 {
     if value == 0.0 { 0.0 } else { 2f64.powi(value.abs().log2().floor() as i32) * HALF_PLACE }
 }
 
-/// How far the elements of a tensor may be from the exact ones. `sums` is what sums leave.
+/// The largest distance of a tensor's elements from the exact ones. `sums` is the error of sums.
 fn allowed<B: Backend>(case: &Case<B>, name: &str, exact: &[f64], sums: f64) -> Vec<f64> {
     let kind = kind_of(case, name);
     let largest = exact.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
@@ -94,7 +94,7 @@ fn allowed<B: Backend>(case: &Case<B>, name: &str, exact: &[f64], sums: f64) -> 
     exact.iter().enumerate().map(one).collect()
 }
 
-/// How the tensor of this name lies in memory.
+/// The number type of the tensor of this name in memory.
 fn kind_of<B: Backend>(case: &Case<B>, name: &str) -> Kind {
     match name.strip_prefix("d ") {
         _ if name == "tangent" => case.outputs()[0].kind,

@@ -79,7 +79,7 @@ fn all<T: Real, S: Storage<T>>(place: Place, backend: &Accelerator<T, S>) -> Res
     Ok(())
 }
 
-/// What is done the first time, recorded the second, and replayed from then on: each time over what is there by then.
+/// Work that is done the first time, recorded the second, and replayed from then on: each time on the values that are there by then.
 fn recorded(place: Place, backend: &Accelerator<f32>) -> Result<()> {
     let mut x = backend.buffer_of(&[1.0 + place.rank as f32; 4])?;
     let mut whole = backend.alloc::<f32>(8)?;

@@ -262,8 +262,8 @@ fn data_sets_are_checked() {
     assert_contains(&failure("dataset check /nowhere/at/all", 3), &["/nowhere/at/all"]);
 }
 
-/// What is written is what was read: the same pixels and classes, in the order of the classes, by a reader that takes it for images
-/// of a user's own.
+/// The written images are those that were read: the same pixels and classes, in the order of the classes, by a reader that takes it for
+/// images of a user's own.
 #[test]
 fn a_data_set_is_written_as_training_sees_it() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -38,7 +38,7 @@ fn decode(path: &Path) -> (usize, usize, Vec<[u8; 3]>) {
     (info.height as usize, info.width as usize, pixels)
 }
 
-/// Where in the sheet the whole picture lies, to the pixel.
+/// The place of the whole picture in the sheet, to the pixel.
 fn find(sheet: &Path, picture: &Path) -> Option<[usize; 2]> {
     let (height, width, sheet) = decode(sheet);
     let (h, w, picture) = decode(picture);

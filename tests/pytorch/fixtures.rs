@@ -40,7 +40,7 @@ pub(super) struct Fixture<T> {
     path: PathBuf,
     pub(super) settings: Settings,
     pub(super) input: Vec<Tensor<T>>,
-    /// What PyTorch computes in f64: its f32 would be no other oracle, but the same with errors of its own.
+    /// The results of PyTorch in f64: its f32 would be no other oracle, but the same with errors of its own.
     output: Vec<Tensor<f64>>,
     /// Absolute tolerances of single tensors.
     loose: BTreeMap<String, f64>,
@@ -78,12 +78,12 @@ pub(super) fn load<T: Real>(case: &str) -> Fixture<T> {
     }
 }
 
-/// What PyTorch computes in f64 for a tensor.
+/// The result of PyTorch in f64 for a tensor.
 pub(super) fn exact_of<'a, T>(fixture: &'a Fixture<T>, name: &str) -> &'a [f64] {
     &fixture.output.iter().find(|tensor| tensor.name == name).expect("a tensor of OUT").values
 }
 
-/// How far one tensor is off.
+/// The error of one tensor.
 #[derive(Debug)]
 struct Row {
     name: String,

@@ -109,7 +109,7 @@ fn residual_nets_follow_the_image() {
     assert!(!names.iter().any(|name| name.contains("resnet.8") || name.contains("running")), "{names:?}");
 }
 
-/// Where features are matched, D's head has no part in G's step.
+/// With feature matching, D's head has no part in G's step.
 #[test]
 fn matched_features_leave_no_verdict_on_the_generators_images() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -110,7 +110,7 @@ fn folders_that_can_not_be_used() {
     assert_contains(&text, &["error: /nowhere/at/all: expected the folder of a run", "found no such folder"]);
 }
 
-/// What a user may do to a run's folder, and what `resume` says then.
+/// Damage that a user may do to a run's folder, and the answer of `resume`.
 #[test]
 fn folders_that_are_not_what_they_should_be() {
     let place = Place::new();
@@ -222,7 +222,7 @@ fn a_picture_that_can_not_be_written_costs_no_step() {
     assert_same_checkpoint(&run.checkpoint(8), &straight.checkpoint(8), "after the picture");
 }
 
-/// What nothing depends on must not stop a resume, and what a killed start left half written goes.
+/// Files that nothing depends on must not stop a resume, and half-written files of a killed start are removed.
 #[test]
 fn a_damaged_env_json_and_stale_temporaries() {
     let place = Place::new();

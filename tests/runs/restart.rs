@@ -95,7 +95,7 @@ fn without_another_start_the_message_tells_how_to_go_on() {
     assert!(String::from_utf8_lossy(&run.bytes("status.json")).contains("\"failed\""));
 }
 
-/// What would happen again is not tried again, and is said once.
+/// An error that would happen again is not tried again, and is reported once.
 #[test]
 fn signals_and_mistakes_are_no_reason_to_start_over() {
     let place = Place::new();

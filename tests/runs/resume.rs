@@ -5,7 +5,7 @@ use vgan_cuda::run::Record;
 
 const LENGTH: u64 = 13;
 
-/// Where runs are cut: no place is a tick's, a snapshot's or an epoch's end but the 6 and the 10.
+/// The steps at which runs are cut: no place is a tick's, a snapshot's or an epoch's end but the 6 and the 10.
 const SPLITS: [&[u64]; 3] = [&[1], &[6], &[2, 3, 7, 10, 11]];
 
 /// Trains up to each cut and then to the end, every piece in a process of its own.

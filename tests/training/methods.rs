@@ -16,13 +16,13 @@ const LAST: u64 = 50;
 const SEEDS: [u64; 5] = [0, 1, 2, 3, 4];
 const ENOUGH: usize = 2;
 
-/// What methods share, over preset `quick`: narrow nets, a high learning rate, and a bottleneck that starts so narrow
+/// The common settings of all methods, over preset `quick`: narrow nets, a high learning rate, and a bottleneck that starts so narrow
 /// that D is not blind.
 const NARROW: &str = "train.batch=32 generator.latent=16 generator.hidden=32 generator.channels=12,8 \
                       discriminator.channels=6,12 discriminator.hidden=32 bottleneck.logvar_bias=-5 \
                       optimizer.init_std=0.05 generator_lr=5e-3 discriminator_lr=5e-3";
 
-/// What a method with `nets.family=resnet` changes of that: a residual net has widths instead of lists, no normalisation,
+/// The changes of a method with `nets.family=resnet`: a residual net has widths instead of lists, no normalisation,
 /// and here RMSprop and PyTorch's start, as in the paper.
 const RESIDUAL: &str = "generator.hidden=[] generator.channels=[] discriminator.hidden=[] discriminator.channels=[] \
                         generator.width=8 generator.max_width=12 discriminator.width=8 discriminator.max_width=12 \
@@ -42,7 +42,7 @@ fn gap(metrics: &Metrics) -> f64 {
     metrics.d_real - metrics.d_fake
 }
 
-/// How far reconstructions of real images are off, of a run with mode regularisation.
+/// The error of reconstructions of real images, in a run with mode regularisation.
 fn reconstruction(metrics: &Metrics) -> f64 {
     metrics.reconstruction
 }

@@ -89,7 +89,7 @@ fn train<T: Real>(cpu: &Cpu<T>, model: &Narrow) -> Vec<f64> {
     numbers(cpu, &trainer)
 }
 
-/// What each of several ranks makes of its backend, in rank order; every one with so many threads.
+/// The result of each of several ranks with its backend, in rank order; every one with so many threads.
 fn each_rank<T: Real, R: Send>(world: usize, threads: usize, work: impl Fn(&Cpu<T>) -> R + Sync) -> Vec<R> {
     thread::scope(|scope| {
         let work = &work;
@@ -102,7 +102,7 @@ fn each_rank<T: Real, R: Send>(world: usize, threads: usize, work: impl Fn(&Cpu<
     })
 }
 
-/// What the ranks have, which is the same for all, to the bit.
+/// The values of the ranks, which are the same for all, to the bit.
 fn of_ranks<T: Real>(world: usize, threads: usize, model: &Narrow) -> Vec<f64> {
     let mut ranks = each_rank(world, threads, |cpu: &Cpu<T>| train(cpu, model));
     let first = ranks.remove(0);

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Blocks of a launch up to which all of them are counted; of more, at least half as many and at most all these.
 pub(super) const COUNTED_BLOCKS: u64 = 64;
 
-/// Which blocks of a launch run, and which are counted.
+/// The blocks of a launch that run, and those that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Running {
     /// All run but those of a product that are not counted, whose part of the output is zeros. A product's way through its code
@@ -56,7 +56,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What a launcher does with a piece of work.
+/// A launcher's treatment of a piece of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
     /// Nothing: only the host's calls are counted.
@@ -85,7 +85,7 @@ struct State {
     host: HostCalls,
 }
 
-/// What the host asked the device for, beside single pieces of work.
+/// The host's requests to the device, beside single pieces of work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct HostCalls {
     /// Calls that wait for the device.

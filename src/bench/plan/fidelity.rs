@@ -1,4 +1,4 @@
-//! How far off the model is, on kernels whose times others measured and published. Their counts were made on the PTX machine; no
+//! The error of the model on kernels whose times others measured and published. Their counts were made on the PTX machine; no
 //! constant of the model was chosen by them. docs/results/plan-model.md has the same table with its sources.
 
 use ptx_machine::gpus;

@@ -1,4 +1,4 @@
-//! What a training step asks of a GPU, without one: every launch in its order, its work as the PTX machine counts it, and a time
+//! The work of a training step on a GPU, counted without one: every launch in its order, its work as the PTX machine counts it, and a time
 //! that is predicted from that work by [`model`].
 //!
 //! A trainer is built on a [`Launcher`](crate::device::Launcher) that runs the embedded PTX on the CPU. Its first step is only
@@ -52,7 +52,7 @@ pub struct Node {
     pub flops: u64,
     /// Bytes of all operands, each once.
     pub bytes: u64,
-    /// What was counted.
+    /// The counted work.
     pub work: Work,
     /// Registers and shared memory; `None` of no kernel, and where nothing was compiled for the GPU.
     pub resources: Option<Resources>,
@@ -75,7 +75,7 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// Bytes of the device's memory that the step touches, each once.
     pub touched: u64,
-    /// What a dry run counts of the whole step.
+    /// The whole step's work as a dry run counts it.
     pub dry_run: predict::Work,
     /// Calls of the host that wait for the device, in one step.
     pub synchronisations: u64,
@@ -240,7 +240,7 @@ fn kernel_node(gpu: &Gpu, precision: Precision, launched: &Launched, bytes: u64,
 /// The sum over some nodes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sum {
-    /// How many.
+    /// Their number.
     pub nodes: usize,
     /// As in [`Node`].
     pub flops: u64,
@@ -311,7 +311,7 @@ mod tests {
 
     type Device<S> = Accelerator<f32, S>;
 
-    /// What the launches of `work` were counted as, on the backend that `on` makes.
+    /// The counted work of the launches of `work`, on the backend that `on` makes.
     fn counted<S>(on: impl FnOnce(Planned) -> Device<S>, work: impl FnOnce(&Device<S>)) -> Vec<Work> {
         let device = Planned::new(find_gpu("h200").expect("a GPU"), Running::Everything).expect("address space");
         let backend = on(device.clone());

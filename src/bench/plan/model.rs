@@ -30,7 +30,7 @@ pub const LOAD_CLOCKS: f64 = 33.0;
 /// A node of a graph: from one kernel's end to the next one's beginning (CUDA.jl's documentation, "CUDA graphs").
 pub const LAUNCH_SECONDS: f64 = 0.9e-6;
 
-/// What is predicted of a launch.
+/// The prediction for a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Predicted {
     /// Seconds, the launch itself included.

@@ -1,10 +1,10 @@
-//! How many blocks of a kernel a multiprocessor holds at once, from ptxas's report of registers and shared memory.
+//! The number of blocks of a kernel that a multiprocessor holds at once, from ptxas's report of registers and shared memory.
 
 use ptx_machine::gpus::{self, Gpu};
 
 use crate::device::kernels::REPORTS;
 
-/// What ptxas reports of a kernel.
+/// The resources of a kernel, as ptxas reports them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resources {
     /// Registers of a thread.
@@ -28,7 +28,7 @@ fn number_before(line: &str, unit: &str) -> Option<u32> {
     line.split(unit).next().filter(|before| before.len() < line.len())?.trim().rsplit(' ').next()?.parse().ok()
 }
 
-/// What a report says of a kernel on an architecture.
+/// The resources that a report gives for a kernel on an architecture.
 fn read(report: &str, kernel: &str, architecture: &str) -> Option<Resources> {
     let heading = format!("Compiling entry function '{kernel}' for '{architecture}'");
     let mut behind = report.lines().skip_while(|line| !line.contains(&heading)).skip(1);
@@ -39,7 +39,7 @@ fn read(report: &str, kernel: &str, architecture: &str) -> Option<Resources> {
     })
 }
 
-/// What the kernel takes on this GPU in this form; `None` where nothing was compiled for it.
+/// The resources that the kernel takes on this GPU in this form; `None` where nothing was compiled for it.
 pub fn resources(file: &str, form: &str, kernel: &str, gpu: &Gpu) -> Option<Resources> {
     let (.., report) = REPORTS.iter().find(|found| (found.0, found.1) == (file, form))?;
     read(report, kernel, &architecture(gpu))

@@ -28,11 +28,11 @@ pub struct RanksPlan {
     pub network: Network,
     /// Images of the whole batch.
     pub batch: usize,
-    /// What each rank does by itself.
+    /// The work that each rank does by itself.
     pub own: Plan,
-    /// What one GPU would do with the whole batch.
+    /// The work of one GPU with the whole batch.
     pub alone: Plan,
-    /// What the ranks tell each other in a step, with how often.
+    /// The collectives of a step, each with its count.
     pub collectives: BTreeMap<Collective, usize>,
 }
 
@@ -70,7 +70,7 @@ pub fn plan_for_ranks(settings: &Settings, image: ImageShape, gpu: &'static Gpu,
     })
 }
 
-/// What a rank tells the others in a step, with how often.
+/// The collectives of a rank in a step, each with its count.
 fn told(settings: &Settings, images: &Extent, world: usize) -> Result<BTreeMap<Collective, usize>> {
     let mut counted = BTreeMap::new();
     for one in predict_for_ranks(settings, images, world)?.collectives {

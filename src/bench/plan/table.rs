@@ -191,7 +191,7 @@ pub(super) fn line(value: &impl Serialize) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// What was counted, by name.
+/// The counts, by name.
 #[derive(Serialize)]
 struct Counted {
     warp_instructions: u64,

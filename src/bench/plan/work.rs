@@ -23,7 +23,7 @@ fn group(class: Class) -> usize {
     }
 }
 
-/// What a launch did, as it was counted on the PTX machine; where a sample of the blocks was counted, scaled to all of them.
+/// The work of a launch, as it was counted on the PTX machine; where a sample of the blocks was counted, scaled to all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Work {
     /// Warp instructions of PTX, in the order of [`CLASSES`].

@@ -30,7 +30,7 @@ pub(super) struct Member {
     pub(super) settings: Settings,
     /// May be none.
     pub(super) records: Vec<Record>,
-    /// What its samples were measured to be last, if they were.
+    /// The last measurement of its samples, if there is one.
     pub(super) measured: Option<Measured>,
     /// The newest grid of samples that can be read, and its step; 0 is the untrained generator.
     pub(super) picture: Option<(u64, Picture)>,

@@ -31,7 +31,7 @@ pub(super) fn table(members: &[Member], columns: Option<usize>) -> String {
     text + "\n"
 }
 
-/// What makes the figures of two setups incomparable.
+/// The reason that the figures of two setups are not comparable.
 fn difference(a: &Setup, b: &Setup) -> Option<&'static str> {
     let both = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
     if (&a.data, a.reals) != (&b.data, b.reals) {

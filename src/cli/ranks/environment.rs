@@ -1,4 +1,4 @@
-//! Which rank this process is, and of how many: from the variables of whatever started it.
+//! The rank of this process, and the number of ranks: from the variables of the program that started it.
 //!
 //! | start | variables |
 //! |---|---|
@@ -11,7 +11,7 @@
 
 use crate::error::{Error, Result};
 
-/// What started this process as one of several ranks.
+/// The program that started this process as one of several ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     /// `train --devices`, or a start that is watched by `--restart`.
@@ -39,7 +39,7 @@ impl Way {
 /// One rank of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Started {
-    /// What started it.
+    /// The program that started it.
     pub(crate) way: Way,
     /// 0 is the leader.
     pub(crate) rank: usize,
@@ -54,7 +54,7 @@ pub(crate) struct Started {
 /// The variables by which `--devices` tells a process its rank.
 pub(crate) const OURS: Names =
     Names { rank: "VGAN_CUDA_RANK", world: "VGAN_CUDA_WORLD", local: "VGAN_CUDA_LOCAL_RANK" };
-/// What `--devices` tells beside them: a name of the start, and its own process number.
+/// The values that `--devices` adds to them: a name of the start, and its own process number.
 pub(crate) const OUR_LAUNCH: &str = "VGAN_CUDA_LAUNCH";
 pub(crate) const OUR_PARENT: &str = "VGAN_CUDA_LAUNCHER";
 

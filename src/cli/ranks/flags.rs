@@ -87,7 +87,7 @@ fn parse_timeout(text: &str) -> std::result::Result<u32, String> {
     }
 }
 
-/// What this process is to do.
+/// The task of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Train by itself.
@@ -120,7 +120,7 @@ impl RankArgs {
         Duration::from_secs(self.rank_timeout.into())
     }
 
-    /// What this process is, by these flags and its environment.
+    /// The role of this process, by these flags and its environment.
     ///
     /// # Errors
     /// [`Error::Usage`] for flags that the way of starting does not allow, and for GPUs that are not there.

@@ -24,7 +24,7 @@ use crate::run::ranks::{LaunchFolder, Lost, Meeting, Met, Pulse, Watch, heartbea
 /// The meeting may take this many times as long as a rank may be silent: images are read before some of its ranks come.
 const MEETING: u32 = 10;
 
-/// How long MPI's own calls wait: the leader may measure samples for hours, and the watch finds who is lost.
+/// The longest wait of MPI's own calls: the leader may measure samples for hours, and the watch finds lost ranks.
 #[cfg(feature = "mpi")]
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -52,7 +52,7 @@ impl Ranks {
         self.place.is_leader()
     }
 
-    /// How far this rank is, for the others to see.
+    /// The progress of this rank, which the others can see.
     pub(crate) fn pulse(&self) -> Arc<Pulse> {
         Arc::clone(&self.pulse)
     }
@@ -104,13 +104,13 @@ impl Ranks {
 pub(crate) struct Joined {
     /// The device.
     pub(crate) opened: Opened,
-    /// Which one it is.
+    /// The choice of the device.
     pub(crate) device: DeviceArgs,
     /// The ranks.
     pub(crate) ranks: Ranks,
 }
 
-/// What a rank says of itself in the meeting.
+/// The line of a rank about itself in the meeting.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     /// For messages about it: `cuda:1 on node7, pid 77`.
@@ -178,7 +178,7 @@ pub(crate) fn open<T>(
     }
 }
 
-/// What a rank knows of all, once they have met.
+/// A rank's knowledge of all ranks, once they have met.
 struct All {
     met: Met,
     /// Their names, for messages.
@@ -322,7 +322,7 @@ fn name_of(device: DeviceChoice) -> String {
     }
 }
 
-/// What the leader gives the others so that they find it: NCCL's id, for GPUs.
+/// The leader's value by which the others find it: NCCL's id, for GPUs.
 fn id_for_ranks(opened: &Opened) -> Result<String> {
     match opened {
         Opened::Cpu(_) | Opened::CpuBf16(_) => Ok(String::new()),

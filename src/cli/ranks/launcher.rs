@@ -42,7 +42,7 @@ pub(crate) struct Launch {
     pub(crate) flags: Vec<OsString>,
 }
 
-/// How an attempt has ended.
+/// The end of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// All ranks at their end.
@@ -294,7 +294,7 @@ fn signal_name(signal: i32) -> String {
     signal_hook::low_level::signal_name(signal).map_or_else(String::new, |name| format!(" ({name})"))
 }
 
-/// What a rank is told.
+/// The variables that a rank is started with.
 fn variables(rank: usize, world: usize, name: &str) -> [(&'static str, String); 5] {
     [
         (OURS.rank, rank.to_string()),

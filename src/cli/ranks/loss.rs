@@ -1,4 +1,4 @@
-//! What is said and written down when a rank is lost: by the one that finds it first, a rank or whoever started them.
+//! The message and the record of a lost rank: by the process that finds it first, a rank or the one that started them.
 
 use std::path::Path;
 

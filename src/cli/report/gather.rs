@@ -16,7 +16,7 @@ use crate::run::{RunFolder, measured};
 use crate::train::report::figures;
 use crate::units::plural;
 
-/// Where the pictures of a page are.
+/// The place of a page's pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Pictures {
     /// In the page, as many as there is room for.
@@ -93,7 +93,7 @@ fn name(folder: &RunFolder) -> String {
     shown(whole.file_name().unwrap_or(whole.as_os_str()))
 }
 
-/// What is wrong with a file, without its name.
+/// The fault of a file, without its name.
 fn found(error: &Error) -> String {
     match error {
         Error::BadData { expected, found, .. } => format!("expected {expected}, found {found}"),

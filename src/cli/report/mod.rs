@@ -62,7 +62,7 @@ pub(crate) struct ReportOptions {
     pub(crate) output: Option<PathBuf>,
     /// The folder that gets events for TensorBoard, in the place of the page.
     pub(crate) tensorboard: Option<PathBuf>,
-    /// Whether and where training images are looked for.
+    /// The place where training images are looked for, if they are.
     pub(crate) images: TrainingImages,
 }
 

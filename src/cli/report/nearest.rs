@@ -16,7 +16,7 @@ use crate::train::snapshot::{DataIdentity, require_same_images};
 /// A place to look for the training images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TrainingImages {
-    /// Where the run's settings say.
+    /// At the path in the run's settings.
     OfTheRun,
     /// Here.
     At(String),

@@ -1,6 +1,6 @@
-//! What the ranks tell each other, as a dry run notes it.
+//! The collectives of the ranks, as a dry run notes them.
 
-/// What a collective does.
+/// The operation of a collective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// All ranks get the sum of all.
@@ -25,7 +25,7 @@ impl Kind {
 /// A collective of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Collective {
-    /// What it does.
+    /// Its operation.
     pub kind: Kind,
     /// Bytes of the buffer that it is about: of all blocks, where there are blocks.
     pub bytes: u64,

@@ -20,14 +20,14 @@ use crate::{Error, Result, units};
 const BUSY: Duration = Duration::from_micros(200);
 /// The pause, at most.
 const PAUSE: Duration = Duration::from_micros(200);
-/// How often NCCL is asked whether something went wrong.
+/// The interval at which NCCL is asked for errors.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
 /// NCCL's search for ways between GPUs "may temporarily require more than 2 MB of thread stack during communicator creation", and 8 MB is
 /// "known to be sufficient" (NCCL user guide, "Stack size"). A thread of Rust's has 2.
 const JOINING_STACK: usize = 8 << 20;
 
-/// What is under way when the other ranks are lost, or when memory is freed, has so long to end.
+/// The time that pending work has to end when the other ranks are lost, or when memory is freed.
 pub(crate) const LAST_WORK: Duration = Duration::from_secs(10);
 
 /// The type of what is summed.
@@ -53,7 +53,7 @@ pub(crate) struct NcclRank {
     functions: &'static Functions,
     communicator: Handle,
     place: Place,
-    /// What went wrong first. Nothing is asked of NCCL any more then.
+    /// The first error. After it, NCCL is not called any more.
     failure: OnceLock<String>,
     asked: Mutex<Instant>,
 }
@@ -286,7 +286,7 @@ fn init(functions: &Functions, id: ncclUniqueId, Place { rank, world }: Place) -
 }
 
 impl Drop for NcclRank {
-    /// What a step recorded is gone by now: NCCL waits for it.
+    /// The recorded step is gone by now: NCCL waits for it.
     fn drop(&mut self) {
         if self.failure.get().is_none() {
             // SAFETY: the last use of the communicator.

@@ -156,7 +156,7 @@ mod tests {
     use crate::device::{Backend, Cpu};
     use crate::error::Error;
 
-    /// What each rank of a world finds, in rank order.
+    /// The result of each rank of a world, in rank order.
     fn of_each<R: Send>(world: usize, threads: usize, work: impl Fn(&Cpu<f32>, Place) -> R + Sync) -> Vec<R> {
         let ranks = ThreadRanks::patient(world, Duration::from_secs(20));
         thread::scope(|scope| {
@@ -240,7 +240,7 @@ mod tests {
         });
     }
 
-    /// What the other ranks are told when one of them does not do its part.
+    /// The errors of the other ranks if one of them does not do its part.
     fn failed(patience: u64, deed: impl Fn(ThreadRanks) + Sync) -> Vec<String> {
         let mut ranks = ThreadRanks::patient(3, Duration::from_millis(patience));
         let bad = ranks.remove(1);

@@ -55,7 +55,7 @@ impl Place {
     }
 }
 
-/// What the processes of one training tell each other in the host's memory. All functions are collective: each rank calls the same
+/// Communication of the processes of one training, in the host's memory. All functions are collective: each rank calls the same
 /// ones in the same order, with the same lengths.
 pub trait Communicator: Send + Sync {
     /// This process's number, from 0.

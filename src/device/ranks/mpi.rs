@@ -17,11 +17,11 @@ use ::mpi::traits::Root;
 use super::Communicator;
 use crate::{Error, Result};
 
-/// How long a rank that ends waits for the others to end too.
+/// The time that a rank that ends waits for the others to end too.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How often a rank asks before it lets other processes have the core.
+/// The number of polls before a rank lets other processes have the core.
 const EAGER: u32 = 200;
-/// How long it keeps asking without a pause: longer than a step, shorter than what the leader does between steps.
+/// The time in which it polls without a pause: longer than a step, shorter than the leader's work between steps.
 const AWAKE: Duration = Duration::from_secs(1);
 
 /// This process among those of an MPI job.

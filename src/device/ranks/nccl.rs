@@ -12,7 +12,7 @@ use libloading::Library;
 
 use crate::{Error, Result};
 
-/// Where the library is looked for, in this order: as packages for running programs name it, and as those for building them do.
+/// The names of the library, in this order: the one in packages for running programs, and the one in packages for building them.
 const NAMES: [&str; 2] = ["libnccl.so.2", "libnccl.so"];
 /// The oldest version that is used: those before it know no CUDA 12.
 const OLDEST: Version = Version(21_800);
@@ -108,7 +108,7 @@ fn find() -> &'static Found {
     })
 }
 
-/// What the system's loader says; libloading keeps it behind words of its own.
+/// The message of the system's loader; libloading keeps it behind words of its own.
 fn said_by_loader(error: &libloading::Error) -> String {
     let source = std::error::Error::source(error);
     source.map_or_else(|| error.to_string(), ToString::to_string)
@@ -129,7 +129,7 @@ fn of_library(library: &'static Library) -> Found {
     }
 }
 
-/// What is found of NCCL on this machine, in words.
+/// The NCCL that is found on this machine, in words.
 pub fn describe() -> String {
     match find() {
         Found::Missing(_) => "no NCCL found (libnccl.so.2 is not on the library path): one GPU a run".into(),
@@ -189,7 +189,7 @@ pub fn new_id() -> Result<NcclId> {
 }
 
 impl Functions {
-    /// What a code means, with what the library says of its last failure.
+    /// The meaning of a code, with the library's message about its last failure.
     pub(super) fn describe(&self, code: Code) -> String {
         let text = |pointer: *const c_char| {
             if pointer.is_null() {

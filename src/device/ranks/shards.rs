@@ -32,7 +32,7 @@ impl Shards {
         self.place.rank * self.block..(self.place.rank + 1) * self.block
     }
 
-    /// What is behind the blocks.
+    /// The rest behind the blocks.
     pub fn rest(&self) -> Range<usize> {
         self.blocks().end..self.len
     }
@@ -42,7 +42,7 @@ impl Shards {
         self.block + self.rest().len()
     }
 
-    /// What of the arena this rank updates, and where it lies in what it keeps.
+    /// The parts of the arena that this rank updates, each with its place in the elements that the rank keeps.
     pub fn pieces(&self) -> [(Range<usize>, Range<usize>); 2] {
         [(self.own(), 0..self.block), (self.rest(), self.block..self.kept())]
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Communicator;
 use crate::{Error, Result};
 
-/// How long a rank waits for the others.
+/// The time that a rank waits for the others.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One of several ranks in this process. It belongs to one thread, which has a thread pool of its own: a rank that waits keeps a
@@ -27,13 +27,13 @@ struct Meeting {
 
 #[derive(Debug)]
 struct State {
-    /// What each rank has brought.
+    /// The contribution of each rank.
     brought: Vec<Brought>,
     /// Ranks that have come to the meeting under way.
     here: usize,
     /// Meetings that are over.
     over: u64,
-    /// Why there will be no other meeting.
+    /// The reason that there will be no other meeting.
     failed: Option<String>,
 }
 

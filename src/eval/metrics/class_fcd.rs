@@ -8,7 +8,7 @@ use crate::eval::set::Set;
 const LEAST: usize = 500;
 /// The distances of more classes are not listed.
 const LISTED: usize = 100;
-/// What the name of a class's distance begins with.
+/// The prefix of the name of a class's distance.
 pub const OF_CLASS: &str = "fcd_of_";
 
 pub(super) const METRIC: Metric = Metric {

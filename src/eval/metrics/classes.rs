@@ -6,7 +6,7 @@ use crate::eval::set::Set;
 
 /// A class is covered where its share of the samples is this part of its share of the real images, or more.
 const COVERED: f64 = 0.1;
-/// What the name of a class's share begins with.
+/// The prefix of the name of a class's share.
 pub const SHARE: &str = "share_";
 /// The shares of more classes are not listed.
 const LISTED: usize = 100;

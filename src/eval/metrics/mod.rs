@@ -15,14 +15,14 @@ use crate::error::{Error, Result};
 pub use class_fcd::OF_CLASS;
 pub use classes::SHARE;
 
-/// What a metric looks at.
+/// The input of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// Features and classes, and so a classifier.
     Features,
-    /// What Inception-v3 says of samples and of real images, and so its weights.
+    /// Inception-v3's features and logits of samples and of real images, and so its weights.
     Inception,
-    /// What it says of samples alone.
+    /// Its logits of samples only.
     Logits,
     /// Pixels alone.
     Pixels,
@@ -44,7 +44,7 @@ pub struct Metric {
     pub name: &'static str,
     /// Its meaning, in a line.
     pub meaning: &'static str,
-    /// What it looks at.
+    /// Its input.
     pub needs: Needs,
     /// The title of its panel in `curves.svg`, and the figures that are drawn there, each with the name of its line.
     pub panel: (&'static str, &'static [(&'static str, &'static str)]),
@@ -52,7 +52,7 @@ pub struct Metric {
     pub measure: fn(real: &Set, fake: &Set, seed: u64) -> Vec<Figure>,
     /// Whether a figure of this name is one of it.
     pub has: fn(figure: &str) -> bool,
-    /// What a figure of it means, for people.
+    /// The meaning of one of its figures, for people.
     pub explain: fn(figure: &str) -> &'static str,
 }
 

@@ -250,7 +250,7 @@ impl Machine<'_> {
         Ok(text)
     }
 
-    /// What Python's machine would call.
+    /// Handles a call: Python's machine would execute it.
     fn reduce(&mut self) -> Step<()> {
         let arguments = self.pop()?;
         let function = self.pop()?;

@@ -19,13 +19,13 @@ pub(crate) const MOST_BYTES: u64 = 32 << 20;
 /// The most values that a pickle may make; a tensor takes about 20.
 const MOST_NODES: usize = 1 << 20;
 
-/// What is wrong with a pickle, for the message: where, what was expected, what was found.
+/// A fault of a pickle, for the message: where, what was expected, what was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// The offset in the pickle of the opcode.
     pub(crate) offset: usize,
-    /// What was expected there.
+    /// The expected content.
     pub(crate) expected: String,
-    /// What stands there.
+    /// The content that is there.
     pub(crate) found: String,
 }

@@ -35,7 +35,7 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// What it is, for messages.
+    /// Its kind, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Node::Nothing => "None",

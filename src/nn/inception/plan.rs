@@ -19,17 +19,17 @@ pub const SIDE: usize = 299;
 /// The buffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Slot {
-    /// What a block takes, the images at the beginning, and what it makes; the next block has them the other way round.
+    /// The input of a block (at first the images) and its output; the next block has them the other way round.
     First,
     Second,
     /// An image with zeros around it.
     Padded,
-    /// What a convolution makes, before the activation.
+    /// The output of a convolution, before the activation.
     Raw,
-    /// What goes on within a branch: taken in turns.
+    /// Intermediate images of a branch: taken in turns.
     Left,
     Right,
-    /// What the branches of a block make, beside each other.
+    /// The outputs of the branches of a block, beside each other.
     Together,
     Features,
     Logits,
@@ -43,7 +43,7 @@ struct Value {
     shape: ImageShape,
 }
 
-/// What a step computes.
+/// The operation of a step.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     /// A convolution with its bias: the number of its layer.

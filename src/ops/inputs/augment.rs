@@ -50,7 +50,7 @@ pub struct Augment<'a> {
     pub w: usize,
     /// Channels.
     pub c: usize,
-    /// What is done.
+    /// The policies that are applied.
     pub policy: AugmentPolicy,
     /// Half of the pixels' range: how far 1 is in the formulas above.
     pub half_range: f64,
@@ -68,7 +68,7 @@ impl Augment<'_> {
         self.h * self.w * self.c
     }
 
-    /// What a sum over a pixel's channels is multiplied with to be their mean.
+    /// The factor that turns a sum over a pixel's channels into their mean.
     fn per_pixel(&self) -> f64 {
         1.0 / self.c as f64
     }

@@ -51,7 +51,7 @@ impl BatchNorm {
     fn joined_rows(&self) -> usize {
         self.rows / self.groups * self.ranks
     }
-    /// What a dry run notes that the ranks tell each other of it, where they normalise together.
+    /// The window that a dry run notes as communication: this one if the ranks normalise together, otherwise an empty one.
     fn told(&self, window: Window) -> Window {
         if self.ranks > 1 { window } else { Window::default() }
     }

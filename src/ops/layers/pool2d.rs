@@ -19,7 +19,7 @@ use crate::device::{Accelerator, Argument, Backend, Cpu, Real, Storage, Stored, 
 use crate::ops::case::Case;
 use crate::ops::pass::Pass;
 
-/// What is taken of a window.
+/// The value that is taken from a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
     /// Its largest pixel.
@@ -43,9 +43,9 @@ pub struct Pool2d {
     pub side: usize,
     /// Step of the window.
     pub stride: usize,
-    /// How far windows reach over the border; less than a window, so that each holds a pixel.
+    /// The distance that windows reach over the border; less than a window, so that each holds a pixel.
     pub padding: usize,
-    /// What is taken of a window.
+    /// The value that is taken from a window.
     pub pooling: Pooling,
 }
 

@@ -32,7 +32,7 @@ pub struct Adam {
     pub beta2: f64,
     /// ε, added to the root of the corrected second moment.
     pub epsilon: f64,
-    /// How the learning rate changes from step to step.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
 }
 

@@ -1,5 +1,5 @@
-//! What the ranks have found of a network's gradients, where each looks through a share of its own: what one has found not finite is
-//! so for all, and no rank's weights change.
+//! Agreement of the ranks on a network's gradients, when each checks a share of its own: a gradient that one rank finds not finite counts
+//! for all, and no rank's weights change.
 
 use crate::Result;
 use crate::device::kernels::Kernel;

@@ -28,7 +28,7 @@ pub struct Rmsprop {
     pub decay: f64,
     /// ε, added to the root of the second moment.
     pub epsilon: f64,
-    /// How the learning rate changes from step to step.
+    /// The schedule of the learning rate.
     pub schedule: Schedule,
 }
 

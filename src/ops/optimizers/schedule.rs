@@ -1,4 +1,4 @@
-//! What an optimiser's rate and a moving average's decay are at a step: functions of the step number alone, which is in the
+//! An optimiser's rate and a moving average's decay at a step: functions of the step number alone, which is in the
 //! device's state. A recorded step is replayed without a word from the host, and a run that is resumed goes on as it would have.
 //!
 //! Nothing here is fused and no library function is called, so that kernels/optimizers/schedule.cuh gives the same bits.
@@ -25,11 +25,11 @@ choices! {
 pub struct Schedule {
     /// The first so many steps: step s, from 0, has the part (s + 1) / warmup.
     pub warmup: u64,
-    /// How the rate falls.
+    /// The shape of the fall.
     pub kind: ScheduleKind,
     /// The last step before it falls.
     pub start: u64,
-    /// How many steps it falls for; at least 1 where it falls at all.
+    /// The number of steps of the fall; at least 1 if it falls at all.
     pub steps: u64,
     /// The part that it falls to.
     pub floor: f64,

@@ -14,7 +14,7 @@ pub struct Animation {
     pub scale: usize,
     /// Frames a second, 1 to 50.
     pub fps: u16,
-    /// How many frames' time the last frame is shown.
+    /// The time that the last frame is shown, in frames.
     pub hold: u16,
 }
 

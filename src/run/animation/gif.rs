@@ -44,7 +44,7 @@ enum Kind {
     Grey,
     /// The number of each colour that there is, by its 24 bits.
     Exact(Vec<u8>),
-    /// What was learnt, and the numbers that were looked up, one more than they are.
+    /// The learnt palette, and the numbers that were looked up, each plus one.
     Learnt(Box<NeuQuant>, Vec<u16>),
 }
 

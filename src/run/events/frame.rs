@@ -77,7 +77,7 @@ mod tests {
         }
     }
 
-    /// What `RecordWriter` of TensorBoard 2.21 writes of nine digits.
+    /// The output of TensorBoard 2.21's `RecordWriter` for nine digits.
     #[test]
     fn a_frame_is_that_of_tensorboard() {
         let expected = b"\x09\0\0\0\0\0\0\0\x37\xf9\x71\x39123456789\xe5\xb0\x8a\xc7";

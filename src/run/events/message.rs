@@ -9,12 +9,12 @@ pub(super) struct Event {
     pub(super) content: Content,
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Content {
     /// The format of the file, which every file begins with.
     Version,
-    /// What was read of this step and later ones is to be forgotten.
+    /// Events of this step and later ones are to be forgotten.
     Restart,
     /// Numbers by their tags. TensorBoard has them in single precision.
     Scalars(Vec<(String, f64)>),
@@ -145,7 +145,7 @@ impl Message {
     }
 }
 
-/// What is read of an event again.
+/// The fields that are read back from an event.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) step: u64,
@@ -228,7 +228,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// What `tensorboard.compat.proto.event_pb2` makes of the same fields.
+    /// The bytes that `tensorboard.compat.proto.event_pb2` makes from the same fields.
     #[test]
     fn an_event_is_that_of_tensorboard() {
         let event = Event { time: 1.5, step: 7, content: Content::Version };

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 /// The begin of the files' names, by which TensorBoard finds them, and the end of those that are ours.
 const BEGIN: &str = "events.out.tfevents.";
 const END: &str = ".vgan-cuda";
-/// What the tags of measurements begin with.
+/// The prefix of the tags of measurements.
 const MEASURED: &str = "metrics/";
 
 /// An open event file; events go to its end.
@@ -32,7 +32,7 @@ const MEASURED: &str = "metrics/";
 pub struct EventLog {
     path: PathBuf,
     file: File,
-    /// When the run was started first, in seconds since 1970.
+    /// The time of the run's first start, in seconds since 1970.
     start: f64,
     /// Training time up to the newest record, in seconds.
     elapsed: f64,
@@ -126,7 +126,7 @@ pub fn export(folder: &RunFolder, to: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What event files hold already.
+/// The events that the files hold already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Kept {
     /// The settings, and the pictures that belong to no step.
@@ -222,7 +222,7 @@ fn trim(path: &Path, step: u64) -> Result<Kept> {
     Ok(kept)
 }
 
-/// When the run was started first; 0 where env.json does not say.
+/// The time of the run's first start; 0 if env.json does not have it.
 fn start_of(folder: &RunFolder) -> f64 {
     let starts = fs::read(folder.env_path()).unwrap_or_default();
     let starts: Vec<Value> = serde_json::from_slice(&starts).unwrap_or_default();

@@ -32,7 +32,7 @@ const LENGTH: usize = 1024;
 /// Bytes of a message that go with it.
 const MESSAGE: usize = 500;
 
-/// What a rank is at.
+/// The state of a rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Doing {
     /// Steps, or what is before the first of them.
@@ -46,7 +46,7 @@ pub enum Doing {
     Failed,
 }
 
-/// How far the training thread of this rank is.
+/// The progress of this rank's training thread.
 #[derive(Debug, Default)]
 pub struct Pulse {
     step: AtomicU64,
@@ -124,7 +124,7 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// What is to be said, where each rank has a name for people such as `cuda:2 on node7`.
+    /// The message for the user; each rank has a name for people such as `cuda:2 on node7`.
     pub fn message(&self, names: &[String]) -> String {
         let whom = |rank: usize| match names.get(rank) {
             Some(name) => format!("rank {rank} ({name})"),
@@ -376,7 +376,7 @@ impl Looker {
         Some(Lost::Stuck(ranks, still, behind.0))
     }
 
-    /// What a rank of this start has shown last, and its file.
+    /// The last heartbeat of a rank of this start, and its file.
     fn beat(&self, rank: usize) -> Option<(Beat, File)> {
         let mut file = File::open(self.folder.file(&format!("beat-{rank}"))).ok()?;
         let mut text = Vec::with_capacity(LENGTH);

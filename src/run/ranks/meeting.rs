@@ -1,5 +1,5 @@
-//! How the ranks of one start find each other, by files, where nothing else tells them anything: each says a line about itself, and all
-//! get the lines of all and what the leader has for them (the id of NCCL's communicator).
+//! The meeting of the ranks of one start, by files, if nothing else connects them: each writes a line about itself, and all get the lines
+//! of all and the leader's value for them (the id of NCCL's communicator).
 //!
 //! A file may be one of an earlier start of the same name that was killed. So each rank makes up a word of its own for this start and
 //! believes only what answers it: the leader an acceptance of its word, the others an answer that has theirs.
@@ -27,7 +27,7 @@ use crate::units;
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a rank says of itself.
+/// The message of a rank about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Hello {
     word: String,
@@ -35,7 +35,7 @@ struct Hello {
     accepts: Option<String>,
 }
 
-/// What the leader answers.
+/// The leader's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     word: String,
@@ -55,14 +55,14 @@ pub struct Meeting<'a> {
     patience: Duration,
 }
 
-/// What all ranks know after they have met.
+/// The knowledge of all ranks after they have met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Met {
     /// The line of each rank.
     pub lines: Vec<String>,
     /// The word of each rank, which is in its signs of life.
     pub words: Vec<String>,
-    /// What the leader had for all.
+    /// The leader's value for all.
     pub gift: String,
 }
 
@@ -179,7 +179,7 @@ fn word(rank: usize) -> String {
     sha256(format!("{rank} {now} {} {thread:?} {machine}", std::process::id()).as_bytes())[..16].to_string()
 }
 
-/// What another rank wrote; `None` where it is not there, or not a whole one.
+/// The file of another rank; `None` if it is missing or incomplete.
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }

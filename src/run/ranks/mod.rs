@@ -24,7 +24,7 @@ use crate::error::{Error, Result, shown};
 pub use heartbeat::{Doing, Lost, Pulse, Watch};
 pub use meeting::{Meeting, Met};
 
-/// How the folders of starts are called.
+/// The prefix of the folders of starts.
 const PREFIX: &str = ".ranks-";
 
 /// The folder of one start.

@@ -20,7 +20,7 @@ pub const MARK: &str = "vgan-cuda report";
 pub struct Page {
     /// The program's version.
     pub version: &'static str,
-    /// When it was made, in UTC: `2026-01-31T12:00:00Z`.
+    /// The time at which it was made, in UTC: `2026-01-31T12:00:00Z`.
     pub made: String,
     /// True if the page asks its server for news.
     pub live: bool,
@@ -33,7 +33,7 @@ pub struct Page {
 /// A run in a page.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
-    /// What the page calls it.
+    /// Its name on the page.
     pub name: String,
     /// The preset that it started from, where that is known.
     pub preset: Option<String>,
@@ -45,9 +45,9 @@ pub struct Run {
     pub steps: Option<u64>,
     /// The message at its end, if that was an error.
     pub message: Option<String>,
-    /// What the reader should know: files that could not be read, and what is left out for it.
+    /// Notes for the reader: files that could not be read, and the parts that are left out for this reason.
     pub notes: Vec<String>,
-    /// What the curves show.
+    /// The panels of the curves.
     pub panels: Vec<Panel>,
     /// Every figure of its records, by name.
     pub series: BTreeMap<String, Series>,
@@ -57,9 +57,9 @@ pub struct Run {
     pub last: BTreeMap<String, f64>,
     /// The grids of samples that the page has, in the order of their steps.
     pub snapshots: Vec<Snapshot>,
-    /// How many there are in the run's folder.
+    /// The number of snapshots in the run's folder.
     pub snapshot_count: usize,
-    /// Where the picture of real images is: a data URI, or a path on the server.
+    /// The place of the picture of real images: a data URI, or a path on the server.
     pub reals: Option<String>,
     /// Samples and the training images nearest to them.
     pub nearest: Option<Nearest>,
@@ -95,7 +95,7 @@ pub struct Differing {
 pub struct Nearest {
     /// The step of the samples.
     pub step: u64,
-    /// How many training images there are.
+    /// The number of training images.
     pub images: usize,
     /// True if training shows mirrored images too, and they were searched as well.
     pub mirrored: bool,
@@ -103,9 +103,9 @@ pub struct Nearest {
     pub rows: Vec<NearestRow>,
     /// The median over the samples of the distance to the nearest image.
     pub sample_median: f64,
-    /// How far training images are from each other; `None` where there are too few.
+    /// Distances between training images; `None` where there are too few.
     pub reference: Option<Reference>,
-    /// How many training images the reference is taken over.
+    /// The number of training images that the reference is taken over.
     pub reference_count: usize,
 }
 
@@ -185,8 +185,8 @@ impl Page {
     }
 }
 
-/// What the page may load and run: its own script and style, known by their hashes, and pictures that are in it; a live one its
-/// server's too.
+/// The content security policy: the page may run its own script and style, known by their hashes, and load pictures that are in it; a live
+/// page may also load from its server.
 pub fn policy(live: bool) -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text.as_bytes())));
     let own = if live { " 'self'" } else { "" };

@@ -1,4 +1,4 @@
-//! Which figures of a run stand in which panel of a report.
+//! The panels of a report, and the figures in each.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::run::figures::{Figures, Output, SINGLES};
 /// One panel of the curves.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Panel {
-    /// What it shows, with the unit.
+    /// Its figures, with the unit.
     pub title: String,
     /// Its lines.
     pub lines: Vec<Line>,
@@ -23,16 +23,16 @@ pub struct Panel {
 pub struct Line {
     /// The name of its series.
     pub key: String,
-    /// What the legend calls it; empty where it is alone.
+    /// Its name in the legend; empty where it is alone.
     pub label: String,
 }
 
 /// A level that a figure is held against.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Level {
-    /// Where it lies.
+    /// The value of the level.
     pub value: f64,
-    /// What the legend calls it.
+    /// Its name in the legend.
     pub label: String,
 }
 

@@ -13,11 +13,11 @@ use crate::run::folder::{RunFolder, picture_step};
 pub struct Snapshot {
     /// The step after which it was drawn; 0 is the untrained generator.
     pub step: u64,
-    /// Where it is: a data URI, or a path on the server.
+    /// The place of the picture: a data URI, or a path on the server.
     pub src: String,
 }
 
-/// How much of a run's pictures a page takes.
+/// The limit on a run's pictures in a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     /// The most pictures.

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The data are read from the run's folder at most so often, whoever asks for them.
 const AGE: Duration = Duration::from_secs(1);
 
-/// What a server shows.
+/// The content of a server.
 pub trait Site: Send + Sync + 'static {
     /// The page, in HTML.
     ///
@@ -124,7 +124,7 @@ impl Bound {
         Ok(Bound { listener, at, names: names.into_iter().filter(|name| !name.is_empty()).collect() })
     }
 
-    /// Where the page is for a browser on this machine.
+    /// The page's address for a browser on this machine.
     pub fn url(&self) -> String {
         let at = self.at;
         let ip = if at.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { at.ip() };
@@ -178,7 +178,7 @@ impl Drop for Server {
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     site: Box<dyn Site>,
     names: Vec<String>,

@@ -7,7 +7,7 @@ use std::time::Instant;
 /// The most bytes of a request.
 const MOST_BYTES: usize = 16 << 10;
 
-/// What is asked for.
+/// The requested page or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Page,
@@ -25,7 +25,7 @@ pub(super) struct Request {
     pub(super) only_head: bool,
 }
 
-/// Why a request is not answered.
+/// The reason that a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,

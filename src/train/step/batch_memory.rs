@@ -55,7 +55,7 @@ pub struct ImageGradients<B: Executor> {
 }
 
 impl<B: Executor> ImageGradients<B> {
-    /// Where the discriminator writes the gradient by images as it sees them. Noise on them changes none.
+    /// The buffer for the discriminator's gradient with respect to the images as it sees them. Noise on them does not change it.
     pub(super) fn discriminated(&mut self, backend: &B) -> StoredOut<'_, B> {
         backend.view_mut(self.augmented.as_mut().unwrap_or(&mut self.clean))
     }

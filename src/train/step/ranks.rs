@@ -1,4 +1,4 @@
-//! What a step's ranks tell each other, where several train together: the discriminator's verdicts on their images, the norms of a
+//! The communication of the ranks in a step, if several train together: the discriminator's verdicts on their images, the norms of a
 //! gradient penalty, and the sums of gradients.
 //!
 //! Verdicts are gathered, and not what a loss makes of them: two numbers an image. Then every rank computes the loss of all images, in
@@ -33,7 +33,7 @@ impl Verdicts {
     }
 }
 
-/// What a loss is computed from and writes, of the images of all ranks.
+/// The inputs and outputs of a loss over the images of all ranks.
 pub(super) struct WholeVerdict<'a, B: Executor> {
     pub(super) logits: Stored<'a, B>,
     pub(super) kl: In<'a, B>,

@@ -1,4 +1,4 @@
-//! What the discriminator sees of images: augmented, and with instance noise on top, where the settings ask for either.
+//! The images as the discriminator sees them: augmented, and with instance noise on top, if the settings ask for either.
 //!
 //! The noise comes last, so that every pixel has it at the σ that the settings name. Below the augmentation it would be
 //! stretched with the contrast, and missing where something is cut out: there D would tell real from fake as sharply as ever.
@@ -76,7 +76,7 @@ pub(super) fn backward_to_reconstructions<B: Executor>(model: &mut Model<B>, inp
     )
 }
 
-/// What is done to images before the discriminator sees them, each with its draws where they are given.
+/// The changes of images before the discriminator sees them, each with its draws if they are given.
 struct Changes<'a, B: Executor> {
     augment: Augment<'static>,
     u: Option<In<'a, B>>,

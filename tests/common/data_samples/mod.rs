@@ -19,7 +19,7 @@ pub fn idx(sizes: &[u32], payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What [`cifar`] puts at a place of an image with this label.
+/// The value that [`cifar`] puts at a place of an image with this label.
 pub fn cifar_value(label: u8, channel: usize, y: usize, x: usize) -> u8 {
     (usize::from(label) * 31 + channel * 67 + y * 5 + x * 3) as u8
 }

@@ -28,7 +28,7 @@ macro_rules! driver_api {
             }
         )*
 
-        /// What this file exports.
+        /// The functions that this file exports.
         pub(crate) const $table: &[$crate::abi::Symbol] =
             &[$($crate::abi::Symbol { name: stringify!($name), address: $name as *const () }),*];
     };
@@ -51,7 +51,7 @@ pub(crate) fn listed(arguments: &[&dyn std::fmt::Debug]) -> String {
     arguments.join(", ")
 }
 
-/// How long a call waits for other threads or processes before it looks again.
+/// The time between two looks of a call that waits for other threads or processes.
 const PAUSE: std::time::Duration = std::time::Duration::from_micros(50);
 
 /// Runs the body of a call.
@@ -88,7 +88,7 @@ pub(crate) fn call(
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Code::UNKNOWN)
 }
 
-/// Where a result goes.
+/// The destination of a result.
 #[repr(transparent)]
 pub(crate) struct Out<T>(pub(crate) *mut T);
 
@@ -136,7 +136,7 @@ impl<T> Out<T> {
         Ok(())
     }
 
-    /// What stands there, for functions that read and write a place.
+    /// The value there, for functions that read and write a place.
     pub(crate) fn get(self) -> Result<T>
     where
         T: Copy,
@@ -154,7 +154,7 @@ impl Out<c_char> {
     }
 }
 
-/// Where an argument lies.
+/// The place of an argument.
 #[repr(transparent)]
 pub(crate) struct In<T>(pub(crate) *const T);
 

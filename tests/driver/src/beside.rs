@@ -39,7 +39,7 @@ impl Drop for Beside {
     }
 }
 
-/// What the functions that copy are given.
+/// The context of the functions that copy.
 struct Reach<'a> {
     driver: &'a Driver,
     device: usize,

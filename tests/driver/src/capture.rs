@@ -10,7 +10,7 @@ use crate::queue::{Ordered, Work};
 use crate::state::{Driver, thread};
 use crate::stream::Stream;
 
-/// How a recording and calls beside it get on (`CUstreamCaptureMode`).
+/// The effect of other calls on a recording (`CUstreamCaptureMode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Global = 0,

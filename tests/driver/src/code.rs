@@ -1,6 +1,6 @@
 //! The codes of errors (CUDA Driver API, "Data types used by CUDA driver", `CUresult`), with their names and texts.
 
-/// What a call returns: 0, or why it failed.
+/// The result of a call: 0, or the reason of the failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Code(pub u32);

@@ -7,7 +7,7 @@ use crate::code::{Code, Result};
 use crate::faults::Point;
 use crate::state::Driver;
 
-/// Where bytes come from or go to.
+/// The source or the destination of bytes.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// Memory of this device.

@@ -15,7 +15,7 @@ unsafe extern "C" {
     fn atexit(function: extern "C" fn()) -> i32;
 }
 
-/// What is left at the process's end goes into the report.
+/// Puts the objects that are left at the process's end into the report.
 extern "C" fn at_exit() {
     let _ = std::panic::catch_unwind(|| {
         let Some(mut driver) = crate::state::lock_if_free() else { return };

@@ -29,7 +29,7 @@ pub(crate) struct Event {
     asked: Option<u64>,
 }
 
-/// What an event was last recorded for.
+/// The work that an event was last recorded for.
 #[derive(Debug, Clone)]
 enum State {
     /// "Before the first call to cuEventRecord(), an event represents an empty set of work".

@@ -18,7 +18,7 @@
 
 use crate::code::Code;
 
-/// Where something can go wrong.
+/// A place where a fault can be planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
     /// An allocation on the device.

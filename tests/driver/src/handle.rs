@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::code::{Code, Result};
 
-/// What a handle stands for.
+/// The kind of object that a handle stands for.
 pub(crate) trait Kind {
     /// A number that no other kind has.
     const TAG: u64;

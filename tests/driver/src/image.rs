@@ -1,10 +1,10 @@
-//! How long an image is that a program gives by its beginning alone.
+//! The length of an image of which a program gives only the beginning.
 
 use ptx_machine::fatbin;
 
 use crate::code::{Code, Result};
 
-/// What `cuModuleLoadData` may also be given, and this machine can't run: a cubin.
+/// The beginning of a cubin, which `cuModuleLoadData` may also be given, and which this machine can't run.
 const ELF: [u8; 4] = *b"\x7fELF";
 /// Beyond this a length is none.
 const LARGEST: usize = 1 << 40;

@@ -22,7 +22,7 @@ pub(crate) struct Prepared {
     launch: Launch,
 }
 
-/// What a launch says of its grid.
+/// The grid of a launch.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) grid: [u32; 3],

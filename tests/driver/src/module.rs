@@ -33,7 +33,7 @@ pub(crate) struct Function {
     name: CString,
 }
 
-/// What can be set of a function (`CUfunction_attribute`).
+/// The attributes of a function that can be set (`CUfunction_attribute`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attributes {
     /// The most dynamic shared memory that a launch may ask for, in bytes.

@@ -28,7 +28,7 @@ pub(crate) struct Callback {
     pub(crate) data: u64,
 }
 
-/// What is to be done.
+/// A piece of work.
 #[derive(Debug, Clone)]
 pub(crate) enum Work {
     Kernel(Arc<Prepared>),
@@ -58,7 +58,7 @@ struct Tail {
     number: u64,
 }
 
-/// How a stream and the legacy default stream order one another (CUDA Driver API, "Stream synchronization behavior").
+/// The order between a stream and the legacy default stream (CUDA Driver API, "Stream synchronization behavior").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ordered {
     /// The legacy default stream: each piece of work waits for all blocking streams of its context, and they for it.

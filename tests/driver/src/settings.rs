@@ -1,4 +1,4 @@
-//! What the environment asks for. README.md has the table of variables.
+//! Settings from the environment. README.md has the table of variables.
 
 use ptx_machine::machine::{AsyncCopies, Checks, Options, Order};
 
@@ -29,25 +29,25 @@ pub(crate) enum Clock {
 /// All settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// What is stood in for.
+    /// The GPU that is imitated.
     pub(crate) gpu: &'static Gpu,
     /// Bytes of each device.
     pub(crate) memory: u64,
-    /// Which of the machine's devices the program sees, in its order.
+    /// The machine's devices that the program sees, in its order.
     pub(crate) visible: Vec<usize>,
     /// Version of the driver: 1000 × major + 10 × minor.
     pub(crate) version: i32,
     /// When work is done.
     pub(crate) when: When,
-    /// What events tell.
+    /// The clock that events read.
     pub(crate) clock: Clock,
-    /// How kernels run.
+    /// The options of kernels.
     pub(crate) options: Options,
-    /// What goes wrong.
+    /// The planted faults.
     pub(crate) faults: Faults,
-    /// Where each call is written to.
+    /// The file that each call is written to.
     pub(crate) trace: Option<String>,
-    /// Where findings and leaks are written to.
+    /// The file that findings and leaks are written to.
     pub(crate) report: Option<String>,
 }
 

@@ -29,7 +29,7 @@ use crate::trace::Trace;
 
 /// A device.
 pub(crate) struct Device {
-    /// Which of the machine's devices it is.
+    /// Its number among the machine's devices.
     pub(crate) physical: usize,
     pub(crate) gpu: &'static Gpu,
     pub(crate) machine: Machine,
@@ -62,7 +62,7 @@ pub(crate) struct Owned {
     pub(crate) pool: Option<Handle<PoolKind>>,
     /// The flags of page-locked memory.
     pub(crate) flags: u32,
-    /// Which allocation it is, from 1, in the order of the calls.
+    /// The number of the allocation, from 1, in the order of the calls.
     pub(crate) number: u64,
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn lock_if_free() -> Option<MutexGuard<'static, Driver>> {
     }
 }
 
-/// What the driver knows of a thread.
+/// The driver's state of a thread.
 pub(crate) struct Thread {
     pub(crate) number: u64,
     /// Contexts, the current one last.
@@ -182,7 +182,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What holds for every call: 3 before `cuInit` ("This indicates that the CUDA driver has not been initialized with cuInit()
+    /// The check of every call: 3 before `cuInit` ("This indicates that the CUDA driver has not been initialized with cuInit()
     /// or that initialization has failed").
     pub(crate) fn before(&self, name: &str) -> Result {
         const EARLY: [&str; 6] = [

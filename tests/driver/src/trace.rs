@@ -1,4 +1,4 @@
-//! What is written about a run: one line a call and a kernel, and a report of findings and leaks.
+//! The output about a run: one line a call and a kernel, and a report of findings and leaks.
 
 use std::fs::File;
 use std::io::Write;
@@ -43,7 +43,7 @@ pub(crate) fn describe(finding: &Finding) -> String {
     text
 }
 
-/// What a launch's work was, as words and numbers for the end of its line.
+/// The work of a launch, as words and numbers for the end of its line.
 pub(crate) fn counts(counters: &Counters) -> String {
     let warps: u64 = counters.warp_instructions.values().sum();
     let classes: String =

@@ -22,7 +22,7 @@ enum End {
     Any(u64),
 }
 
-/// Where the rows of a copy lie.
+/// The places of a copy's rows.
 #[derive(Debug, Clone, std::marker::Copy)]
 struct Rows {
     width: usize,

@@ -69,7 +69,7 @@ impl std::fmt::Debug for UniqueId {
     }
 }
 
-/// What `ncclConfig_t` begins with in all versions since 2.14.
+/// The first fields of `ncclConfig_t` in all versions since 2.14.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct Config {

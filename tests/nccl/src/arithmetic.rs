@@ -1,4 +1,4 @@
-//! What collectives compute. Sums are in the order of the ranks, which NCCL does not promise.
+//! The arithmetic of collectives. Sums are in the order of the ranks, which NCCL does not promise.
 
 use crate::code::{Code, Failure, Result};
 

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString};
 use std::sync::{Mutex, PoisonError};
 
-/// What a call returns.
+/// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Code(pub(crate) u32);
@@ -65,7 +65,7 @@ pub(crate) fn note(failure: &Failure) {
     }
 }
 
-/// What was noted last.
+/// The message that was noted last.
 pub(crate) fn last() -> &'static CStr {
     *LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,10 +16,10 @@ use crate::driver::{NOT_READY, Read, TIMED_OUT, Write, driver};
 use crate::meeting::{Given, Health};
 use crate::settings::{Point, Settings, settings};
 
-/// How often a rank that waits looks whether the others live.
+/// The interval at which a waiting rank checks that the others live.
 const HEALTH_EVERY: Duration = Duration::from_millis(10);
 
-/// What is computed.
+/// The operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     AllReduce(Reduction),
@@ -81,7 +81,7 @@ impl Operation {
         if given == 0 || received == 0 || apart || in_place { Ok(()) } else { wrong("its buffers overlap") }
     }
 
-    /// What this rank receives, of what all gave.
+    /// The values that this rank receives, from those that all gave.
     fn result(&self, rank: usize, given: &[Given]) -> Result<Vec<u8>> {
         let parts: Vec<&[u8]> = given.iter().map(|given| given.bytes.as_slice()).collect();
         match self.kind {
@@ -111,7 +111,7 @@ struct UnderWay {
     number: u64,
     since: Instant,
     looked: Instant,
-    /// What the others gave, as far as it is here.
+    /// The values of the others, as far as they are here.
     given: Vec<Option<Given>>,
 }
 
@@ -290,7 +290,7 @@ impl Reach {
     }
 }
 
-/// What the driver calls once the work is in no stream and in no graph any more.
+/// The function that the driver calls once the work is in no stream and in no graph any more.
 unsafe extern "C" fn release(data: *mut c_void) {
     // SAFETY: `Job::enqueue` gave the driver this reference, which is taken back once.
     drop(unsafe { Arc::from_raw(data.cast_const().cast::<Job>()) });
@@ -304,7 +304,7 @@ impl Drop for Job {
     }
 }
 
-/// What the driver calls until the work is done.
+/// The function that the driver calls until the work is done.
 unsafe extern "C" fn carry_out(data: *mut c_void, reach: *mut c_void, read: Read, write: Write) -> u32 {
     // SAFETY: `Job::enqueue` made it, and `release` was not called.
     let job = unsafe { &*data.cast::<Job>() };

@@ -14,7 +14,7 @@ use crate::driver::driver;
 use crate::meeting::{ID_BYTES, Meeting, Who};
 use crate::settings::{Point, settings};
 
-/// How long one that waits for others sleeps before it looks again.
+/// The time that a thread that waits for others sleeps before it looks again.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// One rank of a group of ranks.
@@ -35,7 +35,7 @@ pub(crate) struct Communicator {
     pub(crate) graphs: AtomicUsize,
 }
 
-/// Where a communicator stands.
+/// The state of a communicator.
 #[derive(Default)]
 struct State {
     /// Its ranks are not all there yet.

@@ -10,11 +10,11 @@ use crate::communicator::Communicator;
 
 /// A communicator, a stream, and an operation.
 type Asked = (Arc<Communicator>, usize, Operation);
-/// What is asked of one communicator: streams and operations.
+/// The work for one communicator: streams and operations.
 type OfOne = (Arc<Communicator>, Vec<(usize, Operation)>);
 
 thread_local! {
-    /// How deep the calling thread is in groups, and what it has asked for there.
+    /// The depth of the calling thread in groups, and the work that it has asked for there.
     static GROUP: RefCell<(usize, Vec<Asked>)> = RefCell::default();
 }
 

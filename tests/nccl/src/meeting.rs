@@ -1,4 +1,4 @@
-//! Where ranks meet: a folder of shared memory that is named by the unique id.
+//! The meeting place of ranks: a folder of shared memory that is named by the unique id.
 //!
 //! `rank-R` says who a rank is. Its holder has it locked for as long as it lives, so that the kernel tells the others when it has died.
 //! `left-R` says that it went in good order. `N-R` is what rank R gives to collective number N: the operation in a line, then bytes. It
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::code::{Code, Failure, Result};
 use crate::settings::settings;
 
-/// What each `ncclUniqueId` of this library begins with.
+/// The prefix of each `ncclUniqueId` of this library.
 const PREFIX: &str = "nccl-standin-";
 /// `NCCL_UNIQUE_ID_BYTES`.
 pub(crate) const ID_BYTES: usize = 128;
@@ -54,7 +54,7 @@ pub(crate) struct Who {
     pub(crate) version: i32,
 }
 
-/// What one rank gives to a collective.
+/// The values that one rank gives to a collective.
 #[derive(Debug)]
 pub(crate) struct Given {
     /// The operation in words: the same on all ranks.
@@ -62,7 +62,7 @@ pub(crate) struct Given {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// How another rank does.
+/// The health of another rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Health {
     Alive,
@@ -128,7 +128,7 @@ impl Meeting {
         fs::rename(hidden, self.given(number, self.rank)).map_err(system)
     }
 
-    /// What a rank has given to collective `number`, once it has.
+    /// The values that a rank has given to collective `number`, once it has.
     pub(crate) fn take(&self, number: u64, rank: usize) -> Result<Option<Given>> {
         let Some(mut bytes) = read(&self.given(number, rank))? else { return Ok(None) };
         let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
@@ -148,7 +148,7 @@ impl Meeting {
         self.folder.join(format!("{number}-{rank}"))
     }
 
-    /// How another rank does, which came at some time.
+    /// The health of another rank, which came at some time.
     pub(crate) fn health(&self, rank: usize) -> Health {
         if self.folder.join(format!("left-{rank}")).exists() {
             return Health::Left;

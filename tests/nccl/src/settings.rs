@@ -1,4 +1,4 @@
-//! What the environment asks for, and faults among it. README.md has the table of variables.
+//! Settings and faults from the environment. README.md has the table of variables.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::code::{Code, Failure, Result};
 
-/// Where something can go wrong: `ncclGetUniqueId`, `ncclCommInitRank` and its kin, a call of a collective, a collective as it is
+/// A place where a fault can be planted: `ncclGetUniqueId`, `ncclCommInitRank` and its kin, a call of a collective, a collective as it is
 /// carried out, and there a process that dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Point {
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     pub(crate) notices: bool,
     /// Bytes of device memory that a communicator takes.
     pub(crate) memory: usize,
-    /// Where ranks meet.
+    /// The folder in which ranks meet.
     pub(crate) folder: PathBuf,
     faults: Vec<Fault>,
     trace: Option<Mutex<File>>,

@@ -49,7 +49,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("vgan-cuda train quick ex", &[]),
 ];
 
-/// Where a word has an `=` in it: what bash has to put in the place of the part behind, and the others in that of the whole.
+/// Words with an `=` in them: bash has to replace the part behind it, and the other shells the whole.
 const BEHIND_EQUALS: &[(&str, &str, &[&str])] = &[
     ("vgan-cuda train --set kl_mix=", "kl_mix=", &["mean", "sum"]),
     ("vgan-cuda train --set objective.loss=wg", "objective.loss=", &["wgan"]),
@@ -179,7 +179,7 @@ zpty -d terminal
 cat answers
 "#;
 
-/// What the scripts know is what the program knows: nothing else has to be written down.
+/// The scripts know the same as the program: nothing else has to be written down.
 #[test]
 fn case_24_every_command_flag_and_setting_is_completed() {
     let answer = |words: &[&str]| {

@@ -111,7 +111,7 @@ fn case_05_pictures_of_ours_alone_are_data_and_runs_are_not() {
     assert_eq!(agreed(photos.path()).images, 13);
 }
 
-/// What is refused, the format that the message names, and what it says to do.
+/// The refused files, the format that the message names, and its advice.
 #[test]
 fn case_13_formats_that_are_not_read_are_named_with_what_to_pass() {
     let save = "save its images as PNG files in a folder, and pass that folder";

@@ -1,4 +1,4 @@
-//! What people look at: curves, progress, the console line.
+//! Output that people look at: curves, progress, the console line.
 
 use std::fs;
 

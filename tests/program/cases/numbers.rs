@@ -74,7 +74,7 @@ fn case_32_a_run_of_before_goes_on_with_log_variance() {
     assert_same_checkpoint(&old.checkpoint(6), &whole.checkpoint(6), "with and without the setting");
 }
 
-/// Where the bias of log σ may start follows from what it is of.
+/// The start of the bias of log σ depends on the unit of sigma.
 #[test]
 fn case_32_the_bias_is_in_the_units_of_sigma() {
     let refused =

@@ -18,7 +18,7 @@ fn check(folder: &Path, code: i32) -> (String, String) {
     (stdout(&output), stderr(&output))
 }
 
-/// What `train` takes for its first image: the corner of reals.png, [side][side][channels].
+/// The first image of `train`: the corner of reals.png, [side][side][channels].
 fn trained_on(folder: &Path, side: usize, words: &str) -> Vec<Vec<Vec<u8>>> {
     let outdir = tempfile::tempdir().expect("a temporary folder");
     let mut command = program(&format!("train {TINY} {words}"));

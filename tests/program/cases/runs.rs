@@ -85,7 +85,7 @@ fn run_state(run: &Run, step: u64) -> Value {
     serde_json::from_slice(&run.checkpoint(step)[2]).expect("JSON")
 }
 
-/// What stands against a new run is found before there is a folder for it.
+/// Obstacles to a new run are found before there is a folder for it.
 #[test]
 fn case_17_a_new_run_that_can_not_be_leaves_no_folder() {
     let place = Place::new();

@@ -21,7 +21,7 @@ fn state(run: &Run, step: u64) -> Value {
     serde_json::from_slice(&run.checkpoint(step)[2]).expect("JSON")
 }
 
-/// What takes effect is said, kept in log.txt and in state.json, and is what a run with `--set` does.
+/// A setting that takes effect is reported, kept in log.txt and in state.json, and has the effect of a run with `--set`.
 #[test]
 fn case_07_a_setting_that_takes_effect_is_noted() {
     let place = Place::new();
@@ -59,7 +59,7 @@ fn case_07_a_setting_that_takes_effect_is_noted() {
     assert!(!text(&set, "config.toml").contains("generator_lr = 0.5"));
 }
 
-/// What changes the meaning of the weights is refused: in the file with exit code 3, on the command line with 2.
+/// A setting that changes the meaning of the weights is refused: in the file with exit code 3, on the command line with 2.
 #[test]
 fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
     let place = Place::new();
@@ -101,8 +101,8 @@ fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
     assert_eq!(run.newest_step(), 3);
 }
 
-/// Where a run begins is past: it is said, and the checkpoint keeps what the weights really came from. So does a
-/// configuration that is written anew.
+/// A setting of the start has no effect any more: this is reported, and the checkpoint keeps the settings that the weights really came
+/// from. So does a configuration that is written anew.
 #[test]
 fn case_07_what_has_no_effect_is_said() {
     let place = Place::new();

@@ -106,7 +106,7 @@ fn case_12_an_edited_configuration_does_not_bend_the_pictures() {
     }
 }
 
-/// What is written is a PNG in a file: by another name, or into standard output, nothing is.
+/// The output is a PNG in a file: nothing is written by another name or into standard output.
 #[test]
 fn case_15_the_name_of_a_picture_ends_in_png() {
     let place = Place::new();

@@ -18,7 +18,7 @@ pub(crate) fn images(path: &Path) -> Images {
     load(path.to_str().expect("a plain path"), &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What `check` says, after holding it against what `train` reads: they must agree on everything.
+/// The report of `check`, after a comparison with the images that `train` reads: they must agree on everything.
 pub(crate) fn agreed(path: &Path) -> CheckReport {
     let images = images(path);
     let report = check(path, &LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"));
@@ -133,7 +133,7 @@ fn case_06_cifar_counts_what_train_reads() {
     }
 }
 
-/// Where only a test split is there, it is taken, and that is said aloud: for all formats alike.
+/// A test split alone is taken, with a loud line: for all formats alike.
 #[test]
 fn case_06_a_test_split_alone_is_taken_with_a_loud_line() {
     let layouts: [Vec<(&str, Vec<u8>)>; 5] = [

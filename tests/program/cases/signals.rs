@@ -105,7 +105,7 @@ fn case_09_a_limit_on_the_size_of_a_file_saves_and_names_the_file() {
     assert_eq!(run.records().last().map(|record| record.step), Some(step + 3));
 }
 
-/// Where a checkpoint itself meets the limit nothing can be saved, and the error says what to do.
+/// If a checkpoint itself meets the limit, nothing can be saved, and the error gives advice.
 #[test]
 fn case_09_a_limit_below_a_checkpoint_is_an_error_and_no_crash() {
     let place = Place::new();

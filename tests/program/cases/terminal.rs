@@ -1,4 +1,4 @@
-//! What a real terminal shows of a run, by tmux and by `script` of util-linux.
+//! The view of a run in a real terminal, by tmux and by `script` of util-linux.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -125,7 +125,7 @@ fn case_26_a_bar_is_cut_to_a_narrow_terminal() {
     assert!(!lines.iter().any(|line| line.starts_with("ETA") || line.contains("images/s")), "{lines:#?}");
 }
 
-/// What the program sends to a terminal of this kind.
+/// The output of the program to a terminal of this kind.
 fn sent_to_terminal(place: &Place, variables: &[(&str, &str)], words: &str) -> Option<String> {
     let mut command = Command::new("script");
     command.args(["-qec", &training(place, words).replace("exec sleep 120", "true"), "/dev/null"]);

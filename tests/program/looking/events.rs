@@ -32,7 +32,7 @@ fn shown(folder: &Path) -> Vec<Vec<u8>> {
     contents(folder).into_iter().filter(|event| event[11] == 0x2a || event[12] == 0x2a).collect()
 }
 
-/// How often each stands there.
+/// The count of each event.
 fn counted(events: Vec<Vec<u8>>) -> BTreeMap<Vec<u8>, usize> {
     let mut counts = BTreeMap::new();
     events.into_iter().for_each(|event| *counts.entry(event).or_default() += 1);

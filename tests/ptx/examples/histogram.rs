@@ -27,7 +27,7 @@ fn name(op: &Op) -> String {
     format!("{}{kind}", &text[..end])
 }
 
-/// What is printed, and the counts.
+/// The printed report, and the counts.
 #[derive(Default)]
 struct Report {
     lines: Vec<String>,

@@ -1,4 +1,4 @@
-//! How long the products of the tensor cores take on this host: `cargo run --release -p ptx-machine --example products`.
+//! The time of the products of the tensor cores on this host: `cargo run --release -p ptx-machine --example products`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How many thread instructions a second the machine runs: `cargo run --release -p ptx-machine --example throughput`.
+//! The number of thread instructions that the machine runs in a second: `cargo run --release -p ptx-machine --example throughput`.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 
-/// What a fatbin begins with.
+/// The first bytes of a fatbin.
 const MAGIC: u32 = 0xBA55_ED50;
 /// The shortest header of an entry: up to and with the decompressed size.
 const ENTRY_HEADER: usize = 64;
@@ -22,7 +22,7 @@ const LARGEST_IMAGE: u64 = 1 << 30;
 /// Room that is set aside before a byte is decompressed: a hostile size takes no memory.
 const FIRST_ROOM: u64 = 1 << 20;
 
-/// What an image is.
+/// The kind of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// PTX text.
@@ -36,7 +36,7 @@ pub enum Kind {
 /// An image for one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its architecture: 90 for sm_90a.
     pub architecture: u32,
@@ -63,7 +63,7 @@ pub enum FatbinError {
     Decompress {
         /// The image's architecture.
         architecture: u32,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
     /// PTX is ASCII.
@@ -87,7 +87,7 @@ fn u64_at(bytes: &[u8], at: usize, what: &'static str) -> Result<u64, FatbinErro
     number(bytes, at, what).map(u64::from_le_bytes)
 }
 
-/// How long a fatbin is, by its first [`HEADER`] bytes: what a bare pointer has to be read by. `None`: it is no fatbin.
+/// The length of a fatbin, by its first [`HEADER`] bytes, for an image that is only a pointer. `None`: it is no fatbin.
 ///
 /// PTX has no header: it ends in NUL.
 pub fn length(header: &[u8]) -> Option<usize> {

@@ -4,7 +4,7 @@
 /// A GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gpu {
-    /// How an option or a variable (`CUDA_STANDIN_GPU`) names it.
+    /// Its name in an option or a variable (`CUDA_STANDIN_GPU`).
     pub key: &'static str,
     /// Its name.
     pub name: &'static str,
@@ -50,14 +50,14 @@ impl Gpu {
     }
 }
 
-/// What every GPU of a compute capability has.
+/// The limits of every GPU of a compute capability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Shared memory of a multiprocessor, in bytes.
     pub shared_per_multiprocessor: u32,
     /// The most that a block can ask for, in bytes.
     pub shared_per_block_optin: u32,
-    /// What the system keeps of a block's shared memory, in bytes.
+    /// The part of a block's shared memory that the system keeps, in bytes.
     pub shared_reserved: u32,
     /// Threads of a multiprocessor.
     pub threads_per_multiprocessor: u32,

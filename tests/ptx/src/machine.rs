@@ -11,12 +11,12 @@ use crate::memory::Memory;
 pub use counters::{Accesses, Class, Counters, LineCount};
 use load::{Code, Source};
 
-/// How kernels are run.
+/// The way in which kernels are run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Threads of the host; blocks are shared among them.
     pub threads: usize,
-    /// What is checked beside what hardware reports.
+    /// The checks in addition to those of hardware.
     pub checks: Checks,
     /// In which order blocks are begun.
     pub blocks: Order,
@@ -30,7 +30,7 @@ pub struct Options {
     pub counted_only: bool,
 }
 
-/// What is checked.
+/// The checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checks {
     /// Two accesses of shared memory by different threads without a barrier between them, one of them a write.
@@ -103,7 +103,7 @@ pub struct Launch {
 pub struct Machine {
     /// The memory that kernels see.
     pub memory: Arc<Memory>,
-    /// How kernels are run.
+    /// The way in which kernels are run.
     pub options: Options,
     /// Who accessed global memory, for the checks.
     shadow: GlobalShadow,
@@ -163,7 +163,7 @@ pub enum LoadError {
     InvalidPtx(String),
 }
 
-/// What ends a launch, as hardware would report it.
+/// The fault that ends a launch, as hardware would report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// An access outside of all allocations.
@@ -198,29 +198,29 @@ pub struct Site {
 pub struct Finding {
     /// The kernel.
     pub kernel: String,
-    /// What is wrong, in a sentence.
+    /// The fault, in a sentence.
     pub what: String,
     /// The address, where it is about one.
     pub address: Option<u64>,
-    /// Where: for a race both accesses.
+    /// The sites: for a race both accesses.
     pub sites: Vec<Site>,
 }
 
 /// Why a launch ended early.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// What hardware would report.
+    /// The kind that hardware would report.
     pub kind: FaultKind,
     /// The details.
     pub finding: Finding,
 }
 
-/// What a launch that ended left.
+/// The results of a launch that ended.
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
-    /// What the checks found.
+    /// The findings of the checks.
     pub findings: Vec<Finding>,
-    /// What the work was, where [`Options::count_every`] asks for it.
+    /// The counted work, if [`Options::count_every`] asks for it.
     pub counters: Option<Counters>,
 }
 

@@ -58,7 +58,7 @@ impl Drop for Reserved {
     }
 }
 
-/// What an allocation is.
+/// The kind of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Device memory.
@@ -74,7 +74,7 @@ pub struct Allocation {
     pub address: u64,
     /// Its size as it was asked for.
     pub bytes: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
@@ -237,7 +237,7 @@ impl Memory {
         self.tables().allocations.values().copied().collect()
     }
 
-    /// Where the bytes at a device address lie on the host, if one allocation holds all of them.
+    /// The place on the host of the bytes at a device address, if one allocation holds all of them.
     #[inline]
     pub fn resolve(&self, address: u64, bytes: u64) -> Result<NonNull<u8>, AccessError> {
         for region in &self.regions {
@@ -292,7 +292,7 @@ impl Memory {
     }
 }
 
-/// Which bytes of device memory were written. Bytes of pinned memory always count as written, as the host writes them unseen.
+/// The bytes of device memory that were written. Bytes of pinned memory always count as written, as the host writes them unseen.
 impl Memory {
     /// Keeps track from now on; what is allocated now counts as written. Takes an eighth of the memory that is used.
     pub fn track_writes(&self) {
@@ -398,7 +398,7 @@ impl Memory {
         }
     }
 
-    /// What was copied is as written as its source.
+    /// Marks the copied bytes as written where their source is.
     fn copy_written(&self, source: u64, target: u64, bytes: u64) {
         if self.written.get().is_none() || bytes == 0 {
             return;

@@ -1,4 +1,4 @@
-//! What bulk copies and `wgmma` read and write while ordinary accesses go on: planted bugs with their twins.
+//! Reads and writes of bulk copies and `wgmma` beside ordinary accesses: planted bugs with their twins.
 
 use crate::common::hopper::{buggy, clean, in_all_orders, text, wait};
 use crate::common::planted::{line_of, planted};
@@ -24,7 +24,7 @@ const WAIT: &str = "cp.async.bulk.wait_group 0;";
 /// Thread 0 reads what the copy wrote last, and writes behind it.
 const READ: &str = "ld.global.u32 %r9, [%rd1+252]; // BUG\nst.global.u32 [%rd1+256], %r9;";
 
-/// What is found in a kernel whose buffer nothing has written, in all orders.
+/// Checks the findings in a kernel whose buffer nothing has written, in all orders.
 fn on_fresh_memory(text: &str, check: impl Fn(&Options, &[Finding], Vec<u32>)) {
     for options in orders() {
         let options = Options { checks: all_checks().checks, ..options };

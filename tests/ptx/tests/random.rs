@@ -15,7 +15,7 @@ const OWN: u32 = 4;
 /// A statement on words `%r`, doubles `%rd` and predicates `%p`, by their numbers.
 #[derive(Debug, Clone)]
 enum Statement {
-    /// Which of [`BINARY`], result, sources.
+    /// The index in [`BINARY`], result, sources.
     Binary(usize, usize, usize, usize),
     /// A source is a constant.
     Constant(usize, usize, usize, u32),
@@ -76,7 +76,7 @@ const COMPARE: [(&str, Holds); 6] = [
     }),
 ];
 
-/// What an instruction of doubles does.
+/// The function of an instruction of doubles.
 type Doubles = fn(u64, u64) -> u64;
 
 /// Instructions of doubles.

@@ -9,7 +9,7 @@ use ptx_machine::machine::{Finding, Launch, LoadError, Options};
 const ROWS: u32 = 3;
 const COLUMNS: u32 = 300;
 
-/// What is found in `row_sums` of reduce.cu.
+/// The findings in `row_sums` of reduce.cu.
 fn of_row_sums(text: &str, options: Options) -> Vec<Finding> {
     let machine = machine(options);
     let (input, output) = (upload(&machine, &[0; (ROWS * COLUMNS) as usize]), upload(&machine, &[0; ROWS as usize]));

@@ -1,4 +1,4 @@
-//! What lanes do together, and atomics, against the ISA's text.
+//! Operations of several lanes together, and atomics, against the ISA's text.
 
 use crate::common::{self, machine, module_text, options, orders, run, shape, upload, words};
 

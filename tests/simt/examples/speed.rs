@@ -1,4 +1,4 @@
-//! What a switch, a launch and an arithmetic operation cost: `cargo run --release --example speed`.
+//! The cost of a switch, a launch and an arithmetic operation: `cargo run --release --example speed`.
 
 use std::time::Instant;
 

@@ -31,7 +31,7 @@ pub enum CopyMode {
     Late,
 }
 
-/// How an [`Emulator`] runs kernels.
+/// The way in which an [`Emulator`] runs kernels.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Order of the threads of a block.
@@ -43,7 +43,7 @@ pub struct Options {
     /// Whether accesses are checked. Without, kernels run some ten times as fast, and only barriers, collectives and
     /// what the processor itself refuses are reported.
     pub detection: bool,
-    /// How long one launch may take.
+    /// The time that one launch may take.
     pub time_limit: Duration,
 }
 
@@ -77,7 +77,7 @@ struct Device {
     handle: *mut c_void,
     table: Table,
     launches: u64,
-    /// Where the runtime writes, kept because it is large.
+    /// The buffer that the runtime writes to, kept because it is large.
     findings: Box<[RawFinding; MOST_FINDINGS]>,
 }
 

@@ -7,7 +7,7 @@ use libloading::Library;
 
 use crate::report::{Kind, Role};
 
-/// How many findings one launch reports at most.
+/// The largest number of findings that one launch reports.
 pub(crate) const MOST_FINDINGS: usize = 20;
 
 #[repr(C)]

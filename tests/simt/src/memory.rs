@@ -1,10 +1,10 @@
-//! Which buffers there are. Each has pages of its own with unmapped ones around it, and ends within 256 bytes of them.
+//! The buffers. Each has pages of its own with unmapped ones around it, and ends within 256 bytes of them.
 
 use std::collections::BTreeMap;
 
 use crate::report::Address;
 
-/// What cudaMalloc aligns to.
+/// The alignment of cudaMalloc.
 const ALIGNMENT: u64 = 256;
 const PAGE: u64 = 4096;
 

@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::library::Loaded;
 
-/// What a program is made of.
+/// The sources of a program.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// The .cu files, each compiled by itself as nvcc does it.
     pub files: Vec<PathBuf>,
-    /// Where `#include` looks.
+    /// The folders in which `#include` looks.
     pub include_dirs: Vec<PathBuf>,
     /// Macros, as `NAME` or `NAME=VALUE`. `SIMT` is always defined.
     pub defines: Vec<String>,
     /// More options for the compiler, behind all others.
     pub flags: Vec<String>,
-    /// Where compiled objects are kept: by default `$SIMT_CACHE`, else `simt` in cargo's target folder, else in the
+    /// The folder in which compiled objects are kept: by default `$SIMT_CACHE`, else `simt` in cargo's target folder, else in the
     /// folder for temporary files.
     pub cache: Option<PathBuf>,
 }
@@ -206,7 +206,7 @@ impl Build {
         flags
     }
 
-    /// What a source is known by before its headers are: itself and all that the compiler is told.
+    /// The digest of a source before its headers are known: of itself and of the compiler's arguments.
     fn source_digest(&self, job: &Job<'_>) -> Result<String, String> {
         let text = fs::read(job.file).map_err(|error| format!("{}: {error}", job.file.display()))?;
         Ok(digest(&[&self.compiler, &self.version, &self.flags(job), &job.file, &text]))
@@ -322,7 +322,7 @@ fn default_cache() -> PathBuf {
     target.map_or_else(|| std::env::temp_dir().join("simt"), |target| target.join("simt"))
 }
 
-/// What a command prints, or why it failed.
+/// The output of a command, or the reason of its failure.
 fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("cannot run {name}: {error}"))?;

@@ -1,9 +1,9 @@
-//! What a launch did wrong, as data and as text.
+//! The findings of a launch, as data and as text.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What is wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -112,7 +112,7 @@ impl Kind {
     }
 }
 
-/// What threads did at a site.
+/// The action of threads at a site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -166,7 +166,7 @@ impl fmt::Display for Place {
 /// One place in a kernel with the threads that were there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
-    /// What they did.
+    /// Their action.
     pub role: Role,
     /// Of which block.
     pub block: [u32; 3],
@@ -174,7 +174,7 @@ pub struct Site {
     pub threads: Vec<u32>,
     /// The line and, after it, the lines that it was inlined into. Empty where there is none to be found.
     pub places: Vec<Place>,
-    /// What they wait for, or empty.
+    /// The thing that they wait for, or empty.
     pub detail: String,
 }
 
@@ -194,19 +194,19 @@ pub struct Address {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// In which kernel.
     pub kernel: String,
-    /// Where, and by whom: first the access or barrier that it was found at, then what it collides with.
+    /// The sites, with the threads: first the access or barrier that it was found at, then those that it collides with.
     pub sites: Vec<Site>,
-    /// What was accessed.
+    /// The accessed address.
     pub address: Option<Address>,
-    /// How many bytes were accessed; of a misaligned access, the alignment that it needs.
+    /// The number of accessed bytes; for a misaligned access, the alignment that it needs.
     pub bytes: u32,
-    /// How often it was seen in this launch, by any threads.
+    /// The number of times that it was seen in this launch, by any threads.
     pub count: u32,
-    /// What more there is to say, or empty.
+    /// Further details, or empty.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! What each intrinsic gives, against its definition written out here; with and without detection, in several orders.
+//! The result of each intrinsic, against its definition written out here; with and without detection, in several orders.
 
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 
@@ -71,7 +71,7 @@ impl Draws {
     }
 }
 
-/// Which lane each of the four shuffles reads from, as CUDA's programming guide words it.
+/// The lane that each of the four shuffles reads from, as in CUDA's programming guide.
 fn source(kind: usize, lane: i32, argument: i32, width: i32) -> i32 {
     let (first, within) = (lane / width * width, lane % width);
     match kind {

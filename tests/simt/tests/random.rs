@@ -185,7 +185,7 @@ fn races_in_global_memory_within_and_between_blocks() {
     assert_eq!(missed, 0);
 }
 
-/// Where parts of warps meet, two readers are too few to remember now and then: nothing false, and little missed.
+/// Two remembered readers are sometimes too few where parts of warps meet: nothing false is reported, and little is missed.
 #[test]
 fn races_between_parts_of_warps() {
     let (missed, racing, clean) = compare(1, true, true);

@@ -89,13 +89,13 @@ impl Augment<'_> {
     }
 }
 
-/// What the draws of one image come to.
+/// The changes of one image, from its draws.
 struct Changes<T> {
     /// The factors of a value, of the sum of its pixel and of the sum of its image.
     own: T,
     pixel: T,
     image: T,
-    /// What is added.
+    /// The number that is added.
     brightness: T,
     /// Pixel (i, j) shows pixel (i + rows, j + columns).
     rows: isize,

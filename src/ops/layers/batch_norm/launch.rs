@@ -62,7 +62,7 @@ impl BatchNorm {
     }
 }
 
-/// What a backward pass reads.
+/// The buffers that a backward pass reads.
 #[derive(Clone, Copy)]
 struct Read<'a, T: Real, S: Storage<T>> {
     x: Stored<'a, Accelerator<T, S>>,

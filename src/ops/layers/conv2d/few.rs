@@ -10,7 +10,7 @@ use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, Store
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
-/// Where the elements of w lie, as kernels/layers/filters.cuh has it: the distances of neighbours along K, R, S and C, and the
+/// The places of the elements of w, as in kernels/layers/filters.cuh: the distances of neighbours along K, R, S and C, and the
 /// place of the first.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::NoUninit)]

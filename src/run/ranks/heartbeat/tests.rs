@@ -36,7 +36,7 @@ fn folder() -> (tempfile::TempDir, LaunchFolder) {
 }
 
 impl Rank {
-    /// What it finds lost within `time`.
+    /// The ranks that it finds lost within `time`.
     fn finds(&self, time: Duration) -> Option<Lost> {
         match self.lost.recv_timeout(time) {
             Ok(lost) => Some(lost),

@@ -94,7 +94,7 @@ pub(crate) fn fetch(target: &mut [u8], address: CUdeviceptr, stream: CUstream) {
     assert_eq!(call!(cuMemcpyDtoHAsync_v2(target.as_mut_ptr().cast(), address, target.len(), stream)), 0);
 }
 
-/// What device memory holds, by a copy that waits for the default stream and what it orders.
+/// The content of device memory, by a copy that waits for the default stream and the streams that it orders.
 #[track_caller]
 pub(crate) fn now(address: CUdeviceptr, bytes: usize) -> Vec<u8> {
     let mut target = vec![0xEE; bytes];
@@ -107,7 +107,7 @@ pub(crate) fn wait(stream: CUstream) {
     assert_eq!(call!(cuStreamSynchronize(stream)), 0);
 }
 
-/// What `work` puts into a stream, as a graph.
+/// The work that `work` puts into a stream, as a graph.
 #[track_caller]
 pub(crate) fn record(stream: CUstream, work: impl FnOnce()) -> CUgraph {
     assert_eq!(

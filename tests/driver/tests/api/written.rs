@@ -1,4 +1,4 @@
-//! What is written about a run.
+//! The output about a run.
 
 use std::ptr::null_mut;
 

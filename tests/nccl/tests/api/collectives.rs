@@ -1,4 +1,4 @@
-//! What collectives compute: NCCL user guide, "Collective Operations" and "In-place Operations".
+//! Results of collectives: NCCL user guide, "Collective Operations" and "In-place Operations".
 
 use crate::child::on_devices;
 use crate::nccl::{DOUBLE, FLOAT, SUM, UINT8, nccl, new_id, on_ranks};

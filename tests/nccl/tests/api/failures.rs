@@ -1,4 +1,4 @@
-//! What goes wrong: ranks that die, never come, disagree, or share a GPU; misuse; faults that were asked for.
+//! Failures: ranks that die, never come, disagree, or share a GPU; misuse; faults that were asked for.
 
 use std::time::{Duration, Instant};
 

@@ -146,7 +146,7 @@ impl Rank {
         address
     }
 
-    /// What device memory holds once all is done.
+    /// The content of device memory once all work is done.
     pub(crate) fn fetch(&self, address: u64, bytes: usize) -> Vec<u8> {
         let mut target = vec![0xEE; bytes];
         cuda!(cuMemcpyDtoHAsync_v2(target.as_mut_ptr().cast(), address, bytes, self.stream));

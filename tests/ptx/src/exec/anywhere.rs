@@ -32,7 +32,7 @@ pub(crate) struct Refused {
 }
 
 impl Block<'_> {
-    /// Where a lane's bytes lie on the host.
+    /// The place of a lane's bytes on the host.
     pub(crate) fn pointer(
         &self,
         w: &Warp,
@@ -105,7 +105,7 @@ pub(crate) fn space_of(address: u64) -> (Space, u64) {
     }
 }
 
-/// What `bytes` of [`AnyLoad`] and [`AnyStore`] holds besides the element's bytes, which are its low 8 bits.
+/// The fields of `bytes` of [`AnyLoad`] and [`AnyStore`] besides the element's bytes, which are its low 8 bits.
 pub(crate) mod any {
     use crate::text::ast::Space;
 

@@ -6,8 +6,8 @@ use super::anywhere::{any, pointers};
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Atomic, Type};
 
-/// What an atomic does. Of [`Decoded`]: `a` is the address, `b` and `c` the values, `r[0]` the old value if `n` is 1, `imm` the offset;
-/// the low byte of `bytes` is the index into [`super::Program::atomics`], the rest is as [`any`] says.
+/// The operation of an atomic. Of [`Decoded`]: `a` is the address, `b` and `c` the values, `r[0]` the old value if `n` is 1, `imm` the
+/// offset; the low byte of `bytes` is the index into [`super::Program::atomics`], the rest is as [`any`] says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct AtomicOp {
     pub(crate) op: Atomic,

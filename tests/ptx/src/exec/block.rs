@@ -11,7 +11,7 @@ use super::{Program, Warp, cluster};
 use crate::machine::{Checks, FaultKind, Launch, Options, Order};
 use crate::memory::Memory;
 
-/// What is the same for all blocks of a launch.
+/// The values that are the same for all blocks of a launch.
 pub(crate) struct Context<'a> {
     pub(crate) program: &'a Program,
     /// The same with counting, where blocks are counted.
@@ -34,7 +34,7 @@ pub(crate) struct RawSite {
     pub(crate) lanes: u32,
 }
 
-/// What ended a launch, before it is put into words.
+/// The fault that ended a launch, before it is put into words.
 #[derive(Debug, Clone)]
 pub(crate) struct RawFault {
     pub(crate) kind: FaultKind,
@@ -62,7 +62,7 @@ pub(crate) struct Barrier {
     pub(crate) waiting: Vec<(u32, usize, BarrierResult)>,
 }
 
-/// Where the result of a barrier goes.
+/// The destination of a barrier's result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BarrierResult {
     None,
@@ -102,17 +102,17 @@ pub(crate) struct Block<'a> {
     /// The cluster, and the block's rank in it.
     pub(crate) cluster: cluster::Shared,
     pub(crate) rank: u32,
-    /// Where each warp's registers begin.
+    /// The beginning of each warp's registers.
     pub(crate) registers: Vec<*mut u32>,
-    /// What groups of four warps asked for.
+    /// The requests of groups of four warps.
     pub(crate) warp_groups: Vec<WarpGroup>,
-    /// What was counted.
+    /// The counts.
     pub(crate) counts: Counts,
-    /// Where accesses are checked.
+    /// The checker, if accesses are checked.
     pub(crate) checker: Option<Box<Checker>>,
 }
 
-/// What the turns of a block's warps came to.
+/// The result of the turns of a block's warps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Round {
     /// Threads are left.

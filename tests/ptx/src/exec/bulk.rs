@@ -43,7 +43,7 @@ struct Part {
 pub(crate) struct Transfer {
     pub(crate) direction: BulkDirection,
     parts: Vec<Part>,
-    /// What is written where there is no source, repeated.
+    /// The bytes that are written where there is no source, repeated.
     fill: Vec<u8>,
     /// The mbarriers that are told, and of how many bytes.
     told: Vec<*mut u8>,

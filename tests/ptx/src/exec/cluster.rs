@@ -7,16 +7,17 @@ use std::rc::Rc;
 use super::bulk::Transfer;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 
-/// What the blocks of a cluster share; a block without a cluster is a cluster of its own. One thread of the host runs all of them.
+/// The state that the blocks of a cluster share; a block without a cluster is a cluster of its own. One thread of the host runs all of
+/// them.
 #[derive(Default)]
 pub(crate) struct Cluster {
-    /// Where the shared memory of each block begins, by rank.
+    /// The beginning of each block's shared memory, by rank.
     pub(crate) shared: Vec<*mut u8>,
     /// Threads of all blocks that have not exited.
     pub(crate) live: u32,
     /// Threads that arrived at the barrier.
     arrived: u32,
-    /// How often the barrier was complete.
+    /// The number of times that the barrier was complete.
     pub(crate) phase: u32,
     /// Bulk copies that are told to an mbarrier, and not yet made.
     pub(crate) under_way: VecDeque<Transfer>,

@@ -1,12 +1,12 @@
-//! What the lanes of a warp do together (§9.7.9.6, §9.7.14.7 and following): shuffles, votes, matches, reductions.
+//! Operations of the lanes of a warp together (§9.7.9.6, §9.7.14.7 and following): shuffles, votes, matches, reductions.
 
 use super::lanes::Cell;
 use super::path::State;
 use super::{Block, Decoded, Flow, Handler, LANES, Warp};
 use crate::text::ast::{Reduction, Shuffle, Vote};
 
-/// What lanes do together. Of [`Decoded`]: `a`, `b`, `c` are sources, `r[0]` the result, `r[1]` the predicate, `r[2]` the slot of the
-/// mask, `imm` the index into [`super::Program::collectives`].
+/// An operation of several lanes together. Of [`Decoded`]: `a`, `b`, `c` are sources, `r[0]` the result, `r[1]` the predicate, `r[2]` the
+/// slot of the mask, `imm` the index into [`super::Program::collectives`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Collective {
     Sync,
@@ -181,7 +181,7 @@ fn check_lanes(operation: Collective, i: &Decoded, w: &Warp, b: &mut Block<'_>, 
     }
 }
 
-/// Where an instruction stands in the program. Instructions that wait are never under a predicate.
+/// The place of an instruction in the program. Instructions that wait are never under a predicate.
 pub(crate) fn instruction_index(i: &Decoded, b: &Block<'_>) -> u32 {
     let start = b.program.code.as_ptr() as usize;
     ((std::ptr::from_ref(i) as usize - start) / size_of::<Decoded>()) as u32

@@ -221,7 +221,7 @@ impl Handler for Guarded {
     }
 }
 
-/// What `bar` and `barrier.cta` do, in `bytes`.
+/// The operation of `bar` and `barrier.cta`, in `bytes`.
 pub(crate) mod bar {
     pub(crate) const SYNC: u32 = 0;
     pub(crate) const ARRIVE: u32 = 1;
@@ -379,7 +379,7 @@ impl Handler for Nanosleep {
     }
 }
 
-/// What has no effect here.
+/// An instruction without effect here.
 pub(crate) struct Nothing;
 
 impl Handler for Nothing {

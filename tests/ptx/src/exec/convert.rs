@@ -3,7 +3,7 @@
 use super::lanes::{binary, unary};
 use crate::tensor::numbers;
 
-/// Where a source is f64 or the result has 64 bits, NaN gives the smallest integer, or half of the range of an unsigned one;
+/// If a source is f64 or the result has 64 bits, NaN gives the smallest integer, or half of the range of an unsigned one;
 /// otherwise 0.
 #[inline(always)]
 fn or_nan<T>(nan: bool, other: T, value: T) -> T {

@@ -11,7 +11,7 @@ pub(crate) const PASS: u64 = 4 * BANKS as u64;
 /// Banks of shared memory, of 4 bytes each.
 const BANKS: usize = 32;
 
-/// What an instruction's accesses of one space cost.
+/// The cost of an instruction's accesses of one space.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct AccessCount {
     /// Warp instructions.
@@ -132,7 +132,7 @@ pub(crate) fn count_access(b: &mut Block<'_>, site: u32, space: Space, lanes: u3
     b.counts.accesses[site][kind].add(AccessCount { requests: 1, parts, bytes, least });
 }
 
-/// How many sectors of 32 bytes the lanes touch.
+/// The number of sectors of 32 bytes that the lanes touch.
 pub(crate) fn sectors(lanes: u32, at: &[u64; LANES], bytes: u32) -> u64 {
     let mut touched = [0u64; LANES * 4];
     let mut count = 0;
@@ -152,14 +152,14 @@ pub(crate) fn sectors(lanes: u32, at: &[u64; LANES], bytes: u32) -> u64 {
     changes + u64::from(!touched.is_empty())
 }
 
-/// How many times shared memory must be read for all lanes where no two want different words of one bank.
+/// The number of reads of shared memory for all lanes if no two want different words of one bank.
 pub(crate) fn least_passes(lanes: u32, bytes: u32) -> u64 {
     let together = LANES / (bytes / 4).clamp(1, 4) as usize;
     let group = u32::MAX >> (LANES - together);
     (0..LANES).step_by(together).filter(|start| lanes >> start & group != 0).count() as u64
 }
 
-/// How many times shared memory must be read for all lanes: 32 banks of 4 bytes give one word each at a time. Accesses of 8 bytes go
+/// The number of reads of shared memory for all lanes: 32 banks of 4 bytes give one word each at a time. Accesses of 8 bytes go
 /// by half warps, those of 16 bytes by quarters.
 pub(crate) fn passes(lanes: u32, at: &[u64; LANES], bytes: u32) -> u64 {
     let words = (bytes / 4).max(1) as usize;

@@ -9,7 +9,7 @@ use super::{Decoded, LANES, Warp};
 /// Lanes of a piece.
 pub(crate) const PIECE: usize = 16;
 
-/// What a lane of a slot holds.
+/// The content of a lane of a slot.
 pub(crate) trait Cell: Copy + Default + 'static {
     /// This where the lowest bit of `on` is set, `old` where not.
     fn blend(self, old: Self, on: u32) -> Self;
@@ -33,7 +33,7 @@ impl Cell for u64 {
 
 /// A value as an instruction sees it. Of a slot that is wider, the low bits count.
 pub(crate) trait Value: Copy {
-    /// What holds it.
+    /// The cell that holds it.
     type Cell: Cell;
     /// From a register.
     fn of(cell: Self::Cell) -> Self;

@@ -11,10 +11,10 @@ use super::{FULL, LANES, Warp, cluster};
 use crate::machine::{Launch, Order};
 use crate::text::ast::Special;
 
-/// What a launch left.
+/// The result of a launch.
 #[derive(Default)]
 pub(crate) struct Result {
-    /// What ended it early.
+    /// The fault that ended it early.
     pub(crate) fault: Option<RawFault>,
     pub(crate) findings: Findings,
     pub(crate) counts: Counts,
@@ -88,7 +88,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What a thread of the host needs to run clusters of blocks, one after the other; mostly a cluster is one block.
+/// The state that a thread of the host needs to run clusters of blocks, one after the other; mostly a cluster is one block.
 struct Worker<'a> {
     context: &'a Context<'a>,
     cluster: cluster::Shared,
@@ -219,7 +219,7 @@ fn differs(value: ConstantValue) -> bool {
     matches!(special, Tid(_) | LaneId | LaneMaskEq | LaneMaskGe | LaneMaskGt | LaneMaskLe | LaneMaskLt)
 }
 
-/// What a constant is in one lane.
+/// The value of a constant in one lane.
 fn value_of(value: ConstantValue, launch: &Launch, shared: u32, id: [u32; 3], warp: u32, lane: u32) -> u64 {
     match value {
         ConstantValue::Bits(bits) => bits,

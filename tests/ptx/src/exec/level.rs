@@ -3,7 +3,7 @@
 
 use super::{Block, Decoded, Flow, Warp};
 
-/// How an instruction is carried out by the active lanes of a warp.
+/// The execution of an instruction by the active lanes of a warp.
 pub(crate) trait Handler {
     /// `WHOLE`: all 32 lanes are active.
     ///
@@ -22,10 +22,10 @@ pub(crate) struct Pair {
     pub(crate) partial: Run,
 }
 
-/// What the host's processor can do.
+/// The capabilities of the host's processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// What the compiler was told: right everywhere.
+    /// The compiler's default target: right everywhere.
     Baseline,
     /// AVX2 with fused multiplication and addition.
     #[cfg(all(target_arch = "x86_64", not(test)))]

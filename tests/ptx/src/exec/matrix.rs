@@ -122,7 +122,7 @@ impl Handler for Stmatrix {
     }
 }
 
-/// Where the rows lie. `None`: the fault is written down.
+/// The places of the rows. `None`: the fault is written down.
 ///
 /// # Safety
 /// As of [`super::anywhere::addresses`].

@@ -122,7 +122,7 @@ unsafe fn run(i: &Decoded, w: &mut Warp, b: &mut Block<'_>) -> Flow {
     Flow::Go
 }
 
-/// Where a lane's mbarrier lies. `None`: the fault is written down.
+/// The place of a lane's mbarrier. `None`: the fault is written down.
 fn object(i: &Decoded, w: &Warp, b: &mut Block<'_>, lane: usize, address: u64) -> Option<*mut u8> {
     match b.pointer(w, lane, any::space(i.bytes), address, 8, 8) {
         Ok(pointer) => Some(pointer),

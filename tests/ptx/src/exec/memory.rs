@@ -7,7 +7,7 @@ use super::turn::{turn_fours, turn_twos};
 use super::{Decoded, Flow, Handler, LANES, Warp};
 use crate::machine::FaultKind;
 
-/// How an element in memory and a register belong together.
+/// The relation of an element in memory and a register.
 pub(crate) trait Element: 'static {
     type Raw: Copy + Default;
     type Cell: Cell;
@@ -40,7 +40,7 @@ elements! {
     Double: u64, u64;
 }
 
-/// Where each lane's elements lie, from [`Reached::base`] on. Inactive lanes have an active one's place.
+/// The places of each lane's elements, from [`Reached::base`] on. Inactive lanes have an active one's place.
 #[repr(align(64))]
 pub(crate) struct At<O>([O; LANES]);
 
@@ -63,7 +63,7 @@ impl At<u32> {
     }
 }
 
-/// What is known of the places of all lanes.
+/// The known facts about the places of all lanes.
 pub(crate) struct Reached {
     base: *mut u8,
     /// Lanes lie one behind the other.
@@ -73,7 +73,7 @@ pub(crate) struct Reached {
 }
 
 impl Reached {
-    /// Where an element lies. By way of an address, not of `base` as a pointer: it is 0 where lanes are in several allocations, and the
+    /// The place of an element. By way of an address, not of `base` as a pointer: it is 0 where lanes are in several allocations, and the
     /// compiler takes what is reached from a null pointer for unreachable.
     #[inline(always)]
     fn place(&self, offset: impl Offset) -> *mut u8 {

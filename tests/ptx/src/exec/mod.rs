@@ -36,12 +36,12 @@ pub(crate) use level::{Handler, Level, Pair};
 pub(crate) use program::Program;
 pub(crate) use warp::Warp;
 
-/// How many lanes a warp has.
+/// The number of lanes of a warp.
 pub(crate) const LANES: usize = 32;
 /// All lanes.
 pub(crate) const FULL: u32 = u32::MAX;
 
-/// What a warp does after an instruction.
+/// The next action of a warp after an instruction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Flow {
@@ -76,7 +76,7 @@ pub(crate) struct Decoded {
     pub(crate) site: u32,
     /// An offset of an address, or an index into one of the program's lists.
     pub(crate) imm: u64,
-    /// How many registers of `r` are used.
+    /// The number of registers of `r` that are used.
     pub(crate) n: u32,
     /// Bytes of an element of a memory access, or what else the instruction has.
     pub(crate) bytes: u32,

@@ -6,7 +6,7 @@
 
 use super::Warp;
 
-/// What a path does.
+/// The state of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     /// It can run, or runs.

@@ -15,7 +15,7 @@ pub(crate) struct Program {
     pub(crate) guarded: Vec<Decoded>,
     /// Arithmetic that is done lane by lane.
     pub(crate) scalars: Vec<Scalar>,
-    /// What lanes do together.
+    /// The operations of several lanes together.
     pub(crate) collectives: Vec<super::collective::Collective>,
     /// Shuffles by constants.
     pub(crate) exchanges: Vec<super::collective::Exchange>,
@@ -29,9 +29,9 @@ pub(crate) struct Program {
     pub(crate) wgmmas: Vec<super::wgmma::WgmmaOp>,
     /// Products of the tensor cores.
     pub(crate) products: Vec<super::matrix::Product>,
-    /// What lies in slots before a block begins.
+    /// The values of slots before a block begins.
     pub(crate) constants: Vec<Constant>,
-    /// What is wrong with instructions that lowering found to be so.
+    /// Faults of instructions that lowering found.
     pub(crate) misuses: Vec<String>,
     /// Words that are 0 when a block begins.
     pub(crate) cleared: Vec<u32>,
@@ -64,7 +64,7 @@ pub(crate) struct BasicBlock {
     pub(crate) site: u32,
 }
 
-/// How a basic block ends. Blocks are given by their number.
+/// The end of a basic block. Blocks are given by their number.
 #[derive(Debug, Clone)]
 pub(crate) enum End {
     /// Goes on with another block.
@@ -89,7 +89,7 @@ pub(crate) struct Constant {
     pub(crate) value: ConstantValue,
 }
 
-/// What a register is held in.
+/// The kind of slot that holds a register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum SlotKind {
     Predicate,
@@ -110,7 +110,7 @@ impl SlotKind {
     }
 }
 
-/// What a slot is filled with.
+/// The value that fills a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ConstantValue {
     /// These bits.

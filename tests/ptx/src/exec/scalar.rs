@@ -118,7 +118,7 @@ pub(crate) fn signed(value: u64, bits: u32) -> i64 {
     ((value << (64 - bits)) as i64) >> (64 - bits)
 }
 
-/// How the operands of [`ScalarOp`] are held, in `bytes`: two bits each for `a`, `b`, `c`, `r[1]` and, from bit 8 on, for `r[0]`.
+/// The kinds of the operands of [`ScalarOp`], in `bytes`: two bits each for `a`, `b`, `c`, `r[1]` and, from bit 8 on, for `r[0]`.
 pub(crate) mod held {
     pub(crate) const NONE: u32 = 0;
     pub(crate) const WORD: u32 = 1;

@@ -47,7 +47,7 @@ pub(crate) struct Warp {
     base: *mut u32,
     words: usize,
     _local: Aligned,
-    /// Where each lane's local memory begins: one behind the other.
+    /// The beginning of the lanes' local memory: one behind the other.
     pub(crate) local_base: *mut u8,
     /// Its number in the block.
     pub(crate) index: u32,
@@ -60,10 +60,10 @@ pub(crate) struct Warp {
     pub(crate) at: u32,
     /// The basic block where the path that runs joins its parent.
     pub(crate) rejoin: u32,
-    /// Which of `paths` runs.
+    /// The index of the path in `paths` that runs.
     pub(crate) current: usize,
     pub(crate) paths: Vec<Path>,
-    /// What an instruction that gives [`super::Flow::Park`] waits for.
+    /// The state that an instruction that gives [`super::Flow::Park`] waits for.
     pub(crate) parking: State,
     /// Basic blocks until the turn ends.
     pub(crate) fuel: u32,

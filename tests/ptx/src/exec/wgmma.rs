@@ -33,7 +33,7 @@ struct Asked {
     site: u32,
 }
 
-/// What four warps have asked for, in order.
+/// The requests of four warps, in order.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WarpGroup {
     asked: VecDeque<Asked>,

@@ -1,4 +1,4 @@
-//! What can be told of registers before a kernel runs: those that may be read before they are written, and misuse of `wgmma`'s
+//! Facts about registers that are known before a kernel runs: those that may be read before they are written, and misuse of `wgmma`'s
 //! registers, which are written at a time that nobody knows.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +66,7 @@ struct Flight {
 }
 
 impl Flight {
-    /// What may be the case where two ways meet; whether that is more than before.
+    /// Joins the facts where two paths meet; true if they are more than before.
     fn join(&mut self, other: &Flight) -> bool {
         let before = self.clone();
         for (&register, &(writes, groups)) in &other.busy {

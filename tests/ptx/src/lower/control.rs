@@ -1,4 +1,4 @@
-//! How basic blocks end, guards, barriers.
+//! The ends of basic blocks, guards, barriers.
 
 use super::Lowering;
 use crate::exec::control::{Bar, Fence, Nanosleep, Nothing, ProxyFence, bar};
@@ -80,7 +80,7 @@ pub(super) fn without_guarded_waits(kernel: &Kernel) -> (Kernel, Vec<u32>) {
 }
 
 impl Lowering<'_> {
-    /// How a basic block ends.
+    /// The end of a basic block.
     pub(super) fn end(&mut self, flow: &Flow, block: &Block, last: u32) -> Result<End, String> {
         let instruction = &self.kernel.body[last as usize];
         let behind = flow.blocks.len() as u32;

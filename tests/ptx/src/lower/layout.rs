@@ -1,11 +1,11 @@
-//! Where the variables of a kernel lie.
+//! The places of a kernel's variables.
 
 use std::collections::HashMap;
 
 use super::operands;
 use crate::text::ast;
 
-/// Where a kernel's variables lie in shared and local memory.
+/// The places of a kernel's variables in shared and local memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Layout {
     /// Offsets of [`ast::Module::variables`] in shared memory, where they are there.

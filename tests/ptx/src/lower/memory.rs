@@ -259,7 +259,7 @@ fn shape(ty: Type, bits: u32) -> Option<Shape> {
     }
 }
 
-/// What [`AnyLoad`] and [`AnyStore`] have to know of an access.
+/// The facts about an access that [`AnyLoad`] and [`AnyStore`] need.
 pub(super) fn any_bits(space: Space, ty: Type, bits: u32, address_bits: u32) -> u32 {
     let wide = match kind_of_bits(bits) {
         SlotKind::Double => any::WIDE,

@@ -36,7 +36,7 @@ pub(crate) struct Refusal {
     pub(crate) what: String,
 }
 
-/// What lowering needs to know beside the kernel.
+/// The facts that lowering needs beside the kernel.
 pub(crate) struct Setting<'a> {
     pub(crate) kernel: &'a ast::Kernel,
     /// Variables at module scope.
@@ -308,7 +308,7 @@ impl<'a> Lowering<'a> {
         self.program.code.push(outer);
     }
 
-    /// What an instruction does.
+    /// Lowers the operation of an instruction.
     fn op(&mut self, op: &ast::Op) -> Result<(), String> {
         use ast::Op::*;
         match op {

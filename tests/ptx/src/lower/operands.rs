@@ -7,7 +7,7 @@ use crate::exec::program::{ConstantValue, SlotKind};
 use crate::exec::scalar::held;
 use crate::text::ast::{Address, Op, Operand, Predicate, Register, Space, Special, Symbol, Type};
 
-/// What holds a register of a type.
+/// The kind of slot that holds a register of a type.
 pub(super) fn kind_of(ty: Type) -> SlotKind {
     match ty.bytes() {
         0 => SlotKind::Predicate,
@@ -17,7 +17,7 @@ pub(super) fn kind_of(ty: Type) -> SlotKind {
     }
 }
 
-/// What holds a value of so many bits.
+/// The kind of slot that holds a value of so many bits.
 pub(super) fn kind_of_bits(bits: u32) -> SlotKind {
     match bits {
         0..=32 => SlotKind::Word,
@@ -26,7 +26,7 @@ pub(super) fn kind_of_bits(bits: u32) -> SlotKind {
     }
 }
 
-/// How a slot for so many bits is named to arithmetic lane by lane.
+/// The name of a slot for so many bits in arithmetic lane by lane.
 pub(super) fn held_of(bits: u32) -> u32 {
     if bits == 64 { held::DOUBLE } else { held::WORD }
 }

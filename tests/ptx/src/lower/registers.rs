@@ -1,4 +1,4 @@
-//! Which registers an instruction reads and writes.
+//! The registers that an instruction reads and writes.
 
 use crate::text::ast::{Address, Barrier, Completion, Instruction, Mbarrier, Op, Operand, Predicate, Register, WgmmaA};
 

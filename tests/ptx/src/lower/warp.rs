@@ -1,4 +1,4 @@
-//! What the lanes of a warp do together, and atomics.
+//! Operations of the lanes of a warp together, and atomics.
 
 use super::Lowering;
 use super::memory::any_bits;

@@ -1,4 +1,4 @@
-//! What a launch's work was, counted in some of its blocks.
+//! The work of a launch, counted in some of its blocks.
 
 use std::collections::BTreeMap;
 
@@ -66,13 +66,13 @@ pub struct LineCount {
     pub ptx_line: u32,
     /// Its class.
     pub class: Class,
-    /// How many warps carried it out, in the blocks that were counted.
+    /// The number of warps that executed it, in the blocks that were counted.
     pub warps: u64,
-    /// How many threads.
+    /// The number of threads.
     pub threads: u64,
 }
 
-/// What a launch's work was. Totals are of all blocks, scaled up from those that were counted; `lines` are not scaled.
+/// The work of a launch. Totals are of all blocks, scaled up from those that were counted; `lines` are not scaled.
 #[derive(Debug, Clone, Default)]
 pub struct Counters {
     /// Blocks of the launch.

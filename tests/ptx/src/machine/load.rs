@@ -68,10 +68,10 @@ impl Source {
     }
 }
 
-/// What a program was lowered for.
+/// The checks that a program was lowered for.
 type Key = (Checks, bool);
 
-/// What a kernel is run from.
+/// The code that a kernel is run from.
 pub(super) struct Code {
     source: Arc<Source>,
     /// Its index in the module.
@@ -154,7 +154,7 @@ impl Code {
     }
 }
 
-/// What a driver checks before it launches; here it keeps the machine from reading what is not there.
+/// The checks of a driver before it launches; here they keep the machine from reading parameters that are not there.
 fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
     let threads: u64 = launch.block.iter().map(|&size| u64::from(size)).product();
     if launch.grid.contains(&0) || threads == 0 {

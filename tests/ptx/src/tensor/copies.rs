@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// Where `cp.async` caches, which decides the sizes that it has (§9.7.9.25.3.1).
+/// The cache of `cp.async`, which decides the sizes that it has (§9.7.9.25.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cache {
     /// `.ca`: 4, 8 or 16 bytes.
@@ -12,7 +12,7 @@ pub enum Cache {
     Global,
 }
 
-/// How an asynchronous copy is misused.
+/// A misuse of an asynchronous copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CopyError {
     /// A size that the instruction has not.
@@ -31,7 +31,7 @@ pub enum CopyError {
     Misaligned {
         /// The address.
         address: u64,
-        /// What it must be a multiple of.
+        /// The number that it must be a multiple of.
         align: u32,
     },
     /// The size of a bulk copy.

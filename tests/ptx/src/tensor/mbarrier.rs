@@ -6,10 +6,10 @@
 /// The greatest count of arrivals, and the greatest magnitude of the tx-count: 2^20 - 1 ("Contents of the mbarrier object").
 pub const MAX_COUNT: u32 = (1 << 20) - 1;
 
-/// What memory holds after `mbarrier.inval`: no object.
+/// The content of memory after `mbarrier.inval`: no object.
 pub const INVALID: u64 = 0;
 
-/// How an mbarrier is misused.
+/// A misuse of an mbarrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MbarrierError {
     /// An operation on memory that holds no object.
@@ -23,7 +23,7 @@ pub enum MbarrierError {
     TooManyArrivals {
         /// The arrivals.
         count: u32,
-        /// What the phase waited for.
+        /// The arrivals that the phase waited for.
         pending: u32,
     },
     /// More arrivals are given up than are expected.
@@ -31,7 +31,7 @@ pub enum MbarrierError {
     TooManyDrops {
         /// The arrivals.
         count: u32,
-        /// What each phase expects.
+        /// The arrivals that each phase expects.
         expected: u32,
     },
     /// The tx-count would leave its range.
@@ -95,7 +95,7 @@ impl Mbarrier {
         })
     }
 
-    /// What memory holds for this object.
+    /// The content of memory for this object.
     pub fn to_bits(self) -> u64 {
         let transactions = self.transactions as u64 & ((1 << 21) - 1);
         self.phase_bits(OBJECT) | transactions << TRANSACTIONS_SHIFT | u64::from(self.expected)
@@ -136,7 +136,7 @@ impl Mbarrier {
         Ok(state)
     }
 
-    /// What `cp.async.mbarrier.arrive` without `.noinc` does at once: the phase waits for one more arrival, which its copies make.
+    /// The immediate effect of `cp.async.mbarrier.arrive` without `.noinc`: the phase waits for one more arrival, which its copies make.
     pub fn increment_pending(&mut self) -> Result<(), MbarrierError> {
         if self.pending == MAX_COUNT {
             return Err(MbarrierError::PendingCount(self.pending + 1));

@@ -97,7 +97,7 @@ impl Element {
         })
     }
 
-    /// How many a 32-bit register holds.
+    /// The number of elements that a 32-bit register holds.
     pub fn per_register(self) -> usize {
         match self {
             Element::Tf32 => 1,

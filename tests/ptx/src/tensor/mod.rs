@@ -1,4 +1,4 @@
-//! What the tensor cores and the copy engines do, as functions of values: no state of a machine, no memory.
+//! The operations of the tensor cores and the copy engines, as functions of values: no state of a machine, no memory.
 //!
 //! Registers come as `[u32; 32]`, one element for each lane of a warp; a vector operand is a slice of them, in the order in which
 //! the PTX lists its registers. Memory comes as bytes that the caller has read, or through a function that reads them.

@@ -3,7 +3,7 @@
 //! Every value of these formats is an f32, so decoding is exact. Encoding rounds once, from a value that is given exactly, be it an
 //! f32, an f64 or an integer: a conversion by way of f32 would round twice.
 
-/// How a value between two neighbours of a format is rounded (§9.7.9.22, `cvt`).
+/// The rounding of a value between two neighbours of a format (§9.7.9.22, `cvt`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Round {
     /// `.rn`: to the nearest; of two equally near ones to the even one.
@@ -168,7 +168,7 @@ enum Overflow {
     Infinity,
 }
 
-/// What lies below the last bit that is kept, measured by that bit.
+/// The rest below the last bit that is kept, measured by that bit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rest {
     None,
@@ -275,7 +275,7 @@ pub fn unpack(bits: u32) -> (u16, u16) {
     (bits as u16, (bits >> 16) as u16)
 }
 
-/// What a NaN of any bits is written as by single-precision results here: the ISA's canonical NaN (§9.7.3).
+/// The NaN that single-precision results write here, whatever its bits: the ISA's canonical NaN (§9.7.3).
 #[inline]
 pub fn canonical(value: f32) -> u32 {
     if value.is_nan() { 0x7FFF_FFFF } else { value.to_bits() }

@@ -39,7 +39,7 @@ impl Swizzle {
     }
 }
 
-/// Where the byte lies that without swizzling would lie at `address` of shared memory.
+/// The place of the byte that without swizzling would lie at `address` of shared memory.
 ///
 /// Shared memory is seen as lines of 128 bytes, eight chunks of 16 each. In line `l` a chunk goes to the place whose number is its own
 /// XOR the lowest bits of `l`: one bit with 32 bytes, two with 64, three with 128. Every line as it lies in memory, chunks numbered

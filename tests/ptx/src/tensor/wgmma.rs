@@ -46,7 +46,7 @@ pub enum WgmmaError {
         shape: Shape,
         /// Types of D, A and B.
         types: [Type; 3],
-        /// What is not known about it.
+        /// The part of it that is not known.
         why: &'static str,
     },
     /// Bits of a descriptor that no field has.
@@ -88,7 +88,7 @@ pub struct Immediates {
     pub saturate: bool,
 }
 
-/// Where A is.
+/// The place of A.
 #[derive(Debug, Clone, Copy)]
 pub enum A<'a> {
     /// In shared memory.

@@ -6,7 +6,7 @@ use super::operands::{named_type, type_name};
 use super::parser::Parser;
 use Type::*;
 
-/// What an instruction is, by the number of its sources.
+/// The kind of an instruction, by the number of its sources.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     One(Unary),

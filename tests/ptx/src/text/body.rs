@@ -34,7 +34,7 @@ pub(super) struct Pending<'a> {
     pub(super) line: u32,
     /// The branch's place in the body.
     pub(super) instruction: usize,
-    /// Which of `brx.idx`'s targets it is.
+    /// Its number among the targets of `brx.idx`.
     pub(super) slot: usize,
 }
 

@@ -74,7 +74,7 @@ impl Parser<'_> {
         Ok((compare, bool_op, self.modifier("ftz")))
     }
 
-    /// What the comparison and `.ftz` demand of the type.
+    /// Checks the demands of the comparison and `.ftz` on the type.
     fn check_comparison(&self, compare: Compare, ftz: bool, ty: Type) -> Result<(), ParseError> {
         if !comparable(compare, ty) {
             return Err(self.refused("a comparison that this type has"));

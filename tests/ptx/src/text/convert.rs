@@ -10,7 +10,7 @@ use Type::*;
 const NUMBERS: &[Type] =
     &[U8, U16, U32, U64, S8, S16, S32, S64, F16, Bf16, F32, F64, F16x2, Bf16x2, Tf32, E4m3x2, E5m2x2];
 
-/// What a conversion asks of its rounding.
+/// The demand of a conversion on its rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Needs {
     /// None may be written.
@@ -70,7 +70,7 @@ fn precision(ty: Type) -> (u32, u32) {
     }
 }
 
-/// What the two types ask for; `None`: there is no such conversion, with `two` of two sources.
+/// The demand of the two types; `None`: there is no such conversion, with `two` of two sources.
 fn needs(d: Type, a: Type, two: bool) -> Option<Needs> {
     if two {
         return match (d, a) {

@@ -74,7 +74,7 @@ fn blocks(kernel: &Kernel) -> (Vec<Block>, Vec<u32>) {
     (blocks, block_of)
 }
 
-/// What follows a block by its last instruction, and whether the kernel may end behind it.
+/// The blocks that follow a block by its last instruction, and whether the kernel may end behind it.
 fn successors(kernel: &Kernel, block_of: &[u32], last: usize) -> (Vec<u32>, bool) {
     let instruction = &kernel.body[last];
     let goes_on = instruction.guard.is_some() || !ends(&instruction.op);

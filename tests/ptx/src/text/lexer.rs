@@ -52,7 +52,7 @@ pub(super) struct Lexer<'a> {
     pub(super) line: u32,
 }
 
-/// What may follow within a name (§4.4).
+/// True for a byte that may follow within a name (§4.4).
 fn in_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$'
 }

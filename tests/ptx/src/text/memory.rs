@@ -25,7 +25,7 @@ const SPACES: [(&str, Space); 9] = [
 pub(super) const SCOPES: [(&str, Scope); 4] =
     [("cta", Scope::Cta), ("cluster", Scope::Cluster), ("gpu", Scope::Gpu), ("sys", Scope::Sys)];
 
-/// Which caches hold a line and for how long: hints that change no value (§9.7.9.1, §9.7.9.2).
+/// Hints on the caches that hold a line and the time that they do: they change no value (§9.7.9.1, §9.7.9.2).
 #[rustfmt::skip]
 const CACHE_HINTS: [(&str, ()); 19] = [
     ("ca", ()), ("cg", ()), ("cs", ()), ("lu", ()), ("cv", ()), ("wb", ()), ("wt", ()),
@@ -34,7 +34,7 @@ const CACHE_HINTS: [(&str, ()); 19] = [
     ("L2::64B", ()), ("L2::128B", ()), ("L2::256B", ()), ("level::eviction_priority", ()),
 ];
 
-/// What stands between the braces of a `mov`, before their number says of what type.
+/// An operand between the braces of a `mov`, before their number decides its type.
 enum Part<'a> {
     Sink,
     Name(&'a str),

@@ -27,8 +27,8 @@ pub use parser::parse;
 pub struct ParseError {
     /// The line, from 1.
     pub line: u32,
-    /// What stands there.
+    /// The text that is there.
     pub found: String,
-    /// What was expected.
+    /// The expected text.
     pub expected: String,
 }

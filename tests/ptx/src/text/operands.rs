@@ -6,7 +6,7 @@ use super::lexer::Token;
 use super::parser::Parser;
 use super::reader::Constant;
 
-/// Which registers an operand may be.
+/// The registers that an operand may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
     /// As wide as the instruction's type.

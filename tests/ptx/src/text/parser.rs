@@ -207,7 +207,7 @@ impl<'a> Parser<'a> {
         self.reader.error(format!("a second declaration of `{name}`"), "a name that is new in its scope")
     }
 
-    /// What follows `.global`, `.shared`, …, up to the semicolon.
+    /// The text after `.global`, `.shared`, …, up to the semicolon.
     pub(super) fn variables(&mut self, space: Space, external: bool) -> Result<Vec<(&'a str, Variable)>, ParseError> {
         let (align, vector, ty) = self.variable_type()?;
         let mut variables = Vec::new();

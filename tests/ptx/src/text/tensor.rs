@@ -6,7 +6,7 @@ use super::lexer::Token;
 use super::parser::Parser;
 use Type::*;
 
-/// What `mma.sync` multiplies: types of A and B, and shapes.
+/// The product of `mma.sync`: types of A and B, and shapes.
 struct Product {
     /// Types of A and of B.
     inputs: &'static [Type],

@@ -1,4 +1,4 @@
-//! What the threads of a warp, a block or a cluster do together (§9.7.9.6, §9.7.14, §9.7.20).
+//! Operations of the threads of a warp, a block or a cluster together (§9.7.9.6, §9.7.14, §9.7.20).
 
 use super::ParseError;
 use super::ast::{Barrier, Op, Operand, Reduction, Register, Shuffle, Type, Vote};

@@ -23,7 +23,7 @@ pub(crate) fn wait(label: &str, parity: u32) -> String {
     format!("{label}:\nmbarrier.try_wait.parity.shared::cta.b64 %p9, [%r30], {parity};\n@!%p9 bra {label};\n")
 }
 
-/// What is found, and what the buffer holds, in all orders with all checks.
+/// The findings and the buffer's content, in all orders with all checks.
 pub(crate) fn in_all_orders(
     launch: &dyn Fn(u64) -> Launch,
     text: &str,

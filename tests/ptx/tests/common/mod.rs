@@ -1,4 +1,4 @@
-//! What the tests share: a machine, memory with numbers in it, launches.
+//! The common parts of the tests: a machine, memory with numbers in it, launches.
 
 #![allow(dead_code, missing_docs)]
 

@@ -15,7 +15,7 @@ pub(crate) fn text(shared: u32, body: &str) -> String {
     )
 }
 
-/// What the checks find in all orders; the same sorts must be found in each.
+/// The findings of the checks in all orders; the same sorts must be found in each.
 pub(crate) fn findings(blocks: u32, threads: u32, text: &str) -> Vec<Vec<Finding>> {
     let mut all = Vec::new();
     for options in orders() {

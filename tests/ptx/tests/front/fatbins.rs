@@ -135,7 +135,7 @@ fn machine_code_is_not_unpacked_where_ptx_is_wanted() {
     assert_eq!(found, [(Kind::Ptx, 80, &text[..])]);
 }
 
-/// Which PTX a device runs: "Application compatibility" of NVIDIA's Blackwell guide, and §11.1.2 for the suffixes.
+/// The PTX that a device runs: "Application compatibility" of NVIDIA's Blackwell guide, and §11.1.2 for the suffixes.
 #[test]
 fn the_newest_ptx_that_runs_is_chosen() {
     let image = |kind, architecture, suffix| Image { kind, architecture, suffix, bytes: Vec::new() };

@@ -16,7 +16,7 @@ fn read(text: &str) {
     }
 }
 
-/// What a mutation puts in: words that mean something in PTX, so that it gets deep into the parser.
+/// The words that a mutation puts in: words that mean something in PTX, so that it gets deep into the parser.
 const WORDS: &[&str] = &[
     "{",
     "}",

@@ -25,7 +25,7 @@ fn what_ptxas_refuses_is_refused() {
     assert!(REFUSED.lines().count() > 200);
 }
 
-/// What is PTX and yet not known here is refused, and the error names a word of the line.
+/// PTX that is not known here is refused, and the error names a word of the line.
 #[test]
 fn what_the_machine_does_not_know_is_refused_by_its_name() {
     for line in UNKNOWN.lines() {

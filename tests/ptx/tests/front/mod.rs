@@ -21,7 +21,7 @@ fn sample_module(name: &str) -> Module {
     parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// What stands before each tested line: registers of every type, and a variable in every state space.
+/// The text before each tested line: registers of every type, and a variable in every state space.
 ///
 /// tests/front/check.sh has ptxas read the same.
 const HEAD: &str = include_str!("head.ptx");

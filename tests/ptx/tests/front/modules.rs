@@ -176,7 +176,7 @@ fn directives_that_are_not_known_are_refused_by_name() {
     assert!(parse("").is_err());
 }
 
-/// What nvcc writes, as it is read: numbers counted in the text by hand or by grep.
+/// The output of nvcc, as it is read: numbers counted in the text by hand or by grep.
 #[test]
 fn samples_of_nvcc_are_read() {
     let reduce = sample_module("reduce.ptx");

@@ -1,4 +1,4 @@
-//! What lines become, by the ISA's description of each instruction.
+//! The operations that lines become, by the ISA's description of each instruction.
 
 use ptx_machine::text::ast::*;
 

@@ -20,7 +20,7 @@ const ATOM_32: [[u32; 8]; 4] =
     [[0, 1, 2, 3, 4, 5, 6, 7], [2, 3, 0, 1, 6, 7, 4, 5], [4, 5, 6, 7, 0, 1, 2, 3], [6, 7, 4, 5, 2, 3, 0, 1]];
 const ATOM_64: [[u32; 8]; 2] = [[0, 1, 2, 3, 4, 5, 6, 7], [4, 5, 6, 7, 0, 1, 2, 3]];
 
-/// Where a table puts the byte that would lie at `address`: the place in its line where its chunk's number stands.
+/// The address to which a table moves the byte that would lie at `address`: the place in its line where its chunk's number stands.
 pub(crate) fn by_table(table: &[[u32; 8]], address: u32) -> u32 {
     let line = &table[(address / 128) as usize % table.len()];
     let chunk = address / 16 % 8;

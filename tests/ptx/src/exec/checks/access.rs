@@ -1,4 +1,4 @@
-//! What runs before an access that is checked.
+//! The code that runs before an access that is checked.
 
 use super::super::anywhere::{SHARED_WINDOW, any, lanes_where, space_of};
 use super::super::block::RawSite;

@@ -1,4 +1,4 @@
-//! What bulk copies tell the checks: from when to when they read and write, and which bytes.
+//! The information from bulk copies for the checks: the time in which they read and write, and the bytes.
 //!
 //! A copy reads and writes at any time from the instruction that asks for it to what waits for it. So what it touches is looked at
 //! twice, as an access by its thread at either end; in between, bytes that it writes count as pending, and bytes of shared memory that
@@ -96,7 +96,7 @@ impl Transfer {
         b.checker = Some(checker);
     }
 
-    /// What it reads of shared memory was waited for, and may be written.
+    /// Notes that its reads of shared memory were waited for: these bytes may be written.
     pub(crate) fn sources_done(&self, b: &mut Block<'_>) {
         let Some(checker) = &mut b.checker else { return };
         for reading in self.readings() {

@@ -1,4 +1,4 @@
-//! What the checks found, each once.
+//! The findings of the checks, each once.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ pub(crate) struct RawFinding {
     pub(crate) what: String,
     pub(crate) address: Option<u64>,
     pub(crate) sites: Vec<RawSite>,
-    /// How often it was seen.
+    /// The number of times that it was seen.
     pub(crate) count: u64,
 }
 
-/// What tells findings apart: their sort, and the instructions.
+/// The key that distinguishes findings: their sort, and the instructions.
 type Key = (&'static str, u32, u32);
 
 /// Findings, each once.

@@ -20,7 +20,7 @@ pub(crate) struct Access<'a> {
     pub(crate) bytes: u32,
     pub(crate) site: u32,
     pub(crate) writes: bool,
-    /// What is there before counts: not so of plain stores.
+    /// True if the old content counts: not so for plain stores.
     pub(crate) reads: bool,
     /// Atomic, or strong as volatile accesses are: these do not race with each other.
     pub(crate) strong: bool,

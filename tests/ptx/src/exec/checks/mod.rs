@@ -1,4 +1,4 @@
-//! What is checked while a block runs: which accesses are ordered, and which are not.
+//! The checks while a block runs: which accesses are ordered, and which are not.
 //!
 //! Every warp has an epoch. Where warps synchronise (barriers of the block, mbarriers) the one that waited knows of each other warp up to
 //! which epoch its accesses are done: a vector clock. Accesses of different warps are ordered where the later one's warp knows of
@@ -68,7 +68,7 @@ impl Who {
     }
 }
 
-/// What is known of a warp.
+/// The knowledge about a warp.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
     /// Its epoch, which its accesses carry.
@@ -127,19 +127,19 @@ pub(crate) struct Checker {
     pub(crate) tag: u32,
     pub(crate) first_tag: u32,
     pub(crate) grid: [u32; 3],
-    /// What was acquired from other blocks.
+    /// The knowledge that was acquired from other blocks.
     acquired: Acquired,
-    /// What each warp knew at its last fence.
+    /// The knowledge of each warp at its last fence.
     fenced: Vec<Option<Known>>,
     /// By warp and byte of local memory: the lanes that have written it.
     pub(crate) local: Vec<Vec<u32>>,
     /// Pages of the shadow of global memory that are at hand.
     near: Option<pages::Near>,
-    /// What accesses touch.
+    /// The pieces that accesses touch.
     shapes: Option<Box<Shapes>>,
     /// By the address of an mbarrier: what it has been told.
     mbarriers: HashMap<u64, [u32; WARPS]>,
-    /// What each of the 16 barriers has been told since it was last complete.
+    /// The knowledge that each of the 16 barriers has got since it was last complete.
     told: [[u32; WARPS]; 16],
     /// The warps that have told something.
     tellers: [u32; 16],

@@ -232,7 +232,7 @@ impl Settled {
 /// The shadow of global memory, and what blocks told each other.
 pub(crate) struct GlobalShadow {
     pub(super) pages: Vec<Mutex<Pages>>,
-    /// What blocks of the launch released.
+    /// The releases of the launch's blocks.
     pub(super) released: Arc<Mutex<Releases>>,
     /// Buffers for the checks of the next launch.
     pub(super) spare: Mutex<Vec<Spare>>,

@@ -25,17 +25,17 @@ struct LaneFences {
     together: u32,
 }
 
-/// What is known of fences.
+/// The knowledge about fences.
 #[derive(Debug)]
 pub(crate) struct Proxies {
     /// Instructions of the kernel's text that write by the generic proxy.
     writers: Vec<bool>,
     fenced: Vec<Fenced>,
     lanes: Vec<LaneFences>,
-    /// What barriers and mbarriers were told.
+    /// The knowledge that barriers and mbarriers have got.
     told: [Fenced; 16],
     mbarriers: HashMap<u64, Fenced>,
-    /// What a warp knew when it last arrived at the cluster's barrier.
+    /// The knowledge of a warp when it last arrived at the cluster's barrier.
     arrived: Vec<Fenced>,
 }
 

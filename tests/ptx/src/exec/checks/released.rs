@@ -1,4 +1,4 @@
-//! What blocks tell each other through global memory: a release is a fence and then a strong write, an acquire a strong read of the same
+//! The order between blocks through global memory: a release is a fence and then a strong write, an acquire a strong read of the same
 //! address.
 //!
 //! The last of many blocks acquires from all others, and it alone needs what they released. So a block notes only which releases it
@@ -14,7 +14,7 @@ use super::{Checker, WARPS};
 /// By address, what was released there in this launch.
 pub(super) type Releases = HashMap<u64, Released, NumberBuildHasher>;
 
-/// What was released at an address.
+/// The releases at an address.
 #[derive(Default)]
 pub(super) struct Released {
     /// The most that was released of each block.
@@ -32,14 +32,14 @@ impl Released {
     }
 }
 
-/// Which releases at an address were acquired: how many of the log, and how many of these were looked at.
+/// The releases at an address that were acquired: their number in the log, and the number of these that were looked at.
 #[derive(Default)]
 struct Seen {
     acquired: usize,
     looked_at: usize,
 }
 
-/// What a block knows of others.
+/// The knowledge of a block about others.
 pub(super) struct Acquired {
     releases: Arc<Mutex<Releases>>,
     /// Of each block: accesses of lower epochs come before.

@@ -81,11 +81,11 @@ impl Touched {
     }
 }
 
-/// What tells shapes apart. Lanes that are not active count as well: an access has some address there too.
+/// The key that distinguishes shapes. Lanes that are not active count as well: an access has some address there too.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Key {
-    /// How far each lane's address lies from the first active one's.
+    /// The distance of each lane's address from that of the first active lane.
     distances: [u64; 32],
     /// The active lanes, none in a place that is not used.
     lanes: u32,
@@ -198,14 +198,14 @@ impl Shapes {
     }
 }
 
-/// Where an access's guess is kept.
+/// The place of an access's guess.
 #[inline(always)]
 fn guess(access: &Access<'_>, phase: u32) -> usize {
     let mixed = ((access.site << 3 | phase) ^ access.warp << 26).wrapping_mul(0x9E37_79B1);
     (mixed >> (32 - GUESSES.trailing_zeros())) as usize
 }
 
-/// Where a shape is kept.
+/// The place of a shape.
 fn place(access: &Access<'_>, first: u64, granule: u32, phase: u32) -> usize {
     let mut all = 0u64;
     for lane in 0..32 {
@@ -227,7 +227,7 @@ mod tests {
         Access { block, warp, lanes, at, bytes, site, writes: false, reads: true, strong: false, same_values }
     }
 
-    /// Which lanes touch which piece, from the addresses alone.
+    /// The lanes that touch each piece, from the addresses alone.
     fn expected(access: &Access<'_>, start: u64, granule: u32) -> Vec<u32> {
         let mut lanes = vec![0; 4096 * GROUP];
         for lane in (0..32).filter(|lane| access.lanes >> lane & 1 != 0) {
@@ -293,7 +293,7 @@ mod tests {
         }
     }
 
-    /// What is said of a group's lanes follows from them.
+    /// Checks that the facts about a group's lanes follow from the lanes.
     fn check(touched: &Touched) {
         let lanes = touched.lanes;
         assert_eq!(touched.single, lanes.iter().all(|lanes| lanes.count_ones() <= 1));

@@ -1,5 +1,5 @@
-//! What the checks of a launch leave to those of the next one: launches are many, and buffers that are made and cleared anew cost more
-//! than a small kernel. Epochs go on, so that what is noted in them counts as nothing.
+//! Buffers that the checks of a launch leave to those of the next one: launches are many, and buffers that are made and cleared anew cost
+//! more than a small kernel. Epochs go on, so that what is noted in them counts as nothing.
 
 use super::Checker;
 use super::findings::Findings;

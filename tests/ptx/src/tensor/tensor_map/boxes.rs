@@ -1,4 +1,4 @@
-//! Which bytes a copy by a tensor map moves: runs that are contiguous in both memories.
+//! The bytes that a copy by a tensor map moves: runs that are contiguous in both memories.
 
 use super::super::swizzle::swizzle;
 use super::{Access, DataType, Interleave, MAX_RANK, TensorMap};
@@ -6,11 +6,11 @@ use super::{Access, DataType, Interleave, MAX_RANK, TensorMap};
 /// Bytes that lie together in shared and in global memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
-    /// Where in shared memory, after swizzling.
+    /// The place in shared memory, after swizzling.
     pub shared: u32,
-    /// Where in global memory; `None` outside of the tensor: a load fills the bytes in, a store leaves them out.
+    /// The place in global memory; `None` outside of the tensor: a load fills the bytes in, a store leaves them out.
     pub global: Option<u64>,
-    /// How many; at most 16 with a swizzle. A run has whole elements.
+    /// The number of bytes; at most 16 with a swizzle. A run has whole elements.
     pub bytes: u32,
 }
 
@@ -207,7 +207,7 @@ impl TensorMap {
         Ok(())
     }
 
-    /// How rows lie that are shorter than the swizzle's span is not documented; the driver takes such maps all the same.
+    /// Refuses rows that are shorter than the swizzle's span: their layout is not documented, but the driver takes such maps.
     fn check_inner(&self, count: u32) -> Result<(), TensorCopyError> {
         let (inner, span) = (count * self.data_type.bytes(), self.swizzle.span());
         if span != 0 && inner != span {

@@ -47,7 +47,7 @@ pub enum Interleave {
     Bytes32,
 }
 
-/// What an element outside of the tensor is copied as (`CUtensorMapFloatOOBfill`).
+/// The value that is copied for an element outside of the tensor (`CUtensorMapFloatOOBfill`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fill {
     /// Zero.
@@ -56,7 +56,7 @@ pub enum Fill {
     Nan,
 }
 
-/// Which elements one copy takes.
+/// The elements that one copy takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// A box of the tensor, with its size in each dimension.

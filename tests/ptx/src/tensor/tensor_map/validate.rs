@@ -1,4 +1,5 @@
-//! What the driver's documentation demands of a map ("Tensor Map Object Management": `cuTensorMapEncodeTiled`, `cuTensorMapEncodeIm2col`).
+//! The demands of the driver's documentation on a map ("Tensor Map Object Management": `cuTensorMapEncodeTiled`,
+//! `cuTensorMapEncodeIm2col`).
 
 use super::super::swizzle::Swizzle;
 use super::{Access, DataType, Fill, Interleave, MAX_RANK, TensorMap};

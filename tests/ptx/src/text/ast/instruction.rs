@@ -1,8 +1,8 @@
-//! What instructions are made of beside their operands: modifiers, kinds, shapes.
+//! The parts of instructions beside their operands: modifiers, kinds, shapes.
 
 use super::{Address, Operand, Predicate, Register, Space};
 
-/// How a floating-point result is rounded, or a conversion to an integer (§9.7.3, §9.7.9.22).
+/// The rounding of a floating-point result, or of a conversion to an integer (§9.7.3, §9.7.9.22).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum Rounding {
@@ -131,7 +131,7 @@ pub enum Ternary {
 #[rustfmt::skip]
 pub enum Compare { Eq, Ne, Lt, Le, Gt, Ge, Equ, Neu, Ltu, Leu, Gtu, Geu, Num, Nan, Lo, Ls, Hi, Hs }
 
-/// What joins a comparison with a predicate.
+/// The operation that joins a comparison with a predicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 #[rustfmt::skip]
@@ -155,7 +155,7 @@ pub enum Ordering { #[default] Weak, Volatile, Relaxed, Acquire, Release, AcqRel
 #[rustfmt::skip]
 pub enum Scope { #[default] Cta, Cluster, Gpu, Sys }
 
-/// How lanes of `shfl` find their source (§9.7.9.6).
+/// The way in which lanes of `shfl` find their source (§9.7.9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 #[rustfmt::skip]
@@ -193,7 +193,7 @@ pub struct Shape {
     pub k: u32,
 }
 
-/// Where the completion of a bulk copy is told.
+/// The mechanism that signals the completion of a bulk copy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Completion {
     /// `.mbarrier::complete_tx::bytes`, at this address.

@@ -90,7 +90,7 @@ pub struct Place {
     pub line: u32,
     /// Column, from 1 where it is known.
     pub column: u32,
-    /// Where it was inlined at: an index into [`Kernel::places`].
+    /// The place where it was inlined: an index into [`Kernel::places`].
     pub inlined_at: Option<u32>,
 }
 
@@ -99,9 +99,9 @@ pub struct Place {
 pub struct Instruction {
     /// `@%p1` or `@!%p1`.
     pub guard: Option<Guard>,
-    /// What it does.
+    /// Its operation.
     pub op: Op,
-    /// Where it comes from: an index into [`Kernel::places`].
+    /// Its source place: an index into [`Kernel::places`].
     pub place: Option<u32>,
     /// Its line in the PTX text, from 1.
     pub line: u32,

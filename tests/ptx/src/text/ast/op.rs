@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What an instruction does. `d` is the result; a vector of registers holds them in order, `None` for `_`.
+/// The operation of an instruction. `d` is the result; a vector of registers holds them in order, `None` for `_`.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Op {
