@@ -125,6 +125,8 @@ fn described(setting: &Setting, default: &SettingValue) -> String {
     };
     let values = match setting.range {
         Range::Any if setting.choices.is_empty() => setting.kind().to_string(),
+        // A word is a default that is listed; no word at all is one where several go together.
+        Range::Any if default.to_string() == "\"\"" => "any of the words below, with commas between them".to_string(),
         Range::Any => "one of the words below".to_string(),
         range @ (Range::Widths { .. } | Range::Real { high: f64::INFINITY, .. }) => range.to_string(),
         range => format!("{}, {range}", setting.kind()),
@@ -259,6 +261,17 @@ mod tests {
         for method in methods().into_iter().filter(|method| !["DCGAN", "residual nets", "VGAN"].contains(method)) {
             assert!(text.contains(&method.to_lowercase()), "docs/methods.md has no {method}");
         }
+    }
+
+    #[test]
+    fn one_word_is_chosen_or_several_are() {
+        let defaults = crate::config::preset("quick").unwrap();
+        let text = |key| {
+            let setting = all().find(|setting| setting.key == key).unwrap();
+            described(setting, &setting.value_in(&defaults).unwrap())
+        };
+        assert!(text("objective.loss").contains("one of the words below"));
+        assert!(text("objective.augment").contains("any of the words below, with commas between them"));
     }
 
     #[test]
