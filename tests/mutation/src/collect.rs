@@ -215,7 +215,8 @@ impl Finder<'_> {
         }
         let outer = (std::mem::replace(&mut self.function, signature.ident.to_string()), self.in_function);
         self.in_function = true;
-        if let Some(value) = early_return(&signature.output).filter(|_| !body.stmts.is_empty()) {
+        let inside = self.text(body.span()).trim_matches(['{', '}']).trim().to_owned();
+        if let Some(value) = early_return(&signature.output).filter(|value| !inside.is_empty() && *value != inside) {
             let at = body.brace_token.span.open().byte_range().end;
             let text = format!(" if is(#) {{ return {value}; }} ");
             let before = format!("fn {}", signature.ident);

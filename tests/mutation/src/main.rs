@@ -29,6 +29,7 @@ cargo run --release -- plan [SEED] [MUTANTS OF A ROOM]   chooses mutants, and wr
 cargo run --release -- build                             builds the copy's tests
 cargo run --release -- reach [SECONDS] [WORD]            runs each test once and notes the mutants that it reaches
 cargo run --release -- judge [SECONDS] [WORD]            runs tests with each mutant until one fails, for so many seconds each
+cargo run --release -- forget WORD                       forgets what tests with this word in their names did, for tests that were changed
 cargo run --release -- table                             prints what it came to";
 
 /// Runs `work` on all items by two workers, and stops both at the first error.
@@ -101,6 +102,7 @@ fn main() -> Outcome<()> {
             let most = Duration::from_secs(number(1, 60)?);
             tests::judge(&places, &judging()?, &mutants()?, most, argument(2).unwrap_or_default())
         }
+        Some("forget") => tests::forget(&places, argument(1).ok_or("forget: which tests?")?),
         Some("table") => {
             print!("{}", table::table(&places, &mutants()?));
             Ok(())

@@ -14,8 +14,15 @@ use serde::{Deserialize, Serialize};
 use crate::Outcome;
 use crate::tree::{Binary, Places, variables};
 
-/// What a process of a test may take: a mutant of a size must not fill the machine. KiB of memory, and blocks of 512 bytes of a file.
-const LIMITS: &str = "ulimit -d 12000000; ulimit -f 4000000; exec nice -n 10 \"$@\"";
+/// A file that a test writes may have so many blocks of 512 bytes; other work on the machine goes first.
+const LIMITS: &str = "ulimit -f 4000000; exec nice -n 10 \"$@\"";
+
+/// Memory that the processes of a test may use together, in bytes: a mutant of a size must not fill the machine. Addresses can't be
+/// limited instead: the emulator reserves many and uses few.
+const MOST_MEMORY: u64 = 5 << 30;
+
+/// Tests that run all others once more on the PTX machine, for minutes each.
+const LEFT_OUT: &str = "on_the_standin::";
 
 /// How a test ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +71,12 @@ impl Lines {
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// These values alone.
+    pub fn write<T: Serialize>(&self, values: &[T]) -> Outcome<()> {
+        let lines = values.iter().map(|value| Ok(serde_json::to_string(value)? + "\n"));
+        Ok(fs::write(&self.0, lines.collect::<Outcome<String>>()?)?)
+    }
+
     pub fn add<T: Serialize>(&self, value: &T) -> Outcome<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.0)?;
         Ok(file.write_all(format!("{}\n", serde_json::to_string(value)?).as_bytes())?)
@@ -74,12 +87,29 @@ impl Lines {
 pub fn names(places: &Places, binary: &Binary) -> Outcome<Vec<String>> {
     let output = Command::new(&binary.path).args(["--list", "--format", "terse"]).current_dir(&places.tree).output()?;
     let text = String::from_utf8(output.stdout)?;
-    Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    Ok(text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| !name.starts_with(LEFT_OUT))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// One place for temporary files for each worker, short enough for the sockets of MPI.
 fn temporary(worker: usize) -> PathBuf {
     std::env::temp_dir().join(format!("mut{}-{worker}", std::process::id()))
+}
+
+/// Bytes in memory of all processes of a group.
+fn memory(group: u32) -> u64 {
+    let Ok(all) = fs::read_dir("/proc") else { return 0 };
+    let pages = |entry: fs::DirEntry| {
+        let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+        // Behind the name, which may have blanks: the fields from the third on (proc(5)).
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+        (fields.get(2)?.parse() == Ok(group)).then(|| fields.get(21)?.parse::<u64>().ok())?
+    };
+    all.flatten().filter_map(pages).sum::<u64>() * 4096
 }
 
 /// Runs a test with these variables, for at most `limit`. Returns how it ended and the seconds it took.
@@ -108,11 +138,13 @@ pub fn run(
         .process_group(0);
     let begin = Instant::now();
     let mut child = command.spawn()?;
-    let mut pause = Duration::from_millis(2);
+    let (mut pause, mut looks) = (Duration::from_millis(2), 0_u32);
     let end = loop {
+        looks += 1;
         match child.try_wait()? {
             Some(status) => break if status.success() { End::Passed } else { End::Failed },
             None if begin.elapsed() > limit => break End::Late,
+            None if looks.is_multiple_of(4) && memory(child.id()) > MOST_MEMORY => break End::Failed,
             None => std::thread::sleep(pause),
         }
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -158,6 +190,16 @@ pub fn reach(places: &Places, binaries: &[Binary], keys: &[String], limit: Durat
     })
 }
 
+/// Forgets what the tests with this word in their names reach, and that they have passed with mutants.
+pub fn forget(places: &Places, word: &str) -> Outcome<()> {
+    let (reaches, trials) = (Lines::new(places, "reach.jsonl"), Lines::new(places, "trials.jsonl"));
+    let (mut reached, mut tried): (Vec<Reach>, Vec<Trial>) = (reaches.read(), trials.read());
+    reached.retain(|reach| !reach.test.contains(word));
+    tried.retain(|trial| trial.end.catches() || !trial.test.contains(word));
+    reaches.write(&reached)?;
+    trials.write(&tried)
+}
+
 /// The module that a file's unit tests are in: `src/ops/layers/pool2d/cpu.rs` → `ops::layers::pool2d`.
 fn module(file: &str) -> String {
     let path = file.trim_start_matches("src/").trim_end_matches(".rs");
@@ -165,7 +207,8 @@ fn module(file: &str) -> String {
     format!("{}::", path.replace('/', "::"))
 }
 
-/// Runs each mutant's tests until one fails: those of its own module first, then the fastest. `most` is the time for each mutant.
+/// Runs each mutant's tests until one fails: those of its own module first, then the fastest,
+/// where one that has caught many mutants of the room counts as faster. `most` is the time for each mutant.
 pub fn judge(
     places: &Places,
     binaries: &[Binary],
@@ -176,6 +219,12 @@ pub fn judge(
     let lines = Lines::new(places, "trials.jsonl");
     let (reached, trials): (Vec<Reach>, Vec<Trial>) = (Lines::new(places, "reach.jsonl").read(), lines.read());
     let paths: BTreeMap<&str, &Path> = binaries.iter().map(|binary| (&*binary.name, &*binary.path)).collect();
+    // How many mutants of each room a test has caught.
+    let mut caught: BTreeMap<(&str, &str, &str), u32> = BTreeMap::new();
+    for trial in trials.iter().filter(|trial| trial.end.catches()) {
+        let room = trial.mutant.split('/').nth(1).unwrap_or_default();
+        *caught.entry((&trial.binary, &trial.test, room)).or_default() += 1;
+    }
     let mut order: Vec<(usize, String)> = (1..).zip(mutants.iter().map(crate::site::Site::key)).collect();
     order.retain(|(_, key)| {
         key.contains(filter) && !trials.iter().any(|trial| trial.mutant == *key && trial.end.catches())
@@ -183,14 +232,18 @@ pub fn judge(
     order.sort_by_key(|(_, key)| crate::choose::Random::new(0, key).next());
     println!("{} mutants to judge", order.len());
     crate::shared(&order, |worker, (id, key)| {
-        let own = module(&mutants[id - 1].file);
+        let (own, room) = (module(&mutants[id - 1].file), mutants[id - 1].room());
         let known = |reach: &Reach| {
             trials.iter().any(|trial| trial.mutant == *key && trial.binary == reach.binary && trial.test == reach.test)
         };
         let mut tests: Vec<&Reach> =
             reached.iter().filter(|reach| reach.end == End::Passed && reach.mutants.contains(key)).collect();
         tests.sort_by(|a, b| {
-            let rank = |reach: &Reach| (!(reach.binary == "vgan_cuda" && reach.test.starts_with(&own)), reach.seconds);
+            let rank = |reach: &Reach| {
+                let is_own = reach.binary == "vgan_cuda" && reach.test.starts_with(&own);
+                let caught = caught.get(&(&*reach.binary, &*reach.test, room)).copied().unwrap_or_default();
+                (!is_own, reach.seconds / f64::from(1 + caught))
+            };
             rank(a).partial_cmp(&rank(b)).expect("times")
         });
         let begin = Instant::now();

@@ -27,6 +27,8 @@ const fn never() -> usize { 5 + 6 }
 
 fn é(flag: bool) -> bool { !flag }
 
+fn nothing() -> Result<()> { Ok(()) }
+
 #[cfg(test)]
 mod tests {
     fn helper() -> usize { 1 + 1 }
@@ -57,6 +59,8 @@ fn places_are_found_and_others_left_alone() {
     has(Kind::Sign, "!flag", "flag");
     has(Kind::Body, "fn sum", "return Ok(());");
     has(Kind::Body, "fn é", "return true;");
+    // What returns at once as it is.
+    assert!(!found.iter().any(|(_, before, _)| before == "fn nothing"), "{found:#?}");
     // Constants, const functions, lengths of arrays, patterns, macros, conditions that bind, equal arguments, tests.
     for text in ["1 + 2", "5 + 6", "4", "9", "7 + 8", "7", "maybe && z", "&a, &a", "1 + 1"] {
         assert!(
