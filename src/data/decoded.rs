@@ -103,3 +103,24 @@ pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_may_promise_so_much_and_no_more() {
+        let guarded = |codec, length, width, height| guard(Path::new("a.png"), codec, length, width, height);
+        let sides = |width, height| guarded(Codec::Png, u64::MAX, width, height);
+        assert!(sides(MAX_SIDE, 1).is_ok() && sides(1, MAX_SIDE).is_ok());
+        assert!(sides(MAX_SIDE + 1, 1).is_err() && sides(1, MAX_SIDE + 1).is_err() && sides(0, 1).is_err());
+        let half = usize::try_from(MAX_PIXELS).expect("a size") / MAX_SIDE;
+        assert!(sides(MAX_SIDE, half).is_ok() && sides(MAX_SIDE, half + 1).is_err(), "{MAX_PIXELS} pixels and no more");
+        // A byte of a PNG holds 8 pixels and comes from a 1032nd of a byte at best; a block of a JPEG takes a bit.
+        for (codec, most) in [(Codec::Png, 8256), (Codec::Jpeg, 512)] {
+            assert!(guarded(codec, 2, most, 2).is_ok(), "{codec:?}");
+            let message = guarded(codec, 2, most, 3).expect_err("too many pixels").to_string();
+            assert!(message.contains("a file of 2 bytes, which can't hold that many pixels"), "{message}");
+        }
+    }
+}

@@ -128,6 +128,29 @@ mod tests {
         }
     }
 
+    /// The eight ways of EXIF 2.32, table 6, for two rows of three pixels, of one channel and of two.
+    #[test]
+    fn a_picture_is_turned_in_all_eight_ways() {
+        let shape = ImageShape { h: 2, w: 3, c: 1 };
+        for (way, turned_shape, expected) in [
+            (1, (2, 3), [0, 1, 2, 3, 4, 5]),
+            (2, (2, 3), [2, 1, 0, 5, 4, 3]),
+            (3, (2, 3), [5, 4, 3, 2, 1, 0]),
+            (4, (2, 3), [3, 4, 5, 0, 1, 2]),
+            (5, (3, 2), [0, 3, 1, 4, 2, 5]),
+            (6, (3, 2), [3, 0, 4, 1, 5, 2]),
+            (7, (3, 2), [5, 2, 4, 1, 3, 0]),
+            (8, (3, 2), [2, 5, 1, 4, 0, 3]),
+        ] {
+            assert_eq!(turn(shape, vec![0, 1, 2, 3, 4, 5], way), expected, "{way}");
+            let pairs = |pixels: [u8; 6]| pixels.iter().flat_map(|&pixel| [pixel, pixel + 100]).collect::<Vec<u8>>();
+            let two = ImageShape { c: 2, ..shape };
+            assert_eq!(turn(two, pairs([0, 1, 2, 3, 4, 5]), way), pairs(expected), "{way}, two channels");
+            let (h, w) = turned_shape;
+            assert_eq!(turned(two, way), ImageShape { h, w, c: 2 }, "{way}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

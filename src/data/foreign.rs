@@ -177,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn names_in_an_archive_give_it_away() {
+        let found = |names: &[&str]| archive(&names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+        assert_eq!(found(&["a/one.png", "a/notes.txt"]), Some(("1 picture".to_owned(), UNPACK)));
+        assert_eq!(found(&["one.png", "two.jpg"]), Some(("2 pictures".to_owned(), UNPACK)));
+        assert_eq!(found(&["MNIST/train-images-idx3-ubyte"]), Some(("IDX files".to_owned(), UNPACK)));
+        assert_eq!(found(&["x/cifar-10-batches-py/data_batch_1"]).map(|(what, _)| what), Some(CIFAR_10.0.to_owned()));
+        assert_eq!(found(&["notes.txt"]), None);
+    }
+
+    #[test]
     fn contents_give_formats_away() {
         for (name, head, what) in [
             ("x", &b"\x93NUMPY\x01"[..], NUMPY.0),

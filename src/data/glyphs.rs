@@ -214,3 +214,17 @@ fn catmull_rom(points: &[[f32; 2]; 4], t: f32) -> [f32; 2] {
         b + 0.5 * t * (linear + t * (square + t * cube))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_without_a_length_is_a_point() {
+        let mut distance = [1000.0; SIDE * SIDE];
+        measure(&mut distance, [3.5, 4.5], [3.5, 4.5], 2.0);
+        let at = |row: usize, column: usize| distance[row * SIDE + column];
+        assert_eq!([at(4, 3), at(4, 4), at(5, 4), at(4, 5)], [0.0, 1.0, 2.0, 4.0]);
+        assert_eq!(at(20, 20), 1000.0, "out of reach");
+    }
+}

@@ -185,3 +185,26 @@ pub(crate) fn is_idx_name(name: &str) -> bool {
 pub(crate) fn is_idx_images(name: &str) -> bool {
     is_idx_name(name) && name.to_lowercase().contains("idx3")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Anything else beside a file of images is no file of its labels, whatever its name is.
+    #[test]
+    fn labels_are_beside_files_that_are_named_as_images() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let beside = |images: &str, labels: &str| {
+            let path = folder.path().join(labels);
+            std::fs::write(&path, "").expect("a file");
+            let found = file_of_labels(&folder.path().join(images));
+            std::fs::remove_file(&path).expect("the file");
+            found == Some(path)
+        };
+        assert!(beside("train-images-idx3-ubyte", "train-labels-idx1-ubyte"));
+        assert!(beside("train-images-idx3-ubyte.gz", "train-labels.idx1-ubyte"));
+        assert!(beside("train-images.idx3-ubyte", "train-labels-idx1-ubyte.gz"));
+        assert!(!beside("train-images", "train-labels") && !beside("digits-idx3-ubyte", "digits-idx1-ubyte"));
+        assert!(!beside("train-images-idx3-ubyte", "test-labels-idx1-ubyte"));
+    }
+}

@@ -90,6 +90,21 @@ mod tests {
         bytes
     }
 
+    /// A camera's file may have previews and maker's notes of more than 64 KiB before the header.
+    #[test]
+    fn a_header_may_come_late() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let notes = [&[0xff, 0xe2, 0xff, 0xff][..], &[7; 0xfffd]].concat();
+        let frame = [0xff, 0xc0, 0, 11, 8, 0, 20, 0, 30, 1, 1, 0x11, 0];
+        let scan = [0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0];
+        let whole = [&[0xff, 0xd8][..], &notes, &notes, &frame, &scan].concat();
+        fs::write(file.path(), &whole).expect("writing");
+        assert_eq!(read_shape(file.path()).expect("a shape"), ImageShape { h: 20, w: 30, c: 1 });
+        // Without a header in all of it, the file is damaged.
+        fs::write(file.path(), &whole[..2 + 2 * notes.len()]).expect("writing");
+        assert!(matches!(read_shape(file.path()), Err(Error::BadData { .. })));
+    }
+
     #[test]
     fn notes_say_what_was_found() {
         use png::BitDepth::{Eight, Sixteen};

@@ -48,3 +48,24 @@ fn describe(kind: FileType) -> &'static str {
 fn describe(kind: FileType) -> &'static str {
     if kind.is_dir() { "a folder" } else { "a device or a pipe" }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_named_and_never_opened() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, socket) = (folder.path().join("file"), folder.path().join("socket"));
+        fs::write(&file, "abc").expect("a file");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        assert_eq!(open(&file).expect("a regular file").1, 3);
+        for (path, what) in [(folder.path(), "a folder"), (&socket, "a socket"), (Path::new("/dev/null"), "a device")] {
+            for error in [require(path).err(), open(path).err()] {
+                let message = error.expect("an error").to_string();
+                assert!(message.contains(&format!("expected a regular file, found {what}")), "{message}");
+            }
+        }
+        assert!(matches!(require(&folder.path().join("none")), Err(Error::Io { .. })));
+    }
+}

@@ -113,6 +113,7 @@ mod tests {
             ("testimony", Split::Unnamed),
             ("device", Split::Unnamed),
             ("train-test", Split::Unnamed),
+            ("train_training-set", Split::Training),
         ] {
             assert_eq!(Split::of(name), split, "{name}");
         }

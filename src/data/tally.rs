@@ -287,7 +287,14 @@ mod tests {
     #[test]
     fn sums_do_not_depend_on_the_order() {
         let shape = ImageShape { h: 1, w: 2, c: 1 };
-        let notes = |low, high| Notes { sixteen_bit: Some((low, high)), orientation: 6, ..Notes::default() };
+        let notes = |low, high| Notes {
+            orientation: 6,
+            transparent: true,
+            sixteen_bit: Some((low, high)),
+            animated: true,
+            cmyk: true,
+            profile: true,
+        };
         let all = [([0, 1], notes(5, 4100)), ([0, 1], notes(300, 400)), ([2, 2], notes(0, 60_000))];
         let one = |(pixels, notes): &([u8; 2], Notes)| {
             let mut tally = Tally::new([255; 3]);
@@ -298,6 +305,7 @@ mod tests {
         let backwards = all.iter().rev().map(one).reduce(Tally::merge).unwrap().finish();
         assert_eq!(forwards, backwards);
         assert_eq!((forwards.rotated, forwards.sixteen_bit, forwards.narrow_sixteen_bit), (3, 3, 2));
+        assert_eq!([forwards.transparent, forwards.animated, forwards.cmyk, forwards.profile], [3; 4]);
         assert_eq!((forwards.narrow_range, forwards.duplicates, forwards.constant), (Some((5, 4100)), 1, 1));
         assert_eq!(forwards.background, [255; 3]);
     }

@@ -160,4 +160,17 @@ mod tests {
         assert_eq!((net(1, 1, 1).0, net(5, 40, 3).0), (vec![16], vec![32]));
         assert_eq!(net(9, 17, 3).0, [32, 64]);
     }
+
+    /// Filters of 3×3 and then of 4×4, each with its normalisation and a leak of 0.2.
+    #[test]
+    fn the_layers_are_those_of_its_description() {
+        let image = ImageShape { h: 28, w: 28, c: 1 };
+        let (_, parts) = Classifier::<DryRun>::new(&DryRun::default(), image, 10, 2).unwrap();
+        let filters = parts.params.entries().iter().filter(|entry| entry.shape.len() == 4);
+        assert_eq!(filters.map(|entry| &entry.shape[1..]).collect::<Vec<_>>(), [[1, 3, 3], [16, 4, 4], [32, 4, 4]]);
+        let (backend, parts) = (DryRun::default(), Parts::default());
+        let mut builder = Builder::<DryRun> { backend: &backend, parts, layers: Vec::new() };
+        builder.norm("norm", Flattened { h: 2, w: 2, c: 3 }).unwrap();
+        assert_eq!(builder.layers[0].describe(), "batch_norm 3 + LeakyRelu(0.2)");
+    }
 }

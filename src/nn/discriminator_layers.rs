@@ -120,3 +120,22 @@ impl<B: Executor> Builder<'_, B> {
         Ok(layers)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Discriminator, ImageShape};
+    use crate::config::preset;
+    use crate::device::DryRun;
+
+    #[test]
+    fn an_image_of_one_row_or_one_column_is_not_halved() {
+        let mut settings = preset("quick").expect("a preset");
+        settings.discriminator.channels = vec![4, 8];
+        let built = |h, w| Discriminator::<DryRun>::new(&DryRun::default(), &settings, ImageShape { h, w, c: 1 }, 2);
+        assert!(built(4, 4).is_ok() && built(4, 6).is_ok());
+        for (h, w, times) in [(1, 8, 0), (8, 1, 0), (2, 8, 1), (8, 2, 1)] {
+            let message = built(h, w).err().expect("refused").to_string();
+            assert!(message.contains(&format!("but {h}×{w} can only be halved {times} times")), "{message}");
+        }
+    }
+}

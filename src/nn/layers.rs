@@ -401,3 +401,22 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Cpu;
+
+    /// One for each pixel does make a difference.
+    #[test]
+    fn a_bias_that_normalisation_takes_away_is_not_trained() {
+        let trains = |outputs: Flattened| {
+            let (mut table, inputs) = (Table::default(), Flattened::vector(4));
+            let mut layer = AffineLayer::linear(&mut table, "fc", inputs, outputs, Initialisation::Normal(0.02));
+            assert!(layer.trains_bias);
+            Layer::<Cpu<f32>>::norm_follows(&mut layer, outputs.c);
+            layer.trains_bias
+        };
+        assert!(!trains(Flattened::vector(3)) && trains(Flattened { h: 2, w: 2, c: 3 }));
+    }
+}

@@ -267,6 +267,22 @@ mod tests {
         index.iter().zip(shape).fold(0, |at, (index, size)| at * size + index)
     }
 
+    /// Of step 0, numbered by its place among the tensors: whoever changes that changes what every seed begins with.
+    #[test]
+    fn a_tensor_begins_with_the_first_numbers_of_its_own() {
+        let mut table = Table::default();
+        table.add_vector("a".into(), Flattened::vector(3), Init::Constant(0.5));
+        table.add_vector("b".into(), Flattened::vector(5), Init::Normal(0.25));
+        table.add_vector("c".into(), Flattened::vector(6), Init::Uniform { low: -1.0, high: 3.0 });
+        let mut normals = [0.0; 5];
+        fill_normals(9, Stream::Init, 0, 8, 0, &mut normals);
+        let words = |block| draw(9, Stream::Init, 0, 9, block).map(uniform);
+        let mut expected = vec![0.5; 3];
+        expected.extend(normals.map(|value| 0.25 * f64::from(value)));
+        expected.extend([&words(0)[..], &words(1)[..2]].concat().iter().map(|&value| 4.0 * f64::from(value) - 1.0));
+        assert_eq!(table.initial_values::<f64>(9, 7), expected);
+    }
+
     #[test]
     fn layouts_round_trip_and_match_by_index() {
         let mut table = Table::default();

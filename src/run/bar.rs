@@ -137,6 +137,26 @@ mod tests {
         assert_eq!(back(7, 0), "\r\x1b[7A\x1b[J");
     }
 
+    /// A step may take a microsecond, and writing a line a millisecond.
+    #[test]
+    fn a_bar_is_not_drawn_again_at_once() {
+        let file = || tempfile::tempfile().unwrap();
+        let term = Term::read_write_pair(file(), file());
+        let bar = Bar { term, shown: RefCell::default(), drawn: Cell::default() };
+        let drawn = Cell::new(0);
+        let text = |_| {
+            drawn.set(drawn.get() + 1);
+            String::new()
+        };
+        let start = Instant::now();
+        (0..5).for_each(|_| bar.show(text));
+        assert!(drawn.get() == 1 || start.elapsed() >= INTERVAL, "{} times", drawn.get());
+        // What is written above it wipes it out.
+        bar.above("a line");
+        bar.show(text);
+        assert!(drawn.get() == 2 || start.elapsed() >= INTERVAL, "{} times", drawn.get());
+    }
+
     #[test]
     fn a_bar_fits_its_terminal() {
         let some = |text: &str| Some(text.to_string());

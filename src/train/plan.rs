@@ -78,3 +78,22 @@ impl Plan {
 pub(super) fn most_seconds(settings: &Settings) -> f64 {
     if settings.train.minutes > 0.0 { settings.train.minutes * 60.0 } else { f64::INFINITY }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_are_not_set_follow_from_the_others() {
+        let plan = |snap, every, steps| {
+            let mut settings = crate::config::preset("quick").expect("a preset");
+            (settings.train.batch, settings.train.epochs) = (10, 3);
+            (settings.train.snap, settings.eval.every, settings.train.steps) = (snap, every, steps);
+            let Plan { epoch, total, snap, eval } = Plan::new(&settings, 45).expect("a plan");
+            [epoch, total, snap, eval]
+        };
+        assert_eq!(plan(0, 0, 0), [4, 12, 4, 4]);
+        assert_eq!(plan(1, 0, 1), [4, 1, 1, 1]);
+        assert_eq!(plan(7, 1, 50), [4, 50, 7, 1]);
+    }
+}

@@ -309,6 +309,21 @@ mod tests {
     }
 
     #[test]
+    fn a_penalty_in_every_second_step_costs_half_and_in_every_fourth_a_quarter() {
+        let saved = |every| {
+            let flops = |every| {
+                let mut settings = settings("quick", 4);
+                settings.discriminator.norm = crate::config::Norm::None;
+                (settings.objective.penalty, settings.objective.penalty_every) = (crate::config::Penalty::R1, every);
+                predict(&settings, &MNIST).unwrap().work.flops
+            };
+            flops(1).checked_sub(flops(every)).expect("a penalty costs something")
+        };
+        let (half, three_quarters) = (saved(2), saved(4));
+        assert!(half > 1000 && (3 * half).abs_diff(2 * three_quarters) <= 8, "{half} and {three_quarters}");
+    }
+
+    #[test]
     fn the_articles_model_has_the_articles_parameters() {
         let Prediction { generator, discriminator, .. } = predict(&settings("vgan-mnist", 128), &MNIST).unwrap();
         assert_eq!((generator.params.len(), discriminator.params.len()), (6_640_193, 6_592_321));

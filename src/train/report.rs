@@ -97,3 +97,28 @@ macro_rules! define_ticks {
     };
 }
 figures!(define_ticks);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_snapshot_is_no_time_of_training() {
+        let mut since = Since::new(1000.0);
+        since.pause(Duration::from_secs(100));
+        assert!((1000.0..1050.0).contains(&since.seconds()), "{}", since.seconds());
+    }
+
+    #[test]
+    fn the_speed_is_of_the_steps_since_the_last_record() {
+        let settings = crate::config::preset("quick").expect("a preset");
+        let mut since = Since::new(0.0);
+        for steps in [3_u32, 2] {
+            (0..steps).for_each(|_| since.add(&Metrics::zeroed()));
+            let before = since.elapsed;
+            let record = since.take(5, 10, 8, &settings);
+            let images = record.images_per_s * (record.elapsed_s - before);
+            assert!((images - f64::from(8 * steps)).abs() < 1e-3, "{images}");
+        }
+    }
+}

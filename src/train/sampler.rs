@@ -203,6 +203,20 @@ mod tests {
         }
     }
 
+    /// Latents of a seed are the generator's first numbers: whoever changes them changes everybody's pictures.
+    #[test]
+    fn a_seed_stands_for_the_first_numbers_of_its_stream() {
+        let mut settings = crate::config::preset("quick").expect("a preset");
+        settings.generator.latent = 6;
+        settings.generator.prior = Prior::Uniform;
+        let words = |block| draw(7, Stream::LatentSample, 0, 0, block).map(uniform);
+        assert_eq!(latent(&settings, 7), [&words(0)[..], &words(1)[..2]].concat());
+        settings.generator.prior = Prior::Normal;
+        let mut normals = [0.0; 6];
+        fill_normals(7, Stream::LatentSample, 0, 0, 0, &mut normals);
+        assert_eq!(latent(&settings, 7), normals);
+    }
+
     #[test]
     fn pixels_are_rounded_and_kept_in_range() {
         let cases = [(-1.0, 0, 0), (0.0, 0, 128), (0.5, 128, 191), (1.0, 255, 255), (2.0, 255, 255), (f32::NAN, 0, 0)];

@@ -63,6 +63,15 @@ fn comes_back<S: Storage<f32> + std::fmt::Debug + PartialEq>() {
     let folder = tempfile::tempdir().expect("a folder");
     let written = snapshot::checkpoint(&saved.model, "quick", &data, &Lineage::default()).expect("a checkpoint");
     let path = checkpoint::save(folder.path(), &written, 1).expect("a file");
+    // What is missing is missed in the file that it belongs to.
+    for file in ["model.safetensors", "optim.safetensors"] {
+        let mut cut = checkpoint::load(&path).expect("a checkpoint");
+        let tensors = if file.starts_with("model") { &mut cut.model } else { &mut cut.optim };
+        let last = tensors.pop().expect("a tensor").name;
+        let error = snapshot::restore(&mut trainer::<S>(), &data, cut, &path).expect_err("a tensor is missing");
+        let start = format!("{}: expected a tensor `{last}`", path.join(file).display());
+        assert!(error.to_string().starts_with(&start), "{error}\nlacks {start}");
+    }
     let mut restored = trainer::<S>();
     assert_ne!(restored.read_state().expect("the state"), state);
     snapshot::restore(&mut restored, &data, checkpoint::load(&path).expect("a checkpoint"), &path).expect("its state");

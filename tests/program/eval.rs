@@ -142,6 +142,22 @@ fn a_resume_removes_measurements_of_later_steps() {
     assert_eq!(lines.lines().count(), 4);
 }
 
+/// While a run trains and afterwards: what the classifier sees, against what the generator was told.
+#[test]
+fn samples_are_held_against_the_class_that_was_asked_for() {
+    let place = place();
+    let words = "--set conditional=concatenation --metrics classes --eval-every 2 --set eval.samples=30";
+    succeed(train(&place, "runs", &format!("--steps 2 {words}")));
+    let run = place.run("runs");
+    let lines = metrics(&run);
+    let line: BTreeMap<String, Value> = serde_json::from_str(lines.lines().last().expect("a line")).expect("JSON");
+    let found = object(&succeed(eval(&place, run.path(), "--metrics classes --json")));
+    for figures in [line, found] {
+        let share = figures.get("class_accuracy").and_then(Value::as_f64);
+        assert!(share.is_some_and(|share| (0.0..=1.0).contains(&share)), "{figures:?}");
+    }
+}
+
 #[test]
 fn images_without_classes_have_swd_alone() {
     let place = Place::new();

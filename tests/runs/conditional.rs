@@ -5,6 +5,8 @@ use std::path::Path;
 
 use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 use vgan_cuda::data::{LoadOptions, load};
+use vgan_cuda::device::Cpu;
+use vgan_cuda::train::TrainedGenerator;
 
 const PROJECTION: &str =
     "quick --tick 4 --snap 6 --set conditional=projection --set class_embedding=4 --set discriminator_steps=2";
@@ -96,6 +98,11 @@ fn samples_are_of_the_class_that_is_asked_for() {
             assert!(grid(class, column) == image, "row {class}, column {column}");
         }
     }
+    let mut generator =
+        TrainedGenerator::open(Cpu::<f32>::new(Some(1)).expect("threads"), run.path()).expect("a generator");
+    let latents: Vec<f32> = (0..4 * 6).map(|i| (i % 7) as f32 / 7.0).collect();
+    let by_library = generator.draw(&latents).expect("pictures");
+    assert!(by_library == generator.draw_of(&latents, &[0, 1, 2, 0]).expect("pictures"), "in turn, from the first");
     let refused = |words: &str, run: &Run| {
         let mut command = program(&format!("{words} --device cpu"));
         command.arg(run.path()).current_dir(place.path(""));

@@ -173,6 +173,19 @@ impl World<'_> {
     }
 }
 
+/// Of a run that is done there is nothing to interrupt.
+#[test]
+fn a_signal_in_the_last_step_is_no_interruption() {
+    for (steps, code) in [(1, 0), (2, 128 + SIGTERM)] {
+        let outdir = tempfile::tempdir().expect("a folder");
+        let of_steps = |_| settings(&format!("train.steps={steps}"));
+        let ask: &(dyn Fn(usize, &Interrupt, &RunFolder) + Sync) = &|_, interrupt, _| interrupt.ask(SIGTERM);
+        let world = World { then: ask, ..World::new(1, outdir.path(), &of_steps) };
+        assert_eq!(codes(&world.train()), [code], "{steps} steps");
+        assert_eq!(world.run().newest_step(), 1, "{steps} steps");
+    }
+}
+
 /// Whoever gets the signal, all stop after the same step, saved, with the signal's exit code; and the run ends as if it had not been.
 #[test]
 fn a_signal_at_any_rank_saves_and_ends_all() {

@@ -31,6 +31,7 @@ fn the_first_signal_saves_and_tells_how_to_go_on() {
     let straight = place.run("straight");
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let mut command = place.train_wide(signal, &format!("{words} {wide}"));
+        let mut pictures = None;
         for round in 0..2 {
             let mut child = command.spawn().expect("the program starts");
             let stats = place.path(&format!("{signal}/00000-quick-b40/stats.jsonl"));
@@ -50,11 +51,17 @@ fn the_first_signal_saves_and_tells_how_to_go_on() {
                 stderr(&output)
             );
             assert!(String::from_utf8_lossy(&run.bytes("log.txt")).contains(&format!("interrupted by SIG{signal}")));
+            // No picture is due at such a step, neither now nor at the resume.
+            let picture = run.file(&format!("fakes{trained:06}.png"));
+            if let Some(earlier) = pictures.replace(picture) {
+                assert!(!earlier.exists(), "{}", earlier.display());
+            }
             command = program(&told_command(&output));
             assert_eq!(command.get_program(), PROGRAM);
         }
         succeed(command);
         let run = place.run(signal);
+        assert!(pictures.is_some_and(|last| !last.exists()), "a picture of no snapshot");
         assert_same_checkpoint(&run.checkpoint(STEPS), &straight.checkpoint(STEPS), signal);
         assert_eq!(run.numbers(), straight.numbers());
     }

@@ -52,6 +52,14 @@ fn all(folder: &Path) -> Vec<(u64, Vec<String>)> {
 }
 
 #[test]
+fn a_run_without_records_has_taken_no_time() {
+    let (_folder, run) = run(0);
+    assert_eq!(EventLog::begin(&run, 0).unwrap().elapsed, 0.0);
+    let (_folder, run) = self::run(40);
+    assert_eq!(EventLog::begin(&run, 40).unwrap().elapsed, 10.0);
+}
+
+#[test]
 fn an_export_has_every_record_and_picture() {
     let (folder, run) = run(80);
     let to = folder.path().join("board/run");

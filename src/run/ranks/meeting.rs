@@ -216,6 +216,15 @@ mod tests {
         })
     }
 
+    /// The leader of an earlier start clears its folder away while a rank of this one writes.
+    #[test]
+    fn a_folder_that_is_cleared_away_is_made_again() {
+        let outdir = tempfile::tempdir().unwrap();
+        let path = outdir.path().join("gone").join("hello");
+        write(&path, &7).unwrap();
+        assert_eq!(read::<i32>(&path), Some(7));
+    }
+
     #[test]
     fn all_know_the_same_of_all() {
         let outdir = tempfile::tempdir().unwrap();

@@ -214,3 +214,16 @@ fn escaped(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_live_page_may_ask_its_server() {
+        let (live, still) = (policy(true), policy(false));
+        assert!(live.contains("img-src data: 'self'; connect-src 'self';"), "{live}");
+        assert!(still.contains("img-src data:; connect-src 'none';"), "{still}");
+        assert!([live, still].iter().all(|policy| policy.starts_with("default-src 'none'; script-src 'sha256-")));
+    }
+}

@@ -35,6 +35,22 @@ fn ask(at: SocketAddr, bytes: &[u8]) -> String {
     answer
 }
 
+/// It holds a thread no longer than it may.
+#[test]
+fn a_client_that_sends_half_a_request_is_not_waited_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+    let (mut connection, _) = listener.accept().unwrap();
+    let (end, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let found = read(&mut connection, Instant::now() + Duration::from_millis(50), &[]);
+        end.send(found.map_err(|error| error.kind()))
+    });
+    let found = ended.recv_timeout(Duration::from_secs(10)).expect("an end");
+    assert!(matches!(found, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)), "{found:?}");
+}
+
 #[test]
 fn pages_and_nothing_else() {
     let bound = bound();

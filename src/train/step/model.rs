@@ -251,3 +251,22 @@ impl<B: Executor> Average<B> {
         Ok(Some(Average { params: copy(&generator.params)?, stats: copy(&generator.stats)? }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::preset;
+    use crate::device::Cpu;
+
+    /// What is sampled before the first step is drawn with the average.
+    #[test]
+    fn the_average_begins_as_the_generator() {
+        let mut settings = preset("quick").expect("a preset");
+        settings.generator.ema = 0.99;
+        let backend = Cpu::<f32>::new(Some(1)).expect("threads");
+        let model = Model::new(backend, settings, ImageShape { h: 28, w: 28, c: 1 }).expect("a model");
+        let average = model.average.expect("an average");
+        assert!(average.params == model.generator.memory.params && average.stats == model.generator.memory.stats);
+        assert!(average.params.iter().any(|&weight| weight != 0.0) && average.stats.iter().any(|&value| value != 0.0));
+    }
+}

@@ -91,6 +91,11 @@ fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
         let part = format!("`{key}` is {} in this run and can't become {}", value(from), value(to));
         assert!(message.contains(&part), "{message}\nlacks {part}");
     }
+    // What is typed counts, also where the file asks for a third value.
+    edit(&run, "leak = 0.2", "leak = 0.1");
+    let message = stderr(&exit_with(run.resume("--steps 5 --set discriminator.leak=0.3"), 2));
+    assert!(message.contains("`discriminator.leak` is 0.2 in this run and can't become 0.3"), "{message}");
+    fs::write(run.file("config.toml"), &config).expect("writing");
     // Several at once are told at once.
     edit(&run, "leak = 0.2", "leak = 0.1");
     edit(&run, "range = \"0..1\"", "range = \"-1..1\"");

@@ -110,7 +110,9 @@ fn case_06_the_training_split_is_taken_in_every_layout() {
         let names: Vec<&str> = layout.iter().map(|(name, _)| *name).collect();
         assert_eq!(images(folder.path()).pixels, [7; 12], "{names:?}");
         let report = agreed(folder.path()).report;
-        let left = report.left_out.get(&Reason::OtherSplit).map_or(0, |left| left.images);
+        let left = report.left_out.get(&Reason::OtherSplit);
+        assert!(left.is_none_or(|left| names.contains(&&*left.example)), "{left:?}");
+        let left = left.map_or(0, |left| left.images);
         assert_eq!((left, report.only_split), (if number == last { 0 } else { 2 }, None), "{names:?}");
     }
 }
