@@ -5,9 +5,9 @@ cd "$(dirname "$0")"
 seconds=${1:?seconds for each fuzzer}
 shift
 readers=${*:-$(ls targets | sed 's/\.rs$//')}
+export RAYON_NUM_THREADS=1
 # No kernels are needed, and so no nvcc.
-export DOCS_RS=1 RAYON_NUM_THREADS=1
-cargo +nightly fuzz build --fuzz-dir . -s none --codegen-units 16
+DOCS_RS=1 cargo +nightly fuzz build --fuzz-dir . -s none --codegen-units 16
 VGAN_SEEDS=$PWD/target/seeds cargo test --release --manifest-path ../../Cargo.toml --test files -- --ignored seeds_of_the_fuzzers
 mkdir -p target/logs
 failed=
@@ -23,7 +23,7 @@ for reader in $readers; do
     nice -n 10 "target/x86_64-unknown-linux-gnu/release/$reader" "corpus/$reader" "target/seeds/$reader" "${words[@]}" \
         -artifact_prefix="artifacts/$reader/" -max_total_time="$seconds" -max_len="$longest" -timeout=10 -rss_limit_mb=2048 \
         -reload=0 -print_final_stats=1 >"target/logs/$reader" 2>&1 || failed="$failed $reader"
-    grep -E '^#[0-9]+.*DONE|panicked|ERROR' -A1 "target/logs/$reader" | sed "s/^/$reader: /"
+    { grep -E '^#[0-9]+.*DONE' "target/logs/$reader" || grep -E -A1 'panicked|ERROR' "target/logs/$reader"; } | sed "s/^/$reader: /"
 done
 if [ -n "$failed" ]; then
     echo "findings of:$failed (target/logs/, artifacts/)"
