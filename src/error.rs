@@ -118,12 +118,13 @@ impl Error {
         }
     }
 
-    /// A [`Error::BadData`] without a hint.
+    /// A [`Error::BadData`] without a hint. What a terminal would obey is written out, for the texts may hold words of the file's, and of
+    /// a text without an end the beginning is kept.
     pub fn bad_data(path: impl AsRef<Path>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Error::BadData {
             path: path.as_ref().to_path_buf(),
-            expected: expected.into(),
-            found: found.into(),
+            expected: readable(expected.into()),
+            found: readable(found.into()),
             hint: String::new(),
         }
     }
@@ -136,7 +137,9 @@ impl Error {
     /// Adds what to do about it to a [`Error::BadData`]; other errors stay as they are.
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
         if let Error::BadData { hint, .. } = &mut self {
-            *hint = text.into();
+            // A hint may be a list, a line each.
+            let lines: Vec<String> = text.into().split('\n').map(|line| readable(line.into())).collect();
+            *hint = lines.join("\n");
         }
         self
     }
@@ -150,10 +153,33 @@ impl Error {
 pub fn shown(path: impl AsRef<Path>) -> String {
     let mut text = String::new();
     for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if is_plain(c) { text.push(c) } else { text.extend(c.escape_default()) }
-        }
+        push_plain(&mut text, chunk.valid());
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
+}
+
+/// Adds characters, those written out that can't be printed as they are.
+fn push_plain(text: &mut String, more: &str) {
+    for c in more.chars() {
+        if is_plain(c) { text.push(c) } else { text.extend(c.escape_default()) }
+    }
+}
+
+/// The most bytes of a part of a message: somebody is to read it.
+const LONGEST_PART: usize = 1000;
+
+/// A part of a message, on one line and not too long.
+fn readable(part: String) -> String {
+    if part.len() <= LONGEST_PART && part.chars().all(is_plain) {
+        return part;
+    }
+    let most = part.len().min(LONGEST_PART);
+    let end = (0..=most).rev().find(|&at| part.is_char_boundary(at)).unwrap_or(0);
+    let mut text = String::new();
+    push_plain(&mut text, &part[..end]);
+    if end < part.len() {
+        text.push('…');
     }
     text
 }
@@ -208,6 +234,16 @@ mod tests {
                 assert!(error.to_string().starts_with(&format!("{expected}: ")), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn what_a_file_says_stays_on_its_line_and_short() {
+        let error = Error::bad_data("a", "b\u{1b}[2J", "c\nd".to_string() + &"é".repeat(2000)).with_hint("e\u{202e}");
+        let message = error.to_string();
+        assert!(message.starts_with("a: expected b\\u{1b}[2J, found c\\nd"), "{message}");
+        assert!(message.ends_with("é…: e\\u{202e}"), "{message}");
+        assert!(message.len() < 1100, "{message}");
+        assert_eq!(Error::bad_data("a", "été", "雪").to_string(), "a: expected été, found 雪");
     }
 
     #[cfg(unix)]

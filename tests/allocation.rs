@@ -1,7 +1,7 @@
-//! A training step allocates nothing of its own once it is warm.
+//! A training step allocates nothing of its own once it is warm, and readers take no more memory than their files may ask for.
 
 use std::alloc::System;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use vgan_cuda::config::{AugmentPolicy, Conditional, Settings};
@@ -12,11 +12,16 @@ use vgan_cuda::ops::inputs::gather::Gather;
 use vgan_cuda::train::Trainer;
 use vgan_cuda::train::batch::Batch;
 
+#[path = "common/fuzz_inputs.rs"]
+mod fuzz_inputs;
 #[path = "common/needs.rs"]
 mod needs;
 
 #[global_allocator]
 static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Held by each test, so that no other thread of this process allocates meanwhile.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A trainer on this device, and what it is fed with.
 fn trainer(cpu: &Cpu<f32>, batch: usize) -> (Trainer<Cpu<f32>>, Batch<Cpu<f32>>) {
@@ -86,10 +91,9 @@ fn allocations_of_ranks(batch: usize, steps: usize) -> usize {
 /// 16 and 276 at batch 48 (118 once); with AVX2, before the weight gradient of few channels did without a product, it
 /// took 109 and 252, all of them in that crate by their backtraces, where AVX-512 took 122 and 290. A buffer of ours for
 /// each layer of each pass would add some 60, one for each batch normalisation 21.
-///
-/// One test, so that no other thread of this process allocates meanwhile.
 #[test]
 fn a_step_allocates_nothing_once_warm() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     needs::say("allocation", 2, &[]);
     for (threads, batch, most) in [(1, 16, 122), (2, 16, 122), (2, 48, 300)] {
         let counts = allocations(threads, batch, 5);
@@ -100,4 +104,27 @@ fn a_step_allocates_nothing_once_warm() {
     let count = allocations_of_ranks(32, 5);
     eprintln!("two ranks: {count} allocations a step");
     assert!(count <= 2 * 122, "two ranks: {count}");
+}
+
+/// What the fuzzers kept: all that is allocated together, and not only at once, is within what a reader may take for a file of that length.
+#[test]
+fn readers_take_no_more_memory_than_their_files_may_ask_for() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut files = 0;
+    for reader in fuzz_inputs::ALL {
+        // What is made once, such as threads, is no reader's.
+        (reader.read)(b"");
+        let mut largest = 0.0f64;
+        for file in fuzz_inputs::kept(reader) {
+            let region = Region::new(COUNTED);
+            (reader.read)(&file);
+            let taken = region.change().bytes_allocated;
+            let most = reader.most_memory(file.len());
+            assert!(taken <= most, "{}: {taken} bytes for {} of input, at most {most}", reader.name, file.len());
+            largest = largest.max(taken as f64 / most as f64);
+            files += 1;
+        }
+        eprintln!("{}: at most {:.0} % of its bound", reader.name, 100.0 * largest);
+    }
+    assert!(files > fuzz_inputs::ALL.len(), "{files} files");
 }

@@ -1,6 +1,7 @@
 //! CIFAR-10's binary version: records of a label byte and three planes (red, green, blue) of 32×32 bytes.
 //! Source: the description on the CIFAR-10 page (Krizhevsky 2009).
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::foreign;
@@ -70,7 +71,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
 /// Number of records in a file. It is unzipped to its end for that, since nothing at its start says it.
 pub(crate) fn count(path: &Path) -> Result<usize> {
     let mut source = Source::open(path)?;
-    let bytes = std::io::copy(source.stream(), &mut std::io::sink()).map_err(|e| source.error(e))?;
+    let bytes = io::copy(source.stream(), &mut io::sink()).map_err(|e| source.error(e))?;
     Ok(bytes as usize / RECORD)
 }
 
@@ -126,7 +127,7 @@ pub(crate) fn check_member(path: &Path, (name, bytes): &Member) -> Result<usize>
 
 /// The CIFAR-10 files of an archive, and the paths of the other files in it.
 fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
-    let broken = |error: std::io::Error| {
+    let broken = |error: io::Error| {
         if Junk::of(&error).is_some() {
             return source::read_error(path, true, error);
         }
@@ -135,9 +136,10 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
     };
     let mut source = Source::open(path)?;
     let mut archive = tar::Archive::new(source.stream());
-    let (mut files, mut others) = (Vec::new(), Vec::new());
+    let (mut files, mut others): (Vec<Member>, Vec<String>) = (Vec::new(), Vec::new());
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
+        require_extensions(&mut entry).map_err(broken)?;
         if entry.header().entry_type().is_dir() {
             continue;
         }
@@ -147,6 +149,10 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
         if !is_batch(&name) || !entry.header().entry_type().is_file() {
             others.push(printable(inner.display()));
             continue;
+        }
+        if files.iter().any(|(known, _)| *known == name) {
+            let found = format!("{name} twice");
+            return Err(Error::bad_data(path, "an archive with each batch once", found));
         }
         let bytes = read_up_to(&mut entry, size.min(MAX_BYTES)).map_err(broken)?;
         if bytes.len() as u64 != size {
@@ -159,7 +165,7 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
         files.push((name, bytes));
     }
     // The tar reader stops at the end mark; only the rest of the gzip stream tells whether the checksum is right.
-    std::io::copy(source.stream(), &mut std::io::sink()).map_err(broken)?;
+    io::copy(source.stream(), &mut io::sink()).map_err(broken)?;
     if files.is_empty() {
         let expected = format!("an archive with {FOLDER}/data_batch_1.bin and so on");
         if let Some((what, advice)) = foreign::archive(&others) {
@@ -174,6 +180,19 @@ fn unpack(path: &Path) -> Result<(Vec<Member>, Vec<String>)> {
             .with_hint(format!("only the binary version of CIFAR-10 is read: {ARCHIVE}")));
     }
     Ok((files, others))
+}
+
+/// Refuses records of a POSIX header that are none: the reader of archives passes over them, and over the size or name that they would have
+/// said.
+fn require_extensions<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+    for record in entry.pax_extensions()?.into_iter().flatten() {
+        let record = record?;
+        let is_number = record.value().is_ok_and(|value| value.parse::<u64>().is_ok());
+        if record.key_bytes() == b"size" && !is_number {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a size that is no number"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that `bytes` are whole records; `entry` is the name inside an archive, or empty.

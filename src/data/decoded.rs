@@ -70,18 +70,19 @@ impl Codec {
         }
     }
 
-    /// The most pixels that a byte of a file can stand for. Deflate makes at most 1032 bytes from one (zlib's manual),
-    /// and a PNG byte holds at most 8 pixels; in a JPEG each block of 8×8 pixels takes at least one bit.
-    pub(super) fn most_pixels_per_byte(self) -> u64 {
+    /// The most pixels that a file of so many bytes can hold, of `bits` each before they are compressed. Deflate makes at most 1032 bytes
+    /// from one (zlib's manual); in a JPEG each block of 8×8 pixels takes at least one bit.
+    fn most_pixels(self, length: u64, bits: u64) -> u64 {
         match self {
-            Codec::Png => 1032 * 8,
-            Codec::Jpeg => 64 * 8,
+            Codec::Png => length.saturating_mul(1032 * 8) / bits.max(1),
+            Codec::Jpeg => length.saturating_mul(64 * 8),
         }
     }
 }
 
-/// Guards against headers that promise more than a program should allocate, or than the file can hold.
-pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height: usize) -> Result<()> {
+/// Guards against headers that promise more than a program should allocate, or than a file of `length` bytes can hold; `bits` are those of a
+/// pixel before it is compressed.
+pub(crate) fn guard(path: &Path, codec: Codec, length: u64, (height, width): (usize, usize), bits: u64) -> Result<()> {
     let found = || format!("{height}×{width}");
     if width == 0 || height == 0 {
         return Err(Error::bad_data(path, "at least one row and one column", found()));
@@ -93,7 +94,7 @@ pub(crate) fn guard(path: &Path, codec: Codec, length: u64, width: usize, height
     if pixels > MAX_PIXELS {
         return Err(Error::bad_data(path, format!("at most {MAX_PIXELS} pixels"), found()));
     }
-    if pixels > codec.most_pixels_per_byte().saturating_mul(length) {
+    if pixels > codec.most_pixels(length, bits) {
         return Err(Error::bad_data(
             path,
             format!("the data of an image of {height}×{width}, as its header says"),

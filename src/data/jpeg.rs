@@ -45,7 +45,7 @@ fn stored_shape(path: &Path, length: u64, header: &Header) -> Result<ImageShape>
             Error::bad_data(path, expected, found).with_hint("save it again as a PNG with the program that made it")
         );
     }
-    guard(path, Codec::Jpeg, length, width, height)?;
+    guard(path, Codec::Jpeg, length, (height, width), u64::from(precision) * components as u64)?;
     Ok(ImageShape { h: height, w: width, c: if components == 1 { 1 } else { 3 } })
 }
 

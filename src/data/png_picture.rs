@@ -42,7 +42,8 @@ fn stored_shape(path: &Path, length: u64, decoder: &mut png::Decoder<Cursor<&[u8
         png::ColorType::Grayscale | png::ColorType::GrayscaleAlpha => 1,
         png::ColorType::Rgb | png::ColorType::Rgba | png::ColorType::Indexed => 3,
     };
-    guard(path, Codec::Png, length, width, height)?;
+    let bits = info.color_type.samples() * info.bit_depth as usize;
+    guard(path, Codec::Png, length, (height, width), bits as u64)?;
     Ok(ImageShape { h: height, w: width, c: channels })
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<P
     let mut decoder = decoder(bytes);
     let shape = stored_shape(path, bytes.len() as u64, &mut decoder)?;
     let mut reader = decoder.read_info().map_err(|e| bad(path, e))?;
+    require_palette(path, reader.info())?;
     let mut notes = Notes {
         orientation: orientation(&mut Cursor::new(bytes)),
         animated: reader.info().is_animated(),
@@ -111,6 +113,16 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], background: [u8; 3]) -> Result<P
     }
     let pixels = exif::turn(shape, pixels, notes.orientation);
     Ok(Picture { shape: exif::turned(shape, notes.orientation), pixels, notes })
+}
+
+/// Refuses a palette that is none (PNG, third edition, 11.2.2): the decoder would read past its end.
+fn require_palette(path: &Path, info: &png::Info<'_>) -> Result<()> {
+    let length = info.palette.as_ref().map_or(0, |palette| palette.len());
+    if length.is_multiple_of(3) && length <= 3 * 256 {
+        return Ok(());
+    }
+    let expected = "a whole PNG image, with a palette of 1 to 256 colours of 3 bytes";
+    Err(Error::bad_data(path, expected, format!("a palette of {length} bytes")))
 }
 
 /// The background that shows through: the colour's luma for a grey picture.

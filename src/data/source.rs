@@ -62,12 +62,12 @@ pub(crate) fn read_error(path: &Path, gzipped: bool, error: io::Error) -> Error 
     Error::io(path, "read", error)
 }
 
-/// Reads at most `limit` bytes from any reader, in steps, so that running out of memory is an error.
+/// Reads at most `limit` bytes from any reader, in steps, so that running out of memory is an error. A step is as long as what is there
+/// already, so that a short file takes little memory.
 pub(crate) fn read_up_to(reader: &mut dyn Read, limit: u64) -> io::Result<Vec<u8>> {
-    const STEP: u64 = 1 << 22;
     let mut bytes = Vec::new();
     while (bytes.len() as u64) < limit {
-        let step = STEP.min(limit - bytes.len() as u64);
+        let step = (bytes.len() as u64).clamp(1 << 14, 1 << 22).min(limit - bytes.len() as u64);
         bytes.try_reserve(step as usize).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
         if reader.take(step).read_to_end(&mut bytes)? == 0 {
             break;

@@ -36,7 +36,8 @@ pub mod resize;
 pub mod set;
 mod spectrum;
 mod split;
-mod statistics;
+#[doc(hidden)]
+pub mod statistics;
 mod store;
 
 pub use evaluator::{Evaluator, InceptionOptions, Options};

@@ -19,7 +19,7 @@ const SYMMETRY: f64 = 1e-5;
 ///
 /// # Errors
 /// [`Error::BadData`] where it has no such arrays, or others than of 2,048 features; [`Error::Io`] where it can't be read.
-pub(super) fn read(path: &Path) -> Result<(Moments, String)> {
+pub fn read(path: &Path) -> Result<(Moments, String)> {
     let (arrays, sha256) = npy::read_npz_f64(path)?;
     let take = |name: &str, shape: &[usize]| {
         let hint = "statistics for FID are an .npz of `mu` [2048] and `sigma` [2048, 2048], as `python -m pytorch_fid --save-stats` \

@@ -16,6 +16,19 @@ pub(crate) fn is_zip(bytes: &[u8]) -> bool {
 /// The most files that an archive may have.
 const MOST_FILES: usize = 1 << 16;
 
+/// The files that the end of an archive says it lists (APPNOTE 4.3.16): the reader of archives has the last of those of one name. `None` where
+/// the number is in a larger record, which an archive of many or long files has.
+fn listed(bytes: &[u8]) -> Option<usize> {
+    const END: usize = 22;
+    let number = |at: usize| bytes.get(at..at + 2).map(|two| usize::from(u16::from_le_bytes([two[0], two[1]])));
+    let is_end = |at: &usize| {
+        bytes[*at..].starts_with(b"PK\x05\x06")
+            && number(at + 20).is_some_and(|comment| at + END + comment == bytes.len())
+    };
+    let end = (0..=bytes.len().checked_sub(END)?).rev().take(1 << 16).find(is_end)?;
+    number(end + 10).filter(|&listed| listed != usize::from(u16::MAX))
+}
+
 /// An archive in memory.
 pub(crate) struct Archive<'a> {
     path: PathBuf,
@@ -34,6 +47,10 @@ impl<'a> Archive<'a> {
     pub(crate) fn open(path: &Path, bytes: &'a [u8]) -> Result<Self> {
         let zip = ZipArchive::new(Cursor::new(bytes))
             .map_err(|error| Error::bad_data(path, "a zip archive that is whole", error.to_string()))?;
+        if let Some(listed) = listed(bytes).filter(|&listed| listed != zip.len()) {
+            let found = format!("{listed} files of {} names", zip.len());
+            return Err(Error::bad_data(path, "an archive with each file once", found));
+        }
         if zip.len() > MOST_FILES {
             let expected = format!("an archive of at most {MOST_FILES} files");
             return Err(Error::bad_data(path, expected, zip.len().to_string()));

@@ -214,7 +214,8 @@ fn quoted(text: &str) -> Option<(&str, &str)> {
 /// The elements with the last dimension fastest.
 fn in_c_order(header: &Header, data: &[u8]) -> Vec<u8> {
     let Header { element, fortran_order, shape, .. } = header;
-    if !fortran_order || shape.len() < 2 {
+    // Where nothing is there, sizes may be any, and their product in another order more than a number can be.
+    if !fortran_order || shape.len() < 2 || data.is_empty() {
         return data.to_vec();
     }
     let elements: Vec<usize> = (0..data.len() / element.bytes()).collect();

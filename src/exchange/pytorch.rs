@@ -18,6 +18,9 @@ const DEEPEST: usize = 32;
 /// The most names that a file may have.
 const MOST_NAMES: usize = 1 << 17;
 
+/// The most bytes that all of them may have together.
+const MOST_LETTERS: usize = 16 << 20;
+
 /// The pickle of an archive, by its name.
 pub(super) fn is_pickle(name: &str) -> bool {
     name.ends_with("/data.pkl") || name == "data.pkl"
@@ -67,8 +70,17 @@ pub(super) fn read(mut archive: Archive<'_>) -> Result<Found> {
         let expected = format!("{} at offset {} of {pickle}", fault.expected, fault.offset);
         Error::bad_data(archive.path(), expected, fault.found).with_hint(ADVICE)
     })?;
-    let mut reader =
-        Reader { values, archive, root, storages: BTreeMap::new(), stored: 0, taken: 0, found: empty(), names: 0 };
+    let mut reader = Reader {
+        values,
+        archive,
+        root,
+        storages: BTreeMap::new(),
+        stored: 0,
+        taken: 0,
+        found: empty(),
+        names: 0,
+        letters: 0,
+    };
     match reader.values.get(top) {
         Node::Dict(_) => reader.dict(top, "", 0)?,
         other => {
@@ -94,7 +106,9 @@ struct Reader<'a> {
     stored: u64,
     taken: u64,
     found: Found,
+    /// Names so far, and their bytes.
     names: usize,
+    letters: usize,
 }
 
 impl Reader<'_> {
@@ -106,16 +120,18 @@ impl Reader<'_> {
     fn dict(&mut self, id: Id, prefix: &str, depth: usize) -> Result<()> {
         let Node::Dict(items) = self.values.get(id) else { return Ok(()) };
         for (key, value) in items.clone() {
-            self.names += 1;
-            if self.names > MOST_NAMES {
-                return Err(self.wrong(format!("at most {MOST_NAMES} names"), "more"));
-            }
             let key = match self.values.get(key) {
                 Node::Text(text) if text.len() <= 500 => text.clone(),
                 Node::Whole(number) => number.to_string(),
                 other => return Err(self.wrong("dicts whose keys are words or numbers", other.kind())),
             };
             let name = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+            // Dicts within dicts share the beginnings of names: a small pickle could stand for long names without number.
+            self.names += 1;
+            self.letters += name.len();
+            if self.names > MOST_NAMES || self.letters > MOST_LETTERS {
+                return Err(self.wrong(format!("at most {MOST_NAMES} names of {MOST_LETTERS} bytes in all"), "more"));
+            }
             match self.values.get(value).clone() {
                 Node::Tensor(tensor) => self.tensor(name, &tensor)?,
                 Node::Dict(_) if depth < DEEPEST && name.len() <= 500 => self.dict(value, &name, depth + 1)?,

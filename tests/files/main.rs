@@ -2,23 +2,22 @@
 
 #[path = "../common/data_samples/mod.rs"]
 mod data_samples;
+#[path = "../common/fuzz_inputs.rs"]
+mod fuzz_inputs;
 #[path = "../common/needs.rs"]
 mod needs;
 
 mod checkpoint;
-mod checkpoint_malformed;
-mod config_malformed;
 mod config_round_trip;
 mod data;
-mod data_malformed;
 #[cfg(feature = "download")]
 mod fetch;
 mod inception;
 mod labels;
+mod malformed;
 mod metrics;
 mod restored;
 mod weights;
-mod weights_malformed;
 
 #[test]
 fn a_what_this_part_needs() {

@@ -4,7 +4,8 @@
 //! the file system. The `Host` of a request must be an address or a name of this machine, so that a web page elsewhere can't read
 //! the run through a name that it lets point here (DNS rebinding).
 
-mod request;
+#[doc(hidden)]
+pub mod request;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};

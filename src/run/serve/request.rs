@@ -9,27 +9,36 @@ const MOST_BYTES: usize = 16 << 10;
 
 /// The requested page or file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub enum Target {
+    /// The page.
     Page,
+    /// Its data.
     Data,
+    /// The grid of this step.
     Samples(u64),
+    /// The grid of real images.
     Reals,
+    /// Nothing that there is.
     Other,
 }
 
 /// A request that can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) target: Target,
+pub struct Request {
+    /// What is asked for.
+    pub target: Target,
     /// HEAD in the place of GET.
-    pub(super) only_head: bool,
+    pub only_head: bool,
 }
 
 /// The reason that a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
+    /// It is no request.
     Malformed,
+    /// It is too long.
     TooLarge,
+    /// It is neither GET nor HEAD.
     Method,
     /// It is for another host, or for none.
     Host,
@@ -69,7 +78,10 @@ pub(super) fn read(
 }
 
 /// Reads the lines of a request, without its empty line.
-pub(super) fn parse(head: &[u8], names: &[String]) -> Result<Request, Refusal> {
+///
+/// # Errors
+/// Why it is not answered.
+pub fn parse(head: &[u8], names: &[String]) -> Result<Request, Refusal> {
     let head = std::str::from_utf8(head).map_err(|_| Refusal::Malformed)?;
     let mut lines = head.split("\r\n");
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();

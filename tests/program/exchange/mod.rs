@@ -4,3 +4,4 @@ mod graph;
 mod onnx;
 mod samples;
 mod start;
+mod targets;

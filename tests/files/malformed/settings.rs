@@ -1,12 +1,11 @@
-//! Configuration files that are not what they should be: each gives an error with path, place, what was expected and
-//! what was found, and exit code 3; none panics.
+//! Configuration files: each error says the place, too.
 
-use proptest::prelude::*;
-use vgan_cuda::config::{preset, read};
-use vgan_cuda::{Error, Result};
+use vgan_cuda::config::{Settings, preset, read};
+
+use super::*;
 
 /// Reads `bytes` as a configuration file over the default preset.
-fn read_bytes(bytes: &[u8]) -> Result<vgan_cuda::config::Settings> {
+pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Settings> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("writing the temporary file");
     read(file.path(), &preset("quick")?)
@@ -67,25 +66,55 @@ const MALFORMED: &[(&[u8], &str, &[&str])] = &[
     (b"[discriminator]\nchannels = []", "line 2, column 12", &["a list of 1 to 16 widths", "found []"]),
     (b"[generator]\nhidden = [0]", "line 2, column 10", &["widths from 1 to 65536", "found [0]"]),
     (b"[train]\nepochs = 0", "line 2, column 10", &["at least 1 where train.steps is 0"]),
+    (b"[optimizer]\nbeta1 = -0.5", "line 2, column 9", &["at least 0 and below 1", "found -0.5"]),
+    (b"[optimizer]\ngenerator_lr = 0", "line 2, column 16", &["a finite number above 0", "found 0"]),
+    (b"[optimizer]\ngenerator_lr = inf", "line 2, column 16", &["a finite number above 0", "found inf"]),
+    (b"[generator]\nchannels = [32, 65537]", "line 2, column 12", &["from 1 to 65536"]),
+    (b"[data]\nchannels = 2", "line 2, column 12", &["found 2"]),
+    (b"[data]\nbackground = \"#12345\"", "line 2, column 14", &["#12345"]),
+    // More that is no TOML.
+    (b"[train]\nbatch = 1_", "line 2,", &["expected TOML"]),
+    (b"[train]\nbatch = +-3", "line 2,", &["expected TOML"]),
+    (b"[train]\nbatch = 64 # \x07", "line 2,", &["expected TOML", "\\u{7}"]),
+    (b"[data]\nsource = \"\x1b[2J\"", "line 2,", &["expected TOML", "\\u{1b}[2J"]),
+    (b"[data]\nsource = \"\\ud800\"", "line 2,", &["expected TOML"]),
+    (b"[data]\nsource = \"\"\"\nglyphs", "line 3,", &["expected TOML"]),
+    (b"[data]\nsource = glyphs", "line 2,", &["expected TOML"]),
+    (b"[optimizer]\nbeta1 = 1e", "line 2,", &["expected TOML"]),
+    (b"[optimizer]\nbeta1 = 0.5.5", "line 2,", &["expected TOML"]),
+    (b"[train]\nbatch.x = 3\nbatch = 4", "line 3,", &["duplicate key"]),
+    (b"train.batch = 3\n[train]\nbatch = 4", "line 2,", &["duplicate key"]),
+    (b"optimizer = { beta1 = 0.5, beta1 = 0.6 }", "line 1,", &["duplicate key"]),
+    (b"optimizer = { beta1 = 0.5\n", "line 1,", &["expected TOML"]),
+    (b"preset = 3", "line 1, column 10", &["`preset` to be the name of a preset", "found 3"]),
+    (b"preset = \"\"", "line 1, column 10", &["`preset` to be the name of a preset"]),
+    (b"preset = \"a\\u001b[2J\"", "line 1, column 10", &["`preset` to be the name of a preset"]),
+    (b"\xef\xbb\xbf\xef\xbb\xbf[train]\nbatch = 3", "line 1,", &["expected TOML"]),
+    (b"[\"tr\\u0061in\"]\nbatch = 1", "line 2, column 9", &["found 1"]),
 ];
 
+pub(crate) fn all() -> Vec<Case> {
+    table(
+        "TOML",
+        MALFORMED
+            .iter()
+            .map(|(bytes, place, _)| (String::from_utf8_lossy(bytes).into_owned(), bytes.to_vec(), *place).into())
+            .collect(),
+    )
+}
+
 #[test]
-fn each_malformed_file_is_refused_with_its_place() {
-    const { assert!(MALFORMED.len() >= 30) };
-    let mut failures = Vec::new();
-    for (bytes, place, words) in MALFORMED {
-        let shown = String::from_utf8_lossy(bytes);
-        let error = read_bytes(bytes).expect_err(&shown);
-        let message = error.to_string();
-        assert!(matches!(error, Error::BadData { .. }) && error.exit_code() == 3, "{shown}\n{message}");
-        assert!(message.contains(std::env::temp_dir().to_str().expect("a UTF-8 folder")), "no path: {message}");
-        for word in words.iter().chain([place]) {
-            if !message.contains(word) {
-                failures.push(format!("{shown}\ngave: {message}\nwhich lacks: {word}\n"));
-            }
+fn malformed_files_are_refused_with_their_place() {
+    let mut complaints = Vec::new();
+    for (case, (_, _, words)) in all().iter().zip(MALFORMED) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), &case.bytes).expect("writing the temporary file");
+        for word in words.iter().copied().chain([case.says.as_str()]) {
+            let case = Case { name: case.name.clone(), bytes: Vec::new(), says: word.into() };
+            complaints.extend(fault_of(read(file.path(), &preset("quick").unwrap()), file.path(), &case));
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert_none(complaints);
 }
 
 #[test]
@@ -108,29 +137,4 @@ fn deep_nesting_is_refused() {
     assert_eq!(read_bytes(deep.as_bytes()).expect_err("too deep").exit_code(), 3);
     let dotted = format!("[{}]", vec!["a"; 50_000].join("."));
     assert_eq!(read_bytes(dotted.as_bytes()).expect_err("too deep").exit_code(), 3);
-}
-
-/// A valid file, to be damaged.
-const VALID: &str = "[data]\nsource = \"glyphs\"\nrange = \"0..1\"\n[generator]\nchannels = [32, 16]\nema = 0.5\n\
-                     [train]\nbatch = 64\nseed = 7\n";
-
-/// Settings, or an error of the user's data; nothing else.
-fn is_orderly(bytes: &[u8]) -> bool {
-    read_bytes(bytes).map_or_else(|error| error.exit_code() == 3, |_| true)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(is_orderly(&bytes));
-    }
-
-    #[test]
-    fn a_damaged_file_never_panics(at in 0..VALID.len(), length in 0usize..20, new in prop::collection::vec(any::<u8>(), 0..5)) {
-        let mut bytes = VALID.as_bytes().to_vec();
-        bytes.splice(at..(at + length).min(bytes.len()), new);
-        prop_assert!(is_orderly(&bytes));
-    }
 }
