@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::executors::{
-    defines, differences_from, differences_of, emulated_as, emulated_in_tf32, include_folders, results, results_from,
+    defines, differences_from, differences_of, emulated_as, emulated_in_tf32, header_folders, results, results_from,
     say_digest,
 };
 use half::bf16;
@@ -112,7 +112,7 @@ fn layout(precision: Precision) -> Layout {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
     let form = if precision == Precision::Bf16 { "bf16" } else { "f32" };
-    let sources = Sources { files, include_dirs: include_folders(), defines: defines(form), ..Sources::default() };
+    let sources = Sources { files, include_dirs: header_folders(), defines: defines(form), ..Sources::default() };
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
     let threads = size::NARROW_THREADS as usize;
