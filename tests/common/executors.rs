@@ -133,7 +133,8 @@ pub fn sources(form: &str, takes: impl Fn(&str) -> bool) -> Sources {
 /// folder `$VGAN_TEST_KERNELS`.
 fn kernel_file(file: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(file).with_extension("cu");
-    let mutated = std::env::var_os("VGAN_TEST_KERNELS").map(|folder| Path::new(&folder).join(file).with_extension("cu"));
+    let mutated =
+        std::env::var_os("VGAN_TEST_KERNELS").map(|folder| Path::new(&folder).join(file).with_extension("cu"));
     mutated.filter(|path| path.is_file()).unwrap_or(own)
 }
 

@@ -165,6 +165,7 @@ fn long_cases<B: Executor>() -> Vec<Case<B>> {
     cases.extend(affine::cases([linear(150, 300, 310), linear(1100, 3, 1), linear(2, 3, 300)]));
     cases.extend(batch_norms().map(batch_norm));
     cases.extend([direct_weight(image(1, 131, 126, 1, 1)), direct_weight(image(3, 9, 9, 2, 70)), spectral()]);
+    cases.push(vanishing());
     cases.extend(affine::cases([Conv2d { r: 3, s: 3, ..image(1, 6, 13, 2, 35) }]));
     let wide = [(40, 140), (140, 40)].map(|(c, k)| Conv2d { r: 3, s: 3, padding: 1, ..image(2, 9, 9, c, k) });
     cases.extend(affine::cases(wide));
@@ -228,10 +229,13 @@ fn curvature<B: Executor>(len: usize) -> Case<B> {
         .filled_input("y", len, Fill::Uniform(0.1, 0.9))
         .input("vx", len)
         .input("dy", len)
+        .input("before", len)
         .output("dx", len)
         .forward(move |be: &B, inputs, [dx]| {
-            let [y, vx, dy] = inputs.map(CaseIn::stored);
-            be.activation_curvature(Activation::Sigmoid, y, vx, dy, dx.stored())
+            let ([y, vx, dy, before], mut dx) = (inputs.map(CaseIn::stored), dx.stored());
+            // It adds to what came down already.
+            be.copy(before, be.reborrow(&mut dx))?;
+            be.activation_curvature(Activation::Sigmoid, y, vx, dy, dx)
         })
 }
 
@@ -292,6 +296,23 @@ fn spectral<B: Executor>() -> Case<B> {
             be.copy(d_w_hat, be.reborrow(&mut dw))?;
             let [w_hat, u, v, sigma] = [&w_hat, &u_, &v_, &sigma].map(|buffer| be.view(buffer));
             be.spectral_norm_backward(&d, w_hat, u, v, sigma, dw)
+        })
+}
+
+/// A weight that is nearly nothing: all norms are below the least divisor.
+fn vanishing<B: Executor>() -> Case<B> {
+    let d = SpectralNorm { k: 5, c: 7, iterates: true };
+    let nearly_nothing = Fill::Uniform(1e-14, 2e-14);
+    Case::new("spectral_norm", "norms below the least divisor")
+        .filled_real_input("w", d.k * d.c, nearly_nothing)
+        .filled_real_input("u", d.k, Fill::Uniform(0.2, 1.0))
+        .real_output("v", d.c)
+        .real_output("w_hat", d.k * d.c)
+        .forward(move |be: &B, [w, u], [v, w_hat]| {
+            let ([mut u_, mut sigma], mut v) = ([be.alloc(d.k)?, be.alloc(1)?], v.real());
+            be.copy(u.real(), be.view_mut(&mut u_))?;
+            let (u, v) = (be.view_mut(&mut u_), be.reborrow(&mut v));
+            be.spectral_norm_forward(&d, w.real(), u, v, be.view_mut(&mut sigma), w_hat.real())
         })
 }
 

@@ -3,6 +3,8 @@
 
     python3 tests/mutation_kernels/mutate.py reach            # once: which test launches which kernel, and how long it takes
     python3 tests/mutation_kernels/mutate.py run --seed 1     # judges mutants; goes on where it stopped
+    python3 tests/mutation_kernels/mutate.py control          # unchanged copies in the place of mutants: nothing may fail
+    python3 tests/mutation_kernels/mutate.py again            # judges survivors anew, with new tests
     python3 tests/mutation_kernels/mutate.py table            # what came of it
 
 README.md says how it works. Everything is kept in target/mutation-kernels/.
@@ -162,10 +164,10 @@ class Judge:
     """One of those who judge mutants side by side, each with files and a cache of its own."""
 
     def __init__(self, number, reached, longest):
-        self.folder = HOME / f"judge-{number}"
+        self.folder = HOME / f"judge-{os.getpid()}-{number}"
         self.reached = {name: known for name, known in reached.items() if name in BY_CASES or known["seconds"] <= longest}
         self.cache = self.folder / "cache"
-        shutil.rmtree(self.cache, ignore_errors=True)
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         own = Path(os.environ.get("SIMT_CACHE") or ROOT / "target/simt")
         shutil.copytree(own, self.cache, copy_function=os.link)
         self.original = set(os.listdir(self.cache))
@@ -185,7 +187,7 @@ class Judge:
         if not kernels:
             return {**line, "verdict": "no kernel"}
         files = set(kernels.values()) if mutation.file.endswith("h") else {mutation.file}
-        rounds = [self.chosen(files, AT_FIRST)] + ([self.chosen(files, AT_MOST)] if len(files) > AT_FIRST else [])
+        rounds = [self.chosen(files, AT_FIRST)] + ([self.chosen(files, AT_MOST)] if min(len(files), AT_MOST) > AT_FIRST else [])
         files = rounds[-1]
         # Most dropped casts change nothing, and many tests would pass. Of others only survivors are compared.
         if mutation.kind == "cast dropped" and self.is_same(mutation, files):
@@ -196,7 +198,7 @@ class Judge:
             ran += done
             if found:
                 return {**line, **found, "tests": ran, "seconds": round(time.time() - began, 1)}
-        same = mutation.kind != "cast dropped" and self.is_same(mutation, files)
+        same = mutation.kind not in ("cast dropped", "control") and self.is_same(mutation, files)
         verdict = "same code" if same else "survived"
         return {**line, "verdict": verdict, "tests": ran, "seconds": round(time.time() - began, 1)}
 
@@ -216,7 +218,7 @@ class Judge:
         variables = {"VGAN_TEST_KERNELS": str(place), "SIMT_CACHE": str(self.cache)}
         number = 0
         for number, (name, operations, seconds) in enumerate(self.plan(mutation, kernels), 1):
-            limit = max(15, 6 * seconds)
+            limit = max(8, 6 * seconds)
             cases = {"VGAN_TEST_CASES": ",".join(operations)} if operations else {}
             passed, _, said = test(name, limit, **variables, **cases)
             self.tidy()
@@ -305,7 +307,9 @@ def run(options):
 
 
 def again(options):
-    """Judges survivors anew, after tests were added."""
+    """Judges survivors anew, with all tests and in all files that a header's mutant reaches."""
+    global AT_MOST
+    AT_MOST = options.files
     results = HOME / "results.jsonl"
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     kept = [line for line in lines if line["verdict"] != "survived" or not re.search(options.only, line["key"])]
@@ -320,6 +324,23 @@ def again(options):
         with results.open("a") as out:
             out.write(json.dumps(line) + "\n")
         print(line["verdict"], line["key"], line.get("test", ""), flush=True)
+
+
+def control(options):
+    """Puts unchanged copies in the place of each file, as mutants are put: every test has to pass."""
+    global AT_MOST
+    AT_MOST = AT_FIRST
+    judge = Judge(8, json.loads((HOME / "reach.json").read_text()), options.longest)
+    failed = 0
+    for file in sites.files():
+        mutation = next((one for one in ordered(file, 1) if program.reached(file, one.start)), None)
+        if not mutation or not re.search(options.only, file):
+            continue
+        unchanged = sites.Mutation(file, mutation.start, mutation.start, "", "control", mutation.line)
+        line = judge.judge(unchanged)
+        failed += line["verdict"] != "survived"
+        print(f"{line['verdict']:16} {file}, {line.get('tests', 0)} tests {line.get('test', '')}", flush=True)
+    print(f"{failed} files failed without a mutant")
 
 
 def main():
@@ -337,7 +358,12 @@ def main():
     anew = commands.add_parser("again")
     anew.add_argument("--only", default="")
     anew.add_argument("--longest", type=float, default=1e9)
+    anew.add_argument("--files", type=int, default=99, help="files at most that a header's mutant is compiled into")
     anew.set_defaults(do=again)
+    unchanged = commands.add_parser("control")
+    unchanged.add_argument("--only", default="")
+    unchanged.add_argument("--longest", type=float, default=1e9)
+    unchanged.set_defaults(do=control)
     commands.add_parser("table").set_defaults(do=lambda _: table.show(HOME / "results.jsonl"))
     options = parser.parse_args()
     options.do(options)
