@@ -3,6 +3,9 @@
 // Each test takes what it needs of this, and none is a library.
 #![allow(dead_code, unreachable_pub)]
 
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -123,11 +126,51 @@ pub fn include_folders() -> Vec<PathBuf> {
 
 /// The kernels' files that `takes` says yes to, by their path below kernels/ without the ending, in a form.
 pub fn sources(form: &str, takes: impl Fn(&str) -> bool) -> Sources {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut files: Vec<_> = Kernel::ALL.iter().map(|kernel| kernel.file()).filter(|file| takes(file)).collect();
     files.dedup();
-    let files = files.into_iter().map(|file| folder.join(file).with_extension("cu")).collect();
+    let files = files.into_iter().map(kernel_file).collect();
     Sources { files, include_dirs: include_folders(), defines: defines(form), ..Sources::default() }
+}
+
+/// The file of kernels at this path below kernels/. tests/mutation_kernels/ puts mutated ones in their place: those that lie in the
+/// folder `$VGAN_TEST_KERNELS`.
+fn kernel_file(file: &str) -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels").join(file).with_extension("cu");
+    let mutated =
+        std::env::var_os("VGAN_TEST_KERNELS").map(|folder| Path::new(&folder).join(file).with_extension("cu"));
+    mutated.filter(|path| path.is_file()).unwrap_or(own)
+}
+
+/// Where programs find the kernels' headers that ask these alone who does what: mutated ones first, where there are such.
+pub fn header_folders() -> Vec<PathBuf> {
+    let mutated = std::env::var_os("VGAN_TEST_KERNELS").map(|folder| Path::new(&folder).join("headers"));
+    mutated.into_iter().filter(|path| path.is_dir()).chain(include_folders()).collect()
+}
+
+/// The operations that tests of cases are to run, by `$VGAN_TEST_CASES` and commas; `None` for all.
+pub fn chosen_operations() -> Option<&'static [String]> {
+    static CHOSEN: OnceLock<Option<Vec<String>>> = OnceLock::new();
+    let chosen = || Some(std::env::var("VGAN_TEST_CASES").ok()?.split(',').map(String::from).collect());
+    CHOSEN.get_or_init(chosen).as_deref()
+}
+
+/// Appends a line to the file `$VGAN_TEST_REACHED`, where it is asked for: the running test, the case and the kernel.
+fn note_reached(kernel: &str) {
+    static FILE: OnceLock<Option<Mutex<File>>> = OnceLock::new();
+    let open = || {
+        let path = std::env::var_os("VGAN_TEST_REACHED")?;
+        Some(Mutex::new(File::options().append(true).create(true).open(path).expect("a file that can be written")))
+    };
+    if let Some(file) = FILE.get_or_init(open) {
+        let (thread, case) = (std::thread::current(), CASE.get().unwrap_or("-"));
+        let line = format!("{} {case} {kernel}\n", thread.name().unwrap_or("-"));
+        file.lock().expect("no panics").write_all(line.as_bytes()).expect("a disk with room");
+    }
+}
+
+thread_local! {
+    /// The operation whose case runs.
+    static CASE: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
 /// An emulator of the kernels in a form.
@@ -215,6 +258,7 @@ impl Launcher for Emulated {
     fn launch(&self, launch: &Launch<'_>) -> Result<()> {
         assert_eq!(launch.form, self.form, "the kernels were compiled in another form");
         let Launch { kernel, grid, block, arguments, .. } = *launch;
+        note_reached(kernel.name());
         let arguments = arguments.iter().map(|argument| argument.bytes().to_vec()).collect();
         self.work(Recorded::Launch { kernel, grid, block, arguments })
     }
@@ -253,6 +297,10 @@ pub fn results_at<B: Backend>(
     let zeros = |tensors: &[Tensor]| -> Vec<_> { tensors.iter().map(|t| t.zeros(backend).expect("memory")).collect() };
     let read = |buffer: &CaseBuffer<B>| buffer.values(backend).expect("a copy");
     let named = |error: Error| panic!("{} {}: {error}", case.op(), case.name());
+    if chosen_operations().is_some_and(|chosen| chosen.iter().all(|op| op != case.op())) {
+        return case.outputs().iter().map(|tensor| (tensor.name.to_string(), Vec::new())).collect();
+    }
+    CASE.set(Some(case.op()));
     backend.run(|| {
         let (x, u) = (all(case.inputs(), 0), all(case.outputs(), 1000));
         let gradients: Vec<_> = case.inputs().iter().map(Tensor::of_gradient).collect();

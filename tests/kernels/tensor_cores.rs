@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::executors::{
-    defines, differences_from, differences_of, emulated_as, emulated_in_tf32, include_folders, results, results_from,
+    defines, differences_from, differences_of, emulated_as, emulated_in_tf32, header_folders, results, results_from,
     say_digest,
 };
 use half::bf16;
@@ -15,7 +15,7 @@ use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::device::kernels::size;
 use vgan_cuda::device::product::TileSize;
 use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, Storage, cuda};
-use vgan_cuda::ops::layers::affine;
+use vgan_cuda::ops::layers::affine::{self, Affine};
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
 use vgan_cuda::ops::layers::conv2d::Conv2d;
 use vgan_cuda::ops::layers::linear::Linear;
@@ -54,7 +54,35 @@ pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
         stride: 2,
         padding: 1,
     }]));
+    cases.extend((0..4).map(|operand| unaligned(Linear { n: 8, c: 16, k: 24 }, operand)));
+    cases.extend((0..4).map(|operand| unaligned(square(1, 3, 8, 16, 3, 1, 1), operand)));
     cases
+}
+
+/// A product of whole quads of which one operand (x, w, b or y) and its gradient begin one number behind the beginning of their
+/// buffers, where nothing can be read or written as a vector.
+fn unaligned<B: Executor, M: Affine<B>>(d: M, operand: usize) -> Case<B> {
+    let behind = [0, 1, 2, 3].map(|number| usize::from(number == operand));
+    let ends = [d.x_len(), d.w_len(), d.b_len(), d.y_len()];
+    let [x, w, b, y] = std::array::from_fn(|i| behind[i]..behind[i] + ends[i]);
+    let (forward, backward) = ([x.clone(), w.clone(), b.clone(), y.clone()], [x, w, b, y]);
+    Case::new(M::OP, format!("{} operand {operand} unaligned", d.describe()))
+        .input("x", backward[0].end)
+        .weight_input("w", backward[1].end)
+        .real_input("b", backward[2].end)
+        .output("y", backward[3].end)
+        .forward(move |be: &B, [x, w, b], [y]| {
+            let [x_at, w_at, b_at, y_at] = forward.clone();
+            let (x, w) = (be.slice(x.stored(), x_at), be.slice(w.stored(), w_at));
+            d.forward(be, x, w, Some(be.slice(b.real(), b_at)), be.slice_mut(y.stored(), y_at))
+        })
+        .backward(move |be: &B, [x, w, _], _, [dy], [dx, dw, db]| {
+            let [x_at, w_at, b_at, y_at] = backward.clone();
+            let (dy, w) = (be.slice(dy.stored(), y_at), be.slice(w.stored(), w_at.clone()));
+            d.backward_input(be, dy, w, be.slice_mut(dx.stored(), x_at.clone()))?;
+            let (dw, db) = (be.slice_mut(dw.real(), w_at), be.slice_mut(db.real(), b_at));
+            d.backward_weight(be, be.slice(x.stored(), x_at), dy, dw, Some(db), false)
+        })
 }
 
 /// A product of rounded operands is exact in f64, and what is left between the two is the rounding of f32 sums. In tf32; storage.rs
@@ -112,7 +140,7 @@ fn layout(precision: Precision) -> Layout {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = vec![root.join("tests/probes/tensor_layout.cu")];
     let form = if precision == Precision::Bf16 { "bf16" } else { "f32" };
-    let sources = Sources { files, include_dirs: include_folders(), defines: defines(form), ..Sources::default() };
+    let sources = Sources { files, include_dirs: header_folders(), defines: defines(form), ..Sources::default() };
     let program = Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"));
     let emulator = Emulator::new(&program, Options::default()).expect("an emulator");
     let threads = size::NARROW_THREADS as usize;

@@ -3,9 +3,9 @@
 //! kernels/layers/conv2d_direct.cuh, compiled for the host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::process::Command;
 
+use crate::executors::header_folders;
 use vgan_cuda::device::kernels::size;
 
 const WARP: usize = 32;
@@ -96,9 +96,11 @@ fn printed_by(text: &str) -> Vec<(usize, usize)> {
     let folder = tempfile::tempdir().expect("a folder");
     let (source, program) = (folder.path().join("access.cpp"), folder.path().join("access"));
     std::fs::write(&source, text).expect("writing");
-    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-    compiler.args(["-std=c++17", "-D__device__=", "-D__forceinline__=inline", "-I"]).arg(kernels);
+    compiler.args(["-std=c++17", "-D__device__=", "-D__forceinline__=inline"]);
+    for folder in header_folders() {
+        compiler.arg("-I").arg(folder);
+    }
     let compiled = compiler.arg("-o").arg(&program).arg(&source).status().expect("a C++ compiler");
     assert!(compiled.success(), "the kernels' headers do not compile for the host");
     let output = Command::new(&program).output().expect("the program runs").stdout;

@@ -136,9 +136,12 @@ dry_run! {
     cross_entropy_backward_input(_d: &CrossEntropy, logits, _labels, dlosses, dlogits) => logits + dlosses + dlogits;
 }
 
-/// Two classes, many classes, one image, and more images than a block has threads.
+/// Two classes, many classes, one image, and more images than a block has threads; logits of which e^(logit − another) overflows.
 pub fn cases<B: CrossEntropyOp>() -> Vec<Case<B>> {
-    [(3, 2), (1, 17), (5, 10), (261, 3)].map(|(n, classes)| case(CrossEntropy { n, classes })).into()
+    let mut cases: Vec<_> =
+        [(3, 2), (1, 17), (5, 10), (261, 3)].map(|(n, classes)| case(CrossEntropy { n, classes }, Fill::Normal)).into();
+    cases.push(case(CrossEntropy { n: 6, classes: 5 }, Fill::Uniform(-900.0, 900.0)));
+    cases
 }
 
 /// A class for each image: every one comes, and neighbours differ.
@@ -147,9 +150,9 @@ fn some_labels<B: Backend>(be: &B, d: CrossEntropy) -> Result<Buffer<B, u32>> {
     be.buffer_of(&(0..d.n).map(label).collect::<Vec<_>>())
 }
 
-fn case<B: CrossEntropyOp>(d: CrossEntropy) -> Case<B> {
+fn case<B: CrossEntropyOp>(d: CrossEntropy, logits: Fill) -> Case<B> {
     Case::new("cross_entropy", format!("n{} k{}", d.n, d.classes))
-        .input("logits", d.n * d.classes)
+        .filled_input("logits", d.n * d.classes, logits)
         .real_output("losses", d.n)
         .forward(move |be: &B, [logits], [losses]| {
             let labels = some_labels(be, d)?;
