@@ -111,8 +111,10 @@ mod tests {
 
     #[test]
     fn a_header_may_promise_so_much_and_no_more() {
-        let guarded = |codec, length, width, height| guard(Path::new("a.png"), codec, length, width, height);
-        let sides = |width, height| guarded(Codec::Png, u64::MAX, width, height);
+        let of_bits =
+            |codec, length, height, width, bits| guard(Path::new("a.png"), codec, length, (height, width), bits);
+        let guarded = |codec, length, height, width| of_bits(codec, length, height, width, 1);
+        let sides = |height, width| guarded(Codec::Png, u64::MAX, height, width);
         assert!(sides(MAX_SIDE, 1).is_ok() && sides(1, MAX_SIDE).is_ok());
         assert!(sides(MAX_SIDE + 1, 1).is_err() && sides(1, MAX_SIDE + 1).is_err() && sides(0, 1).is_err());
         let half = usize::try_from(MAX_PIXELS).expect("a size") / MAX_SIDE;
@@ -123,5 +125,7 @@ mod tests {
             let message = guarded(codec, 2, most, 3).expect_err("too many pixels").to_string();
             assert!(message.contains("a file of 2 bytes, which can't hold that many pixels"), "{message}");
         }
+        // Of 24 bits a pixel, a PNG holds a 24th as many.
+        assert!(of_bits(Codec::Png, 3, 1032, 1, 24).is_ok() && of_bits(Codec::Png, 3, 1033, 1, 24).is_err());
     }
 }

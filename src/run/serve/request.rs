@@ -25,7 +25,7 @@ pub enum Target {
 /// A request that can be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// What is asked for.
+    /// The resource that is asked for.
     pub target: Target,
     /// HEAD in the place of GET.
     pub only_head: bool,

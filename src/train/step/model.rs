@@ -258,7 +258,7 @@ mod tests {
     use crate::config::preset;
     use crate::device::Cpu;
 
-    /// What is sampled before the first step is drawn with the average.
+    /// Samples before the first step are drawn with the average.
     #[test]
     fn the_average_begins_as_the_generator() {
         let mut settings = preset("quick").expect("a preset");
