@@ -150,9 +150,9 @@ def ordered(file, seed):
     return order
 
 
-def wanted(file, share):
-    """How many of a file's mutations are to be judged: more of larger files, by the root."""
-    count = len(sites.mutations(file))
+def wanted(file, share, kind):
+    """How many of a file's mutations of these kinds are to be judged: more of larger files, by the root."""
+    count = sum(bool(re.search(kind, mutation.kind)) for mutation in sites.mutations(file))
     return min(count, max(2, round(share * count**0.5)))
 
 
@@ -188,7 +188,6 @@ class Judge:
             return {**line, "verdict": "no kernel"}
         files = set(kernels.values()) if mutation.file.endswith("h") else {mutation.file}
         rounds = [self.chosen(files, AT_FIRST)] + ([self.chosen(files, AT_MOST)] if min(len(files), AT_MOST) > AT_FIRST else [])
-        files = rounds[-1]
         # Most dropped casts change nothing, and many tests would pass. Of others only survivors are compared.
         if mutation.kind == "cast dropped" and self.is_same(mutation, files):
             return {**line, "verdict": "same code"}
@@ -203,7 +202,7 @@ class Judge:
         return {**line, "verdict": verdict, "tests": ran, "seconds": round(time.time() - began, 1)}
 
     def is_same(self, mutation, files):
-        """Whether all of these files have the same object code with the mutant, in every form: one by one, for most differ in the first."""
+        """Whether all files that have the mutant give the same object code, in every form: one by one, for most differ in the first."""
         return all(same_object(mutation, file, form, self.folder) for file in files for form in forms_of(file))
 
     def tests(self, mutation, files, kernels):
@@ -263,10 +262,12 @@ def run(options):
     seen = {line["key"] for line in done}
     judged = {}
     for line in done:
-        judged[line["file"]] = judged.get(line["file"], 0) + (line["verdict"] in table.JUDGED)
+        counts = line["verdict"] in table.JUDGED and bool(re.search(options.kind, line["kind"]))
+        judged[line["file"]] = judged.get(line["file"], 0) + counts
     files = [file for file in sites.files() if re.search(options.only, file)]
-    orders = {file: iter([one for one in ordered(file, options.seed) if key(one) not in seen]) for file in files}
-    need = {file: wanted(file, options.share) for file in files}
+    orders = {file: iter([one for one in ordered(file, options.seed) if key(one) not in seen and re.search(options.kind, one.kind)])
+              for file in files}
+    need = {file: wanted(file, options.share, options.kind) for file in files}
     lock, end = threading.Lock(), time.time() + 60 * options.minutes
 
     def next_one():
@@ -351,6 +352,7 @@ def main():
     running.add_argument("--seed", type=int, default=1)
     running.add_argument("--share", type=float, default=0.45, help="mutants of a file: this times the root of its number of mutations")
     running.add_argument("--only", default="", help="a regular expression that a file's path contains")
+    running.add_argument("--kind", default="", help="a regular expression that a mutation's kind contains")
     running.add_argument("--minutes", type=float, default=1e9)
     running.add_argument("--longest", type=float, default=1e9, help="leave out tests that take more seconds")
     running.add_argument("--judges", type=int, default=2)
