@@ -274,13 +274,13 @@ mod tests {
 
     #[test]
     fn nearly_all_is_pointed_out_and_is_not_called_all() {
-        let mut pixels = vec![255; 2_000_000];
+        let mut pixels = vec![255; 4_000_000];
         pixels[77] = 3;
         let seen = seen_in(&images(1, &pixels));
         assert_eq!(seen.warnings(), ["99.9999 % of all pixels are white"]);
-        pixels[..2000].fill(3);
+        pixels[..4000].fill(3);
         assert_eq!(seen_in(&images(1, &pixels)).warnings(), ["99.90 % of all pixels are white"]);
-        pixels[..2001].fill(3);
+        pixels[..4001].fill(3);
         assert!(seen_in(&images(1, &pixels)).warnings().is_empty());
     }
 

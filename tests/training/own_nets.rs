@@ -112,8 +112,8 @@ fn nets_that_do_not_fit_are_refused() {
     // The smallest that is something, and what a padding leaves.
     let one = Window { k: 1, size: 1, stride: 1, padding: 0 };
     for window in [one, Window { size: 2, ..one }, Window { size: 3, padding: 1, ..one }] {
-        let conv = stack().conv2d("conv", window).ok().expect("a layer").shape();
-        let transposed = stack().conv_transpose2d("conv", window).ok().expect("a layer").shape();
+        let conv = stack().conv2d("conv", window).expect("a layer").shape();
+        let transposed = stack().conv_transpose2d("conv", window).expect("a layer").shape();
         let side = 3 + 2 * window.padding - (window.size - 1);
         assert_eq!((conv.h, conv.w, conv.c), (side, side, 1), "{window:?}");
         let side = 3 + (window.size - 1) - 2 * window.padding;

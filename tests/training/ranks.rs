@@ -256,6 +256,26 @@ fn a_checkpoint_is_that_of_one_rank() {
     }
 }
 
+/// Moments are divided among ranks where that is asked for, and else each rank has them all.
+#[test]
+fn moments_are_divided_where_that_is_asked_for() {
+    for (ranks, shard) in [(1, false), (1, true), (2, false), (2, true)] {
+        let (settings, image) = model("mnist", &format!("generator.hidden=200 train.shard_optimizer={shard}"));
+        let kept = each_rank(ranks, 1, |cpu: &Cpu<f32>| {
+            let memory = Trainer::new(cpu.clone(), settings.clone(), image).expect("a trainer").model.generator.memory;
+            (memory.params.len(), memory.first_moments.len())
+        });
+        let (params, all): (usize, usize) = (kept[0].0, kept.iter().map(|(_, moments)| moments).sum());
+        // Shares are whole blocks: the last one may go beyond the end.
+        let expected = if shard { params..params + params / 10 } else { ranks * params..ranks * params + 1 };
+        assert!(expected.contains(&all), "{ranks} ranks, {kept:?}");
+        assert!(
+            kept.iter().all(|(_, moments)| *moments > 0 && (!shard || ranks == 1 || *moments < params)),
+            "{kept:?}"
+        );
+    }
+}
+
 #[test]
 fn what_looks_at_the_whole_batch_is_refused_with_ranks() {
     let refused = |name: &str, words: &str, world| match validate_for_ranks(&model(name, words).0, world) {

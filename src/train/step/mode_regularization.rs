@@ -198,6 +198,17 @@ mod tests {
         )
     }
 
+    #[test]
+    fn memory_for_a_verdict_is_there_where_one_is_passed() {
+        for (reconstruction, mode, n) in [(0.2, 0.0, 0), (0.2, 0.4, 4), (0.0, 0.4, 4)] {
+            let model = trainer(reconstruction, mode).0.model;
+            let ReconstructionVerdict { logits, dlogits, kl, dkl } =
+                ModeRegularizer::new(&model).unwrap().expect("memory").verdict;
+            assert_eq!([logits.len(), dlogits.len(), kl.len(), dkl.len()], [n; 4], "{reconstruction} {mode}");
+        }
+        assert!(ModeRegularizer::new(&trainer(0.0, 0.0).0.model).unwrap().is_none());
+    }
+
     /// The other nets start as they do without an encoder, and none of its weights is drawn as theirs are.
     #[test]
     fn the_encoders_first_weights_are_drawn_behind_those_of_the_others() {

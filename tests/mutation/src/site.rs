@@ -50,7 +50,7 @@ impl Kind {
         match self {
             Kind::Arithmetic => "another arithmetic operator",
             Kind::Comparison => "another comparison (`<` for `<=`, `==` for `!=`)",
-            Kind::Logic => "`&&` for `||` and the reverse",
+            Kind::Logic => "“and” for “or” and the reverse",
             Kind::Condition => "a condition turned round",
             Kind::Sign => "a `!` or a minus sign left out",
             Kind::Integer => "an integer or an index one more, `true` for `false`",

@@ -40,6 +40,9 @@ impl Places {
     }
 }
 
+/// Where mutants stand in the copy: by file, their numbers and bytes.
+type Standing = BTreeMap<String, Vec<(usize, Range<usize>)>>;
+
 /// A test binary of the copy.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Binary {
@@ -83,7 +86,7 @@ pub fn all_sites(root: &Path) -> Outcome<BTreeMap<String, Vec<Site>>> {
 }
 
 /// Writes the copy with these mutants, numbered from 1 in their order. Returns where each stands: by file, the number and its bytes.
-pub fn write(places: &Places, mutants: &[Site]) -> Outcome<BTreeMap<String, Vec<(usize, Range<usize>)>>> {
+pub fn write(places: &Places, mutants: &[Site]) -> Outcome<Standing> {
     let mut standing = BTreeMap::new();
     for name in files(&places.root)? {
         let (from, to) = (places.root.join(&name), places.tree.join(&name));
@@ -165,7 +168,7 @@ fn messages(stdout: &[u8]) -> Vec<Value> {
 }
 
 /// The mutant that an error of the compiler is at, or the one that is nearest in the file.
-fn blamed(message: &Value, standing: &BTreeMap<String, Vec<(usize, Range<usize>)>>) -> Option<usize> {
+fn blamed(message: &Value, standing: &Standing) -> Option<usize> {
     let error = message.get("message").filter(|inner| inner["level"] == "error")?;
     let spans = error["spans"].as_array()?;
     let main = spans.iter().find(|span| span["is_primary"] == true)?;
