@@ -14,7 +14,8 @@ use crate::train::Init;
 use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
-use crate::train::predict::{Memory, Prediction, Speed, largest_batch, predict_for_ranks};
+use crate::train::predict::{Memory, Prediction, largest_batch, predict_for_ranks};
+use crate::train::speed::Speed;
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
 /// The whole text: a file that `--config` takes.

@@ -21,6 +21,7 @@
 //! | [`load`] | a trained generator from a run's folder or a checkpoint's |
 //! | [`revision`] | the settings of a resume against those that the checkpoint was trained with |
 //! | [`predict`] | what a run will need: parameters, memory, arithmetic; the refusal of one that does not fit |
+//! | [`speed`] | the speed of a device, from which the duration of a run is estimated |
 //! | [`disk`] | what it will write |
 //! | [`trace`] | one step on given values, every value read out |
 
@@ -42,6 +43,7 @@ pub mod revision;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
+pub mod speed;
 pub mod step;
 pub mod trace;
 pub mod trainer;
