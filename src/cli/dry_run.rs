@@ -14,7 +14,7 @@ use crate::train::Init;
 use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
-use crate::train::predict::{Memory, Prediction, largest_batch, predict_for_ranks};
+use crate::train::predict::{Memory, Place, Prediction, largest_batch, places, predict_for_ranks};
 use crate::train::speed::Speed;
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
@@ -80,19 +80,20 @@ fn network(name: &str, parts: &Parts) -> Vec<String> {
 /// Of one rank, where there are several; `on_device` where a device with memory of its own trains.
 fn memory(memory: &Memory, ranks: usize, on_device: bool) -> Vec<String> {
     let row = |(name, size): (&str, u64)| format!("  {name:<52} {:>9}", bytes(size));
-    let rows = [
+    let parts = [
         ("weights, gradients, moments, statistics", memory.networks),
         ("activations and their gradients", memory.activations),
         ("the generator of the snapshots' pictures", memory.sampler),
         ("the data set, as read and as used", memory.images),
         ("a checkpoint while it is written", memory.checkpoint),
-        ("allowance for the program and its threads", memory.allowance()),
-        ("in all", memory.total()),
     ];
+    let sums = if on_device {
+        [("of the GPU's memory", memory.on_device()), ("of this machine's memory", memory.beside_device())]
+    } else {
+        [("allowance for the program and its threads", memory.allowance()), ("in all", memory.total())]
+    };
     let heading = if ranks == 1 { "memory".into() } else { format!("memory of each of {ranks} ranks") };
-    let parted = [("of the GPU's memory", memory.on_device()), ("of this machine's memory", memory.beside_device())];
-    let rows = rows.into_iter().take(if on_device { 5 } else { 7 }).chain(parted.into_iter().filter(|_| on_device));
-    [String::new(), heading].into_iter().chain(rows.map(row)).collect()
+    [String::new(), heading].into_iter().chain(parts.into_iter().chain(sums).map(row)).collect()
 }
 
 /// Tells if the run fits: into what is free of a device's own memory, if it has some, and of this machine's.
@@ -103,17 +104,13 @@ fn room(
     own: Option<u64>,
     free: Option<u64>,
 ) -> Result<Vec<String>> {
-    type Needed = fn(&Memory) -> u64;
-    let needed: Needed = if own.is_some() { Memory::beside_device } else { Memory::total };
-    let places: [(&str, Needed, Option<u64>); 2] =
-        [("the GPU", Memory::on_device, own), ("this machine", needed, free)];
     let mut lines = Vec::new();
-    for (place, needed, free) in places.into_iter().filter_map(|(place, needed, free)| Some((place, needed, free?))) {
-        lines.push(format!("  {:<52} {:>9}", format!("free on {place}"), bytes(free)));
+    for Place { name, needed, free } in places(own, free) {
+        lines.push(format!("  {:<52} {:>9}", format!("free on {name}"), bytes(free)));
         if needed(memory) > free {
             lines.push(match largest_batch(settings, images, needed, free, memory.ranks)? {
-                0 => format!("  too large for {place} with any batch: narrow the model"),
-                batch => format!("  too large for {place}: the largest batch that fits is {batch}"),
+                0 => format!("  too large for {name} with any batch: narrow the model"),
+                batch => format!("  too large for {name}: the largest batch that fits is {batch}"),
             });
         }
     }

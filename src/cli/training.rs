@@ -138,15 +138,10 @@ pub(super) fn load_images(settings: &Settings) -> Result<Images> {
 pub(super) fn require_memory<B: Backend>(backend: &B, settings: &Settings, images: &Images) -> Result<Memory> {
     let extent = images.extent();
     let memory = predict::predict_for_ranks(settings, &extent, backend.ranks().world)?.memory;
-    let own = backend.own_memory();
-    if let Some(free) = own {
-        predict::require_memory(&memory, settings, &extent, Memory::on_device, free)?;
-    }
-    if let Some(free) = free_memory() {
-        // The images are in memory already, and counted as needed.
-        let free = free.saturating_add(extent.bytes());
-        let needed = if own.is_some() { Memory::beside_device } else { Memory::total };
-        predict::require_memory(&memory, settings, &extent, needed, free)?;
+    // The images are in memory already, and counted as needed.
+    let here = free_memory().map(|free| free.saturating_add(extent.bytes()));
+    for place in predict::places(backend.own_memory(), here) {
+        predict::require_memory(&memory, settings, &extent, place.needed, place.free)?;
     }
     Ok(memory)
 }

@@ -83,6 +83,9 @@ impl StatsLog {
     /// # Errors
     /// Those of [`StatsLog::append`].
     pub fn try_again(&mut self) -> Result<()> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
         let length = self.file.metadata().map_err(|e| Error::io(&self.path, "read the size of", e))?.len();
         if let Err(error) = self.file.write_all(&self.refused) {
             // Half a line would make the next one unreadable. Where it stays, a resume cuts it off.

@@ -60,7 +60,7 @@ impl Memory {
     /// system's allocator loses between blocks. With it, the peaks measured for `quick` (172 MiB) and `vgan-mnist` (883
     /// MiB) are covered.
     pub fn allowance(&self) -> u64 {
-        (24 << 20) + self.counted() / 8
+        allowance_beside(self.counted())
     }
 
     /// Bytes in the memory of a device that has its own, each buffer in whole multiples of
@@ -76,8 +76,8 @@ impl Memory {
     /// of a picture, and the allowance for the program and its threads.
     pub fn beside_device(&self) -> u64 {
         let parts = [self.images / 2, self.checkpoint, self.sampler];
-        let counted = parts.into_iter().fold(24 << 20, u64::saturating_add);
-        counted.saturating_add(counted / 8)
+        let counted = parts.into_iter().fold(0, u64::saturating_add);
+        counted.saturating_add(allowance_beside(counted))
     }
 
     /// All of it, where the processor trains.
@@ -89,6 +89,30 @@ impl Memory {
         let parts = [self.networks, self.activations, self.sampler, self.images, self.checkpoint];
         parts.into_iter().fold(0, u64::saturating_add)
     }
+}
+
+/// What [`Memory::allowance`] says, beside so many bytes that are counted.
+fn allowance_beside(counted: u64) -> u64 {
+    (24 << 20) + counted / 8
+}
+
+/// A memory that a run needs room in.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// What people call it.
+    pub name: &'static str,
+    /// Which part of a prediction lies in it.
+    pub needed: fn(&Memory) -> u64,
+    /// Bytes that are free in it.
+    pub free: u64,
+}
+
+/// Where a run needs room: in a device's own memory, if it has some and `own` bytes of it are free, and in this machine's, if it is known that `here`
+/// bytes of it are free.
+pub fn places(own: Option<u64>, here: Option<u64>) -> impl Iterator<Item = Place> {
+    let beside: fn(&Memory) -> u64 = if own.is_some() { Memory::beside_device } else { Memory::total };
+    let device = own.map(|free| Place { name: "the GPU", needed: Memory::on_device, free });
+    device.into_iter().chain(here.map(|free| Place { name: "this machine", needed: beside, free }))
 }
 
 /// The work of one training step.
