@@ -91,7 +91,7 @@ impl Memory {
     }
 }
 
-/// What [`Memory::allowance`] says, beside so many bytes that are counted.
+/// The bytes of [`Memory::allowance`] beside so many that are counted.
 fn allowance_beside(counted: u64) -> u64 {
     (24 << 20) + counted / 8
 }
@@ -99,15 +99,15 @@ fn allowance_beside(counted: u64) -> u64 {
 /// A memory that a run needs room in.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
-    /// What people call it.
+    /// Its name for people.
     pub name: &'static str,
-    /// Which part of a prediction lies in it.
+    /// The part of a prediction that lies in it.
     pub needed: fn(&Memory) -> u64,
     /// Bytes that are free in it.
     pub free: u64,
 }
 
-/// Where a run needs room: in a device's own memory, if it has some and `own` bytes of it are free, and in this machine's, if it is known that `here`
+/// The memories that a run needs room in: a device's own, if it has some and `own` bytes of it are free, and this machine's, if it is known that `here`
 /// bytes of it are free.
 pub fn places(own: Option<u64>, here: Option<u64>) -> impl Iterator<Item = Place> {
     let beside: fn(&Memory) -> u64 = if own.is_some() { Memory::beside_device } else { Memory::total };
