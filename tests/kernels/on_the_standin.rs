@@ -121,6 +121,7 @@ fn the_script_for_a_machine_with_a_gpu_runs_to_its_end() {
     fs::create_dir(&meeting).expect("a folder");
     let mut script = standin::command_of_ranks("bash", &meeting);
     script.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gpu.sh")).arg(&binaries).arg(&data);
+    script.env("CUDA_STANDIN_GPU", gpu());
     let output = script.env("SHORT", "1").env("OUT", &out).output().expect("bash");
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     // Nothing but compute-sanitizer is missing, which does not know the stand-in.
