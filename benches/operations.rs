@@ -8,12 +8,12 @@
 //! and in what; without them it is f32 on the GPU, if there is one, and else on the CPU. Names begin with the choice, so
 //! that criterion compares like with like.
 
-mod place;
+mod device;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use place::{Benchmark, measure_at_chosen_place};
+use device::{Benchmark, measure_on_chosen_device};
 use vgan_cuda::Result;
 use vgan_cuda::bench::measure::{Twin, time};
 use vgan_cuda::ops::pass::{Counts, Pass, counted};
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
         .measurement_time(Duration::from_millis(800))
         .configure_from_args();
     let mut operations = Operations { criterion };
-    measure_at_chosen_place(&mut operations)?;
+    measure_on_chosen_device(&mut operations)?;
     operations.criterion.final_summary();
     Ok(())
 }

@@ -6,13 +6,13 @@
 //! training. `cargo bench --bench step -- --json --batch 128 --threads 2 --steps 10` prints the one JSON line that
 //! `benches/compare.sh` holds against `benches/peers/torch_step.py`, of the CPU; `--dtype` is `f32`, `tf32` or `bf16`.
 
-mod place;
+mod device;
 
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
+use device::{Benchmark, measure_on_chosen_device};
 use half::bf16;
-use place::{Benchmark, measure_at_chosen_place};
 use vgan_cuda::config::{image_shape, preset};
 use vgan_cuda::device::{Backend, Cpu, Storage};
 use vgan_cuda::nn::ImageShape;
@@ -34,7 +34,7 @@ fn main() -> Result<()> {
     let criterion =
         Criterion::default().sample_size(10).measurement_time(Duration::from_secs(15)).configure_from_args();
     let mut steps = Steps { criterion };
-    measure_at_chosen_place(&mut steps)?;
+    measure_on_chosen_device(&mut steps)?;
     steps.criterion.final_summary();
     Ok(())
 }

@@ -15,7 +15,7 @@ pub enum Error {
     Usage(String),
 
     /// A file of the user's is not what it should be.
-    #[error("{}: expected {expected}, found {found}{}", shown(path), hint_suffix(hint))]
+    #[error("{}: expected {expected}, found {found}{}", readable_path(path), hint_suffix(hint))]
     BadData {
         /// The file.
         path: PathBuf,
@@ -82,7 +82,7 @@ pub enum Error {
     },
 
     /// The operating system refused to read or write.
-    #[error("{}: can't {action}: {source}", shown(path))]
+    #[error("{}: can't {action}: {source}", readable_path(path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -150,7 +150,7 @@ impl Error {
 ///
 /// A name may hold any byte but `/` and 0. A line break would begin a line of its own, an escape sequence could clear the screen,
 /// and a mark of direction could show the name backwards (Boucher & Anderson 2021).
-pub fn shown(path: impl AsRef<Path>) -> String {
+pub fn readable_path(path: impl AsRef<Path>) -> String {
     let mut text = String::new();
     for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
         push_plain(&mut text, chunk.valid());
@@ -225,7 +225,7 @@ mod tests {
             ("cod\u{202e}gnp.exe", "cod\\u{202e}gnp.exe"),
             ("\u{2066}\u{200b}\u{2028}\u{feff}", "\\u{2066}\\u{200b}\\u{2028}\\u{feff}"),
         ] {
-            assert_eq!(shown(name), expected);
+            assert_eq!(readable_path(name), expected);
             let errors = [
                 Error::bad_data(name, "one", "another"),
                 Error::io(name, "read", std::io::Error::from(std::io::ErrorKind::NotFound)),
@@ -251,6 +251,6 @@ mod tests {
     fn bytes_that_are_no_unicode_are_written_out() {
         use std::os::unix::ffi::OsStrExt;
         let name = std::ffi::OsStr::from_bytes(b"caf\xe9/\xff\xfe.png");
-        assert_eq!(shown(name), "caf\\xe9/\\xff\\xfe.png");
+        assert_eq!(readable_path(name), "caf\\xe9/\\xff\\xfe.png");
     }
 }

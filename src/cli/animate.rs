@@ -10,7 +10,7 @@ use super::target::{ForceArgs, moving, require_new, target_parser};
 use crate::data::LoadOptions;
 use crate::data::decoded::Picture;
 use crate::data::picture::decode;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::image::ImageShape;
 use crate::run::RunFolder;
 use crate::run::animation::{self, Animation, Format, MOST_FRAMES, captioned, require_ffmpeg};
@@ -87,7 +87,7 @@ pub(super) fn run(options: AnimateOptions) -> Result<()> {
     let (shape, pixels) = frames(&folder, most)?;
     let animation = Animation { shape, pixels, scale: 1, fps, hold: HOLD * fps };
     animation::write(&animation, &output, format)?;
-    output::print(&format!("{} snapshots of {}: {}\n", animation.count(), shown(&run), shown(&output)))
+    output::print(&format!("{} snapshots of {}: {}\n", animation.count(), readable_path(&run), readable_path(&output)))
 }
 
 /// The pictures of the chosen snapshots, each over its step. All are of the size of the first; what can't be read is said to the user
@@ -111,7 +111,7 @@ fn frames(folder: &RunFolder, most: usize) -> Result<(ImageShape, Vec<u8>)> {
         match &mut frames {
             None => frames = Some((shape, pixels)),
             Some((first, all)) if *first == shape => all.extend(pixels),
-            Some(_) => to_stderr(&format!("warning: passed over: {}: a picture of another size", shown(&path))),
+            Some(_) => to_stderr(&format!("warning: passed over: {}: a picture of another size", readable_path(&path))),
         }
     }
     frames.ok_or_else(|| {

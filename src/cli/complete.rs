@@ -74,7 +74,7 @@ fn answer(words: &[String]) -> Answer {
     let mut root = Cli::command();
     root.build();
     let Some((typed, before)) = words.split_last() else { return Answer::default() };
-    let mut place = Place { command: &root, positionals: 0, given: Vec::new(), only_positionals: false };
+    let mut place = Cursor { command: &root, positionals: 0, given: Vec::new(), only_positionals: false };
     let mut before = before.iter();
     while let Some(word) = before.next() {
         let wants_value = place.pass(word);
@@ -88,7 +88,7 @@ fn answer(words: &[String]) -> Answer {
 }
 
 /// State after the words before the cursor.
-struct Place<'a> {
+struct Cursor<'a> {
     command: &'a Command,
     /// Positional arguments of the command so far.
     positionals: usize,
@@ -98,7 +98,7 @@ struct Place<'a> {
     only_positionals: bool,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Cursor<'a> {
     /// Goes past a word, and returns the flag that wants the next one as its value.
     fn pass(&mut self, word: &str) -> Option<&'a Arg> {
         if !self.only_positionals && word == "--" {
@@ -111,7 +111,7 @@ impl<'a> Place<'a> {
         } else if let Some(command) = self.command.find_subcommand(word)
             && self.positionals == 0
         {
-            *self = Place { command, positionals: 0, given: Vec::new(), only_positionals: false };
+            *self = Cursor { command, positionals: 0, given: Vec::new(), only_positionals: false };
         } else {
             self.positionals += 1;
         }

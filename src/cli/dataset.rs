@@ -14,7 +14,7 @@ use super::{dataset_export, output};
 use crate::config::Background;
 use crate::data::{self, DATASETS, Dataset, LoadOptions};
 #[cfg(feature = "download")]
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::error::{Error, Result};
 #[cfg(feature = "download")]
 use crate::run::{
@@ -245,7 +245,7 @@ fn fetch(dataset: &Dataset, outdir: &Path, mirrors: &[String]) -> Result<()> {
     });
     meter.finish();
     let target = fetched?;
-    let (path, word) = (shown(&target), shell::path(&target));
+    let (path, word) = (readable_path(&target), shell::path(&target));
     output::print(&format!("{path} is complete; train on it with: vgan-cuda train {preset} --data {word}\n"))
 }
 

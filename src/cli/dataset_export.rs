@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::output;
 use crate::data::{self, Images, LoadOptions};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::{Temporary, picture};
 
 /// Writes the images into a new folder, which appears whole or not at all.
@@ -15,7 +15,7 @@ use crate::run::{Temporary, picture};
 pub(super) fn export(source: &str, options: &LoadOptions, limit: Option<usize>, outdir: &Path) -> Result<()> {
     // A link that leads nowhere is there, too.
     if outdir.symlink_metadata().is_ok() {
-        let message = format!("{} is there already: pass another --outdir, or move it away", shown(outdir));
+        let message = format!("{} is there already: pass another --outdir, or move it away", readable_path(outdir));
         return Err(Error::Usage(message));
     }
     let images = data::load(source, options)?;
@@ -36,7 +36,7 @@ pub(super) fn export(source: &str, options: &LoadOptions, limit: Option<usize>, 
         images.height,
         images.width,
         images.channels,
-        shown(outdir)
+        readable_path(outdir)
     ))
 }
 

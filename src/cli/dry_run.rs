@@ -14,7 +14,7 @@ use crate::train::Init;
 use crate::train::classes::with_classes;
 use crate::train::disk::{self, Disk};
 use crate::train::plan::Plan;
-use crate::train::predict::{Memory, Place, Prediction, largest_batch, places, predict_for_ranks};
+use crate::train::predict::{Memory, MemoryOf, Prediction, largest_batch, places, predict_for_ranks};
 use crate::train::speed::Speed;
 use crate::units::{bytes, bytes_apart, duration, grouped};
 
@@ -105,7 +105,7 @@ fn room(
     free: Option<u64>,
 ) -> Result<Vec<String>> {
     let mut lines = Vec::new();
-    for Place { name, needed, free } in places(own, free) {
+    for MemoryOf { name, needed, free } in places(own, free) {
         lines.push(format!("  {:<52} {:>9}", format!("free on {name}"), bytes(free)));
         if needed(memory) > free {
             lines.push(match largest_batch(settings, images, needed, free, memory.ranks)? {

@@ -15,7 +15,7 @@ use super::text_table::{aligned, number};
 use crate::choices::Choices;
 use crate::config::{self, Resize, Settings};
 use crate::data::{Images, load};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::eval::evaluator::{Identity, InceptionIdentity, LEAST_SAMPLES};
 use crate::eval::metrics::{OF_CLASS, SHARE};
 use crate::eval::{Evaluator, InceptionOptions, METRICS, Metric, Needs, Options, metrics};
@@ -135,7 +135,7 @@ impl EvalArgs {
         if let (None, Some(statistics)) = (&self.inception, &self.statistics) {
             return Err(Error::Usage(format!(
                 "--statistics {} is for fid, which needs the weights of Inception-v3: pass --inception FILE too",
-                shown(statistics)
+                readable_path(statistics)
             )));
         }
         let (resize, statistics) = (self.resize, self.statistics);
@@ -157,7 +157,7 @@ impl EvalArgs {
 /// The folder of the checkpoint of a step.
 pub(super) fn checkpoint_of(run: &Path, step: u64) -> Result<PathBuf> {
     if is_checkpoint(run) {
-        return Err(Error::Usage(format!("{} is a checkpoint already: omit its step", shown(run))));
+        return Err(Error::Usage(format!("{} is a checkpoint already: omit its step", readable_path(run))));
     }
     let checkpoints = RunFolder::open(run)?.checkpoints_path();
     let path = checkpoints.join(checkpoint::folder_name(step));
@@ -286,7 +286,7 @@ struct Told<'a> {
 impl Told<'_> {
     fn text(&self) -> String {
         let Measured { step, setup, figures } = self.measured;
-        let mut text = format!("checkpoint  {} (step {})\n", shown(self.checkpoint), grouped(*step));
+        let mut text = format!("checkpoint  {} (step {})\n", readable_path(self.checkpoint), grouped(*step));
         text +=
             &format!("samples     {} of seeds {} to {}\n", setup.samples, setup.seed, setup.seed + (setup.samples - 1));
         text += &format!("images      {}, data {}\n", self.images.description, setup.data);
@@ -296,11 +296,12 @@ impl Told<'_> {
         if let Some(Identity { hash, accuracy, held_out, path }) = self.identity {
             let right =
                 accuracy.map(|share| format!(", right on {:.2} % of {held_out} held-out images", 100.0 * share));
-            let path = path.as_ref().map(|path| format!(", {}", shown(path)));
+            let path = path.as_ref().map(|path| format!(", {}", readable_path(path)));
             text += &format!("classifier  {hash}{}{}\n", right.unwrap_or_default(), path.unwrap_or_default());
         }
         if let Some(InceptionIdentity { weights, resize, path, .. }) = self.inception {
-            let statistics = path.as_ref().map(|path| format!(", statistics {}", shown(path))).unwrap_or_default();
+            let statistics =
+                path.as_ref().map(|path| format!(", statistics {}", readable_path(path))).unwrap_or_default();
             text += &format!("inception   {weights}, resize {}{statistics}\n", resize.word());
         }
         let mut rows = vec![["figure", "meaning", "value"].map(String::from).to_vec()];

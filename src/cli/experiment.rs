@@ -20,7 +20,7 @@ use crate::config::{
     validate_for_images,
 };
 use crate::data::Extent;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, checkpoint, stats};
 use crate::shell;
@@ -232,7 +232,7 @@ fn progress(run: &ExperimentRun, images: usize, options: &ExperimentOptions, mov
     if let Some(Difference { key, values }) =
         differences(&[&with_length_and_place_of(run, &found), &run.settings])?.first()
     {
-        let expected = format!("a run with {key} = {}, as {} has it now", values[1], shown(&options.file));
+        let expected = format!("a run with {key} = {}, as {} has it now", values[1], readable_path(&options.file));
         return Err(Error::bad_data(path, expected, format!("one with {}", values[0])).with_hint(hint));
     }
     let newest = checkpoint::newest_valid(&folder.checkpoints_path()).map_err(|error| error.with_hint(hint))?;
@@ -305,7 +305,7 @@ fn plan(options: &ExperimentOptions, lengths: &[Length], progress: &[Progress]) 
     let mut changed = differences(&settings)?;
     changed.iter_mut().for_each(|one| drop(one.values.drain(..runs.len())));
     let table = aligned(&rows, rows[0].len(), output::terminal_columns());
-    let heading = format!("{} into {}", shown(&options.file), shown(&options.outdir));
+    let heading = format!("{} into {}", readable_path(&options.file), readable_path(&options.outdir));
     Ok(format!(
         "{heading}\n\n{table}{}",
         matrix("settings not all as in the presets", &changed, runs.len(), output::terminal_columns())

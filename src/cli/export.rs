@@ -10,7 +10,7 @@ use super::survey::named;
 use super::target::{ForceArgs, file_of, require_new, target_parser};
 use crate::config::Settings;
 use crate::device::DryRun;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::exchange::{npy, onnx};
 use crate::nn::Generator;
 use crate::run::{Tensor, tensors, write_file};
@@ -151,8 +151,8 @@ pub(super) fn run(options: ExportOptions) -> Result<()> {
     output::print(&format!(
         "{} of {}, {count} tensors, {weights} values: {}\n",
         part.name(),
-        shown(&found.path),
-        shown(&output)
+        readable_path(&found.path),
+        readable_path(&output)
     ))
 }
 

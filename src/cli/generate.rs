@@ -11,7 +11,7 @@ use super::output::to_stderr;
 use super::survey::named;
 use super::target::{ForceArgs, file_of, picture, require_new, target_parser};
 use crate::config::Settings;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::exchange::archive::pack;
 use crate::exchange::npy;
 use crate::nn::ImageShape;
@@ -243,7 +243,7 @@ fn generate<B: F32Executor>(
     let pixels = generator.draw_of(&latents.values(&generator.settings, truncation)?, &classes)?;
     let place = write(target, &names, &pixels, generator.image)?;
     let samples = if count == 1 { "1 sample".into() } else { format!("{count} samples") };
-    output::print(&format!("{samples} of {}: {}\n", shown(&generator.checkpoint), shown(place)))
+    output::print(&format!("{samples} of {}: {}\n", readable_path(&generator.checkpoint), readable_path(place)))
 }
 
 /// Writes the samples `[N, H, W, C]`, each under its name where each has a file, and returns where they are.

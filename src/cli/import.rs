@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output;
 use super::target::{ForceArgs, file_of, require_new, target_parser};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::exchange::Weights;
 use crate::run::{Tensor, tensors};
 
@@ -87,8 +87,13 @@ pub(super) fn run(options: ImportOptions) -> Result<()> {
         return Err(Error::bad_data(source, expected, format!("none among {all} tensors")));
     }
     tensors::write(&output, &renamed)?;
-    let mut text =
-        format!("{} of {all} tensors of {} ({}): {}\n", renamed.len(), shown(&source), weights.format, shown(&output));
+    let mut text = format!(
+        "{} of {all} tensors of {} ({}): {}\n",
+        renamed.len(),
+        readable_path(&source),
+        weights.format,
+        readable_path(&output)
+    );
     for tensor in &renamed {
         text += &format!("  {} {:?}\n", tensor.name, tensor.shape);
     }

@@ -11,7 +11,7 @@ use super::output;
 use super::survey::named;
 use super::target::{ForceArgs, picture, require_new, target_parser};
 use crate::config::Prior;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::nn::ImageShape;
 use crate::run::animation::{self, Animation, Format, MOST_FRAMES, require_ffmpeg};
 use crate::run::picture::write_grid;
@@ -146,7 +146,7 @@ impl InterpolateArgs {
 
 /// The name of a picture that does not move.
 fn still_or_moving(path: PathBuf) -> Result<PathBuf> {
-    let shown = shown(&path).to_string();
+    let shown = readable_path(&path).to_string();
     let wrong =
         |_| Error::Usage(format!("--output: expected a name that ends in .png, {}, found `{shown}`", Format::ENDINGS));
     picture("--output", path).map_err(wrong)
@@ -183,17 +183,21 @@ fn walk<B: F32Executor>(mut generator: TrainedGenerator<B>, options: Interpolate
     let pictures = latents.len() / settings.generator.latent;
     let classes = class.classes(settings, &generator.classes, std::iter::repeat_n(seeds[0], pictures))?;
     let pixels = generator.draw_of(&latents, &classes)?;
-    let checkpoint = shown(&generator.checkpoint);
+    let checkpoint = readable_path(&generator.checkpoint);
     let Some((format, fps)) = moving else {
         let (rows, ImageShape { h, w, c }) = (seeds.len() - 1, image);
         write_grid(&output, &pixels, rows * frames, h, w, c, frames, 0)?;
         let rows = if rows == 1 { "1 row".into() } else { format!("{rows} rows") };
-        return output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", shown(&output)));
+        return output::print(&format!("{rows} of {frames} pictures of {checkpoint}: {}\n", readable_path(&output)));
     };
     let animation = Animation { shape: image, pixels, scale: LEAST_SIDE.div_ceil(image.w.max(image.h)), fps, hold: 1 };
     animation::write(&animation, &output, format)?;
     let seconds = animation.count() as f64 / f64::from(fps);
-    output::print(&format!("{} pictures in {seconds:.1} s of {checkpoint}: {}\n", animation.count(), shown(&output)))
+    output::print(&format!(
+        "{} pictures in {seconds:.1} s of {checkpoint}: {}\n",
+        animation.count(),
+        readable_path(&output)
+    ))
 }
 
 /// The least side of a moving picture, in pixels.

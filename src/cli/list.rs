@@ -7,9 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::output::{self, to_stderr};
-use super::survey::{Survey, runs_in};
+use super::survey::{self, Survey, runs_in};
 use super::text_table::aligned;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::Record;
 use crate::run::env::utc;
 use crate::run::progress::duration;
@@ -60,7 +60,7 @@ pub(super) fn run(options: ListOptions) -> Result<()> {
     }
     let runs: Vec<Survey> = runs_in(&folder).iter().map(Survey::of).collect();
     if runs.is_empty() {
-        to_stderr(&format!("note: no runs in {}", shown(&folder)));
+        to_stderr(&format!("note: no runs in {}", readable_path(&folder)));
         return Ok(());
     }
     output::print(&if json { lines(&runs)? } else { table(&runs, &folder, SystemTime::now()) })
@@ -84,9 +84,9 @@ fn row(run: &Survey, folder: &Path, now: SystemTime) -> [String; 8] {
         Err(_) => "now".into(),
     });
     [
-        shown(name),
-        shown(run.preset.as_deref().unwrap_or("-")),
-        run.standing.word().to_string(),
+        readable_path(name),
+        readable_path(run.preset.as_deref().unwrap_or("-")),
+        survey::word(run.standing).to_string(),
         format!("{}{of}", grouped(run.step)),
         loss(|last| last.loss_d),
         loss(|last| last.loss_g),
@@ -118,7 +118,7 @@ fn lines(runs: &[Survey]) -> Result<String> {
         let line = Line {
             run: run.path.to_string_lossy().into_owned(),
             preset: run.preset.as_deref(),
-            state: run.standing.word(),
+            state: survey::word(run.standing),
             step: run.step,
             steps: run.steps,
             loss_d: run.last.map(|last| last.loss_d),

@@ -16,7 +16,7 @@ use super::survey::named;
 use super::target::target_parser;
 use super::train::{parse_description, parse_minutes};
 use crate::config::{Override, Settings, apply};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::RunFolder;
 use crate::train::Interrupt;
 use crate::train::load::is_checkpoint;
@@ -126,7 +126,7 @@ impl ResumeArgs {
         if !is_checkpoint(&source) && self.desc.is_some() {
             return Err(Error::Usage(format!(
                 "--desc names a new run, but {} continues in its own folder: omit --desc, or choose a checkpoint with --from STEP",
-                shown(&source)
+                readable_path(&source)
             )));
         }
         Ok(ResumeOptions {

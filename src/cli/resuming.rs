@@ -13,7 +13,7 @@ use super::training::{detail, in_the_same_folder, load_images, require_memory, s
 use crate::config::{Settings, read_named, to_toml, validate, validate_for_ranks};
 use crate::data::Images;
 use crate::device::Precision;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::env::Environment;
 use crate::run::{Checkpoint, RunFolder, RunLock, State, checkpoint, fork, write_file};
 use crate::shell;
@@ -32,11 +32,11 @@ pub(super) struct Found {
     checkpoint: Checkpoint,
     /// The configuration that belongs to it.
     config: PathBuf,
-    place: Place,
+    place: Destination,
 }
 
 /// The place where a run continues.
-enum Place {
+enum Destination {
     /// In its own folder, which is locked by the leader of its ranks; with a line for each newer checkpoint that is broken.
     Here(RunFolder, Option<RunLock>, Vec<String>),
     /// In a new folder of this name in `outdir`; `run` is the old one, where the checkpoint still lies in it.
@@ -49,7 +49,7 @@ impl Found {
         let lock = writes.then(|| folder.lock()).transpose()?;
         let (path, checkpoint, passed_over) = checkpoint::newest_valid(&folder.checkpoints_path())?;
         let config = folder.config_path();
-        Ok(Found { path, checkpoint, config, place: Place::Here(folder, lock, passed_over) })
+        Ok(Found { path, checkpoint, config, place: Destination::Here(folder, lock, passed_over) })
     }
 
     /// A chosen checkpoint, to go on from in a new run.
@@ -75,7 +75,7 @@ impl Found {
         };
         let outdir = outdir.or(beside).unwrap_or_else(|| "runs".into());
         let name = fork::fork_name(&origin, checkpoint.state.step, description.as_deref());
-        let place = Place::New { run, outdir, name, origin };
+        let place = Destination::New { run, outdir, name, origin };
         Ok(Found { path: path.to_path_buf(), checkpoint, config, place })
     }
 }
@@ -109,7 +109,7 @@ impl Next {
     /// # Errors
     /// A change that the weights do not allow.
     pub(super) fn of(found: &Found, change: impl FnOnce(&Settings) -> Result<Settings>) -> Result<Next> {
-        if let Place::Here(folder, Some(_), passed_over) = &found.place {
+        if let Destination::Here(folder, Some(_), passed_over) = &found.place {
             passed_over.iter().try_for_each(|reason| say(folder, &format!("warning: {reason}")))?;
         }
         let state = &found.checkpoint.state;
@@ -175,7 +175,7 @@ pub(super) fn go_on<B: F32Executor>(
     let ready = agreement.all(Ready::of((&backend, device), ranks, &found, &next))?;
     let Found { path, mut checkpoint, place, .. } = found;
     let Next { on_file, revision, config } = next;
-    let (is_new, step) = (matches!(place, Place::New { .. }), checkpoint.state.step);
+    let (is_new, step) = (matches!(place, Destination::New { .. }), checkpoint.state.step);
     let (mut begin, mut lock) = (Some(begin), None);
     let environment = Environment::now(&ranks.describe(&backend), threads);
     let opened = if ranks.is_leader() {
@@ -187,7 +187,7 @@ pub(super) fn go_on<B: F32Executor>(
             Ok(Some((folder, interrupt)))
         })
     } else {
-        if let Place::New { origin, .. } = &place {
+        if let Destination::New { origin, .. } = &place {
             fork::set_origin(&mut checkpoint, origin);
         }
         Ok(None)
@@ -216,14 +216,14 @@ pub(super) fn go_on<B: F32Executor>(
 
 /// The folder in which the run goes on: its own, or a new one.
 fn take_folder(
-    place: Place,
+    place: Destination,
     (path, checkpoint): (&Path, &mut Checkpoint),
     ready: &Ready,
     revision: &Revision,
 ) -> Result<(RunFolder, Option<RunLock>)> {
     match place {
-        Place::Here(folder, lock, _) => Ok((folder, lock)),
-        Place::New { run, outdir, name, origin } => {
+        Destination::Here(folder, lock, _) => Ok((folder, lock)),
+        Destination::New { run, outdir, name, origin } => {
             let Ready { images, settings, .. } = ready;
             let identity = DataIdentity::of(images);
             require_same_images(settings, images.shape(), &identity, &checkpoint.state, path)?;
@@ -241,7 +241,7 @@ fn say_start(folder: &RunFolder, (step, preset): (u64, &str), ready: &Ready, env
     if let Err(error) = environment.add_to(&folder.env_path()) {
         to_stderr(&format!("warning: {error}"));
     }
-    say(folder, &format!("{} from step {step} ({})", shown(folder.path()), environment.device))?;
+    say(folder, &format!("{} from step {step} ({})", readable_path(folder.path()), environment.device))?;
     let Ready { images, settings, reading, memory, .. } = ready;
     let details = details::of_start(environment, settings, preset, images, *reading, memory)?;
     details.iter().try_for_each(|text| detail(folder, text))
@@ -289,7 +289,7 @@ fn begin_anew(
 /// Says where a new run goes on from.
 fn say_origin(folder: &RunFolder, path: &Path, state: &State, origin: &str, revision: &Revision) -> Result<()> {
     let (step, sha256) = (state.step, &state.files.model.sha256);
-    say(folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", shown(path)))?;
+    say(folder, &format!("a new run, from step {step} of {origin} ({}, model sha256 {sha256})", readable_path(path)))?;
     if revision.changes.is_empty() {
         say(folder, "note: with the same settings the new run repeats the old one: change a setting with --set")?;
     }
@@ -305,14 +305,14 @@ fn discard(folder: &RunFolder) {
 ///
 /// # Errors
 /// [`Error::BadData`] where nothing is at their path: it says what to do about images that have moved.
-fn images(settings: &Settings, state: &State, place: &Place) -> Result<Images> {
+fn images(settings: &Settings, state: &State, place: &Destination) -> Result<Images> {
     let source = &settings.data.source;
     if source == "glyphs" || Path::new(source).exists() {
         return load_images(settings);
     }
     let run = match place {
-        Place::Here(folder, ..) => shell::path(folder.path()),
-        Place::New { .. } => "RUN".into(),
+        Destination::Here(folder, ..) => shell::path(folder.path()),
+        Destination::New { .. } => "RUN".into(),
     };
     let expected = format!("the run's {} images, sha256 {}", state.data.count, state.data.sha256);
     let hint = format!("where they are now, say with: vgan-cuda resume {run} --data PATH");

@@ -16,35 +16,9 @@ pub(super) const LATEST: &str = "latest";
 /// Depth to which runs are looked for in a folder: an experiment's runs lie in its own folder.
 const DEPTH: usize = 2;
 
-/// The state of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    /// A process trains it now.
-    Running,
-    /// It is at the end of its length.
-    Done,
-    /// It was stopped on the way, by a signal or by its process's death: `resume` goes on with it.
-    Stopped,
-    /// Something was not finite any more.
-    Diverged,
-    /// Something else went wrong.
-    Failed,
-    /// There is no checkpoint in it.
-    Empty,
-}
-
-impl Standing {
-    /// In one word.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Standing::Running => "running",
-            Standing::Done => "done",
-            Standing::Stopped => "stopped",
-            Standing::Diverged => "diverged",
-            Standing::Failed => "failed",
-            Standing::Empty => "empty",
-        }
-    }
+/// The state of a run in one word; `None` where there is no checkpoint in it.
+pub(super) fn word(standing: Option<Outcome>) -> &'static str {
+    standing.map_or("empty", Outcome::word)
 }
 
 /// Facts about a run.
@@ -52,7 +26,8 @@ impl Standing {
 pub(super) struct Survey {
     pub(super) path: PathBuf,
     pub(super) preset: Option<String>,
-    pub(super) standing: Standing,
+    /// Its state as it is now, which may differ from what was written last; `None` where there is no checkpoint in it.
+    pub(super) standing: Option<Outcome>,
     /// Steps done: those of the newest checkpoint, or what the run said last where that is more.
     pub(super) step: u64,
     /// Steps of the whole run, where they are known.
@@ -100,16 +75,16 @@ impl Survey {
     }
 }
 
-fn standing(status: Option<&Status>, step: Option<u64>, at_end: bool, is_locked: impl Fn() -> bool) -> Standing {
+fn standing(status: Option<&Status>, step: Option<u64>, at_end: bool, is_locked: impl Fn() -> bool) -> Option<Outcome> {
     match (status.map(|status| status.outcome), step) {
         // The lock is looked at only where somebody may hold it.
-        (Some(Outcome::Running) | None, _) if is_locked() => Standing::Running,
-        (Some(Outcome::Diverged), _) => Standing::Diverged,
-        (Some(Outcome::Failed), _) => Standing::Failed,
-        (_, None) => Standing::Empty,
-        _ if at_end => Standing::Done,
+        (Some(Outcome::Running) | None, _) if is_locked() => Some(Outcome::Running),
+        (Some(Outcome::Diverged), _) => Some(Outcome::Diverged),
+        (Some(Outcome::Failed), _) => Some(Outcome::Failed),
+        (_, None) => None,
+        _ if at_end => Some(Outcome::Done),
         // Since lengthened by hand, or killed.
-        _ => Standing::Stopped,
+        _ => Some(Outcome::Stopped),
     }
 }
 
@@ -182,18 +157,18 @@ mod tests {
     fn a_run_stands_as_it_was_left() {
         let status = |outcome| Status { outcome, step: 3, steps: 9, message: None };
         for (outcome, step, at_end, locked, expected) in [
-            (Some(Outcome::Running), Some(3), false, true, Standing::Running),
-            (Some(Outcome::Running), None, false, true, Standing::Running),
-            (Some(Outcome::Running), Some(3), false, false, Standing::Stopped),
-            (Some(Outcome::Stopped), Some(3), false, false, Standing::Stopped),
-            (Some(Outcome::Done), Some(9), true, false, Standing::Done),
-            (Some(Outcome::Diverged), Some(3), false, false, Standing::Diverged),
-            (Some(Outcome::Failed), None, false, false, Standing::Failed),
-            (None, None, false, false, Standing::Empty),
+            (Some(Outcome::Running), Some(3), false, true, Some(Outcome::Running)),
+            (Some(Outcome::Running), None, false, true, Some(Outcome::Running)),
+            (Some(Outcome::Running), Some(3), false, false, Some(Outcome::Stopped)),
+            (Some(Outcome::Stopped), Some(3), false, false, Some(Outcome::Stopped)),
+            (Some(Outcome::Done), Some(9), true, false, Some(Outcome::Done)),
+            (Some(Outcome::Diverged), Some(3), false, false, Some(Outcome::Diverged)),
+            (Some(Outcome::Failed), None, false, false, Some(Outcome::Failed)),
+            (None, None, false, false, None),
             // Runs of earlier versions have no status.
-            (None, Some(9), true, false, Standing::Done),
-            (None, Some(3), false, false, Standing::Stopped),
-            (None, Some(3), false, true, Standing::Running),
+            (None, Some(9), true, false, Some(Outcome::Done)),
+            (None, Some(3), false, false, Some(Outcome::Stopped)),
+            (None, Some(3), false, true, Some(Outcome::Running)),
         ] {
             assert_eq!(
                 standing(outcome.map(status).as_ref(), step, at_end, || locked),

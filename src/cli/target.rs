@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::animation::Format;
 
 /// The flag of all commands that write files of a name that the user chooses.
@@ -45,7 +45,7 @@ pub(super) fn file_of(flag: &str, ending: &str, path: PathBuf) -> Result<PathBuf
     if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case(ending)) {
         return Ok(path);
     }
-    Err(Error::Usage(format!("{flag}: expected a name that ends in .{ending}, found `{}`", shown(&path))))
+    Err(Error::Usage(format!("{flag}: expected a name that ends in .{ending}, found `{}`", readable_path(&path))))
 }
 
 /// The format of a moving picture, by its name, given with `flag`.
@@ -54,8 +54,9 @@ pub(super) fn file_of(flag: &str, ending: &str, path: PathBuf) -> Result<PathBuf
 /// [`Error::Usage`] where the name asks for none.
 pub(super) fn moving(flag: &str, path: &Path) -> Result<Format> {
     let endings = Format::ENDINGS;
-    Format::of(path)
-        .ok_or_else(|| Error::Usage(format!("{flag}: expected a name that ends in {endings}, found `{}`", shown(path))))
+    Format::of(path).ok_or_else(|| {
+        Error::Usage(format!("{flag}: expected a name that ends in {endings}, found `{}`", readable_path(path)))
+    })
 }
 
 /// Refuses to write over any of these files, before the work is begun; `other` is what to pass to write elsewhere.
@@ -73,7 +74,10 @@ pub(super) fn require_new(paths: &[PathBuf], force: ForceArgs, other: &str) -> R
         more => format!("and {more} more files are there"),
     };
     let over = if there.len() == 1 { "it" } else { "them" };
-    Err(Error::Usage(format!("{} {more} already: pass --force to write over {over}, or another {other}", shown(first))))
+    Err(Error::Usage(format!(
+        "{} {more} already: pass --force to write over {over}, or another {other}",
+        readable_path(first)
+    )))
 }
 
 /// Refuses to write over a file that somebody else made: with `--output` a run's own folder, say. `mark` stands near the beginning of

@@ -18,7 +18,7 @@ use super::training::train;
 use super::{dry_run, outcome, output};
 use crate::config::{Override, Settings, Sources, image_shape, resolve, validate_for_images, validate_for_ranks};
 use crate::data::{Extent, extent};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::RunFolder;
 use crate::train::{Evaluation, Interrupt};
 
@@ -155,7 +155,7 @@ impl TrainArgs {
             let source = source.to_str().ok_or_else(|| {
                 Error::Usage(format!(
                     "--init: expected a path in UTF-8, which config.toml can hold, found `{}`",
-                    shown(init)
+                    readable_path(init)
                 ))
             })?;
             overrides.push(Override::flag("--init", "train.init", source));

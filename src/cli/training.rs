@@ -11,7 +11,7 @@ use crate::config::{Settings, to_toml, validate_for_images, validate_for_ranks};
 use crate::data::{Images, load};
 use crate::device::Backend;
 use crate::device::cpu::free_memory;
-use crate::error::{Result, shown};
+use crate::error::{Result, readable_path};
 use crate::run::env::Environment;
 use crate::run::{LogFile, RunFolder, messages, write_file};
 use crate::train::classes::with_classes;
@@ -61,7 +61,8 @@ impl Ready {
         if let Some(warning) = dry_run::too_full(&needed, disk::free(folder.path())) {
             say(&folder, &format!("warning: {}", warning.trim_start()))?;
         }
-        let start = format!("{preset} on {} ({}), in {}", images.description, environment.device, shown(folder.path()));
+        let start =
+            format!("{preset} on {} ({}), in {}", images.description, environment.device, readable_path(folder.path()));
         say(&folder, &start)?;
         if let Some(line) = images.report.line() {
             say(&folder, &line)?;

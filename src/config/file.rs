@@ -14,7 +14,7 @@ use super::presets::preset;
 use super::schema::{Key, keys, nearest_keys, sections, shorten, to_table, unwritable};
 use super::settings::Settings;
 use super::validate::violations;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::units;
 
 /// Far more than any configuration needs; guards against a data file given by mistake.
@@ -57,7 +57,7 @@ pub(super) fn over_preset(path: &Path, chosen: Option<&str>, default: &str) -> R
         return Err(Error::Usage(format!(
             "the preset is {chosen} on the command line and `{}` in {}: omit it there, or remove the line `preset` from the file",
             shorten(named),
-            shown(path)
+            readable_path(path)
         )));
     }
     let layer = file.whole_layer(places.get_ref(), &values)?;

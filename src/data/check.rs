@@ -16,7 +16,7 @@ use super::report::{Reason, Report};
 use super::select::{Found, Selection};
 use super::tally::{self, Seen};
 use super::{glyphs, idx, picture};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::image::ImageShape;
 use crate::units::plural;
 
@@ -93,7 +93,7 @@ impl CheckReport {
     /// A path that is no Unicode has its other bytes written as `\xff`; any other is there as it is.
     pub fn to_json(&self, path: &Path) -> Value {
         let Report { folder, only_split, own_pictures, left_out, seen, remarks } = &self.report;
-        let text = |path: &Path| path.to_str().map_or_else(|| shown(path), str::to_string);
+        let text = |path: &Path| path.to_str().map_or_else(|| readable_path(path), str::to_string);
         let sizes = self
             .sizes
             .iter()
@@ -147,7 +147,7 @@ impl fmt::Display for CheckReport {
         let needed = self.bad.iter().filter(|bad| bad.needed).count();
         writeln!(f, "format    {}", self.format)?;
         if let Some(folder) = &self.report.folder {
-            writeln!(f, "folder    {}", shown(folder))?;
+            writeln!(f, "folder    {}", readable_path(folder))?;
         }
         writeln!(f, "files     {} ({needed} bad)", self.files)?;
         writeln!(f, "images    {}", self.images)?;

@@ -10,7 +10,7 @@ use super::images::{Images, MAX_BYTES, allocate, and_more};
 use super::labels::Labels;
 use super::report::{Reason, Report};
 use super::source::{self, Source, printable, read_up_to};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::units::plural;
 
 /// Bytes of a record: label, then the planes.
@@ -55,7 +55,7 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Images> {
         return Err(and_more(error, first.parent().unwrap_or(first), more, ""));
     }
     let from = match paths {
-        [only] => shown(only.file_name().unwrap_or_default()),
+        [only] => readable_path(only.file_name().unwrap_or_default()),
         _ => plural(paths.len(), "file"),
     };
     to_images(first, &contents, &from)
@@ -90,7 +90,7 @@ pub(crate) fn load_archive(path: &Path, report: &mut Report) -> Result<Images> {
         return Err(and_more(first, path, more, ""));
     }
     let contents: Vec<Vec<u8>> = taken.into_iter().map(|(_, bytes)| bytes).collect();
-    to_images(path, &contents, &shown(path.file_name().unwrap_or_default()))
+    to_images(path, &contents, &readable_path(path.file_name().unwrap_or_default()))
 }
 
 /// The batches of an archive, sorted by name.

@@ -160,7 +160,7 @@ pub(crate) fn load(root: &Path, pictures: &[PathBuf], options: &LoadOptions) -> 
     let count = pictures.len();
     let ImageShape { h: height, w: width, c: channels } = to;
     let description =
-        format!("{count} images of {height}×{width}×{channels} from {} (PNG, JPEG)", crate::error::shown(root));
+        format!("{count} images of {height}×{width}×{channels} from {} (PNG, JPEG)", crate::error::readable_path(root));
     let labels = Labels::of_folders(pictures);
     let mut images = Images { count, height, width, channels, pixels, labels, description, ..Images::default() };
     images.report.seen = seen;

@@ -7,7 +7,7 @@ use super::decoded::MAX_SIDE;
 use super::images::{Images, MAX_BYTES};
 use super::labels::Labels;
 use super::source::{Source, hex};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 
 /// Reads an IDX file of unsigned bytes with 3 dimensions: images, rows, columns.
 ///
@@ -35,7 +35,7 @@ pub(crate) fn load(path: &Path) -> Result<Images> {
         width: width as usize,
         channels: 1,
         pixels,
-        description: format!("{what} from {} (IDX)", shown(name.as_ref())),
+        description: format!("{what} from {} (IDX)", readable_path(name.as_ref())),
         ..Images::default()
     })
 }
@@ -62,7 +62,7 @@ pub(crate) fn labels_beside(images: &Path, count: usize) -> std::result::Result<
     let without = |problem: String| format!("read without labels: {problem}");
     let classes = labels(&path).map_err(|error| without(error.to_string()))?;
     if classes.len() != count {
-        return Err(without(format!("{} has {} labels for {count} images", shown(&path), classes.len())));
+        return Err(without(format!("{} has {} labels for {count} images", readable_path(&path), classes.len())));
     }
     Ok(Some(Labels::numbered(classes)))
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::error::shown;
+use crate::error::readable_path;
 
 /// The class of each image. A data set without classes has none of these.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Labels {
         });
         let class_of = |path: &PathBuf| {
             let class = path.parent()?.components().nth(common)?;
-            Some(shown(class.as_os_str()))
+            Some(readable_path(class.as_os_str()))
         };
         let names: Vec<String> = pictures.iter().map(class_of).collect::<Option<_>>()?;
         let numbers: BTreeMap<&str, u16> = {

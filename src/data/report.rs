@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::tally::Seen;
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::units::plural;
 
 /// The reason that files beside a data set are not trained on.
@@ -156,5 +156,5 @@ impl Report {
 
 /// A file's path below `root`, for messages.
 pub(crate) fn below(root: &Path, path: &Path) -> String {
-    shown(path.strip_prefix(root).unwrap_or(path))
+    readable_path(path.strip_prefix(root).unwrap_or(path))
 }

@@ -10,7 +10,7 @@ use super::idx::{is_idx_images, is_idx_name};
 use super::report::{Reason, Report, below};
 use super::split::{Split, choose};
 use super::{cifar, idx, own};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::shell;
 use crate::units::plural;
 
@@ -95,7 +95,7 @@ pub(crate) fn by_names(folder: &Path, names: &Names) -> Result<Option<Selection>
         (false, true) => idx_files(folder, names, &images).map(Some),
         (true, false) => cifar_files(folder, names, &batches).map(Some),
         (false, false) => {
-            let found = format!("{} (IDX) and {} (CIFAR-10)", shown(images[0]), shown(batches[0]));
+            let found = format!("{} (IDX) and {} (CIFAR-10)", readable_path(images[0]), readable_path(batches[0]));
             let hint = format!("pass the file that you mean, such as --data {}", shell::path(folder.join(images[0])));
             Err(Error::bad_data(folder, "one data set in this folder", found).with_hint(hint))
         }
@@ -252,7 +252,7 @@ impl Chosen {
         let descend = top && loose.is_empty() && folders.len() == 1;
         if top && both {
             let named = folders.keys().zip(&splits).filter(|(_, split)| is_split(split));
-            let names: Vec<String> = named.map(|(name, _)| shown(name)).collect();
+            let names: Vec<String> = named.map(|(name, _)| readable_path(name)).collect();
             self.remark = Some(format!(
                 "the folders {} look like splits; all are read, since there are others beside them: pass one of them to read that alone",
                 names.join(", ")

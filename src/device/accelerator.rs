@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::kernels::{Kernel, TileSize, size};
 use super::launch::{Argument, AsArgument, DeviceMemory, Launch, Launcher, Recording};
 use super::ranks::nccl::NcclId;
-use super::ranks::{Place, Summed};
+use super::ranks::{RankOf, Summed};
 use super::trial::Trial;
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::Result;
@@ -171,7 +171,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     ///
     /// # Errors
     /// As there.
-    pub fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+    pub fn join(&self, id: &NcclId, place: RankOf, patience: Duration) -> Result<()> {
         self.launcher.join(id, place, patience)
     }
 
@@ -291,7 +291,7 @@ fn summed<T: Real>() -> Summed {
 }
 
 /// Elements of each rank's block; `None` where there are no others.
-fn block(len: usize, place: Place) -> Option<usize> {
+fn block(len: usize, place: RankOf) -> Option<usize> {
     assert!(len.is_multiple_of(place.world), "{len} elements are no {} blocks", place.world);
     (!place.is_alone()).then_some(len / place.world)
 }
@@ -388,7 +388,7 @@ impl<T: Real, S: Storage<T>> Backend for Accelerator<T, S> {
         self.launcher.zero(target.address, target.len * size_of::<E>())
     }
 
-    fn ranks(&self) -> Place {
+    fn ranks(&self) -> RankOf {
         self.launcher.ranks()
     }
     fn sum_over_ranks(&self, x: DeviceViewMut<'_, T>) -> Result<()> {

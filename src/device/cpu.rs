@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::huge_pages::huge_pages;
 use super::ranks::exchange::Exchange;
-use super::ranks::{Communicator, Place};
+use super::ranks::{Communicator, RankOf};
 use super::{Backend, Element, Precision, Real, Storage};
 use crate::device::parallel::{ParallelSlice, ParallelSliceMut, Parts};
 use crate::{Error, Result};
@@ -265,8 +265,8 @@ impl<T: Real, S: Storage<T>> Backend for Cpu<T, S> {
         self.precision
     }
 
-    fn ranks(&self) -> Place {
-        self.ranks.as_ref().map_or(Place::ALONE, |ranks| ranks.place())
+    fn ranks(&self) -> RankOf {
+        self.ranks.as_ref().map_or(RankOf::ALONE, |ranks| ranks.place())
     }
     fn sum_over_ranks(&self, x: &mut [T]) -> Result<()> {
         self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.sum(x))

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ranks::{Collective, Kind};
-use super::{ALIGNMENT, Backend, Element, Place, Real, Storage};
+use super::{ALIGNMENT, Backend, Element, RankOf, Real, Storage};
 use crate::Result;
 
 /// Counts instead of computing, for reals of type `T` and activations stored as `S`. A buffer is its length.
 #[derive(Debug, Clone)]
 pub struct DryRun<T = f32, S = T> {
     counts: Arc<Counts>,
-    ranks: Place,
+    ranks: RankOf,
     real: PhantomData<(T, S)>,
 }
 
@@ -51,7 +51,7 @@ impl Div<usize> for Window {
 
 impl<T, S> Default for DryRun<T, S> {
     fn default() -> Self {
-        DryRun { counts: Arc::default(), ranks: Place::ALONE, real: PhantomData }
+        DryRun { counts: Arc::default(), ranks: RankOf::ALONE, real: PhantomData }
     }
 }
 
@@ -69,7 +69,7 @@ impl<T: Real, S: Storage<T>> DryRun<T, S> {
     /// The first of so many ranks, which need the same.
     #[must_use]
     pub fn with_ranks(self, world: usize) -> Self {
-        DryRun { ranks: Place { rank: 0, world }, ..self }
+        DryRun { ranks: RankOf { rank: 0, world }, ..self }
     }
 
     /// Bytes allocated so far, pinned ones too.
@@ -221,7 +221,7 @@ impl<T: Real, S: Storage<T>> Backend for DryRun<T, S> {
         Ok(())
     }
 
-    fn ranks(&self) -> Place {
+    fn ranks(&self) -> RankOf {
         self.ranks
     }
     fn sum_over_ranks(&self, x: Window) -> Result<()> {

@@ -11,7 +11,7 @@ use super::kernels::{BINARIES, Kernel};
 use super::launch::{DeviceMemory, Launch, Launcher, Recording};
 use super::ranks::communicator::{LAST_WORK, NcclRank};
 use super::ranks::nccl::NcclId;
-use super::ranks::{Place, Summed};
+use super::ranks::{RankOf, Summed};
 use crate::{Error, Result, units};
 
 /// One GPU: its context, one stream that all work goes through, and every kernel in the types of numbers that it has.
@@ -360,15 +360,15 @@ impl Launcher for Gpu {
         Ok(Box::new(GpuGraph { graph, _gpu: self.clone() }))
     }
 
-    fn join(&self, id: &NcclId, place: Place, patience: Duration) -> Result<()> {
+    fn join(&self, id: &NcclId, place: RankOf, patience: Duration) -> Result<()> {
         if place.is_alone() {
             return Ok(());
         }
         let ranks = NcclRank::join(&self.0.context, id, place, patience)?;
         self.0.ranks.set(ranks).map_err(|_| Error::Internal(format!("{} has joined ranks before", self.0.name)))
     }
-    fn ranks(&self) -> Place {
-        self.0.ranks.get().map_or(Place::ALONE, NcclRank::place)
+    fn ranks(&self) -> RankOf {
+        self.0.ranks.get().map_or(RankOf::ALONE, NcclRank::place)
     }
     fn sum_over_ranks(&self, x: u64, len: usize, summed: Summed) -> Result<()> {
         self.over_ranks(|ranks, stream| ranks.sum(x, len, summed, stream))

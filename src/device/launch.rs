@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::kernels::{Kernel, size};
 use super::ranks::nccl::NcclId;
-use super::ranks::{Place, Summed};
+use super::ranks::{RankOf, Summed};
 use crate::{Error, Result};
 
 /// Owned device memory, freed when it goes.
@@ -82,15 +82,15 @@ pub trait Launcher: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Device`] where the device can't be joined with others; [`Error::Ranks`] where not all have come in time.
-    fn join(&self, _id: &NcclId, place: Place, _patience: Duration) -> Result<()> {
+    fn join(&self, _id: &NcclId, place: RankOf, _patience: Duration) -> Result<()> {
         match place.is_alone() {
             true => Ok(()),
             false => Err(Error::Device(format!("{} can't be joined with others", self.describe()))),
         }
     }
     /// The place of this process among those that train one model together. What follows is called where there are others.
-    fn ranks(&self) -> Place {
-        Place::ALONE
+    fn ranks(&self) -> RankOf {
+        RankOf::ALONE
     }
     /// `len` reals at `x` ← their sum over all ranks.
     fn sum_over_ranks(&self, _x: u64, _len: usize, _summed: Summed) -> Result<()> {

@@ -39,7 +39,7 @@ pub use cpu::Cpu;
 pub use dry_run::{DryRun, Window};
 pub use launch::{Argument, DeviceMemory, Launch, Launcher, Recording};
 pub use precision::Precision;
-pub use ranks::Place;
+pub use ranks::RankOf;
 pub use real::{Element, Real, Storage};
 pub use state::{Metrics, Network, StepState};
 
@@ -155,8 +155,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// The place of this process among those that train one model together. The functions below are collective: each of them calls
     /// the same ones in the same order, with the same lengths.
-    fn ranks(&self) -> Place {
-        Place::ALONE
+    fn ranks(&self) -> RankOf {
+        RankOf::ALONE
     }
     /// x ← its sum over all ranks. All get the same bits; on the CPU they depend on nothing but the terms and the number of ranks.
     ///

@@ -61,7 +61,7 @@ pub struct Lesson<'a> {
 }
 
 /// A classifier on a device.
-pub struct Judge<B: Trains> {
+pub struct TrainedClassifier<B: Trains> {
     backend: B,
     network: TrainedNetwork<Classifier<B>, B>,
     image: ImageShape,
@@ -72,7 +72,7 @@ pub struct Judge<B: Trains> {
     logits: StoredBuffer<B>,
 }
 
-impl<B: Trains> Judge<B> {
+impl<B: Trains> TrainedClassifier<B> {
     /// A classifier as it is before training.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl<B: Trains> Judge<B> {
         let batch = ((1 << 17) / (image.h * image.w).max(1)).clamp(16, 128);
         let (layers, parts) = Classifier::new(backend, image, classes, batch)?;
         let memory = NetworkMemory::new(backend, parts, OptimizerKind::Adam, SEED, 0, false, Division::default())?;
-        Ok(Judge {
+        Ok(TrainedClassifier {
             network: TrainedNetwork { layers, memory },
             image,
             classes,
@@ -113,7 +113,7 @@ impl<B: Trains> Judge<B> {
     /// # Errors
     /// [`Error::BadData`] where one is missing or of another shape.
     pub fn fill(&mut self, tensors: &mut TensorSet<'_, f32>) -> Result<()> {
-        let Judge { backend, network: TrainedNetwork { memory, .. }, .. } = self;
+        let TrainedClassifier { backend, network: TrainedNetwork { memory, .. }, .. } = self;
         tensors.fill(backend, &memory.parts.params, &mut memory.params, PREFIX, "")?;
         tensors.fill(backend, &memory.parts.stats, &mut memory.stats, PREFIX, "")?;
         memory.round(backend)
@@ -161,7 +161,7 @@ impl<B: Trains> Judge<B> {
         let mut right = 0;
         for part in images.chunks(self.batch) {
             self.upload(lesson, part, None)?;
-            let seen = self.judge(part.len())?;
+            let seen = self.classify(part.len())?;
             let labels = part.iter().map(|&image| lesson.labels.classes[image as usize]);
             right += seen.classes.iter().zip(labels).filter(|(class, label)| **class == *label).count();
         }
@@ -177,7 +177,7 @@ impl<B: Trains> Judge<B> {
         let len = self.image.len();
         for part in pixels.chunks(self.batch * len) {
             self.write(part.len() / len, |i, target| target.extend(part[i * len..][..len].iter().map(|&p| scaled(p))))?;
-            let Seen { features, classes } = self.judge(part.len() / len)?;
+            let Seen { features, classes } = self.classify(part.len() / len)?;
             all.features.extend(features);
             all.classes.extend(classes);
         }
@@ -207,8 +207,16 @@ impl<B: Trains> Judge<B> {
     }
 
     /// Features and classes of the first `count` images of the batch.
-    fn judge(&mut self, count: usize) -> Result<Seen> {
-        let Judge { backend, network: TrainedNetwork { layers, memory }, images, logits, batch, classes, .. } = self;
+    fn classify(&mut self, count: usize) -> Result<Seen> {
+        let TrainedClassifier {
+            backend,
+            network: TrainedNetwork { layers, memory },
+            images,
+            logits,
+            batch,
+            classes,
+            ..
+        } = self;
         let (pass, stats) = memory.forward_pass(backend, *batch);
         layers.forward(pass, Mode::Eval, stats, backend.view(images), backend.view_mut(logits))?;
         let features = backend.read_stored(layers.features(backend, count))?;
@@ -224,7 +232,15 @@ impl<B: Trains> Judge<B> {
 
     /// One step on the batch; the mean loss before it.
     fn learn(&mut self, training: &mut Training<B>, labels: &Labels, chosen: &[u32], rate: f64) -> Result<f64> {
-        let Judge { backend, network: TrainedNetwork { layers, memory }, images, logits, batch, classes, .. } = self;
+        let TrainedClassifier {
+            backend,
+            network: TrainedNetwork { layers, memory },
+            images,
+            logits,
+            batch,
+            classes,
+            ..
+        } = self;
         let Training { state, labels: uploaded, losses, d_losses, d_logits } = training;
         let of_batch: Vec<u32> = chosen.iter().map(|&image| u32::from(labels.classes[image as usize])).collect();
         backend.upload(&of_batch, backend.view_mut(uploaded))?;

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::classifier::{Judge, Lesson, Seen, Trains};
+use super::classifier::{Lesson, Seen, TrainedClassifier, Trains};
 use super::metrics::{Figure, Metric, Needs};
 use super::observed::Gathered;
 use super::perceiving::{AT_ONCE, Pace, Perceiving, Setting};
@@ -63,9 +63,9 @@ impl Options {
 trait Sees: Send {
     fn look_at(&mut self, pixels: &[u8]) -> Result<Seen>;
 }
-impl<B: Trains> Sees for Judge<B> {
+impl<B: Trains> Sees for TrainedClassifier<B> {
     fn look_at(&mut self, pixels: &[u8]) -> Result<Seen> {
-        Judge::look_at(self, pixels)
+        TrainedClassifier::look_at(self, pixels)
     }
 }
 
@@ -108,13 +108,14 @@ impl Evaluator {
         let (mut classifier, mut inception) = (None, None);
         let reals = spread(images.count, MOST_REALS);
         if has(Needs::Features) {
-            let (mut judge, identity) = backend.run(|| open(backend, images, source, options.classifier.as_deref()))?;
+            let (mut trained, identity) =
+                backend.run(|| open(backend, images, source, options.classifier.as_deref()))?;
             let names = images.labels.as_ref().map_or(Vec::new(), |labels| labels.names.clone());
-            backend.run(|| see(&mut judge, images, &reals, &mut real))?;
+            backend.run(|| see(&mut trained, images, &reals, &mut real))?;
             let labels = images.labels.as_ref().map_or(&[][..], |labels| &labels.classes);
             real.asked = reals.iter().filter_map(|&at| labels.get(at).copied()).collect();
-            real.names = if names.len() == judge.classes() { names } else { numbers(judge.classes()) };
-            classifier = Some((Box::new(judge) as Box<dyn Sees>, identity));
+            real.names = if names.len() == trained.classes() { names } else { numbers(trained.classes()) };
+            classifier = Some((Box::new(trained) as Box<dyn Sees>, identity));
         }
         if let Some(options) = options.inception.as_ref().filter(|_| has(Needs::Inception) || has(Needs::Logits)) {
             let reals = has(Needs::Inception).then_some(&reals[..]);
@@ -170,9 +171,9 @@ impl Evaluator {
             fake.asked.extend(classes.into_iter().map(|class| u16::try_from(class).unwrap_or(u16::MAX)));
             let missing = wanted.saturating_sub(fake.pixels.len()).min(pixels.len());
             fake.pixels.extend_from_slice(&pixels[..missing]);
-            if let Some((judge, _)) = classifier {
+            if let Some((trained, _)) = classifier {
                 let mut seen = Ok(Seen::default());
-                pool(&mut || seen = judge.look_at(&pixels));
+                pool(&mut || seen = trained.look_at(&pixels));
                 let Seen { features, classes } = seen?;
                 fake.features.extend(features);
                 fake.classes.extend(classes);
@@ -218,7 +219,12 @@ fn require_enough(images: &Images, source: &str, options: &Options) -> Result<()
 }
 
 /// The classifier of these images.
-fn open<B: Trains>(backend: &B, images: &Images, source: &str, file: Option<&Path>) -> Result<(Judge<B>, Identity)> {
+fn open<B: Trains>(
+    backend: &B,
+    images: &Images,
+    source: &str,
+    file: Option<&Path>,
+) -> Result<(TrainedClassifier<B>, Identity)> {
     let lesson = match &images.labels {
         Some(labels) => Ok(Lesson { image: images.shape(), pixels: &images.pixels, labels }),
         None => Err(without_classes(source)),
@@ -253,10 +259,10 @@ fn image(images: &Images, at: usize) -> &[u8] {
 }
 
 /// Has the classifier look at chosen images.
-fn see<B: Trains>(judge: &mut Judge<B>, images: &Images, chosen: &[usize], set: &mut Set) -> Result<()> {
+fn see<B: Trains>(trained: &mut TrainedClassifier<B>, images: &Images, chosen: &[usize], set: &mut Set) -> Result<()> {
     for part in chosen.chunks(DRAWN) {
         let pixels: Vec<u8> = part.iter().flat_map(|&at| image(images, at)).copied().collect();
-        let Seen { features, classes } = judge.look_at(&pixels)?;
+        let Seen { features, classes } = trained.look_at(&pixels)?;
         set.features.extend(features);
         set.classes.extend(classes);
     }

@@ -10,7 +10,7 @@ use super::observed::{Gathered, Observed};
 use super::{statistics, store};
 use crate::config::Resize;
 use crate::data::Images;
-use crate::error::{Result, shown};
+use crate::error::{Result, readable_path};
 use crate::exchange::Weights;
 use crate::nn::inception::SIDE;
 use crate::run::checkpoint::sha256;
@@ -142,7 +142,7 @@ impl Perceiving {
                 Err(error) => say(&format!("warning: the statistics of the real images are made again: {error}")),
             }
         }
-        let target = path.as_deref().map_or_else(|| "memory".to_string(), shown);
+        let target = path.as_deref().map_or_else(|| "memory".to_string(), readable_path);
         say(&format!("looking at the real images with Inception-v3, once: their statistics are kept in {target}"));
         let mut gathered = Gathered::new(reals.len());
         let mut pace = Pace::new("real images", reals.len());

@@ -4,8 +4,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use super::classifier::{Judge, Lesson, RECIPE, Trains};
-use crate::error::{Error, Result, shown};
+use super::classifier::{Lesson, RECIPE, TrainedClassifier, Trains};
+use crate::error::{Error, Result, readable_path};
 use crate::image::ImageShape;
 use crate::nn::tensors::TensorSet;
 use crate::run::messages::say;
@@ -41,7 +41,7 @@ pub(super) fn open<B: Trains>(
     image: ImageShape,
     lesson: std::result::Result<Lesson<'_>, Error>,
     file: Option<&Path>,
-) -> Result<(Judge<B>, Identity)> {
+) -> Result<(TrainedClassifier<B>, Identity)> {
     if let Some(path) = file.filter(|path| path.exists()) {
         return read(backend, image, path);
     }
@@ -53,11 +53,11 @@ pub(super) fn open<B: Trains>(
             Err(error) => say(&format!("warning: the classifier is trained again: {error}")),
         }
     }
-    let target = path.as_deref().map_or_else(|| "memory".to_string(), shown);
+    let target = path.as_deref().map_or_else(|| "memory".to_string(), readable_path);
     say(&format!("training the classifier of these images, once: it is kept in {target}"));
-    let mut judge = Judge::new(backend, image, lesson.labels.names.len())?;
-    let (accuracy, held_out) = judge.train(lesson)?;
-    let bytes = encode(&judge, image, accuracy, held_out)?;
+    let mut trained = TrainedClassifier::new(backend, image, lesson.labels.names.len())?;
+    let (accuracy, held_out) = trained.train(lesson)?;
+    let bytes = encode(&trained, image, accuracy, held_out)?;
     let kept = path.map(|path| keep(&path, &bytes).map(|()| path));
     let path = match kept {
         // A file that was asked for must be there in the end; the cache only saves time.
@@ -69,7 +69,7 @@ pub(super) fn open<B: Trains>(
         Some(Ok(path)) => Some(path),
         None => None,
     };
-    Ok((judge, Identity { hash: hash(&bytes), accuracy, held_out, path }))
+    Ok((trained, Identity { hash: hash(&bytes), accuracy, held_out, path }))
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -109,9 +109,14 @@ fn name(Lesson { image, pixels, labels }: Lesson<'_>) -> String {
     clippy::cast_possible_truncation,
     reason = "sizes and shares, far below the limits"
 )]
-fn encode<B: Trains>(judge: &Judge<B>, image: ImageShape, accuracy: Option<f64>, held_out: usize) -> Result<Vec<u8>> {
+fn encode<B: Trains>(
+    trained: &TrainedClassifier<B>,
+    image: ImageShape,
+    accuracy: Option<f64>,
+    held_out: usize,
+) -> Result<Vec<u8>> {
     let tensor = |name: &str, values: Vec<f32>| Tensor { name: name.into(), shape: vec![values.len()], values };
-    let mut all = judge.tensors()?;
+    let mut all = trained.tensors()?;
     all.push(tensor(IMAGE, [image.h, image.w, image.c].map(|side| side as f32).into()));
     all.push(tensor(ACCURACY, accuracy.map(|share| share as f32).into_iter().collect()));
     all.push(tensor(HELD_OUT, vec![held_out as f32]));
@@ -119,7 +124,7 @@ fn encode<B: Trains>(judge: &Judge<B>, image: ImageShape, accuracy: Option<f64>,
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers that were written as such")]
-fn read<B: Trains>(backend: &B, image: ImageShape, path: &Path) -> Result<(Judge<B>, Identity)> {
+fn read<B: Trains>(backend: &B, image: ImageShape, path: &Path) -> Result<(TrainedClassifier<B>, Identity)> {
     let bytes = std::fs::read(path).map_err(|error| Error::io(path, "read", error))?;
     let mut set = TensorSet::new(tensors::decode(path, &bytes)?, path);
     let no_classifier = |found: &str| {
@@ -142,8 +147,8 @@ fn read<B: Trains>(backend: &B, image: ImageShape, path: &Path) -> Result<(Judge
     if !(2..=usize::from(u16::MAX)).contains(&classes) {
         return Err(no_classifier(&format!("one of {classes} classes")));
     }
-    let mut judge = Judge::new(backend, image, classes)?;
-    judge.fill(&mut set)?;
+    let mut trained = TrainedClassifier::new(backend, image, classes)?;
+    trained.fill(&mut set)?;
     set.finish()?;
-    Ok((judge, Identity { hash: hash(&bytes), accuracy, held_out, path: Some(path.to_path_buf()) }))
+    Ok((trained, Identity { hash: hash(&bytes), accuracy, held_out, path: Some(path.to_path_buf()) }))
 }

@@ -56,6 +56,19 @@ macro_rules! define_singles {
             comparison: $comparison,
             value: |record| Option::from(record.$name),
         },)?)+];
+
+        /// The figures of which a record has the last step's, not a mean.
+        pub(super) const OF_THE_LAST_STEP: &[&str] = &[$(of_the_last_step!($tick $name)),+];
+    };
+}
+
+/// The name of a figure of the last step; one that is a mean has none here.
+macro_rules! of_the_last_step {
+    (last $name:ident) => {
+        stringify!($name)
+    };
+    (mean $name:ident) => {
+        ""
     };
 }
 figures!(define_singles);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::atomic;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::shell;
 
 /// The most characters of a description that go into a folder's name.
@@ -186,7 +186,7 @@ impl RunFolder {
             let holder = if holder.is_empty() { String::new() } else { format!(" ({})", holder.trim_end()) };
             return Err(Error::Usage(format!(
                 "{}: another process{holder} is training in this folder: wait for it, or stop it first",
-                shown(&self.path)
+                readable_path(&self.path)
             )));
         }
         let text = format!("pid {}\n", std::process::id());

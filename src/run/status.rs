@@ -40,6 +40,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Outcome::Running => "running",
+            Outcome::Done => "done",
+            Outcome::Stopped => "stopped",
+            Outcome::Diverged => "diverged",
+            Outcome::Failed => "failed",
+        }
+    }
+
     /// That of a run that this error ended.
     pub fn of(error: &Error) -> Self {
         match error {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::snapshot::DataIdentity;
 use crate::config::{Settings, to_toml};
-use crate::device::{Backend, Buffer, Place};
+use crate::device::{Backend, Buffer, RankOf};
 use crate::run::ranks::{Pulse, named};
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ const WIDTH: usize = 4;
 /// The ranks' way to tell each other what they decide on.
 pub struct Agreement<B: Backend> {
     backend: B,
-    place: Place,
+    place: RankOf,
     pulse: Arc<Pulse>,
     /// This rank's numbers, and those of all; nothing where it is alone.
     buffers: Option<(Buffer<B, u64>, Buffer<B, u64>)>,
@@ -54,7 +54,7 @@ impl<B: Backend> Agreement<B> {
     }
 
     /// This rank and their number.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> RankOf {
         self.place
     }
 

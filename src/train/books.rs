@@ -15,7 +15,7 @@ use super::step::model::{Average, Model};
 use crate::config::Settings;
 use crate::data::Images;
 use crate::device::Buffer;
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::nn::{Generator, ImageShape, TrainedNetwork};
 use crate::run::{
     Checkpoint, EventLog, LogFile, Outcome, Progress, Record, RunFolder, RunLock, StatsLog, Status, checkpoint, curves,
@@ -188,7 +188,8 @@ impl<B: F32Executor> Books<B> {
         let path = checkpoint::save(&self.folder.checkpoints_path(), checkpoint, keep)?;
         if let Some(progress) = progress {
             let (saving, pictures) = (start.elapsed().as_secs_f64(), self.drawing.as_secs_f64());
-            let text = format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", shown(&path));
+            let text =
+                format!("saved {} in {saving:.2} s, pictures and curves in {pictures:.2} s", readable_path(&path));
             self.log.line(&text)?;
             progress.detail(&text);
         }

@@ -15,7 +15,7 @@ use super::step::model::{Average, Model};
 use super::trainer::Trainer;
 use crate::config::Settings;
 use crate::device::{Buffer, DryRun};
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::exchange::Weights;
 use crate::nn::{ImageShape, NetworkMemory, Parts, Table};
 use crate::ops::Executor;
@@ -107,7 +107,8 @@ impl Init {
             *counts.entry(name.split('.').next().unwrap_or_default()).or_default() += 1;
         }
         let counts: Vec<String> = counts.iter().map(|(network, count)| format!("{count} of {network}")).collect();
-        let mut lines = vec![format!("weights of {}: tensors taken: {}", shown(&self.source), counts.join(", "))];
+        let mut lines =
+            vec![format!("weights of {}: tensors taken: {}", readable_path(&self.source), counts.join(", "))];
         if self.average_follows {
             lines.push("the moving average begins as the generator does".into());
         }
@@ -121,7 +122,7 @@ impl Init {
     /// The content of `init.json`.
     pub fn record(&self) -> Record<'_> {
         let taken = self.taken.keys().map(String::as_str).zip(self.from.iter().map(String::as_str)).collect();
-        Record { source: shown(&self.source), sha256: &self.sha256, taken, not_taken: &self.left }
+        Record { source: readable_path(&self.source), sha256: &self.sha256, taken, not_taken: &self.left }
     }
 }
 

@@ -7,7 +7,7 @@ use super::sampler::{Sampler, classes_in_turn};
 use super::snapshot::{F32Executor, TensorSet};
 use crate::config::{self, Settings, changes};
 use crate::device::Buffer;
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::nn::ImageShape;
 use crate::run::{RunFolder, State, Tensor, checkpoint};
 use crate::{Error, Result};
@@ -135,7 +135,7 @@ impl Found {
             (Some(settings), Some((Ok(on_file), config))) => {
                 let others = changes(&settings, &on_file)?.into_iter().filter(config::SettingChange::is_refused);
                 notes.extend(others.map(|change| {
-                    let (path, config::SettingChange { key, from, to, .. }) = (shown(&config), change);
+                    let (path, config::SettingChange { key, from, to, .. }) = (readable_path(&config), change);
                     format!("note: {path} has {key} = {to}; drawn with {from}, which the checkpoint was trained with")
                 }));
                 settings

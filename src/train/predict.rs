@@ -98,7 +98,7 @@ fn allowance_beside(counted: u64) -> u64 {
 
 /// A memory that a run needs room in.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct MemoryOf {
     /// Its name for people.
     pub name: &'static str,
     /// The part of a prediction that lies in it.
@@ -109,10 +109,10 @@ pub struct Place {
 
 /// The memories that a run needs room in: a device's own, if it has some and `own` bytes of it are free, and this machine's, if it is known that `here`
 /// bytes of it are free.
-pub fn places(own: Option<u64>, here: Option<u64>) -> impl Iterator<Item = Place> {
+pub fn places(own: Option<u64>, here: Option<u64>) -> impl Iterator<Item = MemoryOf> {
     let beside: fn(&Memory) -> u64 = if own.is_some() { Memory::beside_device } else { Memory::total };
-    let device = own.map(|free| Place { name: "the GPU", needed: Memory::on_device, free });
-    device.into_iter().chain(here.map(|free| Place { name: "this machine", needed: beside, free }))
+    let device = own.map(|free| MemoryOf { name: "the GPU", needed: Memory::on_device, free });
+    device.into_iter().chain(here.map(|free| MemoryOf { name: "this machine", needed: beside, free }))
 }
 
 /// The work of one training step.

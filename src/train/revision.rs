@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::{AtResume, SettingChange, SettingValue, Settings, changes, with_recorded, with_start_of};
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::run::state::MOST_CHANGES;
 use crate::run::{Change, State};
 use crate::{Error, Result};
@@ -120,7 +120,7 @@ fn refusal(refused: &[&SettingChange], then: &Settings, asked: Asked<'_>, path: 
     let expected = format!("{}, as the run was trained with", listed(|change| &change.from));
     let reasons =
         refused.iter().map(|change| format!("{}: {}", change.key, change.reason)).collect::<Vec<_>>().join("; ");
-    let checkpoint = shown(path);
+    let checkpoint = readable_path(path);
     let hint = format!("write it back, or start a new run with `train` ({reasons}; the checkpoint is {checkpoint})");
     Ok(Error::bad_data(asked.config, expected, listed(|change| &change.to)).with_hint(hint))
 }

@@ -22,7 +22,7 @@ use super::trainer::Trainer;
 use crate::config::{PixelRange, Settings};
 use crate::data::{Extent, Images};
 use crate::device::{Network, StepState};
-use crate::error::shown;
+use crate::error::readable_path;
 use crate::nn::ImageShape;
 use crate::ops::inputs::gather::Gather;
 use crate::run::checkpoint::sha256;
@@ -31,7 +31,7 @@ use crate::run::{Checkpoint, Outcome, Progress, RunFolder, RunLock};
 use crate::{Error, Result, shell};
 
 /// Steps at most between two moments at which several ranks tell each other of signals.
-const STEPS_BETWEEN_LOOKS: u64 = 16;
+const STEPS_BETWEEN_AGREEMENTS: u64 = 16;
 
 /// A run in a folder.
 pub struct Session<B: F32Executor> {
@@ -356,7 +356,7 @@ impl<B: F32Executor> Session<B> {
     /// The step up to which the device works before the host looks at it: the end of the tick at the latest.
     fn next_look(&self, done: u64) -> u64 {
         let next = |period: u64| done.saturating_add(period - done % period);
-        let most = if self.agreement.place().is_alone() { HISTORY } else { HISTORY.min(STEPS_BETWEEN_LOOKS) };
+        let most = if self.agreement.place().is_alone() { HISTORY } else { HISTORY.min(STEPS_BETWEEN_AGREEMENTS) };
         let unwatched = self.trainer.model.backend.steps_per_readback().min(most);
         let tick = self.trainer.model.settings.train.tick.max(1);
         let eval = if self.evaluates { next(self.plan.eval) } else { u64::MAX };
@@ -417,7 +417,7 @@ impl<B: F32Executor> Session<B> {
         let advice = format!(
             "the last good checkpoint is in {}; try a smaller learning rate: `vgan-cuda resume {} --set \
              optimizer.generator_lr={:.1e} --set optimizer.discriminator_lr={:.1e}`",
-            shown(self.folder.checkpoints_path()),
+            readable_path(self.folder.checkpoints_path()),
             shell::path(self.folder.path()),
             optimizer.generator_lr / 10.0,
             optimizer.discriminator_lr / 10.0

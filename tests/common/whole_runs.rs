@@ -20,15 +20,15 @@ pub const TINY: &str = "--batch 8 --set generator.channels=8,4 --set generator.h
 pub const EPOCH: u64 = 5;
 
 /// A temporary folder with a data set in it: 44 images of 8×8.
-pub struct Place {
+pub struct TestFolder {
     folder: tempfile::TempDir,
 }
 
-impl Place {
-    pub fn new() -> Place {
+impl TestFolder {
+    pub fn new() -> TestFolder {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::write(folder.path().join("images-idx3-ubyte"), idx(44, 8)).expect("writing");
-        Place { folder }
+        TestFolder { folder }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -5,7 +5,7 @@ use std::process::Command;
 use cuda_standin::gpus::GPUS;
 
 use crate::standin;
-use crate::whole_runs::{PROGRAM, Place, TINY, exit_with, stderr, stdout, succeed};
+use crate::whole_runs::{PROGRAM, TINY, TestFolder, exit_with, stderr, stdout, succeed};
 use vgan_cuda::device::kernels::ARCHITECTURES;
 
 /// The lines on GPUs that `doctor` prints.
@@ -85,7 +85,7 @@ fn what_cannot_run_the_code_is_refused_with_the_reason() {
 }
 
 /// Training of the tiny model in `place` with these settings of the stand-in; the batch is among the words.
-fn train(place: &Place, device: &str, words: &str, settings: &[(&str, &str)]) -> Command {
+fn train(place: &TestFolder, device: &str, words: &str, settings: &[(&str, &str)]) -> Command {
     let mut command = standin::command(PROGRAM);
     command.args(["train", "quick"]).args(TINY.split_whitespace().skip(2)).args(words.split_whitespace());
     command.args(["--device", device, "--no-selfcheck", "--outdir"]).arg(place.path("runs"));
@@ -99,7 +99,7 @@ fn the_largest_batch_that_fits_a_small_device_is_told_and_runs() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let small = [("CUDA_STANDIN_MEMORY", "450000")];
     let text = stderr(&exit_with(train(&place, "cuda", "--batch 32 --steps 2", &small), 4));
     let batch = text.split("the largest batch that fits is ").nth(1);
@@ -144,7 +144,7 @@ fn the_device_that_is_named_trains() {
     if !standin::has_kernels() {
         return;
     }
-    let (place, two) = (Place::new(), ("CUDA_STANDIN_DEVICES", "2"));
+    let (place, two) = (TestFolder::new(), ("CUDA_STANDIN_DEVICES", "2"));
     let trace = place.path("trace");
     let settings = [two, ("CUDA_STANDIN_TRACE", trace.to_str().expect("UTF-8"))];
     succeed(train(&place, "cuda:1", "--batch 8 --steps 2", &settings));

@@ -6,10 +6,10 @@ use std::process::{Command, Output};
 use vgan_cuda::run::checkpoint;
 
 use crate::standin;
-use crate::whole_runs::{PROGRAM, Place, Run, TINY, assert_same_checkpoint, stderr, succeed};
+use crate::whole_runs::{PROGRAM, Run, TINY, TestFolder, assert_same_checkpoint, stderr, succeed};
 
 /// The command that trains with a fault, and does or does not check its kernels before.
-fn training(place: &Place, outdir: &str, fault: &str, steps: u32, self_check: bool) -> Command {
+fn training(place: &TestFolder, outdir: &str, fault: &str, steps: u32, self_check: bool) -> Command {
     let mut command = standin::command(PROGRAM);
     command.args(["train", "quick"]).args(TINY.split_whitespace()).args(["--device", "cuda", "--snap", "2"]);
     if !self_check {
@@ -22,7 +22,7 @@ fn training(place: &Place, outdir: &str, fault: &str, steps: u32, self_check: bo
 }
 
 /// Trains with a fault, which is counted from the first launch and allocation of the training on.
-fn train(place: &Place, outdir: &str, fault: &str, steps: u32) -> Output {
+fn train(place: &TestFolder, outdir: &str, fault: &str, steps: u32) -> Output {
     training(place, outdir, fault, steps, false).output().expect("the program starts")
 }
 
@@ -36,7 +36,7 @@ fn assert_failed(output: &Output, fault: &str) -> String {
 
 /// The step of the newest checkpoint in a folder of runs, which must load without passing over another one; `None` where the start
 /// came to none.
-fn newest_step(place: &Place, outdir: &str) -> Option<u64> {
+fn newest_step(place: &TestFolder, outdir: &str) -> Option<u64> {
     let runs = std::fs::read_dir(place.path(outdir)).into_iter().flatten().flatten();
     let runs: Vec<Run> = runs.map(|run| Run::at(&run.path())).collect();
     assert!(runs.len() <= 1, "{outdir} has {} runs", runs.len());
@@ -71,7 +71,7 @@ fn no_allocation_may_fail_without_a_word() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let count = allocations(training(&place, "counted", "", 3, false));
     assert!(count > 40, "{count} allocations of two nets");
     let mut faults: Vec<String> = (1..=count).map(|n| format!("alloc:{n}")).collect();
@@ -113,7 +113,7 @@ fn a_resume_that_finds_no_memory_leaves_the_checkpoint() {
         return;
     }
     // A run in each of two folders, since a run is locked while it is resumed.
-    let places = [(); 2].map(|()| Place::new());
+    let places = [(); 2].map(|()| TestFolder::new());
     std::thread::scope(|scope| {
         for (which, place) in places.iter().enumerate() {
             scope.spawn(move || resumes_fail(place, which));
@@ -122,7 +122,7 @@ fn a_resume_that_finds_no_memory_leaves_the_checkpoint() {
 }
 
 /// Every twelfth allocation from number `1 + 5 * which` on, until a resume comes to its end.
-fn resumes_fail(place: &Place, which: usize) {
+fn resumes_fail(place: &TestFolder, which: usize) {
     let begun = train(place, "run", "", 2);
     assert_eq!(begun.status.code(), Some(0), "{}", stderr(&begun));
     let run = place.run("run");
@@ -156,7 +156,7 @@ fn a_device_that_fails_anywhere_leaves_the_last_checkpoint() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let points: [(&str, &[u32]); 5] = [
         ("load", &[1, 40]),
         ("instantiate", &[1]),
@@ -182,7 +182,7 @@ fn a_launch_that_fails_leaves_the_last_checkpoint() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let straight = train(&place, "straight", "", 8);
     assert_eq!(straight.status.code(), Some(0), "{}", stderr(&straight));
     let faults = [150, 300, 450].map(|n| format!("launch:{n}"));

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::rank_kills::{SNAP, Starts, assert_lost, kills, rank, send_to};
 use crate::standin;
-use crate::whole_runs::{PROGRAM, Place, Run, TINY, exit_with, send, stderr, stdout, succeed, wait_for};
+use crate::whole_runs::{PROGRAM, Run, TINY, TestFolder, exit_with, send, stderr, stdout, succeed, wait_for};
 
 /// A command of the program with two devices, and NCCL.
-fn program(place: &Place, words: &str) -> Command {
+fn program(place: &TestFolder, words: &str) -> Command {
     let shared = place.path("nccl");
     std::fs::create_dir_all(&shared).expect("a folder");
     let mut command = standin::command_of_ranks(PROGRAM, &shared);
@@ -17,13 +17,13 @@ fn program(place: &Place, words: &str) -> Command {
 }
 
 /// A run of the tiny model; `words` begin with the preset.
-fn train(place: &Place, outdir: &str, words: &str) -> Command {
+fn train(place: &TestFolder, outdir: &str, words: &str) -> Command {
     let mut command = program(place, &format!("train {words} {TINY}"));
     command.arg("--outdir").arg(place.path(outdir)).arg("--data").arg(place.path("images-idx3-ubyte"));
     command
 }
 
-fn resume(place: &Place, run: &Run, words: &str) -> Command {
+fn resume(place: &TestFolder, run: &Run, words: &str) -> Command {
     let mut command = program(place, &format!("resume {words}"));
     command.arg(run.path());
     command
@@ -34,7 +34,7 @@ fn two_devices_train_one_run() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 6 --tick 2 --snap 3";
     succeed(train(&place, "one", &format!("{words} --device cuda")));
     let output = succeed(train(&place, "two", &format!("{words} --devices 0-1")));
@@ -59,7 +59,7 @@ fn a_signal_to_the_start_saves_and_ends_all_ranks() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child =
         train(&place, "run", "quick --steps 100000 --tick 2 --snap 2 --devices 0-1").spawn().expect("a start");
     rank(&mut child, &place.path("run"), 1);
@@ -85,7 +85,7 @@ fn ranks_that_are_killed_end_the_others_and_the_run_goes_on_to_the_same_bytes() 
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let kills = kills();
     let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 8 * kills + 8);
     succeed(train(&place, "straight", &format!("{words} --devices 0-1")));
@@ -105,7 +105,7 @@ fn a_rank_that_is_killed_is_started_anew() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 12 --tick 1 --snap 2 --devices 0-1 --restart 1";
     let mut child = train(&place, "run", words).spawn().expect("a start");
     let outdir = place.path("run");
@@ -130,7 +130,7 @@ fn a_rank_that_is_stopped_is_slow_at_first_and_lost_in_the_end() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 100000 --tick 1 --snap 1 --devices 0-1 --rank-timeout 2";
     let mut child = train(&place, "run", words).spawn().expect("a start");
     let outdir = place.path("run");
@@ -157,7 +157,7 @@ fn ranks_that_differ_are_refused_on_all_sides() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let start = |rank: usize, rate: &str| {
         let words = format!("quick --steps 4 --device cuda --set optimizer.generator_lr={rate}");
         let mut command = train(&place, "run", &words);

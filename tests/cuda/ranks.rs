@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::standin;
-use crate::whole_runs::{PROGRAM, Place, Run, TINY, exit_with, stderr, stdout, succeed};
+use crate::whole_runs::{PROGRAM, Run, TINY, TestFolder, exit_with, stderr, stdout, succeed};
 
 /// Training of the tiny model with what is said of its devices.
-fn train(place: &Place, outdir: &str, words: &str) -> Command {
+fn train(place: &TestFolder, outdir: &str, words: &str) -> Command {
     let mut command = standin::command_of_ranks(PROGRAM, &meeting(place));
     command.args(["train", "quick"]).args(TINY.split_whitespace()).args(words.split_whitespace());
     command.args(["--no-selfcheck", "--outdir"]).arg(place.path(outdir));
@@ -17,7 +17,7 @@ fn train(place: &Place, outdir: &str, words: &str) -> Command {
 }
 
 /// The folder in which the ranks of a test meet.
-fn meeting(place: &Place) -> PathBuf {
+fn meeting(place: &TestFolder) -> PathBuf {
     let folder = place.path("meeting");
     std::fs::create_dir_all(&folder).expect("a folder");
     folder
@@ -45,7 +45,7 @@ fn two_devices_train_as_one() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "--steps 8 --tick 1 --snap 4";
     succeed(train(&place, "one", &format!("{words} --device cuda")));
     let mut two = train(&place, "two", &format!("{words} --devices 0-1"));
@@ -88,7 +88,7 @@ fn a_rank_that_dies_ends_the_other() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let by_sign = "error: rank 1 (cuda:1 on ";
     for (notices, by_nccl) in
         [("yes", "error: rank 0 of 2 has lost the others: remote process exited"), ("no", by_sign)]
@@ -114,7 +114,7 @@ fn a_failure_of_nccl_ends_both() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let start = || {
         let mut command = train(&place, "runs", "--steps 40 --device cuda");
         command.env("NCCL_STANDIN_FAIL", "carry-out:40@1");
@@ -134,7 +134,7 @@ fn what_keeps_gpus_apart_is_said() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let refused = |codes: &[i32], change: &dyn Fn(&mut Command), part: &str| {
         let mut command = train(&place, "runs", "--steps 2 --devices 0-1");
         change(&mut command);
@@ -188,7 +188,7 @@ fn doctor_says_which_nccl_is_found() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let doctor = |command: Command, json: bool| {
         let mut command = command;
         command.arg("doctor").args(json.then_some("--json"));

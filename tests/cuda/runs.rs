@@ -4,15 +4,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::standin;
-use crate::whole_runs::{PROGRAM, Place, Run, TINY, assert_same_checkpoint, succeed, wait_for};
+use crate::whole_runs::{PROGRAM, Run, TINY, TestFolder, assert_same_checkpoint, succeed, wait_for};
 
 /// A run of the tiny model on the stand-in; `words` begin with the preset.
-fn train(place: &Place, outdir: &str, words: &str) -> Command {
+fn train(place: &TestFolder, outdir: &str, words: &str) -> Command {
     train_wide(place, outdir, &format!("{words} {TINY}"))
 }
 
 /// The same with the preset's widths. The check of the kernels before the first step is left out; failures.rs has starts with it.
-fn train_wide(place: &Place, outdir: &str, words: &str) -> Command {
+fn train_wide(place: &TestFolder, outdir: &str, words: &str) -> Command {
     let mut command = standin::command(PROGRAM);
     command.arg("train").args(words.split_whitespace()).args(["--device", "cuda", "--no-selfcheck"]);
     command.arg("--outdir").arg(place.path(outdir));
@@ -52,7 +52,7 @@ fn a_run_is_the_cpus_and_the_same_in_every_order() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 20 --tick 1 --snap 20";
     let cpu = place.trained("cpu", words);
     succeed(train(&place, "lazy", words));
@@ -82,7 +82,7 @@ fn the_first_steps_of_quick_are_the_cpus() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --data glyphs --steps 3 --tick 1 --snap 3";
     succeed(place.train_wide("cpu", words));
     succeed(train_wide(&place, "cuda", words));
@@ -94,7 +94,7 @@ fn a_run_goes_on_on_the_other_device() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let straight = place.trained("straight", "quick --steps 12 --tick 1 --snap 6");
     succeed(train(&place, "from-gpu", "quick --steps 6 --tick 1 --snap 6"));
     let run = place.run("from-gpu");
@@ -111,7 +111,7 @@ fn a_killed_run_goes_on_to_the_same_bytes() {
     if !standin::has_kernels() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     succeed(train(&place, "straight", "quick --steps 30 --snap 2"));
     let mut child = train(&place, "killed", "quick --steps 30 --snap 2").spawn().expect("the program starts");
     wait_for(&mut child, "checkpoint", || {

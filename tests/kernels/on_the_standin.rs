@@ -52,14 +52,23 @@ const FORMS: [(&str, &[&str]); 3] = [
             "products::a_gpu_gives",
             "tensor_cores::a_gpu_gives",
             "a_gpu_adds_product_chains_exactly_in_tf32",
+            "a_gpu_takes_every_kind_of_step_in_f32",
         ],
     ),
-    ("bf16", &["storage::a_gpu_is_off", "a_gpu_adds_product_chains_exactly_in_bf16"]),
+    (
+        "bf16",
+        &[
+            "storage::a_gpu_is_off",
+            "a_gpu_adds_product_chains_exactly_in_bf16",
+            "a_gpu_takes_every_kind_of_step_in_bf16",
+        ],
+    ),
     ("f64", &["gradients::a_gpu_gives"]),
 ];
 
-/// Every test of a GPU passes, with work as late as can be. In the cases of each form every access is then checked, in another order
-/// of blocks, warps, copies and calls: nothing is found, every kernel of the form has run, and all results are the same bits.
+/// Every test of a GPU passes, with work as late as can be. In the cases and in whole steps of each form every access is then checked,
+/// in another order of blocks, warps, copies and calls: nothing is found, every kernel of the form has run, and all results are the
+/// same bits.
 #[test]
 fn every_test_of_a_gpu_passes_and_nothing_is_found_in_any_kernel_of_any_form() {
     if !standin::has_kernels() {

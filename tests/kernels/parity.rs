@@ -1,6 +1,7 @@
 //! Every case on every executor against the CPU in f64: one body serves them all.
 
 use crate::executors::{differences, differences_of, emulated, results, say_digest};
+use crate::limits::unchecked;
 use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::{Accelerator, Cpu, cuda};
 use vgan_cuda::ops;
@@ -62,7 +63,7 @@ fn what_is_drawn_is_the_same_in_every_bit() {
 #[test]
 fn the_order_of_threads_changes_no_bit() {
     let run = |threads, blocks, copies| {
-        let emulated = emulated::<f32>(Options { threads, blocks, copies, ..Options::default() });
+        let emulated = emulated::<f32>(Options { threads, blocks, copies, ..unchecked() });
         ops::cases().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
     };
     let expected = run(Order::Ascending, Order::Ascending, CopyMode::Late);

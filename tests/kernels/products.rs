@@ -2,6 +2,7 @@
 //! in every order of threads.
 
 use crate::executors::{differences, differences_of, emulated, results, say_digest};
+use crate::limits::unchecked;
 use crate::tensor_cores::products;
 use simt::{CopyMode, Options, Order};
 use vgan_cuda::device::product::TileSize;
@@ -27,7 +28,7 @@ fn tiles_of_either_size_give_what_the_cpu_gives_and_nothing_is_found() {
 #[test]
 fn the_order_of_threads_changes_no_bit_of_a_wide_tile() {
     let run = |threads, blocks, copies| {
-        let options = Options { threads, blocks, copies, ..Options::default() };
+        let options = Options { threads, blocks, copies, ..unchecked() };
         let emulated = emulated::<f32>(options).with_tiles(TileSize::Wide);
         products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
     };

@@ -9,7 +9,7 @@ use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::Executor;
 
 use crate::narrow_models::{Narrow, narrow_models};
-use crate::steps::{FEW, Trained, agree_on, assert_near, figures, train, train_for};
+use crate::steps::{FEW, Trained, agree_on, assert_near, different_steps, figures, train, train_for};
 
 /// The largest error of figures in a type that rounds the operands of products: in the first step, and later.
 ///
@@ -90,6 +90,32 @@ fn a_gpu_takes_steps_of_every_model_as_the_cpu_in_bf16() {
     let Some(gpu) = gpu().map(Accelerator::<f32, bf16>::new) else { return };
     let cpu = Cpu::<f32, bf16>::new(Some(2)).expect("threads");
     every_model(|name, model| agree_rounded(name, &train_for(FEW, &gpu, model), &train_for(FEW, &cpu, model), &BF16));
+}
+
+/// Each kind of step of every model.
+fn every_kind_of_step(gpu: &impl Executor) {
+    every_model(|name, model| {
+        let steps = different_steps(model);
+        let trained = train_for(steps, gpu, model);
+        let last = trained.states.last().expect("a step");
+        assert_eq!((last.step, last.non_finite), (steps as u64, 0), "{name}");
+    });
+}
+
+/// on_the_standin.rs runs this with every access checked.
+#[test]
+fn a_gpu_takes_every_kind_of_step_in_f32() {
+    let _turn = turn();
+    let Some(gpu) = gpu().map(Accelerator::<f32>::new) else { return };
+    every_kind_of_step(&gpu);
+}
+
+/// As in f32.
+#[test]
+fn a_gpu_takes_every_kind_of_step_in_bf16() {
+    let _turn = turn();
+    let Some(gpu) = gpu().map(Accelerator::<f32, bf16>::new) else { return };
+    every_kind_of_step(&gpu);
 }
 
 /// Preset `quick` at its width and batch, on images of 28×28.

@@ -18,6 +18,7 @@ use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
 use vgan_cuda::ops::{self, Case, Kind};
 
 use crate::executors::{Results, emulated_as, filling, results, results_at, results_from, say_digest};
+use crate::limits::unchecked;
 use crate::narrow_models::narrow;
 use crate::rounding::tiled;
 use crate::steps::train_for;
@@ -253,7 +254,7 @@ fn ranks_round_what_other_ranks_have_updated() {
 #[test]
 fn the_order_of_threads_changes_no_bit() {
     let run = |threads, blocks, copies| {
-        let emulated = kernels(Options { threads, blocks, copies, ..Options::default() });
+        let emulated = kernels(Options { threads, blocks, copies, ..unchecked() });
         let wide = emulated.clone().with_tiles(TileSize::Wide);
         let cases = ops::cases().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>();
         (cases, products().iter().map(|case| results(&wide, case)).collect::<Vec<_>>())

@@ -10,6 +10,7 @@ use crate::executors::{
     defines, differences_from, differences_of, emulated_as, emulated_in_tf32, header_folders, results, results_from,
     say_digest,
 };
+use crate::limits::unchecked;
 use half::bf16;
 use simt::{CopyMode, Emulator, Options, Order, Program, Sources};
 use vgan_cuda::device::kernels::size;
@@ -101,7 +102,7 @@ fn rounded_operands_give_what_the_cpu_gives_and_nothing_is_found() {
 #[test]
 fn the_order_of_threads_changes_no_bit() {
     let run = |threads, blocks, copies| {
-        let options = Options { threads, blocks, copies, ..Options::default() };
+        let options = Options { threads, blocks, copies, ..unchecked() };
         let emulated = emulated_in_tf32(options).with_tiles(TileSize::Wide);
         products().iter().map(|case| results(&emulated, case)).collect::<Vec<_>>()
     };

@@ -8,7 +8,7 @@ use half::bf16;
 use vgan_cuda::Result;
 use vgan_cuda::config::{Override, apply, validate, validate_for_ranks};
 use vgan_cuda::device::cuda::{self, Driver};
-use vgan_cuda::device::ranks::{Place, nccl};
+use vgan_cuda::device::ranks::{RankOf, nccl};
 use vgan_cuda::device::{Accelerator, Backend, Real, Storage};
 
 use crate::narrow_models::{Narrow, narrow};
@@ -27,14 +27,14 @@ fn two_gpus() -> bool {
 }
 
 /// Runs `work` on each of two ranks, which are threads with a GPU each. One test at a time, as for one GPU.
-fn on_two_gpus<T: Real, S: Storage<T>, R: Send>(work: impl Fn(Place, Accelerator<T, S>) -> R + Sync) -> [R; 2] {
+fn on_two_gpus<T: Real, S: Storage<T>, R: Send>(work: impl Fn(RankOf, Accelerator<T, S>) -> R + Sync) -> [R; 2] {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let (id, work) = (nccl::new_id().expect("an id"), &work);
     std::thread::scope(|scope| {
         let ranks = [0, 1].map(|rank| {
             scope.spawn(move || {
-                let place = Place { rank, world: 2 };
+                let place = RankOf { rank, world: 2 };
                 let backend = Accelerator::new(cuda::open(rank).expect("a GPU"));
                 backend.join(&id, place, PATIENCE).expect("both ranks");
                 work(place, backend)
@@ -45,7 +45,7 @@ fn on_two_gpus<T: Real, S: Storage<T>, R: Send>(work: impl Fn(Place, Accelerator
 }
 
 /// Sums and gathered blocks, whose terms are the rank's own.
-fn all<T: Real, S: Storage<T>>(place: Place, backend: &Accelerator<T, S>) -> Result<()> {
+fn all<T: Real, S: Storage<T>>(place: RankOf, backend: &Accelerator<T, S>) -> Result<()> {
     assert_eq!(backend.ranks(), place);
     let own = |scale: f64| -> Vec<T> {
         (0..6).map(|at| T::of(scale * (at as f64 + 1.0) * (place.rank as f64 + 1.0))).collect()
@@ -80,7 +80,7 @@ fn all<T: Real, S: Storage<T>>(place: Place, backend: &Accelerator<T, S>) -> Res
 }
 
 /// Work that is done the first time, recorded the second, and replayed from then on: each time on the values that are there by then.
-fn recorded(place: Place, backend: &Accelerator<f32>) -> Result<()> {
+fn recorded(place: RankOf, backend: &Accelerator<f32>) -> Result<()> {
     let mut x = backend.buffer_of(&[1.0 + place.rank as f32; 4])?;
     let mut whole = backend.alloc::<f32>(8)?;
     let mut repeated = Default::default();

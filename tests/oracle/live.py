@@ -60,7 +60,7 @@ def main():
     if settings["bottleneck"]["enabled"]:
         inputs["beta"] = torch.tensor([arguments.beta])
     inputs = {key: value.to(DTYPES[arguments.dtype]) for key, value in inputs.items()}
-    expected, loose = judge(arguments, settings, inputs)
+    expected, loose = compare(arguments, settings, inputs)
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(arguments.keep or temporary)
@@ -69,7 +69,7 @@ def main():
     sys.exit(report(arguments, expected, found, loose))
 
 
-def judge(arguments, settings, inputs):
+def compare(arguments, settings, inputs):
     """PyTorch's OUT tensors in f64, and {key: absolute tolerance} by rounding noise and by conditioning."""
     eps = torch.finfo(DTYPES[arguments.dtype]).eps
     exact = {key: value.double() for key, value in inputs.items()}

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use crate::whole_runs::{Place, Run, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 /// A run with a bottleneck, a longer one without.
-fn two_runs(place: &Place) -> [Run; 2] {
+fn two_runs(place: &TestFolder) -> [Run; 2] {
     [
         place.trained("vgan", "quick --steps 12 --tick 3 --desc vgan"),
         place.trained("gan", "quick --steps 20 --tick 2 --desc gan --set bottleneck.enabled=false"),
@@ -15,7 +15,7 @@ fn two_runs(place: &Place) -> [Run; 2] {
 }
 
 /// Compares with the pictures in the place's folder `out`.
-fn compare(place: &Place, runs: &[&Path], words: &str) -> std::process::Command {
+fn compare(place: &TestFolder, runs: &[&Path], words: &str) -> std::process::Command {
     let mut command = program(&format!("compare {words}"));
     command.args(runs);
     if !words.contains("--output") {
@@ -51,7 +51,7 @@ fn find(sheet: &Path, picture: &Path) -> Option<[usize; 2]> {
 
 #[test]
 fn two_runs_side_by_side() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let [vgan, gan] = two_runs(&place);
     let output = succeed(compare(&place, &[vgan.path(), gan.path()], ""));
     assert_eq!(stderr(&output), "");
@@ -102,7 +102,7 @@ fn two_runs_side_by_side() {
     json_and_pipes(&place, &vgan, &gan);
 }
 
-fn json_and_pipes(place: &Place, vgan: &Run, gan: &Run) {
+fn json_and_pipes(place: &TestFolder, vgan: &Run, gan: &Run) {
     let output = succeed(compare(place, &[vgan.path(), gan.path()], "--json"));
     let lines: Vec<serde_json::Value> =
         stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -133,7 +133,7 @@ fn json_and_pipes(place: &Place, vgan: &Run, gan: &Run) {
 /// Each folder is harmed in its own way; the whole ones are compared all the same.
 #[test]
 fn what_is_no_run_is_named_and_left_out() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let [vgan, gan] = two_runs(&place);
     let plain = place.path("just a folder");
     fs::create_dir(&plain).expect("a folder");
@@ -190,7 +190,7 @@ fn what_is_no_run_is_named_and_left_out() {
 
 #[test]
 fn grey_and_colour_of_many_sizes_share_a_sheet() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let [vgan, _] = two_runs(&place);
     let colour = place.trained("colour", "quick --steps 2 --data glyphs --resize 12 --channels 3 --desc vgan");
     let runs: Vec<PathBuf> = (0..9).map(|i| place.path(&format!("copies/{i}/00000-vgan"))).collect();
@@ -213,7 +213,7 @@ fn grey_and_colour_of_many_sizes_share_a_sheet() {
 
 #[test]
 fn nothing_of_the_users_is_written_over() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("vgan", "quick --steps 2");
     let before = run.bytes("curves.svg");
     let output = exit_with(compare(&place, &[run.path()], &format!("--output {}", run.path().display())), 3);

@@ -7,15 +7,15 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 
 const CLASSES: u8 = 3;
 /// Images of the labelled set: five epochs of steps more than the tiny one.
 const COUNT: u32 = 120;
 
 /// A place with a labelled data set, `labelled/`: a bright row for each class, on noise.
-fn place() -> Place {
-    let place = Place::new();
+fn place() -> TestFolder {
+    let place = TestFolder::new();
     let folder = place.path("labelled");
     fs::create_dir(&folder).expect("a folder");
     let mut images = vec![0, 0, 8, 3];
@@ -36,18 +36,18 @@ fn place() -> Place {
 }
 
 /// With a cache of its own.
-fn cached(place: &Place, mut command: Command) -> Command {
+fn cached(place: &TestFolder, mut command: Command) -> Command {
     command.env("XDG_CACHE_HOME", place.path("cache"));
     command
 }
 
-fn train(place: &Place, outdir: &str, words: &str) -> Command {
+fn train(place: &TestFolder, outdir: &str, words: &str) -> Command {
     let data = place.path("labelled");
     let command = place.train(outdir, &format!("quick --data {} --snap 4 --keep 0 {words}", data.display()));
     cached(place, command)
 }
 
-fn eval(place: &Place, run: &Path, words: &str) -> Command {
+fn eval(place: &TestFolder, run: &Path, words: &str) -> Command {
     let mut command = program("eval");
     command.arg(run).args(words.split_whitespace()).args(["--samples", "50"]);
     cached(place, command)
@@ -160,7 +160,7 @@ fn samples_are_held_against_the_class_that_was_asked_for() {
 
 #[test]
 fn images_without_classes_have_swd_alone() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("runs", "quick --steps 3");
     let output = succeed(eval(&place, run.path(), ""));
     assert!(stderr(&output).contains("no classes, so only swd"), "{}", stderr(&output));

@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::whole_runs::{Place, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for};
+use crate::whole_runs::{
+    TestFolder, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for,
+};
 use vgan_cuda::config::{
     ExperimentRun, Loss, OptimizerKind, Override, Penalty, image_shape, read_experiment, validate_for_images,
 };
 use vgan_cuda::run::{checkpoint, stats};
 
 /// Two runs on the tiny data set; `more` is put before the first run.
-fn write_experiment(place: &Place, more: &str) -> PathBuf {
+fn write_experiment(place: &TestFolder, more: &str) -> PathBuf {
     let path = place.path("two.toml");
     let text = format!(
         "preset = \"quick\"\n\
@@ -26,20 +28,20 @@ fn write_experiment(place: &Place, more: &str) -> PathBuf {
     path
 }
 
-fn experiment(place: &Place, file: &Path, words: &str) -> Command {
+fn experiment(place: &TestFolder, file: &Path, words: &str) -> Command {
     let mut command = program("experiment");
     command.arg(file).arg("--outdir").arg(place.path("all")).args(words.split_whitespace());
     command.arg("--data").arg(place.path("images-idx3-ubyte"));
     command
 }
 
-fn step(place: &Place, run: &str) -> u64 {
+fn step(place: &TestFolder, run: &str) -> u64 {
     checkpoint::newest_valid(&place.path(&format!("all/{run}/checkpoints"))).expect("a checkpoint").1.state.step
 }
 
 #[test]
 fn runs_are_trained_passed_over_and_made_longer() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let file = write_experiment(&place, "");
     let text = stdout(&succeed(experiment(&place, &file, "--dry-run")));
     for part in [
@@ -86,7 +88,7 @@ fn runs_are_trained_passed_over_and_made_longer() {
     what_does_not_fit_is_refused(&place, &file);
 }
 
-fn what_does_not_fit_is_refused(place: &Place, file: &Path) {
+fn what_does_not_fit_is_refused(place: &TestFolder, file: &Path) {
     let message = |command: Command, code| stderr(&exit_with(command, code));
     let text = message(experiment(place, file, "--steps 20 --set train.seed=7"), 3);
     assert!(
@@ -112,7 +114,7 @@ fn what_does_not_fit_is_refused(place: &Place, file: &Path) {
 
 #[test]
 fn an_interrupted_experiment_goes_on_where_it_was() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let file = write_experiment(&place, "");
     let mut child =
         experiment(&place, &file, "--steps 100000 --set train.snap=50").spawn().expect("the program starts");
@@ -136,7 +138,7 @@ fn an_interrupted_experiment_goes_on_where_it_was() {
 /// It ends with code 5, and the other one is trained and compared all the same.
 #[test]
 fn a_run_that_diverges_does_not_keep_the_others_back() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let file = write_experiment(&place, "");
     let text = fs::read_to_string(&file).expect("the file");
     let text = text.replacen("name = \"vgan\"\n", "name = \"vgan\"\nsettings.optimizer.discriminator_lr = 1e30\n", 1);
@@ -150,7 +152,7 @@ fn a_run_that_diverges_does_not_keep_the_others_back() {
 /// The clock ends the run with everything that an end leaves, and `resume` knows it.
 #[test]
 fn a_run_ends_when_its_minutes_are_over() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let start = Instant::now();
     let run = place.trained("timed", "quick --steps 100000000 --minutes 0.01 --tick 50 --snap 100000");
     assert!(start.elapsed() < Duration::from_secs(60));

@@ -45,7 +45,7 @@ fn errors<B: Executor<Real = f32>>(backend: B, fixture: &Fixture<f32>, listed: &
 }
 
 /// Whether the errors of all cases are as small as autocast's; what is wrong otherwise.
-fn judge(cases: &BTreeMap<String, Errors>, ours: impl Fn(&str, &Errors) -> Errors) -> Result<(), String> {
+fn compare(cases: &BTreeMap<String, Errors>, ours: impl Fn(&str, &Errors) -> Errors) -> Result<(), String> {
     let (mut logs, mut far, mut all) = (0.0, Vec::new(), 0);
     for (case, theirs) in cases {
         let ours = ours(case, theirs);
@@ -72,8 +72,8 @@ fn cpu() -> Cpu<f32, bf16> {
 
 #[test]
 fn steps_in_bf16_are_as_near_as_those_under_autocast() {
-    let judged = judge(&autocast(), |case, listed| errors(cpu(), &load(case), listed));
-    assert!(judged.is_ok(), "{judged:?}");
+    let compared = compare(&autocast(), |case, listed| errors(cpu(), &load(case), listed));
+    assert!(compared.is_ok(), "{compared:?}");
 }
 
 #[test]
@@ -82,19 +82,19 @@ fn steps_in_bf16_on_the_kernels_are_as_near_as_those_under_autocast() {
     cases.retain(|case, _| ["step-vgan-mnist", "step-resnet", "step-spectral-norm"].contains(&case.as_str()));
     assert_eq!(cases.len(), 3);
     let kernels = || emulated_as::<f32, bf16>(Options { detection: false, ..Options::default() });
-    let judged = judge(&cases, |case, listed| errors(kernels(), &load(case), listed));
-    assert!(judged.is_ok(), "{judged:?}");
+    let compared = compare(&cases, |case, listed| errors(kernels(), &load(case), listed));
+    assert!(compared.is_ok(), "{compared:?}");
 }
 
 /// Weights and images of six bits of fraction, where bf16 has seven.
 #[test]
 fn a_bit_less_is_noticed() {
-    let judged = judge(&autocast(), |case, listed| {
+    let compared = compare(&autocast(), |case, listed| {
         let mut fixture = load::<f32>(case);
         let tensors = fixture.input.iter_mut().filter(|tensor| tensor.shape.len() > 1);
         let shorter = |value: &mut f32| *value = f32::from_bits((value.to_bits() + 0x1_0000) & !0x1_ffff);
         tensors.flat_map(|tensor| &mut tensor.values).for_each(shorter);
         errors(cpu(), &fixture, listed)
     });
-    assert!(judged.is_err());
+    assert!(compared.is_err());
 }

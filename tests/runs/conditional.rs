@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 use vgan_cuda::data::{LoadOptions, load};
 use vgan_cuda::device::Cpu;
 use vgan_cuda::train::TrainedGenerator;
@@ -14,20 +14,20 @@ const PROJECTION: &str =
 const COUNT: u8 = 44;
 
 /// Gives the images of the tiny data set labels: each below 3, and the first one `first`.
-fn label(place: &Place, first: u8) {
+fn label(place: &TestFolder, first: u8) {
     let classes = (0..COUNT).map(|image| if image == 0 { first } else { image / 2 % 3 });
     let bytes: Vec<u8> = [0, 0, 8, 1, 0, 0, 0, COUNT].into_iter().chain(classes).collect();
     fs::write(place.path("labels-idx1-ubyte"), bytes).expect("writing");
 }
 
-fn labelled() -> Place {
-    let place = Place::new();
+fn labelled() -> TestFolder {
+    let place = TestFolder::new();
     label(&place, 0);
     place
 }
 
 /// The pixels `[N, 8, 8, 1]` of these samples.
-fn drawn(place: &Place, run: &Run, words: &str) -> Vec<u8> {
+fn drawn(place: &TestFolder, run: &Run, words: &str) -> Vec<u8> {
     let output = place.path("x.npy");
     let mut command = program(&format!("generate --force --device cpu {words} --output"));
     command.arg(&output).arg(run.path());

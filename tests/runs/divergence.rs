@@ -1,6 +1,6 @@
 //! Whatever is not finite stops the step that it appears in, changes no weight, and is called by its name.
 
-use crate::whole_runs::{Place, Run, exit_with, stderr};
+use crate::whole_runs::{Run, TestFolder, exit_with, stderr};
 use vgan_cuda::Result;
 use vgan_cuda::config::Settings;
 use vgan_cuda::device::{Backend, Cpu, Network, StepState};
@@ -207,7 +207,7 @@ fn a_gradient() {
 }
 
 /// The program's last words, after checks that hold for every run that diverged.
-fn diverges(place: &Place, outdir: &str, words: &str) -> (String, Run) {
+fn diverges(place: &TestFolder, outdir: &str, words: &str) -> (String, Run) {
     let output = exit_with(place.train(outdir, &format!("{words} --tick 1")), 5);
     let (text, run) = (stderr(&output), place.run(outdir));
     last_words(&text, &run);
@@ -229,7 +229,7 @@ fn last_words(text: &str, run: &Run) {
 
 #[test]
 fn a_run_names_the_loss() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let steps = "--steps 40 --snap 1";
     let (text, run) = diverges(&place, "g", &format!("quick {steps} --set optimizer.generator_lr=1e30"));
     assert!(text.contains("error: step 2: loss_d is not finite (NaN)"), "{text}");
@@ -241,7 +241,7 @@ fn a_run_names_the_loss() {
 
 #[test]
 fn a_run_names_the_gradient_of_the_discriminator() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let beta = "--set bottleneck.beta=3e38 --set bottleneck.kl_reduction=sum --set bottleneck.logvar_bias=5";
     let (text, _) = diverges(&place, "run", &format!("quick --steps 9 {beta}"));
     let expected = "error: step 1: the gradient of discriminator.conv.0.weight is not finite (";
@@ -252,7 +252,7 @@ fn a_run_names_the_gradient_of_the_discriminator() {
 /// weights beyond f32, while both losses stay finite.
 #[test]
 fn a_run_names_the_gradient_of_the_generator() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "gan-mnist --steps 2 --tick 1");
     let (path, mut edited) = (run.file("checkpoints"), run.newest());
     let state = &mut edited.state;
@@ -278,7 +278,7 @@ fn a_run_names_the_gradient_of_the_generator() {
 /// A statistic can overflow while losses and gradients are finite: no checkpoint with it is written.
 #[test]
 fn a_statistic_that_can_not_be_saved_stops_the_run() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "gan-mnist --steps 60 --snap 2 --tick 1 --set optimizer.discriminator_lr=1e10";
     let output = exit_with(place.train("run", words), 5);
     let (text, run) = (stderr(&output), place.run("run"));

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, stderr, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, stderr, succeed};
 
 /// The steps of a whole run, with snapshots at 2, 4 and 6.
 const LENGTH: u64 = 6;
@@ -30,7 +30,7 @@ const FAULTS: [Fault; 2] = [
 ];
 
 /// The library that makes a disk fail, compiled into the folder.
-fn library(place: &Place) -> PathBuf {
+fn library(place: &TestFolder) -> PathBuf {
     let (source, library) =
         (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/failing_disk.c"), place.path("failing_disk.so"));
     let mut compiler = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
@@ -112,7 +112,7 @@ fn assert_goes_on(run: &Run, straight: &Run, what: &str) {
 
 #[test]
 fn a_start_on_a_disk_that_fails() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let library = library(&place);
     let words = format!("{WORDS} --steps {LENGTH}");
     let disk = place.path("straight");
@@ -139,7 +139,7 @@ fn a_start_on_a_disk_that_fails() {
 
 #[test]
 fn a_resume_on_a_disk_that_fails() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let library = library(&place);
     let straight = place.trained("straight", &format!("{WORDS} --steps {LENGTH}"));
     let begin = |outdir: &str| place.trained(outdir, &format!("{WORDS} --steps 3"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::whole_runs::{
-    PROGRAM, Place, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for,
+    PROGRAM, TestFolder, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for,
 };
 
 fn assert_contains(text: &str, parts: &[&str]) {
@@ -24,7 +24,7 @@ fn shell(script: &str, arguments: &[&Path]) -> std::process::Output {
 
 #[test]
 fn readers_may_go_away() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = format!("train quick --steps 30 --tick 1 {}", crate::whole_runs::TINY);
     let (data, outdir) = (place.path("images-idx3-ubyte"), place.path("runs"));
     let script = format!(r#""$0" {words} --data "$1" --outdir "$2" 2>&1 | head -3; echo "code ${{PIPESTATUS[0]}}""#);
@@ -45,7 +45,7 @@ fn readers_may_go_away() {
 /// A limit on the size of files makes a write fail midway, as a full disk does.
 #[test]
 fn a_full_disk_stops_the_run_and_keeps_the_old_checkpoint() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 4 --snap 2 --set discriminator.hidden=128");
     let before = run.checkpoint(4);
     assert!(before[0].len() > 16 << 10, "the limit would not be met");
@@ -64,7 +64,7 @@ fn a_full_disk_stops_the_run_and_keeps_the_old_checkpoint() {
 /// A file system of its own that fills up, where this user may mount one.
 #[test]
 fn a_file_system_that_fills_up_keeps_the_old_checkpoint() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let small = place.path("small");
     fs::create_dir(&small).expect("a folder");
     let script = r#"mount -t tmpfs -o size=300k tmpfs "$1" 2>/dev/null || { echo SKIPPED; exit 0; }
@@ -88,7 +88,7 @@ fn a_file_system_that_fills_up_keeps_the_old_checkpoint() {
 
 #[test]
 fn folders_that_can_not_be_used() {
-    let place = Place::new();
+    let place = TestFolder::new();
     fs::write(place.path("file"), "text").expect("writing");
     let text = stderr(&exit_with(place.train("file", "quick --steps 1"), 1));
     assert_contains(&text, &["error: ", "/file: can't create the folder"]);
@@ -113,7 +113,7 @@ fn folders_that_can_not_be_used() {
 /// Damage that a user may do to a run's folder, and the answer of `resume`.
 #[test]
 fn folders_that_are_not_what_they_should_be() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3 --keep 0");
     let config = String::from_utf8(run.bytes("config.toml")).expect("UTF-8");
     let resumed = |code: i32| stderr(&exit_with(run.resume("--steps 9"), code));
@@ -191,7 +191,7 @@ fn folders_that_are_not_what_they_should_be() {
 
 #[test]
 fn a_run_has_one_process() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child = place.train("run", "quick --steps 1000000 --snap 1000000 --tick 1000").spawn().expect("a start");
     let stats = place.path("run/00000-quick-b8/stats.jsonl");
     wait_for(&mut child, "record", || fs::metadata(&stats).is_ok_and(|meta| meta.len() > 0));
@@ -207,7 +207,7 @@ fn a_run_has_one_process() {
 /// A picture that can't be written stops the run, but costs no step; the next start draws it.
 #[test]
 fn a_picture_that_can_not_be_written_costs_no_step() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --snap 4 --tick 2 --set train.steps=8";
     let straight = place.trained("straight", words);
     let run = place.trained("run", &format!("{words} --set train.steps=2"));
@@ -225,7 +225,7 @@ fn a_picture_that_can_not_be_written_costs_no_step() {
 /// Files that nothing depends on must not stop a resume, and half-written files of a killed start are removed.
 #[test]
 fn a_damaged_env_json_and_stale_temporaries() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 2");
     fs::write(run.file("env.json"), "{").expect("writing");
     for name in [".tmp-curves.svg-1-0", ".tmp-notes"] {
@@ -240,7 +240,7 @@ fn a_damaged_env_json_and_stale_temporaries() {
 
 #[test]
 fn the_log_has_what_was_said() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 2 --keep 0");
     fs::write(run.file("checkpoints/000002/state.json"), "{").expect("writing");
     succeed(run.resume(""));

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, succeed, wait_for};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, succeed, wait_for};
 
 /// Steps between two snapshots.
 const SNAP: u64 = 2;
@@ -87,7 +87,7 @@ fn killed_at_random_moments_a_run_ends_as_if_it_had_not_been() {
         "quick --steps {steps} --tick 1 --snap {SNAP} --set generator.ema=0.99 --set generator.hidden=256 --batch 8 \
          --set generator.channels=32,8 --set discriminator.channels=8,32 --set discriminator.hidden=256"
     );
-    let place = Place::new();
+    let place = TestFolder::new();
     let start = Instant::now();
     succeed(place.train_wide("straight", &words));
     // Time enough for a start that makes four snapshots.

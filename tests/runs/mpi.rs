@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::needs;
 use crate::rank_kills::{SNAP, Starts, assert_lost, kills, rank, ranks, send_to};
-use crate::whole_runs::{PROGRAM, Place, Run, TINY, exit_with, send, stderr, stdout, succeed, wait_for};
+use crate::whole_runs::{PROGRAM, Run, TINY, TestFolder, exit_with, send, stderr, stdout, succeed, wait_for};
 
 /// Whether ranks can be started here.
 fn has_mpi() -> bool {
@@ -32,7 +32,7 @@ fn mpirun(world: usize, words: &str) -> Command {
     command
 }
 
-fn train(place: &Place, outdir: &str, world: usize, words: &str) -> Command {
+fn train(place: &TestFolder, outdir: &str, world: usize, words: &str) -> Command {
     let tiny = if words.contains("--batch") { TINY.replace("--batch 8", "") } else { TINY.into() };
     let mut command = mpirun(world, &format!("train {words} {tiny}"));
     command.arg("--outdir").arg(place.path(outdir)).arg("--data").arg(place.path("images-idx3-ubyte"));
@@ -56,7 +56,7 @@ fn a_run_goes_on_on_other_numbers_of_ranks() {
     if !has_mpi() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --tick 1 --snap 3";
     succeed(place.train("alone", &format!("{words} --steps 12 {}", "--device cpu")));
     let output = succeed(train(&place, "run", 4, &format!("{words} --steps 3")));
@@ -84,7 +84,7 @@ fn ranks_that_are_killed_end_the_others_and_the_run_goes_on_to_the_same_bytes() 
     if !has_mpi() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let kills = kills();
     let words = format!("quick --steps {} --tick 1 --snap {SNAP}", 60 * kills + 40);
     succeed(train(&place, "straight", 2, &words));
@@ -104,7 +104,7 @@ fn signals_to_one_rank() {
     if !has_mpi() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 1000000 --tick 1 --snap 1000000 --rank-timeout 2";
     let mut child = train(&place, "run", 2, words).spawn().expect("mpirun starts");
     let outdir = place.path("run");
@@ -147,7 +147,7 @@ fn a_signal_to_mpirun_saves() {
     if !has_mpi() {
         return;
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 1000000 --tick 1 --snap 1000000 --batch 9";
     let mut child = train(&place, "run", 3, words).spawn().expect("mpirun starts");
     let outdir = place.path("run");

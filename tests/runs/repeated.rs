@@ -3,7 +3,7 @@
 //! The long form is ten runs of 1,000 steps and 20 cuts of one:
 //! `VGAN_REPEATS=10 VGAN_CUTS=20 VGAN_STEPS=1000 cargo test --release --test runs repeated -- --nocapture`.
 
-use crate::whole_runs::{Place, assert_same_checkpoint, succeed};
+use crate::whole_runs::{TestFolder, assert_same_checkpoint, succeed};
 
 /// Threads of the runs, in turn.
 const THREADS: [usize; 4] = [1, 2, 3, 8];
@@ -21,7 +21,7 @@ fn words(steps: u64) -> String {
 #[test]
 fn runs_that_are_repeated_have_equal_bytes() {
     let (repeats, steps) = (number("VGAN_REPEATS", 4), number("VGAN_STEPS", 4));
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut first = None;
     for (repeat, threads) in (0..repeats).zip(THREADS.into_iter().cycle()) {
         let outdir = format!("run{repeat}");
@@ -35,7 +35,7 @@ fn runs_that_are_repeated_have_equal_bytes() {
 #[test]
 fn a_run_cut_anywhere_has_equal_bytes() {
     let (cuts, steps) = (number("VGAN_CUTS", 2), number("VGAN_STEPS", 6));
-    let place = Place::new();
+    let place = TestFolder::new();
     succeed(place.train_wide("straight", &words(steps)));
     let straight = place.run("straight").checkpoint(steps);
     for cut in 1..=cuts {

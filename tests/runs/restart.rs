@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::whole_runs::{
-    PROGRAM, Place, Run, assert_same_checkpoint, exit_with, send, stderr, stdout, succeed, wait_for,
+    PROGRAM, Run, TestFolder, assert_same_checkpoint, exit_with, send, stderr, stdout, succeed, wait_for,
 };
 
 const STEPS: u64 = 400;
@@ -46,7 +46,7 @@ fn kill_once(child: &mut Child, outdir: &Path, before: Option<u32>) -> u32 {
 
 #[test]
 fn a_run_that_is_killed_starts_over_and_ends_with_the_same_bytes() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let straight = place.trained("straight", WORDS);
     let mut command = place.train("killed", &format!("{WORDS} --restart 2 --device cpu"));
     let mut child = command.spawn().expect("the program starts");
@@ -77,7 +77,7 @@ fn the_run(outdir: &Path) -> Run {
 
 #[test]
 fn without_another_start_the_message_tells_how_to_go_on() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child = place.train("run", &format!("{WORDS} --restart 1 --device cpu")).spawn().expect("a start");
     let outdir = place.path("run");
     let first = kill_once(&mut child, &outdir, None);
@@ -98,7 +98,7 @@ fn without_another_start_the_message_tells_how_to_go_on() {
 /// An error that would happen again is not tried again, and is reported once.
 #[test]
 fn signals_and_mistakes_are_no_reason_to_start_over() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child = place.train("run", &format!("{WORDS} --restart 3 --device cpu")).spawn().expect("a start");
     let outdir = place.path("run");
     wait_for(&mut child, "a process that trains", || trainer(&outdir).is_some());
@@ -121,7 +121,7 @@ fn signals_and_mistakes_are_no_reason_to_start_over() {
 /// Ranks without the process that watches over them would train on unseen.
 #[test]
 fn a_process_that_watches_takes_the_others_with_it() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child =
         place.train("run", &format!("{} --restart 3", WORDS.replace("400", "100000"))).spawn().expect("a start");
     let outdir = place.path("run");

@@ -1,6 +1,6 @@
 //! A run that was stopped and resumed ends with the very bytes of the one that was not, on any number of threads.
 
-use crate::whole_runs::{EPOCH, Place, Run, assert_same_checkpoint, exit_with, stderr, stdout, succeed};
+use crate::whole_runs::{EPOCH, Run, TestFolder, assert_same_checkpoint, exit_with, stderr, stdout, succeed};
 use vgan_cuda::run::Record;
 
 const LENGTH: u64 = 13;
@@ -9,7 +9,7 @@ const LENGTH: u64 = 13;
 const SPLITS: [&[u64]; 3] = [&[1], &[6], &[2, 3, 7, 10, 11]];
 
 /// Trains up to each cut and then to the end, every piece in a process of its own.
-fn in_pieces(place: &Place, outdir: &str, words: &str, cuts: &[u64], threads: impl Fn(usize) -> usize) -> Run {
+fn in_pieces(place: &TestFolder, outdir: &str, words: &str, cuts: &[u64], threads: impl Fn(usize) -> usize) -> Run {
     let run = place.trained(outdir, &format!("{words} --steps {} --threads {}", cuts[0], threads(0)));
     for (piece, steps) in cuts[1..].iter().chain([&LENGTH]).enumerate() {
         let output = succeed(run.resume(&format!("--steps {steps} --threads {}", threads(piece + 1))));
@@ -19,7 +19,7 @@ fn in_pieces(place: &Place, outdir: &str, words: &str, cuts: &[u64], threads: im
 }
 
 fn any_split_gives_the_same_bytes(words: &str) {
-    let place = Place::new();
+    let place = TestFolder::new();
     let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
     let (checkpoint, picture) = (straight.checkpoint(LENGTH), straight.bytes("fakes000013.png"));
     for threads in [2, 3] {
@@ -64,7 +64,7 @@ fn residual_nets_with_rmsprop() {
 /// A penalty of every third step: the cuts at 2, 7, 10 and 11 lie between two of them, the one at 3 on one.
 #[test]
 fn a_lazy_penalty() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --tick 4 --snap 6 --set discriminator.norm=none --set penalty=dragan --set penalty_every=3";
     let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
     let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
@@ -98,7 +98,7 @@ fn a_clipped_critic_with_noise_a_mean_so_far_and_schedules() {
 /// A resume with another number of discriminator steps would go on with other draws.
 #[test]
 fn another_number_of_discriminator_steps_is_refused() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3 --set discriminator_steps=2");
     let config = run.file("config.toml");
     let text = std::fs::read_to_string(&config).expect("config.toml");
@@ -118,7 +118,7 @@ fn another_number_of_discriminator_steps_is_refused() {
 /// k of BEGAN goes on from where it stood, and is 0 in the checkpoints of other losses, which say nothing of it.
 #[test]
 fn an_autoencoder_whose_k_moves() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --tick 4 --snap 6 --set loss=began --set balance_step=0.1";
     let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
     let pieces = in_pieces(&place, "pieces", words, SPLITS[2], |piece| 1 + piece % 3);
@@ -135,7 +135,7 @@ fn an_autoencoder_whose_k_moves() {
 /// An encoder with its moments and its own count of updates, and noise of its own.
 #[test]
 fn a_mode_regularised_generator_with_its_encoder() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --tick 4 --snap 6 --set reconstruction=0.2 --set mode=0.4 --set instance_noise=0.1 \
                  --set augment=translation";
     let straight = place.trained("straight", &format!("{words} --steps {LENGTH} --threads 1"));
@@ -158,7 +158,7 @@ fn a_mode_regularised_generator_with_its_encoder() {
 /// A run with an encoder does not go on without it, nor the other way around.
 #[test]
 fn an_encoder_that_comes_or_goes_is_refused() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let lines = |reconstruction, mode| [format!("reconstruction = {reconstruction}"), format!("mode = {mode}")];
     let [with, without] = [lines("0.2", "0.4"), lines("0.0", "0.0")];
     for (outdir, words, [before, after], parts) in [
@@ -203,7 +203,7 @@ fn a_spectrally_normalised_discriminator() {
 /// resume before it.
 #[test]
 fn the_records_have_each_tick_once() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let each = place.trained("each", &format!("quick --tick 1 --steps {LENGTH}")).numbers();
     assert_eq!(each.iter().map(|record| record.step).collect::<Vec<_>>(), (1..=LENGTH).collect::<Vec<_>>());
     assert_eq!(each[7].epoch, 8.0 / EPOCH as f64);
@@ -226,7 +226,7 @@ fn the_records_have_each_tick_once() {
 
 #[test]
 fn a_finished_run_says_so_and_can_be_made_longer() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 7 --keep 0");
     let (checkpoint, records) = (run.checkpoint(7), run.records());
     for words in ["", "--steps 7", "--steps 3"] {
@@ -247,7 +247,7 @@ fn a_finished_run_says_so_and_can_be_made_longer() {
 
 #[test]
 fn epochs_are_counted_in_whole_batches() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --epochs 2 --snap 0 --keep 0");
     assert_eq!(run.newest_step(), 2 * EPOCH);
     assert_eq!(run.newest().state.epoch, 2.0);
@@ -259,7 +259,7 @@ fn epochs_are_counted_in_whole_batches() {
 /// `--threads` is also the library's promise: widths that are cut into parts differently still sum alike.
 #[test]
 fn threads_do_not_change_the_bits_of_wider_nets() {
-    let place = Place::new();
+    let place = TestFolder::new();
     std::fs::write(place.path("digits"), crate::whole_runs::idx(40, 28)).expect("writing");
     let data = place.path("digits");
     for preset in [
@@ -286,7 +286,7 @@ fn threads_do_not_change_the_bits_of_wider_nets() {
 /// Colour, tanh, flips and four doublings: another path through the convolutions.
 #[test]
 fn threads_do_not_change_the_bits_of_a_colour_net() {
-    let place = Place::new();
+    let place = TestFolder::new();
     // One CIFAR-10 file of 24 records: a label, then 3072 pixels.
     let bytes: Vec<u8> = (0..24 * 3073u32).map(|i| if i % 3073 == 0 { 3 } else { (i * 7 + i / 911) as u8 }).collect();
     std::fs::write(place.path("data_batch_1.bin"), bytes).expect("writing");

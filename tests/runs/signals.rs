@@ -3,7 +3,7 @@
 use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
-use crate::whole_runs::{PROGRAM, Place, Run, assert_same_checkpoint, program, send, stderr, succeed, wait_for};
+use crate::whole_runs::{PROGRAM, Run, TestFolder, assert_same_checkpoint, program, send, stderr, succeed, wait_for};
 
 /// Waits for the child's end; returns its output and how long that took.
 fn end_of(child: Child) -> (Output, Duration) {
@@ -22,7 +22,7 @@ fn told_command(output: &Output) -> String {
 #[test]
 fn the_first_signal_saves_and_tells_how_to_go_on() {
     const STEPS: u64 = 40;
-    let place = Place::new();
+    let place = TestFolder::new();
     // No snapshot but at the end: what is resumed from was saved by the signal.
     let words = format!("quick --steps {STEPS} --tick 1 --snap 1000000 --batch 40");
     // Wide enough that the signal finds it at work.
@@ -68,7 +68,7 @@ fn the_first_signal_saves_and_tells_how_to_go_on() {
 }
 
 /// A run whose step takes many seconds, within its first step.
-fn in_a_long_step(place: &Place, outdir: &str) -> (Child, Run) {
+fn in_a_long_step(place: &TestFolder, outdir: &str) -> (Child, Run) {
     std::fs::write(place.path("digits"), crate::whole_runs::idx(1000, 28)).expect("writing");
     let words = format!("vgan-mnist --batch 1000 --threads 1 --steps 5 --data {}", place.path("digits").display());
     let mut child = place.train_wide(outdir, &words).spawn().expect("the program starts");
@@ -80,7 +80,7 @@ fn in_a_long_step(place: &Place, outdir: &str) -> (Child, Run) {
 
 #[test]
 fn a_second_signal_does_not_wait_for_a_long_step() {
-    let place = Place::new();
+    let place = TestFolder::new();
     for (outdir, signals, code) in [("int", ["INT", "INT"], 130), ("term", ["INT", "TERM"], 143)] {
         let (mut child, run) = in_a_long_step(&place, outdir);
         send(&child, signals[0]);
@@ -97,7 +97,7 @@ fn a_second_signal_does_not_wait_for_a_long_step() {
 
 #[test]
 fn a_second_signal_during_a_save_quits_and_harms_nothing() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 100000 --tick 1 --snap 1 --keep 2 --batch 8";
     let mut child = place.train_wide("run", words).spawn().expect("the program starts");
     let first = place.path("run/00000-quick-b8/checkpoints/000003");
@@ -119,7 +119,7 @@ fn a_second_signal_during_a_save_quits_and_harms_nothing() {
 /// The work is done: the signal has nothing left to interrupt.
 #[test]
 fn a_signal_during_the_last_snapshot_does_not_interrupt() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 1 --snap 1000000 --batch 8 --set discriminator.hidden=2048";
     let mut child = place.train_wide("run", words).spawn().expect("the program starts");
     let picture = place.path("run/00000-quick-b8/fakes000001.png");

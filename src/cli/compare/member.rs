@@ -5,13 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::output::to_stderr;
-use super::super::survey::{Standing, Survey, runs_in};
+use super::super::survey::{Survey, runs_in};
 use crate::config::{self, Settings};
 use crate::data::LoadOptions;
 use crate::data::decoded::Picture;
 use crate::data::picture::decode;
-use crate::error::{Error, Result, shown};
-use crate::run::{Measured, Record, RunFolder, measured, picture_step, stats};
+use crate::error::{Error, Result, readable_path};
+use crate::run::{Measured, Outcome, Record, RunFolder, measured, picture_step, stats};
 
 /// One of the runs that are compared.
 pub(super) struct Member {
@@ -22,7 +22,7 @@ pub(super) struct Member {
     /// The preset that it started from; `None` where neither checkpoint nor configuration says it.
     pub(super) preset: Option<String>,
     /// Its state.
-    pub(super) standing: Standing,
+    pub(super) standing: Option<Outcome>,
     /// Steps done.
     pub(super) step: u64,
     /// The message at its end, if that was an error.
@@ -45,7 +45,7 @@ pub(super) fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
     for path in &descended(paths) {
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         if !seen.insert(canonical.clone()) {
-            to_stderr(&format!("note: {} is named twice and counted once", shown(path)));
+            to_stderr(&format!("note: {} is named twice and counted once", readable_path(path)));
             continue;
         }
         match member(path, &canonical) {
@@ -92,7 +92,7 @@ fn member(path: &Path, canonical: &Path) -> Result<Member> {
     let name = canonical.file_name().unwrap_or(canonical.as_os_str()).to_string_lossy();
     let picture = picture(&folder);
     if picture.is_none() {
-        to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", shown(path)));
+        to_stderr(&format!("warning: {}: no grid of samples (fakes*.png) that can be read", readable_path(path)));
     }
     let name = printable(&name);
     let path = path.to_path_buf();

@@ -14,7 +14,7 @@ use self::member::{Member, members};
 pub(super) use self::table::matrix;
 use super::output;
 use super::target::{require_ours, target_parser};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::comparison::{self, Curves};
 use crate::run::contact_sheet::{self, Tile};
 use crate::train::report::figures;
@@ -90,9 +90,11 @@ pub(super) fn run(options: CompareOptions) -> Result<()> {
     }
     for (what, path, drawn) in pictures {
         match (drawn, json) {
-            (false, _) => output::to_stderr(&format!("note: no run has {what}, so there is no {}", shown(path))),
-            (true, false) => text += &format!("{what:<8} {}\n", shown(path)),
-            (true, true) => output::to_stderr(&format!("{what:<8} {}", shown(path))),
+            (false, _) => {
+                output::to_stderr(&format!("note: no run has {what}, so there is no {}", readable_path(path)))
+            }
+            (true, false) => text += &format!("{what:<8} {}\n", readable_path(path)),
+            (true, true) => output::to_stderr(&format!("{what:<8} {}", readable_path(path))),
         }
     }
     output::print(&text)
@@ -138,7 +140,7 @@ fn draw_samples(path: &Path, members: &[Member]) -> Result<bool> {
         Ok(()) => Ok(true),
         // Too many for one sheet: no reason to withhold the table.
         Err(Error::Usage(message)) => {
-            output::to_stderr(&format!("warning: {}: {message}", shown(path)));
+            output::to_stderr(&format!("warning: {}: {message}", readable_path(path)));
             remove(path)
         }
         Err(error) => Err(error),

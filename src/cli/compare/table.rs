@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::super::output;
-use super::super::survey::Standing;
+use super::super::survey::word;
 use super::super::text_table::aligned;
 use super::member::{Member, printable};
 use crate::config::{Difference, Settings, differences};
 use crate::error::{Error, Result};
 use crate::run::progress::{duration, short};
-use crate::run::{Measured, Record};
+use crate::run::{Measured, Outcome, Record};
 
 /// Records at the end of a run that its final figures are means over.
 const LAST: usize = 10;
@@ -107,15 +107,15 @@ pub(super) fn text(members: &[Member]) -> Result<String> {
 /// The state of a run, with its step where that is not the end.
 fn state(member: &Member) -> String {
     match member.standing {
-        Standing::Done | Standing::Empty => member.standing.word().to_string(),
-        standing => format!("{} at {}", standing.word(), member.step),
+        None | Some(Outcome::Done) => word(member.standing).to_string(),
+        standing => format!("{} at {}", word(standing), member.step),
     }
 }
 
 /// A line for each run that something ended other than its length, with what was said then.
 fn ends(members: &[Member]) -> String {
     let end = |(index, member): (usize, &Member)| match (member.standing, &member.message) {
-        (Standing::Diverged | Standing::Failed, Some(message)) => {
+        (Some(Outcome::Diverged | Outcome::Failed), Some(message)) => {
             Some(format!("#{}: {}\n", index + 1, printable(message)))
         }
         _ => None,
@@ -192,7 +192,7 @@ pub(super) fn json(members: &[Member]) -> Result<String> {
             run: member.path.to_string_lossy().into_owned(),
             name: &member.name,
             preset: member.preset.as_deref(),
-            state: member.standing.word(),
+            state: word(member.standing),
             message: member.message.as_deref(),
             steps: last.map(|f| f.steps),
             loss_d: last.map(|f| f.loss_d),

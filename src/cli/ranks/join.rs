@@ -15,7 +15,7 @@ use crate::cli::arguments::{DeviceArgs, DeviceChoice, Opened};
 use crate::cli::output;
 use crate::device::cuda::{self, Driver};
 use crate::device::ranks::{Communicator, nccl};
-use crate::device::{Backend, Place, Precision};
+use crate::device::{Backend, Precision, RankOf};
 use crate::error::{Error, Result};
 use crate::run::RunFolder;
 use crate::run::messages::{Verbosity, set_verbosity};
@@ -33,7 +33,7 @@ const NAMING: Duration = Duration::from_secs(2);
 
 /// This process among the ranks of one training; or by itself.
 pub(crate) struct Ranks {
-    place: Place,
+    place: RankOf,
     pulse: Arc<Pulse>,
     folder: Option<LaunchFolder>,
     /// The run, once there is one: for the message about a rank that is lost.
@@ -44,7 +44,7 @@ pub(crate) struct Ranks {
 impl Ranks {
     /// A process that trains by itself.
     pub(crate) fn alone() -> Ranks {
-        Ranks { place: Place::ALONE, pulse: Arc::default(), folder: None, run: Arc::default(), watch: None }
+        Ranks { place: RankOf::ALONE, pulse: Arc::default(), folder: None, run: Arc::default(), watch: None }
     }
 
     /// Whether this rank writes and speaks.
@@ -163,7 +163,7 @@ pub(crate) fn open<T>(
     let All { met, names, is_spread } =
         meet(&meeting, &started, opened.as_ref().map(|(opened, device, _)| (opened, device.device)))?;
     let (opened, device, prepared) = opened?;
-    let mut ranks = Ranks { place: Place { rank: started.rank, world: started.world }, ..Ranks::alone() };
+    let mut ranks = Ranks { place: RankOf { rank: started.rank, world: started.world }, ..Ranks::alone() };
     let (run, for_end) = (Arc::clone(&ranks.run), folder.clone());
     let on_lost = move |lost: Lost| end_for(&lost, &names, &for_end, run.get().map(PathBuf::as_path));
     let me = heartbeat::Me { rank: started.rank, words: met.words, patience, is_spread };
@@ -332,7 +332,7 @@ fn id_for_ranks(opened: &Opened) -> Result<String> {
 
 /// The device, as one that computes with those of the other ranks.
 fn with_ranks(opened: Opened, started: &Started, id: &str, patience: Duration, pulse: &Arc<Pulse>) -> Result<Opened> {
-    let place = Place { rank: started.rank, world: started.world };
+    let place = RankOf { rank: started.rank, world: started.world };
     Ok(match opened {
         Opened::Cpu(cpu) => Opened::Cpu(cpu.with_ranks(communicator(started, pulse)?)),
         Opened::CpuBf16(cpu) => Opened::CpuBf16(cpu.with_ranks(communicator(started, pulse)?)),

@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::super::survey::Survey;
+use super::super::survey::{self, Survey};
 use crate::config::{self, Settings, differences, preset};
-use crate::error::{Error, shown};
+use crate::error::{Error, readable_path};
 use crate::eval::METRICS;
 use crate::run::env::utc;
 use crate::run::report::{
@@ -63,7 +63,7 @@ pub(in crate::cli) fn gather(folder: &RunFolder, pictures: Pictures) -> Run {
     Run {
         name: name(folder),
         preset,
-        state: standing.word().into(),
+        state: survey::word(standing).into(),
         step,
         steps,
         message,
@@ -90,7 +90,7 @@ pub(in crate::cli) fn page(runs: Vec<Run>, folders: &[RunFolder]) -> Page {
 /// The folder's own name, as the disk has it.
 fn name(folder: &RunFolder) -> String {
     let whole = fs::canonicalize(folder.path()).unwrap_or_else(|_| folder.path().to_path_buf());
-    shown(whole.file_name().unwrap_or(whole.as_os_str()))
+    readable_path(whole.file_name().unwrap_or(whole.as_os_str()))
 }
 
 /// The fault of a file, without its name.

@@ -15,7 +15,7 @@ use super::compare::descended;
 use super::output::{self, to_stderr};
 use super::survey::named;
 use super::target::{require_ours, target_parser};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::run::report::{MARK, Page, Room, Run};
 use crate::run::{RunFolder, events, write_file};
 
@@ -117,7 +117,7 @@ pub(super) fn run(options: ReportOptions) -> Result<()> {
         run.notes.iter().for_each(|note| to_stderr(&format!("note: {}: {note}", run.name)));
     }
     write(&output, &page)?;
-    output::print(&format!("report  {}\n", shown(&output)))
+    output::print(&format!("report  {}\n", readable_path(&output)))
 }
 
 /// Writes the events of each run into a folder of its name.
@@ -128,7 +128,7 @@ fn export_events(folders: &[RunFolder], to: &Path) -> Result<()> {
     for (folder, run) in folders.iter().zip(runs) {
         // A path that tells runs apart becomes one name.
         let path = events::export(folder, &to.join(run.name.replace('/', "-")))?;
-        text += &format!("events  {}\n", shown(&path));
+        text += &format!("events  {}\n", readable_path(&path));
     }
     output::print(&text)
 }
@@ -149,7 +149,7 @@ fn folders(paths: &[PathBuf]) -> Result<Vec<RunFolder>> {
     for path in &descended(paths) {
         let canonical = fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         if !seen.insert(canonical) {
-            to_stderr(&format!("note: {} is named twice and counted once", shown(path)));
+            to_stderr(&format!("note: {} is named twice and counted once", readable_path(path)));
             continue;
         }
         match RunFolder::open(path) {
@@ -169,7 +169,7 @@ fn tell_apart(runs: &mut [Run], folders: &[RunFolder]) {
     let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
     for (run, folder) in runs.iter_mut().zip(folders) {
         if names.iter().filter(|name| **name == run.name).count() > 1 {
-            run.name = shown(folder.path());
+            run.name = readable_path(folder.path());
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{self, Settings};
 use crate::data::decoded::Picture;
 use crate::data::picture::decode;
 use crate::data::{Images, LoadOptions, Neighbour, Search, load, nearest};
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 use crate::image::ImageShape;
 use crate::run::picture::{cells, png};
 use crate::run::report::{Near, Nearest, NearestRow, Reference, data_uri, listed};
@@ -83,7 +83,7 @@ fn samples(folder: &RunFolder) -> Result<Option<(u64, Vec<u8>, ImageShape)>> {
 fn require_images_of(folder: &RunFolder, settings: &Settings, images: &Images) -> Result<()> {
     let (path, state) = checkpoint::newest_state(&folder.checkpoints_path())?;
     require_same_images(settings, images.shape(), &DataIdentity::of(images), &state, &path).map_err(|_| {
-        let name = shown(&settings.data.source);
+        let name = readable_path(&settings.data.source);
         Error::Usage(format!("the images at {name} are not those that the run was trained on: pass --data PATH"))
     })
 }

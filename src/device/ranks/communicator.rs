@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cudarc::driver::{CudaContext, CudaStream, sys};
 use cudarc::nccl::sys::{ncclComm_t, ncclDataType_t, ncclRedOp_t, ncclUniqueId};
 
-use super::Place;
+use super::RankOf;
 use super::nccl::{CUDA_ERROR, Functions, IN_PROGRESS, NcclId, SUCCESS, functions};
 use crate::{Error, Result, units};
 
@@ -52,7 +52,7 @@ impl Summed {
 pub(crate) struct NcclRank {
     functions: &'static Functions,
     communicator: Handle,
-    place: Place,
+    place: RankOf,
     /// The first error. After it, NCCL is not called any more.
     failure: OnceLock<String>,
     asked: Mutex<Instant>,
@@ -81,7 +81,7 @@ impl NcclRank {
     /// # Errors
     /// [`Error::Device`] where there is no usable NCCL, where its memory does not fit, or where it refuses, as for two ranks on one GPU;
     /// [`Error::Ranks`] where not all ranks have come in time.
-    pub(crate) fn join(context: &Arc<CudaContext>, id: &NcclId, place: Place, patience: Duration) -> Result<Self> {
+    pub(crate) fn join(context: &Arc<CudaContext>, id: &NcclId, place: RankOf, patience: Duration) -> Result<Self> {
         let functions = functions()?;
         // In a thread of its own, since NCCL waits for ever. Where it does, this program ends, and the thread with it.
         let (done, result) = mpsc::channel();
@@ -91,7 +91,7 @@ impl NcclRank {
             let _ = done.send(joined.and_then(|()| init(functions, id, place)));
         });
         joining.map_err(|error| Error::Device(format!("no thread to join the ranks in: {error}")))?;
-        let Place { rank, world } = place;
+        let RankOf { rank, world } = place;
         let communicator = match result.recv_timeout(patience) {
             Ok(Ok(communicator)) => communicator,
             Ok(Err(error)) => {
@@ -110,7 +110,7 @@ impl NcclRank {
         Ok(NcclRank { functions, communicator, place, failure, asked })
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> RankOf {
         self.place
     }
 
@@ -175,7 +175,7 @@ impl NcclRank {
 
     /// Ends what is under way on this GPU, and says why.
     fn fail(&self, what: String) -> Result<()> {
-        let Place { rank, world } = self.place;
+        let RankOf { rank, world } = self.place;
         let mut first = false;
         let failure = self.failure.get_or_init(|| {
             first = true;
@@ -264,7 +264,11 @@ fn int(value: usize) -> c_int {
 }
 
 /// `ncclCommInitRank` on this thread's device.
-fn init(functions: &Functions, id: ncclUniqueId, Place { rank, world }: Place) -> std::result::Result<Handle, String> {
+fn init(
+    functions: &Functions,
+    id: ncclUniqueId,
+    RankOf { rank, world }: RankOf,
+) -> std::result::Result<Handle, String> {
     let mut communicator = std::ptr::null_mut();
     // SAFETY: writes one handle, which lives until the call returns; a device is current.
     #[expect(unsafe_code)]

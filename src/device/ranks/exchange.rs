@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Communicator, Place};
+use super::{Communicator, RankOf};
 use crate::Result;
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Element, Real};
@@ -40,7 +40,7 @@ impl Exchange {
     }
 
     /// This process's place.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> RankOf {
         self.communicator.place()
     }
 
@@ -49,7 +49,7 @@ impl Exchange {
     /// # Errors
     /// Those of the communicator, here and below.
     pub(crate) fn sum<T: Real>(&self, x: &mut [T]) -> Result<()> {
-        let Place { rank, world } = self.place();
+        let RankOf { rank, world } = self.place();
         self.with_scratch(|Scratch { send, receive }| {
             for x in x.chunks_mut(at_once::<T>(world) * world) {
                 // The last blocks may be short or empty: what is sent beyond them is whatever was there.
@@ -67,7 +67,7 @@ impl Exchange {
 
     /// Block `rank` of x ← its sum over all ranks, where x has `world` blocks of one length. The others stay as they are.
     pub(crate) fn sum_block<T: Real>(&self, x: &mut [T]) -> Result<()> {
-        let Place { rank, world } = self.place();
+        let RankOf { rank, world } = self.place();
         let len = block_len(x, world);
         self.with_scratch(|Scratch { send, receive }| {
             for from in (0..len).step_by(at_once::<T>(world)) {
@@ -85,7 +85,7 @@ impl Exchange {
 
     /// Block r of x ← block r of rank r, for every r, where x has `world` blocks of one length.
     pub(crate) fn gather_blocks<E: Element>(&self, x: &mut [E]) -> Result<()> {
-        let Place { rank, world } = self.place();
+        let RankOf { rank, world } = self.place();
         let len = block_len(x, world);
         self.with_scratch(|Scratch { receive, .. }| {
             for from in (0..len).step_by(at_once::<E>(world)) {
@@ -152,12 +152,12 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::device::ranks::{Communicator, Place, ThreadRanks};
+    use crate::device::ranks::{Communicator, RankOf, ThreadRanks};
     use crate::device::{Backend, Cpu};
     use crate::error::Error;
 
     /// The result of each rank of a world, in rank order.
-    fn of_each<R: Send>(world: usize, threads: usize, work: impl Fn(&Cpu<f32>, Place) -> R + Sync) -> Vec<R> {
+    fn of_each<R: Send>(world: usize, threads: usize, work: impl Fn(&Cpu<f32>, RankOf) -> R + Sync) -> Vec<R> {
         let ranks = ThreadRanks::patient(world, Duration::from_secs(20));
         thread::scope(|scope| {
             let started = ranks.into_iter().map(|rank| {
@@ -181,7 +181,7 @@ mod tests {
             for len in [1, 2, 4, 1000, (1 << 20) + 1234] {
                 let expected = |i| (1..world).fold(term(0, i), |sum, rank| sum + term(rank, i));
                 for threads in [1, 3] {
-                    let sums = of_each(world, threads, |cpu, Place { rank, .. }| {
+                    let sums = of_each(world, threads, |cpu, RankOf { rank, .. }| {
                         let mut x: Vec<f32> = (0..len).map(|i| term(rank, i)).collect();
                         cpu.sum_over_ranks(&mut x).map(|()| x).expect("a sum")
                     });
@@ -198,7 +198,7 @@ mod tests {
     fn a_block_of_a_sum_is_that_of_the_whole_sum() {
         for (world, block) in [(1, 5), (2, 1), (3, 7), (4, 300_001)] {
             let len = world * block;
-            of_each(world, 2, |cpu, Place { rank, .. }| {
+            of_each(world, 2, |cpu, RankOf { rank, .. }| {
                 let mut whole: Vec<f32> = (0..len).map(|i| term(rank, i)).collect();
                 let mut own = whole.clone();
                 cpu.sum_over_ranks(&mut whole).expect("a sum");
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn parts_are_gathered_in_rank_order() {
-        let wholes = of_each(3, 1, |cpu, Place { rank, .. }| {
+        let wholes = of_each(3, 1, |cpu, RankOf { rank, .. }| {
             let mut whole = [0u32; 6];
             cpu.gather_from_ranks(&[10 * rank as u32, 10 * rank as u32 + 1], &mut whole).map(|()| whole).expect("parts")
         });

@@ -33,16 +33,16 @@ use crate::Result;
 
 /// The place of a process among those that train one model together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RankOf {
     /// Its number, from 0.
     pub rank: usize,
     /// The number of all.
     pub world: usize,
 }
 
-impl Place {
+impl RankOf {
     /// That of a process which trains by itself.
-    pub const ALONE: Place = Place { rank: 0, world: 1 };
+    pub const ALONE: RankOf = RankOf { rank: 0, world: 1 };
 
     /// Returns true where there are no others.
     pub fn is_alone(self) -> bool {
@@ -84,7 +84,7 @@ pub trait Communicator: Send + Sync {
     fn barrier(&self) -> Result<()>;
 
     /// Its place.
-    fn place(&self) -> Place {
-        Place { rank: self.rank(), world: self.world() }
+    fn place(&self) -> RankOf {
+        RankOf { rank: self.rank(), world: self.world() }
     }
 }

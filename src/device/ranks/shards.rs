@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::Place;
+use super::RankOf;
 
 /// A block of an arena for each rank, all of one length, and a rest behind them that every rank has: so neither the arena nor its
 /// content depends on how many ranks there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shards {
-    place: Place,
+    place: RankOf,
     block: usize,
     len: usize,
 }
@@ -18,7 +18,7 @@ impl Shards {
     const UNIT: usize = 64;
 
     /// The division of an arena of `len` elements.
-    pub fn of(place: Place, len: usize) -> Self {
+    pub fn of(place: RankOf, len: usize) -> Self {
         Shards { place, block: len / place.world / Self::UNIT * Self::UNIT, len }
     }
 
@@ -56,7 +56,7 @@ mod tests {
     fn every_element_is_updated_by_one_rank_or_by_all() {
         for world in 1..6 {
             for len in [0, 1, 63, 64, 129, 640, 1_000_003] {
-                let shards: Vec<Shards> = (0..world).map(|rank| Shards::of(Place { rank, world }, len)).collect();
+                let shards: Vec<Shards> = (0..world).map(|rank| Shards::of(RankOf { rank, world }, len)).collect();
                 let mut at = 0;
                 for shard in &shards {
                     assert_eq!(shard.own().start, at, "{world} {len}");

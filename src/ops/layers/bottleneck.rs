@@ -237,7 +237,7 @@ dry_run! {
         (mu_s + v_mu_s) / 2 + dz + d_mu_s;
 }
 
-/// The noise of a case.
+/// The noise of a case: [`Noise`] without its numbers, which are made when the case runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum CaseNoise {
     Mean,

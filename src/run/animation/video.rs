@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::super::atomic::{Temporary, sync_parent};
 use super::frames::Animation;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 
 const FFMPEG: &str = "ffmpeg";
 
@@ -22,7 +22,7 @@ pub fn require_ffmpeg(path: &Path) -> Result<()> {
         _ => Err(Error::Usage(format!(
             "{}: MP4 is written by ffmpeg, which is not installed or does not start: install it (`apt install ffmpeg`), \
              or pass a name that ends in .gif or .apng",
-            shown(path)
+            readable_path(path)
         ))),
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn write(animation: &Animation, path: &Path) -> Result<()> {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    let failed = |why: String| Error::Failed(format!("{}: ffmpeg failed: {why}", shown(path)));
+    let failed = |why: String| Error::Failed(format!("{}: ffmpeg failed: {why}", readable_path(path)));
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     let fed = child.stdin.take().map(|stdin| feed(animation, stdin));
     let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;

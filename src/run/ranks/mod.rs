@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::atomic;
 use super::checkpoint::sha256;
-use crate::error::{Error, Result, shown};
+use crate::error::{Error, Result, readable_path};
 
 pub use heartbeat::{Doing, Lost, Pulse, Watch};
 pub use meeting::{Meeting, Met};
@@ -118,7 +118,7 @@ impl LaunchFolder {
 
 impl std::fmt::Display for LaunchFolder {
     fn fmt(&self, text: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(text, "{}", shown(&self.path))
+        write!(text, "{}", readable_path(&self.path))
     }
 }
 

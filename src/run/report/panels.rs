@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::records::{OF_THE_LAST, Records};
+use super::records::{Records, is_of_the_last};
 use crate::run::figures::{Figures, Output, SINGLES};
 
 /// One panel of the curves.
@@ -55,9 +55,8 @@ pub fn panels(records: &Records, figures: Option<&Figures>, more: &[Declared<'_>
     let shown: BTreeSet<String> =
         panels.iter().flat_map(|panel| panel.lines.iter().map(|line| line.key.clone())).collect();
     // A figure of this version that stands in no panel is one that the run has not: β without a bottleneck.
-    let hidden = |key: &str| {
-        shown.contains(key) || OF_THE_LAST.contains(&key) || key == SPEED || (figures.is_some() && is_known(key))
-    };
+    let hidden =
+        |key: &str| shown.contains(key) || is_of_the_last(key) || key == SPEED || (figures.is_some() && is_known(key));
     panels.extend(records.series.keys().filter(|key| !hidden(key)).map(|key| Panel::new(key, &[(key, "")])));
     panels.push(Panel::new("Speed (images/s)", &[(SPEED, "")]));
     for panel in &mut panels {

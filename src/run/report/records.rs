@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::run::figures::OF_THE_LAST_STEP;
 use crate::run::measured::{self, Measured};
 
 /// The most points of a series in a page.
@@ -18,8 +19,10 @@ pub(super) const MOST_POINTS: usize = 2000;
 /// Records at the end that final figures are means over.
 const LAST: usize = 10;
 
-/// Figures that say how far a run has come: of them the last record's is the final one, and they have no curves.
-pub(super) const OF_THE_LAST: [&str; 4] = ["beta", "balance", "epoch", "elapsed_s"];
+/// Returns true for figures that say how far a run has come: of them the last record's is the final one, and they have no curves.
+pub(super) fn is_of_the_last(name: &str) -> bool {
+    OF_THE_LAST_STEP.contains(&name) || ["epoch", "elapsed_s"].contains(&name)
+}
 
 /// A figure over the steps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -81,7 +84,7 @@ impl Records {
     /// The figures at the run's end: means over the last ten records, or the last one's where a mean would say nothing.
     pub fn last(&self) -> BTreeMap<String, f64> {
         let figure = |(name, series): (&String, &Series)| {
-            let count = if OF_THE_LAST.contains(&name.as_str()) || self.measured.contains(name) { 1 } else { LAST };
+            let count = if is_of_the_last(name) || self.measured.contains(name) { 1 } else { LAST };
             let values: Vec<f64> = series.y[series.y.len().saturating_sub(count)..].iter().copied().flatten().collect();
             let mean = values.iter().map(|value| value / values.len() as f64).sum::<f64>();
             (!values.is_empty() && mean.is_finite()).then(|| (name.clone(), mean))

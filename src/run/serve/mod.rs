@@ -189,9 +189,9 @@ struct Shared {
 }
 
 /// One of the connections that there may be, until it is dropped.
-struct Place(Arc<Shared>);
+struct Connection(Arc<Shared>);
 
-impl Drop for Place {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -211,10 +211,10 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, stop: &AtomicBool) {
             shared.connections.fetch_sub(1, Ordering::Relaxed);
             continue;
         }
-        let place = Place(Arc::clone(shared));
+        let place = Connection(Arc::clone(shared));
         // A client that goes away, or says nothing, is its own affair; where there is no thread, the connection is closed.
         let answer = move || {
-            let Place(shared) = &place;
+            let Connection(shared) = &place;
             drop(shared.answer(connection));
         };
         drop(std::thread::Builder::new().name("serve".into()).spawn(answer));

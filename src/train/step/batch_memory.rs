@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::config::{Penalty, Settings};
-use crate::device::{Buffer, Place, Stored, StoredBuffer, StoredOut};
+use crate::device::{Buffer, RankOf, Stored, StoredBuffer, StoredOut};
 use crate::nn::ImageShape;
 use crate::ops::Executor;
 
@@ -97,7 +97,7 @@ impl<B: Executor> Gathered<B> {
 }
 
 /// Images of each kind of a part of the batch that are a rank's own.
-pub(super) fn own_images(settings: &Settings, ranks: Place) -> usize {
+pub(super) fn own_images(settings: &Settings, ranks: RankOf) -> usize {
     settings.micro_batch() / ranks.world
 }
 

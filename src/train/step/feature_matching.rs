@@ -5,8 +5,8 @@
 //! with batch statistics of its own: over the real images of the last discriminator phase, as it saw them, of which only the
 //! mean features are kept; then over the fakes, to which the way back leads. Nothing flows to the real images.
 
+use super::discriminator_view;
 use super::model::Model;
-use super::shown;
 use crate::Result;
 use crate::device::Buffer;
 use crate::device::philox::DrawStep;
@@ -52,7 +52,7 @@ pub(super) fn match_features<B: Executor>(
     means: &mut FeatureMeans<B>,
     inputs: &Batch<B>,
 ) -> Result<()> {
-    shown::show(model, inputs, Phase::Generator(DrawStep::ONCE))?;
+    discriminator_view::show(model, inputs, Phase::Generator(DrawStep::ONCE))?;
     model.normalise_weights()?;
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let FeatureMeans { d, real, fake } = means;

@@ -10,7 +10,7 @@
 //! | [`probe`] | what `trace`, tests and proofs are told of a step |
 //! | `classes` | the classes of the images, where the nets are told them |
 //! | `ranks` | what the ranks tell each other, where several train together |
-//! | `shown` | what the discriminator sees of images: augmented, with instance noise |
+//! | `discriminator_view` | what the discriminator sees of images: augmented, with instance noise |
 //! | `penalty` | the gradient penalty, of the discriminator's loss |
 //! | `feature_matching` | the generator's loss where it matches features |
 //! | `mode_regularization` | reconstructions of real images, of the generator's loss |
@@ -22,6 +22,7 @@
 
 pub mod batch_memory;
 mod classes;
+mod discriminator_view;
 pub(crate) mod feature_matching;
 mod historical_averaging;
 pub(crate) mod mode_regularization;
@@ -29,7 +30,6 @@ pub mod model;
 pub(crate) mod penalty;
 pub mod probe;
 mod ranks;
-mod shown;
 mod update;
 
 use self::feature_matching::FeatureMeans;
@@ -155,7 +155,7 @@ pub(crate) fn generator_gradients<B: Executor>(
         generator_loss(model, draws)?;
         backward_through_discriminator(model, inputs, phase, None)?;
     }
-    shown::backward(model, inputs, draws)?;
+    discriminator_view::backward(model, inputs, draws)?;
     backward_through_generator(model, draws, d_latents)
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
 
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
 fn discriminate<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
-    shown::show(model, inputs, phase)?;
+    discriminator_view::show(model, inputs, phase)?;
     if model.is_first(phase.draws()) {
         model.normalise_weights()?;
     }

@@ -14,7 +14,7 @@
 //! stay as the generator's pass has left them. Where the nets are told classes, each reconstruction is of the class of its image.
 
 use super::model::{BatchMemory, Model};
-use super::{classes, shown};
+use super::{classes, discriminator_view};
 use crate::Result;
 use crate::device::{Buffer, Stored, StoredBuffer};
 use crate::nn::{Mode, TrainedNetwork, Verdict, VerdictGradient};
@@ -122,7 +122,7 @@ fn discriminate_reconstructions<B: Executor>(
     let ModeRegularizer { images, verdict: ReconstructionVerdict { logits, dlogits, kl, dkl }, .. } = own;
     let BatchMemory { images: shown, d_images, .. } = batch;
     let (seen_by, x) = ((&*settings, image), backend.view(images));
-    let x = shown::show_reconstructions(backend, seen_by, inputs, x, shown, backend.view(state))?;
+    let x = discriminator_view::show_reconstructions(backend, seen_by, inputs, x, shown, backend.view(state))?;
     let (pass, stats) = memory.forward_pass(backend, n);
     let pass = pass.of(classes::of(backend, &batch.classes, 0..n));
     let verdict = Verdict { logits: backend.view_mut(logits), kl: backend.view_mut(kl) };
@@ -138,7 +138,7 @@ fn discriminate_reconstructions<B: Executor>(
     let d_images = Some(d_images.discriminated(backend));
     let pass = memory.pass(backend, n).of(classes::of(backend, &batch.classes, 0..n));
     layers.backward(pass, x, noise, gradient, d_images, None)?;
-    shown::backward_to_reconstructions(model, inputs)
+    discriminator_view::backward_to_reconstructions(model, inputs)
 }
 
 /// The reconstruction error, and its gradient by the pixels of the reconstructions, which is added to D's.

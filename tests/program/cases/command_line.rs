@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::whole_runs::{PROGRAM, Place, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{PROGRAM, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 fn assert_contains(text: &str, parts: &[&str]) {
     for part in parts {
@@ -34,7 +34,7 @@ fn paste(shell: &str, hint: &str, folder: &Path) {
 #[test]
 fn case_10_the_hint_of_a_finished_run_can_be_pasted() {
     for outdir in ["my runs", "it's $HOME; `x` \"y\" *", "-runs", "grün\u{1b}[31m\n"] {
-        let place = Place::new();
+        let place = TestFolder::new();
         let root = place.path("");
         fs::create_dir(root.join("work")).expect("a folder");
         // As a user types it, relative to where they are.
@@ -55,7 +55,7 @@ fn case_10_the_hint_of_a_finished_run_can_be_pasted() {
 
 #[test]
 fn case_10_the_hint_of_an_interrupted_run_can_be_pasted() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut child = place.train("my runs", "quick --steps 100000000 --tick 1").spawn().expect("the program starts");
     let records = place.path("my runs/00000-quick-b8/stats.jsonl");
     crate::whole_runs::wait_for(&mut child, "records", || fs::metadata(&records).is_ok_and(|file| file.len() > 0));
@@ -170,7 +170,7 @@ fn every_setting_is_described_where_it_is_defined() {
 
 #[test]
 fn a_script_gets_the_outcome_as_json() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let output = succeed(place.train("my runs", "quick --steps 7 --snap 3 --tick 2 --json"));
     let run = place.path("my runs/00000-quick-b8");
     let outcome = |text: &str| -> Value { serde_json::from_str(text.lines().last().expect("a line")).expect("JSON") };

@@ -5,7 +5,7 @@ use std::fs;
 use vgan_cuda::run::stats::{self, StatsLog};
 use vgan_cuda::run::{Record, RunFolder};
 
-use crate::whole_runs::{Place, Run, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 /// A kind of run: its settings, the titles of its panels, and the names of the figures in its lines.
 const KINDS: &[(&str, &[&str], &[&str])] = &[
@@ -48,7 +48,7 @@ fn svg(run: &Run) -> String {
 
 #[test]
 fn case_25_curves_and_lines_show_what_the_run_has() {
-    let place = Place::new();
+    let place = TestFolder::new();
     for (index, (words, titles, names)) in KINDS.iter().enumerate() {
         let outdir = format!("kind{index}");
         let output = succeed(place.train(&outdir, &format!("{words} --steps 6 --tick 2")));
@@ -87,7 +87,7 @@ fn redrawn(run: &Run, records: &[Record]) -> String {
 
 #[test]
 fn case_25_one_peak_does_not_flatten_an_axis() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("runs", "quick --steps 40 --tick 1");
     let calm = stats::read(&run.file("stats.jsonl")).expect("records");
     let mut records = calm.clone();
@@ -109,7 +109,7 @@ fn case_25_one_peak_does_not_flatten_an_axis() {
 
 #[test]
 fn quiet_leaves_results_and_warnings() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let output = succeed(place.train("quiet", "quick --steps 6 --tick 2 --quiet"));
     assert_eq!(stderr(&output), "");
     assert!(stdout(&output).starts_with("done; ") && stdout(&output).lines().count() == 1, "{}", stdout(&output));

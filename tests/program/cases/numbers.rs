@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::whole_runs::{Place, Run, TINY, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TINY, TestFolder, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 
 /// The values of a tensor of a run's newest checkpoint.
 fn tensor(run: &Run, name: &str) -> Vec<f32> {
@@ -20,7 +20,7 @@ fn nets() -> String {
 /// two: rounding left 1e-8 of it, and Adam made a step of the learning rate of that each time.
 #[test]
 fn case_31_a_critics_last_bias_stays_at_zero() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let wgan = "--set objective.loss=wgan --set discriminator.norm=none --set bottleneck.enabled=false \
                 --set objective.discriminator_steps=2 --steps 12 --snap 12 --set beta2=0.9";
     for (name, words) in [
@@ -57,7 +57,7 @@ fn case_32_each_preset_says_sigma_as_its_source_does() {
 /// It is a choice that changes a run; and what a run had before there was a choice goes on.
 #[test]
 fn case_32_a_run_of_before_goes_on_with_log_variance() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "vgan-mnist --steps 6 --snap 3 --set bottleneck.beta=0.1";
     let whole = place.trained("whole", words);
     let other = place.trained("other", &format!("{words} --set bottleneck.sigma=logstd"));
@@ -86,7 +86,7 @@ fn case_32_the_bias_is_in_the_units_of_sigma() {
 /// `noise_penalty` belongs to penalties at points of their own; R1 and R2 take the noise of the images that they are taken at.
 #[test]
 fn case_33_only_penalties_at_points_of_their_own_take_noise() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let path = place.path("in.safetensors");
     for (words, expected) in [
         ("penalty=wgan-gp", true),

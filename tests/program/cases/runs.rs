@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::whole_runs::{
-    Place, Run, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for,
+    Run, TestFolder, assert_same_checkpoint, exit_with, program, send, stderr, stdout, succeed, wait_for,
 };
 
 fn text(run: &Run, name: &str) -> String {
@@ -14,7 +14,7 @@ fn text(run: &Run, name: &str) -> String {
 }
 
 /// The run in the folder `path`, which the program named itself.
-fn run_at(place: &Place, outdir: &str, end: &str) -> Run {
+fn run_at(place: &TestFolder, outdir: &str, end: &str) -> Run {
     let folders = fs::read_dir(place.path(outdir)).expect("the folder of runs").flatten();
     let found: Vec<PathBuf> =
         folders.map(|entry| entry.path()).filter(|path| path.to_string_lossy().ends_with(end)).collect();
@@ -38,7 +38,7 @@ fn all_bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 /// Going back in time: what the old run did from there is done again, bit for bit, in a new run that says where it came from.
 #[test]
 fn case_17_a_chosen_checkpoint_goes_on_in_a_new_run() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("runs", "quick --steps 12 --snap 4 --tick 2 --keep 0 --set generator.ema=0.9");
     let before = all_bytes(run.path());
     let mut back = program("resume");
@@ -88,7 +88,7 @@ fn run_state(run: &Run, step: u64) -> Value {
 /// Obstacles to a new run are found before there is a folder for it.
 #[test]
 fn case_17_a_new_run_that_can_not_be_leaves_no_folder() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("runs", "quick --steps 4 --snap 2 --keep 0");
     let data = place.path("images-idx3-ubyte");
     for (words, code) in [
@@ -111,7 +111,7 @@ fn case_17_a_new_run_that_can_not_be_leaves_no_folder() {
 /// A checkpoint that was copied away, with its configuration in it, goes on where it lies, in a run of its own.
 #[test]
 fn case_17_a_copied_checkpoint_goes_on() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("runs", "quick --steps 4 --snap 2 --keep 0");
     let copy = place.path("my copy");
     copy_folder(&run.file("checkpoints/000002"), &copy);
@@ -133,7 +133,7 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
 
 #[test]
 fn case_16_images_that_have_moved() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3");
     let moved = place.path("elsewhere");
     fs::rename(place.path("images-idx3-ubyte"), &moved).expect("renaming");
@@ -169,7 +169,7 @@ fn case_16_images_that_have_moved() {
 
 #[test]
 fn case_16_an_experiment_whose_images_have_moved() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let file = place.path("two.toml");
     let nets = "settings.generator = { channels = [8, 4], hidden = [16], latent = 6 }\n\
                 settings.discriminator = { channels = [4, 8], hidden = [16] }\nsettings.train = { batch = 8 }\n";
@@ -197,7 +197,7 @@ fn case_16_an_experiment_whose_images_have_moved() {
 
 #[test]
 fn case_30_a_word_is_appended_to_the_name() {
-    let place = Place::new();
+    let place = TestFolder::new();
     place.trained("runs", "gan-mnist --steps 1 --desc my_word");
     run_at(&place, "runs", "/00000-gan-mnist-b8-my_word");
 }
@@ -205,7 +205,7 @@ fn case_30_a_word_is_appended_to_the_name() {
 /// `list` tells how each run stands; `latest` is the one that was trained last.
 #[test]
 fn runs_are_listed_and_the_latest_has_a_name() {
-    let place = Place::new();
+    let place = TestFolder::new();
     place.trained("runs", "quick --steps 3 --desc done");
     exit_with(place.train("runs", "quick --steps 9 --set generator_lr=1e30 --desc wild"), 5);
     let mut child = place.train("runs", "quick --steps 100000000 --snap 10 --desc long").spawn().expect("it starts");
@@ -264,7 +264,7 @@ fn runs_are_listed_and_the_latest_has_a_name() {
 
 #[test]
 fn compare_descends_and_says_how_a_run_ended() {
-    let place = Place::new();
+    let place = TestFolder::new();
     place.trained("runs/experiment", "quick --steps 3 --desc done");
     exit_with(place.train("runs/experiment", "quick --steps 9 --set generator_lr=1e30 --desc wild"), 5);
     for folder in ["runs/experiment", "runs"] {

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::whole_runs::{EPOCH, Place, Run, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{EPOCH, Run, TestFolder, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 
 fn text(run: &Run, name: &str) -> String {
     String::from_utf8(run.bytes(name)).expect("UTF-8")
@@ -24,7 +24,7 @@ fn state(run: &Run, step: u64) -> Value {
 /// A setting that takes effect is reported, kept in log.txt and in state.json, and has the effect of a run with `--set`.
 #[test]
 fn case_07_a_setting_that_takes_effect_is_noted() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let [edited, set] = ["edited", "set"].map(|outdir| place.trained(outdir, "quick --steps 4"));
     edit(&edited, "generator_lr = 0.001", "generator_lr = 0.002");
     edit(&edited, "flip = false", "flip = true");
@@ -62,7 +62,7 @@ fn case_07_a_setting_that_takes_effect_is_noted() {
 /// A setting that changes the meaning of the weights is refused: in the file with exit code 3, on the command line with 2.
 #[test]
 fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3");
     let (config, log) = (text(&run, "config.toml"), text(&run, "log.txt"));
     for (key, [from, to]) in [
@@ -110,7 +110,7 @@ fn case_07_what_changes_the_meaning_of_the_weights_is_refused() {
 /// from. So does a configuration that is written anew.
 #[test]
 fn case_07_what_has_no_effect_is_said() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3 --set beta=0.25 --set beta_step=0");
     edit(&run, "beta = 0.25", "beta = 0.75");
     edit(&run, "steps = 3", "steps = 4");
@@ -134,7 +134,7 @@ fn case_07_what_has_no_effect_is_said() {
 /// The run's length and rhythm change freely, and the checkpoints stay the bytes of a run that had them from the start.
 #[test]
 fn case_18_length_and_rhythm_change_and_no_byte_with_them() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 4");
     let words = "--epochs 2 --set tick=1 --set train.snap=3 --set keep=0";
     let said = stderr(&succeed(run.resume(words)));
@@ -152,7 +152,7 @@ fn case_18_length_and_rhythm_change_and_no_byte_with_them() {
 /// The hint of a run that diverged is a command; pasted into a shell, it does what it says.
 #[test]
 fn case_18_the_hint_after_a_nan_works_when_pasted() {
-    let place = Place::new();
+    let place = TestFolder::new();
     // The one step that is left diverges no more with a tenth of nothing.
     let words = "quick --steps 40 --snap 1 --set optimizer.generator_lr=1e30";
     let output = exit_with(place.train("my runs", words), 5);
@@ -178,7 +178,7 @@ fn case_18_the_hint_after_a_nan_works_when_pasted() {
 /// Checkpoints of earlier versions say nothing of their settings: they go on as before, and so do the refusals of then.
 #[test]
 fn case_07_a_checkpoint_of_format_1_goes_on() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3 --set discriminator_steps=2");
     to_format_1(&run, 3);
     edit(&run, "preset = \"quick\"\n", "");
@@ -207,7 +207,7 @@ pub(crate) fn to_format_1(run: &Run, step: u64) {
 /// The preset is data: a configuration that is used again gives a run of its own preset, by name, state and table.
 #[test]
 fn case_23_a_configuration_names_its_preset() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("first", "gan-mnist --steps 2");
     let config = run.file("config.toml");
     assert!(text(&run, "config.toml").contains("\npreset = \"gan-mnist\"\n"));

@@ -5,26 +5,26 @@ use std::path::Path;
 
 use super::runs::copy_folder;
 use super::runs_changes::to_format_1;
-use crate::whole_runs::{Place, Run, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 /// The command that draws the sample of seed 3 into a folder of this name.
-fn draw(place: &Place, source: &Path, name: &str) -> std::process::Command {
+fn draw(place: &TestFolder, source: &Path, name: &str) -> std::process::Command {
     let mut command = program("generate --seeds 3 --outdir");
     command.arg(place.path(name)).arg(source);
     command
 }
 
-fn sample(place: &Place, name: &str) -> Vec<u8> {
+fn sample(place: &TestFolder, name: &str) -> Vec<u8> {
     fs::read(place.path(name).join("seed0003.png")).expect("a sample")
 }
 
-fn two_checkpoints(place: &Place) -> Run {
+fn two_checkpoints(place: &TestFolder) -> Run {
     place.trained("run", "quick --steps 8 --snap 4 --keep 0 --set generator_lr=0.01")
 }
 
 #[test]
 fn case_12_a_copied_checkpoint_draws_alone() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = two_checkpoints(&place);
     succeed(draw(&place, &run.file("checkpoints/000004"), "original"));
     let original = sample(&place, "original");
@@ -62,7 +62,7 @@ fn case_12_a_copied_checkpoint_draws_alone() {
 /// The checkpoint that was named is drawn from, or none.
 #[test]
 fn case_12_without_its_moments_a_checkpoint_draws_and_no_older_one_does() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = two_checkpoints(&place);
     succeed(draw(&place, run.path(), "before"));
     fs::remove_file(run.file("checkpoints/000008/optim.safetensors")).expect("removing");
@@ -87,7 +87,7 @@ fn case_12_without_its_moments_a_checkpoint_draws_and_no_older_one_does() {
 /// A checkpoint draws with the settings of its weights, whatever config.toml says since.
 #[test]
 fn case_12_an_edited_configuration_does_not_bend_the_pictures() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = two_checkpoints(&place);
     succeed(draw(&place, run.path(), "before"));
     let config = fs::read_to_string(run.file("config.toml")).expect("a configuration");
@@ -109,7 +109,7 @@ fn case_12_an_edited_configuration_does_not_bend_the_pictures() {
 /// The output is a PNG in a file: nothing is written by another name or into standard output.
 #[test]
 fn case_15_the_name_of_a_picture_ends_in_png() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 1");
     for words in ["generate --grid --output g.jpg", "generate --grid --output g", "interpolate --output w.jpeg"] {
         let mut command = program(words);
@@ -144,7 +144,7 @@ fn case_15_the_name_of_a_picture_ends_in_png() {
 
 #[test]
 fn case_21_what_is_there_is_not_written_over() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 1");
     let command = |words: &str| {
         let mut command = program(words);
@@ -192,7 +192,7 @@ fn case_21_what_is_there_is_not_written_over() {
 
 #[test]
 fn names_of_samples_sort_from_10000_on() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 1");
     let mut command = program("generate --seeds 9998-10001 --outdir");
     command.arg(place.path("many")).arg(run.path());

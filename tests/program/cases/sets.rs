@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 use vgan_cuda::data::{CheckReport, Images, LoadOptions, Reason, check, load};
 
-use crate::whole_runs::{PROGRAM, Place, exit_with, idx as noise, program, stderr, stdout, succeed};
+use crate::whole_runs::{PROGRAM, TestFolder, exit_with, idx as noise, program, stderr, stdout, succeed};
 
 /// Nets for images of 8×8, and two images a step.
 pub(crate) const TINY: &str = "--batch 2 --steps 1 --threads 1 --set generator.channels=8,4 --set generator.hidden=16 \
@@ -434,7 +434,7 @@ fn case_14_padding_behind_gzip_is_read_and_junk_is_called_junk() {
 fn case_22_reals_are_spread_over_the_data_set() {
     // 640 images; image i is flat and shows i / 4.
     let pixels: Vec<u8> = (0..640u32).flat_map(|i| [(i / 4) as u8; 64]).collect();
-    let place = Place::new();
+    let place = TestFolder::new();
     let path = place.path("x-idx3-ubyte");
     std::fs::write(&path, idx(&[640, 8, 8], &pixels)).expect("writing");
     succeed(train(&path, &place.path("runs")));
@@ -451,7 +451,7 @@ fn case_22_reals_are_spread_over_the_data_set() {
 
 #[test]
 fn case_29_the_seed_leaves_the_data_set_alone() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let started = |outdir: &str, words: &str| {
         succeed(place.train(outdir, &format!("quick --data glyphs --steps 1 --threads 1 {words}")));
         let run = place.run(outdir);

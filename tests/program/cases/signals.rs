@@ -4,12 +4,12 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::whole_runs::{PROGRAM, Place, Run, assert_same_checkpoint, exit_with, send, stderr, succeed, wait_for};
+use crate::whole_runs::{PROGRAM, Run, TestFolder, assert_same_checkpoint, exit_with, send, stderr, succeed, wait_for};
 
 const ENDLESS: &str = "quick --steps 1000000 --tick 1 --snap 1000000 --threads 1";
 
 /// Sends the signals, one after another, to a run that has begun to train, and returns how it ended.
-fn ended_by(place: &Place, outdir: &str, signals: &[&str]) -> (Output, Run) {
+fn ended_by(place: &TestFolder, outdir: &str, signals: &[&str]) -> (Output, Run) {
     // The tests themselves may run under `nohup`, and what that ignores stays ignored.
     let mut command = Command::new("env");
     command.arg("--default-signal=HUP,USR1,USR2,XFSZ").arg(PROGRAM).args(place.train(outdir, ENDLESS).get_args());
@@ -24,7 +24,7 @@ fn ended_by(place: &Place, outdir: &str, signals: &[&str]) -> (Output, Run) {
 
 #[test]
 fn case_09_every_signal_that_ends_runs_saves_first() {
-    let place = Place::new();
+    let place = TestFolder::new();
     for (name, number) in [("HUP", 1), ("USR1", 10), ("USR2", 12), ("XFSZ", 25), ("INT", 2), ("TERM", 15)] {
         let (output, run) = ended_by(&place, name, &[name]);
         assert_eq!(output.status.code(), Some(128 + number), "{name}: {}", stderr(&output));
@@ -42,7 +42,7 @@ fn case_09_every_signal_that_ends_runs_saves_first() {
 /// A terminal that closes sends SIGHUP twice, from the kernel and from the shell; a cluster its warning, then SIGTERM.
 #[test]
 fn case_09_signals_that_come_in_pairs_save_all_the_same() {
-    let place = Place::new();
+    let place = TestFolder::new();
     for (outdir, signals) in [("closed", ["HUP", "HUP"]), ("cluster", ["USR1", "TERM"]), ("service", ["TERM", "HUP"])] {
         let (output, run) = ended_by(&place, outdir, &signals);
         assert!(stderr(&output).contains("saved: continue with"), "{outdir}: {output:?}");
@@ -52,7 +52,7 @@ fn case_09_signals_that_come_in_pairs_save_all_the_same() {
 }
 
 /// The program by a shell that prepares something first; `words` are those of `train`.
-fn by_shell(place: &Place, prepare: &str, outdir: &str, words: &str) -> Command {
+fn by_shell(place: &TestFolder, prepare: &str, outdir: &str, words: &str) -> Command {
     let train = place.train(outdir, words);
     let mut command = Command::new("sh");
     command
@@ -67,7 +67,7 @@ fn by_shell(place: &Place, prepare: &str, outdir: &str, words: &str) -> Command 
 
 #[test]
 fn case_09_a_signal_that_the_parent_ignores_stays_ignored() {
-    let place = Place::new();
+    let place = TestFolder::new();
     // As nohup(1) does it.
     let mut command = by_shell(&place, "trap '' HUP", "nohup", ENDLESS);
     let mut child = command.spawn().expect("a shell");
@@ -84,7 +84,7 @@ fn case_09_a_signal_that_the_parent_ignores_stays_ignored() {
 
 #[test]
 fn case_09_a_limit_on_the_size_of_a_file_saves_and_names_the_file() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let short = place.trained("short", "quick --steps 3 --tick 1 --threads 1");
     let largest_of = |folder| {
         let files = fs::read_dir(folder).expect("a folder").flatten();
@@ -108,7 +108,7 @@ fn case_09_a_limit_on_the_size_of_a_file_saves_and_names_the_file() {
 /// If a checkpoint itself meets the limit, nothing can be saved, and the error gives advice.
 #[test]
 fn case_09_a_limit_below_a_checkpoint_is_an_error_and_no_crash() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let output = exit_with(by_shell(&place, "ulimit -f 4", "tiny", "quick --steps 3 --threads 1"), 1);
     let text = stderr(&output);
     assert!(text.contains("can't write") && text.contains("ulimit -f"), "{text}");
@@ -117,7 +117,7 @@ fn case_09_a_limit_below_a_checkpoint_is_an_error_and_no_crash() {
 /// The real thing: a terminal that is closed under a run.
 #[test]
 fn case_09_a_closed_terminal_saves() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let socket = place.path("tmux");
     let tmux = |words: &[&str]| Command::new("tmux").arg("-S").arg(&socket).args(words).output();
     if tmux(&["-V"]).is_err() {

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::whole_runs::{PROGRAM, Place, TINY};
+use crate::whole_runs::{PROGRAM, TINY, TestFolder};
 
 /// A terminal of its own, which ends with the value.
 struct Terminal {
@@ -64,7 +64,7 @@ impl Drop for Terminal {
 }
 
 /// A shell's line that trains the tiny model, and then waits with a prompt of its own.
-fn training(place: &Place, words: &str) -> String {
+fn training(place: &TestFolder, words: &str) -> String {
     let (data, outdir) = (place.path("images-idx3-ubyte"), place.path("runs"));
     let train = format!("{PROGRAM} train quick {TINY} --data {} --outdir {}", data.display(), outdir.display());
     format!("trap : INT; {train} --device cpu --threads 1 --snap 1000000 {words}; echo code $?; exec sleep 120")
@@ -77,7 +77,7 @@ fn is_bar(line: &str) -> bool {
 #[test]
 fn case_26_every_line_stays_above_the_bar() {
     for columns in [60, 80, 120] {
-        let place = Place::new();
+        let place = TestFolder::new();
         let command = training(&place, "--steps 80 --tick 2");
         let Some(terminal) = Terminal::open(&format!("stay{columns}"), columns, &command) else { return };
         let lines = terminal.wait_for(|lines| lines.iter().any(|line| line.starts_with("code ")));
@@ -96,7 +96,7 @@ fn case_26_every_line_stays_above_the_bar() {
 
 #[test]
 fn case_26_one_bar_whatever_the_size_and_a_clean_prompt() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let command = training(&place, "--steps 1000000 --tick 200");
     let Some(terminal) = Terminal::open("size", 120, &command) else { return };
     let bars = |lines: &[String]| lines.iter().filter(|line| is_bar(line)).count();
@@ -117,7 +117,7 @@ fn case_26_one_bar_whatever_the_size_and_a_clean_prompt() {
 /// A terminal that is narrower than the words of the bar shows their beginning, in one line.
 #[test]
 fn case_26_a_bar_is_cut_to_a_narrow_terminal() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let Some(terminal) = Terminal::open("narrow", 20, &training(&place, "--steps 6000 --tick 1000")) else { return };
     let lines = terminal.wait_for(|lines| lines.iter().any(|line| line.starts_with("code ")));
     let steps = lines.iter().filter_map(|line| line.strip_prefix("step ")?.split('/').next()?.parse::<u64>().ok());
@@ -126,7 +126,7 @@ fn case_26_a_bar_is_cut_to_a_narrow_terminal() {
 }
 
 /// The output of the program to a terminal of this kind.
-fn sent_to_terminal(place: &Place, variables: &[(&str, &str)], words: &str) -> Option<String> {
+fn sent_to_terminal(place: &TestFolder, variables: &[(&str, &str)], words: &str) -> Option<String> {
     let mut command = Command::new("script");
     command.args(["-qec", &training(place, words).replace("exec sleep 120", "true"), "/dev/null"]);
     command.stdin(Stdio::null()).env_remove("NO_COLOR").envs(variables.iter().copied());
@@ -146,7 +146,7 @@ fn case_26_terminals_without_colours_or_a_cursor() {
         (&[("TERM", "xterm"), ("NO_COLOR", "1")], true),
         (&[("TERM", "xterm-256color")], true),
     ] {
-        let place = Place::new();
+        let place = TestFolder::new();
         let Some(sent) = sent_to_terminal(&place, variables, "--steps 10 --tick 2") else { return };
         assert!(sent.contains("code 0"), "{sent}");
         assert_eq!(sent.matches("ETA ").count() >= 10, has_bar, "{variables:?}: {sent}");
@@ -158,7 +158,7 @@ fn case_26_terminals_without_colours_or_a_cursor() {
         assert_eq!(!codes.is_empty(), has_bar, "{variables:?}: {sent:?}");
         assert!(codes.iter().all(|code| code.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(['A', 'J'])));
     }
-    let place = Place::new();
+    let place = TestFolder::new();
     let Some(sent) = sent_to_terminal(&place, &[("TERM", "xterm")], "--steps 10 --tick 2 --quiet") else { return };
     assert!(!sent.contains("step ") && !sent.contains('\x1b') && sent.contains("done; "), "{sent:?}");
 }

@@ -6,7 +6,7 @@ use std::fs;
 use vgan_cuda::run::tensors;
 
 use super::graph::{Array, Model};
-use crate::whole_runs::{Place, Run, program, succeed};
+use crate::whole_runs::{Run, TestFolder, program, succeed};
 
 const LATENTS: usize = 5;
 
@@ -15,7 +15,7 @@ const FLOAT: i64 = 1;
 const INT64: i64 = 7;
 
 /// The exported model of the run, and the samples `[N, H, W, C]` that `generate` draws of these latents.
-fn exported(place: &Place, run: &Run, latents: &[f32]) -> (Model, Vec<u8>) {
+fn exported(place: &TestFolder, run: &Run, latents: &[f32]) -> (Model, Vec<u8>) {
     let [z, x, onnx] = ["z.npy", "x.npy", "g.onnx"].map(|name| place.path(name));
     let text =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({LATENTS}, {}), }}", latents.len() / LATENTS);
@@ -33,7 +33,7 @@ fn exported(place: &Place, run: &Run, latents: &[f32]) -> (Model, Vec<u8>) {
 
 /// Trains for a few steps, exports, and compares. `prefix` is that of the weights that are exported.
 fn check(words: &str, prefix: &str, [h, w, c]: [usize; 3], symmetric: bool) -> Vec<String> {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", words);
     let latent = run.newest().state.settings["generator.latent"].as_u64().expect("a number") as usize;
     let latents: Vec<f32> = (0..LATENTS * latent).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();

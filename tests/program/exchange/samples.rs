@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use crate::whole_runs::{Place, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{TestFolder, exit_with, program, stderr, stdout, succeed};
 
 /// A `.npy` file as NumPy writes it.
 fn npy(descr: &str, fortran: bool, shape: &str, data: &[u8]) -> Vec<u8> {
@@ -25,7 +25,7 @@ fn decoded(png: &[u8]) -> (Vec<u8>, u32, u32) {
 
 #[test]
 fn latents_in_and_samples_out() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 3 --set init_std=0.5");
     let draw = |words: &str| {
         let mut command = program("generate");

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use vgan_cuda::run::{Tensor, tensors};
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, program, stderr, stdout, succeed};
 
 fn model(run: &Run, step: u64) -> BTreeMap<String, Tensor> {
     let tensors = tensors::read(&run.file(&format!("checkpoints/{step:06}/model.safetensors"))).expect("tensors");
@@ -30,7 +30,7 @@ fn part(of: &BTreeMap<String, Tensor>, prefix: &str) -> Vec<(String, Vec<f32>)> 
 
 #[test]
 fn a_run_begins_with_the_weights_of_another() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let source = place.trained("source", "quick --steps 4 --seed 1 --set generator.ema=0.9");
     let plain = place.trained("plain", "quick --steps 1 --snap 1 --keep 0 --seed 2 --set generator.ema=0.9");
     let start = || place.train("start", "quick --steps 2 --snap 1 --keep 0 --seed 2 --set generator.ema=0.9");
@@ -71,7 +71,7 @@ fn a_run_begins_with_the_weights_of_another() {
 /// differ.
 #[test]
 fn such_a_run_resumes_to_the_bit_and_is_reproduced_by_its_configuration() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let source = place.trained("source", "quick --steps 3 --seed 1");
     let words = "quick --steps 4 --snap 2 --keep 0 --seed 2";
     succeed(with_init(place.train("whole", words), source.path(), "--init-parts generator"));
@@ -93,7 +93,7 @@ fn such_a_run_resumes_to_the_bit_and_is_reproduced_by_its_configuration() {
 
 #[test]
 fn weights_that_do_not_fit_are_listed_and_nothing_is_left() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let source = place.trained("source", "quick --steps 1");
     let words = "quick --steps 1 --set generator.hidden=24 --set discriminator.hidden=16,8";
     let message = stderr(&exit_with(with_init(place.train("other", words), source.path(), ""), 3));
@@ -127,7 +127,7 @@ fn weights_that_do_not_fit_are_listed_and_nothing_is_left() {
 /// From a run to NumPy or to PyTorch's names, through `import`, and back into a run.
 #[test]
 fn weights_go_out_and_come_back() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let source = place.trained("source", "quick --steps 2");
     let at = |name: &str| place.path(name);
     let export = |words: &str, output: &str| {
@@ -173,7 +173,7 @@ fn weights_go_out_and_come_back() {
 /// `import` says what it took and what it left out, and refuses by name what it does not read.
 #[test]
 fn files_of_pytorchs_are_imported() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let fixture = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pickles").join(name);
     let import = |file: &str, words: &str| {
         let mut command = program("import");

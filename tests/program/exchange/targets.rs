@@ -8,12 +8,12 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::whole_runs::{PROGRAM, Place, Run, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{PROGRAM, Run, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 const OLD: &[u8] = b"what was there";
 
 struct Targets {
-    place: Place,
+    place: TestFolder,
     run: Run,
 }
 
@@ -51,7 +51,7 @@ fn is_model(path: &Path) -> bool {
 
 #[test]
 fn targets_of_a_model_that_are_no_new_file() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("run", "quick --steps 1");
     let t = Targets { place, run };
     names(&t);

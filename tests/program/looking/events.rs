@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, program, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, program, stdout, succeed};
 
 /// The contents of the frames of all event files in a folder, without their checksums, those of later files last.
 fn contents(folder: &Path) -> Vec<Vec<u8>> {
@@ -40,7 +40,7 @@ fn counted(events: Vec<Vec<u8>>) -> BTreeMap<Vec<u8>, usize> {
 }
 
 /// The events of a finished run are those of its records and pictures.
-fn assert_is_its_export(place: &Place, run: &Run, events: usize) {
+fn assert_is_its_export(place: &TestFolder, run: &Run, events: usize) {
     let board = place.path("board");
     let mut command = program("report");
     command.arg(run.path()).arg("--tensorboard").arg(&board);
@@ -65,7 +65,7 @@ fn assert_is_its_export(place: &Place, run: &Run, events: usize) {
 
 #[test]
 fn a_run_is_the_same_with_its_events() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 12 --tick 3 --snap 4";
     let plain = place.trained("plain", words);
     let with = place.trained("with", &format!("{words} --tensorboard"));
@@ -89,7 +89,7 @@ fn a_run_is_the_same_with_its_events() {
 
 #[test]
 fn a_resumed_run_has_each_event_once() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 12 --tick 3 --snap 4 --keep 0 --metrics swd --set eval.samples=16";
     let run = place.trained("a", &format!("{words} --tensorboard"));
     // Back to step 4, as a run that was killed before its next checkpoint: what came later comes again.
@@ -122,7 +122,7 @@ fn a_resumed_run_has_each_event_once() {
 
 #[test]
 fn events_stand_in_the_place_of_a_page() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 2");
     for other in ["--output a.html", "--no-nearest", "--data glyphs"] {
         let mut command = program(&format!("report --tensorboard b {other}"));

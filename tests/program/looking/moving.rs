@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::html::decoded;
-use crate::whole_runs::{Place, Run, exit_with, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, exit_with, program, stderr, stdout, succeed};
 
 /// The frames of a GIF in red, green and blue, their size, and their times in hundredths of a second.
 fn gif_frames(path: &Path) -> (Vec<Vec<u8>>, [usize; 2], Vec<u16>) {
@@ -30,7 +30,7 @@ fn on(run: &Run, command: &str, words: &str, output: &Path) -> Command {
 }
 
 /// The picture of a seed, each pixel once: `[8, 8]` in grey.
-fn sample(place: &Place, run: &Run, seed: u64, words: &str) -> Vec<u8> {
+fn sample(place: &TestFolder, run: &Run, seed: u64, words: &str) -> Vec<u8> {
     let mut command = program(&format!("generate --seeds {seed} --force {words}"));
     command.arg(run.path()).arg("--outdir").arg(place.path("samples"));
     succeed(command);
@@ -39,7 +39,7 @@ fn sample(place: &Place, run: &Run, seed: u64, words: &str) -> Vec<u8> {
 
 #[test]
 fn a_walk_moves_from_seed_to_seed_and_back() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 4");
     let path = place.path("walk.gif");
     let output = succeed(on(&run, "interpolate", "--seeds 3,5,9 --frames 5 --fps 10", &path));
@@ -78,7 +78,7 @@ fn a_walk_moves_from_seed_to_seed_and_back() {
 
 #[test]
 fn the_way_and_the_truncation_are_those_of_the_prior() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let normal = place.trained("n", "quick --steps 4 --set init_std=0.3 --set generator.prior=normal");
     let uniform = place.trained("u", "quick --steps 4 --set init_std=0.3 --set generator.prior=uniform");
     let walk = |run: &Run, words: &str| {
@@ -105,7 +105,7 @@ fn the_way_and_the_truncation_are_those_of_the_prior() {
 
 #[test]
 fn training_as_a_film_has_the_runs_own_pictures() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 12 --snap 3 --data glyphs --resize 8 --channels 3");
     let path = place.path("training.apng");
     let output = succeed(on(&run, "animate", "--fps 4", &path));
@@ -136,7 +136,7 @@ fn training_as_a_film_has_the_runs_own_pictures() {
 /// A stand-in for ffmpeg says what it was given.
 #[test]
 fn mp4_is_what_ffmpeg_makes_of_the_frames() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 4");
     let bin = place.path("bin");
     fs::create_dir(&bin).expect("a folder");

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::html::{data, decoded, png_of};
-use crate::whole_runs::{Place, Run, exit_with, idx, program, stderr, stdout, succeed};
+use crate::whole_runs::{Run, TestFolder, exit_with, idx, program, stderr, stdout, succeed};
 
 pub(super) fn report(run: &Run, words: &str) -> Command {
     let mut command = program("report");
@@ -24,7 +24,7 @@ pub(super) fn page_of(run: &Run, words: &str) -> (String, Value) {
 
 #[test]
 fn the_page_has_what_the_folder_has() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 12 --tick 3 --snap 4 --set target_kl=0.25 --seed 3");
     let (page, data) = page_of(&run, "");
     assert!(page.len() < 400_000, "{} bytes", page.len());
@@ -97,7 +97,7 @@ fn the_page_has_what_the_folder_has() {
 /// A generator that has learnt images by heart: its newest grid is the grid of the training images.
 #[test]
 fn copies_of_training_images_are_found() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 2");
     let of = |run: &Run, words: &str| page_of(run, words).1["runs"][0]["nearest"].clone();
     let nearest = of(&run, "");
@@ -154,7 +154,7 @@ fn copies_of_training_images_are_found() {
 
 #[test]
 fn several_runs_are_laid_over_each_other() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let vgan = place.trained("vgan", "quick --steps 12 --tick 3 --desc vgan");
     let gan = place.trained("gan", "quick --steps 20 --tick 2 --desc gan --set bottleneck.enabled=false");
     let mut command = program("report");
@@ -201,7 +201,7 @@ fn several_runs_are_laid_over_each_other() {
 
 #[test]
 fn nothing_of_the_users_is_written_over() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 2");
     fs::write(run.file("report.html"), "<p>mine</p>").expect("writing");
     let message = stderr(&exit_with(report(&run, ""), 3));

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::html::{element, png_of};
 use super::report::{page_of, report};
-use crate::whole_runs::{Place, Run, send, stderr, succeed, wait_for};
+use crate::whole_runs::{Run, TestFolder, send, stderr, succeed, wait_for};
 
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'&amp;<!--<script>";
 
 /// Whatever a run's files say is text in the page.
 #[test]
 fn text_of_a_run_never_becomes_html() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 2");
     let path = place.path(&format!("a/{HOSTILE}"));
     fs::rename(run.path(), &path).expect("renaming");
@@ -49,7 +49,7 @@ fn text_of_a_run_never_becomes_html() {
 
 #[test]
 fn what_cannot_be_read_is_left_out_and_said() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 8 --tick 2 --snap 4");
     let message = |data: &Value, index: usize| data["runs"][0]["notes"][index].as_str().expect("a note").to_string();
 
@@ -111,7 +111,7 @@ fn what_cannot_be_read_is_left_out_and_said() {
 
 #[test]
 fn a_run_that_goes_on_is_shown_and_left_alone() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let mut command = place.train("a", "quick --steps 1000000 --tick 1 --snap 5");
     let mut child = command.spawn().expect("the program starts");
     let there = || {
@@ -133,7 +133,7 @@ fn a_run_that_goes_on_is_shown_and_left_alone() {
 /// Many pictures and many records: the page stays small enough for a browser, and has the ends and the peaks.
 #[test]
 fn a_long_run_makes_no_longer_page() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let run = place.trained("a", "quick --steps 2");
     let picture = run.bytes("fakes000002.png");
     (3..=300).for_each(|step| fs::write(run.file(&format!("fakes{step:06}.png")), &picture).expect("writing"));

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use serde_json::Value;
 
 use super::html::data;
-use crate::whole_runs::{Place, Run, assert_same_checkpoint, exit_with, send, stderr, succeed};
+use crate::whole_runs::{Run, TestFolder, assert_same_checkpoint, exit_with, send, stderr, succeed};
 
 /// Starts a command with `--serve`; the child and the host and port of its page.
 fn started(mut command: Command) -> (Child, String) {
@@ -47,7 +47,7 @@ fn json(address: &str) -> Value {
 
 #[test]
 fn the_page_follows_the_run_and_ends_with_it() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let (mut child, address) = started(place.train("a", "quick --steps 1000000 --tick 1 --snap 5 --serve"));
     assert!(address.starts_with("127.0.0.1:"), "{address}");
     let (status, page) = get(&address, "/");
@@ -97,7 +97,7 @@ fn the_page_follows_the_run_and_ends_with_it() {
 /// The same bytes, whoever looks.
 #[test]
 fn a_run_that_is_watched_is_the_same_run() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let words = "quick --steps 120 --tick 5 --snap 20 --seed 5";
     let alone = place.trained("alone", words);
     let (mut child, address) = started(place.train("watched", &format!("{words} --serve")));
@@ -119,7 +119,7 @@ fn a_run_that_is_watched_is_the_same_run() {
 
 #[test]
 fn an_address_that_is_not_to_be_had_is_told_before_training() {
-    let place = Place::new();
+    let place = TestFolder::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let output = exit_with(place.train("a", &format!("quick --steps 2 --serve={port}")), 2);

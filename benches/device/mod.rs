@@ -40,7 +40,7 @@ fn gpu(device: &str) -> Result<Option<usize>> {
 ///
 /// # Errors
 /// Those of the benchmark; what is wrong with the choice; that the GPU can't be used.
-pub(crate) fn measure_at_chosen_place(benchmark: &mut impl Benchmark) -> Result<()> {
+pub(crate) fn measure_on_chosen_device(benchmark: &mut impl Benchmark) -> Result<()> {
     let value = |name| env::var(name).unwrap_or_default();
     let (gpu, dtype) = (gpu(&value(DEVICE))?, value(DTYPE));
     match dtype.as_str() {
