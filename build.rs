@@ -16,11 +16,8 @@ mod figures;
 #[path = "build/nvcc.rs"]
 mod nvcc;
 
-use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, find_nvcc, gencode};
+use nvcc::{ARCHITECTURES, COMPILER_FOLDER, FLAGS, TEXTS, find_nvcc, gencode};
 
-/// The oldest of them, as PTX for any later GPU. The variable `CUDA_PTX` names another, such as `90a`, for one purpose: to run what nvcc
-/// writes for it on the stand-in (docs/results/standin.md).
-const PTX: &str = "80";
 /// A form that each file is compiled in: its name, the type that it computes with, the define of the type in which activations lie
 /// in memory where that is another one. f32 and bf16 train, f64 checks gradients.
 type Form = (&'static str, &'static str, Option<&'static str>);
@@ -247,7 +244,9 @@ fn compile_all(
     let headers: Vec<PathBuf> = ["cuh", "h"].iter().flat_map(|kind| listed(&folder, kind)).collect();
     let headers: String = headers.iter().map(|path| read(path)).chain([generated.text.clone()]).collect();
     let mut flags: Vec<String> = FLAGS.iter().chain(&["--compress-mode=size", "-fatbin"]).map(|&f| f.into()).collect();
-    let ptx = env::var("CUDA_PTX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| PTX.into());
+    // The oldest text, as PTX for any later GPU. `CUDA_PTX=100` embeds the other, for one purpose: to run it on the stand-in
+    // (docs/results/standin.md).
+    let ptx = env::var("CUDA_PTX").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| TEXTS[0].into());
     flags.push(format!("-gencode=arch=compute_{ptx},code=compute_{ptx}"));
     // Kernels in f64 check gradients and do not train: the driver compiles them from PTX, and every build is a third shorter.
     let trained: Vec<String> = architectures.iter().map(|architecture| gencode(architecture)).collect();

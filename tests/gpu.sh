@@ -137,9 +137,10 @@ objectives() {
     residual="vgan-cifar10-resnet --batch 8 --set generator.width=4 --set generator.max_width=6"
     residual+=" --set discriminator.width=4 --set discriminator.max_width=6"
     while read -r name flags; do
+        # The kernels are checked at the start of the runs above; on the stand-in that takes longer than these steps.
         # The flags are words.
         # shellcheck disable=SC2086
-        trains_twice "$name" "$objective_steps" $flags </dev/null
+        trains_twice "$name" "$objective_steps" $flags ${SHORT:+--no-selfcheck} </dev/null
         count=$((count + 1))
     done < <(head -n "$objectives" <<OBJECTIVES
 residual $residual

@@ -1,7 +1,7 @@
 //! Precision of a run: of products in linear layers and convolutions, and of activations in memory.
 //!
 //! A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, a transposed one to as few, and
-//! with stride 1 one to as few, has kernels of its own (kernels/layers/conv2d_few.cu, conv2d_direct.cu) that round no weights; nor
+//! with stride 1 one to as few, has kernels of its own (kernels/layers/conv2d/few.cu and direct.cu) that round no weights; nor
 //! does the gradient of a linear layer's weight with one output, which is a sum over rows in f64. tf32 and bf16 have f32's range;
 //! ties are rounded away from zero in tf32, to even in bf16.
 

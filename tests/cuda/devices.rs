@@ -27,8 +27,8 @@ fn doctor_reports_the_gpu_and_the_code_that_it_runs() {
     let (b200, rtx5090, none) =
         (or_ptx("100", "runs sm_100"), or_ptx("120", "runs sm_120"), "no embedded code runs on it");
     let known = [
-        ("h200", "H200", "sm_90, 140 GiB", "runs sm_90a"),
-        ("h100", "H100", "sm_90, 79.6 GiB", "runs sm_90a"),
+        ("h200", "H200", "sm_90, 140 GiB", "runs sm_90"),
+        ("h100", "H100", "sm_90, 79.6 GiB", "runs sm_90"),
         ("a100", "A100", "sm_80, 80.0 GiB", "runs sm_80"),
         ("b200", "B200", "sm_100, 179 GiB", b200),
         ("rtx5090", "RTX 5090", "sm_120, 31.8 GiB", rtx5090),

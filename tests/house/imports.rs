@@ -17,11 +17,7 @@ const LOWEST: &str = "device";
 /// Files of operations without a file of kernels of the same path, and the reason.
 const NO_KERNELS: &[(&str, &str)] = &[];
 /// Files of kernels without an operation of the same path, and the reason.
-const NO_OPERATION: &[(&str, &str)] = &[
-    ("layers/batch_norm_backward", "the backward half of batch_norm, of src/ops/layers/batch_norm"),
-    ("layers/conv2d_direct", "conv2d with few channels, of src/ops/layers/conv2d/few.rs"),
-    ("layers/conv2d_few", "the same at the shapes in use"),
-];
+const NO_OPERATION: &[(&str, &str)] = &[];
 
 /// A file of Rust as a module: its path in `crate::…`, its children, its re-exports and imports.
 #[derive(Debug, Default)]

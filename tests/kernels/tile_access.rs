@@ -1,6 +1,6 @@
 //! How a warp of a matrix product's f32 tile, and one of the direct weight gradient, meets memory: ways of bank conflict in
 //! shared memory, sectors of global memory a request. Counted on the index functions of kernels/lib/tile.cuh and
-//! kernels/layers/conv2d_direct.cuh, compiled for the host.
+//! kernels/layers/conv2d/direct.cuh, compiled for the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -229,7 +229,7 @@ fn storing_the_sums_fills_whole_sectors() {
     }
 }
 
-/// What kernels/layers/conv2d_direct.cuh says, each list by thread, a row's neighbours side by side.
+/// What kernels/layers/conv2d/direct.cuh says, each list by thread, a row's neighbours side by side.
 struct Direct {
     /// The pixels of a step that a thread's row takes, and where the thread puts its tap of each in shared memory.
     brought: Vec<Vec<(usize, usize)>>,
@@ -240,7 +240,7 @@ struct Direct {
 }
 
 const DIRECT_PROGRAM: &str = r#"
-#include "layers/conv2d_direct.cuh"
+#include "layers/conv2d/direct.cuh"
 #include <cstdio>
 int main() {
     for (int thread = 0; thread < DIRECT_ROWS * DIRECT_TAPS; ++thread) {

@@ -55,7 +55,7 @@ ON_A_GPU = ("on_the_standin::", "two_gpus::", "steps_on_a_gpu::")
 # What reach.json calls launches outside all cases.
 NO_CASE = "-"
 # Headers that tests ask who does what, beside the kernels that use them.
-ASKED = {"lib/tile.cuh", "lib/tile_tensor.cuh", "layers/conv2d_direct.cuh"}
+ASKED = {"lib/tile.cuh", "lib/tile_tensor.cuh", "layers/conv2d/direct.cuh"}
 # Files that a header's mutant is compiled into at first, and how many where no test sees it there.
 AT_FIRST, AT_MOST = 1, 6
 

@@ -15,12 +15,8 @@ pub struct Resources {
 
 /// The architecture that the embedded code has for a GPU, as ptxas names it.
 fn architecture(gpu: &Gpu) -> String {
-    match gpu.capability {
-        // Code for 9.0 is compiled with the features that 9.0 alone has.
-        (9, 0) => "sm_90a".into(),
-        // The code that runs is the latest for the same major version.
-        (major, _) => format!("sm_{major}0"),
-    }
+    // The code that runs is the latest for the same major version.
+    format!("sm_{}0", gpu.capability.0)
 }
 
 /// The first number that stands before `unit`.
@@ -73,12 +69,12 @@ ptxas info    : Compiling entry function 'one' for 'sm_80'
 ptxas info    : Function properties for one
     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 31 registers, used 0 barriers, 376 bytes cmem[0]
-ptxas info    : Compiling entry function 'one' for 'sm_90a'
+ptxas info    : Compiling entry function 'one' for 'sm_90'
 ptxas info    : Used 34 registers, used 1 barriers, 2048 bytes smem, 384 bytes cmem[0]
-ptxas info    : Compiling entry function 'two' for 'sm_90a'
+ptxas info    : Compiling entry function 'two' for 'sm_90'
 ptxas info    : Used 40 registers, used 0 barriers";
         assert_eq!(read(report, "one", "sm_80"), Some(Resources { registers: 31, shared: 0 }));
-        assert_eq!(read(report, "one", "sm_90a"), Some(Resources { registers: 34, shared: 2048 }));
+        assert_eq!(read(report, "one", "sm_90"), Some(Resources { registers: 34, shared: 2048 }));
         assert_eq!(read(report, "two", "sm_80"), None);
     }
 

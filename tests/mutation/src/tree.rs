@@ -124,7 +124,7 @@ pub fn cargo(places: &Places) -> Command {
 /// The variables of builds and tests.
 pub fn variables(places: &Places) -> Vec<(&'static str, String)> {
     vec![
-        ("CUDA_COMPUTE_CAP", "80,90a".to_owned()),
+        ("CUDA_COMPUTE_CAP", "80,90".to_owned()),
         ("CARGO_PROFILE_RELEASE_LTO", "off".to_owned()),
         ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "4".to_owned()),
         ("SIMT_CACHE", places.tree.join("target/simt-cache").to_string_lossy().into_owned()),

@@ -6,6 +6,9 @@
 
 #include <cassert>
 #include <cfloat>
+#include <cstddef>
+// In C++17, libstdc++'s <cmath> declares special functions as well: reading them takes longer than compiling a small kernel.
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS
 #include <cmath>
 #include <cstdint>
 #include <cstdio>

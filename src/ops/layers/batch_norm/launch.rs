@@ -1,4 +1,4 @@
-//! Batch normalisation on the kernels of kernels/layers/batch_norm.cu and batch_norm_backward.cu.
+//! Batch normalisation on the kernels of kernels/layers/batch_norm.cu.
 
 use super::{BatchNorm, BatchNormOp};
 use crate::Result;

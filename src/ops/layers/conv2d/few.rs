@@ -1,5 +1,5 @@
-//! Convolutions from few channels, and with stride 1 those to few, on the kernels of kernels/layers/conv2d_few.cu and, for shapes
-//! that are not there, conv2d_direct.cu. Their operands are taken as they are stored.
+//! Convolutions from few channels, and with stride 1 those to few, on the kernels of kernels/layers/conv2d/few.cu and, for shapes
+//! that are not there, direct.cu. Their operands are taken as they are stored.
 
 use super::Conv2d;
 use crate::Result;

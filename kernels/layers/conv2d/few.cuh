@@ -50,7 +50,7 @@ __device__ __forceinline__ void few_stage(const Conv2d& d, const Filters& f, con
     }
 }
 
-// y of a block's tile; conv2d_direct.cu says what the arguments are.
+// y of a block's tile; direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PIXELS>
 __device__ __forceinline__ void few_forward_tile(const Conv2d& d, const Filters& f, const stored* x, const stored* w,
                                                  const real* b, stored* y) {
@@ -204,7 +204,7 @@ __device__ __forceinline__ void few_add(const Quad (&patch)[F::PATCH_H][F::PATCH
     }
 }
 
-// dx of a block's pixels; conv2d_direct.cu says what the arguments are.
+// dx of a block's pixels; direct.cu says what the arguments are.
 template <int C, int SIDE, int STRIDE, int PADDING>
 __device__ __forceinline__ void few_backward_input_tile(const Conv2d& d, const Filters& f, const stored* dy, const stored* w,
                                                         const real* b, stored* dx) {

@@ -1,6 +1,6 @@
 // Convolutions with few channels C. Operands are never rounded here: they are exact in f32 whatever type products round to.
-// Shapes in use have kernels of their own in conv2d_few.cu.
-#include "layers/conv2d_direct.cuh"
+// Shapes in use have kernels of their own in few.cu.
+#include "layers/conv2d/direct.cuh"
 #include "layers/filters.cuh"
 
 // The forward pass for few channels C: a window is so short that a tile of a matrix product would be mostly loading.

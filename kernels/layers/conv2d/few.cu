@@ -1,6 +1,6 @@
-// The shapes in use of convolutions with few channels; conv2d_direct.cu has a kernel for every other. Operands are taken
+// The shapes in use of convolutions with few channels; direct.cu has a kernel for every other. Operands are taken
 // as they are stored.
-#include "layers/conv2d_few.cuh"
+#include "layers/conv2d/few.cuh"
 
 // Threads of a block of the input gradients. To nvcc also how many blocks a multiprocessor holds at least, so that it takes the
 // registers that it needs: left to itself it spills two of them for the sake of another block.
