@@ -208,7 +208,7 @@ driver_api! { SYMBOLS;
         instantiate(driver, exec, graph, flags)
     }
 
-    /// `cuGraphInstantiate` as it was before 12.0, with places for a message.
+    /// `cuGraphInstantiate` (before 12.0): 1. The places for a message stay as they are.
     fn cuGraphInstantiate_v2(
         driver, exec: Out<Handle<ExecKind>>, graph: Handle<GraphKind>, node: Out<Handle<NodeKind>>, log: Host, room: usize,
     ) {
