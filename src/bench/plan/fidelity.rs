@@ -155,9 +155,15 @@ mod tests {
             assert!(page.contains(&mean), "docs/results/plan-model.md does not say: mean {mean}");
         }
         for source in [FAST, SGEMM] {
-            assert!(page.contains(source) && statement().contains(source), "{source} is not in the page and the output");
+            assert!(
+                page.contains(source) && statement().contains(source),
+                "{source} is not in the page and the output"
+            );
         }
-        let held_out = format!("held out: |ln(predicted / published)| {:.2} on the first kernel of {FAST}", mean_error(|k| k.gpu == "h100"));
+        let held_out = format!(
+            "held out: |ln(predicted / published)| {:.2} on the first kernel of {FAST}",
+            mean_error(|k| k.gpu == "h100")
+        );
         assert!(statement().starts_with(&held_out), "{}", statement());
         for factor in [format!("{F32_STEP} in f32"), format!("{BF16_STEP} in bf16")] {
             assert!(page.contains(&factor), "docs/results/plan-model.md does not say: {factor}");

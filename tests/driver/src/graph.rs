@@ -293,7 +293,7 @@ driver_api! { SYMBOLS;
         add(driver, node, graph, dependencies, count, Work::Wait)
     }
 
-    /// `cuGraphAddKernelNode`: 1, and what a launch may return.
+    /// `cuGraphAddKernelNode` (version 2): 1, 201, 400, 701, 912, as a launch.
     fn cuGraphAddKernelNode_v2(
         driver, node: Out<Handle<NodeKind>>, graph: Handle<GraphKind>, dependencies: In<Handle<NodeKind>>, count: usize,
         parameters: In<KernelNode>,

@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn a_value_that_is_not_known_is_named() {
         for name in [
-            "GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "TIME", "FRESH", "CHECKS", "SCHEDULE", "ASYNC",
-            "FAIL",
+            "GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "TIME", "FRESH", "CHECKS", "SCHEDULE",
+            "ASYNC", "FAIL",
         ] {
             let name = format!("CUDA_STANDIN_{name}");
             let error = read(&[(&name, "?")]).expect_err(&name);

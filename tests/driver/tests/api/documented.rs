@@ -39,7 +39,7 @@ struct Function {
 fn functions(source: &str) -> Vec<Function> {
     let Some(start) = source.find("driver_api! { SYMBOLS;\n") else { return Vec::new() };
     let (mut found, mut comment) = (Vec::new(), Vec::new());
-    let mut lines = source[start..].lines();
+    let mut lines = source[start..].lines().take_while(|line| *line != "}");
     while let Some(line) = lines.next() {
         if let Some(text) = line.strip_prefix("    ///") {
             comment.push(text.trim());
@@ -104,7 +104,8 @@ fn judge(
 #[test]
 fn the_comment_of_each_function_has_its_codes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let read =
+        |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let codes = codes(&read(&folder.join("code.rs")));
     let files = std::fs::read_dir(&folder).expect("the sources").map(|entry| entry.expect("an entry").path());
     let (mut wrong, mut known) = (Vec::new(), 0);
@@ -135,7 +136,8 @@ fn comments_that_are_wrong_are_told() {
     let codes = codes(&std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/code.rs")).expect("it"));
     assert_eq!((codes["INVALID_VALUE"], codes["UNKNOWN"]), (1, 999));
     let judged = |comment: &str, body: &str| {
-        let source = format!("driver_api! {{ SYMBOLS;\n    /// {comment}\n    fn cuMemFree_v2(driver) {{\n{body}\n    }}\n}}\n");
+        let source =
+            format!("driver_api! {{ SYMBOLS;\n    /// {comment}\n    fn cuMemFree_v2(driver) {{\n{body}\n    }}\n}}\n");
         let [function] = &functions(&source)[..] else { panic!("{source}") };
         judge(function, &BTreeSet::from([2, 900]), &codes)
     };
@@ -144,7 +146,11 @@ fn comments_that_are_wrong_are_told() {
         assert_eq!((error, found), (None, expected.iter().copied().collect()));
     };
     right("`cuMemFree`: 1, 201. Of 12 words.", "driver.current()?;\nErr(Code::INVALID_VALUE)", &[1, 201]);
-    right("`cuMemFree` (version 2): likewise; 1 for null.", "address.check()?; driver.allowed_while_recording()?", &[1, 2, 900]);
+    right(
+        "`cuMemFree` (version 2): likewise; 1 for null.",
+        "address.check()?; driver.allowed_while_recording()?",
+        &[1, 2, 900],
+    );
     right("`cuMemFree`: 46", "if error == Some(Code::UNKNOWN) { Err(Code::DEVICE_UNAVAILABLE) }", &[46]);
     for (comment, body, expected) in [
         ("", "Ok(())", "no codes"),
