@@ -98,8 +98,8 @@ const EXCHANGE: &str = "
     mul.wide.u32 %rd4, %r3, 4;
     add.s64 %rd4, %rd4, %rd3;
     st.global.u32 [%rd4], %r3;
-    .loc 1 7 5 // unsigned other = thread ^ (block == 11 ? 32 : 0);
-    setp.eq.u32 %p1, %r8, 11;
+    .loc 1 7 5 // unsigned other = thread ^ (block == 5 ? 32 : 0);
+    setp.eq.u32 %p1, %r8, 5;
     selp.u32 %r9, 32, 0, %p1;
     xor.b32 %r10, %r3, %r9;
     mul.wide.u32 %rd5, %r10, 4;
@@ -125,7 +125,7 @@ fn a_race_in_global_memory() {
     let launch = Launch { grid: [2, 3, 2], block: [32, 2, 1], cluster: [1; 3], dynamic_shared: 0, parameters };
     let kernel = load(&machine, EXCHANGE).kernel("exchange").expect("the kernel");
     let found = machine.launch(&kernel, &launch).expect("no fault").findings;
-    let block = [1, 2, 1];
+    let block = [1, 2, 0];
     let store = |threads: &[u32]| site(&[("exchange.cu", 6)], line_of(EXCHANGE, "st.global"), "st", block, threads);
     let load = |threads: &[u32]| {
         let places = [("exchange.cu", 2), ("exchange.cu", 8)];
@@ -135,7 +135,7 @@ fn a_race_in_global_memory() {
     let (upper, order): (Vec<u32>, _) = ((32..64).collect(), "with nothing between that orders them (seen 32 times)");
     let written = format!("a race in global memory: one thread writes what another read, {order}");
     let read = format!("a race in global memory: one thread reads what another wrote, {order}");
-    let first = all + 11 * 256;
+    let first = all + 5 * 256;
     let expected = [
         finding("exchange", &written, first + 4 * 32, &[store(&upper), load(&[0])]),
         finding("exchange", &read, first, &[load(&upper), store(&[0])]),
