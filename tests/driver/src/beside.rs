@@ -77,8 +77,8 @@ pub(crate) fn carry_out(driver: &mut Driver, device: usize, work: &Beside) -> Re
 }
 
 driver_api! { SYMBOLS;
-    /// Puts work of another library's into a stream, or into the graph that it records, and says which: 1, 201, 400. `release` is
-    /// called in any case, unless it is null.
+    /// `cuStandinEnqueue`: 1, 201, 400. Puts work of another library's into a stream, or into the graph that it records, and says
+    /// which. `release` is called in any case, unless it is null.
     fn cuStandinEnqueue(
         driver, stream: Handle<StreamKind>, function: Option<Function>, release: Option<Release>, data: Host, recorded: Out<bool>,
     ) {

@@ -189,7 +189,7 @@ driver_api! { SYMBOLS;
         create(driver, context, flags, device)
     }
 
-    /// `cuCtxCreate` (version 3): as above, with an affinity of its own.
+    /// `cuCtxCreate` (version 3): likewise, with affinities in place of parameters.
     fn cuCtxCreate_v3(driver, context: Out<Handle<ContextKind>>, affinities: In<u8>, count: i32, flags: u32, device: i32) {
         if !affinities.is_null() || count != 0 {
             return Err(Code::NOT_SUPPORTED);
@@ -240,7 +240,7 @@ driver_api! { SYMBOLS;
         })
     }
 
-    /// `cuCtxGetCurrent`: null where there is none.
+    /// `cuCtxGetCurrent`: 1. Null where there is none.
     fn cuCtxGetCurrent(driver, context: Out<Handle<ContextKind>>) {
         context.set(thread(|thread| thread.contexts.borrow().last().copied())?.unwrap_or(Handle::NULL))
     }
@@ -279,7 +279,7 @@ driver_api! { SYMBOLS;
         driver.synchronize_context(context)
     }
 
-    /// `cuCtxSynchronize_v2`: the same for any context.
+    /// `cuCtxSynchronize_v2`: likewise, for any context.
     fn cuCtxSynchronize_v2(driver, context: Handle<ContextKind>) {
         driver.allowed_while_recording()?;
         let context = driver.context_or_current(context)?;

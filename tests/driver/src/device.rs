@@ -145,7 +145,7 @@ driver_api! { SYMBOLS;
         find_symbol(driver, name, address, version, status)
     }
 
-    /// `cuGetProcAddress` as it was before 12.0.
+    /// `cuGetProcAddress` (before 12.0): likewise, without a status.
     fn cuGetProcAddress(driver, name: Text, address: Out<*const ()>, version: i32, flags: u64) {
         find_symbol(driver, name, address, version, Out(std::ptr::null_mut()))
     }

@@ -155,7 +155,7 @@ driver_api! { SYMBOLS;
         record(driver, event, stream, flags)
     }
 
-    /// `cuEventQuery`: 400, 600, 907. As with `cuStreamQuery`, the first query finds work undone and the next does it.
+    /// `cuEventQuery`: 400, 600, 900 while recording, 907. As with `cuStreamQuery`, the first query finds work undone and the next does it.
     fn cuEventQuery(driver, event: Handle<EventKind>) {
         let device = driver.events.get(event)?.device;
         driver.unbroken(device)?;
@@ -170,7 +170,7 @@ driver_api! { SYMBOLS;
         driver.unbroken(device)
     }
 
-    /// `cuEventSynchronize`: 400, 907, and what went wrong since.
+    /// `cuEventSynchronize`: 400, 900 while recording, 907, and what went wrong since.
     fn cuEventSynchronize(driver, event: Handle<EventKind>) {
         let device = driver.events.get(event)?.device;
         driver.unbroken(device)?;

@@ -208,7 +208,7 @@ driver_api! { SYMBOLS;
         instantiate(driver, exec, graph, flags)
     }
 
-    /// `cuGraphInstantiate` as it was before 12.0, with places for a message.
+    /// `cuGraphInstantiate` (before 12.0): 1. The places for a message stay as they are.
     fn cuGraphInstantiate_v2(
         driver, exec: Out<Handle<ExecKind>>, graph: Handle<GraphKind>, node: Out<Handle<NodeKind>>, log: Host, room: usize,
     ) {
@@ -293,7 +293,7 @@ driver_api! { SYMBOLS;
         add(driver, node, graph, dependencies, count, Work::Wait)
     }
 
-    /// `cuGraphAddKernelNode`: 1, and what a launch may return.
+    /// `cuGraphAddKernelNode` (version 2): 1, 201, 400, 701, 912, as a launch.
     fn cuGraphAddKernelNode_v2(
         driver, node: Out<Handle<NodeKind>>, graph: Handle<GraphKind>, dependencies: In<Handle<NodeKind>>, count: usize,
         parameters: In<KernelNode>,

@@ -280,7 +280,7 @@ driver_api! { SYMBOLS;
         submit(driver, function, config.shape()?, config.stream, parameters, extra)
     }
 
-    /// `cuLaunchCooperativeKernel`: 801, as the device's attribute says: blocks of a grid do not all run at once.
+    /// `cuLaunchCooperativeKernel`: 201, 400; 801, as the device's attribute says: blocks of a grid do not all run at once.
     fn cuLaunchCooperativeKernel(
         driver, function: Handle<FunctionKind>, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
         shared: u32, stream: Handle<StreamKind>, parameters: In<Host>,

@@ -1,12 +1,13 @@
 //! Memory: CUDA Driver API, "Memory Management" and "Unified Addressing".
 
-use ptx_machine::memory::{Allocation, Kind};
+use ptx_machine::memory::{Allocation, Kind, Memory};
 
 use crate::abi::{Host, In, Out, driver_api};
 use crate::code::{Code, Result};
 use crate::faults::Point;
 use crate::handle::{Handle, PoolKind, StreamKind};
 use crate::queue::Work;
+use crate::settings::Fresh;
 use crate::state::{Driver, Owned};
 
 /// Page-locked memory may be portable (1), mapped (2) and write-combined (4).
@@ -38,6 +39,9 @@ impl Driver {
             address = self.devices[device].memory().allocate(bytes, kind);
         }
         let address = address.ok_or(Code::OUT_OF_MEMORY)?;
+        if self.settings.fresh == Fresh::Poison {
+            poison(self.devices[device].memory(), address, bytes);
+        }
         self.allocated += 1;
         let number = self.allocated;
         self.allocations.insert(address, Owned { device, context, bytes, kind, pool, flags, number });
@@ -81,6 +85,21 @@ impl Driver {
     }
 }
 
+/// All bits set: NaN as a float of any width, -1 as an integer, and no address.
+const POISON: u8 = 0xFF;
+/// Bytes at either end of an allocation that get it. Each page that is written takes memory and time on the host, which a large
+/// allocation may never need.
+const POISONED: u64 = 32 << 20;
+
+/// Fills new memory, where nothing has been written yet: "The memory is not cleared." (`cuMemAlloc`)
+fn poison(memory: &Memory, address: u64, bytes: u64) {
+    let behind = bytes.saturating_sub(POISONED).max(POISONED.min(bytes));
+    for (start, end) in [(0, POISONED.min(bytes)), (behind, bytes)] {
+        // The allocation is new and holds both ranges.
+        let _ = memory.scribble(address + start, POISON, end - start);
+    }
+}
+
 driver_api! { SYMBOLS;
     /// `cuMemGetInfo`: 1, 201.
     fn cuMemGetInfo_v2(driver, free: Out<usize>, total: Out<usize>) {
@@ -98,7 +117,7 @@ driver_api! { SYMBOLS;
         address.set(driver.allocate(bytes, Kind::Device, None, 0)?)
     }
 
-    /// `cuMemAllocPitch`: 1, 2, 201. Rows begin at multiples of 512 bytes.
+    /// `cuMemAllocPitch`: 1, 2, 201; 900 while recording. Rows begin at multiples of 512 bytes.
     fn cuMemAllocPitch_v2(driver, address: Out<u64>, pitch: Out<usize>, width: usize, height: usize, element: u32) {
         address.check()?;
         pitch.check()?;
@@ -112,7 +131,7 @@ driver_api! { SYMBOLS;
         pitch.set(row)
     }
 
-    /// `cuMemAllocManaged`: 801, since device memory here can't be touched by the host.
+    /// `cuMemAllocManaged`: 1, 201; 801, since device memory here can't be touched by the host.
     fn cuMemAllocManaged(driver, address: Out<u64>, bytes: usize, flags: u32) {
         address.check()?;
         driver.current()?;
@@ -198,7 +217,7 @@ driver_api! { SYMBOLS;
         }
     }
 
-    /// `cuMemHostRegister`: 801. Memory that the program allocated itself can't be given an address of the device's here.
+    /// `cuMemHostRegister`: 1, 201, 801. Memory that the program allocated itself can't be given an address of the device's here.
     fn cuMemHostRegister_v2(driver, host: Host, bytes: usize, flags: u32) {
         driver.current()?;
         if host.0 == 0 || bytes == 0 {
@@ -213,7 +232,7 @@ driver_api! { SYMBOLS;
         Err(if host.0 == 0 { Code::INVALID_VALUE } else { Code::HOST_MEMORY_NOT_REGISTERED })
     }
 
-    /// `cuMemAllocAsync`: 1, 2, 201; 801 while the stream records. The address is there at once, as documented.
+    /// `cuMemAllocAsync`: 1, 2, 201, 400; 801 while the stream records. The address is there at once, as documented.
     fn cuMemAllocAsync(driver, address: Out<u64>, bytes: usize, stream: Handle<StreamKind>) {
         let pool = driver.devices[driver.current_device()?].pool;
         allocate_in_order(driver, address, bytes, pool, stream)
@@ -224,7 +243,7 @@ driver_api! { SYMBOLS;
         allocate_in_order(driver, address, bytes, pool, stream)
     }
 
-    /// `cuMemFreeAsync`: 1, 201. It is freed in the stream's order; what uses it later fails.
+    /// `cuMemFreeAsync`: 1, 201, 400. It is freed in the stream's order; what uses it later fails.
     fn cuMemFreeAsync(driver, address: u64, stream: Handle<StreamKind>) {
         driver.current()?;
         let stream = driver.stream(stream)?;

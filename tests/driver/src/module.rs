@@ -167,7 +167,7 @@ pub(crate) fn image(address: Host) -> Result<&'static [u8]> {
 }
 
 driver_api! { SYMBOLS;
-    /// `cuModuleLoad`: 1, 201, 301, and as `cuModuleLoadData`.
+    /// `cuModuleLoad`: 1, 200, 201, 209, 218, 301; 900 while recording.
     fn cuModuleLoad(driver, module: Out<Handle<ModuleKind>>, path: Text) {
         module.check()?;
         driver.allowed_while_recording()?;
@@ -266,7 +266,7 @@ driver_api! { SYMBOLS;
         Ok(())
     }
 
-    /// `cuFuncSetCacheConfig`: 1, 201. There are no caches.
+    /// `cuFuncSetCacheConfig`: 1, 201, 400. There are no caches.
     fn cuFuncSetCacheConfig(driver, function: Handle<FunctionKind>, config: u32) {
         driver.current()?;
         driver.functions.get(function)?;

@@ -26,6 +26,15 @@ pub(crate) enum Clock {
     Counted,
 }
 
+/// What is in memory that was just allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    /// Bytes that no program should like, as a GPU's are any.
+    Poison,
+    /// Zeros.
+    Zero,
+}
+
 /// All settings.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -41,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) when: When,
     /// The clock that events read.
     pub(crate) clock: Clock,
+    /// The content of new allocations.
+    pub(crate) fresh: Fresh,
     /// The options of kernels.
     pub(crate) options: Options,
     /// The planted faults.
@@ -64,6 +75,7 @@ impl Default for Settings {
             version: VERSION,
             when: When::Lazy,
             clock: Clock::Host,
+            fresh: Fresh::Poison,
             options: Options::default(),
             faults: Faults::default(),
             trace: None,
@@ -126,6 +138,13 @@ impl Settings {
             if settings.clock == Clock::Counted && settings.options.count_every == 0 {
                 settings.options.count_every = 1;
             }
+        }
+        if let Some(text) = set("CUDA_STANDIN_FRESH") {
+            settings.fresh = match text.as_str() {
+                "poison" => Fresh::Poison,
+                "zero" => Fresh::Zero,
+                _ => return Err(refused("CUDA_STANDIN_FRESH", &text, "poison or zero")),
+            };
         }
         if let Some(text) = set("CUDA_STANDIN_CHECKS") {
             settings.options.checks = checks(&text)?;
@@ -234,7 +253,7 @@ mod tests {
     fn without_variables_it_is_one_h200_that_works_late() {
         let settings = read(&[]).expect("valid");
         assert_eq!((settings.gpu.key, settings.visible, settings.when), ("h200", vec![0], When::Lazy));
-        assert_eq!(settings.options.checks, Checks::NONE);
+        assert_eq!((settings.options.checks, settings.fresh), (Checks::NONE, Fresh::Poison));
     }
 
     #[test]
@@ -247,13 +266,14 @@ mod tests {
             ("CUDA_STANDIN_THREADS", "3"),
             ("CUDA_STANDIN_COUNT", "7"),
             ("CUDA_STANDIN_TIME", "counted"),
+            ("CUDA_STANDIN_FRESH", "zero"),
             ("CUDA_STANDIN_CHECKS", "races,unwritten"),
             ("CUDA_STANDIN_SCHEDULE", "shuffled:9"),
             ("CUDA_STANDIN_ASYNC", "earliest"),
         ])
         .expect("valid");
         assert_eq!((settings.gpu.key, settings.memory, settings.version), ("t4", 4096, 12_040));
-        assert_eq!((settings.when, settings.clock), (When::Eager, Clock::Counted));
+        assert_eq!((settings.when, settings.clock, settings.fresh), (When::Eager, Clock::Counted, Fresh::Zero));
         let options = settings.options;
         assert_eq!((options.threads, options.count_every), (3, 7));
         assert_eq!((options.blocks, options.warps), (Order::Shuffled(9), Order::Shuffled(9)));
@@ -272,8 +292,8 @@ mod tests {
     #[test]
     fn a_value_that_is_not_known_is_named() {
         for name in [
-            "GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "TIME", "CHECKS", "SCHEDULE", "ASYNC",
-            "FAIL",
+            "GPU", "MEMORY", "DEVICES", "DRIVER", "ORDER", "THREADS", "COUNT", "TIME", "FRESH", "CHECKS", "SCHEDULE",
+            "ASYNC", "FAIL",
         ] {
             let name = format!("CUDA_STANDIN_{name}");
             let error = read(&[(&name, "?")]).expect_err(&name);

@@ -200,7 +200,7 @@ driver_api! { SYMBOLS;
         device.set(driver.streams.get(stream)?.device as i32)
     }
 
-    /// `cuStreamAttachMemAsync`: 801, since there is no managed memory.
+    /// `cuStreamAttachMemAsync`: 400; 801, since there is no managed memory.
     fn cuStreamAttachMemAsync(driver, stream: Handle<StreamKind>, address: u64, bytes: usize, flags: u32) {
         driver.stream(stream)?;
         Err(Code::NOT_SUPPORTED)
@@ -214,14 +214,14 @@ driver_api! { SYMBOLS;
         driver.submit(stream, Work::Host(Callback { function, data: data.0 }))
     }
 
-    /// `cuStreamBeginCapture`: 1; 900 for the legacy default stream ("Capture may not be initiated if stream is
+    /// `cuStreamBeginCapture`: 1, 400; 900 for the legacy default stream ("Capture may not be initiated if stream is
     /// CU_STREAM_LEGACY"); 401 where it records already.
     fn cuStreamBeginCapture_v2(driver, stream: Handle<StreamKind>, mode: u32) {
         let stream = driver.stream(stream)?;
         driver.begin_capture(stream, mode)
     }
 
-    /// `cuStreamEndCapture`: 1; 401 where it does not record; 901, 903, 904, 908.
+    /// `cuStreamEndCapture`: 1, 400; 401 where it does not record; 901, 903, 904, 908.
     fn cuStreamEndCapture(driver, stream: Handle<StreamKind>, graph: Out<Handle<GraphKind>>) {
         graph.set(Handle::NULL)?;
         let stream = driver.stream(stream)?;
@@ -229,14 +229,14 @@ driver_api! { SYMBOLS;
         graph.set(recorded)
     }
 
-    /// `cuStreamIsCapturing`: 1; 906 for the legacy default stream while a blocking stream of its context records.
+    /// `cuStreamIsCapturing`: 1, 400; 906 for the legacy default stream while a blocking stream of its context records.
     fn cuStreamIsCapturing(driver, stream: Handle<StreamKind>, status: Out<u32>) {
         let stream = driver.stream(stream)?;
         driver.implicit(stream)?;
         status.set(driver.capture_status(stream)?)
     }
 
-    /// `cuStreamGetCaptureInfo` (version 2): as above. The graph and the nodes it would depend on are not given out.
+    /// `cuStreamGetCaptureInfo` (version 2): likewise. The graph and the nodes it would depend on are not given out.
     fn cuStreamGetCaptureInfo_v2(
         driver, stream: Handle<StreamKind>, status: Out<u32>, id: Out<u64>, graph: Out<Handle<GraphKind>>,
         dependencies: Out<*const Handle<NodeKind>>, count: Out<usize>,

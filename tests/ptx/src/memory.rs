@@ -282,11 +282,17 @@ impl Memory {
         Ok(())
     }
 
-    /// Sets bytes.
-    pub fn fill(&self, address: u64, value: u8, bytes: u64) -> Result<(), AccessError> {
+    /// Sets the bytes of a range and leaves open whether they were written: for memory that is handed out with anything in it.
+    pub fn scribble(&self, address: u64, value: u8, bytes: u64) -> Result<(), AccessError> {
         let target = self.resolve(address, bytes)?;
         // SAFETY: as in `read`.
         unsafe { target.write_bytes(value, bytes as usize) };
+        Ok(())
+    }
+
+    /// Sets bytes.
+    pub fn fill(&self, address: u64, value: u8, bytes: u64) -> Result<(), AccessError> {
+        self.scribble(address, value, bytes)?;
         self.mark_written(address, bytes);
         Ok(())
     }

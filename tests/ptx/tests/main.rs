@@ -6,6 +6,7 @@ mod common;
 mod control;
 mod counters;
 mod faults;
+mod findings;
 mod front;
 mod instructions;
 mod memory;

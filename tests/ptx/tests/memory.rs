@@ -22,6 +22,13 @@ fn what_was_written_is_known_byte_by_byte() {
     assert_eq!(memory.first_unwritten(address + 300, 204), Some(address + 503));
     memory.mark_written(address + 203, 97);
     assert_eq!(memory.first_unwritten(address, 503), None);
+    // What is in memory by chance is not written.
+    memory.scribble(address + 503, 0xFF, 497).expect("the allocation");
+    assert_eq!(memory.first_unwritten(address, 1000), Some(address + 503));
+    let mut bytes = [0; 2];
+    memory.read(address + 502, &mut bytes).expect("the allocation");
+    assert_eq!(bytes, [1, 0xFF]);
+    assert_eq!(memory.scribble(address + 503, 0xFF, 498), Err(AccessError::Outside));
     // Freed and handed out again or not: nothing is left.
     memory.free(address);
     let again = memory.allocate(1000, Kind::Device).expect("memory");

@@ -384,6 +384,68 @@ fn a_finding_ends_the_launch_and_is_written() {
     }
 }
 
+/// Warp 1 of the second block reads what warp 0 wrote, with no barrier between. The comments are the lines of the .cu file.
+const RACES: &str = "
+.version 8.0
+.target sm_70
+.address_size 64
+.visible .entry races()
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<8>;
+    .shared .align 4 .b8 kept[64];
+    .loc 1 12 5 // if (blockIdx.y == 1 && threadIdx.x < 2) kept[8 + threadIdx.x] = threadIdx.x;
+    mov.u32 %r1, %tid.x;
+    mov.u32 %r2, %ctaid.y;
+    setp.ne.u32 %p1, %r2, 1;
+    @%p1 bra DONE;
+    setp.ge.u32 %p1, %r1, 2;
+    @%p1 bra READ;
+    shl.b32 %r3, %r1, 2;
+    mov.u32 %r4, kept;
+    add.u32 %r5, %r4, %r3;
+    st.shared.u32 [%r5+32], %r1;
+READ:
+    .loc 1 7 12, function_name $L__name, inlined_at 1 13 5 // if (threadIdx.x == 40) return kept[9];
+    setp.ne.u32 %p1, %r1, 40;
+    @%p1 bra DONE;
+    ld.shared.u32 %r6, [kept+36];
+DONE:
+    ret;
+}
+    .file 1 \"races.cu\"
+    .section .debug_str
+    {
+$L__name:
+.b8 102,101,116,99,104,0
+    }
+";
+
+/// Every word of it, as a person reads it on stderr and in the report.
+#[test]
+fn a_race_is_told_with_both_accesses() {
+    let test = concat!(module_path!(), "::a_race_is_told_with_both_accesses");
+    let written = run_and_read(test, &[("CHECKS", "races")], "REPORT", || {
+        begin();
+        let races = function(load(RACES), "races");
+        let (stream, nothing) = (null_mut(), null_mut());
+        assert_eq!(call!(cuLaunchKernel(races, 1, 2, 1, 64, 1, 1, 0, stream, nothing, null_mut())), 0);
+        assert_eq!(call!(cuCtxSynchronize()), 719);
+    });
+    let Some(texts) = written else { return };
+    let line = |text: &str| RACES.lines().position(|line| line.contains(text)).expect("the line") + 1;
+    let expected = format!(
+        "cuda-standin: kernel races: a race in shared memory: one thread reads what another wrote, with nothing between that \
+         orders them at 0x24\n  races.cu:7, inlined into races.cu:13, PTX line {}: ld, block (0, 1, 0), threads 40\n  \
+         races.cu:12, PTX line {}: st, block (0, 1, 0), threads 1\n",
+        line("ld.shared"),
+        line("st.shared")
+    );
+    for text in texts {
+        assert!(text.contains(&expected), "{text}\ndoes not have\n{expected}");
+    }
+}
+
 on_driver! {
     /// `add` reads and writes four bytes an element and has little else to do, so that memory is what it waits for. Copies take no time.
     fn a_counted_time_is_that_of_the_busiest_unit(TIME = "counted") {

@@ -5,6 +5,7 @@ mod capture;
 mod child;
 mod contexts;
 mod cuda;
+mod documented;
 mod faults;
 mod graphs;
 mod launches;

@@ -5,7 +5,9 @@ use std::ptr::null_mut;
 use sys::CUpointer_attribute as Attribute;
 
 use crate::child::on_driver;
-use crate::cuda::{alloc, begin, call, fetch, fill, free_stream, now, pinned, sys, wait};
+use crate::cuda::{
+    ADD, alloc, begin, call, fetch, fill, free_stream, function, launch_add, load, now, pinned, sys, wait,
+};
 
 const OUT_OF_MEMORY: u32 = 2;
 
@@ -165,5 +167,77 @@ on_driver! {
         assert_eq!(call!(cuMemPoolGetAttribute(pool, which, (&raw mut bytes).cast())), 0);
         assert_eq!(bytes, 5);
         assert_eq!(call!(cuMemPoolDestroy(pool)), 1);
+    }
+}
+
+/// A buffer from each function that allocates, the last by a copy of the host's.
+fn fresh(bytes: usize) -> Vec<Vec<u8>> {
+    let stream = free_stream();
+    let (mut pitched, mut in_order, mut pooled, mut pitch, mut pool) = (0, 0, 0, 0, null_mut());
+    assert_eq!(call!(cuMemAllocPitch_v2(&mut pitched, &mut pitch, bytes, 1, 4)), 0);
+    assert_eq!(call!(cuMemAllocAsync(&mut in_order, bytes, stream)), 0);
+    assert_eq!(call!(cuDeviceGetDefaultMemPool(&mut pool, 0)), 0);
+    assert_eq!(call!(cuMemAllocFromPoolAsync(&mut pooled, bytes, pool, stream)), 0);
+    let mut host = null_mut();
+    assert_eq!(call!(cuMemHostAlloc(&mut host, bytes, 0)), 0);
+    // SAFETY: the driver gave so many bytes.
+    let host = unsafe { std::slice::from_raw_parts(host.cast::<u8>(), bytes) }.to_vec();
+    let mut all: Vec<_> = [alloc(bytes), pitched, in_order, pooled].map(|address| now(address, bytes)).into();
+    all.push(host);
+    all
+}
+
+on_driver! {
+    /// "The memory is not cleared." What was written and freed does not come back either, where an address is handed out again.
+    fn memory_that_nothing_wrote_holds_no_zeros() {
+        begin();
+        for bytes in [1, 4, 1000, 65_536, 100_000] {
+            assert_eq!(fresh(bytes), vec![vec![0xFF; bytes]; 5]);
+        }
+        let stream = free_stream();
+        let mut address = 0;
+        for _ in 0..2 {
+            assert_eq!(call!(cuMemAllocAsync(&mut address, 4096, stream)), 0);
+            wait(stream);
+            assert_eq!(now(address, 4096), [0xFF; 4096]);
+            fill(address, 0, 4096, stream);
+            assert_eq!(call!(cuMemFreeAsync(address, stream)), 0);
+        }
+        let number = |bytes: Vec<u8>| f32::from_le_bytes(bytes.try_into().expect("4 bytes"));
+        assert!(number(now(alloc(4), 4)).is_nan());
+    }
+}
+
+on_driver! {
+    /// Both ends of a large allocation, and no more of it: the host has no memory for the rest before the program writes it.
+    fn large_allocations_are_poisoned_at_their_ends() {
+        begin();
+        const END: u64 = 32 << 20;
+        for bytes in [2 * END - 1, 2 * END, 2 * END + 2, 1 << 34] {
+            let address = alloc(bytes as usize);
+            let at = |offset: u64| now(address + offset, 1)[0];
+            assert_eq!([0, END - 1, bytes - END, bytes - 1].map(at), [0xFF; 4], "{bytes}");
+            let middle = [END, bytes - END - 1].map(at);
+            assert_eq!(middle, if bytes > 2 * END { [0; 2] } else { [0xFF; 2] }, "{bytes}");
+            assert_eq!(call!(cuMemFree_v2(address)), 0);
+        }
+    }
+}
+
+on_driver! {
+    fn memory_may_be_asked_to_be_zero(FRESH = "zero") {
+        begin();
+        assert_eq!(fresh(1000), vec![vec![0; 1000]; 5]);
+    }
+}
+
+on_driver! {
+    /// Poison is not what the program wrote: a kernel that reads it is found.
+    fn poison_counts_as_unwritten(CHECKS = "unwritten") {
+        begin();
+        let (stream, address) = (free_stream(), alloc(16));
+        let add = function(load(ADD), "add");
+        assert_eq!(launch_add(add, address, 4, 1, stream), 0);
+        assert_eq!(call!(cuStreamSynchronize(stream)), 719);
     }
 }
