@@ -11,6 +11,7 @@ mod instructions;
 mod memory;
 mod proxies;
 mod random;
+mod report;
 mod tensor;
 mod twins;
 mod warp;
