@@ -30,27 +30,31 @@ fn run(warps: Order) -> Result<(Outcome, [u8; 256]), Box<dyn Error>> {
 }
 
 /// The report that is in the README.
-pub fn report() -> Result<String, Box<dyn Error>> {
+pub(crate) fn report() -> Result<String, Box<dyn Error>> {
     let mut text = String::new();
     for order in [Order::Forward, Order::Backward] {
         let (outcome, words) = run(order)?;
-        writeln!(text, "{order:?}: word 0 is {}, word 32 is {}", words[0], words[4 * 32])?;
+        writeln!(text, "{order:?}: word 1 is {}, word 33 is {}", words[4], words[4 * 33])?;
+        if order == Order::Backward {
+            continue;
+        }
         for finding in &outcome.findings {
-            writeln!(text, "  {}: {}", finding.kernel, finding.what)?;
+            writeln!(text, "{}: {}", finding.kernel, finding.what)?;
             for site in &finding.sites {
-                let (line, name, block) = (site.ptx_line, &site.instruction, site.block);
-                writeln!(text, "    line {line}, {name}, block {block:?}, {} threads", site.threads.len())?;
+                let (line, name, block, threads) = (site.ptx_line, &site.instruction, site.block, &site.threads);
+                let ends = threads.first().zip(threads.last());
+                let (first, last) = ends.ok_or("a site without threads")?;
+                let all = if first == last { format!("thread {first}") } else { format!("threads {first} to {last}") };
+                writeln!(text, "    line {line}, {name}, block {block:?}, {all}")?;
             }
         }
         let counters = outcome.counters.ok_or("nothing was counted")?;
-        if order == Order::Forward {
-            let of = |class| counters.warp_instructions.get(&class).copied().unwrap_or(0);
-            let (stores, shared) = (counters.global_stores, counters.shared_loads);
-            writeln!(text, "  {} thread instructions", counters.thread_instructions)?;
-            writeln!(text, "  {} warp instructions of integers, {} moves", of(Class::Integer), of(Class::Move))?;
-            writeln!(text, "  global stores: {} bytes in {} sectors", stores.bytes, stores.parts)?;
-            writeln!(text, "  shared loads: {} passes, at least {}", shared.parts, shared.least)?;
-        }
+        let of = |class| counters.warp_instructions.get(&class).copied().unwrap_or(0);
+        let (stores, shared) = (counters.global_stores, counters.shared_loads);
+        writeln!(text, "thread instructions: {}", counters.thread_instructions)?;
+        writeln!(text, "warp instructions: {} of integers, {} moves", of(Class::Integer), of(Class::Move))?;
+        writeln!(text, "global stores: {} bytes in {} sectors", stores.bytes, stores.parts)?;
+        writeln!(text, "shared loads: {} passes, at least {}", shared.parts, shared.least)?;
     }
     Ok(text)
 }

@@ -34,7 +34,7 @@ fn the_readme_has_the_output_of_the_example() {
         assert!(example.contains(&line.replace(' ', "")), "{line}");
     }
     let kernel = include_str!("../examples/shift.ptx");
-    let start = kernel.find("st.shared").expect("the store");
+    let start = kernel.find("st.shared.u32 [%r3], %r1").expect("the store");
     let end = start + kernel[start..].find("mul.wide").expect("what follows");
     assert!(readme.contains(&kernel[start..end]));
 }

@@ -131,9 +131,7 @@ fn reductions_of_some_lanes() {
         check_in_all_orders(32, &odd, |v, l| if l % 2 == 1 { over(v, 0xAAAA_AAAA) } else { v[l] | 0x10400 });
         // A warp that is not whole, and a lane alone.
         check_in_all_orders(13, &format!("{same}redux.sync.{op} %r3, %r2, 0x1fff;"), |v, _| over(v, 0x1FFF));
-        let alone = format!(
-            "{same}setp.eq.u32 %p1, %r5, 9;\nmov.u32 %r3, 1;\n@%p1 redux.sync.{op} %r3, %r2, 0x200;"
-        );
+        let alone = format!("{same}setp.eq.u32 %p1, %r5, 9;\nmov.u32 %r3, 1;\n@%p1 redux.sync.{op} %r3, %r2, 0x200;");
         check_in_all_orders(32, &alone, |v, l| if l == 9 { v[9] | 0x10400 } else { 1 });
     }
 }

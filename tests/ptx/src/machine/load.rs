@@ -193,7 +193,9 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
     }
     let (own, asked, most) = (kernel.static_shared, launch.dynamic_shared, MAX_SHARED);
     if own.saturating_add(asked) > most {
-        return Err(format!("{own} bytes of shared memory and {asked} more for the launch; a block has at most {most}"));
+        return Err(format!(
+            "{own} bytes of shared memory and {asked} more for the launch; a block has at most {most}"
+        ));
     }
     Ok(())
 }

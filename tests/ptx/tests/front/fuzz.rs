@@ -211,7 +211,7 @@ proptest! {
                 0 => format!("@%p1 bra L{target};"),
                 1 => format!("@!%p2 bra L{target};"),
                 2 if at % 3 == 0 => format!("bra L{target};"),
-                3 => format!("LIST{at}: .branchtargets L{target}, L{at};\nbrx.idx %r1, LIST{at};"),
+                3 => format!("LIST{at}: .branchtargets L{target}, L{}, L{at};\nbrx.idx %r1, LIST{at};", lines.len() / 2),
                 // Where a line has no guard of its own, one.
                 4 if !line.starts_with(['@', '{', '.']) && !line.contains(':') => format!("@%p3 {line}"),
                 _ => String::new(),

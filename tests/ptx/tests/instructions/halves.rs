@@ -76,7 +76,13 @@ fn saturated(a: u64) -> u64 {
 
 /// `.relu`: 0 for what is below it; NaN stays.
 fn rectified(a: u64) -> u64 {
-    if is_nan(a) { NAN } else if a & 0x8000 != 0 { 0 } else { a }
+    if is_nan(a) {
+        NAN
+    } else if a & 0x8000 != 0 {
+        0
+    } else {
+        a
+    }
 }
 
 /// `min` and `max`: a number wins against NaN, and -0 is below +0.
@@ -98,8 +104,8 @@ fn extreme_or_nan(greatest: bool, a: u64, b: u64) -> u64 {
 
 /// Values at the ends of each range, infinities, a NaN, and some between.
 const VALUES: [u64; 24] = [
-    0x0000, 0x8000, 0x0001, 0x8001, 0x0200, 0x03FF, 0x83FF, 0x0400, 0x8401, 0x1234, 0x9ABC, 0x3555, 0x3BFF, 0x3C00, 0xBC00,
-    0x3C01, 0x4248, 0x6400, 0xE401, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00,
+    0x0000, 0x8000, 0x0001, 0x8001, 0x0200, 0x03FF, 0x83FF, 0x0400, 0x8401, 0x1234, 0x9ABC, 0x3555, 0x3BFF, 0x3C00,
+    0xBC00, 0x3C01, 0x4248, 0x6400, 0xE401, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00,
 ];
 
 fn inputs() -> Vec<[u64; 3]> {

@@ -208,7 +208,8 @@ fn boxes_lie_in_shared_memory_as_the_tables_have_them() {
 fn boxes_are_stored_from_where_the_tables_have_them() {
     for tile in tiles() {
         let (set, names) = tile.coordinates();
-        let fill = each_word(tile.bytes(), "ld.global.u32 %r11, [%rd6];\nnot.b32 %r11, %r11;\nst.shared.u32 [%r10], %r11;");
+        let fill =
+            each_word(tile.bytes(), "ld.global.u32 %r11, [%rd6];\nnot.b32 %r11, %r11;\nst.shared.u32 [%r10], %r11;");
         let body = format!(
             "{fill}fence.proxy.async.shared::cta;\nbar.sync 0;\n@!%p1 bra END;\n{set}\
              cp.async.bulk.tensor.{}d.global.shared::cta.tile.bulk_group [%rd5, {{{names}}}], [%r20];\n\

@@ -86,8 +86,7 @@ fn a_round_trip_by_way_of_registers() {
     }) {
         let modifier = |transposed: bool| if transposed { ".trans" } else { "" };
         let text = kernel(count, modifier(load), modifier(store));
-        let expected: Vec<u32> =
-            (0..BLOCKS * WARPS).flat_map(|warp| expected(warp, count, load, store)).collect();
+        let expected: Vec<u32> = (0..BLOCKS * WARPS).flat_map(|warp| expected(warp, count, load, store)).collect();
         for options in [options(), all_checks(), Options { count_every: 1, ..options() }] {
             let machine = machine(options);
             let address = upload(&machine, &vec![0; expected.len()]);

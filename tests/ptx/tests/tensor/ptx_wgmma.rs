@@ -42,10 +42,11 @@ impl Case {
     /// Loads of A's fragments: register r of a thread has row lane / 4 + 8 (r % 2) of its warp's 16, and of the 32 bytes of k those from
     /// 4 (lane % 4) + 16 (r / 2) on (figures of "Matrix fragments for wgmma.mma_async").
     fn fragments(&self) -> String {
-        let mut text = "and.b32 %r21, %r5, 31;\nshr.u32 %r22, %r5, 5;\nshr.u32 %r23, %r21, 2;\nmad.lo.u32 %r23, %r22, 16, %r23;\n\
+        let mut text =
+            "and.b32 %r21, %r5, 31;\nshr.u32 %r22, %r5, 5;\nshr.u32 %r23, %r21, 2;\nmad.lo.u32 %r23, %r22, 16, %r23;\n\
                         and.b32 %r24, %r21, 3;\nshl.b32 %r24, %r24, 2;\nmad.lo.u32 %r23, %r23, 128, %r24;\n\
                         cvt.u64.u32 %rd5, %r23;\nadd.s64 %rd5, %rd5, %rd2;\n"
-            .to_string();
+                .to_string();
         for (step, r) in (0..STEPS).flat_map(|step| (0..4).map(move |r| (step, r))) {
             let at = r % 2 * 8 * ROW + step * 32 + r / 2 * 16;
             text += &format!("ld.global.b32 %a{}, [%rd5+{at}];\n", 4 * step + r);

@@ -90,12 +90,8 @@ impl Findings {
     pub(crate) fn into_list(self) -> Vec<RawFinding> {
         let mut all: Vec<(Key, RawFinding)> = self.by_key.into_iter().collect();
         all.sort_by_key(|(key, _)| (key.1, key.2, key.0));
-        let more = RawFinding {
-            what: format!("and {} more", self.more.len()),
-            address: None,
-            sites: Vec::new(),
-            count: 1,
-        };
+        let more =
+            RawFinding { what: format!("and {} more", self.more.len()), address: None, sites: Vec::new(), count: 1 };
         let last = (!self.more.is_empty()).then_some(more);
         all.into_iter().map(|(_, finding)| finding).chain(last).collect()
     }
