@@ -103,7 +103,7 @@ impl Case {
         }
         // Leading and stride offsets over 16, and the swizzle; the leading one counts for rows along n alone.
         let leading = u64::from(if self.n_major { 64 * ROW } else { 16 } >> 4);
-        let fields = |leading: u64| leading << 16 | u64::from(8 * ROW >> 4) << 32 | 1 << 62;
+        let fields = |leading: u64| leading << 16 | u64::from((8 * ROW) >> 4) << 32 | 1 << 62;
         let stores: String =
             (0..self.registers()).map(|at| format!("st.global.b32 [%rd10+{}], %d{at};\n", 4 * at)).collect();
         let d = if self.d == "s32" { "b32" } else { "f32" };
