@@ -122,6 +122,13 @@ const WORDS: &[&str] = &[
     "cvt.rn.f32.s32",
     "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
     "cp.async.bulk.tensor.5d",
+    "[4294967296]",
+    ".local",
+    ".param",
+    "@%p1",
+    "exit",
+    "trap",
+    "bar.sync",
     "((((((((",
     "{{{{{{{{",
     "/*",
@@ -202,6 +209,7 @@ proptest! {
     #[test]
     fn lines_with_branches(
         lines in prop::collection::vec((any::<prop::sample::Index>(), 0usize..24, 0u32..6), 1..24),
+        changes in prop::collection::vec(change(), 0..2),
     ) {
         let mut body = String::new();
         for (at, &(line, target, kind)) in lines.iter().enumerate() {
@@ -218,7 +226,7 @@ proptest! {
             };
             body += &format!("L{at}:\n{{\n{line}\n}}\n{branch}\n");
         }
-        run(&with_body(&body));
+        run(&with_body(&String::from_utf8_lossy(&changed(body.into_bytes(), &changes))));
     }
 
     #[test]
