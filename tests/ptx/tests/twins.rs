@@ -122,5 +122,6 @@ fn sizes_that_no_device_has() {
     }
     assert!(run(&machine, &text, &Launch { dynamic_shared: (227 << 10) - 256, ..one.clone() }).is_ok());
     refused(Launch { grid: [1, 65_536, 1], ..one.clone() }, "grid");
+    refused(Launch { block: [u32::MAX; 3], ..one.clone() }, "threads");
     refused(Launch { grid: [32, 1, 1], cluster: [32, 1, 1], ..one }, "clusters");
 }

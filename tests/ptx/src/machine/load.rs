@@ -165,7 +165,7 @@ impl Code {
 /// The checks of a driver before it launches; here they keep the machine from reading parameters that are not there, and sizes from
 /// being more than the host can hold.
 fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
-    let threads: u64 = launch.block.iter().map(|&size| u64::from(size)).product();
+    let threads = launch.block.iter().fold(1u64, |threads, &size| threads.saturating_mul(size.into()));
     if launch.grid.contains(&0) || threads == 0 {
         return Err(format!(
             "a grid of {:?} blocks of {:?} threads: all sizes must be at least 1",
