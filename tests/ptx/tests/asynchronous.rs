@@ -161,6 +161,61 @@ fn four_warps_multiply() {
     clean(128, &text(4096, 1, &body("wgmma.wait_group.sync.aligned 0;\n")), &start, &expected);
 }
 
+/// Four warps bring tiles and give registers away, four others take registers and add the tiles up: `setmaxnreg` and `griddepcontrol`
+/// are accepted where they may stand, and change no result.
+#[test]
+fn warps_that_give_registers_to_each_other() {
+    let body = "
+        .shared .align 8 .b8 done[8];
+        mov.u32 %r31, done;
+        @%p1 mbarrier.init.shared::cta.b64 [%r31], 128;
+        fence.mbarrier_init.release.cluster;
+        bar.sync 0;
+        griddepcontrol.wait;
+        mov.u32 %r8, 0;
+        setp.ge.u32 %p2, %r5, 128;
+        @%p2 bra ADD;
+        setmaxnreg.dec.sync.aligned.u32 40;
+        @!%p1 bra END;
+    BRING:
+        and.b32 %r9, %r8, 1;
+        xor.b32 %r9, %r9, 1;
+    FREE:
+        mbarrier.try_wait.parity.shared::cta.b64 %p9, [%r31], %r9;
+        @!%p9 bra FREE;
+        mbarrier.arrive.expect_tx.shared::cta.b64 %rd9, [%r30], 512;
+        mul.wide.u32 %rd4, %r8, 512;
+        add.s64 %rd4, %rd4, %rd1;
+        cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r20], [%rd4], 512, [%r30];
+        add.u32 %r8, %r8, 1;
+        setp.lt.u32 %p3, %r8, 5;
+        @%p3 bra BRING;
+        bra.uni END;
+    ADD:
+        setmaxnreg.inc.sync.aligned.u32 232;
+        mov.u32 %r10, 0;
+    TILE:
+        and.b32 %r9, %r8, 1;
+    FULL:
+        mbarrier.try_wait.parity.shared::cta.b64 %p9, [%r30], %r9;
+        @!%p9 bra FULL;
+        ld.shared.u32 %r11, [%r21+-512];
+        add.u32 %r10, %r10, %r11;
+        mbarrier.arrive.shared::cta.b64 %rd9, [%r31];
+        add.u32 %r8, %r8, 1;
+        setp.lt.u32 %p3, %r8, 5;
+        @%p3 bra TILE;
+        griddepcontrol.launch_dependents;
+        st.global.u32 [%rd3+2048], %r10;
+    END:";
+    let start: Vec<u32> = (0..768).map(|i| i * i + 3).collect();
+    let mut expected = start.clone();
+    for i in 0..128 {
+        expected[640 + i] = (0..5).map(|tile| start[128 * tile + i]).sum();
+    }
+    clean(256, &text(512, 1, body), &start, &expected);
+}
+
 #[test]
 fn a_wgmma_of_three_warps_is_a_deadlock_or_refused() {
     let body = "setp.ge.u32 %p2, %r5, 96;\n@%p2 bra END;\nmov.u64 %rd7, 0;\nwgmma.fence.sync.aligned;\n\

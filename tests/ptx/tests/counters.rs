@@ -92,6 +92,38 @@ fn bulk_copies_are_counted_with_their_bytes() {
     }
 }
 
+/// Two operations for each product and its sum, m n k of them in each instruction of a warp; `wgmma` is one of four warps together.
+#[test]
+fn the_work_of_tensor_cores_is_counted() {
+    let counters = |body: &str, blocks: u32, threads: u32| {
+        let machine = machine(Options { count_every: 1, ..options() });
+        let address = upload(&machine, &[0; 64]);
+        let outcome = run(&machine, &text(4096, 1, body), &shape(blocks, threads, &[address])).expect("a launch");
+        let counters = outcome.counters.expect("counters");
+        (counters.tensor_operations, counters.warp_instructions.get(&Class::Tensor).copied(), counters.float_operations)
+    };
+    // Three rounds of bf16, then one product each of tf32, s8 and f64.
+    let products = "mov.u32 %r1, 0;
+    LOOP:
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r1,%r1,%r1}, {%r1,%r1}, {%f1,%f2,%f3,%f4};
+        add.u32 %r1, %r1, 1;
+        setp.lt.u32 %p2, %r1, 3;
+        @%p2 bra LOOP;
+        mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f1,%f2,%f3,%f4}, {%r1,%r1,%r1,%r1}, {%r1,%r1}, {%f1,%f2,%f3,%f4};
+        mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%r1,%r2,%r3,%r4}, {%r5,%r5,%r5,%r5}, {%r5,%r5}, {%r5,%r5,%r5,%r5};
+        mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%fd1,%fd2}, {%fd3}, {%fd4}, {%fd1,%fd2};";
+    let each = 2 * (3 * 16 * 8 * 16 + 16 * 8 * 8 + 16 * 8 * 32 + 8 * 8 * 4);
+    assert_eq!(counters(products, 5, 96), (15 * each, Some(15 * 6), 0));
+    let registers = (0..32).map(|at| format!("%f{at}")).collect::<Vec<_>>().join(", ");
+    let product = format!(
+        "mov.u64 %rd7, 0;\nwgmma.fence.sync.aligned;\n\
+         wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {{{registers}}}, %rd7, %rd7, 0, 1, 1, 0, 0;\n\
+         wgmma.commit_group.sync.aligned;\nwgmma.wait_group.sync.aligned 0;"
+    );
+    // Two groups of four warps in each of three blocks.
+    assert_eq!(counters(&product, 3, 256), (3 * 2 * 2 * 64 * 64 * 16, Some(3 * 8), 0));
+}
+
 #[test]
 fn nothing_is_counted_where_it_is_not_asked_for() {
     let machine = machine(options());

@@ -12,6 +12,7 @@ mod instructions;
 mod memory;
 mod proxies;
 mod random;
+mod report;
 mod tensor;
 mod twins;
 mod warp;

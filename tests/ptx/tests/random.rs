@@ -35,7 +35,7 @@ enum Statement {
     Loop(usize, Vec<Statement>),
     /// A loop that is left in the middle where a predicate holds.
     Break(usize, usize, Vec<Statement>, Vec<Statement>),
-    /// The sum of both neighbours by shuffles, where all threads of a warp are.
+    /// `bar.sync`, where all threads come.
     Barrier,
 }
 

@@ -2,8 +2,8 @@
 //! lanes that meet at different instructions, too much shared memory. docs/results/planted-bugs.md has both lists.
 
 use crate::common::planted::ends;
-use crate::common::{all_checks, load, machine, module_text, orders, upload};
-use ptx_machine::machine::FaultKind::Deadlock;
+use crate::common::{all_checks, load, machine, module_text, orders, run, shape, upload};
+use ptx_machine::machine::FaultKind::{Deadlock, IllegalInstruction};
 use ptx_machine::machine::{Finding, Launch, LoadError, Options};
 
 const ROWS: u32 = 3;
@@ -87,4 +87,41 @@ fn more_shared_memory_than_a_kernel_may_declare() {
         matches!(&refused, Err(LoadError::InvalidPtx(what)) if what.contains("49156 bytes of shared memory")),
         "{refused:?}"
     );
+}
+
+/// Sizes that no device has are refused by what they are of. Those that 32 bits do not hold would else begin at 0 again.
+#[test]
+fn sizes_that_no_device_has() {
+    let machine = machine(all_checks());
+    let refusal = |text: &str| match machine.load(text.as_bytes(), (9, 0)) {
+        Err(LoadError::InvalidPtx(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    let wide = 1u64 << 32;
+    for bytes in [1 << 31, wide - 16, wide, wide + 64] {
+        for (space, what) in [("shared", "shared memory"), ("local", "local memory")] {
+            let variable = format!(".{space} .align 16 .b8 first[64];\n.{space} .align 16 .b8 second[{bytes}];\nret;");
+            assert!(refusal(&module_text("", &variable)).contains(what), "{bytes}");
+        }
+        let parameters = format!(".param .align 16 .b8 first[64], .param .align 16 .b8 second[{bytes}]");
+        assert!(refusal(&module_text(&parameters, "ret;")).contains("parameters"), "{bytes}");
+    }
+    let aligned = ".shared .b8 first[64];\n.shared .align 2147483648 .b8 second[64];\nret;";
+    assert!(refusal(&module_text("", aligned)).contains("shared memory"));
+    assert!(machine.load(module_text(".param .b8 all[32764]", "ret;").as_bytes(), (9, 0)).is_ok());
+    assert!(refusal(&module_text(".param .b8 all[32765]", "ret;")).contains("parameters"));
+    // The same of a launch.
+    let text = module_text("", ".shared .align 16 .b8 tile[256];\nret;");
+    let refused = |launch: Launch, what: &str| {
+        let fault = run(&machine, &text, &launch).expect_err("a refusal");
+        assert!(fault.kind == IllegalInstruction && fault.finding.what.contains(what), "{fault:?}");
+    };
+    let one = shape(1, 32, &[]);
+    for dynamic_shared in [(227 << 10) - 255, u32::MAX - 255, u32::MAX] {
+        refused(Launch { dynamic_shared, ..one.clone() }, "shared memory");
+    }
+    assert!(run(&machine, &text, &Launch { dynamic_shared: (227 << 10) - 256, ..one.clone() }).is_ok());
+    refused(Launch { grid: [1, 65_536, 1], ..one.clone() }, "grid");
+    refused(Launch { block: [u32::MAX; 3], ..one.clone() }, "threads");
+    refused(Launch { grid: [32, 1, 1], cluster: [32, 1, 1], ..one }, "clusters");
 }

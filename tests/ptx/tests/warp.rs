@@ -1,6 +1,7 @@
 //! Operations of several lanes together, and atomics, against the ISA's text.
 
 use crate::common::{self, machine, module_text, options, orders, run, shape, upload, words};
+use ptx_machine::machine::{Checks, Options};
 
 /// A kernel of threads that each have a word: `%r1` is the thread's number in the grid, `%r5` in the block, `%r2` its word, which
 /// `%r3` replaces; `%rd1` is the buffer.
@@ -79,6 +80,60 @@ fn reductions_and_elections() {
     // One lane is elected, the same for all.
     check(32, "elect.sync %r3|%p1, -1;\n@%p1 add.u32 %r3, %r3, 100;", |_, l| if l == 0 { 100 } else { 0 });
     check(20, "activemask.b32 %r3;", |_, _| (1 << 20) - 1);
+}
+
+/// Runs a kernel of one warp's threads in all orders with all checks, which find nothing.
+fn check_in_all_orders(threads: u32, body: &str, expected: impl Fn(&[u32], usize) -> u32) {
+    let start = values(threads);
+    for options in orders() {
+        let machine = machine(Options { checks: Checks::ALL, ..options });
+        let address = upload(&machine, &start);
+        let outcome = run(&machine, &text(body), &shape(1, threads, &[address]));
+        let outcome = outcome.unwrap_or_else(|fault| panic!("{fault:?}\n{body}"));
+        assert!(outcome.findings.is_empty(), "{:#?}\n{body}", outcome.findings);
+        let expected: Vec<u32> = (0..start.len()).map(|lane| expected(&start, lane)).collect();
+        assert_eq!(common::download(&machine, address, start.len()), expected, "{body}");
+    }
+}
+
+/// `redux.sync` ("Parallel Synchronization and Communication Instructions"): over the lanes that the mask names.
+#[test]
+fn reductions_of_some_lanes() {
+    type Reduction = fn(u32, u32) -> u32;
+    let all: [(&str, Reduction); 8] = [
+        ("add.u32", |x, y| x.wrapping_add(y)),
+        ("add.s32", |x, y| x.wrapping_add(y)),
+        ("min.u32", |x, y| x.min(y)),
+        ("min.s32", |x, y| (x as i32).min(y as i32) as u32),
+        ("max.s32", |x, y| (x as i32).max(y as i32) as u32),
+        ("and.b32", |x, y| x & y),
+        ("or.b32", |x, y| x | y),
+        ("xor.b32", |x, y| x ^ y),
+    ];
+    // Bits that are common to all are rare among the values: some are set in all lanes, so that `and` is not simply 0.
+    let same = "or.b32 %r2, %r2, 0x10400;\n";
+    for (op, reduce) in all {
+        let over = |values: &[u32], mask: u32| {
+            let named = (0..32).filter(|&lane| mask >> lane & 1 != 0).map(|lane| values[lane] | 0x10400);
+            named.reduce(reduce).expect("a lane")
+        };
+        // Lanes below 20 and the others take two ways, each with its own mask.
+        let parted = format!(
+            "{same}setp.lt.u32 %p1, %r5, 20;\n@%p1 bra LOW;\nredux.sync.{op} %r3, %r2, 0xfff00000;\nbra.uni JOIN;\nLOW:\n\
+             redux.sync.{op} %r3, %r2, 0x000fffff;\nJOIN:"
+        );
+        check_in_all_orders(32, &parted, |v, l| over(v, if l < 20 { 0x000F_FFFF } else { 0xFFF0_0000 }));
+        // Odd lanes alone, by a predicate and with a mask in a register; even lanes keep their own value.
+        let odd = format!(
+            "{same}and.b32 %r9, %r5, 1;\nsetp.eq.u32 %p1, %r9, 1;\nmov.u32 %r3, %r2;\nvote.sync.ballot.b32 %r10, %p1, -1;\n\
+             @%p1 redux.sync.{op} %r3, %r2, %r10;"
+        );
+        check_in_all_orders(32, &odd, |v, l| if l % 2 == 1 { over(v, 0xAAAA_AAAA) } else { v[l] | 0x10400 });
+        // A warp that is not whole, and a lane alone.
+        check_in_all_orders(13, &format!("{same}redux.sync.{op} %r3, %r2, 0x1fff;"), |v, _| over(v, 0x1FFF));
+        let alone = format!("{same}setp.eq.u32 %p1, %r5, 9;\nmov.u32 %r3, 1;\n@%p1 redux.sync.{op} %r3, %r2, 0x200;");
+        check_in_all_orders(32, &alone, |v, l| if l == 9 { v[9] | 0x10400 } else { 1 });
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ const ALL_GAPS: u32 = 16 << 10;
 
 impl Layout {
     /// Lays out a kernel's variables. Variables at module scope that the kernel does not name get no memory. `apart`: with gaps between
-    /// those of shared memory, for the checks.
+    /// those of shared memory, for the checks. Sizes that 32 bits do not hold end at their greatest value, which is refused as too large.
     pub(crate) fn new(kernel: &ast::Kernel, variables: &[ast::Variable], apart: bool) -> Layout {
         let mut layout = Layout::default();
         if apart {
@@ -40,9 +40,9 @@ impl Layout {
         }
         let mut offset = 0;
         for parameter in &kernel.parameters {
-            offset = u32::next_multiple_of(offset, parameter.align.max(1));
-            layout.parameters.push((offset, parameter.bytes as u32));
-            offset += parameter.bytes as u32;
+            offset = aligned(offset, parameter.align);
+            layout.parameters.push((offset, bytes_of(parameter)));
+            offset = offset.saturating_add(bytes_of(parameter));
         }
         let named = named_variables(kernel);
         let mut dynamic: Vec<(Option<u32>, usize, u32)> = Vec::new();
@@ -64,8 +64,8 @@ impl Layout {
                 }
                 ast::Space::Shared => layout.add_shared(variable),
                 _ => {
-                    let start = layout.local.next_multiple_of(variable.align.max(1));
-                    layout.local = start + variable.bytes as u32;
+                    let start = aligned(layout.local, variable.align);
+                    layout.local = start.saturating_add(bytes_of(variable));
                     start
                 }
             };
@@ -74,7 +74,7 @@ impl Layout {
         // All dynamic variables begin at one place, as they do in CUDA.
         let align = dynamic.iter().map(|&(.., align)| align.max(1)).max().unwrap_or(1);
         let behind = layout.shared;
-        layout.shared = behind.next_multiple_of(align);
+        layout.shared = aligned(behind, align);
         if !dynamic.is_empty() {
             layout.leave_gap(behind);
         }
@@ -86,28 +86,36 @@ impl Layout {
                 None => layout.kernel[at] = layout.shared,
             }
         }
-        layout.local = layout.local.next_multiple_of(16);
+        layout.local = aligned(layout.local, 16);
         layout
     }
 
     fn add_shared(&mut self, variable: &ast::Variable) -> u32 {
         let behind = self.shared;
-        self.shared = behind.next_multiple_of(variable.align.max(1));
+        self.shared = aligned(behind, variable.align);
         self.leave_gap(behind);
         let start = self.shared;
-        self.shared = start + variable.bytes as u32;
+        self.shared = start.saturating_add(bytes_of(variable));
         start
     }
 
     /// Moves the end of shared memory on, so that what comes next lies apart from what ends at `behind`.
     fn leave_gap(&mut self, behind: u32) {
         let given: u32 = self.gaps.len() as u32 * self.gap;
-        if self.gap == 0 || behind == 0 || given + self.gap > ALL_GAPS {
+        if self.gap == 0 || behind == 0 || given.saturating_add(self.gap) > ALL_GAPS {
             return;
         }
         self.shared += self.gap;
         self.gaps.push((behind, self.shared));
     }
+}
+
+fn bytes_of(variable: &ast::Variable) -> u32 {
+    u32::try_from(variable.bytes).unwrap_or(u32::MAX)
+}
+
+fn aligned(offset: u32, align: u32) -> u32 {
+    offset.checked_next_multiple_of(align.max(1)).unwrap_or(u32::MAX)
 }
 
 fn is_shared(variable: &ast::Variable) -> bool {

@@ -15,6 +15,14 @@ use crate::{fatbin, gpus};
 
 /// The most threads of a block of any device.
 const MAX_THREADS: u32 = 1024;
+/// The most blocks of a cluster, where its size is not a portable one (CUDA C++ Programming Guide, "Thread Block Clusters").
+const MAX_CLUSTER: u32 = 16;
+/// The most shared memory of a block of any device.
+const MAX_SHARED: u32 = 227 << 10;
+/// The most bytes of a kernel's parameters (PTX ISA, "Kernel Function Parameters").
+const MAX_PARAMETERS: u32 = 32_764;
+/// The most local memory of a thread (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+const MAX_LOCAL: u32 = 512 << 10;
 
 /// A module's text, and the memory of its variables.
 pub(super) struct Source {
@@ -154,14 +162,18 @@ impl Code {
     }
 }
 
-/// The checks of a driver before it launches; here they keep the machine from reading parameters that are not there.
+/// The checks of a driver before it launches; here they keep the machine from reading parameters that are not there, and sizes from
+/// being more than the host can hold.
 fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
-    let threads: u64 = launch.block.iter().map(|&size| u64::from(size)).product();
+    let threads = launch.block.iter().fold(1u64, |threads, &size| threads.saturating_mul(size.into()));
     if launch.grid.contains(&0) || threads == 0 {
         return Err(format!(
             "a grid of {:?} blocks of {:?} threads: all sizes must be at least 1",
             launch.grid, launch.block
         ));
+    }
+    if (0..3).any(|axis| launch.grid[axis] > gpus::GRID[axis]) {
+        return Err(format!("a grid of {:?} blocks, more than {:?}", launch.grid, gpus::GRID));
     }
     if threads > u64::from(kernel.max_threads) {
         return Err(format!("{threads} threads a block; the kernel takes at most {}", kernel.max_threads));
@@ -174,6 +186,16 @@ fn check_launch(kernel: &Kernel, launch: &Launch) -> Result<(), String> {
         (0..3).all(|axis| launch.cluster[axis] != 0 && launch.grid[axis].is_multiple_of(launch.cluster[axis]));
     if !cluster_fits {
         return Err(format!("clusters of {:?} blocks in a grid of {:?}", launch.cluster, launch.grid));
+    }
+    let blocks = launch.cluster.iter().fold(1u32, |blocks, &size| blocks.saturating_mul(size));
+    if blocks > MAX_CLUSTER {
+        return Err(format!("clusters of {:?} blocks, more than {MAX_CLUSTER}", launch.cluster));
+    }
+    let (own, asked, most) = (kernel.static_shared, launch.dynamic_shared, MAX_SHARED);
+    if own.saturating_add(asked) > most {
+        return Err(format!(
+            "{own} bytes of shared memory and {asked} more for the launch; a block has at most {most}"
+        ));
     }
     Ok(())
 }
@@ -191,12 +213,18 @@ pub(super) fn load(memory: &Arc<Memory>, image: &[u8], capability: (u32, u32)) -
     let mut kernels = Vec::new();
     for (index, kernel) in source.module.kernels.iter().enumerate() {
         let layout = Layout::new(kernel, &source.module.variables, false);
-        if layout.shared > gpus::SHARED_PER_BLOCK {
-            let (name, bytes) = (&kernel.name, layout.shared);
-            return Err(LoadError::InvalidPtx(format!(
-                "kernel {name} declares {bytes} bytes of shared memory, more than {}",
-                gpus::SHARED_PER_BLOCK
-            )));
+        let parameters = layout.parameters.last().map_or(0, |&(offset, bytes)| offset.saturating_add(bytes));
+        for (bytes, most, what) in [
+            (layout.shared, gpus::SHARED_PER_BLOCK, "shared memory"),
+            (layout.local, MAX_LOCAL, "local memory"),
+            (parameters, MAX_PARAMETERS, "parameters"),
+        ] {
+            if bytes > most {
+                let name = &kernel.name;
+                return Err(LoadError::InvalidPtx(format!(
+                    "kernel {name} declares {bytes} bytes of {what}, more than {most}"
+                )));
+            }
         }
         let most = kernel.required_threads.or(kernel.max_threads);
         let code = Code { source: source.clone(), index, level, programs: Mutex::new(Vec::new()) };

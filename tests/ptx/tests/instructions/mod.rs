@@ -3,6 +3,7 @@
 mod apply;
 mod conversions;
 mod floats;
+mod halves;
 mod integers;
 
 #[test]

@@ -10,13 +10,13 @@ use ptx_machine::tensor::wgmma::*;
 use ptx_machine::text::ast::{Shape, Type};
 
 /// Columns and rows as the mathematics has them: `a[row][k]`, `b[column][k]`.
-type Rows = Vec<Vec<f64>>;
+pub(super) type Rows = Vec<Vec<f64>>;
 
-fn rows(count: usize, k: usize, random: &mut Random) -> Rows {
+pub(super) fn rows(count: usize, k: usize, random: &mut Random) -> Rows {
     (0..count).map(|_| (0..k).map(|_| f64::from(random.below(5)) - 2.0).collect()).collect()
 }
 
-fn encode(ty: Type, value: f64) -> Vec<u8> {
+pub(super) fn encode(ty: Type, value: f64) -> Vec<u8> {
     let nearest = numbers::Round::NearestEven;
     match ty {
         Type::Bf16 => (numbers::BF16.encode(value, nearest, false) as u16).to_le_bytes().to_vec(),
@@ -96,7 +96,7 @@ fn descriptor(start: u32, leading: u32, stride: u32, base_offset: u64, swizzle: 
     encode(start) | encode(leading) << 16 | encode(stride) << 32 | base_offset << 49 | mode << 62
 }
 
-fn naive(a: &Rows, b: &Rows, sign: f64) -> Vec<Vec<f64>> {
+pub(super) fn naive(a: &Rows, b: &Rows, sign: f64) -> Vec<Vec<f64>> {
     let dot = |a: &[f64], b: &[f64]| sign * a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     a.iter().map(|a| b.iter().map(|b| dot(a, b)).collect()).collect()
 }

@@ -1,6 +1,6 @@
 //! The findings of the checks, each once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::block::RawSite;
 
@@ -24,6 +24,8 @@ type Key = (&'static str, u32, u32);
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     by_key: HashMap<Key, RawFinding>,
+    /// Those that there was no room for.
+    more: HashSet<Key>,
 }
 
 impl Findings {
@@ -51,7 +53,9 @@ impl Findings {
             None if room => {
                 self.by_key.insert(key, RawFinding { what: what(), address, sites, count: 1 });
             }
-            None => {}
+            None => {
+                self.more.insert(key);
+            }
         }
     }
 
@@ -74,15 +78,21 @@ impl Findings {
                 None if room => {
                     self.by_key.insert(key, finding);
                 }
-                None => {}
+                None => {
+                    self.more.insert(key);
+                }
             }
         }
+        self.more.extend(other.more.into_iter().filter(|key| !self.by_key.contains_key(key)));
     }
 
-    /// All of them, in the order of the kernel's text.
+    /// All of them, in the order of the kernel's text; the last one says how many there was no room for.
     pub(crate) fn into_list(self) -> Vec<RawFinding> {
         let mut all: Vec<(Key, RawFinding)> = self.by_key.into_iter().collect();
         all.sort_by_key(|(key, _)| (key.1, key.2, key.0));
-        all.into_iter().map(|(_, finding)| finding).collect()
+        let more =
+            RawFinding { what: format!("and {} more", self.more.len()), address: None, sites: Vec::new(), count: 1 };
+        let last = (!self.more.is_empty()).then_some(more);
+        all.into_iter().map(|(_, finding)| finding).chain(last).collect()
     }
 }
