@@ -44,6 +44,6 @@ fn listed_folders(folder: &Path) -> Vec<PathBuf> {
 pub(crate) fn gencode(architecture: &str) -> String {
     let number = |name: &str| name.parse::<u32>().ok();
     let runs = |text: &&&str| number(architecture).is_some_and(|architecture| number(text) <= Some(architecture));
-    let text = TEXTS.iter().filter(runs).next_back().unwrap_or(&architecture);
+    let text = TEXTS.iter().rfind(runs).unwrap_or(&architecture);
     format!("-gencode=arch=compute_{text},code=sm_{architecture}")
 }
