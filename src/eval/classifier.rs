@@ -208,15 +208,7 @@ impl<B: Trains> TrainedClassifier<B> {
 
     /// Features and classes of the first `count` images of the batch.
     fn classify(&mut self, count: usize) -> Result<Seen> {
-        let TrainedClassifier {
-            backend,
-            network: TrainedNetwork { layers, memory },
-            images,
-            logits,
-            batch,
-            classes,
-            ..
-        } = self;
+        let Self { backend, network: TrainedNetwork { layers, memory }, images, logits, batch, classes, .. } = self;
         let (pass, stats) = memory.forward_pass(backend, *batch);
         layers.forward(pass, Mode::Eval, stats, backend.view(images), backend.view_mut(logits))?;
         let features = backend.read_stored(layers.features(backend, count))?;
@@ -232,15 +224,7 @@ impl<B: Trains> TrainedClassifier<B> {
 
     /// One step on the batch; the mean loss before it.
     fn learn(&mut self, training: &mut Training<B>, labels: &Labels, chosen: &[u32], rate: f64) -> Result<f64> {
-        let TrainedClassifier {
-            backend,
-            network: TrainedNetwork { layers, memory },
-            images,
-            logits,
-            batch,
-            classes,
-            ..
-        } = self;
+        let Self { backend, network: TrainedNetwork { layers, memory }, images, logits, batch, classes, .. } = self;
         let Training { state, labels: uploaded, losses, d_losses, d_logits } = training;
         let of_batch: Vec<u32> = chosen.iter().map(|&image| u32::from(labels.classes[image as usize])).collect();
         backend.upload(&of_batch, backend.view_mut(uploaded))?;

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use crate::executors::{Allocation, emulated, emulated_as, emulated_in_tf32, emulator};
 use crate::narrow_models::{Narrow, narrow, narrow_models};
-use crate::standin;
 use half::bf16;
 use simt::{Options, Order};
 use vgan_cuda::config::{PixelRange, Settings, TrainSettings};
 use vgan_cuda::data::{Extent, Images};
+use vgan_cuda::device::kernels::BINARIES;
 use vgan_cuda::device::{ALIGNMENT, Accelerator, Cpu, DryRun, Metrics, Precision, Real, StepState, Storage};
 use vgan_cuda::nn::{ImageShape, NetworkMemory, Parts};
 use vgan_cuda::ops::Executor;
@@ -187,12 +187,12 @@ pub(crate) fn agree_on<T: Real>(device: &Accelerator<T>, name: &str, model: &Nar
 }
 
 #[test]
-fn twenty_steps_of_every_model_agree_with_the_cpu_in_f32() {
+fn twenty_steps_agree_with_the_cpu_in_f32() {
     emulated_models().iter().for_each(|(name, model)| agree::<f32>(name, model));
 }
 
 #[test]
-fn twenty_steps_of_every_model_agree_with_the_cpu_in_f64() {
+fn twenty_steps_agree_with_the_cpu_in_f64() {
     emulated_models().iter().for_each(|(name, model)| agree::<f64>(name, model));
 }
 
@@ -219,7 +219,7 @@ fn a_lazy_penalty_goes_on_from_any_step() {
 /// The models whose whole steps the emulator takes. Where there are compiled kernels, the machine for PTX takes those of all models, with
 /// and without checks, five times as fast (steps_on_a_gpu.rs, by on_the_standin.rs); two are left here.
 fn emulated_models() -> Vec<(String, Narrow)> {
-    if standin::has_kernels() {
+    if !BINARIES.is_empty() {
         ["mnist", "residual"].map(|name| (name.to_string(), narrow(name))).into()
     } else {
         narrow_models()
