@@ -81,6 +81,17 @@ impl DrawStep {
         (0..per_step).map(move |index| DrawStep { per_step, index, ..DrawStep::ONCE })
     }
 
+    /// Whether no other follows in its step.
+    pub fn is_last(self) -> bool {
+        self.index + 1 == self.per_step
+    }
+
+    /// The only draw of its step for the same part of the batch.
+    #[must_use]
+    pub fn once(self) -> Self {
+        DrawStep { first_sample: self.first_sample, ..DrawStep::ONCE }
+    }
+
     /// Its number, which takes the place of the step's own in a draw.
     #[inline(always)]
     pub fn of(self, step: u64) -> u64 {

@@ -10,7 +10,7 @@
 //! the latter.
 
 use super::operation::Operation;
-use crate::device::{In, Out, Stored, StoredOut};
+use crate::device::{In, Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::{Error, Result};
 
@@ -36,6 +36,8 @@ pub struct Pass<'a, B: Executor> {
     pub rounded: Stored<'a, B>,
     /// Images, on this rank.
     pub n: usize,
+    /// Images of the last forward pass that lie before these: 0, but in a backward pass over the later groups alone.
+    pub before: usize,
     /// Ranks whose images batch normalisation takes together: 1, or all.
     pub ranks: usize,
     /// Whether a backward pass adds its gradients of parameters to what the arena holds, or overwrites that.
@@ -61,6 +63,17 @@ impl<'a, B: Executor> Pass<'a, B> {
     #[must_use]
     pub fn of(self, classes: Option<In<'a, B, u32>>) -> Self {
         Pass { classes, ..self }
+    }
+
+    /// The same pass over images that were the later ones of the last forward pass, behind this many.
+    #[must_use]
+    pub fn behind(self, before: usize) -> Self {
+        Pass { before, ..self }
+    }
+
+    /// Its images' part of what the last forward pass left for a backward pass, so many elements for each image.
+    pub fn kept<'b>(&self, buffer: &'b StoredBuffer<B>, len: usize) -> Stored<'b, B> {
+        self.backend.part(buffer, self.before * len..(self.before + self.n) * len)
     }
 
     /// The classes of its images, for a layer that can't do without.
@@ -109,8 +122,8 @@ pub trait Layer<B: Executor>: Send + Sync {
         y: StoredOut<'_, B>,
     ) -> Result<()>;
 
-    /// The gradients of the last forward pass in [`Mode::Train`], whose x and y are given again. `d_params` is the whole
-    /// arena of gradients.
+    /// The gradients of the last forward pass in [`Mode::Train`], whose x and y are given again; or those of its later groups of images
+    /// alone, behind [`Pass::before`] others. `d_params` is the whole arena of gradients.
     fn backward(
         &mut self,
         pass: Pass<'_, B>,

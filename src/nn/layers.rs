@@ -264,7 +264,8 @@ pub struct BatchNormLayer<B: Executor> {
     gamma: Range<usize>,
     beta: Range<usize>,
     running: Range<usize>,
-    /// Groups of the last forward pass.
+    /// Images of each group of the last forward pass, and its groups.
+    group_images: usize,
     groups: usize,
     saved: Buffer<B>,
     sums: Buffer<B>,
@@ -301,6 +302,7 @@ impl<B: Executor> BatchNormLayer<B> {
             gamma,
             beta,
             running,
+            group_images: 1,
             groups: 1,
             saved: memory()?,
             sums: memory()?,
@@ -353,7 +355,7 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
                 backend.batch_norm_eval(&self.dims(pass.n, pass.ranks), x, gamma, beta, backend.freeze(running), y)
             }
             Mode::Train { groups } => {
-                self.groups = groups;
+                (self.groups, self.group_images) = (groups, pass.n / groups);
                 let d = self.dims(pass.n, pass.ranks);
                 let saved = backend.view_mut(&mut self.saved);
                 let saved = backend.slice_mut(saved, 0..2 * groups * self.c);
@@ -370,10 +372,12 @@ impl<B: Executor> Layer<B> for BatchNormLayer<B> {
         dx: Option<StoredOut<'_, B>>,
         d_params: Option<Out<'_, B>>,
     ) -> Result<()> {
-        let (backend, d) = (pass.backend, self.dims(pass.n, pass.ranks));
-        let used = 0..2 * d.groups * d.c;
-        let saved = backend.part(&self.saved, used.clone());
-        let sums = backend.part_mut(&mut self.sums, used);
+        let (backend, groups) = (pass.backend, pass.n / self.group_images);
+        let d = BatchNorm { groups, ..self.dims(pass.n, pass.ranks) };
+        let pair = 2 * d.c;
+        let first = pass.before / self.group_images;
+        let saved = backend.part(&self.saved, first * pair..(first + groups) * pair);
+        let sums = backend.part_mut(&mut self.sums, 0..groups * pair);
         let weight = d_params.map(|d_params| {
             let (dgamma, dbeta) = weight_and_bias(backend, d_params, &self.gamma, &self.beta);
             [dgamma, dbeta]

@@ -180,6 +180,7 @@ fn pass_of<'a, B: Executor>(
         params: backend.view(params),
         rounded: rounded.view(backend, params),
         n,
+        before: 0,
         ranks,
         accumulates: true,
         classes: None,

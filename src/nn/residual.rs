@@ -152,7 +152,7 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         // A convolution does not ask for its output.
         let unused = y;
         be.scaled_add_backward_input(SCALE, dy, first_mut(be, &mut self.d_branch, y_len))?;
-        let (activated, d_branch) = (first(be, &self.activated_hidden, hidden_len), first(be, &self.d_branch, y_len));
+        let (activated, d_branch) = (pass.kept(&self.activated_hidden, self.lens[1]), first(be, &self.d_branch, y_len));
         let d_activated = first_mut(be, &mut self.scratch_hidden, hidden_len);
         let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
         self.conv_1.backward(pass, activated, unused, d_branch, Some(d_activated), weights)?;
@@ -160,7 +160,7 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         let d_hidden = first_mut(be, &mut self.d_hidden, hidden_len);
         be.activation_backward_input(self.f, activated, d_activated, d_hidden)?;
 
-        let (activated, d_hidden) = (first(be, &self.activated_x, x_len), first(be, &self.d_hidden, hidden_len));
+        let (activated, d_hidden) = (pass.kept(&self.activated_x, self.lens[0]), first(be, &self.d_hidden, hidden_len));
         let [d_shortcut, d_through] = &mut self.scratch;
         // What comes back through the branch, or through the shortcut, is in either scratch in turn.
         let d_activated = dx.is_some().then(|| first_mut(be, d_shortcut, x_len));
@@ -256,7 +256,7 @@ mod tests {
 
     /// A pass over N images with these parameters, on one rank.
     fn pass_with<'a>(cpu: &'a Cpu<f64>, params: &'a [f64]) -> Pass<'a, Cpu<f64>> {
-        Pass { backend: cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None }
+        Pass { backend: cpu, params, rounded: params, n: N, before: 0, ranks: 1, accumulates: true, classes: None }
     }
 
     /// A block of these widths.

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 /// A chain of layers. Its own input and output lie outside of it.
 pub struct Sequential<B: Executor> {
     layers: Vec<Box<dyn Layer<B>>>,
+    capacity: usize,
     /// `activations[i]` is the output of layer i, the last layer's excepted.
     activations: Vec<StoredBuffer<B>>,
     /// Their gradients.
@@ -38,7 +39,12 @@ impl<B: Executor> Sequential<B> {
         let inner = layers.iter().take(layers.len().saturating_sub(1)).map(|layer| capacity * layer.y_len());
         let activations = inner.clone().map(|len| backend.alloc(len)).collect::<Result<_>>()?;
         let gradients = inner.map(|len| backend.alloc(len)).collect::<Result<_>>()?;
-        Ok(Sequential { layers, activations, gradients, tangents: Vec::new(), curvatures: Vec::new() })
+        Ok(Sequential { layers, capacity, activations, gradients, tangents: Vec::new(), curvatures: Vec::new() })
+    }
+
+    /// The most images of a pass.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Elements of one image's input.
@@ -85,7 +91,7 @@ impl<B: Executor> Sequential<B> {
         Ok(())
     }
 
-    /// The gradients of the last forward pass in training mode, whose x and y are given again.
+    /// The gradients of the last forward pass in training mode, or of its later groups alone, whose x and y are given again.
     pub fn backward(
         &mut self,
         pass: Pass<'_, B>,
@@ -102,12 +108,13 @@ impl<B: Executor> Sequential<B> {
             let (y, dy) = if i == last {
                 (backend.slice(y, 0..y_len), backend.slice(dy, 0..y_len))
             } else {
-                (first(backend, &self.activations[i], y_len), first(backend, &after[0], y_len))
+                (pass.kept(&self.activations[i], layer.y_len()), first(backend, &after[0], y_len))
             };
             let (x, dx) = match before.last_mut() {
                 None => (backend.slice(x, 0..x_len), dx.as_mut().map(|dx| backend.reborrow(dx))),
                 Some(before) => {
-                    (first(backend, &self.activations[i - 1], x_len), Some(first_mut(backend, before, x_len)))
+                    let x = pass.kept(&self.activations[i - 1], layer.x_len());
+                    (x, Some(first_mut(backend, before, x_len)))
                 }
             };
             layer.backward(pass, x, y, dy, dx, d_params.as_mut().map(|d_params| backend.reborrow(d_params)))?;
@@ -205,7 +212,7 @@ impl<B: Executor> Sequential<B> {
             return above.map_or(Ok(()), |above| self.backward(pass, x, y, above, dx, Some(d_params)));
         }
         let (backend, n, last) = (pass.backend, pass.n, self.layers.len() - 1);
-        let Sequential { layers, activations, gradients, tangents, curvatures } = self;
+        let Sequential { layers, activations, gradients, tangents, curvatures, .. } = self;
         let mut comes_down = above.is_some();
         for (i, layer) in layers.iter_mut().enumerate().rev() {
             if !comes_down && !layer.curves() {
@@ -331,7 +338,7 @@ mod tests {
         fn value(&mut self, params: &[f64], x: &[f64]) -> (f64, Vec<f64>) {
             let Chain { cpu, net, vx, dy, .. } = self;
             let pass =
-                Pass { backend: &*cpu, params, rounded: params, n: N, ranks: 1, accumulates: true, classes: None };
+                Pass { backend: &*cpu, params, rounded: params, n: N, before: 0, ranks: 1, accumulates: true, classes: None };
             let (mut y, mut vy) = (vec![0.0; N * WIDTHS[3]], vec![0.0; N * WIDTHS[3]]);
             net.forward(pass, Mode::Train { groups: 1 }, &mut [], x, &mut y).expect("a pass");
             net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");
@@ -348,6 +355,7 @@ mod tests {
                 params: &params,
                 rounded: &params,
                 n: N,
+                before: 0,
                 ranks: 1,
                 accumulates: true,
                 classes: None,

@@ -99,11 +99,11 @@ pub(super) fn layers_pass<'long: 'short, 'short, B: Executor>(
     spectral_norm: &'short Option<SpectralNorm<B>>,
     pass: Pass<'long, B>,
 ) -> Pass<'short, B> {
-    let Pass { backend, params, rounded, n, ranks, accumulates, classes } = pass;
+    let Pass { backend, params, rounded, n, before, ranks, accumulates, classes } = pass;
     let (params, rounded) = match spectral_norm {
         Some(SpectralNorm { params, rounded, .. }) => (backend.view(params), rounded.view(backend, params)),
         None => (backend.slice(params, 0..backend.len(params)), backend.slice(rounded, 0..backend.len(rounded))),
     };
     let classes = classes.map(|classes| backend.slice(classes, 0..backend.len(classes)));
-    Pass { backend, params, rounded, n, ranks, accumulates, classes }
+    Pass { backend, params, rounded, n, before, ranks, accumulates, classes }
 }

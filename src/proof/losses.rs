@@ -21,7 +21,7 @@ use crate::nn::ImageShape;
 use crate::ops::{Case, CaseBuffer, Executor, Fill, Tensor};
 use crate::train::batch::{Batch, Given, Phase};
 use crate::train::objective;
-use crate::train::step::model::Model;
+use crate::train::step::model::{Generated, Model};
 use crate::train::step::{discriminator_gradients, generate, generator_gradients, mode_regularization};
 use crate::train::trainer::Trainer;
 
@@ -127,12 +127,19 @@ impl ModelLoss {
         hold_spectral_norm(model)?;
         set_parameters(model, self.network, inputs)?;
         set_classes(model)?;
-        let (images, latents) = (&mut model.batch.images.clean, &mut model.batch.latents);
+        let of_generator = model.latents_of(Phase::Generator(DrawStep::ONCE));
+        let images = &mut model.batch.images.clean;
+        let latents = &mut model.batch.latents;
         let beside = || inputs[inputs.len() - 1].view(backend).stored();
         match self.network {
-            Network::Discriminator => backend.copy(beside(), backend.view_mut(images))?,
-            Network::Generator => backend.copy(beside(), backend.view_mut(latents))?,
-            Network::Encoder => *latents = draw_stored(backend, &self.latents(), FIXED + 1003)?,
+            Network::Discriminator => {
+                backend.copy(beside(), backend.part_mut(images, 0..2 * self.batch() * self.image.len()))?;
+            }
+            Network::Generator => backend.copy(beside(), backend.part_mut(latents, of_generator))?,
+            Network::Encoder => {
+                let drawn = draw_stored(backend, &self.latents(), FIXED + 1003)?;
+                backend.copy(backend.view(&drawn), backend.part_mut(latents, of_generator))?;
+            }
         }
         // The image encoder looks at real images in G's half of a step, and so does feature matching.
         if self.network != Network::Discriminator {
@@ -161,7 +168,7 @@ impl ModelLoss {
                 gradient = gradient.map(|shown| self.through_augmentation(&model, &shown)).transpose()?;
             }
             Network::Generator | Network::Encoder => {
-                generate(&mut model)?;
+                generate(&mut model, Generated::OfGenerator)?;
                 generator_gradients(&mut model, &mut methods, &given, DrawStep::ONCE, target)?;
                 if let Some(regularizer) = &mut methods.mode_regularizer {
                     mode_regularization::add_gradients(&mut model, regularizer, &given)?;

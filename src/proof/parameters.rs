@@ -35,10 +35,10 @@ pub(super) fn draw_stored<B: Executor>(backend: &B, tensor: &Tensor, number: u32
     backend.stored_of(&fill(tensor, number).into_iter().map(B::Real::of).collect::<Vec<_>>())
 }
 
-/// Gives a model's 2N images classes, where its nets are told them: neighbours differ, and so do a real image and the generated one
+/// Gives a model's 3N images classes, where its nets are told them: neighbours differ, and so do a real image and the generated one
 /// beside it.
 pub(super) fn set_classes<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let (count, classes) = (2 * model.settings.train.batch, model.settings.nets.classes);
+    let (count, classes) = (3 * model.settings.train.batch, model.settings.nets.classes);
     if model.batch.classes.is_some() {
         let class = |image: usize| u32::try_from((2 * image + image / 3 + 1) % classes).unwrap_or_default();
         model.batch.classes = Some(model.backend.buffer_of(&(0..count).map(class).collect::<Vec<_>>())?);

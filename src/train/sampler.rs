@@ -91,6 +91,7 @@ impl<B: F32Executor> Sampler<B> {
                 params: backend.view(params),
                 rounded,
                 n: BATCH,
+                before: 0,
                 ranks: 1,
                 accumulates: true,
                 classes: None,

@@ -221,13 +221,13 @@ impl<T> Default for Seen<T> {
 
 impl<B: Executor> Probe<B> for Seen<B::Real> {
     fn discriminator_loss(&mut self, model: &Model<B>) -> Result<()> {
-        self.discriminator = vec![generated(model, "fakes_d")?];
+        self.discriminator = vec![generated(model, "fakes_d", 1)?];
         self.discriminator.extend(verdicts(model, &["real", "fake"])?);
         Ok(())
     }
 
     fn generator_loss(&mut self, model: &Model<B>) -> Result<()> {
-        self.generator = vec![generated(model, "fakes_g")?];
+        self.generator = vec![generated(model, "fakes_g", 2)?];
         // Where features are matched, the discriminator's pass ended with them.
         let matched = model.settings.objective.feature_matching > 0.0;
         self.generator.extend(if matched { features(model, &["g"])? } else { verdicts(model, &["g"])? });
@@ -246,10 +246,10 @@ fn code<B: Executor>(model: &Model<B>) -> Option<[usize; 3]> {
     model.settings.bottleneck.enabled.then_some([code.c, code.h, code.w])
 }
 
-/// The generator's images, the second half of the batch.
-fn generated<B: Executor>(model: &Model<B>, name: &str) -> Result<Tensor<B::Real>> {
-    let half = model.settings.train.batch * model.image.len();
-    images(model, name, model.backend.part(&model.batch.images.clean, half..2 * half))
+/// The generator's images: N of the batch, behind one or two times as many.
+fn generated<B: Executor>(model: &Model<B>, name: &str, kind: usize) -> Result<Tensor<B::Real>> {
+    let len = model.settings.train.batch * model.image.len();
+    images(model, name, model.backend.part(&model.batch.images.clean, kind * len..(kind + 1) * len))
 }
 
 /// N images.

@@ -108,7 +108,7 @@ impl<B: Executor> Trainer<B> {
         Ok((from.max(to.saturating_sub(HISTORY))..to).map(|step| history[(step % HISTORY) as usize]).collect())
     }
 
-    /// The 2N images of the last update of the discriminator, or, after a step, with the generator's N in the second half.
+    /// The 2N images of the last update of the discriminator, real, then generated, and the N that the generator was trained on then.
     pub fn images(&self) -> Stored<'_, B> {
         self.model.backend.view(&self.model.batch.images.clean)
     }

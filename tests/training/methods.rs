@@ -137,10 +137,10 @@ fn train(settings: &Settings, images: &Images, steps: u64, figure: fn(&Metrics) 
     for step in 0..steps {
         cpu.run(|| trainer.step(&batch)).unwrap_or_else(|error| panic!("{error}"));
         if step >= steps - LAST {
-            // The first half of the batch is real, the second was just made by the generator.
+            // Real, generated for the discriminator, generated for the generator.
             let shown = trainer.images();
-            let (real, fake) = shown.split_at(shown.len() / 2);
-            for (at, (real, fake)) in real.iter().zip(fake).enumerate() {
+            let kind = shown.len() / 3;
+            for (at, (real, fake)) in shown[..kind].iter().zip(&shown[2 * kind..]).enumerate() {
                 differences[at % shape.len()] += f64::from(real - fake);
             }
         }

@@ -6,16 +6,16 @@ use crate::device::{Buffer, RankOf, Stored, StoredBuffer, StoredOut};
 use crate::nn::ImageShape;
 use crate::ops::Executor;
 
-/// A step's images and latents, and what the discriminator and the losses say of them, for N images or, where both kinds
-/// are in the batch, 2N: real, then generated.
+/// A step's images and latents, and what the discriminator and the losses say of them: of 2N images in its own phase, real, then
+/// generated, and of N in the generator's.
 pub struct BatchMemory<B: Executor> {
     /// The images of the batch.
     pub images: Images<B>,
     /// The loss's gradient by N of them.
     pub d_images: ImageGradients<B>,
-    /// z `[N, latent]`.
+    /// z `[2N, latent]`: of the discriminator's phase, then of the generator's.
     pub latents: StoredBuffer<B>,
-    /// The class of each of 2N images, real, then generated, where the nets are told classes.
+    /// The class of each of the 3N images, where the nets are told classes.
     pub classes: Option<Buffer<B, u32>>,
     /// The logits of 2N images.
     pub logits: StoredBuffer<B>,
@@ -25,11 +25,13 @@ pub struct BatchMemory<B: Executor> {
     pub kl: Buffer<B>,
     /// The loss's gradient by it.
     pub dkl: Buffer<B>,
+    /// Images of the generator's last pass that lie before those of its own phase: N where it made both at once.
+    pub(super) generated_before: usize,
     /// The same of all ranks' images, where there are several.
     pub(super) gathered: Option<Gathered<B>>,
 }
 
-/// 2N images: real, then generated.
+/// 3N images: real, then generated in the discriminator's phase, then generated in the generator's.
 pub struct Images<B: Executor> {
     /// As they were read and generated.
     pub clean: StoredBuffer<B>,
@@ -108,17 +110,18 @@ impl<B: Executor> BatchMemory<B> {
         let images = |wanted: bool, count: usize| wanted.then(|| backend.alloc(count * len)).transpose();
         Ok(BatchMemory {
             images: Images {
-                clean: backend.alloc(2 * n * len)?,
-                augmented: images(augments, 2 * n)?,
-                noised: images(noise, 2 * n)?,
+                clean: backend.alloc(3 * n * len)?,
+                augmented: images(augments, 3 * n)?,
+                noised: images(noise, 3 * n)?,
             },
             d_images: ImageGradients { clean: backend.alloc(n * len)?, augmented: images(augments, n)? },
-            latents: backend.alloc(n * settings.generator.latent)?,
-            classes: settings.nets.is_conditional().then(|| backend.alloc(2 * n)).transpose()?,
+            latents: backend.alloc(2 * n * settings.generator.latent)?,
+            classes: settings.nets.is_conditional().then(|| backend.alloc(3 * n)).transpose()?,
             logits: backend.alloc(2 * n)?,
             dlogits: backend.alloc(2 * n)?,
             kl: backend.alloc(2 * n)?,
             dkl: backend.alloc(2 * n)?,
+            generated_before: 0,
             gathered: Gathered::new(backend, settings)?,
         })
     }

@@ -1,5 +1,5 @@
 //! The classes of a step's images, where the nets are told them: those of the real images follow from the data set, those of the images
-//! to generate are drawn. They lie beside the images, real, then generated, and every pass over images is given theirs.
+//! to generate are drawn. They lie as the images do, and every pass over images is given theirs.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::device::{Buffer, In};
 use crate::ops::Executor;
 use crate::train::batch::{Batch, Phase};
 
-/// Those of some of the 2N images, for a pass over them; `None` where the nets are told none.
+/// Those of some of the images, for a pass over them; `None` where the nets are told none.
 pub(super) fn of<'a, B: Executor>(
     backend: &B,
     classes: &'a Option<Buffer<B, u32>>,
@@ -36,7 +36,11 @@ pub(super) fn draw_real<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, dr
 /// Those of the device.
 pub(super) fn draw_generated<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
     let n = model.micro_batch();
+    let numbers = match phase {
+        Phase::Discriminator(_) => n..2 * n,
+        Phase::Generator(_) => 2 * n..3 * n,
+    };
     let Model { backend, settings, batch, state, .. } = model;
     let Some(classes) = &mut batch.classes else { return Ok(()) };
-    inputs.classes(backend, settings, phase, backend.view(state), backend.part_mut(classes, n..2 * n))
+    inputs.classes(backend, settings, phase, backend.view(state), backend.part_mut(classes, numbers))
 }

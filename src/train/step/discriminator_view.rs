@@ -46,7 +46,7 @@ pub(super) fn show_reconstructions<'a, B: Executor>(
     let changes = Changes::of_reconstructions(backend, settings, image, inputs);
     let Images { augmented, noised, .. } = images;
     let half = settings.micro_batch() * image.len();
-    changes.make(backend, x, [augmented, noised], half..2 * half, state)
+    changes.make(backend, x, [augmented, noised], 2 * half..3 * half, state)
 }
 
 /// From the gradient by the generated images as the discriminator saw them to that by the images themselves.

@@ -54,11 +54,11 @@ pub(super) fn match_features<B: Executor>(
 ) -> Result<()> {
     discriminator_view::show(model, inputs, Phase::Generator(DrawStep::ONCE))?;
     model.normalise_weights()?;
+    let fakes = model.images_of(Phase::Generator(DrawStep::ONCE)).range;
     let Model { backend, batch, state, discriminator: TrainedNetwork { layers, memory }, .. } = model;
     let FeatureMeans { d, real, fake } = means;
     let images = batch.images.discriminated(backend);
-    let half = backend.len(images) / 2;
-    let (reals, fakes) = (backend.slice(images, 0..half), backend.slice(images, half..2 * half));
+    let (reals, fakes) = (backend.slice(images, 0..fakes.len()), backend.slice(images, fakes));
     for (images, mean) in [(reals, &mut *real), (fakes, &mut *fake)] {
         let (pass, stats) = memory.forward_pass(backend, d.n);
         layers.encode(pass, 1, stats, images)?;

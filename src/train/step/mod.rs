@@ -18,7 +18,8 @@
 //! | `update` | optimisers, clipped weights, the moving average |
 //!
 //! Real and generated images pass the discriminator as one batch of 2N with statistics of their own, and the generator's
-//! half of the step computes no weight gradient of D.
+//! half of the step computes no weight gradient of D. The images of that half are made in one pass with those of the
+//! discriminator's last update: the generator is the same in both.
 
 pub mod batch_memory;
 mod classes;
@@ -32,9 +33,11 @@ pub mod probe;
 mod ranks;
 mod update;
 
+use std::ops::Range;
+
 use self::feature_matching::FeatureMeans;
 use self::mode_regularization::ModeRegularizer;
-use self::model::Model;
+use self::model::{Generated, Model};
 use self::penalty::PenaltyMemory;
 use self::probe::Probe;
 use self::ranks::{Verdicts, WholeVerdict};
@@ -80,11 +83,12 @@ pub(super) fn step<B: Executor>(
     has_penalty: bool,
     probe: &mut impl Probe<B>,
 ) -> Result<()> {
+    let generates_both = model.generates_both();
     for draws in DrawStep::all(model.settings.objective.discriminator_steps) {
         for part in model.parts(draws) {
             draw_real_images(model, inputs, part)?;
-            draw_latents(model, inputs, Phase::Discriminator(part))?;
-            generate(model)?;
+            let both = generates_both && draws.is_last();
+            draw_and_generate(model, inputs, if both { Generated::OfBoth } else { Generated::OfDiscriminator }, part)?;
             discriminator_gradients(model, inputs, part, None)?;
             probe.discriminator_loss(model)?;
             if let Some(memory) = methods.penalty.as_mut().filter(|_| has_penalty) {
@@ -100,8 +104,9 @@ pub(super) fn step<B: Executor>(
     }
 
     for part in model.parts(DrawStep::ONCE) {
-        draw_latents(model, inputs, Phase::Generator(part))?;
-        generate(model)?;
+        if !generates_both {
+            draw_and_generate(model, inputs, Generated::OfGenerator, part)?;
+        }
         generator_gradients(model, methods, inputs, part, None)?;
         probe.generator_loss(model)?;
     }
@@ -167,21 +172,41 @@ fn draw_real_images<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, draws:
     classes::draw_real(model, inputs, draws)
 }
 
+/// z with its classes, and the images G(z).
+fn draw_and_generate<B: Executor>(
+    model: &mut Model<B>,
+    inputs: &Batch<B>,
+    generated: Generated,
+    part: DrawStep,
+) -> Result<()> {
+    generated.phases(part).try_for_each(|phase| draw_latents(model, inputs, phase))?;
+    generate(model, generated)
+}
+
 /// z of a phase, and the classes that are generated with it.
 fn draw_latents<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
+    let latents = model.latents_of(phase);
     let Model { backend, settings, batch, state, .. } = model;
-    inputs.latents(backend, settings, phase, backend.view(state), backend.view_mut(&mut batch.latents))?;
+    inputs.latents(backend, settings, phase, backend.view(state), backend.part_mut(&mut batch.latents, latents))?;
     classes::draw_generated(model, inputs, phase)
 }
 
-/// G(z), into the second half of the batch.
-pub(crate) fn generate<B: Executor>(model: &mut Model<B>) -> Result<()> {
-    let generated = model.images_of(Phase::Generator(DrawStep::ONCE));
+/// G(z), from the latents of one phase or both.
+///
+/// # Errors
+/// Those of the device.
+pub(crate) fn generate<B: Executor>(model: &mut Model<B>, generated: Generated) -> Result<()> {
+    let (n, latent, image) = (model.micro_batch(), model.settings.generator.latent, model.image.len());
+    let Range { start, end } = generated.numbers(n);
+    let groups = (end - start) / n;
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    let (pass, stats) = memory.forward_pass(backend, generated.n);
-    let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
-    let images = backend.part_mut(&mut batch.images.clean, generated.range);
-    layers.forward(pass, Mode::Train { groups: 1 }, stats, backend.view(&batch.latents), images)
+    batch.generated_before = if generated == Generated::OfBoth { n } else { 0 };
+    let (pass, stats) = memory.forward_pass(backend, end - start);
+    // The real images lie before all that are generated.
+    let pass = pass.of(classes::of(backend, &batch.classes, n + start..n + end));
+    let z = backend.part(&batch.latents, start * latent..end * latent);
+    let images = backend.part_mut(&mut batch.images.clean, (n + start) * image..(n + end) * image);
+    layers.forward(pass, Mode::Train { groups }, stats, z, images)
 }
 
 /// Logits and KL of the images of a phase: D(x) of 2N in the discriminator's, of N in the generator's.
@@ -262,14 +287,15 @@ fn backward_through_generator<B: Executor>(
     draws: DrawStep,
     d_latents: Option<StoredOut<'_, B>>,
 ) -> Result<()> {
-    let (generated, is_first) = (model.images_of(Phase::Generator(draws)), model.is_first(draws));
+    let phase = Phase::Generator(draws);
+    let (generated, latents, is_first) = (model.images_of(phase), model.latents_of(phase), model.is_first(draws));
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
     let (pass, gradients) = memory.backward_pass_of(backend, generated.n, is_first)?;
-    let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers));
+    let pass = pass.of(classes::of(backend, &batch.classes, generated.numbers)).behind(batch.generated_before);
     let images = backend.part(&batch.images.clean, generated.range);
     layers.backward(
         pass,
-        backend.view(&batch.latents),
+        backend.part(&batch.latents, latents),
         images,
         backend.view(&batch.d_images.clean),
         d_latents,

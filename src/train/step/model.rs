@@ -48,6 +48,37 @@ pub struct Average<B: Executor> {
     pub stats: Buffer<B>,
 }
 
+/// The images that the generator makes in one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generated {
+    /// Those of the discriminator's phase.
+    OfDiscriminator,
+    /// Those of the generator's phase.
+    OfGenerator,
+    /// Those of the discriminator's last phase, then those of the generator's, each with batch statistics of their own. The generator
+    /// does not change between the two, and larger products are faster.
+    OfBoth,
+}
+
+impl Generated {
+    /// The phases that they are of, in order, with the draws of this part of the batch.
+    pub(super) fn phases(self, part: DrawStep) -> impl Iterator<Item = Phase> {
+        let (of_d, of_g) = (Phase::Discriminator(part), Phase::Generator(part.once()));
+        [(self != Generated::OfGenerator).then_some(of_d), (self != Generated::OfDiscriminator).then_some(of_g)]
+            .into_iter()
+            .flatten()
+    }
+
+    /// Their numbers among the 2N latents, of which the discriminator's come first.
+    pub(super) fn numbers(self, n: usize) -> Range<usize> {
+        match self {
+            Generated::OfDiscriminator => 0..n,
+            Generated::OfGenerator => n..2 * n,
+            Generated::OfBoth => 0..2 * n,
+        }
+    }
+}
+
 /// The images of the batch that pass the discriminator in one phase.
 pub(super) struct PhaseImages {
     /// Their number.
@@ -68,7 +99,8 @@ impl<B: Executor> Model<B> {
     pub(in crate::train) fn new(backend: B, settings: Settings, image: ImageShape) -> Result<Self> {
         validate_for_ranks(&settings, backend.ranks().world)?;
         let n = own_images(&settings, backend.ranks());
-        let generator = Generator::new(&backend, &settings, image, n)?;
+        let at_once = if settings.train.accumulate == 1 { 2 * n } else { n };
+        let generator = Generator::new(&backend, &settings, image, at_once)?;
         let discriminator = Discriminator::new(&backend, &settings, image, 2 * n)?;
         Self::with_networks(backend, settings, image, generator, discriminator)
     }
@@ -183,17 +215,32 @@ impl<B: Executor> Model<B> {
             .map(move |index| draws.from_sample(u32::try_from(index * part + first).unwrap_or(u32::MAX)))
     }
 
+    /// Whether the images of the discriminator's last phase and those of the generator's are made in one pass: where a phase is one pass,
+    /// and the generator has memory for both.
+    pub(super) fn generates_both(&self) -> bool {
+        self.settings.train.accumulate == 1 && self.generator.layers.net().capacity() >= 2 * self.micro_batch()
+    }
+
     /// Whether these are the draws of the first part of a batch.
     pub(super) fn is_first(&self, draws: DrawStep) -> bool {
         objective::part(&self.settings, draws).is_first()
     }
 
-    /// The images that pass the discriminator in a phase: all 2N in its own, the N generated ones in the generator's.
+    /// The elements of a phase's latents in the batch.
+    pub(crate) fn latents_of(&self, phase: Phase) -> Range<usize> {
+        let len = self.micro_batch() * self.settings.generator.latent;
+        match phase {
+            Phase::Discriminator(_) => 0..len,
+            Phase::Generator(_) => len..2 * len,
+        }
+    }
+
+    /// The images that pass the discriminator in a phase: the first 2N in its own, the last N in the generator's.
     pub(super) fn images_of(&self, phase: Phase) -> PhaseImages {
         let (n, image) = (self.micro_batch(), self.image.len());
         match phase {
             Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image, numbers: 0..2 * n },
-            Phase::Generator(_) => PhaseImages { n, groups: 1, range: n * image..2 * n * image, numbers: n..2 * n },
+            Phase::Generator(_) => PhaseImages { n, groups: 1, range: 2 * n * image..3 * n * image, numbers: 2 * n..3 * n },
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::device::{Buffer, In, Real, StepState, Storage, Stored, StoredBuffer};
 use crate::nn::{ImageShape, TrainedNetwork, Verdict, VerdictGradient};
 use crate::ops::Executor;
 use crate::ops::losses::penalty::{Center, GradientPenalty};
-use crate::train::batch::Batch;
+use crate::train::batch::{Batch, Phase};
 use crate::train::objective;
 
 /// The memory of a penalty beside the batch, for N images.
@@ -133,12 +133,13 @@ pub(crate) fn add_gradients<B: Executor>(
     inputs: &Batch<B>,
     draws: DrawStep,
 ) -> Result<()> {
+    let both = model.images_of(Phase::Discriminator(draws)).range;
     let (n, d) = (model.micro_batch(), gradient_penalty(&model.settings, draws, model.image));
     let Model { backend, settings, discriminator, batch, state, .. } = model;
     let TrainedNetwork { layers, memory: arenas } = discriminator;
     let PenaltyMemory { points, v, norms, logits, kl, ones, zeros } = memory;
     let numbers = points.numbers(n);
-    let x = points.draw(backend, inputs, draws, batch.images.discriminated(backend), backend.view(state))?;
+    let x = points.draw(backend, inputs, draws, backend.slice(batch.images.discriminated(backend), both), backend.view(state))?;
 
     let (pass, stats) = arenas.forward_pass(backend, n);
     let pass = pass.of(classes::of(backend, &batch.classes, numbers.clone()));
