@@ -90,7 +90,11 @@ constexpr int DIRECT_PARTS = 128;
 constexpr int WIDE_WARP_M = 64;
 // Columns of that part.
 constexpr int WIDE_WARP_N = 32;
+// Stages that copies fill in turn, of bf16: 48 KiB, as much as a kernel may have without asking.
+constexpr int WIDE_STAGES = 3;
 // Rows of a warp's part of a narrow tile.
 constexpr int NARROW_WARP_M = 32;
 // Columns of that part.
 constexpr int NARROW_WARP_N = 32;
+// Its stages: 32 KiB.
+constexpr int NARROW_STAGES = 4;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "lib/device.cuh"
+#include "lib/output.cuh"
 #include "lib/tile.cuh"
 
 // The bound of a kernel in wide tiles for which ptxas, left to itself, spills a few registers so that a multiprocessor may hold a second
@@ -51,12 +52,6 @@ struct AsStored {
     }
 };
 
-// So many neighbours, as a vector in memory.
-template <int COUNT, class Number = real>
-struct alignas(COUNT * sizeof(Number) < 16 ? COUNT * sizeof(Number) : 16) Run {
-    Number values[COUNT];
-};
-
 // Operands.
 //
 // An operand is no function of two indices but of what each of them stands for, which a loop may keep: across(m or n),
@@ -67,14 +62,7 @@ struct alignas(COUNT * sizeof(Number) < 16 ? COUNT * sizeof(Number) : 16) Run {
 // in_runs(n) says whether n neighbours, the first at a multiple of n, always lie side by side in memory, aligned to what one
 // access takes of them, all in range or none, all inside the image or none: then they can be fetched as one. n is 4 or 8.
 //
-// Source is the type of its numbers, which may be another one for A than for B.
-
-// An access takes a whole run, or 16 bytes of it.
-template <class Number>
-__device__ __forceinline__ bool aligned_for_runs(const Number* data, int run) {
-    int bytes = run * (int)sizeof(Number);
-    return (unsigned long long)data % (bytes < 16 ? bytes : 16) == 0;
-}
+// Source is the type of its numbers, which may be another one for A than for B, and `data` where they begin.
 
 // A matrix: element (i, k) lies at i across_stride + k depth_stride, and one of the strides is 1.
 template <class Number>
@@ -134,121 +122,6 @@ struct Bases {
         return Digits{one, two, three};
     }
 };
-
-// A product's output: sums go to data[row(m) + n], or are added to what is there; a bias of N numbers, or null, is added first.
-template <bool ADDS, class Number, class Row>
-struct Output {
-    Number* data;
-    const real* bias;
-    // Whether neighbours of a row, up to four and the first at a multiple of their number, are all inside N, and aligned.
-    bool in_runs;
-    Row row;
-
-    template <class Sums>
-    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        sums.store(m0, n0, M, N, *this);
-    }
-
-    // One sum of column n to its place.
-    __device__ __forceinline__ void put(Number* to, int n, real sum) const {
-        real whole = bias ? sum + bias[n] : sum;
-        *to = ADDS ? *to + whole : whole;
-    }
-    // A run of sums, and the bias that they have in common with those of other rows.
-    template <int COUNT>
-    static __device__ __forceinline__ void put_run(Number* to, const Run<COUNT>& shift, const real* sums) {
-        Run<COUNT, Number> whole = ADDS ? *reinterpret_cast<const Run<COUNT, Number>*>(to) : Run<COUNT, Number>{};
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            real sum = sums[i] + shift.values[i];
-            whole.values[i] = ADDS ? whole.values[i] + sum : sum;
-        }
-        *reinterpret_cast<Run<COUNT, Number>*>(to) = whole;
-    }
-
-    // Puts those of a row's COUNT sums from column n on away that lie inside N.
-    template <int COUNT>
-    __device__ __forceinline__ void put_columns(Number* row, int n, int N, const Run<COUNT>& shift, const real* sums) const {
-        if (in_runs) {
-            if (n < N) {
-                put_run<COUNT>(row + n, shift, sums);
-            }
-            return;
-        }
-#pragma unroll
-        for (int e = 0; e < COUNT; ++e) {
-            if (n + e < N) {
-                put(row + n + e, n + e, sums[e]);
-            }
-        }
-    }
-    // The bias of a run of columns; zeros where there is none.
-    template <int COUNT>
-    __device__ __forceinline__ Run<COUNT> shift(int n, int N) const {
-        return bias && in_runs && n < N ? *reinterpret_cast<const Run<COUNT>*>(bias + n) : Run<COUNT>{};
-    }
-};
-// An output at `data`, whose rows are N long, one behind another in whatever order `row` says.
-template <bool ADDS, class Number, class Row>
-__device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Number* data, int N, Row row) {
-    bool in_runs = N % 4 == 0 && aligned_for_runs(data, 4) && (!bias || aligned_for_runs(bias, 4));
-    return Output<ADDS, Number, Row>{data, bias, in_runs, row};
-}
-
-// The output of a weight gradient, which is added to what is there, or overwrites it: then nothing waits for memory.
-template <class Row>
-struct Gradient {
-    real* data;
-    bool adds;
-    Row row;
-
-    template <class Sums>
-    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if (adds) {
-            output<true>(nullptr, data, N, row).take(sums, m0, n0, M, N);
-        } else {
-            output<false>(nullptr, data, N, row).take(sums, m0, n0, M, N);
-        }
-    }
-};
-template <class Row>
-__device__ __forceinline__ Gradient<Row> gradient(real* data, bool adds, Row row) {
-    return Gradient<Row>{data, adds, row};
-}
-
-// The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
-// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
-template <class Number, class Row>
-struct PartOrWhole {
-    const real* bias;
-    real* parts;
-    int number;
-    size_t length;
-    Number* whole;
-    Row row;
-
-    template <class Sums>
-    __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
-        if constexpr (sizeof(Number) == sizeof(real)) {
-            output<false>(bias, (parts ? parts : whole) + number * length, N, row).take(sums, m0, n0, M, N);
-        } else if (parts) {
-            output<false>(nullptr, parts + number * length, N, row).take(sums, m0, n0, M, N);
-        } else {
-            output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
-        }
-    }
-};
-// Where real is stored, both are one output, whose place can be worked out before the loop (EARLY) or after it. Callers choose
-// what spills no registers on any architecture.
-template <bool EARLY, class Number, class Row>
-__device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
-                                              Row row) {
-    if constexpr (EARLY && sizeof(Number) == sizeof(real)) {
-        return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
-    } else {
-        return PartOrWhole<Number, Row>{bias, parts, number, length, whole, row};
-    }
-}
 
 // A run of an operand in registers, in vectors as memory gives them.
 template <int RUN, class Source, bool IN_WORDS = sizeof(Source) == 2>
@@ -326,15 +199,21 @@ struct Fetcher {
         if (IN_RUNS) {
 #pragma unroll
             for (int i = 0; i < COUNT; ++i) {
-                bool within = first + run(i).across < end && depth + run(i).depth < depth_end;
-                runs[i].fetch(within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr);
-            }
-#pragma unroll
-            for (int i = 0; i < DEPTHS; ++i) {
-                counts[i] = operand.sum(counts[i], stride);
+                runs[i].fetch(place(i));
             }
         }
-        depth += Stage::DEPTH;
+        advance();
+    }
+
+    // Begins to copy the next stage from memory into `stage`, past the registers; zeros beyond the ends.
+    __device__ __forceinline__ void copy(typename Stage::Data& stage) {
+        static_assert(IN_RUNS, "a run is one copy");
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            const Source* from = place(i);
+            Stage::copy(stage, run(i), from ? from : operand.data, from != nullptr);
+        }
+        advance();
     }
 
     // Stores what was fetched last.
@@ -347,6 +226,23 @@ struct Fetcher {
                 one_by_one(stage, run(i));
             }
         }
+    }
+
+private:
+    // Where the i-th run of the next stage lies in memory; null beyond the ends.
+    __device__ __forceinline__ const Source* place(int i) const {
+        bool within = first + run(i).across < end && depth + run(i).depth < depth_end;
+        return within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr;
+    }
+
+    __device__ __forceinline__ void advance() {
+        if (IN_RUNS) {
+#pragma unroll
+            for (int i = 0; i < DEPTHS; ++i) {
+                counts[i] = operand.sum(counts[i], stride);
+            }
+        }
+        depth += Stage::DEPTH;
     }
 
     __device__ __forceinline__ void one_by_one(typename Stage::Data& stage, Element at) const {
@@ -375,15 +271,21 @@ struct Loop {
         using StageA = typename Units::template Stage<ALONG_A, ROWS>;
         using StageB = typename Units::template Stage<ALONG_B, COLUMNS>;
         constexpr int RUN = StageA::RUN;
-        SHARED(typename StageA::Data, stages_a, [2]);
-        SHARED(typename StageB::Data, stages_b, [2]);
+        constexpr bool COPIES = Units::template COPIES<typename A::Source> && Units::template COPIES<typename B::Source>;
+        constexpr int STAGES = COPIES ? Units::STAGES : 2;
+        SHARED(typename StageA::Data, stages_a, [STAGES]);
+        SHARED(typename StageB::Data, stages_b, [STAGES]);
         typename Units::Sums sums;
         if (depths.from >= depths.to) {
             // Nothing to count in, and nothing to sum: a parity that no tap reaches.
         } else if (a.in_runs(RUN) && b.in_runs(RUN)) {
             Fetcher<StageA, Units::THREADS, true, A> fetcher_a(m0, M, depths, a);
             Fetcher<StageB, Units::THREADS, true, B> fetcher_b(n0, N, depths, b);
-            add<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
+            if constexpr (COPIES) {
+                add_copied<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
+            } else {
+                add<ALONG_A, ALONG_B>(sums, stages_a, stages_b, depths, fetcher_a, fetcher_b);
+            }
         } else {
             Fetcher<StageA, Units::THREADS, false, A> fetcher_a(m0, M, depths, a);
             Fetcher<StageB, Units::THREADS, false, B> fetcher_b(n0, N, depths, b);
@@ -393,9 +295,10 @@ struct Loop {
     }
 
 private:
-    template <Along ALONG_A, Along ALONG_B, class Sums, class DataA, class DataB, class FetcherA, class FetcherB>
-    static __device__ __forceinline__ void add(Sums& sums, DataA (&stages_a)[2], DataB (&stages_b)[2], Depths depths,
-                                               FetcherA& a, FetcherB& b) {
+    // Through registers, one stage in advance.
+    template <Along ALONG_A, Along ALONG_B, class Sums, int STAGES, class DataA, class DataB, class FetcherA, class FetcherB>
+    static __device__ __forceinline__ void add(Sums& sums, DataA (&stages_a)[STAGES], DataB (&stages_b)[STAGES],
+                                               Depths depths, FetcherA& a, FetcherB& b) {
         constexpr int DEPTH = Units::DEPTH;
         a.fetch();
         b.fetch();
@@ -418,6 +321,36 @@ private:
                 b.store(stages_b[now]);
             }
             __syncthreads();
+        }
+    }
+
+    // By copies that are STAGES - 1 stages in advance. A group of copies is a stage; one that is not there is an empty group, so
+    // that all but the last STAGES - 2 groups are done means that the stage to multiply has come.
+    template <Along ALONG_A, Along ALONG_B, class Sums, int STAGES, class DataA, class DataB, class FetcherA, class FetcherB>
+    static __device__ __forceinline__ void add_copied(Sums& sums, DataA (&stages_a)[STAGES], DataB (&stages_b)[STAGES],
+                                                      Depths depths, FetcherA& a, FetcherB& b) {
+        constexpr int DEPTH = Units::DEPTH, AHEAD = STAGES - 1;
+        auto copy = [&](int stage, int depth) {
+            if (depth < depths.to) {
+                a.copy(stages_a[stage]);
+                b.copy(stages_b[stage]);
+            }
+            Units::end_copies();
+        };
+#pragma unroll
+        for (int stage = 0; stage < AHEAD; ++stage) {
+            copy(stage, depths.from + stage * DEPTH);
+        }
+        int now = 0, free = AHEAD;
+#pragma unroll 1
+        for (int k0 = depths.from; k0 < depths.to; k0 += DEPTH) {
+            Units::template wait_for_copies<AHEAD - 1>();
+            // Now every thread's copies of this stage have come, and all are done with the stage before it.
+            __syncthreads();
+            copy(free, k0 + AHEAD * DEPTH);
+            sums.template add<ALONG_A, ALONG_B>(stages_a[now], stages_b[now]);
+            free = now;
+            now = now + 1 < STAGES ? now + 1 : 0;
         }
     }
 };
@@ -516,6 +449,10 @@ struct ThreadSums {
 template <class Tile>
 struct PlainUnits : Tile {
     static constexpr int DEPTH = TILE_K;
+    // A stage lies depth by depth, and memory seldom does.
+    template <class>
+    static constexpr bool COPIES = false;
+    static constexpr int STAGES = 2;
     template <Along ALONG, int SIDE>
     using Stage = PlainStage<ALONG, SIDE>;
     using Sums = ThreadSums<Tile>;

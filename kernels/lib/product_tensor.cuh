@@ -100,6 +100,12 @@ struct TensorStage {
     static __device__ __forceinline__ void put_one(Data& stage, Element at, real value) {
         stage[place(at)] = Number::stored(value);
     }
+    // Begins to copy a run from memory, or zeros where it is not `valid`.
+    template <class Source>
+    static __device__ __forceinline__ void copy(Data& stage, Element at, const Source* run, bool valid) {
+        static_assert(sizeof(Source) == sizeof(Stored), "copied as it lies");
+        cp_async_16(&stage[place(at)], run, valid);
+    }
 
     // Registers of the 16 rows of A, or of the two fragments of B, that begin at `from`. All lanes of a warp must come.
     static __device__ __forceinline__ void load_a(unsigned (&bits)[4], const Data& stage, Element from) {
@@ -192,7 +198,18 @@ struct WarpSums {
 template <class Tile>
 struct TensorUnits : Tile {
     static constexpr int DEPTH = TENSOR_CHUNKS * TensorNumber::RUN;
+    // Numbers that lie in memory as a stage holds them are copied there past the registers; f32 has to be rounded on its way.
+    template <class Source>
+    static constexpr bool COPIES = sizeof(Source) == sizeof(typename TensorNumber::Stored) && sizeof(Source) == 2;
     static_assert(SPLIT_STEP % DEPTH == 0, "a part begins where a stage does");
+    // Ends a group of a thread's copies, and waits for all of its groups but the last PENDING.
+    static __device__ __forceinline__ void end_copies() {
+        cp_async_commit();
+    }
+    template <int PENDING>
+    static __device__ __forceinline__ void wait_for_copies() {
+        cp_async_wait<PENDING>();
+    }
     template <Along ALONG, int SIDE>
     using Stage = TensorStage<TensorNumber, ALONG, SIDE>;
     using Sums = WarpSums<TensorNumber, Tile>;

@@ -1,5 +1,5 @@
-// The instructions that CUDA C++ has no words for: loads and products of matrix fragments, rounding to tf32. All PTX of the
-// project stands here. Under the emulator there is none: simt.h has twins of the same names and signatures.
+// The instructions that CUDA C++ has no words for: copies past the registers, loads and products of matrix fragments, rounding to
+// tf32. All PTX of the project stands here. Under the emulator there is none: simt.h has twins of the same names and signatures.
 #pragma once
 
 #include "lib/device.cuh"
@@ -9,6 +9,24 @@
 // A pointer to shared memory as the instructions below take it.
 __device__ __forceinline__ unsigned shared_address(const void* pointer) {
     return (unsigned)__cvta_generic_to_shared(pointer);
+}
+
+// Begins to copy 16 bytes from global to shared memory, past the registers; zeros instead where they are not `valid`, and then
+// `global` is not read.
+__device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(shared)), "l"(__cvta_generic_to_global(global)), "r"(valid ? 16 : 0)
+                 : "memory");
+}
+// Ends a group of the copies that a thread has begun.
+__device__ __forceinline__ void cp_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Waits until all of the thread's groups but the last PENDING are done. Other threads' copies are there behind a barrier.
+template <int PENDING>
+__device__ __forceinline__ void cp_async_wait() {
+    asm volatile("cp.async.wait_group %0;" : : "n"(PENDING) : "memory");
 }
 
 // Matrices of eight rows of 16 bytes. Lanes 8 i to 8 i + 7 point at the rows of matrix i; lane 4 g + m gets word m of row

@@ -19,9 +19,10 @@
 constexpr int TENSOR_CHUNKS = 4;
 
 // A block's tile, and the part of it that each warp sums.
-template <int TILE_M, int TILE_N, int TILE_THREADS, int WARP_ROWS, int WARP_COLUMNS>
+template <int TILE_M, int TILE_N, int TILE_THREADS, int WARP_ROWS, int WARP_COLUMNS, int TILE_STAGES>
 struct TensorTile {
     static constexpr int M = TILE_M, N = TILE_N, THREADS = TILE_THREADS, WARP_M = WARP_ROWS, WARP_N = WARP_COLUMNS;
+    static constexpr int STAGES = TILE_STAGES;
     static_assert(M * N == THREADS / 32 * WARP_M * WARP_N, "the warps share the tile");
 
     // Where a warp's part begins.
@@ -33,8 +34,9 @@ struct TensorTile {
     }
 };
 // A warp of the wide tile loads 6 fragments for 16 products, one of the narrow tile 4 for 8.
-using WideTensorTile = TensorTile<WIDE_M, WIDE_N, WIDE_THREADS, WIDE_WARP_M, WIDE_WARP_N>;
-using NarrowTensorTile = TensorTile<NARROW_M, NARROW_N, NARROW_THREADS, NARROW_WARP_M, NARROW_WARP_N>;
+using WideTensorTile = TensorTile<WIDE_M, WIDE_N, WIDE_THREADS, WIDE_WARP_M, WIDE_WARP_N, WIDE_STAGES>;
+using NarrowTensorTile =
+    TensorTile<NARROW_M, NARROW_N, NARROW_THREADS, NARROW_WARP_M, NARROW_WARP_N, NARROW_STAGES>;
 
 // Where the element at (across, depth) lies in its stage, in numbers.
 template <int RUN, Along ALONG, int SIDE>
