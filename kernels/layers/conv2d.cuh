@@ -5,6 +5,7 @@
 // the other.
 #pragma once
 
+#include "layers/epilogue.cuh"
 #include "lib/product.cuh"
 
 // Sizes of a convolution; Conv2d of src/ops/layers/conv2d.rs. The transposed convolution is the same three kernels: its forward
@@ -175,23 +176,23 @@ struct ReachingFilters : Counted {
     }
 };
 
-// Implicit GEMM: rows are output pixels, columns filters, depth R S C. Parts, unless there are none, have no b.
+// Implicit GEMM: rows are output pixels, columns filters, depth R S C. Parts, unless there are none, have neither b nor an end.
 template <class Units>
 __device__ __forceinline__ void conv2d_forward_tile(Conv2d d, int part, const stored* x, const stored* w, const real* b,
-                                                    real* parts, stored* y) {
+                                                    Epilogue end, real* parts, stored* y) {
     int width = d.r * d.s * d.c, pixels = d.n * d.oh * d.ow, number = (int)blockIdx.z;
     Depths depths = part_of_depth(number, part, width);
     auto row = [=](int pixel) { return (size_t)pixel * d.k; };
     Loop<Units>::template product<Along::Depth, Along::Depth>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.k, depths, WindowsAsRows(d, x),
-        Strided{w, width, 1}, part_or_whole<false>(b, parts, number, (size_t)pixels * d.k, y, d.k, row));
+        Strided{w, width, 1}, part_or_whole<false>(b, parts, number, (size_t)pixels * d.k, y, d.k, row, end));
 }
 
 // Of one parity of pixels: rows are its pixels, columns channels, depth its taps K. blockIdx.z counts the parities of one
 // part, then those of the next; a part of a parity with few taps may be empty, and is zeros.
 template <class Units>
 __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, const stored* dy, const stored* w,
-                                                           const real* b, real* parts, stored* dx) {
+                                                           const real* b, Epilogue end, real* parts, stored* dx) {
     int parities = d.stride * d.stride, number = (int)blockIdx.z / parities;
     Parity p(d, (int)blockIdx.z % parities);
     Depths depths = part_of_depth(number, part, p.r_taps * p.s_taps * d.k);
@@ -205,7 +206,8 @@ __device__ __forceinline__ void conv2d_backward_input_tile(Conv2d d, int part, c
     };
     Loop<Units>::template product<Along::Depth, Along::Across>(
         (int)blockIdx.x * Units::M, (int)blockIdx.y * Units::N, pixels, d.c, depths, Reached(p, dy),
-        ReachingFilters(p, w), part_or_whole<false>(b, parts, number, (size_t)d.n * d.h * d.w * d.c, dx, d.c, row));
+        ReachingFilters(p, w),
+        part_or_whole<false>(b, parts, number, (size_t)d.n * d.h * d.w * d.c, dx, d.c, row, end));
 }
 
 // A part of the depth, `part` long: rows are filters, columns taps, depth output pixels.

@@ -1,3 +1,4 @@
+#include "layers/epilogue.cuh"
 #include "layers/linear.cuh"
 
 // y = x w^T + b, or parts of it along C, `part` columns of x and w each.
@@ -26,17 +27,19 @@ KERNEL_BOUNDED(NARROW_THREADS, linear_backward_weight, Linear d, const stored* x
     linear_backward_weight_tile<PlainUnits<NarrowTile>>(d, x, dy, dw, accumulate);
 }
 
-// y = the sum of the parts, in their order, + b.
-// partial: [parts, N, K]; b: [K] or null; y: [N, K], count elements. The grid's threads stride over the elements, so that
-// each reads its parts in turn and neighbours read neighbours. Overwrites y. As fast as memory.
+// y = the sum of the parts, in their order, + b, ended as a convolution ends its numbers (layers/epilogue.cuh).
+// partial: [parts, N, K]; b: [K] or null; slope_of, base: [N, K] or null; y: [N, K], count elements. The grid's threads stride over the
+// elements, so that each reads its parts in turn and neighbours read neighbours. Overwrites y. As fast as memory.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs, whose sum has no parts.
-KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real* partial, const real* b, stored* y) {
+KERNEL(linear_join_parts, int parts, int k, unsigned long long count, const real* partial, const real* b, real negative,
+       const stored* slope_of, real scale, const stored* base, stored* y) {
+    Epilogue end = {negative, slope_of, scale, base};
     FOR_EACH_ELEMENT(i, count) {
         real total = partial[i];
         for (int part = 1; part < parts; ++part) {
             total += partial[(size_t)part * count + i];
         }
-        y[i] = b ? total + b[i % k] : total;
+        y[i] = end(i, b ? total + b[i % k] : total);
     }
 }
 

@@ -2,7 +2,7 @@
 // depth. Sums are a thread's (product.cuh) or a warp's (product_tensor.cuh), which know their places in the tile.
 #pragma once
 
-#include "lib/stored.cuh"
+#include "lib/device.cuh"
 
 // So many neighbours, as a vector in memory.
 template <int COUNT, class Number = real>
@@ -17,11 +17,25 @@ __device__ __forceinline__ bool aligned_for_runs(const Number* data, int run) {
     return (unsigned long long)data % (bytes < 16 ? bytes : 16) == 0;
 }
 
-// A product's output: sums go to data[row(m) + n], or are added to what is there; a bias of N numbers, or null, is added first.
-template <bool ADDS, class Number, class Row>
+// An output's end that leaves sums as they are.
+struct AsTheyAre {
+    __device__ __forceinline__ bool in_runs(int) const {
+        return true;
+    }
+    __device__ __forceinline__ real operator()(size_t, real sum) const {
+        return sum;
+    }
+    template <int COUNT>
+    __device__ __forceinline__ void end(size_t, real (&)[COUNT]) const {}
+};
+
+// A product's output: sums go to data[row(m) + n], or are added to what is there; a bias of N numbers, or null, is added first, and then
+// they are ended by `last`.
+template <bool ADDS, class Number, class Row, class Last>
 struct Output {
     Number* data;
     const real* bias;
+    Last last;
     // Whether neighbours of a row, up to four and the first at a multiple of their number, are all inside N, and aligned.
     bool in_runs;
     Row row;
@@ -33,17 +47,22 @@ struct Output {
 
     // One sum of column n to its place.
     __device__ __forceinline__ void put(Number* to, int n, real sum) const {
-        real whole = bias ? sum + bias[n] : sum;
+        real whole = last((size_t)(to - data), bias ? sum + bias[n] : sum);
         *to = ADDS ? *to + whole : whole;
     }
     // A run of sums, and the bias that they have in common with those of other rows.
     template <int COUNT>
-    static __device__ __forceinline__ void put_run(Number* to, const Run<COUNT>& shift, const real* sums) {
+    __device__ __forceinline__ void put_run(Number* to, const Run<COUNT>& shift, const real* sums) const {
         Run<COUNT, Number> whole = ADDS ? *reinterpret_cast<const Run<COUNT, Number>*>(to) : Run<COUNT, Number>{};
+        real ended[COUNT];
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            real sum = sums[i] + shift.values[i];
-            whole.values[i] = ADDS ? whole.values[i] + sum : sum;
+            ended[i] = sums[i] + shift.values[i];
+        }
+        last.template end<COUNT>((size_t)(to - data), ended);
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i) {
+            whole.values[i] = ADDS ? whole.values[i] + ended[i] : ended[i];
         }
         *reinterpret_cast<Run<COUNT, Number>*>(to) = whole;
     }
@@ -71,10 +90,11 @@ struct Output {
     }
 };
 // An output at `data`, whose rows are N long, one behind another in whatever order `row` says.
-template <bool ADDS, class Number, class Row>
-__device__ __forceinline__ Output<ADDS, Number, Row> output(const real* bias, Number* data, int N, Row row) {
-    bool in_runs = N % 4 == 0 && aligned_for_runs(data, 4) && (!bias || aligned_for_runs(bias, 4));
-    return Output<ADDS, Number, Row>{data, bias, in_runs, row};
+template <bool ADDS, class Number, class Row, class Last = AsTheyAre>
+__device__ __forceinline__ Output<ADDS, Number, Row, Last> output(const real* bias, Number* data, int N, Row row,
+                                                                  Last last = Last{}) {
+    bool in_runs = N % 4 == 0 && aligned_for_runs(data, 4) && (!bias || aligned_for_runs(bias, 4)) && last.in_runs(4);
+    return Output<ADDS, Number, Row, Last>{data, bias, last, in_runs, row};
 }
 
 // The output of a weight gradient, which is added to what is there, or overwrites it: then nothing waits for memory.
@@ -99,8 +119,9 @@ __device__ __forceinline__ Gradient<Row> gradient(real* data, bool adds, Row row
 }
 
 // The output of a product that may be split along its depth. Where it is not, `parts` is null and `number` 0, and the output is
-// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is no bias.
-template <class Number, class Row>
+// `whole`; where it is, the sums of part `number` go to the outputs at `parts`, each `length` numbers long, and there is neither bias nor
+// end.
+template <class Number, class Row, class Last>
 struct PartOrWhole {
     const real* bias;
     real* parts;
@@ -108,26 +129,27 @@ struct PartOrWhole {
     size_t length;
     Number* whole;
     Row row;
+    Last last;
 
     template <class Sums>
     __device__ __forceinline__ void take(const Sums& sums, int m0, int n0, int M, int N) const {
         if constexpr (sizeof(Number) == sizeof(real)) {
-            output<false>(bias, (parts ? parts : whole) + number * length, N, row).take(sums, m0, n0, M, N);
+            output<false>(bias, (parts ? parts : whole) + number * length, N, row, last).take(sums, m0, n0, M, N);
         } else if (parts) {
             output<false>(nullptr, parts + number * length, N, row).take(sums, m0, n0, M, N);
         } else {
-            output<false>(bias, whole, N, row).take(sums, m0, n0, M, N);
+            output<false>(bias, whole, N, row, last).take(sums, m0, n0, M, N);
         }
     }
 };
 // Where real is stored, both are one output, whose place can be worked out before the loop (EARLY) or after it. Callers choose
 // what spills no registers on any architecture.
-template <bool EARLY, class Number, class Row>
+template <bool EARLY, class Number, class Row, class Last = AsTheyAre>
 __device__ __forceinline__ auto part_or_whole(const real* bias, real* parts, int number, size_t length, Number* whole, int N,
-                                              Row row) {
+                                              Row row, Last last = Last{}) {
     if constexpr (EARLY && sizeof(Number) == sizeof(real)) {
-        return output<false>(bias, (parts ? parts : whole) + number * length, N, row);
+        return output<false>(bias, (parts ? parts : whole) + number * length, N, row, last);
     } else {
-        return PartOrWhole<Number, Row>{bias, parts, number, length, whole, row};
+        return PartOrWhole<Number, Row, Last>{bias, parts, number, length, whole, row, last};
     }
 }

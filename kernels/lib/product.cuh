@@ -16,12 +16,14 @@
 #include "lib/output.cuh"
 #include "lib/tile.cuh"
 
-// The bound of a kernel in wide tiles for which ptxas, left to itself, spills a few registers so that a multiprocessor may hold a second
-// block, in bf16 on one architecture or another: to nvcc also how many blocks there are to be at least.
+// The bound of a kernel for which ptxas, left to itself, spills a few registers so that a multiprocessor may hold another block, in bf16
+// on one architecture or another: to nvcc also how many blocks there are to be at least.
 #if defined(STORED_BF16) && !defined(SIMT)
 #define WIDE_UNSPILT WIDE_THREADS, 1
+#define NARROW_UNSPILT NARROW_THREADS, 1
 #else
 #define WIDE_UNSPILT WIDE_THREADS
+#define NARROW_UNSPILT NARROW_THREADS
 #endif
 
 __device__ __forceinline__ float multiply_add(float a, float b, float c) {

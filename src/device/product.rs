@@ -64,6 +64,19 @@ const WIDE: Tile = Tile {
     rates: [103, 410, 682],
 };
 
+/// Arguments of a kernel that say what is done to each number v of its output before it is stored: the slope of the negative side
+/// of a function f, values of f by whose slope v is multiplied or null, which is f(v), scale, and base or null: base + scale · v.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End(pub(crate) [Argument; 4]);
+
+impl End {
+    /// v as it is.
+    pub(crate) fn none<T: Real>() -> End {
+        let null = Argument::new(0u64);
+        End([T::ONE.argument(), null, T::ONE.argument(), null])
+    }
+}
+
 /// Clocks of one more launch: 0.9 µs.
 const LAUNCH_CLOCKS: u64 = 1_800;
 /// Bytes of the memory of an H200 in a clock of its multiprocessors.
@@ -205,23 +218,25 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     }
 
     /// Runs a product whose output `y` is a matrix of so many columns, to each of which a number of `b` is added if there is
-    /// one: as one, or in parts that are joined then. `arguments` are those of the kernel for a part's length, the bias
-    /// that it adds, the parts that it writes, if it does, and the output that it writes otherwise.
+    /// one, and then ended by `end`: as one, or in parts that are joined then. `arguments` are those of the kernel for a part's length,
+    /// the bias that it adds, the end's arguments, the parts that it writes, if it does, and the output that it writes otherwise.
     pub(crate) fn launch_split<const N: usize>(
         &self,
         product: &Product,
         (b, columns): (Option<In<'_, Self>>, usize),
+        end: End,
         y: StoredOut<'_, Self>,
-        arguments: impl Fn(usize, Option<In<'_, Self>>, Option<&Out<'_, Self>>, &StoredOut<'_, Self>) -> [Argument; N],
+        arguments: impl Fn(usize, Option<In<'_, Self>>, End, Option<&Out<'_, Self>>, &StoredOut<'_, Self>) -> [Argument; N],
     ) -> Result<()> {
         let split = self.split_of(product);
         let Split { parts, length, .. } = split;
         if parts == 1 {
-            return self.launch_product(product, &split, &arguments(length, b, None, &y));
+            return self.launch_product(product, &split, &arguments(length, b, end, None, &y));
         }
         self.with_workspace(parts * y.len(), |partial: Out<'_, Self>| {
-            self.launch_product(product, &split, &arguments(length, None, Some(&partial), &y))?;
-            let joined = arguments![parts, columns, y.len() as u64, partial, b, y];
+            self.launch_product(product, &split, &arguments(length, None, End::none::<T>(), Some(&partial), &y))?;
+            let [negative, of, scale, base] = end.0;
+            let joined = arguments![parts, columns, y.len() as u64, partial, b, negative, of, scale, base, y];
             self.launch_elements(Kernel::LinearJoinParts, y.len(), &joined)
         })
     }

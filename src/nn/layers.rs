@@ -13,6 +13,7 @@ use crate::ops::layers::affine::Affine;
 use crate::ops::layers::batch_norm::BatchNorm;
 use crate::ops::layers::conv_transpose2d::ConvTranspose2d;
 use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::epilogue::Epilogue;
 use crate::ops::layers::linear::Linear;
 use crate::{Error, Result};
 
@@ -109,6 +110,37 @@ impl AffineLayer<Linear> {
 
 fn add_bias(table: &mut Table, name: &str, features: Flattened, init: Initialisation, fan_in: usize) -> Range<usize> {
     table.add_vector(format!("{name}.bias"), features, init.bias(fan_in, 0.0))
+}
+
+impl AffineLayer<Conv2d> {
+    /// y = f(x), ended by `end`.
+    ///
+    /// # Errors
+    /// Those of [`Conv2dOp::conv2d_forward`](crate::ops::layers::conv2d::Conv2dOp::conv2d_forward).
+    pub(super) fn forward_ended<B: Executor>(
+        &self,
+        pass: Pass<'_, B>,
+        x: Stored<'_, B>,
+        end: Epilogue<'_, B>,
+        y: StoredOut<'_, B>,
+    ) -> Result<()> {
+        let (w, b) = (pass.weight(&self.weight), self.bias.as_ref().map(|bias| pass.param(bias)));
+        pass.backend.conv2d_forward(&Conv2d { n: pass.n, ..self.map }, x, w, b, end, y)
+    }
+
+    /// The gradient of x, ended by `end`.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn backward_input_ended<B: Executor>(
+        &self,
+        pass: Pass<'_, B>,
+        dy: Stored<'_, B>,
+        end: Epilogue<'_, B>,
+        dx: StoredOut<'_, B>,
+    ) -> Result<()> {
+        pass.backend.conv2d_backward_input(&Conv2d { n: pass.n, ..self.map }, dy, pass.weight(&self.weight), end, dx)
+    }
 }
 
 impl<B: Executor, M: Affine<B> + Described> Layer<B> for AffineLayer<M> {

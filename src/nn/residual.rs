@@ -14,6 +14,7 @@ use crate::device::{Out, Stored, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::epilogue::Epilogue;
 use crate::{Error, Result};
 
 /// Factor of the residual branch.
@@ -114,28 +115,26 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         &mut self,
         pass: Pass<'_, B>,
         mode: Mode,
-        mut stats: Out<'_, B>,
+        stats: Out<'_, B>,
         x: Stored<'_, B>,
         y: StoredOut<'_, B>,
     ) -> Result<()> {
         let be = pass.backend;
         let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
-        let [branch, shortcut] = &mut self.scratch;
+        let [shortcut, _] = &mut self.scratch;
         be.activation_forward(self.f, x, first_mut(be, &mut self.activated_x, x_len))?;
-        let hidden = first_mut(be, &mut self.scratch_hidden, hidden_len);
-        self.conv_0.forward(pass, mode, be.reborrow(&mut stats), first(be, &self.activated_x, x_len), hidden)?;
-        let hidden = first(be, &self.scratch_hidden, hidden_len);
-        be.activation_forward(self.f, hidden, first_mut(be, &mut self.activated_hidden, hidden_len))?;
-        let activated = first(be, &self.activated_hidden, hidden_len);
-        self.conv_1.forward(pass, mode, be.reborrow(&mut stats), activated, first_mut(be, branch, y_len))?;
-        let branch = first(be, branch, y_len);
-        match &mut self.conv_s {
-            None => be.scaled_add_forward(SCALE, x, branch, y),
+        let hidden = first_mut(be, &mut self.activated_hidden, hidden_len);
+        let end = Epilogue::activation(self.f);
+        self.conv_0.forward_ended(pass, first(be, &self.activated_x, x_len), end, hidden)?;
+        let shortcut = match &mut self.conv_s {
+            None => be.slice(x, 0..y_len),
             Some(conv_s) => {
                 conv_s.forward(pass, mode, stats, x, first_mut(be, shortcut, y_len))?;
-                be.scaled_add_forward(SCALE, first(be, shortcut, y_len), branch, y)
+                first(be, shortcut, y_len)
             }
-        }
+        };
+        let end = Epilogue::none().added(SCALE, shortcut);
+        self.conv_1.forward_ended(pass, first(be, &self.activated_hidden, hidden_len), end, y)
     }
 
     fn backward(
@@ -153,33 +152,25 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         let unused = y;
         be.scaled_add_backward_input(SCALE, dy, first_mut(be, &mut self.d_branch, y_len))?;
         let (activated, d_branch) = (pass.kept(&self.activated_hidden, self.lens[1]), first(be, &self.d_branch, y_len));
-        let d_activated = first_mut(be, &mut self.scratch_hidden, hidden_len);
         let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
-        self.conv_1.backward(pass, activated, unused, d_branch, Some(d_activated), weights)?;
-        let d_activated = first(be, &self.scratch_hidden, hidden_len);
+        self.conv_1.backward(pass, activated, unused, d_branch, None, weights)?;
         let d_hidden = first_mut(be, &mut self.d_hidden, hidden_len);
-        be.activation_backward_input(self.f, activated, d_activated, d_hidden)?;
+        self.conv_1.backward_input_ended(pass, d_branch, Epilogue::slope(self.f, activated), d_hidden)?;
 
         let (activated, d_hidden) = (pass.kept(&self.activated_x, self.lens[0]), first(be, &self.d_hidden, hidden_len));
-        let [d_shortcut, d_through] = &mut self.scratch;
-        // What comes back through the branch, or through the shortcut, is in either scratch in turn.
-        let d_activated = dx.is_some().then(|| first_mut(be, d_shortcut, x_len));
         let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
-        self.conv_0.backward(pass, activated, unused, d_hidden, d_activated, weights)?;
-        let Some(dx) = dx else {
-            let conv_s = self.conv_s.as_mut();
-            return conv_s.map_or(Ok(()), |conv_s| conv_s.backward(pass, x, unused, dy, None, d_params));
-        };
-        let d_activated = first(be, d_shortcut, x_len);
-        be.activation_backward_input(self.f, activated, d_activated, first_mut(be, d_through, x_len))?;
-        let d_through = first(be, d_through, x_len);
-        match &mut self.conv_s {
-            None => be.scaled_add_forward(1.0, dy, d_through, dx),
+        self.conv_0.backward(pass, activated, unused, d_hidden, None, weights)?;
+        let [d_shortcut, _] = &mut self.scratch;
+        let d_shortcut = match &mut self.conv_s {
+            None => be.slice(dy, 0..x_len),
             Some(conv_s) => {
-                conv_s.backward(pass, x, unused, dy, Some(first_mut(be, d_shortcut, x_len)), d_params)?;
-                be.scaled_add_forward(1.0, first(be, d_shortcut, x_len), d_through, dx)
+                let target = dx.is_some().then(|| first_mut(be, d_shortcut, x_len));
+                conv_s.backward(pass, x, unused, dy, target, d_params)?;
+                first(be, d_shortcut, x_len)
             }
-        }
+        };
+        let end = Epilogue::slope(self.f, activated).added(1.0, d_shortcut);
+        dx.map_or(Ok(()), |dx| self.conv_0.backward_input_ended(pass, d_hidden, end, dx))
     }
 
     fn allocate_tangents(&mut self, backend: &B, capacity: usize) -> Result<()> {

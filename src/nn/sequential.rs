@@ -337,8 +337,16 @@ mod tests {
         /// ⟨J vx, dy⟩, and what it came from: y.
         fn value(&mut self, params: &[f64], x: &[f64]) -> (f64, Vec<f64>) {
             let Chain { cpu, net, vx, dy, .. } = self;
-            let pass =
-                Pass { backend: &*cpu, params, rounded: params, n: N, before: 0, ranks: 1, accumulates: true, classes: None };
+            let pass = Pass {
+                backend: &*cpu,
+                params,
+                rounded: params,
+                n: N,
+                before: 0,
+                ranks: 1,
+                accumulates: true,
+                classes: None,
+            };
             let (mut y, mut vy) = (vec![0.0; N * WIDTHS[3]], vec![0.0; N * WIDTHS[3]]);
             net.forward(pass, Mode::Train { groups: 1 }, &mut [], x, &mut y).expect("a pass");
             net.tangent(pass, x, &y, vx, &mut vy).expect("a pass");

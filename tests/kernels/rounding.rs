@@ -10,6 +10,7 @@ use vgan_cuda::device::{Cpu, Precision};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
 use vgan_cuda::ops::layers::conv2d::Conv2d;
+use vgan_cuda::ops::layers::epilogue::Epilogue;
 use vgan_cuda::ops::layers::linear::Linear;
 use vgan_cuda::ops::{Case, CaseIn, CaseOut, Executor, Kind, Tensor};
 
@@ -82,12 +83,16 @@ fn conv2d_passes<B: Executor<Real = f32>>(conv: Conv2d) -> Vec<Pass<B>> {
         (
             "conv2d_forward",
             [x.clone(), w.clone(), y.clone()],
-            Box::new(move |be, x, w, y| be.conv2d_forward(&conv, x.stored(), w.stored(), None, y.stored())),
+            Box::new(move |be, x, w, y| {
+                be.conv2d_forward(&conv, x.stored(), w.stored(), None, Epilogue::none(), y.stored())
+            }),
         ),
         (
             "conv2d_backward_input",
             [y.clone(), w.clone(), x.clone()],
-            Box::new(move |be, dy, w, dx| be.conv2d_backward_input(&conv, dy.stored(), w.stored(), dx.stored())),
+            Box::new(move |be, dy, w, dx| {
+                be.conv2d_backward_input(&conv, dy.stored(), w.stored(), Epilogue::none(), dx.stored())
+            }),
         ),
         (
             "conv2d_backward_weight",

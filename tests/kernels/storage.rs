@@ -41,7 +41,7 @@ enum More {
 }
 
 /// Cases that store something on the way: the operation, what is in the case's name, the tensor (as its name begins), what it adds.
-const EXTRA: [(&str, &str, &str, More); 15] = [
+const EXTRA: [(&str, &str, &str, More); 17] = [
     // The gradient by the logits, the features, … is stored; the case multiplies it by its cotangent and stores it again.
     ("loss", "", "d logits", More::Itself(1.0)),
     ("feature_matching", "", "d features", More::Itself(1.0)),
@@ -63,6 +63,9 @@ const EXTRA: [(&str, &str, &str, More); 15] = [
     ("batch_norm", "long rows520", "dx", More::Largest(2.0)),
     ("batch_norm", "long rows520", "dgamma", More::Largest(1.0)),
     ("batch_norm", "long rows520", "dbeta", More::Largest(1.0)),
+    // A convolution's number is stored, f of it or f′ times it too, and the base may take most of that away.
+    ("conv2d", "ended forward", "y", More::Largest(1.0)),
+    ("conv2d", "ended backward input", "dx", More::Largest(2.0)),
     // What the class's part is added to is stored, and the bias may take most of the sum away.
     ("class_projection", "added", "y", More::Largest(1.0)),
 ];

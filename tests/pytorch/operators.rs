@@ -17,6 +17,7 @@ use vgan_cuda::ops::layers::class_concat::{ClassConcat, ClassConcatOp};
 use vgan_cuda::ops::layers::class_projection::{ClassProjection, ClassProjectionOp};
 use vgan_cuda::ops::layers::conv_transpose2d::{ConvTranspose2d, ConvTranspose2dOp};
 use vgan_cuda::ops::layers::conv2d::{Conv2d, Conv2dOp};
+use vgan_cuda::ops::layers::epilogue::Epilogue;
 use vgan_cuda::ops::losses::cross_entropy::{CrossEntropy, CrossEntropyOp};
 use vgan_cuda::run::{Tensor, tensors};
 
@@ -73,8 +74,8 @@ fn conv2d(cpu: &Cpu<f64>, operator: &Operator, parts: &Parts) -> Computed {
     let [x, weight, b, dy] = ["x", "w", "b", "dy"].map(|name| parts.ours(name));
     let (mut y, mut dx, mut dw, mut db) =
         (vec![0.0; d.y_len()], vec![0.0; d.x_len()], vec![0.0; d.w_len()], vec![0.0; k]);
-    cpu.conv2d_forward(&d, &x, &weight, Some(&b), &mut y).unwrap();
-    cpu.conv2d_backward_input(&d, &dy, &weight, &mut dx).unwrap();
+    cpu.conv2d_forward(&d, &x, &weight, Some(&b), Epilogue::none(), &mut y).unwrap();
+    cpu.conv2d_backward_input(&d, &dy, &weight, Epilogue::none(), &mut dx).unwrap();
     cpu.conv2d_backward_weight(&d, &x, &dy, &mut dw, Some(&mut db), true).unwrap();
     vec![("y", y), ("dx", dx), ("dw", dw), ("db", db)]
 }

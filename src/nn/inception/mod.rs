@@ -18,6 +18,7 @@ use crate::device::{Buffer, StoredBuffer, StoredOut};
 use crate::ops::Executor;
 use crate::ops::layers::activation::Activation;
 use crate::ops::layers::conv2d::Conv2d;
+use crate::ops::layers::epilogue::Epilogue;
 use crate::ops::layers::linear::Linear;
 use crate::ops::layers::place2d::Place2d;
 use crate::ops::layers::pool2d::Pool2d;
@@ -93,7 +94,7 @@ impl<B: Executor> Inception<B> {
                 let d = Conv2d { n, ..d };
                 let (x, y) = (backend.part(x, 0..d.x_len()), backend.part_mut(y, 0..d.y_len()));
                 let bias = backend.part(biases, plan.layers[layer].bias.clone());
-                backend.conv2d_forward(&d, x, weight(layer), Some(bias), y)
+                backend.conv2d_forward(&d, x, weight(layer), Some(bias), Epilogue::none(), y)
             }
             Operation::Activate(len) => {
                 let (x, y) = (backend.part(x, 0..n * len), backend.part_mut(y, 0..n * len));

@@ -44,6 +44,13 @@ pub(super) struct PiecewiseLinear<T> {
     negative: T,
 }
 
+impl<T: Real> PiecewiseLinear<T> {
+    /// The slope of the negative side.
+    pub(super) fn negative(self) -> T {
+        self.negative
+    }
+}
+
 impl<T: Real> Function<T> for PiecewiseLinear<T> {
     #[inline(always)]
     fn value(self, x: T) -> T {

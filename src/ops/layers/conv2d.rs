@@ -4,14 +4,16 @@
 //! `y[n, i, j, k] = b[k] + Σ_{r, s, c} x[n, i·stride + r − padding, j·stride + s − padding, c] · w[k, r, s, c]`
 //!
 //! `cpu.rs` has the CPU's code, `windows.rs` what it does by a unit for products, on the grid of `grid.rs`, `launch.rs` the launches of the kernels,
-//! `few.rs` those with few channels.
+//! `few.rs` those with few channels, `ended.rs` the cases with an end (`../epilogue.rs`).
 
 pub(super) mod cpu;
 mod direct;
+mod ended;
 mod few;
 mod grid;
 mod im2col;
 pub(super) mod launch;
+mod memory;
 mod windows;
 
 use std::collections::HashSet;
@@ -21,6 +23,7 @@ use crate::device::kernels::size;
 use crate::device::{Backend, In, Out, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::layers::epilogue::Epilogue;
 use crate::ops::models::{BATCH, BLOCKS, BOTH};
 use crate::ops::pass::Pass;
 
@@ -89,22 +92,30 @@ impl Conv2d {
 
 /// The convolution's passes.
 pub trait Conv2dOp: Backend {
-    /// y = conv(x, w) + b. Without `b` it is also the tangent: the map is linear in x.
+    /// y = conv(x, w) + b, ended by `end`. Without `b` and end it is also the tangent: the map is linear in x.
+    ///
+    /// # Errors
+    /// Those of the device; [`Error::Internal`](crate::Error::Internal) where the end has a function that bends.
     fn conv2d_forward(
         &self,
         d: &Conv2d,
         x: Stored<'_, Self>,
         w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
+        end: Epilogue<'_, Self>,
         y: StoredOut<'_, Self>,
     ) -> Result<()>;
 
-    /// dx = convᵀ(dy, w); overwrites.
+    /// dx = convᵀ(dy, w), ended by `end`; overwrites.
+    ///
+    /// # Errors
+    /// As above.
     fn conv2d_backward_input(
         &self,
         d: &Conv2d,
         dy: Stored<'_, Self>,
         w: Stored<'_, Self>,
+        end: Epilogue<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()>;
 
@@ -122,9 +133,9 @@ pub trait Conv2dOp: Backend {
 
 dry_run! {
     Conv2dOp:
-    conv2d_forward(d: &Conv2d, x, w, _b: Option<Window>, y) => x + w + y, multiplying d.product();
+    conv2d_forward(d: &Conv2d, x, w, _b: Option<Window>, end: Epilogue<'_, Self>, y) => x + w + end.moves(y), multiplying d.product();
     // The filters are laid out anew for it.
-    conv2d_backward_input(d: &Conv2d, dy, w, dx) => dy + w + dx, multiplying d.product(), borrowing w;
+    conv2d_backward_input(d: &Conv2d, dy, w, end: Epilogue<'_, Self>, dx) => dy + w + end.moves(dx), multiplying d.product(), borrowing w;
     conv2d_backward_weight(d: &Conv2d, x, dy, dw, _db: Option<Window>, accumulate: bool) => x + dy + usize::from(accumulate) * dw + dw, multiplying d.product();
 }
 
@@ -164,10 +175,10 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
         b: Option<In<'_, B>>,
         y: StoredOut<'_, B>,
     ) -> Result<()> {
-        be.conv2d_forward(self, x, w, b, y)
+        be.conv2d_forward(self, x, w, b, Epilogue::none(), y)
     }
     fn backward_input(&self, be: &B, dy: Stored<'_, B>, w: Stored<'_, B>, dx: StoredOut<'_, B>) -> Result<()> {
-        be.conv2d_backward_input(self, dy, w, dx)
+        be.conv2d_backward_input(self, dy, w, Epilogue::none(), dx)
     }
     fn backward_weight(
         &self,
@@ -184,7 +195,9 @@ impl<B: Conv2dOp> Affine<B> for Conv2d {
 
 /// Odd sizes, every stride and padding in use, one image and several, few and many channels.
 pub(super) fn cases<B: Conv2dOp>() -> Vec<Case<B>> {
-    affine::cases(case_sizes())
+    let mut cases = affine::cases(case_sizes());
+    cases.extend(ended::cases());
+    cases
 }
 
 /// The sizes that both convolutions are tried at, as those of the plain one.

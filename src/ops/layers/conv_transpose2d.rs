@@ -11,6 +11,7 @@ use crate::device::gemm::add_column_sums;
 use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
+use crate::ops::layers::epilogue::{Ending, Epilogue};
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
 
@@ -95,12 +96,12 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
         b: Option<&[T]>,
         y: &mut [S],
     ) -> Result<()> {
-        cpu::backward_input(self, &d.reversed(), x, w, b, y);
+        cpu::backward_input(self, &d.reversed(), x, w, b, Ending::none(), y);
         Ok(())
     }
 
     fn conv_transpose2d_backward_input(&self, d: &ConvTranspose2d, dy: &[S], w: &[S], dx: &mut [S]) -> Result<()> {
-        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+        self.conv2d_forward(&d.reversed(), dy, w, None, Epilogue::none(), dx)
     }
 
     fn conv_transpose2d_backward_weight(
@@ -129,7 +130,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
         b: Option<In<'_, Self>>,
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
-        launch::backward_input(self, &d.reversed(), x, w, b, y)
+        launch::backward_input(self, &d.reversed(), x, w, b, Epilogue::none(), y)
     }
 
     fn conv_transpose2d_backward_input(
@@ -139,7 +140,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Accelerator<T, S> {
         w: Stored<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
-        self.conv2d_forward(&d.reversed(), dy, w, None, dx)
+        self.conv2d_forward(&d.reversed(), dy, w, None, Epilogue::none(), dx)
     }
 
     fn conv_transpose2d_backward_weight(

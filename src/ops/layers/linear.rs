@@ -6,7 +6,7 @@ use crate::device::gemm::{add_column_sums, add_scaled_column_sums, gemm_parallel
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
 use crate::device::matrix::{Matrix, MatrixMut, Start};
-use crate::device::product::Product;
+use crate::device::product::{End, Product};
 use crate::device::{Accelerator, Argument, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
@@ -118,7 +118,9 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         }
         let wide = [Kernel::LinearForwardWide, Kernel::LinearForwardWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.k, depth: d.c, times: 1 };
-        self.launch_split(&product, (b, d.k), y, |part, b, parts, y| arguments![d, part, x, w, b, parts, y])
+        self.launch_split(&product, (b, d.k), End::none::<T>(), y, |part, b, _, parts, y| {
+            arguments![d, part, x, w, b, parts, y]
+        })
     }
 
     fn linear_backward_input(
@@ -131,7 +133,9 @@ impl<T: Real, S: Storage<T>> LinearOp for Accelerator<T, S> {
         const KERNELS: [Kernel; 2] = [Kernel::LinearBackwardInput, Kernel::LinearBackwardInputTensor];
         let wide = [Kernel::LinearBackwardInputWide, Kernel::LinearBackwardInputWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: d.n, columns: d.c, depth: d.k, times: 1 };
-        self.launch_split(&product, (None, d.c), dx, |part, _, parts, dx| arguments![d, part, dy, w, parts, dx])
+        self.launch_split(&product, (None, d.c), End::none::<T>(), dx, |part, _, _, parts, dx| {
+            arguments![d, part, dy, w, parts, dx]
+        })
     }
 
     fn linear_backward_weight(

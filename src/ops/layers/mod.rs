@@ -10,6 +10,7 @@ pub mod class_projection;
 mod column_sums;
 pub mod conv2d;
 pub mod conv_transpose2d;
+pub mod epilogue;
 pub mod linear;
 pub mod minibatch_discrimination;
 pub mod place2d;

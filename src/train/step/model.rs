@@ -240,7 +240,9 @@ impl<B: Executor> Model<B> {
         let (n, image) = (self.micro_batch(), self.image.len());
         match phase {
             Phase::Discriminator(_) => PhaseImages { n: 2 * n, groups: 2, range: 0..2 * n * image, numbers: 0..2 * n },
-            Phase::Generator(_) => PhaseImages { n, groups: 1, range: 2 * n * image..3 * n * image, numbers: 2 * n..3 * n },
+            Phase::Generator(_) => {
+                PhaseImages { n, groups: 1, range: 2 * n * image..3 * n * image, numbers: 2 * n..3 * n }
+            }
         }
     }
 }

@@ -139,7 +139,13 @@ pub(crate) fn add_gradients<B: Executor>(
     let TrainedNetwork { layers, memory: arenas } = discriminator;
     let PenaltyMemory { points, v, norms, logits, kl, ones, zeros } = memory;
     let numbers = points.numbers(n);
-    let x = points.draw(backend, inputs, draws, backend.slice(batch.images.discriminated(backend), both), backend.view(state))?;
+    let x = points.draw(
+        backend,
+        inputs,
+        draws,
+        backend.slice(batch.images.discriminated(backend), both),
+        backend.view(state),
+    )?;
 
     let (pass, stats) = arenas.forward_pass(backend, n);
     let pass = pass.of(classes::of(backend, &batch.classes, numbers.clone()));

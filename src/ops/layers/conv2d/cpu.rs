@@ -17,15 +17,31 @@ use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
 use crate::device::packable::Numbers;
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Backend, Cpu, Precision, Real, Storage};
+use crate::ops::layers::epilogue::{Ending, Epilogue};
 
 impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
-    fn conv2d_forward(&self, d: &Conv2d, x: &[S], w: &[S], b: Option<&[T]>, y: &mut [S]) -> Result<()> {
-        forward(self, d, x, w, b, y);
+    fn conv2d_forward(
+        &self,
+        d: &Conv2d,
+        x: &[S],
+        w: &[S],
+        b: Option<&[T]>,
+        end: Epilogue<'_, Self>,
+        y: &mut [S],
+    ) -> Result<()> {
+        forward(self, d, x, w, b, Ending::of(&end)?, y);
         Ok(())
     }
 
-    fn conv2d_backward_input(&self, d: &Conv2d, dy: &[S], w: &[S], dx: &mut [S]) -> Result<()> {
-        backward_input(self, d, dy, w, None, dx);
+    fn conv2d_backward_input(
+        &self,
+        d: &Conv2d,
+        dy: &[S],
+        w: &[S],
+        end: Epilogue<'_, Self>,
+        dx: &mut [S],
+    ) -> Result<()> {
+        backward_input(self, d, dy, w, None, Ending::of(&end)?, dx);
         Ok(())
     }
 
@@ -58,12 +74,20 @@ fn is_pointwise(d: &Conv2d) -> bool {
     d.r == 1 && d.s == 1 && d.stride == 1 && d.padding == 0
 }
 
-fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[S], b: Option<&[T]>, y: &mut [S]) {
+fn forward<T: Real, S: Storage<T>>(
+    cpu: &Cpu<T, S>,
+    d: &Conv2d,
+    x: &[S],
+    w: &[S],
+    b: Option<&[T]>,
+    end: Ending<'_, T, S>,
+    y: &mut [S],
+) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.c, d.k) {
         let b = b.map(cast_slice);
         return match unit.numbers() {
-            Numbers::Bf16 => windows::forward::<bf16>(unit, d, cast_slice(x), cast_slice(w), b, cast_slice_mut(y)),
-            Numbers::F32 => windows::forward::<f32>(unit, d, cast_slice(x), cast_slice(w), b, cast_slice_mut(y)),
+            Numbers::Bf16 => windows::forward::<bf16, T, S>(unit, d, [x, w], b, end, y),
+            Numbers::F32 => windows::forward::<f32, T, S>(unit, d, [x, w], b, end, y),
         };
     }
     let width = d.r * d.s * d.c;
@@ -84,7 +108,8 @@ fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[S]
             // Where reals are stored, the product writes them where they belong, and reads single pixels where they lie.
             let own = if S::as_reals(y).is_some() { 0 } else { y.len() };
             if let (0, true, Some(x)) = (own, is_pointwise(d), S::as_reals(x)) {
-                return product(S::as_reals_mut(y).unwrap_or_default(), &x[first * d.c..]);
+                product(S::as_reals_mut(y).unwrap_or_default(), &x[first * d.c..]);
+                return end.apply(first * d.k, y);
             }
             cpu.with_local(rows * width + own, |scratch| {
                 let (panel, sums) = scratch.split_at_mut(rows * width);
@@ -96,6 +121,7 @@ fn forward<T: Real, S: Storage<T>>(cpu: &Cpu<T, S>, d: &Conv2d, x: &[S], w: &[S]
                         round(sums, y);
                     }
                 }
+                end.apply(first * d.k, y);
             });
         });
     });
@@ -127,21 +153,18 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     dy: &[S],
     w: &[S],
     b: Option<&[T]>,
+    end: Ending<'_, T, S>,
     dx: &mut [S],
 ) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.k, d.c) {
         let b = b.map(cast_slice);
         return match unit.numbers() {
-            Numbers::Bf16 => {
-                windows::backward_input::<bf16>(unit, d, cast_slice(dy), cast_slice(w), b, cast_slice_mut(dx));
-            }
-            Numbers::F32 => {
-                windows::backward_input::<f32>(unit, d, cast_slice(dy), cast_slice(w), b, cast_slice_mut(dx));
-            }
+            Numbers::Bf16 => windows::backward_input::<bf16, T, S>(unit, d, [dy, w], b, end, dx),
+            Numbers::F32 => windows::backward_input::<f32, T, S>(unit, d, [dy, w], b, end, dx),
         };
     }
     if d.c <= COL2IM_CHANNELS {
-        return backward_input_col2im(cpu, d, dy, w, b, dx);
+        return backward_input_col2im(cpu, d, dy, w, b, end, dx);
     }
     cpu.with_shared(d.w_len(), |filters| {
         // Filters of different parities are disjoint sets of taps: together they are w, in another order.
@@ -161,6 +184,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
             for parity in im2col::parities(d) {
                 backward_input_parity(cpu, d, &parity, dy, filters, b, dx);
             }
+            end.apply(group * images * image, dx);
         });
     });
 }
@@ -211,6 +235,7 @@ fn backward_input_col2im<T: Real, S: Storage<T>>(
     dy: &[S],
     w: &[S],
     b: Option<&[T]>,
+    end: Ending<'_, T, S>,
     dx: &mut [S],
 ) {
     let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());
@@ -232,8 +257,10 @@ fn backward_input_col2im<T: Real, S: Storage<T>>(
                     add_window(d, row, window, dx);
                 }
             };
-            if let (Some(dy), Some(dx)) = (S::as_reals(dy), S::as_reals_mut(dx)) {
-                return cpu.with_local(rows * width, |windows| product(dy, windows, dx));
+            let first = group * images * d.h * d.w * d.c;
+            if let (Some(dy), Some(reals)) = (S::as_reals(dy), S::as_reals_mut(dx)) {
+                cpu.with_local(rows * width, |windows| product(dy, windows, reals));
+                return end.apply(first, dx);
             }
             cpu.with_local(rows * (width + d.k) + dx.len(), |scratch| {
                 let (windows, scratch) = scratch.split_at_mut(rows * width);
@@ -242,6 +269,7 @@ fn backward_input_col2im<T: Real, S: Storage<T>>(
                 product(copy, windows, sums);
                 round(sums, dx);
             });
+            end.apply(first, dx);
         });
     });
 }

@@ -6,9 +6,10 @@ use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::Kernel;
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::product::Product;
-use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
+use crate::device::product::{End, Product};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Real, Storage, Stored, StoredOut};
 use crate::ops::layers::column_sums;
+use crate::ops::layers::epilogue::Epilogue;
 
 impl AsArgument for Conv2d {
     fn argument(&self) -> Argument {
@@ -24,10 +25,12 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     dy: Stored<'_, Accelerator<T, S>>,
     w: Stored<'_, Accelerator<T, S>>,
     b: Option<In<'_, Accelerator<T, S>>>,
-    dx: StoredOut<'_, Accelerator<T, S>>,
+    end: Epilogue<'_, Accelerator<T, S>>,
+    mut dx: StoredOut<'_, Accelerator<T, S>>,
 ) -> Result<()> {
     if let Some(few) = Few::of(d) {
-        return few.backward_input(be, dy, w, b, dx);
+        few.backward_input(be, dy, w, b, be.reborrow(&mut dx))?;
+        return end.apply(be, &dx);
     }
     const KERNELS: [Kernel; 2] = [Kernel::Conv2dBackwardInput, Kernel::Conv2dBackwardInputTensor];
     // The largest parity class decides; blocks beyond a smaller one's end return at once.
@@ -39,7 +42,9 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
         depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
         times: d.stride * d.stride,
     };
-    be.launch_split(&product, (b, d.c), dx, |part, b, parts, dx| arguments![d, part, dy, w, b, parts, dx])
+    be.launch_split(&product, (b, d.c), end.end()?, dx, |part, b, End([negative, of, scale, base]), parts, dx| {
+        arguments![d, part, dy, w, b, negative, of, scale, base, parts, dx]
+    })
 }
 
 /// dw = dyᵀ · windows(x), or added to what is there: partial sums first, then their sum and, beside it, db = the column sums of `biased`. That is dy,
@@ -78,16 +83,20 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         x: Stored<'_, Self>,
         w: Stored<'_, Self>,
         b: Option<In<'_, Self>>,
-        y: StoredOut<'_, Self>,
+        end: Epilogue<'_, Self>,
+        mut y: StoredOut<'_, Self>,
     ) -> Result<()> {
         const KERNELS: [Kernel; 2] = [Kernel::Conv2dForward, Kernel::Conv2dForwardTensor];
         if let Some(few) = Few::of(d) {
-            return few.forward(self, x, w, b, y);
+            few.forward(self, x, w, b, self.reborrow(&mut y))?;
+            return end.apply(self, &y);
         }
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
         let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
-        self.launch_split(&product, (b, d.k), y, |part, b, parts, y| arguments![d, part, x, w, b, parts, y])
+        self.launch_split(&product, (b, d.k), end.end()?, y, |part, b, End([negative, of, scale, base]), parts, y| {
+            arguments![d, part, x, w, b, negative, of, scale, base, parts, y]
+        })
     }
 
     fn conv2d_backward_input(
@@ -95,9 +104,10 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         d: &Conv2d,
         dy: Stored<'_, Self>,
         w: Stored<'_, Self>,
+        end: Epilogue<'_, Self>,
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
-        backward_input(self, d, dy, w, None, dx)
+        backward_input(self, d, dy, w, None, end, dx)
     }
 
     fn conv2d_backward_weight(

@@ -1,18 +1,19 @@
 //! The convolution on a CPU with a unit for products: images are packed once onto a [`Grid`], rounded to bf16 or as they are in f32,
 //! and the product reads every tap of their windows there. The products are those of `cpu.rs`, which serves every other case.
 
-use std::cell::RefCell;
+use bytemuck::{cast_slice, cast_slice_mut};
 
 use super::Conv2d;
 use super::grid::Grid;
+use super::memory::{Operation, Task, with_operation, with_task};
 use crate::device::blocks::{Multiplier, Steps, Sums, Unit};
 use crate::device::cpu::vectorised;
 use crate::device::matrix::MatrixMut;
 use crate::device::packable::{Numbers, Packable};
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::tiles::{Lines, Packed, Side};
-use crate::device::words::Words;
 use crate::device::{Precision, Real, Storage};
+use crate::ops::layers::epilogue::Ending;
 
 /// Lines, and columns, of a block of sums.
 const SIDE: usize = 32;
@@ -51,40 +52,6 @@ pub(super) fn unit<T: Real, S: Storage<T>>(
     .filter(|_| serves)
 }
 
-/// Tables and filters of the operation under way, which its tasks share.
-#[derive(Default)]
-struct Operation {
-    filters: Vec<Packed>,
-    read: Vec<Option<u32>>,
-    written: Vec<Option<u32>>,
-    steps: Vec<[usize; 2]>,
-    partial: Vec<f32>,
-}
-
-/// A thread's own memory: its images on the grid, and what else it packs.
-#[derive(Default)]
-struct Task {
-    words: [Words; 2],
-    packed: Packed,
-    pixels: Vec<Option<u32>>,
-    rows: [Vec<u32>; 2],
-}
-
-/// Lends the thread that runs an operation its memory.
-fn with_operation<R>(work: impl FnOnce(&mut Operation) -> R) -> R {
-    thread_local! {
-        static OPERATION: RefCell<Operation> = RefCell::default();
-    }
-    OPERATION.with_borrow_mut(work)
-}
-
-fn with_task<R>(work: impl FnOnce(&mut Task) -> R) -> R {
-    thread_local! {
-        static TASK: RefCell<Task> = RefCell::default();
-    }
-    TASK.with_borrow_mut(work)
-}
-
 /// Words of a task's images: as many numbers in f32 as in bf16.
 fn task_words(numbers: Numbers) -> usize {
     2 * TASK_WORDS / numbers.in_word()
@@ -111,8 +78,16 @@ fn refill<T>(target: &mut Vec<T>, items: impl Iterator<Item = T>) {
     target.extend(items);
 }
 
-/// y = conv(x, w) + b.
-pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[E], b: Option<&[f32]>, y: &mut [E]) {
+/// y = conv(x, w) + b, of what is stored as `S`, which is `E`.
+pub(super) fn forward<E: Packable, T: Real, S: Storage<T>>(
+    unit: Unit,
+    d: &Conv2d,
+    [x, w]: [&[S]; 2],
+    b: Option<&[f32]>,
+    end: Ending<'_, T, S>,
+    y: &mut [S],
+) {
+    let [x, w]: [&[E]; 2] = [x, w].map(cast_slice);
     let (grid, width, numbers) = (Grid::forward(d), d.r * d.s * d.c, unit.numbers());
     let stride = grid.planes() * d.c / numbers.in_word();
     let images = images_at_a_time(d, numbers, grid.places() * stride);
@@ -133,14 +108,23 @@ pub(super) fn forward<E: Packable>(unit: Unit, d: &Conv2d, x: &[E], w: &[E], b: 
         y[..d.y_len()].par_chunks_mut(images * d.oh() * d.ow() * d.k).enumerate().for_each(|(group, y)| {
             let count = y.len() / (d.oh() * d.ow() * d.k);
             on.with_images(&x[group * images * d.h * d.w * d.c..], count, |on| {
-                on.plane(filters, steps, |place| written[place], (b, d.k), y);
+                on.plane::<E>(filters, steps, |place| written[place], (b, d.k), cast_slice_mut(y));
             });
+            end.apply(group * images * d.oh() * d.ow() * d.k, y);
         });
     });
 }
 
-/// dx = convᵀ(dy, w) + b.
-pub(super) fn backward_input<E: Packable>(unit: Unit, d: &Conv2d, dy: &[E], w: &[E], b: Option<&[f32]>, dx: &mut [E]) {
+/// dx = convᵀ(dy, w) + b, likewise.
+pub(super) fn backward_input<E: Packable, T: Real, S: Storage<T>>(
+    unit: Unit,
+    d: &Conv2d,
+    [dy, w]: [&[S]; 2],
+    b: Option<&[f32]>,
+    end: Ending<'_, T, S>,
+    dx: &mut [S],
+) {
+    let [dy, w]: [&[E]; 2] = [dy, w].map(cast_slice);
     let (grid, planes, depth) = (Grid::backward_input(d), d.stride * d.stride, unit.numbers().depth());
     let stride = d.k / unit.numbers().in_word();
     let images = images_at_a_time(d, unit.numbers(), grid.places() * stride);
@@ -164,10 +148,12 @@ pub(super) fn backward_input<E: Packable>(unit: Unit, d: &Conv2d, dy: &[E], w: &
                 let mut rest = steps;
                 for (plane, filters) in filters.iter().enumerate() {
                     let (own, others) = rest.split_at(grid.taps_to(d, plane).count() * d.k / depth);
-                    on.plane(filters, Steps::new(own), |place| written[place * planes + plane], (b, d.c), dx);
+                    let target = cast_slice_mut(dx);
+                    on.plane::<E>(filters, Steps::new(own), |place| written[place * planes + plane], (b, d.c), target);
                     rest = others;
                 }
             });
+            end.apply(group * images * d.h * d.w * d.c, dx);
         });
     });
 }
