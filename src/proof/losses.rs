@@ -168,7 +168,7 @@ impl ModelLoss {
                 gradient = gradient.map(|shown| self.through_augmentation(&model, &shown)).transpose()?;
             }
             Network::Generator | Network::Encoder => {
-                generate(&mut model, Generated::OfGenerator)?;
+                generate(&mut model, Generated::Generator)?;
                 generator_gradients(&mut model, &mut methods, &given, DrawStep::ONCE, target)?;
                 if let Some(regularizer) = &mut methods.mode_regularizer {
                     mode_regularization::add_gradients(&mut model, regularizer, &given)?;

@@ -35,7 +35,7 @@ impl<B: Executor> Trainer<B> {
     }
 
     /// The same with networks of one's own, each with its tables: a generator with memory for a batch, a discriminator with memory for
-    /// two. Everything else is as the settings say: losses, optimisers, the bottleneck's constraint, methods.
+    /// two. A generator with memory for two makes the images of both phases in one pass, unless gradients accumulate. Everything else is as the settings say: losses, optimisers, the bottleneck's constraint, methods.
     ///
     /// # Errors
     /// [`Error::Usage`](crate::Error::Usage) where they do not take and make what the settings and the images say; if memory is used up.
@@ -111,5 +111,50 @@ impl<B: Executor> Trainer<B> {
     /// The 2N images of the last update of the discriminator, real, then generated, and the N that the generator was trained on then.
     pub fn images(&self) -> Stored<'_, B> {
         self.model.backend.view(&self.model.batch.images.clean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Family, preset};
+    use crate::device::Cpu;
+    use crate::ops::inputs::gather::Gather;
+
+    /// Parameters and statistics after three steps with a generator that has memory for so many images.
+    fn trained(settings: &Settings, image: ImageShape, capacity: usize) -> Vec<f64> {
+        let (cpu, n) = (Cpu::<f64>::new(Some(2)).expect("threads"), settings.train.batch);
+        let generator = Generator::new(&cpu, settings, image, capacity).expect("a generator");
+        let discriminator = Discriminator::new(&cpu, settings, image, 2 * n).expect("a discriminator");
+        let mut trainer =
+            Trainer::with_networks(cpu, settings.clone(), image, generator, discriminator).expect("a trainer");
+        assert_eq!(trainer.model.generates_both(), capacity == 2 * n);
+        let ImageShape { h, w, c } = image;
+        let gather = Gather { n, count: 9, h, w, c, low: 0.0, high: 1.0, flip: false };
+        let images = (0..9 * image.len()).map(|i| (i * i * 7 + i * 31) as u8).collect();
+        let inputs = Batch::Drawn { gather, images, labels: None };
+        (0..3).for_each(|_| trainer.step(&inputs).expect("a step"));
+        let Model { generator, discriminator, .. } = trainer.model;
+        let (of_g, of_d) = (generator.memory, discriminator.memory);
+        [of_g.params, of_g.stats, of_d.params, of_d.stats].concat()
+    }
+
+    /// The generator does not change between the two phases, and each has batch statistics of its own.
+    #[test]
+    fn images_of_both_phases_in_one_pass_are_those_of_two() {
+        let image = ImageShape { h: 8, w: 8, c: 1 };
+        for (family, updates) in [(Family::Dcgan, 1), (Family::Dcgan, 2), (Family::Resnet, 1)] {
+            let mut settings =
+                preset(if family == Family::Dcgan { "quick" } else { "vgan-cifar10-resnet" }).expect("a preset");
+            (settings.train.batch, settings.objective.discriminator_steps) = (4, updates);
+            if family == Family::Resnet {
+                (settings.generator.width, settings.generator.max_width) = (6, 12);
+                (settings.discriminator.width, settings.discriminator.max_width) = (6, 12);
+            }
+            let [one, two] = [8, 4].map(|capacity| trained(&settings, image, capacity));
+            // Products of more rows may add up in another order.
+            let off = one.iter().zip(&two).map(|(one, two)| (one - two).abs()).fold(0.0, f64::max);
+            assert!(off < 1e-9, "{family:?}, {updates} updates of the discriminator: off by {off}");
+        }
     }
 }

@@ -88,7 +88,7 @@ pub(super) fn step<B: Executor>(
         for part in model.parts(draws) {
             draw_real_images(model, inputs, part)?;
             let both = generates_both && draws.is_last();
-            draw_and_generate(model, inputs, if both { Generated::OfBoth } else { Generated::OfDiscriminator }, part)?;
+            draw_and_generate(model, inputs, if both { Generated::Both } else { Generated::Discriminator }, part)?;
             discriminator_gradients(model, inputs, part, None)?;
             probe.discriminator_loss(model)?;
             if let Some(memory) = methods.penalty.as_mut().filter(|_| has_penalty) {
@@ -105,7 +105,7 @@ pub(super) fn step<B: Executor>(
 
     for part in model.parts(DrawStep::ONCE) {
         if !generates_both {
-            draw_and_generate(model, inputs, Generated::OfGenerator, part)?;
+            draw_and_generate(model, inputs, Generated::Generator, part)?;
         }
         generator_gradients(model, methods, inputs, part, None)?;
         probe.generator_loss(model)?;
@@ -200,7 +200,7 @@ pub(crate) fn generate<B: Executor>(model: &mut Model<B>, generated: Generated) 
     let Range { start, end } = generated.numbers(n);
     let groups = (end - start) / n;
     let Model { backend, batch, generator: TrainedNetwork { layers, memory }, .. } = model;
-    batch.generated_before = if generated == Generated::OfBoth { n } else { 0 };
+    batch.generated_before = if generated == Generated::Both { n } else { 0 };
     let (pass, stats) = memory.forward_pass(backend, end - start);
     // The real images lie before all that are generated.
     let pass = pass.of(classes::of(backend, &batch.classes, n + start..n + end));

@@ -52,19 +52,19 @@ pub struct Average<B: Executor> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generated {
     /// Those of the discriminator's phase.
-    OfDiscriminator,
+    Discriminator,
     /// Those of the generator's phase.
-    OfGenerator,
+    Generator,
     /// Those of the discriminator's last phase, then those of the generator's, each with batch statistics of their own. The generator
     /// does not change between the two, and larger products are faster.
-    OfBoth,
+    Both,
 }
 
 impl Generated {
     /// The phases that they are of, in order, with the draws of this part of the batch.
     pub(super) fn phases(self, part: DrawStep) -> impl Iterator<Item = Phase> {
         let (of_d, of_g) = (Phase::Discriminator(part), Phase::Generator(part.once()));
-        [(self != Generated::OfGenerator).then_some(of_d), (self != Generated::OfDiscriminator).then_some(of_g)]
+        [(self != Generated::Generator).then_some(of_d), (self != Generated::Discriminator).then_some(of_g)]
             .into_iter()
             .flatten()
     }
@@ -72,9 +72,9 @@ impl Generated {
     /// Their numbers among the 2N latents, of which the discriminator's come first.
     pub(super) fn numbers(self, n: usize) -> Range<usize> {
         match self {
-            Generated::OfDiscriminator => 0..n,
-            Generated::OfGenerator => n..2 * n,
-            Generated::OfBoth => 0..2 * n,
+            Generated::Discriminator => 0..n,
+            Generated::Generator => n..2 * n,
+            Generated::Both => 0..2 * n,
         }
     }
 }
@@ -217,7 +217,7 @@ impl<B: Executor> Model<B> {
 
     /// Whether the images of the discriminator's last phase and those of the generator's are made in one pass: where a phase is one pass,
     /// and the generator has memory for both.
-    pub(super) fn generates_both(&self) -> bool {
+    pub(in crate::train) fn generates_both(&self) -> bool {
         self.settings.train.accumulate == 1 && self.generator.layers.net().capacity() >= 2 * self.micro_batch()
     }
 
