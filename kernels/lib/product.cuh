@@ -7,6 +7,10 @@
 //
 //   memory ──fetch──▶ registers ──store──▶ stage 1    while    stage 0 ──add──▶ sums in registers    then they change places
 //
+// Operands that lie in memory as a stage holds them, bf16 for tensor cores, are copied past the registers, several stages in advance:
+//
+//   memory ──copy──▶ stage 3, stage 2, stage 1        while    stage 0 ──add──▶ sums in registers    then each is one further
+//
 // The same loop runs on plain arithmetic units and on tensor cores (product_tensor.cuh); a Units says how a stage lies and
 // how it is multiplied. What limits plain units: the issue of instructions. Of 128 × 128 sums, 64 of a warp's
 // instructions multiply, four load from shared memory, and those that fetch and keep count are few beside them.

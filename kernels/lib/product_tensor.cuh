@@ -1,7 +1,7 @@
 // The loop of product.cuh on tensor cores: operands in bf16 where activations are stored so, or else in tf32; sums in f32.
 //
 // A number is rounded once, on its way from a register into a stage, which holds it as mma takes it (tile_tensor.cuh); one that
-// is stored as bf16 goes there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared
+// is stored as bf16 is copied there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared
 // memory: of a wide tile's stage ldmatrix takes 384 passes, storing 128, and fetching 256 of f32, or 128 of bf16, where
 // mma.sync takes some 400 clocks.
 #pragma once
