@@ -37,17 +37,18 @@ pub struct ResidualBlock<B: Executor> {
     d_hidden: StoredBuffer<B>,
     /// The gradient of `conv_1`'s output in the last backward pass.
     d_branch: StoredBuffer<B>,
-    /// Scratch memory, free after each pass: between the convolutions, and two of the larger of x and y.
-    scratch_hidden: StoredBuffer<B>,
-    scratch: [StoredBuffer<B>; 2],
+    /// Scratch memory, free after each pass: the shortcut's output, or the gradient by its input.
+    shortcut: StoredBuffer<B>,
     /// `None` before [`Layer::allocate_tangents`].
     tangents: Option<Tangents<B>>,
 }
 
-/// Inputs of the two convolutions in the last tangent pass, kept for [`Layer::tangent_weight`].
+/// Inputs of the two convolutions in the last tangent pass, kept for [`Layer::tangent_weight`], and scratch memory for their outputs.
 struct Tangents<B: Executor> {
     activated_x: StoredBuffer<B>,
     activated_hidden: StoredBuffer<B>,
+    hidden: StoredBuffer<B>,
+    branch: StoredBuffer<B>,
 }
 
 impl<B: Executor> ResidualBlock<B> {
@@ -74,7 +75,6 @@ impl<B: Executor> ResidualBlock<B> {
         let conv_s = (x.c != width)
             .then(|| AffineLayer::conv2d_without_bias(params, &format!("{name}.conv_s"), same(x, width, 1), init));
         let memory = |len: usize| backend.alloc(capacity * len);
-        let larger = x.len().max(y.len());
         Ok(ResidualBlock {
             f,
             conv_0,
@@ -85,8 +85,7 @@ impl<B: Executor> ResidualBlock<B> {
             activated_hidden: memory(hidden.len())?,
             d_hidden: memory(hidden.len())?,
             d_branch: memory(y.len())?,
-            scratch_hidden: memory(hidden.len())?,
-            scratch: [memory(larger)?, memory(larger)?],
+            shortcut: memory(x.len().max(y.len()))?,
             tangents: None,
         })
     }
@@ -121,16 +120,15 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     ) -> Result<()> {
         let be = pass.backend;
         let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
-        let [shortcut, _] = &mut self.scratch;
         be.activation_forward(self.f, x, first_mut(be, &mut self.activated_x, x_len))?;
         let hidden = first_mut(be, &mut self.activated_hidden, hidden_len);
-        let end = Epilogue::activation(self.f);
+        let end = Epilogue::activation(self.f)?;
         self.conv_0.forward_ended(pass, first(be, &self.activated_x, x_len), end, hidden)?;
         let shortcut = match &mut self.conv_s {
             None => be.slice(x, 0..y_len),
             Some(conv_s) => {
-                conv_s.forward(pass, mode, stats, x, first_mut(be, shortcut, y_len))?;
-                first(be, shortcut, y_len)
+                conv_s.forward(pass, mode, stats, x, first_mut(be, &mut self.shortcut, y_len))?;
+                first(be, &self.shortcut, y_len)
             }
         };
         let end = Epilogue::none().added(SCALE, shortcut);
@@ -155,27 +153,32 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
         let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
         self.conv_1.backward(pass, activated, unused, d_branch, None, weights)?;
         let d_hidden = first_mut(be, &mut self.d_hidden, hidden_len);
-        self.conv_1.backward_input_ended(pass, d_branch, Epilogue::slope(self.f, activated), d_hidden)?;
+        self.conv_1.backward_input_ended(pass, d_branch, Epilogue::slope(self.f, activated)?, d_hidden)?;
 
         let (activated, d_hidden) = (pass.kept(&self.activated_x, self.lens[0]), first(be, &self.d_hidden, hidden_len));
         let weights = d_params.as_mut().map(|d_params| be.reborrow(d_params));
         self.conv_0.backward(pass, activated, unused, d_hidden, None, weights)?;
-        let [d_shortcut, _] = &mut self.scratch;
         let d_shortcut = match &mut self.conv_s {
             None => be.slice(dy, 0..x_len),
             Some(conv_s) => {
-                let target = dx.is_some().then(|| first_mut(be, d_shortcut, x_len));
+                let target = dx.is_some().then(|| first_mut(be, &mut self.shortcut, x_len));
                 conv_s.backward(pass, x, unused, dy, target, d_params)?;
-                first(be, d_shortcut, x_len)
+                first(be, &self.shortcut, x_len)
             }
         };
-        let end = Epilogue::slope(self.f, activated).added(1.0, d_shortcut);
+        let end = Epilogue::slope(self.f, activated)?.added(1.0, d_shortcut);
         dx.map_or(Ok(()), |dx| self.conv_0.backward_input_ended(pass, d_hidden, end, dx))
     }
 
     fn allocate_tangents(&mut self, backend: &B, capacity: usize) -> Result<()> {
-        let [activated_x, activated_hidden] = [self.lens[0], self.lens[1]].map(|len| backend.alloc(capacity * len));
-        self.tangents = Some(Tangents { activated_x: activated_x?, activated_hidden: activated_hidden? });
+        let [x, hidden, y] = self.lens;
+        let memory = |len: usize| backend.alloc(capacity * len);
+        self.tangents = Some(Tangents {
+            activated_x: memory(x)?,
+            activated_hidden: memory(hidden)?,
+            hidden: memory(hidden)?,
+            branch: memory(y)?,
+        });
         Ok(())
     }
 
@@ -189,19 +192,19 @@ impl<B: Executor> Layer<B> for ResidualBlock<B> {
     ) -> Result<()> {
         let be = pass.backend;
         let [x_len, hidden_len, y_len] = self.lens.map(|len| pass.n * len);
-        let ([v_branch, v_shortcut], tangents) = (&mut self.scratch, allocated(&mut self.tangents)?);
+        let (v_shortcut, tangents) = (&mut self.shortcut, allocated(&mut self.tangents)?);
         let activated = first(be, &self.activated_x, x_len);
         be.activation_backward_input(self.f, activated, vx, first_mut(be, &mut tangents.activated_x, x_len))?;
         let v_activated = first(be, &tangents.activated_x, x_len);
-        let v_hidden = first_mut(be, &mut self.scratch_hidden, hidden_len);
+        let v_hidden = first_mut(be, &mut tangents.hidden, hidden_len);
         self.conv_0.tangent(pass, x, y, v_activated, v_hidden)?;
-        let v_hidden = first(be, &self.scratch_hidden, hidden_len);
+        let v_hidden = first(be, &tangents.hidden, hidden_len);
         let activated = first(be, &self.activated_hidden, hidden_len);
         let v_activated = first_mut(be, &mut tangents.activated_hidden, hidden_len);
         be.activation_backward_input(self.f, activated, v_hidden, v_activated)?;
         let v_activated = first(be, &tangents.activated_hidden, hidden_len);
-        self.conv_1.tangent(pass, x, y, v_activated, first_mut(be, v_branch, y_len))?;
-        let v_branch = first(be, v_branch, y_len);
+        self.conv_1.tangent(pass, x, y, v_activated, first_mut(be, &mut tangents.branch, y_len))?;
+        let v_branch = first(be, &tangents.branch, y_len);
         match &mut self.conv_s {
             None => be.scaled_add_forward(SCALE, vx, v_branch, vy),
             Some(conv_s) => {

@@ -93,9 +93,6 @@ impl Conv2d {
 /// The convolution's passes.
 pub trait Conv2dOp: Backend {
     /// y = conv(x, w) + b, ended by `end`. Without `b` and end it is also the tangent: the map is linear in x.
-    ///
-    /// # Errors
-    /// Those of the device; [`Error::Internal`](crate::Error::Internal) where the end has a function that bends.
     fn conv2d_forward(
         &self,
         d: &Conv2d,
@@ -107,9 +104,6 @@ pub trait Conv2dOp: Backend {
     ) -> Result<()>;
 
     /// dx = convᵀ(dy, w), ended by `end`; overwrites.
-    ///
-    /// # Errors
-    /// As above.
     fn conv2d_backward_input(
         &self,
         d: &Conv2d,

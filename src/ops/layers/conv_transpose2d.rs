@@ -11,7 +11,7 @@ use crate::device::gemm::add_column_sums;
 use crate::device::{Accelerator, Backend, Cpu, In, Out, Real, Storage, Stored, StoredOut, Window};
 use crate::ops::case::Case;
 use crate::ops::layers::affine::{self, Affine};
-use crate::ops::layers::epilogue::{Ending, Epilogue};
+use crate::ops::layers::epilogue::Epilogue;
 use crate::ops::models::BATCH;
 use crate::ops::pass::Pass;
 
@@ -96,7 +96,7 @@ impl<T: Real, S: Storage<T>> ConvTranspose2dOp for Cpu<T, S> {
         b: Option<&[T]>,
         y: &mut [S],
     ) -> Result<()> {
-        cpu::backward_input(self, &d.reversed(), x, w, b, Ending::none(), y);
+        cpu::backward_input(self, &d.reversed(), x, w, b, Epilogue::none(), y);
         Ok(())
     }
 

@@ -17,11 +17,11 @@ use crate::{Error, Result};
 /// The end of a convolution: operations on its numbers before they are stored.
 pub struct Epilogue<'a, B: Backend> {
     /// f, of the numbers themselves.
-    pub activation: Option<Activation>,
+    activation: Option<PiecewiseLinear<B::Real>>,
     /// f, and its values at the places of the numbers, which are multiplied by f′ there.
-    pub slope: Option<(Activation, Stored<'a, B>)>,
+    slope: Option<(PiecewiseLinear<B::Real>, Stored<'a, B>)>,
     /// scale, and what is added to as many times the numbers.
-    pub base: Option<(f64, Stored<'a, B>)>,
+    base: Option<(B::Real, Stored<'a, B>)>,
 }
 
 impl<B: Backend> Clone for Epilogue<'_, B> {
@@ -38,56 +38,36 @@ impl<'a, B: Backend> Epilogue<'a, B> {
     }
 
     /// f(v).
-    pub fn activation(f: Activation) -> Self {
-        Epilogue { activation: Some(f), ..Self::none() }
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where f bends other than at 0.
+    pub fn activation(f: Activation) -> Result<Self> {
+        Ok(Epilogue { activation: Some(linear(f)?), ..Self::none() })
     }
 
     /// f′(y) · v, with y = f(x): from the gradient by f's values to that by x.
-    pub fn slope(f: Activation, y: Stored<'a, B>) -> Self {
-        Epilogue { slope: Some((f, y)), ..Self::none() }
+    ///
+    /// # Errors
+    /// As above.
+    pub fn slope(f: Activation, y: Stored<'a, B>) -> Result<Self> {
+        Ok(Epilogue { slope: Some((linear(f)?, y)), ..Self::none() })
     }
 
     /// base + scale · what comes before.
     #[must_use]
     pub fn added(self, scale: f64, base: Stored<'a, B>) -> Self {
-        Epilogue { base: Some((scale, base)), ..self }
-    }
-
-    /// f, of the numbers or of what they are multiplied by.
-    fn function<T: Real>(&self) -> Result<PiecewiseLinear<T>> {
-        let f = self.activation.or(self.slope.map(|(f, _)| f)).unwrap_or(Activation::Identity);
-        f.piecewise_linear().ok_or_else(|| Error::Internal(format!("{f:?} at the end of a convolution")))
+        Epilogue { base: Some((B::Real::of(scale), base)), ..self }
     }
 }
 
-/// The same on the CPU.
-#[derive(Clone, Copy)]
-pub(super) struct Ending<'a, T, S> {
-    f: Option<PiecewiseLinear<T>>,
-    slope: Option<(PiecewiseLinear<T>, &'a [S])>,
-    base: Option<(T, &'a [S])>,
+fn linear<T: Real>(f: Activation) -> Result<PiecewiseLinear<T>> {
+    f.piecewise_linear().ok_or_else(|| Error::Internal(format!("{f:?} at the end of a convolution")))
 }
 
-impl<'a, T: Real, S: Storage<T>> Ending<'a, T, S> {
-    /// # Errors
-    /// If the function is none that a convolution ends with.
-    pub(super) fn of(epilogue: &Epilogue<'a, Cpu<T, S>>) -> Result<Self> {
-        let f = epilogue.function()?;
-        Ok(Ending {
-            f: epilogue.activation.map(|_| f),
-            slope: epilogue.slope.map(|(_, y)| (f, y)),
-            base: epilogue.base.map(|(scale, base)| (T::of(scale), base)),
-        })
-    }
-
-    /// v as it is.
-    pub(super) fn none() -> Self {
-        Ending { f: None, slope: None, base: None }
-    }
-
+impl<T: Real, S: Storage<T>> Epilogue<'_, Cpu<T, S>> {
     /// Ends the numbers from `first` on, which have just been stored.
     pub(super) fn apply(&self, first: usize, y: &mut [S]) {
-        if let Some(f) = self.f {
+        if let Some(f) = self.activation {
             vectorised!(y.iter_mut().for_each(|y| *y = S::of_real(f.value(y.real()))));
         }
         if let Some((f, of)) = self.slope {
@@ -103,13 +83,10 @@ impl<'a, T: Real, S: Storage<T>> Ending<'a, T, S> {
 
 impl<T: Real, S: Storage<T>> Epilogue<'_, Accelerator<T, S>> {
     /// The arguments of the kernels that end with it.
-    ///
-    /// # Errors
-    /// If the function is none that a convolution ends with.
-    pub(super) fn end(&self) -> Result<End> {
-        let (of, base) = (self.slope.map(|(_, of)| of), self.base.map(|(_, base)| base));
-        let scale = self.base.map_or(T::ONE, |(scale, _)| T::of(scale));
-        Ok(End(arguments![self.function::<T>()?.negative(), of, scale, base]))
+    pub(super) fn end(&self) -> End {
+        let negative = self.activation.or(self.slope.map(|(f, _)| f)).map_or(T::ONE, PiecewiseLinear::negative);
+        let scale = self.base.map_or(T::ONE, |(scale, _)| scale);
+        End(arguments![negative, self.slope.map(|(_, of)| of), scale, self.base.map(|(_, base)| base)])
     }
 
     /// Ends numbers that a kernel without an end of its own has stored.
@@ -120,7 +97,7 @@ impl<T: Real, S: Storage<T>> Epilogue<'_, Accelerator<T, S>> {
         if self.activation.is_none() && self.slope.is_none() && self.base.is_none() {
             return Ok(());
         }
-        let End([negative, of, scale, base]) = self.end()?;
+        let End([negative, of, scale, base]) = self.end();
         let arguments = arguments![y.len() as u64, negative, of, scale, base, y];
         be.launch_elements(Kernel::Epilogue, y.len(), &arguments)
     }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::model::Model;
+use super::model::{Generated, Model};
 use crate::Result;
 use crate::device::philox::DrawStep;
 use crate::device::{Buffer, In};
@@ -36,11 +36,8 @@ pub(super) fn draw_real<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, dr
 /// Those of the device.
 pub(super) fn draw_generated<B: Executor>(model: &mut Model<B>, inputs: &Batch<B>, phase: Phase) -> Result<()> {
     let n = model.micro_batch();
-    let numbers = match phase {
-        Phase::Discriminator(_) => n..2 * n,
-        Phase::Generator(_) => 2 * n..3 * n,
-    };
+    let Range { start, end } = Generated::of(phase).numbers(n);
     let Model { backend, settings, batch, state, .. } = model;
     let Some(classes) = &mut batch.classes else { return Ok(()) };
-    inputs.classes(backend, settings, phase, backend.view(state), backend.part_mut(classes, numbers))
+    inputs.classes(backend, settings, phase, backend.view(state), backend.part_mut(classes, n + start..n + end))
 }

@@ -69,7 +69,15 @@ impl Generated {
             .flatten()
     }
 
-    /// Their numbers among the 2N latents, of which the discriminator's come first.
+    /// Those of a phase.
+    pub(super) fn of(phase: Phase) -> Self {
+        match phase {
+            Phase::Discriminator(_) => Generated::Discriminator,
+            Phase::Generator(_) => Generated::Generator,
+        }
+    }
+
+    /// Their numbers among the 2N that are generated, of which the discriminator's come first. N real images lie before them.
     pub(super) fn numbers(self, n: usize) -> Range<usize> {
         match self {
             Generated::Discriminator => 0..n,
@@ -228,11 +236,9 @@ impl<B: Executor> Model<B> {
 
     /// The elements of a phase's latents in the batch.
     pub(crate) fn latents_of(&self, phase: Phase) -> Range<usize> {
-        let len = self.micro_batch() * self.settings.generator.latent;
-        match phase {
-            Phase::Discriminator(_) => 0..len,
-            Phase::Generator(_) => len..2 * len,
-        }
+        let (Range { start, end }, len) =
+            (Generated::of(phase).numbers(self.micro_batch()), self.settings.generator.latent);
+        start * len..end * len
     }
 
     /// The images that pass the discriminator in a phase: the first 2N in its own, the last N in the generator's.

@@ -17,7 +17,7 @@ use crate::device::matrix::{Matrix, MatrixMut, for_each_block};
 use crate::device::packable::Numbers;
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::{Backend, Cpu, Precision, Real, Storage};
-use crate::ops::layers::epilogue::{Ending, Epilogue};
+use crate::ops::layers::epilogue::Epilogue;
 
 impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
     fn conv2d_forward(
@@ -29,7 +29,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
         end: Epilogue<'_, Self>,
         y: &mut [S],
     ) -> Result<()> {
-        forward(self, d, x, w, b, Ending::of(&end)?, y);
+        forward(self, d, x, w, b, end, y);
         Ok(())
     }
 
@@ -41,7 +41,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Cpu<T, S> {
         end: Epilogue<'_, Self>,
         dx: &mut [S],
     ) -> Result<()> {
-        backward_input(self, d, dy, w, None, Ending::of(&end)?, dx);
+        backward_input(self, d, dy, w, None, end, dx);
         Ok(())
     }
 
@@ -80,7 +80,7 @@ fn forward<T: Real, S: Storage<T>>(
     x: &[S],
     w: &[S],
     b: Option<&[T]>,
-    end: Ending<'_, T, S>,
+    end: Epilogue<'_, Cpu<T, S>>,
     y: &mut [S],
 ) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.c, d.k) {
@@ -153,7 +153,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
     dy: &[S],
     w: &[S],
     b: Option<&[T]>,
-    end: Ending<'_, T, S>,
+    end: Epilogue<'_, Cpu<T, S>>,
     dx: &mut [S],
 ) {
     if let Some(unit) = windows::unit::<T, S>(cpu.precision(), d, d.k, d.c) {
@@ -235,7 +235,7 @@ fn backward_input_col2im<T: Real, S: Storage<T>>(
     dy: &[S],
     w: &[S],
     b: Option<&[T]>,
-    end: Ending<'_, T, S>,
+    end: Epilogue<'_, Cpu<T, S>>,
     dx: &mut [S],
 ) {
     let (width, pixels) = (d.r * d.s * d.c, d.oh() * d.ow());

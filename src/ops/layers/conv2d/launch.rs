@@ -42,7 +42,7 @@ pub(in crate::ops::layers) fn backward_input<T: Real, S: Storage<T>>(
         depth: d.r.div_ceil(d.stride) * d.s.div_ceil(d.stride) * d.k,
         times: d.stride * d.stride,
     };
-    be.launch_split(&product, (b, d.c), end.end()?, dx, |part, b, End([negative, of, scale, base]), parts, dx| {
+    be.launch_split(&product, (b, d.c), end.end(), dx, |part, b, End([negative, of, scale, base]), parts, dx| {
         arguments![d, part, dy, w, b, negative, of, scale, base, parts, dx]
     })
 }
@@ -94,7 +94,7 @@ impl<T: Real, S: Storage<T>> Conv2dOp for Accelerator<T, S> {
         let (pixels, taps) = (d.n * d.oh() * d.ow(), d.r * d.s * d.c);
         let wide = [Kernel::Conv2dForwardWide, Kernel::Conv2dForwardWideTensor];
         let product = Product { narrow: KERNELS, wide, rows: pixels, columns: d.k, depth: taps, times: 1 };
-        self.launch_split(&product, (b, d.k), end.end()?, y, |part, b, End([negative, of, scale, base]), parts, y| {
+        self.launch_split(&product, (b, d.k), end.end(), y, |part, b, End([negative, of, scale, base]), parts, y| {
             arguments![d, part, x, w, b, negative, of, scale, base, parts, y]
         })
     }

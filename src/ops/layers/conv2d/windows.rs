@@ -12,8 +12,8 @@ use crate::device::matrix::MatrixMut;
 use crate::device::packable::{Numbers, Packable};
 use crate::device::parallel::{ParallelSliceMut, Parts};
 use crate::device::tiles::{Lines, Packed, Side};
-use crate::device::{Precision, Real, Storage};
-use crate::ops::layers::epilogue::Ending;
+use crate::device::{Cpu, Precision, Real, Storage};
+use crate::ops::layers::epilogue::Epilogue;
 
 /// Lines, and columns, of a block of sums.
 const SIDE: usize = 32;
@@ -84,7 +84,7 @@ pub(super) fn forward<E: Packable, T: Real, S: Storage<T>>(
     d: &Conv2d,
     [x, w]: [&[S]; 2],
     b: Option<&[f32]>,
-    end: Ending<'_, T, S>,
+    end: Epilogue<'_, Cpu<T, S>>,
     y: &mut [S],
 ) {
     let [x, w]: [&[E]; 2] = [x, w].map(cast_slice);
@@ -121,7 +121,7 @@ pub(super) fn backward_input<E: Packable, T: Real, S: Storage<T>>(
     d: &Conv2d,
     [dy, w]: [&[S]; 2],
     b: Option<&[f32]>,
-    end: Ending<'_, T, S>,
+    end: Epilogue<'_, Cpu<T, S>>,
     dx: &mut [S],
 ) {
     let [dy, w]: [&[E]; 2] = [dy, w].map(cast_slice);
