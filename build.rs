@@ -217,12 +217,13 @@ fn architectures() -> Vec<String> {
 }
 
 /// The forms that a file is compiled in. Tensor cores know no f64. Wide tiles are those of plain products in f32: the registers hold none of f64,
-/// and in bf16 a product is on tensor cores, or in narrow tiles where that kernel is found wrong.
+/// and in bf16 a product is on tensor cores, or in narrow tiles where that kernel is found wrong. What is made for bf16 says so.
 fn forms(file: &Path) -> &'static [Form] {
     let name = file.file_stem().unwrap_or_default().to_string_lossy();
     match name.rsplit('_').next() {
         Some("wide") => &FORMS[..1],
         Some("tensor") => &FORMS[..2],
+        Some("bf16") => &FORMS[1..2],
         _ => &FORMS,
     }
 }

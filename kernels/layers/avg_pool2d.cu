@@ -1,4 +1,4 @@
-#include "lib/device.cuh"
+#include "lib/runs.cuh"
 
 // Sizes of a pooling, 3x3 with stride 2 and a border of one zero; src/ops/layers/avg_pool2d.rs.
 struct AvgPool2d {
@@ -7,51 +7,59 @@ struct AvgPool2d {
 // The divisor of every sum, of windows that reach over the border too.
 constexpr int WINDOW_PIXELS = 9;
 
-// y[n, i, j, c] = 1/9 of the sum over r, s of x[n, 2i + r - 1, 2j + s - 1, c]; also the tangent.
-// x: [N, H, W, C]; y: [N, OH, OW, C]. The grid's blocks stride over the rows of y, a block's threads over a row's elements.
-// Overwrites y.
-// Twin: Cpu::avg_pool2d_forward in src/ops/layers/avg_pool2d.rs.
-KERNEL(avg_pool2d_forward, AvgPool2d d, const stored* x, stored* y) {
-    unsigned rows = (unsigned)(d.n * d.oh), row_len = (unsigned)(d.ow * d.c);
-    for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
-        int i = (int)(row % (unsigned)d.oh);
-        const stored* image = x + (size_t)(row / (unsigned)d.oh) * d.h * d.w * d.c;
-        int h_from = i > 0 ? 2 * i - 1 : 0, h_to = 2 * i + 2 < d.h ? 2 * i + 2 : d.h;
-        for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
-            int j = (int)(at / (unsigned)d.c), c = (int)(at % (unsigned)d.c);
-            int w_from = j > 0 ? 2 * j - 1 : 0, w_to = 2 * j + 2 < d.w ? 2 * j + 2 : d.w;
-            real sum = 0;
-            for (int h = h_from; h < h_to; ++h) {
-                for (int w = w_from; w < w_to; ++w) {
-                    sum += image[((size_t)h * d.w + w) * d.c + c];
-                }
+// Places from .. to along an axis.
+struct Places {
+    int from, to;
+};
+// 1/9 of the sum of a run of channels over some pixels, in their order; image: [.., width, C], from the run's first channel on.
+template <int COUNT>
+__device__ __forceinline__ Run<COUNT> average(const stored* image, Places hs, Places ws, int width, int c) {
+    Run<COUNT> sum = {};
+    for (int h = hs.from; h < hs.to; ++h) {
+        for (int w = ws.from; w < ws.to; ++w) {
+            Run<COUNT> pixel = read_run<COUNT>(image + ((size_t)h * width + w) * c);
+#pragma unroll
+            for (int e = 0; e < COUNT; ++e) {
+                sum.values[e] += pixel.values[e];
             }
-            y[(size_t)row * row_len + at] = sum / (real)WINDOW_PIXELS;
         }
     }
+#pragma unroll
+    for (int e = 0; e < COUNT; ++e) {
+        sum.values[e] /= (real)WINDOW_PIXELS;
+    }
+    return sum;
+}
+
+// y[n, i, j, c] = 1/9 of the sum over r, s of x[n, 2i + r - 1, 2j + s - 1, c]; also the tangent.
+// x: [N, H, W, C]; y: [N, OH, OW, C]. The grid's threads stride over the pixels of y by runs of channels. Overwrites y.
+// Twin: Cpu::avg_pool2d_forward in src/ops/layers/avg_pool2d.rs.
+KERNEL(avg_pool2d_forward, AvgPool2d d, const stored* x, stored* y) {
+    size_t pixels = (size_t)d.n * d.oh * d.ow;
+    for_each_run_of_rows(pixels, d.c, all_aligned_for_runs(STORED_RUN, x, y), [&](size_t pixel, int c, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        unsigned line = (unsigned)pixel / (unsigned)d.ow;
+        int i = (int)(line % (unsigned)d.oh), j = (int)((unsigned)pixel % (unsigned)d.ow);
+        Places hs = {i > 0 ? 2 * i - 1 : 0, 2 * i + 2 < d.h ? 2 * i + 2 : d.h};
+        Places ws = {j > 0 ? 2 * j - 1 : 0, 2 * j + 2 < d.w ? 2 * j + 2 : d.w};
+        const stored* image = x + (size_t)(line / (unsigned)d.oh) * d.h * d.w * d.c + c;
+        write_run<COUNT>(y + pixel * d.c + c, average<COUNT>(image, hs, ws, d.w, d.c));
+    });
 }
 
 // dx[n, h, w, c] = 1/9 of the sum of dy over the windows that hold the pixel: one along an even row or column, two along
 // an odd one unless the image ends there.
-// dy: [N, OH, OW, C]; dx: [N, H, W, C]. The grid's blocks stride over the rows of dx, a block's threads over a row's elements.
-// Overwrites dx.
+// dy: [N, OH, OW, C]; dx: [N, H, W, C]. The grid's threads stride over the pixels of dx by runs of channels. Overwrites dx.
 // Twin: Cpu::avg_pool2d_backward_input in src/ops/layers/avg_pool2d.rs.
 KERNEL(avg_pool2d_backward_input, AvgPool2d d, const stored* dy, stored* dx) {
-    unsigned rows = (unsigned)(d.n * d.h), row_len = (unsigned)(d.w * d.c);
-    for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
-        int h = (int)(row % (unsigned)d.h);
-        const stored* image = dy + (size_t)(row / (unsigned)d.h) * d.oh * d.ow * d.c;
-        int i_to = (h + 1) / 2 + 1 < d.oh ? (h + 1) / 2 + 1 : d.oh;
-        for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
-            int w = (int)(at / (unsigned)d.c), c = (int)(at % (unsigned)d.c);
-            int j_to = (w + 1) / 2 + 1 < d.ow ? (w + 1) / 2 + 1 : d.ow;
-            real sum = 0;
-            for (int i = h / 2; i < i_to; ++i) {
-                for (int j = w / 2; j < j_to; ++j) {
-                    sum += image[((size_t)i * d.ow + j) * d.c + c];
-                }
-            }
-            dx[(size_t)row * row_len + at] = sum / (real)WINDOW_PIXELS;
-        }
-    }
+    size_t pixels = (size_t)d.n * d.h * d.w;
+    for_each_run_of_rows(pixels, d.c, all_aligned_for_runs(STORED_RUN, dy, dx), [&](size_t pixel, int c, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        unsigned line = (unsigned)pixel / (unsigned)d.w;
+        int h = (int)(line % (unsigned)d.h), w = (int)((unsigned)pixel % (unsigned)d.w);
+        Places is = {h / 2, (h + 1) / 2 + 1 < d.oh ? (h + 1) / 2 + 1 : d.oh};
+        Places js = {w / 2, (w + 1) / 2 + 1 < d.ow ? (w + 1) / 2 + 1 : d.ow};
+        const stored* image = dy + (size_t)(line / (unsigned)d.h) * d.oh * d.ow * d.c + c;
+        write_run<COUNT>(dx + pixel * d.c + c, average<COUNT>(image, is, js, d.ow, d.c));
+    });
 }

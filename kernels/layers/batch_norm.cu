@@ -7,12 +7,13 @@ struct Statistics {
 
 // Sums of x - shift and (x - shift)^2 over rows `from` to `to` of a group [rows, C], for thread (x, 0); the shift is the
 // group's first row, so that nothing large cancels in the variance. Every thread of the block must come.
+template <int AT_ONCE = ROWS_AT_ONCE>
 __device__ __forceinline__ double2 moments(const BatchNorm& d, const stored* group, int column, int from, int to) {
     double sum = 0.0, squares = 0.0;
     if (column < d.c) {
         real shift = group[column];
         auto load = [&](int row) -> real { return group[(size_t)row * d.c + column]; };
-        walk_rows(from, to, load, [&](int, real x) {
+        walk_rows<AT_ONCE>(from, to, load, [&](int, real x) {
             double moved = (double)(x - shift);
             sum += moved;
             squares += moved * moved;
@@ -103,16 +104,24 @@ __device__ __forceinline__ real normalised(Activation f, real x, real mean, real
 }
 
 // y = f(gamma (x - mean) inverse + beta) with the statistics of each group.
-// x, y: [groups, rows, C]; gamma, beta: [C]; saved: [groups, 2, C]. The grid's threads stride over the elements. Overwrites y.
+// x, y: [groups, rows, C]; gamma, beta: [C]; saved: [groups, 2, C]. Block (stride of a group's runs, group), threads stride over
+// runs. Overwrites y. Limited by the bytes of x and y.
 // Twin: the last part of Cpu::batch_norm_forward in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_normalise, BatchNorm d, Activation f, const stored* x, const real* gamma, const real* beta,
        const real* saved, stored* y) {
-    unsigned long long group_len = (unsigned long long)d.rows * d.c;
-    FOR_EACH_ELEMENT(i, d.groups * group_len) {
-        int column = (int)(i % d.c);
-        const real* found = saved + i / group_len * 2 * d.c;
-        y[i] = normalised(f, x[i], found[column], found[d.c + column], gamma[column], beta[column]);
-    }
+    const real* found = saved + (size_t)2 * blockIdx.y * d.c;
+    bool in_runs = all_aligned_for_runs(STORED_RUN, x, gamma, beta, found, found + d.c, y);
+    for_each_run_of_group(d, in_runs, [&](size_t at, int column, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        Run<COUNT> own = read_run<COUNT>(x + at), mean = read_run<COUNT>(found + column);
+        Run<COUNT> inverse = read_run<COUNT>(found + d.c + column);
+        Run<COUNT> scale = read_run<COUNT>(gamma + column), shift = read_run<COUNT>(beta + column), result;
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            result.values[e] = normalised(f, own.values[e], mean.values[e], inverse.values[e], scale.values[e], shift.values[e]);
+        }
+        write_run<COUNT>(y + at, result);
+    });
 }
 
 // The whole forward pass where a group has at most WHOLE_PASS_ROWS rows: a block finds the statistics of its 32 columns, group by
@@ -126,7 +135,8 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, cons
     int column = (int)(blockIdx.x * COLUMN_THREADS_X + threadIdx.x);
     for (int group = 0; group < d.groups; ++group) {
         size_t first = (size_t)group * d.rows * d.c;
-        double2 total = moments(d, x + first, column, 0, d.rows);
+        // With more rows at once registers spill on sm_120; the loop below spills with four on sm_100 too.
+        double2 total = moments<4>(d, x + first, column, 0, d.rows);
         if (threadIdx.y == 0 && column < d.c) {
             found[threadIdx.x] = statistics(d, total, x[first + column], group, column, running, saved);
         }
@@ -136,7 +146,6 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, cons
             real scale = gamma[column], shift = beta[column];
             auto at = [&](int row) { return first + (size_t)row * d.c + column; };
             auto load = [&](int row) -> real { return x[at(row)]; };
-            // With four rows at once registers spill on sm_100 and sm_120.
             walk_rows<2>(0, d.rows, load, [&](int row, real own) {
                 y[at(row)] = normalised(f, own, mine.mean, mine.inverse, scale, shift);
             });
@@ -145,15 +154,23 @@ KERNEL_BOUNDED(COLUMN_BLOCK, batch_norm_forward, BatchNorm d, Activation f, cons
 }
 
 // y = f(gamma (x - mean) / sqrt(variance + epsilon) + beta) with the running statistics.
-// x, y: [groups rows, C]; gamma, beta: [C]; running: [2, C]. The grid's threads stride over the elements. Overwrites y.
+// x, y: [groups rows, C]; gamma, beta: [C]; running: [2, C]. The grid's threads stride over runs. Overwrites y.
 // Twin: Cpu::batch_norm_eval in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_eval, BatchNorm d, Activation f, const stored* x, const real* gamma, const real* beta,
        const real* running, stored* y) {
-    FOR_EACH_ELEMENT(i, (unsigned long long)d.groups * d.rows * d.c) {
-        int column = (int)(i % d.c);
-        real inverse = (real)(1.0 / sqrt((double)running[d.c + column] + d.epsilon));
-        y[i] = normalised(f, x[i], running[column], inverse, gamma[column], beta[column]);
-    }
+    bool in_runs = all_aligned_for_runs(STORED_RUN, x, gamma, beta, running, running + d.c, y);
+    for_each_run_of_rows((size_t)d.groups * d.rows, d.c, in_runs, [&](size_t row, int column, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        Run<COUNT> own = read_run<COUNT>(x + row * d.c + column), mean = read_run<COUNT>(running + column);
+        Run<COUNT> variance = read_run<COUNT>(running + d.c + column);
+        Run<COUNT> scale = read_run<COUNT>(gamma + column), shift = read_run<COUNT>(beta + column), result;
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            real inverse = (real)(1.0 / sqrt((double)variance.values[e] + d.epsilon));
+            result.values[e] = normalised(f, own.values[e], mean.values[e], inverse, scale.values[e], shift.values[e]);
+        }
+        write_run<COUNT>(y + row * d.c + column, result);
+    });
 }
 
 // The backward pass, and the tangent, from here on.
@@ -248,20 +265,27 @@ __device__ __forceinline__ real projected(const Projection& p, Activation f, int
 
 // dx = gamma inverse (g - mean g - x_hat mean(g x_hat)) with g = dy f'(y); with `tangent` g is dy itself and the result is
 // multiplied by f'(y): the forward pass linearised.
-// x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C], of all ranks' rows. The grid's threads stride over the
-// elements. Overwrites dx.
+// x, y, dy, dx: [groups, rows, C]; gamma: [C]; saved, sums: [groups, 2, C], of all ranks' rows. Block (stride of a group's runs,
+// group), threads stride over runs. Overwrites dx. Limited by the bytes of x, y, dy and dx.
 // Twin: Cpu::batch_norm_backward and Cpu::batch_norm_tangent in src/ops/layers/batch_norm/cpu.rs.
 KERNEL(batch_norm_backward_input, BatchNorm d, Activation f, int tangent, const stored* x, const stored* y, const stored* dy,
        const real* gamma, const real* saved, const real* sums, stored* dx) {
-    unsigned long long group_len = (unsigned long long)d.rows * d.c;
+    size_t group = (size_t)2 * blockIdx.y * d.c;
     real scale = (real)(1.0 / ((double)d.rows * d.ranks));
-    FOR_EACH_ELEMENT(i, d.groups * group_len) {
-        int column = (int)(i % d.c);
-        size_t group = i / group_len * 2 * d.c;
-        Projection p = {saved[group + column], saved[group + d.c + column], gamma[column], sums[group + column] * scale,
-                        sums[group + d.c + column] * scale};
-        dx[i] = projected(p, f, tangent, x[i], y[i], dy[i]);
-    }
+    bool in_runs = all_aligned_for_runs(STORED_RUN, x, y, dy, gamma, saved + group, sums + group, dx);
+    for_each_run_of_group(d, in_runs, [&](size_t at, int column, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        Run<COUNT> own = read_run<COUNT>(x + at), out = read_run<COUNT>(y + at), gradient = read_run<COUNT>(dy + at), result;
+        Run<COUNT> mean = read_run<COUNT>(saved + group + column), weight = read_run<COUNT>(gamma + column);
+        Run<COUNT> inverse = read_run<COUNT>(saved + group + d.c + column);
+        Run<COUNT> sum = read_run<COUNT>(sums + group + column), hats = read_run<COUNT>(sums + group + d.c + column);
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            Projection p = {mean.values[e], inverse.values[e], weight.values[e], sum.values[e] * scale, hats.values[e] * scale};
+            result.values[e] = projected(p, f, tangent, own.values[e], out.values[e], gradient.values[e]);
+        }
+        write_run<COUNT>(dx + at, result);
+    });
 }
 
 // The whole backward pass, or the whole tangent pass, where a group has at most WHOLE_PASS_ROWS rows: a block sums its 32 columns,

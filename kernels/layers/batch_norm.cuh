@@ -13,6 +13,7 @@
 
 #include "layers/activation.cuh"
 #include "lib/last_block.cuh"
+#include "lib/runs.cuh"
 
 // Sizes and mode; BatchNorm of src/ops/layers/batch_norm.rs. A group has `rows` rows, of which a block sums `part_rows`, on each of
 // `ranks` ranks.
@@ -25,7 +26,9 @@ struct BatchNorm {
 constexpr int COLUMN_BLOCK = COLUMN_THREADS_X * COLUMN_THREADS_Y;
 
 // Rows that a thread loads before it works on the first of them: it waits for memory once for all of these.
-constexpr int ROWS_AT_ONCE = 4;
+constexpr int ROWS_AT_ONCE = 8;
+// The same of parts of a sum.
+constexpr int PARTS_AT_ONCE = 8;
 
 // Calls work(row, load(row)) for the rows from .. to that are this thread's, in their order. Beyond the last row load() is given
 // one that is there, so that no branch comes between the loads.
@@ -69,12 +72,14 @@ __device__ __forceinline__ double2 column_sums(double first, double second) {
 __device__ __forceinline__ double2 joined_parts(const BatchNorm& d, const double* partial, int group, int parts, int column) {
     double first = 0.0, second = 0.0;
     if (column < d.c) {
-#pragma unroll 4
-        for (int part = (int)threadIdx.y; part < parts; part += COLUMN_THREADS_Y) {
+        auto load = [&](int part) {
             const double* source = partial + ((size_t)group * parts + part) * 2 * d.c;
-            first += source[column];
-            second += source[d.c + column];
-        }
+            return make_double2(source[column], source[d.c + column]);
+        };
+        walk_rows<PARTS_AT_ONCE>(0, parts, load, [&](int, double2 sums) {
+            first += sums.x;
+            second += sums.y;
+        });
     }
     return column_sums(first, second);
 }
@@ -87,4 +92,14 @@ __device__ __forceinline__ void keep_part(const BatchNorm& d, double2 total, int
         target[column] = total.x;
         target[d.c + column] = total.y;
     }
+}
+
+// Calls work(element, column, length) for every run of the elements of the group that is blockIdx.y, or for every element where they
+// are not `in_runs`; element counts from the first group's first. The threads of the grid's row stride over them.
+template <class Work>
+__device__ __forceinline__ void for_each_run_of_group(const BatchNorm& d, bool in_runs, Work work) {
+    size_t first = (size_t)blockIdx.y * d.rows;
+    for_each_run_of_rows((size_t)d.rows, d.c, in_runs, [&](size_t row, int column, auto length) {
+        work((first + row) * d.c + column, column, length);
+    });
 }

@@ -15,26 +15,27 @@ struct Conv2d {
     int n, h, w, c, k, r, s, stride, padding, oh, ow;
 };
 
-// A place among the pixels of all images, which may lie beyond its image's edge: row, column, elements before it.
+// A place among the pixels of all images, which may lie beyond its image's edge: row, column, address.
+template <class Number>
 struct Spot {
     int h, w;
-    long long offset;
+    const Number* at;
 };
 // The way from there to an element of the same image: rows, columns, elements.
 struct Way {
     int h, w, offset;
 };
 
-// Images [N, H, W, C], whose elements are found by a spot and the way from it; null where that leads out of the image.
+// Images [N, H, W, C], whose elements are found by a spot and the way from it, which may lead out of the image.
 template <class Number>
 struct Pixels {
     using Source = Number;
     const Source* data;
     int height, width, channels;
 
-    __device__ __forceinline__ const Source* reached(Spot from, Way way) const {
+    __device__ __forceinline__ Place<Source> reached(Spot<Source> from, Way way) const {
         bool inside = (unsigned)(from.h + way.h) < (unsigned)height && (unsigned)(from.w + way.w) < (unsigned)width;
-        return inside ? data + from.offset + way.offset : nullptr;
+        return {from.at + way.offset, inside};
     }
     // Channels of one pixel.
     __device__ __forceinline__ bool in_runs(int run) const {
@@ -63,9 +64,9 @@ struct Windows : Pixels<Number>, Counted {
     __device__ __forceinline__ Windows(Conv2d d, const Number* x, Bases bases)
         : Pixels<Number>{x, d.h, d.w, d.c}, Counted{bases}, d(d) {}
 
-    __device__ __forceinline__ Spot corner(Digits pixel) const {
+    __device__ __forceinline__ Spot<Number> corner(Digits pixel) const {
         int h = pixel.middle * d.stride - d.padding, w = pixel.low * d.stride - d.padding;
-        return Spot{h, w, (((long long)pixel.high * d.h + h) * d.w + w) * d.c};
+        return {h, w, this->data + (long long)((pixel.high * d.h + h) * d.w + w) * d.c};
     }
     __device__ __forceinline__ Way tap(Digits tap) const {
         return Way{tap.high, tap.middle, (tap.high * d.w + tap.middle) * d.c + tap.low};
@@ -73,33 +74,33 @@ struct Windows : Pixels<Number>, Counted {
 };
 template <class Number>
 struct WindowsAsRows : Windows<Number> {
-    using Across = Spot;
+    using Across = Spot<Number>;
     using Depth = Way;
     __device__ __forceinline__ WindowsAsRows(Conv2d d, const Number* x) : Windows<Number>(d, x, Bases{d.c, d.s}) {}
 
-    __device__ __forceinline__ Spot across(int pixel) const {
+    __device__ __forceinline__ Spot<Number> across(int pixel) const {
         return this->corner(Bases{this->d.ow, this->d.oh}.digits(pixel));
     }
     __device__ __forceinline__ Way depth(Digits count) const {
         return this->tap(count);
     }
-    __device__ __forceinline__ const Number* place(Spot corner, Way tap) const {
+    __device__ __forceinline__ Place<Number> place(Spot<Number> corner, Way tap) const {
         return this->reached(corner, tap);
     }
 };
 template <class Number>
 struct WindowsAsDepth : Windows<Number> {
     using Across = Way;
-    using Depth = Spot;
+    using Depth = Spot<Number>;
     __device__ __forceinline__ WindowsAsDepth(Conv2d d, const Number* x) : Windows<Number>(d, x, Bases{d.ow, d.oh}) {}
 
     __device__ __forceinline__ Way across(int index) const {
         return this->tap(Bases{this->d.c, this->d.s}.digits(index));
     }
-    __device__ __forceinline__ Spot depth(Digits count) const {
+    __device__ __forceinline__ Spot<Number> depth(Digits count) const {
         return this->corner(count);
     }
-    __device__ __forceinline__ const Number* place(Way tap, Spot corner) const {
+    __device__ __forceinline__ Place<Number> place(Way tap, Spot<Number> corner) const {
         return this->reached(corner, tap);
     }
 };
@@ -131,22 +132,22 @@ struct Parity {
 // The output pixels that the taps of a parity lead back to: across a pixel of it, along the depth tap by tap the filters.
 template <class Number>
 struct Reached : Pixels<Number>, Counted {
-    using Across = Spot;
+    using Across = Spot<Number>;
     using Depth = Way;
     Parity p;
     __device__ __forceinline__ Reached(Parity p, const Number* dy)
         : Pixels<Number>{dy, p.d.oh, p.d.ow, p.d.k}, Counted{p.bases()}, p(p) {}
 
-    __device__ __forceinline__ Spot across(int pixel) const {
+    __device__ __forceinline__ Spot<Number> across(int pixel) const {
         // A whole number of steps, by the choice of r0 and s0.
         int image = pixel / (p.rows * p.columns);
         int i = (p.h(pixel) + p.d.padding - p.r0) / p.d.stride, j = (p.w(pixel) + p.d.padding - p.s0) / p.d.stride;
-        return Spot{i, j, (((long long)image * p.d.oh + i) * p.d.ow + j) * p.d.k};
+        return {i, j, this->data + (long long)((image * p.d.oh + i) * p.d.ow + j) * p.d.k};
     }
     __device__ __forceinline__ Way depth(Digits count) const {
         return Way{-count.high, -count.middle, count.low - (count.high * p.d.ow + count.middle) * p.d.k};
     }
-    __device__ __forceinline__ const Number* place(Spot pixel, Way tap) const {
+    __device__ __forceinline__ Place<Number> place(Spot<Number> pixel, Way tap) const {
         return this->reached(pixel, tap);
     }
 };
@@ -154,21 +155,21 @@ struct Reached : Pixels<Number>, Counted {
 template <class Number>
 struct ReachingFilters : Counted {
     using Source = Number;
-    using Across = int;
-    using Depth = size_t;
+    using Across = const Source*;
+    using Depth = int;
     const Source* data;
     Parity p;
     __device__ __forceinline__ ReachingFilters(Parity p, const Source* w) : Counted{p.bases()}, data(w), p(p) {}
 
-    __device__ __forceinline__ int across(int c) const {
-        return c;
+    __device__ __forceinline__ const Source* across(int c) const {
+        return data + c;
     }
-    __device__ __forceinline__ size_t depth(Digits count) const {
+    __device__ __forceinline__ int depth(Digits count) const {
         int r = p.r0 + count.high * p.d.stride, s = p.s0 + count.middle * p.d.stride;
-        return (((size_t)count.low * p.d.r + r) * p.d.s + s) * p.d.c;
+        return ((count.low * p.d.r + r) * p.d.s + s) * p.d.c;
     }
-    __device__ __forceinline__ const Source* place(int c, size_t depth) const {
-        return data + depth + c;
+    __device__ __forceinline__ Place<Source> place(const Source* channel, int depth) const {
+        return {channel + depth, true};
     }
     // Channels of one tap.
     __device__ __forceinline__ bool in_runs(int run) const {

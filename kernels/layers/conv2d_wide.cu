@@ -8,7 +8,7 @@
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites
 // parts, or else y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_UNSPILT, conv2d_forward_wide, Conv2d d, int part, const stored* x, const stored* w, const real* b,
+KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide, Conv2d d, int part, const stored* x, const stored* w, const real* b,
                real negative, const stored* slope_of, real scale, const stored* base, real* parts, stored* y) {
     conv2d_forward_tile<PlainUnits<WideTile>>(d, part, x, w, b, Epilogue{negative, slope_of, scale, base},
                                               parts, y);

@@ -11,7 +11,7 @@
 // Implicit GEMM: rows are output pixels, columns filters, depth R S C. Block (tile of pixels, tile of K, part). Overwrites
 // parts, or else y.
 // Twin: Cpu::conv2d_forward in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide_tensor, Conv2d d, int part, const stored* x, const stored* w, const real* b,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, conv2d_forward_wide_tensor, Conv2d d, int part, const stored* x, const stored* w, const real* b,
                real negative, const stored* slope_of, real scale, const stored* base, real* parts, stored* y) {
     conv2d_forward_tile<TensorUnits<WideTensorTile>>(d, part, x, w, b, Epilogue{negative, slope_of, scale, base},
                                                      parts, y);
@@ -24,7 +24,7 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_forward_wide_tensor, Conv2d d, int part, con
 // nothing is multiplied by stuffed zeros; parts of it are `part` deep. Block (tile of pixels, tile of C, parity and part). Overwrites
 // parts, or else dx.
 // Twin: Cpu::conv2d_backward_input in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide_tensor, Conv2d d, int part, const stored* dy, const stored* w, const real* b,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, conv2d_backward_input_wide_tensor, Conv2d d, int part, const stored* dy, const stored* w, const real* b,
                real negative, const stored* slope_of, real scale, const stored* base, real* parts, stored* dx) {
     conv2d_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, b, Epilogue{negative, slope_of, scale, base},
                                                             parts, dx);
@@ -34,7 +34,7 @@ KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_input_wide_tensor, Conv2d d, int pa
 // x: [N, H, W, C]; dy: [N, OH, OW, K]; partial: [parts, K, R, S, C]. Rows are filters, columns taps, depth pixels. Block
 // (tile of taps, tile of K, part). Overwrites partial.
 // Twin: Cpu::conv2d_backward_weight in src/ops/layers/conv2d/cpu.rs.
-KERNEL_BOUNDED(WIDE_THREADS, conv2d_backward_weight_partial_wide_tensor, Conv2d d, int part, const stored* x, const stored* dy,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, conv2d_backward_weight_partial_wide_tensor, Conv2d d, int part, const stored* x, const stored* dy,
                real* partial) {
     conv2d_backward_weight_partial_tile<TensorUnits<WideTensorTile>>(d, part, x, dy, partial);
 }

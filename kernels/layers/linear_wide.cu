@@ -14,7 +14,7 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_forward_wide, Linear d, int part, const stor
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_UNSPILT, linear_backward_input_wide, Linear d, int part, const stored* dy, const stored* w, real* parts,
+KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide, Linear d, int part, const stored* dy, const stored* w, real* parts,
                stored* dx) {
     linear_backward_input_tile<PlainUnits<WideTile>>(d, part, dy, w, parts, dx);
 }

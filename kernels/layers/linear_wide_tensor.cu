@@ -7,7 +7,7 @@
 // x: [N, C]; w: [K, C]; b: [K] or null; parts: [parts, N, K], or null where there is one; y: [N, K]. Block (tile of
 // N, tile of K, part). Overwrites parts, or else y.
 // Twin: Cpu::linear_forward in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_UNSPILT, linear_forward_wide_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, linear_forward_wide_tensor, Linear d, int part, const stored* x, const stored* w, const real* b,
                real* parts, stored* y) {
     linear_forward_tile<TensorUnits<WideTensorTile>>(d, part, x, w, b, parts, y);
 }
@@ -16,7 +16,7 @@ KERNEL_BOUNDED(WIDE_UNSPILT, linear_forward_wide_tensor, Linear d, int part, con
 // dy: [N, K]; w: [K, C]; parts: [parts, N, C], or null where there is one; dx: [N, C]. Block (tile of N, tile of C,
 // part). Overwrites parts, or else dx.
 // Twin: Cpu::linear_backward_input in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int part, const stored* dy, const stored* w,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, linear_backward_input_wide_tensor, Linear d, int part, const stored* dy, const stored* w,
                real* parts, stored* dx) {
     linear_backward_input_tile<TensorUnits<WideTensorTile>>(d, part, dy, w, parts, dx);
 }
@@ -24,7 +24,7 @@ KERNEL_BOUNDED(WIDE_THREADS, linear_backward_input_wide_tensor, Linear d, int pa
 // dw = dy^T x, or added to what is there with `accumulate`.
 // x: [N, C]; dy: [N, K]; dw: [K, C]. Block (tile of K, tile of C). Changes dw.
 // Twin: Cpu::linear_backward_weight in src/ops/layers/linear.rs.
-KERNEL_BOUNDED(WIDE_THREADS, linear_backward_weight_wide_tensor, Linear d, const stored* x, const stored* dy,
+KERNEL_BOUNDED(WIDE_TENSOR_THREADS, linear_backward_weight_wide_tensor, Linear d, const stored* x, const stored* dy,
                real* dw, int accumulate) {
     linear_backward_weight_tile<TensorUnits<WideTensorTile>>(d, x, dy, dw, accumulate);
 }

@@ -1,4 +1,4 @@
-#include "lib/device.cuh"
+#include "lib/runs.cuh"
 
 // Sizes of an upsampling by two, those of its input; src/ops/layers/upsample2d.rs.
 struct Upsample2d {
@@ -6,34 +6,35 @@ struct Upsample2d {
 };
 
 // y[n, i, j, c] = x[n, i / 2, j / 2, c]; also the tangent.
-// x: [N, H, W, C]; y: [N, 2H, 2W, C]. The grid's blocks stride over the rows of y, a block's threads over a row's elements.
-// Overwrites y.
+// x: [N, H, W, C]; y: [N, 2H, 2W, C]. The grid's threads stride over the pixels of y by runs of channels. Overwrites y.
 // Twin: Cpu::upsample2d_forward in src/ops/layers/upsample2d.rs.
 KERNEL(upsample2d_forward, Upsample2d d, const stored* x, stored* y) {
-    unsigned rows = (unsigned)(2 * d.n * d.h), row_len = (unsigned)(2 * d.w * d.c);
-    for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
+    unsigned width = 2 * (unsigned)d.w;
+    size_t pixels = (size_t)2 * d.n * d.h * width;
+    for_each_run_of_rows(pixels, d.c, all_aligned_for_runs(STORED_RUN, x, y), [&](size_t pixel, int c, auto length) {
+        constexpr int COUNT = decltype(length)::value;
         // Rows of all images run on, so half of a row's number is the number of the row that it copies.
-        const stored* source = x + (size_t)(row / 2) * d.w * d.c;
-        for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
-            unsigned j = at / (unsigned)d.c, c = at % (unsigned)d.c;
-            y[(size_t)row * row_len + at] = source[j / 2 * (unsigned)d.c + c];
-        }
-    }
+        unsigned row = (unsigned)pixel / width, j = (unsigned)pixel % width;
+        size_t source = (size_t)(row / 2) * d.w + j / 2;
+        write_run<COUNT>(y + pixel * d.c + c, read_run<COUNT>(x + source * d.c + c));
+    });
 }
 
 // dx[n, h, w, c] = the sum of dy[n, 2h + 0..1, 2w + 0..1, c].
-// dy: [N, 2H, 2W, C]; dx: [N, H, W, C]. The grid's blocks stride over the rows of dx, a block's threads over a row's elements.
-// Overwrites dx.
+// dy: [N, 2H, 2W, C]; dx: [N, H, W, C]. The grid's threads stride over the pixels of dx by runs of channels. Overwrites dx.
 // Twin: Cpu::upsample2d_backward_input in src/ops/layers/upsample2d.rs.
 KERNEL(upsample2d_backward_input, Upsample2d d, const stored* dy, stored* dx) {
-    unsigned rows = (unsigned)(d.n * d.h), row_len = (unsigned)(d.w * d.c);
-    for (unsigned row = blockIdx.x; row < rows; row += gridDim.x) {
-        const stored* upper = dy + (size_t)row * 4 * row_len;
-        const stored* lower = upper + 2 * (size_t)row_len;
-        for (unsigned at = threadIdx.x; at < row_len; at += blockDim.x) {
-            unsigned w = at / (unsigned)d.c, c = at % (unsigned)d.c;
-            unsigned left = 2 * w * (unsigned)d.c + c, right = left + (unsigned)d.c;
-            dx[(size_t)row * row_len + at] = upper[left] + upper[right] + lower[left] + lower[right];
+    size_t pixels = (size_t)d.n * d.h * d.w, row_len = (size_t)2 * d.w * d.c;
+    for_each_run_of_rows(pixels, d.c, all_aligned_for_runs(STORED_RUN, dy, dx), [&](size_t pixel, int c, auto length) {
+        constexpr int COUNT = decltype(length)::value;
+        unsigned row = (unsigned)pixel / (unsigned)d.w, w = (unsigned)pixel % (unsigned)d.w;
+        const stored *upper = dy + 2 * row * row_len + (size_t)2 * w * d.c + c, *lower = upper + row_len;
+        Run<COUNT> sum = read_run<COUNT>(upper), right = read_run<COUNT>(upper + d.c);
+        Run<COUNT> below = read_run<COUNT>(lower), last = read_run<COUNT>(lower + d.c);
+#pragma unroll
+        for (int e = 0; e < COUNT; ++e) {
+            sum.values[e] = sum.values[e] + right.values[e] + below.values[e] + last.values[e];
         }
-    }
+        write_run<COUNT>(dx + pixel * d.c + c, sum);
+    });
 }

@@ -74,6 +74,16 @@ constexpr int FEW_COLUMNS = 16;
 constexpr int FEW_THREADS_X = 16;
 // Rows of these threads.
 constexpr int FEW_THREADS_Y = 8;
+// Blocks at most of the same convolutions on tensor cores, which stride over tiles of pixels: four for each multiprocessor.
+constexpr int FEW_TENSOR_BLOCKS = 528;
+// Filters of a block of their forward pass …
+constexpr int FEW_TENSOR_GROUP = 128;
+// … and of their weight gradient, …
+constexpr int FEW_TENSOR_FILTERS = 32;
+// … of which there are so many parts at most.
+constexpr int FEW_TENSOR_PARTS = 132;
+// Rows and columns of dy that a block of their input gradient has for its own, times the stride those of dx.
+constexpr int FEW_TENSOR_OWN = 8;
 // Taps that a block of the direct weight gradient sums, and threads of one of its rows: each brings one tap of a window.
 constexpr int DIRECT_TAPS = 16;
 // Filters that each of its threads sums, with all of those taps.
@@ -86,10 +96,14 @@ constexpr int DIRECT_STEP = 32;
 constexpr int DIRECT_PART = 128;
 // Parts at most: about a block for each multiprocessor of the largest GPUs, and few enough to be joined quickly.
 constexpr int DIRECT_PARTS = 128;
-// Rows of the part of a wide tile on tensor cores that a warp sums; tile and threads are those of other units.
+// Rows of the part of a wide tile on tensor cores that a warp sums.
 constexpr int WIDE_WARP_M = 64;
-// Columns of that part.
+// Columns of that part in tf32; the threads are those of other units.
 constexpr int WIDE_WARP_N = 32;
+// Columns of it in bf16, whose operands need no registers on their way: a warp loads a third less of shared memory for each sum …
+constexpr int WIDE_BF16_WARP_N = 64;
+// … and the tile has half as many threads.
+constexpr int WIDE_BF16_THREADS = 128;
 // Stages that copies fill in turn, of bf16: 48 KiB, as much as a kernel may have without asking.
 constexpr int WIDE_STAGES = 3;
 // Rows of a warp's part of a narrow tile.

@@ -3,19 +3,7 @@
 #pragma once
 
 #include "lib/device.cuh"
-
-// So many neighbours, as a vector in memory.
-template <int COUNT, class Number = real>
-struct alignas(COUNT * sizeof(Number) < 16 ? COUNT * sizeof(Number) : 16) Run {
-    Number values[COUNT];
-};
-
-// An access takes a whole run, or 16 bytes of it.
-template <class Number>
-__device__ __forceinline__ bool aligned_for_runs(const Number* data, int run) {
-    int bytes = run * (int)sizeof(Number);
-    return (unsigned long long)data % (bytes < 16 ? bytes : 16) == 0;
-}
+#include "lib/runs.cuh"
 
 // An output's end that leaves sums as they are.
 struct AsTheyAre {

@@ -23,10 +23,8 @@
 // The bound of a kernel for which ptxas, left to itself, spills a few registers so that a multiprocessor may hold another block, in bf16
 // on one architecture or another: to nvcc also how many blocks there are to be at least.
 #if defined(STORED_BF16) && !defined(SIMT)
-#define WIDE_UNSPILT WIDE_THREADS, 1
 #define NARROW_UNSPILT NARROW_THREADS, 1
 #else
-#define WIDE_UNSPILT WIDE_THREADS
 #define NARROW_UNSPILT NARROW_THREADS
 #endif
 
@@ -62,26 +60,34 @@ struct AsStored {
 //
 // An operand is no function of two indices but of what each of them stands for, which a loop may keep: across(m or n),
 // and depth(count), where a count is k in a form that can be added to without a division: count(k), and sum(count, count).
-// place(across, depth) is where the element lies, or null where it is 0 because it lies outside an image. Indices are in
-// range wherever across and place are asked.
+// place(across, depth) is where the element lies, and whether it is there or 0, because it lies outside an image. Indices are in
+// range wherever across is asked, and wherever a place counts.
 //
 // in_runs(n) says whether n neighbours, the first at a multiple of n, always lie side by side in memory, aligned to what one
 // access takes of them, all in range or none, all inside the image or none: then they can be fetched as one. n is 4 or 8.
 //
 // Source is the type of its numbers, which may be another one for A than for B, and `data` where they begin.
 
+// Where an element lies, if it is `there`; else `data` leads nowhere. The address is worked out in either case, so that no branch stands
+// before it.
+template <class Number>
+struct Place {
+    const Number* data;
+    bool there;
+};
+
 // A matrix: element (i, k) lies at i across_stride + k depth_stride, and one of the strides is 1.
 template <class Number>
 struct Strided {
     using Source = Number;
-    using Across = size_t;
+    using Across = const Source*;
     using Count = int;
     using Depth = size_t;
     const Source* data;
     int across_stride, depth_stride;
 
-    __device__ __forceinline__ size_t across(int i) const {
-        return (size_t)i * across_stride;
+    __device__ __forceinline__ const Source* across(int i) const {
+        return data + (size_t)i * across_stride;
     }
     __device__ __forceinline__ int count(int k) const {
         return k;
@@ -92,8 +98,8 @@ struct Strided {
     __device__ __forceinline__ size_t depth(int k) const {
         return (size_t)k * depth_stride;
     }
-    __device__ __forceinline__ const Source* place(size_t across, size_t depth) const {
-        return data + across + depth;
+    __device__ __forceinline__ Place<Source> place(const Source* across, size_t depth) const {
+        return {across + depth, true};
     }
     // The other stride is the length of a row, so that rows are whole runs where it is a multiple of their length.
     __device__ __forceinline__ bool in_runs(int run) const {
@@ -135,11 +141,11 @@ struct Fetched {
     static constexpr int VECTOR = RUN * sizeof(Source) <= 16 ? RUN : 4, VECTORS = RUN / VECTOR;
     Run<VECTOR, Source> vectors[VECTORS];
 
-    // From a place in memory, or zeros where that is null.
-    __device__ __forceinline__ void fetch(const Source* place) {
+    // From a place in memory, or zeros where nothing is there.
+    __device__ __forceinline__ void fetch(Place<Source> place) {
 #pragma unroll
         for (int i = 0; i < VECTORS; ++i) {
-            vectors[i] = place ? reinterpret_cast<const Run<VECTOR, Source>*>(place)[i] : Run<VECTOR, Source>{};
+            vectors[i] = place.there ? reinterpret_cast<const Run<VECTOR, Source>*>(place.data)[i] : Run<VECTOR, Source>{};
         }
     }
     __device__ __forceinline__ Source operator[](int i) const {
@@ -152,8 +158,8 @@ struct Fetched<RUN, Source, true> {
     static_assert(RUN == 4 || RUN == 8, "one access");
     Run<RUN / 2, unsigned> words;
 
-    __device__ __forceinline__ void fetch(const Source* place) {
-        words = place ? *reinterpret_cast<const Run<RUN / 2, unsigned>*>(place) : Run<RUN / 2, unsigned>{};
+    __device__ __forceinline__ void fetch(Place<Source> place) {
+        words = place.there ? *reinterpret_cast<const Run<RUN / 2, unsigned>*>(place.data) : Run<RUN / 2, unsigned>{};
     }
     __device__ __forceinline__ Source operator[](int i) const {
         unsigned short bits = (unsigned short)(words.values[i / 2] >> i % 2 * 16);
@@ -169,12 +175,15 @@ template <class Stage, int THREADS, bool IN_RUNS, class Operand>
 struct Fetcher {
     static constexpr int RUN = Stage::RUN, COUNT = Stage::RUNS / THREADS;
     static_assert(COUNT * THREADS == Stage::RUNS, "all threads fetch as many runs");
+    static_assert(THREADS % Stage::ROW_RUNS == 0, "a thread's runs are a whole number of rows apart");
     using Source = typename Operand::Source;
     static constexpr bool ALONG_DEPTH = Stage::ALONG == Along::Depth;
     // Along the depth a thread's runs lie at one depth of COUNT rows, across at COUNT depths of one place: what they
     // share is worked out once.
     static constexpr int ROWS = ALONG_DEPTH ? COUNT : 1, DEPTHS = COUNT / ROWS;
     Operand operand;
+    // The thread's first run.
+    Element own;
     int first, end, depth, depth_end;
     typename Operand::Across across[ROWS];
     typename Operand::Count counts[DEPTHS], stride;
@@ -182,7 +191,7 @@ struct Fetcher {
 
     // For indices across from `first`, of which `end` is the end, and the depths of a part.
     __device__ __forceinline__ Fetcher(int first, int end, Depths depths, Operand operand)
-        : operand(operand), first(first), end(end), depth(depths.from), depth_end(depths.to),
+        : operand(operand), own(Stage::run((int)threadIdx.x)), first(first), end(end), depth(depths.from), depth_end(depths.to),
           stride(operand.count(Stage::DEPTH)) {
 #pragma unroll
         for (int i = 0; i < ROWS; ++i) {
@@ -196,8 +205,9 @@ struct Fetcher {
     }
 
     // Where the thread's i-th run begins in the stage.
-    static __device__ __forceinline__ Element run(int i) {
-        return Stage::run((int)threadIdx.x + i * THREADS);
+    __device__ __forceinline__ Element run(int i) const {
+        Element way = Stage::run(i * THREADS);
+        return Element{own.across + way.across, own.depth + way.depth};
     }
 
     // Fetches the next stage; zeros beyond the ends.
@@ -216,8 +226,8 @@ struct Fetcher {
         static_assert(IN_RUNS, "a run is one copy");
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
-            const Source* from = place(i);
-            Stage::copy(stage, run(i), from ? from : operand.data, from != nullptr);
+            Place<Source> from = place(i);
+            Stage::copy(stage, run(i), from.data, from.there);
         }
         advance();
     }
@@ -235,10 +245,11 @@ struct Fetcher {
     }
 
 private:
-    // Where the i-th run of the next stage lies in memory; null beyond the ends.
-    __device__ __forceinline__ const Source* place(int i) const {
+    // Where the i-th run of the next stage lies in memory; nothing is there beyond the ends.
+    __device__ __forceinline__ Place<Source> place(int i) const {
         bool within = first + run(i).across < end && depth + run(i).depth < depth_end;
-        return within ? operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS])) : nullptr;
+        Place<Source> found = operand.place(across[i % ROWS], operand.depth(counts[i % DEPTHS]));
+        return {found.data, within && found.there};
     }
 
     __device__ __forceinline__ void advance() {
@@ -256,8 +267,12 @@ private:
         for (int j = 0; j < RUN; ++j) {
             int index = first + at.across, k = depth - Stage::DEPTH + at.depth;
             bool within = index < end && k < depth_end;
-            const Source* place = within ? operand.place(operand.across(index), operand.depth(operand.count(k))) : nullptr;
-            Stage::put_one(stage, at, place ? *place : Source{});
+            Source value{};
+            if (within) {
+                Place<Source> found = operand.place(operand.across(index), operand.depth(operand.count(k)));
+                value = found.there ? *found.data : value;
+            }
+            Stage::put_one(stage, at, value);
             at.across += !ALONG_DEPTH;
             at.depth += ALONG_DEPTH;
         }
@@ -366,6 +381,7 @@ template <Along LIES, int SIDE>
 struct PlainStage {
     static constexpr Along ALONG = LIES;
     static constexpr int RUN = 4, DEPTH = TILE_K, RUNS = SIDE * DEPTH / RUN;
+    static constexpr int ROW_RUNS = (ALONG == Along::Depth ? DEPTH : SIDE) / RUN;
     using Data = real[DEPTH * TILE_STRIDE<SIDE>];
 
     static __device__ __forceinline__ Element run(int i) {

@@ -2,7 +2,7 @@
 //
 // A number is rounded once, on its way from a register into a stage, which holds it as mma takes it (tile_tensor.cuh); one that
 // is stored as bf16 is copied there as it is. A warp sums its part of the tile in fragments of 16 × 8. What limits the loop is shared
-// memory: of a wide tile's stage ldmatrix takes 384 passes, storing 128, and fetching 256 of f32, or 128 of bf16, where
+// memory: of a wide tile's stage in bf16 ldmatrix takes 256 passes, storing 128 and fetching 128 (in tf32 384, 128 and 128), where
 // mma.sync takes some 400 clocks.
 #pragma once
 
@@ -84,6 +84,7 @@ template <class Number, Along LIES, int SIDE>
 struct TensorStage {
     static constexpr Along ALONG = LIES;
     static constexpr int RUN = Number::RUN, DEPTH = TENSOR_CHUNKS * RUN, RUNS = SIDE * TENSOR_CHUNKS;
+    static constexpr int ROW_RUNS = ALONG == Along::Depth ? TENSOR_CHUNKS : SIDE / RUN;
     using Stored = typename Number::Stored;
     using Data = Stored[SIDE * DEPTH];
 

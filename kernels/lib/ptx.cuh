@@ -12,7 +12,7 @@ __device__ __forceinline__ unsigned shared_address(const void* pointer) {
 }
 
 // Begins to copy 16 bytes from global to shared memory, past the registers; zeros instead where they are not `valid`, and then
-// `global` is not read.
+// `global` is not read: it may lead anywhere, but to a multiple of 16 bytes.
 __device__ __forceinline__ void cp_async_16(void* shared, const void* global, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :

@@ -33,8 +33,13 @@ struct TensorTile {
         return thread / 32 % (N / WARP_N) * WARP_N;
     }
 };
-// A warp of the wide tile loads 6 fragments for 16 products, one of the narrow tile 4 for 8.
-using WideTensorTile = TensorTile<WIDE_M, WIDE_N, WIDE_THREADS, WIDE_WARP_M, WIDE_WARP_N, WIDE_STAGES>;
+// A warp of the wide tile loads 8 fragments for 32 products in bf16, and 6 for 16 in tf32, one of the narrow tile 4 for 8.
+#ifdef STORED_BF16
+constexpr int WIDE_TENSOR_THREADS = WIDE_BF16_THREADS, WIDE_TENSOR_WARP_N = WIDE_BF16_WARP_N;
+#else
+constexpr int WIDE_TENSOR_THREADS = WIDE_THREADS, WIDE_TENSOR_WARP_N = WIDE_WARP_N;
+#endif
+using WideTensorTile = TensorTile<WIDE_M, WIDE_N, WIDE_TENSOR_THREADS, WIDE_WARP_M, WIDE_TENSOR_WARP_N, WIDE_STAGES>;
 using NarrowTensorTile =
     TensorTile<NARROW_M, NARROW_N, NARROW_THREADS, NARROW_WARP_M, NARROW_WARP_N, NARROW_STAGES>;
 

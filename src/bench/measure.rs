@@ -49,8 +49,8 @@ impl Measured {
     /// The time that the ceilings allow as a part of the time that it took, and which of them it is.
     ///
     /// Only products (linear layers and convolutions) are counted as arithmetic, so the ceiling of tensor cores,
-    /// where there is one, is that of all arithmetic. The convolutions with so few channels that they are computed without
-    /// tensor cores are held against it too: it is what could be had.
+    /// where there is one, is that of all arithmetic. Convolutions of few channels that have no kernel on tensor cores are held
+    /// against it too: it is what could be had.
     pub fn of_ceiling(&self, ceilings: &Ceilings) -> (f64, Bound) {
         let moving = self.counts.bytes as f64 / ceilings.bytes_per_second;
         let (unit, flops_per_second) = match ceilings.mma_flops_per_second {

@@ -163,7 +163,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     }
 
     /// True where a kernel computes what it should, as far as is known.
-    pub(super) fn trusts(&self, kernel: Kernel) -> bool {
+    pub(crate) fn trusts(&self, kernel: Kernel) -> bool {
         !self.wrong.contains(&kernel)
     }
 
@@ -207,6 +207,37 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
     pub(crate) fn launch_elements(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
         self.launch(kernel, [self.element_blocks(count), 1, 1], [size::ELEMENT_THREADS, 1, 1], arguments)
     }
+
+    /// Runs a kernel whose threads stride over `count` elements of what is stored, in runs of 16 bytes (kernels/lib/runs.cuh).
+    pub(crate) fn launch_runs(&self, kernel: Kernel, count: usize, arguments: &[Argument]) -> Result<()> {
+        self.launch_elements(kernel, count.div_ceil(Self::STORED_RUN), arguments)
+    }
+
+    /// The same for `count` elements of each of some groups, which have a row of the grid each: 65,535 of them at most.
+    pub(crate) fn launch_runs_of_groups(
+        &self,
+        kernel: Kernel,
+        count: usize,
+        groups: usize,
+        arguments: &[Argument],
+    ) -> Result<()> {
+        let most = (self.launcher.stride_blocks() as usize / groups).max(1);
+        let blocks = count.div_ceil(Self::STORED_RUN * size::ELEMENT_THREADS as usize).min(most);
+        self.launch(
+            kernel,
+            [int(blocks).unsigned_abs(), int(groups).unsigned_abs(), 1],
+            [size::ELEMENT_THREADS, 1, 1],
+            arguments,
+        )
+    }
+
+    /// Blocks of a launch that strides over `count` elements in runs.
+    pub(crate) fn run_blocks(&self, count: usize) -> u32 {
+        self.element_blocks(count.div_ceil(Self::STORED_RUN))
+    }
+
+    /// Elements in 16 bytes of what is stored.
+    const STORED_RUN: usize = 16 / size_of::<S>();
 
     /// Runs a kernel whose blocks stride over `rows` rows of an image and whose threads stride over a row's elements.
     pub(crate) fn launch_rows(&self, kernel: Kernel, rows: usize, arguments: &[Argument]) -> Result<()> {

@@ -1,20 +1,19 @@
 //! Precision of a run: of products in linear layers and convolutions, and of activations in memory.
 //!
 //! A convolution of at most [`DIRECT_CHANNELS`](super::kernels::size::DIRECT_CHANNELS) channels, a transposed one to as few, and
-//! with stride 1 one to as few, has kernels of its own (kernels/layers/conv2d/few.cu and direct.cu) that round no weights; nor
+//! with stride 1 one to as few, has kernels of its own (kernels/layers/conv2d/few.cu and direct.cu) that round nothing in tf32; nor
 //! does the gradient of a linear layer's weight with one output, which is a sum over rows in f64. tf32 and bf16 have f32's range;
 //! ties are rounded away from zero in tf32, to even in bf16.
 
 use crate::choices::choices;
 
 choices! {
-    /// Precision of a run. Weights, their gradients, sums, statistics, losses and the optimiser's moments are always f32, and so are
-    /// the weights in convolutions with at most 4 input or output channels.
+    /// Precision of a run. Weights, their gradients, sums, statistics, losses and the optimiser's moments are always f32.
     pub enum Precision {
         /// f32, without rounding.
         F32 = "f32",
-        /// Operands of products are rounded to tf32 (11 bits of significand): on a GPU by its tensor cores, on the CPU no faster than
-        /// f32.
+        /// Operands of products are rounded to tf32 (11 bits of significand), but for convolutions with at most 4 input or output
+        /// channels: on a GPU by its tensor cores, on the CPU no faster than f32.
         Tf32 = "tf32",
         /// Activations and their gradients are bf16 in memory (8 bits of significand), and weights are rounded to it in products: on
         /// a GPU by its tensor cores, on the CPU by AMX or AVX-512 where it has them.

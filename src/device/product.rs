@@ -34,7 +34,8 @@ struct Tile {
     size: TileSize,
     rows: u32,
     columns: u32,
-    threads: u32,
+    /// Threads of its block, in the order of [`Precision::ALL`].
+    threads: [u32; 3],
     /// Multiplications and additions of a multiprocessor in a clock, in the order of [`Precision::ALL`].
     rates: [u64; 3],
 }
@@ -43,9 +44,9 @@ struct Tile {
 //
 // | units | a stage | bound by | narrow | wide |
 // |---|---|---|---|---|
-// | f32 | 16 deep | instructions, of which 256 multiply and add at 128 a clock | 366 → 90 | 316 → 103 |
+// | f32 | 16 deep | instructions when the table was made, of which 256 multiply and add at 128 a clock | 366 → 90 | 316 → 103 |
 // | tf32 | 16 deep | passes of shared memory to load and store, and of 128 bytes to fetch | 256 → 256 | 640 → 410 |
-// | bf16 | 32 deep | the same | 320 → 410 | 768 → 682 |
+// | bf16 | 32 deep | the same | 256 → 512 | 512 → 1024 |
 //
 // The wide tile loads less for each sum; the narrow one leaves less empty where rows or columns are few, and fills a GPU
 // sooner. f64 has the narrow tile alone: the registers do not hold the wide one.
@@ -53,15 +54,15 @@ const NARROW: Tile = Tile {
     size: TileSize::Narrow,
     rows: size::NARROW_M,
     columns: size::NARROW_N,
-    threads: size::NARROW_THREADS,
-    rates: [90, 256, 410],
+    threads: [size::NARROW_THREADS; 3],
+    rates: [90, 256, 512],
 };
 const WIDE: Tile = Tile {
     size: TileSize::Wide,
     rows: size::WIDE_M,
     columns: size::WIDE_N,
-    threads: size::WIDE_THREADS,
-    rates: [103, 410, 682],
+    threads: [size::WIDE_THREADS, size::WIDE_THREADS, size::WIDE_BF16_THREADS],
+    rates: [103, 410, 1024],
 };
 
 /// Arguments of a kernel that say what is done to each number v of its output before it is stored: the slope of the negative side
@@ -202,7 +203,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
         let [rows, columns, times] =
             [product.rows, product.columns, product.times * split.parts].map(|count| int(count).unsigned_abs());
         let grid = [rows.div_ceil(tile.rows), columns.div_ceil(tile.columns), times];
-        self.launch(kernel, grid, [tile.threads, 1, 1], arguments)
+        self.launch(kernel, grid, [of_precision(self.precision(), tile.threads), 1, 1], arguments)
     }
 
     /// Runs a product that is not split.

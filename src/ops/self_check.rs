@@ -67,7 +67,17 @@ fn products<S: Storage<f32>>() -> Vec<Product<S>> {
     let conv = |n, side, c, k, r, stride, padding| Conv2d { n, h: side, w: side + 1, c, k, r, s: r, stride, padding };
     let linear = [Linear { n: 9, c: 35, k: 7 }, Linear { n: 36, c: 72, k: 132 }, Linear { n: 5, c: 68, k: 1 }];
     let convs = [conv(2, 5, 5, 7, 3, 2, 1), conv(2, 6, 8, 68, 4, 2, 1), conv(1, 4, 36, 12, 3, 1, 1)];
-    linear.into_iter().flat_map(passes).chain(convs.into_iter().flat_map(passes)).collect()
+    // Of few channels, and to few: in bf16 some shapes have kernels on tensor cores.
+    // The first four have whole runs of filters.
+    let few = [
+        conv(2, 6, 1, 16, 4, 2, 1),
+        conv(1, 7, 3, 40, 4, 2, 1),
+        conv(2, 5, 3, 40, 3, 1, 1),
+        conv(1, 6, 40, 3, 3, 1, 1),
+        conv(1, 5, 3, 10, 3, 1, 1),
+        conv(1, 4, 1, 12, 4, 2, 1),
+    ];
+    linear.into_iter().flat_map(passes).chain(convs.into_iter().chain(few).flat_map(passes)).collect()
 }
 
 fn passes<S: Storage<f32>, M: Affine<Accelerator<f32, S>>>(d: M) -> [Product<S>; 3] {

@@ -109,10 +109,11 @@ fn program(form: &'static str) -> &'static Program {
     static PROGRAMS: [OnceLock<Program>; FORMS.len()] = [const { OnceLock::new() }; FORMS.len()];
     let which = FORMS.iter().position(|(name, _)| *name == form).unwrap_or_else(|| panic!("no form {form}"));
     PROGRAMS[which].get_or_init(|| {
-        // As build.rs has them: tensor cores know no f64, and wide tiles are of f32 alone.
+        // As build.rs has them: tensor cores know no f64, wide tiles are of f32 alone, and what is for bf16 says so.
         let sources = sources(form, |file| match file.rsplit('_').next() {
             Some("wide") => form == "f32",
             Some("tensor") => form != "f64",
+            Some("bf16") => form == "bf16",
             _ => true,
         });
         Program::compile(&sources).unwrap_or_else(|error| panic!("{error}"))

@@ -396,7 +396,7 @@ fn an_operation_is_a_rust_file_and_a_file_of_kernels_of_the_same_path() {
     let lonely: Vec<_> = kernels
         .iter()
         .filter(|file| {
-            let operation = file.trim_end_matches("_tensor").trim_end_matches("_wide");
+            let operation = file.trim_end_matches("_bf16").trim_end_matches("_tensor").trim_end_matches("_wide");
             !all.contains(operation) && !excused(NO_OPERATION, file)
         })
         .collect();

@@ -5,7 +5,7 @@ use crate::tensor_cores::products;
 use half::bf16;
 use simt::Options;
 use vgan_cuda::Result;
-use vgan_cuda::device::kernels::size;
+use vgan_cuda::device::kernels::{Kernel, size};
 use vgan_cuda::device::{Cpu, Precision};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
@@ -192,9 +192,12 @@ fn assert_few_channels_round_nothing<A: Executor<Real = f32>, B: Executor<Real =
 fn operands_of_convolutions_with_few_channels_are_never_rounded() {
     let kernels = emulated::<f32>(Options::default());
     assert_few_channels_round_nothing(&kernels, &emulated_in_tf32(Options::default()), Precision::F32);
-    assert_few_channels_round_nothing(&kernels, &emulated_as::<f32, bf16>(Options::default()), Precision::Bf16);
+    // Those on tensor cores sum in another order.
+    let in_bf16 = emulated_as::<f32, bf16>(Options::default());
+    let on_tensor_cores = Kernel::ALL.iter().copied().filter(|kernel| kernel.file().contains("_tensor"));
+    assert_few_channels_round_nothing(&kernels, &in_bf16.without(on_tensor_cores.collect()), Precision::Bf16);
     assert_few_channels_round_nothing(&in_f32(), &in_tf32(), Precision::F32);
-    assert_few_channels_round_nothing(&in_f32(), &in_bf16(), Precision::Bf16);
+    assert_few_channels_round_nothing(&in_f32(), &self::in_bf16(), Precision::Bf16);
 }
 
 /// Sizes that the CPU packs straight into tiles, with tails in every direction: more pixels, filters and steps than a tile, a

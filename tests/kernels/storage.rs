@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use half::bf16;
 use simt::{CopyMode, Options, Order};
-use vgan_cuda::device::kernels::Kernel;
+use vgan_cuda::device::kernels::{Kernel, size};
 use vgan_cuda::device::product::TileSize;
 use vgan_cuda::device::ranks::ThreadRanks;
 use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
-use vgan_cuda::ops::{self, Case, Kind};
+use vgan_cuda::ops::layers::affine;
+use vgan_cuda::ops::layers::conv2d::Conv2d;
+use vgan_cuda::ops::{self, Case, Executor, Kind};
 
 use crate::executors::{Results, emulated_as, filling, results, results_at, results_from, say_digest};
 use crate::limits::unchecked;
@@ -175,6 +177,17 @@ fn the_kernels_are_off_by_their_roundings_alone_and_nothing_is_found_in_them() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
+/// A convolution of few channels with more tiles of pixels than blocks, and more filters than lie in shared memory at once.
+#[test]
+fn blocks_of_several_tiles_are_off_by_their_roundings_alone() {
+    fn cases<B: Executor>() -> Vec<Case<B>> {
+        let n = size::FEW_TENSOR_BLOCKS as usize + 3;
+        affine::cases([Conv2d { n, h: 2, w: 2, c: 1, k: 136, r: 4, s: 4, stride: 2, padding: 1 }])
+    }
+    let failed = all_off(&kernels(Options::default()), cases(), cases(), SUMS);
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
 #[test]
 fn tiles_of_either_size_are_off_by_their_roundings_alone() {
     for size in TileSize::ALL {
@@ -299,7 +312,7 @@ fn a_gpu_is_off_by_its_roundings_alone() {
         check(&gpu.clone().with_tiles(size), &format!("products in bf16, {size:?}"), products(), products());
     }
     // The kernels that take the place of those on tensor cores, where the check before a start found these wrong.
-    let on_tensor_cores = Kernel::ALL.iter().copied().filter(|kernel| kernel.file().ends_with("_tensor"));
+    let on_tensor_cores = Kernel::ALL.iter().copied().filter(|kernel| kernel.file().contains("_tensor"));
     check(&gpu.without(on_tensor_cores.collect()), "products in bf16, plain", products(), products());
 }
 

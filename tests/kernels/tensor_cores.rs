@@ -42,6 +42,14 @@ pub(crate) fn products<B: Executor>() -> Vec<Case<B>> {
     // two some are empty, where a pixel is reached by a quarter of the taps; the last linear layer has rows of no quads.
     cases.extend(affine::cases([square(2, 8, 20, 264, 3, 2, 1), square(1, 5, 116, 120, 3, 1, 1)]));
     cases.extend(affine::cases([(5, 1030, 68), (5, 67, 1031)].map(|(n, c, k)| Linear { n, c, k })));
+    // Few channels, of the shapes that have kernels of their own: several tiles of pixels, groups of filters and chunks of them, with
+    // and without whole runs; more tiles than blocks.
+    let halved = |n, h, w, c, k| Conv2d { n, h, w, c, k, r: 4, s: 4, stride: 2, padding: 1 };
+    let same = |h, w, c, k| Conv2d { n: 2, h, w, c, k, r: 3, s: 3, stride: 1, padding: 1 };
+    cases.extend(affine::cases([halved(2, 20, 37, 1, 40), halved(1, 18, 38, 3, 140), halved(1, 4, 6, 3, 136)]));
+    cases.extend(affine::cases([same(11, 17, 3, 72), same(9, 18, 132, 3), same(7, 5, 3, 5)]));
+    cases.extend(affine::cases([same(5, 6, 40, 3)]));
+    cases.extend((0..4).map(|operand| unaligned(halved(1, 4, 6, 3, 16), operand)));
     // One column: rows that a block walks more than once.
     cases.extend(affine::cases([Linear { n: 3, c: 2 * size::ROW_THREADS as usize + 5, k: 1 }]));
     cases.extend(affine::cases([ConvTranspose2d {

@@ -1,5 +1,5 @@
 // Convolutions with few channels C. Operands are never rounded here: they are exact in f32 whatever type products round to.
-// Shapes in use have kernels of their own in few.cu.
+// Shapes in use have kernels of their own in few.cu, and in bf16 on tensor cores in few_tensor_bf16.cu.
 #include "layers/conv2d/direct.cuh"
 #include "layers/filters.cuh"
 
@@ -151,8 +151,8 @@ KERNEL_BOUNDED(DIRECT_TAPS * DIRECT_ROWS, conv2d_direct_backward_weight_partial,
         for (int round = 0; round < DIRECT_ROUNDS; ++round, brought = input.sum(brought, round_pixels)) {
             int pixel = direct_pixel(row, round);
             bool exists = first + pixel < to && first_tap + lane < width;
-            const stored* place = exists ? input.place(way, input.depth(brought)) : nullptr;
-            windows[stage][direct_window(pixel, lane)] = place ? (real)*place : (real)0;
+            Place<stored> found = input.place(way, input.depth(brought));
+            windows[stage][direct_window(pixel, lane)] = exists && found.there ? (real)*found.data : (real)0;
         }
         __syncthreads();
 #pragma unroll

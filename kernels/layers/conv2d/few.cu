@@ -1,5 +1,5 @@
-// The shapes in use of convolutions with few channels; direct.cu has a kernel for every other. Operands are taken
-// as they are stored.
+// The shapes in use of convolutions with few channels, with a padding of 1; direct.cu has a kernel for every other. Operands are taken
+// as they are stored. In bf16 few_tensor_bf16.cu has faster ones, and these take their place where one of those is found wrong.
 #include "layers/conv2d/few.cuh"
 
 // Threads of a block of the input gradients. To nvcc also how many blocks a multiprocessor holds at least, so that it takes the

@@ -322,7 +322,7 @@ mod tests {
         done.iter().filter(launches).map(|done| done.work).collect()
     }
 
-    /// y = a + s b of 1,024 numbers: two loads and a store of 128 sectors each, an fma for each number, 32 warps.
+    /// y = a + s b of 1,024 numbers: two loads and a store of 128 sectors each, an fma for each number, 8 warps of four numbers a lane.
     #[test]
     fn an_elementwise_kernel_is_counted_exactly() {
         if built_without_kernels() {
@@ -337,14 +337,14 @@ mod tests {
         let [work] = works[..] else { panic!("{works:?}") };
         let sectors_of_a_tensor = (LEN * 4 / 32) as u64;
         assert_eq!(work.sectors, 3 * sectors_of_a_tensor);
-        assert_eq!(work.global_loads, 2 * LEN as u64 / 32);
+        assert_eq!(work.global_loads, 2 * LEN as u64 / 128);
         assert_eq!(work.float_operations, 2 * LEN as u64);
         assert_eq!(
             (work.shared_passes, work.conflict_passes, work.warp_barriers, work.tensor_operations),
             (0, 0, 0, 0)
         );
         // Two loads and a store a warp.
-        assert_eq!(work.classes[4], 3 * LEN as u64 / 32);
+        assert_eq!(work.classes[4], 3 * LEN as u64 / 128);
         assert!(work.instructions() > work.classes[4] + work.classes[0]);
     }
 
@@ -430,11 +430,13 @@ mod tests {
             let (ours, theirs) = (sample.work.instructions() as f64, whole.work.instructions() as f64);
             assert!((ours / theirs - 1.0).abs() < limit, "node {number}, {}: {ours} and {theirs}", sample.name);
         }
-        // A sample of 32 blocks or more differs from the whole by edges that do not repeat: 3 % of a launch, 1 % of a step.
+        // A sample of 32 blocks or more differs from the whole by edges that do not repeat: 3 % of a launch, 1 % of a step. Where a last
+        // block ends the work of all, its work is scaled like the others': at 196 blocks of 64 rows that is 6 %.
         let apart = |a: u64, b: u64| (a as f64 / b as f64 - 1.0).abs();
         for (sample, all) in sample.nodes.iter().zip(&all.nodes).filter(|(_, all)| all.grid != [0; 3]) {
             let (ours, theirs) = (sample.work.instructions(), all.work.instructions());
-            assert!(apart(ours, theirs) < 0.03, "{} {:?}: {ours} and {theirs}", all.name, all.grid);
+            let limit = if LAST_BLOCKS.contains(&all.name) { 0.08 } else { 0.03 };
+            assert!(apart(ours, theirs) < limit, "{} {:?}: {ours} and {theirs}", all.name, all.grid);
         }
         let (ours, theirs) = (sample.total().work, all.total().work);
         assert!(apart(ours.instructions(), theirs.instructions()) < 0.01, "{ours:?} and {theirs:?}");

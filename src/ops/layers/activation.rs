@@ -206,7 +206,7 @@ impl Activation {
 impl<T: Real, S: Storage<T>> ActivationOp for Accelerator<T, S> {
     fn activation_forward(&self, f: Activation, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
         let arguments = arguments![f.argument::<T>(), x, y, y.len() as u64];
-        self.launch_elements(Kernel::ActivationForward, y.len(), &arguments)
+        self.launch_runs(Kernel::ActivationForward, y.len(), &arguments)
     }
 
     fn activation_backward_input(
@@ -217,7 +217,7 @@ impl<T: Real, S: Storage<T>> ActivationOp for Accelerator<T, S> {
         dx: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![f.argument::<T>(), y, dy, dx, dx.len() as u64];
-        self.launch_elements(Kernel::ActivationBackwardInput, dx.len(), &arguments)
+        self.launch_runs(Kernel::ActivationBackwardInput, dx.len(), &arguments)
     }
 
     fn activation_curvature(
@@ -232,7 +232,7 @@ impl<T: Real, S: Storage<T>> ActivationOp for Accelerator<T, S> {
             return Ok(());
         }
         let arguments = arguments![f.argument::<T>(), y, vx, dy, dx, dx.len() as u64];
-        self.launch_elements(Kernel::ActivationCurvature, dx.len(), &arguments)
+        self.launch_runs(Kernel::ActivationCurvature, dx.len(), &arguments)
     }
 }
 
@@ -248,6 +248,8 @@ pub(super) fn cases<B: ActivationOp>() -> Vec<Case<B>> {
     let leaky = Activation::LeakyRelu(0.2);
     let functions = [Activation::Identity, Activation::Relu, leaky, Activation::Sigmoid, Activation::Tanh];
     let sizes = functions.into_iter().flat_map(|f| [1, 3, 17, 33].map(|len| (f, len)));
+    // More than a block of the kernels.
+    let sizes = sizes.chain([(Activation::Tanh, 1100)]);
     sizes.flat_map(|(f, len)| iter::once(case(f, len)).chain(f.curves().then(|| curvature_case(f, len)))).collect()
 }
 

@@ -123,17 +123,19 @@ fn average<'a, T: Real, S: Storage<T>>(target: &mut [S], pixels: impl Iterator<I
 
 impl AsArgument for AvgPool2d {
     fn argument(&self) -> Argument {
+        // The kernels count pixels in 32 bits, too.
+        let _ = int(self.n * self.h * self.w);
         Argument::new([self.n, self.h, self.w, self.c, self.oh(), self.ow()].map(int))
     }
 }
 
 impl<T: Real, S: Storage<T>> AvgPool2dOp for Accelerator<T, S> {
     fn avg_pool2d_forward(&self, d: &AvgPool2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
-        self.launch_rows(Kernel::AvgPool2dForward, d.n * d.oh(), &arguments![d, x, y])
+        self.launch_runs(Kernel::AvgPool2dForward, d.y_len(), &arguments![d, x, y])
     }
 
     fn avg_pool2d_backward_input(&self, d: &AvgPool2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()> {
-        self.launch_rows(Kernel::AvgPool2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
+        self.launch_runs(Kernel::AvgPool2dBackwardInput, d.x_len(), &arguments![d, dy, dx])
     }
 }
 
@@ -146,8 +148,12 @@ dry_run! {
 /// One pixel, odd and even sides, one row, several images, one channel and many.
 pub(super) fn cases<B: AvgPool2dOp>() -> Vec<Case<B>> {
     let sizes = [(1, 1, 1, 1), (2, 2, 2, 3), (1, 3, 3, 1), (2, 4, 6, 5), (3, 5, 4, 2), (1, 1, 7, 3), (2, 7, 1, 17)];
-    // The last has rows that are longer than a block of the kernel.
-    sizes.into_iter().chain([(1, 3, 40, 33)]).map(|(n, h, w, c)| case(AvgPool2d { n, h, w, c })).collect()
+    // The last are more than a block of the kernel, and whole runs of channels.
+    sizes
+        .into_iter()
+        .chain([(1, 3, 40, 33), (2, 5, 4, 16)])
+        .map(|(n, h, w, c)| case(AvgPool2d { n, h, w, c }))
+        .collect()
 }
 
 fn case<B: AvgPool2dOp>(d: AvgPool2d) -> Case<B> {

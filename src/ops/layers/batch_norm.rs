@@ -172,10 +172,14 @@ pub(super) fn cases<B: BatchNormOp>() -> Vec<Case<B>> {
         size(1, 1, 1, Activation::Identity),
         size(33, 17, 1, Activation::LeakyRelu(0.2)),
         size(17, 3, 1, Activation::Relu),
-        size(15, 5, 1, Activation::Tanh),
+        size(90, 33, 1, Activation::Tanh),
+        size(9, 16, 1, Activation::Relu),
     ];
     // Groups of more rows than a block sums, which the kernels do in two launches; more columns than a block has.
-    let long = [size(1026, 2, 2, Activation::LeakyRelu(0.2)), size(520, 33, 1, Activation::Tanh)];
+    // The last has whole runs of columns.
+    let long =
+        [(1026, 2, 2, Activation::LeakyRelu(0.2)), (520, 33, 1, Activation::Tanh), (262, 24, 2, Activation::Relu)];
+    let long = long.map(|(rows, c, groups, activation)| size(rows, c, groups, activation));
     let batches = batches.into_iter().map(batch_case);
     let joined = [(1, 1, 1), (3, 17, 2), (5, 300, 2)];
     let joined = joined.map(|(ranks, c, groups)| BatchNorm { ranks, ..size(3 * groups, c, groups, Activation::Relu) });

@@ -274,6 +274,9 @@ pub(super) fn cases<B: BottleneckOp>() -> Vec<Case<B>> {
         (2, 9, 33, CaseNoise::Given),
         (2, 1, 17, CaseNoise::Mean),
         (2, 9, 3, CaseNoise::Mean),
+        // Channels in fours, which the kernels read at once.
+        (2, 3, 8, CaseNoise::Sampled),
+        (3, 2, 4, CaseNoise::Given),
     ];
     let mut cases = Vec::new();
     for (n, positions, c, noise) in sizes {

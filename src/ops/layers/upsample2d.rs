@@ -89,17 +89,19 @@ impl<T: Real, S: Storage<T>> Upsample2dOp for Cpu<T, S> {
 
 impl AsArgument for Upsample2d {
     fn argument(&self) -> Argument {
+        // The kernels count pixels in 32 bits, too.
+        let _ = int(4 * self.n * self.h * self.w);
         Argument::new([self.n, self.h, self.w, self.c].map(int))
     }
 }
 
 impl<T: Real, S: Storage<T>> Upsample2dOp for Accelerator<T, S> {
     fn upsample2d_forward(&self, d: &Upsample2d, x: Stored<'_, Self>, y: StoredOut<'_, Self>) -> Result<()> {
-        self.launch_rows(Kernel::Upsample2dForward, d.n * 2 * d.h, &arguments![d, x, y])
+        self.launch_runs(Kernel::Upsample2dForward, d.y_len(), &arguments![d, x, y])
     }
 
     fn upsample2d_backward_input(&self, d: &Upsample2d, dy: Stored<'_, Self>, dx: StoredOut<'_, Self>) -> Result<()> {
-        self.launch_rows(Kernel::Upsample2dBackwardInput, d.n * d.h, &arguments![d, dy, dx])
+        self.launch_runs(Kernel::Upsample2dBackwardInput, d.x_len(), &arguments![d, dy, dx])
     }
 }
 
@@ -109,9 +111,9 @@ dry_run! {
     upsample2d_backward_input(_d: &Upsample2d, dy, dx) => dy + dx;
 }
 
-/// One pixel, odd sides, one row, several images, one channel and many, and rows longer than a block of the kernel.
+/// One pixel, odd sides, one row, several images, one channel and many, more than a block of the kernel, and whole runs of channels.
 pub(super) fn cases<B: Upsample2dOp>() -> Vec<Case<B>> {
-    let sizes = [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 9, 33)];
+    let sizes = [(1, 1, 1, 1), (2, 3, 2, 5), (3, 1, 5, 1), (1, 4, 1, 17), (1, 2, 17, 33), (2, 3, 2, 16)];
     sizes.map(|(n, h, w, c)| case(Upsample2d { n, h, w, c })).into()
 }
 

@@ -119,7 +119,7 @@ impl<T: Real, S: Storage<T>> AdamOp for Accelerator<T, S> {
         let len = weights.len() as u64;
         let arguments =
             arguments![d, network as i32, gradients, weights, first_moments, second_moments, rounded, state, len];
-        self.launch_elements(Kernel::AdamUpdate, weights.len(), &arguments)
+        self.launch_runs(Kernel::AdamUpdate, weights.len(), &arguments)
     }
 }
 
@@ -138,7 +138,7 @@ pub fn cases<B: AdamOp + FiniteGradientsOp + RoundWeightsOp>() -> Vec<Case<B>> {
         case(3, Network::Generator, false),
         case(17, Network::Generator, false),
         case(33, Network::Generator, false),
-        case(1000, Network::Generator, false),
+        case(1100, Network::Generator, false),
         case(33, Network::Discriminator, false),
         case(33, Network::Generator, true),
         case(17, Network::Discriminator, true),

@@ -44,7 +44,7 @@ impl<T: Real, S: Storage<T>> EmaOp for Accelerator<T, S> {
         state: In<'_, Self, StepState>,
     ) -> Result<()> {
         let arguments = arguments![Argument::new(*d), weights, average, state, average.len() as u64];
-        self.launch_elements(Kernel::EmaUpdate, average.len(), &arguments)
+        self.launch_runs(Kernel::EmaUpdate, average.len(), &arguments)
     }
 }
 

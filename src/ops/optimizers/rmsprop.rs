@@ -105,7 +105,7 @@ impl<T: Real, S: Storage<T>> RmspropOp for Accelerator<T, S> {
         let Rmsprop { lr, decay, epsilon, schedule } = *d;
         let d = Argument::new(KernelRmsprop { lr, decay, epsilon, schedule: schedule.for_kernels() });
         let arguments = arguments![d, gradients, weights, second_moments, rounded, state, weights.len() as u64];
-        self.launch_elements(Kernel::RmspropUpdate, weights.len(), &arguments)
+        self.launch_runs(Kernel::RmspropUpdate, weights.len(), &arguments)
     }
 }
 
@@ -117,7 +117,7 @@ dry_run! {
 
 /// Lengths below, at and above a vector, an update that is not to happen, and rates that are not as they were set.
 pub fn cases<B: RmspropOp + RoundWeightsOp>() -> Vec<Case<B>> {
-    let mut cases: Vec<_> = [1, 3, 17, 33, 1000].into_iter().map(|len| case(len, false)).collect();
+    let mut cases: Vec<_> = [1, 3, 17, 33, 1100].into_iter().map(|len| case(len, false)).collect();
     cases.push(case(33, true));
     cases.extend(schedule::CASES.into_iter().map(|(name, schedule, step)| case_at(17, name, false, schedule, step)));
     cases

@@ -102,7 +102,7 @@ impl<T: Real, S: Storage<T>> Accelerator<T, S> {
             self.sum_over_ranks(self.reborrow(&mut sums))?;
         }
         let arguments = arguments![d, f, tangent, x, y, dy, gamma, saved, sums, dx];
-        self.launch_elements(Kernel::BatchNormBackwardInput, d.len(), &arguments)
+        self.launch_runs_of_groups(Kernel::BatchNormBackwardInput, d.group_rows() * d.c, d.groups, &arguments)
     }
 }
 
@@ -138,7 +138,7 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
             })?;
         }
         let arguments = arguments![d, f, x, gamma, beta, saved, y];
-        self.launch_elements(Kernel::BatchNormNormalise, d.len(), &arguments)
+        self.launch_runs_of_groups(Kernel::BatchNormNormalise, d.group_rows() * d.c, d.groups, &arguments)
     }
 
     fn batch_norm_join(
@@ -161,7 +161,7 @@ impl<T: Real, S: Storage<T>> BatchNormOp for Accelerator<T, S> {
         y: StoredOut<'_, Self>,
     ) -> Result<()> {
         let arguments = arguments![d, d.activation.argument::<T>(), x, gamma, beta, running, y];
-        self.launch_elements(Kernel::BatchNormEval, d.len(), &arguments)
+        self.launch_runs(Kernel::BatchNormEval, d.len(), &arguments)
     }
 
     fn batch_norm_backward(

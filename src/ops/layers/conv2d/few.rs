@@ -1,12 +1,13 @@
 //! Convolutions from few channels, and with stride 1 those to few, on the kernels of kernels/layers/conv2d/few.cu and, for shapes
-//! that are not there, direct.cu. Their operands are taken as they are stored.
+//! that are not there, direct.cu. Their operands are taken as they are stored. Where that is bf16, the shapes of few.cu have kernels on
+//! tensor cores, in few_tensor_bf16.cu.
 
 use super::Conv2d;
 use crate::Result;
 use crate::device::accelerator::int;
 use crate::device::kernels::{Kernel, size};
 use crate::device::launch::{AsArgument, arguments};
-use crate::device::{Accelerator, Argument, In, Out, Real, Storage, Stored, StoredOut};
+use crate::device::{Accelerator, Argument, Backend, In, Out, Precision, Real, Storage, Stored, StoredOut};
 
 const WARPS: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
 
@@ -81,8 +82,11 @@ impl Few {
     }
 
     /// Parts that the weight gradient is summed in.
-    pub(super) fn parts(&self) -> usize {
-        self.pixels().div_ceil(part(self.pixels()))
+    pub(super) fn parts<T: Real, S: Storage<T>>(&self, be: &Accelerator<T, S>) -> usize {
+        match self.on_tensor_cores(be, |shape| shape.backward_weight_tensor) {
+            Some(_) => forward_tiles(&self.d).div_ceil(part_tiles(&self.d)),
+            None => self.pixels().div_ceil(part(self.pixels())),
+        }
     }
 
     /// `partial` `[parts, K, R, S, C]` = the sums of dyᵀ · windows(x) over the output pixels of a part each.
@@ -93,18 +97,39 @@ impl Few {
         dy: Stored<'_, Accelerator<T, S>>,
         partial: &Out<'_, Accelerator<T, S>>,
     ) -> Result<()> {
-        let (Few { d, filters, turned }, part) = (*self, part(self.pixels()));
+        let Few { d, filters, turned } = *self;
         let (x, dy) = if turned { (dy, x) } else { (x, dy) };
-        let [taps, k, parts] = [d.r * d.s * d.c, d.k, self.parts()].map(|count| int(count).unsigned_abs());
+        let [taps, k, parts] = [d.r * d.s * d.c, d.k, self.parts(be)].map(|count| int(count).unsigned_abs());
+        if let Some(kernel) = self.on_tensor_cores(be, |shape| shape.backward_weight_tensor) {
+            let grid = [parts, k.div_ceil(size::FEW_TENSOR_FILTERS), 1];
+            let arguments = arguments![d, filters, part_tiles(&d), x, dy, partial];
+            return be.launch(kernel, grid, TENSOR_BLOCK, &arguments);
+        }
         // Blocks that read the same pixels of dy for other taps run side by side.
         let grid = [taps.div_ceil(size::DIRECT_TAPS), k.div_ceil(size::DIRECT_TAPS * size::DIRECT_FILTERS), parts];
         let block = [size::DIRECT_TAPS, size::DIRECT_ROWS, 1];
-        let arguments = arguments![d, filters, part, x, dy, partial];
+        let arguments = arguments![d, filters, part(self.pixels()), x, dy, partial];
         be.launch(Kernel::Conv2dDirectBackwardWeightPartial, grid, block, &arguments)
     }
 
     fn pixels(&self) -> usize {
         self.d.n * self.d.oh() * self.d.ow()
+    }
+
+    /// The kernels of this shape, if it is one of those in use.
+    fn shape(&self) -> Option<&'static Shape> {
+        let Conv2d { c, r, s, stride, padding, .. } = self.d;
+        SHAPES.iter().find(|shape| (c, r, s, stride, padding) == (shape.c, shape.side, shape.side, shape.stride, 1))
+    }
+
+    /// The kernel of this shape on tensor cores, if there is one for what is stored, and it is right.
+    fn on_tensor_cores<T: Real, S: Storage<T>>(
+        &self,
+        be: &Accelerator<T, S>,
+        kernel: impl Fn(&Shape) -> Kernel,
+    ) -> Option<Kernel> {
+        let kernel = self.shape().map(kernel)?;
+        (be.precision() == Precision::Bf16 && be.trusts(kernel)).then_some(kernel)
     }
 
     fn launch_forward<T: Real, S: Storage<T>>(
@@ -116,17 +141,19 @@ impl Few {
         y: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         let Few { d, filters, .. } = *self;
-        let (kernel, blocks) = match (d.c, d.r, d.s, d.stride) {
-            (1, 4, 4, 2) => (Kernel::Conv2dFewForwardC14x4, forward_tiles(&d)),
-            (3, 4, 4, 2) => (Kernel::Conv2dFewForwardC34x4, forward_tiles(&d)),
-            (3, 3, 3, 1) => (Kernel::Conv2dFewForwardC33x3, forward_tiles(&d)),
-            _ => (
-                Kernel::Conv2dDirectForward,
-                self.pixels().div_ceil((size::DIRECT_WARPS * size::DIRECT_PIXELS) as usize),
-            ),
+        let (arguments, groups) = (arguments![d, filters, x, w, b, y], |width| int(d.k).unsigned_abs().div_ceil(width));
+        if let Some(kernel) = self.on_tensor_cores(be, |shape| shape.forward_tensor) {
+            let grid = [tensor_blocks(forward_tiles(&d)), groups(size::FEW_TENSOR_GROUP), 1];
+            return be.launch(kernel, grid, TENSOR_BLOCK, &arguments);
+        }
+        let (kernel, blocks) = match self.shape() {
+            Some(shape) => (shape.forward, forward_tiles(&d)),
+            None => {
+                let pixels = (size::DIRECT_WARPS * size::DIRECT_PIXELS) as usize;
+                (Kernel::Conv2dDirectForward, self.pixels().div_ceil(pixels))
+            }
         };
-        let grid = [blocks, d.k.div_ceil(size::WARP as usize), 1].map(|count| int(count).unsigned_abs());
-        be.launch(kernel, grid, WARPS, &arguments![d, filters, x, w, b, y])
+        be.launch(kernel, [int(blocks).unsigned_abs(), groups(size::WARP), 1], WARPS, &arguments)
     }
 
     fn launch_backward_input<T: Real, S: Storage<T>>(
@@ -138,23 +165,80 @@ impl Few {
         dx: StoredOut<'_, Accelerator<T, S>>,
     ) -> Result<()> {
         let Few { d, filters, .. } = *self;
-        let kernel = match (d.c, d.r, d.s, d.stride, d.padding) {
-            (1, 4, 4, 2, 1) => Kernel::Conv2dFewBackwardInputC14x4,
-            (3, 4, 4, 2, 1) => Kernel::Conv2dFewBackwardInputC34x4,
-            (3, 3, 3, 1, 1) => Kernel::Conv2dFewBackwardInputC33x3,
-            _ => Kernel::Conv2dDirectBackwardInput,
-        };
         let arguments = arguments![d, filters, dy, w, b, dx];
-        if kernel == Kernel::Conv2dDirectBackwardInput {
-            let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
-            return be.launch(kernel, [blocks, 1, 1], WARPS, &arguments);
+        let tiles = |rows: u32, columns: u32| d.n * d.h.div_ceil(rows as usize) * d.w.div_ceil(columns as usize);
+        let stride = int(d.stride).unsigned_abs();
+        if let Some(kernel) = self.on_tensor_cores(be, |shape| shape.backward_input_tensor) {
+            let side = size::FEW_TENSOR_OWN * stride;
+            return be.launch(kernel, [tensor_blocks(tiles(side, side)), 1, 1], TENSOR_BLOCK, &arguments);
         }
+        let Some(shape) = self.shape() else {
+            let blocks = int(d.n * d.h * d.w).unsigned_abs().div_ceil(size::DIRECT_WARPS);
+            return be.launch(Kernel::Conv2dDirectBackwardInput, [blocks, 1, 1], WARPS, &arguments);
+        };
         // A thread has two rows of pixels, and with stride 2 two columns.
-        let [rows, columns] = [2 * size::FEW_THREADS_Y, int(d.stride).unsigned_abs() * size::FEW_THREADS_X];
-        let blocks = d.n * d.h.div_ceil(rows as usize) * d.w.div_ceil(columns as usize);
-        let grid = [int(blocks).unsigned_abs(), 1, 1];
-        be.launch(kernel, grid, [size::FEW_THREADS_X, size::FEW_THREADS_Y, 1], &arguments)
+        let blocks = tiles(2 * size::FEW_THREADS_Y, stride * size::FEW_THREADS_X);
+        let block = [size::FEW_THREADS_X, size::FEW_THREADS_Y, 1];
+        be.launch(shape.backward_input, [int(blocks).unsigned_abs(), 1, 1], block, &arguments)
     }
+}
+
+/// The threads of kernels on tensor cores: lanes and warps.
+const TENSOR_BLOCK: [u32; 3] = [size::WARP, size::DIRECT_WARPS, 1];
+
+/// The kernels of a shape in use, with a padding of 1.
+struct Shape {
+    c: usize,
+    side: usize,
+    stride: usize,
+    forward: Kernel,
+    backward_input: Kernel,
+    forward_tensor: Kernel,
+    backward_input_tensor: Kernel,
+    backward_weight_tensor: Kernel,
+}
+
+const SHAPES: [Shape; 3] = [
+    Shape {
+        c: 1,
+        side: 4,
+        stride: 2,
+        forward: Kernel::Conv2dFewForwardC14x4,
+        backward_input: Kernel::Conv2dFewBackwardInputC14x4,
+        forward_tensor: Kernel::Conv2dFewForwardC14x4Tensor,
+        backward_input_tensor: Kernel::Conv2dFewBackwardInputC14x4Tensor,
+        backward_weight_tensor: Kernel::Conv2dFewBackwardWeightPartialC14x4Tensor,
+    },
+    Shape {
+        c: 3,
+        side: 4,
+        stride: 2,
+        forward: Kernel::Conv2dFewForwardC34x4,
+        backward_input: Kernel::Conv2dFewBackwardInputC34x4,
+        forward_tensor: Kernel::Conv2dFewForwardC34x4Tensor,
+        backward_input_tensor: Kernel::Conv2dFewBackwardInputC34x4Tensor,
+        backward_weight_tensor: Kernel::Conv2dFewBackwardWeightPartialC34x4Tensor,
+    },
+    Shape {
+        c: 3,
+        side: 3,
+        stride: 1,
+        forward: Kernel::Conv2dFewForwardC33x3,
+        backward_input: Kernel::Conv2dFewBackwardInputC33x3,
+        forward_tensor: Kernel::Conv2dFewForwardC33x3Tensor,
+        backward_input_tensor: Kernel::Conv2dFewBackwardInputC33x3Tensor,
+        backward_weight_tensor: Kernel::Conv2dFewBackwardWeightPartialC33x3Tensor,
+    },
+];
+
+/// Blocks that stride over tiles of pixels on tensor cores.
+fn tensor_blocks(tiles: usize) -> u32 {
+    int(tiles).unsigned_abs().min(size::FEW_TENSOR_BLOCKS)
+}
+
+/// Tiles of output pixels of a part of the weight gradient on tensor cores. The shape alone decides.
+fn part_tiles(d: &Conv2d) -> usize {
+    forward_tiles(d).div_ceil(size::FEW_TENSOR_PARTS as usize)
 }
 
 /// Tiles of output pixels, of all images, of the forward kernels of fixed shapes.
@@ -181,6 +265,17 @@ mod tests {
             assert!(pixels.div_ceil(part) <= size::DIRECT_PARTS as usize, "{pixels} pixels");
         }
         assert_eq!([1, 16_384, 16_385, 65_536].map(part), [128, 128, 160, 512]);
+    }
+
+    #[test]
+    fn parts_on_tensor_cores_are_not_too_many_and_none_is_empty() {
+        for n in [1, 131, 132, 133, 1000] {
+            let d = Conv2d { n, h: 8, w: 8, c: 1, k: 8, r: 4, s: 4, stride: 2, padding: 1 };
+            let (tiles, part) = (forward_tiles(&d), part_tiles(&d));
+            let parts = tiles.div_ceil(part);
+            assert_eq!(tiles, n);
+            assert!(parts <= size::FEW_TENSOR_PARTS as usize && (parts - 1) * part < tiles, "{n} tiles");
+        }
     }
 
     #[test]

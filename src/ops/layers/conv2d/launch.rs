@@ -14,6 +14,8 @@ use crate::ops::layers::epilogue::Epilogue;
 impl AsArgument for Conv2d {
     fn argument(&self) -> Argument {
         let Conv2d { n, h, w, c, k, r, s, stride, padding } = *self;
+        // Kernels count pixels and the numbers of the filters in 32 bits, too.
+        let _ = [n * h * w, n * self.oh() * self.ow(), k * r * s * c].map(int);
         Argument::new([n, h, w, c, k, r, s, stride, padding, self.oh(), self.ow()].map(int))
     }
 }
@@ -59,7 +61,7 @@ pub(in crate::ops::layers) fn backward_weight<T: Real, S: Storage<T>>(
 ) -> Result<()> {
     if let Some(few) = Few::of(d) {
         let partial = |partial: &Out<'_, Accelerator<T, S>>| few.weight_partial(be, x, dy, partial);
-        return column_sums::launch_weight_gradient(be, few.parts(), biased, (dw, db), accumulate, partial);
+        return column_sums::launch_weight_gradient(be, few.parts(be), biased, (dw, db), accumulate, partial);
     }
     let product = weight_product(d);
     let split = be.split_of(&product);
