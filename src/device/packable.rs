@@ -138,6 +138,16 @@ pub(super) mod x86 {
         }
     }
 
+    /// The first `count` numbers of a run, zeros behind them and for a run that is missing.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn load_or_zeros(run: Option<&[f32]>, count: usize) -> __m512 {
+        match run {
+            Some(run) => load(run, count),
+            None => _mm512_setzero_ps(),
+        }
+    }
+
     /// 32 numbers rounded to bf16: the first vector's in the lower half.
     #[target_feature(enable = "avx512f,avx512bf16")]
     #[inline]
@@ -173,8 +183,8 @@ pub(super) mod x86 {
         unsafe fn halves(runs: [Option<&[f32]>; 2], count: usize) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe {
-                let [lower, upper] = runs.map(|run| run.map_or(_mm512_setzero_ps(), |run| load(run, count)));
-                rounded(lower, upper)
+                // No closure over both: it would not be compiled for these vectors, and call what is.
+                rounded(load_or_zeros(runs[0], count), load_or_zeros(runs[1], count))
             }
         }
     }
@@ -207,7 +217,7 @@ pub(super) mod x86 {
         unsafe fn halves(runs: [Option<&[bf16]>; 2], count: usize) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe {
-                let [lower, upper] = runs.map(|run| sixteen(run, count));
+                let (lower, upper) = (sixteen(runs[0], count), sixteen(runs[1], count));
                 _mm512_inserti64x4::<1>(_mm512_castsi256_si512(lower), upper)
             }
         }

@@ -25,10 +25,13 @@ impl<T: Real, S: Storage<T>> FiniteGradientsOp for Cpu<T, S> {
         // x · 0 is 0 for finite x and NaN otherwise, and a NaN stays in a sum.
         let finite = gradients.par_chunks(CHUNK).all(|chunk| {
             vectorised!({
-                let mut lanes = [T::ZERO; 16];
-                for part in chunk.chunks(16) {
-                    lanes.iter_mut().zip(part).for_each(|(lane, &g)| *lane += g * T::ZERO);
+                // Groups of a fixed length, so that the sums stay in registers.
+                let (groups, rest) = chunk.as_chunks::<64>();
+                let mut lanes = [T::ZERO; 64];
+                for group in groups {
+                    lanes.iter_mut().zip(group).for_each(|(lane, &g)| *lane += g * T::ZERO);
                 }
+                lanes.iter_mut().zip(rest).for_each(|(lane, &g)| *lane += g * T::ZERO);
                 lanes.iter().all(|&lane| lane == T::ZERO)
             })
         });
