@@ -10,6 +10,7 @@ mod whole_runs;
 mod cases;
 mod cli;
 mod compare;
+mod dataset;
 mod eval;
 mod exchange;
 mod experiment;

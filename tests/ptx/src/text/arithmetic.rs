@@ -2,8 +2,8 @@
 
 use super::ParseError;
 use super::ast::{Binary, Modifiers, Op, Operand, Rounding, Ternary, Type, Unary};
-use super::operands::{named_type, type_name};
 use super::parser::Parser;
+use super::types::{named_type, type_name};
 use Type::*;
 
 /// The kind of an instruction, by the number of its sources.

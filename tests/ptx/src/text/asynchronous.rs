@@ -3,8 +3,8 @@
 use super::ParseError;
 use super::ast::{Address, BulkDirection, Completion, Mbarrier, Op, Operand, Space, Type};
 use super::lexer::Token;
-use super::operands::Width;
 use super::parser::Parser;
+use super::types::Width;
 use Type::*;
 
 const SHARED: [(&str, Space); 2] = [("shared", Space::Shared), ("shared::cta", Space::Shared)];

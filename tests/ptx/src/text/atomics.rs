@@ -3,8 +3,8 @@
 use super::ParseError;
 use super::ast::{Atomic, Op, Ordering, Scope, Space, Type};
 use super::memory::SCOPES;
-use super::operands::{Width, type_name};
 use super::parser::Parser;
+use super::types::{Width, type_name};
 use Type::*;
 
 const ATOMIC: &[Type] = &[B16, B32, B64, B128, U32, U64, S32, S64, F32, F64, F16, F16x2, Bf16, Bf16x2];

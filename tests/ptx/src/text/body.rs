@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::ParseError;
 use super::ast::{Guard, Instruction, Op, Register, RegisterDeclaration, Space, Symbol, Type};
 use super::lexer::Token;
-use super::operands::named_type;
 use super::parser::Parser;
+use super::types::named_type;
 
 /// More registers than any kernel has: a limit for hostile texts.
 const MOST_REGISTERS: usize = 1 << 20;

@@ -105,9 +105,9 @@ impl Parser<'_> {
 
     /// `%p`, `%p|%q`, `_|%q`, `%p|_`.
     fn predicate_pair(&mut self) -> Result<(Register, Option<Register>), ParseError> {
-        let first = self.register_or_sink(Pred, super::operands::Width::Exact)?;
+        let first = self.register_or_sink(Pred, super::types::Width::Exact)?;
         let second =
-            if self.reader.accept('|')? { self.register_or_sink(Pred, super::operands::Width::Exact)? } else { None };
+            if self.reader.accept('|')? { self.register_or_sink(Pred, super::types::Width::Exact)? } else { None };
         let first = match first {
             Some(register) => register,
             None => self.unnamed(Pred)?,

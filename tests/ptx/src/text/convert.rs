@@ -3,8 +3,8 @@
 use super::ParseError;
 use super::arithmetic::rounding;
 use super::ast::{Modifiers, Op, Rounding, Type};
-use super::operands::Width;
 use super::parser::Parser;
+use super::types::Width;
 use Type::*;
 
 const NUMBERS: &[Type] =

@@ -3,9 +3,9 @@
 use super::ParseError;
 use super::ast::{Compare, Op, Operand, Ordering, Register, Scope, Space, Special, Type};
 use super::lexer::Token;
-use super::operands::Width;
 use super::parser::Parser;
 use super::reader::Constant;
+use super::types::Width;
 use Type::*;
 
 const MOVED: &[Type] = &[Pred, B16, B32, B64, B128, U16, U32, U64, S16, S32, S64, F32, F64];

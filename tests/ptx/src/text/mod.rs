@@ -17,6 +17,7 @@ mod operands;
 mod parser;
 mod reader;
 mod tensor;
+mod types;
 mod warp;
 
 pub use parser::parse;

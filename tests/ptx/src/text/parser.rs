@@ -6,8 +6,8 @@ use super::ParseError;
 use super::ast::{Kernel, Module, Place, Space, Symbol, Type, Variable};
 use super::body::Scope;
 use super::lexer::Token;
-use super::operands::{immediate, named_type, type_name};
 use super::reader::Reader;
+use super::types::{immediate, named_type, type_name};
 
 /// Larger variables than any device has memory for are a mistake in the text.
 const LARGEST_VARIABLE: u64 = 1 << 40;

@@ -3,8 +3,8 @@
 use super::ParseError;
 use super::ast::{Barrier, Op, Operand, Reduction, Register, Shuffle, Type, Vote};
 use super::lexer::Token;
-use super::operands::Width;
 use super::parser::Parser;
+use super::types::Width;
 use Type::*;
 
 impl Parser<'_> {
