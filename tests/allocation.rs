@@ -1,11 +1,11 @@
 //! A training step allocates nothing of its own once it is warm, and readers take no more memory than their files may ask for.
 
 use std::alloc::System;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Barrier, Mutex, PoisonError};
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use vgan_cuda::config::{AugmentPolicy, Conditional, Settings};
-use vgan_cuda::device::ranks::{Communicator, ThreadRanks};
+use vgan_cuda::device::ranks::ThreadRanks;
 use vgan_cuda::device::{Backend, Cpu};
 use vgan_cuda::nn::ImageShape;
 use vgan_cuda::ops::inputs::gather::Gather;
@@ -65,22 +65,23 @@ fn allocations(threads: usize, batch: usize, steps: usize) -> Vec<usize> {
 
 /// The same of two ranks together, each with a batch of half the size, and the mean over the steps: they meet in every one.
 fn allocations_of_ranks(batch: usize, steps: usize) -> usize {
+    let together = Barrier::new(2);
     let work = |rank: ThreadRanks| {
-        let rank = Arc::new(rank);
-        let cpu = Cpu::<f32>::new(Some(1)).expect("threads").with_ranks(rank.clone());
+        let cpu = Cpu::<f32>::new(Some(1)).expect("threads").with_ranks(Arc::new(rank));
         let (mut trainer, data) = trainer(&cpu, batch);
         cpu.run(|| {
             (0..3).for_each(|_| trainer.step(&data).expect("a step"));
-            rank.barrier().expect("all");
+            together.wait();
             let region = Region::new(COUNTED);
             (0..steps).for_each(|_| trainer.step(&data).expect("a step"));
-            rank.barrier().expect("all");
+            together.wait();
             let change = region.change();
-            rank.barrier().expect("all");
+            together.wait();
             (change.allocations + change.reallocations) / steps
         })
     };
     std::thread::scope(|scope| {
+        let work = &work;
         let ranks: Vec<_> = ThreadRanks::world(2).into_iter().map(|rank| scope.spawn(move || work(rank))).collect();
         ranks.into_iter().map(|rank| rank.join().expect("a rank")).max().expect("two")
     })

@@ -134,14 +134,6 @@ impl<F: Fn(usize) -> Result<()> + Send + Sync> Communicator for Between<F> {
         self.before()?;
         self.ranks.all_to_all(send, receive)
     }
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        self.before()?;
-        self.ranks.broadcast(root, bytes)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.before()?;
-        self.ranks.barrier()
-    }
 }
 
 /// The files are those of one rank's run: written once, by the leader.

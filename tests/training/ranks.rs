@@ -329,9 +329,6 @@ mod mpi {
     fn a_rank_of_a_job() {
         let Some(folder) = std::env::var_os(FOLDER) else { return };
         let ranks = Arc::new(MpiRanks::join(Duration::from_secs(60)).expect("a job"));
-        let mut told = [ranks.rank() as u8; 3];
-        ranks.broadcast(ranks.world() - 1, &mut told).expect("a broadcast");
-        assert_eq!(told, [ranks.world() as u8 - 1; 3]);
         let cpu = Cpu::<f32>::new(Some(1)).expect("threads").with_ranks(ranks.clone());
         for (index, (name, words)) in MODELS.into_iter().enumerate() {
             let model = model(name, &format!("{words} train.shard_optimizer=true"));
@@ -341,7 +338,6 @@ mod mpi {
                     .expect("a file");
             }
         }
-        ranks.barrier().expect("all");
     }
 
     /// Processes train with the bits of threads.

@@ -414,14 +414,6 @@ impl<C: Communicator> Communicator for Counted<C> {
         self.pulse.meets();
         self.ranks.all_to_all(send, receive)
     }
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        self.pulse.meets();
-        self.ranks.broadcast(root, bytes)
-    }
-    fn barrier(&self) -> Result<()> {
-        self.pulse.meets();
-        self.ranks.barrier()
-    }
 }
 
 #[cfg(test)]

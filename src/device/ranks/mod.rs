@@ -72,16 +72,6 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// As above.
     fn all_to_all(&self, send: &[u8], receive: &mut [u8]) -> Result<()>;
-    /// `bytes` of rank `root` replace those of all others.
-    ///
-    /// # Errors
-    /// As above.
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()>;
-    /// Waits until all ranks have come here.
-    ///
-    /// # Errors
-    /// As above.
-    fn barrier(&self) -> Result<()>;
 
     /// Its place.
     fn place(&self) -> RankOf {

@@ -12,7 +12,6 @@ use ::mpi::collective::CommunicatorCollectives;
 use ::mpi::environment::Universe;
 use ::mpi::request::{LocalScope, Request, scope};
 use ::mpi::topology::{Communicator as _, SimpleCommunicator};
-use ::mpi::traits::Root;
 
 use super::Communicator;
 use crate::{Error, Result};
@@ -125,20 +124,6 @@ impl Communicator for MpiRanks {
         assert_eq!(send.len(), receive.len(), "lengths");
         assert!(send.len().is_multiple_of(self.world), "{} bytes in {} blocks", send.len(), self.world);
         self.call(|all| scope(|scope| self.finish("an exchange", all.immediate_all_to_all_into(scope, send, receive))));
-        Ok(())
-    }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        let number = i32::try_from(root).ok().filter(|_| root < self.world).expect("a rank of this world");
-        self.call(|all| {
-            let root = all.process_at_rank(number);
-            scope(|scope| self.finish("a broadcast", root.immediate_broadcast_into(scope, bytes)));
-        });
-        Ok(())
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.call(|all| self.meet(all, self.patience, "a barrier"));
         Ok(())
     }
 }

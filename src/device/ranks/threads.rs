@@ -173,18 +173,4 @@ impl Communicator for ThreadRanks {
             receive[rank * n..][..n].copy_from_slice(&bytes[self.rank * n..][..n]);
         })
     }
-
-    fn broadcast(&self, root: usize, bytes: &mut [u8]) -> Result<()> {
-        assert!(root < self.world(), "rank {root} of {}", self.world());
-        let given = bytes.to_vec();
-        self.meet("a broadcast", &given, |rank, brought| {
-            if rank == root {
-                bytes.copy_from_slice(brought);
-            }
-        })
-    }
-
-    fn barrier(&self) -> Result<()> {
-        self.wait()
-    }
 }
