@@ -183,7 +183,7 @@ pub(super) mod x86 {
         unsafe fn halves(runs: [Option<&[f32]>; 2], count: usize) -> __m512i {
             // SAFETY: the caller's promise.
             unsafe {
-                // No closure over both: it would not be compiled for these vectors, and call what is.
+                // Not by `map`: its closure is not compiled for these vectors, so that each run would be loaded by a call.
                 rounded(load_or_zeros(runs[0], count), load_or_zeros(runs[1], count))
             }
         }

@@ -148,6 +148,11 @@ pub fn header_folders() -> Vec<PathBuf> {
     mutated.into_iter().filter(|path| path.is_dir()).chain(include_folders()).collect()
 }
 
+/// The kernels on tensor cores.
+pub fn on_tensor_cores() -> Vec<Kernel> {
+    Kernel::ALL.iter().copied().filter(|kernel| kernel.file().contains("_tensor")).collect()
+}
+
 /// The operations that tests of cases are to run, by `$VGAN_TEST_CASES` and commas; `None` for all.
 pub fn chosen_operations() -> Option<&'static [String]> {
     static CHOSEN: OnceLock<Option<Vec<String>>> = OnceLock::new();

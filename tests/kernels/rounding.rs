@@ -1,11 +1,11 @@
 //! Rounded operands: which the kernels and the CPU round, how, and what they make of them.
 
-use crate::executors::{differences_from, emulated, emulated_as, emulated_in_tf32, results_from};
+use crate::executors::{differences_from, emulated, emulated_as, emulated_in_tf32, on_tensor_cores, results_from};
 use crate::tensor_cores::products;
 use half::bf16;
 use simt::Options;
 use vgan_cuda::Result;
-use vgan_cuda::device::kernels::{Kernel, size};
+use vgan_cuda::device::kernels::size;
 use vgan_cuda::device::{Cpu, Precision};
 use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv_transpose2d::ConvTranspose2d;
@@ -194,8 +194,7 @@ fn operands_of_convolutions_with_few_channels_are_never_rounded() {
     assert_few_channels_round_nothing(&kernels, &emulated_in_tf32(Options::default()), Precision::F32);
     // Those on tensor cores sum in another order.
     let in_bf16 = emulated_as::<f32, bf16>(Options::default());
-    let on_tensor_cores = Kernel::ALL.iter().copied().filter(|kernel| kernel.file().contains("_tensor"));
-    assert_few_channels_round_nothing(&kernels, &in_bf16.without(on_tensor_cores.collect()), Precision::Bf16);
+    assert_few_channels_round_nothing(&kernels, &in_bf16.without(on_tensor_cores()), Precision::Bf16);
     assert_few_channels_round_nothing(&in_f32(), &in_tf32(), Precision::F32);
     assert_few_channels_round_nothing(&in_f32(), &self::in_bf16(), Precision::Bf16);
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use half::bf16;
 use simt::{CopyMode, Options, Order};
-use vgan_cuda::device::kernels::{Kernel, size};
+use vgan_cuda::device::kernels::size;
 use vgan_cuda::device::product::TileSize;
 use vgan_cuda::device::ranks::ThreadRanks;
 use vgan_cuda::device::{Accelerator, Backend, Cpu, Precision, cuda};
@@ -19,7 +19,7 @@ use vgan_cuda::ops::layers::affine;
 use vgan_cuda::ops::layers::conv2d::Conv2d;
 use vgan_cuda::ops::{self, Case, Executor, Kind};
 
-use crate::executors::{Results, emulated_as, filling, results, results_at, results_from, say_digest};
+use crate::executors::{Results, emulated_as, filling, on_tensor_cores, results, results_at, results_from, say_digest};
 use crate::limits::unchecked;
 use crate::narrow_models::narrow;
 use crate::rounding::tiled;
@@ -312,8 +312,7 @@ fn a_gpu_is_off_by_its_roundings_alone() {
         check(&gpu.clone().with_tiles(size), &format!("products in bf16, {size:?}"), products(), products());
     }
     // The kernels that take the place of those on tensor cores, where the check before a start found these wrong.
-    let on_tensor_cores = Kernel::ALL.iter().copied().filter(|kernel| kernel.file().contains("_tensor"));
-    check(&gpu.without(on_tensor_cores.collect()), "products in bf16, plain", products(), products());
+    check(&gpu.without(on_tensor_cores()), "products in bf16, plain", products(), products());
 }
 
 #[test]

@@ -386,7 +386,7 @@ struct FewWeightTensor {
 // The gradients of a row of a tile, [16][ROW]; zeros beyond the end of the row and the last filter.
 template <class W>
 __device__ __forceinline__ void stage_gradients(const Conv2d& d, const stored* dy, FewTile at, int row, int first, bool in_runs,
-                                                    stored* target) {
+                                                stored* target) {
     constexpr int CHUNKS = W::FILTERS / 8, COUNT = 16 * CHUNKS / WARP;
     Run<4, unsigned> words[COUNT];
 #pragma unroll

@@ -128,19 +128,13 @@ impl Communicator for MpiRanks {
     }
 }
 
-impl MpiRanks {
+impl Drop for MpiRanks {
     /// Waits until all ranks have come here.
-    fn meet(&self, all: &SimpleCommunicator, patience: Duration, what: &str) {
-        let (mut request, start, mut asked) = (all.immediate_barrier(), Instant::now(), 0);
+    fn drop(&mut self) {
+        let (mut request, start, mut asked) = (self.at_the_end.immediate_barrier(), Instant::now(), 0);
         while let Err(pending) = request.test() {
             request = pending;
-            self.wait(what, patience, start, &mut asked);
+            self.wait("the end of the training", FAREWELL, start, &mut asked);
         }
-    }
-}
-
-impl Drop for MpiRanks {
-    fn drop(&mut self) {
-        self.meet(&self.at_the_end, FAREWELL, "the end of the training");
     }
 }
