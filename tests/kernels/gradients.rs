@@ -160,32 +160,45 @@ fn not_a_number(values: &mut [f64]) {
     values[values.len() - 1] = f64::NAN;
 }
 
-/// The findings that fail, for each case with the faults planted. Both losses of one model stand for the whole.
-fn failures(backward: fn(&mut [f64]), tangent: fn(&mut [f64])) -> Vec<(String, Vec<Finding>)> {
-    let cpu = cpu();
+/// All cases, and both losses of one model, which stand for the whole.
+fn cases_to_spoil(cpu: &Cpu<f64>) -> Vec<Case<Cpu<f64>>> {
     let mut cases = ops::cases();
     cases.retain(|case| case.differentiable());
-    cases.extend(proof::cases(&cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
-    let check = |case: Case<Cpu<f64>>| {
+    cases.extend(proof::cases(cpu).expect("narrow models").into_iter().filter(|case| case.name() == "gan"));
+    cases
+}
+
+/// The findings that fail, for each case with the faults planted. A fault moves no difference: they are taken once for all faults.
+fn failures(
+    cpu: &Cpu<f64>,
+    differences: &[Vec<Vec<f64>>],
+    backward: fn(&mut [f64]),
+    tangent: fn(&mut [f64]),
+) -> Vec<(String, Vec<Finding>)> {
+    let check = |(case, differences): (Case<Cpu<f64>>, &Vec<Vec<f64>>)| {
         let planted = case.spoilt(backward, tangent);
-        let findings = cpu.run(|| gradient_check::check(&cpu, &planted)).expect("the CPU computes");
+        let findings = cpu.run(|| gradient_check::compare(cpu, &planted, differences)).expect("the CPU computes");
         let failed = findings.into_iter().filter(|finding| !finding.passes(TOLERANCE)).collect();
         (format!("{} {}", planted.op(), planted.name()), failed)
     };
-    cases.into_iter().map(check).collect()
+    cases_to_spoil(cpu).into_iter().zip(differences).map(check).collect()
 }
 
 #[test]
 fn planted_faults_are_caught() {
+    let cpu = cpu();
+    let of_case =
+        |case: &Case<Cpu<f64>>| cpu.run(|| gradient_check::differences(&cpu, case)).expect("the CPU computes");
+    let differences: Vec<_> = cases_to_spoil(&cpu).iter().map(of_case).collect();
     for (fault, plant) in
         [("sign", wrong_sign as fn(&mut [f64])), ("1e-4 in one element", one_element_slightly), ("NaN", not_a_number)]
     {
-        for (case, failed) in failures(plant, nothing) {
+        for (case, failed) in failures(&cpu, &differences, plant, nothing) {
             assert_eq!(failed.len(), 1, "{fault} in {case}: {failed:?}");
             assert!(failed[0].of.starts_with("d "), "{fault} in {case}: {failed:?}");
         }
     }
-    let caught = failures(nothing, wrong_sign);
+    let caught = failures(&cpu, &differences, nothing, wrong_sign);
     let with_tangent = caught.iter().filter(|(_, failed)| failed.iter().any(|finding| finding.of == "tangent")).count();
     assert!(with_tangent > 30, "{with_tangent} of {} cases have a tangent", caught.len());
 }
