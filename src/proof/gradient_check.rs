@@ -60,7 +60,8 @@ pub fn check<B: Backend>(backend: &B, case: &Case<B>) -> Result<Vec<Finding>> {
     compare(backend, case, &differences(backend, case)?)
 }
 
-/// Differences of L by each element of each input: all that [`check`] takes long for, and the same whatever the backward pass says.
+/// Differences of L by each element of each input, one list for each input. They take most of the time of [`check`], and do not depend
+/// on the backward pass.
 ///
 /// # Errors
 /// If the backend fails.

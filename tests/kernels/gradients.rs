@@ -160,7 +160,7 @@ fn not_a_number(values: &mut [f64]) {
     values[values.len() - 1] = f64::NAN;
 }
 
-/// All cases, and both losses of one model, which stand for the whole.
+/// All differentiable cases of operations, and both losses of one model, which stand for the whole losses.
 fn cases_to_spoil(cpu: &Cpu<f64>) -> Vec<Case<Cpu<f64>>> {
     let mut cases = ops::cases();
     cases.retain(|case| case.differentiable());
